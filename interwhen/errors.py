@@ -1,0 +1,116 @@
+"""Every exception that interwhen raises, by whose fault it is.
+
+::
+
+    InterwhenError
+    ├── UsageError                the caller passed something wrong (also a ValueError)
+    │   └── PluginError           a plug-in is missing, broken, or was given wrong options
+    ├── MissingExtraError         an optional dependency is not installed
+    └── ModelError                the model's server, or the way to it
+        ├── ConnectError          could not be reached, or broke the connection
+        ├── UpstreamError         answered with an error
+        │   ├── ContextOverflow   the prompt is longer than the context window
+        │   └── RateLimited       429
+        ├── StreamProtocolError   sent something that is no valid stream
+        ├── StreamTimeout         sent nothing in time
+        └── StreamClosed          the stream was closed by us while it was being read
+"""
+
+from __future__ import annotations
+
+
+class InterwhenError(Exception):
+    """Base class of every exception of this package."""
+
+
+class UsageError(InterwhenError, ValueError):
+    """The caller passed something that cannot work; the message says what and what to do."""
+
+
+class PluginError(UsageError):
+    """A plug-in is missing, does not load, or does not take the options it was given."""
+
+    def __init__(self, name: str, reason: str, hint: str = "") -> None:
+        self.name = name
+        self.reason = reason
+        self.hint = hint
+        super().__init__(f"plug-in {name!r}: {reason}" + (f" ({hint})" if hint else ""))
+
+
+class MissingExtraError(InterwhenError, ImportError):
+    """A feature needs a package that is not installed."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        self.feature = feature
+        self.extra = extra
+        super().__init__(f"{feature} needs the extra {extra!r}: pip install 'interwhen[{extra}]'")
+
+
+class ModelError(InterwhenError):
+    """Something between us and the model went wrong. ``retryable`` tells whether trying again may help."""
+
+    retryable: bool = False
+
+
+class ConnectError(ModelError):
+    """The server could not be reached, or the connection broke."""
+
+    retryable = True
+
+
+class UpstreamError(ModelError):
+    """The server answered with an error, before the stream or inside it."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        body: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        self.status = status
+        self.code = code
+        self.body = body
+        self.retry_after = retry_after
+        super().__init__(message)
+
+    @property
+    def retryable(self) -> bool:  # type: ignore[override]
+        """Whether the status says that the same request may succeed later (429 and 5xx)."""
+        return self.status is not None and (self.status == 429 or self.status >= 500)
+
+
+class RateLimited(UpstreamError):
+    """The server refused the request for now (429); ``retry_after`` is in seconds where it said so."""
+
+
+class ContextOverflow(UpstreamError):
+    """The prompt with the kept text is longer than the model's context window."""
+
+
+class StreamProtocolError(ModelError):
+    """The server sent something that is not a valid stream. ``offset`` is in bytes of the body."""
+
+    retryable = True
+
+    def __init__(self, message: str, *, offset: int, sample: bytes = b"") -> None:
+        self.offset = offset
+        self.sample = sample[:200]
+        super().__init__(f"{message} at byte {offset}" + (f": {self.sample!r}" if self.sample else ""))
+
+
+class StreamTimeout(ModelError):
+    """Nothing came in time. ``timer`` is ``connect``, ``first_token``, ``inter_token`` or ``total``."""
+
+    retryable = True
+
+    def __init__(self, timer: str, seconds: float) -> None:
+        self.timer = timer
+        self.seconds = seconds
+        super().__init__(f"the {timer} timeout of {seconds:g} s ran out")
+
+
+class StreamClosed(ModelError):
+    """The stream was closed by us while it was being read."""

@@ -1,0 +1,157 @@
+"""What a model is to interwhen: one Protocol and the frozen records that cross it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
+
+import msgspec
+
+from interwhen.segments import Phase
+
+Origin = Literal["model", "repair", "feedback"]
+"""Who wrote a piece of the trace: the model, or we (a value repaired in place, or feedback)."""
+
+ResumeMode = Literal["prefix", "prefill", "turn"]
+"""How a model goes on from kept text: raw prefix, assistant prefill, or an extra user turn."""
+
+FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "truncated", "other"]
+"""Why a stream ended. ``truncated``: it ended without saying so (no finish reason, no ``[DONE]``)."""
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One turn of a chat prompt."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str
+
+
+Prompt: TypeAlias = str | tuple[Message, ...]
+
+
+class Piece(msgspec.Struct, frozen=True, gc=False):
+    """A stretch of the standing trace with one origin and one phase."""
+
+    text: str
+    origin: Origin = "model"
+    phase: Phase = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to sample. ``None`` leaves the choice to the server; ``extra`` goes into the request body as it is."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    logprobs: bool = False
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Ask for a continuation of *prompt* followed by the standing trace *pieces*.
+
+    ``side`` is the text of a fork: it follows the trace, is not part of it, and is never shown to the reader.
+    """
+
+    prompt: Prompt
+    pieces: tuple[Piece, ...] = ()
+    sampling: Sampling = Sampling()
+    side: str | None = None
+
+    @property
+    def prefix(self) -> str:
+        """The standing trace as one string."""
+        return "".join(piece.text for piece in self.pieces)
+
+
+class Usage(msgspec.Struct, frozen=True, gc=False):
+    """The server's own token counts for one request. ``None``: it did not say."""
+
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class Chunk(msgspec.Struct, frozen=True, gc=False):
+    """What one event of the stream brought.
+
+    ``tokens`` is how many tokens the text stands for (1 unless the server says otherwise; 0 for a chunk
+    without text). ``logprob`` is the sum over them, in nats.
+    """
+
+    text: str
+    phase: Phase = "answer"
+    tokens: int = 1
+    logprob: float | None = None
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """The whole answer to a fork."""
+
+    text: str
+    finish_reason: FinishReason
+    usage: Usage
+    logprob: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an endpoint can do, as far as is known."""
+
+    resume: ResumeMode
+    logprobs: bool = False
+    forks: bool = True
+    think_tags: tuple[str, str] | None = ("<think>", "</think>")
+    """The tags that mark reasoning inside the text stream; ``None`` where reasoning has a field of its own."""
+    context_tokens: int | None = None
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """An open stream of one continuation."""
+
+    async def receive(self) -> Sequence[Chunk]:
+        """Wait for text and return what has come, at least one chunk; empty at the end of the stream.
+
+        Raises :class:`~interwhen.errors.ModelError`. When another task calls :meth:`aclose` meanwhile, it
+        raises :class:`~interwhen.errors.StreamClosed` at once.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Stop the generation: close the connection now. May be called at any time, by any task, twice."""
+        ...
+
+
+@runtime_checkable
+class Model(Protocol):
+    """An adapter to a language model."""
+
+    @property
+    def name(self) -> str:
+        """A name for people and for certificates."""
+        ...
+
+    async def capabilities(self) -> Capabilities:
+        """Say what the endpoint can do; may ask it once, then remembers."""
+        ...
+
+    async def stream(self, request: Request) -> Stream:
+        """Send *request* and return the open stream, once the server has accepted it."""
+        ...
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer a fork (or any short request) whole."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give back every connection and process the model holds."""
+        ...

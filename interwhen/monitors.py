@@ -1,0 +1,77 @@
+"""A monitor binds a trigger, an extractor, a verifier, a delivery and a remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, get_args
+
+from interwhen.claims import Claim
+from interwhen.errors import UsageError
+from interwhen.remedies import Remedy, Repair
+from interwhen.segments import Segment
+from interwhen.triggers import Lines, PhaseFilter, Trigger
+from interwhen.verdicts import Level
+from interwhen.verifier import Verifier
+
+Delivery = Literal["observe", "interrupt", "gate", "final"]
+"""How a monitor affects the reader: not at all; by cancelling and rewinding; by holding text back until its
+checks passed; by holding only the answer back."""
+
+Parser: TypeAlias = Callable[[Segment], Iterable[Claim]]
+"""Segment to claims, by code: no tokens. Runs on the event loop, so it must be linear and quick."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Segment to claims, by a short side inference on the same prefix.
+
+    ``prompt`` follows the trace up to the end of the segment; ``parse`` reads the model's reply and the segment.
+    Ground what it returns with :meth:`Segment.ground`: a claim without a span is never used to interrupt.
+    """
+
+    prompt: str
+    parse: Callable[[str, Segment], Iterable[Claim]]
+    max_tokens: int = 64
+    stop: tuple[str, ...] = ()
+    deadline: float = 30.0
+
+
+Extractor: TypeAlias = Parser | Fork
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Monitor:
+    """One thing to watch, and what to do about it. Raises :class:`UsageError` on values that cannot work."""
+
+    name: str
+    verifier: Verifier
+    extractor: Extractor
+    trigger: Trigger = field(default_factory=Lines)
+    delivery: Delivery = "interrupt"
+    remedy: Remedy = field(default_factory=Repair)
+    level: Level = "witness"
+    """The most that feedback of this monitor may give away."""
+    phase: PhaseFilter = "both"
+    unproven: Literal["open", "closed"] = "open"
+    """What becomes of a check that neither passes nor refutes: ``open`` lets the text through, marked
+    unverified in the result; ``closed`` ends the run as abstained."""
+    required: bool = True
+    """Whether the result is ``verified`` only if the checks of this monitor passed."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.verifier, Verifier):
+            raise UsageError(
+                f"monitor {self.name!r}: {self.verifier!r} is no verifier; "
+                "decorate a function with @interwhen.verifier(name=...)"
+            )
+        for label, value, allowed in (
+            ("delivery", self.delivery, get_args(Delivery)),
+            ("level", self.level, get_args(Level)),
+            ("phase", self.phase, get_args(PhaseFilter)),
+            ("unproven", self.unproven, ("open", "closed")),
+        ):
+            if value not in allowed:
+                raise UsageError(f"monitor {self.name!r}: {label}={value!r}, choose one of {', '.join(allowed)}")
+        if not (isinstance(self.extractor, Fork) or callable(self.extractor)):
+            raise UsageError(f"monitor {self.name!r}: extractor {self.extractor!r} is neither a function nor a Fork")

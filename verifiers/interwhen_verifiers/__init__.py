@@ -1,0 +1,1 @@
+"""The domain verifiers that ship with interwhen, a file a domain."""
