@@ -1,0 +1,33 @@
+"""Budgets: how much a run may spend before it abstains."""
+
+from __future__ import annotations
+
+import msgspec
+
+from interwhen.errors import UsageError
+
+
+class Budgets(msgspec.Struct, frozen=True):
+    """What a run may spend. Running out ends the run as ``abstained``, never as a pass.
+
+    Raises :class:`~interwhen.errors.UsageError` on a negative value.
+    """
+
+    remedies: int = 16
+    """Interrupts that are remedied."""
+    repeats: int = 2
+    """How often the same text may be written at the same place before the run counts as not converging."""
+    discarded_tokens: int = 8192
+    """Tokens that may be cut, in all."""
+    forks: int = 256
+    """Side inferences; further ones are skipped, which leaves their text unverified."""
+    reconnects: int = 3
+    """Broken streams that are taken up again."""
+    seconds: float | None = None
+    """Wall time of the whole run."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise UsageError(f"budget {name}={value!r} is negative")

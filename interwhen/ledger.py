@@ -1,0 +1,59 @@
+"""Where every token and every second of a run went."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Ledger(msgspec.Struct, frozen=True, gc=False):
+    """Every token of a run. ``kept + discarded`` is all that the main stream generated."""
+
+    kept: int = 0
+    """Tokens of the model that stand in the returned trace."""
+    discarded: int = 0
+    """Tokens of the model that were cut, or that came after a cut had been decided."""
+    late: int = 0
+    """Of the discarded ones, those that came after the violation was found and before the stream closed."""
+    fork_tokens: int = 0
+    """Tokens that forks generated."""
+    fork_prompt_tokens: int = 0
+    """Prompt tokens of forks, as the server counted them (0 where it does not say)."""
+    prompt_tokens: int = 0
+    """Prompt tokens of all main requests, resumes included, as the server counted them."""
+    cached_tokens: int = 0
+    """Of all prompt tokens, those the server took from its prefix cache."""
+    requests: int = 0
+    """Requests of the main stream: the first one, resumes and reconnects."""
+    forks: int = 0
+    """Side inferences that were started."""
+    remedies: int = 0
+    """Interrupts that led to a rewind or an insertion."""
+    reconnects: int = 0
+    """Streams that broke and were taken up again."""
+    inserted_chars: int = 0
+    """Characters of the returned trace that we wrote (repairs and feedback)."""
+    offline_tokens: int = 0
+    """Tokens spent ahead of time for this run; 0 until something is precomputed."""
+
+    @property
+    def total_tokens(self) -> int:
+        """Every token that was generated for this run: kept, discarded, forks and offline."""
+        return self.kept + self.discarded + self.fork_tokens + self.offline_tokens
+
+
+class Timing(msgspec.Struct, frozen=True, gc=False):
+    """Where the time of a run went, in seconds on the clock of the event loop."""
+
+    total: float = 0.0
+    first_token: float | None = None
+    """From the start of the run to the first text of the model."""
+    largest_gap: float = 0.0
+    """The longest wait between two arrivals of text, within one request."""
+    tail: float = 0.0
+    """From the end of the (last) stream to the result: waiting for open checks."""
+    paused: float = 0.0
+    """From finding a violation to the first text after its remedy, summed."""
+    checking: float = 0.0
+    """Time spent in checks, summed over all of them; they run beside the stream."""
+    close_latency: tuple[float, ...] = ()
+    """For each interrupt, from the verdict to the closed stream."""
