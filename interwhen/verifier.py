@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -59,6 +60,22 @@ class FunctionVerifier:
     def __call__(self, claim: Any) -> Verdict | Awaitable[Verdict]:
         """Judge *claim*, as a plain call."""
         return self.check(claim)
+
+    def __reduce__(self) -> tuple[Callable[[str, str], FunctionVerifier], tuple[str, str]]:
+        """Pickle by name, as functions are, so that a worker process finds it by importing its module."""
+        return _find, (self.check.__module__, self.check.__qualname__)
+
+
+def _find(module: str, qualname: str) -> FunctionVerifier:
+    found: Any = importlib.import_module(module)
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    if not isinstance(found, FunctionVerifier):
+        raise UsageError(
+            f"a worker process cannot find the verifier {qualname!r} in module {module!r}: "
+            "a verifier with worker='process' must be defined at the top level of a module"
+        )
+    return found
 
 
 def verifier(

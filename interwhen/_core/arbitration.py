@@ -1,0 +1,55 @@
+"""Which violation counts: the earliest in the trace, not the one that was found first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from interwhen._core.work import Job, Ref
+from interwhen.monitors import Monitor
+from interwhen.spans import Span
+from interwhen.verdicts import Violation
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Something that must change the course of the run, at an absolute place of the trace.
+
+    ``violation`` is ``None`` where a check of a ``closed`` monitor ended without a verdict; ``why`` says how.
+    """
+
+    span: Span
+    ref: Ref
+    violation: Violation | None
+    why: str
+
+    def order(self, monitors: Sequence[Monitor]) -> tuple[int, int, bool, str, str, str]:
+        """Return the key that ranks candidates: by place, then by names, never by time or list order."""
+        monitor = monitors[self.ref.monitor]
+        return (
+            self.span.start,
+            self.span.end,
+            self.violation is None,
+            monitor.verifier.name,
+            monitor.name,
+            self.ref.claim.key,
+        )
+
+
+def earliest(candidates: Iterable[Candidate], monitors: Sequence[Monitor]) -> Candidate:
+    """Return the candidate that counts."""
+    return min(candidates, key=lambda candidate: candidate.order(monitors))
+
+
+def must_wait(best: Candidate, jobs: Iterable[Job], monitors: Sequence[Monitor]) -> bool:
+    """Tell whether an open job may still bring a candidate that ranks before *best*."""
+    return any(_may_precede(best.span.start, job, monitors) for job in jobs)
+
+
+def _may_precede(start: int, job: Job, monitors: Sequence[Monitor]) -> bool:
+    if job.refs is None:
+        return monitors[job.monitor].delivery != "observe" and job.segment.span.start <= start
+    return any(
+        monitors[ref.monitor].delivery != "observe" and ref.claim.span is not None and ref.claim.span.start <= start
+        for ref in job.refs
+    )

@@ -1,0 +1,73 @@
+"""From the records of checks to what may be claimed about the text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from interwhen._core.transcript import Transcript
+from interwhen._core.work import describe, passed
+from interwhen.models.base import FinishReason
+from interwhen.monitors import Monitor
+from interwhen.results import Certificate, CheckRecord, Doubt, sha256
+from interwhen.spans import Span
+
+ENDED_WELL: frozenset[FinishReason] = frozenset(("stop", "tool_calls"))
+
+
+def doubts(
+    records: Sequence[CheckRecord],
+    monitors: Sequence[Monitor],
+    disavowed: Sequence[Span],
+    finish_reason: FinishReason | None,
+) -> tuple[Doubt, ...]:
+    """Return everything that keeps the text from being verified."""
+    found = []
+    if finish_reason not in ENDED_WELL:
+        found.append(Doubt("", None, f"the text did not end by itself: finish reason {finish_reason!r}"))
+    if not any(monitor.required for monitor in monitors):
+        found.append(Doubt("", None, "no required monitor watched this run"))
+    for monitor in monitors:
+        if not monitor.required:
+            continue
+        mine = [record for record in records if record.monitor == monitor.name]
+        found.extend(
+            Doubt(monitor.name, record.span or record.segment, describe(record.outcome))
+            for record in mine
+            if not passed(record.outcome) and not _inside(record.segment, disavowed)
+        )
+        if not any(passed(record.outcome) for record in mine):
+            found.append(Doubt(monitor.name, None, "found nothing that it could show to be right"))
+    return tuple(found)
+
+
+def certificate(
+    transcript: Transcript, records: Sequence[CheckRecord], disavowed: Sequence[Span], prompt_sha256: str
+) -> Certificate:
+    """Return the certificate of a text without doubts."""
+    good = tuple(record for record in records if passed(record.outcome) and not _inside(record.segment, disavowed))
+    covered = merge(record.span for record in good if record.span is not None)
+    total = transcript.length
+    return Certificate(
+        text_sha256=sha256(transcript.slice(0, total)),
+        prompt_sha256=prompt_sha256,
+        model="",
+        checks=good,
+        covered=covered,
+        coverage=sum(map(len, covered)) / total if total else 0.0,
+        disavowed=merge(disavowed),
+    )
+
+
+def merge(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Return the union of *spans* as disjoint spans in order."""
+    merged: list[Span] = []
+    for span in sorted(spans):
+        if merged and span.start <= merged[-1].end:
+            merged[-1] = Span(merged[-1].start, max(merged[-1].end, span.end))
+        else:
+            merged.append(span)
+    return tuple(merged)
+
+
+def _inside(span: Span, disavowed: Sequence[Span]) -> bool:
+    return any(other.covers(span) for other in disavowed)

@@ -1,0 +1,66 @@
+"""From a violation to what is done: where to cut, what to write."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, assert_never
+
+from interwhen._core.arbitration import Candidate
+from interwhen.feedback import FeedbackTemplate
+from interwhen.models.base import Origin
+from interwhen.monitors import Monitor
+from interwhen.remedies import Abstain, Feedback, Remedy, Repair, Resample, Stop
+from interwhen.results import RemedyName
+from interwhen.verdicts import Violation
+
+
+class Plan(NamedTuple):
+    """Cut the trace at ``cut``, then write ``insert``; ``goes_on`` says whether the model continues."""
+
+    remedy: RemedyName
+    cut: int
+    insert: str = ""
+    origin: Origin = "feedback"
+    goes_on: bool = True
+    answers_segment: bool = False
+    """Whether the refuted segment stays in the trace, answered by the feedback behind it."""
+
+
+def plan(candidate: Candidate, monitor: Monitor, template: FeedbackTemplate, wrong_text: str) -> Plan:
+    """Return what the monitor's remedy does about *candidate*."""
+    segment = candidate.ref.segment.span
+    if candidate.violation is None:
+        return Plan("abstain", segment.start, goes_on=False)
+    return _plan(candidate, candidate.violation, monitor, monitor.remedy, template, wrong_text)
+
+
+def _plan(
+    candidate: Candidate,
+    violation: Violation,
+    monitor: Monitor,
+    remedy: Remedy,
+    template: FeedbackTemplate,
+    wrong_text: str,
+) -> Plan:
+    segment = candidate.ref.segment.span
+    match remedy:
+        case Repair(otherwise=otherwise):
+            if violation.repair is not None and monitor.level == "witness":
+                return Plan("repair", candidate.span.start, violation.repair, "repair")
+            return _plan(candidate, violation, monitor, otherwise, template, wrong_text)
+        case Feedback(place=place):
+            sentence = template.render(monitor.level, violation, wrong_text)
+            if place == "rewind":
+                return Plan("feedback", segment.start, f"{sentence}\n")
+            return Plan("feedback", segment.end, f"\n{sentence}\n", answers_segment=True)
+        case Resample():
+            return Plan("resample", segment.start)
+        case Stop():
+            return Plan("stop", segment.start, goes_on=False)
+        case Abstain():
+            return Plan("abstain", segment.start, goes_on=False)
+        case _:
+            assert_never(remedy)
+
+
+Ending = Literal["verified", "unverified", "abstained", "failed"]
+"""How a run may end."""

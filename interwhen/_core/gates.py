@@ -1,0 +1,68 @@
+"""What the reader may see: release of text behind gates, and the verified frontier."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from interwhen._core.intake import Intake
+from interwhen._core.work import Work
+from interwhen.events import Delta, Event, FrontierMoved
+from interwhen.monitors import Monitor
+
+
+class Gates:
+    """Holds text back until the checks of gating monitors are settled; without gates, holds nothing."""
+
+    def __init__(self, monitors: Sequence[Monitor], intake: Intake, work: Work) -> None:
+        self.released = 0
+        """Up to where the reader has been shown the trace."""
+        self.frontier = 0
+        """Up to where every due check of a required monitor has passed."""
+        self._intake = intake
+        self._transcript = intake.transcript
+        self._work = work
+        self._gating = [number for number, monitor in enumerate(monitors) if monitor.delivery == "gate"]
+        self._required = [number for number, monitor in enumerate(monitors) if monitor.required]
+        self._holds_answer = any(monitor.delivery == "final" for monitor in monitors)
+
+    @property
+    def holding(self) -> bool:
+        """Whether any monitor holds text back."""
+        return bool(self._gating) or self._holds_answer
+
+    def release(self, events: deque[Event], *, ended: bool) -> None:
+        """Show the reader what may be shown now."""
+        limit = self._transcript.length if ended else self._limit()
+        if limit > self.released:
+            for run in self._transcript.runs(self.released, limit):
+                events.append(Delta(run.text, run.start, run.phase, run.origin))
+            self.released = limit
+
+    def advance(self, events: deque[Event]) -> None:
+        """Tell the reader if the verified frontier has moved."""
+        if not self._required:
+            return
+        frontier = min(self._cleared(number, self._work.stuck[number]) for number in self._required)
+        if frontier > self.frontier:
+            self.frontier = frontier
+            events.append(FrontierMoved(frontier))
+
+    def _limit(self) -> int:
+        limit = self._transcript.length
+        for number in self._gating:
+            limit = min(limit, self._cleared(number, None))
+        if self._holds_answer:
+            limit = min(limit, self._answer_start())
+        return limit
+
+    def _cleared(self, monitor: int, stuck: int | None) -> int:
+        """Return up to where *monitor* has nothing open."""
+        cleared = self._intake.hold(monitor)
+        opened = self._work.first_open(monitor)
+        if opened is not None and opened < cleared:
+            cleared = opened
+        return stuck if stuck is not None and stuck < cleared else cleared
+
+    def _answer_start(self) -> int:
+        return next((at for at, phase in self._transcript.phases if phase == "answer"), self._transcript.length)

@@ -1,0 +1,251 @@
+"""From text to due segments: the transcript, the phases and the scanners of one run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, assert_never
+
+from interwhen._core.phases import Part, ThinkTags
+from interwhen._core.scanners import CountScanner, LineScanner, ParagraphScanner, Scanner, WholeScanner
+from interwhen._core.text_scanners import MarkerScanner, SentenceScanner, TagScanner
+from interwhen._core.transcript import Transcript
+from interwhen.models.base import Origin
+from interwhen.monitors import Monitor
+from interwhen.segments import Phase, Segment
+from interwhen.spans import Span
+from interwhen.triggers import (
+    Answer,
+    EveryChars,
+    Lines,
+    Markers,
+    Paragraphs,
+    PhaseFilter,
+    Sentences,
+    ThinkEnd,
+    ToolCalls,
+    Trigger,
+)
+
+
+class Watch(NamedTuple):
+    """One scanner, and the monitors that want its segments."""
+
+    scanner: Scanner
+    phase: PhaseFilter
+    monitors: tuple[int, ...]
+
+    def sees(self, phase: Phase) -> bool:
+        """Tell whether text of *phase* is this watch's business."""
+        return self.phase in ("both", phase)
+
+
+class Due(NamedTuple):
+    """A segment that is complete, and who looks at it."""
+
+    segment: Segment
+    monitors: tuple[int, ...]
+
+
+def _scanner(trigger: Trigger) -> Scanner:
+    match trigger:
+        case Lines(every=every):
+            return LineScanner(every)
+        case Paragraphs():
+            return ParagraphScanner()
+        case Sentences():
+            return SentenceScanner()
+        case Markers(words=words):
+            return MarkerScanner(words)
+        case ToolCalls(opening=opening, closing=closing):
+            return TagScanner(opening, closing)
+        case EveryChars(count=count):
+            return CountScanner(count)
+        case ThinkEnd() | Answer():
+            return WholeScanner()
+        case _:
+            assert_never(trigger)
+
+
+def _phase_of(monitor: Monitor) -> PhaseFilter:
+    match monitor.trigger:
+        case ThinkEnd():
+            return "reasoning"
+        case Answer():
+            return "answer"
+        case _:
+            return monitor.phase
+
+
+def _watches(monitors: Sequence[Monitor]) -> tuple[Watch, ...]:
+    """Share one scanner among all monitors with the same trigger and phase."""
+    groups: dict[tuple[Trigger, PhaseFilter], list[int]] = {}
+    for number, monitor in enumerate(monitors):
+        groups.setdefault((monitor.trigger, _phase_of(monitor)), []).append(number)
+    return tuple(Watch(_scanner(trigger), phase, tuple(who)) for (trigger, phase), who in groups.items())
+
+
+class Intake:
+    """Takes text in, keeps the transcript, says which segments are due."""
+
+    def __init__(
+        self, monitors: Sequence[Monitor], *, tags: tuple[str, str] | None, phase: Phase, eager: bool = False
+    ) -> None:
+        self.transcript = Transcript(phase)
+        self.watches = _watches(monitors)
+        self.plain = True
+        """Whether the last text went in whole, as one piece of one phase."""
+        self._watch_of = {number: watch for watch in self.watches for number in watch.monitors}
+        self._tags = ThinkTags(tags, phase) if tags is not None else None
+        self._mark = tags[1][0] if tags is not None else ""
+        self._first_phase: Phase = phase
+        self._owed = 0
+        wakes = "".join(sorted({c for watch in self.watches for c in watch.scanner.wakes}))
+        self._wake = re.compile(f"[{re.escape(wakes)}]").search if wakes else (lambda _text: None)
+        self._eager = eager
+        self._must = eager
+        self._next_due = 1 << 62
+        self._plan()
+
+    @property
+    def phase(self) -> Phase:
+        """The phase at the end of the trace."""
+        return self.transcript.phase
+
+    def feed(self, text: str, tokens: int, phase: Phase) -> Iterable[Due]:
+        """Add *text* of the model; return the segments that are complete now."""
+        tags = self._tags
+        if tags is not None and not tags.idle and (tags.must_see or self._mark in text):
+            return self._feed_tagged(tags, text, tokens)
+        if phase != self._current and tags is None:
+            return self._feed_parts([text], tokens, phase)
+        self.plain = True
+        transcript = self.transcript
+        transcript.append(text, tokens)
+        if self._must or self._wake(text) is not None or transcript.length >= self._next_due:
+            return self._scan()
+        return ()
+
+    def end(self) -> Iterable[Due]:
+        """Take what is there as complete: the model ended."""
+        dues: list[Due] = []
+        if self._tags is not None:
+            dues.extend(self._parts(self._tags.drain()))
+        self._owe()
+        dues.extend(self._flush())
+        return dues
+
+    def cut(self, to: int) -> int:
+        """Cut the trace at *to*; return the number of discarded tokens."""
+        transcript = self.transcript
+        dropped = transcript.cut(to) + self._owed
+        self._owed = 0
+        if self._tags is not None:
+            self._tags.restart(transcript.phase, at_start=transcript.length == 0 and self._first_phase == "answer")
+        for watch in self.watches:
+            if watch.sees(transcript.phase):
+                watch.scanner.rewind(transcript)
+            else:
+                watch.scanner.skip(transcript.length)
+        self._plan()
+        return dropped
+
+    def insert(self, text: str, origin: Origin) -> Iterable[Due]:
+        """Write *text* of our own at the end. Feedback is nobody's segment; a repair is part of one."""
+        if origin != "feedback":
+            self.transcript.insert(text, origin)
+            return self._scan()
+        dues = list(self._flush())
+        self.transcript.insert(text, origin)
+        self._skip()
+        return dues
+
+    def hold(self, monitor: int) -> int:
+        """Return from where on the text may still become part of an incomplete segment of *monitor*."""
+        watch = self._watch_of[monitor]
+        return watch.scanner.hold if watch.sees(self._current) else self.transcript.length
+
+    def _feed_tagged(self, tags: ThinkTags, text: str, tokens: int) -> list[Due]:
+        self._owed += tokens
+        self.plain = False
+        return list(self._parts(tags.feed(text)))
+
+    def _feed_parts(self, texts: list[str], tokens: int, phase: Phase) -> list[Due]:
+        """Take text of a model that gives its phase in a field of its own."""
+        self.plain = False
+        dues = list(self._enter(phase))
+        for text in texts:
+            self.transcript.append(text, tokens)
+        dues.extend(self._scan())
+        return dues
+
+    def _parts(self, parts: Iterable[Part]) -> Iterator[Due]:
+        for part in parts:
+            match part.kind:
+                case "text":
+                    self.transcript.append(part.text, self._owed)
+                    self._owed = 0
+                    yield from self._scan()
+                case "open":
+                    yield from self._enter("reasoning")
+                    self.transcript.append_tag(part.text)
+                    self._skip()
+                case "close":
+                    # The tag still belongs to the reasoning; the answer begins behind it.
+                    yield from self._flush()
+                    self.transcript.append_tag(part.text)
+                    yield from self._enter("answer")
+                    self._skip()
+                case _:
+                    assert_never(part.kind)
+
+    def _owe(self) -> None:
+        """Count tokens whose text was only a tag."""
+        self.transcript.kept_tokens += self._owed
+        self._owed = 0
+
+    def _enter(self, phase: Phase) -> Iterator[Due]:
+        yield from self._flush()
+        self.transcript.enter(phase)
+        self._skip()
+
+    def _flush(self) -> Iterator[Due]:
+        for watch in self.watches:
+            if watch.sees(self._current):
+                for span in watch.scanner.flush(self.transcript):
+                    yield self._due(span.start, span.end, watch)
+        self._plan()
+
+    def _skip(self) -> None:
+        for watch in self.watches:
+            watch.scanner.skip(self.transcript.length)
+        self._plan()
+
+    def _scan(self) -> list[Due]:
+        dues = [
+            self._due(span.start, span.end, watch)
+            for watch in self.watches
+            if watch.sees(self._current)
+            for span in watch.scanner.feed(self.transcript)
+        ]
+        if len(dues) > 1:
+            dues.sort(key=lambda due: (due.segment.span.end, due.segment.span.start))
+        self._plan()
+        return dues
+
+    def _due(self, start: int, end: int, watch: Watch) -> Due:
+        transcript = self.transcript
+        segment = Segment(transcript.slice(start, end), Span(start, end), transcript.phase_at(start))
+        return Due(segment, watch.monitors)
+
+    def _plan(self) -> None:
+        """Work out when the scanners must be called again, so that most text costs one look-up."""
+        self._current: Phase = self.transcript.phase
+        must, due = self._eager, 1 << 62
+        for watch in self.watches:
+            if watch.sees(self._current):
+                scanner = watch.scanner
+                must = must or scanner.hot
+                if scanner.due is not None and scanner.due < due:
+                    due = scanner.due
+        self._must, self._next_due = must, due

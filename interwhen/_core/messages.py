@@ -1,0 +1,130 @@
+"""What goes into the core (facts) and what comes out of it (orders). Both are closed unions.
+
+They are msgspec structs because making one costs a tenth of a frozen dataclass, and some are made for each line.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from interwhen.claims import Claim
+from interwhen.models.base import Chunk, FinishReason, Piece, ResumeMode
+from interwhen.results import Certificate, CheckRecord, Doubt, Insertion, ViolationRecord
+from interwhen.segments import Segment
+from interwhen.verdicts import Outcome
+
+
+class Opened(msgspec.Struct, frozen=True, gc=False):
+    """The model accepted the request that was ordered last."""
+
+    resume: ResumeMode | None
+
+
+class Ended(msgspec.Struct, frozen=True, gc=False):
+    """The stream is at its end; the reason came with its last chunk, if at all."""
+
+
+class Broken(msgspec.Struct, frozen=True, gc=False):
+    """The stream, or the request for it, failed."""
+
+    error: str
+    retryable: bool
+
+
+class Extracted(msgspec.Struct, frozen=True, gc=False):
+    """An extraction ended with these claims."""
+
+    job: int
+    claims: tuple[Claim, ...]
+    seconds: float = 0.0
+
+
+class Settled(msgspec.Struct, frozen=True, gc=False):
+    """A check ended, or an extraction ended without claims to show (error, timeout, skipped)."""
+
+    job: int
+    outcome: Outcome
+    seconds: float = 0.0
+
+
+class OutOfTime(msgspec.Struct, frozen=True, gc=False):
+    """The budget of wall time is spent."""
+
+    seconds: float
+
+
+class Abandoned(msgspec.Struct, frozen=True, gc=False):
+    """The reader left before the end."""
+
+
+Fact: TypeAlias = Chunk | Opened | Ended | Broken | Extracted | Settled | OutOfTime | Abandoned
+
+
+class Open(msgspec.Struct, frozen=True, gc=False):
+    """Ask the model to go on from *pieces*; *spent* tokens of the main stream stand already."""
+
+    pieces: tuple[Piece, ...]
+    spent: int
+    attempt: int
+    """0 for the first request, counted up with each rewind: a resampled stream needs another seed."""
+
+
+class Close(msgspec.Struct, frozen=True, gc=False):
+    """Close the stream now: a violation was found, or the run ends."""
+
+
+class Extract(msgspec.Struct, frozen=True, gc=False):
+    """Extract the claims of *segment* for monitor number *monitor*; for a fork, *pieces* is its prefix."""
+
+    job: int
+    monitor: int
+    segment: Segment
+    pieces: tuple[Piece, ...] | None = None
+
+
+class Check(msgspec.Struct, frozen=True, gc=False):
+    """Check *claim* with the verifier of monitor number *monitor*."""
+
+    job: int
+    monitor: int
+    claim: Claim
+
+
+class Drop(msgspec.Struct, frozen=True, gc=False):
+    """Nobody waits for this job any more."""
+
+    job: int
+
+
+class Outline(msgspec.Struct, frozen=True, gc=False):
+    """How the run ended, as far as the core knows: all but tokens of forks, times and the model's name."""
+
+    status: Literal["verified", "unverified", "abstained", "failed"]
+    text: str
+    reasoning: str
+    answer: str
+    finish_reason: FinishReason | None
+    checks: tuple[CheckRecord, ...]
+    violations: tuple[ViolationRecord, ...]
+    insertions: tuple[Insertion, ...]
+    resume: ResumeMode | None
+    doubts: tuple[Doubt, ...]
+    certificate: Certificate | None
+    reason: str
+    kept: int
+    discarded: int
+    late: int
+    remedies: int
+    reconnects: int
+    forks: int
+
+
+class Finish(msgspec.Struct, frozen=True, gc=False):
+    """The run is over."""
+
+    outline: Outline
+
+
+Order: TypeAlias = Open | Close | Extract | Check | Drop | Finish

@@ -1,0 +1,178 @@
+"""Incremental scanners: they find the segments of one trigger, whatever the chunks were.
+
+A scanner reads the transcript from where it stopped, so it may be called after every chunk or only after
+those that can matter (``wakes``): the segments are the same. It keeps a stack of *borders*. A border is where
+a segment starts and the offset up to which the trace must stand for that to be known; a rewind drops the
+borders that lost their ground and reads the rest of the last segment again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from interwhen._core.transcript import Transcript
+from interwhen.spans import Span
+
+
+class Scanner:
+    """What all scanners share: borders, rewinding, skipping. Subclasses say where segments end."""
+
+    wakes: str = ""
+    """Characters that can end a segment: text without any of them need not be scanned now."""
+
+    def __init__(self) -> None:
+        self.start = 0
+        """Where the current, incomplete segment starts."""
+        self.pos = 0
+        """Up to where the transcript has been read."""
+        self.hot = False
+        """Whether the next character decides, whatever it is."""
+        self.due: int | None = None
+        """The trace length at which the scanner must be called, for scanners that count."""
+        self._borders: list[tuple[int, int]] = []
+
+    @property
+    def hold(self) -> int:
+        """From where on the text may still become part of a segment that is not complete."""
+        return self.start
+
+    def feed(self, transcript: Transcript) -> Iterator[Span]:
+        """Read the new text; yield the segments that are complete now."""
+        raise NotImplementedError
+
+    def flush(self, transcript: Transcript) -> Iterator[Span]:
+        """Take what is there as complete (end of the phase or of the stream)."""
+        yield from self.feed(transcript)
+        rest = self._trimmed(transcript, self.start, transcript.length)
+        self._begin(transcript.length, transcript.length)
+        self._reset()
+        if rest is not None:
+            yield rest
+
+    def skip(self, to: int) -> None:
+        """Begin anew at *to*: what lies before is not this scanner's text."""
+        self._begin(to, to)
+        self._reset()
+
+    def rewind(self, transcript: Transcript) -> None:
+        """Go back to the state of a scanner that has read just the (shortened) *transcript*."""
+        to = transcript.length
+        while self._borders and self._borders[-1][1] > to:
+            self._borders.pop()
+        self.start = self.pos = self._borders[-1][0] if self._borders else 0
+        self._reset()
+        for _ in self.feed(transcript):  # pragma: no cover  (a standing segment has a standing border)
+            pass
+
+    def _begin(self, start: int, known_at: int) -> None:
+        self.start = start
+        self.pos = max(self.pos, start)
+        self._borders.append((start, known_at))
+
+    def _reset(self) -> None:
+        """Forget what was half seen."""
+        self.hot = False
+
+    def _trimmed(self, transcript: Transcript, start: int, end: int) -> Span | None:
+        text = transcript.slice(start, end)
+        stripped = text.lstrip()
+        if not stripped:
+            return None
+        low = start + len(text) - len(stripped)
+        return Span(low, low + len(stripped.rstrip()))
+
+
+class LineScanner(Scanner):
+    """Lines that are not blank, in groups of ``every``."""
+
+    wakes = "\n"
+
+    def __init__(self, every: int) -> None:
+        super().__init__()
+        self.every = max(every, 1)
+        self._lines = 0
+        self._line = 0
+
+    def feed(self, transcript: Transcript) -> Iterator[Span]:
+        """Yield each complete group of lines."""
+        base = self.pos
+        text = transcript.slice(base, transcript.length)
+        self.pos = transcript.length
+        at = text.find("\n")
+        while at >= 0:
+            end = base + at
+            self._lines += self._trimmed(transcript, self._line, end) is not None
+            self._line = end + 1
+            if self._lines == self.every:
+                span = self._trimmed(transcript, self.start, end)
+                self._lines = 0
+                self._begin(end + 1, end + 1)
+                if span is not None:
+                    yield span
+            at = text.find("\n", at + 1)
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._lines = 0
+        self._line = self.start
+
+
+class ParagraphScanner(Scanner):
+    """Runs of lines between blank lines."""
+
+    wakes = "\n"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._line = 0
+
+    def feed(self, transcript: Transcript) -> Iterator[Span]:
+        """Yield each paragraph whose blank line has come."""
+        base = self.pos
+        text = transcript.slice(base, transcript.length)
+        self.pos = transcript.length
+        at = text.find("\n")
+        while at >= 0:
+            end = base + at
+            line, self._line = self._line, end + 1
+            if self._trimmed(transcript, line, end) is None:
+                span = self._trimmed(transcript, self.start, line)
+                self._begin(end + 1, end + 1)
+                if span is not None:
+                    yield span
+            at = text.find("\n", at + 1)
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._line = self.start
+
+
+class WholeScanner(Scanner):
+    """Everything between two borders of a phase: the whole reasoning, or the whole answer."""
+
+    def feed(self, transcript: Transcript) -> Iterator[Span]:
+        """Yield nothing: only the border completes it."""
+        self.pos = transcript.length
+        return iter(())
+
+
+class CountScanner(Scanner):
+    """Stretches of a fixed number of characters."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+        self.due = count
+
+    def feed(self, transcript: Transcript) -> Iterator[Span]:
+        """Yield each full stretch."""
+        self.pos = transcript.length
+        while transcript.length - self.start >= self.count:
+            start = self.start
+            self._begin(start + self.count, start + self.count)
+            yield Span(start, start + self.count)
+        self._reset()
+
+    def _reset(self) -> None:
+        super()._reset()
+        self.due = self.start + self.count

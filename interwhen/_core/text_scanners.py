@@ -1,0 +1,136 @@
+"""Scanners that look for words and tags: sentences, reflection markers, tool calls."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from interwhen._core.scanners import Scanner
+from interwhen._core.transcript import Transcript
+from interwhen.spans import Span
+
+_STOP = re.compile(r"\n|[.!?]")
+_CLOSERS = "\"')]}\u201d\u2019*_"
+_MAX_CLOSERS = 3
+_ABBREVIATIONS = frozenset(
+    ("e.g", "i.e", "etc", "vs", "cf", "approx", "mr", "mrs", "ms", "dr", "prof", "st", "fig", "eq", "no", "resp")
+)
+_WORD_LIMIT = 8
+
+
+class SentenceScanner(Scanner):
+    """Sentences: up to a full stop and the like before white space, or to the end of the line."""
+
+    wakes = "\n.!?"
+
+    def feed(self, transcript: Transcript) -> Iterator[Span]:
+        """Yield each sentence whose following white space has come."""
+        base = self.pos
+        text = transcript.slice(base, transcript.length)
+        self.hot = False
+        for match in _STOP.finditer(text):
+            at = match.start()
+            if text[at] == "\n":
+                span = self._trimmed(transcript, self.start, base + at)
+                self._begin(base + at + 1, base + at + 1)
+                if span is not None:
+                    yield span
+                continue
+            end = at + 1
+            while end < len(text) and end - at <= _MAX_CLOSERS and text[end] in _CLOSERS:
+                end += 1
+            if end == len(text):
+                self.pos = base + at
+                self.hot = True
+                return
+            if text[end].isspace() and not self._is_abbreviation(transcript, base + at):
+                span = self._trimmed(transcript, self.start, base + end)
+                self._begin(base + end, base + end + 1)
+                if span is not None:
+                    yield span
+        self.pos = transcript.length
+
+    def _is_abbreviation(self, transcript: Transcript, at: int) -> bool:
+        """Tell whether the full stop at *at* belongs to "e.g.", an initial, or a list number such as "1."."""
+        if transcript.slice(at, at + 1) != ".":
+            return False
+        before = transcript.slice(max(self.start, at - _WORD_LIMIT), at)
+        word = before.split()[-1] if before and not before[-1].isspace() else ""
+        alone = at - self.start <= 2 * _WORD_LIMIT and transcript.slice(self.start, at).strip() == word
+        is_initial = len(word) == 1 and word.isalpha() and word.isupper()
+        return word.lower().strip("([") in _ABBREVIATIONS or is_initial or (alone and word.isdigit())
+
+
+class MarkerScanner(Scanner):
+    """The text between reflection markers such as "Wait"."""
+
+    def __init__(self, words: tuple[str, ...]) -> None:
+        super().__init__()
+        ordered = sorted(words, key=len, reverse=True)
+        self._pattern = re.compile(rf"(?<![^\W_])(?:{'|'.join(map(re.escape, ordered))})(?![^\W_])")
+        self._reach = max(map(len, words))
+        self.hot = True  # a marker may be completed by any character that is no letter
+
+    def feed(self, transcript: Transcript) -> Iterator[Span]:
+        """Yield the text before each marker that is known to be a whole word."""
+        # One character before a marker and one after decide whether it is a word.
+        base = max(self.pos - self._reach - 1, self.start - 1, 0)
+        text = transcript.slice(base, transcript.length)
+        self.pos = transcript.length
+        at = self._pattern.search(text)
+        while at is not None and at.end() < len(text):
+            border = base + at.start()
+            # A match at the edge of the window was judged before, with the character in front of it in view.
+            if border > self.start and (at.start() > 0 or base == 0):
+                span = self._trimmed(transcript, self.start, border)
+                self._begin(border, base + at.end() + 1)
+                if span is not None:
+                    yield span
+            at = self._pattern.search(text, at.start() + 1)
+
+    def _reset(self) -> None:
+        self.hot = True
+
+
+class TagScanner(Scanner):
+    """Tool calls: from an opening tag to its closing tag, both included."""
+
+    def __init__(self, opening: str, closing: str) -> None:
+        super().__init__()
+        self.opening = opening
+        self.closing = closing
+        self.wakes = opening[-1] + closing[-1]
+        self._open_at: int | None = None
+
+    def feed(self, transcript: Transcript) -> Iterator[Span]:
+        """Yield each call whose closing tag has come."""
+        while True:
+            tag = self.opening if self._open_at is None else self.closing
+            base = max(self.pos - len(tag) + 1, self.start, self._open_at or 0)
+            at = transcript.slice(base, transcript.length).find(tag)
+            if at < 0:
+                self.pos = transcript.length
+                return
+            if self._open_at is None:
+                self._open_at = base + at
+                self.pos = base + at + len(tag)
+                continue
+            span = Span(self._open_at, base + at + len(tag))
+            self.pos = span.end
+            self._begin(span.end, span.end)
+            self._reset()
+            yield span
+
+    @property
+    def hold(self) -> int:
+        """Text before a call is nobody's segment: it need not wait for one."""
+        return self._open_at if self._open_at is not None else max(self.start, self.pos - len(self.opening) + 1)
+
+    def flush(self, transcript: Transcript) -> Iterator[Span]:
+        """Yield only whole calls: a call without its closing tag is no call."""
+        yield from self.feed(transcript)
+        self.skip(transcript.length)
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._open_at = None

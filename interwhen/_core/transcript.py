@@ -1,0 +1,142 @@
+"""The standing trace: pieces of text by offset, with who wrote them and in which phase."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+from interwhen.models.base import Origin, Piece
+from interwhen.results import Insertion
+from interwhen.segments import Phase
+from interwhen.spans import Span
+
+
+class Run(NamedTuple):
+    """A stretch of the trace with one origin and one phase."""
+
+    start: int
+    text: str
+    origin: Origin
+    phase: Phase
+
+
+class Transcript:
+    """All standing text of one trajectory.
+
+    Appending is O(1), reading a span is O(log pieces + its length), a cut is O(what is cut): no operation
+    looks at old text again.
+    """
+
+    __slots__ = ("_starts", "_texts", "_tokens", "insertions", "kept_tokens", "length", "phases", "tags")
+
+    def __init__(self, phase: Phase) -> None:
+        self._starts: list[int] = []
+        self._texts: list[str] = []
+        self._tokens: list[int] = []
+        self.length = 0
+        self.kept_tokens = 0
+        self.phases: list[tuple[int, Phase]] = [(0, phase)]
+        self.insertions: list[Insertion] = []
+        self.tags: list[Span] = []
+
+    @property
+    def phase(self) -> Phase:
+        """The phase at the end of the trace."""
+        return self.phases[-1][1]
+
+    def append(self, text: str, tokens: int) -> None:
+        """Add *text* of the model, which stands for *tokens* tokens."""
+        self._starts.append(self.length)
+        self._texts.append(text)
+        self._tokens.append(tokens)
+        self.length += len(text)
+        self.kept_tokens += tokens
+
+    def insert(self, text: str, origin: Origin) -> None:
+        """Add *text* that we wrote; it is known by offset from then on."""
+        self.insertions.append(Insertion(Span(self.length, self.length + len(text)), origin))
+        self.append(text, 0)
+
+    def append_tag(self, text: str) -> None:
+        """Add a tag that marks where the reasoning begins or ends."""
+        self.tags.append(Span(self.length, self.length + len(text)))
+        self.append(text, 0)
+
+    def enter(self, phase: Phase) -> None:
+        """Let *phase* begin here."""
+        if self.phases[-1][0] == self.length:
+            self.phases.pop()
+        if not self.phases or self.phases[-1][1] != phase:
+            self.phases.append((self.length, phase))
+
+    def slice(self, start: int, end: int) -> str:
+        """Return the text at ``[start, end)``."""
+        if start >= end:
+            return ""
+        first = bisect_right(self._starts, start) - 1
+        if first == len(self._starts) - 1 or self._starts[first + 1] >= end:
+            base = self._starts[first]
+            return self._texts[first][start - base : end - base]
+        last = bisect_right(self._starts, end - 1) - 1
+        parts = self._texts[first : last + 1]
+        parts[0] = parts[0][start - self._starts[first] :]
+        parts[-1] = parts[-1][: end - self._starts[last]]
+        return "".join(parts)
+
+    def cut(self, to: int) -> int:
+        """Drop everything from offset *to* on; return how many tokens went. A token cut in half is kept."""
+        dropped = 0
+        while self._starts and self._starts[-1] >= to:
+            self._starts.pop()
+            self._texts.pop()
+            dropped += self._tokens.pop()
+        if self._starts and self._starts[-1] + len(self._texts[-1]) > to:
+            self._texts[-1] = self._texts[-1][: to - self._starts[-1]]
+        self.length = min(self.length, to)
+        self.kept_tokens -= dropped
+        while len(self.phases) > 1 and self.phases[-1][0] >= to:
+            self.phases.pop()
+        while self.insertions and self.insertions[-1].span.start >= to:
+            self.insertions.pop()
+        if self.insertions and self.insertions[-1].span.end > to:
+            last = self.insertions.pop()
+            self.insertions.append(Insertion(Span(last.span.start, to), last.origin))
+        while self.tags and self.tags[-1].end > to:
+            self.tags.pop()
+        return dropped
+
+    def phase_at(self, offset: int) -> Phase:
+        """Return the phase of the character at *offset*."""
+        at = bisect_right(self.phases, offset, key=lambda entry: entry[0]) - 1
+        return self.phases[max(at, 0)][1]
+
+    def runs(self, start: int, end: int) -> Iterator[Run]:
+        """Yield the text of ``[start, end)``, split where the origin or the phase changes."""
+        borders = {start, end}
+        borders.update(at for at, _ in self.phases if start < at < end)
+        for entry in self.insertions:
+            borders.update(at for at in (entry.span.start, entry.span.end) if start < at < end)
+        for tag in self.tags:
+            borders.update(at for at in (tag.start, tag.end) if start < at < end)
+        ordered = sorted(borders)
+        for low, high in pairwise(ordered):
+            yield Run(low, self.slice(low, high), self._origin_at(low), self.phase_at(low))
+
+    def pieces(self, end: int | None = None) -> tuple[Piece, ...]:
+        """Return the trace (up to *end*) as a model adapter wants it."""
+        return tuple(
+            Piece(run.text, run.origin, run.phase) for run in self.runs(0, self.length if end is None else end)
+        )
+
+    def text_of(self, phase: Phase) -> str:
+        """Return all text of one phase, without the tags around it."""
+        tags = {tag.start for tag in self.tags}
+        return "".join(run.text for run in self.runs(0, self.length) if run.phase == phase and run.start not in tags)
+
+    def _origin_at(self, offset: int) -> Origin:
+        at = bisect_right(self.insertions, offset, key=lambda entry: entry.span.start) - 1
+        if at >= 0 and offset < self.insertions[at].span.end:
+            return self.insertions[at].origin
+        return "model"

@@ -1,0 +1,75 @@
+"""From the core's outline to the public result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, assert_never
+
+import msgspec
+
+from interwhen._core.messages import Outline
+from interwhen._engine.forks import ForkMeter
+from interwhen._log import log_info
+from interwhen._version import __version__
+from interwhen.ledger import Ledger, Timing
+from interwhen.models.base import Prompt, Usage
+from interwhen.results import Abstained, Failed, Result, Unverified, Verified, sha256
+
+
+def prompt_sha256(prompt: Prompt) -> str:
+    """Return the hash of a prompt: of its text, or of its messages as JSON."""
+    return sha256(prompt if isinstance(prompt, str) else msgspec.json.encode(prompt).decode())
+
+
+def build_result(
+    outline: Outline, *, model: str, requests: int, usages: Sequence[Usage], forks: ForkMeter, timing: Timing
+) -> Result:
+    """Return the result that *outline* says, with ledger and timing."""
+    common: dict[str, Any] = {
+        name: getattr(outline, name)
+        for name in ("text", "reasoning", "answer", "finish_reason", "checks", "violations", "insertions", "resume")
+    }
+    common["ledger"] = Ledger(
+        kept=outline.kept,
+        discarded=outline.discarded,
+        late=outline.late,
+        fork_tokens=forks.tokens,
+        fork_prompt_tokens=forks.prompt_tokens,
+        prompt_tokens=sum(usage.prompt_tokens or 0 for usage in usages),
+        cached_tokens=sum(usage.cached_tokens or 0 for usage in usages) + forks.cached_tokens,
+        requests=requests,
+        forks=outline.forks,
+        remedies=outline.remedies,
+        reconnects=outline.reconnects,
+        inserted_chars=sum(len(insertion.span) for insertion in outline.insertions),
+    )
+    common["timing"] = msgspec.structs.replace(timing, checking=sum(record.seconds for record in outline.checks))
+    match outline.status:
+        case "verified":
+            assert outline.certificate is not None
+            assert not outline.doubts
+            certificate = msgspec.structs.replace(outline.certificate, model=model, interwhen=__version__)
+            return Verified(**common, certificate=certificate)
+        case "unverified":
+            return Unverified(**common, doubts=outline.doubts)
+        case "abstained":
+            return Abstained(**common, reason=outline.reason, doubts=outline.doubts)
+        case "failed":
+            return Failed(**common, error=outline.reason, doubts=outline.doubts)
+        case _:
+            assert_never(outline.status)
+
+
+def log_result(result: Result) -> None:
+    """Log how a run ended, in numbers only: the content of a trace is never logged."""
+    log_info(
+        "run.finished",
+        status=result.status,
+        characters=len(result.text),
+        checks=len(result.checks),
+        remedies=result.ledger.remedies,
+        kept=result.ledger.kept,
+        discarded=result.ledger.discarded,
+        forks=result.ledger.forks,
+        seconds=round(result.timing.total, 3),
+    )

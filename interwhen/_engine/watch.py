@@ -1,0 +1,129 @@
+"""Meters and timers of the main stream: one clock reading an arrival, one timer a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+
+from interwhen.ledger import Timing
+from interwhen.models.transport import Timeouts
+
+
+class Meter:
+    """Measures when text arrives. All times are in seconds on the clock it is given."""
+
+    __slots__ = (
+        "_clock",
+        "_stream_last",
+        "first",
+        "largest_gap",
+        "paused",
+        "since",
+        "started",
+        "stopped_at",
+        "waiting",
+    )
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.started = clock()
+        self.first: float | None = None
+        self.largest_gap = 0.0
+        self.paused = 0.0
+        self.since = self.started
+        """When the reader began to wait for what is awaited now."""
+        self.waiting = False
+        """Whether the reader waits for the model: only then can the model be late."""
+        self.stopped_at: float | None = None
+        self._stream_last: float | None = None
+
+    def wait(self) -> None:
+        """Note that the reader begins to wait for text."""
+        self.since = self._clock()
+        self.waiting = True
+
+    def opened(self) -> None:
+        """Note that a new stream began: the gap across a request is not a gap between tokens."""
+        self._stream_last = None
+
+    def arrived(self) -> None:
+        """Note that text came."""
+        now = self._clock()
+        self.waiting = False
+        last = self._stream_last
+        if last is not None:
+            gap = now - (last if last > self.since else self.since)
+            if gap > self.largest_gap:
+                self.largest_gap = gap
+        else:
+            self._first_of_stream(now)
+        self._stream_last = now
+
+    def stopped(self) -> float:
+        """Note that a violation was found: the reader waits from now on."""
+        now = self._clock()
+        if self.stopped_at is None:
+            self.stopped_at = now
+        return now
+
+    @property
+    def has_text(self) -> bool:
+        """Whether the current stream has brought text."""
+        return self._stream_last is not None
+
+    def timing(self, now: float, ended_at: float | None, close_latency: tuple[float, ...]) -> Timing:
+        """Return what has been measured, for a run that is over at *now*."""
+        return Timing(
+            total=now - self.started,
+            first_token=self.first,
+            largest_gap=self.largest_gap,
+            tail=now - ended_at if ended_at is not None else 0.0,
+            paused=self.paused,
+            close_latency=close_latency,
+        )
+
+    def _first_of_stream(self, now: float) -> None:
+        if self.first is None:
+            self.first = now - self.started
+        if self.stopped_at is not None:
+            self.paused += now - self.stopped_at
+            self.stopped_at = None
+
+
+async def keep_time(
+    meter: Meter,
+    timeouts: Timeouts,
+    seconds: float | None,
+    on_stall: Callable[[str, float], None],
+    on_spent: Callable[[float], None],
+) -> None:
+    """Watch the timers of a run until cancelled.
+
+    One sleep to the next instant at which anything could be due, then a look at the meter: no timer is set or
+    cancelled for a token. ``on_stall`` gets the timer's name and its seconds, once for each wait.
+    """
+    reported = -1.0
+    while True:
+        now = anyio.current_time()
+        wake = [float("inf")]
+        if seconds is not None:
+            if now >= meter.started + seconds:
+                on_spent(seconds)
+                return
+            wake.append(meter.started + seconds)
+        if timeouts.total is not None:
+            if now >= meter.started + timeouts.total:
+                on_stall("total", timeouts.total)
+                return
+            wake.append(meter.started + timeouts.total)
+        timer = "inter_token" if meter.has_text else "first_token"
+        limit = timeouts.inter_token if meter.has_text else timeouts.first_token
+        if limit is not None:
+            if meter.waiting and now >= meter.since + limit and reported != meter.since:
+                reported = meter.since
+                on_stall(timer, limit)
+            begun = meter.since if meter.waiting and reported != meter.since else now
+            wake.append(begun + min(filter(None, (timeouts.inter_token, timeouts.first_token))))
+        # Without any timer this sleeps until cancelled.
+        await anyio.sleep(max(min(wake) - now, 0.001))

@@ -1,0 +1,133 @@
+"""The front door: start a supervised run, from async code or from plain code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from interwhen._engine.run import Run
+from interwhen.budgets import Budgets
+from interwhen.errors import UsageError
+from interwhen.events import Event
+from interwhen.feedback import FeedbackTemplate
+from interwhen.models.base import Message, Model, Sampling
+from interwhen.monitors import Monitor
+from interwhen.registry import MonitorSpec, load_model, load_monitor
+from interwhen.results import Result
+from interwhen.segments import Phase
+
+
+def run(
+    model: Model | str,
+    prompt: str | Sequence[Message | Mapping[str, Any]],
+    *,
+    monitors: Iterable[MonitorSpec] = (),
+    sampling: Sampling | None = None,
+    budgets: Budgets | None = None,
+    feedback: FeedbackTemplate | None = None,
+    starts_in: Phase = "answer",
+    threads: int = 8,
+    processes: int = 2,
+) -> Run:
+    """Return a run of *model* on *prompt*, watched by *monitors*. Nothing happens until it is entered.
+
+    *model* is an adapter, or the name of one (``"local"``), which the run then opens and closes. *prompt* is a
+    text to be continued, or chat messages. *monitors* are monitors, names with options
+    (``"arithmetic:level=explain"``), dicts, or factories. ``starts_in="reasoning"`` is for models whose
+    template has opened the reasoning already. *threads* and *processes* bound the workers for checks.
+
+    Raises :class:`~interwhen.errors.UsageError` on anything that cannot work.
+    """
+    watchers: list[Monitor] = [load_monitor(spec) for spec in monitors]
+    names = [monitor.name for monitor in watchers]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"two monitors are named {name!r}; give one another name (label=... in its options)")
+    owned = isinstance(model, str)
+    return Run(
+        load_model(model) if isinstance(model, str) else model,
+        _prompt(prompt),
+        monitors=watchers,
+        sampling=sampling,
+        budgets=budgets,
+        feedback=feedback,
+        starts_in=starts_in,
+        threads=threads,
+        processes=processes,
+        owns_model=owned,
+    )
+
+
+def _prompt(prompt: str | Sequence[Message | Mapping[str, Any]]) -> str | tuple[Message, ...]:
+    if isinstance(prompt, str):
+        return prompt
+    messages = []
+    for number, message in enumerate(prompt):
+        if isinstance(message, Message):
+            messages.append(message)
+            continue
+        try:
+            messages.append(Message(role=message["role"], content=message["content"]))
+        except (KeyError, TypeError) as error:
+            raise UsageError(f"message {number} needs 'role' and 'content', got {message!r:.200}") from error
+    return tuple(messages)
+
+
+class SyncRun:
+    """A run for plain code: the same events and result, from an event loop in a thread of its own."""
+
+    def __init__(self, inner: Run, *, uvloop: bool = False) -> None:
+        self._inner = inner
+        self._uvloop = uvloop
+        self._stack = ExitStack()
+        self._portal: BlockingPortal | None = None
+
+    def __enter__(self) -> Self:
+        options = {"use_uvloop": True} if self._uvloop else {}
+        with ExitStack() as stack:
+            self._portal = portal = stack.enter_context(start_blocking_portal("asyncio", options))
+            stack.enter_context(portal.wrap_async_context_manager(self._inner))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return self._stack.__exit__(kind, error, traceback)
+
+    def __iter__(self) -> Iterator[Event]:
+        return self
+
+    def __next__(self) -> Event:
+        if self._portal is None:
+            raise UsageError("enter the run first: with interwhen.run_sync(...) as run")
+        try:
+            return self._portal.call(self._inner.__anext__)
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    @property
+    def result(self) -> Result:
+        """How the run ended. Raises :class:`UsageError` before it has."""
+        return self._inner.result
+
+    def drain(self) -> Result:
+        """Read all events, keep none, return the result."""
+        for _ in self:
+            pass
+        return self.result
+
+
+def run_sync(
+    model: Model | str,
+    prompt: str | Sequence[Message | Mapping[str, Any]],
+    *,
+    uvloop: bool = False,
+    **options: Any,
+) -> SyncRun:
+    """Return a run for plain code, with the options of :func:`run`: ``with interwhen.run_sync(...) as run``."""
+    return SyncRun(run(model, prompt, **options), uvloop=uvloop)

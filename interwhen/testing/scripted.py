@@ -1,0 +1,151 @@
+"""A model that says what a test tells it to say, when it tells it to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import anyio
+import anyio.lowlevel
+
+from interwhen.errors import ModelError
+from interwhen.models.base import Capabilities, Chunk, Completion, FinishReason, Request, Usage
+from interwhen.models.streams import GuardedStream
+from interwhen.models.transport import Timeouts
+from interwhen.segments import Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """The model says nothing for *seconds* (of the event loop's clock, which may be virtual)."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Text with a phase of its own, for models with a separate reasoning field."""
+
+    text: str
+    phase: Phase = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The stream ends with this reason; ``None``: it ends without saying why."""
+
+    reason: FinishReason | None = "stop"
+
+
+Step: TypeAlias = str | Pause | Say | End | ModelError
+"""A str or Say is one chunk; an exception is raised."""
+
+Script: TypeAlias = Callable[[Request], Iterable[Step]]
+
+
+def cut_into(text: str, size: int = 1) -> list[str]:
+    """Return *text* in chunks of *size* characters."""
+    return [text[at : at + size] for at in range(0, len(text), size)]
+
+
+class ScriptedModel:
+    """A :class:`~interwhen.models.base.Model` for tests.
+
+    *script* gives the steps for each request, or is a list of replies, one for each request in turn (a plain
+    string is cut into chunks of *size* characters; the last reply repeats). *forks* answers side inferences.
+    ``requests`` holds every request of the main stream, ``closed`` counts the streams that were closed before
+    their end.
+    """
+
+    def __init__(
+        self,
+        script: Script | Sequence[str | Sequence[Step]],
+        *,
+        forks: Callable[[Request], str] | None = None,
+        delay: float = 0.0,
+        size: int = 4,
+        capabilities: Capabilities | None = None,
+        timeouts: Timeouts | None = None,
+    ) -> None:
+        self._script = script if callable(script) else self._in_turn(script)
+        self._forks = forks
+        self._delay = delay
+        self._size = size
+        self._capabilities = capabilities or Capabilities(resume="prefix")
+        self.timeouts = timeouts or Timeouts()
+        self.requests: list[Request] = []
+        self.fork_requests: list[Request] = []
+        self.closed = 0
+
+    @property
+    def name(self) -> str:
+        """Always ``scripted``."""
+        return "scripted"
+
+    async def capabilities(self) -> Capabilities:
+        """Return what the test said."""
+        return self._capabilities
+
+    async def stream(self, request: Request) -> ScriptedStream:
+        """Start the script for *request*."""
+        self.requests.append(request)
+        await anyio.lowlevel.checkpoint()
+        return ScriptedStream(self, iter(self._script(request)), self._delay)
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer a fork with what *forks* returns. Usage counts one token for each word."""
+        self.fork_requests.append(request)
+        await anyio.sleep(self._delay)
+        if self._forks is None:
+            raise ModelError("this scripted model has no answers for forks")
+        text = self._forks(request)
+        return Completion(text, "stop", Usage(prompt_tokens=1, completion_tokens=len(text.split())))
+
+    async def aclose(self) -> None:
+        """Do nothing: there is nothing to give back."""
+
+    def _in_turn(self, replies: Sequence[str | Sequence[Step]]) -> Script:
+        def script(_request: Request) -> Iterable[Step]:
+            reply = replies[min(len(self.requests), len(replies)) - 1]
+            return cut_into(reply, self._size) if isinstance(reply, str) else reply
+
+        return script
+
+
+class ScriptedStream(GuardedStream):
+    """One reply of a :class:`ScriptedModel`."""
+
+    def __init__(self, model: ScriptedModel, steps: Iterator[Step], delay: float) -> None:
+        super().__init__()
+        self._model = model
+        self._steps = steps
+        self._delay = delay
+        self._over = False
+
+    async def fetch(self) -> Sequence[Chunk]:
+        """Take the next steps up to one that brings something."""
+        await anyio.sleep(self._delay)
+        for step in self._steps:
+            match step:
+                case str():
+                    return (Chunk(step),)
+                case Say(text, phase):
+                    return (Chunk(text, phase),)
+                case Pause(seconds):
+                    await anyio.sleep(seconds)
+                case End(reason):
+                    self._steps = iter(())
+                    self._over = True
+                    return (Chunk("", tokens=0, finish_reason=reason),) if reason is not None else ()
+                case ModelError():
+                    self._over = True
+                    raise step
+        if self._over:
+            return ()
+        self._over = True
+        return (Chunk("", tokens=0, finish_reason="stop"),)
+
+    async def release(self) -> None:
+        """Count a stream that was not read to its end."""
+        self._model.closed += not self._over
