@@ -1,9 +1,42 @@
 """interwhen: asynchronous verifiers beside the reasoning stream of a language model."""
 
+from interwhen._version import __version__
+from interwhen.budgets import Budgets
 from interwhen.claims import Claim
 from interwhen.errors import InterwhenError, ModelError, PluginError, UsageError
+from interwhen.events import (
+    CheckSettled,
+    CheckStarted,
+    Delta,
+    Event,
+    Finished,
+    FrontierMoved,
+    Remedied,
+    Retracted,
+    StreamBroken,
+    StreamEnded,
+    StreamStarted,
+    ViolationFound,
+)
+from interwhen.feedback import FeedbackTemplate
+from interwhen.ledger import Ledger, Timing
+from interwhen.models.base import Message, Model, Sampling
 from interwhen.monitors import Delivery, Extractor, Fork, Monitor, Parser
+from interwhen.registry import load_model, load_monitor
 from interwhen.remedies import Abstain, Feedback, Remedy, Repair, Resample, Stop
+from interwhen.results import (
+    Abstained,
+    Certificate,
+    CheckRecord,
+    Doubt,
+    Failed,
+    Insertion,
+    Result,
+    Unverified,
+    Verified,
+    ViolationRecord,
+)
+from interwhen.running import Run, SyncRun, run, run_sync
 from interwhen.segments import Phase, Segment
 from interwhen.spans import Offset, Span
 from interwhen.triggers import Answer, EveryChars, Lines, Markers, Paragraphs, Sentences, ThinkEnd, ToolCalls, Trigger
@@ -21,3 +54,86 @@ from interwhen.verdicts import (
     Violation,
 )
 from interwhen.verifier import FunctionVerifier, Verifier, Worker, verifier
+
+__all__ = [
+    "Abstain",
+    "Abstained",
+    "Answer",
+    "Budgets",
+    "Cancelled",
+    "Certificate",
+    "CheckRecord",
+    "CheckSettled",
+    "CheckStarted",
+    "Claim",
+    "Delivery",
+    "Delta",
+    "Doubt",
+    "Errored",
+    "Event",
+    "EveryChars",
+    "Extractor",
+    "Failed",
+    "Feedback",
+    "FeedbackTemplate",
+    "Finished",
+    "Fork",
+    "FrontierMoved",
+    "FunctionVerifier",
+    "Insertion",
+    "InterwhenError",
+    "Judged",
+    "Ledger",
+    "Level",
+    "Lines",
+    "Markers",
+    "Message",
+    "Model",
+    "ModelError",
+    "Monitor",
+    "Offset",
+    "Outcome",
+    "Paragraphs",
+    "Parser",
+    "Pass",
+    "Phase",
+    "PluginError",
+    "Remedied",
+    "Remedy",
+    "Repair",
+    "Resample",
+    "Result",
+    "Retracted",
+    "Run",
+    "Sampling",
+    "Segment",
+    "Sentences",
+    "Skipped",
+    "Span",
+    "Stop",
+    "StreamBroken",
+    "StreamEnded",
+    "StreamStarted",
+    "SyncRun",
+    "ThinkEnd",
+    "TimedOut",
+    "Timing",
+    "ToolCalls",
+    "Trigger",
+    "Unknown",
+    "Unverified",
+    "UsageError",
+    "Verdict",
+    "Verified",
+    "Verifier",
+    "Violation",
+    "ViolationFound",
+    "ViolationRecord",
+    "Worker",
+    "__version__",
+    "load_model",
+    "load_monitor",
+    "run",
+    "run_sync",
+    "verifier",
+]

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Self
-
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from typing import TYPE_CHECKING, Any, Self
 
 from interwhen._engine.run import Run
 from interwhen.budgets import Budgets
@@ -19,6 +17,11 @@ from interwhen.monitors import Monitor
 from interwhen.registry import MonitorSpec, load_model, load_monitor
 from interwhen.results import Result
 from interwhen.segments import Phase
+
+if TYPE_CHECKING:
+    from anyio.from_thread import BlockingPortal
+
+__all__ = ["Run", "SyncRun", "run", "run_sync"]
 
 
 def run(
@@ -87,6 +90,8 @@ class SyncRun:
         self._portal: BlockingPortal | None = None
 
     def __enter__(self) -> Self:
+        from anyio.from_thread import start_blocking_portal
+
         options = {"use_uvloop": True} if self._uvloop else {}
         with ExitStack() as stack:
             self._portal = portal = stack.enter_context(start_blocking_portal("asyncio", options))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 import anyio
@@ -10,6 +9,8 @@ import anyio
 
 def loop_clock() -> Callable[[], float]:
     """Return the running loop's clock, in seconds. asyncio's own costs a sixth of ``anyio.current_time``."""
+    import asyncio  # by now somebody else has paid for it, unless this is trio
+
     try:
         return asyncio.get_running_loop().time
     except RuntimeError:

@@ -6,14 +6,15 @@ event loop, because an executor's hand-over thread costs several times the round
 
 from __future__ import annotations
 
-import multiprocessing
 import pickle
 from collections.abc import Callable
-from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 _STOP_SECONDS = 0.5
 
@@ -46,6 +47,8 @@ class WorkerProcess:
     """One child process that runs one check at a time."""
 
     def __init__(self) -> None:
+        import multiprocessing  # 15 ms that most runs need not pay
+
         context = multiprocessing.get_context("spawn")
         self._connection, self._theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(self._theirs,), name="interwhen-worker", daemon=True)

@@ -44,7 +44,7 @@ from interwhen.budgets import Budgets
 from interwhen.errors import ModelError, StreamClosed, StreamTimeout, UsageError
 from interwhen.events import Event, Finished
 from interwhen.feedback import FeedbackTemplate
-from interwhen.models.base import Capabilities, Chunk, Model, Prompt, Request, Sampling, Stream, Usage
+from interwhen.models.base import Capabilities, Model, Prompt, Request, Sampling, Stream, Usage
 from interwhen.models.transport import Timeouts
 from interwhen.monitors import Fork, Monitor
 from interwhen.results import Result
@@ -96,7 +96,6 @@ class Run:
         self._usages: list[Usage] = []
         self._close_latency: list[float] = []
         self._ended_at: float | None = None
-        self._reading = False
         self._entered = False
         self._reads_ahead = any(monitor.delivery == "gate" for monitor in self._monitors)
         self._stall: StreamTimeout | None = None
@@ -174,18 +173,25 @@ class Run:
     async def __anext__(self) -> Event:
         events = self._events
         while not events:
-            if self._result is not None:
+            stream = self._stream
+            if stream is not None and not self._reads_ahead:
+                await self._receive(stream)  # nothing stands between the model and its reader
+            elif self._result is not None:
                 raise StopAsyncIteration
-            if not self._entered:
-                raise UsageError("enter the run first: async with interwhen.run(...) as run")
-            if self._reads_ahead:
-                self._news = anyio.Event()
-                await self._news.wait()
             else:
-                await self._advance()
+                await self._wait_for_events()
         if self._reads_ahead and len(events) < _AHEAD:
             self._drained.set()
         return events.popleft()
+
+    async def _wait_for_events(self) -> None:
+        if not self._entered:
+            raise UsageError("enter the run first: async with interwhen.run(...) as run")
+        if self._reads_ahead:
+            self._news = anyio.Event()
+            await self._news.wait()
+        else:
+            await self._advance()
 
     @property
     def result(self) -> Result:
@@ -210,49 +216,33 @@ class Run:
 
     async def _advance(self) -> None:
         """Wait for the next thing that can bring an event, and take it in."""
-        if self._reading:
-            raise UsageError("two tasks read the same run at once")
-        self._reading = True
-        try:
-            if self._stream is not None:
-                await self._receive(self._stream)
-            elif self._to_open is not None:
-                await self._open(self._to_open)
-            else:
-                await self._woken()
-        finally:
-            self._reading = False
+        if self._stream is not None:
+            await self._receive(self._stream)
+        elif self._to_open is not None:
+            await self._open(self._to_open)
+        else:
+            await self._woken()
 
     async def _receive(self, stream: Stream) -> None:
+        """Read once from the model: the hot path, a few microseconds for a token."""
         meter = self._meter
-        meter.wait()
+        if meter.waiting:
+            raise UsageError("two tasks read the same run at once")
+        meter.since = self._clock()
+        meter.waiting = True
         try:
             chunks = await stream.receive()
-        except StreamClosed:
-            # We closed it, and whoever did has told the core why; unless it was a timer.
-            stall, self._stall = self._stall, None
-            if stall is not None and stream is self._stream:
-                self._lost(stall)
-            return
         except ModelError as error:
-            if stream is self._stream:
-                await self._shut(stream)
-                self._lost(error)
+            await self._not_received(stream, error)
             return
         finally:
             meter.waiting = False
         if stream is not self._stream:
-            return
+            return  # closed meanwhile: what still came is not looked at
         if not chunks:
-            self._stream = None
-            self._ended_at = self._clock()
-            await self._shut(stream)
-            self._tell(Ended())
+            await self._at_end(stream)
             return
-        meter.arrived()
-        self._take(chunks)
-
-    def _take(self, chunks: Sequence[Chunk]) -> None:
+        meter.arrived(self._clock())
         step = self._core.step
         for chunk in chunks:
             orders = step(chunk)
@@ -260,6 +250,22 @@ class Run:
                 self._do(orders)
             if chunk.usage is not None:
                 self._usages.append(chunk.usage)
+
+    async def _not_received(self, stream: Stream, error: ModelError) -> None:
+        if stream is not self._stream:
+            return  # we closed it, and whoever did has told the core why
+        if isinstance(error, StreamClosed):
+            stall, self._stall = self._stall, None
+            self._lost(stall or error)
+            return
+        await self._shut(stream)
+        self._lost(error)
+
+    async def _at_end(self, stream: Stream) -> None:
+        self._stream = None
+        self._ended_at = self._clock()
+        await self._shut(stream)
+        self._tell(Ended())
 
     async def _open(self, order: Open) -> None:
         with anyio.move_on_after(_CLOSE_SECONDS):

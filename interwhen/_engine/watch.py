@@ -47,17 +47,15 @@ class Meter:
         """Note that a new stream began: the gap across a request is not a gap between tokens."""
         self._stream_last = None
 
-    def arrived(self) -> None:
+    def arrived(self, now: float) -> None:
         """Note that text came."""
-        now = self._clock()
-        self.waiting = False
         last = self._stream_last
-        if last is not None:
+        if last is None:
+            self._first_of_stream(now)
+        else:
             gap = now - (last if last > self.since else self.since)
             if gap > self.largest_gap:
                 self.largest_gap = gap
-        else:
-            self._first_of_stream(now)
         self._stream_last = now
 
     def stopped(self) -> float:

@@ -1,0 +1,180 @@
+"""What supervision costs in CPU, memory and time to close, measured as pairs in one run."""
+
+from __future__ import annotations
+
+import platform
+import random
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+import anyio
+import msgspec
+
+from interwhen.bench.arms import (
+    TransportName,
+    first_core,
+    interrupt_once,
+    open_transport,
+    paced_server,
+    read_decoded,
+    read_raw,
+    read_supervised,
+)
+from interwhen.bench.stats import Estimate, estimate, growth_exponent, percentile
+
+_MICRO = 1e6
+
+
+class CpuRow(msgspec.Struct, frozen=True):
+    """CPU that an arm adds to another one, in microseconds a chunk."""
+
+    arm: str
+    over: str
+    microseconds: Estimate
+
+
+class GrowthRow(msgspec.Struct, frozen=True):
+    """CPU of one supervised run, less that of reading its stream decoded, in seconds."""
+
+    chunks: int
+    seconds: float
+
+
+class Overhead(msgspec.Struct, frozen=True):
+    """The whole report."""
+
+    machine: str
+    transport: TransportName
+    chunks: int
+    per_second: float
+    raw_microseconds: Estimate
+    cpu: tuple[CpuRow, ...]
+    growth: tuple[GrowthRow, ...]
+    growth_exponent: float
+    memory_mb: dict[str, float]
+    close_p50_ms: float
+    close_p99_ms: float
+    wasted_tokens: float
+    closes: int
+
+
+async def measure(
+    *,
+    transport: TransportName = "httpx2",
+    chunks: int = 20000,
+    per_second: float = 0.0,
+    rounds: int = 15,
+    closes: int = 200,
+    seed: int = 0,
+    say: Callable[[str], None] = lambda _line: None,
+) -> Overhead:
+    """Run the benchmark against a load generator in its own process, on its own core."""
+    with paced_server() as url, first_core():
+        say(f"CPU per chunk: {rounds} rounds of 5 arms, {chunks} chunks at {per_second:g}/s (0: as they can be read)")
+        costs = await _cpu(url, f"{chunks}@{per_second:g}", transport, rounds, random.Random(seed))  # noqa: S311
+        say("growth with trace length: 1k to 64k chunks, as fast as they come")
+        growth = await _growth(url, transport)
+        say(f"time to close: {closes} interrupts at 200 chunks/s")
+        way = open_transport(transport)
+        # The delay is random so that verdicts fall anywhere between two chunks.
+        rng = random.Random(seed)  # noqa: S311
+        found = [await interrupt_once(url, 200.0, rng.uniform(0.002, 0.02), way) for _ in range(closes)]
+        await way.aclose()
+        say("peak memory at 64k chunks: raw and supervised, a process each")
+        memory = {arm: _peak_mb(url, arm, transport) for arm in ("raw", "supervised")}
+    micro = {arm: [cost / chunks * _MICRO for cost in values] for arm, values in costs.items()}
+    pairs = [
+        ("decoded", "raw"),
+        ("no monitor", "decoded"),
+        ("3 monitors", "decoded"),
+        ("10 monitors", "decoded"),
+        ("3 monitors", "raw"),
+        ("10 monitors", "raw"),
+    ]
+    return Overhead(
+        machine=f"{platform.machine()}, Python {platform.python_version()}, {platform.system()}",
+        transport=transport,
+        chunks=chunks,
+        per_second=per_second,
+        raw_microseconds=estimate(micro["raw"]),
+        cpu=tuple(
+            CpuRow(arm, over, estimate([b - a for a, b in zip(micro[over], micro[arm], strict=True)]))
+            for arm, over in pairs
+        ),
+        growth=tuple(growth),
+        growth_exponent=growth_exponent([row.chunks for row in growth], [row.seconds for row in growth]),
+        memory_mb=memory,
+        close_p50_ms=percentile([close.seconds for close in found], 0.5) * 1e3,
+        close_p99_ms=percentile([close.seconds for close in found], 0.99) * 1e3,
+        wasted_tokens=sum(close.wasted for close in found) / len(found),
+        closes=closes,
+    )
+
+
+async def _cpu(
+    url: str, stream: str, transport: TransportName, rounds: int, rng: random.Random
+) -> dict[str, list[float]]:
+    way = open_transport(transport)
+    arms: dict[str, Callable[[], Awaitable[float]]] = {
+        "raw": partial(read_raw, url, stream, way),
+        "decoded": partial(read_decoded, url, stream, way),
+        "no monitor": partial(read_supervised, url, stream, way, 0),
+        "3 monitors": partial(read_supervised, url, stream, way, 3),
+        "10 monitors": partial(read_supervised, url, stream, way, 10),
+    }
+    costs: dict[str, list[float]] = {name: [] for name in arms}
+    for number in range(rounds + 1):
+        order = list(arms)
+        rng.shuffle(order)
+        for name in order:
+            cost = await arms[name]()
+            if number:  # the first round warms up
+                costs[name].append(cost)
+    await way.aclose()
+    return costs
+
+
+async def _growth(url: str, transport: TransportName) -> list[GrowthRow]:
+    way = open_transport(transport)
+    rows = []
+    for chunks in (1024, 4096, 16384, 65536):
+        stream = f"{chunks}@0"
+        tries = [
+            await read_supervised(url, stream, way, 3) - await read_decoded(url, stream, way)
+            for _ in range(max(3, 16384 // chunks))
+        ]
+        rows.append(GrowthRow(chunks, percentile(tries, 0.5)))
+    await way.aclose()
+    return rows
+
+
+def _peak_mb(url: str, arm: str, transport: TransportName) -> float:
+    code = f"import interwhen.bench.overhead as o; o.print_peak({url!r}, {arm!r}, {transport!r})"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)  # noqa: S603
+    return float(done.stdout)
+
+
+def print_peak(url: str, arm: str, transport: TransportName) -> None:
+    """Read 64k chunks in one way and write the peak resident memory in MB to standard output."""
+    import resource
+
+    async def once() -> None:
+        way = open_transport(transport)
+        if arm == "raw":
+            await read_raw(url, "65536@0", way)
+        else:
+            await read_supervised(url, "65536@0", way, 3)
+        await way.aclose()
+
+    anyio.run(once)
+    try:
+        # getrusage() would show the peak of the process that started this one, if that was higher.
+        lines = Path("/proc/self/status").read_text().splitlines()
+        peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+    except OSError:
+        scale = 1 if platform.system() == "Darwin" else 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+    sys.stdout.write(f"{peak / 1e6}\n")

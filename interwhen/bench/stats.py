@@ -1,0 +1,57 @@
+"""Medians and intervals for paired measurements."""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+_RESAMPLES = 2000
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """A median with a 95 % percentile-bootstrap interval (Efron 1979), and the number of measurements."""
+
+    median: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.median:.3g} [{self.low:.3g}, {self.high:.3g}]"
+
+
+def estimate(values: Sequence[float], seed: int = 0) -> Estimate:
+    """Return the median of *values* with its bootstrap interval."""
+    rng = random.Random(seed)  # noqa: S311  (resampling, not secrets)
+    medians = sorted(statistics.median(rng.choices(values, k=len(values))) for _ in range(_RESAMPLES))
+    low, high = medians[int(0.025 * _RESAMPLES)], medians[int(0.975 * _RESAMPLES) - 1]
+    return Estimate(statistics.median(values), low, high, len(values))
+
+
+def percentile(values: Sequence[float], q: float) -> float:
+    """Return the smallest value that at least the fraction *q* of *values* does not exceed."""
+    ordered = sorted(values)
+    return ordered[max(math.ceil(q * len(ordered)) - 1, 0)]
+
+
+def growth_exponent(sizes: Sequence[int], costs: Sequence[float]) -> float:
+    """Return the least-squares slope of log cost over log size: 1 is linear, 2 quadratic."""
+    xs, ys = [math.log(size) for size in sizes], [math.log(max(cost, 1e-12)) for cost in costs]
+    return statistics.linear_regression(xs, ys).slope
+
+
+def paired(first: Callable[[], float], second: Callable[[], float], pairs: int) -> list[float]:
+    """Return the differences second - first of *pairs* pairs, in changing order."""
+    differences = []
+    for number in range(pairs):
+        if number % 2:
+            b = second()
+            differences.append(b - first())
+        else:
+            a = first()
+            differences.append(second() - a)
+    return differences
