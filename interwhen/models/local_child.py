@@ -1,0 +1,121 @@
+"""The child process of the ``local`` model: llama.cpp's HTTP server, which ends when its parent does.
+
+The file is run by its path, not imported: it needs the standard library and ``xllamacpp``, and nothing of this
+package, so the server starts without importing the rest.
+
+What passes between the two processes:
+
+* stdin is the *lifeline*. The parent writes one line, the settings as JSON, and then holds the pipe open for as long
+  as it wants the server. Its end, by whatever cause, is the end of this process.
+* stdout carries one line back, as JSON: ``{"url": ...}`` once the server answers, or ``{"error": ...}``.
+* stderr takes the log of the native code; the parent gives an unnamed file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import sys
+import threading
+import time
+from typing import Any, NoReturn
+
+LOG_LIMIT = 1 << 20
+"""Bytes of log that are kept; beyond it the log starts afresh."""
+
+_CHECK_SECONDS = 1.0
+
+
+def main() -> None:
+    """Read the settings, arm the lifeline, start the server, say where it listens, and wait for the end."""
+    parent = os.getppid()
+    report = _claim_stdout()
+    line = sys.stdin.buffer.readline()
+    if not line:
+        _end()
+    _arm(parent)
+    try:
+        server = _serve(json.loads(line))
+    except Exception as error:  # noqa: BLE001  # whatever it was, the parent turns it into its own exception
+        _tell(report, {"error": f"{type(error).__name__}: {error}"})
+        _end(1)
+    _tell(report, {"url": server.listening_address})
+    while True:
+        time.sleep(3600)
+
+
+def _claim_stdout() -> int:
+    """Keep the pipe to the parent for the report, and let everything that is printed go to the log."""
+    report = os.dup(1)
+    os.dup2(2, 1)
+    return report
+
+
+def _serve(settings: dict[str, Any]) -> Any:
+    """Load the weights and start the server on a port that the kernel picks. Blocks, and holds the GIL meanwhile."""
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = settings["model"]
+    params.port = 0
+    params.api_keys = [settings["api_key"]]
+    params.n_parallel = settings["slots"]
+    # The server divides its context among the slots; ours is a slot's.
+    params.n_ctx = settings["slots"] * settings["context"]
+    params.n_batch = params.n_ubatch = settings["batch"]
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings["threads"]
+    # Where the weights do not fit the device beside it, they stay in memory, but the context is never made smaller.
+    params.fit_params_min_ctx = params.n_ctx
+    params.cache_prompt = True
+    params.warmup = False
+    params.ui = False
+    params.verbosity = 2
+    return xllamacpp.Server(params)
+
+
+def _arm(parent: int) -> None:
+    """See to it that this process ends with the lifeline, also while native code holds the GIL.
+
+    PR_SET_PDEATHSIG is not the tool: it fires when the *thread* that forked us ends, and trio forks in a worker thread
+    that ends after ten idle seconds. O_ASYNC lets the kernel send SIGIO, which ends a process by default, when the
+    last writer of the pipe is gone.
+    """
+    if sys.platform != "win32":
+        import fcntl
+
+        fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
+    threading.Thread(target=_watch, args=(parent,), name="lifeline", daemon=True).start()
+
+
+def _watch(parent: int) -> NoReturn:
+    """End with the lifeline where there is no SIGIO or it came too early, and with the parent in any case.
+
+    A process that the parent forked (multiprocessing does) may still hold the lifeline when the parent is gone.
+    """
+    if sys.platform == "win32":
+        sys.stdin.buffer.read()
+        _end()
+    while os.getppid() == parent:
+        ready, _, _ = select.select([0], [], [], _CHECK_SECONDS)
+        if ready and not os.read(0, 4096):
+            break
+        if os.fstat(2).st_size > LOG_LIMIT:
+            os.ftruncate(2, 0)
+    _end()
+
+
+def _tell(report: int, message: dict[str, str]) -> None:
+    """Send the one line that the parent waits for."""
+    os.write(report, json.dumps(message).encode() + b"\n")
+    os.close(report)
+
+
+def _end(code: int = 0) -> NoReturn:
+    """End now: there is nothing to save, and the destructors of native code would only take time."""
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

