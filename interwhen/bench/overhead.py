@@ -6,7 +6,7 @@ import platform
 import random
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from interwhen.bench.arms import (
 )
 from interwhen.bench.stats import Estimate, estimate, growth_exponent, percentile
 
+SIZES = (1024, 4096, 16384, 65536)
+"""Trace lengths, in chunks, for the growth of CPU; memory is taken at the last."""
 _MICRO = 1e6
 
 
@@ -69,22 +71,23 @@ async def measure(
     rounds: int = 15,
     closes: int = 200,
     seed: int = 0,
+    sizes: Sequence[int] = SIZES,
     say: Callable[[str], None] = lambda _line: None,
 ) -> Overhead:
     """Run the benchmark against a load generator in its own process, on its own core."""
     with paced_server() as url, first_core():
         say(f"CPU per chunk: {rounds} rounds of 5 arms, {chunks} chunks at {per_second:g}/s (0: as they can be read)")
         costs = await _cpu(url, f"{chunks}@{per_second:g}", transport, rounds, random.Random(seed))  # noqa: S311
-        say("growth with trace length: 1k to 64k chunks, as fast as they come")
-        growth = await _growth(url, transport)
+        say(f"growth with trace length: {sizes[0]:,} to {sizes[-1]:,} chunks, as fast as they come")
+        growth = await _growth(url, transport, sizes)
         say(f"time to close: {closes} interrupts at 200 chunks/s")
         way = open_transport(transport)
         # The delay is random so that verdicts fall anywhere between two chunks.
         rng = random.Random(seed)  # noqa: S311
         found = [await interrupt_once(url, 200.0, rng.uniform(0.002, 0.02), way) for _ in range(closes)]
         await way.aclose()
-        say("peak memory at 64k chunks: raw and supervised, a process each")
-        memory = {arm: _peak_mb(url, arm, transport) for arm in ("raw", "supervised")}
+        say(f"peak memory at {sizes[-1]:,} chunks: raw and supervised, a process each")
+        memory = {arm: _peak_mb(url, arm, transport, sizes[-1]) for arm in ("raw", "supervised")}
     micro = {arm: [cost / chunks * _MICRO for cost in values] for arm, values in costs.items()}
     pairs = [
         ("decoded", "raw"),
@@ -137,36 +140,36 @@ async def _cpu(
     return costs
 
 
-async def _growth(url: str, transport: TransportName) -> list[GrowthRow]:
+async def _growth(url: str, transport: TransportName, sizes: Sequence[int]) -> list[GrowthRow]:
     way = open_transport(transport)
     rows = []
-    for chunks in (1024, 4096, 16384, 65536):
+    for chunks in sizes:
         stream = f"{chunks}@0"
         tries = [
             await read_supervised(url, stream, way, 3) - await read_decoded(url, stream, way)
-            for _ in range(max(3, 16384 // chunks))
+            for _ in range(max(3, min(16384 // chunks, 9)))
         ]
         rows.append(GrowthRow(chunks, percentile(tries, 0.5)))
     await way.aclose()
     return rows
 
 
-def _peak_mb(url: str, arm: str, transport: TransportName) -> float:
-    code = f"import interwhen.bench.overhead as o; o.print_peak({url!r}, {arm!r}, {transport!r})"
+def _peak_mb(url: str, arm: str, transport: TransportName, chunks: int) -> float:
+    code = f"import interwhen.bench.overhead as o; o.print_peak({url!r}, {arm!r}, {transport!r}, {chunks})"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)  # noqa: S603
     return float(done.stdout)
 
 
-def print_peak(url: str, arm: str, transport: TransportName) -> None:
-    """Read 64k chunks in one way and write the peak resident memory in MB to standard output."""
+def print_peak(url: str, arm: str, transport: TransportName, chunks: int) -> None:
+    """Read *chunks* chunks in one way and write the peak resident memory in MB to standard output."""
     import resource
 
     async def once() -> None:
         way = open_transport(transport)
         if arm == "raw":
-            await read_raw(url, "65536@0", way)
+            await read_raw(url, f"{chunks}@0", way)
         else:
-            await read_supervised(url, "65536@0", way, 3)
+            await read_supervised(url, f"{chunks}@0", way, 3)
         await way.aclose()
 
     anyio.run(once)
