@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import anyio
 
-from interwhen.errors import StreamClosed
+from interwhen.errors import ConnectError, StreamClosed
 from interwhen.models.base import Chunk
 
 
@@ -48,23 +48,32 @@ class GuardedStream:
 class IteratorStream(GuardedStream):
     """Makes a stream of an async iterator of text, for models that come with one.
 
-    The last chunk gets the finish reason ``stop``.
+    The last chunk gets the finish reason ``stop``. An iterator that was interrupted, by an exception of its own or
+    by the cancellation of a read, has not come to its end: what follows is a
+    :class:`~interwhen.errors.ConnectError`.
     """
 
     def __init__(self, texts: AsyncIterator[str]) -> None:
         super().__init__()
         self._texts = texts
         self._over = False
+        self._is_whole = True
 
     async def fetch(self) -> Sequence[Chunk]:
         """Return the next text as one chunk."""
         if self._over:
             return ()
+        if not self._is_whole:
+            raise ConnectError("the iterator was interrupted before its end")
         try:
             return (Chunk(await anext(self._texts)),)
         except StopAsyncIteration:
             self._over = True
             return (Chunk("", tokens=0, finish_reason="stop"),)
+        except BaseException:
+            # A generator that has let an exception through says next that it is at its end, which it is not.
+            self._is_whole = False
+            raise
 
     async def release(self) -> None:
         """Close the iterator if it can be closed."""

@@ -1,0 +1,180 @@
+"""From the data of one event to a :class:`~interwhen.models.base.Chunk`: pure functions, one per API."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+import msgspec
+from msgspec import UNSET
+
+from interwhen.errors import StreamProtocolError, UpstreamError
+from interwhen.models.base import Chunk, FinishReason, Usage
+from interwhen.models.refusals import refusal
+from interwhen.models.wire import ChatBody, CompletionBody, Logprobs, Text, WireUsage, chat_decoder, completion_decoder
+
+
+class Done(enum.Enum):
+    """The end mark of a stream."""
+
+    DONE = enum.auto()
+
+
+DONE: Final = Done.DONE
+
+Decoded: TypeAlias = Chunk | Done | tuple[Chunk, ...] | None
+"""What one event stands for; several chunks where it brought both reasoning and answer, ``None`` for nothing."""
+
+Decode: TypeAlias = Callable[[bytes, int, bool], Decoded]
+"""``decode(data, offset, first)``: *first* says that no chunk has been understood yet (an unknown shape is refused)."""
+
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError)
+"""What msgspec raises for bytes that are no JSON of the wanted shape; invalid UTF-8 is the second."""
+
+_FINISH: dict[str | None, FinishReason] = {
+    "stop": "stop",
+    "eos_token": "stop",
+    "stop_sequence": "stop",
+    "length": "length",
+    "content_filter": "content_filter",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+}
+
+
+def finish_reason(reason: str) -> FinishReason:
+    """Map the server's word to ours; ``abort`` and unknown words are ``other``."""
+    return _FINISH.get(reason, "other")
+
+
+def usage_of(usage: WireUsage | None) -> Usage | None:
+    """Translate the server's counts."""
+    if usage is None:
+        return None
+    details = usage.prompt_tokens_details
+    return Usage(usage.prompt_tokens, details.cached_tokens if details else None, usage.completion_tokens)
+
+
+def scored(logprobs: Logprobs | None) -> tuple[int, float | None]:
+    """Return how many tokens *logprobs* speak of, and their sum in nats."""
+    if logprobs is None:
+        return 0, None
+    values = logprobs.token_logprobs
+    if values is None:
+        tokens = (logprobs.reasoning_content or []) + (logprobs.content or [])
+        values = [token.logprob for token in tokens]
+    known = [value for value in values if value is not None]
+    return len(values), sum(known) if known else None
+
+
+def decode_completion(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  a hot call
+    """Read an event of ``/v1/completions``.
+
+    Raises :class:`~interwhen.errors.StreamProtocolError` for what is no chunk, and
+    :class:`~interwhen.errors.UpstreamError` for an error object.
+    """
+    try:
+        body = completion_decoder.decode(data)
+    except NOT_JSON as exc:
+        return _done_or_raise(data, offset, exc)
+    choices = body.choices
+    if not choices:
+        return _without_choices(body, data, offset, first)
+    choice = choices[0]
+    if choice.index or len(choices) > 1:
+        raise _several(data, offset)
+    text = choice.text
+    if text is UNSET:
+        if first and choice.finish_reason is None:
+            raise _unknown(data, offset)
+        text = None
+    return _chunk(text or "", choice.finish_reason, choice.logprobs, body.usage)
+
+
+def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  a hot call
+    """Read an event of ``/v1/chat/completions``; raises as :func:`decode_completion` does."""
+    try:
+        body = chat_decoder.decode(data)
+    except NOT_JSON as exc:
+        return _done_or_raise(data, offset, exc)
+    choices = body.choices
+    if not choices:
+        return _without_choices(body, data, offset, first)
+    choice = choices[0]
+    if choice.index or len(choices) > 1:
+        raise _several(data, offset)
+    delta = choice.delta
+    if not isinstance(delta, Text):
+        if delta is UNSET and first and choice.finish_reason is None:
+            raise _unknown(data, offset)
+        return _chunk("", choice.finish_reason, None, body.usage)
+    reasoning = delta.reasoning_content or delta.reasoning
+    if not reasoning:
+        return _chunk(delta.content or "", choice.finish_reason, choice.logprobs, body.usage)
+    thought = Chunk(reasoning, "reasoning")
+    if not delta.content:
+        tokens, logprob = scored(choice.logprobs)
+        reason = None if choice.finish_reason is None else finish_reason(choice.finish_reason)
+        return Chunk(reasoning, "reasoning", tokens or 1, logprob, reason, usage_of(body.usage))
+    answer = _chunk(delta.content, choice.finish_reason, choice.logprobs, body.usage)
+    return (thought, answer) if answer else thought
+
+
+def reasoning_field(data: bytes) -> str:
+    """Say which field of the chat chunk *data* holds reasoning."""
+    choices = chat_decoder.decode(data).choices or []
+    names = [
+        "reasoning_content" if choice.delta.reasoning_content else "reasoning"
+        for choice in choices
+        if isinstance(choice.delta, Text)
+    ]
+    return names[0] if names else "reasoning_content"
+
+
+def error_of(body: CompletionBody | ChatBody) -> UpstreamError | None:
+    """Return the error that *body* is, if it is one."""
+    if body.error is not None:
+        return refusal(msgspec.json.encode({"error": body.error}))
+    if body.object == "error":  # the form of older vLLM: its fields stand in the body itself
+        return refusal(msgspec.json.encode({"message": body.message, "code": body.code}))
+    return None
+
+
+def _chunk(text: str, reason: str | None, logprobs: Logprobs | None, usage: WireUsage | None) -> Chunk | None:
+    """Make a chunk of the answer, or ``None`` where it would say nothing."""
+    if reason is None and usage is None and logprobs is None:
+        return Chunk(text) if text else None
+    tokens, logprob = scored(logprobs)
+    if not tokens and text:
+        tokens = 1
+    finish = None if reason is None else finish_reason(reason)
+    return Chunk(text, "answer", tokens, logprob, finish, usage_of(usage))
+
+
+def _done_or_raise(data: bytes, offset: int, exc: Exception) -> Done:
+    # The end mark is no JSON, so it is found here and costs the other events nothing.
+    if data.strip() == b"[DONE]":
+        return DONE
+    shape = isinstance(exc, msgspec.ValidationError)
+    what = f"JSON that is no chunk ({exc})" if shape else f"malformed JSON ({exc})"
+    raise StreamProtocolError(what, offset=offset, sample=data) from exc
+
+
+def _without_choices(body: CompletionBody | ChatBody, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001
+    error = error_of(body)
+    if error is not None:
+        raise error
+    if body.usage is not None:
+        return Chunk("", tokens=0, usage=usage_of(body.usage))
+    if first and body.choices is UNSET:
+        raise _unknown(data, offset)
+    return None
+
+
+def _unknown(data: bytes, offset: int) -> StreamProtocolError:
+    return StreamProtocolError("an object that is no chunk of this API", offset=offset, sample=data)
+
+
+def _several(data: bytes, offset: int) -> StreamProtocolError:
+    return StreamProtocolError("several choices, where one was asked for (n>1)", offset=offset, sample=data)

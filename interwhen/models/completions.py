@@ -1,0 +1,87 @@
+"""Models behind ``/v1/completions``: what stands is the prefix of what comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from interwhen.errors import StreamProtocolError, UsageError
+from interwhen.models.base import Capabilities, Completion, Message, Request, Sampling, Usage
+from interwhen.models.chunks import decode_completion, error_of, finish_reason, scored, usage_of
+from interwhen.models.openai_compat import OpenAICompatible
+from interwhen.models.retrying import Retries
+from interwhen.models.token_stream import TokenStream
+from interwhen.models.transport import Timeouts, Transport
+from interwhen.models.wire import completion_decoder
+
+Template = Callable[[tuple[Message, ...]], str]
+"""Renders the turns of a chat as the text in front of the assistant's answer."""
+
+
+class CompletionsModel(OpenAICompatible):
+    """A model that continues raw text. It resumes by prefix, at any character, so it suits interwhen best.
+
+    A chat prompt needs *template*, which renders it as text; without one it is refused.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        *,
+        api_key: str | None = None,
+        transport: Transport | str | None = None,
+        timeouts: Timeouts | None = None,
+        sampling: Sampling | None = None,
+        retries: Retries | None = None,
+        headers: Mapping[str, str] | None = None,
+        template: Template | None = None,
+        context_tokens: int | None = None,
+    ) -> None:
+        super().__init__(
+            base_url,
+            model,
+            api_key=api_key,
+            transport=transport,
+            timeouts=timeouts,
+            sampling=sampling,
+            retries=retries,
+            headers=headers,
+        )
+        self._template = template
+        self._context_tokens = context_tokens
+
+    async def capabilities(self) -> Capabilities:
+        """Say what the endpoint can do; known without asking it."""
+        return Capabilities(resume="prefix", logprobs=True, context_tokens=self._context_tokens)
+
+    async def stream(self, request: Request) -> TokenStream:
+        """Send *request* and return the open stream, once the server has accepted it."""
+        return await self._open("completions", self._payload(request), decode_completion)
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer *request* whole, in one response."""
+        answer = await self._ask("completions", self._payload(request), completion_decoder)
+        if not answer.choices:
+            raise error_of(answer) or StreamProtocolError("an answer without choices", offset=0)
+        choice = answer.choices[0]
+        reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
+        text = choice.text if isinstance(choice.text, str) else ""
+        return Completion(text, reason, usage_of(answer.usage) or Usage(), scored(choice.logprobs)[1])
+
+    def _payload(self, request: Request) -> dict[str, Any]:
+        body = self._body(request)
+        body["prompt"] = self._prompt(request) + request.prefix + (request.side or "")
+        if self._wants_logprobs(request):
+            body.setdefault("logprobs", 1)
+        return body
+
+    def _prompt(self, request: Request) -> str:
+        if isinstance(request.prompt, str):
+            return request.prompt
+        if self._template is None:
+            raise UsageError(
+                f"{self!r} continues text and got a chat of {len(request.prompt)} messages; "
+                "use ChatModel, or give template= to render it"
+            )
+        return self._template(request.prompt)

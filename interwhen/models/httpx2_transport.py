@@ -1,0 +1,207 @@
+"""The default way to a server: httpx2's connection layer (httpcore2), on asyncio and trio.
+
+The layers of httpx2 above it (cookies, decoding, redirects) have nothing to give to an event stream; the pool
+below is the part that survives cancellation at any point, and takes a network backend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import urllib.request
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, cast
+from urllib.parse import unquote, urlsplit
+
+import anyio
+import httpcore2
+
+from interwhen.errors import ConnectError, ModelError, StreamClosed, StreamProtocolError, StreamTimeout, UsageError
+from interwhen.models._asyncio_backend import AsyncioBackend
+from interwhen.models.transport import HttpRequest, HttpResponse
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncGenerator
+
+KEPT_CONNECTIONS = 64
+"""Idle connections that are kept; in use there may be any number."""
+KEEPALIVE_SECONDS = 4.0
+"""For how long an idle connection is kept: less than the 5 s after which uvicorn closes it."""
+_CLOSE_SECONDS = 1.0
+
+
+def translate(exc: Exception, url: str, *, received: int = 0) -> ModelError:
+    """Say in our words what httpcore2 raised for a request to *url* after *received* bytes of the body."""
+    if isinstance(exc, httpcore2.TimeoutException):
+        return ConnectError(f"a timeout of the connection to {url!r}: {exc}")
+    if isinstance(exc, httpcore2.ProtocolError) and received == 0 and "disconnected" not in str(exc):
+        return StreamProtocolError(f"{url!r} does not speak HTTP/1.1 ({exc})", offset=0)
+    if isinstance(exc, httpcore2.ConnectError):
+        return ConnectError(f"could not connect to {url!r} ({_reason(exc)}); is the server running?")
+    return ConnectError(
+        f"the connection to {url!r} broke after {received} bytes ({type(exc).__name__}: {_reason(exc)})"
+    )
+
+
+def _reason(exc: BaseException) -> str:
+    """Find the words: httpcore2 wraps the original, which may itself be a wordless wrapper, and drops its cause."""
+    while not str(exc):
+        inner = exc.__cause__ or next((arg for arg in exc.args if isinstance(arg, BaseException)), None)
+        if inner is None:
+            break
+        exc = inner
+    return str(exc) or type(exc).__name__
+
+
+class Httpx2Response:
+    """A response; see :class:`~interwhen.models.transport.HttpResponse`."""
+
+    def __init__(self, url: str, response: httpcore2.Response) -> None:
+        self.status: int = response.status
+        self.headers: Mapping[str, str] = {
+            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers
+        }
+        self._url = url
+        self._response = response
+        # PoolByteStream's own generator; each layer of it closes the one below.
+        stream = cast("AsyncIterator[bytes]", response.stream)
+        self._parts = cast("AsyncGenerator[bytes, None]", stream.__aiter__())
+        self._received = 0
+        self._reading = False
+        self._closed = False
+        self._broken = False
+
+    async def receive(self) -> bytes:
+        """Wait for bytes of the body; empty at its end."""
+        if self._closed or self._broken:
+            raise StreamClosed("the stream is closed")
+        self._reading = True
+        try:
+            data = await self._parts.__anext__()
+        except StopAsyncIteration:
+            data = b""
+        except Exception as exc:
+            if self._closed:
+                raise StreamClosed("the stream was closed while it was read") from exc
+            self._broken = True
+            raise translate(exc, self._url, received=self._received) from exc
+        except BaseException:
+            # A cancelled generator is finished; without the mark its next answer would read as the body's end.
+            self._broken = True
+            raise
+        finally:
+            self._reading = False
+        if self._closed:
+            raise StreamClosed("the stream was closed while it was read")
+        self._received += len(data)
+        return data
+
+    async def aclose(self) -> None:
+        """Close now. A parked :meth:`receive` raises, and unwinds the generators itself."""
+        if self._closed:
+            return
+        self._closed = True
+        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+            if not self._reading:
+                await self._parts.aclose()
+            await self._response.aclose()
+
+
+class Httpx2Transport:
+    """Connections of httpcore2, as many as there are streams.
+
+    *ssl_context* replaces the system's trust store. *proxy* is a URL; without it the environment's proxies are used
+    (``HTTPS_PROXY``, ``NO_PROXY``, ...) unless *trust_env* is false.
+    """
+
+    def __init__(
+        self, *, ssl_context: ssl.SSLContext | None = None, proxy: str | None = None, trust_env: bool = True
+    ) -> None:
+        self._ssl_context = ssl_context
+        self._proxy = proxy
+        self._trust_env = trust_env
+        self._pools: dict[str | None, httpcore2.AsyncConnectionPool] = {}
+
+    async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> HttpResponse:
+        """Send *request* and return the response once its head has come."""
+        url = httpcore2.URL(request.url)
+        headers = [(b"host", _host(request.url))]
+        headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()]
+        if request.method == "POST":
+            headers.append((b"content-length", str(len(request.body)).encode()))
+        sent = httpcore2.Request(
+            request.method,
+            url,
+            headers=headers,
+            content=request.body,
+            extensions={"timeout": {"connect": connect_timeout}},
+        )
+        pool = self._pool(request.url)
+        try:
+            response = await pool.handle_async_request(sent)
+        except httpcore2.ConnectTimeout as exc:
+            raise StreamTimeout("connect", connect_timeout or 0.0) from exc
+        except httpcore2.UnsupportedProtocol as exc:
+            raise UsageError(f"{request.url!r} is no http:// or https:// URL") from exc
+        except Exception as exc:
+            raise translate(exc, request.url) from exc
+        return Httpx2Response(request.url, response)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        pools, self._pools = self._pools, {}
+        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+            for pool in pools.values():
+                await pool.aclose()
+
+    def _pool(self, url: str) -> httpcore2.AsyncConnectionPool:
+        """Return the pool for *url*: one for direct connections, one per proxy, with TLS only once it is needed."""
+        scheme, host = _scheme_and_host(url)
+        proxy = self._proxy or (_environment_proxy(scheme, host) if self._trust_env else None)
+        key = f"{scheme} {proxy}"
+        pool = self._pools.get(key)
+        if pool is None:
+            # httpcore2 would read the CA bundle anew for each connection.
+            if scheme == "https" and self._ssl_context is None:
+                self._ssl_context = httpcore2.default_ssl_context()
+            pool = self._pools[key] = self._new_pool(proxy)
+        return pool
+
+    def _new_pool(self, proxy: str | None) -> httpcore2.AsyncConnectionPool:
+        return httpcore2.AsyncConnectionPool(
+            ssl_context=self._ssl_context,
+            proxy=None if proxy is None else _proxy(proxy),
+            max_connections=None,
+            max_keepalive_connections=KEPT_CONNECTIONS,
+            keepalive_expiry=KEEPALIVE_SECONDS,
+            network_backend=AsyncioBackend() if _on_asyncio() else None,
+        )
+
+
+def _on_asyncio() -> bool:
+    try:
+        return asyncio.current_task() is not None
+    except RuntimeError:
+        return False
+
+
+def _proxy(url: str) -> httpcore2.Proxy:
+    """Make a proxy of *url*, whose user and password go into a header."""
+    parts = urlsplit(url)
+    auth = None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
+    return httpcore2.Proxy(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(), auth=auth)
+
+
+def _scheme_and_host(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc.rpartition("@")[2]
+
+
+def _host(url: str) -> bytes:
+    return _scheme_and_host(url)[1].encode("idna" if not url.isascii() else "ascii")
+
+
+def _environment_proxy(scheme: str, host: str) -> str | None:
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(scheme) or proxies.get("all")
+    return None if proxy is None or urllib.request.proxy_bypass(host) else proxy

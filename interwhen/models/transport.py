@@ -1,0 +1,78 @@
+"""The way to a server: one small Protocol, so that the HTTP library is a choice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long to wait, in seconds; ``None`` waits for ever.
+
+    ``connect`` and ``first_token`` (here: until the response headers) bound the opening of a stream. While a stream
+    is read, whoever reads it enforces ``first_token``, ``inter_token`` and ``total``, by closing the stream: a timer
+    per read would cost more than the read.
+    """
+
+    connect: float | None = 10.0
+    first_token: float | None = 120.0
+    inter_token: float | None = 60.0
+    total: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A request as it goes out. Its ``headers`` may hold a key, so they are not in its repr."""
+
+    method: Literal["GET", "POST"]
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+
+class HttpResponse(Protocol):
+    """An answer whose head has come, and whose body is read as the bytes arrive."""
+
+    @property
+    def status(self) -> int:
+        """The status code."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers, their names in lower case."""
+        ...
+
+    async def receive(self) -> bytes:
+        """Wait for bytes of the body; empty at its end.
+
+        Raises :class:`~interwhen.errors.ConnectError` where the connection broke, and
+        :class:`~interwhen.errors.StreamClosed` at once where another task calls :meth:`aclose` meanwhile. No timer
+        runs; cancelling the waiting task closes the connection.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close: a body that was read to its end gives its connection back, any other closes it.
+
+        Any task may call it, at any time, twice; it does not wait for the server.
+        """
+        ...
+
+
+class Transport(Protocol):
+    """Sends requests over connections that it keeps."""
+
+    async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> HttpResponse:
+        """Send *request* and return the response once its head has come.
+
+        Raises :class:`~interwhen.errors.ConnectError`, and :class:`~interwhen.errors.StreamTimeout` where no
+        connection came about in *connect_timeout* seconds. Redirects are not followed.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        ...

@@ -1,0 +1,139 @@
+import json
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from interwhen.errors import StreamProtocolError
+from interwhen.models.sse import SseDecoder
+
+SEPARATORS = "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+
+STREAM = (
+    b"\xef\xbb\xbfdata: one\n\n"
+    b": keepalive\n\n"
+    b"event: message\r\nid: 3\r\nretry: 10\r\ndata:two\r\n\r\n"
+    b"data: a\rdata: b\r\r"
+    b"data\n\n"
+    b"data:  two spaces\n\n"
+    b"id: 4\n\n" + 'data: "\u2028\u0085é😀"\n\n'.encode() + b"data: x\r\n\ndata: y\n\r\nunknown: 1\n: c\ndata: z\n\n"
+    b"data: half an event"
+)
+EVENTS = [b"one", b"two", b"a\nb", b"", b" two spaces", '"\u2028\u0085é😀"'.encode(), b"x", b"y", b"z"]
+
+
+def feed_all(parts, **options):
+    decoder = SseDecoder(**options)
+    return [event for part in parts for event in decoder.feed(part)]
+
+
+def test_the_whole_grammar_in_one_read():
+    assert [data for data, _ in feed_all([STREAM])] == EVENTS
+
+
+def test_offsets_point_at_the_first_data_line_in_the_body():
+    for data, offset in feed_all([STREAM]):
+        assert STREAM[offset : offset + 4] == b"data"
+        first = data.partition(b"\n")[0]
+        assert STREAM[offset + 4 :].lstrip(b": ").startswith(first.strip())
+
+
+def test_any_cut_in_two_gives_the_same_events():
+    whole = feed_all([STREAM])
+    for cut in range(len(STREAM) + 1):
+        assert feed_all([STREAM[:cut], STREAM[cut:]]) == whole, cut
+
+
+def test_any_cut_in_three_around_line_ends_gives_the_same_events():
+    whole = feed_all([STREAM])
+    for cut in range(len(STREAM)):
+        assert feed_all([STREAM[:cut], STREAM[cut : cut + 1], STREAM[cut + 1 :]]) == whole, cut
+
+
+def test_one_byte_at_a_time_gives_the_same_events():
+    assert feed_all([STREAM[i : i + 1] for i in range(len(STREAM))]) == feed_all([STREAM])
+
+
+lines = st.text(alphabet=st.sampled_from("a:é😀 " + SEPARATORS), max_size=8)
+ends = st.sampled_from(["\n", "\r", "\r\n"])
+field_lines = st.tuples(
+    st.sampled_from(["data: ", "data:", "data", ": ", "id: ", "", "dat", "\ufeff"]), lines, ends
+).map("".join)
+
+
+@given(st.lists(st.one_of(field_lines, ends), max_size=20).map("".join), st.randoms(use_true_random=False))
+def test_the_events_of_any_stream_do_not_depend_on_the_cuts(text, rng):
+    body = text.encode()
+    parts, rest = [], body
+    while rest:
+        size = rng.randint(1, 6)
+        parts.append(rest[:size])
+        rest = rest[size:]
+    assert feed_all(parts) == feed_all([body])
+
+
+@given(st.lists(st.text(alphabet=st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from(SEPARATORS)))))
+def test_json_text_survives_whatever_separators_it_holds(texts):
+    body = b"".join(b"data: " + json.dumps(text, ensure_ascii=False).encode() + b"\n\n" for text in texts)
+    assert [json.loads(data) for data, _ in feed_all([body])] == texts
+
+
+def test_many_events_in_a_read_with_a_rest():
+    decoder = SseDecoder()
+    body = b"".join(b"data: %d\n\n" % n for n in range(50))
+    assert [data for data, _ in decoder.feed(body + b"data: 5")] == [b"%d" % n for n in range(50)]
+    assert decoder.feed(b"1\n") == []
+    assert decoder.feed(b"\ndata: 52\n\n") == [(b"51", len(body)), (b"52", len(body) + 10)]
+    assert decoder.offset == len(body) + 20
+
+
+def test_an_event_without_data_is_not_dispatched_and_takes_nothing_along():
+    assert feed_all([b"event: ping\n\ndata: x\n\n"]) == [(b"x", 13)]
+
+
+def test_only_one_bom_is_stripped_and_only_at_the_start():
+    bom = b"\xef\xbb\xbf"
+    assert feed_all([bom, b"data: a\n\n", bom + b"data: b\n\n"]) == [(b"a", 3)]
+    assert feed_all([bom + bom + b"data: a\n\ndata: b\n\n"]) == [(b"b", 15)]
+    assert feed_all([b"\xef", b"\xbbdata: a\n\ndata: b\n\n"]) == [(b"b", 11)]
+
+
+@pytest.mark.parametrize("end", [b"", b"\n\n"])
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_an_event_over_the_limit_is_refused_however_it_is_cut(end, size):
+    body = b"data: ok\n\ndata: " + b"x" * 1000 + end
+    decoder = SseDecoder(limit=500)
+    seen = []
+
+    def feed():
+        for start in range(0, len(body), size):
+            seen.extend(decoder.feed(body[start : start + size]))
+        decoder.feed(b"")
+
+    with pytest.raises(StreamProtocolError) as caught:
+        feed()
+    assert seen == [(b"ok", 0)]
+    assert caught.value.offset == 10
+    assert caught.value.sample.startswith(b"data: xxx")
+
+
+def test_many_short_lines_of_one_event_count_together():
+    with pytest.raises(StreamProtocolError):
+        feed_all([b"data: 0123456789\n"] * 100, limit=500)
+
+
+def test_an_event_of_exactly_the_limit_passes_on_both_paths():
+    body = b"data: " + b"x" * 94
+    assert len(feed_all([body + b"\n\n"], limit=100)) == 1
+    assert len(feed_all([body[:50], body[50:] + b"\r\n\r\n"], limit=100)) == 1
+    with pytest.raises(StreamProtocolError):
+        feed_all([b"data: " + b"x" * 95 + b"\n\n"], limit=100)
+
+
+def test_a_body_without_a_newline_costs_its_length_once():
+    """A search that starts over for each read would look at 2,000 times as many bytes."""
+    decoder = SseDecoder(limit=1 << 22)
+    rng = random.Random(7)
+    for _ in range(4000):
+        assert decoder.feed(bytes([rng.randrange(97, 123)]) * 512) == []
+    assert decoder.feed(b"\n\n") == []

@@ -1,0 +1,140 @@
+"""TLS, on the loops' own machinery: the same stream, the same closing, and no context where none is needed."""
+
+import shutil
+import ssl
+import subprocess
+
+import anyio
+import pytest
+from anyio.streams.tls import TLSListener
+from interwhen.errors import ConnectError, StreamClosed
+from interwhen.models.base import Request
+from interwhen.models.completions import CompletionsModel
+from interwhen.models.httpx2_transport import Httpx2Transport
+from interwhen.models.retrying import Retries
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl"),
+]
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+EVENT = b'data: {"choices":[{"text":"x"}]}\n\n'
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-keyout", key, "-out", cert]
+    subprocess.run([*command.split(), *names], check=True, capture_output=True)
+    return cert, key
+
+
+def transport_of(name, context):
+    if name == "aiohttp":
+        from interwhen.models.aiohttp_transport import AiohttpTransport
+
+        return AiohttpTransport(ssl_context=context)
+    return Httpx2Transport(ssl_context=context)
+
+
+class Server:
+    """Sends one event and then nothing, and notices when the client goes."""
+
+    def __init__(self):
+        self.gone = anyio.Event()
+
+    async def serve(self, stream):
+        async with stream:
+            await stream.receive()
+            await stream.send(HEAD + EVENT)
+            try:
+                while True:
+                    await stream.receive()
+            except (anyio.EndOfStream, anyio.BrokenResourceError):
+                self.gone.set()
+
+
+async def run_with(certificate, use):
+    cert, key = certificate
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(cert, key)
+    server = Server()
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)
+    async with TLSListener(listener, context, standard_compatible=False) as tls, anyio.create_task_group() as group:
+        group.start_soon(tls.serve, server.serve)
+        await use(f"https://127.0.0.1:{port}/v1", server)
+        group.cancel_scope.cancel()
+
+
+async def test_a_stream_over_tls_and_closing_under_its_reader(certificate, transport):
+    async def use(url, server):
+        shared = transport_of(transport, ssl.create_default_context(cafile=certificate[0]))
+        model = CompletionsModel(url, "m", transport=shared, retries=Retries(attempts=0))
+        stream = await model.stream(Request("q"))
+        assert (await stream.receive())[0].text == "x"
+
+        async def reader():
+            with pytest.raises(StreamClosed):
+                await stream.receive()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(reader)
+            await anyio.wait_all_tasks_blocked()
+            await stream.aclose()
+        with anyio.fail_after(2):
+            await server.gone.wait()
+        await shared.aclose()
+
+    await run_with(certificate, use)
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused(certificate, transport):
+    async def use(url, server):
+        shared = transport_of(transport, ssl.create_default_context())
+        model = CompletionsModel(url, "m", transport=shared, retries=Retries(attempts=0))
+        with pytest.raises(ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            await model.stream(Request("q"))
+        await shared.aclose()
+
+    await run_with(certificate, use)
+
+
+def test_plain_http_reads_no_certificates(monkeypatch):
+    def refuse():
+        raise AssertionError("the trust store was read")
+
+    monkeypatch.setattr("httpcore2.default_ssl_context", refuse)
+
+    async def use():
+        transport = Httpx2Transport(trust_env=False)
+        transport._pool("http://127.0.0.1:1/v1")
+        with pytest.raises(AssertionError):
+            transport._pool("https://127.0.0.1:1/v1")
+        await transport.aclose()
+
+    anyio.run(use)
+
+
+@pytest.mark.parametrize(
+    ("environment", "url", "proxy"),
+    [
+        ({}, "http://h/v1", None),
+        ({"http_proxy": "http://p:3128"}, "http://h/v1", "http://p:3128"),
+        ({"http_proxy": "http://p:3128"}, "https://h/v1", None),
+        ({"all_proxy": "http://p:3128"}, "https://h/v1", "http://p:3128"),
+        ({"http_proxy": "http://p:3128", "no_proxy": "h"}, "http://h:80/v1", None),
+    ],
+)
+def test_the_environments_proxies_are_used(monkeypatch, environment, url, proxy):
+    from interwhen.models.httpx2_transport import _environment_proxy, _scheme_and_host
+
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert _environment_proxy(*_scheme_and_host(url)) == proxy
