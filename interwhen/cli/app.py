@@ -1,0 +1,58 @@
+"""The command line as one cyclopts app; imported once the extras are known to be there."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from interwhen._version import __version__
+from interwhen.cli import logs
+
+app = App(
+    name="interwhen",
+    version=f"interwhen {__version__}",
+    help="Verifiers beside the reasoning stream of a language model.",
+    help_epilogue="Exit codes: 0 verified or done, 3 unverified, 4 abstained, 5 failed, 2 usage, 130 interrupted.",
+    exit_on_error=False,
+    print_error=False,
+    result_action="return_value",
+)
+# main() answers Ctrl-C; the meta app has a setting of its own.
+app.suppress_keyboard_interrupt = app.meta.suppress_keyboard_interrupt = False
+# Each command is imported when it is called, so that one does not slow down the others.
+_COMMANDS = {
+    "run": ("interwhen.cli.run:run", "Generate from a prompt while verifiers check the stream."),
+    "demo": ("interwhen.cli.demo:demo", "See a small model make mistakes and be put right while it writes."),
+    "verifiers": (
+        "interwhen.cli.verifiers:app",
+        "List the installed verifiers, describe one, or find out why one fails.",
+    ),
+    "doctor": ("interwhen.cli.doctor:doctor", "Ask an endpoint what it can do, and say what that means."),
+    "bench": ("interwhen.bench.cli:app", "Measure what verifiers cost on this machine."),
+}
+for _name, (_target, _help) in _COMMANDS.items():
+    if find_spec(_target.partition(":")[0]) is not None:
+        app.command(_target, name=_name, help=_help)
+
+
+@app.meta.default
+def launch(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    log_level: logs.LogLevel = "warning",
+    debug: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Run the command in *tokens*.
+
+    Parameters
+    ----------
+    log_level
+        Which log events go to stderr. They never hold text of a trace.
+    debug
+        Show a traceback where an error ends the command.
+    """
+    del debug  # main() looks at it: it must hold for errors of this very parse, too.
+    logs.configure(log_level)
+    result = app(tokens)
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,48 @@
+"""Text that we did not write, made fit for a terminal: what would act on it is shown instead."""
+
+from __future__ import annotations
+
+import re
+
+_ACTING = re.compile(
+    "["
+    "\x00-\x09\x0b-\x1f\x7f-\x9f"  # C0 without the newline, DEL, C1
+    "\u00ad\u061c\u180e\u200b\u200e\u200f"  # soft hyphen, marks of direction, zero-width space
+    "\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # separators, bidi embeddings and isolates, invisible operators
+    "\U000e0000-\U000e007f"  # tags, which hide text in text
+    "\ud800-\udfff"  # lone surrogates, which cannot be encoded
+    "]"
+)
+"""Every character that moves the cursor, hides or reorders text, or cannot be written; joiners are kept for emoji."""
+
+
+def visible(text: str) -> str:
+    r"""Return *text* with each acting character as an escape such as ``\x1b``; newlines are kept."""
+    return _ACTING.sub(_escaped, text)
+
+
+def one_line(text: str, limit: int = 160) -> str:
+    """Return *text* as :func:`visible` does, on one line and with at most *limit* characters."""
+    shown = visible(text[: limit + 1]).replace("\n", "⏎")
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def json_safe(encoded: str) -> str:
+    r"""Return the JSON text *encoded* with each acting character as ``\u`` and four digits: the same JSON.
+
+    Such characters occur only inside of strings. So a line of JSON may go to a terminal, too.
+    """
+    return _ACTING.sub(_json_escaped, encoded)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    named = {9: r"\t", 13: r"\r"}.get(code)
+    if named:
+        return named
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _json_escaped(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))

@@ -1,0 +1,55 @@
+"""The console script ``interwhen``: runs a command and turns what is raised into one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from interwhen.errors import InterwhenError
+
+_MISSING = "error: the command line needs two more packages: pip install 'interwhen[cli]'"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command in *arguments* (default: those of the process) and exit."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(_exit_code(given))
+
+
+def _exit_code(arguments: list[str]) -> int:
+    try:
+        import cyclopts
+        import rich  # noqa: F401  # to see that it is there
+    except ModuleNotFoundError as error:
+        if error.name not in {"cyclopts", "rich"}:
+            raise
+        print(_MISSING, file=sys.stderr)
+        return 2
+    from interwhen.cli import exits
+    from interwhen.cli.app import app
+    from interwhen.cli.terminal import print_error
+
+    try:
+        code: int = app.meta(arguments)
+    except KeyboardInterrupt:
+        print_error("interrupted")
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        return _pipe_closed()
+    except cyclopts.CycloptsError as error:
+        print_error(f"{error} (see --help)")
+        return exits.USAGE
+    except InterwhenError as error:
+        if "--debug" in arguments:
+            raise
+        print_error(str(error))
+        return exits.of_error(error)
+    return code or 0
+
+
+def _pipe_closed() -> int:
+    """Whoever read our output has left (``interwhen run ... | head``); nothing more can be said to them."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141

@@ -1,0 +1,73 @@
+"""``interwhen run``: one supervised generation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+from cyclopts import Parameter
+
+from interwhen.cli.flags import BudgetFlags, ModelFlags, SamplingFlags, read_prompt
+from interwhen.cli.supervise import supervise
+from interwhen.cli.viewers import stdout_console, viewer_for
+from interwhen.registry import load_monitors
+from interwhen.segments import Phase
+
+_MODEL, _SAMPLING, _BUDGETS = ModelFlags(), SamplingFlags(), BudgetFlags()
+
+
+def run(
+    prompt: str | None = None,
+    /,
+    *,
+    prompt_file: Path | None = None,
+    chat: Path | None = None,
+    monitor: Annotated[tuple[str, ...], Parameter(alias="-m", negative="")] = (),
+    starts_in: Phase = "answer",
+    json: Annotated[bool, Parameter(negative="")] = False,
+    plain: Annotated[bool, Parameter(negative="")] = False,
+    model: ModelFlags = _MODEL,
+    sampling: SamplingFlags = _SAMPLING,
+    budgets: BudgetFlags = _BUDGETS,
+) -> int:
+    """Generate from PROMPT while verifiers check the stream, and say what may be believed.
+
+    Exit codes: 0 verified, 3 unverified, 4 abstained, 5 failed, 2 wrong usage, 130 interrupted.
+
+    Parameters
+    ----------
+    prompt
+        The text to be continued.
+    prompt_file
+        A file with that text; "-" is stdin.
+    chat
+        A JSON file with chat messages: [{"role": "user", "content": "..."}].
+    monitor
+        What watches the run: NAME or NAME:OPTION=VALUE,OPTION=VALUE. May be given several times.
+        See "interwhen verifiers list".
+    starts_in
+        "reasoning" for models whose chat template has opened the reasoning already.
+    json
+        Write each event as one line of JSON, the last one with the result, and nothing else on stdout.
+    plain
+        Append lines instead of redrawing a picture, as is done anyway when stdout is no terminal.
+    """
+    given = read_prompt(prompt, prompt_file, chat)
+    monitors = load_monitors(monitor)
+    settings = sampling.value(), budgets.value()
+    opened = model.open(given)
+
+    async def main() -> int:
+        viewer = viewer_for(stdout_console(), json=json, plain=plain)
+        return await supervise(
+            opened,
+            given,
+            viewer,
+            monitors=monitors,
+            sampling=settings[0],
+            budgets=settings[1],
+            starts_in=starts_in,
+        )
+
+    return anyio.run(main)

@@ -1,0 +1,103 @@
+"""``interwhen verifiers``: what is installed, what it takes, and why it does not load."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from interwhen import registry
+from interwhen.cli import exits
+from interwhen.cli.escape import visible
+from interwhen.cli.signs import STYLES, signs_for
+from interwhen.cli.viewers import stdout_console
+
+app = App(name="verifiers", help="List the installed verifiers, describe one, or find out why one fails.")
+
+
+@app.command(name="list")
+def list_(*, load: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """List the installed verifiers.
+
+    Parameters
+    ----------
+    load
+        Also import each one and say whether that works. Exit code 5 if one does not.
+    """
+    console = stdout_console()
+    plugins = registry.verifiers(load=load)
+    if not plugins:
+        console.print("no verifiers are installed")
+        return exits.OK
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for header in ("name", "from", "version", "target", *(("loads",) if load else ())):
+        table.add_column(header, overflow="fold")
+    for plugin in plugins:
+        cells = [Text(plugin.name, style="bold"), *map(Text, (plugin.distribution, plugin.version, plugin.target))]
+        table.add_row(*cells, *((_loads(plugin, console),) if load else ()))
+    console.print(table)
+    return exits.FAILED if any(plugin.loaded is False for plugin in plugins) else exits.OK
+
+
+@app.command
+def show(name: str) -> int:
+    """Describe a verifier: what it checks, its options, and what it does unless told otherwise.
+
+    Parameters
+    ----------
+    name
+        Its name, as "interwhen verifiers list" shows it.
+    """
+    report = registry.describe(name)
+    plugin = report.plugin
+    console = stdout_console()
+    title = Text.assemble((plugin.name, "bold"), f"  {plugin.distribution} {plugin.version}  {plugin.target}")
+    console.print(title)
+    console.print(Text(visible(f"\n{report.summary}\n" if report.summary else "")))
+    _section(console, "options", report.options or ("none of its own",))
+    _section(console, "options of every monitor", (", ".join(report.generic),))
+    monitor = report.monitor
+    if monitor is None:
+        console.print(Text("It needs options before it makes a monitor.", style="dim"))
+        return exits.OK
+    verifier = monitor.verifier
+    facts = (
+        f"trigger   {monitor.trigger}",
+        f"delivery  {monitor.delivery}",
+        f"remedy    {monitor.remedy}",
+        f"level     {monitor.level}",
+        f"phase     {monitor.phase}",
+        f"verifier  {verifier.name} {verifier.version}, {verifier.worker}, deadline {verifier.deadline:g} s",
+    )
+    _section(console, "without options", facts)
+    return exits.OK
+
+
+@app.command(name="why-failed")
+def why_failed(name: str) -> int:
+    """Say why a verifier does not load or work, with the place in its code.
+
+    Parameters
+    ----------
+    name
+        Its name, as "interwhen verifiers list" shows it.
+    """
+    stdout_console().print(Text(visible(registry.why_failed(name))), soft_wrap=True)
+    return exits.OK
+
+
+def _loads(plugin: registry.Plugin, console: Console) -> Text:
+    signs = signs_for(console.encoding)
+    if plugin.loaded:
+        return Text(signs.passed, style=STYLES["passed"])
+    return Text(f"{signs.violated} {visible(plugin.error)}", style=STYLES["violated"])
+
+
+def _section(console: Console, title: str, lines: tuple[str, ...]) -> None:
+    console.print(Text(title, style="dim"))
+    for line in lines:
+        console.print(Text(f"  {visible(line)}"))
+    console.print()

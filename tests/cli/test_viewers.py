@@ -1,0 +1,144 @@
+"""The viewers: pipes get lines, terminals a picture, and neither a control character of the model's."""
+
+import io
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+from interwhen.cli.terminal import console_for
+from interwhen.cli.viewers import JsonViewer, LiveViewer, PlainViewer, viewer_for
+
+from .recorded import REPAIR, RESULTS
+
+HOSTILE = "\\x1b]0;owned\\x07\\x1b[2J\\x9b31m\\u202e[bold red]x\\n1 + 2 = 4\\n\\x1b[A\\r\\n"
+SCRIPT = f"""
+import sys
+from interwhen.cli import flags
+from interwhen.cli.main import main
+from interwhen.testing import ScriptedModel
+flags.load_model = lambda *a, **k: ScriptedModel(["{HOSTILE}", "\\n\\x1b[2J 2 + 2 = 4\\n"], delay=0.01)
+main(sys.argv[1:])
+"""
+# What rich itself may send: styles, and the moves of a live display.
+OURS = re.compile(r"\x1b\[(?:[0-9;]*m|[0-9]*[AK]|\?25[lh]|[0-9]*G)|\x1b\[2K|\r")
+
+
+def plain(events):
+    stream = io.StringIO()
+    with PlainViewer(console_for(stream)) as viewer:
+        for event in events:
+            viewer.show(event)
+    return stream.getvalue()
+
+
+def in_terminal(*arguments, **environment):
+    """Run the command line on a terminal of its own and return all that it wrote there."""
+    ours, theirs = pty.openpty()
+    env = {**os.environ, "TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8", "COLUMNS": "90", "LINES": "30"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=env | environment
+    )
+    os.close(theirs)
+    written = b""
+    while True:
+        try:
+            data = os.read(ours, 65536)
+        except OSError:  # Linux says so at the end of a terminal
+            break
+        if not data:
+            break
+        written += data
+    os.close(ours)
+    process.wait(30)
+    return written.decode()
+
+
+class TestTerminal:
+    def test_no_control_character_of_the_model_comes_out(self):
+        written = in_terminal("run", "p", "-m", "arithmetic")
+        rest = OURS.sub("", written)
+        assert "\x1b" not in rest
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", rest)
+        assert r"\x1b]0;owned\x07\x1b[2J\x9b31m\u202e[bold red]x" in rest
+        assert "\x1b]0;" not in written
+
+    def test_the_picture_is_redrawn_and_the_cursor_given_back(self):
+        written = in_terminal("run", "p", "-m", "arithmetic")
+        assert "\x1b[?25l" in written
+        assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l")
+        assert "«3»" in written
+        assert "verified" in written
+
+    def test_without_colour(self):
+        written = in_terminal("run", "p", "-m", "arithmetic", NO_COLOR="1")
+        assert not re.search(r"\x1b\[(?:[0-9;]*;)?(?:3[0-7]|9[0-7]|38|4[0-8])[;m]", written)
+        assert "«3»" in written
+
+    def test_a_terminal_that_cannot_move_its_cursor(self):
+        written = in_terminal("run", "p", "-m", "arithmetic", TERM="dumb")
+        assert "\x1b" not in written
+        assert "taken back" in written
+
+    def test_json_on_a_terminal(self):
+        written = in_terminal("run", "p", "--json")
+        assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202e]", written)
+
+    def test_plain_on_a_terminal(self):
+        written = in_terminal("run", "p", "-m", "arithmetic", "--plain")
+        assert "\x1b[?25l" not in written
+        assert "taken back" in written
+
+
+class TestPlain:
+    def test_a_pipe_gets_lines_without_any_control(self):
+        out = plain(REPAIR)
+        assert "\x1b" not in out
+        assert " ✗ sums: 12  (5 + 6 is 11)\n" in out
+        assert " ✓ verified" in out
+
+    @pytest.mark.parametrize("result", RESULTS, ids=lambda r: r.status)
+    def test_a_summary_of_every_ending(self, result):
+        from interwhen.events import Finished
+
+        out = plain([Finished(result)])
+        assert result.status in out
+        assert "tokens kept" in out
+        assert "first token" in out
+
+    def test_an_encoding_without_our_signs(self):
+        raw = io.BytesIO()
+        stream = io.TextIOWrapper(raw, encoding="ascii")
+        with PlainViewer(console_for(stream)) as viewer:
+            for event in REPAIR:
+                viewer.show(event)
+        assert b" x sums: 12" in raw.getvalue()
+
+
+class TestChoice:
+    def test_a_pipe(self):
+        assert isinstance(viewer_for(console_for(io.StringIO()), json=False, plain=False), PlainViewer)
+
+    def test_json(self):
+        assert isinstance(viewer_for(console_for(io.StringIO()), json=True, plain=False), JsonViewer)
+
+    def test_a_terminal(self, monkeypatch):
+        monkeypatch.setenv("TERM", "xterm")
+        stream = io.StringIO()
+        stream.isatty = lambda: True
+        assert isinstance(viewer_for(console_for(stream), json=False, plain=False), LiveViewer)
+        assert isinstance(viewer_for(console_for(stream), json=False, plain=True), PlainViewer)
+
+
+def test_a_frame_is_never_taller_than_the_screen():
+    from interwhen.events import Delta
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), width=40, height=12, force_terminal=True)
+    viewer = LiveViewer(console, clock=lambda: 0.0)
+    viewer.show(Delta("a line that is longer than the screen is wide, so it is wrapped\n" * 30, 0))
+    frame = console.render_lines(viewer._frame(), pad=False)
+    assert len(frame) <= 12
+    assert "starting the model" in "".join(s.text for s in frame[-1])

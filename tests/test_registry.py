@@ -1,0 +1,348 @@
+"""The registry: what is installed, loading by name with options, and every way that it can go wrong."""
+
+import importlib
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from interwhen import (
+    Claim,
+    Feedback,
+    InterwhenError,
+    Monitor,
+    Pass,
+    PluginError,
+    Repair,
+    Resample,
+    UsageError,
+    verifier,
+)
+from interwhen import registry as r
+
+
+@verifier(name="yes", version="3", deadline=4.0)
+def yes(claim: Claim) -> Pass:
+    return Pass()
+
+
+def plain(*, words: tuple[str, ...] = (), limit: float | None = None, level: str = "mine") -> Monitor:
+    """A factory with a few options."""
+    plain.seen = (words, limit, level)
+    return Monitor(name="plain", verifier=yes, extractor=lambda segment: ())
+
+
+class Opaque:
+    """A verifier that is no dataclass."""
+
+    name, version, deadline, worker = "opaque", "1", 1.0, "inline"
+
+    def check(self, claim: Claim) -> Pass:
+        return Pass()
+
+
+GOOD = """
+    from __future__ import annotations
+    from interwhen import Claim, Monitor, Pass, Repair, verifier
+
+    @verifier(name="yes")
+    def yes(claim: Claim) -> Pass:
+        return Pass()
+
+    SEEN = []
+
+    def dates(*, calendar: str = "julian", tolerance: float = 0.5, words: tuple[str, ...] = ()) -> Monitor:
+        '''Checks dates.'''
+        SEEN.append((calendar, tolerance, words))
+        return Monitor(name="dates", verifier=yes, extractor=lambda segment: ())
+
+    def needs(*, path: str) -> Monitor:
+        '''Needs an option.'''
+        return Monitor(name="needs", verifier=yes, extractor=lambda segment: ())
+
+    def open_rest(**kwargs: object) -> Monitor:
+        SEEN.append(kwargs)
+        return Monitor(name="open_rest", verifier=yes, extractor=lambda segment: ())
+
+    def hidden(*, when: datetime = None) -> Monitor:
+        raise AssertionError
+
+    def raises() -> Monitor:
+        raise RuntimeError("no table")
+
+    def nothing() -> None:
+        return None
+
+    def opened(text):
+        return text
+
+    CONSTANT = 3
+"""
+POINTS = """
+    [interwhen.verifiers]
+    dates = acme_dates:dates
+    needs = acme_dates:needs
+    open_rest = acme_dates:open_rest
+    hidden = acme_dates:hidden
+    raises = acme_dates:raises
+    nothing = acme_dates:nothing
+    constant = acme_dates:CONSTANT
+    absent = acme_dates:no_such_name
+    broken = acme_broken:make
+    exits = acme_exits:make
+
+    [interwhen.models]
+    opened = acme_dates:opened
+    failing = acme_dates:raises
+"""
+
+Install = Callable[..., Path]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Make installed distributions out of texts."""
+    modules: set[str] = set()
+
+    def installed(name: str, version: str, points: str, **sources: str) -> Path:
+        root = tmp_path / name
+        info = root / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(textwrap.dedent(points))
+        for module, source in sources.items():
+            (root / f"{module}.py").write_text(textwrap.dedent(source))
+        modules.update(sources)
+        monkeypatch.syspath_prepend(str(root))
+        importlib.invalidate_caches()
+        return root
+
+    yield installed
+    for module in modules:
+        sys.modules.pop(module, None)
+
+
+@pytest.fixture
+def acme(install: Install) -> Path:
+    return install(
+        "acme-dates",
+        "2.1",
+        POINTS,
+        acme_dates=GOOD,
+        acme_broken="import a_module_that_is_not_there",
+        acme_exits="raise SystemExit('no licence')",
+    )
+
+
+class TestListing:
+    def test_a_third_party_verifier_is_listed_with_its_origin(self, acme: Path) -> None:
+        [dates] = [p for p in r.verifiers() if p.name == "dates"]
+        assert dates == r.Plugin("dates", "acme-dates", "2.1", "acme_dates:dates")
+
+    def test_listing_imports_nothing(self, acme: Path) -> None:
+        r.verifiers()
+        r.models()
+        assert not {"acme_dates", "acme_broken", "acme_exits"} & set(sys.modules)
+
+    def test_loading_is_told_when_it_is_asked_for(self, acme: Path) -> None:
+        found = {p.name: p for p in r.verifiers(load=True) if p.distribution == "acme-dates"}
+        assert (found["dates"].loaded, found["dates"].error) == (True, "")
+        assert found["broken"].loaded is False
+        assert "a_module_that_is_not_there" in found["broken"].error
+
+    def test_models_are_listed_too(self, acme: Path) -> None:
+        assert {"opened", "local"} <= {p.name for p in r.models()}
+
+
+class TestSpecs:
+    def test_a_name(self, acme: Path) -> None:
+        assert r.load_monitor("dates").name == "dates"
+
+    def test_a_name_with_its_distribution(self, acme: Path) -> None:
+        assert r.load_monitor("acme-dates/dates").name == "dates"
+
+    def test_a_mapping(self, acme: Path) -> None:
+        monitor = r.load_monitor({"name": "dates", "level": "flag", "required": False, "remedy": Resample()})
+        assert (monitor.level, monitor.required, monitor.remedy) == ("flag", False, Resample())
+
+    def test_a_factory(self) -> None:
+        assert r.load_monitor(plain).name == "plain"
+
+    def test_a_monitor_is_returned_as_it_is(self) -> None:
+        monitor = plain()
+        assert r.load_monitor(monitor) is monitor
+
+    def test_own_options_are_converted_by_their_annotations(self, acme: Path) -> None:
+        r.load_monitor('dates:calendar=gregorian, tolerance=2 ,words=["a","b"]')
+        assert sys.modules["acme_dates"].SEEN == [("gregorian", 2.0, ("a", "b"))]
+
+    def test_options_of_a_class(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from interwhen.registry._options import split_options
+
+        class Factory:
+            def __init__(self, *, limit: float) -> None: ...
+
+        assert split_options("x", Factory, {"limit": "2"}) == ({"limit": 2.0}, {})
+
+    def test_an_option_that_the_factory_has_is_the_factorys(self, install: Install) -> None:
+        from interwhen.registry._options import split_options
+
+        own, generic = split_options("plain", plain, {"level": "anything", "phase": "answer"})
+        assert (own, generic) == ({"level": "anything"}, {"phase": "answer"})
+
+    def test_a_factory_with_open_options_gets_the_others(self, acme: Path) -> None:
+        assert r.load_monitor("open_rest:colour=red,level=flag").level == "flag"
+        assert sys.modules["acme_dates"].SEEN == [{"colour": "red"}]
+
+    @pytest.mark.parametrize(
+        ("options", "field", "value"),
+        [
+            ("level=explain", "level", "explain"),
+            ("delivery=gate", "delivery", "gate"),
+            ("phase=reasoning", "phase", "reasoning"),
+            ("unproven=closed", "unproven", "closed"),
+            ("required=false", "required", False),
+            ("label=calendar", "name", "calendar"),
+            ("remedy=resample", "remedy", Resample()),
+            ("remedy=feedback", "remedy", Feedback()),
+            ("remedy=feedback,place=rewind", "remedy", Feedback("rewind")),
+            ("remedy=repair,place=rewind", "remedy", Repair(Feedback("rewind"))),
+            ("place=rewind", "remedy", Repair(Feedback("rewind"))),
+        ],
+    )
+    def test_generic_options(self, acme: Path, options: str, field: str, value: object) -> None:
+        assert getattr(r.load_monitor(f"dates:{options}"), field) == value
+
+    def test_the_deadline_is_the_verifiers(self, acme: Path) -> None:
+        assert r.load_monitor("dates:deadline=0.25").verifier.deadline == 0.25
+
+    def test_several(self, acme: Path) -> None:
+        one, two = r.load_monitors(["dates", plain()])
+        assert (one.name, two.name) == ("dates", "plain")
+        assert [m.name for m in r.load_monitors("dates")] == ["dates"]
+        assert [m.name for m in r.load_monitors({"name": "dates"})] == ["dates"]
+        assert r.load_monitors(()) == ()
+
+    def test_two_of_one_name(self, acme: Path) -> None:
+        with pytest.raises(UsageError, match=r"two monitors are named 'dates'.*label="):
+            r.load_monitors(["dates", "dates"])
+        assert len(r.load_monitors(["dates", "dates:label=others"])) == 2
+
+
+class TestFaults:
+    @pytest.mark.parametrize(
+        ("spec", "message"),
+        [
+            ("datse", r"'datse': not installed \(did you mean 'dates'\? installed: .*dates"),
+            ("zzz", r"'zzz': not installed \(installed: "),
+            ("dates:tolerence=1", r"no option 'tolerence' \(did you mean 'tolerance'\? options: .*calendar.*level"),
+            ("dates:tolerance=wide", r"option tolerance='wide' does not fit"),
+            ("dates:level=loud", r"level='loud' does not fit.*level is one of flag, locate, explain, witness"),
+            ("dates:remedy=hope", r"remedy is one of repair, feedback, resample, stop, abstain"),
+            ("dates:remedy=stop,place=rewind", r"place='rewind' does not go with the remedy Stop"),
+            ("dates:deadline=-1", r"deadline=-1.0 is not a positive number"),
+            ("dates:level", r"the option 'level' has no value"),
+            ("dates:level=flag,level=flag", r"'level' is given twice"),
+            ("broken", r"acme_broken:make of acme-dates 2.1 does not load: ModuleNotFoundError.*why-failed broken"),
+            ("exits", r"acme-dates 2.1 does not load: SystemExit: no licence"),
+            ("absent", r"does not load: AttributeError"),
+            ("constant", r"acme_dates:CONSTANT of acme-dates 2.1 is 3, which cannot be called"),
+            ("raises", r"its factory raised RuntimeError: no table"),
+            ("needs", r"its factory raised TypeError.*'path'.*with no options"),
+            ("nothing", r"its factory returned None, which is no Monitor"),
+            ("hidden:when=today", r"annotation 'datetime' of its option 'when' cannot be resolved"),
+        ],
+    )
+    def test_a_plug_in_error_says_what_and_what_to_do(self, acme: Path, spec: str, message: str) -> None:
+        with pytest.raises(PluginError, match=message) as caught:
+            r.load_monitor(spec)
+        assert caught.value.name == spec.partition(":")[0]
+
+    def test_the_original_error_is_chained(self, acme: Path) -> None:
+        with pytest.raises(PluginError) as caught:
+            r.load_monitor("broken")
+        assert isinstance(caught.value.__cause__, ModuleNotFoundError)
+
+    def test_two_distributions_with_one_name(self, acme: Path, install: Install) -> None:
+        install("beta", "1", "[interwhen.verifiers]\ndates = acme_dates:dates\n")
+        with pytest.raises(PluginError, match=r"several.*say which one: acme-dates/dates, beta/dates"):
+            r.load_monitor("dates")
+        assert r.load_monitor("beta/dates").name == "dates"
+        assert {p.loaded for p in r.verifiers(load=True) if p.name == "dates"} == {True}
+
+    @pytest.mark.parametrize("spec", [{"level": "flag"}, {"name": 3}, 7, yes])
+    def test_nothing_of_the_kind(self, spec: object) -> None:
+        with pytest.raises(UsageError) as caught:
+            r.load_monitor(spec)
+        assert not isinstance(caught.value, PluginError)
+
+    def test_a_verifier_whose_deadline_is_fixed(self) -> None:
+        from interwhen.registry._options import apply_generic
+
+        monitor = Monitor(name="m", verifier=Opaque(), extractor=lambda segment: ())
+        with pytest.raises(PluginError, match="deadline of its verifier"):
+            apply_generic("m", monitor, {"deadline": 1.0})
+
+
+class TestReports:
+    def test_a_description(self, acme: Path) -> None:
+        report = r.describe("dates")
+        assert report.summary == "Checks dates."
+        assert any(option.startswith("tolerance: ") and "0.5" in option for option in report.options)
+        assert "level" in report.generic
+        assert report.monitor is not None
+
+    def test_a_description_of_one_that_needs_options(self, acme: Path) -> None:
+        assert r.describe("needs").monitor is None
+
+    def test_why_failed_shows_where(self, acme: Path) -> None:
+        text = r.why_failed("broken")
+        assert "No module named 'a_module_that_is_not_there'" in text
+        assert "acme_broken.py:1 in <module>: import a_module_that_is_not_there" in text
+        assert "importlib" not in text
+        assert "no table" in r.why_failed("raises")
+
+    def test_why_failed_of_one_that_works(self, acme: Path) -> None:
+        assert (
+            r.why_failed("dates")
+            == "plug-in 'dates' works: acme_dates:dates of acme-dates 2.1 makes the monitor 'dates'"
+        )
+
+    def test_why_failed_of_one_that_is_not_there(self) -> None:
+        assert "not installed" in r.why_failed("zzz")
+
+
+class TestModels:
+    def test_a_plug_in_that_returns_no_model(self, acme: Path) -> None:
+        with pytest.raises(PluginError, match="its factory returned 'tiny', which is no Model"):
+            r.load_model("opened:tiny")
+
+    def test_a_plug_in_that_raises(self, acme: Path) -> None:
+        with pytest.raises(PluginError, match="its factory raised"):
+            r.load_model("failing")
+
+    def test_an_unknown_one(self) -> None:
+        with pytest.raises(PluginError, match=r"did you mean 'local'"):
+            r.load_model("locla")
+
+    def test_a_server_needs_a_name(self) -> None:
+        with pytest.raises(InterwhenError, match="say the name of the one at 'http://localhost:1/v1'"):
+            r.load_model("http://localhost:1/v1")
+
+    @pytest.mark.parametrize(("api", "kind"), [("completions", "CompletionsModel"), ("chat", "ChatModel")])
+    def test_a_server(self, api: r.Api, kind: str) -> None:
+        model = r.load_model("http://localhost:1/v1", name="tiny", api=api)
+        assert type(model).__name__ == kind
+        assert r.load_model(model) is model
+
+
+def test_the_registry_imports_no_plug_in() -> None:
+    code = "import sys, interwhen.registry as r; r.verifiers(); print('interwhen_verifiers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_its_facade_names_what_is_there() -> None:
+    assert all(hasattr(r, name) for name in r.__all__)
