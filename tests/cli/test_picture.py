@@ -3,7 +3,7 @@
 import unicodedata
 from functools import reduce
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from interwhen.cli.escape import json_safe, one_line, visible
 from interwhen.cli.picture import line_start, picture, render, tail_start
@@ -74,7 +74,9 @@ class TestPicture:
         assert [line[:5] for line in lines] == [" … │ "] * 2
         assert r"x\r" in lines[0]
 
-    @given(st.lists(st.text(max_size=12), max_size=6), st.integers(1, 4))
+    @example(["0\n"], 1)
+    @example(["a\n\n"], 1)
+    @given(st.lists(st.text(st.sampled_from("ab\n"), max_size=12), max_size=6), st.integers(1, 4))
     def test_the_tail_is_the_end_of_the_whole(self, texts: list[str], count: int) -> None:
         state = ViewState()
         for text in texts:
