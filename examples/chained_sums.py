@@ -59,13 +59,13 @@ class Problem:
 
 
 def generate(count: int, seed: int) -> list[Problem]:
-    """Return *count* chains of one multiplication of two-digit numbers and five sums and differences."""
+    """Return *count* chains of two multiplications and four sums and differences."""
     rng = random.Random(seed)  # noqa: S311
     problems = []
     for _ in range(count):
         value = rng.randint(12, 99)
         parts = [str(value)]
-        steps = ["*", "+", "-", "+", "-", "+"]
+        steps = ["*", "+", "-", "*", "+", "-"]
         for sign in steps:
             other = rng.randint(12, 99) if sign == "*" else rng.randint(101, 989)
             value = {"*": value * other, "+": value + other, "-": value - other}[sign]

@@ -39,7 +39,18 @@ from interwhen.results import (
 from interwhen.running import Run, SyncRun, run, run_sync
 from interwhen.segments import Phase, Segment
 from interwhen.spans import Offset, Span
-from interwhen.triggers import Answer, EveryChars, Lines, Markers, Paragraphs, Sentences, ThinkEnd, ToolCalls, Trigger
+from interwhen.triggers import (
+    Answer,
+    EveryChars,
+    Lines,
+    Markers,
+    Paragraphs,
+    PhaseFilter,
+    Sentences,
+    ThinkEnd,
+    ToolCalls,
+    Trigger,
+)
 from interwhen.verdicts import (
     Cancelled,
     Errored,
@@ -97,6 +108,7 @@ __all__ = [
     "Parser",
     "Pass",
     "Phase",
+    "PhaseFilter",
     "PluginError",
     "Remedied",
     "Remedy",

@@ -1,0 +1,1 @@
+"""The parts of the arithmetic verifier: private to it."""

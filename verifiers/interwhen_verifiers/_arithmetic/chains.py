@@ -1,0 +1,222 @@
+"""Tokens to chains of sides: where an equation starts and ends, and what its surroundings say about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from interwhen_verifiers._arithmetic.context import is_bullet, joins_left, right_of, surroundings
+from interwhen_verifiers._arithmetic.nodes import bare
+from interwhen_verifiers._arithmetic.parser import MAX_TOKENS, MAX_UNIT_WORDS, Parser, Side
+from interwhen_verifiers._arithmetic.tokens import Token
+from interwhen_verifiers._arithmetic.vocabulary import BEFORE_SIGN, NOT_UNITS
+
+MAX_SIDES = 64
+"""A chain is read up to this many sides; what follows is a chain of its own."""
+
+
+class Chain(NamedTuple):
+    """Neighbouring sides with the relation between each two: ``=``, ``~`` (about) or ``!`` (any other)."""
+
+    sides: tuple[Side, ...]
+    links: tuple[str, ...]
+    doubt: str
+
+
+def find_chains(tokens: list[Token]) -> Iterator[Chain]:
+    """Yield the chains of at least two sides that hold an equality and an operation."""
+    start = 0
+    has_equality = False
+    for index, token in enumerate(tokens):
+        if token.kind in {"break", "math", "quote"}:
+            if has_equality:
+                yield from _Run(tokens, start, index).chains()
+            start, has_equality = index + 1, False
+        elif token.kind == "rel" and token.text != "!":
+            has_equality = True
+    if has_equality:
+        yield from _Run(tokens, start, len(tokens)).chains()
+
+
+class _Run:
+    """The tokens between two boundaries: chains do not reach over one."""
+
+    def __init__(self, tokens: list[Token], start: int, stop: int) -> None:
+        self.tokens = tokens
+        self.start = start
+        self.stop = stop
+        self.opening = _matches(tokens, start, stop)
+
+    def chains(self) -> Iterator[Chain]:
+        """Yield the chains of this run."""
+        relations = [at for at in range(self.start, self.stop) if self.tokens[at].kind == "rel"]
+        sides: list[Side] = []
+        links: list[str] = []
+        first = self._suffix(self.start, relations[0])
+        if first:
+            sides.append(first)
+        for number, at in enumerate(relations):
+            stop = relations[number + 1] if number + 1 < len(relations) else self.stop
+            link = self.tokens[at].text
+            middle = Parser(self.tokens, at + 1, stop).side(whole=True) if stop < self.stop else None
+            if middle and link == "!":
+                middle = middle._replace(doubt=middle.doubt or "another relation stands before it")
+            if middle is None or len(sides) == MAX_SIDES:
+                last = self._prefix(at + 1, stop)
+                yield from self._close(sides, links, link, last)
+                sides, links = [], []
+                middle = middle or (self._suffix(at + 1, stop) if stop < self.stop else None)
+                sides = [middle] if middle else []
+            else:
+                links += [link] if sides else []
+                sides.append(middle)
+
+    def _close(self, sides: list[Side], links: list[str], link: str, last: Side | None) -> Iterator[Chain]:
+        if last is not None and sides:
+            sides, links = [*sides, last], [*links, link]
+        if len(sides) < 2 or all(link == "!" for link in links) or all(bare(side.node) for side in sides):
+            return
+        around = surroundings(self.tokens, sides[0].first, sides[-1].last)
+        if around.approximate:
+            links = ["~" if link == "=" else link for link in links]
+        yield Chain(tuple(sides), tuple(links), around.doubt)
+
+    def _prefix(self, start: int, stop: int) -> Side | None:
+        """Read the last side of a chain: as far as it goes, unless what follows would change it."""
+        parser = Parser(self.tokens, start, stop)
+        side = parser.side(whole=False)
+        if side is None:
+            return None
+        after = right_of(self.tokens, parser.index)
+        if after is None:
+            return None
+        units, doubt = after
+        remark = side.remark or (parser.index < len(self.tokens) and self.tokens[parser.index].text == "(")
+        return side._replace(units=side.units + units, remark=remark, doubt=side.doubt or doubt)
+
+    def _suffix(self, start: int, stop: int) -> Side | None:
+        """Read the first side of a chain: from as far back as it is an expression, unless more belongs to it."""
+        first = _Backwards(self.tokens, start, stop, self.opening).first()
+        if first is None:
+            return None
+        side = Parser(self.tokens, first, stop).side(whole=True)
+        if side is None:
+            return None
+        doubt = joins_left(self.tokens, first, is_bare=bare(side.node) is not None)
+        if doubt is None:
+            return None
+        return side._replace(doubt=side.doubt or doubt, bullet=self._bullet(first))
+
+    def _bullet(self, first: int) -> str:
+        if is_bullet(self.tokens, first):
+            return self.tokens[0].text
+        return "." if first == 0 and "." in self.tokens[0].text else ""
+
+
+def _matches(tokens: list[Token], start: int, stop: int) -> dict[int, int]:
+    """Return for each closing bracket the place of the one that opens it."""
+    opening: dict[int, int] = {}
+    stack: list[int] = []
+    for at in range(start, stop):
+        kind = tokens[at].kind
+        if kind == "open":
+            stack.append(at)
+        elif kind == "close" and stack:
+            opening[at] = stack.pop()
+    return opening
+
+
+class _Backwards:
+    """Walks back from a relation over operands and operators in turn."""
+
+    def __init__(self, tokens: list[Token], start: int, stop: int, opening: dict[int, int]) -> None:
+        self.tokens = tokens
+        self.start = max(start, stop - MAX_TOKENS)
+        self.stop = stop
+        self.opening = opening
+
+    def first(self) -> int | None:
+        """Return where the longest expression that ends at the relation starts, or ``None``."""
+        at = self._operand(self.stop)
+        while at is not None:
+            before = at
+            while before > self.start and self.tokens[before - 1].kind == "op":
+                before -= 1
+            operand = self._operand(before)
+            if before < at:
+                if operand is None:
+                    return self._sign(before, at)
+            elif operand is None or self.tokens[at - 1].kind not in {"num", "close"}:
+                return at
+            elif self.tokens[at].kind not in {"open", "frac"}:
+                return None
+            at = operand
+        return None
+
+    def _operand(self, end: int) -> int | None:
+        """Return the start of the operand that ends before *end*, or ``None`` where there is none."""
+        at = self._skip_trailers(end) - 1
+        if at < self.start:
+            return None
+        token = self.tokens[at]
+        if token.kind == "close":
+            opened = self.opening.get(at)
+            if opened is None or opened < self.start:
+                return None
+            at = self._fraction(opened)
+        elif token.kind != "num":
+            return None
+        elif at > self.start and self.tokens[at - 1].kind == "num" and token.text in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞":
+            at -= 1
+        while at > self.start and self.tokens[at - 1].kind == "cur":
+            at -= 1
+        return at
+
+    def _fraction(self, opened: int) -> int:
+        r"""Return the start of a ``\frac`` whose last group opens at *opened*, or *opened*."""
+        if opened - 1 in self.opening:
+            upper = self.opening[opened - 1]
+            if upper > self.start and self.tokens[upper - 1].kind == "frac":
+                return upper - 1
+        return opened
+
+    def _skip_trailers(self, end: int) -> int:
+        """Return the end of the operand proper before *end*: without units, remarks, ``%`` and closing ``$``."""
+        at = end
+        words = 0
+        while at > self.start:
+            token = self.tokens[at - 1]
+            if token.kind == "word" and words <= MAX_UNIT_WORDS and token.text not in NOT_UNITS:
+                words += 1
+            elif token.kind == "close" and (opened := self.opening.get(at - 1)) and self._is_remark(opened, at - 1):
+                at = opened + 1
+            elif token.kind not in {"pct", "cur", "sup"} and not (token.text == "/" and words):
+                break
+            at -= 1
+        return at
+
+    def _is_remark(self, opened: int, closed: int) -> bool:
+        return (
+            opened > self.start
+            and closed - opened <= 12
+            and all(token.kind == "word" for token in self.tokens[opened + 1 : closed])
+        )
+
+    def _sign(self, before: int, at: int) -> int | None:
+        """Return where the first operand starts if the operators before it are its sign or a bullet."""
+        sign, operand = self.tokens[before], self.tokens[at]
+        if at - before > 1 or sign.text != "-":
+            return at if sign.text == "*" and is_bullet(self.tokens, at) else None
+        if is_bullet(self.tokens, at):
+            return at
+        glued = sign.end == operand.start
+        if before == 0:
+            return before if glued else None
+        previous = self.tokens[before - 1]
+        if previous.kind == "cur":
+            return before - 1 if previous.end == sign.start else None
+        opens = previous.kind in {"open", "math"} or previous.text == ":"
+        follows = (previous.kind == "break" and previous.text != "!") or (
+            previous.kind == "word" and previous.text in BEFORE_SIGN
+        )
+        return before if opens or (glued and follows) else None

@@ -1,0 +1,260 @@
+"""What stands around an equation, and what that says about it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from interwhen_verifiers._arithmetic.parser import doubt_of_unit
+from interwhen_verifiers._arithmetic.tokens import Token
+from interwhen_verifiers._arithmetic.vocabulary import (
+    CASTING_DOUBT,
+    FAMILY,
+    JOINING,
+    LABELS,
+    NEGATING,
+    NOT_UNITS,
+    OPERATING,
+    REFERRING,
+    RELATING,
+    REPORTING,
+    RETRACTING,
+    ROUNDING,
+    TOTALS,
+    VERBS,
+    stem,
+)
+
+REACH = 60
+"""How many tokens to each side are looked at: what is farther away says little, and the work stays linear."""
+
+
+class Surroundings(NamedTuple):
+    """What the text around a chain says: why it may not be asserted (or nothing), and whether it is approximate."""
+
+    doubt: str
+    approximate: bool
+
+
+_NEUTRAL = Surroundings("", approximate=False)
+_TELLING = CASTING_DOUBT | NEGATING | REPORTING | RETRACTING | ROUNDING | {"should", "no", "?", '"', *"“”„«»`"}
+
+
+def surroundings(tokens: list[Token], first: int, last: int) -> Surroundings:
+    """Look at the sentence around ``tokens[first:last]``, and at what comes after it."""
+    ahead = tokens[last : last + REACH]
+    if _TELLING.isdisjoint(_words(tokens, max(0, first - REACH), last + REACH)):
+        return _NEUTRAL
+    clause_start, sentence_start = _back(tokens, first)
+    clause_end, sentence_end = _ahead(tokens, last)
+    sentence = _words(tokens, sentence_start, sentence_end)
+    clause = _words(tokens, clause_start, clause_end)
+    approximate = not ROUNDING.isdisjoint(sentence)
+    if sentence_end < len(tokens) and tokens[sentence_end].text == "?":
+        return Surroundings("it is part of a question", approximate)
+    if not CASTING_DOUBT.isdisjoint(sentence):
+        return Surroundings("the sentence around it casts doubt on it", approximate)
+    after = _words(tokens, last, _end_of_comment(tokens, sentence_end))
+    if not NEGATING.isdisjoint(clause | after) or ("no" in sentence and sentence & {"solution", "solutions"}):
+        return Surroundings("it may be denied", approximate)
+    if not REPORTING.isdisjoint(clause) or "should" in _words(tokens, last, clause_end):
+        return Surroundings("it may not be asserted", approximate)
+    if not RETRACTING.isdisjoint({token.text for token in ahead}):
+        return Surroundings("it may be taken back in what follows", approximate)
+    if first and tokens[first - 1].kind == "quote" and ahead and ahead[0].kind == "quote":
+        return Surroundings("it is quoted", approximate)
+    return Surroundings("", approximate)
+
+
+def _end_of_comment(tokens: list[Token], sentence_end: int) -> int:
+    """Return how far a remark on the sentence before *sentence_end* reaches into the next: ``This is not true``."""
+    following = tokens[sentence_end + 1 : sentence_end + 2]
+    return sentence_end + 8 if following and following[0].text in REFERRING else sentence_end
+
+
+def _words(tokens: list[Token], start: int, stop: int) -> set[str]:
+    return {token.text for token in tokens[start:stop]}
+
+
+def _back(tokens: list[Token], first: int) -> tuple[int, int]:
+    """Return where the clause and the sentence that hold the token *first* start."""
+    clause = None
+    at = first
+    while at > 0 and at > first - REACH:
+        token = tokens[at - 1]
+        if token.kind == "break":
+            clause = at if clause is None else clause
+            if token.text in ".?!;|":
+                break
+        at -= 1
+    return (at if clause is None else clause), at
+
+
+def _ahead(tokens: list[Token], last: int) -> tuple[int, int]:
+    """Return where the clause and the sentence that hold the token before *last* end."""
+    clause = None
+    at = last
+    while at < len(tokens) and at < last + REACH:
+        token = tokens[at]
+        if token.kind == "break":
+            clause = at if clause is None else clause
+            if token.text in ".?!;|":
+                break
+        at += 1
+    return (at if clause is None else clause), at
+
+
+def is_bullet(tokens: list[Token], at: int) -> bool:
+    """Tell whether the token before *at* is a dash or star that starts the text and may be a bullet."""
+    return at == 1 and tokens[0].kind == "op" and tokens[0].text in {"-", "*"} and tokens[0].end < tokens[1].start
+
+
+def joins_left(tokens: list[Token], first: int, *, is_bare: bool) -> str | None:
+    """Judge what stands before an expression: a doubt (or none), or ``None`` where more belongs to it."""
+    if first == 0 or is_bullet(tokens, first):
+        return ""
+    before = tokens[first - 1]
+    match before.kind:
+        case "math" | "rel" | "quote":
+            return ""
+        case "break":
+            return _after_break(tokens, first, is_bare=is_bare)
+        case "open":
+            return _after_bracket(tokens, first)
+        case "close":
+            is_marker = first <= 3 and tokens[0].kind in {"num", "open"} and tokens[first - 2].kind == "num"
+            return "" if is_marker and before.text == ")" and not is_bare else None
+        case "word":
+            return None if is_bare else _after_words(tokens, first)
+        case _:
+            return None
+
+
+def _after_break(tokens: list[Token], first: int, *, is_bare: bool) -> str | None:
+    before = tokens[first - 1]
+    if (before.text == "," and is_bare) or _is_factorial(tokens, first - 1):
+        return None
+    if before.text == ":" and first > 1 and tokens[first - 2].kind == "num":
+        spaced = (tokens[first - 2].end < before.start, before.end < tokens[first].start)
+        return "" if spaced == (False, True) else None
+    return ""
+
+
+def _is_factorial(tokens: list[Token], at: int) -> bool:
+    return tokens[at].text == "!" and at > 0 and tokens[at - 1].kind in {"num", "close", "opaque"}
+
+
+def _after_bracket(tokens: list[Token], first: int) -> str | None:
+    if first == 1:
+        return ""
+    before, bracket = tokens[first - 2], tokens[first - 1]
+    is_call = before.kind == "word" and before.end == bracket.start
+    return None if is_call or before.kind in {"op", "num", "opaque", "frac", "close", "open"} else ""
+
+
+def _after_words(tokens: list[Token], first: int) -> str | None:
+    word, here = tokens[first - 1], tokens[first]
+    if (here.kind == "open" and word.end == here.start) or (word.text in LABELS and here.kind == "num"):
+        return None
+    if here.text == "[":
+        return None  # an index
+    if first > 1 and tokens[first - 2].kind == "num" and FAMILY.get(stem(word.text)):
+        return None  # 5 feet 6 inches
+    for at in range(first - 1, max(-1, first - 9), -1):
+        token = tokens[at]
+        if token.kind == "pct":
+            return None  # 10% tax on 20 + 5
+        if token.kind != "word":
+            return None if word.text in {"and", "or"} and not _ends_chain(tokens, at) else ""
+        if token.text == "of" and at > 0 and tokens[at - 1].text in TOTALS:
+            return ""
+        if token.text in OPERATING or (token.text in RELATING and _amount_before(tokens, at)):
+            return None
+        if token.text in VERBS and token.text != "and":
+            return ""
+    return ""
+
+
+def _amount_before(tokens: list[Token], at: int) -> bool:
+    """Tell whether an amount stands before *at* in its clause, and is not equated with what follows."""
+    if tokens[at].text == "to" and tokens[at - 1].text == "equal":
+        return False
+    for before in range(at - 1, max(-1, at - REACH), -1):
+        if tokens[before].kind == "break":
+            return False
+        if tokens[before].kind not in {"word", "math", "quote"}:
+            return True
+    return False
+
+
+def _ends_chain(tokens: list[Token], at: int) -> bool:
+    """Tell whether the number at *at*, if it is one, is the value of an equation before."""
+    if tokens[at].kind not in {"num", "close", "pct"}:
+        return tokens[at].kind == "break"
+    return any(token.kind == "rel" for token in tokens[max(0, at - 3) : at])
+
+
+_NOTHING: tuple[tuple[str, ...], str] = ((), "")
+
+
+def right_of(tokens: list[Token], at: int) -> tuple[tuple[str, ...], str] | None:
+    """Judge what stands after a value: its units and a doubt (or none), or ``None`` where more belongs to it."""
+    if at >= len(tokens):
+        return _NOTHING
+    token, before = tokens[at], tokens[at - 1]
+    glued = token.start == before.end
+    match token.kind:
+        case "math" | "close" | "rel":
+            return _NOTHING
+        case "word":
+            return _words_after(tokens, at)
+        case "op" if token.text == "/" and at + 1 < len(tokens) and tokens[at + 1].kind == "word":
+            return _words_after(tokens, at + 1)
+        case "quote":
+            return ((), "a mark after it may be a unit") if glued and token.text in {'"', "'", "`"} else _NOTHING
+        case "break":
+            return _break_after(tokens, at, glued=glued)
+        case "open" if not glued:
+            return _bracket_after(tokens, at)
+        case _:
+            return None
+
+
+def _bracket_after(tokens: list[Token], at: int) -> tuple[tuple[str, ...], str]:
+    holds_words = at + 1 < len(tokens) and tokens[at + 1].kind == "word"
+    return _NOTHING if holds_words else ((), "a bracket follows")
+
+
+def _break_after(tokens: list[Token], at: int, *, glued: bool) -> tuple[tuple[str, ...], str] | None:
+    token = tokens[at]
+    if token.text == ":" and at + 1 < len(tokens) and tokens[at + 1].kind == "num":
+        return None
+    if token.text == "!" and glued:
+        return (), "it may be a factorial"
+    return _NOTHING
+
+
+def _words_after(tokens: list[Token], at: int) -> tuple[tuple[str, ...], str]:
+    doubt = doubt_of_unit(tokens, at)
+    units: list[str] = []
+    is_unit = True
+    for ahead in range(at, min(len(tokens), at + 5)):
+        token = tokens[ahead]
+        if token.kind != "word":
+            doubt = doubt or (_amount_after(tokens, ahead) if ahead > at else "")
+            break
+        is_unit = is_unit and token.text not in NOT_UNITS
+        if is_unit:
+            units.append(stem(token.text))
+        if token.text in {"remainder", "mod", "modulo", "percent", "o'clock"}:
+            doubt = doubt or "what follows changes the value"
+    return tuple(units), doubt
+
+
+def _amount_after(tokens: list[Token], at: int) -> str:
+    """Say whether what is at *at* goes on from the words before it: ``8 and 1/2``, ``5 feet 6``, ``3 times n``."""
+    word, kind = tokens[at - 1].text, tokens[at].kind
+    if kind == "cur":
+        kind = tokens[at + 1].kind if at + 1 < len(tokens) else kind
+    amounts = kind in {"num", "frac", "open"} and (word in JOINING or stem(word) in FAMILY)
+    unknown = kind == "opaque" and word in JOINING and word != "and"
+    return "another amount follows" if amounts or unknown else ""

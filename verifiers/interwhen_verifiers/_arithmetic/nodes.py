@@ -1,0 +1,162 @@
+"""Expressions as trees, their exact values, and how they are written back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Literal, NamedTuple, TypeAlias, assert_never
+
+Value: TypeAlias = int | Fraction
+Operator: TypeAlias = Literal["+", "-", "*", "/", "^"]
+
+MAX_EXPONENT = 512
+MAX_BITS = 4096
+"""No value grows beyond this: an expression that does has none."""
+
+
+class Number(NamedTuple):
+    """A number as written: ``text`` without sign or currency, ``places`` the decimals shown."""
+
+    value: Value
+    text: str
+    places: int
+    percent: bool
+    start: int
+    end: int
+
+
+class Group(NamedTuple):
+    """A bracketed expression."""
+
+    inner: Node
+
+
+class Negative(NamedTuple):
+    """``-`` and what it negates; ``start`` is the place of the sign."""
+
+    inner: Node
+    start: int
+
+
+class Binary(NamedTuple):
+    """An operator between two expressions. ``sign`` is how it is shown; empty for a multiplication unsaid."""
+
+    operator: Operator
+    sign: str
+    left: Node
+    right: Node
+
+
+Node: TypeAlias = Number | Group | Negative | Binary
+
+
+class NoValueError(ArithmeticError):
+    """The expression has no value within the limits: a division by zero, or a power that is too large."""
+
+
+def exact(node: Node) -> Value:
+    """Return the exact value of *node*. Raises :class:`NoValueError`."""
+    match node:
+        case Number():
+            return Fraction(node.value, 100) if node.percent else node.value
+        case Group(inner=inner):
+            return exact(inner)
+        case Negative(inner=inner):
+            return -exact(inner)
+        case Binary():
+            return apply(node.operator, exact(node.left), exact(node.right))
+        case _:
+            assert_never(node)
+
+
+def apply(operator: Operator, left: Value, right: Value) -> Value:
+    """Return ``left operator right``. Raises :class:`NoValueError`."""
+    match operator:
+        case "+":
+            return _bounded(left + right)
+        case "-":
+            return _bounded(left - right)
+        case "*":
+            return _bounded(left * right)
+        case "/":
+            if right == 0:
+                raise NoValueError("division by zero")
+            return _bounded(Fraction(left) / right)
+        case "^":
+            return _power(left, right)
+        case _:
+            assert_never(operator)
+
+
+def _power(base: Value, exponent: Value) -> Value:
+    if exponent != int(exponent):
+        raise NoValueError("a power that is not whole")
+    if base == 0 and exponent <= 0:
+        raise NoValueError("a power of zero")
+    bits = max(base.numerator.bit_length(), base.denominator.bit_length())
+    if magnitude(exponent) > MAX_EXPONENT or bits * magnitude(exponent) > MAX_BITS:
+        raise NoValueError("a power that is too large")
+    return _bounded(Fraction(base) ** int(exponent))
+
+
+def _bounded(value: Value) -> Value:
+    if isinstance(value, Fraction):
+        if value.denominator == 1:
+            value = value.numerator
+        elif value.denominator.bit_length() > MAX_BITS:
+            raise NoValueError("a fraction that is too fine")
+    if value.numerator.bit_length() > MAX_BITS:
+        raise NoValueError("a number that is too large")
+    return value
+
+
+def magnitude(value: Value) -> Value:
+    """Return *value* without its sign."""
+    return -value if value < 0 else value
+
+
+def numbers(node: Node) -> Iterator[Number]:
+    """Yield the numbers of *node* from left to right."""
+    stack = [node]
+    while stack:
+        match stack.pop():
+            case Number() as number:
+                yield number
+            case Group(inner=inner) | Negative(inner=inner):
+                stack.append(inner)
+            case Binary(left=left, right=right):
+                stack += [right, left]
+
+
+def bare(node: Node) -> Number | None:
+    """Return the number that *node* is, apart from signs and brackets, or ``None`` for an expression."""
+    while not isinstance(node, Number):
+        if isinstance(node, Binary):
+            return None
+        node = node.inner
+    return node
+
+
+def ungrouped(node: Node) -> Node:
+    """Return *node* without the brackets around it."""
+    while isinstance(node, Group):
+        node = node.inner
+    return node
+
+
+def render(node: Node) -> str:
+    """Return *node* in plain text: digits, signs and brackets only, never words of the trace."""
+    match node:
+        case Number():
+            return f"{node.text}%" if node.percent else node.text
+        case Group(inner=inner):
+            return f"({render(inner)})"
+        case Negative(inner=inner):
+            return f"-{render(inner)}"
+        case Binary(operator="^"):
+            return f"{render(node.left)}^{render(node.right)}"
+        case Binary(sign=sign):
+            shown = {"": "", "*": " × "}.get(sign, f" {sign} ")  # noqa: RUF001 (the sign that people read)
+            return render(node.left) + shown + render(node.right)
+        case _:
+            assert_never(node)

@@ -1,0 +1,245 @@
+"""Text to tokens, in one pass.
+
+Every alternative of the pattern consumes what it matches for good (possessive quantifiers) or is of bounded length,
+so the work is linear in the text, whatever it holds.
+"""
+
+# ruff: noqa: RUF001 (signs that look alike are what this file is about)
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from interwhen_verifiers._arithmetic import vocabulary
+
+Kind: TypeAlias = Literal[
+    "num", "op", "open", "close", "rel", "cur", "pct", "word", "frac", "sup", "break", "math", "quote", "opaque"
+]  # fmt: skip
+"""What a token is. ``opaque`` is anything that an equation must not be read across."""
+
+
+class Token(NamedTuple):
+    r"""One token. ``text`` is its normal form (``*`` for ``\times``), not always the characters at its place."""
+
+    kind: Kind
+    text: str
+    start: int
+    end: int
+
+
+MAX_DIGITS = 40
+"""A longer run of digits is not read as a number."""
+
+_PATTERN = re.compile(
+    r"""
+\s*+ (?:
+  (?P<num>    [0-9]++(?:(?:[.,]|\{,\}|\\,)[0-9]++)*+ | (?<![\w.])\.[0-9]++(?:[.,][0-9]++)*+ )
+| (?P<space>  & | \\[,;!\x20] | (?<=[0-9])-(?=[^\W0-9_]{2}) )
+| (?P<times>  (?<=[0-9)\]}%])[xX](?=\x20?[0-9($.]) | (?<=\s)[xX](?=\s{1,3}-?(?:\\?\$)?[0-9(.]) )
+| (?P<sup>    [⁰¹²³⁴⁵⁶⁷⁸⁹]++ )
+| (?P<vulgar> [½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞] )
+| (?P<word>   [^\W0-9_](?:[\w'’] | -(?=[^\W0-9_]))*+ )
+| (?P<prose>  \\(?:text|textrm|textit|mathrm|mbox)\x20?\{[^{}\\$]*+\} )
+| (?P<degree> \^\\circ | \^\{\\circ\} | ° )
+| (?P<dots>   \.{2,}+ | … )
+| (?P<latex>  \\[A-Za-z]++ | \\. )
+| (?P<arrow>  ={3,}+ | ==> | <=> | => | <?-{1,3}> | [→⇒⟹⇔↔] )
+| (?P<rel>    =/= | != | <= | >= | := | == | [=≈≅≃≠≤≥<>≡∝] )
+| (?P<assign> [+*/-]= | // )
+| (?P<star>   \*\*?+ )
+| (?P<op>     [-+/^×÷·−–⋅∗] )
+| (?P<open>   [(\[{] )
+| (?P<close>  [)\]}] )
+| (?P<math>   \$\$ )
+| (?P<cur>    [$€£¥₹] )
+| (?P<pct>    % )
+| (?P<quote>  ["“”„«»‘`] )
+| (?P<break>  [.,;:?!—|•✓✔✅] )
+| (?P<tilde>  ~ )
+| (?P<other>  \S )
+)
+""",
+    re.VERBOSE,
+)
+_PLAIN_NUMBER = re.compile(r"[0-9]{1,3}(?:(?:,|\{,\}|\\,)[0-9]{3})++(?:\.[0-9]++)?|[0-9]*+\.[0-9]++")
+_PROSE_WORD = re.compile(r"[^\W0-9_](?:[\w'’-])*+|\S")
+
+_OPERATORS = {"×": "*", "·": "*", "⋅": "*", "∗": "*", "÷": "/", "−": "-", "–": "-"}
+_RELATIONS = {"=": "=", "==": "=", "≈": "~", "≅": "~", "≃": "~"}
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
+
+
+def tokenize(text: str) -> list[Token]:
+    """Return the tokens of *text*, in order and without overlaps. White space leaves none."""
+    tokens: list[Token] = []
+    for match in _PATTERN.finditer(text, 0, len(text.rstrip())):
+        group: Any = match.lastgroup
+        start, end = match.span(group)
+        found = match[group]
+        if group == "prose":
+            tokens.extend(_prose(found, start))
+            continue
+        read = _READERS.get(group)
+        token = read(found, start, end, text) if read else Token(group, found, start, end)
+        if token is not None:
+            tokens.append(token)
+    return _settle(tokens)
+
+
+def _number(text: str, start: int, end: int, source: str) -> Token:
+    plain = text.isdigit() or _PLAIN_NUMBER.fullmatch(text)
+    # Glued to what precedes (a decimal of "v1.", an exponent), it is part of something else.
+    before = source[start - 1 : start]
+    if before == "." and text[0] != ".":
+        before = source[start - 2 : start - 1]
+    glued = (before.isalnum() or before == "_") and before not in "xX"
+    is_code = len(text) > 1 and text[0] == "0" and text[1].isdigit()  # a time, a date or a label: 0730
+    is_number = plain and not glued and not is_code and end - start <= MAX_DIGITS
+    return Token("num" if is_number else "opaque", text, start, end)
+
+
+def _vulgar(text: str, start: int, end: int, _source: str) -> Token:
+    return Token("num", text, start, end)
+
+
+def _operator(text: str, start: int, end: int, _source: str) -> Token:
+    return Token("op", _OPERATORS.get(text, text), start, end)
+
+
+def _relation(text: str, start: int, end: int, _source: str) -> Token:
+    return Token("rel", _RELATIONS.get(text, "!"), start, end)
+
+
+def _times(_text: str, start: int, end: int, _source: str) -> Token:
+    return Token("op", "*", start, end)
+
+
+def _superscript(text: str, start: int, end: int, _source: str) -> Token:
+    return Token("sup", text.translate(_SUPERSCRIPTS), start, end)
+
+
+def _arrow(text: str, start: int, end: int, _source: str) -> Token:
+    return Token("break", text, start, end)
+
+
+def _opaque(text: str, start: int, end: int, _source: str) -> Token:
+    return Token("opaque", text, start, end)
+
+
+def _degree(_text: str, start: int, end: int, _source: str) -> Token:
+    return Token("word", "degrees", start, end)
+
+
+def _word(text: str, start: int, end: int, source: str) -> Token:
+    lower = text.lower()
+    if text.isalpha() and end - start > 1:
+        is_word = lower not in vocabulary.FUNCTIONS
+    elif end - start > 1:
+        lower = lower.replace("’", "'").rstrip("²³")
+        is_word = lower.replace("'", "").replace("-", "").isalpha()
+    else:
+        before = source[start - 1 : start]
+        counted = text in vocabulary.UNIT_LETTERS and source[start - 2 : start - 1].isdigit()
+        is_word = not (before.isalnum() or before in {")", "}", "]"}) and (text in "aI" or counted)
+    return Token("word" if is_word else "opaque", lower, start, end)
+
+
+def _prose(text: str, start: int) -> Iterator[Token]:
+    opening = text.index("{") + 1
+    for match in _PROSE_WORD.finditer(text, opening, len(text) - 1):
+        word = match.group().lower()
+        kind: Kind = "word" if word[0].isalpha() else "break" if word in ".,;:?!" else "opaque"
+        yield Token(kind, word, start + match.start(), start + match.end())
+
+
+def _latex(text: str, start: int, end: int, _source: str) -> Token | None:
+    known = vocabulary.LATEX.get(text[1:])
+    if known is None:
+        return Token("opaque", text, start, end)
+    return Token(known[0], known[1], start, end) if known[0] else None  # type: ignore[arg-type]  # the table holds kinds
+
+
+def _star(text: str, start: int, end: int, source: str) -> Token | None:
+    before, after = source[start - 1 : start], source[end : end + 1]
+    if text == "*":
+        # Emphasis around prose is no operator; neither is a footnote mark after a number.
+        is_emphasis = after.isalpha() and not before.isdigit()
+        is_footnote = before.isdigit() and after in {"", ".", ",", ";", ":"}
+        return None if is_emphasis or is_footnote else Token("op", "*", start, end)
+    is_power = (before.isdigit() or before == ")") and (after.isdigit() or after in {"(", "-"})
+    return Token("op", "^", start, end) if is_power or before == after == " " else None
+
+
+def _tilde(_text: str, start: int, end: int, _source: str) -> Token:
+    return Token("rel", "~", start, end)
+
+
+def _nothing(_text: str, _start: int, _end: int, _source: str) -> None:
+    return None
+
+
+_READERS: dict[str, Callable[[str, int, int, str], Token | None]] = {
+    "space": _nothing,
+    "num": _number,
+    "vulgar": _vulgar,
+    "degree": _degree,
+    "dots": _opaque,
+    "latex": _latex,
+    "word": _word,
+    "arrow": _arrow,
+    "rel": _relation,
+    "assign": _opaque,
+    "sup": _superscript,
+    "star": _star,
+    "op": _operator,
+    "times": _times,
+    "tilde": _tilde,
+    "other": _opaque,
+}
+
+
+def _settle(tokens: list[Token]) -> list[Token]:
+    """Resolve what depends on the neighbours: ``of``, powers of units, approximate values, joined relations."""
+    settled: list[Token] = []
+    skip = 0
+    for index, token in enumerate(tokens):
+        if skip:
+            skip -= 1
+            continue
+        before = settled[-1] if settled else None
+        if token.text == "~" and token.kind == "rel" and before and before.kind == "rel":
+            settled[-1] = before._replace(text="~" if before.text == "=" else "!", end=token.end)
+        elif token.kind == "rel" and before and before.kind == "rel":
+            settled[-1] = before._replace(text="!", end=token.end)
+        elif token.text == "of" and token.kind == "word" and _takes_part(settled, tokens, index):
+            settled.append(Token("op", "of", token.start, token.end))
+        elif token.text == "^" and before and before.kind == "word":
+            skip = _length_of_power(tokens, index + 1)
+            settled[-1] = before._replace(end=tokens[index + skip].end)
+        elif token.kind == "sup" and before and before.kind == "word":
+            settled[-1] = before._replace(end=token.end)
+        else:
+            settled.append(token)
+    return settled
+
+
+def _takes_part(settled: list[Token], tokens: list[Token], index: int) -> bool:
+    """Tell whether the ``of`` at *index* multiplies: a percentage or a fraction of a number."""
+    if not settled or index + 1 >= len(tokens) or tokens[index + 1].kind not in {"num", "cur", "open"}:
+        return False
+    if settled[-1].kind == "pct":
+        return True
+    if settled[-1].kind == "close":
+        return settled[-1].text == "}"
+    tail = settled[-3:]
+    return len(tail) == 3 and [t.kind for t in tail] == ["num", "op", "num"] and tail[1].text == "/"
+
+
+def _length_of_power(tokens: list[Token], index: int) -> int:
+    """Return how many tokens from *index* on are the exponent of a unit: ``2`` or ``{2}``, else 0."""
+    kinds = [token.kind for token in tokens[index : index + 3]]
+    if kinds[:1] == ["num"]:
+        return 1
+    return 3 if kinds == ["open", "num", "close"] else 0

@@ -1,0 +1,170 @@
+"""The words and LaTeX commands that the arithmetic verifier knows."""
+
+from __future__ import annotations
+
+from typing import Final
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+UNIT_LETTERS: Final = frozenset("mgLlhsNJWVK")
+"""Single letters that may be a unit after a number and a space. Elsewhere one letter is a variable."""
+
+FUNCTIONS: Final = _words(
+    "sin cos tan cot sec csc log ln exp sqrt cbrt gcd lcm max min abs floor ceil mod choose sum product det arg "
+    "average mean median factorial perm comb ncr npr lim round"
+)
+"""Words that take numbers and give another: no equation is read across them."""
+
+_SKIP = ("", "")
+LATEX: Final[dict[str, tuple[str, str]]] = {
+    **dict.fromkeys(("times", "cdot", "ast"), ("op", "*")),
+    "div": ("op", "/"),
+    **dict.fromkeys(("approx", "simeq", "approxeq", "thickapprox"), ("rel", "~")),
+    **dict.fromkeys(
+        ("ne", "neq", "le", "leq", "leqslant", "ge", "geq", "geqslant", "lt", "gt", "equiv", "cong", "sim", "propto"),
+        ("rel", "!"),
+    ),
+    **dict.fromkeys(
+        (
+            *("implies", "Rightarrow", "Longrightarrow", "rightarrow", "to", "iff", "Leftrightarrow", "therefore"),
+            *("quad", "qquad", "because", "item", "\\", "newline", "hline", "hfill"),
+        ),
+        ("break", ";"),
+    ),
+    **dict.fromkeys(
+        (
+            *("left", "right", "big", "Big", "bigl", "bigr", "Bigl", "Bigr", "displaystyle"),
+            *("boxed", "textbf", "mathbf", "bf", "fbox", "underline", ":", ">"),
+        ),
+        _SKIP,
+    ),
+    **dict.fromkeys(("frac", "dfrac", "tfrac", "cfrac"), ("frac", "")),
+    "%": ("pct", "%"),
+    **dict.fromkeys(("$", "pounds", "euro"), ("cur", "$")),
+    **dict.fromkeys("()[]", ("math", "")),
+    **dict.fromkeys(("degree", "deg"), ("word", "degrees")),
+}
+"""LaTeX commands by name: kind of token and its text. An empty kind leaves no token; any other name is opaque."""
+
+OPERATING: Final = _words(
+    "of times plus minus over twice thrice half double triple quarter third thirds fifth fifths percent squared cubed "
+    "square cube root off between range power product quotient difference ratio average mean median "
+    "mod modulo remainder"
+)
+"""Before an expression, these make it part of a longer one that is not all in symbols."""
+
+RELATING: Final = _words(
+    "by than from to divided multiplied subtracted added subtract add multiply divide less decreased increased"
+)
+"""Before an expression, these do so where an amount stands before them: ``add 5 to 3 + 2``."""
+
+_MONTHS = (
+    "january february march april may june july august september october november december jan feb mar apr jun jul aug "
+    "sep sept oct nov dec"
+)
+LABELS: Final = _words(
+    f"{_MONTHS} odds "
+    "step day week month year part case question problem example chapter section option round phase box table figure "
+    "number no line equation eq item method page team group person row column level grade stage hour house class "
+    "room size store"
+)
+"""Words that a number names rather than counts: ``Step 2``."""
+
+TOTALS: Final = _words(
+    "total sum cost price profit amount score worth result value salary number distance speed area perimeter volume "
+    "revenue rate length width height weight income balance profits costs age time"
+)
+"""``a total of 3 + 4``: after these ``of`` does not multiply."""
+
+VERBS: Final = _words(
+    "is are was were be been being equals equal gives give gave get gets got has have had having makes make made so "
+    "then thus therefore hence because that's it's which sold spent earns earn earned pays pay paid costs cost needs "
+    "need needed that we he she they it i you can will would calculate compute evaluate now since if when and"
+)
+"""Where looking back for :data:`OPERATING` words ends, and what cannot stand inside a unit."""
+
+BEFORE_SIGN: Final = _words(
+    "is are was were equals equal be gives give get gets have has so then thus therefore that calculate compute "
+    "evaluate now becomes"
+)
+"""After these, a dash that touches a number is its sign."""
+
+NOT_UNITS: Final = (
+    VERBS
+    | _words(
+        "of times plus minus over and or than from to by twice half double less percent dozen hundred thousand million "
+        "billion more with but as not where for while on at all"
+    )
+) - frozenset(("cost", "costs"))
+"""Words that end a unit: what follows is no longer the name of what is counted."""
+
+SCALES: Final = _words(
+    f"{_MONTHS} "
+    "dozen dozens score hundred hundreds thousand thousands million millions billion billions "
+    "trillion k ten tens ones pair pairs "
+    "couple half quarter quarters percent gross ton tons mod modulo remainder r am pm o'clock squared cubed factorial"
+)
+"""After a number these may change what it says."""
+
+JOINING: Final = _words("and times plus minus divided multiplied by over of")
+"""After a number these change what it says where another amount follows them."""
+
+_FAMILIES: Final = {
+    "time": "second seconds sec secs s minute minutes min mins hour hours hr hrs h day days week weeks month months "
+    "year years decade decades century weekday weekend fortnight",
+    "length": "mm millimeter millimeters cm centimeter centimeters m meter meters metre metres km kilometer kilometers "
+    "kms inch inches foot feet ft yard yards yd mile miles mi",
+    "mass": "mg milligram milligrams g gram grams kg kgs kilogram kilograms kilo kilos ounce ounces oz pound pounds lb "
+    "lbs ton tons tonne tonnes",
+    "volume": "ml milliliter milliliters l liter liters litre litres cup cups pint pints quart quarts gallon gallons "
+    "tablespoon tablespoons tbsp tbs teaspoon teaspoons tsp ounce ounces oz",
+    "money": "$ cent cents ¢ dollar dollars penny pennies nickel nickels dime dimes quarter quarters bill bills euro "
+    "euros coins coin bucks",
+    "count": "dozen dozens pair pairs score hundred thousand million couple set sets pack packs box boxes",
+}
+
+
+def stem(word: str) -> str:
+    """Return a rough stem of *word*: only equal forms are ever compared (``puppies`` and ``puppy``)."""
+    return word.rstrip("seiy") or word
+
+
+FAMILY: Final = {stem(word): family for family, words in _FAMILIES.items() for word in words.split()}
+"""Stems of units that convert into one another, by family. In two families, it goes by the last: there is doubt."""
+
+UNIT_SUFFIXES: Final = _words(
+    "mm cm km kms ft yd mi mg kg kgs oz lb lbs ml tbsp tbs tsp sec secs min mins hr hrs mph kmh"
+)
+"""Short words that are a unit when glued to a number."""
+
+CASTING_DOUBT: Final = _words(
+    "wrong incorrect incorrectly mistake mistaken mistakenly false untrue invalid contradiction contradicts impossible "
+    "mod modulo modulus binary octal hexadecimal hex base suppose supposing assume assuming pretend imagine "
+    "inconsistent absurd contradictory unsolvable carry carrying carries borrow borrowing xor bitwise "
+    "hypothetically oops typo error erroneous erroneously clock"
+)
+"""Anywhere in the sentence of an equation, these say that it may not be meant as it stands."""
+
+NEGATING: Final = _words("not never cannot can't isn't doesn't don't won't wouldn't aren't neither nor")
+"""In the clause of an equation or after it, these say that it may be denied."""
+
+REPORTING: Final = _words("if whether unless instead rather claims claimed says said")
+"""In the clause of an equation, these say that it may not be asserted."""
+
+REFERRING: Final = _words("this that it's but no nope which")
+"""A sentence that starts so may be about the equation before it."""
+
+RETRACTING: Final = _words(
+    "wrong incorrect mistake oops wait correction actually typo miscalculated recheck recalculate hmm sorry "
+    "contradiction false untrue"
+)
+"""Later in the text, these say that an equation is being taken back."""
+
+ROUNDING: Final = _words(
+    "about approximately approx roughly around nearly almost rounded rounding round rounds estimate estimated "
+    "estimation ceiling floor"
+)
+"""Near an equation, these say that its values are approximate."""

@@ -1,0 +1,149 @@
+"""What a violation says, and what is written in the place of a wrong value."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import NamedTuple
+
+from interwhen_verifiers._arithmetic.nodes import (
+    Group,
+    Negative,
+    Node,
+    Number,
+    Value,
+    bare,
+    exact,
+    magnitude,
+    numbers,
+    render,
+)
+from interwhen_verifiers._arithmetic.parser import Side
+
+MAX_SHOWN = 100
+"""A longer expression is not repeated in a message."""
+MAX_PLACES = 6
+"""A decimal that ends within so many places is written in full."""
+MAX_DIGITS = 30
+_SEPARATORS = ("{,}", "\\,", ",")
+
+
+class Wrong(NamedTuple):
+    """The wrong part: its characters in the text that was parsed, and what to write there (if anything)."""
+
+    start: int
+    end: int
+    repair: str | None
+
+
+def statement(node: Node) -> str:
+    """Return *node* for a message: without the brackets around it, and never long."""
+    while isinstance(node, Group):
+        node = node.inner
+    text = render(node)
+    return text if len(text) <= MAX_SHOWN else "the expression before it"
+
+
+def plain(value: Value, places: int = 0) -> str | None:
+    """Write *value* as a decimal: exactly if it ends early, else rounded; ``None`` if it is too long."""
+    text = _decimal(value, MAX_PLACES)
+    if Fraction(text) != value:
+        text = _decimal(value, max(2, min(4, places)))
+        if not Fraction(text):
+            return None
+    return text if len(text) <= MAX_DIGITS else None
+
+
+def result(left: Node, value: Value, stated: Node) -> str | None:
+    """Return *value*, that of *left*, for a message: counted in per cent where *stated* is."""
+    number = bare(stated)
+    if number and number.percent:
+        value = _percentage(left, value, number)
+    text = plain(value)
+    if text is None:
+        return None
+    about = "" if is_exact(value) else "about "
+    return f"{about}{text}%" if number and number.percent else about + text
+
+
+def is_exact(value: Value) -> bool:
+    """Tell whether :func:`plain` writes *value* without rounding."""
+    return Fraction(_decimal(value, MAX_PLACES)) == value
+
+
+def _decimal(value: Value, places: int) -> str:
+    scaled = round(Fraction(value) * 10**places)
+    digits = str(abs(scaled)).rjust(places + 1, "0")
+    decimals = digits[len(digits) - places :].rstrip("0")
+    whole = digits[: len(digits) - places]
+    return ("-" if scaled < 0 else "") + whole + (f".{decimals}" if decimals else "")
+
+
+def locate(left: Side, right: Side, value: Value, text: str, *, leads: bool, exactly: bool) -> Wrong:
+    """Find the wrong part of ``left = right`` and its repair, *value* being the value of *left*.
+
+    With *leads*, *left* is the first side of its chain, so that a plain number there proves nothing.
+    """
+    number = bare(right.node)
+    if number is None:
+        return Wrong(right.start, right.end, _replacement(left, right, value, text, leads=leads))
+    if number.percent:
+        value = _percentage(left.node, value, number)
+    start, sign, gap = _signed(right.node, number, text)
+    if exactly and not is_exact(value):
+        return Wrong(start, number.end, None)
+    digits = _like(value, number, left, currency=right.currency)
+    if digits is None or " " in number.text or not number.text.isascii():
+        return Wrong(start, number.end, None)
+    if sign:
+        digits = digits.removeprefix("-")
+        return Wrong(start, number.end, ("-" if value < 0 else "") + gap + digits)
+    return Wrong(start, number.end, digits)
+
+
+def _replacement(left: Side, right: Side, value: Value, text: str, *, leads: bool) -> str | None:
+    """Return the value that may stand for the whole expression *right*, where that is simple and sound."""
+    if (leads and bare(left.node)) or right.units or left.units or right.currency or not is_exact(value):
+        return None
+    if any(mark in text[right.start : right.end] for mark in "${}\\"):
+        return None
+    return plain(value)
+
+
+def _percentage(left: Node, value: Value, number: Number) -> Value:
+    """Return *value* as it is counted before a per cent sign: nearest to what is shown, where both are possible."""
+    if any(part.percent for part in numbers(left)):
+        return value * 100
+    return min(value * 100, value, key=lambda reading: magnitude(reading - number.value))
+
+
+def _signed(node: Node, number: Number, text: str) -> tuple[int, bool, str]:
+    """Return where the number starts with its sign, whether it has one, and what stands between the two."""
+    while isinstance(node, Group):
+        node = node.inner
+    if isinstance(node, Negative) and node.inner == number and exact(node) != 0:
+        return node.start, True, text[node.start + 1 : number.start].strip()
+    return number.start, False, ""
+
+
+def _like(value: Value, number: Number, left: Side, *, currency: bool) -> str | None:
+    """Write *value* in the style of *number*."""
+    digits = plain(value, number.places)
+    if digits is None:
+        return None
+    whole, _, decimals = digits.partition(".")
+    if number.places and (currency or decimals) and len(decimals) < number.places <= 2:
+        decimals = decimals.ljust(number.places, "0")
+    separator = _separator(number, left)
+    if separator:
+        whole = f"{int(whole):,}".replace(",", separator) if whole != "-0" else whole
+    return whole + (f".{decimals}" if decimals else "")
+
+
+def _separator(number: Number, left: Side) -> str:
+    """Return the mark between thousands that the author uses, or an empty string."""
+    candidates = [number] if magnitude(number.value) >= 1000 else [number, *numbers(left.node)]
+    for candidate in candidates:
+        for separator in _SEPARATORS:
+            if separator in candidate.text:
+                return separator
+    return ""
