@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from interwhen.errors import UsageError
 from interwhen.verdicts import Level, Violation
 
 if TYPE_CHECKING:
@@ -17,8 +18,9 @@ QUOTE_LIMIT = 200
 """The most characters of model text that are ever copied into feedback."""
 
 _CONTROL = re.compile(
-    r"<\|[^|<>]{0,40}\|>|</?(?:think|tool_call|tool_response|s|start_of_turn|end_of_turn)>|\[/?(?:INST|TOOL_CALLS|SYS)\]|"
-    r"<</?SYS>>|<[|\uff5c][^|\uff5c<>]{0,40}[|\uff5c]>"
+    r"<\|[^|<>]{0,40}\|>|<[|\uff5c][^|\uff5c<>]{0,40}[|\uff5c]>|<</?SYS>>|"
+    r"</?(?:think|tools?|tool_calls?|tool_response|s|bos|eos|pad|unk|mask|sop|eop|start_of_turn|end_of_turn)>|"
+    r"\[/?(?:INST|SYS|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|SYSTEM_PROMPT|THINK|gMASK)\]"
 )
 """Tokens of the chat templates of Llama, Qwen, Mistral, Gemma, DeepSeek, Phi, Granite and SmolLM."""
 
@@ -31,10 +33,20 @@ def quote(text: str, limit: int = QUOTE_LIMIT) -> str:
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
 
 
+_FIELDS = re.compile(r"\{(quote|why|witness)\}")
+_ALLOWED: dict[Level, tuple[str, ...]] = {
+    "flag": (),
+    "locate": ("quote",),
+    "explain": ("quote", "why"),
+    "witness": ("quote", "why", "witness"),
+}
+
+
 class FeedbackTemplate(msgspec.Struct, frozen=True):
     """How feedback is worded; ``{quote}``, ``{why}`` and ``{witness}`` are filled in.
 
-    Make your own for a model that reacts better to other words. Each template is one line.
+    Make your own for a model that reacts better to other words. Each template is one line, and may use what its
+    level allows: raises :class:`~interwhen.errors.UsageError` otherwise.
     """
 
     flag: str = "Wait, something above is not right. Let me check it again."
@@ -42,29 +54,23 @@ class FeedbackTemplate(msgspec.Struct, frozen=True):
     explain: str = "Wait, {why}."
     witness: str = "Wait, {witness}."
 
+    def __post_init__(self) -> None:
+        for level, allowed in _ALLOWED.items():
+            template = getattr(self, level)
+            if "\n" in template:
+                raise UsageError(f"the template for level {level!r} must be one line, got {template!r}")
+            for name in _FIELDS.findall(template):
+                if name not in allowed:
+                    raise UsageError(f"the template for level {level!r} must not give away {{{name}}}: {template!r}")
+
     def render(self, level: Level, violation: Violation, wrong_text: str) -> str:
         """Return the sentence for *violation* that gives away no more than *level* allows."""
         if level == "witness" and not violation.witness:
             level = "explain"
-        match level:
-            case "flag":
-                template = self.flag
-            case "locate":
-                template = self.locate
-            case "explain":
-                template = self.explain
-            case "witness":
-                template = self.witness
-            case _:
-                assert_never(level)
-        for name, value in (
-            ("{quote}", wrong_text),
-            ("{why}", violation.why),
-            ("{witness}", violation.witness),
-        ):
-            if name in template:
-                return template.replace(name, quote(value))
-        return template
+        template: str = getattr(self, level)
+        values = {"quote": wrong_text, "why": violation.why, "witness": violation.witness}
+        # In one pass: what is filled in is never read as a template.
+        return _FIELDS.sub(lambda field: quote(values[field[1]]), template)
 
 
 def leaks(violations: tuple[ViolationRecord, ...], answer: str) -> tuple[ViolationRecord, ...]:

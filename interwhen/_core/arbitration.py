@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from interwhen._core.work import Job, Ref
 from interwhen.monitors import Monitor
 from interwhen.spans import Span
@@ -36,6 +38,21 @@ class Candidate:
         )
 
 
+def refutation(ref: Ref, violation: Violation) -> Candidate:
+    """Return the candidate for the claim of *ref*, refuted by *violation*.
+
+    A wrong part outside the claim cannot be meant: the claim is refuted as a whole then, and no repair fits it.
+    """
+    span = ref.span
+    where = violation.where
+    if where is not None and ref.claim.span is not None:
+        if where.end <= len(span):
+            span = where.shifted(span.start)
+        else:
+            violation = msgspec.structs.replace(violation, where=None, repair=None)
+    return Candidate(span, ref, violation, violation.why)
+
+
 def earliest(candidates: Iterable[Candidate], monitors: Sequence[Monitor]) -> Candidate:
     """Return the candidate that counts."""
     return min(candidates, key=lambda candidate: candidate.order(monitors))
@@ -49,7 +66,9 @@ def must_wait(best: Candidate, jobs: Iterable[Job], monitors: Sequence[Monitor])
 def _may_precede(start: int, job: Job, monitors: Sequence[Monitor]) -> bool:
     if job.refs is None:
         return monitors[job.monitor].delivery != "observe" and job.segment.span.start <= start
-    return any(
-        monitors[ref.monitor].delivery != "observe" and ref.claim.span is not None and ref.claim.span.start <= start
-        for ref in job.refs
-    )
+    return any(_may_act(ref, monitors[ref.monitor]) and ref.span.start <= start for ref in job.refs)
+
+
+def _may_act(ref: Ref, monitor: Monitor) -> bool:
+    """Tell whether some outcome could change the course: a claim without a span can only stay unproven."""
+    return monitor.delivery != "observe" and (ref.claim.span is not None or monitor.unproven == "closed")

@@ -31,11 +31,11 @@ def doubts(
             continue
         mine = [record for record in records if record.monitor == monitor.name]
         found.extend(
-            Doubt(monitor.name, record.span or record.segment, describe(record.outcome))
+            Doubt(monitor.name, _ground(record), describe(record.outcome))
             for record in mine
-            if not passed(record.outcome) and not _inside(record.segment, disavowed)
+            if not passed(record.outcome) and not _inside(_ground(record), disavowed)
         )
-        if not any(passed(record.outcome) for record in mine):
+        if not any(_shows(record, disavowed) for record in mine):
             found.append(Doubt(monitor.name, None, "found nothing that it could show to be right"))
     return tuple(found)
 
@@ -44,7 +44,7 @@ def certificate(
     transcript: Transcript, records: Sequence[CheckRecord], disavowed: Sequence[Span], prompt_sha256: str
 ) -> Certificate:
     """Return the certificate of a text without doubts."""
-    good = tuple(record for record in records if passed(record.outcome) and not _inside(record.segment, disavowed))
+    good = tuple(record for record in records if passed(record.outcome) and not _inside(_ground(record), disavowed))
     covered = merge(record.span for record in good if record.span is not None)
     total = transcript.length
     return Certificate(
@@ -67,6 +67,15 @@ def merge(spans: Iterable[Span]) -> tuple[Span, ...]:
         else:
             merged.append(span)
     return tuple(merged)
+
+
+def _ground(record: CheckRecord) -> Span:
+    return record.segment if record.span is None else record.span
+
+
+def _shows(record: CheckRecord, disavowed: Sequence[Span]) -> bool:
+    """Tell whether *record* shows something of the text that counts to be right: a claim without a span does not."""
+    return passed(record.outcome) and record.span is not None and not _inside(record.span, disavowed)
 
 
 def _inside(span: Span, disavowed: Sequence[Span]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from interwhen._core.intake import Intake
 from interwhen._core.work import Work
-from interwhen.events import Delta, Event, FrontierMoved
+from interwhen.events import Delta, Event, FrontierMoved, Retracted
 from interwhen.monitors import Monitor
 
 
@@ -43,26 +43,36 @@ class Gates:
         """Tell the reader if the verified frontier has moved."""
         if not self._required:
             return
-        frontier = min(self._cleared(number, self._work.stuck[number]) for number in self._required)
+        frontier = min(self._cleared(number, self._work.first_unclear(number)) for number in self._required)
         if frontier > self.frontier:
             self.frontier = frontier
             events.append(FrontierMoved(frontier))
 
+    @property
+    def settled(self) -> int:
+        """Up to where no gating monitor has anything open, or not even seen."""
+        return min((self._cleared(number, None) for number in self._gating), default=self._transcript.length)
+
     def _limit(self) -> int:
-        limit = self._transcript.length
-        for number in self._gating:
-            limit = min(limit, self._cleared(number, None))
+        limit = min(self.settled, self._transcript.length)
         if self._holds_answer:
             limit = min(limit, self._answer_start())
         return limit
 
-    def _cleared(self, monitor: int, stuck: int | None) -> int:
+    def retract(self, to: int, events: deque[Event]) -> None:
+        """Take back what was shown of the text from *to* on."""
+        if self.released > to:
+            self.released = to
+            events.append(Retracted(to))
+        self.frontier = min(self.frontier, to)
+
+    def _cleared(self, monitor: int, unclear: int | None) -> int:
         """Return up to where *monitor* has nothing open."""
         cleared = self._intake.hold(monitor)
         opened = self._work.first_open(monitor)
         if opened is not None and opened < cleared:
             cleared = opened
-        return stuck if stuck is not None and stuck < cleared else cleared
+        return unclear if unclear is not None and unclear < cleared else cleared
 
     def _answer_start(self) -> int:
         return next((at for at, phase in self._transcript.phases if phase == "answer"), self._transcript.length)

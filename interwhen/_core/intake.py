@@ -10,6 +10,7 @@ from interwhen._core.phases import Part, ThinkTags
 from interwhen._core.scanners import CountScanner, LineScanner, ParagraphScanner, Scanner, WholeScanner
 from interwhen._core.text_scanners import MarkerScanner, SentenceScanner, TagScanner
 from interwhen._core.transcript import Transcript
+from interwhen.errors import UsageError
 from interwhen.models.base import Origin
 from interwhen.monitors import Monitor
 from interwhen.segments import Phase, Segment
@@ -48,6 +49,7 @@ class Due(NamedTuple):
 
 
 def _scanner(trigger: Trigger) -> Scanner:
+    _refuse_useless(trigger)
     match trigger:
         case Lines(every=every):
             return LineScanner(every)
@@ -67,6 +69,18 @@ def _scanner(trigger: Trigger) -> Scanner:
             assert_never(trigger)
 
 
+def _refuse_useless(trigger: Trigger) -> None:
+    match trigger:
+        case Lines(every=number) | EveryChars(count=number) if number < 1:
+            raise UsageError(f"trigger {trigger!r} needs a number of at least 1")
+        case Markers(words=words) if not words or not all(words):
+            raise UsageError(f"trigger {trigger!r} needs at least one word, and no empty one")
+        case ToolCalls(opening=opening, closing=closing) if not (opening and closing):
+            raise UsageError(f"trigger {trigger!r} needs an opening and a closing tag")
+        case _:
+            pass
+
+
 def _phase_of(monitor: Monitor) -> PhaseFilter:
     match monitor.trigger:
         case ThinkEnd():
@@ -83,6 +97,12 @@ def _watches(monitors: Sequence[Monitor]) -> tuple[Watch, ...]:
     for number, monitor in enumerate(monitors):
         groups.setdefault((monitor.trigger, _phase_of(monitor)), []).append(number)
     return tuple(Watch(_scanner(trigger), phase, tuple(who)) for (trigger, phase), who in groups.items())
+
+
+def _in_order(dues: list[Due]) -> list[Due]:
+    if len(dues) > 1:
+        dues.sort(key=lambda due: (due.segment.span.end, due.segment.span.start))
+    return dues
 
 
 class Intake:
@@ -116,9 +136,9 @@ class Intake:
         """Add *text* of the model; return the segments that are complete now."""
         tags = self._tags
         if tags is not None and not tags.idle and (tags.must_see or self._mark in text):
-            return self._feed_tagged(tags, text, tokens)
-        if phase != self._current and tags is None:
-            return self._feed_parts([text], tokens, phase)
+            return self._feed_tagged(tags, text, tokens, phase)
+        if phase != self._current and (tags is None or phase == "reasoning"):
+            return self._feed_field(text, tokens, phase)
         self.plain = True
         transcript = self.transcript
         transcript.append(text, tokens)
@@ -132,8 +152,16 @@ class Intake:
         if self._tags is not None:
             dues.extend(self._parts(self._tags.drain()))
         self._owe()
-        dues.extend(self._flush())
+        dues.extend(self._flush(self.watches))
         return dues
+
+    def keep_held(self) -> None:
+        """Take what is held back as text, unseen by any scanner: the run is over."""
+        if self._tags is not None:
+            for part in self._tags.drain():
+                self.transcript.append(part.text, self._owed)
+                self._owed = 0
+        self._owe()
 
     def cut(self, to: int) -> int:
         """Cut the trace at *to*; return the number of discarded tokens."""
@@ -155,9 +183,10 @@ class Intake:
         if origin != "feedback":
             self.transcript.insert(text, origin)
             return self._scan()
-        dues = list(self._flush())
+        ended = [watch for watch in self.watches if not (watch.sees(self._current) and watch.scanner.bridges)]
+        dues = list(self._flush(ended))
         self.transcript.insert(text, origin)
-        self._skip()
+        self._skip(ended)
         return dues
 
     def hold(self, monitor: int) -> int:
@@ -165,17 +194,23 @@ class Intake:
         watch = self._watch_of[monitor]
         return watch.scanner.hold if watch.sees(self._current) else self.transcript.length
 
-    def _feed_tagged(self, tags: ThinkTags, text: str, tokens: int) -> list[Due]:
+    def _feed_tagged(self, tags: ThinkTags, text: str, tokens: int, phase: Phase) -> list[Due]:
+        if phase == "reasoning":  # there is a field for it, so no tag in the text means anything
+            return self._feed_field(text, tokens, phase)
         self._owed += tokens
         self.plain = False
         return list(self._parts(tags.feed(text)))
 
-    def _feed_parts(self, texts: list[str], tokens: int, phase: Phase) -> list[Due]:
+    def _feed_field(self, text: str, tokens: int, phase: Phase) -> list[Due]:
         """Take text of a model that gives its phase in a field of its own."""
         self.plain = False
-        dues = list(self._enter(phase))
-        for text in texts:
-            self.transcript.append(text, tokens)
+        dues: list[Due] = []
+        if self._tags is not None:
+            dues.extend(self._parts(self._tags.drain()))
+            self._tags = None
+        if phase != self._current:
+            dues.extend(self._enter(phase))
+        self.transcript.append(text, tokens)
         dues.extend(self._scan())
         return dues
 
@@ -187,37 +222,47 @@ class Intake:
                     self._owed = 0
                     yield from self._scan()
                 case "open":
-                    yield from self._enter("reasoning")
-                    self.transcript.append_tag(part.text)
-                    self._skip()
+                    self.transcript.enter("reasoning")
+                    self._append_tag(part.text)
                 case "close":
                     # The tag still belongs to the reasoning; the answer begins behind it.
-                    yield from self._flush()
-                    self.transcript.append_tag(part.text)
-                    yield from self._enter("answer")
-                    self._skip()
+                    yield from self._flush(self.watches)
+                    self._append_tag(part.text)
+                    self.transcript.enter("answer")
+                    self._skip(self.watches)
                 case _:
                     assert_never(part.kind)
 
+    def _append_tag(self, text: str) -> None:
+        self.transcript.append_tag(text, self._owed)
+        self._owed = 0
+        self._skip(self.watches)
+
     def _owe(self) -> None:
-        """Count tokens whose text was only a tag."""
+        """Count tokens that came without text."""
         self.transcript.kept_tokens += self._owed
         self._owed = 0
 
     def _enter(self, phase: Phase) -> Iterator[Due]:
-        yield from self._flush()
+        # Nothing but the phase parts the two texts. Those who have read the first one have a border now which
+        # falls if the phase is cut away; the others begin here.
+        unseeing = [watch for watch in self.watches if not watch.sees(self._current)]
+        yield from self._flush(self.watches)
         self.transcript.enter(phase)
-        self._skip()
+        self._skip(unseeing)
 
-    def _flush(self) -> Iterator[Due]:
-        for watch in self.watches:
-            if watch.sees(self._current):
-                for span in watch.scanner.flush(self.transcript):
-                    yield self._due(span.start, span.end, watch)
+    def _flush(self, watches: Iterable[Watch]) -> list[Due]:
+        dues = [
+            self._due(span.start, span.end, watch)
+            for watch in watches
+            if watch.sees(self._current)
+            for span in watch.scanner.flush(self.transcript)
+        ]
         self._plan()
+        return _in_order(dues)
 
-    def _skip(self) -> None:
-        for watch in self.watches:
+    def _skip(self, watches: Iterable[Watch]) -> None:
+        for watch in watches:
             watch.scanner.skip(self.transcript.length)
         self._plan()
 
@@ -228,10 +273,8 @@ class Intake:
             if watch.sees(self._current)
             for span in watch.scanner.feed(self.transcript)
         ]
-        if len(dues) > 1:
-            dues.sort(key=lambda due: (due.segment.span.end, due.segment.span.start))
         self._plan()
-        return dues
+        return _in_order(dues)
 
     def _due(self, start: int, end: int, watch: Watch) -> Due:
         transcript = self.transcript

@@ -8,6 +8,9 @@ from interwhen.segments import Phase
 
 Kind = Literal["text", "open", "close"]
 
+_MAX_LEAD = 64
+"""How much white space may stand before the tag that opens the reasoning."""
+
 
 class Part(NamedTuple):
     """Text that is wholly plain, or wholly a tag."""
@@ -19,15 +22,17 @@ class Part(NamedTuple):
 class ThinkTags:
     """Finds ``<think>`` at the very start and the ``</think>`` that ends it.
 
-    A tag may be cut anywhere between chunks; at most one tag's length of text is held until it is decided.
+    A tag may be cut anywhere between chunks; at most one tag's length of text (and the white space before the first
+    one) is held until it is decided.
     """
 
-    __slots__ = ("_at_start", "_closing", "_held", "_opening", "phase")
+    __slots__ = ("_at_start", "_closing", "_held", "_opening", "_unread", "phase")
 
     def __init__(self, tags: tuple[str, str], phase: Phase) -> None:
         self._opening, self._closing = tags
         self.phase: Phase = phase
         self._at_start = phase == "answer"
+        self._unread = True
         self._held = ""
 
     @property
@@ -38,11 +43,12 @@ class ThinkTags:
     @property
     def must_see(self) -> bool:
         """Whether any text may matter now, not only text with the first character of the closing tag."""
-        return self._at_start or bool(self._held)
+        return self._at_start or self._unread or bool(self._held)
 
     def feed(self, text: str) -> list[Part]:
         """Return the parts that are decided now."""
         text, self._held = self._held + text, ""
+        self._unread = False
         if self._at_start:
             return self._start(text)
         if self.phase == "reasoning":
@@ -62,12 +68,13 @@ class ThinkTags:
 
     def _start(self, text: str) -> list[Part]:
         body = text.lstrip()
-        if body.startswith(self._opening):
+        early = len(text) - len(body) <= _MAX_LEAD
+        if early and body.startswith(self._opening):
             cut = len(text) - len(body) + len(self._opening)
             self._at_start = False
             self.phase = "reasoning"
             return [Part(text[:cut], "open"), *self._reasoning(text[cut:])]
-        if len(body) < len(self._opening) and self._opening.startswith(body):
+        if early and len(body) < len(self._opening) and self._opening.startswith(body):
             self._held = text
             return []
         self._at_start = False

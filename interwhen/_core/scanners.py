@@ -36,6 +36,11 @@ class Scanner:
         """From where on the text may still become part of a segment that is not complete."""
         return self.start
 
+    @property
+    def bridges(self) -> bool:
+        """Whether the current segment goes on behind feedback that is written into it."""
+        return False
+
     def feed(self, transcript: Transcript) -> Iterator[Span]:
         """Read the new text; yield the segments that are complete now."""
         raise NotImplementedError
@@ -44,7 +49,8 @@ class Scanner:
         """Take what is there as complete (end of the phase or of the stream)."""
         yield from self.feed(transcript)
         rest = self._trimmed(transcript, self.start, transcript.length)
-        self._begin(transcript.length, transcript.length)
+        # What made it complete lies behind it: a cut right here lets more text of the same segment follow.
+        self._begin(transcript.length, transcript.length + 1)
         self._reset()
         if rest is not None:
             yield rest
@@ -52,6 +58,7 @@ class Scanner:
     def skip(self, to: int) -> None:
         """Begin anew at *to*: what lies before is not this scanner's text."""
         self._begin(to, to)
+        self.pos = to
         self._reset()
 
     def rewind(self, transcript: Transcript) -> None:
@@ -61,8 +68,8 @@ class Scanner:
             self._borders.pop()
         self.start = self.pos = self._borders[-1][0] if self._borders else 0
         self._reset()
-        for _ in self.feed(transcript):  # pragma: no cover  (a standing segment has a standing border)
-            pass
+        for _ in self.feed(transcript):
+            pass  # such a segment has been given, and its border went because what told us so was cut
 
     def _begin(self, start: int, known_at: int) -> None:
         self.start = start
@@ -148,7 +155,12 @@ class ParagraphScanner(Scanner):
 
 
 class WholeScanner(Scanner):
-    """Everything between two borders of a phase: the whole reasoning, or the whole answer."""
+    """Everything between two borders of a phase: the whole reasoning, or the whole answer, with our feedback in it."""
+
+    @property
+    def bridges(self) -> bool:
+        """Only the border of the phase ends it."""
+        return True
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
         """Yield nothing: only the border completes it."""
@@ -161,8 +173,8 @@ class CountScanner(Scanner):
 
     def __init__(self, count: int) -> None:
         super().__init__()
-        self.count = count
-        self.due = count
+        self.count = max(count, 1)
+        self.due = self.count
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
         """Yield each full stretch."""

@@ -68,25 +68,34 @@ class MarkerScanner(Scanner):
         super().__init__()
         ordered = sorted(words, key=len, reverse=True)
         self._pattern = re.compile(rf"(?<![^\W_])(?:{'|'.join(map(re.escape, ordered))})(?![^\W_])")
-        self._reach = max(map(len, words))
+        self._reach = max(map(len, words), default=0)
         self.hot = True  # a marker may be completed by any character that is no letter
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield the text before each marker that is known to be a whole word."""
-        # One character before a marker and one after decide whether it is a word.
-        base = max(self.pos - self._reach - 1, self.start - 1, 0)
+        """Yield the text before each marker, once no longer marker can start at or before it."""
+        return self._until(transcript, transcript.length - self._reach)
+
+    def flush(self, transcript: Transcript) -> Iterator[Span]:
+        """Take the end of the text as the end of a word."""
+        yield from self._until(transcript, transcript.length)
+        yield from super().flush(transcript)
+
+    def _until(self, transcript: Transcript, decided: int) -> Iterator[Span]:
+        """Look at each place before *decided*: all that matters behind these is in the transcript."""
+        if decided <= self.pos:
+            return
+        base = max(self.pos - 1, 0)  # the character before a marker belongs to the decision
         text = transcript.slice(base, transcript.length)
-        self.pos = transcript.length
-        at = self._pattern.search(text)
-        while at is not None and at.end() < len(text):
+        at = self._pattern.search(text, self.pos - base)
+        while at is not None and base + at.start() < decided:
             border = base + at.start()
-            # A match at the edge of the window was judged before, with the character in front of it in view.
-            if border > self.start and (at.start() > 0 or base == 0):
+            if border > self.start:
                 span = self._trimmed(transcript, self.start, border)
-                self._begin(border, base + at.end() + 1)
+                self._begin(border, border + self._reach + 1)
                 if span is not None:
                     yield span
             at = self._pattern.search(text, at.start() + 1)
+        self.pos = decided
 
     def _reset(self) -> None:
         self.hot = True
@@ -105,8 +114,10 @@ class TagScanner(Scanner):
     def feed(self, transcript: Transcript) -> Iterator[Span]:
         """Yield each call whose closing tag has come."""
         while True:
-            tag = self.opening if self._open_at is None else self.closing
-            base = max(self.pos - len(tag) + 1, self.start, self._open_at or 0)
+            tag, floor = self.opening, self.start
+            if self._open_at is not None:
+                tag, floor = self.closing, self._open_at + len(self.opening)
+            base = max(self.pos - len(tag) + 1, floor)
             at = transcript.slice(base, transcript.length).find(tag)
             if at < 0:
                 self.pos = transcript.length
@@ -125,6 +136,11 @@ class TagScanner(Scanner):
     def hold(self) -> int:
         """Text before a call is nobody's segment: it need not wait for one."""
         return self._open_at if self._open_at is not None else max(self.start, self.pos - len(self.opening) + 1)
+
+    @property
+    def bridges(self) -> bool:
+        """A call that has begun is not over because we said something inside it."""
+        return self._open_at is not None
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
         """Yield only whole calls: a call without its closing tag is no call."""

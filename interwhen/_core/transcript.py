@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
@@ -29,7 +29,7 @@ class Transcript:
     looks at old text again.
     """
 
-    __slots__ = ("_starts", "_texts", "_tokens", "insertions", "kept_tokens", "length", "phases", "tags")
+    __slots__ = ("_first", "_starts", "_texts", "_tokens", "insertions", "kept_tokens", "length", "phases", "tags")
 
     def __init__(self, phase: Phase) -> None:
         self._starts: list[int] = []
@@ -37,6 +37,7 @@ class Transcript:
         self._tokens: list[int] = []
         self.length = 0
         self.kept_tokens = 0
+        self._first: Phase = phase
         self.phases: list[tuple[int, Phase]] = [(0, phase)]
         self.insertions: list[Insertion] = []
         self.tags: list[Span] = []
@@ -59,10 +60,10 @@ class Transcript:
         self.insertions.append(Insertion(Span(self.length, self.length + len(text)), origin))
         self.append(text, 0)
 
-    def append_tag(self, text: str) -> None:
+    def append_tag(self, text: str, tokens: int) -> None:
         """Add a tag that marks where the reasoning begins or ends."""
         self.tags.append(Span(self.length, self.length + len(text)))
-        self.append(text, 0)
+        self.append(text, tokens)
 
     def enter(self, phase: Phase) -> None:
         """Let *phase* begin here."""
@@ -96,16 +97,17 @@ class Transcript:
             self._texts[-1] = self._texts[-1][: to - self._starts[-1]]
         self.length = min(self.length, to)
         self.kept_tokens -= dropped
-        while len(self.phases) > 1 and self.phases[-1][0] >= to:
-            self.phases.pop()
+        self._cut_phases(to)
         while self.insertions and self.insertions[-1].span.start >= to:
             self.insertions.pop()
         if self.insertions and self.insertions[-1].span.end > to:
             last = self.insertions.pop()
             self.insertions.append(Insertion(Span(last.span.start, to), last.origin))
-        while self.tags and self.tags[-1].end > to:
-            self.tags.pop()
         return dropped
+
+    def tokens_from(self, to: int) -> int:
+        """Return how many tokens a cut at *to* would drop."""
+        return sum(self._tokens[bisect_left(self._starts, to) :])
 
     def phase_at(self, offset: int) -> Phase:
         """Return the phase of the character at *offset*."""
@@ -134,6 +136,17 @@ class Transcript:
         """Return all text of one phase, without the tags around it."""
         tags = {tag.start for tag in self.tags}
         return "".join(run.text for run in self.runs(0, self.length) if run.phase == phase and run.start not in tags)
+
+    def _cut_phases(self, to: int) -> None:
+        first_goes = False
+        while self.tags and self.tags[-1].end > to:
+            first_goes = self.tags.pop().start == 0
+        # The phase behind a closing tag that stands has begun, even if nothing is in it yet.
+        begun = bool(self.tags) and self.tags[-1].end == to
+        while len(self.phases) > 1 and self.phases[-1][0] >= to and not (begun and self.phases[-1][0] == to):
+            self.phases.pop()
+        if first_goes:
+            self.phases = [(0, self._first)]
 
     def _origin_at(self, offset: int) -> Origin:
         at = bisect_right(self.insertions, offset, key=lambda entry: entry.span.start) - 1

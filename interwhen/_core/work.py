@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from interwhen.claims import Claim
 from interwhen.monitors import Monitor
@@ -31,10 +32,10 @@ class Ref:
     segment: Segment
     home: OpenSegment
 
-    def stands(self, length: int) -> bool:
-        """Tell whether the text the claim rests on lies within the first *length* characters."""
-        span = self.claim.span or self.segment.span
-        return span.end <= length
+    @property
+    def span(self) -> Span:
+        """Where the claim stands; for one that is not grounded, its whole segment."""
+        return self.segment.span if self.claim.span is None else self.claim.span
 
 
 @dataclass(slots=True, eq=False)
@@ -46,8 +47,18 @@ class Job:
     segment: Segment
     home: OpenSegment
     refs: list[Ref] | None = None
-    """``None`` for an extraction."""
+    """``None`` for an extraction. Empty: the claim stands, but its segment is not complete any more; when it is
+    again, the verdict will be there or on its way."""
     key: tuple[int, str] | None = None
+
+
+class Loss(NamedTuple):
+    """What one job lost because text was cut: claims of it, and perhaps its purpose."""
+
+    job: int
+    refs: tuple[Ref, ...]
+    dropped: bool
+    """Whether the job is off the books: nobody waits for it any more."""
 
 
 @dataclass(slots=True)
@@ -58,8 +69,10 @@ class Work:
     jobs: dict[int, Job] = field(default_factory=dict)
     records: dict[tuple[int, str, Span], CheckRecord] = field(default_factory=dict)
     open_segments: list[dict[int, OpenSegment]] = field(default_factory=list)
-    stuck: list[int | None] = field(default_factory=list)
-    """For each monitor, where its first standing segment without a pass starts."""
+    _opened: list[list[Span]] = field(default_factory=list)
+    """For each monitor, the standing segments it has been shown, in order: they never overlap."""
+    _unclear: list[list[Span]] = field(default_factory=list)
+    """For each monitor, its standing segments without a pass; the first one comes first."""
     _verdicts: dict[tuple[int, str], Verdict] = field(default_factory=dict)
     _in_flight: dict[tuple[int, str], int] = field(default_factory=dict)
     _verifier_ids: list[int] = field(default_factory=list)
@@ -67,7 +80,8 @@ class Work:
 
     def __post_init__(self) -> None:
         self.open_segments = [{} for _ in self.monitors]
-        self.stuck = [None for _ in self.monitors]
+        self._opened = [[] for _ in self.monitors]
+        self._unclear = [[] for _ in self.monitors]
         seen: list[object] = []
         for monitor in self.monitors:
             known = [number for number, other in enumerate(seen) if other is monitor.verifier]
@@ -75,8 +89,29 @@ class Work:
             if not known:
                 seen.append(monitor.verifier)
 
+    @property
+    def awaited(self) -> bool:
+        """Whether some job may still say something about a segment."""
+        return any(job.refs is None or job.refs for job in self.jobs.values())
+
+    def admit(self, monitor: int, span: Span) -> list[Loss] | None:
+        """Make room for a segment of *monitor*; ``None`` if it has seen this very one.
+
+        A segment that was complete only because of text that is cut now may have grown into a longer one, and
+        then counts no more; return what was lost with it.
+        """
+        opened = self._opened[monitor]
+        if not opened or opened[-1].end <= span.start:
+            return []
+        if opened[-1] == span:
+            return None
+        while opened and opened[-1].end > span.start:
+            opened.pop()
+        return self._forget(lambda who, segment: who == monitor and segment.end > span.start, None)
+
     def extraction(self, monitor: int, segment: Segment) -> Job:
         """Open *segment* for *monitor*: its claims are not known yet."""
+        self._opened[monitor].append(segment.span)
         self._next += 1
         home = OpenSegment(segment.span)
         self.open_segments[monitor][id(home)] = home
@@ -117,9 +152,13 @@ class Work:
 
     def record(self, ref: Ref, outcome: Outcome, seconds: float) -> CheckRecord:
         """Write down how the check of one claim ended."""
-        record = self._record(ref.monitor, ref.claim.key, ref.claim.span, ref.segment.span, outcome, seconds)
-        self.records[ref.monitor, ref.claim.key, ref.claim.span or ref.segment.span] = record
+        record = self.describe(ref, outcome, seconds)
+        self.records[ref.monitor, ref.claim.key, ref.span] = record
         return record
+
+    def describe(self, ref: Ref, outcome: Outcome, seconds: float) -> CheckRecord:
+        """Say how the check of one claim ended, without keeping it."""
+        return self._record(ref.monitor, ref.claim.key, ref.claim.span, ref.segment.span, outcome, seconds)
 
     def record_extraction(self, job: Job, outcome: Outcome, seconds: float) -> CheckRecord:
         """Write down an extraction that brought no claims because it failed."""
@@ -133,42 +172,80 @@ class Work:
         home.clear = home.clear and passed
         if home.pending > 0 or self.open_segments[monitor].pop(id(home), None) is None:
             return False
-        stuck = self.stuck[monitor]
-        if not home.clear and (stuck is None or home.span.start < stuck):
-            self.stuck[monitor] = home.span.start
+        if not home.clear:
+            unclear = self._unclear[monitor]
+            unclear.append(home.span)
+            if home.span < unclear[0]:
+                unclear[0], unclear[-1] = unclear[-1], unclear[0]
         return True
 
     def first_open(self, monitor: int) -> int | None:
         """Return where the first segment of *monitor* with open checks starts."""
-        segments = self.open_segments[monitor]
-        return min((home.span.start for home in segments.values()), default=None) if segments else None
+        # They were opened in the order of the text, and none is opened again without being forgotten first.
+        return next((home.span.start for home in self.open_segments[monitor].values()), None)
 
-    def cut(self, to: int) -> Iterator[tuple[Job, list[Ref]]]:
-        """Forget the text from *to* on. Yield each job that lost claims, with those it lost.
+    def first_unclear(self, monitor: int) -> int | None:
+        """Return where the first standing segment of *monitor* without a pass starts."""
+        unclear = self._unclear[monitor]
+        return unclear[0].start if unclear else None
 
-        A job without claims left is off the books when it is yielded.
-        """
+    def ordered_records(self) -> tuple[CheckRecord, ...]:
+        """Return the records of the standing text, in an order that does not depend on time."""
+        return tuple(
+            sorted(
+                self.records.values(),
+                key=lambda record: (
+                    record.segment,
+                    record.segment if record.span is None else record.span,
+                    record.monitor,
+                    record.key,
+                ),
+            )
+        )
+
+    def cut(self, to: int) -> list[Loss]:
+        """Forget the text from *to* on; return what was lost with it."""
+        for opened in self._opened:
+            while opened and opened[-1].end > to:
+                opened.pop()
+        return self._forget(lambda _who, segment: segment.end > to, to)
+
+    def forgive(self, spans: Sequence[Span]) -> None:
+        """Let the frontier pass over *spans*, whose violations have been answered."""
+        for monitor, unclear in enumerate(self._unclear):
+            kept = [span for span in unclear if not any(other.covers(span) for other in spans)]
+            self._unclear[monitor] = sorted(kept)
         for segments in self.open_segments:
-            for key in [key for key, home in segments.items() if home.span.end > to]:
-                del segments[key]
-        self.records = {key: record for key, record in self.records.items() if key[2].end <= to}
-        self.stuck = [None if stuck is None or stuck >= to else stuck for stuck in self.stuck]
-        for job in list(self.jobs.values()):
-            if job.refs is None:
-                if job.segment.span.end > to:
-                    self.close(job.number)
-                    yield job, []
-                continue
-            lost = [ref for ref in job.refs if not ref.stands(to)]
-            if lost:
-                job.refs = [ref for ref in job.refs if ref.stands(to)]
-                if not job.refs:
-                    self.close(job.number)
-                yield job, lost
+            for home in segments.values():
+                home.clear = home.clear or any(other.covers(home.span) for other in spans)
 
-    def forgive(self, span: Span) -> None:
-        """Let the frontier pass over *span*, whose violation has been answered."""
-        self.stuck = [None if stuck is not None and span.start <= stuck < span.end else stuck for stuck in self.stuck]
+    def _forget(self, goes: Callable[[int, Span], bool], to: int | None) -> list[Loss]:
+        for monitor, segments in enumerate(self.open_segments):
+            for key in [key for key, home in segments.items() if goes(monitor, home.span)]:
+                del segments[key]
+            self._unclear[monitor] = sorted(span for span in self._unclear[monitor] if not goes(monitor, span))
+        self.records = {key: record for key, record in self.records.items() if not goes(key[0], record.segment)}
+        losses = []
+        for job in list(self.jobs.values()):
+            loss = self._lose(job, goes, to)
+            if loss is not None:
+                losses.append(loss)
+        return losses
+
+    def _lose(self, job: Job, goes: Callable[[int, Span], bool], to: int | None) -> Loss | None:
+        if job.refs is None:
+            if not goes(job.monitor, job.segment.span):
+                return None
+            self.close(job.number)
+            return Loss(job.number, (), dropped=True)
+        lost = tuple(ref for ref in job.refs if goes(ref.monitor, ref.segment.span))
+        if not lost:
+            return None
+        job.refs = [ref for ref in job.refs if not goes(ref.monitor, ref.segment.span)]
+        wanted = job.refs or any(ref.claim.span is not None and (to is None or ref.span.end <= to) for ref in lost)
+        if not wanted:
+            self.close(job.number)
+        return Loss(job.number, lost, dropped=not wanted)
 
     def _record(
         self, monitor: int, key: str, span: Span | None, segment: Span, outcome: Outcome, seconds: float

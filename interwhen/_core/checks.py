@@ -1,0 +1,170 @@
+"""From complete segments to settled checks: what is ordered, what is recorded, what the outcome means."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from interwhen._core.arbitration import Candidate, refutation
+from interwhen._core.intake import Due
+from interwhen._core.messages import Check, Drop, Extract, Order
+from interwhen._core.tally import Tally
+from interwhen._core.transcript import Transcript
+from interwhen._core.violations import Violations
+from interwhen._core.work import Job, Loss, Ref, Work, describe, passed
+from interwhen.budgets import Budgets
+from interwhen.claims import Claim
+from interwhen.events import CheckSettled, CheckStarted, Event, ViolationFound
+from interwhen.monitors import Fork, Monitor
+from interwhen.verdicts import Cancelled, Errored, Judged, Outcome, Skipped, Violation
+
+
+class Checks:
+    """Follows each segment from its extraction to its verdicts. What must change the course becomes a candidate."""
+
+    def __init__(
+        self,
+        monitors: Sequence[Monitor],
+        transcript: Transcript,
+        work: Work,
+        violations: Violations,
+        budgets: Budgets,
+        tally: Tally,
+        events: deque[Event],
+    ) -> None:
+        self._monitors = monitors
+        self._transcript = transcript
+        self._work = work
+        self._violations = violations
+        self._budgets = budgets
+        self._tally = tally
+        self._events = events
+
+    def open(self, dues: Iterable[Due]) -> tuple[list[Order], list[Job]]:
+        """Return the orders for the extractions, and the jobs that must be skipped.
+
+        These are to be skipped after all that the same text brought is on the books: a run whose last open job
+        is settled may be over.
+        """
+        orders: list[Order] = []
+        skipped = []
+        for due in dues:
+            segment = due.segment
+            for number in due.monitors:
+                losses = self._work.admit(number, segment.span)
+                if losses is None:
+                    continue
+                orders.extend(self._lose(losses))
+                job = self._work.extraction(number, segment)
+                if not isinstance(self._monitors[number].extractor, Fork):
+                    orders.append(Extract(job.number, number, segment))
+                elif self._tally.forks >= self._budgets.forks:
+                    skipped.append(job)
+                else:
+                    self._tally.forks += 1
+                    pieces = self._transcript.pieces(segment.span.end)
+                    orders.append(Extract(job.number, number, segment, pieces))
+        return orders, skipped
+
+    def skip(self, job: Job) -> None:
+        """Settle a fork that the budget forbids."""
+        self.settled(job.number, Skipped(f"the budget of {self._budgets.forks} forks is spent"), 0.0)
+
+    def extracted(self, number: int, claims: tuple[Claim, ...], seconds: float) -> list[Order]:
+        """Take the claims of a segment; return the orders for those that are not known yet."""
+        job = self._work.jobs[number]
+        if job.refs is not None:
+            self.settled(number, Errored("claims came where a verdict was awaited"), seconds)
+            return []
+        self._work.close(number)
+        whole = job.segment.span
+        bad = [claim.span for claim in claims if claim.span is not None and not whole.covers(claim.span)]
+        if bad:
+            self._failed(job, Errored(f"a claim at {bad[0]!r} lies outside its segment {whole!r}"), seconds)
+            return []
+        job.home.pending += len(claims)
+        orders = [order for claim in claims for order in self._claim(Ref(job.monitor, claim, job.segment, job.home))]
+        self._work.settle(job.monitor, job.home, passed=True)
+        return orders
+
+    def settled(self, number: int, outcome: Outcome, seconds: float) -> None:
+        """Take the end of a check, or of an extraction that brought nothing."""
+        job = self._work.close(number)
+        if job is None:
+            return
+        if job.refs is None:
+            wrong = isinstance(outcome, Judged)
+            self._failed(job, Errored("a verdict came where claims were awaited") if wrong else outcome, seconds)
+            return
+        self._work.learn(job, outcome)
+        for ref in job.refs:
+            self._judge(ref, outcome, seconds)
+            seconds = 0.0
+
+    def cut(self, to: int) -> list[Order]:
+        """Forget the text from *to* on; return the orders for what nobody waits for any more."""
+        return self._lose(self._work.cut(to))
+
+    def call_off(self) -> list[Order]:
+        """End everything that is open: the run is over."""
+        orders: list[Order] = []
+        outcome = Cancelled("the run ended first")
+        for job in list(self._work.jobs.values()):
+            self._work.close(job.number)
+            orders.append(Drop(job.number))
+            if job.refs is None:
+                self._events.append(CheckSettled(self._work.record_extraction(job, outcome, 0.0)))
+            for ref in job.refs or ():
+                self._events.append(CheckSettled(self._work.record(ref, outcome, 0.0)))
+        return orders
+
+    def _lose(self, losses: Iterable[Loss]) -> list[Order]:
+        orders: list[Order] = []
+        for loss in losses:
+            for ref in loss.refs:
+                self._events.append(CheckSettled(self._work.describe(ref, Cancelled("its text was cut"), 0.0)))
+            if loss.dropped:
+                orders.append(Drop(loss.job))
+        return orders
+
+    def _claim(self, ref: Ref) -> tuple[Order, ...]:
+        verdict = self._work.known(ref)
+        if verdict is not None:
+            self._judge(ref, Judged(verdict, cached=True), 0.0)
+            return ()
+        self._events.append(CheckStarted(self._monitors[ref.monitor].name, ref.claim.key, ref.claim.span))
+        job = self._work.join(ref)
+        return () if job is None else (Check(job.number, ref.monitor, ref.claim),)
+
+    def _failed(self, job: Job, outcome: Outcome, seconds: float) -> None:
+        """Take note of an extraction that brought no claims."""
+        self._events.append(CheckSettled(self._work.record_extraction(job, outcome, seconds)))
+        claim = Claim(key="", span=job.segment.span)
+        self._unproven(Ref(job.monitor, claim, job.segment, job.home), outcome)
+        self._work.settle(job.monitor, job.home, passed=False)
+
+    def _judge(self, ref: Ref, outcome: Outcome, seconds: float) -> None:
+        """Take note of how the check of one claim ended, and of what must follow."""
+        self._events.append(CheckSettled(self._work.record(ref, outcome, seconds)))
+        if isinstance(outcome, Judged) and isinstance(outcome.verdict, Violation):
+            self._refuted(ref, outcome.verdict)
+        elif not passed(outcome):
+            self._unproven(ref, outcome)
+        self._work.settle(ref.monitor, ref.home, passed=passed(outcome) or self._violations.is_disavowed(ref))
+
+    def _unproven(self, ref: Ref, outcome: Outcome) -> None:
+        monitor = self._monitors[ref.monitor]
+        ends = monitor.unproven == "closed" and monitor.delivery != "observe"
+        if ends and not self._violations.is_answered(ref):
+            self._violations.candidates.append(Candidate(ref.span, ref, None, describe(outcome)))
+
+    def _refuted(self, ref: Ref, violation: Violation) -> None:
+        monitor = self._monitors[ref.monitor]
+        candidate = refutation(ref, violation)
+        acts = monitor.delivery != "observe" and ref.claim.span is not None and not self._violations.is_answered(ref)
+        record = self._violations.record(candidate, interrupted=acts)
+        self._events.append(ViolationFound(record))
+        if acts:
+            self._violations.candidates.append(candidate)
+        else:
+            self._violations.saw(record)

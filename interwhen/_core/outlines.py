@@ -1,0 +1,60 @@
+"""How a run ended: everything the core knows about it, in one record."""
+
+from __future__ import annotations
+
+from interwhen._core.certify import certificate, doubts
+from interwhen._core.cuts import Ending
+from interwhen._core.messages import Outline
+from interwhen._core.tally import Tally
+from interwhen._core.transcript import Transcript
+from interwhen._core.violations import Violations
+from interwhen._core.work import Work
+from interwhen.models.base import FinishReason, ResumeMode
+from interwhen.results import Doubt
+
+
+def standing_doubts(work: Work, violations: Violations, finish_reason: FinishReason | None) -> tuple[Doubt, ...]:
+    """Return everything that keeps the standing text from being verified."""
+    return doubts(work.ordered_records(), work.monitors, violations.disavowed(), finish_reason)
+
+
+def outline(
+    status: Ending,
+    reason: str,
+    *,
+    transcript: Transcript,
+    work: Work,
+    violations: Violations,
+    tally: Tally,
+    finish_reason: FinishReason | None,
+    resume: ResumeMode | None,
+    prompt_sha256: str,
+) -> Outline:
+    """Return the record of a run that ended as *status*, because of *reason*."""
+    records = work.ordered_records()
+    found = standing_doubts(work, violations, finish_reason)
+    if reason and status == "unverified":
+        found = (Doubt("", None, reason), *found)
+    certified = None
+    if status == "verified":
+        certified = certificate(transcript, records, violations.disavowed(), prompt_sha256)
+    return Outline(
+        status=status,
+        text=transcript.slice(0, transcript.length),
+        reasoning=transcript.text_of("reasoning"),
+        answer=transcript.text_of("answer"),
+        finish_reason=finish_reason,
+        checks=records,
+        violations=violations.all(),
+        insertions=tuple(transcript.insertions),
+        resume=resume,
+        doubts=found,
+        certificate=certified,
+        reason=reason,
+        kept=transcript.kept_tokens,
+        discarded=tally.discarded + tally.late,
+        late=tally.late,
+        remedies=tally.remedies,
+        reconnects=tally.reconnects,
+        forks=tally.forks,
+    )

@@ -1,0 +1,124 @@
+"""The violations of a run: which are to be acted upon, which are answered, and what is told about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from interwhen._core.arbitration import Candidate, earliest, must_wait
+from interwhen._core.cuts import Plan
+from interwhen._core.transcript import Transcript
+from interwhen._core.work import Job, Ref
+from interwhen.budgets import Budgets
+from interwhen.feedback import quote
+from interwhen.monitors import Monitor
+from interwhen.results import ViolationRecord
+from interwhen.spans import Span
+
+
+class Violations:
+    """Keeps the candidates that may change the course, and remembers what was done about earlier ones."""
+
+    def __init__(self, monitors: Sequence[Monitor], transcript: Transcript, budgets: Budgets) -> None:
+        self.candidates: list[Candidate] = []
+        self._monitors = monitors
+        self._transcript = transcript
+        self._budgets = budgets
+        self._answered: list[Span] = []
+        """Segments that were refuted and stay in the trace, with feedback behind them."""
+        self._acted: list[ViolationRecord] = []
+        self._seen: dict[tuple[str, str, Span], ViolationRecord] = {}
+        """Violations that changed nothing."""
+        self._written: dict[tuple[int, str], int] = {}
+
+    def decided(self, jobs: Iterable[Job]) -> Candidate | None:
+        """Return the candidate that counts; ``None`` while an open job may bring an earlier one."""
+        best = earliest(self.candidates, self._monitors)
+        return None if must_wait(best, jobs, self._monitors) else best
+
+    def first(self) -> Candidate | None:
+        """Return the candidate that counts as far as is known now."""
+        return earliest(self.candidates, self._monitors) if self.candidates else None
+
+    def is_answered(self, ref: Ref) -> bool:
+        """Tell whether the trace already says that the text of this claim is wrong."""
+        return any(span.covers(ref.span) for span in self._answered)
+
+    def is_disavowed(self, ref: Ref) -> bool:
+        """Tell whether the text of this claim is no part of what may be certified."""
+        return any(span.covers(ref.span) for span in self.disavowed())
+
+    def disavowed(self) -> list[Span]:
+        """Return the answered segments that are reasoning: an answer with a refuted claim is never verified."""
+        return [span for span in self._answered if self._transcript.phase_at(span.start) == "reasoning"]
+
+    def answer(self, span: Span) -> None:
+        """Take note that feedback follows the segment at *span*, which stays."""
+        self._answered.append(span)
+        standing, self.candidates = self.candidates, []
+        for candidate in standing:
+            if not self.is_answered(candidate.ref):
+                self.candidates.append(candidate)
+            elif candidate.violation is not None:
+                self.saw(self.record(candidate, interrupted=False))
+
+    def cut(self, to: int) -> None:
+        """Forget what stood behind *to*. Feedback begins where the segment that it answers ends."""
+        self._answered = [span for span in self._answered if span.end < to]
+        self.candidates = [candidate for candidate in self.candidates if candidate.ref.segment.span.end <= to]
+
+    def acted(self, candidate: Candidate, record: ViolationRecord) -> None:
+        """Take note that *candidate* was acted upon. An unproven claim is no violation."""
+        if candidate.violation is not None:
+            self._acted.append(record)
+
+    def saw(self, record: ViolationRecord) -> None:
+        """Take note of a violation that changes nothing."""
+        self._seen[record.monitor, record.key, record.span] = record
+
+    def all(self) -> tuple[ViolationRecord, ...]:
+        """Return those acted upon in the order of the acts, then all others in the order of the text."""
+        done = {(record.monitor, record.key, record.span) for record in self._acted}
+        others = {key: record for key, record in self._seen.items() if key not in done}
+        for candidate in self.candidates:
+            record = self.record(candidate, interrupted=True)
+            if candidate.violation is not None:
+                others[record.monitor, record.key, record.span] = record
+        ordered = sorted(others.values(), key=lambda record: (record.span, record.monitor, record.key))
+        return (*self._acted, *ordered)
+
+    def overspent(self, todo: Plan, remedies: int, discarded: int) -> str | None:
+        """Return which budget forbids *todo*, if any."""
+        if not todo.goes_on:
+            return None
+        budgets = self._budgets
+        if remedies >= budgets.remedies:
+            return f"the budget of {budgets.remedies} remedies is spent"
+        if discarded + self._transcript.tokens_from(todo.cut) > budgets.discarded_tokens:
+            return f"the budget of {budgets.discarded_tokens} discarded tokens is spent"
+        key = (todo.cut, f"{todo.remedy}:{todo.insert}")
+        self._written[key] = times = self._written.get(key, 0) + 1
+        if times > budgets.repeats:
+            return f"not converging: the same {todo.remedy} at the same place for the {times}th time"
+        return None
+
+    def record(self, candidate: Candidate, *, interrupted: bool, todo: Plan | None = None) -> ViolationRecord:
+        """Say what is wrong, and what is done about it."""
+        monitor = self._monitors[candidate.ref.monitor]
+        violation = candidate.violation
+        return ViolationRecord(
+            monitor=monitor.name,
+            verifier=monitor.verifier.name,
+            key=candidate.ref.claim.key,
+            span=candidate.span,
+            quote=quote(self.text(candidate)),
+            why=candidate.why,
+            witness=violation.witness if violation is not None else "",
+            interrupted=interrupted,
+            remedy=todo.remedy if todo is not None else None,
+            cut=todo.cut if todo is not None else None,
+            inserted=todo.insert if todo is not None else "",
+        )
+
+    def text(self, candidate: Candidate) -> str:
+        """Return the wrong text."""
+        return self._transcript.slice(candidate.span.start, candidate.span.end)

@@ -1,0 +1,139 @@
+"""What each trigger means, written for the whole text at once: slow, plain, and independent of the scanners."""
+
+from __future__ import annotations
+
+from interwhen.triggers import (
+    Answer,
+    EveryChars,
+    Lines,
+    Markers,
+    Paragraphs,
+    Sentences,
+    ThinkEnd,
+    ToolCalls,
+)
+
+TRIGGERS = (
+    Lines(),
+    Lines(every=3),
+    Paragraphs(),
+    Sentences(),
+    Markers(),
+    Markers(words=("a b c", "b", "Wait", "Wait a")),
+    ToolCalls(),
+    ToolCalls(opening="<<", closing="<>"),
+    EveryChars(count=1),
+    EveryChars(count=7),
+    Answer(),
+)
+
+CLOSERS = "\"')]}\u201d\u2019*_"
+ABBREVIATIONS = {
+    *("e.g", "i.e", "etc", "vs", "cf", "approx", "mr", "mrs", "ms", "dr", "prof", "st", "fig", "eq", "no", "resp"),
+}
+
+
+def trimmed(text, start, end):
+    part = text[start:end]
+    if not part.strip():
+        return []
+    low = start + len(part) - len(part.lstrip())
+    return [(low, low + len(part.strip()))]
+
+
+def between(text, borders):
+    return [span for a, b in zip([0, *borders], [*borders, len(text)], strict=True) for span in trimmed(text, a, b)]
+
+
+def lines(text, every):
+    borders, line, count = [], 0, 0
+    for at, char in enumerate(text):
+        if char == "\n":
+            count += bool(text[line:at].strip())
+            line = at + 1
+            if count == every:
+                borders.append(at + 1)
+                count = 0
+    return between(text, borders)
+
+
+def paragraphs(text):
+    borders, line = [], 0
+    for at, char in enumerate(text):
+        if char == "\n":
+            if not text[line:at].strip():
+                borders.append(at + 1)
+            line = at + 1
+    return between(text, borders)
+
+
+def ends_sentence(text, start, at):
+    end = at + 1
+    while end < len(text) and end <= at + 3 and text[end] in CLOSERS:
+        end += 1
+    if end == len(text) or not text[end].isspace():
+        return None
+    if text[at] == ".":
+        before = text[max(start, at - 8) : at]
+        word = before.split()[-1] if before and not before[-1].isspace() else ""
+        if word.lower().strip("([") in ABBREVIATIONS or (len(word) == 1 and word.isalpha() and word.isupper()):
+            return None
+        if word.isdigit() and at - start <= 16 and text[start:at].strip() == word:
+            return None
+    return end
+
+
+def sentences(text):
+    borders = [0]
+    for at, char in enumerate(text):
+        if char == "\n":
+            borders.append(at + 1)
+        elif char in ".!?" and (end := ends_sentence(text, borders[-1], at)) is not None:
+            borders.append(end)
+    return between(text, borders[1:])
+
+
+def is_letter(text, at):
+    return 0 <= at < len(text) and text[at].isalnum()
+
+
+def markers(text, words):
+    borders = [
+        at
+        for at in range(1, len(text))
+        if not is_letter(text, at - 1)
+        and any(text.startswith(word, at) and not is_letter(text, at + len(word)) for word in words)
+    ]
+    return between(text, borders)
+
+
+def tool_calls(text, opening, closing):
+    found, at = [], 0
+    while (low := text.find(opening, at)) >= 0 and (high := text.find(closing, low + len(opening))) >= 0:
+        at = high + len(closing)
+        found.append((low, at))
+    return found
+
+
+def every_chars(text, count):
+    full = [(at, at + count) for at in range(0, len(text) - count + 1, count)]
+    rest = len(text) // count * count
+    return full + trimmed(text, rest, len(text))
+
+
+def reference(trigger, text):
+    match trigger:
+        case Lines(every=every):
+            return lines(text, every)
+        case Paragraphs():
+            return paragraphs(text)
+        case Sentences():
+            return sentences(text)
+        case Markers(words=words):
+            return markers(text, words)
+        case ToolCalls(opening=opening, closing=closing):
+            return tool_calls(text, opening, closing)
+        case EveryChars(count=count):
+            return every_chars(text, count)
+        case ThinkEnd() | Answer():
+            return trimmed(text, 0, len(text))

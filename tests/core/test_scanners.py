@@ -1,0 +1,308 @@
+"""Segments do not depend on chunks, and a rewind leaves no trace in them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from interwhen import Monitor, Pass, UsageError, verifier
+from interwhen._core.intake import Intake
+from interwhen._core.transcript import Transcript
+from interwhen.triggers import EveryChars, Lines, Markers, Paragraphs, Sentences, ThinkEnd, ToolCalls
+from tests.core.references import TRIGGERS, reference
+
+SMALL = st.sampled_from(
+    [
+        *("a", "b", " ", "\n", "\n\n", ".", "!", "?", '"', ")", "A. ", "e.g. ", "1. ", "12", "Wait", "Wait a", "a b c"),
+        *(
+            "But wait",
+            "Hmm",
+            "<tool_call>",
+            "</tool_call>",
+            "<tool",
+            "_call>",
+            "<",
+            ">",
+            "<<",
+            "<>",
+            "\u2028",
+            "é",
+            "_",
+        ),
+    ]
+)
+TEXT = st.lists(SMALL, max_size=25).map("".join)
+CUTS = st.lists(st.integers(0, 100), max_size=12)
+ANY = pytest.mark.parametrize("trigger", TRIGGERS, ids=repr)
+
+
+@verifier(name="nobody", worker="inline")
+def nobody(claim):
+    return Pass()
+
+
+def monitor(trigger, phase="both"):
+    return Monitor(name="m", verifier=nobody, extractor=lambda _segment: (), trigger=trigger, phase=phase)
+
+
+def pieces(text, cuts):
+    at = sorted({min(cut, len(text)) for cut in cuts} | {0, len(text)})
+    return [text[a:b] for a, b in pairwise(at)]
+
+
+class Follower:
+    """Keeps the segments that stand, as the core does."""
+
+    def __init__(self, trigger, *, eager=False):
+        self.intake = Intake([monitor(trigger)], tags=None, phase="answer", eager=eager)
+        self.segments = []
+
+    def take(self, dues):
+        for due in dues:
+            span = due.segment.span
+            self.segments = [old for old in self.segments if old[1] <= span.start]
+            assert due.segment.text == self.intake.transcript.slice(span.start, span.end)
+            self.segments.append((span.start, span.end))
+
+    def feed(self, text, cuts=()):
+        for piece in pieces(text, cuts):
+            if piece:
+                self.take(self.intake.feed(piece, 1, "answer"))
+
+    def cut(self, to):
+        self.intake.cut(to)
+        self.segments = [old for old in self.segments if old[1] <= to]
+
+    def end(self):
+        self.take(self.intake.end())
+        return self.segments
+
+
+@ANY
+@settings(max_examples=60, deadline=None)
+@given(text=TEXT, cuts=CUTS, eager=st.booleans())
+def test_any_chunking_gives_the_segments_of_the_whole(trigger, text, cuts, eager):
+    expected = reference(trigger, text)
+    for way in (cuts, (), range(len(text))):
+        follower = Follower(trigger, eager=eager)
+        follower.feed(text, way)
+        assert follower.end() == expected
+
+
+@ANY
+@settings(max_examples=60, deadline=None)
+@given(parts=st.lists(st.tuples(TEXT, CUTS, st.floats(0, 1), st.booleans()), min_size=1, max_size=4), last=TEXT)
+def test_a_rewind_leaves_the_segments_of_the_text_that_stands(trigger, parts, last):
+    follower, text = Follower(trigger), ""
+    for more, cuts, share, ended in parts:
+        follower.feed(more, cuts)
+        text += more
+        if ended:
+            follower.end()
+        to = round(share * len(text))
+        follower.cut(to)
+        text = text[:to]
+        fresh = Follower(trigger)
+        fresh.feed(text)
+        standing = [span for span in fresh.segments if span in follower.segments]
+        assert standing == fresh.segments  # what is complete stays complete
+    follower.feed(last, range(len(last)))
+    assert follower.end() == reference(trigger, text + last)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    parts=st.lists(st.tuples(st.sampled_from(["reasoning", "answer"]), TEXT), max_size=6),
+    trigger=st.sampled_from(TRIGGERS),
+    phase=st.sampled_from(["reasoning", "answer", "both"]),
+    share=st.floats(0, 1),
+    tail=st.tuples(st.sampled_from(["reasoning", "answer"]), TEXT),
+)
+def test_phases_part_segments_also_after_a_rewind(parts, trigger, phase, share, tail):
+    parts = [part for part in parts if part[1]]
+    tail = [tail] if tail[1] else []
+
+    def chars(parts):
+        return [(c, kind) for kind, text in parts for c in text]
+
+    who = monitor(trigger, phase)
+    intake = Intake([who], tags=None, phase="answer")
+    found = []
+
+    def take(dues):
+        for due in dues:
+            found[:] = [old for old in found if old[1] <= due.segment.span.start]
+            found.append((due.segment.span.start, due.segment.span.end))
+
+    for kind, text in parts:
+        take(intake.feed(text, 1, kind))
+    everything = chars(parts)
+    to = round(share * len(everything))
+    intake.cut(to)
+    found[:] = [old for old in found if old[1] <= to]
+    for kind, text in tail:
+        take(intake.feed(text, 1, kind))
+    take(intake.end())
+    seen = "answer" if trigger == TRIGGERS[-1] else phase
+    standing = everything[:to] + chars(tail)
+    expected, low = [], 0
+    for at in range(1, len(standing) + 1):
+        if at == len(standing) or standing[at][1] != standing[low][1]:
+            if seen in ("both", standing[low][1]):
+                part = "".join(c for c, _ in standing[low:at])
+                expected += [(low + a, low + b) for a, b in reference(trigger, part)]
+            low = at
+    assert found == expected
+
+
+class Counting(Transcript):
+    """Counts the characters that are read from it."""
+
+    read = 0
+
+    def slice(self, start, end):
+        text = super().slice(start, end)
+        self.read += len(text)
+        return text
+
+
+DEGENERATE = (
+    "ab. ",
+    ". ",
+    "A. ",
+    "\n",
+    "(",
+    "<",
+    "Wait ",
+    " ",
+    ".)",
+    "<tool_call>",
+    "e.g. ",
+    "1. ",
+    "<tool_call",
+    "\n ",
+)
+
+
+@ANY
+@pytest.mark.parametrize("unit", DEGENERATE, ids=repr)
+def test_work_is_linear_in_the_text(trigger, unit):
+    def cost(size):
+        intake = Intake([monitor(trigger)], tags=None, phase="answer")
+        counting = Counting("answer")
+        intake.transcript = counting
+        for char in (unit * size)[:size]:
+            list(intake.feed(char, 1, "answer"))
+        list(intake.end())
+        return counting.read
+
+    small, middle, large = cost(500), cost(1000), cost(2000)
+    assert middle < 2.2 * small + 100
+    assert large < 2.2 * middle + 100
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        Lines(every=0),
+        EveryChars(count=0),
+        Markers(words=()),
+        Markers(words=("",)),
+        ToolCalls(opening=""),
+        ToolCalls(closing=""),
+    ],
+    ids=repr,
+)
+def test_a_trigger_that_cannot_work_is_refused(trigger):
+    with pytest.raises(UsageError, match="needs"):
+        Intake([monitor(trigger)], tags=None, phase="answer")
+
+
+# ---------------------------------------------------------------- tags and fields
+
+
+def dues_of(intake, chunks, phase="answer"):
+    found = [due for chunk in chunks for due in intake.feed(chunk, 1, phase)]
+    return [due.segment.text for due in [*found, *intake.end()]]
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 100])
+@pytest.mark.parametrize(
+    ("trigger", "phase", "expected"),
+    [
+        (ThinkEnd(), "both", ["one\ntwo"]),
+        (Lines(), "reasoning", ["one", "two"]),
+        (Lines(), "answer", ["three"]),
+        (Lines(), "both", ["one", "two", "three"]),
+        (Paragraphs(), "both", ["one\ntwo", "three"]),
+    ],
+)
+def test_a_tag_is_nobody_s_segment(trigger, phase, expected, size):
+    text = "<think>one\ntwo</think>three"
+    intake = Intake([monitor(trigger, phase)], tags=("<think>", "</think>"), phase="answer")
+    assert dues_of(intake, [text[at : at + size] for at in range(0, len(text), size)]) == expected
+    assert intake.transcript.text_of("answer") == "three"
+    assert intake.transcript.kept_tokens == -(-len(text) // size)
+
+
+def test_reasoning_in_a_field_of_its_own_is_reasoning_even_if_tags_were_expected():
+    intake = Intake([monitor(ThinkEnd())], tags=("<think>", "</think>"), phase="answer")
+    found = [*intake.feed(" ", 1, "answer"), *intake.feed("one", 1, "reasoning"), *intake.feed("two", 1, "answer")]
+    assert [due.segment.text for due in found] == ["one"]
+    assert intake.transcript.text_of("reasoning") == "one"
+    assert intake.phase == "answer"
+
+
+def test_a_field_of_its_own_is_noticed_where_the_run_starts_in_reasoning():
+    intake = Intake([monitor(ThinkEnd())], tags=("<think>", "</think>"), phase="reasoning")
+    found = [*intake.feed("one", 1, "reasoning"), *intake.feed("two", 1, "answer")]
+    assert [due.segment.text for due in found] == ["one"]
+    assert intake.phase == "answer"
+
+
+def test_a_scanner_sees_all_of_an_answer_that_comes_again_earlier():
+    intake = Intake([monitor(Lines(), "answer")], tags=None, phase="reasoning")
+    list(intake.feed("x" * 10, 1, "reasoning"))
+    list(intake.feed("y" * 50 + "\n", 1, "answer"))
+    intake.cut(5)
+    found = [*intake.feed("x", 1, "reasoning"), *intake.feed("a\nb\n", 1, "answer")]
+    assert [due.segment.text for due in found] == ["a", "b"]
+
+
+def test_text_that_follows_a_cut_right_behind_flushed_text_belongs_to_the_same_segment():
+    intake = Intake([monitor(Lines())], tags=None, phase="reasoning")
+    list(intake.feed("1+1=2", 1, "reasoning"))
+    assert [due.segment.text for due in intake.feed("no", 1, "answer")] == ["1+1=2"]
+    intake.cut(5)
+    assert [due.segment.text for due in intake.feed("3\n", 1, "reasoning")] == ["1+1=23"]
+
+
+@pytest.mark.parametrize(("trigger", "expected"), [(ThinkEnd(), ["a\nWAIT\nb"]), (Lines(), ["a", "b"])])
+def test_feedback_ends_a_line_but_not_the_reasoning(trigger, expected):
+    intake = Intake([monitor(trigger)], tags=("<think>", "</think>"), phase="reasoning")
+    found = [
+        *intake.feed("a", 1, "answer"),
+        *intake.insert("\nWAIT\n", "feedback"),
+        *intake.feed("b</think>", 1, "answer"),
+    ]
+    assert [due.segment.text for due in found] == expected
+
+
+def test_a_tool_call_with_feedback_inside_is_still_a_tool_call():
+    intake = Intake([monitor(ToolCalls())], tags=None, phase="answer")
+    found = [
+        *intake.feed("x<tool_call>a", 1, "answer"),
+        *intake.insert("\nWAIT\n", "feedback"),
+        *intake.feed("b</tool_call>", 1, "answer"),
+    ]
+    assert [due.segment.text for due in found] == ["<tool_call>a\nWAIT\nb</tool_call>"]
+
+
+def test_what_is_held_is_kept_when_the_run_is_over():
+    intake = Intake([monitor(Sentences())], tags=("<think>", "</think>"), phase="reasoning")
+    list(intake.feed("a</th", 2, "answer"))
+    intake.keep_held()
+    assert intake.transcript.text_of("reasoning") == "a</th"
+    assert intake.transcript.kept_tokens == 2

@@ -1,0 +1,192 @@
+"""A small world for the core: sums as claims, verdicts decided by the claim, and a driver that plays the engine."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+import msgspec
+from interwhen import Claim, Monitor, Pass, Unknown, Violation, verifier
+from interwhen._core.core import Core
+from interwhen._core.messages import (
+    Check,
+    Close,
+    Drop,
+    Ended,
+    Extract,
+    Extracted,
+    Finish,
+    Open,
+    Opened,
+    Settled,
+)
+from interwhen.events import Delta, Retracted
+from interwhen.models.base import Chunk
+from interwhen.spans import Span
+from interwhen.verdicts import Judged
+
+SUM = re.compile(r"(?<!\d)(\d)\+(\d)=(\d{1,2})(?!\d)")
+
+
+def parse(segment):
+    return tuple(
+        Claim(key=found[0], span=segment.at(found.start(), found.end())) for found in SUM.finditer(segment.text)
+    )
+
+
+def parse_ungrounded(segment):
+    return tuple(Claim(key=found[0], span=None) for found in SUM.finditer(segment.text))
+
+
+def judge(name, key):
+    """Right sums pass; results that end in 0 are unclear; odd first numbers cannot be repaired."""
+    left, right, result = map(int, SUM.fullmatch(key).groups())
+    if left + right == result and not (name == "strict" and left == 7):
+        return Pass()
+    if result % 10 == 0:
+        return Unknown("a zero")
+    where = Span(4, len(key))
+    repair = str(left + right) if left % 2 == 0 else None
+    if name == "strict" and repair is not None and right == 5:
+        repair = str(left + right + 1)  # a repair that is refuted again
+    return Violation(why=f"{key} is wrong", witness=f"it is {left + right}", where=where, repair=repair)
+
+
+def make_verifier(name):
+    @verifier(name=name, worker="inline")
+    def check(claim):
+        return judge(name, claim.key)
+
+    return check
+
+
+PLAIN, STRICT = make_verifier("plain"), make_verifier("strict")
+
+
+def monitor(name="m", *, verifier=PLAIN, extractor=parse, **options):
+    return Monitor(name=name, verifier=verifier, extractor=extractor, **options)
+
+
+@dataclass
+class Driver:
+    """Does what the core orders, when the test says so, and reads along."""
+
+    core: Core
+    pending: dict = field(default_factory=dict)
+    seen: list = field(default_factory=list)
+    orders: list = field(default_factory=list)
+    facts: list = field(default_factory=list)
+    shown: str = ""
+    fed: int = 0
+    outline: object = None
+    checked: list = field(default_factory=list)
+
+    def __post_init__(self):
+        self.take(self.core.begin())
+
+    @property
+    def state(self):
+        return self.core.state
+
+    def take(self, orders):
+        self.orders += orders
+        for order in orders:
+            assert self.outline is None, f"an order after the end: {order}"
+            match order:
+                case Extract() | Check():
+                    assert order.job not in self.pending
+                    self.pending[order.job] = order
+                    if isinstance(order, Check):
+                        self.checked.append((self.core.monitors[order.monitor].verifier.name, order.claim.key))
+                case Drop(job=job):
+                    assert self.pending.pop(job, None) is not None or job
+                case Finish(outline=outline):
+                    self.outline = outline
+                case Open() | Close():
+                    pass
+        while self.core.events:
+            self.see(self.core.events.popleft())
+
+    def see(self, event):
+        self.seen.append(event)
+        match event:
+            case Delta(text=text, start=start):
+                assert start == len(self.shown), "a gap or an overlap in what the reader sees"
+                self.shown += text
+            case Retracted(to=to):
+                assert to < len(self.shown)
+                self.shown = self.shown[:to]
+
+    def tell(self, fact):
+        self.facts.append(fact)
+        self.take(self.core.step(fact))
+
+    def open(self):
+        self.tell(Opened(None))
+
+    def feed(self, text, *, size=None, phase="answer", finish=None):
+        for at in range(0, len(text), size or len(text) or 1):
+            self.chunk(text[at : at + (size or len(text))], phase=phase)
+        if finish is not None:
+            self.chunk("", tokens=0, finish=finish)
+
+    def chunk(self, text, *, tokens=1, phase="answer", finish=None):
+        if self.outline is None:
+            self.fed += tokens
+        self.tell(Chunk(text, phase, tokens, finish_reason=finish))
+
+    def answer(self, job):
+        """Answer one job as its extractor or verifier would."""
+        order = self.pending.pop(job)
+        who = self.core.monitors[order.monitor]
+        if isinstance(order, Extract):
+            parser = who.extractor if callable(who.extractor) else (lambda segment: who.extractor.parse("", segment))
+            self.tell(Extracted(job, tuple(parser(order.segment))))
+        else:
+            self.tell(Settled(job, Judged(judge(who.verifier.name, order.claim.key))))
+
+    def settle(self, pick=min):
+        """Answer all jobs, those first that *pick* says."""
+        while self.pending:
+            self.answer(pick(self.pending))
+
+    def extract(self):
+        """Answer the extractions only."""
+        while jobs := [job for job, order in self.pending.items() if isinstance(order, Extract)]:
+            self.answer(jobs[0])
+
+    def end(self, finish="stop"):
+        self.feed("", finish=finish)
+        self.tell(Ended())
+
+    def job(self, key):
+        return next(job for job, order in self.pending.items() if isinstance(order, Check) and order.claim.key == key)
+
+    def of(self, kind):
+        return [event for event in self.seen if isinstance(event, kind)]
+
+
+def drive(*monitors, opened=True, **options):
+    driver = Driver(Core(monitors, **options))
+    if opened:
+        driver.open()
+    return driver
+
+
+def plain_outline(outline):
+    """What must not depend on time: all but seconds, who was answered from the cache, and what was generated in vain."""
+    checks = [
+        (c.monitor, c.key, c.span, c.segment, type(c.outcome).__name__, getattr(c.outcome, "verdict", None))
+        for c in outline.checks
+    ]
+    return (
+        outline.status,
+        outline.text,
+        outline.finish_reason,
+        checks,
+        outline.violations,
+        outline.insertions,
+        sorted(outline.doubts, key=msgspec.json.encode),
+        outline.reason,
+        outline.remedies,
+    )
