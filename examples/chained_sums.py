@@ -16,9 +16,8 @@ import time
 from dataclasses import dataclass
 
 import anyio
-
 import interwhen
-from interwhen import Model, Result, Sampling
+from interwhen import Message, Model, Result, Sampling
 
 ARMS = {
     "bare": (),
@@ -27,22 +26,13 @@ ARMS = {
     "repaired in place": ("arithmetic:remedy=repair",),
 }
 
-EXAMPLES = """\
-Work out each chain, one equation a line.
-
-Chain: 12, + 30, * 3, - 26
+TASK = """\
+Work out the chain from left to right, one equation a line, and end with a line "Answer: N". Write nothing else.
+For the chain 12, + 30, * 3, - 26 you write:
 12 + 30 = 42
 42 * 3 = 126
 126 - 26 = 100
-Answer: 100
-
-Chain: 7, * 15, + 48, - 19
-7 * 15 = 105
-105 + 48 = 153
-153 - 19 = 134
-Answer: 134
-
-"""
+Answer: 100"""
 
 
 @dataclass(frozen=True)
@@ -53,9 +43,9 @@ class Problem:
     answer: int
 
     @property
-    def prompt(self) -> str:
-        """The text the model continues."""
-        return f"{EXAMPLES}Chain: {self.chain}\n"
+    def prompt(self) -> tuple[Message, ...]:
+        """The chat that the model answers."""
+        return (Message(role="system", content=TASK), Message(role="user", content=f"The chain is {self.chain}."))
 
 
 def generate(count: int, seed: int) -> list[Problem]:
@@ -83,7 +73,7 @@ def is_right(problem: Problem, result: Result) -> bool:
 async def solve(model: Model, problem: Problem, monitors: tuple[str, ...], max_tokens: int) -> tuple[Result, float]:
     """Run one problem in one arm."""
     begun = time.perf_counter()
-    sampling = Sampling(max_tokens=max_tokens, temperature=0.0, stop=("\n\n",))
+    sampling = Sampling(max_tokens=max_tokens, temperature=0.0)
     async with interwhen.run(model, problem.prompt, monitors=monitors, sampling=sampling) as run:
         result = await run.drain()
     return result, time.perf_counter() - begun

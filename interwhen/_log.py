@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 _STDLIB = logging.getLogger("interwhen")
+_STDLIB.addHandler(logging.NullHandler())  # without one, warnings would go to stderr by logging's last resort
 
 
 def log_warning(event: str, **values: Any) -> None:

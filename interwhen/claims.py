@@ -11,8 +11,8 @@ from interwhen.spans import Span
 class Claim:
     """A piece of checkable state that an extractor read from the trace.
 
-    Subclass it with the fields that your verifier needs. Two claims with equal ``key`` must deserve the same
-    verdict from the same verifier wherever they stand: the verdict is computed once and reused.
+    Subclass it with the fields that your verifier needs. Two claims with equal ``key`` and equal text must deserve
+    the same verdict from the same verifier wherever they stand: the verdict is computed once and reused.
     """
 
     key: str

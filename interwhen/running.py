@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from importlib.util import find_spec
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, get_args
+
+import msgspec
 
 from interwhen._engine.run import Run
 from interwhen.budgets import Budgets
-from interwhen.errors import UsageError
+from interwhen.errors import MissingExtraError, UsageError
 from interwhen.events import Event
 from interwhen.feedback import FeedbackTemplate
 from interwhen.models.base import Message, Model, Sampling
@@ -17,6 +20,7 @@ from interwhen.monitors import Monitor
 from interwhen.registry import MonitorSpec, load_model, load_monitor
 from interwhen.results import Result
 from interwhen.segments import Phase
+from interwhen.verifier import Worker
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
@@ -45,11 +49,15 @@ def run(
 
     Raises :class:`~interwhen.errors.UsageError` on anything that cannot work.
     """
+    if isinstance(monitors, str | Monitor | Mapping):
+        raise UsageError(f"monitors={monitors!r:.200} is one monitor: put it in a list")
     watchers: list[Monitor] = [load_monitor(spec) for spec in monitors]
-    names = [monitor.name for monitor in watchers]
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"two monitors are named {name!r}; give one another name (label=... in its options)")
+    _vet(watchers)
+    if starts_in not in get_args(Phase):
+        raise UsageError(f"starts_in={starts_in!r}, choose one of {', '.join(get_args(Phase))}")
+    for label, value in (("threads", threads), ("processes", processes)):
+        if value < 1:
+            raise UsageError(f"{label}={value!r}: at least one is needed")
     owned = isinstance(model, str)
     return Run(
         load_model(model) if isinstance(model, str) else model,
@@ -65,6 +73,21 @@ def run(
     )
 
 
+def _vet(watchers: Sequence[Monitor]) -> None:
+    """Refuse what would go wrong only once a check is due."""
+    names = [monitor.name for monitor in watchers]
+    for monitor in watchers:
+        name, who = monitor.name, monitor.verifier
+        if names.count(name) > 1:
+            raise UsageError(f"two monitors are named {name!r}; give one another name (label=... in its options)")
+        if who.worker not in get_args(Worker):
+            raise UsageError(
+                f"verifier {who.name!r}: worker={who.worker!r}, choose one of {', '.join(get_args(Worker))}"
+            )
+        if not isinstance(who.deadline, int | float) or not who.deadline > 0:
+            raise UsageError(f"verifier {who.name!r}: deadline must be positive seconds, got {who.deadline!r}")
+
+
 def _prompt(prompt: str | Sequence[Message | Mapping[str, Any]]) -> str | tuple[Message, ...]:
     if isinstance(prompt, str):
         return prompt
@@ -74,9 +97,10 @@ def _prompt(prompt: str | Sequence[Message | Mapping[str, Any]]) -> str | tuple[
             messages.append(message)
             continue
         try:
-            messages.append(Message(role=message["role"], content=message["content"]))
-        except (KeyError, TypeError) as error:
-            raise UsageError(f"message {number} needs 'role' and 'content', got {message!r:.200}") from error
+            messages.append(msgspec.convert(message, Message))
+        except msgspec.ValidationError as error:
+            hint = "a message needs a 'role' and a text as 'content'"
+            raise UsageError(f"message {number}: {error}, in {message!r:.200} ({hint})") from error
     return tuple(messages)
 
 
@@ -93,15 +117,19 @@ class SyncRun:
         from anyio.from_thread import start_blocking_portal
 
         options = {"use_uvloop": True} if self._uvloop else {}
+        if self._uvloop and find_spec("uvloop") is None:
+            raise MissingExtraError("run_sync(uvloop=True)", "fast")
         with ExitStack() as stack:
-            self._portal = portal = stack.enter_context(start_blocking_portal("asyncio", options))
+            portal = stack.enter_context(start_blocking_portal("asyncio", options))
             stack.enter_context(portal.wrap_async_context_manager(self._inner))
+            self._portal = portal
             self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
+        self._portal = None
         return self._stack.__exit__(kind, error, traceback)
 
     def __iter__(self) -> Iterator[Event]:
@@ -109,7 +137,7 @@ class SyncRun:
 
     def __next__(self) -> Event:
         if self._portal is None:
-            raise UsageError("enter the run first: with interwhen.run_sync(...) as run")
+            raise UsageError("read events inside the block only: with interwhen.run_sync(...) as run")
         try:
             return self._portal.call(self._inner.__anext__)
         except StopAsyncIteration:

@@ -24,6 +24,7 @@ class Gates:
         self._work = work
         self._gating = [number for number, monitor in enumerate(monitors) if monitor.delivery == "gate"]
         self._required = [number for number, monitor in enumerate(monitors) if monitor.required]
+        self._limiting: int | None = None
         self._holds_answer = any(monitor.delivery == "final" for monitor in monitors)
 
     @property
@@ -43,7 +44,10 @@ class Gates:
         """Tell the reader if the verified frontier has moved."""
         if not self._required:
             return
-        frontier = min(self._cleared(number, self._work.first_unclear(number)) for number in self._required)
+        limiting = self._limiting
+        if limiting is not None and self._verified(limiting) <= self.frontier:
+            return  # who held it back last still does: the others need not be asked
+        frontier, self._limiting = min((self._verified(number), number) for number in self._required)
         if frontier > self.frontier:
             self.frontier = frontier
             events.append(FrontierMoved(frontier))
@@ -65,6 +69,9 @@ class Gates:
             self.released = to
             events.append(Retracted(to))
         self.frontier = min(self.frontier, to)
+
+    def _verified(self, monitor: int) -> int:
+        return self._cleared(monitor, self._work.first_unclear(monitor))
 
     def _cleared(self, monitor: int, unclear: int | None) -> int:
         """Return up to where *monitor* has nothing open."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, assert_never
 
 from interwhen._core.phases import Part, ThinkTags
@@ -35,6 +35,8 @@ class Watch(NamedTuple):
     scanner: Scanner
     phase: PhaseFilter
     monitors: tuple[int, ...]
+    wakes: Callable[[str], object]
+    """Whether a text holds a character that can end a segment of this scanner."""
 
     def sees(self, phase: Phase) -> bool:
         """Tell whether text of *phase* is this watch's business."""
@@ -96,7 +98,16 @@ def _watches(monitors: Sequence[Monitor]) -> tuple[Watch, ...]:
     groups: dict[tuple[Trigger, PhaseFilter], list[int]] = {}
     for number, monitor in enumerate(monitors):
         groups.setdefault((monitor.trigger, _phase_of(monitor)), []).append(number)
-    return tuple(Watch(_scanner(trigger), phase, tuple(who)) for (trigger, phase), who in groups.items())
+    return tuple(_watch(_scanner(trigger), phase, who) for (trigger, phase), who in groups.items())
+
+
+def _watch(scanner: Scanner, phase: PhaseFilter, monitors: list[int]) -> Watch:
+    return Watch(scanner, phase, tuple(monitors), _any_of(scanner.wakes))
+
+
+def _any_of(characters: str) -> Callable[[str], object]:
+    """Return a function that looks for any of *characters*; with none, it finds nothing."""
+    return re.compile(f"[{re.escape(characters)}]").search if characters else re.compile("(?!)").match
 
 
 def _in_order(dues: list[Due]) -> list[Due]:
@@ -120,30 +131,27 @@ class Intake:
         self._mark = tags[1][0] if tags is not None else ""
         self._first_phase: Phase = phase
         self._owed = 0
-        wakes = "".join(sorted({c for watch in self.watches for c in watch.scanner.wakes}))
-        self._wake = re.compile(f"[{re.escape(wakes)}]").search if wakes else (lambda _text: None)
+        self._wake = _any_of("".join(sorted({c for watch in self.watches for c in watch.scanner.wakes})))
         self._eager = eager
         self._must = eager
         self._next_due = 1 << 62
-        self._plan()
-
-    @property
-    def phase(self) -> Phase:
+        self.phase: Phase = phase
         """The phase at the end of the trace."""
-        return self.transcript.phase
+        self._active = [watch for watch in self.watches if watch.sees(phase)]
+        self._plan()
 
     def feed(self, text: str, tokens: int, phase: Phase) -> Iterable[Due]:
         """Add *text* of the model; return the segments that are complete now."""
         tags = self._tags
         if tags is not None and not tags.idle and (tags.must_see or self._mark in text):
             return self._feed_tagged(tags, text, tokens, phase)
-        if phase != self._current and (tags is None or phase == "reasoning"):
+        if phase != self.phase and (tags is None or phase == "reasoning"):
             return self._feed_field(text, tokens, phase)
         self.plain = True
         transcript = self.transcript
         transcript.append(text, tokens)
         if self._must or self._wake(text) is not None or transcript.length >= self._next_due:
-            return self._scan()
+            return self._scan(text)
         return ()
 
     def end(self) -> Iterable[Due]:
@@ -183,7 +191,7 @@ class Intake:
         if origin != "feedback":
             self.transcript.insert(text, origin)
             return self._scan()
-        ended = [watch for watch in self.watches if not (watch.sees(self._current) and watch.scanner.bridges)]
+        ended = [watch for watch in self.watches if not (watch.sees(self.phase) and watch.scanner.bridges)]
         dues = list(self._flush(ended))
         self.transcript.insert(text, origin)
         self._skip(ended)
@@ -192,7 +200,7 @@ class Intake:
     def hold(self, monitor: int) -> int:
         """Return from where on the text may still become part of an incomplete segment of *monitor*."""
         watch = self._watch_of[monitor]
-        return watch.scanner.hold if watch.sees(self._current) else self.transcript.length
+        return watch.scanner.hold if watch.sees(self.phase) else self.transcript.length
 
     def _feed_tagged(self, tags: ThinkTags, text: str, tokens: int, phase: Phase) -> list[Due]:
         if phase == "reasoning":  # there is a field for it, so no tag in the text means anything
@@ -208,7 +216,7 @@ class Intake:
         if self._tags is not None:
             dues.extend(self._parts(self._tags.drain()))
             self._tags = None
-        if phase != self._current:
+        if phase != self.phase:
             dues.extend(self._enter(phase))
         self.transcript.append(text, tokens)
         dues.extend(self._scan())
@@ -246,16 +254,16 @@ class Intake:
     def _enter(self, phase: Phase) -> Iterator[Due]:
         # Nothing but the phase parts the two texts. Those who have read the first one have a border now which
         # falls if the phase is cut away; the others begin here.
-        unseeing = [watch for watch in self.watches if not watch.sees(self._current)]
+        unseeing = [watch for watch in self.watches if not watch.sees(self.phase)]
         yield from self._flush(self.watches)
         self.transcript.enter(phase)
         self._skip(unseeing)
 
     def _flush(self, watches: Iterable[Watch]) -> list[Due]:
         dues = [
-            self._due(span.start, span.end, watch)
+            self._due(span, watch)
             for watch in watches
-            if watch.sees(self._current)
+            if watch.sees(self.phase)
             for span in watch.scanner.flush(self.transcript)
         ]
         self._plan()
@@ -266,29 +274,33 @@ class Intake:
             watch.scanner.skip(self.transcript.length)
         self._plan()
 
-    def _scan(self) -> list[Due]:
-        dues = [
-            self._due(span.start, span.end, watch)
-            for watch in self.watches
-            if watch.sees(self._current)
-            for span in watch.scanner.feed(self.transcript)
-        ]
+    def _scan(self, new: str | None = None) -> list[Due]:
+        """Let the scanners read on; given the *new* text alone, only those whom it can matter to."""
+        transcript = self.transcript
+        dues = []
+        for watch in self._active:
+            scanner = watch.scanner
+            if new is None or scanner.hot or self._eager or watch.wakes(new) or scanner.due is not None:
+                dues.extend([self._due(span, watch) for span in scanner.feed(transcript)])
         self._plan()
         return _in_order(dues)
 
-    def _due(self, start: int, end: int, watch: Watch) -> Due:
+    def _due(self, span: Span, watch: Watch) -> Due:
         transcript = self.transcript
-        segment = Segment(transcript.slice(start, end), Span(start, end), transcript.phase_at(start))
-        return Due(segment, watch.monitors)
+        return Due(
+            Segment(transcript.slice(span.start, span.end), span, transcript.phase_at(span.start)), watch.monitors
+        )
 
     def _plan(self) -> None:
         """Work out when the scanners must be called again, so that most text costs one look-up."""
-        self._current: Phase = self.transcript.phase
+        phase = self.transcript.phase
+        if phase != self.phase:
+            self.phase = phase
+            self._active = [watch for watch in self.watches if watch.sees(phase)]
         must, due = self._eager, 1 << 62
-        for watch in self.watches:
-            if watch.sees(self._current):
-                scanner = watch.scanner
-                must = must or scanner.hot
-                if scanner.due is not None and scanner.due < due:
-                    due = scanner.due
+        for watch in self._active:
+            scanner = watch.scanner
+            must = must or scanner.hot
+            if scanner.due is not None and scanner.due < due:
+                due = scanner.due
         self._must, self._next_due = must, due

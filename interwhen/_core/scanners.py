@@ -73,7 +73,8 @@ class Scanner:
 
     def _begin(self, start: int, known_at: int) -> None:
         self.start = start
-        self.pos = max(self.pos, start)
+        if self.pos < start:
+            self.pos = start
         self._borders.append((start, known_at))
 
     def _reset(self) -> None:
@@ -108,10 +109,12 @@ class LineScanner(Scanner):
         at = text.find("\n")
         while at >= 0:
             end = base + at
-            self._lines += self._trimmed(transcript, self._line, end) is not None
+            span = self._trimmed(transcript, self._line, end)
+            self._lines += span is not None
             self._line = end + 1
             if self._lines == self.every:
-                span = self._trimmed(transcript, self.start, end)
+                if self.every > 1:
+                    span = self._trimmed(transcript, self.start, end)
                 self._lines = 0
                 self._begin(end + 1, end + 1)
                 if span is not None:

@@ -43,7 +43,7 @@ class SentenceScanner(Scanner):
                 self.pos = base + at
                 self.hot = True
                 return
-            if text[end].isspace() and not self._is_abbreviation(transcript, base + at):
+            if text[end].isspace() and not (text[at] == "." and self._is_abbreviation(transcript, base + at)):
                 span = self._trimmed(transcript, self.start, base + end)
                 self._begin(base + end, base + end + 1)
                 if span is not None:
@@ -52,11 +52,10 @@ class SentenceScanner(Scanner):
 
     def _is_abbreviation(self, transcript: Transcript, at: int) -> bool:
         """Tell whether the full stop at *at* belongs to "e.g.", an initial, or a list number such as "1."."""
-        if transcript.slice(at, at + 1) != ".":
-            return False
-        before = transcript.slice(max(self.start, at - _WORD_LIMIT), at)
+        window = transcript.slice(max(self.start, at - 2 * _WORD_LIMIT), at)
+        before = window[-_WORD_LIMIT:]
         word = before.split()[-1] if before and not before[-1].isspace() else ""
-        alone = at - self.start <= 2 * _WORD_LIMIT and transcript.slice(self.start, at).strip() == word
+        alone = at - self.start <= 2 * _WORD_LIMIT and window.strip() == word
         is_initial = len(word) == 1 and word.isalpha() and word.isupper()
         return word.lower().strip("([") in _ABBREVIATIONS or is_initial or (alone and word.isdigit())
 

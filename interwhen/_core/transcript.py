@@ -12,6 +12,9 @@ from interwhen.results import Insertion
 from interwhen.segments import Phase
 from interwhen.spans import Span
 
+_RECENT = 4096
+"""The most characters that are kept of the span read last."""
+
 
 class Run(NamedTuple):
     """A stretch of the trace with one origin and one phase."""
@@ -29,12 +32,24 @@ class Transcript:
     looks at old text again.
     """
 
-    __slots__ = ("_first", "_starts", "_texts", "_tokens", "insertions", "kept_tokens", "length", "phases", "tags")
+    __slots__ = (
+        "_first",
+        "_recent",
+        "_starts",
+        "_texts",
+        "_tokens",
+        "insertions",
+        "kept_tokens",
+        "length",
+        "phases",
+        "tags",
+    )
 
     def __init__(self, phase: Phase) -> None:
         self._starts: list[int] = []
         self._texts: list[str] = []
         self._tokens: list[int] = []
+        self._recent = (0, "")
         self.length = 0
         self.kept_tokens = 0
         self._first: Phase = phase
@@ -76,18 +91,26 @@ class Transcript:
         """Return the text at ``[start, end)``."""
         if start >= end:
             return ""
-        first = bisect_right(self._starts, start) - 1
-        if first == len(self._starts) - 1 or self._starts[first + 1] >= end:
-            base = self._starts[first]
+        base, text = self._recent
+        if base <= start and end <= base + len(text):  # a segment is read, trimmed, and read again
+            return text[start - base : end - base]
+        starts = self._starts
+        first = bisect_right(starts, start) - 1
+        if first == len(starts) - 1 or starts[first + 1] >= end:
+            base = starts[first]
             return self._texts[first][start - base : end - base]
-        last = bisect_right(self._starts, end - 1) - 1
+        last = bisect_right(starts, end - 1) - 1
         parts = self._texts[first : last + 1]
-        parts[0] = parts[0][start - self._starts[first] :]
-        parts[-1] = parts[-1][: end - self._starts[last]]
-        return "".join(parts)
+        parts[0] = parts[0][start - starts[first] :]
+        parts[-1] = parts[-1][: end - starts[last]]
+        text = "".join(parts)
+        if len(text) <= _RECENT:
+            self._recent = (start, text)
+        return text
 
     def cut(self, to: int) -> int:
         """Drop everything from offset *to* on; return how many tokens went. A token cut in half is kept."""
+        self._recent = (0, "")
         dropped = 0
         while self._starts and self._starts[-1] >= to:
             self._starts.pop()
@@ -111,6 +134,9 @@ class Transcript:
 
     def phase_at(self, offset: int) -> Phase:
         """Return the phase of the character at *offset*."""
+        start, phase = self.phases[-1]
+        if offset >= start:
+            return phase
         at = bisect_right(self.phases, offset, key=lambda entry: entry[0]) - 1
         return self.phases[max(at, 0)][1]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
+
+import msgspec
 
 from interwhen.claims import Claim
 from interwhen.monitors import Monitor
@@ -13,9 +15,12 @@ from interwhen.segments import Segment
 from interwhen.spans import Span
 from interwhen.verdicts import Cancelled, Errored, Judged, Outcome, Pass, Verdict
 
+Question: TypeAlias = tuple[int, str, str]
+"""What is asked of a verifier: its number, the claim's key, and the claim's very text. Positions in a verdict are
+relative to that text, so a verdict on one spelling says nothing on where another one is wrong."""
 
-@dataclass(slots=True, eq=False)
-class OpenSegment:
+
+class OpenSegment(msgspec.Struct, eq=False):
     """A segment some of whose checks are still open."""
 
     span: Span
@@ -23,8 +28,7 @@ class OpenSegment:
     clear: bool = True
 
 
-@dataclass(slots=True, eq=False)
-class Ref:
+class Ref(msgspec.Struct, eq=False):
     """One claim of one monitor that waits for a verdict."""
 
     monitor: int
@@ -37,9 +41,17 @@ class Ref:
         """Where the claim stands; for one that is not grounded, its whole segment."""
         return self.segment.span if self.claim.span is None else self.claim.span
 
+    @property
+    def text(self) -> str:
+        """The text of the claim; for one that is not grounded, nothing."""
+        span = self.claim.span
+        if span is None:
+            return ""
+        base = self.segment.span.start
+        return self.segment.text[span.start - base : span.end - base]
 
-@dataclass(slots=True, eq=False)
-class Job:
+
+class Job(msgspec.Struct, eq=False):
     """Something the engine does for us: one extraction, or one check for all claims that are equal."""
 
     number: int
@@ -49,7 +61,7 @@ class Job:
     refs: list[Ref] | None = None
     """``None`` for an extraction. Empty: the claim stands, but its segment is not complete any more; when it is
     again, the verdict will be there or on its way."""
-    key: tuple[int, str] | None = None
+    key: Question | None = None
 
 
 class Loss(NamedTuple):
@@ -73,8 +85,8 @@ class Work:
     """For each monitor, the standing segments it has been shown, in order: they never overlap."""
     _unclear: list[list[Span]] = field(default_factory=list)
     """For each monitor, its standing segments without a pass; the first one comes first."""
-    _verdicts: dict[tuple[int, str], Verdict] = field(default_factory=dict)
-    _in_flight: dict[tuple[int, str], int] = field(default_factory=dict)
+    _verdicts: dict[Question, Verdict] = field(default_factory=dict)
+    _in_flight: dict[Question, int] = field(default_factory=dict)
     _verifier_ids: list[int] = field(default_factory=list)
     _next: int = 0
 
@@ -121,11 +133,11 @@ class Work:
 
     def known(self, ref: Ref) -> Verdict | None:
         """Return the verdict on an equal claim, if there is one."""
-        return self._verdicts.get((self._verifier_ids[ref.monitor], ref.claim.key))
+        return self._verdicts.get((self._verifier_ids[ref.monitor], ref.claim.key, ref.text))
 
     def join(self, ref: Ref) -> Job | None:
         """Wait for a verdict on the claim of *ref*; return the job if it is a new one."""
-        key = (self._verifier_ids[ref.monitor], ref.claim.key)
+        key = (self._verifier_ids[ref.monitor], ref.claim.key, ref.text)
         number = self._in_flight.get(key)
         if number is not None:
             refs = self.jobs[number].refs

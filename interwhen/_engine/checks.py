@@ -3,80 +3,132 @@
 from __future__ import annotations
 
 import inspect
-import pickle
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import anyio.to_thread
 
-from interwhen._engine.processes import ProcessPool, WorkerDied
+from interwhen._engine.cancelled import is_called_off
+from interwhen._engine.processes import ProcessPool
 from interwhen.claims import Claim
 from interwhen.monitors import Fork, Monitor
 from interwhen.segments import Segment
-from interwhen.verdicts import Errored, Judged, Outcome, Pass, Unknown, Violation
+from interwhen.spans import Span
+from interwhen.verdicts import Errored, Judged, Outcome, Pass, Unknown, Verdict, Violation
 from interwhen.verifier import Verifier
+
+RAISED = (Exception, SystemExit)
+"""What a verifier or parser may raise without ending more than itself."""
 
 
 def name_error(error: BaseException) -> str:
     """Return *error* in one bounded line."""
-    return f"{type(error).__name__}: {error}"[:500]
+    try:
+        text = str(error)
+    except Exception as second:  # noqa: BLE001  (an exception of user code may not even be printable)
+        text = f"(its text raised {type(second).__name__})"
+    return f"{type(error).__name__}: {text}"[:500]
 
 
-def as_outcome(verifier: Verifier, value: object) -> Outcome:
-    """Return the outcome for what a verifier returned: anything but a verdict is an error."""
-    if isinstance(value, Pass | Violation | Unknown):
-        return Judged(value)
-    if inspect.iscoroutine(value):
-        value.close()
-    return Errored(f"verifier {verifier.name!r} returned {value!r:.200}, which is no Pass, Violation or Unknown")
+def as_outcome(verifier: Verifier, claim: Claim, value: object) -> Outcome:
+    """Return the outcome for what a verifier returned: anything but a sound verdict is an error.
+
+    The type is looked at, not what ``isinstance`` is told: a mock of a pass is no pass.
+    """
+    flaw: str | None
+    if type(value) is Pass:
+        flaw = None if isinstance(value.evidence, str) else "whose evidence is no str"
+    elif type(value) is Unknown:
+        flaw = None if isinstance(value.why, str) else "whose why is no str"
+    elif type(value) is Violation:
+        flaw = _flaw(value, claim)
+    else:
+        if inspect.iscoroutine(value):
+            value.close()
+        flaw = "which is no Pass, Violation or Unknown"
+    if flaw is None:
+        return Judged(cast("Verdict", value))
+    return Errored(f"verifier {verifier.name!r} returned {value!r:.200}, {flaw}")
+
+
+def _flaw(violation: Violation, claim: Claim) -> str | None:
+    if not isinstance(violation.why, str) or not isinstance(violation.witness, str):
+        return "whose why or witness is no str"
+    if not isinstance(violation.repair, str | None):
+        return "whose repair is no str"
+    where = violation.where
+    if where is None:
+        return None
+    if not _is_span(where):
+        return "whose where is no Span"
+    if claim.span is not None and where.end > len(claim.span):
+        return f"whose where lies outside the claim, which is {len(claim.span)} characters long"
+    return None
+
+
+def _is_span(value: object) -> bool:
+    return type(value) is Span and type(value.start) is int and type(value.end) is int
 
 
 def check_inline(verifier: Verifier, claim: Claim) -> Outcome:
     """Run a check on the event loop, which only pure checks of microseconds may ask for."""
     try:
-        return as_outcome(verifier, verifier.check(claim))
-    except Exception as error:  # noqa: BLE001  (a verifier that raises is an outcome, never a pass)
+        return as_outcome(verifier, claim, verifier.check(claim))
+    except RAISED as error:
         return Errored(name_error(error))
 
 
 async def check_aside(
-    verifier: Verifier, claim: Claim, *, threads: anyio.CapacityLimiter, processes: ProcessPool
+    verifier: Verifier,
+    claim: Claim,
+    *,
+    threads: anyio.CapacityLimiter,
+    processes: ProcessPool,
+    scope: anyio.CancelScope,
 ) -> Outcome:
-    """Run a check beside the event loop, in the place the verifier asks for. Cancelling gives it up."""
+    """Run a check beside the event loop, in the place the verifier asks for. *scope* bounds and cancels it."""
     try:
         match verifier.worker:
             case "process":
-                ok, value = await processes.check(verifier, claim)
-                return as_outcome(verifier, value) if ok else Errored(str(value)[:500])
+                value, failure = await processes.check(verifier, claim, scope)
+                if failure is not None:
+                    return Errored(failure[:500])
             case "thread":
                 value = await anyio.to_thread.run_sync(verifier.check, claim, abandon_on_cancel=True, limiter=threads)
             case _:
                 value = verifier.check(claim)
         if inspect.isawaitable(value):
             value = await value
-        return as_outcome(verifier, value)
-    except WorkerDied as error:
-        return Errored(str(error))
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        hint = " (worker='process' needs a verifier and claims that can be pickled)"
-        return Errored(name_error(error) + (hint if verifier.worker == "process" else ""))
-    except Exception as error:  # noqa: BLE001  (the same)
+        return as_outcome(verifier, claim, value)
+    except RAISED as error:
         return Errored(name_error(error))
+    except anyio.get_cancelled_exc_class():
+        if is_called_off():
+            raise
+        return Errored(f"verifier {verifier.name!r} was cancelled from within")
 
 
 def parse(monitor: Monitor, segment: Segment, reply: str | None = None) -> tuple[Claim, ...] | Errored:
     """Run a monitor's parser on a segment (and on a fork's reply)."""
     extractor = monitor.extractor
     try:
-        found: Any
-        if isinstance(extractor, Fork):
-            found = extractor.parse(reply or "", segment)
-        else:
-            found = extractor(segment)
+        found: Any = extractor.parse(reply or "", segment) if isinstance(extractor, Fork) else extractor(segment)
+        if inspect.iscoroutine(found):
+            found.close()
+            return Errored(f"extractor of {monitor.name!r} is asynchronous; make it a plain function")
         claims = () if found is None else tuple(found)
-    except Exception as error:  # noqa: BLE001  (a parser that raises is an outcome, too)
+        for claim in claims:
+            if not _is_claim(claim):
+                return Errored(f"extractor of {monitor.name!r} returned {claim!r:.200}, which is no sound Claim")
+    except RAISED as error:
         return Errored(f"extractor of {monitor.name!r}: {name_error(error)}")
-    for claim in claims:
-        if not isinstance(claim, Claim):
-            return Errored(f"extractor of {monitor.name!r} returned {claim!r:.200}, which is no Claim")
     return claims
+
+
+def _is_claim(claim: object) -> bool:
+    return (
+        isinstance(claim, Claim)
+        and isinstance(claim.key, str)
+        and (claim.span is None or _is_span(claim.span))
+        and isinstance(claim.premises, tuple)
+    )

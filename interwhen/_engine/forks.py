@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import anyio
+
 from interwhen._core.messages import Extract
+from interwhen._engine.cancelled import is_called_off
 from interwhen._engine.checks import name_error
-from interwhen.errors import ModelError
 from interwhen.models.base import Model, Prompt, Request, Sampling
 from interwhen.monitors import Fork
 from interwhen.verdicts import Errored
@@ -28,8 +30,12 @@ async def infer(
     asked = replace(sampling, max_tokens=fork.max_tokens, stop=fork.stop, temperature=0.0)
     try:
         reply = await model.complete(Request(prompt, order.pieces or (), asked, side=fork.prompt))
-    except ModelError as error:
+    except Exception as error:  # noqa: BLE001  (a fork is a check: however it fails, the stream goes on)
         return Errored(f"fork: {name_error(error)}")
+    except anyio.get_cancelled_exc_class():
+        if is_called_off():
+            raise
+        return Errored("fork: it was cancelled from within the model")
     meter.tokens += reply.usage.completion_tokens or 0
     meter.prompt_tokens += reply.usage.prompt_tokens or 0
     meter.cached_tokens += reply.usage.cached_tokens or 0

@@ -101,27 +101,33 @@ async def keep_time(
     One sleep to the next instant at which anything could be due, then a look at the meter: no timer is set or
     cancelled for a token. ``on_stall`` gets the timer's name and its seconds, once for each wait.
     """
+    total = timeouts.total
+    limits = [limit for limit in (timeouts.first_token, timeouts.inter_token) if limit is not None]
     reported = -1.0
     while True:
         now = anyio.current_time()
-        wake = [float("inf")]
+        wake = float("inf")
         if seconds is not None:
             if now >= meter.started + seconds:
                 on_spent(seconds)
                 return
-            wake.append(meter.started + seconds)
-        if timeouts.total is not None:
-            if now >= meter.started + timeouts.total:
-                on_stall("total", timeouts.total)
-                return
-            wake.append(meter.started + timeouts.total)
-        timer = "inter_token" if meter.has_text else "first_token"
-        limit = timeouts.inter_token if meter.has_text else timeouts.first_token
-        if limit is not None:
-            if meter.waiting and now >= meter.since + limit and reported != meter.since:
-                reported = meter.since
-                on_stall(timer, limit)
-            begun = meter.since if meter.waiting and reported != meter.since else now
-            wake.append(begun + min(filter(None, (timeouts.inter_token, timeouts.first_token))))
-        # Without any timer this sleeps until cancelled.
-        await anyio.sleep(max(min(wake) - now, 0.001))
+            wake = meter.started + seconds
+        if total is not None:
+            if now >= meter.started + total:
+                on_stall("total", total)
+                total = None
+            else:
+                wake = min(wake, meter.started + total)
+        if limits:
+            timer = "inter_token" if meter.has_text else "first_token"
+            limit = timeouts.inter_token if meter.has_text else timeouts.first_token
+            wake = min(wake, now + min(limits))  # a wait that begins after this look cannot be over before
+            if limit is not None and meter.waiting and reported != meter.since:
+                if now >= meter.since + limit:
+                    reported = meter.since
+                    on_stall(timer, limit)
+                else:
+                    wake = min(wake, meter.since + limit)
+        if wake == float("inf"):
+            await anyio.sleep_forever()
+        await anyio.sleep(max(wake - now, 0.001))

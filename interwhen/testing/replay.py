@@ -48,7 +48,7 @@ def load_recordings(path: str | os.PathLike[str]) -> list[Recording]:
 
 
 class ReplayModel:
-    """Replays *recordings*: the one whose prefix is the request's, else the next one in turn.
+    """Replays *recordings*, each once: the next one whose prefix is the request's, else the next one in turn.
 
     *speed* scales time: 0 replays without waiting, 1 as it was, 2 twice as fast.
     """
@@ -56,7 +56,9 @@ class ReplayModel:
     def __init__(self, recordings: Sequence[Recording], *, speed: float = 0.0) -> None:
         if not recordings:
             raise UsageError("there is nothing to replay: the list of recordings is empty")
-        self._recordings = tuple(recordings)
+        if not speed >= 0:
+            raise UsageError(f"speed={speed!r} is negative; 0 replays without waiting, 1 as it was")
+        self._left = list(recordings)
         self._speed = speed
         self._turn = 0
         self.timeouts = Timeouts()
@@ -72,13 +74,12 @@ class ReplayModel:
 
     async def stream(self, request: Request) -> Stream:
         """Start a replay. Raises :class:`ModelError` where no recording is left."""
-        prefix = request.prefix
-        found = next((recording for recording in self._recordings if prefix and recording.prefix == prefix), None)
-        if found is None:
-            if self._turn >= len(self._recordings):
-                raise ModelError(f"no recording is left for request {self._turn + 1}")
-            found = self._recordings[self._turn]
         self._turn += 1
+        if not self._left:
+            raise ModelError(f"no recording is left for request {self._turn}")
+        prefix = request.prefix
+        at = next((at for at, recording in enumerate(self._left) if recording.prefix == prefix), 0)
+        found = self._left.pop(at)
         return _ReplayStream(found, self._speed)
 
     async def complete(self, request: Request) -> Completion:
@@ -92,18 +93,21 @@ class ReplayModel:
 class _ReplayStream(GuardedStream):
     def __init__(self, recording: Recording, speed: float) -> None:
         super().__init__()
-        self._arrivals = iter(recording.arrivals)
+        self._arrivals = recording.arrivals
+        self._next = 0
         self._speed = speed
         self._begun: float | None = None
 
     async def fetch(self) -> Sequence[Chunk]:
         if self._begun is None:
             self._begun = anyio.current_time()
-        for arrival in self._arrivals:
-            due = self._begun + arrival.at / self._speed if self._speed else 0.0
-            await anyio.sleep(max(due - anyio.current_time(), 0.0) if self._speed else 0.0)
-            return (arrival.chunk,)
-        return ()
+        if self._next == len(self._arrivals):
+            return ()
+        arrival = self._arrivals[self._next]
+        due = self._begun + arrival.at / self._speed if self._speed else 0.0
+        await anyio.sleep(max(due - anyio.current_time(), 0.0) if self._speed else 0.0)
+        self._next += 1  # only now: a read that is cancelled while it waits loses nothing
+        return (arrival.chunk,)
 
 
 class RecordingModel:
@@ -156,6 +160,3 @@ class _RecordingStream:
             self._is_saved = True
             self._recordings.append(Recording(tuple(self._arrivals), self._prefix))
         await self._stream.aclose()
-
-
-__all__ = ["Arrival", "Recording", "RecordingModel", "ReplayModel", "load_recordings"]

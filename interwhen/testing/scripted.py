@@ -90,8 +90,9 @@ class ScriptedModel:
     async def stream(self, request: Request) -> ScriptedStream:
         """Start the script for *request*."""
         self.requests.append(request)
+        steps = iter(self._script(request))
         await anyio.lowlevel.checkpoint()
-        return ScriptedStream(self, iter(self._script(request)), self._delay)
+        return ScriptedStream(self, steps, self._delay)
 
     async def complete(self, request: Request) -> Completion:
         """Answer a fork with what *forks* returns. Usage counts one token for each word."""
@@ -139,6 +140,7 @@ class ScriptedStream(GuardedStream):
                     self._over = True
                     return (Chunk("", tokens=0, finish_reason=reason),) if reason is not None else ()
                 case ModelError():
+                    self._steps = iter(())
                     self._over = True
                     raise step
         if self._over:

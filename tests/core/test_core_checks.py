@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
-from interwhen import Budgets, Feedback, Fork, Resample, UsageError, Violation
+from interwhen import Budgets, Feedback, Fork, Resample, UsageError, Violation, verifier
 from interwhen._core.certify import merge
 from interwhen._core.core import Core
 from interwhen._core.messages import (
+    Check,
     Close,
     Drop,
     Extract,
     Extracted,
     Finish,
+    Opened,
     Settled,
 )
 from interwhen.claims import Claim
@@ -22,6 +26,7 @@ from interwhen.events import (
     StreamEnded,
     ViolationFound,
 )
+from interwhen.models.base import Chunk
 from interwhen.spans import Span
 from interwhen.triggers import Answer, Lines, Markers, Paragraphs, Sentences, ToolCalls
 from interwhen.verdicts import Cancelled, Errored, Judged, Pass, Skipped
@@ -279,3 +284,40 @@ def test_an_extract_order_carries_the_segment_as_it_stands():
         ("a", Span(0, 1), None),
         ("b", Span(2, 3), None),
     ]
+
+
+def test_a_verdict_on_one_spelling_is_not_used_for_another():
+    # The wrong part of "2 + 2=5" does not stand where that of "2+2=5" does.
+    loose = re.compile(r"(\d) ?\+ ?(\d)=(\d)")
+
+    def extract(segment):
+        return [
+            Claim(key=found[0].replace(" ", ""), span=segment.at(*found.span()))
+            for found in loose.finditer(segment.text)
+        ]
+
+    asked = []
+
+    @verifier(name="spelling", worker="inline")
+    def check(claim):
+        asked.append(len(claim.span))
+        end = len(claim.span)
+        return Violation(why="wrong", where=Span(end - 1, end), repair="4")
+
+    core = Core([monitor(verifier=check, extractor=extract, delivery="observe")])
+    core.begin()
+    core.step(Opened(None))
+    orders = core.step(Chunk("2+2=5\n2 + 2=5\n2+2=5\n"))
+    while orders:
+        following = []
+        for order in orders:
+            match order:
+                case Extract(job, segment=segment):
+                    following += core.step(Extracted(job, tuple(extract(segment))))
+                case Check(job, claim=claim):
+                    following += core.step(Settled(job, Judged(check.check(claim))))
+        orders = following
+    found = [event.violation.span for event in core.events if isinstance(event, ViolationFound)]
+    text = core.transcript.slice(0, core.transcript.length)
+    assert [text[span.start : span.end] for span in found] == ["5", "5", "5"]
+    assert asked == [5, 7]

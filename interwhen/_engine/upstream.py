@@ -1,0 +1,230 @@
+"""The model's side of a run: opening, reading, timing and closing its stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import anyio
+import msgspec
+from anyio.abc import TaskGroup
+
+from interwhen._core.core import Core
+from interwhen._core.messages import Broken, Ended, Fact, Open, Opened, Order
+from interwhen._engine.closing import STREAM_SECONDS, close_stream
+from interwhen._engine.watch import Meter
+from interwhen._log import log_warning
+from interwhen.errors import ConnectError, ModelError, StreamClosed, StreamTimeout, UsageError
+from interwhen.models.base import Capabilities, Chunk, Model, Prompt, Request, ResumeMode, Sampling, Stream, Usage
+from interwhen.models.transport import Timeouts
+
+
+async def ask_capabilities(model: Model, timeouts: Timeouts, budget: float | None) -> Capabilities | ModelError | float:
+    """Return what *model* can do, why that cannot be said, or the *budget* of seconds, which ran out."""
+    timers = (("first_token", timeouts.first_token), ("total", timeouts.total), ("", budget))
+    timer, seconds = min(
+        ((name, limit) for name, limit in timers if limit is not None),
+        key=lambda entry: entry[1],
+        default=("", float("inf")),
+    )
+    with anyio.move_on_after(seconds):
+        try:
+            return await model.capabilities()
+        except ModelError as error:
+            return error
+    return StreamTimeout(timer, seconds) if timer else seconds
+
+
+class Upstream:
+    """Keeps at most one stream open. Facts go to *core* by *tell*; for text, orders go to *do* directly."""
+
+    def __init__(
+        self,
+        model: Model,
+        prompt: Prompt,
+        sampling: Sampling,
+        mode: ResumeMode,
+        core: Core,
+        group: TaskGroup,
+        meter: Meter,
+        *,
+        do: Callable[[list[Order]], None],
+        tell: Callable[[Fact], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._model = model
+        self._prompt = prompt
+        self._sampling = sampling
+        self._mode: ResumeMode = mode
+        self._core = core
+        self._group = group
+        self._meter = meter
+        self._do = do
+        self._tell = tell
+        self._clock = clock
+        self._usages: dict[int, Usage] = {}
+        self._opening: anyio.CancelScope | None = None
+        self._overdue: StreamTimeout | None = None
+        self._closed = anyio.Event()
+        self._closed.set()
+        self.stream: Stream | None = None
+        self.wanted: Open | None = None
+        """The request that the core has ordered and that is not open yet."""
+        self.error: ModelError | None = None
+        """The last error there was."""
+        self.close_latency: list[float] = []
+        self.ended_at: float | None = None
+
+    @property
+    def usages(self) -> tuple[Usage, ...]:
+        """What the server counted, a record a request."""
+        return tuple(self._usages.values())
+
+    # ------------------------------------------------------------------ waiting for the model
+
+    async def receive(self, stream: Stream) -> None:
+        """Read once from the model: the hot path, a few microseconds for a token."""
+        meter = self._meter
+        if meter.waiting:
+            raise UsageError("two tasks read the same run at once")
+        meter.since = self._clock()
+        meter.waiting = True
+        try:
+            chunks = await stream.receive()
+        except ModelError as error:
+            self._not_received(stream, error)
+            return
+        finally:
+            meter.waiting = False
+        if stream is not self.stream:
+            self._take_late(chunks)
+            return
+        if not chunks:
+            self.ended_at = self._clock()
+            self._part(stream)
+            self._tell(Ended())
+            return
+        meter.arrived(self._clock())
+        step = self._core.step
+        for chunk in chunks:
+            orders = step(chunk)
+            if orders:
+                self._do(orders)
+            if chunk.usage is not None:
+                self._count(chunk.usage)
+
+    async def open(self, order: Open) -> None:
+        """Send the request of *order*, once the stream before it is closed."""
+        if not self._closed.is_set():
+            with anyio.move_on_after(STREAM_SECONDS):
+                await self._closed.wait()
+            if self.wanted is not order:
+                return
+        if self._overdue is not None:
+            self.wanted = None
+            self.lost(self._overdue, final=True)
+            return
+        meter = self._meter
+        meter.opened()
+        request = Request(self._prompt, order.pieces, self._sampling_for(order))
+        meter.wait()
+        with anyio.CancelScope() as scope:
+            self._opening = scope
+            try:
+                stream = await self._model.stream(request)
+            except ModelError as error:
+                if self.wanted is order:
+                    self.wanted = None
+                    self.lost(error)
+                return
+            finally:
+                self._opening = None
+                meter.waiting = False
+        if scope.cancelled_caught:  # called off: by the core, or by a timer, which has told the core
+            return
+        if self.wanted is not order:  # the run ended or changed its mind while the server made up its own
+            await close_stream(stream)
+            return
+        self.wanted = None
+        self.stream = stream
+        self.ended_at = None
+        self._tell(Opened(self._mode if order.pieces else None))
+
+    # ------------------------------------------------------------------ what others decide
+
+    def close(self) -> None:
+        """Close the stream now, whoever is reading it; call off a request."""
+        found = self._meter.stopped()
+        self.wanted = None
+        if self._opening is not None:
+            self._opening.cancel()
+        if self.stream is not None:
+            self._part(self.stream, found)
+            if self._core.state == "draining":  # the core called it the end
+                self.ended_at = found
+
+    def stalled(self, timer: str, seconds: float) -> None:
+        """Give up waiting for the model: a timer ran out."""
+        error = StreamTimeout(timer, seconds)
+        final = timer == "total"
+        if final:
+            self._overdue = error
+        if self._opening is not None:
+            self._opening.cancel()
+            self.wanted = None
+        elif self.stream is not None:
+            self._part(self.stream)
+        else:
+            return
+        self.lost(error, final=final)
+
+    def lost(self, error: ModelError, *, final: bool = False) -> None:
+        """Tell the core that the stream, or the way to it, broke; *final*: trying again is of no use."""
+        self.error = error
+        retryable = error.retryable and not final
+        log_warning("stream.broken", error=type(error).__name__, retryable=retryable)
+        self._tell(Broken(str(error), retryable=retryable))
+
+    # ------------------------------------------------------------------ particulars
+
+    def _count(self, usage: Usage) -> None:
+        """Keep the last count of each request: servers that count as they go repeat what they had counted."""
+        self._usages[self._core.tally.requests] = usage
+
+    def _take_late(self, chunks: Sequence[Chunk]) -> None:
+        """Count what still came from a stream that was closed meanwhile; its text is not looked at."""
+        for chunk in chunks:
+            self._core.step(msgspec.structs.replace(chunk, finish_reason=None))
+            if chunk.usage is not None:
+                self._count(chunk.usage)
+
+    def _not_received(self, stream: Stream, error: ModelError) -> None:
+        if stream is not self.stream:
+            return  # we closed it, and whoever did has told the core why
+        self._part(stream)
+        if isinstance(error, StreamClosed):
+            # Not by us: a read that the reader cancelled has taken the connection with it, for example.
+            error = ConnectError(str(error))
+        self.lost(error)
+
+    def _part(self, stream: Stream, found: float | None = None) -> None:
+        """Part with *stream*: a task of its own closes it, which no cancellation of the reader reaches."""
+        self.stream = None
+        self._closed = closed = anyio.Event()
+
+        async def close() -> None:
+            await close_stream(stream)
+            if found is not None:
+                self.close_latency.append(self._clock() - found)
+            closed.set()
+
+        self._group.start_soon(close, name="close")
+
+    def _sampling_for(self, order: Open) -> Sampling:
+        sampling = self._sampling
+        changes: dict[str, int] = {}
+        if sampling.max_tokens is not None:
+            changes["max_tokens"] = max(sampling.max_tokens - order.spent, 1)
+        if sampling.seed is not None and order.attempt:
+            changes["seed"] = sampling.seed + order.attempt
+        return replace(sampling, **changes) if changes else sampling  # type: ignore[arg-type]

@@ -1,0 +1,72 @@
+"""Every delivery with every remedy: what is asked of the model next, and what the reader is left with."""
+
+import pytest
+from interwhen import Abstain, Feedback, Repair, Resample, Sampling, Stop
+from interwhen.models.base import Capabilities, Piece
+from sums import Accountant, apply, supervise, watch
+
+pytestmark = pytest.mark.anyio
+
+FIRST = "1+1=2\n2+2=5\n4+4=9\n"
+WAIT = "Wait, 2+2=4.\n"
+
+REMEDIES = {
+    "repair": (Repair(), [Piece("1+1=2\n2+2="), Piece("4", "repair")], "\n3+3=6\n", "verified"),
+    "append": (Feedback("append"), [Piece("1+1=2\n2+2=5"), Piece("\n" + WAIT, "feedback")], "2+2=4\n", "unverified"),
+    "rewind": (Feedback("rewind"), [Piece("1+1=2\n"), Piece(WAIT, "feedback")], "2+2=4\n", "verified"),
+    "resample": (Resample(), [Piece("1+1=2\n")], "2+2=4\n", "verified"),
+    "stop": (Stop(), None, "", "unverified"),
+    "abstain": (Abstain(), None, "", "abstained"),
+}
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+@pytest.mark.parametrize("delivery", ["interrupt", "gate", "final"])
+@pytest.mark.parametrize("name", REMEDIES)
+async def test_what_is_asked_next_and_what_the_reader_is_left_with(name, delivery, size):
+    remedy, pieces, more, status = REMEDIES[name]
+    model = Accountant([FIRST, more], size=size, capabilities=Capabilities(resume="prefill"))
+    sampling = Sampling(max_tokens=100, seed=7, temperature=0.5)
+    result, events = await supervise(model, watch(remedy=remedy, delivery=delivery), sampling=sampling)
+
+    kept = "".join(piece.text for piece in pieces) if pieces else "1+1=2\n"
+    assert result.text == kept + more
+    assert result.status == status
+    seen = apply(events)
+    assert seen == result.text if status != "abstained" else result.text.startswith(seen)
+    assert result.violations[0].remedy == ("feedback" if name in {"append", "rewind"} else name)
+    model.assert_all_closed_once()
+    if pieces is None:
+        assert len(model.requests) == 1
+        assert result.resume is None
+        return
+    assert [request.prefix for request in model.requests] == ["", kept]
+    resumed = model.requests[1]
+    assert resumed.pieces == tuple(pieces)
+    assert result.resume == "prefill"
+    assert resumed.sampling.seed == 8
+    assert resumed.sampling.temperature == 0.5
+    if size == 1:  # one token a character
+        own = sum(len(piece.text) for piece in pieces if piece.origin == "model")
+        assert resumed.sampling.max_tokens == 100 - own
+        assert result.ledger.kept == own + len(more)
+        assert result.ledger.discarded == len(FIRST[: FIRST.index("5\n") + 2]) - own
+    assert result.ledger.requests == 2
+    assert result.ledger.remedies == 1
+    assert len(result.timing.close_latency) == 1
+
+
+@pytest.mark.parametrize("name", REMEDIES)
+async def test_an_observer_changes_nothing(name):
+    model = Accountant([FIRST])
+    result, events = await supervise(model, watch(remedy=REMEDIES[name][0], delivery="observe"))
+    assert (result.text, result.status) == (FIRST, "unverified")
+    assert apply(events) == FIRST
+    assert [(violation.quote, violation.interrupted) for violation in result.violations] == [("5", False), ("9", False)]
+    assert len(model.requests) == 1
+
+
+async def test_a_seed_is_the_same_for_the_first_request_and_none_is_made_up():
+    model = Accountant([FIRST, "\n"])
+    await supervise(model, watch())
+    assert [request.sampling for request in model.requests] == [Sampling(), Sampling()]

@@ -1,0 +1,81 @@
+"""Plain code gets the same events and the same result."""
+
+import threading
+
+import interwhen
+import pytest
+from interwhen import Finished, UsageError
+from interwhen.errors import MissingExtraError
+from interwhen.testing import Pause, ScriptedModel
+from sums import Accountant, apply, watch
+
+TEXT = ["1+1=2\n2+2=5\n", "\n3+3=6\n"]
+
+
+@pytest.mark.parametrize("uvloop", [True, False])
+def test_events_and_result(uvloop):
+    threads = threading.active_count()
+    model = Accountant(TEXT)
+    with interwhen.run_sync(model, "Q", uvloop=uvloop, monitors=[watch()]) as run:
+        events = list(run)
+    assert events[-1] == Finished(run.result)
+    assert apply(events) == run.result.text == "1+1=2\n2+2=4\n3+3=6\n"
+    assert run.result.status == "verified"
+    model.assert_all_closed_once()
+    assert threading.active_count() == threads
+
+
+def test_drain():
+    with interwhen.run_sync(ScriptedModel(TEXT), [{"role": "user", "content": "Q"}], monitors=[watch()]) as run:
+        assert run.drain() is run.result
+
+
+@pytest.mark.parametrize("stop", range(8))
+def test_leaving_early(stop):
+    model = Accountant([[TEXT[0], "x", "y", Pause(60)], [TEXT[1], Pause(60)]])
+    with interwhen.run_sync(model, "Q", monitors=[watch()]) as run:
+        for number, _ in enumerate(run):
+            if number == stop:
+                break
+    assert run.result.status == "unverified"
+    model.assert_all_closed_once()
+
+
+def raise_inside(error, run):
+    with run:
+        next(run)
+        raise error
+
+
+def test_an_exception_in_the_block_is_passed_on_as_it_is():
+    error = ValueError("mine")
+    model = Accountant([["x", Pause(60)]])
+    run = interwhen.run_sync(model, "Q")
+    with pytest.raises(ValueError, match="mine") as caught:
+        raise_inside(error, run)
+    assert caught.value is error
+    assert run.result.status == "unverified"
+    model.assert_all_closed_once()
+
+
+def test_what_cannot_be_done_says_so():
+    run = interwhen.run_sync(ScriptedModel(["x"]), "Q")
+    with pytest.raises(UsageError, match="inside the block"):
+        next(run)
+    with pytest.raises(UsageError, match="no result yet"):
+        _ = run.result
+    with run:
+        with pytest.raises(UsageError, match="only once"):
+            run.__enter__()
+        assert run.drain().text == "x"  # the run has not noticed
+        with pytest.raises(StopIteration):
+            next(run)
+    with pytest.raises(UsageError, match="inside the block"):
+        next(run)
+    assert run.result.text == "x"
+
+
+def test_a_missing_uvloop_is_named(monkeypatch):
+    monkeypatch.setattr("interwhen.running.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match="'fast'"):
+        interwhen.run_sync(ScriptedModel(["x"]), "Q", uvloop=True).__enter__()

@@ -1,0 +1,9 @@
+"""The shipped fakes are tested in virtual time on trio."""
+
+import pytest
+from trio.testing import MockClock
+
+
+@pytest.fixture
+def anyio_backend():
+    return "trio", {"clock": MockClock(autojump_threshold=0)}

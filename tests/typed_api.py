@@ -1,0 +1,201 @@
+"""Only type-checked (mypy strict), never run: the public API as a user writes it."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from typing import assert_never
+
+import interwhen
+from interwhen import (
+    Abstained,
+    CheckSettled,
+    CheckStarted,
+    Claim,
+    Delta,
+    Event,
+    Failed,
+    Finished,
+    Fork,
+    FrontierMoved,
+    Model,
+    Monitor,
+    Pass,
+    Remedied,
+    Result,
+    Retracted,
+    Sampling,
+    Segment,
+    StreamBroken,
+    StreamEnded,
+    StreamStarted,
+    Unknown,
+    Unverified,
+    Verdict,
+    Verified,
+    Verifier,
+    Violation,
+    ViolationFound,
+)
+from interwhen.models.base import Capabilities, Completion, Request, Stream, Usage
+from interwhen.models.streams import IteratorStream
+from interwhen.testing import ReplayModel, ScriptedModel, load_recordings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DateClaim(Claim):
+    """A claim of the user's own."""
+
+    day: int
+
+
+def dates(segment: Segment) -> Iterator[DateClaim]:
+    """Read claims from a segment."""
+    yield DateClaim(key=segment.text, span=segment.ground("1 May"), day=1)
+
+
+@interwhen.verifier(name="dates", version="1", deadline=2.0)
+def check(claim: DateClaim) -> Verdict:
+    """Judge a claim."""
+    if claim.day > 31:
+        return Violation("no such day", where=interwhen.Span(0, 2), repair="31")
+    return Pass() if claim.day > 0 else Unknown("which day?")
+
+
+@interwhen.verifier(name="async dates", worker="async")
+async def check_async(claim: DateClaim) -> Verdict:
+    """Judge a claim, waiting for something."""
+    return Pass(str(claim.day))
+
+
+class OwnVerifier:
+    """A verifier as a class of the user's own."""
+
+    name = "own"
+    version = "1"
+    deadline = 1.0
+    worker: interwhen.Worker = "inline"
+
+    def check(self, claim: DateClaim, /) -> Verdict:
+        """Judge a claim."""
+        return Pass(claim.key)
+
+
+verifiers: list[Verifier] = [check, check_async, OwnVerifier()]
+
+
+def from_reply(reply: str, segment: Segment) -> list[DateClaim]:
+    """Read claims from what a fork said."""
+    return [DateClaim(key=reply, span=segment.ground(reply), day=int(reply))]
+
+
+monitors = [
+    Monitor(name="parser", verifier=check, extractor=dates),
+    Monitor(
+        name="fork",
+        verifier=check_async,
+        extractor=Fork("Which day?", from_reply, max_tokens=4),
+        trigger=interwhen.Paragraphs(),
+        delivery="gate",
+        remedy=interwhen.Repair(otherwise=interwhen.Resample()),
+        level="explain",
+        phase="answer",
+        unproven="closed",
+        required=False,
+    ),
+    Monitor(name="own", verifier=OwnVerifier(), extractor=dates, remedy=interwhen.Feedback("rewind")),
+]
+
+
+class OwnModel:
+    """A model of the user's own."""
+
+    name = "own"
+
+    async def capabilities(self) -> Capabilities:
+        """Say what it can do."""
+        return Capabilities(resume="prefix", forks=False)
+
+    async def stream(self, request: Request) -> Stream:
+        """Open a stream."""
+
+        async def texts() -> AsyncIterator[str]:
+            yield request.prefix
+
+        return IteratorStream(texts())
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer a fork."""
+        return Completion(request.side or "", "stop", Usage())
+
+    async def aclose(self) -> None:
+        """Close."""
+
+
+own: Model = OwnModel()
+scripted: Model = ScriptedModel(["text"])
+replay: Model = ReplayModel(load_recordings("run.jsonl"), speed=2.0)
+
+
+def show(event: Event) -> str:
+    """Match over every event."""
+    match event:
+        case Delta(text=text):
+            return text
+        case Retracted(to=to) | FrontierMoved(to=to):
+            return str(to + 1)
+        case CheckStarted(key=key):
+            return key
+        case CheckSettled(check=record):
+            return record.monitor
+        case ViolationFound(violation=violation) | Remedied(violation=violation):
+            return violation.why
+        case StreamStarted(resume=resume):
+            return resume or "first"
+        case StreamBroken(error=error):
+            return error
+        case StreamEnded(finish_reason=reason):
+            return reason
+        case Finished(result=result):
+            return result.text
+        case _:
+            assert_never(event)
+
+
+def judge(result: Result) -> str:
+    """Match over every result."""
+    match result:
+        case Verified(certificate=certificate):
+            return f"{certificate.coverage:.0%} {certificate.matches(result.text)}"
+        case Unverified(doubts=doubts):
+            return doubts[0].why
+        case Abstained(reason=reason):
+            return reason
+        case Failed(error=error):
+            return error
+        case _:
+            assert_never(result)
+
+
+async def supervise() -> str:
+    """Run with a model, with a name, with messages."""
+    async with interwhen.run(own, "prompt", monitors=monitors, sampling=Sampling(max_tokens=9)) as run:
+        async for event in run:
+            show(event)
+        tokens: int = run.result.ledger.total_tokens
+    async with interwhen.run("local", [{"role": "user", "content": "Hi"}], monitors=["arithmetic"]) as named:
+        result: Result = await named.drain()
+    messages = [interwhen.Message("user", "Hi")]
+    async with interwhen.run(scripted, messages, budgets=interwhen.Budgets(seconds=3.0)) as third:
+        seconds: float = (await third.drain()).timing.total
+    return judge(result) + str(tokens) + str(seconds)
+
+
+def supervise_sync() -> str:
+    """Run from plain code."""
+    with interwhen.run_sync(replay, "prompt", uvloop=True, monitors=monitors) as run:
+        for event in run:
+            show(event)
+    return judge(run.result)
+
+
+extractor: interwhen.Extractor = dates
+parser: Callable[[Segment], Iterator[DateClaim]] = dates
