@@ -24,7 +24,6 @@ class Gates:
         self._work = work
         self._gating = [number for number, monitor in enumerate(monitors) if monitor.delivery == "gate"]
         self._required = [number for number, monitor in enumerate(monitors) if monitor.required]
-        self._limiting: int | None = None
         self._holds_answer = any(monitor.delivery == "final" for monitor in monitors)
 
     @property
@@ -44,10 +43,11 @@ class Gates:
         """Tell the reader if the verified frontier has moved."""
         if not self._required:
             return
-        limiting = self._limiting
-        if limiting is not None and self._verified(limiting) <= self.frontier:
+        work = self._work
+        if not work.touched:
             return  # who held it back last still does: the others need not be asked
-        frontier, self._limiting = min((self._verified(number), number) for number in self._required)
+        work.touched = False
+        frontier, work.watched = min((self._verified(number), number) for number in self._required)
         if frontier > self.frontier:
             self.frontier = frontier
             events.append(FrontierMoved(frontier))

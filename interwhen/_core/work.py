@@ -81,6 +81,10 @@ class Work:
     jobs: dict[int, Job] = field(default_factory=dict)
     records: dict[tuple[int, str, Span], CheckRecord] = field(default_factory=dict)
     open_segments: list[dict[int, OpenSegment]] = field(default_factory=list)
+    watched: int = -1
+    """The monitor that holds the frontier back."""
+    touched: bool = True
+    """Whether anything has changed for that monitor since this was last set to false."""
     _opened: list[list[Span]] = field(default_factory=list)
     """For each monitor, the standing segments it has been shown, in order: they never overlap."""
     _unclear: list[list[Span]] = field(default_factory=list)
@@ -180,6 +184,8 @@ class Work:
 
     def settle(self, monitor: int, home: OpenSegment, *, passed: bool) -> bool:
         """Count one end for a segment; return whether it is complete now."""
+        if monitor == self.watched:
+            self.touched = True
         home.pending -= 1
         home.clear = home.clear and passed
         if home.pending > 0 or self.open_segments[monitor].pop(id(home), None) is None:
@@ -224,6 +230,7 @@ class Work:
 
     def forgive(self, spans: Sequence[Span]) -> None:
         """Let the frontier pass over *spans*, whose violations have been answered."""
+        self.touched = True
         for monitor, unclear in enumerate(self._unclear):
             kept = [span for span in unclear if not any(other.covers(span) for other in spans)]
             self._unclear[monitor] = sorted(kept)
@@ -232,6 +239,7 @@ class Work:
                 home.clear = home.clear or any(other.covers(home.span) for other in spans)
 
     def _forget(self, goes: Callable[[int, Span], bool], to: int | None) -> list[Loss]:
+        self.touched = True
         for monitor, segments in enumerate(self.open_segments):
             for key in [key for key, home in segments.items() if goes(monitor, home.span)]:
                 del segments[key]

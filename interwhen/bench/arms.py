@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -27,7 +27,7 @@ from interwhen.verifier import verifier
 
 TransportName = Literal["httpx2", "aiohttp"]
 
-_TRIGGERS: tuple[Trigger, ...] = (Lines(), Sentences(), Paragraphs(), EveryChars(400))
+_MIXED: tuple[Trigger, ...] = (Lines(), Sentences(), Paragraphs(), EveryChars(400))
 
 
 @contextmanager
@@ -80,10 +80,15 @@ def _accept(_claim: Claim) -> Verdict:
     return Pass("accepted by the benchmark")
 
 
-def armed(count: int) -> list[Monitor]:
-    """Return *count* monitors with different triggers; their own work is next to nothing."""
+def armed(count: int, *, mixed: bool = True) -> list[Monitor]:
+    """Return *count* monitors on lines, or on four kinds of segments; their own work is next to nothing."""
     return [
-        Monitor(name=f"m{number}", verifier=_accept, extractor=_extract, trigger=_TRIGGERS[number % len(_TRIGGERS)])
+        Monitor(
+            name=f"m{number}",
+            verifier=_accept,
+            extractor=_extract,
+            trigger=_MIXED[number % len(_MIXED)] if mixed else Lines(),
+        )
         for number in range(count)
     ]
 
@@ -115,10 +120,9 @@ async def read_decoded(base_url: str, stream: str, transport: Transport) -> floa
     return time.process_time() - begun
 
 
-async def read_supervised(base_url: str, stream: str, transport: Transport, monitors: int) -> float:
+async def read_supervised(base_url: str, stream: str, transport: Transport, watchers: Sequence[Monitor]) -> float:
     """Read a stream through a run with armed monitors; return CPU seconds."""
     model = CompletionsModel(base_url, stream, transport=transport)
-    watchers = armed(monitors)
     begun = time.process_time()
     async with run(model, "", monitors=watchers) as supervised:
         async for _ in supervised:

@@ -15,6 +15,7 @@ import msgspec
 
 from interwhen.bench.arms import (
     TransportName,
+    armed,
     first_core,
     interrupt_once,
     open_transport,
@@ -76,7 +77,7 @@ async def measure(
 ) -> Overhead:
     """Run the benchmark against a load generator in its own process, on its own core."""
     with paced_server() as url, first_core():
-        say(f"CPU per chunk: {rounds} rounds of 5 arms, {chunks} chunks at {per_second:g}/s (0: as they can be read)")
+        say(f"CPU per chunk: {rounds} rounds of 6 arms, {chunks} chunks at {per_second:g}/s (0: as they can be read)")
         costs = await _cpu(url, f"{chunks}@{per_second:g}", transport, rounds, random.Random(seed))  # noqa: S311
         say(f"growth with trace length: {sizes[0]:,} to {sizes[-1]:,} chunks, as fast as they come")
         growth = await _growth(url, transport, sizes)
@@ -93,9 +94,10 @@ async def measure(
         ("decoded", "raw"),
         ("no monitor", "decoded"),
         ("3 monitors", "decoded"),
-        ("10 monitors", "decoded"),
+        ("3 mixed monitors", "decoded"),
+        ("10 mixed monitors", "decoded"),
         ("3 monitors", "raw"),
-        ("10 monitors", "raw"),
+        ("10 mixed monitors", "raw"),
     ]
     return Overhead(
         machine=f"{platform.machine()}, Python {platform.python_version()}, {platform.system()}",
@@ -124,9 +126,10 @@ async def _cpu(
     arms: dict[str, Callable[[], Awaitable[float]]] = {
         "raw": partial(read_raw, url, stream, way),
         "decoded": partial(read_decoded, url, stream, way),
-        "no monitor": partial(read_supervised, url, stream, way, 0),
-        "3 monitors": partial(read_supervised, url, stream, way, 3),
-        "10 monitors": partial(read_supervised, url, stream, way, 10),
+        "no monitor": partial(read_supervised, url, stream, way, ()),
+        "3 monitors": partial(read_supervised, url, stream, way, armed(3, mixed=False)),
+        "3 mixed monitors": partial(read_supervised, url, stream, way, armed(3)),
+        "10 mixed monitors": partial(read_supervised, url, stream, way, armed(10)),
     }
     costs: dict[str, list[float]] = {name: [] for name in arms}
     for number in range(rounds + 1):
@@ -146,7 +149,7 @@ async def _growth(url: str, transport: TransportName, sizes: Sequence[int]) -> l
     for chunks in sizes:
         stream = f"{chunks}@0"
         tries = [
-            await read_supervised(url, stream, way, 3) - await read_decoded(url, stream, way)
+            await read_supervised(url, stream, way, armed(3)) - await read_decoded(url, stream, way)
             for _ in range(max(3, min(16384 // chunks, 9)))
         ]
         rows.append(GrowthRow(chunks, percentile(tries, 0.5)))
@@ -169,7 +172,7 @@ def print_peak(url: str, arm: str, transport: TransportName, chunks: int) -> Non
         if arm == "raw":
             await read_raw(url, f"{chunks}@0", way)
         else:
-            await read_supervised(url, f"{chunks}@0", way, 3)
+            await read_supervised(url, f"{chunks}@0", way, armed(3))
         await way.aclose()
 
     anyio.run(once)

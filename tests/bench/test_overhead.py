@@ -8,7 +8,7 @@ import sys
 import anyio
 import msgspec
 import pytest
-from interwhen.bench.arms import open_transport, paced_server, read_decoded, read_raw, read_supervised
+from interwhen.bench.arms import armed, open_transport, paced_server, read_decoded, read_raw, read_supervised
 from interwhen.bench.overhead import Overhead, measure
 from interwhen.bench.pacer import TOKEN, chunk_texts
 
@@ -29,7 +29,7 @@ def test_every_arm_reads_the_whole_stream(transport: str) -> None:
             way = open_transport(transport)
             for read in (read_raw, read_decoded):
                 assert await read(url, "50@0", way) > 0
-            assert await read_supervised(url, "50@0", way, 3) > 0
+            assert await read_supervised(url, "50@0", way, armed(3)) > 0
             async with run(CompletionsModel(url, "50@0", transport=way), "") as supervised:
                 result = await supervised.drain()
             assert result.text == "".join(chunk_texts(50))
@@ -40,7 +40,7 @@ def test_every_arm_reads_the_whole_stream(transport: str) -> None:
 
 def test_a_small_run_gives_a_whole_report() -> None:
     report = anyio.run(lambda: measure(chunks=200, rounds=2, closes=2, sizes=(64, 256)))
-    assert {row.arm for row in report.cpu} == {"decoded", "no monitor", "3 monitors", "10 monitors"}
+    assert {row.arm for row in report.cpu} == {"decoded", "no monitor", "3 monitors", "3 mixed monitors", "10 mixed monitors"}
     assert report.closes == 2
     assert report.close_p50_ms > 0
     assert report.memory_mb["raw"] > 1
