@@ -98,6 +98,7 @@ class Core:
         )
         self._finish_reason: FinishReason | None = None
         self._resume: ResumeMode | None = None
+        self._frontier_is_due = False
 
     # ------------------------------------------------------------------ facts
 
@@ -147,6 +148,9 @@ class Core:
             self._finish_reason = chunk.finish_reason
         if not text:
             return
+        if self._frontier_is_due:
+            self._frontier_is_due = False
+            self.gates.advance(self.events)
         intake = self.intake
         start = self.transcript.length
         dues = intake.feed(text, chunk.tokens, chunk.phase)
@@ -264,7 +268,10 @@ class Core:
             return
         if not self._live:
             self._release()
-        self.gates.advance(self.events)
+        if self._live and self.state == "streaming":
+            self._frontier_is_due = True  # said with the next text: several segments often end at once
+        else:
+            self.gates.advance(self.events)
         self._finish_if_settled()
 
     def _apply(self, best: Candidate) -> None:

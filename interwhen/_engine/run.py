@@ -278,15 +278,16 @@ class Run:
     def _do(self, orders: list[Order]) -> None:
         """Do what the core ordered. What can be answered on the spot is, in order."""
         pending = deque(orders)
+        jobs, step = self._jobs, self._core.step
         while pending:
             order = pending.popleft()
             match order:
                 case Extract(pieces=None):
-                    pending.extend(self._core.step(self._jobs.extract(order)))
+                    pending.extend(step(jobs.extract(order)))
                 case Check():
-                    fact = self._jobs.check(order)
+                    fact = jobs.check(order)
                     if fact is not None:
-                        pending.extend(self._core.step(fact))
+                        pending.extend(step(fact))
                 case Close():
                     self._upstream.close()
                 case Open():
