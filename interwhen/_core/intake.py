@@ -128,6 +128,8 @@ class Intake:
         """Whether the last text went in whole, as one piece of one phase."""
         self._watch_of = {number: watch for watch in self.watches for number in watch.monitors}
         self._tags = ThinkTags(tags, phase) if tags is not None else None
+        self._tags_done = False
+        """Whether no tag can matter any more: in an answer, that is nearly all of the text."""
         self._mark = tags[1][0] if tags is not None else ""
         self._first_phase: Phase = phase
         self._owed = 0
@@ -143,7 +145,7 @@ class Intake:
     def feed(self, text: str, tokens: int, phase: Phase) -> Iterable[Due]:
         """Add *text* of the model; return the segments that are complete now."""
         tags = self._tags
-        if tags is not None and not tags.idle and (tags.must_see or self._mark in text):
+        if tags is not None and not self._tags_done and (tags.must_see or self._mark in text):
             return self._feed_tagged(tags, text, tokens, phase)
         if phase != self.phase and (tags is None or phase == "reasoning"):
             return self._feed_field(text, tokens, phase)
@@ -177,6 +179,7 @@ class Intake:
         dropped = transcript.cut(to) + self._owed
         self._owed = 0
         if self._tags is not None:
+            self._tags_done = False
             self._tags.restart(transcript.phase, at_start=transcript.length == 0 and self._first_phase == "answer")
         for watch in self.watches:
             if watch.sees(transcript.phase):
@@ -207,7 +210,9 @@ class Intake:
             return self._feed_field(text, tokens, phase)
         self._owed += tokens
         self.plain = False
-        return list(self._parts(tags.feed(text)))
+        dues = list(self._parts(tags.feed(text)))
+        self._tags_done = tags.done
+        return dues
 
     def _feed_field(self, text: str, tokens: int, phase: Phase) -> list[Due]:
         """Take text of a model that gives its phase in a field of its own."""

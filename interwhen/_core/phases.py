@@ -36,14 +36,14 @@ class ThinkTags:
         self._held = ""
 
     @property
-    def idle(self) -> bool:
-        """Whether no text can matter any more."""
-        return self.phase == "answer" and not self._at_start
-
-    @property
     def must_see(self) -> bool:
         """Whether any text may matter now, not only text with the first character of the closing tag."""
         return self._at_start or self._unread or bool(self._held)
+
+    @property
+    def done(self) -> bool:
+        """Whether no text can matter any more."""
+        return self.phase == "answer" and not self.must_see
 
     def feed(self, text: str) -> list[Part]:
         """Return the parts that are decided now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from types import CoroutineType
 from typing import Any, cast
 
 import anyio
@@ -113,10 +114,10 @@ def parse(monitor: Monitor, segment: Segment, reply: str | None = None) -> tuple
     extractor = monitor.extractor
     try:
         found: Any = extractor.parse(reply or "", segment) if isinstance(extractor, Fork) else extractor(segment)
-        if inspect.iscoroutine(found):
+        if type(found) is CoroutineType:
             found.close()
             return Errored(f"extractor of {monitor.name!r} is asynchronous; make it a plain function")
-        claims = () if found is None else tuple(found)
+        claims: tuple[Claim, ...] = () if found is None else tuple(found)
         for claim in claims:
             if not _is_claim(claim):
                 return Errored(f"extractor of {monitor.name!r} returned {claim!r:.200}, which is no sound Claim")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import anyio
@@ -12,6 +13,8 @@ def loop_clock() -> Callable[[], float]:
     import asyncio  # by now somebody else has paid for it, unless this is trio
 
     try:
-        return asyncio.get_running_loop().time
+        loop = asyncio.get_running_loop()
     except RuntimeError:
         return anyio.current_time
+    # asyncio's own loop tells the monotonic time by way of a method; twice a token, that is worth going around.
+    return time.monotonic if getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time else loop.time

@@ -21,7 +21,7 @@ from interwhen._engine.clock import loop_clock
 from interwhen._engine.closing import close_model
 from interwhen._engine.jobs import Jobs
 from interwhen._engine.outcome import build_result, log_result, prompt_sha256
-from interwhen._engine.upstream import Upstream, ask_capabilities
+from interwhen._engine.upstream import TWO_READERS, Upstream, ask_capabilities
 from interwhen._engine.watch import Meter, keep_time
 from interwhen.budgets import Budgets
 from interwhen.errors import ModelError, UsageError
@@ -157,7 +157,20 @@ class Run:
         events = self._events
         while not events:
             if self._reads_directly and (stream := self._upstream.stream) is not None:
-                await self._upstream.receive(stream)  # nothing stands between the model and its reader
+                # Nothing stands between the model and its reader, not even Upstream.receive: this is what it does.
+                meter = self._meter
+                if meter.waiting:
+                    raise UsageError(TWO_READERS)
+                meter.since = self._clock()
+                meter.waiting = True
+                try:
+                    chunks = await stream.receive()
+                except ModelError as error:
+                    self._upstream.failed(stream, error)
+                    continue
+                finally:
+                    meter.waiting = False
+                self._upstream.take(stream, chunks)
             elif self._result is not None:
                 raise StopAsyncIteration
             else:
@@ -170,7 +183,7 @@ class Run:
         if not self._open_for_readers:
             raise UsageError("enter the run first: async with interwhen.run(...) as run")
         if self._is_awaited:
-            raise UsageError("two tasks read the same run at once")
+            raise UsageError(TWO_READERS)
         self._is_awaited = True
         try:
             if not self._reads_ahead:

@@ -19,6 +19,9 @@ from interwhen.models.base import Capabilities, Chunk, Model, Prompt, Request, R
 from interwhen.models.transport import Timeouts
 
 
+TWO_READERS = "two tasks read the same run at once"
+
+
 async def ask_capabilities(model: Model, timeouts: Timeouts, budget: float | None) -> Capabilities | ModelError | float:
     """Return what *model* can do, why that cannot be said, or the *budget* of seconds, which ran out."""
     timers = (("first_token", timeouts.first_token), ("total", timeouts.total), ("", budget))
@@ -57,6 +60,7 @@ class Upstream:
         self._sampling = sampling
         self._mode: ResumeMode = mode
         self._core = core
+        self._step = core.step
         self._group = group
         self._meter = meter
         self._do = do
@@ -83,29 +87,41 @@ class Upstream:
     # ------------------------------------------------------------------ waiting for the model
 
     async def receive(self, stream: Stream) -> None:
-        """Read once from the model: the hot path, a few microseconds for a token."""
+        """Read once from the model and take in what comes."""
         meter = self._meter
         if meter.waiting:
-            raise UsageError("two tasks read the same run at once")
-        meter.since = self._clock()
-        meter.waiting = True
+            raise UsageError(TWO_READERS)
+        meter.wait()
         try:
             chunks = await stream.receive()
         except ModelError as error:
-            self._not_received(stream, error)
+            self.failed(stream, error)
             return
         finally:
             meter.waiting = False
+        self.take(stream, chunks)
+
+    def take(self, stream: Stream, chunks: Sequence[Chunk]) -> None:
+        """Take in what *stream* brought: the hot path, a few microseconds for a token."""
         if stream is not self.stream:
             self._take_late(chunks)
             return
+        now = self._clock()
         if not chunks:
-            self.ended_at = self._clock()
+            self.ended_at = now
             self._part(stream)
             self._tell(Ended())
             return
-        meter.arrived(self._clock())
-        step = self._core.step
+        meter = self._meter
+        last = meter.last
+        if last is None:
+            meter.begun(now)
+        else:
+            gap = now - (last if last > meter.since else meter.since)
+            if gap > meter.largest_gap:
+                meter.largest_gap = gap
+        meter.last = now
+        step = self._step
         for chunk in chunks:
             orders = step(chunk)
             if orders:
@@ -198,7 +214,8 @@ class Upstream:
             if chunk.usage is not None:
                 self._count(chunk.usage)
 
-    def _not_received(self, stream: Stream, error: ModelError) -> None:
+    def failed(self, stream: Stream, error: ModelError) -> None:
+        """Take note that reading *stream* raised *error*."""
         if stream is not self.stream:
             return  # we closed it, and whoever did has told the core why
         self._part(stream)

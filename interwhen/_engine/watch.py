@@ -15,9 +15,9 @@ class Meter:
 
     __slots__ = (
         "_clock",
-        "_stream_last",
         "first",
         "largest_gap",
+        "last",
         "paused",
         "since",
         "started",
@@ -36,7 +36,8 @@ class Meter:
         self.waiting = False
         """Whether the reader waits for the model: only then can the model be late."""
         self.stopped_at: float | None = None
-        self._stream_last: float | None = None
+        self.last: float | None = None
+        """When the current stream brought text last; ``None``: it has brought none."""
 
     def wait(self) -> None:
         """Note that the reader begins to wait for text."""
@@ -45,18 +46,7 @@ class Meter:
 
     def opened(self) -> None:
         """Note that a new stream began: the gap across a request is not a gap between tokens."""
-        self._stream_last = None
-
-    def arrived(self, now: float) -> None:
-        """Note that text came."""
-        last = self._stream_last
-        if last is None:
-            self._first_of_stream(now)
-        else:
-            gap = now - (last if last > self.since else self.since)
-            if gap > self.largest_gap:
-                self.largest_gap = gap
-        self._stream_last = now
+        self.last = None
 
     def stopped(self) -> float:
         """Note that a violation was found: the reader waits from now on."""
@@ -68,7 +58,7 @@ class Meter:
     @property
     def has_text(self) -> bool:
         """Whether the current stream has brought text."""
-        return self._stream_last is not None
+        return self.last is not None
 
     def timing(self, now: float, ended_at: float | None, close_latency: tuple[float, ...]) -> Timing:
         """Return what has been measured, for a run that is over at *now*."""
@@ -81,7 +71,8 @@ class Meter:
             close_latency=close_latency,
         )
 
-    def _first_of_stream(self, now: float) -> None:
+    def begun(self, now: float) -> None:
+        """Note the first text of a stream."""
         if self.first is None:
             self.first = now - self.started
         if self.stopped_at is not None:

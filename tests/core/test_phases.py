@@ -64,7 +64,7 @@ def test_white_space_before_the_first_tag_is_not_held_for_ever():
     tags = ThinkTags(TAGS, "answer")
     held = sum(not tags.feed(" ") for _ in range(200))
     assert held == 64
-    assert tags.idle
+    assert tags.done
 
 
 def test_restart_forgets_half_a_tag():
