@@ -77,13 +77,16 @@ class Checks:
             self.settled(number, Errored("claims came where a verdict was awaited"), seconds)
             return []
         self._work.close(number)
-        whole = job.segment.span
-        bad = [claim.span for claim in claims if claim.span is not None and not whole.covers(claim.span)]
-        if bad:
-            self._failed(job, Errored(f"a claim at {bad[0]!r} lies outside its segment {whole!r}"), seconds)
-            return []
-        job.home.pending += len(claims)
-        orders = [order for claim in claims for order in self._claim(Ref(job.monitor, claim, job.segment, job.home))]
+        orders: list[Order] = []
+        if claims:
+            whole = job.segment.span
+            bad = [claim.span for claim in claims if claim.span is not None and not whole.covers(claim.span)]
+            if bad:
+                self._failed(job, Errored(f"a claim at {bad[0]!r} lies outside its segment {whole!r}"), seconds)
+                return []
+            job.home.pending += len(claims)
+            for claim in claims:
+                self._claim(Ref(job.monitor, claim, job.segment, job.home), orders)
         self._work.settle(job.monitor, job.home, passed=True)
         return orders
 
@@ -127,14 +130,17 @@ class Checks:
                 orders.append(Drop(loss.job))
         return orders
 
-    def _claim(self, ref: Ref) -> tuple[Order, ...]:
-        verdict = self._work.known(ref)
+    def _claim(self, ref: Ref, orders: list[Order]) -> None:
+        work, claim = self._work, ref.claim
+        question = work.question(ref)
+        verdict = work.known(question)
         if verdict is not None:
             self._judge(ref, Judged(verdict, cached=True), 0.0)
-            return ()
-        self._events.append(CheckStarted(self._monitors[ref.monitor].name, ref.claim.key, ref.claim.span))
-        job = self._work.join(ref)
-        return () if job is None else (Check(job.number, ref.monitor, ref.claim),)
+            return
+        self._events.append(CheckStarted(self._monitors[ref.monitor].name, claim.key, claim.span))
+        job = work.join(ref, question)
+        if job is not None:
+            orders.append(Check(job.number, ref.monitor, claim))
 
     def _failed(self, job: Job, outcome: Outcome, seconds: float) -> None:
         """Take note of an extraction that brought no claims."""
@@ -146,11 +152,13 @@ class Checks:
     def _judge(self, ref: Ref, outcome: Outcome, seconds: float) -> None:
         """Take note of how the check of one claim ended, and of what must follow."""
         self._events.append(CheckSettled(self._work.record(ref, outcome, seconds)))
-        if isinstance(outcome, Judged) and isinstance(outcome.verdict, Violation):
-            self._refuted(ref, outcome.verdict)
-        elif not passed(outcome):
-            self._unproven(ref, outcome)
-        self._work.settle(ref.monitor, ref.home, passed=passed(outcome) or self._violations.is_disavowed(ref))
+        is_pass = passed(outcome)
+        if not is_pass:
+            if isinstance(outcome, Judged) and isinstance(outcome.verdict, Violation):
+                self._refuted(ref, outcome.verdict)
+            else:
+                self._unproven(ref, outcome)
+        self._work.settle(ref.monitor, ref.home, passed=is_pass or self._violations.is_disavowed(ref))
 
     def _unproven(self, ref: Ref, outcome: Outcome) -> None:
         monitor = self._monitors[ref.monitor]

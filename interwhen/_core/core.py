@@ -258,6 +258,9 @@ class Core:
             self.state = "deciding"
 
     def _after_settling(self) -> None:
+        if self._live and self.state == "streaming" and not self._violations.candidates:
+            self._frontier_is_due = True  # said with the next text: several segments often end at once
+            return
         self._stop_if_violated()
         if self.state == "done":
             return
@@ -268,10 +271,7 @@ class Core:
             return
         if not self._live:
             self._release()
-        if self._live and self.state == "streaming":
-            self._frontier_is_due = True  # said with the next text: several segments often end at once
-        else:
-            self.gates.advance(self.events)
+        self.gates.advance(self.events)
         self._finish_if_settled()
 
     def _apply(self, best: Candidate) -> None:

@@ -92,9 +92,11 @@ class Work:
     _verdicts: dict[Question, Verdict] = field(default_factory=dict)
     _in_flight: dict[Question, int] = field(default_factory=dict)
     _verifier_ids: list[int] = field(default_factory=list)
+    _names: list[tuple[str, str, str]] = field(default_factory=list)
     _next: int = 0
 
     def __post_init__(self) -> None:
+        self._names = [(who.name, who.verifier.name, who.verifier.version) for who in self.monitors]
         self.open_segments = [{} for _ in self.monitors]
         self._opened = [[] for _ in self.monitors]
         self._unclear = [[] for _ in self.monitors]
@@ -135,13 +137,16 @@ class Work:
         self.jobs[job.number] = job
         return job
 
-    def known(self, ref: Ref) -> Verdict | None:
-        """Return the verdict on an equal claim, if there is one."""
-        return self._verdicts.get((self._verifier_ids[ref.monitor], ref.claim.key, ref.text))
+    def question(self, ref: Ref) -> Question:
+        """Return what the claim of *ref* asks its verifier."""
+        return self._verifier_ids[ref.monitor], ref.claim.key, ref.text
 
-    def join(self, ref: Ref) -> Job | None:
+    def known(self, question: Question) -> Verdict | None:
+        """Return the verdict on an equal claim, if there is one."""
+        return self._verdicts.get(question)
+
+    def join(self, ref: Ref, key: Question) -> Job | None:
         """Wait for a verdict on the claim of *ref*; return the job if it is a new one."""
-        key = (self._verifier_ids[ref.monitor], ref.claim.key, ref.text)
         number = self._in_flight.get(key)
         if number is not None:
             refs = self.jobs[number].refs
@@ -270,17 +275,8 @@ class Work:
     def _record(
         self, monitor: int, key: str, span: Span | None, segment: Span, outcome: Outcome, seconds: float
     ) -> CheckRecord:
-        who = self.monitors[monitor]
-        return CheckRecord(
-            monitor=who.name,
-            verifier=who.verifier.name,
-            version=who.verifier.version,
-            key=key,
-            span=span,
-            segment=segment,
-            outcome=outcome,
-            seconds=seconds,
-        )
+        name, verifier, version = self._names[monitor]
+        return CheckRecord(name, verifier, version, key, span, segment, outcome, seconds)
 
 
 def passed(outcome: Outcome) -> bool:

@@ -18,7 +18,6 @@ from interwhen.errors import ConnectError, ModelError, StreamClosed, StreamTimeo
 from interwhen.models.base import Capabilities, Chunk, Model, Prompt, Request, ResumeMode, Sampling, Stream, Usage
 from interwhen.models.transport import Timeouts
 
-
 TWO_READERS = "two tasks read the same run at once"
 
 

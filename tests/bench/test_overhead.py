@@ -40,7 +40,13 @@ def test_every_arm_reads_the_whole_stream(transport: str) -> None:
 
 def test_a_small_run_gives_a_whole_report() -> None:
     report = anyio.run(lambda: measure(chunks=200, rounds=2, closes=2, sizes=(64, 256)))
-    assert {row.arm for row in report.cpu} == {"decoded", "no monitor", "3 monitors", "3 mixed monitors", "10 mixed monitors"}
+    assert {row.arm for row in report.cpu} == {
+        "decoded",
+        "no monitor",
+        "3 monitors",
+        "3 mixed monitors",
+        "10 mixed monitors",
+    }
     assert report.closes == 2
     assert report.close_p50_ms > 0
     assert report.memory_mb["raw"] > 1
