@@ -1,4 +1,4 @@
-"""Budgets: how much a run may spend before it abstains."""
+"""Budgets: how much a run may spend before it gives up."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from interwhen.errors import UsageError
 
 
 class Budgets(msgspec.Struct, frozen=True):
-    """What a run may spend. Running out ends the run as ``abstained``, never as a pass.
+    """What a run may spend. Running out is never a pass: the run ends as ``abstained``, unless a field says otherwise.
 
     Raises :class:`~interwhen.errors.UsageError` on a negative value.
     """
@@ -22,7 +22,7 @@ class Budgets(msgspec.Struct, frozen=True):
     forks: int = 256
     """Side inferences; further ones are skipped, which leaves their text unverified."""
     reconnects: int = 3
-    """Broken streams that are taken up again."""
+    """Broken streams that are taken up again; the next one ends the run as ``failed``."""
     seconds: float | None = None
     """Wall time of the whole run."""
 

@@ -19,5 +19,3 @@ class Claim:
     """Identifies the claim for its verifier: everything the verdict depends on, in a normal form."""
     span: Span | None
     """Where the claim stands in the trace. ``None``: not grounded, and so never used to interrupt."""
-    premises: tuple[Span, ...] = ()
-    """Further places of the trace that the claim rests on."""

@@ -33,6 +33,15 @@ def quote(text: str, limit: int = QUOTE_LIMIT) -> str:
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
 
 
+def is_writable(repair: str) -> bool:
+    """Tell whether a verifier's *repair* may be written into the trace: bounded, no control or template tokens."""
+    return (
+        len(repair) <= QUOTE_LIMIT
+        and _CONTROL.search(repair) is None
+        and not any(unicodedata.category(c)[0] == "C" for c in repair)
+    )
+
+
 _FIELDS = re.compile(r"\{(quote|why|witness)\}")
 _ALLOWED: dict[Level, tuple[str, ...]] = {
     "flag": (),
@@ -59,7 +68,12 @@ class FeedbackTemplate(msgspec.Struct, frozen=True):
             template = getattr(self, level)
             if "\n" in template:
                 raise UsageError(f"the template for level {level!r} must be one line, got {template!r}")
-            for name in _FIELDS.findall(template):
+            for name in re.findall(r"\{(\w+)\}", template):
+                if name not in _ALLOWED["witness"]:
+                    raise UsageError(
+                        f"the template for level {level!r} has {{{name}}}, which is none of {{quote}}, {{why}} and "
+                        f"{{witness}}: {template!r}"
+                    )
                 if name not in allowed:
                     raise UsageError(f"the template for level {level!r} must not give away {{{name}}}: {template!r}")
 

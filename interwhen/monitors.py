@@ -33,8 +33,11 @@ class Fork:
     prompt: str
     parse: Callable[[str, Segment], Iterable[Claim]]
     max_tokens: int = 64
+    """The most tokens of the reply."""
     stop: tuple[str, ...] = ()
+    """Texts that end the reply. (It is sampled with temperature 0.)"""
     deadline: float = 30.0
+    """How long the inference may take, in seconds. One that is late leaves its segment unproven."""
 
 
 Extractor: TypeAlias = Parser | Fork
@@ -48,11 +51,14 @@ class Monitor:
     verifier: Verifier
     extractor: Extractor
     trigger: Trigger = field(default_factory=Lines)
+    """Which segments it looks at."""
     delivery: Delivery = "interrupt"
     remedy: Remedy = field(default_factory=Repair)
+    """What follows a violation, unless the monitor only observes."""
     level: Level = "witness"
     """The most that feedback of this monitor may give away."""
     phase: PhaseFilter = "both"
+    """Which text it looks at. ``ThinkEnd`` and ``Answer`` say so themselves."""
     unproven: Literal["open", "closed"] = "open"
     """What becomes of a check that neither passes nor refutes: ``open`` lets the text through, marked
     unverified in the result; ``closed`` ends the run as abstained."""
@@ -75,3 +81,9 @@ class Monitor:
                 raise UsageError(f"monitor {self.name!r}: {label}={value!r}, choose one of {', '.join(allowed)}")
         if not (isinstance(self.extractor, Fork) or callable(self.extractor)):
             raise UsageError(f"monitor {self.name!r}: extractor {self.extractor!r} is neither a function nor a Fork")
+        if isinstance(self.extractor, Fork) and not callable(self.extractor.parse):
+            raise UsageError(f"monitor {self.name!r}: parse={self.extractor.parse!r} of its Fork is no function")
+        for label, record, kinds in (("trigger", self.trigger, Trigger), ("remedy", self.remedy, Remedy)):
+            if not isinstance(record, kinds):
+                choices = ", ".join(f"{kind.__name__}()" for kind in get_args(kinds))
+                raise UsageError(f"monitor {self.name!r}: {label}={record!r}, choose one of {choices}")

@@ -10,7 +10,8 @@ import msgspec
 class Repair(msgspec.Struct, frozen=True, tag=True):
     """Cut at the wrong part and write the sound text in its place; the model goes on from there.
 
-    Needs a violation with ``repair`` and the level ``witness``; otherwise ``otherwise`` is what is done.
+    Needs the level ``witness`` and a violation with a ``repair`` of at most 200 characters, without control
+    characters and chat-template tokens; else ``otherwise`` is what is done.
     """
 
     otherwise: Feedback | Resample = msgspec.field(default_factory=lambda: Feedback())  # noqa: PLW0108 (defined below)

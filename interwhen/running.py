@@ -17,7 +17,7 @@ from interwhen.events import Event
 from interwhen.feedback import FeedbackTemplate
 from interwhen.models.base import Message, Model, Sampling
 from interwhen.monitors import Monitor
-from interwhen.registry import MonitorSpec, load_model, load_monitor
+from interwhen.registry import MonitorSpec, load_model, load_monitors
 from interwhen.results import Result
 from interwhen.segments import Phase
 from interwhen.verifier import Worker
@@ -44,23 +44,30 @@ def run(
 
     *model* is an adapter, or the name of one (``"local"``), which the run then opens and closes. *prompt* is a
     text to be continued, or chat messages. *monitors* are monitors, names with options
-    (``"arithmetic:level=explain"``), dicts, or factories. ``starts_in="reasoning"`` is for models whose
+    (``"arithmetic:level=explain"``), dicts, or factories. *sampling* goes to the model, *budgets* say when to
+    give up, *feedback* words what is said to the model. ``starts_in="reasoning"`` is for models whose
     template has opened the reasoning already. *threads* and *processes* bound the workers for checks.
 
     Raises :class:`~interwhen.errors.UsageError` on anything that cannot work.
     """
-    if isinstance(monitors, str | Monitor | Mapping):
-        raise UsageError(f"monitors={monitors!r:.200} is one monitor: put it in a list")
-    watchers: list[Monitor] = [load_monitor(spec) for spec in monitors]
+    if isinstance(monitors, str | Mapping) or not isinstance(monitors, Iterable):
+        raise UsageError(f"monitors={monitors!r:.200} is no list of monitors: if it is one monitor, put it in a list")
+    watchers = load_monitors(monitors)
     _vet(watchers)
+    _vet_type("sampling", sampling, Sampling)
+    _vet_type("budgets", budgets, Budgets)
+    _vet_type("feedback", feedback, FeedbackTemplate)
     if starts_in not in get_args(Phase):
         raise UsageError(f"starts_in={starts_in!r}, choose one of {', '.join(get_args(Phase))}")
     for label, value in (("threads", threads), ("processes", processes)):
-        if value < 1:
-            raise UsageError(f"{label}={value!r}: at least one is needed")
+        if not isinstance(value, int) or value < 1:
+            raise UsageError(f"{label}={value!r}: a number of at least 1 is needed")
     owned = isinstance(model, str)
+    adapter = load_model(model)
+    if not isinstance(adapter, Model):
+        raise UsageError(f"model={model!r:.200} is no Model; give an adapter such as CompletionsModel(...), or a name")
     return Run(
-        load_model(model) if isinstance(model, str) else model,
+        adapter,
         _prompt(prompt),
         monitors=watchers,
         sampling=sampling,
@@ -75,11 +82,7 @@ def run(
 
 def _vet(watchers: Sequence[Monitor]) -> None:
     """Refuse what would go wrong only once a check is due."""
-    names = [monitor.name for monitor in watchers]
-    for monitor in watchers:
-        name, who = monitor.name, monitor.verifier
-        if names.count(name) > 1:
-            raise UsageError(f"two monitors are named {name!r}; give one another name (label=... in its options)")
+    for who in (monitor.verifier for monitor in watchers):
         if who.worker not in get_args(Worker):
             raise UsageError(
                 f"verifier {who.name!r}: worker={who.worker!r}, choose one of {', '.join(get_args(Worker))}"
@@ -88,9 +91,16 @@ def _vet(watchers: Sequence[Monitor]) -> None:
             raise UsageError(f"verifier {who.name!r}: deadline must be positive seconds, got {who.deadline!r}")
 
 
+def _vet_type(label: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind | None):
+        raise UsageError(f"{label}={value!r:.200} is no {kind.__name__}: write {label}={kind.__name__}(...)")
+
+
 def _prompt(prompt: str | Sequence[Message | Mapping[str, Any]]) -> str | tuple[Message, ...]:
     if isinstance(prompt, str):
         return prompt
+    if isinstance(prompt, bytes | Mapping) or not isinstance(prompt, Iterable):
+        raise UsageError(f"prompt={prompt!r:.200} is neither a text nor a list of messages")
     messages = []
     for number, message in enumerate(prompt):
         if isinstance(message, Message):
@@ -101,6 +111,8 @@ def _prompt(prompt: str | Sequence[Message | Mapping[str, Any]]) -> str | tuple[
         except msgspec.ValidationError as error:
             hint = "a message needs a 'role' and a text as 'content'"
             raise UsageError(f"message {number}: {error}, in {message!r:.200} ({hint})") from error
+    if not messages:
+        raise UsageError("prompt is an empty list of messages: give at least one")
     return tuple(messages)
 
 
@@ -162,5 +174,8 @@ def run_sync(
     uvloop: bool = False,
     **options: Any,
 ) -> SyncRun:
-    """Return a run for plain code, with the options of :func:`run`: ``with interwhen.run_sync(...) as run``."""
+    """Return a run for plain code, with the options of :func:`run`: ``with interwhen.run_sync(...) as run``.
+
+    Its event loop is asyncio's, in a thread of its own; *uvloop* takes uvloop instead (extra ``fast``).
+    """
     return SyncRun(run(model, prompt, **options), uvloop=uvloop)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen import FeedbackTemplate, UsageError, Violation, ViolationRecord
-from interwhen.feedback import QUOTE_LIMIT, leaks, quote
+from interwhen.feedback import QUOTE_LIMIT, is_writable, leaks, quote
 from interwhen.spans import Span
 
 TOKENS = {
@@ -127,3 +127,18 @@ def record(inserted):
 def test_leaks_finds_the_answer_as_a_whole_word(inserted, answer, leaking):
     violation = record(inserted)
     assert leaks((violation, record("other")), answer) == ((violation,) if leaking else ())
+
+
+@pytest.mark.parametrize("repair", ["22", "1,234.50", "x" * 200, "Paris é"])
+def test_a_plain_repair_may_be_written(repair):
+    assert is_writable(repair)
+
+
+@pytest.mark.parametrize("repair", ["x" * 201, "2\n2", "2\x1b[0m", "<|im_end|>", "</think>", "[INST]", "\u202e22"])
+def test_a_repair_that_could_steer_the_model_or_the_terminal_is_not_written(repair):
+    assert not is_writable(repair)
+
+
+def test_a_mistyped_field_of_a_template_is_refused():
+    with pytest.raises(UsageError, match="qoute"):
+        FeedbackTemplate(locate="Wait, {qoute} is not right.")

@@ -74,8 +74,9 @@ def _ground(record: CheckRecord) -> Span:
 
 
 def _shows(record: CheckRecord, disavowed: Sequence[Span]) -> bool:
-    """Tell whether *record* shows something of the text that counts to be right: a claim without a span does not."""
-    return passed(record.outcome) and record.span is not None and not _inside(record.span, disavowed)
+    """Tell whether *record* shows something of the text that counts to be right: a claim tied to no text does not."""
+    span = record.span
+    return passed(record.outcome) and span is not None and len(span) > 0 and not _inside(span, disavowed)
 
 
 def _inside(span: Span, disavowed: Sequence[Span]) -> bool:

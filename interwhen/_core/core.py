@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, assert_never
 
 from interwhen._core.arbitration import Candidate
+from interwhen._core.certify import ENDED_WELL
 from interwhen._core.checks import Checks
-from interwhen._core.cuts import Ending, Plan, plan
+from interwhen._core.cuts import Plan, plan
 from interwhen._core.gates import Gates
 from interwhen._core.intake import Due, Intake
 from interwhen._core.messages import (
@@ -47,6 +48,7 @@ from interwhen.events import (
 from interwhen.feedback import FeedbackTemplate
 from interwhen.models.base import Chunk, FinishReason, ResumeMode
 from interwhen.monitors import Monitor
+from interwhen.results import Status
 from interwhen.segments import Phase
 from interwhen.verdicts import Outcome
 
@@ -144,7 +146,8 @@ class Core:
             # It belongs to a stream that we closed, and so does the reason it gives for its end.
             self.tally.late += chunk.tokens
             return
-        if chunk.finish_reason is not None:
+        if chunk.finish_reason is not None and (self._finish_reason is None or self._finish_reason in ENDED_WELL):
+            # A bad reason stays: what was cut short does not become whole because the server says more.
             self._finish_reason = chunk.finish_reason
         if not text:
             return
@@ -346,7 +349,7 @@ class Core:
         found = standing_doubts(self.work, self._violations, self._finish_reason)
         self._end("unverified" if found else "verified", "")
 
-    def _end(self, status: Ending, reason: str, *, shown: bool = True) -> None:
+    def _end(self, status: Status, reason: str, *, shown: bool = True) -> None:
         if self.state in ("streaming", "opening"):
             self._orders.append(Close())
         self.state = "done"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, assert_never
+from typing import NamedTuple, assert_never
 
 from interwhen._core.arbitration import Candidate
-from interwhen.feedback import FeedbackTemplate
+from interwhen.feedback import FeedbackTemplate, is_writable
 from interwhen.models.base import Origin
 from interwhen.monitors import Monitor
 from interwhen.remedies import Abstain, Feedback, Remedy, Repair, Resample, Stop
@@ -44,7 +44,7 @@ def _plan(
     segment = candidate.ref.segment.span
     match remedy:
         case Repair(otherwise=otherwise):
-            if violation.repair is not None and monitor.level == "witness":
+            if violation.repair is not None and monitor.level == "witness" and is_writable(violation.repair):
                 return Plan("repair", candidate.span.start, violation.repair, "repair")
             return _plan(candidate, violation, monitor, otherwise, template, wrong_text)
         case Feedback(place=place):
@@ -60,7 +60,3 @@ def _plan(
             return Plan("abstain", segment.start, goes_on=False)
         case _:
             assert_never(remedy)
-
-
-Ending = Literal["verified", "unverified", "abstained", "failed"]
-"""How a run may end."""

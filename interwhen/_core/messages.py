@@ -5,13 +5,13 @@ They are msgspec structs because making one costs a tenth of a frozen dataclass,
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
 from interwhen.claims import Claim
 from interwhen.models.base import Chunk, FinishReason, Piece, ResumeMode
-from interwhen.results import Certificate, CheckRecord, Doubt, Insertion, ViolationRecord
+from interwhen.results import Certificate, CheckRecord, Doubt, Insertion, Status, ViolationRecord
 from interwhen.segments import Segment
 from interwhen.verdicts import Outcome
 
@@ -101,7 +101,7 @@ class Drop(msgspec.Struct, frozen=True, gc=False):
 class Outline(msgspec.Struct, frozen=True, gc=False):
     """How the run ended, as far as the core knows: all but tokens of forks, times and the model's name."""
 
-    status: Literal["verified", "unverified", "abstained", "failed"]
+    status: Status
     text: str
     reasoning: str
     answer: str

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from interwhen._core.certify import certificate, doubts
-from interwhen._core.cuts import Ending
 from interwhen._core.messages import Outline
 from interwhen._core.tally import Tally
 from interwhen._core.transcript import Transcript
 from interwhen._core.violations import Violations
 from interwhen._core.work import Work
 from interwhen.models.base import FinishReason, ResumeMode
-from interwhen.results import Doubt
+from interwhen.results import Doubt, Status
 
 
 def standing_doubts(work: Work, violations: Violations, finish_reason: FinishReason | None) -> tuple[Doubt, ...]:
@@ -19,7 +18,7 @@ def standing_doubts(work: Work, violations: Violations, finish_reason: FinishRea
 
 
 def outline(
-    status: Ending,
+    status: Status,
     reason: str,
     *,
     transcript: Transcript,

@@ -98,7 +98,7 @@ class Violations:
         key = (todo.cut, f"{todo.remedy}:{todo.insert}")
         self._written[key] = times = self._written.get(key, 0) + 1
         if times > budgets.repeats:
-            return f"not converging: the same {todo.remedy} at the same place for the {times}th time"
+            return f"not converging: the same {todo.remedy} would stand at the same place {times} times"
         return None
 
     def record(self, candidate: Candidate, *, interrupted: bool, todo: Plan | None = None) -> ViolationRecord:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, assert_never
 
 import msgspec
 
@@ -13,7 +13,7 @@ from interwhen.monitors import Monitor
 from interwhen.results import CheckRecord
 from interwhen.segments import Segment
 from interwhen.spans import Span
-from interwhen.verdicts import Cancelled, Errored, Judged, Outcome, Pass, Verdict
+from interwhen.verdicts import Cancelled, Errored, Judged, Outcome, Pass, Skipped, TimedOut, Verdict
 
 Question: TypeAlias = tuple[int, str, str]
 """What is asked of a verifier: its number, the claim's key, and the claim's very text. Positions in a verdict are
@@ -79,7 +79,8 @@ class Work:
 
     monitors: Sequence[Monitor]
     jobs: dict[int, Job] = field(default_factory=dict)
-    records: dict[tuple[int, str, Span], CheckRecord] = field(default_factory=dict)
+    records: dict[tuple[int, str, Span, bool], CheckRecord] = field(default_factory=dict)
+    """By monitor, claim and place, and whether the claim is tied to it: one that is not may be judged otherwise."""
     open_segments: list[dict[int, OpenSegment]] = field(default_factory=list)
     watched: int = -1
     """The monitor that holds the frontier back."""
@@ -174,7 +175,7 @@ class Work:
     def record(self, ref: Ref, outcome: Outcome, seconds: float) -> CheckRecord:
         """Write down how the check of one claim ended."""
         record = self.describe(ref, outcome, seconds)
-        self.records[ref.monitor, ref.claim.key, ref.span] = record
+        self.records[ref.monitor, ref.claim.key, ref.span, ref.claim.span is not None] = record
         return record
 
     def describe(self, ref: Ref, outcome: Outcome, seconds: float) -> CheckRecord:
@@ -184,23 +185,22 @@ class Work:
     def record_extraction(self, job: Job, outcome: Outcome, seconds: float) -> CheckRecord:
         """Write down an extraction that brought no claims because it failed."""
         record = self._record(job.monitor, "", None, job.segment.span, outcome, seconds)
-        self.records[job.monitor, "", job.segment.span] = record
+        self.records[job.monitor, "", job.segment.span, False] = record
         return record
 
-    def settle(self, monitor: int, home: OpenSegment, *, passed: bool) -> bool:
-        """Count one end for a segment; return whether it is complete now."""
+    def settle(self, monitor: int, home: OpenSegment, *, passed: bool) -> None:
+        """Count one end for a segment."""
         if monitor == self.watched:
             self.touched = True
         home.pending -= 1
         home.clear = home.clear and passed
         if home.pending > 0 or self.open_segments[monitor].pop(id(home), None) is None:
-            return False
+            return
         if not home.clear:
             unclear = self._unclear[monitor]
             unclear.append(home.span)
             if home.span < unclear[0]:
                 unclear[0], unclear[-1] = unclear[-1], unclear[0]
-        return True
 
     def first_open(self, monitor: int) -> int | None:
         """Return where the first segment of *monitor* with open checks starts."""
@@ -291,7 +291,11 @@ def describe(outcome: Outcome) -> str:
             return f"{type(verdict).__name__.lower()}: {getattr(verdict, 'why', '')}".strip()
         case Errored(error=error):
             return f"error: {error}"
+        case TimedOut(deadline=deadline):
+            return f"timed out: no verdict within {deadline:g} s"
         case Cancelled(why=why):
             return f"cancelled: {why}"
+        case Skipped(why=why):
+            return f"skipped: {why}"
         case _:
-            return f"{type(outcome).__name__}: {getattr(outcome, 'why', '')}{getattr(outcome, 'deadline', '')}"
+            assert_never(outcome)

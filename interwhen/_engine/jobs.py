@@ -41,8 +41,12 @@ class Jobs:
 
     def extract(self, order: Extract) -> Fact:
         """Run a parser, here and now."""
-        claims = parse(self._monitors[order.monitor], order.segment)
-        return Settled(order.job, claims) if isinstance(claims, Errored) else Extracted(order.job, claims)
+        monitor = self._monitors[order.monitor]
+        claims = parse(monitor, order.segment)
+        if isinstance(claims, Errored):
+            log_warning("extractor.failed", monitor=monitor.name)
+            return Settled(order.job, claims)
+        return Extracted(order.job, claims)
 
     def check(self, order: Check) -> Fact | None:
         """Run an inline check and return its fact, or start any other."""
@@ -50,6 +54,8 @@ class Jobs:
         begun = self._clock()
         if verifier.worker == "inline":
             outcome = check_inline(verifier, order.claim)
+            if isinstance(outcome, Errored):
+                log_warning("verifier.failed", verifier=verifier.name)
             return Settled(order.job, outcome, self._clock() - begun)
         # The scope exists from now on: a job may be dropped before its task has run at all.
         scope = self._scopes[order.job] = anyio.CancelScope(deadline=begun + verifier.deadline)
@@ -58,7 +64,8 @@ class Jobs:
 
     def fork(self, order: Extract, model: Model, prompt: Prompt, sampling: Sampling) -> None:
         """Start a side inference."""
-        fork = self._monitors[order.monitor].extractor
+        monitor = self._monitors[order.monitor]
+        fork = monitor.extractor
         assert isinstance(fork, Fork)
         begun = self._clock()
         scope = self._scopes[order.job] = anyio.CancelScope(deadline=begun + fork.deadline)
@@ -69,15 +76,19 @@ class Jobs:
                 return
             with scope:
                 reply = await infer(model, prompt, order, fork, sampling, self.forks)
-                monitor = self._monitors[order.monitor]
                 claims = reply if isinstance(reply, Errored) else parse(monitor, order.segment, reply)
                 seconds = self._clock() - begun
                 if isinstance(claims, Errored):
                     fact = Settled(order.job, claims, seconds)
                 else:
                     fact = Extracted(order.job, claims, seconds)
-            if self._scopes.pop(order.job, None) is not None:
-                self._tell(fact or Settled(order.job, TimedOut(fork.deadline), self._clock() - begun))
+            if self._scopes.pop(order.job, None) is None:
+                return  # dropped: nobody waits for it
+            if fact is None:
+                log_warning("extractor.timed_out", monitor=monitor.name, seconds=fork.deadline)
+            elif isinstance(fact, Settled):
+                log_warning("extractor.failed", monitor=monitor.name)
+            self._tell(fact or Settled(order.job, TimedOut(fork.deadline), self._clock() - begun))
 
         self._group.start_soon(task, name=f"fork {order.job}")
 

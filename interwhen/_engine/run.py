@@ -147,8 +147,10 @@ class Run:
             await self._group.__aexit__(None, None, None)
             return None
         finally:
-            await self._jobs.close()
-            await self._give_back()
+            try:
+                await self._jobs.close()
+            finally:
+                await self._give_back()
 
     def __aiter__(self) -> Self:
         return self

@@ -1,11 +1,11 @@
-"""Medians and intervals for paired measurements."""
+"""Medians and intervals for measurements."""
 
 from __future__ import annotations
 
 import math
 import random
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -42,16 +42,3 @@ def growth_exponent(sizes: Sequence[int], costs: Sequence[float]) -> float:
     """Return the least-squares slope of log cost over log size: 1 is linear, 2 quadratic."""
     xs, ys = [math.log(size) for size in sizes], [math.log(max(cost, 1e-12)) for cost in costs]
     return statistics.linear_regression(xs, ys).slope
-
-
-def paired(first: Callable[[], float], second: Callable[[], float], pairs: int) -> list[float]:
-    """Return the differences second - first of *pairs* pairs, in changing order."""
-    differences = []
-    for number in range(pairs):
-        if number % 2:
-            b = second()
-            differences.append(b - first())
-        else:
-            a = first()
-            differences.append(second() - a)
-    return differences

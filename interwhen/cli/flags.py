@@ -115,11 +115,17 @@ def read_prompt(text: str | None, prompt_file: Path | None, chat: Path | None) -
 
     Raises :class:`UsageError` where it was given in none or several, or cannot be read.
     """
-    given = [name for name, value in (("PROMPT", text), ("--prompt-file", prompt_file), ("--chat", chat)) if value]
+    given = [
+        name
+        for name, value in (("PROMPT", text), ("--prompt-file", prompt_file), ("--chat", chat))
+        if value is not None
+    ]
     if len(given) != 1:
         said = f"got {' and '.join(given)}" if given else "got none"
         raise UsageError(f"give the prompt as exactly one of PROMPT, --prompt-file and --chat; {said}")
-    if text:
+    if text is not None:
+        if not text:
+            raise UsageError("PROMPT is empty: give the text to be continued")
         return text
     if prompt_file is not None:
         return _read(prompt_file)

@@ -48,8 +48,9 @@ def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str
         kind = ContextOverflow
     said = f"{message[:200]!r}" if message else "nothing more"
     answered = "an error inside the stream" if status is None else f"status {status}"
+    hint = " (is its version, such as /v1, in the base URL, and is this the model's name?)" if status == 404 else ""
     return kind(
-        f"the server answered with {answered} and said {said}",
+        f"the server answered with {answered} and said {said}{hint}",
         status=status,
         code=code,
         body=body[:EXCERPT].decode(errors="replace"),

@@ -37,7 +37,7 @@ def load_monitors(specs: MonitorSpec | Iterable[MonitorSpec]) -> tuple[Monitor, 
     names = [monitor.name for monitor in monitors]
     for name in names:
         if names.count(name) > 1:
-            raise UsageError(f"two monitors are named {name!r}; give one of them another name with label=...")
+            raise UsageError(f"two monitors are named {name!r}; give one another name (label=... in its options)")
     return monitors
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import random
 
-from interwhen.bench.stats import estimate, growth_exponent, paired, percentile
+from interwhen.bench.stats import estimate, growth_exponent, percentile
 
 
 def test_an_interval_holds_the_median_and_narrows_with_more_measurements() -> None:
@@ -24,17 +24,3 @@ def test_the_exponent_tells_linear_from_quadratic() -> None:
     sizes = [1000, 4000, 16000]
     assert abs(growth_exponent(sizes, [2e-6 * n for n in sizes]) - 1) < 1e-9
     assert abs(growth_exponent(sizes, [3e-9 * n * n for n in sizes]) - 2) < 1e-9
-
-
-def test_pairs_are_taken_in_both_orders() -> None:
-    calls: list[str] = []
-
-    def arm(name: str, value: float):
-        def run() -> float:
-            calls.append(name)
-            return value
-
-        return run
-
-    assert paired(arm("a", 1.0), arm("b", 3.0), 3) == [2.0, 2.0, 2.0]
-    assert "".join(calls) == "abbaab"

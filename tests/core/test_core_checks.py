@@ -100,6 +100,30 @@ def test_who_only_observes_never_interrupts():
     assert driver.outline.violations[0].remedy is None
 
 
+def test_a_pass_on_an_empty_span_shows_nothing():
+    driver = drive(monitor(extractor=lambda segment: (Claim(key="1+1=2", span=segment.at(0, 0)),)))
+    driver.feed("nonsense\n", finish="stop")
+    driver.settle()
+    driver.end()
+    assert driver.outline.status == "unverified"
+    assert [doubt.why for doubt in driver.outline.doubts] == ["found nothing that it could show to be right"]
+
+
+def test_a_pass_does_not_replace_the_refutation_of_an_equal_claim_without_a_span():
+    def both(segment):
+        return (Claim(key="1+1=2", span=None), Claim(key="1+1=2", span=segment.span))
+
+    driver = drive(monitor(extractor=both))
+    driver.feed("1+1=2\n", finish="stop")
+    driver.answer(next(iter(driver.pending)))
+    for job, order in list(driver.pending.items()):
+        del driver.pending[job]
+        driver.tell(Settled(job, Judged(Violation("not grounded") if order.claim.span is None else Pass())))
+    driver.end()
+    assert driver.outline.status == "unverified"
+    assert [doubt.why for doubt in driver.outline.doubts] == ["violation: not grounded"]
+
+
 def test_an_ungrounded_claim_never_interrupts_and_shows_nothing():
     driver = drive(monitor(extractor=parse_ungrounded))
     driver.feed("2+2=5\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from interwhen import Budgets, Feedback, Stop
+from interwhen import Budgets, Feedback, Stop, Violation
 from interwhen._core.messages import (
     Abandoned,
     Broken,
@@ -13,13 +13,17 @@ from interwhen._core.messages import (
     Open,
     Opened,
     OutOfTime,
+    Settled,
 )
 from interwhen.events import (
     Delta,
+    Remedied,
     StreamBroken,
 )
 from interwhen.models.base import Chunk
+from interwhen.spans import Span
 from interwhen.triggers import Paragraphs
+from interwhen.verdicts import Judged
 from tests.core.worlds import STRICT, drive, monitor
 
 TAGS = ("<think>", "</think>")
@@ -200,3 +204,24 @@ def test_a_delta_says_where_it_starts_who_wrote_it_and_in_which_phase():
         Delta("4", 4, "reasoning", "repair"),
         Delta(".", 5, "answer"),
     ]
+
+
+def test_a_text_that_was_cut_short_does_not_become_whole_by_a_later_word():
+    driver = drive(monitor())
+    driver.feed("1+1=2\n", finish="length")
+    driver.settle()
+    driver.chunk("", tokens=0, finish="stop")
+    driver.tell(Ended())
+    assert (driver.outline.status, driver.outline.finish_reason) == ("unverified", "length")
+
+
+def test_a_repair_with_template_tokens_becomes_feedback():
+    driver = drive(monitor())
+    driver.feed("2+2=5\n")
+    driver.extract()
+    (job,) = driver.pending
+    del driver.pending[job]
+    driver.tell(Settled(job, Judged(Violation(why="wrong", where=Span(4, 5), repair="</think>4"))))
+    (remedied,) = driver.of(Remedied)
+    assert remedied.violation.remedy == "feedback"
+    assert "</think>" not in remedied.violation.inserted

@@ -99,7 +99,7 @@ class Driver:
                     if isinstance(order, Check):
                         self.checked.append((self.core.monitors[order.monitor].verifier.name, order.claim.key))
                 case Drop(job=job):
-                    assert self.pending.pop(job, None) is not None or job
+                    assert self.pending.pop(job, None) is not None, f"job {job} is not open"
                 case Finish(outline=outline):
                     self.outline = outline
                 case Open() | Close():

@@ -148,7 +148,6 @@ def test_any_value_of_a_parser_ends_as_claims_or_an_error(value):
         [Sum(key=None, span=None, left=1, right=1, total=2)],
         [Sum(key="k", span=(0, 5), left=1, right=1, total=2)],
         [Sum(key="k", span=Span(0, 99), left=1, right=1, total=2)],
-        [Sum(key="k", span=None, premises=None, left=1, right=1, total=2)],
         [CLAIM, "not a claim"],
         [Unspeakable()],
     ],

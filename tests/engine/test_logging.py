@@ -55,6 +55,20 @@ async def test_the_events_have_stable_names_and_no_text(configured):
     assert "1+1=2" not in str(logs)
 
 
+async def test_a_failure_on_the_spot_is_logged_too(configured):
+    def raises_at_once(segment):
+        raise RuntimeError(f"about {segment.text}")
+
+    failing = verifier(name="failing", worker="inline")(raises)
+    with capture_logs() as logs:
+        await supervise(
+            ScriptedModel([f"{SECRET}\n"]), watch(failing, name="a"), watch(name="b", extractor=raises_at_once)
+        )
+    named = [(entry["event"], entry.get("verifier", entry.get("monitor"))) for entry in logs]
+    assert sorted(named[:-1]) == [("extractor.failed", "b"), ("verifier.failed", "failing")]
+    assert "1+1=2" not in str(logs)
+
+
 async def test_without_structlog_configured_the_standard_library_has_them(caplog):
     caplog.set_level(logging.INFO, logger="interwhen")
     await eventful()

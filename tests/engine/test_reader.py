@@ -351,7 +351,16 @@ async def test_what_cannot_be_done_says_so():
         ([{"role": "user", "content": None}], {}, "message 0"),
         ([{"role": "boss", "content": "x"}], {}, "message 0.*boss"),
         ([{"role": "user", "content": "x"}, 3], {}, "message 1"),
+        (None, {}, "prompt=None"),
+        (b"Q", {}, "prompt=b'Q'"),
+        ({"role": "user", "content": "x"}, {}, "list of messages"),
+        ([], {}, "empty"),
         ("Q", {"threads": 0}, "threads=0"),
+        ("Q", {"threads": "8"}, "threads='8'"),
+        ("Q", {"sampling": {"max_tokens": 4}}, r"sampling=Sampling\(...\)"),
+        ("Q", {"budgets": {"forks": 4}}, r"budgets=Budgets\(...\)"),
+        ("Q", {"feedback": "no"}, r"feedback=FeedbackTemplate\(...\)"),
+        ("Q", {"monitors": None}, "put it in a list"),
         ("Q", {"processes": 0}, "processes=0"),
         ("Q", {"starts_in": "middle"}, "starts_in='middle'"),
         ("Q", {"monitors": watch()}, "put it in a list"),
@@ -362,6 +371,11 @@ async def test_what_cannot_be_done_says_so():
 def test_what_cannot_work_is_refused_at_once(prompt, options, why):
     with pytest.raises(UsageError, match=why):
         interwhen.run(ScriptedModel(["x"]), prompt, **options)
+
+
+def test_what_is_no_model_is_refused_at_once():
+    with pytest.raises(UsageError, match=r"model=42 is no Model"):
+        interwhen.run(42, "Q")
 
 
 @pytest.mark.parametrize("monitors_of", [list, gated])

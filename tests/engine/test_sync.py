@@ -77,5 +77,5 @@ def test_what_cannot_be_done_says_so():
 
 def test_a_missing_uvloop_is_named(monkeypatch):
     monkeypatch.setattr("interwhen.running.find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match="'fast'"):
+    with pytest.raises(MissingExtraError, match=r"interwhen\[fast\]"):
         interwhen.run_sync(ScriptedModel(["x"]), "Q", uvloop=True).__enter__()
