@@ -40,7 +40,7 @@ for _name, (_target, _help) in _COMMANDS.items():
 @app.meta.default
 def launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-    log_level: logs.LogLevel = "warning",
+    log_level: logs.LogLevel = "error",
     debug: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Run the command in *tokens*.
