@@ -291,7 +291,8 @@ async def test_other_environments_proxies_are_not_asked(anyio_backend, monkeypat
 
 
 PARENT = """
-import anyio, sys
+import anyio, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has its children ignore it
 from interwhen.models.local import open_local
 async def main():
     async with open_local(context=512) as model:
