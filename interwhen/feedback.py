@@ -54,7 +54,8 @@ _ALLOWED: dict[Level, tuple[str, ...]] = {
 class FeedbackTemplate(msgspec.Struct, frozen=True):
     """How feedback is worded; ``{quote}``, ``{why}`` and ``{witness}`` are filled in.
 
-    Make your own for a model that reacts better to other words. Each template is one line, and may use what its
+    Make your own for a model that reacts better to other words, and give it to a run, or set it as the model's
+    attribute ``feedback``. Each template is one line, and may use what its
     level allows: raises :class:`~interwhen.errors.UsageError` otherwise.
     """
 

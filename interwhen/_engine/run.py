@@ -64,7 +64,7 @@ class Run:
         self._monitors = tuple(monitors)
         self._sampling = sampling or Sampling()
         self._budgets = budgets or Budgets()
-        self._template = feedback
+        self._template = feedback or _own_template(model)
         self._starts_in: Phase = starts_in
         self._sizes = (threads, processes)
         self._owns_model = owns_model
@@ -313,3 +313,9 @@ class Run:
                     self._jobs.drop(job)
                 case Finish():
                     self._finish(order)
+
+
+def _own_template(model: Model) -> FeedbackTemplate | None:
+    """Return the words that *model* brings for itself, if it does."""
+    template = getattr(model, "feedback", None)
+    return template if isinstance(template, FeedbackTemplate) else None

@@ -16,6 +16,7 @@ import anyio.to_thread
 import msgspec
 
 from interwhen.errors import ConnectError, UsageError
+from interwhen.feedback import FeedbackTemplate
 from interwhen.models.base import (
     Capabilities,
     Completion,
@@ -79,6 +80,8 @@ class LocalModel:
         self._options = options
         self._api: Api = api
         self._timeouts = timeouts
+        self.feedback: FeedbackTemplate | None = None
+        """How feedback to this model is worded, unless a run says otherwise."""
         self._running: _Running | None = None
         self._starting = anyio.Lock()
         self._closed = False

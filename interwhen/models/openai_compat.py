@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from interwhen.errors import MissingExtraError, StreamProtocolError, UpstreamError, UsageError
+from interwhen.feedback import FeedbackTemplate
 from interwhen.models.base import Request, Sampling
 from interwhen.models.chunks import NOT_JSON, Decode
 from interwhen.models.exchange import exchange, open_stream
@@ -45,6 +46,8 @@ class OpenAICompatible:
             raise UsageError(f"base_url={base_url!r} is no http:// or https:// URL; give it as 'http://host:port/v1'")
         self.timeouts = timeouts or Timeouts()
         """The timers; the reader of a stream enforces all but ``connect``."""
+        self.feedback: FeedbackTemplate | None = None
+        """How feedback to this model is worded, unless a run says otherwise."""
         self.model = model
         self._base_url = base_url.rstrip("/")
         self._host = parts.netloc.rpartition("@")[2]

@@ -1,8 +1,10 @@
 """Every delivery with every remedy: what is asked of the model next, and what the reader is left with."""
 
+import interwhen
 import pytest
-from interwhen import Abstain, Feedback, Repair, Resample, Sampling, Stop
+from interwhen import Abstain, Feedback, FeedbackTemplate, Repair, Resample, Sampling, Stop
 from interwhen.models.base import Capabilities, Piece
+from interwhen.testing import ScriptedModel
 from sums import Accountant, apply, supervise, watch
 
 pytestmark = pytest.mark.anyio
@@ -70,3 +72,13 @@ async def test_a_seed_is_the_same_for_the_first_request_and_none_is_made_up():
     model = Accountant([FIRST, "\n"])
     await supervise(model, watch())
     assert [request.sampling for request in model.requests] == [Sampling(), Sampling()]
+
+
+async def test_a_model_may_bring_its_own_words_and_a_run_may_overrule_them():
+    for given, words in ((None, "Nope: again."), (FeedbackTemplate(witness="No."), "No.")):
+        model = ScriptedModel(["2+2=5\n", "2+2=4\n"])
+        model.feedback = FeedbackTemplate(witness="Nope: again.")
+        run = interwhen.run(model, "p", monitors=[watch(remedy=Feedback("rewind"))], feedback=given)
+        async with run:
+            result = await run.drain()
+        assert result.text == f"{words}\n2+2=4\n"
