@@ -19,7 +19,9 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
     fork_prompt_tokens: int = 0
     """Prompt tokens of forks, as the server counted them (0 where it does not say)."""
     prompt_tokens: int = 0
-    """Prompt tokens of all main requests, resumes included, as the server counted them."""
+    """Prompt tokens of all main requests, resumes included, as the server counted them. Servers count at the end of
+    a stream, so a request that was cut short usually adds nothing here; its generated tokens are in ``discarded``
+    and ``kept`` all the same."""
     cached_tokens: int = 0
     """Of all prompt tokens, those the server took from its prefix cache."""
     requests: int = 0

@@ -324,60 +324,6 @@ async def test_two_readers_at_once_are_told_so(monitors_of, delay):
     assert len(model.requests) == 1
 
 
-async def test_what_cannot_be_done_says_so():
-    run = interwhen.run(ScriptedModel(["x"]), "Q")
-    with pytest.raises(UsageError, match="no result yet"):
-        _ = run.result
-    with pytest.raises(UsageError, match="enter the run first"):
-        await anext(run)
-    with pytest.raises(UsageError, match="enter it first"):
-        _ = run.text
-    async with run:
-        with pytest.raises(UsageError, match="no result yet"):
-            _ = run.result
-        assert run.text == ""
-        with pytest.raises(UsageError, match="only once"):
-            await run.__aenter__()
-        await run.drain()
-        assert run.text == run.result.text == "x"
-    with pytest.raises(UsageError, match="only once"):
-        await run.__aenter__()
-
-
-@pytest.mark.parametrize(
-    ("prompt", "options", "why"),
-    [
-        ([{"role": "user"}], {}, "message 0"),
-        ([{"role": "user", "content": None}], {}, "message 0"),
-        ([{"role": "boss", "content": "x"}], {}, "message 0.*boss"),
-        ([{"role": "user", "content": "x"}, 3], {}, "message 1"),
-        (None, {}, "prompt=None"),
-        (b"Q", {}, "prompt=b'Q'"),
-        ({"role": "user", "content": "x"}, {}, "list of messages"),
-        ([], {}, "empty"),
-        ("Q", {"threads": 0}, "threads=0"),
-        ("Q", {"threads": "8"}, "threads='8'"),
-        ("Q", {"sampling": {"max_tokens": 4}}, r"sampling=Sampling\(...\)"),
-        ("Q", {"budgets": {"forks": 4}}, r"budgets=Budgets\(...\)"),
-        ("Q", {"feedback": "no"}, r"feedback=FeedbackTemplate\(...\)"),
-        ("Q", {"monitors": None}, "put it in a list"),
-        ("Q", {"processes": 0}, "processes=0"),
-        ("Q", {"starts_in": "middle"}, "starts_in='middle'"),
-        ("Q", {"monitors": watch()}, "put it in a list"),
-        ("Q", {"monitors": "arithmetic"}, "put it in a list"),
-        ("Q", {"monitors": [watch(), watch()]}, "two monitors are named 'sums'"),
-    ],
-)
-def test_what_cannot_work_is_refused_at_once(prompt, options, why):
-    with pytest.raises(UsageError, match=why):
-        interwhen.run(ScriptedModel(["x"]), prompt, **options)
-
-
-def test_what_is_no_model_is_refused_at_once():
-    with pytest.raises(UsageError, match=r"model=42 is no Model"):
-        interwhen.run(42, "Q")
-
-
 @pytest.mark.parametrize("monitors_of", [list, gated])
 @pytest.mark.parametrize("where", ["capabilities", "stream", "receive"])
 async def test_a_foreign_exception_of_a_model_reaches_the_reader_as_it_is(where, monitors_of):
