@@ -86,7 +86,8 @@ def why_failed(name: str) -> int:
         Its name, as "interwhen verifiers list" shows it.
     """
     stdout_console().print(Text(visible(registry.why_failed(name))), soft_wrap=True)
-    return exits.OK
+    installed = {plugin.name for plugin in registry.verifiers()}
+    return exits.OK if name.rpartition("/")[2] in installed else exits.USAGE
 
 
 def _loads(plugin: registry.Plugin, console: Console) -> Text:

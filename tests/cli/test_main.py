@@ -190,6 +190,7 @@ class TestInformation:
 
     def test_why_a_verifier_fails(self, capsys):
         assert run("verifiers", "why-failed", "arithmetic") == 0
+        assert run("verifiers", "why-failed", "arithmetik") == 2
         assert "works" in capsys.readouterr().out
 
     def test_the_demo_says_what_it_does(self, scripted, capsys):
