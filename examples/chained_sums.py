@@ -50,7 +50,7 @@ class Problem:
 
 def generate(count: int, seed: int) -> list[Problem]:
     """Return *count* chains of two multiplications and four sums and differences."""
-    rng = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed)
     problems = []
     for _ in range(count):
         value = rng.randint(12, 99)

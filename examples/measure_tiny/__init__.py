@@ -1,0 +1,1 @@
+"""What supervision is worth on the small model: bare, supervised, and other ways of spending the same tokens."""

@@ -1,0 +1,72 @@
+"""The monitors of a problem: one for the lines of the reasoning, one for the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from interwhen import Delivery, Feedback, Level, Lines, Monitor, Remedy, Repair, ToolCalls, Verdict, verifier
+
+from .countdown import read_countdown
+from .maze import read_maze
+from .ordering import read_ordering
+from .stock import read_stock
+from .totals import read_totals
+from .trace import LineClaim, Puzzle, Trace
+
+FAMILIES: dict[str, Callable[[str], Puzzle[Any]]] = {
+    "totals": read_totals,
+    "countdown": read_countdown,
+    "maze": read_maze,
+    "ordering": read_ordering,
+    "stock": read_stock,
+}
+"""Reads a problem of each family. Raises :class:`ValueError` on a text that it does not understand."""
+
+REPAIR = Repair(otherwise=Feedback(place="rewind"))
+
+
+def monitors_for(
+    family: str,
+    prompt: str,
+    *,
+    remedy: Remedy = REPAIR,
+    level: Level = "witness",
+    delivery: Delivery = "interrupt",
+) -> tuple[Monitor, ...]:
+    """Make the monitors for one run on *prompt*, the text of a problem of *family*.
+
+    They keep what the lines so far have come to, so make new ones for each run, and let no other monitor rewind
+    the same reasoning. Raises :class:`ValueError` on a family or a text that is not understood.
+    """
+    if family not in FAMILIES:
+        raise ValueError(f"there is no family {family!r}, choose one of {', '.join(FAMILIES)}")
+    trace = Trace(FAMILIES[family](prompt.strip()), acts=delivery != "observe")
+
+    # Inline: the trace relies on a line being checked before the next chunk is read.
+    @verifier(name=family, version="1", deadline=1.0, worker="inline")
+    def check(claim: LineClaim) -> Verdict:
+        return trace.check(claim)
+
+    return (
+        Monitor(
+            name=family,
+            trigger=Lines(),
+            extractor=trace.lines,
+            verifier=check,
+            delivery=delivery,
+            remedy=remedy,
+            level=level,
+            phase="reasoning",
+        ),
+        Monitor(
+            name=f"{family}-answer",
+            trigger=ToolCalls() if family == "stock" else Lines(),
+            extractor=trace.answers,
+            verifier=check,
+            delivery=delivery,
+            remedy=remedy,
+            level=level,
+            phase="answer",
+        ),
+    )

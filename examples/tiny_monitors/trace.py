@@ -1,0 +1,120 @@
+"""A puzzle judges one line after another; a trace remembers what the lines that stand have come to.
+
+An extractor is given one segment and not what stands before it. So each problem gets a trace of its own, which keeps
+the state behind each right line by its offset: after a rewind the same offsets come again, with other text. Feedback
+is nobody's segment, and a refuted line leaves no state, whether it was cut or stays with feedback behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from interwhen import Claim, Segment, Span, Unknown, Verdict, Violation
+
+StateT = TypeVar("StateT")
+
+LOST = Unknown("an earlier line was not understood")
+UNREAD = Unknown("the line was not understood")
+
+
+class Step(NamedTuple, Generic[StateT]):
+    """What is to be said of a line, and the state behind it; ``None``: it is not known any more."""
+
+    verdict: Verdict
+    state: StateT | None = None
+
+
+class Puzzle(Protocol[StateT]):
+    """One problem, read from its text. All methods are pure, linear and quick."""
+
+    @property
+    def start(self) -> StateT:
+        """The state before the first line."""
+        ...
+
+    def step(self, state: StateT | None, line: str) -> Step[StateT] | None:
+        """Judge a line of the reasoning; ``None``: it is no step. Positions count from the start of the line."""
+        ...
+
+    def answer(self, state: StateT | None, text: str) -> Verdict | None:
+        """Judge a line of the answer (or a tool call); ``None``: it claims nothing."""
+        ...
+
+
+def wrong(where: tuple[int, int], why: str, witness: str = "", repair: str | None = None) -> Violation:
+    """Return the violation of a line whose part at *where* is wrong."""
+    return Violation(why=why, witness=witness, where=Span(*where), repair=repair)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineClaim(Claim):
+    """One line, and the state it was written in."""
+
+    text: str
+    state: Any
+    is_answer: bool = False
+
+
+class Trace(Generic[StateT]):
+    """Extractor and verifier of one run on *puzzle*; make a new one for each run.
+
+    ``acts`` says whether a refuted line is followed by a remedy. Where it is not, what comes behind such a line
+    builds on it, so that the state is unknown from there on.
+    """
+
+    def __init__(self, puzzle: Puzzle[StateT], *, acts: bool) -> None:
+        self._puzzle = puzzle
+        self._acts = acts
+        self._states: list[tuple[int, StateT | None]] = []
+        """Behind each line that stands: where it ends, and the state there."""
+        self._refuted: int | None = None
+        """Where a refuted line starts whose check is still to come: what comes until then will be cut with it."""
+        self._refuted_before = 0
+
+    @property
+    def state(self) -> StateT | None:
+        """The state behind the last line that stands."""
+        return self._states[-1][1] if self._states else self._puzzle.start
+
+    def lines(self, segment: Segment) -> Iterator[LineClaim]:
+        """Yield a claim for a line of the reasoning that is a step."""
+        self._rewind(segment.span.start)
+        state = self.state
+        step = self._puzzle.step(state, segment.text)
+        if step is None:
+            return
+        key = f"{segment.text} | {state}"
+        if isinstance(step.verdict, Violation):
+            # Never the same key twice, so that the check of this very line tells when its chunk is done.
+            self._refuted_before += 1
+            key = f"{key} | {self._refuted_before}"
+            if not self._acts:
+                self._states.append((segment.span.end, None))
+            elif self._refuted is None:
+                self._refuted = segment.span.start
+        elif self._refuted is None:
+            self._states.append((segment.span.end, step.state))
+        yield LineClaim(key=key, span=segment.span, text=segment.text, state=state)
+
+    def answers(self, segment: Segment) -> Iterator[LineClaim]:
+        """Yield a claim for a line of the answer that says something."""
+        state = self.state
+        if self._puzzle.answer(state, segment.text) is not None:
+            key = f"{segment.text} | {state}"
+            yield LineClaim(key=key, span=segment.span, text=segment.text, state=state, is_answer=True)
+
+    def check(self, claim: LineClaim) -> Verdict:
+        """Judge *claim* by its own state."""
+        self._refuted = None
+        if claim.is_answer:
+            return self._puzzle.answer(claim.state, claim.text) or UNREAD
+        step = self._puzzle.step(claim.state, claim.text)
+        return step.verdict if step is not None else UNREAD
+
+    def _rewind(self, start: int) -> None:
+        while self._states and self._states[-1][0] > start:
+            self._states.pop()
+        if self._refuted is not None and start <= self._refuted:
+            self._refuted = None

@@ -1,0 +1,89 @@
+"""What a family of problems generates: a problem, its worked solution, and the mistakes one could make in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
+
+Split: TypeAlias = Literal["train", "test", "hard"]
+"""``test`` is of the same kind as ``train``, and no problem is in both; ``hard`` is longer and larger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A step gone wrong, and what could be said about it."""
+
+    text: str
+    """The whole line, as it is wrong."""
+    wrong: str
+    """The part that is wrong, as ``locate`` would quote it."""
+    why: str
+    """Why it is wrong, without the right value."""
+    witness: str
+    """What shows that it is wrong."""
+
+
+Blunder: TypeAlias = Callable[[random.Random], Mistake]
+"""Makes one of the mistakes that are possible at a step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of reasoning."""
+
+    text: str
+    state: dict[str, Any]
+    """What is known after it, as a fork would say it."""
+    blunder: Blunder | None = None
+    given: int = 0
+    """How many of its first characters the model does not learn to write: the choice in an unlucky try of a search."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is asked, and the facts it was made from, which is what a grader reads."""
+
+    family: str
+    prompt: str
+    facts: dict[str, Any]
+
+    @property
+    def is_held_out(self) -> bool:
+        """Whether it belongs to the test split: by a hash of the facts, however they are worded."""
+        key = json.dumps([self.family, self.facts], sort_keys=True)
+        return hashlib.sha256(key.encode()).digest()[0] < HELD_OUT
+
+
+HELD_OUT = 16
+"""Of 256 problems, how many are never trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """A problem with a solution."""
+
+    problem: Problem
+    steps: tuple[Step, ...]
+    answer: str
+    blunder: Blunder | None = field(default=None)
+    """Makes a wrong answer."""
+
+
+class Family(Protocol):
+    """Generates a problem; the flag asks for a longer and larger one."""
+
+    def __call__(self, rng: random.Random, *, hard: bool) -> Worked:
+        """Return a problem with its solution."""
+        ...
+
+
+def draw(family: Family, rng: random.Random, split: Split) -> Worked:
+    """Return a problem of *split*."""
+    while True:
+        worked = family(rng, hard=split == "hard")
+        if split == "hard" or worked.problem.is_held_out == (split == "test"):
+            return worked
