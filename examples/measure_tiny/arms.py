@@ -91,13 +91,13 @@ def generate_test(problem: Problem, split: str, number: int, samples: Sequence[S
     return _spent(replace_try(gone, answered=False, right=False), samples)
 
 
-async def supervised_within(model: Model, problem: Problem, split: str, number: int, budget: int, seed: int) -> Try:
-    """Supervise a sampled run; if it is not verified, start again, as long as *budget* tokens are not spent."""
+async def supervised_within(
+    model: Model, problem: Problem, split: str, number: int, result: Result, budget: int
+) -> Try:
+    """Go on from a supervised *result*: not verified, it is sampled again, while *budget* tokens are not spent."""
     spent = prompts = interrupts = discarded = 0
+    seed = 1000 * number + SAMPLES
     while True:
-        left = budget - spent
-        sampling = replace(sampled(seed), max_tokens=max(1, min(LIMIT, left)))
-        result = await supervised(model, problem, sampling)
         graded = grade_result("supervised, same tokens", problem, split, number, result)
         spent += graded.tokens
         prompts += graded.prompt_tokens
@@ -105,6 +105,8 @@ async def supervised_within(model: Model, problem: Problem, split: str, number: 
         discarded += graded.discarded
         if graded.answered or spent >= budget:
             return replace_try(graded, tokens=spent, prompt_tokens=prompts, interrupts=interrupts, discarded=discarded)
+        sampling = replace(sampled(seed), max_tokens=max(1, min(LIMIT, budget - spent)))
+        result = await supervised(model, problem, sampling)
         seed += 1
 
 

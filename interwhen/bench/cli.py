@@ -11,9 +11,12 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from interwhen.bench.local import LocalReport
+from interwhen.bench.local import measure as measure_local
 from interwhen.bench.overhead import Overhead, measure
+from interwhen.errors import UsageError
 
-app = cyclopts.App(name="bench", help="Measure what supervision costs, as pairs in one run.")
+app = cyclopts.App(name="bench", help="Measure supervision and the local model, as pairs in one run.")
 
 
 @app.command
@@ -71,6 +74,84 @@ def overhead(
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
         return
     Console().print(table(report))
+
+
+@app.command
+def local(
+    *,
+    model: str = "local",
+    threads: int | None = None,
+    rounds: int = 12,
+    starts: int = 5,
+    seed: int = 0,
+    json: bool = False,
+) -> None:
+    """Measure the local model: start, speed of one stream, what forks do to its gaps, and memory.
+
+    A round streams 400 tokens with no fork, with one and with two at a time, in random order.
+
+    Parameters
+    ----------
+    model
+        "local" (the tiny model that comes with interwhen) or "local:PATH.gguf".
+    threads
+        Threads of the server; by default one fewer than there are cores.
+    rounds
+        Rounds of all numbers of forks; differences are taken within a round.
+    starts
+        Starts of the server that are timed.
+    seed
+        Seed of the order within a round.
+    json
+        Print the report as one JSON object.
+    """
+    kind, _, spec = model.partition(":")
+    if kind != "local":
+        raise UsageError(f"--model {model!r}: only a local model can be measured, such as 'local' or 'local:PATH.gguf'")
+    if rounds < 1 or starts < 1:
+        raise UsageError(f"--rounds {rounds} and --starts {starts}: nothing can be measured in less than one")
+    console = Console(stderr=True)
+
+    async def once() -> LocalReport:
+        return await measure_local(
+            spec,
+            threads=threads,
+            rounds=rounds,
+            starts=starts,
+            seed=seed,
+            say=lambda line: console.print(line, style="dim", highlight=False),
+        )
+
+    report = anyio.run(once)
+    if json:
+        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+        return
+    Console().print(local_table(report))
+
+
+def local_table(report: LocalReport) -> Table:
+    """Return *report* as a table."""
+    shown = Table(title=f"interwhen bench local · {report.model} · {report.machine}", title_justify="left")
+    shown.add_column("what")
+    shown.add_column("measured", justify="right")
+    shown.add_column("bar for tiny", justify="right")
+    shown.add_row("from start to first token", f"{report.first_token_seconds} s", "≤ 2 s")
+    shown.add_row(f"one stream ({report.tokens:,} tokens)", f"{report.tokens_per_second} tokens/s", "≥ 800 tokens/s")
+    for row in report.rows:
+        beside = f"{row.forks} fork{'' if row.forks == 1 else 's'} at a time"
+        for name, value, added in (
+            ("p50", row.p50, row.added_p50),
+            ("p99", row.p99, row.added_p99),
+            ("largest", row.largest, row.added_largest),
+        ):
+            shown.add_row(f"{beside}: gap, {name}", f"{value} ms", "")
+            if row.forks:
+                shown.add_row("  over no fork", f"{added} ms", "")
+        if row.forks:
+            shown.add_row(f"{beside}: answered, a stream", f"{row.answered:.1f}", "")
+    for name, size in (("at the end", report.resident_mb), ("at its peak", report.peak_mb)):
+        shown.add_row(f"memory of the server {name}", "unknown" if size is None else f"{size:.0f} MB", "≤ 200 MB")
+    return shown
 
 
 def table(report: Overhead) -> Table:

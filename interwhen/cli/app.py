@@ -24,13 +24,13 @@ app.suppress_keyboard_interrupt = app.meta.suppress_keyboard_interrupt = False
 # Each command is imported when it is called, so that one does not slow down the others.
 _COMMANDS = {
     "run": ("interwhen.cli.run:run", "Generate from a prompt while verifiers check the stream."),
-    "demo": ("interwhen.cli.demo:demo", "See a small model make mistakes and be put right while it writes."),
+    "demo": ("interwhen.cli.demo:demo", "See a tiny model solve three problems while a verifier looks on."),
     "verifiers": (
         "interwhen.cli.verifiers:app",
         "List the installed verifiers, describe one, or find out why one fails.",
     ),
     "doctor": ("interwhen.cli.doctor:doctor", "Ask an endpoint what it can do, and say what that means."),
-    "bench": ("interwhen.bench.cli:app", "Measure what verifiers cost on this machine."),
+    "bench": ("interwhen.bench.cli:app", "Measure what verifiers cost, and the local model, on this machine."),
 }
 for _name, (_target, _help) in _COMMANDS.items():
     if find_spec(_target.partition(":")[0]) is not None:

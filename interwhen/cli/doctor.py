@@ -62,16 +62,18 @@ async def _of_server(base_url: str, model: str) -> Diagnosis:
 
 
 async def _of_local(model: str) -> Diagnosis:
+    from interwhen.models.local import default_context
     from interwhen.models.local_server import LocalServer, ServerOptions
-    from interwhen.models.local_weights import find_weights, parse_weights
+    from interwhen.models.local_weights import TINY, find_weights, parse_weights
 
     kind, _, spec = model.partition(":")
     if kind != "local":
         raise UsageError(f"--model {model!r} without --base-url: only a local model can be examined, such as 'local'")
-    weights = await anyio.to_thread.run_sync(find_weights, parse_weights(spec))
-    server = await LocalServer.start(weights, ServerOptions())
+    weights = parse_weights(spec)
+    path = await anyio.to_thread.run_sync(find_weights, weights)
+    server = await LocalServer.start(path, ServerOptions(default_context(weights)))
     try:
-        return await probe(f"{server.url}/v1", spec or "smollm2", api_key=server.api_key)
+        return await probe(f"{server.url}/v1", spec or TINY, api_key=server.api_key)
     finally:
         await server.stop()
 

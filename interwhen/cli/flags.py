@@ -28,8 +28,8 @@ class ModelFlags:
     """Which model is asked."""
 
     model: Annotated[str, Parameter(group=_MODEL)] = ""
-    """An installed model ("local", "local:smollm2", "local:PATH.gguf"; default: local); with --base-url, the
-    model's name there."""
+    """An installed model ("local", "local:PATH.gguf"; default: local, the tiny model that comes with interwhen); with
+    --base-url, the model's name there."""
     base_url: Annotated[str | None, Parameter(group=_MODEL)] = None
     """An OpenAI-compatible server, with its version: http://localhost:8000/v1. The key is OPENAI_API_KEY."""
     api: Annotated[Api | None, Parameter(group=_MODEL)] = None

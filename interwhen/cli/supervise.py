@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import anyio
 
@@ -11,6 +12,7 @@ from interwhen.cli import exits
 from interwhen.cli.viewers import Viewer
 from interwhen.models.base import Model, Prompt, Sampling
 from interwhen.monitors import Monitor
+from interwhen.results import Result
 from interwhen.running import run as start
 from interwhen.segments import Phase
 
@@ -28,14 +30,38 @@ async def supervise(
     starts_in: Phase = "answer",
 ) -> int:
     """Run *model* on *prompt*, show every event to *viewer*, close the model, and return the exit code."""
+    async with closing(model):
+        result = await watch(
+            model, prompt, viewer, monitors=monitors, sampling=sampling, budgets=budgets, starts_in=starts_in
+        )
+    return exits.BY_STATUS[result.status]
+
+
+async def watch(
+    model: Model,
+    prompt: Prompt,
+    viewer: Viewer,
+    *,
+    monitors: Sequence[Monitor] = (),
+    sampling: Sampling | None = None,
+    budgets: Budgets | None = None,
+    starts_in: Phase = "answer",
+) -> Result:
+    """Run *model* on *prompt*, show every event to *viewer*, and return the result."""
+    with viewer:
+        async with start(
+            model, prompt, monitors=monitors, sampling=sampling, budgets=budgets, starts_in=starts_in
+        ) as run:
+            async for event in run:
+                viewer.show(event)
+        return run.result
+
+
+@asynccontextmanager
+async def closing(model: Model) -> AsyncIterator[None]:
+    """Close *model* at the end of the block, whatever ends it."""
     try:
-        with viewer:
-            async with start(
-                model, prompt, monitors=monitors, sampling=sampling, budgets=budgets, starts_in=starts_in
-            ) as run:
-                async for event in run:
-                    viewer.show(event)
-            return exits.BY_STATUS[run.result.status]
+        yield
     finally:
         with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
             await model.aclose()

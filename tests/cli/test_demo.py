@@ -1,0 +1,121 @@
+"""The demo: three runs, told beforehand and summed up afterwards, with any model and with its own."""
+
+import re
+from importlib.util import find_spec
+
+import interwhen
+import pytest
+from interwhen.cli import flags
+from interwhen.cli.main import main
+from interwhen.cli.scenes import MODEL, SAMPLING, SCENES
+from interwhen.errors import ConnectError, UpstreamError
+from interwhen.testing import End, ScriptedModel
+
+RIGHT = ("1 + 2 = 3\n4 + 5 = 9\n", End())
+REPAIRED = (("1 + 2 = 4\n",), ("\n4 + 5 = 9\n", End()))
+HOPELESS = (("<think>\n1 + 2 = 4\n",), ("1 + 2 = 5\n",), ("1 + 2 = 6\n",))
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    def use(*scripts):
+        model = ScriptedModel(scripts)
+        monkeypatch.setattr(flags, "load_model", lambda *args, **kwargs: model)
+        return model
+
+    return use
+
+
+def demo(*arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(["demo", *([] if "--speed" in arguments else ["--speed", "0"]), *arguments])
+    return caught.value.code
+
+
+def conclusion(out):
+    """The ends and the interrupts that the last lines tell."""
+    return re.findall(
+        r"^Run (\d) +\S (\w+) +\d+ tokens, \d+ of them discarded +(\d+) interrupts? *$", out, re.MULTILINE
+    )
+
+
+def test_each_run_is_told_beforehand_and_all_are_summed_up(scripted, capsys):
+    model = scripted(RIGHT, *REPAIRED, *HOPELESS)
+    assert demo() == 0
+    out = capsys.readouterr().out
+    for number, scene in enumerate(SCENES, start=1):
+        assert f"Run {number} of 3. {scene.told}" in out
+        assert scene.problem in out
+    assert "was written by interwhen in its place" in out
+    assert " » repair: 3" in out
+    assert conclusion(out) == [("1", "verified", "0"), ("2", "verified", "1"), ("3", "abstained", "3")]
+    assert {request.sampling.temperature for request in model.requests} == {0.0}
+    assert [request.prompt[0].content for request in model.requests if not request.prefix] == [
+        scene.problem for scene in SCENES
+    ]
+
+
+def test_any_honest_end_is_a_good_end(scripted, capsys):
+    scripted(RIGHT, RIGHT, ("nothing to check", End()))
+    assert demo() == 0
+    assert [end for _, end, _ in conclusion(capsys.readouterr().out)] == ["verified", "verified", "unverified"]
+
+
+@pytest.mark.parametrize("error", [UpstreamError("the server is on fire", status=400), ConnectError("gone")])
+def test_a_model_that_fails_is_not_asked_again(scripted, capsys, error):
+    scripted(RIGHT, *[(error,)] * 4)
+    assert demo() == 5
+    out = capsys.readouterr().out
+    assert [end for _, end, _ in conclusion(out)] == ["verified", "failed"]
+    assert "Run 3" not in out
+
+
+def test_another_model_is_told_that_the_problems_were_not_chosen_for_it(scripted, capsys):
+    scripted(RIGHT, RIGHT, RIGHT)
+    assert demo("--base-url", "http://localhost:1/v1", "--model", "m") == 0
+    assert f"chosen for {MODEL}" in capsys.readouterr().out
+    scripted(RIGHT, RIGHT, RIGHT)
+    assert demo() == 0
+    assert "chosen for" not in capsys.readouterr().out
+
+
+@pytest.fixture
+def needs_the_library():
+    if find_spec("xllamacpp") is None:
+        pytest.skip("xllamacpp is not installed (extra 'local')")
+
+
+def test_with_its_own_model_it_ends_as_it_says(needs_the_library, capsys):
+    assert demo() == 0
+    ends = conclusion(capsys.readouterr().out)
+    assert [end for _, end, _ in ends] == [scene.ends for scene in SCENES]
+    for scene, (_, _, interrupts) in zip(SCENES, ends, strict=True):
+        assert scene.interrupts[0] <= int(interrupts) <= scene.interrupts[1]
+
+
+def test_nobody_puts_the_mistakes_there(needs_the_library):
+    """The first slip of each scene is what the model says by itself, with nobody looking on."""
+    for scene in SCENES:
+        with interwhen.run_sync(MODEL, scene.prompt, monitors=[scene.monitor], sampling=SAMPLING) as run:
+            watched = run.drain()
+        with interwhen.run_sync(MODEL, scene.prompt, sampling=SAMPLING) as run:
+            alone = run.drain()
+        if watched.violations:
+            first = watched.violations[0]
+            assert alone.text[first.span.start : first.span.end] == first.quote
+        else:
+            assert watched.text == alone.text
+
+
+def test_the_text_is_slowed_down_for_the_eyes(scripted, capsys):
+    model = scripted(RIGHT, RIGHT, RIGHT)
+    assert demo("--speed", "5000") == 0
+    assert "slowed down to 5000 tokens a second" in capsys.readouterr().out
+    assert len(model.requests) == 3
+
+
+@pytest.mark.parametrize("speed", ["-1", "nan", "inf"])
+def test_a_speed_that_cannot_be_is_refused(scripted, capsys, speed):
+    scripted(RIGHT, RIGHT, RIGHT)
+    assert demo("--speed", speed) == 2
+    assert "no number of tokens a second" in capsys.readouterr().err

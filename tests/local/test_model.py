@@ -1,0 +1,139 @@
+"""The model itself: what it promises of its context, its slots and its text, and the ways to reach it."""
+
+from pathlib import Path
+
+import anyio
+import interwhen
+import pytest
+from interwhen import Feedback, Message, Repair, Sampling
+from interwhen.bench.local import memory_mb
+from interwhen.errors import ContextOverflow
+from interwhen.models.base import Piece, Request
+from interwhen.models.chat import ChatModel
+from interwhen.models.local import open_local
+from interwhen.models.local_server import LocalServer, ServerOptions
+from interwhen.models.local_weights import TINY_CONTEXT, TinyWeights, find_weights
+from interwhen.models.turns import CONTINUE
+
+from .support import GREEDY, PROMPT, REPAIR, play, refuting
+
+pytestmark = pytest.mark.anyio
+
+LONG = Request(PROMPT, sampling=Sampling(max_tokens=400, temperature=0.0, extra={"ignore_eos": True}))
+
+
+@pytest.mark.parametrize("spec", ["local", "local:", "local:tiny"])
+async def test_local_means_the_model_that_comes_with_the_package(anyio_backend, spec):
+    model = interwhen.load_model(spec)
+    try:
+        assert model.name == "local:tiny"
+        reply = await model.complete(Request(PROMPT, sampling=GREEDY))
+    finally:
+        await model.aclose()
+    assert reply.text.startswith("<think>\n")
+    assert reply.finish_reason == "stop"
+
+
+@pytest.mark.parametrize(("asked", "given"), [(None, TINY_CONTEXT), (512, 512), (4096, TINY_CONTEXT)])
+async def test_a_slot_has_no_more_context_than_the_model_was_trained_for(anyio_backend, asked, given):
+    async with open_local(context=asked) as model:
+        assert (await model.capabilities()).context_tokens == given
+
+
+async def test_a_prompt_beyond_the_context_is_refused_as_such(anyio_backend):
+    async with open_local() as model:
+        with pytest.raises(ContextOverflow):
+            await model.complete(Request("1 + 1 = 2\n" * 200, sampling=GREEDY))
+
+
+async def test_as_many_streams_run_at_a_time_as_there_are_slots(anyio_backend):
+    async with open_local(slots=3) as model:
+        streams = [await model.stream(LONG) for _ in range(3)]
+        # None of them has been read to its end.
+        for stream in streams:
+            assert await stream.receive()
+        for stream in streams:
+            await stream.aclose()
+        with anyio.fail_after(5):
+            assert (await model.complete(Request(PROMPT, sampling=GREEDY))).text
+
+
+@pytest.mark.parametrize("api", ["completions", "chat"])
+async def test_any_prefix_is_gone_on_from(anyio_backend, api):
+    async with open_local(api=api) as model:
+        whole = (await model.complete(Request(PROMPT, sampling=GREEDY))).text
+        # (Not from within a tag: it is one token, and two halves of it are others.)
+        opened = len("<think>")
+        for at in (opened, opened + 1, opened + 6, whole.index("</think>"), len(whole) - 1):
+            reply = await model.complete(Request(PROMPT, (Piece(whole[:at]),), GREEDY))
+            assert whole[:at] + reply.text == whole, at
+
+
+@pytest.mark.parametrize("api", ["completions", "chat"])
+async def test_both_apis_say_the_same(anyio_backend, api):
+    async with open_local(api=api) as model:
+        played = await play(model, [])
+    async with open_local() as model:
+        assert played.result.text == (await model.complete(Request(PROMPT, sampling=GREEDY))).text
+    assert played.result.reasoning.strip()
+    assert played.result.answer.strip()
+
+
+@pytest.fixture
+async def by_turns(anyio_backend):
+    """The same server, asked as one whose chat can only go on by further turns."""
+    server = await LocalServer.start(find_weights(TinyWeights()), ServerOptions(TINY_CONTEXT))
+    model = ChatModel(f"{server.url}/v1", "tiny", api_key=server.api_key, resume="turn")
+    try:
+        yield model
+    finally:
+        await model.aclose()
+        await server.stop()
+
+
+@pytest.mark.parametrize("remedy", [Repair(), Feedback(), Feedback(place="rewind")])
+async def test_a_chat_that_takes_no_prefix_goes_on_by_another_turn(by_turns, remedy, monkeypatch):
+    sent = []
+    body = ChatModel._payload
+
+    async def payload(self, request):
+        sent.append(await body(self, request))
+        return sent[-1]
+
+    monkeypatch.setattr(ChatModel, "_payload", payload)
+    played = await play(by_turns, [refuting(remedy=remedy)])
+    [violation] = played.result.violations
+    assert violation.interrupted
+    assert played.result.resume == "turn"
+    assert played.shown == played.result.text
+    kept = played.result.text[: violation.cut]
+    assert len(played.result.text) > len(kept + violation.inserted)
+    first, again = (request["messages"] for request in sent)
+    assert first == [{"role": "user", "content": PROMPT[0].content}]
+    assert [turn["role"] for turn in again] == ["user", "assistant", "user"]
+    if isinstance(remedy, Repair):
+        assert again[1]["content"] == kept + REPAIR
+        assert again[2]["content"] == CONTINUE
+    else:
+        assert again[1]["content"] == kept
+        assert again[2]["content"] == violation.inserted
+
+
+async def test_a_system_turn_is_taken(anyio_backend):
+    turns = (Message("system", "Be brief."), *PROMPT)
+    async with open_local() as model:
+        assert (await model.complete(Request(turns, sampling=GREEDY))).text.startswith("<think>\n")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads the memory of the server from /proc")
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_prompts_that_lost_their_slot_do_not_pile_up_in_memory(anyio_backend):
+    sizes = []
+    async with open_local(slots=1) as model:
+        for number in range(26):
+            prompt = f"{number:03} " * 240  # 4.3 MB of state each
+            await model.complete(Request(prompt, sampling=Sampling(max_tokens=1)))
+            sizes.append(memory_mb(model.pid)[0])
+    assert sizes[5] > sizes[0] + 10, "nothing is remembered, so nothing is tested"
+    assert sizes[-1] < sizes[0] + 80, "the memory grew by more than 64 MiB"
