@@ -39,6 +39,7 @@ from interwhen.results import (
 from interwhen.running import Run, SyncRun, run, run_sync
 from interwhen.segments import Phase, Segment
 from interwhen.spans import Offset, Span
+from interwhen.tool_calls import ToolCall
 from interwhen.triggers import (
     Answer,
     EveryChars,
@@ -130,6 +131,7 @@ __all__ = [
     "ThinkEnd",
     "TimedOut",
     "Timing",
+    "ToolCall",
     "ToolCalls",
     "Trigger",
     "Unknown",

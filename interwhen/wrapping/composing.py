@@ -1,0 +1,217 @@
+"""From events of a run to the chunks that its reader gets: of both the chat and the completions API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from interwhen.events import Delta, Event, Finished, Retracted, ViolationFound
+from interwhen.results import Result
+from interwhen.wrapping.arrivals import Arrival, Tap
+from interwhen.wrapping.facts import Facts, Part
+from interwhen.wrapping.leading import Leading
+from interwhen.wrapping.shapes import BLOCKED, Shape, wire_reason
+
+
+class Composer:
+    """Shows the chunks of the server as far as the engine has released their text.
+
+    A chunk whose text stands and is released goes out as it came. Pieces of tool calls, the finish reason and the
+    token counts wait for the end: only then nothing can be taken back. With *hold*, so does everything else.
+    """
+
+    def __init__(
+        self, tap: Tap, trace: Callable[[], str], *, chat: bool, hold: bool, wants_usage: bool, correction: str
+    ) -> None:
+        self._tap = tap
+        self._chat = chat
+        self._hold = hold
+        self._wants_usage = wants_usage
+        self._shape_made: Shape | None = None
+        self._leading = Leading(trace, correction)
+        self._released = 0
+        self._shown = 0
+        self._events: list[Event] = []
+        self._urgent = False
+        self._parts: list[Part] = []
+
+    def take(self, events: Sequence[Event]) -> list[Part]:
+        """Return what the reader gets because of *events*."""
+        self._parts = parts = []
+        result: Result | None = None
+        for event in events:
+            kind = type(event)
+            if kind is Delta:
+                self._released = event.start + len(event.text)  # type: ignore[union-attr]
+                continue
+            self._events.append(event)
+            if isinstance(event, Retracted):
+                self._retract(event.to)
+            elif isinstance(event, ViolationFound):
+                self._urgent = self._urgent or event.violation.interrupted
+            elif isinstance(event, Finished):
+                self._events.pop()
+                result = event.result
+        if result is None:
+            if not self._hold:
+                self._flush()
+        else:
+            self._finish(result)
+        if self._urgent and not parts and not self._hold and self._tap.first:
+            self._add(Part(None, self._shape.text("content" if self._chat else "text", "")))
+        self._urgent = False
+        return parts
+
+    @property
+    def _shape(self) -> Shape:
+        if self._shape_made is None:
+            self._shape_made = Shape(self._tap.first, chat=self._chat)
+        return self._shape_made
+
+    def _retract(self, to: int) -> None:
+        if self._released > to:
+            self._released = to
+        if self._shown > to:
+            self._shown = to
+            self._leading.retract(to)
+
+    def _flush(self) -> None:
+        """Show what is released."""
+        queue, released = self._tap.queue, self._released
+        while queue:
+            arrival = queue[0]
+            if arrival.start > released or arrival.kind in ("end", "usage"):
+                return
+            end = arrival.start + len(arrival.text)
+            if end > released:
+                if released > self._shown:
+                    self._show_piece(arrival, released)
+                return
+            queue.popleft()
+            if arrival.kind == "call":
+                self._tap.calls.append(arrival)
+            else:
+                self._show(arrival)
+
+    def _show(self, arrival: Arrival) -> None:
+        """Show *arrival*, as much of it as has not been shown."""
+        size, start = len(arrival.text), arrival.start
+        leading = self._leading
+        if size and start + size <= self._shown:
+            return
+        if arrival.piece is not None or arrival.cut or start < self._shown or (size and leading.due(arrival.field)):
+            self._show_piece(arrival, start + size)
+            return
+        if not size:
+            if arrival.data and not arrival.later:
+                self._add(Part(arrival.data), start=None)
+            return
+        self._shown = start + size
+        leading.showed(arrival.field, start, arrival.text)
+        if arrival.later:
+            self._add(Part(None, self._shape.again(arrival.data)), start)
+        else:
+            self._add(Part(arrival.data), start)
+
+    def _show_piece(self, arrival: Arrival, to: int) -> None:
+        """Show the text of *arrival* up to offset *to*, in a chunk of our own."""
+        if 0 < (border := arrival.start + arrival.split) < to and arrival.split and self._shown < border:
+            self._show_text(arrival, min(border, to), "reasoning")
+        if self._shown < to:
+            self._show_text(arrival, to, "answer")
+
+    def _show_text(self, arrival: Arrival, to: int, part: str) -> None:
+        piece = arrival.piece
+        start = max(arrival.start, self._shown)
+        text = arrival.text[start - arrival.start : to - arrival.start]
+        self._shown = to
+        if piece is not None and piece.refused:  # said to the model only
+            self._leading.showed(arrival.field, start, "")
+            return
+        field = arrival.field
+        if arrival.split and part == "answer":
+            field = "content"
+        lead, restart, again = self._leading.lead(field, start, text, said=piece is not None and piece.origin == "feedback")
+        self._leading.showed(field, start, text)
+        spelled = f"{lead}{again}{text}"
+        whole = not (lead or again) and len(text) == len(arrival.text) and not arrival.cut
+        if arrival.data:
+            body = self._shape.with_text(arrival.data, field, spelled, whole=whole)
+        else:
+            body = self._shape.text(field, spelled)
+        self._add(Part(None, body), restart, len(lead))
+
+    def _add(self, part: Part, start: int | None = None, lead: int = 0) -> None:
+        events = self._events
+        if events:
+            part.facts = Facts(start, lead, tuple(events))
+            events.clear()
+        else:
+            part.facts = Facts(start, lead)
+        self._parts.append(part)
+
+    # ------------------------------------------------------------------ the end
+
+    def _finish(self, result: Result) -> None:
+        ended = result.status in ("verified", "unverified")
+        if ended:
+            self._released = len(result.text)
+        elif self._hold:
+            self._released = min(self._released, len(result.text))
+        if ended or not self._hold or result.status == "abstained":
+            self._flush()
+        if result.status == "failed":
+            return
+        tap = self._tap
+        last = next((arrival for arrival in tap.queue if arrival.kind == "end"), None)
+        if ended and result.finish_reason is not None:
+            self._end(result, last)
+        elif result.status == "abstained" or result.finish_reason is None:
+            self._add(Part(None, self._shape.finish(BLOCKED)))
+        if self._wants_usage:
+            self._add_usage(result)
+        if not self._parts and self._hold:
+            self._add(Part(None, self._shape.text("content" if self._chat else "text", "")))
+        if self._parts:
+            facts = self._parts[-1].facts
+            start = len(result.text) if self._shown > len(result.text) else facts.start
+            self._parts[-1].facts = Facts(start, facts.lead, (*facts.events, *self._events), result)
+
+    def _end(self, result: Result, last: Arrival | None) -> None:
+        """End an answer as the model did, with the tool calls that stand."""
+        tap = self._tap
+        if result.finish_reason in ("tool_calls", "stop"):
+            for arrival in tap.calls:
+                self._add(Part(None, self._shape.again(arrival.data)) if arrival.later else Part(arrival.data))
+            calls_stand = True
+        else:
+            calls_stand = False
+        if last is None:
+            reason = wire_reason(result.finish_reason)
+            if reason is not None:
+                self._add(Part(None, self._shape.finish(reason)))
+            return
+        start: int | None = None
+        if last.text:
+            whole = self._shown <= last.start and not self._leading.due(last.field) and not last.split
+            if not whole or last.later:
+                self._show_piece(last, last.end)
+                self._add(Part(None, self._shape.finish(wire_reason(result.finish_reason) or "stop")))
+                return
+            start = last.start
+            self._shown = last.end
+        if last.calls and not calls_stand:
+            self._add(Part(None, self._shape.without_calls(last.data, wire_reason(result.finish_reason) or "stop")), start)
+        elif last.later:
+            self._add(Part(None, self._shape.again(last.data)), start)
+        else:
+            self._add(Part(last.data), start)
+
+    def _add_usage(self, result: Result) -> None:
+        ledger = result.ledger
+        counted = next((arrival for arrival in self._tap.queue if arrival.kind == "usage"), None)
+        if counted is not None and ledger.requests <= 1:
+            self._add(Part(counted.data))
+        elif counted is not None or ledger.requests > 1:
+            tokens = ledger.kept + ledger.discarded
+            total = {"prompt_tokens": ledger.prompt_tokens, "completion_tokens": tokens}
+            self._add(Part(None, self._shape.usage({**total, "total_tokens": ledger.prompt_tokens + tokens})))
