@@ -40,6 +40,7 @@ from interwhen.running import Run, SyncRun, run, run_sync
 from interwhen.segments import Phase, Segment
 from interwhen.spans import Offset, Span
 from interwhen.tool_calls import ToolCall
+from interwhen.wrapping import Facts, guard, wrap
 from interwhen.triggers import (
     Answer,
     EveryChars,

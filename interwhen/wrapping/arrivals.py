@@ -84,6 +84,18 @@ class Tap:
                 break
             ours.append(piece)
             kept -= len(piece.text)
+        self._cut(kept)
+        for piece in reversed(ours):
+            self._insert(kept, piece)
+            kept += len(piece.text)
+
+    def insert(self, start: int, piece: Piece) -> None:
+        """Note that *piece* of ours stands at *start*, unless the stream that goes on from it has begun already."""
+        if not any(arrival.kind == "ours" and arrival.start == start for arrival in self.queue):
+            self._cut(start)
+            self._insert(start, piece)
+
+    def _cut(self, kept: int) -> None:
         queue = self.queue
         self.calls = [arrival for arrival in self.calls if not arrival.goes(kept)]
         while queue and queue[-1].goes(kept):
@@ -92,11 +104,11 @@ class Tap:
             last = queue[-1]
             last.text = last.text[: kept - last.start]
             last.cut = True
-        for piece in reversed(ours):
-            arrival = Arrival("ours", kept, piece.text, b"", self._field_of(piece), later=True)
-            arrival.piece = piece
-            queue.append(arrival)
-            kept += len(piece.text)
+
+    def _insert(self, start: int, piece: Piece) -> None:
+        arrival = Arrival("ours", start, piece.text, b"", self._field_of(piece), later=True)
+        arrival.piece = piece
+        self.queue.append(arrival)
 
     def decode(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
         """Decode one event of the stream, and keep it."""

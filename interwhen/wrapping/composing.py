@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from interwhen.events import Delta, Event, Finished, Retracted, ViolationFound
+from interwhen.models.base import Piece
 from interwhen.results import Result
 from interwhen.wrapping.arrivals import Arrival, Tap
 from interwhen.wrapping.facts import Facts, Part
@@ -16,20 +17,32 @@ class Composer:
     """Shows the chunks of the server as far as the engine has released their text.
 
     A chunk whose text stands and is released goes out as it came. Pieces of tool calls, the finish reason and the
-    token counts wait for the end: only then nothing can be taken back. With *hold*, so does everything else.
+    token counts wait for the end: only then nothing can be taken back. With *hold*, so does everything else. With
+    *splits*, text is shown as soon as it may be, even if it is only a part of a chunk.
     """
 
     def __init__(
-        self, tap: Tap, trace: Callable[[], str], *, chat: bool, hold: bool, wants_usage: bool, correction: str
+        self,
+        tap: Tap,
+        trace: Callable[[], str],
+        *,
+        chat: bool,
+        hold: bool,
+        splits: bool,
+        wants_usage: bool,
+        correction: str,
     ) -> None:
         self._tap = tap
         self._chat = chat
         self._hold = hold
+        self._splits = splits
         self._wants_usage = wants_usage
         self._shape_made: Shape | None = None
         self._leading = Leading(trace, correction)
         self._released = 0
         self._shown = 0
+        self._spelled = 0
+        """Where the trace ends for who has followed the facts on the parts so far."""
         self._events: list[Event] = []
         self._urgent = False
         self._parts: list[Part] = []
@@ -39,9 +52,11 @@ class Composer:
         self._parts = parts = []
         result: Result | None = None
         for event in events:
-            kind = type(event)
-            if kind is Delta:
-                self._released = event.start + len(event.text)  # type: ignore[union-attr]
+            if isinstance(event, Delta):
+                if event.origin != "model":
+                    piece = Piece(event.text, event.origin, event.phase, event.call, event.refused)
+                    self._tap.insert(event.start, piece)
+                self._released = event.start + len(event.text)
                 continue
             self._events.append(event)
             if isinstance(event, Retracted):
@@ -57,7 +72,8 @@ class Composer:
         else:
             self._finish(result)
         if self._urgent and not parts and not self._hold and self._tap.first:
-            self._add(Part(None, self._shape.text("content" if self._chat else "text", "")))
+            empty = self._shape.text("content" if self._chat else "text", "")
+            self._add(Part(None, empty), self._shown if self._spelled > self._shown else None)
         self._urgent = False
         return parts
 
@@ -83,7 +99,7 @@ class Composer:
                 return
             end = arrival.start + len(arrival.text)
             if end > released:
-                if released > self._shown:
+                if self._splits and released > self._shown:
                     self._show_piece(arrival, released)
                 return
             queue.popleft()
@@ -142,6 +158,8 @@ class Composer:
 
     def _add(self, part: Part, start: int | None = None, lead: int = 0) -> None:
         events = self._events
+        if start is not None:
+            self._spelled = self._shown
         if events:
             part.facts = Facts(start, lead, tuple(events))
             events.clear()
@@ -153,6 +171,7 @@ class Composer:
 
     def _finish(self, result: Result) -> None:
         ended = result.status in ("verified", "unverified")
+        self._splits = True  # the rest of a chunk that was cut will not come
         if ended:
             self._released = len(result.text)
         elif self._hold:
@@ -173,7 +192,7 @@ class Composer:
             self._add(Part(None, self._shape.text("content" if self._chat else "text", "")))
         if self._parts:
             facts = self._parts[-1].facts
-            start = len(result.text) if self._shown > len(result.text) else facts.start
+            start = len(result.text) if self._spelled > len(result.text) else facts.start
             self._parts[-1].facts = Facts(start, facts.lead, (*facts.events, *self._events), result)
 
     def _end(self, result: Result, last: Arrival | None) -> None:
@@ -211,7 +230,7 @@ class Composer:
         counted = next((arrival for arrival in self._tap.queue if arrival.kind == "usage"), None)
         if counted is not None and ledger.requests <= 1:
             self._add(Part(counted.data))
-        elif counted is not None or ledger.requests > 1:
+        elif counted is not None or ledger.prompt_tokens:
             tokens = ledger.kept + ledger.discarded
             total = {"prompt_tokens": ledger.prompt_tokens, "completion_tokens": tokens}
             self._add(Part(None, self._shape.usage({**total, "total_tokens": ledger.prompt_tokens + tokens})))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from interwhen.events import Event, Finished, StreamStarted
+from interwhen.monitors import GATING
 from interwhen.results import Result
 from interwhen.running import Run, run
 from interwhen.wrapping.calls import Call
@@ -114,6 +115,7 @@ async def supervise(call: Call, settings: Settings, wire: Wire, endpoint: Endpoi
         lambda: inner.text,
         chat=call.api == "chat",
         hold=not call.streams,
+        splits=any(monitor.delivery in GATING for monitor in monitors),
         wants_usage=call.wants_usage or not call.streams,
         correction=settings.correction,
     )
