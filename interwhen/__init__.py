@@ -40,7 +40,6 @@ from interwhen.running import Run, SyncRun, run, run_sync
 from interwhen.segments import Phase, Segment
 from interwhen.spans import Offset, Span
 from interwhen.tool_calls import ToolCall
-from interwhen.wrapping import Facts, guard, wrap
 from interwhen.triggers import (
     Answer,
     EveryChars,
@@ -67,6 +66,7 @@ from interwhen.verdicts import (
     Violation,
 )
 from interwhen.verifier import FunctionVerifier, Verifier, Worker, verifier
+from interwhen.wrapping import Facts, Refused, facts_of, guard, wrap
 
 __all__ = [
     "Abstain",
@@ -86,6 +86,7 @@ __all__ = [
     "Event",
     "EveryChars",
     "Extractor",
+    "Facts",
     "Failed",
     "Feedback",
     "FeedbackTemplate",
@@ -112,6 +113,7 @@ __all__ = [
     "Phase",
     "PhaseFilter",
     "PluginError",
+    "Refused",
     "Remedied",
     "Remedy",
     "Repair",
@@ -146,9 +148,12 @@ __all__ = [
     "ViolationRecord",
     "Worker",
     "__version__",
+    "facts_of",
+    "guard",
     "load_model",
     "load_monitor",
     "run",
     "run_sync",
     "verifier",
+    "wrap",
 ]

@@ -21,7 +21,7 @@ from openai._streaming import extract_stream_chunk_type
 from interwhen.errors import ModelError
 from interwhen.wrapping.calls import PATHS, Call, read_call
 from interwhen.wrapping.sdk_errors import as_sdk_error
-from interwhen.wrapping.sdk_loop import LoopThread
+from interwhen.wrapping.loop_thread import LoopThread
 from interwhen.wrapping.sdk_responses import note, streamed, whole_response
 from interwhen.wrapping.sdk_streams import AsyncBody, SupervisedAsyncStream, SupervisedStream, SyncBody
 from interwhen.wrapping.sdk_sync import sync_sender
@@ -163,7 +163,7 @@ class SyncSupervising(_Supervising):
         bare: Any = self._interwhen_bare
         if call is None:
             return bare.request(cast_to, options, stream=stream, stream_cls=stream_cls)
-        loop = self._interwhen_loop
+        loop = self._interwhen_loop.running()
         send, list_models = sync_sender(bare, loop)
         wire = SdkWire(options, send, list_models)
         try:
@@ -177,7 +177,7 @@ class SyncSupervising(_Supervising):
             response = whole_response(wire.response, call, parts, options)
             made = process(cast_to=_cast(bare, cast_to, options), response=response, stream=False, stream_cls=None)
             return note(made, parts)
-        body = SyncBody(supervised, wire.response.request, loop.call)
+        body = SyncBody(supervised, wire.response.request, loop)
         response = streamed(wire.response, supervised, body, options)
         kind = SupervisedStream[extract_stream_chunk_type(stream_cls) if stream_cls else cast_to]  # type: ignore[misc]
         return process(cast_to=cast_to, response=response, stream=True, stream_cls=kind)

@@ -14,6 +14,8 @@ from interwhen.errors import ModelError
 from interwhen.results import Result
 from interwhen.wrapping.facts import Part
 from interwhen.wrapping.sdk_errors import as_sdk_error
+from interwhen.wrapping.sdk_feed import Feed
+from interwhen.wrapping.loop_thread import Running
 from interwhen.wrapping.sdk_objects import builder
 from interwhen.wrapping.supervised import Supervised
 
@@ -21,9 +23,6 @@ _T = TypeVar("_T")
 
 KEY = "interwhen"
 """Under which a response's extensions carry the supervised call."""
-
-Call = Callable[..., Any]
-"""Runs an async method on the event loop of a sync client's calls."""
 
 
 def as_event(part: Part) -> bytes:
@@ -54,22 +53,20 @@ class AsyncBody(httpx2.AsyncByteStream):
 class SyncBody(httpx2.SyncByteStream):
     """The same for a sync client."""
 
-    def __init__(self, supervised: Supervised, request: httpx2.Request, call: Call) -> None:
-        self._supervised = supervised
+    def __init__(self, supervised: Supervised, request: httpx2.Request, loop: Running) -> None:
+        self.feed = Feed(supervised, loop)
         self._request = request
-        self.call = call
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            while parts := self.call(self._supervised.parts):
-                for part in parts:
-                    yield as_event(part)
+            for part in self.feed:
+                yield as_event(part)
             yield b"data: [DONE]\n\n"
         except ModelError as error:
             raise as_sdk_error(error, self._request) from error
 
     def close(self) -> None:
-        self.call(self._supervised.aclose)
+        self.feed.close()
 
 
 class SupervisedAsyncStream(AsyncStream[_T], Generic[_T]):
@@ -113,13 +110,11 @@ class SupervisedStream(Stream[_T], Generic[_T]):
         return self._supervised.result
 
     def __stream__(self) -> Iterator[_T]:
-        supervised, response = self._supervised, self.response
-        call = cast("SyncBody", response.stream).call
+        response = self.response
         make = _maker(self._client, self._cast_to, response)
         try:
-            while parts := call(supervised.parts):
-                for part in parts:
-                    yield make(part)
+            for part in cast("SyncBody", response.stream).feed:
+                yield make(part)
         except ModelError as error:
             raise as_sdk_error(error, response.request) from error
         finally:

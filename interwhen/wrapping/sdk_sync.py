@@ -17,11 +17,11 @@ import httpx2
 from openai._base_client import AsyncHttpxClientWrapper, SyncHttpxClientWrapper
 from openai._models import FinalRequestOptions
 
-from interwhen.wrapping.sdk_loop import LoopThread
+from interwhen.wrapping.loop_thread import Running
 from interwhen.wrapping.sdk_wire import Send
 
 
-def sync_sender(bare: Any, loop: LoopThread) -> tuple[Send, Callable[[], Awaitable[bytes]]]:
+def sync_sender(bare: Any, loop: Running) -> tuple[Send, Callable[[], Awaitable[bytes]]]:
     """Return what sends requests as *bare* does, and what asks it for the list of models."""
     is_default = type(bare._client) is SyncHttpxClientWrapper  # noqa: SLF001
     sender = _on_loop(bare, loop) if is_default else bare
@@ -39,7 +39,7 @@ def sync_sender(bare: Any, loop: LoopThread) -> tuple[Send, Callable[[], Awaitab
     return send, list_models
 
 
-def _on_loop(bare: Any, loop: LoopThread) -> Any:
+def _on_loop(bare: Any, loop: Running) -> Any:
     """Return a client like *bare* whose requests are sent on *loop*."""
     sender = object.__new__(type(bare))
     sender.__dict__.update(bare.__dict__)
@@ -53,7 +53,7 @@ def _on_loop(bare: Any, loop: LoopThread) -> Any:
 class _Relay(httpx2.Client):
     """An HTTP client that hands requests to an async one; it is used in worker threads of that one's loop."""
 
-    interwhen_loop: LoopThread
+    interwhen_loop: Running
 
     def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         """Send *request*; an answer that is an error comes whole."""
