@@ -67,13 +67,14 @@ class Tap:
         self._decode = decode
         self._field: Field = field
         self._at = 0
-        self._requests = 0
+        self.requests = 0
+        """How many streams have begun."""
         self._calls = CallAssembler()
         self._call_tokens = 0
 
     def begin(self, pieces: tuple[Piece, ...]) -> None:
         """Note that a stream begins that goes on from *pieces*."""
-        self._requests += 1
+        self.requests += 1
         self._calls = CallAssembler()
         self._call_tokens = 0
         self._at = base = sum(len(piece.text) for piece in pieces)
@@ -123,7 +124,7 @@ class Tap:
         return found
 
     def _keep(self, data: bytes, found: Decoded, *, holds_call: bool) -> None:
-        at, later = self._at, self._requests > 1
+        at, later = self._at, self.requests > 1
         if type(found) is Chunk:
             text = found.text
             kind: Kind = "call" if holds_call else "text"

@@ -185,7 +185,7 @@ class Composer:
         if ended and result.finish_reason is not None:
             self._end(result, last)
         elif result.status == "abstained" or result.finish_reason is None:
-            self._add(Part(None, self._shape.finish(BLOCKED)))
+            self._block(result)
         if self._wants_usage:
             self._add_usage(result)
         if not self._parts and self._hold:
@@ -194,6 +194,10 @@ class Composer:
             facts = self._parts[-1].facts
             start = len(result.text) if self._spelled > len(result.text) else facts.start
             self._parts[-1].facts = Facts(start, facts.lead, (*facts.events, *self._events), result)
+
+    def _block(self, result: Result) -> None:  # noqa: ARG002  for another API
+        """End an answer that was withheld, or ended by a monitor."""
+        self._add(Part(None, self._shape.finish(BLOCKED)))
 
     def _end(self, result: Result, last: Arrival | None) -> None:
         """End an answer as the model did, with the tool calls that stand."""

@@ -58,6 +58,31 @@ def in_turns(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None
     return turns
 
 
+def in_items(given: object, pieces: Sequence[Piece], side: str | None) -> list[Turn]:
+    """Return the input of the Responses API *given*, followed by the trace as items."""
+    items: list[Turn] = [{"role": "user", "content": given}] if isinstance(given, str) else list(given or ())  # type: ignore[call-overload]
+    own = len(items)
+    kinds: dict[str, str] = {}
+    for turn in in_turns(items, pieces, side)[own:]:
+        if turn["role"] == "tool":
+            items.append({"type": _OUTPUTS[kinds[turn["tool_call_id"]]], "call_id": turn["tool_call_id"], "output": turn["content"]})
+            continue
+        if turn.get("content"):
+            items.append({"role": turn["role"], "content": turn["content"]})
+        kinds = {call["id"]: call["type"] for call in turn.get("tool_calls") or ()}
+        items += [_item(call) for call in turn.get("tool_calls") or ()]
+    return items
+
+
+_OUTPUTS = {"function": "function_call_output", "custom": "custom_tool_call_output"}
+
+
+def _item(call: Turn) -> Turn:
+    if call["type"] == "custom":
+        return {"type": "custom_tool_call", "call_id": call["id"], **call["custom"]}
+    return {"type": "function_call", "call_id": call["id"], **call["function"]}
+
+
 def _append(turns: list[Turn], own: int, role: str, text: str) -> None:
     """Add *text* as a turn, or to our own last turn where it has the same role."""
     last = turns[-1] if len(turns) > own else None

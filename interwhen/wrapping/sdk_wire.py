@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -37,12 +38,14 @@ class SdkBody:
         source = response.aiter_bytes() if coded else cast("AsyncIterator[bytes]", response.stream)
         self._parts = cast("AsyncGenerator[bytes, None]", source.__aiter__())
         self._scope: anyio.CancelScope | None = None
+        self._reading = False
         self._closed = False
 
     async def receive(self) -> bytes:
         """Wait for bytes of the body; empty at its end."""
         if self._closed:
             raise StreamClosed("the stream is closed")
+        self._reading = True
         with anyio.CancelScope() as self._scope:
             try:
                 return await self._parts.__anext__()
@@ -53,15 +56,25 @@ class SdkBody:
             except BaseException:
                 self._closed = True  # a cancelled read has taken the connection with it
                 raise
+            finally:
+                self._reading = False
         raise StreamClosed("the stream was closed while it was read")
 
     async def aclose(self) -> None:
         """Close now; a read that waits ends at once."""
-        self._closed = True
+        idle, self._closed = not (self._closed or self._reading), True
         if self._scope is not None:
             self._scope.cancel()
         with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
             await self._response.aclose()
+            if idle:
+                await self._run_out()
+
+    async def _run_out(self) -> None:
+        """Let the generators of the body end, one in another: on a closed connection they do so at once."""
+        with suppress(Exception):
+            while True:
+                await self._parts.__anext__()
 
 
 class SdkWire:

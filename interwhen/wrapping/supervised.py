@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from interwhen.events import Event, Finished, StreamStarted
-from interwhen.monitors import GATING
+from interwhen.monitors import GATING, Monitor
 from interwhen.results import Result
 from interwhen.running import Run, run
+from interwhen.wrapping.arrivals import Tap
 from interwhen.wrapping.calls import Call
 from interwhen.wrapping.composing import Composer
 from interwhen.wrapping.facts import Part
 from interwhen.wrapping.hosting import Host
+from interwhen.wrapping.responses_composing import ResponsesComposer
+from interwhen.wrapping.responses_tap import ResponsesTap
 from interwhen.wrapping.settings import Settings
 from interwhen.wrapping.tool_format import tool_format
 from interwhen.wrapping.upstream import CallModel, Endpoint, Wire, make_tap
@@ -110,15 +115,21 @@ async def supervise(call: Call, settings: Settings, wire: Wire, endpoint: Endpoi
         threads=settings.threads,
         processes=settings.processes,
     )
-    composer = Composer(
+    supervised = Supervised(inner, _composer(call, settings, tap, inner, monitors))
+    await supervised.start()
+    return supervised
+
+
+def _composer(call: Call, settings: Settings, tap: Tap, inner: Run, monitors: Sequence[Monitor]) -> Composer:
+    hold, splits = not call.streams, any(monitor.delivery in GATING for monitor in monitors)
+    if isinstance(tap, ResponsesTap):
+        return ResponsesComposer(tap, lambda: inner.text, hold=hold, splits=splits, correction=settings.correction)
+    return Composer(
         tap,
         lambda: inner.text,
         chat=call.api == "chat",
-        hold=not call.streams,
-        splits=any(monitor.delivery in GATING for monitor in monitors),
-        wants_usage=call.wants_usage or not call.streams,
+        hold=hold,
+        splits=splits,
+        wants_usage=call.wants_usage or hold,
         correction=settings.correction,
     )
-    supervised = Supervised(inner, composer)
-    await supervised.start()
-    return supervised

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, Protocol
 
+import msgspec
+
 
 from interwhen._log import log_warning
 from interwhen.errors import ModelError, StreamProtocolError, UpstreamError
@@ -15,7 +17,8 @@ from interwhen.models.transport import HttpResponse, Timeouts
 from interwhen.models.wire import Text, chat_decoder, completion_decoder, models_decoder
 from interwhen.wrapping.arrivals import Tap
 from interwhen.wrapping.calls import Call
-from interwhen.wrapping.continuing import in_turns, needs_turns, prefilled
+from interwhen.wrapping.continuing import in_items, in_turns, needs_turns, prefilled
+from interwhen.wrapping.responses_tap import ResponsesTap
 
 _PREFILLING = frozenset({"llamacpp", "vllm", "sglang"})
 """Who serves (``owned_by`` of the model list) where an unfinished assistant turn is continued."""
@@ -108,6 +111,8 @@ class CallModel:
         body |= {"temperature": 0} | ({"stop": list(sampling.stop)} if sampling.stop else {})
         if self._call.api == "completions":
             return _completion(await self._wire.ask(body))
+        if self._call.api == "responses":
+            return _response(await self._wire.ask({**body, "stream": False}))
         return _chat_completion(await self._wire.ask(body))
 
     async def aclose(self) -> None:
@@ -128,6 +133,9 @@ class CallModel:
             prompt = body["prompt"]
             body["prompt"] = (prompt if isinstance(prompt, str) else prompt[0]) + request.prefix + (request.side or "")
             return body, "prefix"
+        if call.api == "responses":
+            body["input"] = in_items(body.get("input"), request.pieces, request.side)
+            return body, "turn"
         if needs_turns(request.pieces) or await self._mode() == "turn":
             body["messages"] = in_turns(body["messages"], request.pieces, request.side)
             return body, "turn"
@@ -152,7 +160,8 @@ class CallModel:
 
     async def _open(self, body: dict[str, Any]) -> HttpResponse:
         """Send *body*; ask for token counts, where the caller did not say and the server does not mind."""
-        asks = self._endpoint.stream_options and "stream_options" not in body
+        takes = self._call.api != "responses" and self._endpoint.stream_options
+        asks = takes and "stream_options" not in body
         if not asks:
             return await self._wire.open(body)
         try:
@@ -166,6 +175,8 @@ class CallModel:
 
 def make_tap(call: Call) -> Tap:
     """Return what decodes the streams of *call*."""
+    if call.api == "responses":
+        return ResponsesTap()
     return Tap(decode_completion, "text") if call.api == "completions" else Tap(decode_chat, "content")
 
 
@@ -177,6 +188,15 @@ def _completion(data: bytes) -> Completion:
     text = choice.text if isinstance(choice.text, str) else ""
     reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
     return Completion(text, reason, usage_of(answer.usage) or Usage(), scored(choice.logprobs)[1])
+
+
+def _response(data: bytes) -> Completion:
+    body = read_json(data, msgspec.json.Decoder(dict[str, Any]))
+    items = [item for item in body.get("output") or () if item.get("type") == "message"]
+    text = "".join(part.get("text") or "" for item in items for part in item.get("content") or ())
+    usage = body.get("usage") or {}
+    counts = Usage(usage.get("input_tokens"), None, usage.get("output_tokens"))
+    return Completion(text, "stop" if body.get("status") == "completed" else "length", counts)
 
 
 def _chat_completion(data: bytes) -> Completion:

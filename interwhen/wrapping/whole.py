@@ -7,12 +7,15 @@ from typing import Any
 
 from interwhen.wrapping.calls import Api
 from interwhen.wrapping.facts import Part
+from interwhen.wrapping.responses_composing import whole_of
 
 Body = dict[str, Any]
 
 
 def whole(api: Api, parts: Iterable[Part]) -> Body:
     """Return the response body that *parts* spell, as the server would have sent it at once."""
+    if api == "responses":
+        return whole_of(list(parts))
     body: Body = {}
     choice: Body = {"index": 0}
     text = ""

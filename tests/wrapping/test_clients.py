@@ -1,0 +1,211 @@
+"""Every way to use the SDK works through a wrapped client: helpers, raw responses, options, Azure, own HTTP clients."""
+
+import inspect
+
+import anyio.to_thread
+import httpx2
+import interwhen
+import openai
+import pytest
+from both import KINDS, ask, read
+from interwhen import UsageError, facts_of, wrap
+from interwhen.testing.server import Send, counts, events, reply
+from pydantic import BaseModel
+from watchers import passing, word
+
+pytestmark = pytest.mark.anyio
+
+ASK = {"model": "m", "messages": [{"role": "user", "content": "q"}]}
+DONE = Send(b"data: [DONE]\n\n")
+
+
+def corrected(request):
+    return events([["BAD\n", "x"], ["fine"]][min(request.number, 1)], api="chat")
+
+
+def test_a_wrapped_client_is_one_of_the_sdk():
+    for kind in (openai.OpenAI, openai.AsyncOpenAI, openai.AzureOpenAI, openai.AsyncAzureOpenAI):
+        azure = {"api_version": "1", "azure_endpoint": "http://localhost"} if "Azure" in kind.__name__ else {}
+        client = kind(api_key="k", **azure)
+        wrapped = wrap(client, ["arithmetic"])
+        assert isinstance(wrapped, kind)
+        assert type(wrapped).__name__ == kind.__name__
+        assert wrapped.user_agent == client.user_agent
+        assert wrapped.chat.completions is not client.chat.completions
+        bare, ours = inspect.signature(client.chat.completions.create), inspect.signature(wrapped.chat.completions.create)
+        assert {**ours.parameters} == {**bare.parameters, "interwhen": ours.parameters["interwhen"]}
+        assert "interwhen" not in inspect.signature(client.chat.completions.create).parameters
+
+
+@pytest.mark.parametrize("bad", [{"reading": "alive"}, {"readin": "live"}, {"monitors": "nobody"}, {"budgets": 3}])
+def test_options_that_cannot_work_are_refused_at_once(bad):
+    with pytest.raises(UsageError):
+        wrap(openai.OpenAI(api_key="k"), **{"monitors": [passing()], **bad})
+
+
+def test_what_is_no_client_is_refused():
+    with pytest.raises(UsageError, match=r"openai\.AsyncOpenAI"):
+        wrap(object(), [passing()])
+
+
+async def test_the_stream_helper(serve, clients):
+    server = serve((*events(["one\n", "two"], api="chat")[:-1], counts(1, 2), DONE))
+    client = wrap(clients(openai.AsyncOpenAI, server), [passing()])
+    async with client.chat.completions.stream(**ASK, interwhen={"reading": "gate"}) as stream:
+        kinds = [event.type async for event in stream]
+        final = await stream.get_final_completion()
+    assert "content.delta" in kinds
+    assert final.choices[0].message.content == "one\ntwo"
+
+
+def test_the_stream_helper_in_plain_code(serve):
+    server = serve(events(["one\n", "two"], api="chat"))
+    with wrap(openai.OpenAI(base_url=server.base_url, api_key="k"), [passing()]) as client:
+        with client.chat.completions.stream(**ASK) as stream:
+            assert stream.get_final_completion().choices[0].message.content == "one\ntwo"
+        client.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_parsing_into_a_type(kind, serve, clients):
+    class Answer(BaseModel):
+        value: int
+
+    client = wrap(clients(KINDS[kind], serve(events(['{"value":', " 7}"], api="chat"))), [passing()])
+
+    def call():
+        return client.chat.completions.parse(**ASK, response_format=Answer)
+
+    found = await call() if kind == "async" else await anyio.to_thread.run_sync(call)
+    assert found.choices[0].message.parsed == Answer(value=7)
+    assert facts_of(found).result.finish_reason == "stop"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("stream", [True, False])
+async def test_raw_responses(kind, stream, serve, clients):
+    head = reply(200, b"")[0]
+    server = serve(corrected)
+    client = wrap(clients(KINDS[kind], server), [word(remedy=interwhen.Resample())])
+
+    def call():
+        return client.chat.completions.with_raw_response.create(**ASK, stream=stream)
+
+    raw = await call() if kind == "async" else await anyio.to_thread.run_sync(call)
+    assert raw.status_code == 200
+    assert raw.headers["content-type"].startswith("text/event-stream" if stream else "application/json")
+    found = raw.parse()
+    if stream:
+        found = "".join(chunk.choices[0].delta.content or "" for chunk in await read(found))
+    else:
+        found = found.choices[0].message.content
+    assert found == "fine"
+    assert head.status == 200
+
+
+async def test_streamed_raw_responses_show_what_a_reader_may_see(serve, clients):
+    client = wrap(clients(openai.AsyncOpenAI, serve(corrected)), [word(remedy=interwhen.Resample())])
+    async with client.chat.completions.with_streaming_response.create(**ASK, stream=True) as response:
+        lines = [line async for line in response.iter_lines()]
+    assert lines[-2:] == ["data: [DONE]", ""] or lines[-1] == "data: [DONE]"
+    assert not any("BAD" in line for line in lines)
+    assert any("fine" in line for line in lines)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_options_for_one_call(kind, serve, clients):
+    server = serve(lambda request: events(["BAD\n", "x"] if request.number % 2 == 0 else ["fine"], api="chat"))
+    client = wrap(clients(KINDS[kind], server), [word()], reading="final")
+    found = await ask(client)
+    assert "fine" in found.choices[0].message.content
+    found = await ask(client.with_options(timeout=9), interwhen={"monitors": [word(remedy=interwhen.Stop())]})
+    assert found.choices[0].finish_reason == "content_filter"
+    assert facts_of(await ask(client, interwhen=False)) is None
+    with pytest.raises(UsageError, match="reading"):
+        await ask(client, interwhen={"redaing": "live"})
+    assert all("interwhen" not in request.json for request in server.posts)
+
+
+async def test_the_field_may_travel_in_the_extra_body(serve, clients):
+    server = serve(events(["BAD\n"], api="chat"))
+    client = wrap(clients(openai.AsyncOpenAI, server))
+    assert facts_of(await ask(client, interwhen={"monitors": ["arithmetic"]})).result.status == "unverified"
+    found = await ask(client, extra_body={"interwhen": {"monitors": ["arithmetic"]}, "top_k": 1})
+    assert facts_of(found) is not None
+    assert server.posts[-1].json["top_k"] == 1
+    assert "interwhen" not in server.posts[-1].json
+
+
+@pytest.mark.parametrize("kind", ["AsyncAzureOpenAI", "AzureOpenAI"])
+async def test_azure(kind, serve):
+    server = serve(corrected)
+    azure = getattr(openai, kind)(api_key="k", api_version="v1", azure_endpoint=server.base_url[:-3], max_retries=0)
+    client = wrap(azure, [word(good="good", slow=0.01)])
+    chunks = await read(await ask(client, stream=True))
+    assert chunks[-1].interwhen.result.ledger.remedies == 1
+    assert [post.path for post in server.posts] == ["/openai/deployments/m/chat/completions?api-version=v1"] * 2
+    assert all(post.headers["api-key"] == "k" for post in server.posts)
+    if kind == "AzureOpenAI":
+        client.close()
+    else:
+        await client.close()
+
+
+async def test_an_http_client_of_the_user_s_own_is_used(serve):
+    server = serve(corrected)
+    sent = []
+
+    async def hook(request):
+        sent.append(request.url.path)
+
+    async with httpx2.AsyncClient(event_hooks={"request": [hook]}) as http:
+        own = openai.AsyncOpenAI(base_url=server.base_url, api_key="k", http_client=http)
+        chunks = await read(await ask(wrap(own, [word()], resume="turn"), stream=True))
+    assert "fine" in "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert sent == ["/v1/chat/completions"] * 2
+
+
+async def test_an_http_client_of_the_user_s_own_is_used_in_plain_code(serve):
+    server = serve(corrected)
+    sent = []
+    with httpx2.Client(event_hooks={"request": [lambda request: sent.append(request.url.path)]}) as http:
+        own = openai.OpenAI(base_url=server.base_url, api_key="k", http_client=http)
+        client = wrap(own, [word()], resume="turn")
+        chunks = await read(await ask(client, stream=True))
+        client.close()
+    assert "fine" in "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert sent == ["/v1/chat/completions"] * 2
+
+
+async def test_a_server_that_takes_no_stream_options_is_asked_without(serve, clients):
+    refused = reply(400, b'{"error": {"message": "stream_options is not supported"}}')
+    server = serve(lambda r: refused if "stream_options" in r.json else events(["a\n"], api="chat"))
+    client = wrap(clients(openai.AsyncOpenAI, server), [passing()])
+    await read(await ask(client, stream=True))
+    await read(await ask(client, stream=True))
+    assert len(server.posts) == 3
+
+
+async def test_all_else_passes_through(serve, clients):
+    server = serve(reply(200, b'{"object": "list", "data": [{"embedding": [1.0], "index": 0}], "model": "m", "usage": {"prompt_tokens": 1, "total_tokens": 1}}'))
+    client = wrap(clients(openai.AsyncOpenAI, server), [passing()])
+    assert (await client.models.list()).data[0].id == "scripted"
+    assert (await client.embeddings.create(model="m", input="q")).model == "m"
+
+
+async def test_it_works_on_trio_too(serve):
+    import trio
+
+    server = serve(corrected)
+
+    def main():
+        async def go():
+            async with openai.AsyncOpenAI(base_url=server.base_url, api_key="k") as bare:
+                return [chunk async for chunk in await ask(wrap(bare, [word()]), stream=True)]
+
+        return trio.run(go)
+
+    chunks = await anyio.to_thread.run_sync(main)
+    assert chunks[-1].interwhen.result.ledger.remedies == 1
+
+
