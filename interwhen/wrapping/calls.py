@@ -86,7 +86,9 @@ def _refuse(api: Api, body: Mapping[str, Any]) -> None:
         raise Unsupported(f"modalities={body['modalities']!r}: sound cannot be supervised; {_OFF}")
     if api == "completions":
         prompt = body.get("prompt")
-        if not isinstance(prompt, str) and not (isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str)):
+        if not isinstance(prompt, str) and not (
+            isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str)
+        ):
             raise Unsupported(f"prompt={prompt!r:.80}: one text is needed to go on from; {_OFF}")
         if body.get("echo") or body.get("suffix"):
             raise Unsupported(f"echo and suffix: there is no one text to go on from; {_OFF}")

@@ -49,7 +49,8 @@ class Composer:
 
     def take(self, events: Sequence[Event]) -> list[Part]:
         """Return what the reader gets because of *events*."""
-        self._parts = parts = []
+        parts: list[Part] = []
+        self._parts = parts
         result: Result | None = None
         for event in events:
             if isinstance(event, Delta):
@@ -146,7 +147,9 @@ class Composer:
         field = arrival.field
         if arrival.split and part == "answer":
             field = "content"
-        lead, restart, again = self._leading.lead(field, start, text, said=piece is not None and piece.origin == "feedback")
+        lead, restart, again = self._leading.lead(
+            field, start, text, said=piece is not None and piece.origin == "feedback"
+        )
         self._leading.showed(field, start, text)
         spelled = f"{lead}{again}{text}"
         whole = not (lead or again) and len(text) == len(arrival.text) and not arrival.cut
@@ -223,7 +226,9 @@ class Composer:
             start = last.start
             self._shown = last.end
         if last.calls and not calls_stand:
-            self._add(Part(None, self._shape.without_calls(last.data, wire_reason(result.finish_reason) or "stop")), start)
+            self._add(
+                Part(None, self._shape.without_calls(last.data, wire_reason(result.finish_reason) or "stop")), start
+            )
         elif last.later:
             self._add(Part(None, self._shape.again(last.data)), start)
         else:

@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
@@ -53,7 +53,7 @@ class Running:
 class LoopThread:
     """An event loop that begins with the first call and ends with :meth:`close`, or with its client."""
 
-    _known: weakref.WeakKeyDictionary[Any, LoopThread] = weakref.WeakKeyDictionary()
+    _known: ClassVar[weakref.WeakKeyDictionary[Any, LoopThread]] = weakref.WeakKeyDictionary()
     _lock = threading.Lock()
 
     def __init__(self) -> None:

@@ -20,8 +20,8 @@ from openai._streaming import extract_stream_chunk_type
 
 from interwhen.errors import ModelError
 from interwhen.wrapping.calls import PATHS, Call, read_call
-from interwhen.wrapping.sdk_errors import as_sdk_error
 from interwhen.wrapping.loop_thread import LoopThread
+from interwhen.wrapping.sdk_errors import as_sdk_error
 from interwhen.wrapping.sdk_responses import note, streamed, whole_response
 from interwhen.wrapping.sdk_streams import AsyncBody, SupervisedAsyncStream, SupervisedStream, SyncBody
 from interwhen.wrapping.sdk_sync import sync_sender
@@ -40,16 +40,15 @@ def wrapped(client: Any, settings: Settings, endpoint: Endpoint | None = None) -
     mixin = AsyncSupervising if isinstance(bare, AsyncOpenAI) else SyncSupervising if isinstance(bare, OpenAI) else None
     if mixin is None:
         return None
-    made = object.__new__(_class(mixin, type(bare)))
-    made.__dict__.update(_state(bare))
-    made._interwhen_bare = bare
-    made._interwhen_settings = settings
-    made._interwhen_endpoint = endpoint or Endpoint()
+    kind: Any = type(bare)
+    made: Any = object.__new__(_class(mixin, kind))
+    ours = {"bare": bare, "settings": settings, "endpoint": endpoint or Endpoint()}
+    made.__dict__.update(_state(bare), **{f"_interwhen_{name}": value for name, value in ours.items()})
     return made
 
 
 @functools.cache
-def _class(mixin: type, base: type) -> type:
+def _class(mixin: Any, base: Any) -> type:
     return type(base.__name__, (mixin, base), {"__module__": base.__module__, "__doc__": base.__doc__})
 
 
@@ -136,15 +135,17 @@ class AsyncSupervising(_Supervising):
         except ModelError as error:
             raise as_sdk_error(error, None) from error.__cause__
         assert wire.response is not None
-        process = functools.partial(bare._process_response, options=options)
+        process = functools.partial(bare._process_response, options=options)  # noqa: SLF001  the SDK's own parsing
         if not call.streams:
             parts = await _all(supervised, wire.response.request)
             response = whole_response(wire.response, call, parts, options)
-            made = await process(cast_to=_cast(bare, cast_to, options), response=response, stream=False, stream_cls=None)
+            made = await process(
+                cast_to=_cast(bare, cast_to, options), response=response, stream=False, stream_cls=None
+            )
             return note(made, parts)
         body = AsyncBody(supervised, wire.response.request)
         response = streamed(wire.response, supervised, body, options)
-        kind = SupervisedAsyncStream[extract_stream_chunk_type(stream_cls) if stream_cls else cast_to]  # type: ignore[misc]
+        kind = _kind(SupervisedAsyncStream, stream_cls, cast_to)
         return await process(cast_to=cast_to, response=response, stream=True, stream_cls=kind)
 
 
@@ -171,7 +172,7 @@ class SyncSupervising(_Supervising):
         except ModelError as error:
             raise as_sdk_error(error, None) from error.__cause__
         assert wire.response is not None
-        process = functools.partial(bare._process_response, options=options)
+        process = functools.partial(bare._process_response, options=options)  # noqa: SLF001  the SDK's own parsing
         if not call.streams:
             parts = loop.call(_all, supervised, wire.response.request)
             response = whole_response(wire.response, call, parts, options)
@@ -179,13 +180,18 @@ class SyncSupervising(_Supervising):
             return note(made, parts)
         body = SyncBody(supervised, wire.response.request, loop)
         response = streamed(wire.response, supervised, body, options)
-        kind = SupervisedStream[extract_stream_chunk_type(stream_cls) if stream_cls else cast_to]  # type: ignore[misc]
+        kind = _kind(SupervisedStream, stream_cls, cast_to)
         return process(cast_to=cast_to, response=response, stream=True, stream_cls=kind)
 
     def close(self) -> None:
         """Close the client and the event loop of its calls."""
         self._interwhen_loop.close()
         self._interwhen_bare.close()
+
+
+def _kind(supervised: Any, stream_cls: Any, cast_to: Any) -> Any:
+    """Return our kind of stream, of the chunks that *stream_cls* has."""
+    return supervised[extract_stream_chunk_type(stream_cls) if stream_cls else cast_to]
 
 
 def _cast(bare: Any, cast_to: Any, options: FinalRequestOptions) -> Any:

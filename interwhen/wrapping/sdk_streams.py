@@ -13,9 +13,9 @@ from openai import AsyncStream, Stream
 from interwhen.errors import ModelError
 from interwhen.results import Result
 from interwhen.wrapping.facts import Part
+from interwhen.wrapping.loop_thread import Running
 from interwhen.wrapping.sdk_errors import as_sdk_error
 from interwhen.wrapping.sdk_feed import Feed
-from interwhen.wrapping.loop_thread import Running
 from interwhen.wrapping.sdk_objects import builder
 from interwhen.wrapping.supervised import Supervised
 
@@ -47,6 +47,7 @@ class AsyncBody(httpx2.AsyncByteStream):
             raise as_sdk_error(error, self._request) from error
 
     async def aclose(self) -> None:
+        """End the call."""
         await self._supervised.aclose()
 
 
@@ -66,6 +67,7 @@ class SyncBody(httpx2.SyncByteStream):
             raise as_sdk_error(error, self._request) from error
 
     def close(self) -> None:
+        """End the call."""
         self.feed.close()
 
 

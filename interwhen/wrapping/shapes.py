@@ -43,7 +43,9 @@ class Shape:
 
     def finish(self, reason: str) -> Body:
         """Return the chunk that ends an answer."""
-        return self._chunk({"delta": {}, "finish_reason": reason} if self._chat else {"text": "", "finish_reason": reason})
+        return self._chunk(
+            {"delta": {}, "finish_reason": reason} if self._chat else {"text": "", "finish_reason": reason}
+        )
 
     def usage(self, usage: Body) -> Body:
         """Return a chunk of token counts."""

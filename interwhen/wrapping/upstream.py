@@ -6,7 +6,6 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-
 from interwhen._log import log_warning
 from interwhen.errors import ModelError, StreamProtocolError, UpstreamError
 from interwhen.models.base import Capabilities, Completion, Request, ResumeMode, Usage
@@ -154,7 +153,9 @@ class CallModel:
             except ModelError as error:
                 log_warning("model.resume_unknown", model=self.name, error=type(error).__name__, taken="turn")
                 return "turn"
-            card = next((card for card in cards if card.id == self._call.body.get("model")), cards[0] if cards else None)
+            card = next(
+                (card for card in cards if card.id == self._call.body.get("model")), cards[0] if cards else None
+            )
             endpoint.resume = "prefill" if card is not None and card.owned_by in _PREFILLING else "turn"
         return endpoint.resume
 
@@ -207,5 +208,3 @@ def _chat_completion(data: bytes) -> Completion:
     text = choice.message.content if isinstance(choice.message, Text) else None
     reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
     return Completion(text or "", reason, usage_of(answer.usage) or Usage(), scored(choice.logprobs)[1])
-
-

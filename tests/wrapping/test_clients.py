@@ -32,7 +32,10 @@ def test_a_wrapped_client_is_one_of_the_sdk():
         assert type(wrapped).__name__ == kind.__name__
         assert wrapped.user_agent == client.user_agent
         assert wrapped.chat.completions is not client.chat.completions
-        bare, ours = inspect.signature(client.chat.completions.create), inspect.signature(wrapped.chat.completions.create)
+        bare, ours = (
+            inspect.signature(client.chat.completions.create),
+            inspect.signature(wrapped.chat.completions.create),
+        )
         assert {**ours.parameters} == {**bare.parameters, "interwhen": ours.parameters["interwhen"]}
         assert "interwhen" not in inspect.signature(client.chat.completions.create).parameters
 
@@ -187,7 +190,12 @@ async def test_a_server_that_takes_no_stream_options_is_asked_without(serve, cli
 
 
 async def test_all_else_passes_through(serve, clients):
-    server = serve(reply(200, b'{"object": "list", "data": [{"embedding": [1.0], "index": 0}], "model": "m", "usage": {"prompt_tokens": 1, "total_tokens": 1}}'))
+    server = serve(
+        reply(
+            200,
+            b'{"object": "list", "data": [{"embedding": [1.0], "index": 0}], "model": "m", "usage": {"prompt_tokens": 1, "total_tokens": 1}}',
+        )
+    )
     client = wrap(clients(openai.AsyncOpenAI, server), [passing()])
     assert (await client.models.list()).data[0].id == "scripted"
     assert (await client.embeddings.create(model="m", input="q")).model == "m"
@@ -207,5 +215,3 @@ async def test_it_works_on_trio_too(serve):
 
     chunks = await anyio.to_thread.run_sync(main)
     assert chunks[-1].interwhen.result.ledger.remedies == 1
-
-
