@@ -62,8 +62,8 @@ def _merge(into: Body, more: Body) -> None:
             into[name] = value if name != "tool_calls" else _calls([], value or [])
         elif name == "tool_calls":
             into[name] = _calls(known, value or [])
-        elif isinstance(known, str | list) and type(value) is type(known):
-            into[name] = known + value  # type: ignore[operator]  two of one type
+        elif isinstance(known, str | list):
+            into[name] = known + value if type(value) is type(known) else known  # type: ignore[operator]
         elif isinstance(known, dict) and isinstance(value, dict):
             _merge(known, value)
         elif value is not None:

@@ -1,6 +1,7 @@
 """Every way to use the SDK works through a wrapped client: helpers, raw responses, options, Azure, own HTTP clients."""
 
 import inspect
+import json
 
 import anyio.to_thread
 import httpx2
@@ -187,6 +188,30 @@ async def test_a_server_that_takes_no_stream_options_is_asked_without(serve, cli
     await read(await ask(client, stream=True))
     await read(await ask(client, stream=True))
     assert len(server.posts) == 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("refuses", [True, False])
+async def test_a_model_that_does_not_stream_is_supervised_too(kind, refuses, serve, clients):
+    text = {"role": "assistant", "content": "one\nBAD\n"}
+    call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+
+    def script(request):
+        if request.json.get("stream") and refuses:
+            return reply(400, b'{"error": {"message": "this model cannot stream", "param": "stream"}}')
+        message = text if len(request.json["messages"]) == 1 else {**text, "content": "fine", "tool_calls": [call]}
+        choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+        whole = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
+        whole["usage"] = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+        return reply(200, json.dumps(whole).encode())
+
+    server = serve(script)
+    client = wrap(clients(KINDS[kind], server), [word(remedy=interwhen.Feedback("rewind"))], resume="turn")
+    found = await ask(client, tools=[{"type": "function", "function": {"name": "look"}}])
+    assert found.choices[0].message.content == "one\nWait, BAD is no word.\nfine"
+    assert found.choices[0].message.tool_calls[0].function.name == "look"
+    assert found.interwhen.result.ledger.remedies == 1
+    assert [post.json.get("stream") for post in server.posts] == ([True, False, False] if refuses else [True, True])
 
 
 async def test_all_else_passes_through(serve, clients):
