@@ -68,9 +68,12 @@ class Settings:
             raise UsageError(f"interwhen={override!r:.200}: give a mapping such as {{'reading': 'gate'}}")
         return dataclasses.replace(self, **_known(override))
 
-    def deliveries(self) -> tuple[Monitor, ...]:
-        """Return the monitors with the delivery that the reading asks for."""
-        change = _AS[self.reading]
+    def deliveries(self, *, structured: bool = False) -> tuple[Monitor, ...]:
+        """Return the monitors with the delivery that the reading asks for.
+
+        A *structured* answer (JSON) is not read live but behind a gate: what corrects it would not be JSON.
+        """
+        change = _AS["gate" if structured and self.reading == "live" else self.reading]
         return tuple(
             dataclasses.replace(monitor, delivery=change[monitor.delivery]) if monitor.delivery in change else monitor
             for monitor in self.monitors
