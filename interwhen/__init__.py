@@ -39,6 +39,7 @@ from interwhen.results import (
 from interwhen.running import Run, SyncRun, run, run_sync
 from interwhen.segments import Phase, Segment
 from interwhen.spans import Offset, Span
+from interwhen.tool_calls import ToolCall
 from interwhen.triggers import (
     Answer,
     EveryChars,
@@ -65,6 +66,7 @@ from interwhen.verdicts import (
     Violation,
 )
 from interwhen.verifier import FunctionVerifier, Verifier, Worker, verifier
+from interwhen.wrapping import Facts, Refused, facts_of, guard, wrap
 
 __all__ = [
     "Abstain",
@@ -84,6 +86,7 @@ __all__ = [
     "Event",
     "EveryChars",
     "Extractor",
+    "Facts",
     "Failed",
     "Feedback",
     "FeedbackTemplate",
@@ -110,6 +113,7 @@ __all__ = [
     "Phase",
     "PhaseFilter",
     "PluginError",
+    "Refused",
     "Remedied",
     "Remedy",
     "Repair",
@@ -130,6 +134,7 @@ __all__ = [
     "ThinkEnd",
     "TimedOut",
     "Timing",
+    "ToolCall",
     "ToolCalls",
     "Trigger",
     "Unknown",
@@ -143,9 +148,12 @@ __all__ = [
     "ViolationRecord",
     "Worker",
     "__version__",
+    "facts_of",
+    "guard",
     "load_model",
     "load_monitor",
     "run",
     "run_sync",
     "verifier",
+    "wrap",
 ]

@@ -10,6 +10,7 @@ from interwhen.models.base import FinishReason, Origin, ResumeMode
 from interwhen.results import CheckRecord, Result, ViolationRecord
 from interwhen.segments import Phase
 from interwhen.spans import Span
+from interwhen.tool_calls import ToolCall
 
 
 class Delta(msgspec.Struct, frozen=True, tag="delta", gc=False):
@@ -19,6 +20,10 @@ class Delta(msgspec.Struct, frozen=True, tag="delta", gc=False):
     start: int
     phase: Phase = "answer"
     origin: Origin = "model"
+    call: ToolCall | None = None
+    """The tool call that this text is."""
+    refused: tuple[ToolCall, ...] = ()
+    """The tool calls that this feedback answers: it is said to the model, in their place."""
 
 
 class Retracted(msgspec.Struct, frozen=True, tag="retracted", gc=False):

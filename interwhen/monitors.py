@@ -10,13 +10,15 @@ from interwhen.claims import Claim
 from interwhen.errors import UsageError
 from interwhen.remedies import Remedy, Repair
 from interwhen.segments import Segment
-from interwhen.triggers import Lines, PhaseFilter, Trigger
+from interwhen.triggers import Lines, PhaseFilter, ToolCalls, Trigger
 from interwhen.verdicts import Level
 from interwhen.verifier import Verifier
 
-Delivery = Literal["observe", "interrupt", "gate", "final"]
+Delivery = Literal["observe", "interrupt", "gate", "gate_tools", "final"]
 """How a monitor affects the reader: not at all; by cancelling and rewinding; by holding text back until its
-checks passed; by holding only the answer back."""
+checks passed; by holding back tool calls only (trigger ``ToolCalls``); by holding only the answer back."""
+GATING: tuple[Delivery, ...] = ("gate", "gate_tools")
+"""The deliveries that hold text back until the monitor's own checks are settled."""
 
 Parser: TypeAlias = Callable[[Segment], Iterable[Claim]]
 """Segment to claims, by code: no tokens. Runs on the event loop, so it must be linear and quick."""
@@ -83,6 +85,8 @@ class Monitor:
             raise UsageError(f"monitor {self.name!r}: extractor {self.extractor!r} is neither a function nor a Fork")
         if isinstance(self.extractor, Fork) and not callable(self.extractor.parse):
             raise UsageError(f"monitor {self.name!r}: parse={self.extractor.parse!r} of its Fork is no function")
+        if self.delivery == "gate_tools" and not isinstance(self.trigger, ToolCalls):
+            raise UsageError(f"monitor {self.name!r}: delivery='gate_tools' needs trigger=ToolCalls()")
         for label, record, kinds in (("trigger", self.trigger, Trigger), ("remedy", self.remedy, Remedy)):
             if not isinstance(record, kinds):
                 choices = ", ".join(f"{kind.__name__}()" for kind in get_args(kinds))

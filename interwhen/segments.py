@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from interwhen.spans import Span
+from interwhen.tool_calls import ToolCall
 
 Phase = Literal["reasoning", "answer"]
 """The two phases of a trace. Text inside ``<think>`` or a separate reasoning field is ``reasoning``."""
@@ -21,6 +22,8 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
     text: str
     span: Span
     phase: Phase
+    call: ToolCall | None = None
+    """The structured tool call that this segment is; ``None`` for text, a call between tags included."""
 
     def at(self, start: int, end: int) -> Span:
         """Return the trace span of ``text[start:end]`` (for example of a regex match).

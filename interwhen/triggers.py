@@ -34,7 +34,7 @@ class ThinkEnd(msgspec.Struct, frozen=True, tag=True):
 
 
 class ToolCalls(msgspec.Struct, frozen=True, tag=True):
-    """Each tool call that is written in the text between two tags, tags included."""
+    """Each tool call: structured ones, and those written in the text between two tags (tags included)."""
 
     opening: str = "<tool_call>"
     closing: str = "</tool_call>"

@@ -47,7 +47,7 @@ from interwhen.events import (
 )
 from interwhen.feedback import FeedbackTemplate
 from interwhen.models.base import Chunk, FinishReason, ResumeMode
-from interwhen.monitors import Monitor
+from interwhen.monitors import GATING, Monitor
 from interwhen.results import Status
 from interwhen.segments import Phase
 from interwhen.verdicts import Outcome
@@ -87,7 +87,7 @@ class Core:
             self.monitors,
             tags=think_tags,
             phase=starts_in,
-            eager=any(monitor.delivery == "gate" for monitor in self.monitors),
+            eager=any(monitor.delivery in GATING for monitor in self.monitors),
         )
         self.transcript = self.intake.transcript
         self.work = Work(self.monitors)
@@ -140,7 +140,7 @@ class Core:
             case _:
                 assert_never(fact)
 
-    def _chunk(self, chunk: Chunk) -> None:
+    def _chunk(self, chunk: Chunk) -> None:  # noqa: C901  the hot path: a call each would cost more than the branches
         text = chunk.text
         if self.state != "streaming":
             # It belongs to a stream that we closed, and so does the reason it gives for its end.
@@ -156,7 +156,10 @@ class Core:
             self.gates.advance(self.events)
         intake = self.intake
         start = self.transcript.length
-        dues = intake.feed(text, chunk.tokens, chunk.phase)
+        if chunk.call is None:
+            dues = intake.feed(text, chunk.tokens, chunk.phase)
+        else:
+            dues = intake.feed_call(chunk.call, chunk.tokens)
         if self._live:
             if intake.plain:
                 self.events.append(Delta(text, start, intake.phase))
@@ -279,13 +282,16 @@ class Core:
 
     def _apply(self, best: Candidate) -> None:
         violations = self._violations
-        todo = plan(best, self.monitors[best.ref.monitor], self.template, violations.text(best))
+        calls = self.transcript.calls
+        first_call = calls[0][0].start if calls else self.transcript.length
+        todo = plan(best, self.monitors[best.ref.monitor], self.template, violations.text(best), first_call)
         spent = violations.overspent(todo, self.tally.remedies, self.tally.discarded)
         if spent is not None:
             self._give_up(best, spent)
             return
         record = violations.record(best, interrupted=True, todo=todo)
         violations.acted(best, record)
+        refused = self.transcript.calls_from(todo.cut) if best.ref.segment.call is not None else ()
         self._cut(todo.cut)
         if not todo.goes_on:
             self.events.append(Remedied(record, self.tally.remedies))
@@ -297,7 +303,11 @@ class Core:
             self.work.forgive(violations.disavowed())
         self.tally.remedies += 1
         self.events.append(Remedied(record, self.tally.remedies))
-        skipped = self._open_segments(self.intake.insert(todo.insert, todo.origin) if todo.insert else ())
+        if refused and todo.insert:
+            self.intake.refuse(todo.insert, refused)
+            skipped = []
+        else:
+            skipped = self._open_segments(self.intake.insert(todo.insert, todo.origin) if todo.insert else ())
         if violations.candidates:  # another violation stands in the text that was kept
             self._skip(skipped)
             self._after_settling()
@@ -315,7 +325,11 @@ class Core:
 
     def _give_up(self, best: Candidate, reason: str) -> None:
         """End without an answer. The text before the wrong segment is all that stands, and all that is shown."""
-        todo = Plan("abstain", best.ref.segment.span.start, goes_on=False)
+        calls = self.transcript.calls
+        start = best.ref.segment.span.start
+        if best.ref.segment.call is not None and calls:
+            start = calls[0][0].start
+        todo = Plan("abstain", start, goes_on=False)
         self._violations.acted(best, self._violations.record(best, interrupted=True, todo=todo))
         self._cut(todo.cut)
         self._end("abstained", reason)

@@ -25,12 +25,37 @@ class Plan(NamedTuple):
     """Whether the refuted segment stays in the trace, answered by the feedback behind it."""
 
 
-def plan(candidate: Candidate, monitor: Monitor, template: FeedbackTemplate, wrong_text: str) -> Plan:
-    """Return what the monitor's remedy does about *candidate*."""
+def plan(candidate: Candidate, monitor: Monitor, template: FeedbackTemplate, wrong_text: str, first_call: int) -> Plan:
+    """Return what the monitor's remedy does about *candidate*.
+
+    A refuted tool call goes with all calls of its turn, from *first_call* on: what is done is asked for again as a
+    whole, so that no call is made twice.
+    """
+    if candidate.ref.segment.call is not None:
+        return _plan_call(candidate, monitor, template, wrong_text, first_call)
     segment = candidate.ref.segment.span
     if candidate.violation is None:
         return Plan("abstain", segment.start, goes_on=False)
     return _plan(candidate, candidate.violation, monitor, monitor.remedy, template, wrong_text)
+
+
+def _plan_call(candidate: Candidate, monitor: Monitor, template: FeedbackTemplate, wrong_text: str, cut: int) -> Plan:
+    violation = candidate.violation
+    if violation is None:
+        return Plan("abstain", cut, goes_on=False)
+    # A call cannot be gone on with from within, so there is no repair in place, and it does not stay in the trace.
+    remedy = monitor.remedy.otherwise if isinstance(monitor.remedy, Repair) else monitor.remedy
+    match remedy:
+        case Feedback():
+            return Plan("feedback", cut, template.render(monitor.level, violation, wrong_text))
+        case Resample():
+            return Plan("resample", cut)
+        case Stop():
+            return Plan("stop", cut, goes_on=False)
+        case Abstain():
+            return Plan("abstain", cut, goes_on=False)
+        case _:
+            assert_never(remedy)
 
 
 def _plan(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from interwhen._core.intake import Intake
 from interwhen._core.work import Work
 from interwhen.events import Delta, Event, FrontierMoved, Retracted
-from interwhen.monitors import Monitor
+from interwhen.monitors import GATING, Monitor
 
 
 class Gates:
@@ -22,7 +22,7 @@ class Gates:
         self._intake = intake
         self._transcript = intake.transcript
         self._work = work
-        self._gating = [number for number, monitor in enumerate(monitors) if monitor.delivery == "gate"]
+        self._gating = [number for number, monitor in enumerate(monitors) if monitor.delivery in GATING]
         self._required = [number for number, monitor in enumerate(monitors) if monitor.required]
         self._holds_answer = any(monitor.delivery == "final" for monitor in monitors)
 
@@ -36,7 +36,7 @@ class Gates:
         limit = self._transcript.length if ended else self._limit()
         if limit > self.released:
             for run in self._transcript.runs(self.released, limit):
-                events.append(Delta(run.text, run.start, run.phase, run.origin))
+                events.append(Delta(run.text, run.start, run.phase, run.origin, run.call, run.refused))
             self.released = limit
 
     def advance(self, events: deque[Event]) -> None:

@@ -15,6 +15,7 @@ from interwhen.models.base import Origin
 from interwhen.monitors import Monitor
 from interwhen.segments import Phase, Segment
 from interwhen.spans import Span
+from interwhen.tool_calls import ToolCall
 from interwhen.triggers import (
     Answer,
     EveryChars,
@@ -37,6 +38,10 @@ class Watch(NamedTuple):
     monitors: tuple[int, ...]
     wakes: Callable[[str], object]
     """Whether a text holds a character that can end a segment of this scanner."""
+
+    def sees_calls(self) -> bool:
+        """Tell whether tool calls, which are part of the answer, are this watch's business."""
+        return isinstance(self.scanner, TagScanner) and self.phase != "reasoning"
 
     def sees(self, phase: Phase) -> bool:
         """Tell whether text of *phase* is this watch's business."""
@@ -155,6 +160,29 @@ class Intake:
         if self._must or self._wake(text) is not None or transcript.length >= self._next_due:
             return self._scan(text)
         return ()
+
+    def feed_call(self, call: ToolCall, tokens: int) -> list[Due]:
+        """Add a structured tool call of the model. What stood before it is complete, and so is the call."""
+        self.plain = False
+        dues: list[Due] = []
+        if self._tags is not None:
+            dues.extend(self._parts(self._tags.drain()))
+            self._tags.restart("answer", at_start=False)
+            self._tags_done = True
+        self._owe()
+        dues.extend(self._flush(self.watches))
+        if self.phase == "reasoning":
+            self.transcript.enter("answer")
+        span = self.transcript.append_call(call, tokens)
+        self._skip(self.watches)
+        segment = Segment(call.text, span, "answer", call)
+        dues.extend(Due(segment, watch.monitors) for watch in self.watches if watch.sees_calls())
+        return dues
+
+    def refuse(self, text: str, calls: tuple[ToolCall, ...]) -> None:
+        """Write feedback in the place of *calls*: nobody's segment."""
+        self.transcript.refuse(text, calls)
+        self._skip(self.watches)
 
     def end(self) -> Iterable[Due]:
         """Take what is there as complete: the model ended."""

@@ -11,6 +11,7 @@ from interwhen.models.base import Origin, Piece
 from interwhen.results import Insertion
 from interwhen.segments import Phase
 from interwhen.spans import Span
+from interwhen.tool_calls import ToolCall
 
 _RECENT = 4096
 """The most characters that are kept of the span read last."""
@@ -23,6 +24,8 @@ class Run(NamedTuple):
     text: str
     origin: Origin
     phase: Phase
+    call: ToolCall | None = None
+    refused: tuple[ToolCall, ...] = ()
 
 
 class Transcript:
@@ -38,10 +41,12 @@ class Transcript:
         "_starts",
         "_texts",
         "_tokens",
+        "calls",
         "insertions",
         "kept_tokens",
         "length",
         "phases",
+        "refusals",
         "tags",
     )
 
@@ -56,6 +61,10 @@ class Transcript:
         self.phases: list[tuple[int, Phase]] = [(0, phase)]
         self.insertions: list[Insertion] = []
         self.tags: list[Span] = []
+        self.calls: list[tuple[Span, ToolCall]] = []
+        """The structured tool calls that stand, in order."""
+        self.refusals: list[tuple[Span, tuple[ToolCall, ...]]] = []
+        """Feedback that answers calls which were cut, with these calls."""
 
     @property
     def phase(self) -> Phase:
@@ -79,6 +88,23 @@ class Transcript:
         """Add a tag that marks where the reasoning begins or ends."""
         self.tags.append(Span(self.length, self.length + len(text)))
         self.append(text, tokens)
+
+    def append_call(self, call: ToolCall, tokens: int) -> Span:
+        """Add a whole tool call; return where it stands."""
+        text = call.text
+        span = Span(self.length, self.length + len(text))
+        self.calls.append((span, call))
+        self.append(text, tokens)
+        return span
+
+    def refuse(self, text: str, calls: tuple[ToolCall, ...]) -> None:
+        """Add feedback that answers *calls*, which stood here."""
+        self.refusals.append((Span(self.length, self.length + len(text)), calls))
+        self.insert(text, "feedback")
+
+    def calls_from(self, to: int) -> tuple[ToolCall, ...]:
+        """Return the calls that a cut at *to* drops."""
+        return tuple(call for span, call in self.calls if span.end > to)
 
     def enter(self, phase: Phase) -> None:
         """Let *phase* begin here."""
@@ -121,6 +147,10 @@ class Transcript:
         self.length = min(self.length, to)
         self.kept_tokens -= dropped
         self._cut_phases(to)
+        while self.calls and self.calls[-1][0].end > to:
+            self.calls.pop()
+        while self.refusals and self.refusals[-1][0].end > to:
+            self.refusals.pop()
         while self.insertions and self.insertions[-1].span.start >= to:
             self.insertions.pop()
         if self.insertions and self.insertions[-1].span.end > to:
@@ -148,20 +178,36 @@ class Transcript:
             borders.update(at for at in (entry.span.start, entry.span.end) if start < at < end)
         for tag in self.tags:
             borders.update(at for at in (tag.start, tag.end) if start < at < end)
+        for span, _ in self.calls:
+            borders.update(at for at in (span.start, span.end) if start < at < end)
         ordered = sorted(borders)
+        calls = {span.start: call for span, call in self.calls}
+        refusals = {span.start: refused for span, refused in self.refusals}
         for low, high in pairwise(ordered):
-            yield Run(low, self.slice(low, high), self._origin_at(low), self.phase_at(low))
+            yield Run(
+                low,
+                self.slice(low, high),
+                self._origin_at(low),
+                self.phase_at(low),
+                calls.get(low),
+                refusals.get(low, ()),
+            )
 
     def pieces(self, end: int | None = None) -> tuple[Piece, ...]:
         """Return the trace (up to *end*) as a model adapter wants it."""
         return tuple(
-            Piece(run.text, run.origin, run.phase) for run in self.runs(0, self.length if end is None else end)
+            Piece(run.text, run.origin, run.phase, run.call, run.refused)
+            for run in self.runs(0, self.length if end is None else end)
         )
 
     def text_of(self, phase: Phase) -> str:
-        """Return all text of one phase, without the tags around it."""
+        """Return all text of one phase, without the tags around it, tool calls, and what was said about these."""
         tags = {tag.start for tag in self.tags}
-        return "".join(run.text for run in self.runs(0, self.length) if run.phase == phase and run.start not in tags)
+        return "".join(
+            run.text
+            for run in self.runs(0, self.length)
+            if run.phase == phase and run.start not in tags and run.call is None and not run.refused
+        )
 
     def _cut_phases(self, to: int) -> None:
         first_goes = False

@@ -29,7 +29,7 @@ from interwhen.events import Event, Finished
 from interwhen.feedback import FeedbackTemplate
 from interwhen.models.base import Capabilities, Model, Prompt, Sampling
 from interwhen.models.transport import Timeouts
-from interwhen.monitors import Monitor
+from interwhen.monitors import GATING, Monitor
 from interwhen.results import Result
 from interwhen.segments import Phase
 
@@ -75,7 +75,7 @@ class Run:
         self._entered = False
         self._open_for_readers = False
         self._is_awaited = False
-        self._reads_ahead = any(monitor.delivery == "gate" for monitor in self._monitors)
+        self._reads_ahead = any(monitor.delivery in GATING for monitor in self._monitors)
         self._crash: Exception | None = None
         self.error: ModelError | None = None
         """The exception behind a result that is ``failed``."""
@@ -180,6 +180,21 @@ class Run:
         if self._reads_ahead and len(events) < _AHEAD:
             self._drained.set()
         return events.popleft()
+
+    async def batch(self) -> list[Event]:
+        """Wait as for one event, and return with it all others that are there; empty once the run is over."""
+        try:
+            first = await self.__anext__()
+        except StopAsyncIteration:
+            return []
+        waiting = self._events
+        if not waiting:
+            return [first]
+        found = [first, *waiting]
+        waiting.clear()
+        if self._reads_ahead:
+            self._drained.set()
+        return found
 
     async def _wait_for_events(self) -> None:
         if not self._open_for_readers:

@@ -163,7 +163,7 @@ class Upstream:
         self.wanted = None
         self.stream = stream
         self.ended_at = None
-        self._tell(Opened(self._mode if order.pieces else None))
+        self._tell(Opened(getattr(stream, "resumed", self._mode) if order.pieces else None))
 
     # ------------------------------------------------------------------ what others decide
 

@@ -9,6 +9,7 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 import msgspec
 
 from interwhen.segments import Phase
+from interwhen.tool_calls import ToolCall
 
 Origin = Literal["model", "repair", "feedback"]
 """Who wrote a piece of the trace: the model, or we (a value repaired in place, or feedback)."""
@@ -36,6 +37,10 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
     text: str
     origin: Origin = "model"
     phase: Phase = "answer"
+    call: ToolCall | None = None
+    """The tool call that this stretch is."""
+    refused: tuple[ToolCall, ...] = ()
+    """The tool calls that this feedback answers; they were cut and are no part of the trace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,8 @@ class Chunk(msgspec.Struct, frozen=True, gc=False):
     logprob: float | None = None
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    call: ToolCall | None = None
+    """A whole tool call; ``text`` is its ``text`` then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +123,10 @@ class Capabilities:
 
 @runtime_checkable
 class Stream(Protocol):
-    """An open stream of one continuation."""
+    """An open stream of one continuation.
+
+    A model that finds out only now how it goes on may say so: ``resumed``, a :data:`ResumeMode`, on the stream.
+    """
 
     async def receive(self) -> Sequence[Chunk]:
         """Wait for text and return what has come, at least one chunk; empty at the end of the stream.

@@ -19,6 +19,7 @@ from typing import Any, Self, assert_never
 import anyio
 import anyio.abc
 
+from interwhen.testing._server_calls import counts, delta, tool_call
 from interwhen.testing._server_faults import FAULTS, Api, chunk, data, events, fault
 from interwhen.testing._server_steps import (
     Close,
@@ -47,10 +48,13 @@ __all__ = [
     "Stall",
     "Step",
     "chunk",
+    "counts",
     "data",
+    "delta",
     "events",
     "fault",
     "reply",
+    "tool_call",
 ]
 
 

@@ -1,0 +1,215 @@
+"""Clients of the `openai` package whose calls are supervised.
+
+A wrapped client is an instance of a subclass of the client's own class, with the same state. Only ``request`` is
+ours, through which every call of the SDK goes; so signatures, types, parsing, raw responses and helpers are the SDK's.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, cast
+
+import httpx2
+from openai import AsyncOpenAI, OpenAI
+from openai._base_client import _merge_mappings
+from openai._models import FinalRequestOptions
+from openai._streaming import extract_stream_chunk_type
+
+from interwhen.wrapping.calls import PATHS, Call, read_call
+from interwhen.wrapping.loop_thread import LoopThread
+from interwhen.wrapping.sdk_calls import SdkCall
+from interwhen.wrapping.sdk_responses import note, streamed, whole_response
+from interwhen.wrapping.sdk_streams import AsyncBody, SupervisedAsyncStream, SupervisedStream, SyncBody
+from interwhen.wrapping.sdk_sync import sync_sender
+from interwhen.wrapping.settings import Settings
+from interwhen.wrapping.upstream import Endpoint
+
+_FIELD = "interwhen"
+_METHODS = ("create", "stream", "parse")
+_WHOLE: dict[str, Any] = {"stream": False, "stream_cls": None}
+
+
+def wrapped(client: Any, settings: Settings, endpoint: Endpoint | None = None) -> Any:
+    """Return *client* wrapped; ``None`` if it is no client of the SDK. A wrapped client is wrapped anew."""
+    bare = getattr(client, "_interwhen_bare", client)
+    mixin = AsyncSupervising if isinstance(bare, AsyncOpenAI) else SyncSupervising if isinstance(bare, OpenAI) else None
+    if mixin is None:
+        return None
+    kind: Any = type(bare)
+    made: Any = object.__new__(_class(mixin, kind))
+    ours = {"bare": bare, "settings": settings, "endpoint": endpoint or Endpoint()}
+    made.__dict__.update(_state(bare), **{f"_interwhen_{name}": value for name, value in ours.items()})
+    return made
+
+
+@functools.cache
+def _class(mixin: Any, base: Any) -> type:
+    return type(base.__name__, (mixin, base), {"__module__": base.__module__, "__doc__": base.__doc__})
+
+
+def _state(client: Any) -> dict[str, Any]:
+    """Return the state of *client* without the resources that are bound to it."""
+    kept = {}
+    for name, value in client.__dict__.items():
+        kind = inspect.getattr_static(type(client), name, None)
+        if not isinstance(kind, cached_property):
+            kept[name] = value
+    return kept
+
+
+class _Supervising:
+    """What both kinds of client share."""
+
+    _interwhen_bare: Any
+    _interwhen_settings: Settings
+    _interwhen_endpoint: Endpoint
+
+    @cached_property
+    def chat(self) -> Any:
+        """The chat resource, whose calls take ``interwhen=``."""
+        chat = super().chat  # type: ignore[misc]
+        _accept(chat.completions)
+        return chat
+
+    @cached_property
+    def completions(self) -> Any:
+        """The completions resource, whose calls take ``interwhen=``."""
+        return _accept(super().completions)  # type: ignore[misc]
+
+    @cached_property
+    def responses(self) -> Any:
+        """The responses resource, whose calls take ``interwhen=``."""
+        return _accept(super().responses)  # type: ignore[misc]
+
+    def copy(self, **options: Any) -> Any:
+        """Return a copy of the client with other options, supervised as this one is."""
+        return wrapped(self._interwhen_bare.copy(**options), self._interwhen_settings, self._interwhen_endpoint)
+
+    with_options = copy
+
+    def _interwhen_call(self, options: FinalRequestOptions) -> tuple[FinalRequestOptions, Call | None, Settings]:
+        """Return *options* without our field, and what is to be supervised, if anything is."""
+        extra = options.extra_json
+        override: object = None
+        if extra is not None and _FIELD in extra:
+            options = options.model_copy()
+            left = {name: value for name, value in extra.items() if name != _FIELD}
+            override, options.extra_json = extra[_FIELD], left or None
+        api = PATHS.get(options.url.strip("/")) if options.method.lower() == "post" else None
+        if api is None or not isinstance(options.json_data, dict):
+            return options, None, self._interwhen_settings
+        settings = self._interwhen_settings.changed(override)
+        if not settings.monitors:
+            return options, None, settings
+        body = _merge_mappings(options.json_data, options.extra_json) if options.extra_json else options.json_data
+        return options, read_call(api, cast("dict[str, Any]", body)), settings
+
+
+class AsyncSupervising(_Supervising):
+    """The part of an async client that is ours."""
+
+    async def request(
+        self, cast_to: Any, options: FinalRequestOptions, *, stream: bool = False, stream_cls: Any = None
+    ) -> Any:
+        """Do what the SDK does, supervised where it is a call to a model."""
+        options, call, settings = self._interwhen_call(options)
+        bare: Any = self._interwhen_bare
+        if call is None:
+            return await bare.request(cast_to, options, stream=stream, stream_cls=stream_cls)
+
+        async def send(changed: FinalRequestOptions) -> httpx2.Response:
+            return cast("httpx2.Response", await bare.request(httpx2.Response, changed, stream=True))
+
+        async def list_models() -> bytes:
+            asked = FinalRequestOptions.construct(method="get", url="/models")
+            return cast("bytes", (await bare.request(httpx2.Response, asked)).content)
+
+        made = SdkCall(bare, call, settings, options, self._interwhen_endpoint, send, list_models)
+        process = functools.partial(bare._process_response, options=options)  # noqa: SLF001  the SDK's own parsing
+        if not call.streams:
+            parts, head = await made.whole()
+            response = whole_response(head, call, parts, options)
+            return note(await process(cast_to=_cast(bare, cast_to, options), **_WHOLE, response=response), parts)
+        supervised, head = await made.begin()
+        response = streamed(head, supervised, AsyncBody(supervised, head.request), options)
+        kind = _kind(SupervisedAsyncStream, stream_cls, cast_to)
+        return await process(cast_to=cast_to, response=response, stream=True, stream_cls=kind)
+
+
+class SyncSupervising(_Supervising):
+    """The part of a client for plain code that is ours: calls run on an event loop in a thread of its own."""
+
+    @cached_property
+    def _interwhen_loop(self) -> LoopThread:
+        return LoopThread.of(self._interwhen_bare)
+
+    def request(
+        self, cast_to: Any, options: FinalRequestOptions, *, stream: bool = False, stream_cls: Any = None
+    ) -> Any:
+        """Do what the SDK does, supervised where it is a call to a model."""
+        options, call, settings = self._interwhen_call(options)
+        bare: Any = self._interwhen_bare
+        if call is None:
+            return bare.request(cast_to, options, stream=stream, stream_cls=stream_cls)
+        loop = self._interwhen_loop.running()
+        send, list_models = sync_sender(bare, loop)
+        made = SdkCall(bare, call, settings, options, self._interwhen_endpoint, send, list_models)
+        process = functools.partial(bare._process_response, options=options)  # noqa: SLF001  the SDK's own parsing
+        if not call.streams:
+            parts, head = loop.call(made.whole)
+            response = whole_response(head, call, parts, options)
+            return note(process(cast_to=_cast(bare, cast_to, options), **_WHOLE, response=response), parts)
+        supervised, head = loop.call(made.begin)
+        response = streamed(head, supervised, SyncBody(supervised, head.request, loop), options)
+        kind = _kind(SupervisedStream, stream_cls, cast_to)
+        return process(cast_to=cast_to, response=response, stream=True, stream_cls=kind)
+
+    def close(self) -> None:
+        """Close the client and the event loop of its calls."""
+        self._interwhen_loop.close()
+        self._interwhen_bare.close()
+
+
+def _kind(supervised: Any, stream_cls: Any, cast_to: Any) -> Any:
+    """Return our kind of stream, of the chunks that *stream_cls* has."""
+    return supervised[extract_stream_chunk_type(stream_cls) if stream_cls else cast_to]
+
+
+def _cast(bare: Any, cast_to: Any, options: FinalRequestOptions) -> Any:
+    return bare._maybe_override_cast_to(cast_to, options)  # noqa: SLF001
+
+
+def _accept(resource: Any) -> Any:
+    """Let the methods of *resource* take ``interwhen=``, which travels in the extra body up to ``request``."""
+    for name in _METHODS:
+        method = getattr(resource, name, None)
+        if method is not None:
+            setattr(resource, name, _accepting(method))
+    return resource
+
+
+def _accepting(method: Callable[..., Any]) -> Callable[..., Any]:
+    def moved(options: dict[str, Any]) -> dict[str, Any]:
+        override = options.pop(_FIELD, None)
+        if override is not None:
+            options["extra_body"] = {**(options.get("extra_body") or {}), _FIELD: override}
+        return options
+
+    if inspect.iscoroutinefunction(method):
+
+        @functools.wraps(method)
+        async def call(*args: Any, **options: Any) -> Any:
+            return await method(*args, **moved(options))
+    else:
+
+        @functools.wraps(method)
+        def call(*args: Any, **options: Any) -> Any:
+            return method(*args, **moved(options))
+
+    signature = inspect.signature(method)
+    ours = inspect.Parameter(_FIELD, inspect.Parameter.KEYWORD_ONLY, default=None)
+    call.__signature__ = signature.replace(parameters=[*signature.parameters.values(), ours])  # type: ignore[attr-defined]
+    return call

@@ -1,0 +1,135 @@
+"""One supervised call: a run in a task of its own, and what its reader gets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from interwhen.events import Event, Finished, StreamStarted
+from interwhen.monitors import GATING, Monitor
+from interwhen.results import Result
+from interwhen.running import Run, run
+from interwhen.wrapping.arrivals import Tap
+from interwhen.wrapping.calls import Call
+from interwhen.wrapping.composing import Composer
+from interwhen.wrapping.facts import Part
+from interwhen.wrapping.hosting import Host
+from interwhen.wrapping.responses_composing import ResponsesComposer
+from interwhen.wrapping.responses_tap import ResponsesTap
+from interwhen.wrapping.settings import Settings
+from interwhen.wrapping.tool_format import tool_format
+from interwhen.wrapping.upstream import CallModel, Endpoint, Wire, make_tap
+
+
+class Supervised:
+    """The answer to one call, chunk by chunk. Make it with :func:`supervise`; close it, or read it to its end."""
+
+    def __init__(self, inner: Run, composer: Composer) -> None:
+        self._run = inner
+        self._composer = composer
+        self._host = Host(inner)
+        self._waiting: list[Event] = []
+        self._over = False
+        self._told = False
+        """Whether the reader has been told of the error that ended the run."""
+
+    async def start(self) -> None:
+        """Send the request and wait until the server has accepted it. Raises as :meth:`parts` does."""
+        try:
+            await self._host.start()
+            while not any(isinstance(event, StreamStarted | Finished) for event in self._waiting):
+                batch = await self._run.batch()
+                if not batch:
+                    break
+                self._waiting += batch
+        except BaseException:
+            self.leave()
+            raise
+        failed = next((e.result for e in self._waiting if isinstance(e, Finished)), None)
+        if failed is not None and failed.status == "failed":
+            await self.aclose()
+            self._raise()
+
+    async def parts(self) -> list[Part]:
+        """Wait for the next chunks and return them, at least one; none at the end.
+
+        Raises the :class:`~interwhen.errors.ModelError` that ended the stream, once what came before it was read.
+        """
+        while not self._over:
+            events, self._waiting = self._waiting, []
+            if not events:
+                try:
+                    events = await self._run.batch()
+                except BaseException:
+                    self.leave()
+                    raise
+            parts = self._composer.take(events)
+            if not events or isinstance(events[-1], Finished):
+                self._over = True
+                await self.aclose()
+            if parts:
+                return parts
+        if not self._told:
+            self._raise()
+        return []
+
+    @property
+    def result(self) -> Result | None:
+        """How the run ended, once it has."""
+        return self._host.result
+
+    def leave(self) -> None:
+        """Let the run end soon; may be called by any thread."""
+        self._host.leave()
+
+    async def aclose(self) -> None:
+        """End the run: its stream is closed and no task of it is left."""
+        await self._host.aclose()
+
+    def _raise(self) -> None:
+        """Raise the error that ended the run, if one did."""
+        result = self._host.result
+        if result is not None and result.status == "failed" and self._run.error is not None:
+            self._told = True
+            raise self._run.error
+
+
+async def supervise(call: Call, settings: Settings, wire: Wire, endpoint: Endpoint) -> Supervised:
+    """Send *call* over *wire*, supervised as *settings* say; return once the server has accepted it.
+
+    A call that does not stream is composed at its end, from the text that stands then. Raises
+    :class:`~interwhen.errors.ModelError` where the server refuses or cannot be reached.
+    """
+    tap = make_tap(call)
+    model = CallModel(call, wire, endpoint, tap, resume=settings.resume)
+    monitors = settings.deliveries(structured=call.is_structured)
+    if settings.tools and call.api != "completions" and call.tools:
+        monitors = (*monitors, tool_format(call.tools))
+    inner = run(
+        model,
+        call.prompt,
+        monitors=monitors,
+        sampling=call.sampling,
+        budgets=settings.budgets,
+        feedback=settings.feedback,
+        starts_in=settings.starts_in,
+        threads=settings.threads,
+        processes=settings.processes,
+    )
+    supervised = Supervised(inner, _composer(call, settings, tap, inner, monitors))
+    await supervised.start()
+    return supervised
+
+
+def _composer(call: Call, settings: Settings, tap: Tap, inner: Run, monitors: Sequence[Monitor]) -> Composer:
+    hold, splits = not call.streams, any(monitor.delivery in GATING for monitor in monitors)
+    if isinstance(tap, ResponsesTap):
+        return ResponsesComposer(tap, lambda: inner.text, hold=hold, splits=splits, correction=settings.correction)
+    return Composer(
+        tap,
+        lambda: inner.text,
+        chat=call.api == "chat",
+        hold=hold,
+        splits=splits,
+        wants_usage=call.wants_usage or hold,
+        correction=settings.correction,
+    )

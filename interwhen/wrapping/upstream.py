@@ -1,0 +1,228 @@
+"""The server of one supervised call, as a model: whatever carries the bytes."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from interwhen._log import log_warning
+from interwhen.errors import ModelError, StreamProtocolError, UpstreamError
+from interwhen.models.base import Capabilities, Completion, Request, ResumeMode, Usage
+from interwhen.models.chunks import decode_chat, decode_completion, error_of, finish_reason, scored, usage_of
+from interwhen.models.openai_compat import read_json
+from interwhen.models.token_stream import TokenStream
+from interwhen.models.transport import HttpResponse, Timeouts
+from interwhen.models.wire import Text, chat_decoder, completion_decoder, models_decoder
+from interwhen.wrapping.arrivals import Tap
+from interwhen.wrapping.calls import Call
+from interwhen.wrapping.continuing import in_items, in_turns, needs_turns, prefilled
+from interwhen.wrapping.responses_tap import ResponsesTap
+from interwhen.wrapping.unstreamed import streamed
+
+_STREAM = re.compile(r"\bstream(ing|ed)?\b", re.IGNORECASE)
+_PREFILLING = frozenset({"llamacpp", "vllm", "sglang"})
+"""Who serves (``owned_by`` of the model list) where an unfinished assistant turn is continued."""
+
+
+class Wire(Protocol):
+    """The way to the server for one call: address, keys, retries and patience are its business.
+
+    Each method raises :class:`~interwhen.errors.ModelError`, whose kind and ``retryable`` count.
+    """
+
+    @property
+    def host(self) -> str:
+        """Where the server is, for people."""
+        ...
+
+    async def open(self, body: dict[str, Any]) -> HttpResponse:
+        """Send *body* and return the response of a success, whose body is an event stream."""
+        ...
+
+    async def ask(self, body: dict[str, Any]) -> bytes:
+        """Send *body* and return the body of the answer of a success."""
+        ...
+
+    async def models(self) -> bytes:
+        """Return the answer of ``GET /models``."""
+        ...
+
+
+class Endpoint:
+    """What has been learned about a server; shared by all calls to it."""
+
+    def __init__(self) -> None:
+        self.resume: Literal["prefill", "turn"] | None = None
+        self.streams = True
+        """Whether it streams; some models do not."""
+        self.stream_options = True
+        """Whether it takes ``stream_options``, as far as is known."""
+
+
+class ResumedStream(TokenStream):
+    """A stream that knows how its request went on."""
+
+    __slots__ = ("resumed",)
+
+    resumed: ResumeMode
+
+
+class CallModel:
+    """A :class:`~interwhen.models.base.Model` for one call: its requests are the caller's own, but for what stands."""
+
+    def __init__(
+        self, call: Call, wire: Wire, endpoint: Endpoint, tap: Tap, *, resume: Literal["auto", "prefill", "turn"]
+    ) -> None:
+        self._call = call
+        self._wire = wire
+        self._endpoint = endpoint
+        self._tap = tap
+        self._resume: Literal["prefill", "turn"] | None = None if resume == "auto" else resume
+        self.timeouts = Timeouts(connect=None, first_token=None, inter_token=None)
+        """None: the wire has its own patience."""
+
+    @property
+    def name(self) -> str:
+        """The model and where it runs."""
+        return f"{self._call.body.get('model', '')}@{self._wire.host}"
+
+    async def capabilities(self) -> Capabilities:
+        """Say how text is gone on with, as far as is known without asking."""
+        mode: ResumeMode = "prefix" if self._call.api == "completions" else self._resume or "turn"
+        return Capabilities(resume=mode, logprobs=True)
+
+    async def stream(self, request: Request) -> TokenStream:
+        """Send *request* and return the open stream, once the server has accepted it."""
+        body, mode = await self._body(request)
+        response = await streamed(self._call.api, await self._opened(body))
+        self._tap.begin(request.pieces)
+        if mode is None:
+            return TokenStream(response, self._tap.decode)
+        stream = ResumedStream(response, self._tap.decode)
+        stream.resumed = mode
+        return stream
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer a fork whole: without the tools and the format of the call itself."""
+        body, _ = await self._body(request)
+        for name in ("stream", "stream_options", "tools", "tool_choice", "functions", "function_call",
+                     "response_format", "parallel_tool_calls"):  # fmt: skip
+            body.pop(name, None)
+        sampling = request.sampling
+        body |= {"temperature": 0} | ({"stop": list(sampling.stop)} if sampling.stop else {})
+        if self._call.api == "completions":
+            return _completion(await self._wire.ask(body))
+        if self._call.api == "responses":
+            return _response(await self._wire.ask({**body, "stream": False}))
+        return _chat_completion(await self._wire.ask(body))
+
+    async def aclose(self) -> None:
+        """Do nothing: the wire belongs to the caller."""
+
+    async def _body(self, request: Request) -> tuple[dict[str, Any], ResumeMode | None]:
+        """Build the body of *request*; say how it goes on, if it does."""
+        call = self._call
+        body = dict(call.body)
+        sampling = request.sampling
+        if sampling.max_tokens is not None and (call.limit is not None or request.side is not None):
+            body[call.limit or "max_tokens"] = sampling.max_tokens
+        if sampling.seed is not None:
+            body["seed"] = sampling.seed
+        if not request.pieces and not request.side:
+            return body, None
+        if call.api == "completions":
+            prompt = body["prompt"]
+            body["prompt"] = (prompt if isinstance(prompt, str) else prompt[0]) + request.prefix + (request.side or "")
+            return body, "prefix"
+        if call.api == "responses":
+            body["input"] = in_items(body.get("input"), request.pieces, request.side)
+            return body, "turn"
+        if needs_turns(request.pieces) or await self._mode() == "turn":
+            body["messages"] = in_turns(body["messages"], request.pieces, request.side)
+            return body, "turn"
+        body["messages"] = prefilled(body["messages"], request.pieces, request.side, self._tap.reasoning)
+        body["continue_final_message"] = True
+        body["add_generation_prompt"] = False
+        return body, "prefill"
+
+    async def _mode(self) -> Literal["prefill", "turn"]:
+        if self._resume is not None:
+            return self._resume
+        endpoint = self._endpoint
+        if endpoint.resume is None:
+            try:
+                cards = read_json(await self._wire.models(), models_decoder).data
+            except ModelError as error:
+                log_warning("model.resume_unknown", model=self.name, error=type(error).__name__, taken="turn")
+                return "turn"
+            card = next(
+                (card for card in cards if card.id == self._call.body.get("model")), cards[0] if cards else None
+            )
+            endpoint.resume = "prefill" if card is not None and card.owned_by in _PREFILLING else "turn"
+        return endpoint.resume
+
+    async def _opened(self, body: dict[str, Any]) -> HttpResponse:
+        """Send *body*; a caller who wants no stream gets an answer from a server that has none, too."""
+        if self._call.streams:
+            return await self._open({**body, "stream": True})
+        if self._endpoint.streams:
+            try:
+                return await self._open({**body, "stream": True})
+            except UpstreamError as error:
+                if error.status not in {400, 422} or not _STREAM.search(error.body):
+                    raise
+            self._endpoint.streams = False
+        body.pop("stream_options", None)
+        return await self._wire.open({**body, "stream": False})
+
+    async def _open(self, body: dict[str, Any]) -> HttpResponse:
+        """Send *body*; ask for token counts, where the caller did not say and the server does not mind."""
+        takes = self._call.api != "responses" and self._endpoint.stream_options
+        asks = takes and "stream_options" not in body
+        if not asks:
+            return await self._wire.open(body)
+        try:
+            return await self._wire.open({**body, "stream_options": {"include_usage": True}})
+        except UpstreamError as error:
+            if error.status not in {400, 422} or "stream_options" not in error.body:
+                raise
+        self._endpoint.stream_options = False
+        return await self._wire.open(body)
+
+
+def make_tap(call: Call) -> Tap:
+    """Return what decodes the streams of *call*."""
+    if call.api == "responses":
+        return ResponsesTap()
+    return Tap(decode_completion, "text") if call.api == "completions" else Tap(decode_chat, "content")
+
+
+def _completion(data: bytes) -> Completion:
+    answer = read_json(data, completion_decoder)
+    if not answer.choices:
+        raise error_of(answer) or StreamProtocolError("an answer without choices", offset=0)
+    choice = answer.choices[0]
+    text = choice.text if isinstance(choice.text, str) else ""
+    reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
+    return Completion(text, reason, usage_of(answer.usage) or Usage(), scored(choice.logprobs)[1])
+
+
+def _response(data: bytes) -> Completion:
+    body = read_json(data, msgspec.json.Decoder(dict[str, Any]))
+    items = [item for item in body.get("output") or () if item.get("type") == "message"]
+    text = "".join(part.get("text") or "" for item in items for part in item.get("content") or ())
+    usage = body.get("usage") or {}
+    counts = Usage(usage.get("input_tokens"), None, usage.get("output_tokens"))
+    return Completion(text, "stop" if body.get("status") == "completed" else "length", counts)
+
+
+def _chat_completion(data: bytes) -> Completion:
+    answer = read_json(data, chat_decoder)
+    if not answer.choices:
+        raise error_of(answer) or StreamProtocolError("an answer without choices", offset=0)
+    choice = answer.choices[0]
+    text = choice.message.content if isinstance(choice.message, Text) else None
+    reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
+    return Completion(text or "", reason, usage_of(answer.usage) or Usage(), scored(choice.logprobs)[1])

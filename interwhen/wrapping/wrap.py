@@ -1,0 +1,33 @@
+"""The front door for who has a client of the `openai` package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from interwhen.errors import MissingExtraError, UsageError
+from interwhen.registry import MonitorSpec
+from interwhen.wrapping.settings import make_settings
+
+ClientT = TypeVar("ClientT")
+
+
+def wrap(client: ClientT, monitors: Iterable[MonitorSpec] = (), **options: Any) -> ClientT:
+    """Return a client like *client*, an ``openai.OpenAI`` or ``AsyncOpenAI``, whose calls *monitors* watch.
+
+    It has the same methods, types and exceptions, and shares *client*'s connections. Watched are
+    ``chat.completions`` (``create``, ``stream``, ``parse``), ``completions.create`` and ``responses.create``; all
+    else passes through untouched. *options* are the fields of :class:`~interwhen.wrapping.settings.Settings`; a
+    single call changes them with ``interwhen={...}``. Chunks and responses carry their facts as ``.interwhen``.
+
+    Raises :class:`~interwhen.errors.UsageError` on anything that cannot work.
+    """
+    settings = make_settings(monitors, options)
+    try:
+        from interwhen.wrapping.sdk_client import wrapped
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("interwhen.wrap", "openai") from error
+    made = wrapped(client, settings)
+    if made is None:
+        raise UsageError(f"client={client!r:.200} is no openai.OpenAI or openai.AsyncOpenAI")
+    return made  # type: ignore[no-any-return]

@@ -1,0 +1,114 @@
+"""A guarded tool runs only when its call was found right, and its result is given only when that is."""
+
+import threading
+
+import anyio
+import interwhen
+import pytest
+from interwhen import Refused, UsageError, guard
+from watchers import no_call_with, word
+
+pytestmark = pytest.mark.anyio
+
+
+def make(kind, ran, **options):
+    if kind == "plain":
+
+        @guard(**options)
+        def move(to, *, ctx=None):
+            """Move."""
+            ran.append(to)
+            return f"moved to {to}"
+    else:
+
+        @guard(**options)
+        async def move(to, *, ctx=None):
+            """Move."""
+            ran.append(to)
+            return f"moved to {to}"
+
+    return move
+
+
+async def use(tool, *args, **options):
+    found = tool(*args, **options)
+    return await found if hasattr(found, "__await__") else found
+
+
+@pytest.fixture(params=["plain", "async"])
+def kind(request):
+    return request.param
+
+
+async def test_a_good_call_runs(kind):
+    ran = []
+    move = make(kind, ran, calls=[no_call_with()], results=[word()])
+    assert await use(move, "home", ctx=object()) == "moved to home"
+    assert ran == ["home"]
+    assert (move.__name__, move.__doc__) == ("move", "Move.")
+
+
+@pytest.mark.parametrize("worker", ["inline", "thread"])
+async def test_a_refused_call_does_not_run(kind, worker):
+    ran = []
+    move = make(kind, ran, calls=[no_call_with(worker=worker)])
+    with pytest.raises(Refused, match="The call of move was not made: BAD must not be touched") as caught:
+        await use(move, "BAD")
+    assert ran == []
+    assert not caught.value.ran
+
+
+async def test_a_refused_result_is_withheld(kind):
+    ran = []
+    move = make(kind, ran, results=[word()])
+    with pytest.raises(Refused, match="The result of move is withheld: BAD is no word") as caught:
+        await use(move, "BAD")
+    assert ran == ["BAD"]
+    assert caught.value.ran
+
+
+async def test_a_refusal_can_be_the_result(kind):
+    move = make(kind, [], calls=[no_call_with()], on_refused=str)
+    assert await use(move, "BAD") == "The call of move was not made: BAD must not be touched."
+
+
+async def test_a_check_that_raises_refuses_where_unproven_is_closed(kind):
+    @interwhen.verifier(name="broken", worker="inline")
+    def broken(claim):
+        raise RuntimeError("no")
+
+    import dataclasses
+
+    monitor = dataclasses.replace(no_call_with(), verifier=broken)
+    ran = []
+    assert await use(make(kind, ran, calls=[monitor]), "home") == "moved to home"
+    closed = dataclasses.replace(monitor, unproven="closed")
+    with pytest.raises(Refused):
+        await use(make(kind, ran, calls=[closed]), "home")
+    assert ran == ["home"]
+
+
+async def test_one_who_only_observes_refuses_nothing(kind):
+    assert await use(make(kind, [], calls=[no_call_with(delivery="observe")]), "BAD") == "moved to BAD"
+
+
+async def test_wrong_arguments_are_the_tool_s_own_error(kind):
+    with pytest.raises(TypeError):
+        await use(make(kind, [], calls=[no_call_with()]), "a", "b", "c")
+
+
+async def test_a_plain_tool_may_be_used_by_many_threads():
+    move = make("plain", [], calls=[no_call_with()], on_refused=str)
+    found = []
+    threads = [
+        threading.Thread(target=lambda n=n: found.append(move(f"BAD{n}" if n % 2 else "home"))) for n in range(20)
+    ]
+    for thread in threads:
+        thread.start()
+    await anyio.to_thread.run_sync(lambda: [thread.join() for thread in threads])
+    assert sorted(text.startswith("moved") for text in found) == [False] * 10 + [True] * 10
+
+
+def test_what_is_no_function_is_refused():
+    with pytest.raises(UsageError):
+        guard([no_call_with()])

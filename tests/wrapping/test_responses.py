@@ -1,0 +1,193 @@
+"""The Responses API: the same events as from the bare client; corrected where something is wrong."""
+
+import json
+
+import pytest
+from both import KINDS, ask, outcome, read, shown
+from interwhen import wrap
+from interwhen.testing.server import Send, reply
+from watchers import no_call_with, passing, word
+
+pytestmark = pytest.mark.anyio
+
+TOOL = {"type": "function", "name": "move", "parameters": {"type": "object", "properties": {}, "required": ["to"]}}
+
+
+class Writer:
+    """Writes the events of one response."""
+
+    def __init__(self, name="resp_1"):
+        self.name = name
+        self.events = []
+        self.output = []
+        self.say("response.created", response=self.response("in_progress"))
+        self.say("response.in_progress", response=self.response("in_progress"))
+
+    def response(self, status, **more):
+        return {
+            "id": self.name, "object": "response", "created_at": 0, "model": "m", "status": status,
+            "output": list(self.output), "parallel_tool_calls": True, "tool_choice": "auto", "tools": [],
+            "incomplete_details": None, "error": None, "instructions": None, "metadata": {}, "usage": None, **more,
+        }  # fmt: skip
+
+    def say(self, kind, **fields):
+        self.events.append({"type": kind, "sequence_number": len(self.events), **fields})
+        return self
+
+    def reasoning(self, *texts):
+        index, item_id = len(self.output), f"rs_{len(self.output)}"
+        item = {"id": item_id, "type": "reasoning", "summary": []}
+        self.say("response.output_item.added", output_index=index, item=item)
+        place = {"item_id": item_id, "output_index": index, "summary_index": 0}
+        for text in texts:
+            self.say("response.reasoning_summary_text.delta", **place, delta=text)
+        self.say("response.reasoning_summary_text.done", **place, text="".join(texts))
+        item = {**item, "summary": [{"type": "summary_text", "text": "".join(texts)}]}
+        self.say("response.output_item.done", output_index=index, item=item)
+        self.output.append(item)
+        return self
+
+    def text(self, *texts):
+        index, item_id = len(self.output), f"msg_{self.name}_{len(self.output)}"
+        item = {"id": item_id, "type": "message", "role": "assistant", "status": "in_progress", "content": []}
+        place = {"item_id": item_id, "output_index": index, "content_index": 0}
+        self.say("response.output_item.added", output_index=index, item=item)
+        self.say("response.content_part.added", **place, part={"type": "output_text", "text": "", "annotations": []})
+        for text in texts:
+            self.say("response.output_text.delta", **place, delta=text, logprobs=[])
+        part = {"type": "output_text", "text": "".join(texts), "annotations": []}
+        self.say("response.output_text.done", **place, text="".join(texts), logprobs=[])
+        self.say("response.content_part.done", **place, part=part)
+        item = {**item, "status": "completed", "content": [part]}
+        self.say("response.output_item.done", output_index=index, item=item)
+        self.output.append(item)
+        return self
+
+    def call(self, arguments, name="move"):
+        index, item_id = len(self.output), f"fc_{len(self.output)}"
+        item = {"id": item_id, "type": "function_call", "call_id": f"call_{self.name}_{index}", "name": name}
+        item |= {"arguments": "", "status": "in_progress"}
+        place = {"item_id": item_id, "output_index": index}
+        self.say("response.output_item.added", output_index=index, item=item)
+        for at in range(0, len(arguments), 4):
+            self.say("response.function_call_arguments.delta", **place, delta=arguments[at : at + 4])
+        self.say("response.function_call_arguments.done", **place, arguments=arguments, name=name)
+        item = {**item, "arguments": arguments, "status": "completed"}
+        self.say("response.output_item.done", output_index=index, item=item)
+        self.output.append(item)
+        return self
+
+    def steps(self, status="completed", **more):
+        usage = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
+        usage |= {"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}
+        self.say(f"response.{status}", response=self.response(status, usage=usage, **more))
+        return tuple(Send(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()) for event in self.events)
+
+    def whole(self):
+        return self.steps() and reply(200, json.dumps(self.events[-1]["response"]).encode())
+
+
+STREAMS = {
+    "text": lambda: Writer().text("one\n", "two").steps(),
+    "reasoning": lambda: Writer().reasoning("hm\n", "so").text("one\n", "two").steps(),
+    "call": lambda: Writer().text("one\n").call('{"to": "home"}').steps(),
+    "length": lambda: Writer().text("one").steps("incomplete", incomplete_details={"reason": "max_output_tokens"}),
+}
+
+
+@pytest.fixture(params=KINDS)
+def pair(request, clients):
+    def make(server, monitors=None, **options):
+        bare = clients(KINDS[request.param], server, **options)
+        return bare, wrap(bare, [passing()] if monitors is None else monitors)
+
+    return make
+
+
+@pytest.mark.parametrize("name", STREAMS)
+async def test_events_are_the_same(name, serve, pair):
+    bare, wrapped = pair(serve(lambda _: STREAMS[name]()))
+    want, _ = await outcome(bare, "responses", stream=True, tools=[TOOL])
+    got, error = await outcome(wrapped, "responses", stream=True, tools=[TOOL])
+    assert error is None
+    assert [shown(event) for event in got] == [shown(event) for event in want]
+
+
+async def test_whole_responses_are_the_same(serve, pair):
+    def script(request):
+        writer = Writer().reasoning("hm").text("one\n", "two").call('{"to": "home"}')
+        return writer.steps() if request.json.get("stream") else writer.whole()
+
+    bare, wrapped = pair(serve(script))
+    want = await ask(bare, "responses", tools=[TOOL])
+    got = await ask(wrapped, "responses", tools=[TOOL])
+    assert shown(got) == shown(want)
+    assert got.output_text == "one\ntwo"
+    assert got.interwhen.result.status == "verified"
+
+
+@pytest.mark.parametrize("where", ["text", "reasoning"])
+async def test_what_is_wrong_is_corrected(where, serve, pair):
+    def script(request):
+        if request.number == 0:
+            writer = Writer()
+            (writer.reasoning if where == "reasoning" else writer.text)("We see BAD\n", "and so on\n")
+            return writer.steps()
+        return Writer("resp_2").text(" Now it is right.\n").steps()
+
+    server = serve(script)
+    _, wrapped = pair(server, [word(good="good", slow=0.05)])
+    events = await read(await ask(wrapped, "responses", stream=True))
+    shown_text = "".join(event.delta for event in events if event.type.endswith("text.delta"))
+    result = events[-1].interwhen.result
+    assert result.text == "We see good Now it is right.\n"
+    assert result.resume == "turn"
+    assert "Correction: We see good" in shown_text
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert events[-1].response.id == "resp_1"
+    assert events[-1].response.output_text == result.answer
+    trace = ""
+    for event in events:
+        facts = event.interwhen
+        if facts.start is not None:
+            text = event.delta if event.type.endswith(".delta") else ""
+            trace = trace[: facts.start] + text[facts.lead :]
+    assert trace == result.text
+    items = server.posts[1].json["input"]
+    assert items[0] == {"role": "user", "content": "q"}
+    assert items[1] == {"role": "assistant", "content": "We see good"}
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_refused_call_never_reaches_the_caller(stream, serve, pair):
+    def script(request):
+        again = any(
+            item.get("type") == "function_call_output" for item in request.json["input"] if isinstance(item, dict)
+        )
+        return Writer("resp_2" if again else "resp_1").call('{"to": "home"}' if again else '{"to": "BAD"}').steps()
+
+    server = serve(script)
+    _, wrapped = pair(server, [no_call_with()])
+    found = await ask(wrapped, "responses", stream=stream, tools=[TOOL])
+    events = await read(found) if stream else []
+    response = events[-1].response if stream else found
+    seen = [event.model_dump_json() for event in events] or [found.model_dump_json()]
+    assert "BAD" not in "".join(seen)
+    assert [item.arguments for item in response.output if item.type == "function_call"] == ['{"to": "home"}']
+    result = events[-1].interwhen.result if stream else found.interwhen.result
+    assert result.status == "verified"
+    items = server.posts[1].json["input"]
+    assert items[1]["type"] == "function_call"
+    assert items[2]["type"] == "function_call_output"
+    assert items[1]["call_id"] == items[2]["call_id"]
+
+
+async def test_the_stream_helper_works(serve, clients):
+    import openai
+
+    client = wrap(clients(openai.AsyncOpenAI, serve(lambda _: STREAMS["text"]())), [passing()])
+    async with client.responses.stream(model="m", input="q") as stream:
+        kinds = [event.type async for event in stream]
+        final = await stream.get_final_response()
+    assert "response.output_text.delta" in kinds
+    assert final.output_text == "one\ntwo"

@@ -1,0 +1,247 @@
+"""Tool calls: whole, valid, judged, and only then the caller's."""
+
+import json
+
+import interwhen
+import pytest
+from both import KINDS, ask, read
+from interwhen import Budgets, wrap
+from interwhen.testing.server import Send, delta, tool_call
+from watchers import no_call_with, passing, word
+from wires import MemoryWire, collect, said, texts
+
+pytestmark = pytest.mark.anyio
+
+TOOLS = [
+    {
+        "type": "function",
+        "function": {"name": "move", "parameters": {"type": "object", "properties": {"to": {}}, "required": ["to"]}},
+    },
+    {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}},
+]
+DONE = b"data: [DONE]\n\n"
+
+
+def called(*calls, finish="tool_calls", size=4):
+    """Script calls (name, arguments) as pieces."""
+    found = []
+    for index, (name, arguments) in enumerate(calls):
+        head = {"index": index, "id": f"c{index}", "type": "function", "function": {"name": name, "arguments": ""}}
+        found.append(said({"tool_calls": [head]}))
+        for at in range(0, len(arguments), size):
+            piece = {"index": index, "function": {"arguments": arguments[at : at + size]}}
+            found.append(said({"tool_calls": [piece]}))
+    return [*found, said({}, finish), DONE]
+
+
+def calls_in(parts):
+    """The calls as a caller puts them together."""
+    found = {}
+    for part in parts:
+        for choice in part.chunk()["choices"]:
+            for piece in choice["delta"].get("tool_calls") or ():
+                call = found.setdefault(piece["index"], {"name": "", "arguments": ""})
+                call["name"] += piece["function"].get("name") or ""
+                call["arguments"] += piece["function"].get("arguments") or ""
+    return [(call["name"], call["arguments"]) for call in found.values()]
+
+
+def finish_of(parts):
+    reasons = [choice["finish_reason"] for part in parts for choice in part.chunk()["choices"]]
+    return [reason for reason in reasons if reason]
+
+
+GOOD = ("move", '{"to": "home"}')
+BAD = ("move", '{"to": "BAD"}')
+
+
+async def test_a_good_call_reaches_the_caller_and_can_be_verified():
+    wire = MemoryWire(lambda *_: called(GOOD))
+    parts, result = await collect(wire, [no_call_with()], tools=TOOLS)
+    assert calls_in(parts) == [GOOD]
+    assert finish_of(parts) == ["tool_calls"]
+    assert result.status == "verified"
+    assert result.text == 'move({"to": "home"})'
+    assert result.answer == ""
+
+
+@pytest.mark.parametrize("slow", [None, 0.01])
+@pytest.mark.parametrize("delivery", ["gate_tools", "interrupt", "gate"])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_refused_call_never_reaches_the_caller(delivery, slow, stream):
+    wire = MemoryWire(lambda number, _: [called(BAD), called(GOOD)][number])
+    monitor = no_call_with(delivery=delivery)
+    parts, result = await collect(wire, [monitor], tools=TOOLS, stream=stream)
+    assert calls_in(parts) == [GOOD]
+    assert "BAD" not in json.dumps([part.chunk() for part in parts])
+    assert wire.bodies[1]["messages"][1:] == [
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "c0", "type": "function", "function": {"name": BAD[0], "arguments": BAD[1]}}],
+        },
+        {
+            "role": "tool",
+            "tool_call_id": "c0",
+            "content": "This call was not made. Wait, BAD must not be touched. "
+            "Correct what is wrong, and make again all calls that are still needed.",
+        },
+    ]
+    assert wire.bodies[1]["tools"] == TOOLS
+    assert result.status == "verified"
+    assert result.resume == "turn"
+
+
+async def test_parallel_calls_are_each_judged_and_asked_for_again_together():
+    wire = MemoryWire(lambda number, _: [called(GOOD, BAD, GOOD), called(GOOD, GOOD)][number])
+    parts, result = await collect(wire, [no_call_with()], tools=TOOLS)
+    assert calls_in(parts) == [GOOD, GOOD]
+    turns = wire.bodies[1]["messages"]
+    assert [call["id"] for call in turns[1]["tool_calls"]] == [turn["tool_call_id"] for turn in turns[2:]]
+    assert len(result.certificate.checks) == 3 or result.status == "verified"
+
+
+@pytest.mark.parametrize(
+    "arguments", ['{"to": "ho', '{"to": "home"', "{'to': 'home'}", '["home"]', "home", '{"to": 1}}']
+)
+async def test_what_is_no_json_object_does_not_pass(arguments):
+    wire = MemoryWire(lambda number, _: [called(("move", arguments)), called(GOOD)][number])
+    parts, result = await collect(wire, [passing()], tools=TOOLS)
+    assert calls_in(parts) == [GOOD]
+    assert len(wire.bodies) == 2
+    assert result.violations[0].monitor == "tool-format"
+
+
+async def test_a_call_of_no_tool_and_one_that_lacks_an_argument_do_not_pass():
+    wire = MemoryWire(lambda number, _: [called(("fly", "{}")), called(("move", "{}")), called(GOOD)][number])
+    parts, result = await collect(wire, [passing()], tools=TOOLS)
+    assert calls_in(parts) == [GOOD]
+    assert [violation.why for violation in result.violations] == [
+        "there is no tool 'fly'; there are move, look",
+        "the call of 'move' lacks 'to'",
+    ]
+
+
+async def test_a_call_without_arguments_needs_none():
+    wire = MemoryWire(lambda *_: called(("look", "")))
+    parts, _ = await collect(wire, [passing()], tools=TOOLS)
+    assert calls_in(parts) == [("look", "")]
+
+
+@pytest.mark.parametrize("finish", ["length", "content_filter"])
+async def test_a_truncated_call_does_not_pass_even_if_it_looks_whole(finish):
+    wire = MemoryWire(lambda *_: called(GOOD, finish=finish))
+    parts, result = await collect(wire, [passing()], tools=TOOLS)
+    assert calls_in(parts) == []
+    assert finish_of(parts) == [finish]
+    assert result.status == "unverified"
+
+
+async def test_a_stream_without_an_end_has_no_whole_call():
+    wire = MemoryWire(lambda *_: called(GOOD)[:-2])
+    parts, _ = await collect(wire, [passing()], tools=TOOLS)
+    assert calls_in(parts) == []
+
+
+async def test_a_call_that_is_refused_again_and_again_ends_without_one():
+    wire = MemoryWire(lambda *_: called(BAD))
+    parts, result = await collect(wire, [no_call_with()], tools=TOOLS)
+    assert calls_in(parts) == []
+    assert finish_of(parts) == ["content_filter"]
+    assert result.status == "abstained"
+
+
+async def test_a_call_behind_text_that_is_refuted_late_is_not_made():
+    def script(number, _):
+        return [said({"content": "BAD\n"}), *called(GOOD)] if number == 0 else texts(["never mind"])
+
+    wire = MemoryWire(script)
+    parts, result = await collect(wire, [word(slow=0.02)], tools=TOOLS)
+    assert calls_in(parts) == []
+    assert finish_of(parts) == ["stop"]
+    assert result.text.endswith("never mind")
+
+
+async def test_text_that_looks_like_a_call_hides_no_call():
+    wire = MemoryWire(
+        lambda number, _: [said({"content": "<tool_call>"}), *called(BAD)] if number == 0 else called(GOOD)
+    )
+    parts, _ = await collect(wire, [no_call_with()], tools=TOOLS)
+    assert calls_in(parts) == [GOOD]
+
+
+async def test_a_call_right_after_reasoning_is_judged():
+    def script(number, _):
+        return [said({"reasoning_content": "hm"}), *called([BAD, GOOD][number])]
+
+    wire = MemoryWire(script)
+    parts, result = await collect(wire, [no_call_with(phase="answer")], tools=TOOLS)
+    assert calls_in(parts) == [GOOD]
+    assert result.reasoning.startswith("hm")
+
+
+async def test_calls_that_all_have_number_zero_are_told_apart_by_their_ids():
+    def call(name, arguments, call_id):
+        function = {"name": name, "arguments": arguments}
+        return said({"tool_calls": [{"index": 0, "id": call_id, "type": "function", "function": function}]})
+
+    wire = MemoryWire(lambda *_: [call(*GOOD, "a"), call(*BAD, "b"), said({}, "tool_calls"), DONE])
+    _, result = await collect(wire, [no_call_with(delivery="observe")], tools=TOOLS)
+    assert result.text == 'move({"to": "home"})move({"to": "BAD"})'
+    assert len(result.violations) == 1
+
+
+async def test_a_call_in_the_older_form_is_a_call():
+    older = {"function_call": {"name": "move", "arguments": ""}}
+    bad = [said(older), said({"function_call": {"arguments": BAD[1]}}), said({}, "function_call"), DONE]
+    good = [said(older), said({"function_call": {"arguments": GOOD[1]}}), said({}, "function_call"), DONE]
+    wire = MemoryWire(lambda number, _: [bad, good][number])
+    functions = [tool["function"] for tool in TOOLS]
+    parts, _ = await collect(wire, [no_call_with()], functions=functions)
+    assert "BAD" not in json.dumps([part.chunk() for part in parts])
+    assert wire.bodies[1]["messages"][1]["function_call"] == {"name": "move", "arguments": BAD[1]}
+    assert wire.bodies[1]["messages"][2]["role"] == "function"
+
+
+async def test_a_check_that_raises_lets_no_call_through_where_unproven_is_closed():
+    @interwhen.verifier(name="broken", worker="inline")
+    def broken(claim):
+        raise RuntimeError("no")
+
+    import dataclasses
+
+    monitor = dataclasses.replace(no_call_with(), verifier=broken, unproven="closed")
+    parts, result = await collect(MemoryWire(lambda *_: called(GOOD)), [monitor], tools=TOOLS)
+    assert calls_in(parts) == []
+    assert result.status == "abstained"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("stream", [True, False])
+async def test_with_the_sdk(kind, stream, serve, clients):
+    def script(request):
+        arguments = '{"to": "home"}' if any(m["role"] == "tool" for m in request.json["messages"]) else '{"to": "BAD"}'
+        return (*tool_call("move", arguments), delta({}, finish_reason="tool_calls"), Send(DONE))
+
+    server = serve(script)
+    client = wrap(clients(KINDS[kind], server), [no_call_with()])
+    found = await ask(client, stream=stream, tools=TOOLS)
+    if stream:
+        chunks = await read(found)
+        pieces = [chunk.choices[0].delta.tool_calls for chunk in chunks if chunk.choices[0].delta.tool_calls]
+        arguments = "".join(piece[0].function.arguments or "" for piece in pieces)
+        result = chunks[-1].interwhen.result
+    else:
+        arguments = found.choices[0].message.tool_calls[0].function.arguments
+        result = found.interwhen.result
+    assert arguments == '{"to": "home"}'
+    assert result.status == "verified"
+    assert len(server.posts) == 2
+
+
+async def test_the_budget_of_remedies_bounds_the_asking():
+    wire = MemoryWire(lambda number, _: called(("move", json.dumps({"to": f"BAD{number}"}))))
+    settings = {"budgets": Budgets(remedies=2, reconnects=0)}
+    parts, _ = await collect(wire, [no_call_with()], tools=TOOLS, settings=settings)
+    assert calls_in(parts) == []
+    assert len(wire.bodies) == 3
