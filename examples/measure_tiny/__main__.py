@@ -44,12 +44,15 @@ async def compare(model: Model, family: str, split: Split, chosen: argparse.Name
     """Run every arm on every problem of *family* and *split*."""
 
     async def do(number: int, problem: Problem) -> None:
-        for kind, sampling in (("greedy", arms.GREEDY), ("sampled", arms.sampled(number))):
+        kinds = (("greedy", arms.GREEDY), ("sampled", arms.sampled(number)))
+        for kind, sampling in kinds[:1] if chosen.greedy else kinds:
             if kind == "greedy":
                 text, tokens, read = await arms.bare(model, problem, sampling)
                 keep.append(grade_text(BARE[kind], problem, split, number, text, tokens, read))
             result = await arms.supervised(model, problem, sampling)
             keep.append(grade_result(OURS[kind], problem, split, number, result))
+        if chosen.greedy:
+            return
         samples = [await arms.sample(model, problem, 1000 * number + at) for at in range(arms.SAMPLES)]
         first = samples[0]
         keep.append(grade_text(BARE["sampled"], problem, split, number, first.text, first.tokens, first.prompt_tokens))
@@ -106,23 +109,27 @@ async def measure(chosen: argparse.Namespace) -> None:
                 begun = time.monotonic()
                 await compare(model, family, split, chosen, tries)
                 print(f"{family}, {split}: {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
-            follows += await follow(model, family, chosen)
-            knowing.append(await know(model, family, chosen))
+            if not chosen.greedy:
+                follows += await follow(model, family, chosen)
+                knowing.append(await know(model, family, chosen))
             (chosen.out / "tries.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(tries))
     found = tables.cells(tries)
     report = [
         f"{chosen.problems} problems a family and split, seed {chosen.seed}, at most {arms.LIMIT} tokens a trace.",
         "## Greedy",
         tables.effect(found, BARE["greedy"], OURS["greedy"]),
-        f"## Sampled at temperature {arms.TEMPERATURE}",
-        tables.effect(found, BARE["sampled"], OURS["sampled"]),
-        f"## At most the tokens of {arms.SAMPLES} samples",
-        tables.budgets(found, EQUAL, BARE["sampled"]),
-        "## Feedback followed",
-        tables.table(("family: reaction", "mistakes", "next step right %"), follows),
-        "## State known",
-        tables.table(("family", *(f"{split} %" for split in SPLITS)), knowing),
     ]
+    if not chosen.greedy:
+        report += (
+            f"## Sampled at temperature {arms.TEMPERATURE}",
+            tables.effect(found, BARE["sampled"], OURS["sampled"]),
+            f"## At most the tokens of {arms.SAMPLES} samples",
+            tables.budgets(found, EQUAL, BARE["sampled"]),
+            "## Feedback followed",
+            tables.table(("family: reaction", "mistakes", "next step right %"), follows),
+            "## State known",
+            tables.table(("family", *(f"{split} %" for split in SPLITS)), knowing),
+        )
     (chosen.out / "report.md").write_text("\n\n".join(report) + "\n")
     print("\n\n".join(report))
 
@@ -132,6 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.measure_tiny", description=__doc__)
     parser.add_argument("--model", default="", help="a GGUF file; by default the model that interwhen brings")
     parser.add_argument("--family", action="append", choices=tuple(FAMILIES), help="again for more; by default all")
+    parser.add_argument("--greedy", action="store_true", help="only bare against supervised, greedy")
     parser.add_argument("--problems", type=int, default=500)
     parser.add_argument("--mistakes", type=int, default=100, help="how many mistakes each kind of feedback is tried on")
     parser.add_argument("--forks", type=int, default=200)

@@ -147,11 +147,11 @@ def test_a_client_for_plain_code_serves_many_threads(serve):
 async def test_a_verifier_that_blocks_does_not_freeze_the_loop(serve, clients):
     @interwhen.verifier(name="blocking")
     def blocking(claim):
-        time.sleep(0.3)
+        time.sleep(2)
         return Pass()
 
     monitor = Monitor(name="blocking", verifier=blocking, extractor=every_line)
-    server = serve(slow_stream(*[f"{n}\n" for n in range(20)], pause=0.005))
+    server = serve(slow_stream(*[f"{n}\n" for n in range(6)], pause=0.005))
     client = wrap(clients(openai.AsyncOpenAI, server), [monitor])
     stream = await ask(client, stream=True)
     last, largest = time.monotonic(), 0.0
@@ -160,7 +160,7 @@ async def test_a_verifier_that_blocks_does_not_freeze_the_loop(serve, clients):
         if chunk.choices[0].delta.content:
             largest = max(largest, now - last)
         last = now
-    assert largest < 0.2
+    assert largest < 1
     assert stream.result.status == "verified"
 
 
