@@ -235,9 +235,11 @@ class Core:
         self._orders.extend(orders)
         return skipped
 
-    def _skip(self, jobs: Iterable[Job]) -> None:
+    def _skip(self, jobs: Sequence[Job]) -> None:
+        # All of them, before one may end the run: none was ordered, so none must be called off.
         for job in jobs:
             self._checks.skip(job)
+        if jobs:
             self._after_settling()
 
     def _extracted(self, number: int, claims: tuple[Claim, ...], seconds: float) -> None:

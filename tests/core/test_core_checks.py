@@ -51,6 +51,17 @@ def test_a_skipped_fork_does_not_end_the_run_before_other_checks_are_open():
     assert any(isinstance(event.check.outcome, Skipped) for event in driver.of(CheckSettled))
 
 
+def test_a_skipped_fork_that_ends_the_run_calls_off_no_other_that_was_never_ordered():
+    fork = Fork(prompt="?", parse=lambda _reply, segment: parse(segment))
+    driver = drive(
+        monitor("m0", extractor=fork, unproven="closed"),
+        monitor("m1", extractor=fork, required=False),
+        budgets=Budgets(forks=0),
+    )
+    driver.feed("1+1=2\n")
+    assert driver.outline.status == "abstained"
+
+
 def test_a_skipped_fork_of_a_closed_monitor_ends_the_run_and_nothing_follows():
     fork = Fork(prompt="?", parse=lambda _reply, segment: parse(segment))
     driver = drive(
