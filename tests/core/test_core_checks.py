@@ -54,11 +54,13 @@ def test_a_skipped_fork_does_not_end_the_run_before_other_checks_are_open():
 def test_a_skipped_fork_that_ends_the_run_calls_off_no_other_that_was_never_ordered():
     fork = Fork(prompt="?", parse=lambda _reply, segment: parse(segment))
     driver = drive(
-        monitor("m0", extractor=fork, unproven="closed"),
+        monitor("m0", extractor=fork, unproven="closed", trigger=Lines(every=2)),
         monitor("m1", extractor=fork, required=False),
         budgets=Budgets(forks=0),
     )
-    driver.feed("1+1=2\n")
+    driver.feed("1+1=2\n2+2=4")
+    driver.end()
+    driver.settle()
     assert driver.outline.status == "abstained"
 
 
