@@ -199,3 +199,23 @@ def supervise_sync() -> str:
 
 extractor: interwhen.Extractor = dates
 parser: Callable[[Segment], Iterator[DateClaim]] = dates
+
+
+def wrapped() -> list[object]:
+    import openai
+
+    plain: openai.OpenAI = interwhen.wrap(openai.OpenAI(), monitors=["arithmetic"], reading="gate")
+    asynchronous: openai.AsyncOpenAI = interwhen.wrap(openai.AsyncOpenAI(), ["arithmetic"])
+    found = interwhen.facts_of(plain) or interwhen.facts_of(asynchronous)
+    if found is not None and found.result is not None:
+        return [found.result.status, found.start, found.lead, found.verdicts, found.violations, found.retracted]
+    return []
+
+
+@interwhen.guard(calls=["arithmetic"], on_refused=str)
+def tool(path: str) -> int:
+    return len(path)
+
+
+async def by_hand(path: str) -> int:
+    return interwhen.guard(tool)(path)

@@ -140,7 +140,7 @@ class Core:
             case _:
                 assert_never(fact)
 
-    def _chunk(self, chunk: Chunk) -> None:
+    def _chunk(self, chunk: Chunk) -> None:  # noqa: C901  the hot path: a call each would cost more than the branches
         text = chunk.text
         if self.state != "streaming":
             # It belongs to a stream that we closed, and so does the reason it gives for its end.

@@ -39,9 +39,7 @@ def plan(candidate: Candidate, monitor: Monitor, template: FeedbackTemplate, wro
     return _plan(candidate, candidate.violation, monitor, monitor.remedy, template, wrong_text)
 
 
-def _plan_call(
-    candidate: Candidate, monitor: Monitor, template: FeedbackTemplate, wrong_text: str, cut: int
-) -> Plan:
+def _plan_call(candidate: Candidate, monitor: Monitor, template: FeedbackTemplate, wrong_text: str, cut: int) -> Plan:
     violation = candidate.violation
     if violation is None:
         return Plan("abstain", cut, goes_on=False)

@@ -196,7 +196,8 @@ class Transcript:
     def pieces(self, end: int | None = None) -> tuple[Piece, ...]:
         """Return the trace (up to *end*) as a model adapter wants it."""
         return tuple(
-            Piece(run.text, run.origin, run.phase, run.call, run.refused) for run in self.runs(0, self.length if end is None else end)
+            Piece(run.text, run.origin, run.phase, run.call, run.refused)
+            for run in self.runs(0, self.length if end is None else end)
         )
 
     def text_of(self, phase: Phase) -> str:

@@ -14,6 +14,7 @@ from interwhen.models.base import Capabilities, Chunk, Completion, FinishReason,
 from interwhen.models.streams import GuardedStream
 from interwhen.models.transport import Timeouts
 from interwhen.segments import Phase
+from interwhen.tool_calls import ToolCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,8 @@ class End:
     reason: FinishReason | None = "stop"
 
 
-Step: TypeAlias = str | Pause | Say | End | ModelError
-"""A str or Say is one chunk; an exception is raised."""
+Step: TypeAlias = str | Pause | Say | ToolCall | End | ModelError
+"""A str, Say or ToolCall is one chunk; an exception is raised."""
 
 Script: TypeAlias = Callable[[Request], Iterable[Step]]
 
@@ -133,6 +134,8 @@ class ScriptedStream(GuardedStream):
                     return (Chunk(step),)
                 case Say(text, phase):
                     return (Chunk(text, phase),)
+                case ToolCall():
+                    return (Chunk(step.text, call=step),)
                 case Pause(seconds):
                     await anyio.sleep(seconds)
                 case End(reason):

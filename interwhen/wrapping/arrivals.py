@@ -47,7 +47,9 @@ class Arrival:
         """Tell whether a cut that keeps *kept* characters leaves nothing of it."""
         if self.kind == "call":
             return self.start >= kept  # the call itself stands right behind
-        return self.kind in ("end", "usage") or self.start >= max(kept, 1)
+        if self.kind in ("end", "usage"):
+            return not self.text or self.start >= kept
+        return self.start >= max(kept, 1)
 
 
 class Tap:
@@ -101,10 +103,10 @@ class Tap:
         self.calls = [arrival for arrival in self.calls if not arrival.goes(kept)]
         while queue and queue[-1].goes(kept):
             queue.pop()
-        if queue and queue[-1].end > kept:  # cut within a chunk
-            last = queue[-1]
+        last = queue[-1] if queue else None
+        if last is not None and (last.end > kept or last.kind == "end"):  # cut within a chunk
             last.text = last.text[: kept - last.start]
-            last.cut = True
+            last.cut, last.kind = True, "text" if last.kind == "end" else last.kind
 
     def _insert(self, start: int, piece: Piece) -> None:
         arrival = Arrival("ours", start, piece.text, b"", self._field_of(piece), later=True)

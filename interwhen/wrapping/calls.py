@@ -57,6 +57,13 @@ class Call:
         return _json(self.body.get("messages") if self.api == "chat" else self.body.get("input"))
 
     @property
+    def is_structured(self) -> bool:
+        """Whether the answer is to be JSON: nothing may be said between its lines."""
+        text = self.body.get("text")
+        wanted = text.get("format") if isinstance(text, Mapping) else self.body.get("response_format")
+        return isinstance(wanted, Mapping) and wanted.get("type") not in (None, "text")
+
+    @property
     def tools(self) -> tuple[Mapping[str, Any], ...]:
         """The tools that the model may call, in the form of the chat API (``name``, ``parameters``)."""
         found = [tool.get(tool.get("type", "function"), tool) for tool in self.body.get("tools") or ()]
@@ -86,7 +93,9 @@ def _refuse(api: Api, body: Mapping[str, Any]) -> None:
         raise Unsupported(f"modalities={body['modalities']!r}: sound cannot be supervised; {_OFF}")
     if api == "completions":
         prompt = body.get("prompt")
-        if not isinstance(prompt, str) and not (isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str)):
+        if not isinstance(prompt, str) and not (
+            isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str)
+        ):
             raise Unsupported(f"prompt={prompt!r:.80}: one text is needed to go on from; {_OFF}")
         if body.get("echo") or body.get("suffix"):
             raise Unsupported(f"echo and suffix: there is no one text to go on from; {_OFF}")

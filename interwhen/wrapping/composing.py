@@ -49,7 +49,8 @@ class Composer:
 
     def take(self, events: Sequence[Event]) -> list[Part]:
         """Return what the reader gets because of *events*."""
-        self._parts = parts = []
+        parts: list[Part] = []
+        self._parts = parts
         result: Result | None = None
         for event in events:
             if isinstance(event, Delta):
@@ -105,6 +106,8 @@ class Composer:
             queue.popleft()
             if arrival.kind == "call":
                 self._tap.calls.append(arrival)
+                if arrival.text and end > self._shown:
+                    self._show_piece(arrival, end)
             else:
                 self._show(arrival)
 
@@ -146,7 +149,9 @@ class Composer:
         field = arrival.field
         if arrival.split and part == "answer":
             field = "content"
-        lead, restart, again = self._leading.lead(field, start, text, said=piece is not None and piece.origin == "feedback")
+        lead, restart, again = self._leading.lead(
+            field, start, text, said=piece is not None and piece.origin == "feedback"
+        )
         self._leading.showed(field, start, text)
         spelled = f"{lead}{again}{text}"
         whole = not (lead or again) and len(text) == len(arrival.text) and not arrival.cut
@@ -204,7 +209,8 @@ class Composer:
         tap = self._tap
         if result.finish_reason in ("tool_calls", "stop"):
             for arrival in tap.calls:
-                self._add(Part(None, self._shape.again(arrival.data)) if arrival.later else Part(arrival.data))
+                plain = not (arrival.later or arrival.text)
+                self._add(Part(arrival.data) if plain else Part(None, self._shape.rest(arrival.data)))
             calls_stand = True
         else:
             calls_stand = False
@@ -214,20 +220,18 @@ class Composer:
                 self._add(Part(None, self._shape.finish(reason)))
             return
         start: int | None = None
+        plain = not (last.later or last.cut or (last.calls and not calls_stand))
         if last.text:
-            whole = self._shown <= last.start and not self._leading.due(last.field) and not last.split
-            if not whole or last.later:
+            plain = plain and self._shown <= last.start and not self._leading.due(last.field) and not last.split
+            if plain:
+                start, self._shown = last.start, last.end
+            else:
                 self._show_piece(last, last.end)
-                self._add(Part(None, self._shape.finish(wire_reason(result.finish_reason) or "stop")))
-                return
-            start = last.start
-            self._shown = last.end
         if last.calls and not calls_stand:
-            self._add(Part(None, self._shape.without_calls(last.data, wire_reason(result.finish_reason) or "stop")), start)
-        elif last.later:
-            self._add(Part(None, self._shape.again(last.data)), start)
+            reason = wire_reason(result.finish_reason) or "stop"
+            self._add(Part(None, self._shape.without_calls(last.data, reason)))
         else:
-            self._add(Part(last.data), start)
+            self._add(Part(last.data) if plain else Part(None, self._shape.rest(last.data)), start)
 
     def _add_usage(self, result: Result) -> None:
         ledger = result.ledger

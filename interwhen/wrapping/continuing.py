@@ -65,7 +65,13 @@ def in_items(given: object, pieces: Sequence[Piece], side: str | None) -> list[T
     kinds: dict[str, str] = {}
     for turn in in_turns(items, pieces, side)[own:]:
         if turn["role"] == "tool":
-            items.append({"type": _OUTPUTS[kinds[turn["tool_call_id"]]], "call_id": turn["tool_call_id"], "output": turn["content"]})
+            items.append(
+                {
+                    "type": _OUTPUTS[kinds[turn["tool_call_id"]]],
+                    "call_id": turn["tool_call_id"],
+                    "output": turn["content"],
+                }
+            )
             continue
         if turn.get("content"):
             items.append({"role": turn["role"], "content": turn["content"]})

@@ -104,7 +104,7 @@ class _Guarded:
         self._calls = calls
         self._results = results
         self._on_refused = on_refused
-        self._name = name or getattr(tool, "__name__", type(tool).__name__)
+        self._name = name or str(getattr(tool, "__name__", type(tool).__name__))
         self._signature = inspect.signature(tool)
 
     def wrapped(self) -> Callable[..., Any]:

@@ -6,15 +6,17 @@ group must be left by the task that entered it, so each such run has a task that
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from interwhen._log import log_warning
 from interwhen.results import Result
 from interwhen.running import Run
+
+if TYPE_CHECKING:
+    import asyncio
 
 _CLOSE_SECONDS = 10.0
 """How long closing may take: more than all that it waits for, which is bounded itself."""
@@ -78,6 +80,8 @@ class Host:
 
 def _start_task(main: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[Callable[[], object]], object]:
     """Run *main* in a task without a parent; return what calls a function on its event loop, from any thread."""
+    import asyncio  # much of the cost of importing interwhen
+
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+if TYPE_CHECKING:
+    import asyncio
+
+    from anyio.from_thread import BlockingPortal
 
 T = TypeVar("T")
 
@@ -18,6 +20,8 @@ class Running:
     """One event loop that runs in a thread."""
 
     def __init__(self) -> None:
+        from anyio.from_thread import start_blocking_portal  # asyncio is much of the cost of importing interwhen
+
         self._stack = ExitStack()
         self._portal: BlockingPortal = self._stack.enter_context(start_blocking_portal("asyncio"))
         self._loop, self._thread = self._portal.call(_here)
@@ -53,7 +57,7 @@ class Running:
 class LoopThread:
     """An event loop that begins with the first call and ends with :meth:`close`, or with its client."""
 
-    _known: weakref.WeakKeyDictionary[Any, LoopThread] = weakref.WeakKeyDictionary()
+    _known: ClassVar[weakref.WeakKeyDictionary[Any, LoopThread]] = weakref.WeakKeyDictionary()
     _lock = threading.Lock()
 
     def __init__(self) -> None:
@@ -86,4 +90,6 @@ class LoopThread:
 
 
 async def _here() -> tuple[asyncio.AbstractEventLoop, int]:
+    import asyncio
+
     return asyncio.get_running_loop(), threading.get_ident()

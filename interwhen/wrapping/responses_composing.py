@@ -65,10 +65,10 @@ class ResponsesComposer(Composer):
     Its last event holds the whole response: that has the text that stands, whatever was shown and taken back.
     """
 
-    def __init__(self, tap: ResponsesTap, trace: Callable[[], str], *, hold: bool, splits: bool, correction: str) -> None:
-        super().__init__(
-            tap, trace, chat=True, hold=hold, splits=splits, wants_usage=False, correction=correction
-        )
+    def __init__(
+        self, tap: ResponsesTap, trace: Callable[[], str], *, hold: bool, splits: bool, correction: str
+    ) -> None:
+        super().__init__(tap, trace, chat=True, hold=hold, splits=splits, wants_usage=False, correction=correction)
         self._own = ResponsesShape(tap)
         self._shape_made = self._own  # type: ignore[assignment]
         self._sequence = 0

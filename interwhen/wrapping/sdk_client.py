@@ -18,20 +18,18 @@ from openai._base_client import _merge_mappings
 from openai._models import FinalRequestOptions
 from openai._streaming import extract_stream_chunk_type
 
-from interwhen.errors import ModelError
 from interwhen.wrapping.calls import PATHS, Call, read_call
-from interwhen.wrapping.sdk_errors import as_sdk_error
 from interwhen.wrapping.loop_thread import LoopThread
+from interwhen.wrapping.sdk_calls import SdkCall
 from interwhen.wrapping.sdk_responses import note, streamed, whole_response
 from interwhen.wrapping.sdk_streams import AsyncBody, SupervisedAsyncStream, SupervisedStream, SyncBody
 from interwhen.wrapping.sdk_sync import sync_sender
-from interwhen.wrapping.sdk_wire import SdkWire
 from interwhen.wrapping.settings import Settings
-from interwhen.wrapping.supervised import Supervised, supervise
 from interwhen.wrapping.upstream import Endpoint
 
 _FIELD = "interwhen"
 _METHODS = ("create", "stream", "parse")
+_WHOLE: dict[str, Any] = {"stream": False, "stream_cls": None}
 
 
 def wrapped(client: Any, settings: Settings, endpoint: Endpoint | None = None) -> Any:
@@ -40,16 +38,15 @@ def wrapped(client: Any, settings: Settings, endpoint: Endpoint | None = None) -
     mixin = AsyncSupervising if isinstance(bare, AsyncOpenAI) else SyncSupervising if isinstance(bare, OpenAI) else None
     if mixin is None:
         return None
-    made = object.__new__(_class(mixin, type(bare)))
-    made.__dict__.update(_state(bare))
-    made._interwhen_bare = bare
-    made._interwhen_settings = settings
-    made._interwhen_endpoint = endpoint or Endpoint()
+    kind: Any = type(bare)
+    made: Any = object.__new__(_class(mixin, kind))
+    ours = {"bare": bare, "settings": settings, "endpoint": endpoint or Endpoint()}
+    made.__dict__.update(_state(bare), **{f"_interwhen_{name}": value for name, value in ours.items()})
     return made
 
 
 @functools.cache
-def _class(mixin: type, base: type) -> type:
+def _class(mixin: Any, base: Any) -> type:
     return type(base.__name__, (mixin, base), {"__module__": base.__module__, "__doc__": base.__doc__})
 
 
@@ -130,21 +127,15 @@ class AsyncSupervising(_Supervising):
             asked = FinalRequestOptions.construct(method="get", url="/models")
             return cast("bytes", (await bare.request(httpx2.Response, asked)).content)
 
-        wire = SdkWire(options, send, list_models)
-        try:
-            supervised = await supervise(call, settings, wire, self._interwhen_endpoint)
-        except ModelError as error:
-            raise as_sdk_error(error, None) from error.__cause__
-        assert wire.response is not None
-        process = functools.partial(bare._process_response, options=options)
+        made = SdkCall(bare, call, settings, options, self._interwhen_endpoint, send, list_models)
+        process = functools.partial(bare._process_response, options=options)  # noqa: SLF001  the SDK's own parsing
         if not call.streams:
-            parts = await _all(supervised, wire.response.request)
-            response = whole_response(wire.response, call, parts, options)
-            made = await process(cast_to=_cast(bare, cast_to, options), response=response, stream=False, stream_cls=None)
-            return note(made, parts)
-        body = AsyncBody(supervised, wire.response.request)
-        response = streamed(wire.response, supervised, body, options)
-        kind = SupervisedAsyncStream[extract_stream_chunk_type(stream_cls) if stream_cls else cast_to]  # type: ignore[misc]
+            parts, head = await made.whole()
+            response = whole_response(head, call, parts, options)
+            return note(await process(cast_to=_cast(bare, cast_to, options), **_WHOLE, response=response), parts)
+        supervised, head = await made.begin()
+        response = streamed(head, supervised, AsyncBody(supervised, head.request), options)
+        kind = _kind(SupervisedAsyncStream, stream_cls, cast_to)
         return await process(cast_to=cast_to, response=response, stream=True, stream_cls=kind)
 
 
@@ -165,21 +156,15 @@ class SyncSupervising(_Supervising):
             return bare.request(cast_to, options, stream=stream, stream_cls=stream_cls)
         loop = self._interwhen_loop.running()
         send, list_models = sync_sender(bare, loop)
-        wire = SdkWire(options, send, list_models)
-        try:
-            supervised = loop.call(supervise, call, settings, wire, self._interwhen_endpoint)
-        except ModelError as error:
-            raise as_sdk_error(error, None) from error.__cause__
-        assert wire.response is not None
-        process = functools.partial(bare._process_response, options=options)
+        made = SdkCall(bare, call, settings, options, self._interwhen_endpoint, send, list_models)
+        process = functools.partial(bare._process_response, options=options)  # noqa: SLF001  the SDK's own parsing
         if not call.streams:
-            parts = loop.call(_all, supervised, wire.response.request)
-            response = whole_response(wire.response, call, parts, options)
-            made = process(cast_to=_cast(bare, cast_to, options), response=response, stream=False, stream_cls=None)
-            return note(made, parts)
-        body = SyncBody(supervised, wire.response.request, loop)
-        response = streamed(wire.response, supervised, body, options)
-        kind = SupervisedStream[extract_stream_chunk_type(stream_cls) if stream_cls else cast_to]  # type: ignore[misc]
+            parts, head = loop.call(made.whole)
+            response = whole_response(head, call, parts, options)
+            return note(process(cast_to=_cast(bare, cast_to, options), **_WHOLE, response=response), parts)
+        supervised, head = loop.call(made.begin)
+        response = streamed(head, supervised, SyncBody(supervised, head.request, loop), options)
+        kind = _kind(SupervisedStream, stream_cls, cast_to)
         return process(cast_to=cast_to, response=response, stream=True, stream_cls=kind)
 
     def close(self) -> None:
@@ -188,21 +173,13 @@ class SyncSupervising(_Supervising):
         self._interwhen_bare.close()
 
 
+def _kind(supervised: Any, stream_cls: Any, cast_to: Any) -> Any:
+    """Return our kind of stream, of the chunks that *stream_cls* has."""
+    return supervised[extract_stream_chunk_type(stream_cls) if stream_cls else cast_to]
+
+
 def _cast(bare: Any, cast_to: Any, options: FinalRequestOptions) -> Any:
     return bare._maybe_override_cast_to(cast_to, options)  # noqa: SLF001
-
-
-async def _all(supervised: Supervised, request: httpx2.Request) -> list[Any]:
-    """Read all parts of a call that does not stream."""
-    found = []
-    try:
-        while parts := await supervised.parts():
-            found += parts
-    except ModelError as error:
-        raise as_sdk_error(error, request) from error.__cause__
-    finally:
-        await supervised.aclose()
-    return found
 
 
 def _accept(resource: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
@@ -31,12 +31,16 @@ class Carried(UpstreamError):
         return self._again
 
 
-def as_sdk_error(error: ModelError, request: httpx2.Request | None) -> Exception:
-    """Return what the SDK raises for *error*."""
+def raise_sdk_error(error: ModelError, request: httpx2.Request | None) -> NoReturn:
+    """Raise what the SDK raises for *error*; what it did raise keeps the cause that it had."""
+    if isinstance(error, Carried):
+        raise error.original
+    raise _as_sdk_error(error, request) from error
+
+
+def _as_sdk_error(error: ModelError, request: httpx2.Request | None) -> Exception:
     import openai
 
-    if isinstance(error, Carried):
-        return error.original
     if isinstance(error, StreamTimeout):
         return openai.APITimeoutError(request=request)  # type: ignore[arg-type]
     if isinstance(error, ConnectError):

@@ -1,4 +1,4 @@
-"""From an event loop to a reader in another thread: parts by way of a queue, so that no chunk waits for a round trip."""
+"""From an event loop to a reader in another thread: parts by way of a queue, so that none waits for a round trip."""
 
 from __future__ import annotations
 

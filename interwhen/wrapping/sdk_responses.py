@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,5 +57,5 @@ def _response(
         extensions={**first.extensions, **extensions},
         **body,
     )
-    response.elapsed = datetime.timedelta(0)
+    response.elapsed = dt.timedelta(0)
     return response

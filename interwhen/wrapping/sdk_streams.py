@@ -13,9 +13,9 @@ from openai import AsyncStream, Stream
 from interwhen.errors import ModelError
 from interwhen.results import Result
 from interwhen.wrapping.facts import Part
-from interwhen.wrapping.sdk_errors import as_sdk_error
-from interwhen.wrapping.sdk_feed import Feed
 from interwhen.wrapping.loop_thread import Running
+from interwhen.wrapping.sdk_errors import raise_sdk_error
+from interwhen.wrapping.sdk_feed import Feed
 from interwhen.wrapping.sdk_objects import builder
 from interwhen.wrapping.supervised import Supervised
 
@@ -44,9 +44,10 @@ class AsyncBody(httpx2.AsyncByteStream):
                     yield as_event(part)
             yield b"data: [DONE]\n\n"
         except ModelError as error:
-            raise as_sdk_error(error, self._request) from error
+            raise_sdk_error(error, self._request)
 
     async def aclose(self) -> None:
+        """End the call."""
         await self._supervised.aclose()
 
 
@@ -63,9 +64,10 @@ class SyncBody(httpx2.SyncByteStream):
                 yield as_event(part)
             yield b"data: [DONE]\n\n"
         except ModelError as error:
-            raise as_sdk_error(error, self._request) from error
+            raise_sdk_error(error, self._request)
 
     def close(self) -> None:
+        """End the call."""
         self.feed.close()
 
 
@@ -91,7 +93,7 @@ class SupervisedAsyncStream(AsyncStream[_T], Generic[_T]):
                 for part in parts:
                     yield make(part)
         except ModelError as error:
-            raise as_sdk_error(error, response.request) from error
+            raise_sdk_error(error, response.request)
         finally:
             await response.aclose()
 
@@ -116,7 +118,7 @@ class SupervisedStream(Stream[_T], Generic[_T]):
             for part in cast("SyncBody", response.stream).feed:
                 yield make(part)
         except ModelError as error:
-            raise as_sdk_error(error, response.request) from error
+            raise_sdk_error(error, response.request)
         finally:
             response.close()
 

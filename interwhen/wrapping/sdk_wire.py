@@ -98,7 +98,7 @@ class SdkWire:
         """Send *body* and return the answer's body."""
         response = await self._accepted(body)
         try:
-            return cast("bytes", await response.aread())
+            return await response.aread()
         except Exception as error:
             raise read_error(error, response.request) from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from interwhen.budgets import Budgets
@@ -16,7 +16,7 @@ from interwhen.registry import MonitorSpec, load_monitors
 from interwhen.segments import Phase
 
 Reading = Literal["live", "gate", "final"]
-"""What a reader sees: text as it comes, with retractions; only text behind the frontier; the answer once it is whole."""
+"""What a reader sees: text as it comes, with retractions; only text that was checked; the answer once it is whole."""
 
 Resuming = Literal["auto", "prefill", "turn"]
 """How a chat goes on from kept text. ``auto`` asks ``GET /models`` when it first matters."""
@@ -36,7 +36,7 @@ class Settings:
     """Who watches; with none, a call is not touched at all."""
     reading: Reading = "live"
     resume: Resuming = "auto"
-    budgets: Budgets = Budgets(reconnects=0)
+    budgets: Budgets = field(default_factory=lambda: Budgets(reconnects=0))
     """A broken stream is not taken up again unless this says so: the caller's own client does not either."""
     feedback: FeedbackTemplate | None = None
     starts_in: Phase = "answer"
@@ -68,9 +68,12 @@ class Settings:
             raise UsageError(f"interwhen={override!r:.200}: give a mapping such as {{'reading': 'gate'}}")
         return dataclasses.replace(self, **_known(override))
 
-    def deliveries(self) -> tuple[Monitor, ...]:
-        """Return the monitors with the delivery that the reading asks for."""
-        change = _AS[self.reading]
+    def deliveries(self, *, structured: bool = False) -> tuple[Monitor, ...]:
+        """Return the monitors with the delivery that the reading asks for.
+
+        A *structured* answer (JSON) is not read live but behind a gate: what corrects it would not be JSON.
+        """
+        change = _AS["gate" if structured and self.reading == "live" else self.reading]
         return tuple(
             dataclasses.replace(monitor, delivery=change[monitor.delivery]) if monitor.delivery in change else monitor
             for monitor in self.monitors

@@ -43,7 +43,9 @@ class Shape:
 
     def finish(self, reason: str) -> Body:
         """Return the chunk that ends an answer."""
-        return self._chunk({"delta": {}, "finish_reason": reason} if self._chat else {"text": "", "finish_reason": reason})
+        return self._chunk(
+            {"delta": {}, "finish_reason": reason} if self._chat else {"text": "", "finish_reason": reason}
+        )
 
     def usage(self, usage: Body) -> Body:
         """Return a chunk of token counts."""
@@ -73,9 +75,21 @@ class Shape:
         found.pop("usage", None)
         return found
 
-    def without_calls(self, data: bytes, reason: str) -> Body:
-        """Return the server's chunk *data* without tool calls, ended by *reason*."""
+    def rest(self, data: bytes) -> Body:
+        """Return the server's chunk *data* without its text, which was shown."""
         found = self.again(data)
+        for choice in found.get("choices") or ():
+            delta = choice.get("delta")
+            if isinstance(delta, dict):
+                for name in ("content", "reasoning_content", "reasoning"):
+                    delta.pop(name, None)
+            if "text" in choice:
+                choice["text"] = ""
+        return found
+
+    def without_calls(self, data: bytes, reason: str) -> Body:
+        """Return the server's chunk *data* without text and tool calls, ended by *reason*."""
+        found = self.rest(data)
         choice = found["choices"][0]
         delta = choice.get("delta")
         if isinstance(delta, dict):

@@ -101,7 +101,7 @@ async def supervise(call: Call, settings: Settings, wire: Wire, endpoint: Endpoi
     """
     tap = make_tap(call)
     model = CallModel(call, wire, endpoint, tap, resume=settings.resume)
-    monitors = settings.deliveries()
+    monitors = settings.deliveries(structured=call.is_structured)
     if settings.tools and call.api != "completions" and call.tools:
         monitors = (*monitors, tool_format(call.tools))
     inner = run(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal, Protocol
 
 import msgspec
-
 
 from interwhen._log import log_warning
 from interwhen.errors import ModelError, StreamProtocolError, UpstreamError
@@ -19,7 +19,9 @@ from interwhen.wrapping.arrivals import Tap
 from interwhen.wrapping.calls import Call
 from interwhen.wrapping.continuing import in_items, in_turns, needs_turns, prefilled
 from interwhen.wrapping.responses_tap import ResponsesTap
+from interwhen.wrapping.unstreamed import streamed
 
+_STREAM = re.compile(r"\bstream(ing|ed)?\b", re.IGNORECASE)
 _PREFILLING = frozenset({"llamacpp", "vllm", "sglang"})
 """Who serves (``owned_by`` of the model list) where an unfinished assistant turn is continued."""
 
@@ -55,6 +57,8 @@ class Endpoint:
         self.timeouts = timeouts or Timeouts(connect=None, first_token=None, inter_token=None)
         """How long it is waited for; without any, the wire has its own patience."""
         self.resume: Literal["prefill", "turn"] | None = None
+        self.streams = True
+        """Whether it streams; some models do not."""
         self.stream_options = True
         """Whether it takes ``stream_options``, as far as is known."""
 
@@ -93,8 +97,7 @@ class CallModel:
     async def stream(self, request: Request) -> TokenStream:
         """Send *request* and return the open stream, once the server has accepted it."""
         body, mode = await self._body(request)
-        body["stream"] = True
-        response = await self._open(body)
+        response = await streamed(self._call.api, await self._opened(body))
         self._tap.begin(request.pieces)
         if mode is None:
             return TokenStream(response, self._tap.decode)
@@ -155,9 +158,25 @@ class CallModel:
             except ModelError as error:
                 log_warning("model.resume_unknown", model=self.name, error=type(error).__name__, taken="turn")
                 return "turn"
-            card = next((card for card in cards if card.id == self._call.body.get("model")), cards[0] if cards else None)
+            card = next(
+                (card for card in cards if card.id == self._call.body.get("model")), cards[0] if cards else None
+            )
             endpoint.resume = "prefill" if card is not None and card.owned_by in _PREFILLING else "turn"
         return endpoint.resume
+
+    async def _opened(self, body: dict[str, Any]) -> HttpResponse:
+        """Send *body*; a caller who wants no stream gets an answer from a server that has none, too."""
+        if self._call.streams:
+            return await self._open({**body, "stream": True})
+        if self._endpoint.streams:
+            try:
+                return await self._open({**body, "stream": True})
+            except UpstreamError as error:
+                if error.status not in {400, 422} or not _STREAM.search(error.body):
+                    raise
+            self._endpoint.streams = False
+        body.pop("stream_options", None)
+        return await self._wire.open({**body, "stream": False})
 
     async def _open(self, body: dict[str, Any]) -> HttpResponse:
         """Send *body*; ask for token counts, where the caller did not say and the server does not mind."""
@@ -208,5 +227,3 @@ def _chat_completion(data: bytes) -> Completion:
     text = choice.message.content if isinstance(choice.message, Text) else None
     reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
     return Completion(text or "", reason, usage_of(answer.usage) or Usage(), scored(choice.logprobs)[1])
-
-

@@ -33,10 +33,8 @@ def whole(api: Api, parts: Iterable[Part]) -> Body:
     if calls is not None:
         message["tool_calls"] = [{k: v for k, v in call.items() if k != "index"} for call in calls]
     choice.setdefault("finish_reason", None)
-    if api == "chat":
-        choice = {"index": 0, "message": message, **choice}
-    else:
-        choice = {"index": 0, "text": text, **choice}
+    said = {"message": message} if api == "chat" else {"text": text}
+    choice = {"index": 0, **said, **choice}
     body["object"] = "chat.completion" if api == "chat" else "text_completion"
     body["choices"] = [choice]
     if body.get("usage", 0) is None:
@@ -64,10 +62,8 @@ def _merge(into: Body, more: Body) -> None:
             into[name] = value if name != "tool_calls" else _calls([], value or [])
         elif name == "tool_calls":
             into[name] = _calls(known, value or [])
-        elif isinstance(known, str) and isinstance(value, str):
-            into[name] = known + value
-        elif isinstance(known, list) and isinstance(value, list):
-            into[name] = known + value
+        elif isinstance(known, str | list):
+            into[name] = known + value if type(value) is type(known) else known  # type: ignore[operator]
         elif isinstance(known, dict) and isinstance(value, dict):
             _merge(known, value)
         elif value is not None:
@@ -77,7 +73,11 @@ def _merge(into: Body, more: Body) -> None:
 def _calls(known: list[Body], more: list[Body]) -> list[Body]:
     for piece in more:
         index, name_of_call = piece.get("index") or 0, piece.get("id")
-        same = [c for c in known if (c.get("index") or 0) == index and not (name_of_call and c.get("id") not in (None, name_of_call))]
+        same = [
+            c
+            for c in known
+            if (c.get("index") or 0) == index and not (name_of_call and c.get("id") not in (None, name_of_call))
+        ]
         if same:
             _merge(same[-1], piece)
         else:

@@ -46,7 +46,7 @@ async def outcome(client, api="chat", **options):
         if options.get("stream"):
             if hasattr(found, "__aiter__"):
                 async for chunk in found:
-                    seen.append(chunk)
+                    seen.append(chunk)  # noqa: PERF401  what came before an error counts
             else:
                 import anyio.to_thread
 

@@ -1,6 +1,7 @@
 """Every way to use the SDK works through a wrapped client: helpers, raw responses, options, Azure, own HTTP clients."""
 
 import inspect
+import json
 
 import anyio.to_thread
 import httpx2
@@ -9,7 +10,7 @@ import openai
 import pytest
 from both import KINDS, ask, read
 from interwhen import UsageError, facts_of, wrap
-from interwhen.testing.server import Send, counts, events, reply
+from interwhen.testing.server import Head, Send, counts, events, fault, reply
 from pydantic import BaseModel
 from watchers import passing, word
 
@@ -32,7 +33,10 @@ def test_a_wrapped_client_is_one_of_the_sdk():
         assert type(wrapped).__name__ == kind.__name__
         assert wrapped.user_agent == client.user_agent
         assert wrapped.chat.completions is not client.chat.completions
-        bare, ours = inspect.signature(client.chat.completions.create), inspect.signature(wrapped.chat.completions.create)
+        bare, ours = (
+            inspect.signature(client.chat.completions.create),
+            inspect.signature(wrapped.chat.completions.create),
+        )
         assert {**ours.parameters} == {**bare.parameters, "interwhen": ours.parameters["interwhen"]}
         assert "interwhen" not in inspect.signature(client.chat.completions.create).parameters
 
@@ -186,8 +190,100 @@ async def test_a_server_that_takes_no_stream_options_is_asked_without(serve, cli
     assert len(server.posts) == 3
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("refuses", [True, False])
+async def test_a_model_that_does_not_stream_is_supervised_too(kind, refuses, serve, clients):
+    text = {"role": "assistant", "content": "one\nBAD\n"}
+    call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+
+    def script(request):
+        if request.json.get("stream") and refuses:
+            return reply(400, b'{"error": {"message": "this model cannot stream", "param": "stream"}}')
+        message = text if len(request.json["messages"]) == 1 else {**text, "content": "fine", "tool_calls": [call]}
+        choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+        whole = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
+        whole["usage"] = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+        return reply(200, json.dumps(whole).encode())
+
+    server = serve(script)
+    client = wrap(clients(KINDS[kind], server), [word(remedy=interwhen.Feedback("rewind"))], resume="turn")
+    found = await ask(client, tools=[{"type": "function", "function": {"name": "look"}}])
+    assert found.choices[0].message.content == "one\nWait, BAD is no word.\nfine"
+    assert found.choices[0].message.tool_calls[0].function.name == "look"
+    assert found.interwhen.result.ledger.remedies == 1
+    assert [post.json.get("stream") for post in server.posts] == ([True, False, False] if refuses else [True, True])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_call_that_does_not_stream_is_made_again_when_the_connection_breaks(kind, serve, clients):
+    server = serve(lambda r: fault("rst_mid", "chat") if r.number < 2 else events(["one\n"], api="chat"))
+    client = wrap(clients(KINDS[kind], server, max_retries=2), [passing()])
+    found = await ask(client, interwhen={"tools": False}, timeout=5)
+    assert found.choices[0].message.content == "one\n"
+    assert len(server.posts) == 3
+
+
+async def test_errors_keep_the_cause_that_the_sdk_gave_them(serve, clients):
+    refusing = wrap(clients(openai.AsyncOpenAI, serve(fault("http_400", "chat"))), [passing()])
+    with pytest.raises(openai.BadRequestError) as caught:
+        await ask(refusing)
+    assert caught.value.__cause__ is None
+    breaking = wrap(clients(openai.AsyncOpenAI, serve(fault("rst_mid", "chat"))), [passing()])
+    with pytest.raises(openai.APIConnectionError) as caught:
+        await ask(breaking)
+    assert isinstance(caught.value.__cause__, httpx2.ReadError)
+
+
+async def test_a_structured_answer_is_never_corrected_between_its_lines(serve, clients):
+    server = serve(lambda r: events([['{"a":\n', '"BAD"\n', "}"], ['"fine"\n}']][min(r.number, 1)], api="chat"))
+    client = wrap(clients(openai.AsyncOpenAI, server), [word(remedy=interwhen.Resample(), slow=0.05)])
+    chunks = await read(await ask(client, stream=True, response_format={"type": "json_object"}))
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert json.loads(text) == {"a": "fine"}
+
+
+async def test_a_compressed_stream_is_read(serve, clients):
+    import gzip
+
+    body = gzip.compress(b"".join(step.data for step in events(["one\n", "two"], api="chat")))
+    head = Head(200, {"content-type": "text/event-stream", "content-encoding": "gzip"})
+    client = wrap(clients(openai.AsyncOpenAI, serve((head, Send(body)))), [passing()])
+    chunks = await read(await ask(client, stream=True))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "one\ntwo"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_fork_asks_the_model_on_the_side(kind, serve, clients):
+    def parse(answer, segment):
+        yield interwhen.Claim(key=f"{segment.text} {answer}", span=segment.span)
+
+    @interwhen.verifier(name="side", worker="inline")
+    def check(claim):
+        return interwhen.Pass() if claim.key.endswith("yes") else interwhen.Violation(why=claim.key)
+
+    monitor = interwhen.Monitor(name="side", verifier=check, extractor=interwhen.Fork("Is that so?", parse))
+
+    def script(request):
+        if request.json.get("stream"):
+            return events(["one\n", "two\n"], api="chat")
+        assert request.json["messages"][-1]["content"] == "Is that so?"
+        assert "tools" not in request.json
+        message = {"role": "assistant", "content": "yes"}
+        return reply(200, json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}).encode())
+
+    client = wrap(clients(KINDS[kind], serve(script)), [monitor])
+    tools = [{"type": "function", "function": {"name": "look"}}]
+    chunks = await read(await ask(client, stream=True, tools=tools))
+    assert chunks[-1].interwhen.result.status == "verified"
+
+
 async def test_all_else_passes_through(serve, clients):
-    server = serve(reply(200, b'{"object": "list", "data": [{"embedding": [1.0], "index": 0}], "model": "m", "usage": {"prompt_tokens": 1, "total_tokens": 1}}'))
+    server = serve(
+        reply(
+            200,
+            b'{"object": "list", "data": [{"embedding": [1.0], "index": 0}], "model": "m", "usage": {"prompt_tokens": 1, "total_tokens": 1}}',
+        )
+    )
     client = wrap(clients(openai.AsyncOpenAI, server), [passing()])
     assert (await client.models.list()).data[0].id == "scripted"
     assert (await client.embeddings.create(model="m", input="q")).model == "m"
@@ -207,5 +303,3 @@ async def test_it_works_on_trio_too(serve):
 
     chunks = await anyio.to_thread.run_sync(main)
     assert chunks[-1].interwhen.result.ledger.remedies == 1
-
-

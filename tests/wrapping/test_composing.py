@@ -1,20 +1,21 @@
 """What a reader gets when text is taken back: sensible by itself, and exact with the facts."""
 
+from itertools import pairwise
+
+import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen import Feedback, Resample, Stop
 from watchers import passing, word
-from wires import MemoryWire, collect, read_naively, said, spelled, text_of, texts
-
-import anyio
+from wires import MemoryWire, collect, read_naively, said, spelled, texts
 
 pytestmark = pytest.mark.anyio
 
 
 def cut(text, borders):
     places = sorted({0, len(text), *(place % (len(text) + 1) for place in borders)})
-    return [text[a:b] for a, b in zip(places, places[1:])]
+    return [text[a:b] for a, b in pairwise(places)]
 
 
 async def test_what_is_refuted_before_it_is_shown_is_not_shown():
@@ -24,7 +25,9 @@ async def test_what_is_refuted_before_it_is_shown_is_not_shown():
 
 
 async def test_a_repair_reads_on_from_the_beginning_of_its_line():
-    wire = MemoryWire(lambda number, _: texts([["We see ", "BAD", " news\n", "and so on"], [" news\n", "again"]][number]))
+    wire = MemoryWire(
+        lambda number, _: texts([["We see ", "BAD", " news\n", "and so on"], [" news\n", "again"]][number])
+    )
     parts, result = await collect(wire, [word(good="good", slow=0.01)])
     assert read_naively(parts) == "We see BAD news\nand so on\nCorrection: We see good news\nagain"
     assert spelled(parts) == result.text == "We see good news\nagain"
@@ -60,7 +63,7 @@ async def test_a_final_answer_comes_at_the_end_and_reasoning_at_once():
     def script(number, _):
         return [said({"reasoning_content": "hm\n"}), *texts([["BAD\n"], ["fine\n"]][number])]
 
-    wire = MemoryWire(lambda number, body: script(number, body))
+    wire = MemoryWire(script)
     parts, result = await collect(wire, [word(remedy=Resample())], settings={"reading": "final"})
     answers = [part.chunk()["choices"][0]["delta"].get("content") for part in parts]
     assert "BAD\n" not in answers
@@ -107,12 +110,18 @@ async def test_the_server_is_asked_what_it_can_do_only_when_that_matters():
 @given(data=st.data())
 @settings(max_examples=60)
 def test_facts_spell_the_trace_however_it_is_cut(reading, data):
-    first = data.draw(st.sampled_from(["one\nBAD two\nthree\n", "BAD", "a\n<think>BAD", "x BAD y BAD\nz", "fine\nall fine"]))
+    first = data.draw(
+        st.sampled_from(["one\nBAD two\nthree\n", "BAD", "a\n<think>BAD", "x BAD y BAD\nz", "fine\nall fine"])
+    )
     again = data.draw(st.sampled_from([" on\nand BAD again\nend", "good\n", "", "BAD\n"]))
     last = " over\nout"
     borders = data.draw(st.lists(st.integers(0, 30), max_size=8))
     good = data.draw(st.sampled_from([None, "good"]))
-    remedy = {} if good else {"remedy": data.draw(st.sampled_from([Resample(), Feedback("rewind"), Feedback("append"), Stop()]))}
+    remedy = (
+        {}
+        if good
+        else {"remedy": data.draw(st.sampled_from([Resample(), Feedback("rewind"), Feedback("append"), Stop()]))}
+    )
     thinks = data.draw(st.integers(0, 12))
     slow = data.draw(st.sampled_from([None, 0.0, 0.001]))
 

@@ -100,7 +100,9 @@ async def test_wrong_arguments_are_the_tool_s_own_error(kind):
 async def test_a_plain_tool_may_be_used_by_many_threads():
     move = make("plain", [], calls=[no_call_with()], on_refused=str)
     found = []
-    threads = [threading.Thread(target=lambda n=n: found.append(move(f"BAD{n}" if n % 2 else "home"))) for n in range(20)]
+    threads = [
+        threading.Thread(target=lambda n=n: found.append(move(f"BAD{n}" if n % 2 else "home"))) for n in range(20)
+    ]
     for thread in threads:
         thread.start()
     await anyio.to_thread.run_sync(lambda: [thread.join() for thread in threads])

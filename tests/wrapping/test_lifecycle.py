@@ -4,6 +4,7 @@ import asyncio
 import gc
 import threading
 import time
+from itertools import pairwise
 
 import anyio
 import anyio.to_thread
@@ -51,11 +52,11 @@ async def test_a_reader_who_stops_leaves_no_task_and_no_stream(way, serve, clien
                 break
     elif way == "cancel":
 
-        async def reader():
-            async for _ in stream:
+        async def reader(source):
+            async for _ in source:
                 pass
 
-        task = asyncio.create_task(reader())
+        task = asyncio.create_task(reader(stream))
         await asyncio.sleep(0.1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -166,9 +167,7 @@ async def test_a_verifier_that_blocks_does_not_freeze_the_loop(serve, clients):
 async def test_a_slow_sibling_does_not_delay_an_interrupt(serve, clients):
     slow = Monitor(name="slow", verifier=word(slow=30).verifier, extractor=every_line, phase="answer")
     server = serve(
-        lambda request: (
-            slow_stream("BAD\n", *["x"] * 500) if request.number == 0 else events(["fine"], api="chat")
-        )
+        lambda request: slow_stream("BAD\n", *["x"] * 500) if request.number == 0 else events(["fine"], api="chat")
     )
     import dataclasses
 
@@ -187,7 +186,9 @@ async def test_a_slow_sibling_does_not_delay_an_interrupt(serve, clients):
 @pytest.mark.parametrize("kind", KINDS)
 async def test_an_outage_does_not_look_like_a_block(kind, serve, clients):
     server = serve(
-        lambda request: events(["BAD\n", "x"], api="chat") if request.number == 0 else (delta({"content": "a"}), Reset())
+        lambda request: (
+            events(["BAD\n", "x"], api="chat") if request.number == 0 else (delta({"content": "a"}), Reset())
+        )
     )
     client = wrap(clients(KINDS[kind], server), [word()])
     chunks, error = await outcome(client, stream=True)
@@ -248,16 +249,18 @@ def test_how_deltas_cut_words_decides_nothing(borders):
 
     monitor = Monitor(name="w", verifier=check, extractor=every_line, delivery="observe")
     places = sorted({0, len(text), *borders})
-    pieces = [text[a:b] for a, b in zip(places, places[1:])]
+    pieces = [text[a:b] for a, b in pairwise(places)]
     _, result = anyio.run(lambda: collect(MemoryWire(lambda *_: texts(pieces)), [monitor]))
     assert [violation.key for violation in result.violations] == ["no BAD"]
 
 
-@pytest.mark.parametrize("options", [{"n": 2}, {"modalities": ["text", "audio"], "audio": {"voice": "a", "format": "wav"}}])
+@pytest.mark.parametrize(
+    "options", [{"n": 2}, {"modalities": ["text", "audio"], "audio": {"voice": "a", "format": "wav"}}]
+)
 async def test_what_cannot_be_watched_is_refused_and_not_let_through(options, serve, clients):
     server = serve(events(["a"], api="chat"))
     client = wrap(clients(openai.AsyncOpenAI, server), [passing()])
-    with pytest.raises(UsageError, match="interwhen={'monitors': \\[\\]}"):
+    with pytest.raises(UsageError, match=r"interwhen={'monitors': \[\]}"):
         await ask(client, **options)
     assert server.posts == []
     await ask(client, **options, stream=True, interwhen={"monitors": []})
@@ -270,5 +273,3 @@ async def test_no_fact_is_ever_text():
     said = read_naively(parts)
     assert "violation" not in said.lower()
     assert "{" not in said
-
-

@@ -42,7 +42,11 @@ STREAMS = {
         delta({}, finish_reason="stop"),
         END,
     ),
-    "refusal": (delta({"role": "assistant", "content": None, "refusal": "I will not"}), delta({}, finish_reason="stop"), END),
+    "refusal": (
+        delta({"role": "assistant", "content": None, "refusal": "I will not"}),
+        delta({}, finish_reason="stop"),
+        END,
+    ),
     "null text": (delta({"content": None}), *events(["a"], api="chat")),
     "odd spaces": events(["a\u2028b\n", "\x85c", "é", "\U0001f600"], api="chat"),
     "no choices": (delta({"content": "a"}), Send(data({"id": "scripted", "choices": []})), *events(["b"], api="chat")),
@@ -57,7 +61,11 @@ STREAMS = {
     "call ended by stop": (*tool_call("look", "{}"), delta({}, finish_reason="stop"), END),
     "whole call in one": (
         delta(
-            {"tool_calls": [{"index": 0, "id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}]},
+            {
+                "tool_calls": [
+                    {"index": 0, "id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+                ]
+            },
             finish_reason="tool_calls",
         ),
         END,
@@ -67,9 +75,9 @@ STREAMS = {
 
 @pytest.fixture(params=KINDS)
 def pair(request, clients):
-    def make(server, monitors=(passing(),), **options):
+    def make(server, monitors=None, **options):
         bare = clients(KINDS[request.param], server, **options)
-        return bare, wrap(bare, monitors)
+        return bare, wrap(bare, [passing()] if monitors is None else monitors)
 
     return make
 
@@ -129,7 +137,12 @@ async def test_whole_responses_are_the_same(gone, serve, pair):
         "completion": ("completions", None, events(["one\n", "two"])[:-1]),
     }[gone]
     reason = "tool_calls" if gone == "tools" else "stop"
-    choice = {"index": 0, "message": {"role": "assistant", **(message or {})}, "logprobs": None, "finish_reason": reason}
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", **(message or {})},
+        "logprobs": None,
+        "finish_reason": reason,
+    }
     if api == "completions":
         choice = {"index": 0, "text": "one\ntwo", "logprobs": None, "finish_reason": reason}
     kind = "chat.completion" if api == "chat" else "text_completion"

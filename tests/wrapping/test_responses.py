@@ -81,9 +81,7 @@ class Writer:
         usage = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
         usage |= {"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}
         self.say(f"response.{status}", response=self.response(status, usage=usage, **more))
-        return tuple(
-            Send(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()) for event in self.events
-        )
+        return tuple(Send(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()) for event in self.events)
 
     def whole(self):
         return self.steps() and reply(200, json.dumps(self.events[-1]["response"]).encode())
@@ -99,9 +97,9 @@ STREAMS = {
 
 @pytest.fixture(params=KINDS)
 def pair(request, clients):
-    def make(server, monitors=(passing(),), **options):
+    def make(server, monitors=None, **options):
         bare = clients(KINDS[request.param], server, **options)
-        return bare, wrap(bare, monitors)
+        return bare, wrap(bare, [passing()] if monitors is None else monitors)
 
     return make
 
@@ -163,7 +161,9 @@ async def test_what_is_wrong_is_corrected(where, serve, pair):
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_refused_call_never_reaches_the_caller(stream, serve, pair):
     def script(request):
-        again = any(item.get("type") == "function_call_output" for item in request.json["input"] if isinstance(item, dict))
+        again = any(
+            item.get("type") == "function_call_output" for item in request.json["input"] if isinstance(item, dict)
+        )
         return Writer("resp_2" if again else "resp_1").call('{"to": "home"}' if again else '{"to": "BAD"}').steps()
 
     server = serve(script)

@@ -101,7 +101,9 @@ async def test_parallel_calls_are_each_judged_and_asked_for_again_together():
     assert len(result.certificate.checks) == 3 or result.status == "verified"
 
 
-@pytest.mark.parametrize("arguments", ['{"to": "ho', '{"to": "home"', "{'to': 'home'}", '["home"]', "home", '{"to": 1}}'])
+@pytest.mark.parametrize(
+    "arguments", ['{"to": "ho', '{"to": "home"', "{'to': 'home'}", '["home"]', "home", '{"to": 1}}']
+)
 async def test_what_is_no_json_object_does_not_pass(arguments):
     wire = MemoryWire(lambda number, _: [called(("move", arguments)), called(GOOD)][number])
     parts, result = await collect(wire, [passing()], tools=TOOLS)
@@ -243,5 +245,3 @@ async def test_the_budget_of_remedies_bounds_the_asking():
     parts, _ = await collect(wire, [no_call_with()], tools=TOOLS, settings=settings)
     assert calls_in(parts) == []
     assert len(wire.bodies) == 3
-
-

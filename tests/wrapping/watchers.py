@@ -49,4 +49,6 @@ def no_call_with(bad="BAD", **options):
 
     options.setdefault("delivery", "gate_tools")
     options.setdefault("level", "explain")
-    return Monitor(name="calls", verifier=check, extractor=every_line, trigger=ToolCalls(), remedy=Feedback(), **options)
+    return Monitor(
+        name="calls", verifier=check, extractor=every_line, trigger=ToolCalls(), remedy=Feedback(), **options
+    )

@@ -4,17 +4,17 @@ import json
 
 import anyio
 from interwhen.errors import StreamClosed
-from interwhen.wrapping.upstream import Endpoint
 from interwhen.wrapping.calls import read_call
 from interwhen.wrapping.settings import make_settings
 from interwhen.wrapping.supervised import supervise
+from interwhen.wrapping.upstream import Endpoint
 
 
 class Body:
     status = 200
-    headers = {"content-type": "text/event-stream"}
 
     def __init__(self, pieces):
+        self.headers = {"content-type": "text/event-stream"}
         self.pieces = list(pieces)
         self.closed = False
 
@@ -65,7 +65,9 @@ def event(body):
 
 def said(fields, finish=None, number=0):
     choice = {"index": 0, "delta": fields, "finish_reason": finish}
-    return event({"id": f"r{number}", "object": "chat.completion.chunk", "created": number, "model": "m", "choices": [choice]})
+    return event(
+        {"id": f"r{number}", "object": "chat.completion.chunk", "created": number, "model": "m", "choices": [choice]}
+    )
 
 
 def texts(pieces, finish="stop", field="content", number=0):
