@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from interwhen.errors import ModelError
@@ -28,26 +29,12 @@ async def answer(gateway: Gateway, exchange: Exchange, api: Api, path: str, choi
     upstream = gateway.upstream_for(choice.model)
     wire = GatewayWire(upstream, path, sent(exchange.raw_headers, without=exchange.admitted_by))
     try:
-        supervised = await supervise(call, choice.settings, wire, upstream.endpoint)
+        supervised = await supervise(call, choice.settings, wire, upstream.endpoint(choice.model))
     except ModelError as error:
         raise noted(gateway, upstream, error) from error
+    answering = _Answer(gateway, exchange, api, choice, upstream, supervised, wire)
     try:
-        if call.streams:
-            await _stream(
-                gateway,
-                exchange,
-                upstream,
-                supervised,
-                _head(wire, choice, "text/event-stream; charset=utf-8"),
-                choice,
-                api,
-            )
-        else:
-            parts = await _all(gateway, upstream, supervised)
-            head = _head(wire, choice, "application/json")
-            if (result := supervised.result) is not None:
-                head.append((b"x-interwhen-status", result.status.encode()))
-            await exchange.whole(200, head, whole_body(api, parts, choice.tell))
+        await (answering.stream() if call.streams else answering.whole())
     finally:
         await supervised.aclose()
         if (result := supervised.result) is not None:
@@ -56,38 +43,55 @@ async def answer(gateway: Gateway, exchange: Exchange, api: Api, path: str, choi
     return result.status
 
 
-async def _stream(
-    gateway: Gateway,
-    exchange: Exchange,
-    upstream: Upstream,
-    supervised: Supervised,
-    head: Headers,
-    choice: Choice,
-    api: Api,
-) -> None:
-    exchange.last_words = functools.partial(error_event, api)
-    await exchange.start(200, head)
-    render, write, parts_of = renderer(api, choice.tell), exchange.write, supervised.parts
-    try:
-        parts = await parts_of()
-        gateway.meters.first.observe(time.monotonic() - exchange.began)
-        while parts:
-            await write(render(parts))
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    gateway: Gateway
+    exchange: Exchange
+    api: Api
+    choice: Choice
+    upstream: Upstream
+    supervised: Supervised
+    wire: GatewayWire
+
+    async def stream(self) -> None:
+        """Send the chunks as they come. An error of the upstream is the last event there is."""
+        exchange, parts_of = self.exchange, self.supervised.parts
+        exchange.last_words = functools.partial(error_event, self.api)
+        await exchange.start(200, self._head("text/event-stream; charset=utf-8"))
+        render, write = renderer(self.api, self.choice.tell), exchange.write
+        try:
             parts = await parts_of()
-    except ModelError as error:
-        await exchange.fail(noted(gateway, upstream, error))
-    else:
-        await exchange.end(b"" if api == "responses" else DONE)
+            self.gateway.meters.first.observe(time.monotonic() - exchange.began)
+            while parts:
+                await write(render(parts))
+                parts = await parts_of()
+        except ModelError as error:
+            await exchange.fail(noted(self.gateway, self.upstream, error))
+        else:
+            await exchange.end(b"" if self.api == "responses" else DONE)
 
+    async def whole(self) -> None:
+        """Send the answer once it stands. Raises :class:`Problem` where there is none."""
+        found: list[Part] = []
+        try:
+            while parts := await self.supervised.parts():
+                found += parts
+        except ModelError as error:
+            raise noted(self.gateway, self.upstream, error) from error
+        result = self.supervised.result
+        assert result is not None
+        head = [*self._head("application/json"), (b"x-interwhen-status", result.status.encode())]
+        await self.exchange.whole(200, head, whole_body(self.api, found, self.choice.tell))
 
-async def _all(gateway: Gateway, upstream: Upstream, supervised: Supervised) -> list[Part]:
-    found: list[Part] = []
-    try:
-        while parts := await supervised.parts():
-            found += parts
-    except ModelError as error:
-        raise noted(gateway, upstream, error) from error
-    return found
+    def _head(self, kind: str) -> Headers:
+        assert self.wire.response is not None
+        return [
+            *returned(self.wire.response.headers, new_body=True),
+            (b"content-type", kind.encode()),
+            (b"cache-control", b"no-cache"),
+            (b"x-accel-buffering", b"no"),
+            (b"x-interwhen-monitors", self.choice.names.encode("latin-1", "replace")),
+        ]
 
 
 def _call(api: Api, body: Mapping[str, Any]) -> Call:
@@ -98,14 +102,3 @@ def _call(api: Api, body: Mapping[str, Any]) -> Call:
     except (TypeError, AttributeError) as error:
         raise Problem(400, "invalid_type", "the request's tools do not have the form that the API describes") from error
     return call
-
-
-def _head(wire: GatewayWire, choice: Choice, kind: str) -> Headers:
-    assert wire.response is not None
-    return [
-        *returned(wire.response.headers, new_body=True),
-        (b"content-type", kind.encode()),
-        (b"cache-control", b"no-cache"),
-        (b"x-accel-buffering", b"no"),
-        (b"x-interwhen-monitors", choice.names.encode("latin-1", "replace")),
-    ]

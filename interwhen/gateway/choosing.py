@@ -9,10 +9,9 @@ from fnmatch import fnmatchcase
 from typing import Any, get_args
 
 from interwhen.errors import UsageError
-from interwhen.gateway.config import Config, ModelRule, MonitorEntry, Telling
+from interwhen.gateway.config import Config, ModelRule, Telling
 from interwhen.gateway.headers import OURS
 from interwhen.gateway.problems import Problem
-from interwhen.monitors import Monitor
 from interwhen.registry import load_monitor
 from interwhen.wrapping import Reading, Settings
 
@@ -58,12 +57,13 @@ class Chooser:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        watching = [_load(entry) for entry in config.monitors]
-        self.monitors = {monitor.name: monitor for monitor in (*watching, *map(_load, config.offers))}
+        watching = [load_monitor(entry) for entry in config.monitors]
+        self.monitors = {monitor.name: monitor for monitor in (*watching, *map(load_monitor, config.offers))}
         """What a rule or a request may name."""
         if len(self.monitors) < len(config.monitors) + len(config.offers):
             raise UsageError("two monitors or offers have one name; give one another name (label=... in its options)")
-        self._default = tuple(monitor.name for monitor in watching)
+        self.usual = tuple(watching)
+        """What watches where nothing else is said."""
         for rule in config.models:
             for name in rule.monitors or ():
                 if name not in self.monitors:
@@ -91,7 +91,7 @@ class Chooser:
 
     def _chosen(self, wish: _Wish, number: int | None) -> tuple[Settings, Telling]:
         rule = ModelRule(match="*") if number is None else self._config.models[number]
-        usual = self._default if rule.monitors is None else rule.monitors
+        usual = tuple(monitor.name for monitor in self.usual) if rule.monitors is None else rule.monitors
         names = usual if wish.monitors is None else wish.monitors
         for name in names:
             if name not in self.monitors:
@@ -116,14 +116,12 @@ class Chooser:
             budgets=config.budgets,
             starts_in=rule.starts_in or config.starts_in,
             tools=config.tools,
+            threads=config.threads,
+            processes=config.processes,
         )
 
     def _unknown(self, name: str) -> str:
         return f"there is no monitor {name!r:.100} here; there are: {', '.join(self.monitors) or 'none'}"
-
-
-def _load(entry: MonitorEntry) -> Monitor:
-    return load_monitor(entry)
 
 
 def _names(text: str) -> list[str]:

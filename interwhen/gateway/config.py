@@ -77,6 +77,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = 30.0
 
 
+class CallBudgets(Budgets, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one call may spend. A broken stream is not taken up again unless this says so."""
+
+    reconnects: int = 0
+
+
 class Patience(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long an upstream is waited for, in seconds; null waits for ever."""
 
@@ -105,7 +111,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     reading: Annotated[
         Reading,
         Meta(
-            description="live: text as it comes, with retractions; gate: only checked text; final: the answer once it is whole."
+            description="live: text as it comes, with retractions; gate: only text whose checks passed; "
+            "final: the answer once it is whole."
         ),
     ] = "live"
     tell: Annotated[Telling, Meta(description="What chunks say in their field 'interwhen'.")] = "brief"
@@ -114,7 +121,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tools: Annotated[
         bool, Meta(description="Whether tool calls must be whole, valid JSON, and to a tool that was offered.")
     ] = True
-    budgets: Annotated[Budgets, Meta(description="What one call may spend.")] = Budgets(reconnects=0)
+    budgets: Annotated[CallBudgets, Meta(description="What one call may spend.")] = CallBudgets()
 
     host: Annotated[str, Meta(description="The address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="The port to listen on; 0 takes a free one.")] = 8400
@@ -130,6 +137,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Literal["auto", "aiohttp", "httpx2"],
         Meta(description="What speaks to the upstreams; auto is aiohttp where it is installed."),
     ] = "auto"
+    threads: Annotated[Positive, Meta(description="Threads for the checks of one call.")] = 8
+    processes: Annotated[Positive, Meta(description="Worker processes for the checks of one call.")] = 2
     limits: Limits = Limits()
     patience: Patience = Patience()
 

@@ -13,7 +13,10 @@ from interwhen.gateway.problems import Problem
 HEADER = "x-interwhen-key"
 """Brings our key where ``Authorization`` brings the upstream's."""
 
-_WRONG = "this gateway wants a key of its own: as 'Authorization: Bearer KEY', or as 'X-Interwhen-Key: KEY' beside the upstream's"
+_WRONG = (
+    "this gateway wants a key of its own: as 'Authorization: Bearer KEY', "
+    "or as 'X-Interwhen-Key: KEY' beside the upstream's"
+)
 
 
 class Keys:

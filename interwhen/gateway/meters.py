@@ -28,7 +28,7 @@ class Meters:
         self.calls = Counter(
             "interwhen_calls",
             "Calls by API and how they ended: verified, unverified, abstained (a block), failed (the upstream), "
-            "passed (not supervised), refused (by the gateway), left (by the client), slow (a client that takes nothing), "
+            "passed (not supervised), refused (by the gateway), left (by the client), slow (the client takes nothing), "
             "cut (at a shutdown), or error (of the gateway).",
             ("api", "outcome"),
             registry=registry,

@@ -106,7 +106,7 @@ def _told(facts: Facts, tell: Telling) -> Any:
     return _brief(facts, events)
 
 
-def _brief(facts: Facts, events: list[Event]) -> dict[str, Any]:
+def _brief(facts: Facts, events: Sequence[Event]) -> dict[str, Any]:
     told: dict[str, Any] = {}
     if facts.start is not None:
         told["start"] = facts.start

@@ -34,8 +34,10 @@ def listen(config: Config) -> socket.socket:
         raise UsageError(f"cannot listen on {config.host}:{config.port}: {error.strerror or error}") from error
     found.setblocking(False)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        # The connection of a client that takes nothing is broken by the system: bytes that wait would keep it open.
-        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(config.limits.write_seconds * 1000))
+        # What is left of a connection whose client takes nothing is broken by the system: bytes that wait keep it open.
+        found.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int((config.limits.write_seconds + _LAST_SECONDS) * 1000)
+        )
     return found
 
 
@@ -85,9 +87,7 @@ class Server(uvicorn.Server):
         """Let the calls that run come to their end, for as long as the limits say."""
         gateway, limits = self._gateway, self._gateway.config.limits
         gateway.unready = True
-        begun = anyio.current_time()
-        while not self.force_exit and anyio.current_time() - begun < limits.ready_seconds:
-            await anyio.sleep(0.05)  # still serving: whoever balances the load has not noticed yet
+        await self._sleep(limits.ready_seconds)  # still serving: whoever balances the load has not noticed yet
         gateway.closing = True
         async with anyio.create_task_group() as group:
             group.start_soon(self._cut, name="cut")
@@ -95,10 +95,14 @@ class Server(uvicorn.Server):
             group.cancel_scope.cancel()
 
     async def _cut(self) -> None:
-        deadline = anyio.current_time() + self._gateway.config.limits.drain_seconds
-        while not self.force_exit and anyio.current_time() < deadline:
-            await anyio.sleep(0.05)
+        await self._sleep(self._gateway.config.limits.drain_seconds)
         self._gateway.cut()
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep, unless a second signal says that there is no time for it."""
+        until = anyio.current_time() + seconds
+        while not self.force_exit and anyio.current_time() < until:  # noqa: ASYNC110  uvicorn's is a plain attribute
+            await anyio.sleep(0.05)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

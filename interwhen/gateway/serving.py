@@ -38,6 +38,7 @@ class Serving:
         self._gateway = gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
         exchange = Exchange(scope, receive, send)
         api: Api | Literal["other"] = "other"
         monitors = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, TypeVar
 
@@ -13,6 +14,8 @@ from interwhen.models.transport import HttpRequest, HttpResponse, Timeouts, Tran
 from interwhen.wrapping.upstream import Endpoint
 
 T = TypeVar("T")
+Method = Literal["GET", "POST", "DELETE"]
+_KNOWN_MODELS = 256
 
 
 class Upstream:
@@ -23,15 +26,13 @@ class Upstream:
         self.host = url.partition("://")[2].partition("/")[0].rpartition("@")[2]
         """Where it is, for people and metrics."""
         self.patterns = patterns
-        self.endpoint = Endpoint(timeouts)
-        """What is known about it."""
+        self.endpoint = functools.lru_cache(maxsize=_KNOWN_MODELS)(lambda _model: Endpoint(timeouts))
+        """What has been learned about it, by the name of the model."""
         self._key = key
         self._transport = transport
         self._timeouts = timeouts
 
-    def request(
-        self, method: Literal["GET", "POST", "DELETE"], path: str, headers: dict[str, str], body: bytes = b""
-    ) -> HttpRequest:
+    def request(self, method: Method, path: str, headers: dict[str, str], body: bytes = b"") -> HttpRequest:
         """Return a request to *path* (with its query) below the version, with the upstream's key if none came."""
         if self._key and "authorization" not in headers and "api-key" not in headers:
             headers = {**headers, "authorization": f"Bearer {self._key}"}
@@ -42,8 +43,8 @@ class Upstream:
         return await _again(lambda: self._transport.send(request, connect_timeout=self._timeouts.connect))
 
     async def stream(self, request: HttpRequest) -> HttpResponse:
-        """Send *request* and return the response of a success, whose body is an event stream."""
-        return await _again(lambda: open_stream(self._transport, request, self._timeouts))
+        """Send *request* and return the response of a success: an event stream, or JSON where that is all there is."""
+        return await _again(lambda: open_stream(self._transport, request, self._timeouts, whole_too=True))
 
     async def ask(self, request: HttpRequest, timeouts: Timeouts | None = None) -> bytes:
         """Send *request* and return the body of a success."""
@@ -79,9 +80,8 @@ class GatewayWire:
     async def models(self) -> bytes:
         """Return the list of models."""
         headers = {name: value for name, value in self._headers.items() if name != "content-type"}
-        return await self._upstream.ask(
-            self._upstream.request("GET", "models", {**headers, "accept": "application/json"})
-        )
+        headers["accept"] = "application/json"
+        return await self._upstream.ask(self._upstream.request("GET", "models", headers))
 
     def _post(self, headers: dict[str, str], body: dict[str, Any]) -> HttpRequest:
         return self._upstream.request("POST", self._path, headers, msgspec.json.encode(body))

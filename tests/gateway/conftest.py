@@ -1,6 +1,7 @@
 """A gateway on a real socket before a scripted server, each on an event loop in a thread."""
 
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ pytest.importorskip("uvicorn", reason="the extra 'gateway' is not installed")
 pytest.importorskip("prometheus_client", reason="the extra 'gateway' is not installed")
 
 import httpx2
+import msgspec
 from anyio.from_thread import start_blocking_portal
 from interwhen.gateway import Config, Gateway
 from interwhen.gateway.server import Server, address, listen
@@ -59,8 +61,16 @@ class Running:
     def root(self):
         return self.base_url.removesuffix("/v1")
 
+    def idle(self, seconds=10):
+        """Wait until no call is being served."""
+        until = time.monotonic() + seconds
+        while self.gateway.live:
+            assert time.monotonic() < until, "a call is left"
+            time.sleep(0.005)
+
     def metric(self, line):
-        """The value of a line of the metrics; 0 where there is none."""
+        """The value of a line of the metrics, once no call is left; 0 where there is none."""
+        self.idle()
         lines = httpx2.get(f"{self.root}/metrics").text.splitlines()
         return next((float(each.rpartition(" ")[2]) for each in lines if each.startswith(f"{line} ")), 0.0)
 
@@ -98,8 +108,8 @@ async def wait():
 
 def build(config, watchers, offers):
     """Make a gateway whose monitors are objects of the test, not plug-ins."""
-    built = Gateway(Config(**config))
+    built = Gateway(msgspec.convert(config, Config))
     chooser = built.chooser
     chooser.monitors.update({monitor.name: monitor for monitor in (*watchers, *offers)})
-    chooser._default += tuple(monitor.name for monitor in watchers)
+    chooser.usual += tuple(watchers)
     return built
