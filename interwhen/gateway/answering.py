@@ -27,7 +27,7 @@ async def answer(gateway: Gateway, exchange: Exchange, api: Api, path: str, choi
     """Answer a supervised call. Returns how it ended, for the metrics; raises :class:`Problem` before it begins."""
     call = _call(api, choice.body)
     upstream = gateway.upstream_for(choice.model)
-    wire = GatewayWire(upstream, path, sent(exchange.raw_headers, without=exchange.admitted_by))
+    wire = GatewayWire(upstream, exchange.onward(path), sent(exchange.raw_headers, without=exchange.admitted_by))
     try:
         supervised = await supervise(call, choice.settings, wire, upstream.endpoint(choice.model))
     except ModelError as error:

@@ -26,6 +26,7 @@ class Exchange:
         self.path = path.decode("latin-1").partition("?")[0]
         """The path as it came, with its escapes."""
         self.query: str = scope.get("query_string", b"").decode("latin-1")
+        """The query, as it came."""
         self.decoded_path: str = scope["path"]
         self.receive = receive
         self.admitted_by = ""
@@ -40,6 +41,10 @@ class Exchange:
         """How a body that has begun is ended with a problem; ``None``: it cannot be."""
         self._send = send
         self._scope: anyio.CancelScope | None = None
+
+    def onward(self, path: str) -> str:
+        """Return *path* with the query, for an upstream."""
+        return f"{path}?{self.query}" if self.query else path
 
     async def start(self, status: int, headers: Headers) -> None:
         """Send the head of the answer."""

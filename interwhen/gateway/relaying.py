@@ -24,11 +24,10 @@ async def relay(
     """Send a request on as it is, and return its answer as it is."""
     method = cast("Method", exchange.method)
     headers = sent(exchange.raw_headers, without=exchange.admitted_by)
-    where = f"{path}?{exchange.query}" if exchange.query else path
     limit = gateway.timeouts.first_token
     try:
         with anyio.fail_after(limit):
-            response = await upstream.send(upstream.request(method, where, headers, body))
+            response = await upstream.send(upstream.request(method, exchange.onward(path), headers, body))
     except TimeoutError as error:
         late = StreamTimeout("first_token", limit or 0.0)
         raise noted(gateway, upstream, late) from error
