@@ -179,7 +179,7 @@ def judge(readings: Sequence[Reading], chunks: int, rate: float) -> Crowd:
         if each.begun is not None
         for number, arrival in enumerate(each.arrivals)
     ]
-    rates = [(chunks - 1) / (each.arrivals[-1] - each.arrivals[0]) / rate for each in whole]
+    rates = [(chunks - 1) / max(each.arrivals[-1] - each.arrivals[0], 1e-9) / rate for each in whole]
     return Crowd(
         streams=len(readings),
         lost=len(readings) - len(whole),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import threading
@@ -53,6 +54,8 @@ async def serve(gateway: Gateway, listener: socket.socket, *, ready: Callable[[]
     SIGTERM and SIGINT end it in order, a second one at once. Returns the signal; 0 where there was none.
     """
     _raise_file_limit()
+    gc.collect()
+    gc.freeze()  # what is there now stays; the collector need not look at it between two chunks
     server = Server(gateway)
     async with anyio.create_task_group() as group:
         group.start_soon(_tell_when_ready, server, ready, name="ready")
