@@ -6,28 +6,12 @@ import httpx2
 import msgspec
 import openai
 import pytest
+from helpers import ASK, corrected, post, sse
 from interwhen import Facts
 from interwhen.testing.server import counts, delta, events, tool_call
 from watchers import no_call_with, passing, word
 
 pytestmark = pytest.mark.anyio
-
-ASK = {"model": "m", "messages": [{"role": "user", "content": "q"}]}
-
-
-def corrected(request):
-    return events(["one\n", "BAD\n", "two\n"] if request.number == 0 else ["\n", "two\n"], api="chat")
-
-
-def sse(text):
-    """The events of a stream, decoded; the end mark as it is."""
-    found = [line.removeprefix("data: ") for line in text.split("\n") if line.startswith("data: ")]
-    return [line if line == "[DONE]" else json.loads(line) for line in found]
-
-
-def post(gateway, body, path="chat/completions", **options):
-    data = {"content": body} if isinstance(body, bytes) else {"json": body}
-    return httpx2.post(f"{gateway.base_url}/{path}", timeout=20, **data, **options)
 
 
 async def test_a_sound_stream_comes_as_the_server_sent_it(upstream, gateway):

@@ -11,8 +11,8 @@ from pathlib import Path
 import anyio
 import openai
 import pytest
+from helpers import ASK, corrected, sse
 from interwhen.testing.server import delta, events, tool_call
-from test_calls import ASK, corrected, sse
 from watchers import no_call_with, passing, word
 
 pytestmark = pytest.mark.anyio

@@ -7,9 +7,9 @@ import time
 
 import httpx2
 import pytest
+from helpers import ASK, post, sse
 from interwhen.testing.server import Sleep, Stall, delta, events
 from processes import serving
-from test_calls import ASK, post, sse
 
 STREAM = {**ASK, "stream": True}
 SLOW = (*[step for _ in range(10) for step in (delta({"content": "one\n"}), Sleep(0.1))], *events([], api="chat"))
