@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import ipaddress
 import signal
 import sys
 from pathlib import Path
@@ -112,6 +113,9 @@ def serve(
     gateway = Gateway(settings)
     listener = listen(settings)
     watching = ", ".join(monitor.name for monitor in gateway.chooser.usual) or "no monitors"
+
+    if not gateway.keys and not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
+        print(f"warning: whoever reaches {settings.host} may call: set keys (--keys-file)", file=sys.stderr)
 
     def ready() -> None:
         print(f"serving {address(listener)} with {watching}", file=sys.stderr, flush=True)

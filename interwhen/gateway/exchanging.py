@@ -55,11 +55,13 @@ class Exchange:
         """Send a piece of the body; waits while the client takes nothing."""
         self.blocked_since = time.monotonic()
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
-        self.blocked_since = None
+        self.blocked_since = None  # after an exception the call is over anyway
 
     async def end(self, data: bytes = b"") -> None:
         """Send the last piece of the body."""
+        self.blocked_since = time.monotonic()
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
+        self.blocked_since = None
         self.ended = True
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:

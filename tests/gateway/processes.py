@@ -9,7 +9,8 @@ _CODE = "import sys; from interwhen.cli.main import main; sys.exit(main())"
 
 
 class Process:
-    def __init__(self, child, base_url):
+    def __init__(self, child, base_url, said):
+        self.said = said
         self.child = child
         self.base_url = base_url
         self.root = base_url.removesuffix("/v1")
@@ -37,7 +38,7 @@ def serving(upstream, *arguments, log_level="error", cwd=None, environment=None)
             line = child.stderr.readline()
             assert line, f"it did not start: {seen}"
             seen += line
-        yield Process(child, found[1])
+        yield Process(child, found[1], seen)
     finally:
         if child.poll() is None:
             child.kill()

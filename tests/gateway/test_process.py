@@ -132,6 +132,14 @@ def test_neither_keys_nor_texts_are_logged(end, upstream, tmp_path):
         assert secret not in metrics
 
 
+def test_an_open_door_to_others_is_warned_of(upstream, tmp_path):
+    with serving(upstream(()).base_url, "--host", "0.0.0.0") as running:
+        assert "may call" in running.said
+    (tmp_path / "keys").write_text("sk-gateway-secret\n")
+    with serving(upstream(()).base_url, "--host", "0.0.0.0", "--keys-file", str(tmp_path / "keys")) as running:
+        assert "may call" not in running.said
+
+
 def test_a_port_that_is_taken_is_one_line(upstream, capsys):
     from interwhen.cli.main import main
 
