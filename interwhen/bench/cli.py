@@ -11,6 +11,8 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from interwhen.bench.gateway import GatewayReport
+from interwhen.bench.gateway import measure as measure_gateway
 from interwhen.bench.local import LocalReport
 from interwhen.bench.local import measure as measure_local
 from interwhen.bench.overhead import Overhead, measure
@@ -172,4 +174,97 @@ def table(report: Overhead) -> Table:
     shown.add_row("violation to closed, p50", f"{report.close_p50_ms:.2f} ms", "≤ 1 ms")
     shown.add_row("violation to closed, p99", f"{report.close_p99_ms:.2f} ms", "≤ 5 ms")
     shown.add_row("tokens sent meanwhile, mean", f"{report.wasted_tokens:.2f}", "≤ 0.3")
+    return shown
+
+
+@app.command
+def gateway(
+    *,
+    pairs: int = 200,
+    streams: int = 500,
+    seconds: float = 20.0,
+    gateway_rate: float = 20.0,
+    run_rate: float = 50.0,
+    monitor: str = "arithmetic",
+    transport: Literal["httpx2", "aiohttp"] = "aiohttp",
+    seed: int = 0,
+    uvloop: bool = True,
+    json: bool = False,
+) -> None:
+    """Measure what the gateway adds at one stream, and how many streams one process carries, over loopback.
+
+    The streams come from a load generator in a process of its own, and are read as bytes, with and without the
+    gateway between. The last part reads them through interwhen.run in this process.
+
+    Parameters
+    ----------
+    pairs
+        Pairs of streams, direct and through the gateway, for what is added at one stream.
+    streams
+        Streams at once, for the other parts.
+    seconds
+        How long each of these streams is.
+    gateway_rate
+        Chunks a second of each stream through the gateway.
+    run_rate
+        Chunks a second of each stream through interwhen.run.
+    monitor
+        What watches; empty: nothing, and the gateway passes on bytes.
+    transport
+        The HTTP library of interwhen.run.
+    seed
+        Seed of the order within pairs.
+    uvloop
+        Run on uvloop (extra ``fast``).
+    json
+        Print the report as one JSON object.
+    """
+    console = Console(stderr=True)
+
+    async def once() -> GatewayReport:
+        return await measure_gateway(
+            pairs=pairs,
+            streams=streams,
+            seconds=seconds,
+            gateway_rate=gateway_rate,
+            run_rate=run_rate,
+            monitor=monitor,
+            transport=transport,
+            seed=seed,
+            say=lambda line: console.print(line, style="dim", highlight=False),
+        )
+
+    report = anyio.run(once, backend_options={"use_uvloop": True} if uvloop else {})
+    if json:
+        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+        return
+    Console().print(gateway_table(report))
+
+
+def gateway_table(report: GatewayReport) -> Table:
+    """Return *report* as a table."""
+    title = f"interwhen bench gateway · monitors: {report.monitors} · {report.machine}"
+    shown = Table(title=title, title_justify="left")
+    shown.add_column("what")
+    shown.add_column("measured", justify="right")
+    shown.add_column("bar", justify="right")
+    added = report.added
+    shown.add_row("time to first token, direct, p50", f"{added.first_direct_p50_ms:.2f} ms", "")
+    shown.add_row("added by the gateway, p50", f"{added.first_p50_ms:.2f} ms", "≤ 2 ms")
+    shown.add_row("added by the gateway, p99", f"{added.first_p99_ms:.2f} ms", "≤ 8 ms")
+    shown.add_row("gap over 20 ms, direct, p99", f"{added.gap_direct_p99_ms:.2f} ms", "")
+    shown.add_row("added by the gateway, p99", f"{added.gap_p99_ms:.2f} ms", "≤ 5 ms")
+    for name, part, bar in (("gateway", report.gateway, ""), ("interwhen.run", report.run, "≤ 3 ms")):
+        crowd = part.crowd
+        shown.add_row(
+            f"{name}: {crowd.streams} streams at {part.rate:g}/s, delivered", f"{crowd.delivered:.2%}", "≥ 99 %"
+        )
+        shown.add_row("the same, direct", f"{part.direct.delivered:.2%}", "")
+        shown.add_row("lateness of chunks, p50", f"{crowd.late_p50_ms:.2f} ms", "")
+        shown.add_row("added lateness, p99", f"{part.added_p99_ms:.2f} ms", bar)
+        shown.add_row("streams lost", f"{crowd.lost}", "0")
+        if part.cpu_microseconds is not None:
+            shown.add_row("CPU per chunk", f"{part.cpu_microseconds:.0f} µs", "")
+        if part.memory_kb is not None:
+            shown.add_row("memory per stream", f"{part.memory_kb:.0f} KB", "≤ 300 KB")
     return shown

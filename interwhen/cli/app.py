@@ -30,6 +30,7 @@ _COMMANDS = {
         "List the installed verifiers, describe one, or find out why one fails.",
     ),
     "doctor": ("interwhen.cli.doctor:doctor", "Ask an endpoint what it can do, and say what that means."),
+    "serve": ("interwhen.cli.serve:serve", "Put verifiers between clients of the OpenAI API and their servers."),
     "bench": ("interwhen.bench.cli:app", "Measure what verifiers cost, and the local model, on this machine."),
 }
 for _name, (_target, _help) in _COMMANDS.items():

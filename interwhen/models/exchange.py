@@ -14,18 +14,23 @@ from interwhen.models.transport import HttpRequest, HttpResponse, Timeouts, Tran
 _MAX_REDIRECTS = 3
 _MAX_BODY = 16 << 20
 """Bytes of a whole (not streamed) answer."""
+_STREAMS = ("text/event-stream", "application/octet-stream", "text/plain")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-async def open_stream(transport: Transport, request: HttpRequest, timeouts: Timeouts) -> HttpResponse:
+async def open_stream(
+    transport: Transport, request: HttpRequest, timeouts: Timeouts, *, whole_too: bool = False
+) -> HttpResponse:
     """Send *request* and return its response, whose head says that an event stream follows.
+
+    With *whole_too*, a body of JSON will do: of a server that does not stream.
 
     Raises what :func:`exchange` raises, and :class:`~interwhen.errors.StreamProtocolError` for another content type.
     """
     response = await _send(transport, request, timeouts)
     kind = response.headers.get("content-type", "")
     # A server that names no type, or a vague one, is given the benefit of the doubt: its first line will tell.
-    if kind and not kind.startswith(("text/event-stream", "application/octet-stream", "text/plain")):
+    if kind and not kind.startswith((*_STREAMS, "application/json") if whole_too else _STREAMS):
         sample = await _excerpt(response)
         if kind.startswith("application/json") and b'"error"' in sample:
             raise refusal(sample)

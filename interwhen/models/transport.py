@@ -26,7 +26,7 @@ class Timeouts:
 class HttpRequest:
     """A request as it goes out. Its ``headers`` may hold a key, so they are not in its repr."""
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "DELETE"]
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)

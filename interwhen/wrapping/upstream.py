@@ -53,7 +53,9 @@ class Wire(Protocol):
 class Endpoint:
     """What has been learned about a server; shared by all calls to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeouts: Timeouts | None = None) -> None:
+        self.timeouts = timeouts or Timeouts(connect=None, first_token=None, inter_token=None)
+        """How long it is waited for; without any, the wire has its own patience."""
         self.resume: Literal["prefill", "turn"] | None = None
         self.streams = True
         """Whether it streams; some models do not."""
@@ -80,8 +82,7 @@ class CallModel:
         self._endpoint = endpoint
         self._tap = tap
         self._resume: Literal["prefill", "turn"] | None = None if resume == "auto" else resume
-        self.timeouts = Timeouts(connect=None, first_token=None, inter_token=None)
-        """None: the wire has its own patience."""
+        self.timeouts = endpoint.timeouts
 
     @property
     def name(self) -> str:

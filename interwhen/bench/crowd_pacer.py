@@ -1,0 +1,166 @@
+"""A loopback server in its own process that sends many streams at once, each chunk in a packet of its own at its time.
+
+It is a load generator, as :mod:`interwhen.bench.pacer` is for one stream. A request's ``model`` says what is sent:
+``CHUNKS@PER_SECOND``. The first chunk leaves at once, and its text is the time it left, on the system-wide monotonic
+clock; the chunk number *n* after it is due *n* / rate seconds later.
+"""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import json
+import os
+import selectors
+import socket
+import sys
+import time
+
+from interwhen.bench.pacer import chunk_texts
+
+_GET = b'{"object":"list","data":[{"id":"paced","object":"model","owned_by":"paced"}]}'
+
+
+@functools.cache
+def crowd_packets(count: int, *, chat: bool) -> list[bytes]:
+    """Return the packets after the first one, the end included."""
+    lines = [_event(text, chat=chat) for text in chunk_texts(count)[1:]]
+    return [*map(_framed, lines), _framed(_event("", chat=chat, reason='"stop"') + b"data: [DONE]\n\n") + b"0\r\n\r\n"]
+
+
+def _event(text: str, *, chat: bool, reason: str = "null") -> bytes:
+    said = json.dumps(text)
+    if chat:
+        kind, content = "chat.completion.chunk", f'"delta":{{"content":{said}}}' if text else '"delta":{}'
+    else:
+        kind, content = "text_completion", f'"text":{said}'
+    choice = f'{{"index":0,{content},"finish_reason":{reason}}}'
+    return f'data: {{"id":"c","object":"{kind}","created":1,"model":"paced","choices":[{choice}]}}\n\n'.encode()
+
+
+def _framed(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+class _Connection:
+    """One connection, and what is still to be sent on it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self.received = b""
+        self.packets: list[bytes] = []
+        self.next = 0
+        self.begun = 0.0
+        self.gap = 0.0
+        self.unsent = b""
+        self.gone = False
+
+    def request(self) -> tuple[bytes, bytes] | None:
+        """Return the head and the body of a request that is complete."""
+        head, found, rest = self.received.partition(b"\r\n\r\n")
+        lines = head.lower().split(b"\r\n")
+        length = next((int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length")), 0)
+        if not found or len(rest) < length:
+            return None
+        self.received = rest[length:]
+        return head, rest[:length]
+
+    def begin(self, head: bytes, body: bytes) -> None:
+        """Send the head of an answer and its first chunk."""
+        count, _, rate = json.loads(body)["model"].partition("@")
+        chat = b"/chat/completions" in head.split(b"\r\n", 1)[0]
+        self.packets, self.next, self.gap = crowd_packets(int(count), chat=chat), 0, 1 / float(rate)
+        self.begun = time.monotonic()
+        answer = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+        self.send(answer + _framed(_event(f"{self.begun:.6f}\n", chat=chat)))
+
+    def send(self, data: bytes) -> None:
+        """Send what the reader takes, and keep the rest."""
+        data = self.unsent + data
+        try:
+            self.unsent = data[self.socket.send(data) :] if data else b""
+        except BlockingIOError:
+            self.unsent = data
+        except OSError:
+            self.gone = True
+
+    def step(self) -> float | None:
+        """Send what is due; return when the next packet is, or ``None`` at the end."""
+        packet = b""
+        if self.next < len(self.packets):
+            packet = self.packets[self.next]
+            self.next += 1
+        self.send(packet)
+        if self.gone or (self.next == len(self.packets) and not self.unsent):
+            return None
+        return self.begun + (self.next + 1) * self.gap
+
+
+def serve(listener: socket.socket) -> None:
+    """Serve until the process is ended."""
+    ready = selectors.DefaultSelector()
+    listener.setblocking(False)
+    ready.register(listener, selectors.EVENT_READ)
+    due: list[tuple[float, int, _Connection]] = []
+    number = 0
+    while True:
+        timeout = max(due[0][0] - time.monotonic(), 0.0) if due else None
+        for key, _ in ready.select(timeout):
+            if key.data is None:
+                sock, _ = listener.accept()
+                sock.setblocking(False)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                ready.register(sock, selectors.EVENT_READ, _Connection(sock))
+            elif (begun := _receive(ready, key.data)) is not None:
+                number += 1
+                heapq.heappush(due, (begun.begun + begun.gap, number, begun))
+        now = time.monotonic()
+        while due and due[0][0] <= now:
+            _, which, connection = heapq.heappop(due)
+            later = connection.step()
+            if later is not None:
+                heapq.heappush(due, (later, which, connection))
+
+
+def _receive(ready: selectors.BaseSelector, connection: _Connection) -> _Connection | None:
+    """Take what came; return the connection if a stream has begun on it."""
+    try:
+        data = connection.socket.recv(65536)
+    except OSError:
+        data = b""
+    if not data:
+        connection.gone = True
+        ready.unregister(connection.socket)
+        connection.socket.close()
+        return None
+    connection.received += data
+    found = connection.request()
+    if found is None:
+        return None
+    if found[0].startswith(b"GET"):
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(_GET)
+        connection.send(head + _GET)
+        return None
+    connection.begin(*found)
+    return connection
+
+
+def main() -> None:
+    """Bind to loopback on a port the kernel picks, say which, and serve; ends when standard input closes."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+    sys.stdout.write(f"{listener.getsockname()[1]}\n")
+    sys.stdout.flush()
+    import threading
+
+    def end_with_parent() -> None:
+        sys.stdin.buffer.read()
+        os._exit(0)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    serve(listener)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Request bodies: bounded, in time, and of a form that can be worked with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+import msgspec
+from starlette.types import Receive
+
+from interwhen.gateway.config import Limits
+from interwhen.gateway.problems import Problem
+
+
+class ClientGone(Exception):
+    """The client has closed the connection."""
+
+
+class _Form(msgspec.Struct):
+    """What must hold of a body that is supervised; all else is the upstream's business."""
+
+    model: str | None = None
+    messages: list[dict[str, Any]] | None = None
+    prompt: str | list[Any] | None = None
+    input: str | list[Any] | None = None
+    tools: list[dict[str, Any]] | None = None
+    functions: list[dict[str, Any]] | None = None
+    modalities: list[Any] | None = None
+    stream: bool | None = None
+    stream_options: dict[str, Any] | None = None
+    n: int | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    max_output_tokens: int | None = None
+    seed: int | None = None
+
+
+async def read_body(headers: Mapping[str, str], receive: Receive, limits: Limits) -> bytes:
+    """Return the body of a request. Raises :class:`Problem`, and :class:`ClientGone`."""
+    size = headers.get("content-length", "")
+    if size.isdigit() and int(size) > limits.body_bytes:
+        raise _too_large(limits)
+    body = bytearray()
+    with anyio.move_on_after(limits.body_seconds):
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            body += message.get("body", b"")
+            if len(body) > limits.body_bytes:
+                raise _too_large(limits)
+            if not message.get("more_body", False):
+                return bytes(body)
+    raise Problem(
+        408, "request_timeout", f"the request's body did not come within {limits.body_seconds:g} s", close=True
+    )
+
+
+def read_fields(body: bytes) -> dict[str, Any]:
+    """Return the JSON object in *body*. Raises :class:`Problem` where it is none."""
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except msgspec.ValidationError as error:
+        raise Problem(400, "malformed_body", f"the request's body must be a JSON object ({error})") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Problem(400, "malformed_body", f"the request's body is no JSON that can be read ({error})") from error
+
+
+def vet_form(fields: Mapping[str, Any]) -> None:
+    """Raise :class:`Problem` where what we must look at is not what the API says it is."""
+    try:
+        msgspec.convert(fields, _Form)
+    except msgspec.ValidationError as error:
+        param = str(error).partition("`$.")[2].partition("`")[0]
+        raise Problem(400, "invalid_type", f"the request's body does not fit: {error}", param=param or None) from error
+
+
+def _too_large(limits: Limits) -> Problem:
+    return Problem(
+        413, "request_too_large", f"the request's body is larger than {limits.body_bytes:,} bytes", close=True
+    )

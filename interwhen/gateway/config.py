@@ -1,0 +1,153 @@
+"""What a gateway is told: one record, whose JSON Schema is published."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from interwhen.budgets import Budgets
+from interwhen.segments import Phase
+from interwhen.wrapping import Reading
+
+Telling = Literal["off", "brief", "full"]
+"""What a client is told beside the chunks, in their field ``interwhen``."""
+
+MonitorEntry: TypeAlias = str | dict[str, Any]
+"""``"arithmetic:delivery=gate"`` or ``{"name": "arithmetic", "delivery": "gate"}``."""
+
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One OpenAI-compatible server behind the gateway."""
+
+    url: Annotated[str, Meta(description="Its address with the version, such as http://localhost:8000/v1.")]
+    models: Annotated[
+        tuple[str, ...],
+        Meta(description="Patterns of the model names that go to it; the first upstream that fits wins."),
+    ] = ("*",)
+    key_env: Annotated[
+        str, Meta(description="The environment variable with the key for requests that bring none for this server.")
+    ] = ""
+
+
+class ModelRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How calls to some models are supervised; what is left out is as for all others."""
+
+    match: Annotated[str, Meta(description="A pattern of model names; the first rule that fits wins.")]
+    monitors: Annotated[
+        tuple[str, ...] | None, Meta(description="Names of monitors or offers of this configuration; empty: none.")
+    ] = None
+    reading: Reading | None = None
+    tell: Telling | None = None
+    starts_in: Annotated[
+        Phase | None, Meta(description="'reasoning' where the chat template has opened the reasoning already.")
+    ] = None
+    resume: Annotated[
+        Literal["auto", "prefill", "turn"] | None, Meta(description="How a chat goes on from kept text.")
+    ] = None
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one gateway process takes on."""
+
+    body_bytes: Annotated[Positive, Meta(description="The largest request body; a larger one is refused with 413.")] = (
+        16 << 20
+    )
+    body_seconds: Annotated[
+        Seconds, Meta(description="How long a body may take to come; then it is refused with 408.")
+    ] = 30.0
+    concurrent: Annotated[Positive, Meta(description="Calls that are served at once.")] = 1000
+    waiting: Annotated[Count, Meta(description="Calls that may wait for their turn; more are refused with 429.")] = 200
+    wait_seconds: Annotated[
+        Seconds, Meta(description="How long a call waits for its turn; then it is refused with 503.")
+    ] = 10.0
+    write_seconds: Annotated[
+        Seconds, Meta(description="How long a client may take nothing; then its call is ended.")
+    ] = 60.0
+    ready_seconds: Annotated[
+        float, Meta(ge=0, description="After SIGTERM: how long calls are still taken while /readyz says no.")
+    ] = 0.0
+    drain_seconds: Annotated[
+        float, Meta(ge=0, description="After SIGTERM: how long calls may go on; then they are ended with an error.")
+    ] = 30.0
+
+
+class CallBudgets(Budgets, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one call may spend. A broken stream is not taken up again unless this says so."""
+
+    reconnects: int = 0
+
+
+class Patience(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long an upstream is waited for, in seconds; null waits for ever."""
+
+    connect: Seconds | None = 10.0
+    first_token: Seconds | None = 300.0
+    inter_token: Seconds | None = 120.0
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The configuration of a gateway."""
+
+    upstreams: Annotated[
+        tuple[UpstreamConfig | str, ...], Meta(description="The servers behind it: a URL, PATTERN=URL, or a table.")
+    ] = ()
+    monitors: Annotated[
+        tuple[MonitorEntry, ...],
+        Meta(description="What watches every call, unless a rule or the request says otherwise."),
+    ] = ()
+    offers: Annotated[
+        tuple[MonitorEntry, ...], Meta(description="Monitors that a rule or a request may name, besides those.")
+    ] = ()
+    locked: Annotated[bool, Meta(description="Whether requests may only add monitors, and change nothing else.")] = (
+        False
+    )
+    models: Annotated[tuple[ModelRule, ...], Meta(description="Rules for some models.")] = ()
+    reading: Annotated[
+        Reading,
+        Meta(
+            description="live: text as it comes, with retractions; gate: only text whose checks passed; "
+            "final: the answer once it is whole."
+        ),
+    ] = "live"
+    tell: Annotated[Telling, Meta(description="What chunks say in their field 'interwhen'.")] = "brief"
+    starts_in: Phase = "answer"
+    resume: Literal["auto", "prefill", "turn"] = "auto"
+    tools: Annotated[
+        bool, Meta(description="Whether tool calls must be whole, valid JSON, and to a tool that was offered.")
+    ] = True
+    budgets: Annotated[CallBudgets, Meta(description="What one call may spend.")] = CallBudgets()
+
+    host: Annotated[str, Meta(description="The address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="The port to listen on; 0 takes a free one.")] = 8400
+    origins: Annotated[
+        tuple[str, ...], Meta(description="Web pages that may call, as origins; none may otherwise.")
+    ] = ()
+    keys: Annotated[
+        tuple[Annotated[str, Meta(min_length=8)], ...],
+        Meta(description="Keys of which a client must bring one; none: anybody may call."),
+    ] = ()
+    keys_file: Annotated[str, Meta(description="A file with more such keys, one a line.")] = ""
+    transport: Annotated[
+        Literal["auto", "aiohttp", "httpx2"],
+        Meta(description="What speaks to the upstreams; auto is aiohttp where it is installed."),
+    ] = "auto"
+    threads: Annotated[Positive, Meta(description="Threads for the checks of one call.")] = 8
+    processes: Annotated[Positive, Meta(description="Worker processes for the checks of one call.")] = 2
+    limits: Limits = Limits()
+    patience: Patience = Patience()
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of ``interwhen.toml``."""
+    found = msgspec.json.schema(Config)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "interwhen.toml",
+        **found,
+    }

@@ -1,0 +1,132 @@
+"""The gateway: what all its requests share, from its configuration to the calls that are being served."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import AsyncExitStack
+from fnmatch import fnmatchcase
+from importlib.util import find_spec
+from typing import Self
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.abc
+
+from interwhen.errors import UsageError
+from interwhen.gateway.choosing import Chooser
+from interwhen.gateway.config import Config, UpstreamConfig
+from interwhen.gateway.exchanging import Exchange
+from interwhen.gateway.keys import load_keys
+from interwhen.gateway.meters import Meters
+from interwhen.gateway.places import Places
+from interwhen.gateway.problems import Problem
+from interwhen.gateway.wire import Upstream
+from interwhen.models.transport import Timeouts, Transport
+
+
+class Gateway:
+    """Serves calls while it is entered. Raises :class:`UsageError` on a configuration that cannot work."""
+
+    def __init__(self, config: Config) -> None:
+        if not config.upstreams:
+            raise UsageError("a gateway needs a server behind it: --upstream http://localhost:8000/v1")
+        self.config = config
+        self.chooser = Chooser(config)
+        self.keys = load_keys(config)
+        self.places = Places(config.limits)
+        self.meters = Meters(self.places)
+        self.transport = _transport(config.transport)
+        patience = config.patience
+        self.timeouts = Timeouts(patience.connect, patience.first_token, patience.inter_token)
+        self.upstreams = tuple(_upstream(entry, self.transport, self.timeouts) for entry in config.upstreams)
+        self.live: set[Exchange] = set()
+        """The calls that are being served, or wait for it."""
+        self.unready = False
+        """Whether no more calls should be sent here."""
+        self.closing = False
+        """Whether no more calls are taken."""
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.transport.aclose)
+            group = await stack.enter_async_context(anyio.create_task_group())
+            stack.callback(group.cancel_scope.cancel)
+            group.start_soon(self._drop_slow_clients, name="slow clients")
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._stack.aclose()
+
+    def admit(self, exchange: Exchange) -> None:
+        """Raise :class:`Problem` unless the request may be served."""
+        if self.closing:
+            raise Problem(503, "shutting_down", "the gateway shuts down; try another one", retry_after=5, close=True)
+        origin = exchange.headers.get("origin")
+        if origin is not None and not {origin, "*"} & set(self.config.origins):
+            raise Problem(
+                403, "origin_not_allowed", f"web pages of {origin!r:.200} may not call this gateway (see origins)"
+            )
+        exchange.admitted_by = self.keys.admit(exchange.headers)
+
+    def upstream_for(self, model: str) -> Upstream:
+        """Return the upstream of *model*. Raises :class:`Problem` where there is none."""
+        found = next((each for each in self.upstreams if any(fnmatchcase(model, p) for p in each.patterns)), None)
+        if found is not None:
+            return found
+        patterns = ", ".join(pattern for upstream in self.upstreams for pattern in upstream.patterns)
+        raise Problem(
+            404, "model_not_found", f"no upstream serves the model {model!r:.200}; there are: {patterns}", param="model"
+        )
+
+    def serves(self, upstream: Upstream, model: str) -> bool:
+        """Tell whether *model* goes to *upstream*."""
+        try:
+            return self.upstream_for(model) is upstream
+        except Problem:
+            return False
+
+    def cut(self) -> None:
+        """End all calls with an error."""
+        for exchange in tuple(self.live):
+            exchange.leave("cut")
+
+    async def _drop_slow_clients(self) -> None:
+        limit = self.config.limits.write_seconds
+        while True:
+            await anyio.sleep(min(1.0, limit / 4))
+            late = time.monotonic() - limit
+            for exchange in tuple(self.live):
+                if exchange.blocked_since is not None and exchange.blocked_since < late:
+                    exchange.leave("slow")
+
+
+def _upstream(entry: UpstreamConfig | str, transport: Transport, timeouts: Timeouts) -> Upstream:
+    config = entry if isinstance(entry, UpstreamConfig) else parse_upstream(entry)
+    parts = urlsplit(config.url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
+        raise UsageError(f"upstream {config.url!r} is no http:// or https:// URL; give it as http://host:port/v1")
+    if config.key_env and not os.environ.get(config.key_env):
+        raise UsageError(f"upstream {config.url!r}: the environment has no {config.key_env!r} (key_env) with its key")
+    key = os.environ[config.key_env] if config.key_env else ""
+    return Upstream(config.url, config.models, key, transport, timeouts)
+
+
+def parse_upstream(text: str) -> UpstreamConfig:
+    """Return the upstream that *text* describes: ``URL`` or ``PATTERN=URL``."""
+    patterns, equals, url = text.partition("=")
+    if not equals or "://" in patterns:
+        return UpstreamConfig(url=text)
+    return UpstreamConfig(url=url, models=tuple(patterns.split(",")))
+
+
+def _transport(name: str) -> Transport:
+    if name == "aiohttp" or (name == "auto" and find_spec("aiohttp") is not None):
+        from interwhen.models.aiohttp_transport import AiohttpTransport
+
+        return AiohttpTransport()
+    from interwhen.models.httpx2_transport import Httpx2Transport
+
+    return Httpx2Transport()

@@ -1,0 +1,48 @@
+"""Requests that pass through as they are."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import anyio
+
+from interwhen.errors import ModelError, StreamTimeout
+from interwhen.gateway.exchanging import Exchange
+from interwhen.gateway.gateway import Gateway
+from interwhen.gateway.headers import returned, sent
+from interwhen.gateway.noting import noted
+from interwhen.gateway.wire import Method, Upstream
+
+
+async def relay(
+    gateway: Gateway,
+    exchange: Exchange,
+    upstream: Upstream,
+    path: str,
+    body: bytes,
+) -> str:
+    """Send a request on as it is, and return its answer as it is."""
+    method = cast("Method", exchange.method)
+    headers = sent(exchange.raw_headers, without=exchange.admitted_by)
+    limit = gateway.timeouts.first_token
+    try:
+        with anyio.fail_after(limit):
+            response = await upstream.send(upstream.request(method, exchange.onward(path), headers, body))
+    except TimeoutError as error:
+        late = StreamTimeout("first_token", limit or 0.0)
+        raise noted(gateway, upstream, late) from error
+    except ModelError as error:
+        raise noted(gateway, upstream, error) from error
+    try:
+        unseen = (b"x-interwhen-monitors", b"none")
+        await exchange.start(response.status, [*returned(response.headers, new_body=False), unseen])
+        while data := await response.receive():
+            await exchange.write(data)
+        await exchange.end()
+    except ModelError as error:
+        # The answer has begun and is not ours to end: its connection breaks, as the upstream's did.
+        noted(gateway, upstream, error)
+        return "failed"
+    finally:
+        await response.aclose()
+    return "passed" if response.status < 500 else "failed"

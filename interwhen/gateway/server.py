@@ -1,0 +1,158 @@
+"""A gateway as a process: a socket, signals, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import signal
+import socket
+import threading
+from collections.abc import Callable, Generator
+from typing import Any
+
+import anyio
+import uvicorn
+
+from interwhen.errors import UsageError
+from interwhen.gateway.app import make_app
+from interwhen.gateway.config import Config
+from interwhen.gateway.gateway import Gateway
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection is kept: longer than clients keep theirs, so that it is they who close it."""
+_LAST_SECONDS = 5
+"""How long calls that were cut may take to say so."""
+
+
+def listen(config: Config) -> socket.socket:
+    """Return the socket that *config* says. Raises :class:`UsageError` where it cannot be had."""
+    try:
+        family = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0][0]
+        found = socket.create_server((config.host, config.port), family=family, backlog=2048)
+    except OSError as error:
+        raise UsageError(f"cannot listen on {config.host}:{config.port}: {error.strerror or error}") from error
+    found.setblocking(False)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # What is left of a connection whose client takes nothing is broken by the system: bytes that wait keep it open.
+        found.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int((config.limits.write_seconds + _LAST_SECONDS) * 1000)
+        )
+    return found
+
+
+def address(listener: socket.socket) -> str:
+    """Return the base URL of what *listener* serves."""
+    host, port, *_ = listener.getsockname()
+    return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
+
+
+async def serve(gateway: Gateway, listener: socket.socket, *, ready: Callable[[], None] = lambda: None) -> int:
+    """Serve until a signal says that it is enough, and the calls that were running have ended.
+
+    SIGTERM and SIGINT end it in order, a second one at once. Returns the signal; 0 where there was none.
+    """
+    _raise_file_limit()
+    gc.collect()
+    gc.freeze()  # what is there now stays; the collector need not look at it between two chunks
+    server = Server(gateway)
+    async with anyio.create_task_group() as group:
+        group.start_soon(_tell_when_ready, server, ready, name="ready")
+        await server.serve([listener])
+        group.cancel_scope.cancel()
+    return server.signal
+
+
+class Server(uvicorn.Server):
+    """uvicorn, with an end in three steps: not ready any more, no new calls, no calls."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        limits = gateway.config.limits
+        super().__init__(
+            uvicorn.Config(
+                make_app(gateway),
+                access_log=False,
+                log_config=None,
+                log_level="critical",
+                lifespan="on",
+                ws="none",
+                proxy_headers=False,
+                server_header=False,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=int(limits.drain_seconds) + _LAST_SECONDS,
+            )
+        )
+        self.signal = 0
+        self._gateway = gateway
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let the calls that run come to their end, for as long as the limits say."""
+        gateway, limits = self._gateway, self._gateway.config.limits
+        gateway.unready = True
+        await self._sleep(limits.ready_seconds)  # still serving: whoever balances the load has not noticed yet
+        gateway.closing = True
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._cut, name="cut")
+            await super().shutdown(sockets)
+            group.cancel_scope.cancel()
+
+    async def _cut(self) -> None:
+        await self._sleep(self._gateway.config.limits.drain_seconds)
+        self._gateway.cut()
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep, unless a second signal says that there is no time for it."""
+        until = anyio.current_time() + seconds
+        while not self.force_exit and anyio.current_time() < until:  # noqa: ASYNC110  uvicorn's is a plain attribute
+            await anyio.sleep(0.05)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Take the signals by the event loop: they say how we end, and are not raised again when we have."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            for number in _SIGNALS:
+                loop.add_signal_handler(number, self._leave, number)
+        except NotImplementedError:  # Windows
+            with super().capture_signals():
+                yield
+            return
+        try:
+            yield
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+
+    def _leave(self, number: int) -> None:
+        self.force_exit = self.should_exit
+        self.should_exit = True
+        self.signal = number
+
+
+async def _tell_when_ready(server: Server, ready: Callable[[], None]) -> None:
+    while not server.started:  # noqa: ASYNC110  uvicorn sets a plain attribute
+        await anyio.sleep(0.01)
+    ready()
+
+
+def _raise_file_limit() -> None:
+    """Allow as many open files as the system lets us: each call needs two."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        if soft != hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def run_options() -> dict[str, Any]:
+    """Return the options for :func:`anyio.run`: uvloop, where it is installed."""
+    from importlib.util import find_spec
+
+    return {"use_uvloop": True} if find_spec("uvloop") is not None else {}

@@ -1,0 +1,152 @@
+"""What becomes of a request below ``/v1``: who answers it, and what is counted and logged of it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from interwhen._log import log_info, log_warning
+from interwhen.gateway.answering import answer
+from interwhen.gateway.bodies import ClientGone, read_body, read_fields
+from interwhen.gateway.exchanging import Exchange
+from interwhen.gateway.gateway import Gateway
+from interwhen.gateway.listing import list_models
+from interwhen.gateway.problems import Problem, problem_of
+from interwhen.gateway.relaying import relay
+from interwhen.gateway.wire import Upstream
+from interwhen.wrapping.calls import PATHS, Api
+
+_METHODS = ("GET", "POST", "DELETE")
+_UNSEEN = frozenset(("embeddings", "moderations", "rerank", "score", "tokenize", "detokenize"))
+"""What a locked gateway passes on although no monitor sees it: routes that generate nothing."""
+_UNCLEAN = re.compile(r"(^|/)\.{1,2}(/|$)|//|%2f|%2e|%5c|\\", re.IGNORECASE)
+"""Paths that two servers may understand differently."""
+
+Work = Callable[[], Awaitable[str]]
+"""Answers a request, and returns how that ended."""
+
+
+class Serving:
+    """Serves all requests below ``/v1``, as an ASGI application."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        exchange = Exchange(scope, receive, send)
+        api: Api | Literal["other"] = "other"
+        monitors = ""
+        try:
+            self._gateway.admit(exchange)
+            path = _path(exchange)
+            if exchange.method == "POST" and path in PATHS:
+                api = PATHS[path]
+                monitors, work = await self._call(exchange, PATHS[path], path)
+            else:
+                work = await self._other(exchange, path)
+            outcome = await self._do(exchange, work)
+        except ClientGone:
+            outcome = "left"
+        except Exception as error:  # noqa: BLE001  whatever it is, the client is told, and the gateway goes on
+            outcome = await self._fail(exchange, error)
+        self._note(exchange, api, monitors, outcome)
+
+    async def _call(self, exchange: Exchange, api: Api, path: str) -> tuple[str, Work]:
+        """Return who watches a call to a model, and what answers it."""
+        gateway = self._gateway
+        body = await read_body(exchange.headers, exchange.receive, gateway.config.limits)
+        choice = gateway.chooser.choose(read_fields(body), exchange.headers)
+        if choice.settings.monitors:
+            return choice.names, lambda: answer(gateway, exchange, api, path, choice)
+        upstream = gateway.upstream_for(choice.model)
+        sent = msgspec.json.encode(choice.body) if choice.changed else body
+        return choice.names, lambda: relay(gateway, exchange, upstream, path, sent)
+
+    async def _other(self, exchange: Exchange, path: str) -> Work:
+        """Return what answers anything else."""
+        gateway, method = self._gateway, exchange.method
+        if method not in _METHODS:
+            raise Problem(405, "method_not_allowed", f"{method} is none of {', '.join(_METHODS)}")
+        if method == "GET" and path == "models":
+            return lambda: list_models(gateway, exchange)
+        if gateway.config.locked and method == "POST" and path not in _UNSEEN:
+            raise Problem(403, "locked", f"this gateway passes nothing on that its monitors do not see: /v1/{path}")
+        body = b""
+        if method == "POST":
+            body = await read_body(exchange.headers, exchange.receive, gateway.config.limits)
+        upstream = self._upstream(path, body)
+        return lambda: relay(gateway, exchange, upstream, path, body)
+
+    def _upstream(self, path: str, body: bytes) -> Upstream:
+        """Return where a request goes that is no call to a model: by its model, if it names one, or to the first."""
+        gateway = self._gateway
+        model: object = path.removeprefix("models/") if path.startswith("models/") else ""
+        if len(gateway.upstreams) > 1 and body[:1] == b"{":
+            model = read_fields(body).get("model")
+        return gateway.upstream_for(model) if isinstance(model, str) and model else gateway.upstreams[0]
+
+    async def _do(self, exchange: Exchange, work: Work) -> str:
+        """Do *work* in a place of its own, as long as the client is there."""
+        gateway = self._gateway
+        outcome = ""
+
+        async def placed() -> None:
+            nonlocal outcome
+            async with gateway.places.place():
+                outcome = await work()
+
+        gateway.live.add(exchange)
+        try:
+            await exchange.during(placed)
+        finally:
+            gateway.live.discard(exchange)
+        if not exchange.reason or exchange.ended:
+            return outcome
+        if exchange.reason == "cut":
+            await exchange.fail(
+                Problem(503, "shutting_down", "the gateway shuts down; ask another one", retry_after=5, close=True)
+            )
+        return exchange.reason
+
+    async def _fail(self, exchange: Exchange, error: Exception) -> str:
+        """Tell the client of *error*, and return how that counts."""
+        problem = problem_of(error)
+        if problem.status == 500 and not problem.of_upstream:
+            log_warning("gateway.failed", error=type(error).__name__, at=_place(error))
+            outcome = "error"
+        else:
+            outcome = "failed" if problem.of_upstream else "refused"
+        if outcome == "refused":
+            self._gateway.meters.refusals.labels(problem.code).inc()
+        await exchange.fail(problem)
+        return outcome
+
+    def _note(self, exchange: Exchange, api: str, monitors: str, outcome: str) -> None:
+        meters = self._gateway.meters
+        seconds = time.monotonic() - exchange.began
+        meters.calls.labels(api, outcome).inc()
+        meters.whole.observe(seconds)
+        log_info("call.ended", api=api, monitors=monitors, outcome=outcome, seconds=round(seconds, 4))
+
+
+def _path(exchange: Exchange) -> str:
+    """Return the path below the version. Raises :class:`Problem` on one that is not ours, or not clear."""
+    path = exchange.path
+    if not path.startswith("/v1/") or _UNCLEAN.search(path):
+        raise Problem(404, "not_found", f"there is nothing at {path!r:.200}; the API is below /v1")
+    known = exchange.decoded_path.removeprefix("/v1/").rstrip("/").lower()
+    return known if known in PATHS else path.removeprefix("/v1/")
+
+
+def _place(error: BaseException) -> str:
+    """Return where *error* was raised: the values of its variables may be anybody's, its line is ours."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    return "" if at is None else f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno}"

@@ -1,0 +1,98 @@
+"""The way to an upstream for one call: the client's own headers, over connections that all calls share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from interwhen.errors import ConnectError
+from interwhen.models.exchange import exchange, open_stream
+from interwhen.models.transport import HttpRequest, HttpResponse, Timeouts, Transport
+from interwhen.wrapping.upstream import Endpoint
+
+T = TypeVar("T")
+Method = Literal["GET", "POST", "DELETE"]
+_KNOWN_MODELS = 256
+
+
+class Upstream:
+    """One server behind the gateway."""
+
+    def __init__(self, url: str, patterns: tuple[str, ...], key: str, transport: Transport, timeouts: Timeouts) -> None:
+        self.url = url.rstrip("/")
+        self.host = url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+        """Where it is, for people and metrics."""
+        self.patterns = patterns
+        self.endpoint = functools.lru_cache(maxsize=_KNOWN_MODELS)(lambda _model: Endpoint(timeouts))
+        """What has been learned about it, by the name of the model."""
+        self._key = key
+        self._transport = transport
+        self._timeouts = timeouts
+
+    def request(self, method: Method, path: str, headers: dict[str, str], body: bytes = b"") -> HttpRequest:
+        """Return a request to *path* (with its query) below the version, with the upstream's key if none came."""
+        if self._key and "authorization" not in headers and "api-key" not in headers:
+            headers = {**headers, "authorization": f"Bearer {self._key}"}
+        return HttpRequest(method, f"{self.url}/{path}", headers, body)
+
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        """Send *request* and return the response, whatever its status, once its head has come."""
+        return await _again(lambda: self._transport.send(request, connect_timeout=self._timeouts.connect))
+
+    async def stream(self, request: HttpRequest) -> HttpResponse:
+        """Send *request* and return the response of a success: an event stream, or JSON where that is all there is."""
+        return await _again(lambda: open_stream(self._transport, request, self._timeouts, whole_too=True))
+
+    async def ask(self, request: HttpRequest, timeouts: Timeouts | None = None) -> bytes:
+        """Send *request* and return the body of a success."""
+        return await _again(lambda: exchange(self._transport, request, timeouts or self._timeouts))
+
+
+class GatewayWire:
+    """Sends the requests of one call; see :class:`~interwhen.wrapping.upstream.Wire`."""
+
+    def __init__(self, upstream: Upstream, path: str, headers: dict[str, str]) -> None:
+        self._upstream = upstream
+        self._path = path
+        self._headers = {**headers, "content-type": "application/json"}
+        self.response: HttpResponse | None = None
+        """The first response that was accepted."""
+
+    @property
+    def host(self) -> str:
+        """Where the server is."""
+        return self._upstream.host
+
+    async def open(self, body: dict[str, Any]) -> HttpResponse:
+        """Send *body* and return the open response."""
+        headers = {**self._headers, "accept": "text/event-stream"}
+        response = await self._upstream.stream(self._post(headers, body))
+        self.response = self.response or response
+        return response
+
+    async def ask(self, body: dict[str, Any]) -> bytes:
+        """Send *body* and return the answer's body."""
+        return await self._upstream.ask(self._post({**self._headers, "accept": "application/json"}, body))
+
+    async def models(self) -> bytes:
+        """Return the list of models."""
+        headers = {name: value for name, value in self._headers.items() if name != "content-type"}
+        headers["accept"] = "application/json"
+        return await self._upstream.ask(self._upstream.request("GET", "models", headers))
+
+    def _post(self, headers: dict[str, str], body: dict[str, Any]) -> HttpRequest:
+        return self._upstream.request("POST", self._path, headers, msgspec.json.encode(body))
+
+
+async def _again(call: Callable[[], Awaitable[T]]) -> T:
+    """Await *call*, twice if need be: a kept connection may be closed by its server just as it is used anew.
+
+    Whatever a server has answered is the client's to see: how often to try again is its own choice.
+    """
+    try:
+        return await call()
+    except ConnectError:
+        return await call()

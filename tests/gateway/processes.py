@@ -1,0 +1,45 @@
+"""The gateway as users start it: a process."""
+
+import re
+import subprocess
+import sys
+from contextlib import contextmanager
+
+_CODE = "import sys; from interwhen.cli.main import main; sys.exit(main())"
+
+
+class Process:
+    def __init__(self, child, base_url, said):
+        self.said = said
+        self.child = child
+        self.base_url = base_url
+        self.root = base_url.removesuffix("/v1")
+        self.output = None
+
+    def end(self, number, seconds=20):
+        """Send a signal, wait, and return the exit code."""
+        self.child.send_signal(number)
+        return self.wait(seconds)
+
+    def wait(self, seconds=20):
+        """Wait until it has ended, and keep what it said."""
+        self.output = self.child.communicate(timeout=seconds)[1]
+        return self.child.returncode
+
+
+@contextmanager
+def serving(upstream, *arguments, log_level="error", cwd=None, environment=None):
+    """Run ``interwhen serve`` before *upstream*."""
+    command = [sys.executable, "-c", _CODE, "--log-level", log_level, "serve", "--upstream", upstream, "--port", "0"]
+    child = subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True, cwd=cwd, env=environment)
+    try:
+        seen = ""
+        while not (found := re.search(r"serving (http://\S+)", seen)):
+            line = child.stderr.readline()
+            assert line, f"it did not start: {seen}"
+            seen += line
+        yield Process(child, found[1], seen)
+    finally:
+        if child.poll() is None:
+            child.kill()
+        child.communicate()

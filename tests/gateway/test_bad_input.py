@@ -1,0 +1,166 @@
+"""What each kind of bad request gets: a clear error body of the API's form, and nothing else."""
+
+import socket
+
+import httpx2
+import pytest
+from helpers import ASK, post, refused
+from interwhen.testing.server import events, reply
+from watchers import passing
+
+
+@pytest.fixture
+def sound(upstream, gateway):
+    server = upstream(events(["one\n"], api="chat"))
+    running = gateway(server, watchers=[passing()], limits={"body_bytes": 2000})
+    running.posts = server.posts
+    return running
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"nonsense", b'{"model": "m",}', b"\xff\xfe", b"[1, 2]", b'"text"', b"null", b"[" * 1500]
+)
+def test_a_malformed_body(body, sound):
+    refused(post(sound, body), 400, "malformed_body")
+    assert sound.posts == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"messages": "hello"}, "messages"),
+        ({"messages": ["hello"]}, "messages[0]"),
+        ({"tools": {"a": 1}}, "tools"),
+        ({"stream": "yes"}, "stream"),
+        ({"model": 7}, "model"),
+        ({"stream_options": True}, "stream_options"),
+        ({"tools": [{"type": ["function"]}]}, None),
+    ],
+)
+def test_a_body_of_another_form(fields, param, sound):
+    assert refused(post(sound, {**ASK, **fields}), 400, "invalid_type")["param"] == param
+    assert sound.posts == []
+
+
+def test_several_answers_at_once_cannot_be_watched(sound):
+    assert "n=2" in refused(post(sound, {**ASK, "n": 2}), 400, "invalid_request")["message"]
+
+
+def test_an_unknown_model(upstream, gateway):
+    server = upstream(
+        reply(404, b'{"error": {"message": "no model x", "type": "NotFoundError", "param": null, "code": 404}}')
+    )
+    running = gateway(server, watchers=[passing()])
+    answer = post(running, {**ASK, "model": "x"})
+    assert (answer.status_code, answer.json()["error"]["message"]) == (404, "no model x")
+    routed = gateway(f"gpt-*={server.base_url}", watchers=[passing()])
+    error = refused(post(routed, {**ASK, "model": "x"}), 404, "model_not_found")
+    assert "gpt-*" in error["message"]
+
+
+def test_an_unknown_monitor(sound):
+    for options in (
+        {"json": {**ASK, "interwhen": {"monitors": ["none-such"]}}},
+        {"json": ASK, "headers": {"x-interwhen-monitors": "none-such"}},
+        {"json": {**ASK, "model": "m#none-such"}},
+    ):
+        error = refused(httpx2.post(f"{sound.base_url}/chat/completions", **options), 400, "unknown_monitor")
+        assert "none-such" in error["message"]
+        assert "passing" in error["message"]
+    assert sound.posts == []
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ({"reeding": "gate"}, "unknown_option"),
+        ({"reading": "upside down"}, "invalid_value"),
+        ({"reading": ["gate"]}, "invalid_value"),
+        ({"monitors": [1]}, "invalid_type"),
+        ("on", "invalid_type"),
+    ],
+)
+def test_a_wrong_word_to_us(said, code, sound):
+    refused(post(sound, {**ASK, "interwhen": said}), 400, code)
+
+
+def test_an_oversize_body(sound):
+    big = {**ASK, "user": "x" * 3000}
+    refused(post(sound, big), 413, "request_too_large")
+
+    def pieces():
+        for _ in range(100):
+            yield b" " * 100
+
+    refused(httpx2.post(f"{sound.base_url}/chat/completions", content=pieces()), 413, "request_too_large")
+    assert post(sound, ASK).status_code == 200
+
+
+def test_a_body_that_does_not_come(upstream, gateway):
+    running = gateway(upstream(()), watchers=[passing()], limits={"body_seconds": 0.2})
+    with socket.create_connection(("127.0.0.1", int(running.root.rpartition(":")[2])), timeout=10) as client:
+        client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{")
+        assert b" 408 " in client.recv(4096)
+
+
+def test_no_such_path_and_no_such_method(sound):
+    refused(httpx2.get(f"{sound.root}/nothing"), 404, "not_found")
+    refused(httpx2.get(f"{sound.root}/v2/models"), 404, "not_found")
+    refused(httpx2.request("PATCH", f"{sound.base_url}/models"), 405, "method_not_allowed")
+
+
+KEY = "sk-of-the-gateway"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"authorization": "Bearer wrong"},
+        {"authorization": KEY},
+        {"authorization": f"Bearer {KEY}x"},
+        {"x-interwhen-key": "wrong"},
+        {"authorization": "Bearer \xfc"},
+    ],
+)
+def test_a_wrong_key(headers, upstream, gateway):
+    server = upstream(events(["one"], api="chat"))
+    running = gateway(server, watchers=[passing()], keys=(KEY, "another-key"))
+    refused(
+        post(running, ASK, headers=[(k.encode(), v.encode("latin-1")) for k, v in headers.items()]),
+        401,
+        "invalid_api_key",
+    )
+    assert server.requests == []
+    assert httpx2.get(f"{running.base_url}/models").status_code == 401
+    assert httpx2.get(f"{running.root}/healthz").status_code == 200
+
+
+def test_a_right_key_is_not_sent_on_and_the_upstreams_is(upstream, gateway):
+    server = upstream(events(["one"], api="chat"))
+    running = gateway(server, watchers=[passing()], keys=(KEY, "another-key"))
+    assert post(running, ASK, headers={"authorization": f"bearer {KEY}"}).status_code == 200
+    assert post(running, ASK, headers={"x-interwhen-key": KEY, "authorization": "Bearer theirs"}).status_code == 200
+    first, second = (request.headers for request in server.posts)
+    assert "authorization" not in first
+    assert second["authorization"] == "Bearer theirs"
+    assert KEY not in str(first) + str(second)
+
+
+def test_the_upstreams_key_of_the_environment_is_for_requests_without_one(upstream, gateway, monkeypatch):
+    monkeypatch.setenv("UPSTREAM_KEY", "operators")
+    server = upstream(events(["one"], api="chat"))
+    running = gateway(watchers=[passing()], upstreams=({"url": server.base_url, "key_env": "UPSTREAM_KEY"},))
+    post(running, ASK)
+    post(running, ASK, headers={"authorization": "Bearer own"})
+    assert [request.headers["authorization"] for request in server.posts] == ["Bearer operators", "Bearer own"]
+
+
+def test_a_page_of_another_site_may_not_call(upstream, gateway):
+    server = upstream(events(["one"], api="chat"))
+    running = gateway(server, watchers=[passing()])
+    refused(post(running, ASK, headers={"origin": "https://evil.example"}), 403, "origin_not_allowed")
+    assert server.requests == []
+    allowed = gateway(server, watchers=[passing()], origins=("https://app.example",))
+    answer = post(allowed, ASK, headers={"origin": "https://app.example"})
+    assert answer.headers["access-control-allow-origin"] == "https://app.example"

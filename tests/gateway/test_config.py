@@ -1,0 +1,154 @@
+"""A configuration from a file, the environment and flags; its schema is the published one."""
+
+import json
+from pathlib import Path
+
+import pytest
+from interwhen import UsageError
+from interwhen.gateway import Config, Gateway, schema
+from interwhen.gateway.config import UpstreamConfig
+from interwhen.gateway.gateway import parse_upstream
+from interwhen.gateway.server import listen
+from interwhen.gateway.sources import load_config, variables
+
+TOML = """
+upstreams = ["http://one/v1", { url = "http://two/v1", models = ["gpt-*"] }]
+monitors = ["arithmetic", { name = "arithmetic", label = "careful", delivery = "gate" }]
+reading = "gate"
+port = 1234
+
+[limits]
+concurrent = 7
+waiting = 8
+
+[budgets]
+remedies = 3
+
+[[models]]
+match = "qwen-*"
+monitors = []
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "interwhen.toml"
+    path.write_text(TOML)
+    return path
+
+
+def test_a_file_is_read(file):
+    found = load_config({}, path=file, environment={})
+    assert found.upstreams == ("http://one/v1", UpstreamConfig(url="http://two/v1", models=("gpt-*",)))
+    assert found.limits.concurrent == 7
+    assert found.budgets.remedies == 3
+    assert found.budgets.reconnects == 0  # not what an unsupervised run has
+    assert found.models[0].monitors == ()
+
+
+def test_flags_come_before_variables_and_these_before_the_file(file):
+    environment = {"INTERWHEN_PORT": "1", "INTERWHEN_LIMITS_CONCURRENT": "9", "INTERWHEN_READING": "final"}
+    found = load_config({"port": 2, "limits.waiting": 5}, path=file, environment=environment)
+    assert (found.port, found.reading) == (2, "final")
+    assert (found.limits.concurrent, found.limits.waiting) == (9, 5)
+
+
+def test_every_setting_has_a_variable():
+    assert dict(variables())["INTERWHEN_LIMITS_DRAIN_SECONDS"] == "limits.drain_seconds"
+    environment = {
+        "INTERWHEN_UPSTREAMS": "http://a/v1 gpt-*=http://b/v1",
+        "INTERWHEN_MONITORS": '[{"name": "arithmetic", "level": "explain"}]',
+        "INTERWHEN_LOCKED": "true",
+        "INTERWHEN_KEYS": "key-number-one key-number-two",
+        "INTERWHEN_PATIENCE_FIRST_TOKEN": "2.5",
+        "INTERWHEN_SERVICE_PORT": "80",
+        "HOME": "/",
+    }
+    found = load_config({}, environment=environment)
+    assert found.upstreams == ("http://a/v1", "gpt-*=http://b/v1")
+    assert found.monitors == ({"name": "arithmetic", "level": "explain"},)
+    assert (found.locked, len(found.keys), found.patience.first_token) == (True, 2, 2.5)
+
+
+def test_a_file_can_be_named_by_a_variable_and_lies_in_the_working_directory(file, monkeypatch):
+    assert load_config({}, environment={"INTERWHEN_CONFIG": str(file)}).port == 1234
+    assert load_config({}, environment={}).port == 8400
+    monkeypatch.chdir(file.parent)
+    assert load_config({}, environment={}).port == 1234
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("prot = 1", "did you mean 'port'"),
+        ("port = 99999", "port"),
+        ("port = 'x'", "port"),
+        ("[limits]\nconcurent = 1", "concurent"),
+        ("[limits]\nconcurrent = 0", "concurrent"),
+        ("[budgets]\nremedies = -1", "negative"),
+        ("reading = 'upside down'", "upside down"),
+        ("keys = ['short']", "keys"),
+        ("port = ", "TOML"),
+    ],
+)
+def test_what_is_wrong_is_said_by_its_place(text, said, tmp_path):
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=said) as caught:
+        load_config({}, path=path, environment={})
+    assert "bad.toml" in str(caught.value) or "negative" in said
+
+
+def test_a_file_that_is_not_there_is_an_error_if_it_was_named(tmp_path):
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_config({}, path=tmp_path / "none.toml", environment={})
+
+
+def test_keys_are_in_no_message():
+    with pytest.raises(UsageError) as caught:
+        load_config({}, environment={"INTERWHEN_KEYS": '["secret-key'})
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({}, "--upstream"),
+        ({"upstreams": ("localhost:8000",)}, "http://"),
+        ({"upstreams": ("http://a/v1?x=1",)}, "http://"),
+        ({"upstreams": (UpstreamConfig(url="http://a/v1", key_env="NO_SUCH_VARIABLE"),)}, "NO_SUCH_VARIABLE"),
+        ({"upstreams": ("http://a/v1",), "keys_file": "/no/such/file"}, "cannot be read"),
+        ({"upstreams": ("http://a/v1",), "monitors": ("none-such",)}, "none-such"),
+    ],
+)
+def test_what_cannot_work_is_said_at_the_start(config, said):
+    with pytest.raises(UsageError, match=said):
+        Gateway(Config(**config))
+
+
+def test_keys_stand_in_a_file(tmp_path):
+    path = tmp_path / "keys"
+    path.write_text("# ours\nkey-number-one\n\nkey-number-two\n")
+    keys = Gateway(Config(upstreams=("http://a/v1",), keys_file=str(path))).keys
+    assert keys.admit({"authorization": "Bearer key-number-two"}) == "authorization"
+    path.write_text("\n")
+    with pytest.raises(UsageError, match="no key"):
+        Gateway(Config(upstreams=("http://a/v1",), keys_file=str(path)))
+
+
+def test_an_upstream_as_text():
+    assert parse_upstream("http://a/v1") == UpstreamConfig(url="http://a/v1")
+    assert parse_upstream("gpt-*,o3=http://a/v1").models == ("gpt-*", "o3")
+    assert parse_upstream("http://a/v1/x=y") == UpstreamConfig(url="http://a/v1/x=y")
+
+
+def test_it_listens_on_this_machine_only_unless_told():
+    with listen(Config(port=0)) as listener:
+        assert listener.getsockname()[0] == "127.0.0.1"
+        with pytest.raises(UsageError, match="cannot listen"):
+            listen(Config(port=listener.getsockname()[1]))
+
+
+def test_the_published_schema_is_that_of_the_code():
+    published = Path(__file__).parents[2] / "docs" / "interwhen.schema.json"
+    assert json.loads(published.read_text()) == json.loads(json.dumps(schema()))

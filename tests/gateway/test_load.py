@@ -1,0 +1,133 @@
+"""Clients that leave, that read slowly, and that come all at once."""
+
+import asyncio
+import json
+import socket
+import time
+
+import anyio
+import httpx2
+import pytest
+from helpers import ASK, post, refused
+from interwhen.testing.server import Sleep, Stall, delta, events
+from watchers import passing, word
+
+pytestmark = pytest.mark.anyio
+
+
+async def gone(request, seconds=5):
+    until = time.monotonic() + seconds
+    while not request.gone.is_set():
+        assert time.monotonic() < until, "the upstream still has a reader"
+        await anyio.sleep(0.005)
+
+
+@pytest.mark.parametrize("watchers", [[word(slow=60)], []])
+@pytest.mark.parametrize("steps", [(Stall(),), (delta({"content": "BAD\n"}), Stall())])
+async def test_a_client_that_leaves_ends_the_upstream_at_once(watchers, steps, upstream, gateway):
+    server = upstream(steps)
+    running = gateway(server, watchers=watchers)
+    async with httpx2.AsyncClient() as client:
+        if len(steps) == 1:
+            with pytest.raises(httpx2.ReadTimeout):
+                await client.post(f"{running.base_url}/chat/completions", json={**ASK, "stream": True}, timeout=0.5)
+        else:
+            async with client.stream(
+                "POST", f"{running.base_url}/chat/completions", json={**ASK, "stream": True}
+            ) as answer:
+                async for _ in answer.aiter_raw():
+                    break
+        left = time.monotonic()
+    await gone(server.posts[0])
+    assert time.monotonic() - left < 1.0
+    running.idle()
+    assert running.gateway.places.taken == 0
+    assert running.metric('interwhen_calls_total{api="chat",outcome="left"}') == 1
+
+
+def flood(request):
+    text = "x" * 20000 + "\n"
+    return (*[delta({"content": text})] * 2000, *events([], api="chat"))
+
+
+@pytest.mark.parametrize("watchers", [[passing()], []])
+async def test_a_slow_reader_holds_nothing_but_itself(watchers, upstream, gateway):
+    """It gets all of its stream as slowly as it reads; meanwhile the upstream is held back, and others are served."""
+    server = upstream(
+        lambda request: flood(request) if request.json["model"] == "flood" else events(["one"], api="chat")
+    )
+    running = gateway(server, watchers=watchers, limits={"write_seconds": 1.0})
+    client = socket.create_connection(("127.0.0.1", int(running.root.rpartition(":")[2])))
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    body = json.dumps({**ASK, "model": "flood", "stream": True}).encode()
+    client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+    began = time.monotonic()
+    other = await anyio.to_thread.run_sync(lambda: post(running, ASK))
+    assert other.status_code == 200
+    await gone(server.posts[0], 10)  # a reader that takes nothing at all is dropped, and its upstream with it
+    assert time.monotonic() - began > 0.9
+    running.idle()
+    client.close()
+    assert running.metric('interwhen_calls_total{api="chat",outcome="slow"}') == 1
+
+
+async def burst(running, count, body):
+    """Many clients at once, each on a connection of its own; their statuses, and what they were told."""
+
+    async def one():
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(running.root.rpartition(":")[2]))
+        writer.write(
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
+            % (len(body), body)
+        )
+        head, _, rest = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+        return int(head.split()[1]), head.lower(), rest
+
+    return await asyncio.gather(*[one() for _ in range(count)])
+
+
+async def test_many_sudden_clients_are_served_or_told_to_come_back(upstream, gateway):
+    steps = (delta({"content": "one\n"}), Sleep(0.5), *events([], api="chat"))
+    server = upstream(steps)
+    running = gateway(server, watchers=[passing()], limits={"concurrent": 20, "waiting": 30, "wait_seconds": 60.0})
+    body = json.dumps({**ASK, "stream": True}).encode()
+    found = await burst(running, 1000, body)
+    served = [rest for status, _, rest in found if status == 200]
+    assert {status for status, _, _ in found} == {200, 429}
+    assert len(served) >= 50
+    assert all(b"[DONE]" in rest for rest in served)
+    turned_away = [(head, rest) for status, head, rest in found if status == 429]
+    assert all(b"retry-after: " in head and b'"too_many_requests"' in rest for head, rest in turned_away)
+    assert len(server.posts) == len(served)
+    running.idle()
+    assert running.gateway.places.taken == running.gateway.places.waiting == 0
+
+
+async def test_who_waits_too_long_is_told_to_come_back(upstream, gateway):
+    running = gateway(upstream((Stall(),)), limits={"concurrent": 1, "waiting": 5, "wait_seconds": 0.2})
+    async with httpx2.AsyncClient() as client:
+        first = asyncio.create_task(client.post(f"{running.base_url}/chat/completions", json=ASK))
+        while not running.gateway.places.taken:
+            await anyio.sleep(0.005)
+        refused(
+            await client.post(f"{running.base_url}/chat/completions", json=ASK), 503, "overloaded", retry_after=True
+        )
+        first.cancel()
+        while running.gateway.places.taken:
+            await anyio.sleep(0.005)
+
+
+async def test_who_leaves_the_queue_leaves_no_place_taken(upstream, gateway):
+    running = gateway(upstream((Stall(),)), limits={"concurrent": 1, "waiting": 5, "wait_seconds": 60.0})
+    async with httpx2.AsyncClient() as client:
+        first = asyncio.create_task(client.post(f"{running.base_url}/chat/completions", json=ASK))
+        while not running.gateway.places.taken:
+            await anyio.sleep(0.005)
+        with pytest.raises(httpx2.ReadTimeout):
+            await client.post(f"{running.base_url}/chat/completions", json=ASK, timeout=0.3)
+        while running.gateway.places.waiting:
+            await anyio.sleep(0.005)
+        first.cancel()
+        while running.gateway.places.taken:
+            await anyio.sleep(0.005)

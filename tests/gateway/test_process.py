@@ -1,0 +1,152 @@
+"""The gateway as a process: its start, its end, and what it writes."""
+
+import signal
+import socket
+import threading
+import time
+
+import httpx2
+import pytest
+from helpers import ASK, post, sse
+from interwhen.testing.server import Sleep, Stall, delta, events
+from processes import serving
+
+STREAM = {**ASK, "stream": True}
+SLOW = (*[step for _ in range(10) for step in (delta({"content": "one\n"}), Sleep(0.1))], *events([], api="chat"))
+
+
+class Reader(threading.Thread):
+    """Reads a stream to its end, in a thread."""
+
+    def __init__(self, running):
+        super().__init__()
+        self.running = running
+        self.text = ""
+        self.error = None
+        self.begun = threading.Event()
+        self.start()
+        assert self.begun.wait(20)
+
+    def run(self):
+        try:
+            with httpx2.stream("POST", f"{self.running.base_url}/chat/completions", json=STREAM, timeout=30) as answer:
+                for piece in answer.iter_text():
+                    self.text += piece
+                    self.begun.set()
+        except httpx2.HTTPError as error:
+            self.error = error
+        finally:
+            self.begun.set()
+
+
+def test_it_serves_with_what_the_command_line_says(upstream):
+    server = upstream(lambda r: events(["2 + 2 = 5\n"] if r.number == 0 else ["\n"], api="chat"))
+    with serving(server.base_url, "--monitor", "arithmetic", "--reading", "gate") as running:
+        answer = post(running, ASK)
+        assert answer.json()["choices"][0]["message"]["content"] == "2 + 2 = 4\n"
+        assert answer.headers["x-interwhen-status"] == "verified"
+        assert running.end(signal.SIGTERM) == 0
+    assert "Traceback" not in running.output
+
+
+def test_after_sigterm_calls_come_to_their_end_and_no_new_ones_are_taken(upstream):
+    with serving(upstream(SLOW).base_url, "--monitor", "arithmetic") as running:
+        reader = Reader(running)
+        running.child.send_signal(signal.SIGTERM)
+        refused = False
+        until = time.monotonic() + 5
+        while not refused and time.monotonic() < until:
+            try:
+                socket.create_connection(("127.0.0.1", int(running.root.rpartition(":")[2]))).close()
+            except OSError:
+                refused = True
+            time.sleep(0.02)
+        assert refused
+        assert reader.is_alive()
+        reader.join(20)
+        assert sse(reader.text)[-1] == "[DONE]"
+        assert reader.text.count("one") == 10
+        assert running.wait() == 0
+
+
+def test_calls_that_take_too_long_are_ended_with_an_error(upstream):
+    server = upstream((delta({"content": "one\n"}), Stall()))
+    with serving(server.base_url, "--monitor", "arithmetic", "--drain-seconds", "0.3") as running:
+        reader = Reader(running)
+        began = time.monotonic()
+        assert running.end(signal.SIGTERM) == 0
+        assert time.monotonic() - began < 5
+        reader.join(5)
+        assert sse(reader.text)[-1]["error"]["code"] == "shutting_down"
+        assert server.posts[0].gone.is_set()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_it_at_once(number, upstream):
+    with serving(upstream((delta({"content": "one\n"}), Stall())).base_url) as running:
+        reader = Reader(running)
+        running.child.send_signal(number)
+        time.sleep(0.3)
+        began = time.monotonic()
+        assert running.end(number) == (130 if number == signal.SIGINT else 0)
+        assert time.monotonic() - began < 4
+        reader.join(5)
+    assert "Traceback" not in running.output
+
+
+def test_it_says_that_it_is_not_ready_before_it_closes_its_door(upstream, tmp_path):
+    (tmp_path / "interwhen.toml").write_text("[limits]\nready_seconds = 2.0\n")
+    with serving(upstream(events(["one"], api="chat")).base_url, cwd=tmp_path) as running:
+        assert httpx2.get(f"{running.root}/readyz").status_code == 200
+        running.child.send_signal(signal.SIGTERM)
+        until = time.monotonic() + 1.5
+        while httpx2.get(f"{running.root}/readyz").status_code == 200:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        assert post(running, ASK).status_code == 200
+        assert running.wait() == 0
+
+
+SECRETS = ("sk-upstream-secret", "sk-gateway-secret", "what-the-user-asks", "what-the-model-says", "query-secret")
+
+
+@pytest.mark.parametrize("end", ["well", "badly"])
+def test_neither_keys_nor_texts_are_logged(end, upstream, tmp_path):
+    (tmp_path / "keys").write_text("sk-gateway-secret\n")
+    server = upstream(events(["what-the-model-says 2 + 2 = 5\n"], api="chat"))
+    url = server.base_url if end == "well" else "http://127.0.0.1:9/v1"
+    arguments = ["--monitor", "arithmetic", "--keys-file", str(tmp_path / "keys")]
+    with serving(url, *arguments, log_level="debug") as running:
+        body = {**STREAM, "messages": [{"role": "user", "content": "what-the-user-asks"}]}
+        headers = {"x-interwhen-key": "sk-gateway-secret", "authorization": "Bearer sk-upstream-secret"}
+        for _ in range(2):
+            post(running, body, "chat/completions?key=query-secret", headers=headers)
+        post(running, b"{", headers=headers)
+        post(running, body, headers={"authorization": "Bearer sk-upstream-secret"})
+        post(running, {"input": "what-the-user-asks"}, "embeddings?key=query-secret", headers=headers)
+        metrics = httpx2.get(f"{running.root}/metrics").text
+        assert running.end(signal.SIGTERM) == 0
+    assert "call.ended" in running.output
+    for secret in SECRETS:
+        assert secret not in running.output
+        assert secret not in metrics
+
+
+def test_an_open_door_to_others_is_warned_of(upstream, tmp_path):
+    with serving(upstream(()).base_url, "--host", "0.0.0.0") as running:
+        assert "may call" in running.said
+    (tmp_path / "keys").write_text("sk-gateway-secret\n")
+    with serving(upstream(()).base_url, "--host", "0.0.0.0", "--keys-file", str(tmp_path / "keys")) as running:
+        assert "may call" not in running.said
+
+
+def test_a_port_that_is_taken_is_one_line(upstream, capsys):
+    from interwhen.cli.main import main
+
+    server = upstream(())
+    with pytest.raises(SystemExit) as caught:
+        main(["serve", "--upstream", server.base_url, "--port", str(server.port)])
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert "cannot listen" in error
+    assert error.count("\n") == 1

@@ -1,0 +1,77 @@
+"""Upstreams that fail: what the client gets is an error as clear as the upstream's own, and never a block."""
+
+import json
+
+import httpx2
+import openai
+import pytest
+from helpers import ASK, post, refused, sse
+from interwhen.testing.server import Reset, Send, Stall, data, delta, fault
+from watchers import passing
+
+
+@pytest.mark.parametrize("watchers", [[passing()], []])
+@pytest.mark.parametrize("streamed", [True, False])
+def test_an_upstream_that_is_down(watchers, streamed, gateway):
+    running = gateway("http://127.0.0.1:9/v1", watchers=watchers)
+    error = refused(post(running, {**ASK, "stream": streamed}), 502, "upstream_unreachable")
+    assert error["type"] == "upstream_error"
+    assert "content_filter" not in json.dumps(error)
+    assert running.metric('interwhen_calls_total{api="chat",outcome="failed"}') == 1
+    assert running.metric('interwhen_calls_total{api="chat",outcome="abstained"}') == 0
+    assert running.metric('interwhen_upstream_errors_total{code="upstream_unreachable",upstream="127.0.0.1:9"}') == 1
+
+
+@pytest.mark.parametrize("name", ["http_429", "http_400", "http_400_ctx", "http_500"])
+@pytest.mark.parametrize("watchers", [[passing()], []])
+def test_what_an_upstream_answers_comes_through(name, watchers, upstream, gateway):
+    server = upstream(fault(name, "chat"))
+    direct = httpx2.post(f"{server.base_url}/chat/completions", json=ASK)
+    answer = post(gateway(server, watchers=watchers), ASK)
+    assert (answer.status_code, answer.json()) == (direct.status_code, direct.json())
+    assert answer.headers.get("retry-after") == direct.headers.get("retry-after")
+    assert len(server.posts) == 2  # once direct, once through the gateway: to try again is the client's choice
+
+
+def test_an_upstream_that_says_nothing_in_time(upstream, gateway):
+    patience = {"first_token": 0.2, "inter_token": 0.2}
+    for steps in ((Stall(),), (delta({"content": "a"}), Stall())):
+        running = gateway(upstream(steps), watchers=[passing()], patience=patience)
+        refused(post(running, ASK), 504, "upstream_timeout")
+
+
+@pytest.mark.parametrize("name", ["error_event", "rst_mid", "eof_mid", "malformed_json"])
+def test_an_upstream_that_fails_mid_stream(name, upstream, gateway):
+    running = gateway(upstream(fault(name, "chat")), watchers=[passing()])
+    chunks = sse(post(running, {**ASK, "stream": True}).text)
+    assert "".join(chunk["choices"][0]["delta"]["content"] for chunk in chunks if "choices" in chunk) == "one "
+    assert "error" in chunks[-1]
+    assert "[DONE]" not in chunks
+    assert not any(choice["finish_reason"] for chunk in chunks for choice in chunk.get("choices", ()))
+    refused_whole = post(running, ASK)
+    assert refused_whole.status_code == (503 if name == "error_event" else 502)
+    assert "error" in refused_whole.json()
+    assert running.metric('interwhen_calls_total{api="chat",outcome="failed"}') == 2
+
+
+def test_the_sdk_raises_what_fails_mid_stream(upstream, gateway):
+    steps = (delta({"content": "one "}), Send(data({"error": {"message": "out of memory", "code": 500}})))
+    running = gateway(upstream(steps), watchers=[passing()])
+    client = openai.OpenAI(base_url=running.base_url, api_key="k", max_retries=0)
+    seen = []
+    with pytest.raises(openai.APIError, match="out of memory"):
+        seen.extend(client.chat.completions.create(**ASK, stream=True))
+    client.close()
+
+
+def test_a_connection_that_breaks_mid_stream_breaks_what_passes_through(upstream, gateway):
+    running = gateway(upstream((delta({"content": "one "}), Reset())))
+    with pytest.raises(httpx2.RemoteProtocolError):
+        post(running, {**ASK, "stream": True})
+
+
+def test_no_stream_is_taken_up_twice_so_no_text_is_said_twice(upstream, gateway):
+    server = upstream((delta({"content": "one "}), Reset()))
+    running = gateway(server, watchers=[passing()])
+    post(running, {**ASK, "stream": True})
+    assert len(server.posts) == 1
