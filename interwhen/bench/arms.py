@@ -31,11 +31,9 @@ _MIXED: tuple[Trigger, ...] = (Lines(), Sentences(), Paragraphs(), EveryChars(40
 
 
 @contextmanager
-def paced_server() -> Iterator[str]:
-    """Run the load generator in a process of its own, on the last core; yield its base URL."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", "interwhen.bench.pacer"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+def paced_server(module: str = "interwhen.bench.pacer") -> Iterator[str]:
+    """Run the load generator *module* in a process of its own; yield its base URL."""
+    child = subprocess.Popen([sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  (a module of ours)
     try:
         assert child.stdout is not None
         yield f"http://127.0.0.1:{int(child.stdout.readline())}/v1"

@@ -72,10 +72,7 @@ def overhead(
         )
 
     report = anyio.run(once, backend_options={"use_uvloop": True} if uvloop else {})
-    if json:
-        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
-        return
-    Console().print(table(report))
+    _show(report, table(report), json=json)
 
 
 @app.command
@@ -125,10 +122,7 @@ def local(
         )
 
     report = anyio.run(once)
-    if json:
-        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
-        return
-    Console().print(local_table(report))
+    _show(report, local_table(report), json=json)
 
 
 def local_table(report: LocalReport) -> Table:
@@ -235,10 +229,7 @@ def gateway(
         )
 
     report = anyio.run(once, backend_options={"use_uvloop": True} if uvloop else {})
-    if json:
-        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
-        return
-    Console().print(gateway_table(report))
+    _show(report, gateway_table(report), json=json)
 
 
 def gateway_table(report: GatewayReport) -> Table:
@@ -268,3 +259,11 @@ def gateway_table(report: GatewayReport) -> Table:
         if part.memory_kb is not None:
             shown.add_row("memory per stream", f"{part.memory_kb:.0f} KB", "≤ 300 KB")
     return shown
+
+
+def _show(report: object, picture: Table, *, json: bool) -> None:
+    """Print *report* as JSON, or its *picture*."""
+    if json:
+        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+    else:
+        Console().print(picture)

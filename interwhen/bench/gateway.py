@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from interwhen.bench.arms import TransportName, armed, open_transport
+from interwhen.bench.arms import TransportName, armed, open_transport, paced_server
 from interwhen.bench.crowd import Crowd, Reader, Reading, judge, read_crowd, run_crowd
 from interwhen.bench.stats import percentile
 from interwhen.errors import UsageError
@@ -80,7 +80,7 @@ async def measure(
 ) -> GatewayReport:
     """Run the benchmark: the generator and the readers of bytes on the last core, what is measured on the first."""
     monitors = load_monitors([monitor] if monitor else [])
-    with _crowd_server() as url:
+    with paced_server("interwhen.bench.crowd_pacer") as url:
         with _gateway(url, monitor) as (process, gateway_url), _cores(last=True):
             say(f"added time: {pairs} pairs at 1 stream")
             added = await _added(url, gateway_url, pairs, random.Random(seed))  # noqa: S311
@@ -184,19 +184,6 @@ def _resident_kb(process: int) -> float | None:
     except OSError:
         return None
     return float(found[1]) if found else None
-
-
-@contextmanager
-def _crowd_server() -> Iterator[str]:
-    child = subprocess.Popen(
-        [sys.executable, "-m", "interwhen.bench.crowd_pacer"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    try:
-        assert child.stdout is not None
-        yield f"http://127.0.0.1:{int(child.stdout.readline())}/v1"
-    finally:
-        child.kill()
-        child.communicate()
 
 
 @contextmanager

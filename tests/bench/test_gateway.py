@@ -8,8 +8,9 @@ import pytest
 
 pytest.importorskip("starlette", reason="the extra 'gateway' is not installed")
 
+from interwhen.bench.arms import paced_server
 from interwhen.bench.crowd import Reading, judge, read_crowd
-from interwhen.bench.gateway import GatewayReport, _crowd_server, measure
+from interwhen.bench.gateway import GatewayReport, measure
 
 
 def test_a_small_run_gives_a_whole_report() -> None:
@@ -24,7 +25,7 @@ def test_a_small_run_gives_a_whole_report() -> None:
 
 def test_the_generator_keeps_time() -> None:
     async def main() -> list[Reading]:
-        with _crowd_server() as url:
+        with paced_server("interwhen.bench.crowd_pacer") as url:
             return await read_crowd(url, 3, 11, 20.0)
 
     for reading in anyio.run(main):
