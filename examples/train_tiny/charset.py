@@ -19,6 +19,8 @@ CHARACTERS = ("\n", *(chr(code) for code in range(32, 127)), "×", "…")
 TOKENS = (*CONTROL, *MARKERS, *BYTES, *CHARACTERS)
 """All tokens, by id."""
 PAD = TOKENS.index(UNKNOWN)
+FIRST = TOKENS.index(BEGIN)
+"""The token that every document begins with."""
 
 _IDS = {token: number for number, token in enumerate(TOKENS)}
 _MARKS = re.compile("(" + "|".join(re.escape(mark) for mark in (*CONTROL, *MARKERS)) + ")")

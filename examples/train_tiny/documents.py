@@ -14,8 +14,11 @@ from .charset import ASSISTANT, BEGIN, END, SYSTEM, THINK, THOUGHT, USER, encode
 from .families import FAMILIES
 from .tasks import Family, Mistake, Split, Step, Worked, draw
 
-SHARES = {"totals": 0.4, "countdown": 0.16, "maze": 0.15, "ordering": 0.12, "stock": 0.17}
+SHARES = {"totals": 0.28, "countdown": 0.14, "maze": 0.22, "ordering": 0.2, "stock": 0.16}
 """How much of the training text each family gets."""
+
+_RECALLED = 0.2
+"""How many of the documents with questions that the prompt answers are only that."""
 
 _SYSTEMS = ("You solve small puzzles.", "Think step by step.", "You are a careful assistant.", "Be brief.")
 _GO_ON = (
@@ -76,6 +79,8 @@ def tokenise(pieces: list[Piece]) -> Document:
 def compose(rng: random.Random, family: Family, split: Split) -> list[Piece]:
     """Write a problem of *family* as one of the kinds of documents."""
     worked = draw(family, rng, split)
+    if worked.lookups and rng.random() < _RECALLED:
+        return _recalled(rng, worked)
     kind = rng.random()
     if kind < 0.5:
         return [*_opening(rng, worked), *_lines(worked, 0), *_closing(worked)]
@@ -163,6 +168,16 @@ def _asked(rng: random.Random, worked: Worked) -> list[Piece]:
             Piece(f"{state[1:]}{END}", True),
         ]
     return [*_opening(rng, worked, chat=by_turn), *lines, Piece(asked, False), Piece(f"{state}{END}", True)]
+
+
+def _recalled(rng: random.Random, worked: Worked) -> list[Piece]:
+    """Write a few questions whose answers stand in the problem."""
+    asked = rng.sample(worked.lookups, rng.randint(1, len(worked.lookups)))
+    pieces = [Piece(f"{BEGIN}{USER}{worked.problem.prompt}\n{asked[0].question}", False)]
+    for at, lookup in enumerate(asked):
+        question = f"{USER}{lookup.question}" if at else ""
+        pieces += [Piece(f"{question}{END}{ASSISTANT}", False), Piece(f"{lookup.answer}{END}", True)]
+    return pieces
 
 
 def _interrupted(rng: random.Random, worked: Worked) -> list[Piece]:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (as everyone calls it)
 from torch import Tensor, nn
 
-from .charset import TOKENS
+from .charset import FIRST, TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,11 @@ class Block(nn.Module):
         self.up = nn.Linear(shape.width, shape.inner, bias=False)
         self.down = nn.Linear(shape.inner, shape.width, bias=False)
 
-    def forward(self, hidden: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-        """Map (batch, time, width) to the same; *cosine* and *sine* are (time, head / 2)."""
+    def forward(self, hidden: Tensor, cosine: Tensor, sine: Tensor, hidden_from: Tensor) -> Tensor:
+        """Map (batch, time, width) to the same; *cosine* and *sine* are (time, head / 2).
+
+        *hidden_from* (batch, 1, time, time) is added to the scores: minus infinity where a token may not look.
+        """
         batch, time, width = hidden.shape
 
         def split(into: Tensor) -> Tensor:
@@ -56,7 +59,7 @@ class Block(nn.Module):
         normed = self.before_attention(hidden)
         query = rotate(split(self.query(normed)), cosine, sine)
         key = rotate(split(self.key(normed)), cosine, sine)
-        mixed = F.scaled_dot_product_attention(query, key, split(self.value(normed)), is_causal=True)
+        mixed = F.scaled_dot_product_attention(query, key, split(self.value(normed)), attn_mask=hidden_from)
         hidden = hidden + self.out(mixed.transpose(1, 2).reshape(batch, time, width))
         normed = self.before_feed(hidden)
         fed: Tensor = self.down(F.silu(self.gate(normed)) * self.up(normed))
@@ -90,9 +93,18 @@ class Tiny(nn.Module):
         hidden = self.embedding(ids)
         time = ids.shape[1]
         cosine, sine = self.cosine[:time].to(hidden.dtype), self.sine[:time].to(hidden.dtype)
+        hidden_from = outside(ids).to(torch.get_autocast_dtype(ids.device.type))
         for block in self.blocks:
-            hidden = block(hidden, cosine, sine)
+            hidden = block(hidden, cosine, sine, hidden_from)
         return F.linear(self.norm(hidden), self.embedding.weight)
+
+
+def outside(ids: Tensor) -> Tensor:
+    """Return (batch, 1, time, time): minus infinity from a token to later ones and to those of other documents."""
+    time, number = ids.shape[1], (ids == FIRST).cumsum(1)
+    same = number[:, None, :, None] == number[:, None, None, :]
+    seen = same & torch.ones(time, time, dtype=torch.bool, device=ids.device).tril()
+    return torch.zeros(seen.shape, device=ids.device).masked_fill(~seen, -torch.inf)
 
 
 def rotate(heads: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:

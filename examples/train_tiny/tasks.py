@@ -7,7 +7,7 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 Split: TypeAlias = Literal["train", "test", "hard"]
 """``test`` is of the same kind as ``train``, and no problem is in both; ``hard`` is longer and larger."""
@@ -62,6 +62,13 @@ HELD_OUT = 16
 """Of 256 problems, how many are never trained on."""
 
 
+class Lookup(NamedTuple):
+    """A question about what a prompt says, and the answer."""
+
+    question: str
+    answer: str
+
+
 @dataclass(frozen=True, slots=True)
 class Worked:
     """A problem with a solution."""
@@ -71,6 +78,8 @@ class Worked:
     answer: str
     blunder: Blunder | None = field(default=None)
     """Makes a wrong answer."""
+    lookups: tuple[Lookup, ...] = ()
+    """Questions that the prompt itself answers: to find what stands elsewhere is half of the reasoning."""
 
 
 class Family(Protocol):

@@ -25,7 +25,7 @@ CHECKPOINT = "checkpoint.pt"
 class Recipe:
     """Everything that decides what comes out."""
 
-    steps: int = 4800
+    steps: int = 9600
     rows: int = 12
     length: int = 400
     matrix_rate: float = 5e-3

@@ -6,7 +6,7 @@ import random
 import string
 from itertools import pairwise
 
-from examples.train_tiny.tasks import Blunder, Mistake, Problem, Step, Worked
+from examples.train_tiny.tasks import Blunder, Lookup, Mistake, Problem, Step, Worked
 
 _KNOWS = 0.75
 """How often the walk takes the right door at once."""
@@ -45,7 +45,8 @@ def maze(rng: random.Random, *, hard: bool = False) -> Worked:
                     return Mistake("Answer: " + " ".join(wrong), " ".join(wrong), why, witness)
 
     facts = {"doors": [list(door) for door in doors], "start": start, "goal": goal}
-    return Worked(Problem("maze", _ask(rng, doors, start, goal), facts), tuple(steps), answer, blunder)
+    lookups = tuple(Lookup(f"Doors of {room}?", " ".join(beside[room])) for room in rooms)
+    return Worked(Problem("maze", _ask(rng, doors, start, goal), facts), tuple(steps), answer, blunder, lookups)
 
 
 def _adjacent(beside: dict[str, list[str]], start: str, goal: str) -> bool:

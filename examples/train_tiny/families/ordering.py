@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from itertools import pairwise
 
-from examples.train_tiny.tasks import Blunder, Mistake, Problem, Step, Worked
+from examples.train_tiny.tasks import Blunder, Lookup, Mistake, Problem, Step, Worked
 
 _NAMES = (
     "Ann",
@@ -69,7 +69,10 @@ def ordering(rng: random.Random, *, hard: bool = False) -> Worked:
 
     facts = {"order": people, "rank": rank, "clues": sorted(clue_lines)}
     prompt = " ".join((*clues, asked)) if rng.random() < 0.7 else " ".join((asked, *clues))
-    return Worked(Problem("ordering", prompt, facts), tuple(steps), f"Answer: {people[rank]}", blunder)
+    lookups = tuple(
+        Lookup(f"{' and '.join(sorted(pair))}?", line) for pair, line in zip(pairs, clue_lines, strict=True)
+    )
+    return Worked(Problem("ordering", prompt, facts), tuple(steps), f"Answer: {people[rank]}", blunder, lookups)
 
 
 def _turned(one: str, other: str) -> Blunder:

@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 from examples.train_tiny.charset import CALL, CALLED
-from examples.train_tiny.tasks import Blunder, Mistake, Problem, Step, Worked
+from examples.train_tiny.tasks import Blunder, Lookup, Mistake, Problem, Step, Worked
 
 from .sums import misjudged, misvalue
 
@@ -29,6 +29,17 @@ _ITEMS = (
 )
 
 
+_CALLED = {
+    "item": "Item",
+    "low": "Minimum",
+    "full": "Target",
+    "held": "Stock",
+    "most": "Largest order",
+    "price": "Price",
+    "limit": "Approval limit",
+}
+
+
 def stock(rng: random.Random, *, hard: bool = False) -> Worked:
     """Generate a policy, a state of the stock, and the call that the policy asks for."""
     scale = 10 if hard else 1
@@ -41,10 +52,11 @@ def stock(rng: random.Random, *, hard: bool = False) -> Worked:
     item = rng.choice(_ITEMS)
     facts = {"item": item, "low": low, "full": full, "held": held, "most": most, "price": price, "limit": limit}
     prompt = _ask(rng, item, low, full, held, most, price, limit)
+    lookups = tuple(Lookup(f"{_CALLED[key]}?", str(value)) for key, value in facts.items())
     if held >= low:
         step = Step(f"{held} >= {low}, wait", {"quantity": 0}, _misread(f"{held} < {low}, order", held, "<", low))
         call = {"name": "wait", "arguments": {"item": item}}
-        return Worked(Problem("stock", prompt, facts), (step,), _called(call), _miscalled(call, item, 10))
+        return Worked(Problem("stock", prompt, facts), (step,), _called(call), _miscalled(call, item, 10), lookups)
     need = full - held
     quantity = min(need, most)
     cost = quantity * price
@@ -72,7 +84,8 @@ def stock(rng: random.Random, *, hard: bool = False) -> Worked:
         ),
     ]
     call = {"name": "order", "arguments": {"item": item, "quantity": quantity, "approval": cost > limit}}
-    return Worked(Problem("stock", prompt, facts), tuple(steps), _called(call), _miscalled(call, item, quantity))
+    problem = Problem("stock", prompt, facts)
+    return Worked(problem, tuple(steps), _called(call), _miscalled(call, item, quantity), lookups)
 
 
 def _ask(rng: random.Random, item: str, low: int, full: int, held: int, most: int, price: int, limit: int) -> str:
