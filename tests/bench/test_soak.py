@@ -1,0 +1,106 @@
+"""The soak finds what it is there to find, and its judge knows the truth apart from what it judges."""
+
+from __future__ import annotations
+
+import re
+
+import anyio
+import interwhen
+import pytest
+from interwhen.bench.soak import judge, slope, soak
+from interwhen.bench.soak_server import FAULTS, Teller
+from interwhen.bench.soak_story import asked, prompt_of, story
+from interwhen.errors import UsageError
+from interwhen.testing import End, ScriptedModel
+from interwhen.testing.server import ReceivedRequest, Send
+
+
+def test_a_story_is_right_and_is_told_wrong_now_and_then() -> None:
+    slips = 0
+    for number in range(200):
+        told = story(number)
+        for right, said in zip(told.right, told.told, strict=True):
+            one, other, value = map(int, re.findall(r"\d+", right))
+            assert one + other == value
+            assert len(said) == len(right)
+            slips += said != right
+    assert 100 < slips < 600
+
+
+def test_it_goes_on_from_any_prefix_of_what_it_said_and_of_what_is_true() -> None:
+    told = story(3)
+    whole = "".join(told.told)
+    for cut in range(len(whole) + 1):
+        assert whole[:cut] + told.after(whole[:cut]) == whole
+    slip = next(at for at, line in enumerate(told.told) if line != told.right[at])
+    mended = "".join(told.told[:slip]) + told.right[slip].removesuffix("\n")
+    assert told.after(mended) == "\n" + "".join(told.told[slip + 1 :])
+    assert asked(prompt_of(3) + whole[:9]) == (told, whole[:9])
+
+
+def test_what_stands_of_a_story() -> None:
+    told = story(3)
+    slip = next(at for at, line in enumerate(told.told) if line != told.right[at])
+    before = "".join(told.right[:slip])
+    assert told.stands("")
+    assert told.stands(told.text)
+    assert told.stands(before + told.told[slip])
+    assert told.stands(before + told.told[slip][:-3])
+    assert not told.stands(before + told.told[slip] + told.right[slip + 1])
+    assert not told.stands(before + "So 1")
+    assert not told.stands(told.text + "So 1")
+
+
+def run_of(text: str, *, reason: str = "stop", monitors: tuple[str, ...] = ("arithmetic",)) -> interwhen.Result:
+    model = ScriptedModel(lambda request: () if request.prefix else (text, End(reason)))  # type: ignore[arg-type]
+    with interwhen.run_sync(model, "", monitors=monitors) as run:
+        return run.drain()
+
+
+def test_the_judge_finds_what_is_lost_and_what_is_wrong() -> None:
+    told = story(3)
+    assert judge(told, run_of(told.text), left=False) is None
+    assert judge(told, run_of(told.text[:-9], reason="length"), left=False) is None
+    short = judge(told, run_of("".join(told.right[:-1])), left=False)
+    assert short is not None
+    assert short.startswith("wrong")
+    unwatched = judge(told, run_of("".join(told.right[:-1]), monitors=()), left=False)
+    assert unwatched is not None
+    assert unwatched.startswith("lost")
+    hole = judge(told, run_of("".join(told.right[1:]), reason="length"), left=False)
+    assert hole is not None
+    assert hole.startswith("lost")
+
+
+def test_the_server_meets_every_fault() -> None:
+    teller = Teller(1, 100.0)
+    for number in range(1000):
+        request = ReceivedRequest(number, "POST", "/v1/completions", {}, b"", {"prompt": prompt_of(number)}, 1)
+        assert any(isinstance(step, Send) for step in teller(request)) or teller.injected
+    assert min(teller.injected.values()) > 3
+    assert set(teller.injected) == set(FAULTS)
+
+
+def test_a_slope_is_found_and_noise_is_none() -> None:
+    flat = slope([(at, 100 + (at * 7919 % 13) / 10) for at in range(960)])
+    steep = slope([(at, 100 + at / 36 + (at * 7919 % 13) / 10) for at in range(960)])
+    assert flat is not None
+    assert steep is not None
+    assert flat.low < 0 < flat.high
+    assert steep.low < 100 < steep.high
+    assert steep.low > 50
+    assert slope([(0.0, 1.0)] * 10) is None
+
+
+def test_a_short_soak_is_clean() -> None:
+    pytest.importorskip("aiohttp", reason="the extra 'fast' is not installed")
+    report = anyio.run(lambda: soak(minutes=0.05, streams=8, rate=80.0, seed=5))
+    assert report.is_clean
+    assert report.runs >= 8
+    assert sum(report.injected.values()) > 0
+    assert report.remedies > 0
+
+
+def test_a_soak_of_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match="streams=0"):
+        anyio.run(lambda: soak(streams=0))
