@@ -39,7 +39,9 @@ from interwhen.results import (
 from interwhen.running import Run, SyncRun, run, run_sync
 from interwhen.segments import Phase, Segment
 from interwhen.spans import Offset, Span
+from interwhen.tasks import Task
 from interwhen.tool_calls import ToolCall
+from interwhen.trackers import Tracker
 from interwhen.triggers import (
     Answer,
     EveryChars,
@@ -131,11 +133,13 @@ __all__ = [
     "StreamEnded",
     "StreamStarted",
     "SyncRun",
+    "Task",
     "ThinkEnd",
     "TimedOut",
     "Timing",
     "ToolCall",
     "ToolCalls",
+    "Tracker",
     "Trigger",
     "Unknown",
     "Unverified",

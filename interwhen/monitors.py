@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from interwhen.claims import Claim
 from interwhen.errors import UsageError
 from interwhen.remedies import Remedy, Repair
-from interwhen.segments import Segment
+from interwhen.tasks import Task
+from interwhen.trackers import Tracker
 from interwhen.triggers import Lines, PhaseFilter, ToolCalls, Trigger
 from interwhen.verdicts import Level
 from interwhen.verifier import Verifier
@@ -20,20 +21,25 @@ checks passed; by holding back tool calls only (trigger ``ToolCalls``); by holdi
 GATING: tuple[Delivery, ...] = ("gate", "gate_tools")
 """The deliveries that hold text back until the monitor's own checks are settled."""
 
-Parser: TypeAlias = Callable[[Segment], Iterable[Claim]]
-"""Segment to claims, by code: no tokens. Runs on the event loop, so it must be linear and quick."""
+Parser: TypeAlias = Callable[..., Iterable[Claim]]
+"""Segment to claims, by code: no tokens. Runs on the event loop, so it must be linear and quick. In a monitor with
+``prepare`` it is called with the segment and what was prepared."""
+
+Prepare: TypeAlias = Callable[[Task], Any]
+"""What a run was asked, to whatever the extractor and the verifier need of it; ``None``: not their kind of problem."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fork:
     """Segment to claims, by a short side inference on the same prefix.
 
-    ``prompt`` follows the trace up to the end of the segment; ``parse`` reads the model's reply and the segment.
+    ``prompt`` follows the trace up to the end of the segment; ``parse`` reads the model's reply and the segment
+    (and, in a monitor with ``prepare``, what was prepared).
     Ground what it returns with :meth:`Segment.ground`: a claim without a span is never used to interrupt.
     """
 
     prompt: str
-    parse: Callable[[str, Segment], Iterable[Claim]]
+    parse: Callable[..., Iterable[Claim]]
     max_tokens: int = 64
     """The most tokens of the reply."""
     stop: tuple[str, ...] = ()
@@ -42,7 +48,7 @@ class Fork:
     """How long the inference may take, in seconds. One that is late leaves its segment unproven."""
 
 
-Extractor: TypeAlias = Parser | Fork
+Extractor: TypeAlias = Parser | Tracker[Any] | Fork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +72,13 @@ class Monitor:
     unverified in the result; ``closed`` ends the run as abstained."""
     required: bool = True
     """Whether the result is ``verified`` only if the checks of this monitor passed."""
+    prepare: Prepare | None = None
+    """Reads the problem, once a run, in a worker thread while the model begins (or as a task, if it is async). The
+    extractor and the verifier then get what it returns as one more argument: ``check(claim, prepared)``. Segments that
+    end before it is ready wait for it, and the reader does not. ``None`` says that this is no problem of its kind: the
+    monitor stands aside. If it raises or is late, no segment of this monitor is proven."""
+    prepare_deadline: float = 30.0
+    """How long ``prepare`` may take, in seconds."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.verifier, Verifier):
@@ -81,13 +94,22 @@ class Monitor:
         ):
             if value not in allowed:
                 raise UsageError(f"monitor {self.name!r}: {label}={value!r}, choose one of {', '.join(allowed)}")
-        if not (isinstance(self.extractor, Fork) or callable(self.extractor)):
-            raise UsageError(f"monitor {self.name!r}: extractor {self.extractor!r} is neither a function nor a Fork")
-        if isinstance(self.extractor, Fork) and not callable(self.extractor.parse):
-            raise UsageError(f"monitor {self.name!r}: parse={self.extractor.parse!r} of its Fork is no function")
+        self._vet_functions()
         if self.delivery == "gate_tools" and not isinstance(self.trigger, ToolCalls):
             raise UsageError(f"monitor {self.name!r}: delivery='gate_tools' needs trigger=ToolCalls()")
         for label, record, kinds in (("trigger", self.trigger, Trigger), ("remedy", self.remedy, Remedy)):
             if not isinstance(record, kinds):
                 choices = ", ".join(f"{kind.__name__}()" for kind in get_args(kinds))
                 raise UsageError(f"monitor {self.name!r}: {label}={record!r}, choose one of {choices}")
+
+    def _vet_functions(self) -> None:
+        if not (isinstance(self.extractor, Fork | Tracker) or callable(self.extractor)):
+            raise UsageError(
+                f"monitor {self.name!r}: extractor {self.extractor!r} is neither a function, a Tracker nor a Fork"
+            )
+        if self.prepare is not None and not callable(self.prepare):
+            raise UsageError(f"monitor {self.name!r}: prepare={self.prepare!r} is no function")
+        if not self.prepare_deadline > 0:
+            raise UsageError(f"monitor {self.name!r}: prepare_deadline={self.prepare_deadline!r} must be positive")
+        if isinstance(self.extractor, Fork) and not callable(self.extractor.parse):
+            raise UsageError(f"monitor {self.name!r}: parse={self.extractor.parse!r} of its Fork is no function")

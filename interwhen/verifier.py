@@ -6,7 +6,7 @@ import importlib
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, Concatenate, Literal, Protocol, TypeVar, runtime_checkable
 
 from interwhen.claims import Claim
 from interwhen.errors import UsageError
@@ -55,11 +55,11 @@ class FunctionVerifier:
     version: str
     deadline: float
     worker: Worker
-    check: Callable[[Any], Verdict | Awaitable[Verdict]]
+    check: Callable[..., Verdict | Awaitable[Verdict]]
 
-    def __call__(self, claim: Any) -> Verdict | Awaitable[Verdict]:
+    def __call__(self, claim: Any, *prepared: Any) -> Verdict | Awaitable[Verdict]:
         """Judge *claim*, as a plain call."""
-        return self.check(claim)
+        return self.check(claim, *prepared)
 
     def __reduce__(self) -> tuple[Callable[[str, str], FunctionVerifier], tuple[str, str]]:
         """Pickle by name, as functions are, so that a worker process finds it by importing its module."""
@@ -80,15 +80,15 @@ def _find(module: str, qualname: str) -> FunctionVerifier:
 
 def verifier(
     *, name: str, version: str = "1", deadline: float = 5.0, worker: Worker | None = None
-) -> Callable[[Callable[[ClaimT], Verdict | Awaitable[Verdict]]], FunctionVerifier]:
-    """Make a :class:`Verifier` from a function of one claim.
+) -> Callable[[Callable[Concatenate[ClaimT, ...], Verdict | Awaitable[Verdict]]], FunctionVerifier]:
+    """Make a :class:`Verifier` from a function of one claim (and of what its monitor's ``prepare`` returns).
 
     Without *worker*, an ``async def`` runs as a task and any other function in a thread, where blocking does
     not stop the stream. Raises :class:`UsageError` on a deadline that is not positive or a worker that does
     not fit the function.
     """
 
-    def decorate(function: Callable[[ClaimT], Verdict | Awaitable[Verdict]]) -> FunctionVerifier:
+    def decorate(function: Callable[Concatenate[ClaimT, ...], Verdict | Awaitable[Verdict]]) -> FunctionVerifier:
         is_async = inspect.iscoroutinefunction(function)
         chosen: Worker = worker or ("async" if is_async else "thread")
         if is_async != (chosen == "async"):

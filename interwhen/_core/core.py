@@ -21,6 +21,7 @@ from interwhen._core.messages import (
     Abandoned,
     Broken,
     Close,
+    Disown,
     Ended,
     Extracted,
     Fact,
@@ -50,6 +51,7 @@ from interwhen.models.base import Chunk, FinishReason, ResumeMode
 from interwhen.monitors import GATING, Monitor
 from interwhen.results import Status
 from interwhen.segments import Phase
+from interwhen.trackers import Tracker
 from interwhen.verdicts import Outcome
 
 State = Literal["opening", "streaming", "deciding", "draining", "done"]
@@ -93,6 +95,7 @@ class Core:
         self.work = Work(self.monitors)
         self.gates = Gates(self.monitors, self.intake, self.work)
         self._live = not self.gates.holding
+        self._has_trackers = any(isinstance(monitor.extractor, Tracker) for monitor in self.monitors)
         self._orders: list[Order] = []
         self._violations = Violations(self.monitors, self.transcript, self.budgets)
         self._checks = Checks(
@@ -294,6 +297,8 @@ class Core:
         record = violations.record(best, interrupted=True, todo=todo)
         violations.acted(best, record)
         refused = self.transcript.calls_from(todo.cut) if best.ref.segment.call is not None else ()
+        if self._has_trackers:
+            self._orders.append(Disown(min(todo.cut, best.ref.segment.span.start)))
         self._cut(todo.cut)
         if not todo.goes_on:
             self.events.append(Remedied(record, self.tally.remedies))

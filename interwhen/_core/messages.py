@@ -98,6 +98,12 @@ class Drop(msgspec.Struct, frozen=True, gc=False):
     job: int
 
 
+class Disown(msgspec.Struct, frozen=True, gc=False):
+    """The text from *start* on was refuted: it is cut, or stays with feedback behind it, and nothing builds on it."""
+
+    start: int
+
+
 class Outline(msgspec.Struct, frozen=True, gc=False):
     """How the run ended, as far as the core knows: all but tokens of forks, times and the model's name."""
 
@@ -127,4 +133,4 @@ class Finish(msgspec.Struct, frozen=True, gc=False):
     outline: Outline
 
 
-Order: TypeAlias = Open | Close | Extract | Check | Drop | Finish
+Order: TypeAlias = Open | Close | Extract | Check | Drop | Disown | Finish

@@ -101,12 +101,16 @@ class Work:
         self.open_segments = [{} for _ in self.monitors]
         self._opened = [[] for _ in self.monitors]
         self._unclear = [[] for _ in self.monitors]
-        seen: list[object] = []
+        seen: list[tuple[object, object]] = []
         for monitor in self.monitors:
-            known = [number for number, other in enumerate(seen) if other is monitor.verifier]
+            # What was prepared belongs to the question: the same verifier with another preparation is another one.
+            asked = (monitor.verifier, monitor.prepare)
+            known = [
+                number for number, other in enumerate(seen) if all(a is b for a, b in zip(other, asked, strict=True))
+            ]
             self._verifier_ids.append(known[0] if known else len(seen))
             if not known:
-                seen.append(monitor.verifier)
+                seen.append(asked)
 
     @property
     def awaited(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from types import CoroutineType
 from typing import Any, cast
 
@@ -12,8 +13,6 @@ import anyio.to_thread
 from interwhen._engine.cancelled import is_called_off
 from interwhen._engine.processes import ProcessPool
 from interwhen.claims import Claim
-from interwhen.monitors import Fork, Monitor
-from interwhen.segments import Segment
 from interwhen.spans import Span
 from interwhen.verdicts import Errored, Judged, Outcome, Pass, Unknown, Verdict, Violation
 from interwhen.verifier import Verifier
@@ -109,20 +108,19 @@ async def check_aside(
         return Errored(f"verifier {verifier.name!r} was cancelled from within")
 
 
-def parse(monitor: Monitor, segment: Segment, reply: str | None = None) -> tuple[Claim, ...] | Errored:
-    """Run a monitor's parser on a segment (and on a fork's reply)."""
-    extractor = monitor.extractor
+def parse(name: str, extract: Callable[..., Any], *given: object) -> tuple[Claim, ...] | Errored:
+    """Run the extractor of monitor *name* on a segment (and on a fork's reply)."""
     try:
-        found: Any = extractor.parse(reply or "", segment) if isinstance(extractor, Fork) else extractor(segment)
+        found: Any = extract(*given)
         if type(found) is CoroutineType:
             found.close()
-            return Errored(f"extractor of {monitor.name!r} is asynchronous; make it a plain function")
+            return Errored(f"extractor of {name!r} is asynchronous; make it a plain function")
         claims: tuple[Claim, ...] = () if found is None else tuple(found)
         for claim in claims:
             if not _is_claim(claim):
-                return Errored(f"extractor of {monitor.name!r} returned {claim!r:.200}, which is no sound Claim")
+                return Errored(f"extractor of {name!r} returned {claim!r:.200}, which is no sound Claim")
     except RAISED as error:
-        return Errored(f"extractor of {monitor.name!r}: {name_error(error)}")
+        return Errored(f"extractor of {name!r}: {name_error(error)}")
     return claims
 
 

@@ -7,13 +7,15 @@ from collections.abc import Callable, Sequence
 import anyio
 from anyio.abc import TaskGroup
 
-from interwhen._core.messages import Check, Extract, Extracted, Fact, Settled
-from interwhen._engine.checks import check_aside, check_inline, parse
+from interwhen._core.messages import Check, Disown, Drop, Extract, Fact, Settled
+from interwhen._engine.checks import check_aside, check_inline
 from interwhen._engine.forks import ForkMeter, infer
 from interwhen._engine.processes import ProcessPool
+from interwhen._engine.watchers import Watcher
 from interwhen._log import log_warning
 from interwhen.models.base import Model, Prompt, Sampling
 from interwhen.monitors import Fork, Monitor
+from interwhen.tasks import Task
 from interwhen.verdicts import Errored, Outcome, TimedOut
 
 
@@ -31,7 +33,7 @@ class Jobs:
         processes: int,
     ) -> None:
         self._group = group
-        self._monitors = monitors
+        self._watchers = tuple(Watcher(monitor) for monitor in monitors)
         self._tell = tell
         self._clock = clock
         self._threads = anyio.CapacityLimiter(threads)
@@ -39,18 +41,23 @@ class Jobs:
         self._scopes: dict[int, anyio.CancelScope] = {}
         self.forks = ForkMeter()
 
-    def extract(self, order: Extract) -> Fact:
-        """Run a parser, here and now."""
-        monitor = self._monitors[order.monitor]
-        claims = parse(monitor, order.segment)
-        if isinstance(claims, Errored):
-            log_warning("extractor.failed", monitor=monitor.name)
-            return Settled(order.job, claims)
-        return Extracted(order.job, claims)
+    def prepare(self, task: Task) -> None:
+        """Let the monitors that want to read the problem do so, beside the stream."""
+        for watcher in self._watchers:
+            if not watcher.is_ready:
+                self._group.start_soon(self._prepare, watcher, task, name=f"prepare {watcher.monitor.name}")
+
+    def extract(self, order: Extract) -> Fact | None:
+        """Run a parser, here and now; ``None``: its monitor is not prepared yet."""
+        watcher = self._watchers[order.monitor]
+        if watcher.is_ready:
+            return watcher.extract(order)
+        watcher.hold(order)
+        return None
 
     def check(self, order: Check) -> Fact | None:
         """Run an inline check and return its fact, or start any other."""
-        verifier = self._monitors[order.monitor].verifier
+        verifier = self._watchers[order.monitor].verifier
         begun = self._clock()
         if verifier.worker == "inline":
             outcome = check_inline(verifier, order.claim)
@@ -64,8 +71,8 @@ class Jobs:
 
     def fork(self, order: Extract, model: Model, prompt: Prompt, sampling: Sampling) -> None:
         """Start a side inference."""
-        monitor = self._monitors[order.monitor]
-        fork = monitor.extractor
+        watcher = self._watchers[order.monitor]
+        fork = watcher.monitor.extractor
         assert isinstance(fork, Fork)
         begun = self._clock()
         scope = self._scopes[order.job] = anyio.CancelScope(deadline=begun + fork.deadline)
@@ -76,25 +83,26 @@ class Jobs:
                 return
             with scope:
                 reply = await infer(model, prompt, order, fork, sampling, self.forks)
-                claims = reply if isinstance(reply, Errored) else parse(monitor, order.segment, reply)
-                seconds = self._clock() - begun
-                if isinstance(claims, Errored):
-                    fact = Settled(order.job, claims, seconds)
+                if isinstance(reply, Errored):
+                    log_warning("extractor.failed", monitor=watcher.monitor.name)
+                    fact = Settled(order.job, reply, self._clock() - begun)
                 else:
-                    fact = Extracted(order.job, claims, seconds)
+                    if not watcher.is_ready:
+                        await watcher.ready.wait()
+                    fact = watcher.extract(order, reply, self._clock() - begun)
             if self._scopes.pop(order.job, None) is None:
                 return  # dropped: nobody waits for it
             if fact is None:
-                log_warning("extractor.timed_out", monitor=monitor.name, seconds=fork.deadline)
-            elif isinstance(fact, Settled):
-                log_warning("extractor.failed", monitor=monitor.name)
+                log_warning("extractor.timed_out", monitor=watcher.monitor.name, seconds=fork.deadline)
             self._tell(fact or Settled(order.job, TimedOut(fork.deadline), self._clock() - begun))
 
         self._group.start_soon(task, name=f"fork {order.job}")
 
-    def drop(self, job: int) -> None:
-        """Call off a job that nobody waits for any more."""
-        scope = self._scopes.pop(job, None)
+    def forget(self, order: Drop | Disown) -> None:
+        """Call off a job that nobody waits for any more, or let no tracker build on text that was refuted."""
+        for watcher in self._watchers:
+            watcher.forget(order)
+        scope = self._scopes.pop(order.job, None) if isinstance(order, Drop) else None
         if scope is not None:
             scope.cancel()
 
@@ -102,10 +110,14 @@ class Jobs:
         """End the worker processes; the tasks end with their group."""
         await self._processes.close()
 
+    async def _prepare(self, watcher: Watcher, task: Task) -> None:
+        for fact in await watcher.prepare(task, self._threads):
+            self._tell(fact)
+
     async def _check(self, order: Check, scope: anyio.CancelScope, begun: float) -> None:
         if order.job not in self._scopes:
             return
-        verifier = self._monitors[order.monitor].verifier
+        verifier = self._watchers[order.monitor].verifier
         outcome: Outcome = TimedOut(verifier.deadline)
         with scope:
             outcome = await check_aside(

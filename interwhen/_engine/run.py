@@ -15,7 +15,19 @@ from typing import Self
 import anyio
 
 from interwhen._core.core import Core
-from interwhen._core.messages import Abandoned, Check, Close, Drop, Extract, Fact, Finish, Open, Order, OutOfTime
+from interwhen._core.messages import (
+    Abandoned,
+    Check,
+    Close,
+    Disown,
+    Drop,
+    Extract,
+    Fact,
+    Finish,
+    Open,
+    Order,
+    OutOfTime,
+)
 from interwhen._engine.cancelled import is_called_off
 from interwhen._engine.clock import loop_clock
 from interwhen._engine.closing import close_model
@@ -32,6 +44,7 @@ from interwhen.models.transport import Timeouts
 from interwhen.monitors import GATING, Monitor
 from interwhen.results import Result
 from interwhen.segments import Phase
+from interwhen.tasks import Task
 
 _AHEAD = 512
 """How many events may wait for a reader before reading ahead of it stops."""
@@ -126,6 +139,7 @@ class Run:
         self._open_for_readers = True
         self._reads_directly = not self._reads_ahead
         if isinstance(able, Capabilities):
+            self._jobs.prepare(Task(self._prompt))
             self._do(core.begin())
             self._start_tasks()
         elif isinstance(able, ModelError):
@@ -308,26 +322,32 @@ class Run:
     def _do(self, orders: list[Order]) -> None:
         """Do what the core ordered. What can be answered on the spot is, in order."""
         pending = deque(orders)
-        jobs, step = self._jobs, self._core.step
+        step = self._core.step
         while pending:
             order = pending.popleft()
             match order:
-                case Extract(pieces=None):
-                    pending.extend(step(jobs.extract(order)))
-                case Check():
-                    fact = jobs.check(order)
+                case Extract() | Check():
+                    fact = self._begin(order)
                     if fact is not None:
                         pending.extend(step(fact))
                 case Close():
                     self._upstream.close()
                 case Open():
                     self._upstream.wanted = order
-                case Extract():
-                    self._jobs.fork(order, self._model, self._prompt, self._sampling)
-                case Drop(job=job):
-                    self._jobs.drop(job)
+                case Drop() | Disown():
+                    self._jobs.forget(order)
                 case Finish():
                     self._finish(order)
+
+    def _begin(self, order: Extract | Check) -> Fact | None:
+        """Answer on the spot, or start what will be told later."""
+        if type(order) is Check:
+            return self._jobs.check(order)
+        assert isinstance(order, Extract)
+        if order.pieces is None:
+            return self._jobs.extract(order)
+        self._jobs.fork(order, self._model, self._prompt, self._sampling)
+        return None
 
 
 def _own_template(model: Model) -> FeedbackTemplate | None:

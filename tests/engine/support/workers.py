@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 
-from interwhen import Claim, Pass, verifier
+from interwhen import Claim, Monitor, Pass, Violation, verifier
 from sums import judge
 
 
@@ -62,3 +62,30 @@ def hangs(claim):
     if claim.left == 1:
         time.sleep(1000)
     return Pass(str(os.getpid()))
+
+
+def read_limit(task):
+    """Read a limit from a prompt."""
+    return int(task.text.rsplit(" ", 1)[-1])
+
+
+def numbers(segment, limit):
+    """Yield the lines that are numbers."""
+    if segment.text.isdecimal():
+        yield Claim(key=segment.text, span=segment.span)
+
+
+def within(claim, limit):
+    """Judge a number by the limit."""
+    return Pass() if int(claim.key) <= limit else Violation(why="too much", repair=str(limit))
+
+
+limited_in_process = verifier(name="limited", worker="process", deadline=30.0)(within)
+limited_in_thread = verifier(name="limited", worker="thread")(within)
+within = limited_in_process  # a worker process finds it by the name of its function
+
+
+def limited(worker="thread"):
+    """Return a monitor that is prepared in a thread."""
+    who = limited_in_process if worker == "process" else limited_in_thread
+    return Monitor(name="limited", verifier=who, extractor=numbers, prepare=read_limit)

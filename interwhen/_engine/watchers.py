@@ -1,0 +1,170 @@
+"""Monitors at work on one run: prepared for its task, and knowing what their text has come to."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from interwhen._core.messages import Disown, Drop, Extract, Extracted, Fact, Settled
+from interwhen._engine.checks import RAISED, name_error, parse
+from interwhen._log import log_info, log_warning
+from interwhen.claims import Claim
+from interwhen.monitors import Fork, Monitor
+from interwhen.segments import Segment
+from interwhen.tasks import Task
+from interwhen.trackers import Tracker
+from interwhen.verdicts import Errored, Outcome, TimedOut, Verdict
+from interwhen.verifier import Verifier, Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A verifier, and what was prepared for it: pickled as a whole where it works in a process."""
+
+    inner: Verifier
+    prepared: Any
+
+    @property
+    def name(self) -> str:
+        """That of the verifier."""
+        return self.inner.name
+
+    @property
+    def version(self) -> str:
+        """That of the verifier."""
+        return self.inner.version
+
+    @property
+    def deadline(self) -> float:
+        """That of the verifier."""
+        return self.inner.deadline
+
+    @property
+    def worker(self) -> Worker:
+        """That of the verifier."""
+        return self.inner.worker
+
+    def check(self, claim: Any) -> Verdict | Awaitable[Verdict]:
+        """Judge *claim* by what was prepared."""
+        check: Callable[..., Verdict | Awaitable[Verdict]] = self.inner.check
+        return check(claim, self.prepared)
+
+
+class Watcher:
+    """One monitor in one run. Until it is prepared, its segments wait here."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self.monitor = monitor
+        self.verifier: Verifier = monitor.verifier
+        self.is_ready = monitor.prepare is None
+        self.ready = anyio.Event()
+        self._waiting: dict[int, Extract] = {}
+        self._failure: Outcome | None = None
+        self._stands_aside = False
+        self._fold: _Fold | None = None
+        self._extract: Callable[..., Any] = _nothing
+        if self.is_ready:
+            self._bind(())
+
+    # ------------------------------------------------------------------ preparing
+
+    async def prepare(self, task: Task, threads: anyio.CapacityLimiter) -> list[Fact]:
+        """Prepare for *task*; return the facts on the segments that waited for it. Raises nothing."""
+        monitor, outcome = self.monitor, None
+        assert monitor.prepare is not None
+        with anyio.move_on_after(monitor.prepare_deadline) as scope:
+            try:
+                if inspect.iscoroutinefunction(monitor.prepare):
+                    prepared = await monitor.prepare(task)
+                else:
+                    prepared = await anyio.to_thread.run_sync(
+                        monitor.prepare, task, abandon_on_cancel=True, limiter=threads
+                    )
+                self._prepared(prepared)
+            except RAISED as error:
+                outcome = Errored(f"prepare of {monitor.name!r}: {name_error(error)}")
+                log_warning("monitor.not_prepared", monitor=monitor.name, error=type(error).__name__)
+        if scope.cancelled_caught:
+            self._failure = TimedOut(monitor.prepare_deadline)
+            log_warning("monitor.not_prepared", monitor=monitor.name, seconds=monitor.prepare_deadline)
+        self._failure = self._failure or outcome
+        self.is_ready = True
+        self.ready.set()
+        waiting = list(self._waiting.values())
+        self._waiting.clear()
+        return [self.extract(order) for order in waiting]
+
+    def _prepared(self, prepared: Any) -> None:
+        if prepared is None:
+            self._stands_aside = True
+            log_info("monitor.stood_aside", monitor=self.monitor.name)
+            return
+        self.verifier = Bound(self.monitor.verifier, prepared)
+        self._bind((prepared,))
+
+    def _bind(self, more: tuple[Any, ...]) -> None:
+        extractor = self.monitor.extractor
+        match extractor:
+            case Tracker():
+                self._fold = _Fold(extractor, more[0] if more else None)
+                self._extract = self._fold.extract
+            case Fork(parse=read):
+                self._extract = (lambda reply, segment: read(reply, segment, *more)) if more else read
+            case _:
+                self._extract = (lambda segment: extractor(segment, *more)) if more else extractor
+
+    # ------------------------------------------------------------------ extracting
+
+    def hold(self, order: Extract) -> None:
+        """Keep a segment until the monitor is prepared."""
+        self._waiting[order.job] = order
+
+    def forget(self, order: Drop | Disown) -> None:
+        """Forget a segment that nobody waits for any more, or what refuted text has come to."""
+        if isinstance(order, Drop):
+            self._waiting.pop(order.job, None)
+        elif self._fold is not None:
+            self._fold.rewind(order.start)
+
+    def extract(self, order: Extract, reply: str | None = None, seconds: float = 0.0) -> Fact:
+        """Return the claims of a segment (and of a fork's reply), or why there are none."""
+        if self._failure is not None:
+            return Settled(order.job, self._failure, seconds)
+        if self._stands_aside:
+            return Extracted(order.job, (), seconds)
+        given = (order.segment,) if reply is None else (reply, order.segment)
+        claims = parse(self.monitor.name, self._extract, *given)
+        if isinstance(claims, Errored):
+            log_warning("extractor.failed", monitor=self.monitor.name)
+            return Settled(order.job, claims, seconds)
+        return Extracted(order.job, claims, seconds)
+
+
+class _Fold:
+    """The states of a tracker behind the segments that stand, in their order."""
+
+    def __init__(self, tracker: Tracker[Any], prepared: Any) -> None:
+        self._tracker = tracker
+        self._prepared = prepared
+        self._states: list[tuple[int, Any]] = []
+
+    def extract(self, segment: Segment) -> Iterable[Claim]:
+        self.rewind(segment.span.start)
+        state = self._states[-1][1] if self._states else self._tracker.start(self._prepared)
+        state, claims = self._tracker.step(state, segment)
+        self._states.append((segment.span.end, state))
+        return claims
+
+    def rewind(self, start: int) -> None:
+        """Go back to the state before the text at *start*."""
+        while self._states and self._states[-1][0] > start:
+            self._states.pop()
+
+
+def _nothing(*_given: object) -> Iterable[Claim]:
+    return ()
