@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias, get_args
 
 from interwhen.claims import Claim
 from interwhen.errors import UsageError
+from interwhen.failing import Ending, OnError, Retry
 from interwhen.remedies import Remedy, Repair
 from interwhen.segments import Segment
 from interwhen.triggers import Lines, PhaseFilter, ToolCalls, Trigger
@@ -61,9 +62,12 @@ class Monitor:
     """The most that feedback of this monitor may give away."""
     phase: PhaseFilter = "both"
     """Which text it looks at. ``ThinkEnd`` and ``Answer`` say so themselves."""
-    unproven: Literal["open", "closed"] = "open"
+    unproven: Ending = "open"
     """What becomes of a check that neither passes nor refutes: ``open`` lets the text through, marked
     unverified in the result; ``closed`` ends the run as abstained."""
+    on_error: OnError = None
+    """The same for a check that came to no verdict at all (it raised, timed out, lost its worker, or was skipped),
+    or :class:`Retry`. ``None``: as ``unproven`` says."""
     required: bool = True
     """Whether the result is ``verified`` only if the checks of this monitor passed."""
 
@@ -81,6 +85,8 @@ class Monitor:
         ):
             if value not in allowed:
                 raise UsageError(f"monitor {self.name!r}: {label}={value!r}, choose one of {', '.join(allowed)}")
+        if not isinstance(self.on_error, Retry) and self.on_error not in (None, "open", "closed"):
+            raise UsageError(f"monitor {self.name!r}: on_error={self.on_error!r}, choose one of open, closed, Retry()")
         if not (isinstance(self.extractor, Fork) or callable(self.extractor)):
             raise UsageError(f"monitor {self.name!r}: extractor {self.extractor!r} is neither a function nor a Fork")
         if isinstance(self.extractor, Fork) and not callable(self.extractor.parse):
