@@ -10,11 +10,13 @@ from anyio.abc import TaskGroup
 from interwhen._core.messages import Check, Extract, Extracted, Fact, Settled
 from interwhen._engine.checks import check_aside, check_inline, parse
 from interwhen._engine.forks import ForkMeter, infer
-from interwhen._engine.processes import ProcessPool
+from interwhen._engine.holding import Holding
+from interwhen._engine.workers import Workers
 from interwhen._log import log_warning
 from interwhen.models.base import Model, Prompt, Sampling
 from interwhen.monitors import Fork, Monitor
 from interwhen.verdicts import Errored, Outcome, TimedOut
+from interwhen.verifier import Verifier
 
 
 class Jobs:
@@ -26,23 +28,30 @@ class Jobs:
         monitors: Sequence[Monitor],
         tell: Callable[[Fact], None],
         clock: Callable[[], float],
+        workers: Workers,
         *,
-        threads: int,
-        processes: int,
+        owns_workers: bool,
     ) -> None:
         self._group = group
         self._monitors = monitors
         self._tell = tell
         self._clock = clock
-        self._threads = anyio.CapacityLimiter(threads)
-        self._processes = ProcessPool(processes)
+        self._workers = workers
+        self._owns_workers = owns_workers
         self._scopes: dict[int, anyio.CancelScope] = {}
         self.forks = ForkMeter()
+        self.holding = Holding(workers.held_after)
+        self.holding.start()
 
     def extract(self, order: Extract) -> Fact:
         """Run a parser, here and now."""
         monitor = self._monitors[order.monitor]
+        begun = self._clock()
         claims = parse(monitor, order.segment)
+        seconds = self._clock() - begun
+        if seconds > self.holding.limit:
+            assert not isinstance(monitor.extractor, Fork)
+            self.holding.took(f"extractor of {monitor.name!r}", seconds, monitor.extractor)
         if isinstance(claims, Errored):
             log_warning("extractor.failed", monitor=monitor.name)
             return Settled(order.job, claims)
@@ -51,13 +60,10 @@ class Jobs:
     def check(self, order: Check) -> Fact | None:
         """Run an inline check and return its fact, or start any other."""
         verifier = self._monitors[order.monitor].verifier
-        begun = self._clock()
-        if verifier.worker == "inline":
-            outcome = check_inline(verifier, order.claim)
-            if isinstance(outcome, Errored):
-                log_warning("verifier.failed", verifier=verifier.name)
-            return Settled(order.job, outcome, self._clock() - begun)
+        if verifier.worker == "inline" and not order.after:
+            return self._check_inline(verifier, order)
         # The scope exists from now on: a job may be dropped before its task has run at all.
+        begun = self._clock() + order.after
         scope = self._scopes[order.job] = anyio.CancelScope(deadline=begun + verifier.deadline)
         self._group.start_soon(self._check, order, scope, begun, name=f"check {order.job}")
         return None
@@ -99,8 +105,20 @@ class Jobs:
             scope.cancel()
 
     async def close(self) -> None:
-        """End the worker processes; the tasks end with their group."""
-        await self._processes.close()
+        """End the worker processes, unless others use them too; the tasks end with their group."""
+        self.holding.stop()
+        if self._owns_workers:
+            await self._workers.aclose()
+
+    def _check_inline(self, verifier: Verifier, order: Check) -> Settled:
+        begun = self._clock()
+        outcome = check_inline(verifier, order.claim)
+        seconds = self._clock() - begun
+        if seconds > self.holding.limit:
+            self.holding.took(f"verifier {verifier.name!r}", seconds, verifier.check)
+        if isinstance(outcome, Errored):
+            log_warning("verifier.failed", verifier=verifier.name)
+        return Settled(order.job, outcome, seconds)
 
     async def _check(self, order: Check, scope: anyio.CancelScope, begun: float) -> None:
         if order.job not in self._scopes:
@@ -108,9 +126,13 @@ class Jobs:
         verifier = self._monitors[order.monitor].verifier
         outcome: Outcome = TimedOut(verifier.deadline)
         with scope:
-            outcome = await check_aside(
-                verifier, order.claim, threads=self._threads, processes=self._processes, scope=scope
-            )
+            if order.after:
+                await anyio.sleep(order.after)
+            if verifier.worker == "inline":
+                self._scopes.pop(order.job)
+                self._tell(self._check_inline(verifier, order))
+                return
+            outcome = await check_aside(verifier, order.claim, workers=self._workers, scope=scope)
         if self._scopes.pop(order.job, None) is None:
             return  # dropped: nobody waits for it
         if isinstance(outcome, TimedOut):
