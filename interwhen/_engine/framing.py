@@ -29,7 +29,7 @@ def length_of(head: bytes) -> int:
     """Return the length of the message that *head* announces. Raises :class:`Garbled`."""
     magic, length = _HEAD.unpack(head)
     if magic != _MAGIC or length > MOST:
-        raise Garbled(f"it sent what is no answer: {bytes(head)!r}")
+        raise Garbled(f"it sent what is no answer: {head!r}")
     return int(length)
 
 
@@ -45,7 +45,7 @@ async def send(sock: socket.socket, payload: bytes) -> None:
 
 async def receive(sock: socket.socket) -> bytes:
     """Wait for one message. Raises :class:`EOFError` where the other side is gone, and :class:`Garbled`."""
-    length = length_of(await _exactly(sock, _HEAD.size))
+    length = length_of(bytes(await _exactly(sock, _HEAD.size)))
     return bytes(await _exactly(sock, length))
 
 

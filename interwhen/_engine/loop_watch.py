@@ -48,7 +48,7 @@ class Sample:
     def __init__(self, frame: FrameType) -> None:
         self.what = "other code"
         self.is_timed = False
-        trail = []
+        trail: list[str] = []
         found: FrameType | None = frame
         while found is not None:
             code = found.f_code
@@ -94,8 +94,9 @@ class Watched:
         if asked is None:
             self._asked = now
             self._post(lambda: self.answered(clock()))
-        elif self._sample is None and now - asked >= self.limit / 2 and (found := frame()) is not None:
-            if PurePath(found.f_code.co_filename).name not in _WAITS_IN:
+        elif self._sample is None and now - asked >= self.limit / 2:
+            found = frame()
+            if found is not None and PurePath(found.f_code.co_filename).name not in _WAITS_IN:
                 self._sample = Sample(found)
 
     def answered(self, now: float) -> None:

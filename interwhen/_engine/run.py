@@ -341,12 +341,17 @@ class Run:
                     self._upstream.wanted = order
                 case Extract():
                     self._jobs.fork(order, self._model, self._prompt, self._sampling)
-                case Drop(job=job):
-                    self._jobs.drop(job)
-                case Suspend(verifier=name, failures=failures):
-                    log_suspended(name, failures)
-                case Finish():
-                    self._finish(order)
+                case Drop() | Suspend() | Finish():
+                    self._take_note(order)
+
+    def _take_note(self, order: Drop | Suspend | Finish) -> None:
+        match order:
+            case Drop(job=job):
+                self._jobs.drop(job)
+            case Suspend(verifier=verifier, failures=failures):
+                log_suspended(verifier, failures)
+            case Finish():
+                self._finish(order)
 
 
 def _own_template(model: Model) -> FeedbackTemplate | None:

@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from interwhen._engine.framing import MOST, receive_blocking, send_blocking
@@ -125,7 +126,5 @@ if sys.platform != "win32":
 
         hard = resource.getrlimit(kind)[1]
         limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        try:
+        with suppress(OSError, ValueError):  # where the system has no such limit, the deadline still holds
             resource.setrlimit(kind, (limit, hard))
-        except (OSError, ValueError):
-            pass  # the system has no such limit: the deadline still holds
