@@ -55,7 +55,7 @@ class Sample:
             if len(trail) < _FRAMES:
                 trail.append(f"{code.co_qualname} ({code.co_filename}:{found.f_lineno})")
             if code.co_name in _OURS and code.co_filename.endswith(_HOME):
-                self.what = _whose(found)
+                self.what = _whose(found) or self.what
                 self.is_timed = code.co_name in _TIMED
                 break
             found = found.f_back
@@ -65,10 +65,15 @@ class Sample:
 _HOME = str(PurePath("interwhen", "_engine", "checks.py"))
 
 
-def _whose(frame: FrameType) -> str:
-    role = "verifier" if _OURS[frame.f_code.co_name] == "verifier" else "extractor of"
+def _whose(frame: FrameType) -> str | None:
+    """Return whose code *frame*, one of the engine's, has called; ``None``: it only hands it to a worker."""
+    local = _OURS[frame.f_code.co_name]
+    role = "verifier" if local == "verifier" else "extractor of"
     try:
-        return f"{role} {frame.f_locals[_OURS[frame.f_code.co_name]].name!r}"
+        whose = frame.f_locals[local]
+        if role == "verifier" and whose.worker not in ("inline", "async"):
+            return None
+        return f"{role} {whose.name!r}"
     except Exception:  # noqa: BLE001  (a name may be a property of the user's)
         return role
 

@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 from interwhen import Budgets, Claim, Feedback, Judged, Pass, Repair, Resample, Violation
-from interwhen._core.messages import Open
+from interwhen._core.messages import Open, Settled
 from interwhen._core.pacing import LONGEST_PAUSE, Pace
 from tests.core.worlds import STRICT, drive, monitor
 
@@ -92,11 +92,7 @@ def test_a_cycle_of_two_is_found_too():
             if order is None:
                 continue
             wrong = order.claim.key in other
-            from interwhen._core.messages import Settled
-
-            driver.tell(
-                Settled(job, Judged(Violation("no", repair=other[order.claim.key]) if wrong else Pass("yes")))
-            )
+            driver.tell(Settled(job, Judged(Violation("no", repair=other[order.claim.key]) if wrong else Pass("yes"))))
     assert driver.outline.status == "abstained"
     assert "not converging" in driver.outline.reason
     assert driver.outline.text == "sound\n"  # the last text without a violation
@@ -132,8 +128,6 @@ def test_a_claim_is_checked_once_however_often_it_stands_there():
 
 @pytest.mark.fault("V7", injected="verdicts for text that is cut, and after the end", happens="they change nothing")
 def test_a_verdict_that_comes_too_late_changes_nothing():
-    from interwhen._core.messages import Settled
-
     driver = drive(monitor(remedy=Resample()))
     driver.feed("2+2=5\n4+4=9\n")
     driver.extract()
