@@ -3,6 +3,7 @@
 from interwhen._version import __version__
 from interwhen.budgets import Budgets
 from interwhen.claims import Claim
+from interwhen.deadlines import time_left, when_called_off
 from interwhen.errors import InterwhenError, ModelError, PluginError, UsageError
 from interwhen.events import (
     CheckSettled,
@@ -18,8 +19,9 @@ from interwhen.events import (
     StreamStarted,
     ViolationFound,
 )
+from interwhen.failing import OnError, Retry
 from interwhen.feedback import FeedbackTemplate
-from interwhen.ledger import Ledger, Timing
+from interwhen.ledger import Held, Ledger, Timing
 from interwhen.models.base import Message, Model, Sampling
 from interwhen.monitors import Delivery, Extractor, Fork, Monitor, Parser
 from interwhen.registry import load_model, load_monitor
@@ -36,7 +38,7 @@ from interwhen.results import (
     Verified,
     ViolationRecord,
 )
-from interwhen.running import Run, SyncRun, run, run_sync
+from interwhen.running import Run, SyncRun, Workers, run, run_sync
 from interwhen.segments import Phase, Segment
 from interwhen.spans import Offset, Span
 from interwhen.tasks import Task
@@ -96,6 +98,7 @@ __all__ = [
     "Fork",
     "FrontierMoved",
     "FunctionVerifier",
+    "Held",
     "Insertion",
     "InterwhenError",
     "Judged",
@@ -108,6 +111,7 @@ __all__ = [
     "ModelError",
     "Monitor",
     "Offset",
+    "OnError",
     "Outcome",
     "Paragraphs",
     "Parser",
@@ -122,6 +126,7 @@ __all__ = [
     "Resample",
     "Result",
     "Retracted",
+    "Retry",
     "Run",
     "Sampling",
     "Segment",
@@ -151,6 +156,7 @@ __all__ = [
     "ViolationFound",
     "ViolationRecord",
     "Worker",
+    "Workers",
     "__version__",
     "facts_of",
     "guard",
@@ -158,6 +164,8 @@ __all__ = [
     "load_monitor",
     "run",
     "run_sync",
+    "time_left",
     "verifier",
+    "when_called_off",
     "wrap",
 ]

@@ -43,6 +43,17 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
         return self.kept + self.discarded + self.fork_tokens + self.offline_tokens
 
 
+class Held(msgspec.Struct, frozen=True, gc=False):
+    """Somebody held the event loop, so that no text could be read and no check could end meanwhile."""
+
+    what: str
+    """``verifier 'x'``, ``extractor of 'y'`` (a monitor's parser), or ``other code`` on the same loop."""
+    seconds: float
+    """For how long; for verifiers with ``worker="async"`` and for other code, at least."""
+    where: str = ""
+    """The innermost functions, with file and line, where somebody looked in time."""
+
+
 class Timing(msgspec.Struct, frozen=True, gc=False):
     """Where the time of a run went, in seconds on the clock of the event loop."""
 
@@ -59,3 +70,5 @@ class Timing(msgspec.Struct, frozen=True, gc=False):
     """Time spent in checks, summed over all of them; they run beside the stream."""
     close_latency: tuple[float, ...] = ()
     """For each interrupt, from the verdict to the closed stream."""
+    held: tuple[Held, ...] = ()
+    """Who held the event loop for longer than 20 ms (``Workers(held_after=...)``): the 16 longest, in order of time."""

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from interwhen.claims import Claim
 from interwhen.errors import UsageError
+from interwhen.failing import Ending, OnError, Retry
 from interwhen.remedies import Remedy, Repair
 from interwhen.tasks import Task
 from interwhen.trackers import Tracker
@@ -67,9 +68,12 @@ class Monitor:
     """The most that feedback of this monitor may give away."""
     phase: PhaseFilter = "both"
     """Which text it looks at. ``ThinkEnd`` and ``Answer`` say so themselves."""
-    unproven: Literal["open", "closed"] = "open"
+    unproven: Ending = "open"
     """What becomes of a check that neither passes nor refutes: ``open`` lets the text through, marked
     unverified in the result; ``closed`` ends the run as abstained."""
+    on_error: OnError = None
+    """The same for a check that came to no verdict at all (it raised, timed out, lost its worker, or was skipped),
+    or :class:`Retry`. ``None``: as ``unproven`` says."""
     required: bool = True
     """Whether the result is ``verified`` only if the checks of this monitor passed."""
     prepare: Prepare | None = None
@@ -94,6 +98,8 @@ class Monitor:
         ):
             if value not in allowed:
                 raise UsageError(f"monitor {self.name!r}: {label}={value!r}, choose one of {', '.join(allowed)}")
+        if not isinstance(self.on_error, Retry) and self.on_error not in (None, "open", "closed"):
+            raise UsageError(f"monitor {self.name!r}: on_error={self.on_error!r}, choose one of open, closed, Retry()")
         self._vet_functions()
         if self.delivery == "gate_tools" and not isinstance(self.trigger, ToolCalls):
             raise UsageError(f"monitor {self.name!r}: delivery='gate_tools' needs trigger=ToolCalls()")

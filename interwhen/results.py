@@ -30,7 +30,9 @@ class CheckRecord(msgspec.Struct, frozen=True, gc=False):
     """The segment the claim came from."""
     outcome: Outcome
     seconds: float = 0.0
-    """How long the check took; 0 when the verdict was known already."""
+    """How long the check took, all tries together; 0 when the verdict was known already."""
+    tries: int = 1
+    """How often the check was tried; ``outcome`` is what the last try came to."""
 
 
 class ViolationRecord(msgspec.Struct, frozen=True, gc=False):
@@ -65,6 +67,8 @@ class Doubt(msgspec.Struct, frozen=True, gc=False):
     monitor: str
     span: Span | None
     why: str
+    verifier: str = ""
+    """Whose check it was; empty where no single check is the reason."""
 
 
 class Certificate(msgspec.Struct, frozen=True, gc=False):

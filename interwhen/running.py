@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, get_args
 import msgspec
 
 from interwhen._engine.run import Run
+from interwhen._engine.workers import Workers
 from interwhen.budgets import Budgets
 from interwhen.errors import MissingExtraError, UsageError
 from interwhen.events import Event
@@ -25,7 +26,7 @@ from interwhen.verifier import Worker
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
-__all__ = ["Run", "SyncRun", "run", "run_sync"]
+__all__ = ["Run", "SyncRun", "Workers", "run", "run_sync"]
 
 
 def run(
@@ -37,6 +38,7 @@ def run(
     budgets: Budgets | None = None,
     feedback: FeedbackTemplate | None = None,
     starts_in: Phase = "answer",
+    workers: Workers | None = None,
     threads: int = 8,
     processes: int = 2,
 ) -> Run:
@@ -46,7 +48,8 @@ def run(
     text to be continued, or chat messages. *monitors* are monitors, names with options
     (``"arithmetic:level=explain"``), dicts, or factories. *sampling* goes to the model, *budgets* say when to
     give up, *feedback* words what is said to the model. ``starts_in="reasoning"`` is for models whose
-    template has opened the reasoning already. *threads* and *processes* bound the workers for checks.
+    template has opened the reasoning already. *workers* run the checks of many runs; without them, the run
+    has *threads* and *processes* of its own.
 
     Raises :class:`~interwhen.errors.UsageError` on anything that cannot work.
     """
@@ -57,11 +60,9 @@ def run(
     _vet_type("sampling", sampling, Sampling)
     _vet_type("budgets", budgets, Budgets)
     _vet_type("feedback", feedback, FeedbackTemplate)
+    _vet_type("workers", workers, Workers)
     if starts_in not in get_args(Phase):
         raise UsageError(f"starts_in={starts_in!r}, choose one of {', '.join(get_args(Phase))}")
-    for label, value in (("threads", threads), ("processes", processes)):
-        if not isinstance(value, int) or value < 1:
-            raise UsageError(f"{label}={value!r}: a number of at least 1 is needed")
     owned = isinstance(model, str)
     adapter = load_model(model)
     if not isinstance(adapter, Model):
@@ -74,6 +75,7 @@ def run(
         budgets=budgets,
         feedback=feedback,
         starts_in=starts_in,
+        workers=workers,
         threads=threads,
         processes=processes,
         owns_model=owned,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from interwhen._core.policies import may_end
 from interwhen._core.work import Job, Ref
 from interwhen.monitors import Monitor
 from interwhen.spans import Span
@@ -71,4 +72,4 @@ def _may_precede(start: int, job: Job, monitors: Sequence[Monitor]) -> bool:
 
 def _may_act(ref: Ref, monitor: Monitor) -> bool:
     """Tell whether some outcome could change the course: a claim without a span can only stay unproven."""
-    return monitor.delivery != "observe" and (ref.claim.span is not None or monitor.unproven == "closed")
+    return may_end(monitor) or (monitor.delivery != "observe" and ref.claim.span is not None)

@@ -31,7 +31,7 @@ def doubts(
             continue
         mine = [record for record in records if record.monitor == monitor.name]
         found.extend(
-            Doubt(monitor.name, _ground(record), describe(record.outcome))
+            Doubt(monitor.name, _ground(record), describe(record.outcome, record.tries), record.verifier)
             for record in mine
             if not passed(record.outcome) and not _inside(_ground(record), disavowed)
         )

@@ -6,8 +6,10 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from interwhen._core.arbitration import Candidate, refutation
+from interwhen._core.breakers import Breaker
 from interwhen._core.intake import Due
-from interwhen._core.messages import Check, Drop, Extract, Order
+from interwhen._core.messages import Check, Drop, Extract, Order, Suspend
+from interwhen._core.policies import ends, pause_before_next
 from interwhen._core.tally import Tally
 from interwhen._core.transcript import Transcript
 from interwhen._core.violations import Violations
@@ -16,7 +18,7 @@ from interwhen.budgets import Budgets
 from interwhen.claims import Claim
 from interwhen.events import CheckSettled, CheckStarted, Event, ViolationFound
 from interwhen.monitors import Fork, Monitor
-from interwhen.verdicts import Cancelled, Errored, Judged, Outcome, Skipped, Violation
+from interwhen.verdicts import Cancelled, Errored, Judged, Outcome, Skipped, TimedOut, Violation
 
 
 class Checks:
@@ -39,6 +41,8 @@ class Checks:
         self._budgets = budgets
         self._tally = tally
         self._events = events
+        self._breakers = [Breaker(budgets.failures) for _ in monitors]
+        """By the number of the verifier: one that several monitors share has one."""
 
     def open(self, dues: Iterable[Due]) -> tuple[list[Order], list[Job]]:
         """Return the orders for the extractions, and the jobs that must be skipped.
@@ -74,8 +78,7 @@ class Checks:
         """Take the claims of a segment; return the orders for those that are not known yet."""
         job = self._work.jobs[number]
         if job.refs is not None:
-            self.settled(number, Errored("claims came where a verdict was awaited"), seconds)
-            return []
+            return self.settled(number, Errored("claims came where a verdict was awaited"), seconds)
         self._work.close(number)
         orders: list[Order] = []
         if claims:
@@ -90,19 +93,29 @@ class Checks:
         self._work.settle(job.monitor, job.home, passed=True)
         return orders
 
-    def settled(self, number: int, outcome: Outcome, seconds: float) -> None:
-        """Take the end of a check, or of an extraction that brought nothing."""
-        job = self._work.close(number)
+    def settled(self, number: int, outcome: Outcome, seconds: float) -> list[Order]:
+        """Take the end of a check, or of an extraction that brought nothing; return what is to be done about it."""
+        job = self._work.jobs.get(number)
         if job is None:
-            return
+            return []
         if job.refs is None:
             wrong = isinstance(outcome, Judged)
+            self._work.close(number)
             self._failed(job, Errored("a verdict came where claims were awaited") if wrong else outcome, seconds)
-            return
+            return []
+        orders = self._weigh(job, outcome)
+        seconds += job.seconds
+        pause = self._pause(job, outcome)
+        if pause is not None:
+            job.tries += 1
+            job.seconds = seconds
+            return [*orders, Check(number, job.monitor, job.refs[0].claim, pause)]
+        self._work.close(number)
         self._work.learn(job, outcome)
         for ref in job.refs:
-            self._judge(ref, outcome, seconds)
+            self._judge(ref, outcome, seconds, job.tries)
             seconds = 0.0
+        return orders
 
     def cut(self, to: int) -> list[Order]:
         """Forget the text from *to* on; return the orders for what nobody waits for any more."""
@@ -130,6 +143,21 @@ class Checks:
                 orders.append(Drop(loss.job))
         return orders
 
+    def _weigh(self, job: Job, outcome: Outcome) -> list[Order]:
+        """Let the verifier's breaker know; return what is to be told about it."""
+        assert job.key is not None
+        breaker = self._breakers[job.key[0]]
+        if not breaker.takes(outcome):
+            return []
+        return [Suspend(self._monitors[job.monitor].verifier.name, breaker.failures)]
+
+    def _pause(self, job: Job, outcome: Outcome) -> float | None:
+        """Return the pause before another try; ``None``: there is none."""
+        assert job.key is not None
+        if not job.refs or not isinstance(outcome, Errored | TimedOut) or self._breakers[job.key[0]].is_open:
+            return None
+        return pause_before_next(job.refs, self._monitors, job.tries)
+
     def _claim(self, ref: Ref, orders: list[Order]) -> None:
         work, claim = self._work, ref.claim
         question = work.question(ref)
@@ -137,6 +165,12 @@ class Checks:
         if verdict is not None:
             self._judge(ref, Judged(verdict, cached=True), 0.0)
             return
+        if not work.is_asked(question):
+            breaker = self._breakers[question[0]]
+            if not breaker.admits():
+                name = self._monitors[ref.monitor].verifier.name
+                self._judge(ref, Skipped(f"verifier {name!r} failed {breaker.failures} times in a row"), 0.0)
+                return
         self._events.append(CheckStarted(self._monitors[ref.monitor].name, claim.key, claim.span))
         job = work.join(ref, question)
         if job is not None:
@@ -149,22 +183,21 @@ class Checks:
         self._unproven(Ref(job.monitor, claim, job.segment, job.home), outcome)
         self._work.settle(job.monitor, job.home, passed=False)
 
-    def _judge(self, ref: Ref, outcome: Outcome, seconds: float) -> None:
+    def _judge(self, ref: Ref, outcome: Outcome, seconds: float, tries: int = 1) -> None:
         """Take note of how the check of one claim ended, and of what must follow."""
-        self._events.append(CheckSettled(self._work.record(ref, outcome, seconds)))
+        self._events.append(CheckSettled(self._work.record(ref, outcome, seconds, tries)))
         is_pass = passed(outcome)
         if not is_pass:
             if isinstance(outcome, Judged) and isinstance(outcome.verdict, Violation):
                 self._refuted(ref, outcome.verdict)
             else:
-                self._unproven(ref, outcome)
+                self._unproven(ref, outcome, tries)
         self._work.settle(ref.monitor, ref.home, passed=is_pass or self._violations.is_disavowed(ref))
 
-    def _unproven(self, ref: Ref, outcome: Outcome) -> None:
+    def _unproven(self, ref: Ref, outcome: Outcome, tries: int = 1) -> None:
         monitor = self._monitors[ref.monitor]
-        ends = monitor.unproven == "closed" and monitor.delivery != "observe"
-        if ends and not self._violations.is_answered(ref):
-            self._violations.candidates.append(Candidate(ref.span, ref, None, describe(outcome)))
+        if ends(monitor, outcome) and not self._violations.is_answered(ref):
+            self._violations.candidates.append(Candidate(ref.span, ref, None, describe(outcome, tries)))
 
     def _refuted(self, ref: Ref, violation: Violation) -> None:
         monitor = self._monitors[ref.monitor]

@@ -33,6 +33,7 @@ from interwhen._core.messages import (
     Settled,
 )
 from interwhen._core.outlines import outline, standing_doubts
+from interwhen._core.pacing import Pace
 from interwhen._core.tally import Tally
 from interwhen._core.violations import Violations
 from interwhen._core.work import Job, Work
@@ -101,6 +102,7 @@ class Core:
         self._checks = Checks(
             self.monitors, self.transcript, self.work, self._violations, self.budgets, self.tally, self.events
         )
+        self._pace = Pace()
         self._finish_reason: FinishReason | None = None
         self._resume: ResumeMode | None = None
         self._frontier_is_due = False
@@ -256,7 +258,7 @@ class Core:
     def _settled(self, number: int, outcome: Outcome, seconds: float) -> None:
         if number not in self.work.jobs:  # the same
             return
-        self._checks.settled(number, outcome, seconds)
+        self._orders.extend(self._checks.settled(number, outcome, seconds))
         self._after_settling()
 
     # ------------------------------------------------------------------ interrupts
@@ -309,6 +311,7 @@ class Core:
             violations.answer(best.ref.segment.span)
             self.work.forgive(violations.disavowed())
         self.tally.remedies += 1
+        pause = self._pace.after(todo.cut)
         self.events.append(Remedied(record, self.tally.remedies))
         if refused and todo.insert:
             self.intake.refuse(todo.insert, refused)
@@ -321,7 +324,7 @@ class Core:
             return
         self.state = "opening"
         self._release()
-        self._reopen()
+        self._reopen(pause)
         self._skip(skipped)
 
     def _stop(self, why: str, *, abstain: bool) -> None:
@@ -348,14 +351,14 @@ class Core:
         self._orders.extend(self._checks.cut(to))
         self.gates.retract(to, self.events)
 
-    def _reopen(self) -> None:
+    def _reopen(self, after: float = 0.0) -> None:
         kept = self.transcript.kept_tokens
         if self.max_tokens is not None and kept >= self.max_tokens:
             self._finish_reason = "length"
             self._ended()
             return
         self.state = "opening"
-        self._orders.append(Open(self.transcript.pieces(), kept, self.tally.remedies))
+        self._orders.append(Open(self.transcript.pieces(), kept, self.tally.remedies, after))
 
     # ------------------------------------------------------------------ the reader's side and the end
 

@@ -69,6 +69,8 @@ class Open(msgspec.Struct, frozen=True, gc=False):
     spent: int
     attempt: int
     """0 for the first request, counted up with each rewind: a resampled stream needs another seed."""
+    after: float = 0.0
+    """Seconds to wait before it is sent: a storm of remedies must not become one of requests."""
 
 
 class Close(msgspec.Struct, frozen=True, gc=False):
@@ -90,6 +92,15 @@ class Check(msgspec.Struct, frozen=True, gc=False):
     job: int
     monitor: int
     claim: Claim
+    after: float = 0.0
+    """Seconds to wait first: it has failed before."""
+
+
+class Suspend(msgspec.Struct, frozen=True, gc=False):
+    """Take note that *verifier* failed *failures* times in a row and is asked no more; 0: it is asked again."""
+
+    verifier: str
+    failures: int
 
 
 class Drop(msgspec.Struct, frozen=True, gc=False):
@@ -133,4 +144,4 @@ class Finish(msgspec.Struct, frozen=True, gc=False):
     outline: Outline
 
 
-Order: TypeAlias = Open | Close | Extract | Check | Drop | Disown | Finish
+Order: TypeAlias = Open | Close | Extract | Check | Suspend | Drop | Disown | Finish

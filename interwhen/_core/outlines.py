@@ -31,7 +31,7 @@ def outline(
 ) -> Outline:
     """Return the record of a run that ended as *status*, because of *reason*."""
     records = work.ordered_records()
-    found = standing_doubts(work, violations, finish_reason)
+    found = (*violations.unproven, *standing_doubts(work, violations, finish_reason))
     if reason and status == "unverified":
         found = (Doubt("", None, reason), *found)
     certified = None

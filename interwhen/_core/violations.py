@@ -11,7 +11,7 @@ from interwhen._core.work import Job, Ref
 from interwhen.budgets import Budgets
 from interwhen.feedback import quote
 from interwhen.monitors import Monitor
-from interwhen.results import ViolationRecord
+from interwhen.results import Doubt, ViolationRecord
 from interwhen.spans import Span
 
 
@@ -20,6 +20,8 @@ class Violations:
 
     def __init__(self, monitors: Sequence[Monitor], transcript: Transcript, budgets: Budgets) -> None:
         self.candidates: list[Candidate] = []
+        self.unproven: list[Doubt] = []
+        """What ended the run though it is no violation; its span is of the trace as it stood then."""
         self._monitors = monitors
         self._transcript = transcript
         self._budgets = budgets
@@ -67,9 +69,11 @@ class Violations:
         self.candidates = [candidate for candidate in self.candidates if candidate.ref.segment.span.end <= to]
 
     def acted(self, candidate: Candidate, record: ViolationRecord) -> None:
-        """Take note that *candidate* was acted upon. An unproven claim is no violation."""
+        """Take note that *candidate* was acted upon. An unproven claim is no violation: it ends the run as a doubt."""
         if candidate.violation is not None:
             self._acted.append(record)
+        else:
+            self.unproven.append(Doubt(record.monitor, candidate.span, candidate.why, record.verifier))
 
     def saw(self, record: ViolationRecord) -> None:
         """Take note of a violation that changes nothing."""

@@ -62,6 +62,10 @@ class Job(msgspec.Struct, eq=False):
     """``None`` for an extraction. Empty: the claim stands, but its segment is not complete any more; when it is
     again, the verdict will be there or on its way."""
     key: Question | None = None
+    tries: int = 1
+    """How often it has been ordered."""
+    seconds: float = 0.0
+    """How long the tries took that are over."""
 
 
 class Loss(NamedTuple):
@@ -164,6 +168,10 @@ class Work:
         self._in_flight[key] = job.number
         return job
 
+    def is_asked(self, question: Question) -> bool:
+        """Tell whether a verdict on an equal claim is on its way."""
+        return question in self._in_flight
+
     def close(self, number: int) -> Job | None:
         """Take a job that ended off the books; ``None`` for one that nobody waits for any more."""
         job = self.jobs.pop(number, None)
@@ -176,15 +184,15 @@ class Work:
         if isinstance(outcome, Judged) and job.key is not None:
             self._verdicts[job.key] = outcome.verdict
 
-    def record(self, ref: Ref, outcome: Outcome, seconds: float) -> CheckRecord:
+    def record(self, ref: Ref, outcome: Outcome, seconds: float, tries: int = 1) -> CheckRecord:
         """Write down how the check of one claim ended."""
-        record = self.describe(ref, outcome, seconds)
+        record = self.describe(ref, outcome, seconds, tries)
         self.records[ref.monitor, ref.claim.key, ref.span, ref.claim.span is not None] = record
         return record
 
-    def describe(self, ref: Ref, outcome: Outcome, seconds: float) -> CheckRecord:
+    def describe(self, ref: Ref, outcome: Outcome, seconds: float, tries: int = 1) -> CheckRecord:
         """Say how the check of one claim ended, without keeping it."""
-        return self._record(ref.monitor, ref.claim.key, ref.claim.span, ref.segment.span, outcome, seconds)
+        return self._record(ref.monitor, ref.claim.key, ref.claim.span, ref.segment.span, outcome, seconds, tries)
 
     def record_extraction(self, job: Job, outcome: Outcome, seconds: float) -> CheckRecord:
         """Write down an extraction that brought no claims because it failed."""
@@ -277,10 +285,17 @@ class Work:
         return Loss(job.number, lost, dropped=not wanted)
 
     def _record(
-        self, monitor: int, key: str, span: Span | None, segment: Span, outcome: Outcome, seconds: float
+        self,
+        monitor: int,
+        key: str,
+        span: Span | None,
+        segment: Span,
+        outcome: Outcome,
+        seconds: float,
+        tries: int = 1,
     ) -> CheckRecord:
         name, verifier, version = self._names[monitor]
-        return CheckRecord(name, verifier, version, key, span, segment, outcome, seconds)
+        return CheckRecord(name, verifier, version, key, span, segment, outcome, seconds, tries)
 
 
 def passed(outcome: Outcome) -> bool:
@@ -288,8 +303,12 @@ def passed(outcome: Outcome) -> bool:
     return isinstance(outcome, Judged) and isinstance(outcome.verdict, Pass)
 
 
-def describe(outcome: Outcome) -> str:
+def describe(outcome: Outcome, tries: int = 1) -> str:
     """Say in words how a check ended that is no pass."""
+    return _describe(outcome) + (f" (tried {tries} times)" if tries > 1 else "")
+
+
+def _describe(outcome: Outcome) -> str:
     match outcome:
         case Judged(verdict=verdict):
             return f"{type(verdict).__name__.lower()}: {getattr(verdict, 'why', '')}".strip()

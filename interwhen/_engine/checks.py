@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from itertools import islice
 from types import CoroutineType
 from typing import Any, cast
 
@@ -11,23 +12,18 @@ import anyio
 import anyio.to_thread
 
 from interwhen._engine.cancelled import is_called_off
-from interwhen._engine.processes import ProcessPool
+from interwhen._engine.naming import name_error, name_value
+from interwhen._engine.workers import Workers
+from interwhen._tickets import Ticket, hold
 from interwhen.claims import Claim
 from interwhen.spans import Span
 from interwhen.verdicts import Errored, Judged, Outcome, Pass, Unknown, Verdict, Violation
 from interwhen.verifier import Verifier
 
-RAISED = (Exception, SystemExit)
-"""What a verifier or parser may raise without ending more than itself."""
-
-
-def name_error(error: BaseException) -> str:
-    """Return *error* in one bounded line."""
-    try:
-        text = str(error)
-    except Exception as second:  # noqa: BLE001  (an exception of user code may not even be printable)
-        text = f"(its text raised {type(second).__name__})"
-    return f"{type(error).__name__}: {text}"[:500]
+LONGEST = 65_536
+"""The most characters of a text in a verdict."""
+MOST_CLAIMS = 10_000
+"""The most claims of one segment."""
 
 
 def as_outcome(verifier: Verifier, claim: Claim, value: object) -> Outcome:
@@ -37,25 +33,36 @@ def as_outcome(verifier: Verifier, claim: Claim, value: object) -> Outcome:
     """
     flaw: str | None
     if type(value) is Pass:
-        flaw = None if isinstance(value.evidence, str) else "whose evidence is no str"
+        flaw = _text_flaw("evidence", value.evidence)
     elif type(value) is Unknown:
-        flaw = None if isinstance(value.why, str) else "whose why is no str"
+        flaw = _text_flaw("why", value.why)
     elif type(value) is Violation:
         flaw = _flaw(value, claim)
     else:
-        if inspect.iscoroutine(value):
+        if type(value) is CoroutineType:
             value.close()
         flaw = "which is no Pass, Violation or Unknown"
     if flaw is None:
         return Judged(cast("Verdict", value))
-    return Errored(f"verifier {verifier.name!r} returned {value!r:.200}, {flaw}")
+    return Errored(f"verifier {verifier.name!r} returned {name_value(value)}, {flaw}"[:500])
+
+
+def _text_flaw(label: str, value: object) -> str | None:
+    # A subclass of str may do anything when it is sliced, compared or written.
+    if type(value) is not str:
+        return f"whose {label} is no str"
+    if len(value) > LONGEST:
+        return f"whose {label} is longer than {LONGEST} characters"
+    return None
 
 
 def _flaw(violation: Violation, claim: Claim) -> str | None:
-    if not isinstance(violation.why, str) or not isinstance(violation.witness, str):
-        return "whose why or witness is no str"
-    if not isinstance(violation.repair, str | None):
-        return "whose repair is no str"
+    texts = [("why", violation.why), ("witness", violation.witness)]
+    if violation.repair is not None:
+        texts.append(("repair", violation.repair))
+    for label, value in texts:
+        if (flaw := _text_flaw(label, value)) is not None:
+            return flaw
     where = violation.where
     if where is None:
         return None
@@ -74,38 +81,48 @@ def check_inline(verifier: Verifier, claim: Claim) -> Outcome:
     """Run a check on the event loop, which only pure checks of microseconds may ask for."""
     try:
         return as_outcome(verifier, claim, verifier.check(claim))
-    except RAISED as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  (whatever it is, it comes from the verifier)
         return Errored(name_error(error))
 
 
-async def check_aside(
-    verifier: Verifier,
-    claim: Claim,
-    *,
-    threads: anyio.CapacityLimiter,
-    processes: ProcessPool,
-    scope: anyio.CancelScope,
-) -> Outcome:
+async def check_aside(verifier: Verifier, claim: Claim, *, workers: Workers, scope: anyio.CancelScope) -> Outcome:
     """Run a check beside the event loop, in the place the verifier asks for. *scope* bounds and cancels it."""
     try:
         match verifier.worker:
             case "process":
-                value, failure = await processes.check(verifier, claim, scope)
+                value, failure = await workers.processes.check(verifier, claim, scope)
                 if failure is not None:
                     return Errored(failure[:500])
             case "thread":
-                value = await anyio.to_thread.run_sync(verifier.check, claim, abandon_on_cancel=True, limiter=threads)
+                value = await _in_thread(verifier, claim, workers.threads, scope)
             case _:
                 value = verifier.check(claim)
         if inspect.isawaitable(value):
             value = await value
         return as_outcome(verifier, claim, value)
-    except RAISED as error:
-        return Errored(name_error(error))
+    except KeyboardInterrupt:
+        raise
     except anyio.get_cancelled_exc_class():
         if is_called_off():
             raise
         return Errored(f"verifier {verifier.name!r} was cancelled from within")
+    except BaseException as error:  # noqa: BLE001  (whatever it is, it comes from the verifier)
+        return Errored(name_error(error))
+
+
+async def _in_thread(
+    verifier: Verifier, claim: Claim, threads: anyio.CapacityLimiter, scope: anyio.CancelScope
+) -> object:
+    """Run a check in a thread, which learns how long it has and when nobody waits for it any more."""
+    ticket = Ticket(scope.deadline - anyio.current_time())
+    try:
+        with hold(ticket):
+            return await anyio.to_thread.run_sync(verifier.check, claim, abandon_on_cancel=True, limiter=threads)
+    except anyio.get_cancelled_exc_class():
+        ticket.call_off()
+        raise
 
 
 def parse(name: str, extract: Callable[..., Any], *given: object) -> tuple[Claim, ...] | Errored:
@@ -115,14 +132,21 @@ def parse(name: str, extract: Callable[..., Any], *given: object) -> tuple[Claim
         if type(found) is CoroutineType:
             found.close()
             return Errored(f"extractor of {name!r} is asynchronous; make it a plain function")
-        claims: tuple[Claim, ...] = () if found is None else tuple(found)
+        claims: tuple[Claim, ...] = () if found is None else tuple(islice(found, MOST_CLAIMS + 1))
+        if len(claims) > MOST_CLAIMS:
+            return Errored(f"extractor of {name!r} found more than {MOST_CLAIMS} claims in one segment")
         for claim in claims:
             if not _is_claim(claim):
-                return Errored(f"extractor of {name!r} returned {claim!r:.200}, which is no sound Claim")
-    except RAISED as error:
+                return Errored(f"extractor of {name!r} returned {name_value(claim)}, which is no sound Claim")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  (whatever it is, it comes from the parser)
         return Errored(f"extractor of {name!r}: {name_error(error)}")
     return claims
 
 
 def _is_claim(claim: object) -> bool:
-    return isinstance(claim, Claim) and isinstance(claim.key, str) and (claim.span is None or _is_span(claim.span))
+    if not issubclass(type(claim), Claim):  # what isinstance is told may be a mock's
+        return False
+    known = cast("Claim", claim)
+    return type(known.key) is str and (known.span is None or _is_span(known.span))

@@ -18,3 +18,15 @@ def loop_clock() -> Callable[[], float]:
         return anyio.current_time
     # asyncio's own loop tells the monotonic time by way of a method; twice a token, that is worth going around.
     return time.monotonic if getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time else loop.time
+
+
+def current_loop() -> object:
+    """Return what identifies the running event loop."""
+    import asyncio
+
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        import trio
+
+        return trio.lowlevel.current_trio_token()

@@ -8,7 +8,7 @@ import anyio
 
 from interwhen._core.messages import Extract
 from interwhen._engine.cancelled import is_called_off
-from interwhen._engine.checks import name_error
+from interwhen._engine.naming import name_error
 from interwhen.models.base import Model, Prompt, Request, Sampling
 from interwhen.monitors import Fork
 from interwhen.verdicts import Errored

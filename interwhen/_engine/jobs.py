@@ -10,13 +10,15 @@ from anyio.abc import TaskGroup
 from interwhen._core.messages import Check, Disown, Drop, Extract, Fact, Settled
 from interwhen._engine.checks import check_aside, check_inline
 from interwhen._engine.forks import ForkMeter, infer
-from interwhen._engine.processes import ProcessPool
+from interwhen._engine.holding import Holding
 from interwhen._engine.watchers import Watcher
+from interwhen._engine.workers import Workers
 from interwhen._log import log_warning
 from interwhen.models.base import Model, Prompt, Sampling
 from interwhen.monitors import Fork, Monitor
 from interwhen.tasks import Task
 from interwhen.verdicts import Errored, Outcome, TimedOut
+from interwhen.verifier import Verifier
 
 
 class Jobs:
@@ -28,18 +30,20 @@ class Jobs:
         monitors: Sequence[Monitor],
         tell: Callable[[Fact], None],
         clock: Callable[[], float],
+        workers: Workers,
         *,
-        threads: int,
-        processes: int,
+        owns_workers: bool,
     ) -> None:
         self._group = group
         self._watchers = tuple(Watcher(monitor) for monitor in monitors)
         self._tell = tell
         self._clock = clock
-        self._threads = anyio.CapacityLimiter(threads)
-        self._processes = ProcessPool(processes)
+        self._workers = workers
+        self._owns_workers = owns_workers
         self._scopes: dict[int, anyio.CancelScope] = {}
         self.forks = ForkMeter()
+        self.holding = Holding(workers.held_after)
+        self.holding.start()
 
     def prepare(self, task: Task) -> None:
         """Let the monitors that want to read the problem do so, beside the stream."""
@@ -50,21 +54,23 @@ class Jobs:
     def extract(self, order: Extract) -> Fact | None:
         """Run a parser, here and now; ``None``: its monitor is not prepared yet."""
         watcher = self._watchers[order.monitor]
-        if watcher.is_ready:
-            return watcher.extract(order)
-        watcher.hold(order)
-        return None
+        if not watcher.is_ready:
+            watcher.hold(order)
+            return None
+        begun = self._clock()
+        fact = watcher.extract(order)
+        seconds = self._clock() - begun
+        if seconds > self.holding.limit:
+            self.holding.took(f"extractor of {watcher.monitor.name!r}", seconds, watcher.reader)
+        return fact
 
     def check(self, order: Check) -> Fact | None:
         """Run an inline check and return its fact, or start any other."""
         verifier = self._watchers[order.monitor].verifier
-        begun = self._clock()
-        if verifier.worker == "inline":
-            outcome = check_inline(verifier, order.claim)
-            if isinstance(outcome, Errored):
-                log_warning("verifier.failed", verifier=verifier.name)
-            return Settled(order.job, outcome, self._clock() - begun)
+        if verifier.worker == "inline" and not order.after:
+            return self._check_inline(verifier, order)
         # The scope exists from now on: a job may be dropped before its task has run at all.
+        begun = self._clock() + order.after
         scope = self._scopes[order.job] = anyio.CancelScope(deadline=begun + verifier.deadline)
         self._group.start_soon(self._check, order, scope, begun, name=f"check {order.job}")
         return None
@@ -107,11 +113,23 @@ class Jobs:
             scope.cancel()
 
     async def close(self) -> None:
-        """End the worker processes; the tasks end with their group."""
-        await self._processes.close()
+        """End the worker processes, unless others use them too; the tasks end with their group."""
+        self.holding.stop()
+        if self._owns_workers:
+            await self._workers.aclose()
+
+    def _check_inline(self, verifier: Verifier, order: Check) -> Settled:
+        begun = self._clock()
+        outcome = check_inline(verifier, order.claim)
+        seconds = self._clock() - begun
+        if seconds > self.holding.limit:
+            self.holding.took(f"verifier {verifier.name!r}", seconds, verifier.check)
+        if isinstance(outcome, Errored):
+            log_warning("verifier.failed", verifier=verifier.name)
+        return Settled(order.job, outcome, seconds)
 
     async def _prepare(self, watcher: Watcher, task: Task) -> None:
-        for fact in await watcher.prepare(task, self._threads):
+        for fact in await watcher.prepare(task):
             self._tell(fact)
 
     async def _check(self, order: Check, scope: anyio.CancelScope, begun: float) -> None:
@@ -120,9 +138,13 @@ class Jobs:
         verifier = self._watchers[order.monitor].verifier
         outcome: Outcome = TimedOut(verifier.deadline)
         with scope:
-            outcome = await check_aside(
-                verifier, order.claim, threads=self._threads, processes=self._processes, scope=scope
-            )
+            if order.after:
+                await anyio.sleep(order.after)
+            if verifier.worker == "inline":
+                self._scopes.pop(order.job)
+                self._tell(self._check_inline(verifier, order))
+                return
+            outcome = await check_aside(verifier, order.claim, workers=self._workers, scope=scope)
         if self._scopes.pop(order.job, None) is None:
             return  # dropped: nobody waits for it
         if isinstance(outcome, TimedOut):

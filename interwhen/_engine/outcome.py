@@ -9,9 +9,9 @@ import msgspec
 
 from interwhen._core.messages import Outline
 from interwhen._engine.forks import ForkMeter
-from interwhen._log import log_info
+from interwhen._log import log_info, log_warning
 from interwhen._version import __version__
-from interwhen.ledger import Ledger, Timing
+from interwhen.ledger import Held, Ledger, Timing
 from interwhen.models.base import Prompt, Usage
 from interwhen.results import Abstained, Failed, Result, Unverified, Verified, sha256
 
@@ -22,7 +22,14 @@ def prompt_sha256(prompt: Prompt) -> str:
 
 
 def build_result(
-    outline: Outline, *, model: str, requests: int, usages: Sequence[Usage], forks: ForkMeter, timing: Timing
+    outline: Outline,
+    *,
+    model: str,
+    requests: int,
+    usages: Sequence[Usage],
+    forks: ForkMeter,
+    timing: Timing,
+    held: tuple[Held, ...],
 ) -> Result:
     """Return the result that *outline* says, with ledger and timing."""
     common: dict[str, Any] = {
@@ -43,7 +50,9 @@ def build_result(
         reconnects=outline.reconnects,
         inserted_chars=sum(len(insertion.span) for insertion in outline.insertions),
     )
-    common["timing"] = msgspec.structs.replace(timing, checking=sum(record.seconds for record in outline.checks))
+    common["timing"] = msgspec.structs.replace(
+        timing, checking=sum(record.seconds for record in outline.checks), held=held
+    )
     match outline.status:
         case "verified":
             assert outline.certificate is not None
@@ -58,6 +67,14 @@ def build_result(
             return Failed(**common, error=outline.reason, doubts=outline.doubts)
         case _:
             assert_never(outline.status)
+
+
+def log_suspended(verifier: str, failures: int) -> None:
+    """Log that a verifier is asked no more, because it failed *failures* times in a row, or that it is again."""
+    if failures:
+        log_warning("verifier.suspended", verifier=verifier, failures=failures)
+    else:
+        log_info("verifier.restored", verifier=verifier)
 
 
 def log_result(result: Result) -> None:

@@ -27,14 +27,16 @@ from interwhen._core.messages import (
     Open,
     Order,
     OutOfTime,
+    Suspend,
 )
 from interwhen._engine.cancelled import is_called_off
 from interwhen._engine.clock import loop_clock
 from interwhen._engine.closing import close_model
 from interwhen._engine.jobs import Jobs
-from interwhen._engine.outcome import build_result, log_result, prompt_sha256
+from interwhen._engine.outcome import build_result, log_result, log_suspended, prompt_sha256
 from interwhen._engine.upstream import TWO_READERS, Upstream, ask_capabilities
 from interwhen._engine.watch import Meter, keep_time
+from interwhen._engine.workers import Workers
 from interwhen.budgets import Budgets
 from interwhen.errors import ModelError, UsageError
 from interwhen.events import Event, Finished
@@ -68,6 +70,7 @@ class Run:
         budgets: Budgets | None = None,
         feedback: FeedbackTemplate | None = None,
         starts_in: Phase = "answer",
+        workers: Workers | None = None,
         threads: int = 8,
         processes: int = 2,
         owns_model: bool = False,
@@ -79,7 +82,8 @@ class Run:
         self._budgets = budgets or Budgets()
         self._template = feedback or _own_template(model)
         self._starts_in: Phase = starts_in
-        self._sizes = (threads, processes)
+        self._owns_workers = workers is None
+        self._workers = workers or Workers(threads=threads, processes=processes)
         self._owns_model = owns_model
         self._timeouts: Timeouts = getattr(model, "timeouts", None) or Timeouts()
         self._result: Result | None = None
@@ -98,6 +102,7 @@ class Run:
     async def __aenter__(self) -> Self:
         if self._entered:
             raise UsageError("a run can be entered only once; make a new one with interwhen.run(...)")
+        self._workers.bind()
         self._entered = True
         self._clock = loop_clock()
         self._meter = Meter(self._clock)
@@ -122,7 +127,7 @@ class Run:
             raise
         self._events = core.events
         self._jobs = Jobs(
-            self._group, self._monitors, self._tell, self._clock, threads=self._sizes[0], processes=self._sizes[1]
+            self._group, self._monitors, self._tell, self._clock, self._workers, owns_workers=self._owns_workers
         )
         self._upstream = Upstream(
             self._model,
@@ -269,6 +274,7 @@ class Run:
             usages=upstream.usages,
             forks=self._jobs.forks,
             timing=self._meter.timing(self._clock(), upstream.ended_at, tuple(upstream.close_latency)),
+            held=self._jobs.holding.found,
         )
         self.error = upstream.error if result.status == "failed" else None
         log_result(result)
@@ -334,10 +340,17 @@ class Run:
                     self._upstream.close()
                 case Open():
                     self._upstream.wanted = order
-                case Drop() | Disown():
-                    self._jobs.forget(order)
-                case Finish():
-                    self._finish(order)
+                case Drop() | Disown() | Suspend() | Finish():
+                    self._take_note(order)
+
+    def _take_note(self, order: Drop | Disown | Suspend | Finish) -> None:
+        match order:
+            case Drop() | Disown():
+                self._jobs.forget(order)
+            case Suspend(verifier=verifier, failures=failures):
+                log_suspended(verifier, failures)
+            case Finish():
+                self._finish(order)
 
     def _begin(self, order: Extract | Check) -> Fact | None:
         """Answer on the spot, or start what will be told later."""

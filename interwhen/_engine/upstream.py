@@ -142,10 +142,12 @@ class Upstream:
         meter = self._meter
         meter.opened()
         request = Request(self._prompt, order.pieces, self._sampling_for(order))
-        meter.wait()
         with anyio.CancelScope() as scope:
             self._opening = scope
             try:
+                if order.after:
+                    await anyio.sleep(order.after)
+                meter.wait()
                 stream = await self._model.stream(request)
             except ModelError as error:
                 if self.wanted is order:

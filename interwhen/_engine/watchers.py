@@ -11,7 +11,8 @@ import anyio
 import anyio.to_thread
 
 from interwhen._core.messages import Disown, Drop, Extract, Extracted, Fact, Settled
-from interwhen._engine.checks import RAISED, name_error, parse
+from interwhen._engine.checks import parse
+from interwhen._engine.naming import name_error
 from interwhen._log import log_info, log_warning
 from interwhen.claims import Claim
 from interwhen.monitors import Fork, Monitor
@@ -71,9 +72,20 @@ class Watcher:
         if self.is_ready:
             self._bind(())
 
+    @property
+    def reader(self) -> Callable[..., object]:
+        """The function that reads segments, to be named where it took too long."""
+        match self.monitor.extractor:
+            case Tracker(step=step):
+                return step
+            case Fork(parse=read):
+                return read
+            case function:
+                return function
+
     # ------------------------------------------------------------------ preparing
 
-    async def prepare(self, task: Task, threads: anyio.CapacityLimiter) -> list[Fact]:
+    async def prepare(self, task: Task) -> list[Fact]:
         """Prepare for *task*; return the facts on the segments that waited for it. Raises nothing."""
         monitor, outcome = self.monitor, None
         assert monitor.prepare is not None
@@ -82,11 +94,11 @@ class Watcher:
                 if inspect.iscoroutinefunction(monitor.prepare):
                     prepared = await monitor.prepare(task)
                 else:
-                    prepared = await anyio.to_thread.run_sync(
-                        monitor.prepare, task, abandon_on_cancel=True, limiter=threads
-                    )
+                    prepared = await anyio.to_thread.run_sync(monitor.prepare, task, abandon_on_cancel=True)
                 self._prepared(prepared)
-            except RAISED as error:
+            except (KeyboardInterrupt, anyio.get_cancelled_exc_class()):
+                raise
+            except BaseException as error:  # noqa: BLE001  (whatever it is, it comes from the preparation)
                 outcome = Errored(f"prepare of {monitor.name!r}: {name_error(error)}")
                 log_warning("monitor.not_prepared", monitor=monitor.name, error=type(error).__name__)
         if scope.cancelled_caught:

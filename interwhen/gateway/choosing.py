@@ -13,6 +13,7 @@ from interwhen.gateway.config import Config, ModelRule, Telling
 from interwhen.gateway.headers import OURS
 from interwhen.gateway.problems import Problem
 from interwhen.registry import load_monitor
+from interwhen.running import Workers
 from interwhen.wrapping import Reading, Settings
 
 FIELD = "interwhen"
@@ -57,6 +58,8 @@ class Chooser:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self.workers = Workers(threads=config.threads, processes=config.processes)
+        """Run the checks of all calls. Whoever made this closes them."""
         watching = [load_monitor(entry) for entry in config.monitors]
         self.monitors = {monitor.name: monitor for monitor in (*watching, *map(load_monitor, config.offers))}
         """What a rule or a request may name."""
@@ -116,8 +119,7 @@ class Chooser:
             budgets=config.budgets,
             starts_in=rule.starts_in or config.starts_in,
             tools=config.tools,
-            threads=config.threads,
-            processes=config.processes,
+            workers=self.workers,
         )
 
     def _unknown(self, name: str) -> str:

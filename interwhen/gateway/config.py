@@ -137,8 +137,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Literal["auto", "aiohttp", "httpx2"],
         Meta(description="What speaks to the upstreams; auto is aiohttp where it is installed."),
     ] = "auto"
-    threads: Annotated[Positive, Meta(description="Threads for the checks of one call.")] = 8
-    processes: Annotated[Positive, Meta(description="Worker processes for the checks of one call.")] = 2
+    threads: Annotated[Positive, Meta(description="Threads for the checks of all calls.")] = 32
+    processes: Annotated[Positive, Meta(description="Worker processes for the checks of all calls.")] = 2
     limits: Limits = Limits()
     patience: Patience = Patience()
 

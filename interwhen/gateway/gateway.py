@@ -51,6 +51,7 @@ class Gateway:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.transport.aclose)
+            stack.push_async_callback(self.chooser.workers.aclose)
             group = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(group.cancel_scope.cancel)
             group.start_soon(self._drop_slow_clients, name="slow clients")

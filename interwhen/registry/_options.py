@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from interwhen.errors import PluginError, UsageError
+from interwhen.failing import OnError, Retry, read_on_error
 from interwhen.monitors import Delivery, Monitor
 from interwhen.remedies import Abstain, Feedback, Remedy, Repair, Resample, Stop
 from interwhen.triggers import PhaseFilter
@@ -35,6 +36,7 @@ GENERIC: Mapping[str, Any] = {
     "level": Level,
     "phase": PhaseFilter,
     "unproven": Literal["open", "closed"],
+    "on_error": str,
     "required": bool,
     "label": str,
     "deadline": float,
@@ -84,7 +86,7 @@ def split_options(
         if key in own:
             for_factory[key] = converted(name, key, value, _annotation(name, factory, own[key]))
         elif key in GENERIC:
-            generic[key] = value if _is_remedy(key, value) else converted(name, key, value, GENERIC[key])
+            generic[key] = value if _is_record(key, value) else converted(name, key, value, GENERIC[key])
         elif "**" in own:
             for_factory[key] = value
         else:
@@ -114,6 +116,8 @@ def apply_generic(name: str, monitor: Monitor, options: Mapping[str, object]) ->
     fields: dict[str, Any] = {k: v for k, v in options.items() if k not in {"label", "deadline", "remedy", "place"}}
     if "label" in options:
         fields["name"] = options["label"]
+    if "on_error" in options:
+        fields["on_error"] = _on_error(name, options["on_error"])
     if "deadline" in options:
         fields["verifier"] = _with_deadline(name, monitor.verifier, options["deadline"])
     if "remedy" in options or "place" in options:
@@ -121,6 +125,15 @@ def apply_generic(name: str, monitor: Monitor, options: Mapping[str, object]) ->
     try:
         return dataclasses.replace(monitor, **fields)
     except UsageError as error:
+        raise PluginError(name, str(error)) from error
+
+
+def _on_error(name: str, wanted: object) -> OnError:
+    try:
+        if isinstance(wanted, Mapping):
+            return msgspec.convert(wanted, Retry)
+        return read_on_error(wanted) if isinstance(wanted, str) else wanted  # type: ignore[return-value]
+    except (UsageError, msgspec.ValidationError) as error:
         raise PluginError(name, str(error)) from error
 
 
@@ -181,5 +194,7 @@ def _choices(key: str, annotation: Any) -> str:
     return f"{key} is one of {', '.join(map(str, choices))}" if choices else ""
 
 
-def _is_remedy(key: str, value: object) -> bool:
+def _is_record(key: str, value: object) -> bool:
+    if key == "on_error":
+        return isinstance(value, Retry | Mapping)
     return key == "remedy" and isinstance(value, Repair | Feedback | Resample | Stop | Abstain)

@@ -13,6 +13,7 @@ from interwhen.errors import UsageError
 from interwhen.feedback import FeedbackTemplate
 from interwhen.monitors import Delivery, Monitor
 from interwhen.registry import MonitorSpec, load_monitors
+from interwhen.running import Workers
 from interwhen.segments import Phase
 
 Reading = Literal["live", "gate", "final"]
@@ -44,6 +45,8 @@ class Settings:
     """What leads over to text that replaces some the reader has seen already."""
     tools: bool = True
     """Whether tool calls must be whole, valid JSON, and to a tool that was offered."""
+    workers: Workers | None = None
+    """Run the checks of all calls; without them, each call has ``threads`` and ``processes`` of its own."""
     threads: int = 8
     processes: int = 2
 
@@ -57,6 +60,8 @@ class Settings:
                 raise UsageError(f"{label}={value!r}, choose one of {', '.join(allowed)}")
         if not isinstance(self.budgets, Budgets):
             raise UsageError(f"budgets={self.budgets!r:.200}: write budgets=Budgets(...)")
+        if not isinstance(self.workers, Workers | None):
+            raise UsageError(f"workers={self.workers!r:.200}: write workers=Workers(...)")
 
     def changed(self, override: object) -> Settings:
         """Return these settings with those of *override*, a mapping; ``None`` changes nothing, ``False`` is off."""

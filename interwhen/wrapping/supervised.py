@@ -112,6 +112,7 @@ async def supervise(call: Call, settings: Settings, wire: Wire, endpoint: Endpoi
         budgets=settings.budgets,
         feedback=settings.feedback,
         starts_in=settings.starts_in,
+        workers=settings.workers,
         threads=settings.threads,
         processes=settings.processes,
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from interwhen import Abstain, Budgets, Feedback, Fork, Repair, Resample, Stop
+from interwhen import Abstain, Budgets, Feedback, Fork, Repair, Resample, Retry, Stop
 from interwhen._core.core import Core
 from interwhen._core.messages import Abandoned, Broken, Check, Ended, Extract, Extracted, OutOfTime, Settled
 from interwhen.events import CheckSettled, Delta, Remedied, StreamBroken
@@ -61,6 +62,7 @@ def monitors(draw):
                 level=draw(st.sampled_from(["witness", "explain", "flag"])),
                 phase=draw(st.sampled_from(["both", "both", "reasoning", "answer"])),
                 unproven=draw(st.sampled_from(["open", "open", "closed"])),
+                on_error=draw(st.sampled_from([None, None, "open", "closed", Retry(1), Retry(2, "closed")])),
                 required=trigger in WHOLE and draw(st.booleans()),
             )
         )
@@ -81,6 +83,7 @@ class CoreMachine(RuleBasedStateMachine):
             forks=st.sampled_from([99, 99, 1, 0]),
             reconnects=st.sampled_from([0, 2]),
             discarded_tokens=st.sampled_from([9999, 9999, 40, 0]),
+            failures=st.sampled_from([5, 2, 1, None]),
         ),
         tags=st.sampled_from([None, ("<think>", "</think>")]),
         starts_in=st.sampled_from(["answer", "reasoning"]),
@@ -340,4 +343,6 @@ CoreMachine.TestCase.settings = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-TestCore = CoreMachine.TestCase
+TestCore = pytest.mark.fault(
+    "V7", injected="verdicts in any order, also stale ones", happens="what is shown, kept and verified stays sound"
+)(CoreMachine.TestCase)

@@ -1,11 +1,21 @@
 """A worker process that dies, hangs or chokes costs one check."""
 
 import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
 
 import anyio
+import anyio.to_thread
+import interwhen
 import pytest
 import workers
-from interwhen import Errored, Judged, Pass, Span, TimedOut
+from interwhen import Errored, Judged, Pass, Span, TimedOut, UsageError, Workers
+from interwhen._engine.framing import Garbled, framed, length_of, receive, send
 from interwhen._engine.processes import ProcessPool, WorkerProcess
 from interwhen.testing import ScriptedModel
 from sums import Sum, apply, supervise, watch
@@ -102,3 +112,201 @@ async def test_a_verifier_that_a_worker_cannot_find_is_a_clear_error():
     assert result.status == "unverified"
     assert "'make_local.<locals>.local'" in outcome.error
     assert "must be defined at the top level of a module" in outcome.error
+
+
+def is_gone(number):
+    """Tell whether a process is no more (one that nobody has waited for is as good as gone)."""
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return True
+    stat = Path(f"/proc/{number}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+async def gone(*numbers):
+    with anyio.fail_after(60):
+        while not all(map(is_gone, numbers)):
+            await anyio.sleep(0.02)
+
+
+@pytest.mark.fault("V4", injected="no memory, garbage, a flood, a signal, in a worker", happens="one check is lost")
+async def test_each_way_to_fail_in_a_worker_costs_one_check(capfd):
+    ways = {
+        20: "MemoryError",
+        21: "MemoryError",
+        22: "it sent what is no answer: b'garbage '",
+        23: "it sent what is no answer: b'iw1",
+        24: "its answer does not load: ",
+        25: "the result is larger than",
+        27: f"(exit code -{signal.SIGXCPU.value})",
+        28: "RecursionError",
+        29: "verifier 'faulty' returned 'pass'",
+    }
+    lines = [line for left in ways for line in (f"{left}+1={left + 1}\n", f"3+{left}={left + 3}\n")]
+    async with Workers(processes=1, memory=512 << 20) as workers_:
+        result, events = await supervise(
+            ScriptedModel(["".join(lines)]),
+            watch(workers.faulty),
+            workers=workers_,
+            budgets=interwhen.Budgets(failures=None),
+        )
+    found = [record.outcome for record in result.checks]
+    assert [isinstance(outcome, Judged) for outcome in found] == [False, True] * len(ways)
+    for outcome, error in zip(found[::2], ways.values(), strict=True):
+        assert error in outcome.error
+        assert len(outcome.error) <= 500
+    assert (result.status, apply(events)) == ("unverified", "".join(lines))
+
+
+@pytest.mark.fault("V4", injected="a worker that floods its standard output", happens="nothing of it is seen")
+async def test_a_flood_on_standard_output_is_not_ours(capfd):
+    (outcome,), _ = await outcomes("26+1=27\n", workers.faulty)
+    assert isinstance(outcome.verdict, Pass)
+    assert "flood" not in capfd.readouterr().out
+
+
+@pytest.mark.fault("V4", injected="a worker that spins", happens="killed at the deadline; the other stream goes on")
+async def test_a_worker_that_spins_is_killed_and_other_runs_go_on():
+    async with Workers(processes=2) as shared:
+        found = {}
+
+        async def one(name, text, who):
+            found[name], _ = await supervise(ScriptedModel([text]), watch(who), workers=shared)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(one, "spins", "1+1=2\n2+2=4\n", workers.spins)
+            group.start_soon(one, "sums", "".join(f"{n}+1={n + 1}\n" for n in range(1, 6)), workers.in_process)
+    spinning, after = (record.outcome for record in found["spins"].checks)
+    assert spinning == TimedOut(0.3)
+    assert isinstance(after.verdict, Pass)
+    assert found["sums"].status == "verified"
+
+
+@pytest.mark.fault("V4", injected="a worker that has children, and is killed or dies", happens="all of them are gone")
+@pytest.mark.parametrize("left", [1, 2])
+async def test_what_a_worker_has_started_goes_with_it(left, tmp_path, monkeypatch):
+    file = tmp_path / "family"
+    monkeypatch.setenv("FAMILY_FILE", str(file))
+    (outcome,), _ = await outcomes(f"{left}+1={left + 1}\n", workers.family)
+    assert outcome == (TimedOut(1.0) if left == 1 else Errored("the worker process died (exit code 5)"))
+    await gone(*map(int, file.read_text().split()))
+
+
+@pytest.mark.fault("V4", injected="SIGKILL of the whole program, workers busy and idle", happens="no worker is left")
+@pytest.mark.parametrize("who", ["busy", "idle"])
+async def test_workers_do_not_outlive_their_parent(who, tmp_path):
+    file = tmp_path / "family"
+    script = f"""
+        import os, sys, anyio
+        sys.path.insert(0, {str(Path(workers.__file__).parent)!r})
+        import interwhen, workers
+        from interwhen.testing import Pause, ScriptedModel
+        from sums import watch
+
+        async def main():
+            busy = {who == "busy"}
+            model = ScriptedModel([["1+1=2\\n" if busy else "16+1=17\\n", Pause(600)]])
+            monitor = watch(workers.family if busy else workers.in_process)
+            async with interwhen.run(model, "Q", monitors=[monitor]) as run:
+                async for event in run:
+                    if isinstance(event, interwhen.CheckSettled):
+                        print(event.check.outcome.verdict.evidence, flush=True)
+
+        if __name__ == "__main__":
+            anyio.run(main)
+    """
+    path = tmp_path / "main.py"
+    path.write_text(textwrap.dedent(script))
+    with subprocess.Popen(
+        [sys.executable, str(path)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "FAMILY_FILE": str(file), "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as parent:
+        if who == "busy":
+            end = time.monotonic() + 60
+            while not (file.exists() and file.read_text()):
+                assert time.monotonic() < end
+                await anyio.sleep(0.02)
+            numbers = list(map(int, file.read_text().split()))
+        else:
+            numbers = [int(await anyio.to_thread.run_sync(parent.stdout.readline))]
+        parent.kill()
+    await gone(*numbers)
+
+
+async def test_a_worker_that_died_while_idle_costs_nothing():
+    async with Workers(processes=1) as shared:
+        first, _ = await supervise(ScriptedModel(["16+1=17\n"]), watch(workers.in_process), workers=shared)
+        number = int(first.checks[0].outcome.verdict.evidence)
+        os.kill(number, signal.SIGKILL)
+        await gone(number)
+        second, _ = await supervise(ScriptedModel(["16+1=17\n"]), watch(workers.in_process), workers=shared)
+    assert (first.status, second.status) == ("verified", "verified")
+    assert int(second.checks[0].outcome.verdict.evidence) != number
+
+
+async def test_runs_share_the_workers_they_are_given_and_leave_them_alive():
+    numbers = set()
+    async with Workers(processes=1) as shared:
+
+        async def one(right):
+            result, _ = await supervise(
+                ScriptedModel([f"16+{right}={16 + right}\n"]), watch(workers.in_process), workers=shared
+            )
+            numbers.add(int(result.checks[0].outcome.verdict.evidence))
+
+        async with anyio.create_task_group() as group:
+            for right in range(5):
+                group.start_soon(one, right)
+        (number,) = numbers
+        assert not is_gone(number)
+    await gone(number)
+    with pytest.raises(UsageError, match="closed"):
+        await supervise(ScriptedModel(["1+1=2\n"]), watch(), workers=shared)
+
+
+def test_workers_belong_to_one_event_loop():
+    shared = Workers()
+    with interwhen.run_sync(ScriptedModel(["1+1=2\n"]), "Q", monitors=[watch()], workers=shared) as run:
+        assert run.drain().status == "verified"
+    with (
+        pytest.raises(UsageError, match="another event loop"),
+        interwhen.run_sync(ScriptedModel(["1+1=2\n"]), "Q", workers=shared),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"threads": 0}, {"processes": True}, {"processes": 1.5}, {"memory": 1000}, {"held_after": 0}, {"held_after": "1"}],
+)
+def test_workers_that_cannot_work_are_refused(options):
+    with pytest.raises(UsageError, match=next(iter(options))):
+        Workers(**options)
+
+
+async def test_a_check_in_a_process_knows_how_long_it_has():
+    (outcome,), _ = await outcomes("1+1=2\n", workers.left)
+    assert outcome.verdict.evidence in ("29", "30")
+
+
+def test_what_is_no_message_is_told_from_one():
+    assert length_of(framed(b"abc")[:8]) == 3
+    for head in (b"\0" * 8, b"iw1\n\xff\xff\xff\xff", b"iw2\n\0\0\0\1"):
+        with pytest.raises(Garbled):
+            length_of(head)
+
+
+async def test_half_a_message_holds_nobody_up():
+    """A worker that is stopped in the middle of its answer must not take the event loop with it."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.sendall(framed(b"x" * 100_000)[:20_000])
+        with anyio.move_on_after(0.1) as scope:
+            await receive(ours)
+        assert scope.cancelled_caught
+        with anyio.move_on_after(0.1) as scope:
+            await send(ours, b"y" * (8 << 20))  # nobody reads it
+        assert scope.cancelled_caught

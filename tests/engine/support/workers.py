@@ -2,11 +2,15 @@
 
 import ctypes
 import os
+import pathlib
+import signal
+import stat
+import subprocess
 import sys
 import threading
 import time
 
-from interwhen import Claim, Monitor, Pass, Violation, verifier
+from interwhen import Claim, Monitor, Pass, Violation, time_left, verifier
 from sums import judge
 
 
@@ -89,3 +93,67 @@ def limited(worker="thread"):
     """Return a monitor that is prepared in a thread."""
     who = limited_in_process if worker == "process" else limited_in_thread
     return Monitor(name="limited", verifier=who, extractor=numbers, prepare=read_limit)
+
+
+@verifier(name="faulty", worker="process", deadline=30.0)
+def faulty(claim):
+    """Fail in the way that the left number says."""
+    match claim.left:
+        case 20:
+            bytearray(1 << 40)
+        case 21:
+            held = []
+            while True:
+                held.append(bytearray(1 << 24))
+        case 22:
+            _write_to_the_pipe(b"garbage that is no message at all")
+        case 23:
+            _write_to_the_pipe(b"iw1\n\xff\xff\xff\xff")
+        case 24:
+            _write_to_the_pipe(b"iw1\n\x00\x00\x00\x05nonse")
+        case 25:
+            return Pass("x" * (65 << 20))
+        case 26:
+            for _ in range(200):
+                os.write(1, b"flood " * 10_000)
+                print("flood " * 10_000)  # noqa: T201
+        case 27:
+            signal.raise_signal(signal.SIGXCPU)
+        case 28:
+            raise RecursionError
+        case 29:
+            return "pass"
+    return judge(claim)
+
+
+def _write_to_the_pipe(data):
+    """Write to whatever socket this process has: it is the one to its parent."""
+    for number in range(3, 64):
+        try:
+            if stat.S_ISSOCK(os.fstat(number).st_mode):
+                os.write(number, data)
+        except OSError:
+            continue
+
+
+@verifier(name="spins", worker="process", deadline=0.3)
+def spins(claim):
+    if claim.left == 1:
+        while True:
+            pass
+    return Pass(str(os.getpid()))
+
+
+@verifier(name="family", worker="process", deadline=1.0)
+def family(claim):
+    """Start a child, say its number in a file, and hang."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    pathlib.Path(os.environ["FAMILY_FILE"]).write_text(f"{os.getpid()} {child.pid}")
+    if claim.left == 1:
+        time.sleep(600)
+    os._exit(5)
+
+
+@verifier(name="left", worker="process", deadline=30.0)
+def left(claim):
+    return Pass(f"{time_left():.0f}")

@@ -1,0 +1,201 @@
+"""Watches event loops from a thread: one that does not answer in time is looked at, to see what it is doing.
+
+A hundred times a second the thread asks each loop that has a run to call back, which costs the loop some ten
+microseconds; a token costs nothing more. Nothing is asked of a loop without a run, or of one in virtual time.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
+from types import FrameType
+from typing import Protocol
+
+from interwhen.ledger import Held
+
+_FRAMES = 3
+"""How many of the innermost frames are told."""
+_WAITS_IN = frozenset(
+    [
+        *("selectors.py", "windows_events.py", "base_events.py", "runners.py"),
+        *("_io_epoll.py", "_io_kqueue.py", "_io_windows.py", "_run.py"),
+    ]
+)
+"""Files in which a loop waits for work or hands it out; whoever is found there holds nothing."""
+_OURS: Mapping[str, str] = {"check_inline": "verifier", "check_aside": "verifier", "parse": "monitor"}
+"""Functions of the engine that call foreign code, by the variable that says whose it is."""
+_TIMED = frozenset(("check_inline", "parse"))
+"""Those whose caller measures them, and tells how long they took."""
+
+
+class Listener(Protocol):
+    """Who wants to know."""
+
+    limit: float
+
+    def add(self, held: Held) -> None:
+        """Take note of who held the loop."""
+
+
+class Sample:
+    """What a loop was found doing."""
+
+    __slots__ = ("is_timed", "what", "where")
+
+    def __init__(self, frame: FrameType) -> None:
+        self.what = "other code"
+        self.is_timed = False
+        trail: list[str] = []
+        found: FrameType | None = frame
+        while found is not None:
+            code = found.f_code
+            if len(trail) < _FRAMES:
+                trail.append(f"{code.co_qualname} ({code.co_filename}:{found.f_lineno})")
+            if code.co_name in _OURS and code.co_filename.endswith(_HOME):
+                self.what = _whose(found) or self.what
+                self.is_timed = code.co_name in _TIMED
+                break
+            found = found.f_back
+        self.where = " < ".join(trail)[:600]
+
+
+_HOME = str(PurePath("interwhen", "_engine", "checks.py"))
+
+
+def _whose(frame: FrameType) -> str | None:
+    """Return whose code *frame*, one of the engine's, has called; ``None``: it only hands it to a worker."""
+    local = _OURS[frame.f_code.co_name]
+    role = "verifier" if local == "verifier" else "extractor of"
+    try:
+        whose = frame.f_locals[local]
+        if role == "verifier" and whose.worker not in ("inline", "async"):
+            return None
+        return f"{role} {whose.name!r}"
+    except Exception:  # noqa: BLE001  (a name may be a property of the user's)
+        return role
+
+
+class Watched:
+    """One event loop: when it was asked to call back, and what it was found doing when it did not."""
+
+    def __init__(self, post: Callable[[Callable[[], object]], object], thread: int) -> None:
+        self.listeners: list[Listener] = []
+        self.thread = thread
+        self._post = post
+        self._asked: float | None = None
+        self._sample: Sample | None = None
+
+    @property
+    def limit(self) -> float:
+        """The shortest time after which somebody wants to know."""
+        return min((listener.limit for listener in self.listeners), default=float("inf"))
+
+    def look(self, now: float, frame: Callable[[], FrameType | None], clock: Callable[[], float]) -> None:
+        """Ask the loop to call back, or see what it is doing if it has not. Called from the watching thread."""
+        asked = self._asked
+        if asked is None:
+            self._asked = now
+            self._post(lambda: self.answered(clock()))
+        elif self._sample is None and now - asked >= self.limit / 2:
+            found = frame()
+            if found is not None and PurePath(found.f_code.co_filename).name not in _WAITS_IN:
+                self._sample = Sample(found)
+
+    def answered(self, now: float) -> None:
+        """Take the loop's answer, on the loop: whatever held it is over."""
+        asked, self._asked = self._asked, None
+        sample, self._sample = self._sample, None
+        if asked is None or sample is None or sample.is_timed:
+            return
+        late = now - asked
+        for listener in self.listeners:
+            if late > listener.limit:
+                listener.add(Held(sample.what, late, sample.where))
+
+    def place(self, what: str) -> str:
+        """Return where *what* was found while it held the loop, as it still does; empty if nobody looked."""
+        sample = self._sample
+        return sample.where if sample is not None and sample.what == what else ""
+
+
+class _Watcher:
+    """The thread that watches, for all loops of the process."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._loops: dict[object, Watched] = {}
+        self._thread: threading.Thread | None = None
+
+    def enter(self, listener: Listener) -> Watched | None:
+        way = _way_in()
+        if way is None:
+            return None
+        loop, post = way
+        with self._changed:
+            watched = self._loops.get(loop)
+            if watched is None:
+                watched = self._loops[loop] = Watched(post, threading.get_ident())
+            watched.listeners = [*watched.listeners, listener]
+            if self._thread is None or not self._thread.is_alive():  # a fork leaves none alive
+                self._thread = threading.Thread(target=self._watch, name="interwhen-loop-watch", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+        return watched
+
+    def leave(self, watched: Watched, listener: Listener) -> None:
+        with self._changed:
+            watched.listeners = [other for other in watched.listeners if other is not listener]
+            if not watched.listeners:
+                self._forget(watched)
+
+    def _forget(self, watched: Watched) -> None:
+        self._loops = {loop: other for loop, other in self._loops.items() if other is not watched}
+
+    def _watch(self) -> None:
+        while True:
+            with self._changed:
+                while not self._loops:
+                    self._changed.wait()
+                loops = list(self._loops.values())
+            time.sleep(min(watched.limit for watched in loops) / 2)
+            for watched in loops:
+                self._look(watched)
+
+    def _look(self, watched: Watched) -> None:
+        try:
+            watched.look(time.monotonic(), lambda: sys._current_frames().get(watched.thread), time.monotonic)  # noqa: SLF001
+        except RuntimeError:  # that loop is over
+            with self._changed:
+                self._forget(watched)
+
+
+def _way_in() -> tuple[object, Callable[[Callable[[], object]], object]] | None:
+    """Return the running loop and how another thread calls into it; ``None`` where time is not real."""
+    import asyncio
+
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        import trio
+
+        if type(trio.lowlevel.current_clock()).__name__ != "SystemClock":
+            return None
+        token = trio.lowlevel.current_trio_token()
+        return token, token.run_sync_soon
+    return loop, loop.call_soon_threadsafe
+
+
+_WATCHER = _Watcher()
+
+
+def enter(listener: Listener) -> Watched | None:
+    """Watch the running loop for *listener*; ``None`` where that makes no sense, in virtual time."""
+    return _WATCHER.enter(listener)
+
+
+def leave(watched: Watched, listener: Listener) -> None:
+    """Watch no more for *listener*."""
+    _WATCHER.leave(watched, listener)

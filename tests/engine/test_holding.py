@@ -1,0 +1,199 @@
+"""Whoever holds the event loop is named, and watching for that costs a token nothing."""
+
+import sys
+import threading
+import time
+
+import interwhen
+import pytest
+from interwhen import Pass, Workers, verifier
+from interwhen._engine.holding import MOST, Holding
+from interwhen._engine.loop_watch import _WATCHER, Watched
+from interwhen.testing import Pause, ScriptedModel
+from structlog.testing import capture_logs
+from sums import judge, sums, supervise, watch
+from trio import lowlevel
+
+pytestmark = pytest.mark.anyio
+
+
+def jump(seconds):
+    """Let virtual time pass, as a call that holds the loop lets real time."""
+    lowlevel.current_clock().jump(seconds)
+
+
+@pytest.mark.fault("V3", injected="an inline verifier or a parser that holds the loop", happens="it is named")
+@pytest.mark.parametrize(("seconds", "held"), [(0.019, 0), (0.021, 2), (3.0, 2)])
+async def test_a_call_of_ours_that_takes_too_long_is_named(seconds, held):
+    @verifier(name="slowpoke", worker="inline")
+    def check(claim):
+        jump(seconds)
+        return judge(claim)
+
+    def parser(segment):
+        jump(seconds)
+        return sums(segment)
+
+    with capture_logs() as logs:
+        result, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch(check, name="m", extractor=parser))
+    found = result.timing.held
+    assert [each.what for each in found] == ["extractor of 'm'", "verifier 'slowpoke'"][:held]
+    assert [each.seconds for each in found] == pytest.approx([seconds] * held)
+    assert all("test_holding.py:" in each.where for each in found)
+    assert [(entry["event"], entry["what"]) for entry in logs[:-1]] == [("loop.held", each.what) for each in found]
+    assert result.status == "verified"
+
+
+async def test_it_is_kept_and_logged_within_bounds_and_the_longest_ones_stay():
+    lines = [f"{left}+1={left + 1}\n" for left in range(50)]
+
+    @verifier(name="slowpoke", worker="inline")
+    def check(claim):
+        jump(1.0 + claim.left)
+        return judge(claim)
+
+    with capture_logs() as logs:
+        result, _ = await supervise(ScriptedModel([lines]), watch(check))
+    assert [each.seconds for each in result.timing.held] == [1.0 + left for left in range(50 - MOST, 50)]
+    assert [entry["event"] for entry in logs].count("loop.held") == 1
+
+
+async def test_nobody_looks_who_is_told_not_to():
+    @verifier(name="slowpoke", worker="inline")
+    def check(claim):
+        jump(9.0)
+        return judge(claim)
+
+    async with Workers(held_after=None) as workers:
+        result, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch(check), workers=workers)
+    assert result.timing.held == ()
+
+
+@pytest.mark.fault("V3", injected="a real block of 50 ms, four culprits", happens="function, file and line are named")
+@pytest.mark.parametrize("who", ["verifier", "parser", "async verifier", "callback"])
+async def test_a_real_block_of_50_ms_is_found(who, loop):
+    def block():
+        time.sleep(0.05)
+
+    @verifier(name="blocks", worker="async" if who == "async verifier" else None)
+    async def check(claim):
+        if who == "async verifier":
+            block()
+        return judge(claim)
+
+    @verifier(name="blocks", worker="inline")
+    def check_inline(claim):
+        block()
+        return judge(claim)
+
+    def parser(segment):
+        if who == "parser":
+            block()
+        return sums(segment)
+
+    chosen = check_inline if who == "verifier" else check
+    # Ten times: on a busy machine the watching thread may come too late to see one of them.
+    lines = [step for left in range(10) for step in (f"{left}+1={left + 1}\n", Pause(0.03))]
+    model = ScriptedModel([lines])
+    async with interwhen.run(model, "Q", monitors=[watch(chosen, extractor=parser)]) as run:
+        async for event in run:
+            if who == "callback" and isinstance(event, interwhen.Delta):
+                block()
+    what = {"verifier": "verifier 'blocks'", "async verifier": "verifier 'blocks'", "parser": "extractor of 'sums'"}
+    found = [each for each in run.result.timing.held if each.what == what.get(who, "other code")]
+    assert found
+    best = max(found, key=lambda each: each.seconds)
+    assert best.seconds > 0.02
+    if who in ("async verifier", "callback"):
+        assert "block (" in best.where
+        assert "test_holding.py:" in best.where
+
+
+async def test_checks_of_plain_functions_run_in_threads_by_default(loop):
+    @verifier(name="blocks")
+    def check(claim):
+        time.sleep(0.05)
+        assert threading.current_thread() is not threading.main_thread()
+        return Pass()
+
+    assert check.worker == "thread"
+    result, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch(check))
+    assert result.status == "verified"
+    assert "verifier 'blocks'" not in [each.what for each in result.timing.held]
+
+
+async def test_the_thread_watches_only_while_there_are_runs(loop):
+    async def threads():
+        return [thread for thread in threading.enumerate() if thread.name == "interwhen-loop-watch"]
+
+    for _ in range(3):
+        await supervise(ScriptedModel(["1+1=2\n"]), watch())
+    assert len(await threads()) == 1  # one for the process, asleep
+    assert not _WATCHER._loops
+
+
+# ------------------------------------------------------------------ on a clock of our own
+
+
+class Listener:
+    def __init__(self, limit):
+        self.limit = limit
+        self.heard = []
+
+    def add(self, held):
+        self.heard.append(held)
+
+
+def busy():
+    return sys._getframe()
+
+
+def watched(*limits):
+    posted = []
+    it = Watched(posted.append, 0)
+    it.listeners = [Listener(limit) for limit in limits]
+    return it, posted
+
+
+def test_a_loop_that_answers_in_time_is_not_looked_at():
+    it, posted = watched(0.02)
+    for step in range(10):
+        it.look(step * 0.01, lambda: pytest.fail("nobody is late"), lambda: 0.0)
+        it.answered(step * 0.01 + 0.005)
+    assert len(posted) == 10
+    assert it.listeners[0].heard == []
+
+
+def test_a_late_answer_is_told_to_those_who_want_to_know():
+    it, posted = watched(0.02, 1.0)
+    for now in (0.0, 0.01, 0.02, 0.03):
+        it.look(now, busy, lambda: 0.05)
+    assert len(posted) == 1  # it is asked once, and looked at once
+    posted[0]()
+    patient = it.listeners[1]
+    (held,) = it.listeners[0].heard
+    assert (held.what, held.seconds) == ("other code", 0.05)
+    assert held.where.startswith("busy (")
+    assert patient.heard == []
+    it.answered(9.0)  # an answer to nothing
+    assert len(it.listeners[0].heard) == 1
+
+
+def test_a_loop_that_waits_for_work_holds_nothing():
+    it, posted = watched(0.02)
+    code = compile("import sys\nframe = sys._getframe()", "/lib/selectors.py", "exec")
+    space = {}
+    exec(code, space)
+    it.look(0.0, busy, lambda: 0.5)
+    it.look(0.01, lambda: space["frame"], lambda: 0.5)
+    it.look(0.02, lambda: None, lambda: 0.5)
+    posted[0]()
+    assert it.listeners[0].heard == []
+
+
+def test_without_a_limit_nothing_is_kept():
+    holding = Holding(None)
+    holding.start()
+    holding.stop()
+    assert holding.found == ()
+    assert holding.limit == float("inf")
