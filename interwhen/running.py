@@ -21,6 +21,7 @@ from interwhen.registry import MonitorSpec, load_model, load_monitors
 from interwhen.results import Result
 from interwhen.segments import Phase
 from interwhen.verifier import Worker
+from interwhen.workers import Workers
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
@@ -39,6 +40,7 @@ def run(
     starts_in: Phase = "answer",
     threads: int = 8,
     processes: int = 2,
+    workers: Workers | None = None,
 ) -> Run:
     """Return a run of *model* on *prompt*, watched by *monitors*. Nothing happens until it is entered.
 
@@ -46,7 +48,8 @@ def run(
     text to be continued, or chat messages. *monitors* are monitors, names with options
     (``"arithmetic:level=explain"``), dicts, or factories. *sampling* goes to the model, *budgets* say when to
     give up, *feedback* words what is said to the model. ``starts_in="reasoning"`` is for models whose
-    template has opened the reasoning already. *threads* and *processes* bound the workers for checks.
+    template has opened the reasoning already. *threads* and *processes* bound the workers for checks;
+    *workers* puts others in their place, such as :class:`~interwhen.testing.VirtualWorkers`.
 
     Raises :class:`~interwhen.errors.UsageError` on anything that cannot work.
     """
@@ -57,6 +60,7 @@ def run(
     _vet_type("sampling", sampling, Sampling)
     _vet_type("budgets", budgets, Budgets)
     _vet_type("feedback", feedback, FeedbackTemplate)
+    _vet_type("workers", workers, Workers)
     if starts_in not in get_args(Phase):
         raise UsageError(f"starts_in={starts_in!r}, choose one of {', '.join(get_args(Phase))}")
     for label, value in (("threads", threads), ("processes", processes)):
@@ -76,6 +80,7 @@ def run(
         starts_in=starts_in,
         threads=threads,
         processes=processes,
+        workers=workers,
         owns_model=owned,
     )
 

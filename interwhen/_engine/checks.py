@@ -7,16 +7,15 @@ from types import CoroutineType
 from typing import Any, cast
 
 import anyio
-import anyio.to_thread
 
 from interwhen._engine.cancelled import is_called_off
-from interwhen._engine.processes import ProcessPool
 from interwhen.claims import Claim
 from interwhen.monitors import Fork, Monitor
 from interwhen.segments import Segment
 from interwhen.spans import Span
 from interwhen.verdicts import Errored, Judged, Outcome, Pass, Unknown, Verdict, Violation
 from interwhen.verifier import Verifier
+from interwhen.workers import Workers
 
 RAISED = (Exception, SystemExit)
 """What a verifier or parser may raise without ending more than itself."""
@@ -79,23 +78,14 @@ def check_inline(verifier: Verifier, claim: Claim) -> Outcome:
         return Errored(name_error(error))
 
 
-async def check_aside(
-    verifier: Verifier,
-    claim: Claim,
-    *,
-    threads: anyio.CapacityLimiter,
-    processes: ProcessPool,
-    scope: anyio.CancelScope,
-) -> Outcome:
+async def check_aside(verifier: Verifier, claim: Claim, workers: Workers, scope: anyio.CancelScope) -> Outcome:
     """Run a check beside the event loop, in the place the verifier asks for. *scope* bounds and cancels it."""
     try:
         match verifier.worker:
-            case "process":
-                value, failure = await processes.check(verifier, claim, scope)
+            case "process" | "thread":
+                value, failure = await workers.check(verifier, claim, scope)
                 if failure is not None:
                     return Errored(failure[:500])
-            case "thread":
-                value = await anyio.to_thread.run_sync(verifier.check, claim, abandon_on_cancel=True, limiter=threads)
             case _:
                 value = verifier.check(claim)
         if inspect.isawaitable(value):

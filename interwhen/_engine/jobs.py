@@ -10,11 +10,11 @@ from anyio.abc import TaskGroup
 from interwhen._core.messages import Check, Extract, Extracted, Fact, Settled
 from interwhen._engine.checks import check_aside, check_inline, parse
 from interwhen._engine.forks import ForkMeter, infer
-from interwhen._engine.processes import ProcessPool
 from interwhen._log import log_warning
 from interwhen.models.base import Model, Prompt, Sampling
 from interwhen.monitors import Fork, Monitor
 from interwhen.verdicts import Errored, Outcome, TimedOut
+from interwhen.workers import Workers
 
 
 class Jobs:
@@ -26,16 +26,13 @@ class Jobs:
         monitors: Sequence[Monitor],
         tell: Callable[[Fact], None],
         clock: Callable[[], float],
-        *,
-        threads: int,
-        processes: int,
+        workers: Workers,
     ) -> None:
         self._group = group
         self._monitors = monitors
         self._tell = tell
         self._clock = clock
-        self._threads = anyio.CapacityLimiter(threads)
-        self._processes = ProcessPool(processes)
+        self._workers = workers
         self._scopes: dict[int, anyio.CancelScope] = {}
         self.forks = ForkMeter()
 
@@ -99,8 +96,8 @@ class Jobs:
             scope.cancel()
 
     async def close(self) -> None:
-        """End the worker processes; the tasks end with their group."""
-        await self._processes.close()
+        """Give the workers back; the tasks end with their group."""
+        await self._workers.aclose()
 
     async def _check(self, order: Check, scope: anyio.CancelScope, begun: float) -> None:
         if order.job not in self._scopes:
@@ -108,9 +105,7 @@ class Jobs:
         verifier = self._monitors[order.monitor].verifier
         outcome: Outcome = TimedOut(verifier.deadline)
         with scope:
-            outcome = await check_aside(
-                verifier, order.claim, threads=self._threads, processes=self._processes, scope=scope
-            )
+            outcome = await check_aside(verifier, order.claim, self._workers, scope)
         if self._scopes.pop(order.job, None) is None:
             return  # dropped: nobody waits for it
         if isinstance(outcome, TimedOut):

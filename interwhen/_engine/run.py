@@ -23,6 +23,7 @@ from interwhen._engine.jobs import Jobs
 from interwhen._engine.outcome import build_result, log_result, prompt_sha256
 from interwhen._engine.upstream import TWO_READERS, Upstream, ask_capabilities
 from interwhen._engine.watch import Meter, keep_time
+from interwhen._engine.workers import LocalWorkers
 from interwhen.budgets import Budgets
 from interwhen.errors import ModelError, UsageError
 from interwhen.events import Event, Finished
@@ -32,6 +33,7 @@ from interwhen.models.transport import Timeouts
 from interwhen.monitors import GATING, Monitor
 from interwhen.results import Result
 from interwhen.segments import Phase
+from interwhen.workers import Workers
 
 _AHEAD = 512
 """How many events may wait for a reader before reading ahead of it stops."""
@@ -57,6 +59,7 @@ class Run:
         starts_in: Phase = "answer",
         threads: int = 8,
         processes: int = 2,
+        workers: Workers | None = None,
         owns_model: bool = False,
     ) -> None:
         self._model = model
@@ -66,6 +69,7 @@ class Run:
         self._budgets = budgets or Budgets()
         self._template = feedback or _own_template(model)
         self._starts_in: Phase = starts_in
+        self._workers = workers
         self._sizes = (threads, processes)
         self._owns_model = owns_model
         self._timeouts: Timeouts = getattr(model, "timeouts", None) or Timeouts()
@@ -108,9 +112,8 @@ class Run:
             await self._give_back()
             raise
         self._events = core.events
-        self._jobs = Jobs(
-            self._group, self._monitors, self._tell, self._clock, threads=self._sizes[0], processes=self._sizes[1]
-        )
+        workers = self._workers if self._workers is not None else LocalWorkers(*self._sizes)
+        self._jobs = Jobs(self._group, self._monitors, self._tell, self._clock, workers)
         self._upstream = Upstream(
             self._model,
             self._prompt,
