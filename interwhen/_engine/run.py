@@ -256,6 +256,7 @@ class Run:
             model=self._model.name,
             requests=self._core.tally.requests,
             usages=upstream.usages,
+            unread=upstream.unread,
             forks=self._jobs.forks,
             timing=self._meter.timing(self._clock(), upstream.ended_at, tuple(upstream.close_latency)),
         )

@@ -1,1 +1,1 @@
-"""A deterministic simulator: whole worlds from one integer, the real engine inside, virtual time, an independent judge."""
+"""A deterministic simulator: worlds made from integers, the real engine inside, virtual time, an independent judge."""

@@ -26,8 +26,8 @@ from interwhen.simulation.world import (
     RemedyKind,
     Said,
     Sum,
-    Thinking,
     ThinkEnd,
+    Thinking,
     TriggerKind,
     Watch,
     Wire,
@@ -227,6 +227,6 @@ def _limits(dice: Random) -> Limits:
         seconds=maybe(dice.choice((0.3, 1.0, 3.0, 15.0)), None),
         max_tokens=maybe(dice.choice((1, 5, 20)), None),
         total=maybe(dice.choice((0.5, 4.0)), None),
-        threads=maybe(1, 8),
-        processes=maybe(1, 8),
+        threads=maybe(1, 64),
+        processes=maybe(1, 64),
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Iterator
 
-from interwhen.events import CheckSettled, Delta, Finished, FrontierMoved, Retracted, ViolationFound
-from interwhen.results import Abstained, Failed, Result, Unverified, Verified
-from interwhen.simulation.history import Act, History, history_of
+from interwhen.events import Delta, Finished, Retracted
+from interwhen.results import Abstained, Failed, Unverified, Verified
+from interwhen.simulation import showing  # noqa: F401  enlists its own
+from interwhen.simulation.cases import INVARIANTS, Broken, Case, case_of, final_trace, invariant
+from interwhen.simulation.history import Act
 from interwhen.simulation.model import TIMER
 from interwhen.simulation.playing import PROMPT, Played, ReaderError
 from interwhen.simulation.truth import (
@@ -22,57 +22,19 @@ from interwhen.simulation.truth import (
     read_by,
     refutes,
 )
-from interwhen.simulation.world import Sum, Watch, World
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """An invariant that does not hold, in words."""
-
-    invariant: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One play, with its history where the reader saw enough to have one."""
-
-    played: Played
-    history: History | None
-
-    @property
-    def world(self) -> World:
-        """What was played."""
-        return self.played.world
-
-    @property
-    def result(self) -> Result | None:
-        """How it ended."""
-        return self.played.result
-
-
-Invariant: TypeAlias = Callable[[Case], Iterator[str]]
-INVARIANTS: list[tuple[str, Invariant]] = []
-
-
-def _invariant(name: str) -> Callable[[Invariant], Invariant]:
-    def enlist(function: Invariant) -> Invariant:
-        INVARIANTS.append((name, function))
-        return function
-
-    return enlist
+from interwhen.simulation.world import Judge, Sum, Watch
 
 
 def judge(played: Played) -> list[Broken]:
     """Return every invariant that *played* breaks."""
-    case = Case(played, history_of(played) if played.saw_all and played.stuck is None else None)
+    case = case_of(played)
     return [Broken(name, detail) for name, function in INVARIANTS for detail in function(case)]
 
 
 # ---------------------------------------------------------------- it ends, and leaves nothing behind
 
 
-@_invariant("every run ends, in bounded time")
+@invariant("every run ends, in bounded time")
 def _ends(case: Case) -> Iterator[str]:
     if case.played.stuck is not None:
         yield str(case.played.stuck)[:600]
@@ -80,7 +42,7 @@ def _ends(case: Case) -> Iterator[str]:
         yield "the block was left, and there is no result"
 
 
-@_invariant("nothing comes out but what the reader or the adapter raised")
+@invariant("nothing comes out but what the reader or the adapter raised")
 def _raises(case: Case) -> Iterator[str]:
     error = case.played.raised
     crashed = any(sent.fault == "crash" for sent in case.played.model.sent)
@@ -90,7 +52,7 @@ def _raises(case: Case) -> Iterator[str]:
         yield f"{type(error).__name__}: {error}"
 
 
-@_invariant("leaving a run leaves no task, no open stream and no worker")
+@invariant("leaving a run leaves no task, no open stream and no worker")
 def _leaves_nothing(case: Case) -> Iterator[str]:
     played = case.played
     if played.stuck is not None:
@@ -98,13 +60,13 @@ def _leaves_nothing(case: Case) -> Iterator[str]:
     if played.left_tasks:
         yield f"these tasks are left: {', '.join(played.left_tasks)}"
     for number, sent in enumerate(played.model.sent):
-        if sent.opened and not sent.closed and sent.fault != "deaf":
+        if sent.opened and not sent.closed and not sent.deaf:
             yield f"stream {number} was never closed"
     if played.entered and not played.workers.closed:
         yield "the workers were not given back"
 
 
-@_invariant("a cancelled reader stays cancelled, and no result makes it a success")
+@invariant("a cancelled reader stays cancelled, and no result makes it a success")
 def _cancelled(case: Case) -> Iterator[str]:
     if case.played.was_cancelled and isinstance(case.result, Verified):
         finished = bool(case.played.seen) and isinstance(case.played.seen[-1].event, Finished)
@@ -117,7 +79,7 @@ def _cancelled(case: Case) -> Iterator[str]:
 # ---------------------------------------------------------------- P2: verified means verified
 
 
-@_invariant("P2: verified text is the certified text, and the model ended it")
+@invariant("P2: verified text is the certified text, and the model ended it")
 def _certified(case: Case) -> Iterator[str]:
     result = case.result
     if not isinstance(result, Verified):
@@ -131,33 +93,36 @@ def _certified(case: Case) -> Iterator[str]:
         yield f"the model ended with {ended!r}, the result says {result.finish_reason!r}"
 
 
-@_invariant("P2: in verified text every claim that a required monitor reads is right, and was shown to be")
+@invariant("P2: in verified text every claim that a required monitor reads is right, and was shown to be")
 def _sound(case: Case) -> Iterator[str]:
     result = case.result
     if not isinstance(result, Verified):
         return
-    trace = _final_trace(case, result)
+    trace = final_trace(case, result)
     disavowed = [(span.start, span.end) for span in result.certificate.disavowed]
     yield from _disavowed_are_answered(trace, disavowed)
     required = [watch for watch in case.world.watches if watch.required]
     if not required:
         yield "verified, and no required monitor watched"
     for watch in required:
-        judge = case.world.judges[watch.judge]
         read = [claim for claim, _ in read_by(trace, watch)]
-        for claim in read:
-            if any(start <= claim.start and claim.end <= end for start, end in disavowed):
-                continue
-            if not claim.is_right:
-                yield f"{claim.text} at {claim.start} is wrong, and {watch.name} reads it"
-            elif not passes(judge, claim):
-                yield f"{watch.name} cannot have passed {claim.text}: its judge {mishap_of(judge, claim)}"
-            elif (watch.judge, claim.text) not in case.played.book:
-                yield f"{watch.name} never had {claim.text} checked"
-        if watch.trigger != "chars" and (not watch.grounded or not read):
+        counting = [c for c in read if not any(start <= c.start and c.end <= end for start, end in disavowed)]
+        for claim in counting:
+            yield from _shown_right(case, watch, claim)
+        if watch.trigger != "chars" and (not watch.grounded or not counting):
             yield f"{watch.name} has shown nothing of this text to be right"
-        if watch.extractor_fails_on and f"{watch.extractor_fails_on}=" in "".join(c.text for c in read):
-            yield f"the extractor of {watch.name} fails on this text"
+
+
+def _shown_right(case: Case, watch: Watch, claim: Stated) -> Iterator[str]:
+    judge: Judge = case.world.judges[watch.judge]
+    if not claim.is_right:
+        yield f"{claim.text} at {claim.start} is wrong, and {watch.name} reads it"
+    elif not passes(judge, claim):
+        yield f"{watch.name} cannot have passed {claim.text}: its judge {mishap_of(judge, claim)}"
+    elif (watch.judge, claim.text) not in case.played.book:
+        yield f"{watch.name} never had {claim.text} checked"
+    elif watch.extractor_fails_on == claim.left_side:
+        yield f"the extractor of {watch.name} fails on {claim.text}"
 
 
 def _disavowed_are_answered(trace: Trace, disavowed: list[tuple[int, int]]) -> Iterator[str]:
@@ -170,7 +135,7 @@ def _disavowed_are_answered(trace: Trace, disavowed: list[tuple[int, int]]) -> I
             yield f"[{start}, {end}) is disavowed, and no feedback follows it"
 
 
-@_invariant("P2: what was not shown is said: each result that is not verified gives its reason")
+@invariant("P2: what was not shown is said: each result that is not verified gives its reason")
 def _reasons(case: Case) -> Iterator[str]:
     match case.result:
         case Unverified(doubts=()):
@@ -179,7 +144,7 @@ def _reasons(case: Case) -> Iterator[str]:
             yield f"{case.result.status} without a reason"
 
 
-@_invariant("P2: a flawless world is verified, without a remedy and without a lost token")
+@invariant("P2: a flawless world is verified, without a remedy and without a lost token")
 def _flawless(case: Case) -> Iterator[str]:
     result = case.result
     if result is None or not _is_flawless(case):
@@ -187,7 +152,7 @@ def _flawless(case: Case) -> Iterator[str]:
     if result.ledger.discarded or result.ledger.remedies or result.violations:
         yield f"nothing is wrong, and the ledger says {result.ledger}"
     required = [watch for watch in case.world.watches if watch.required]
-    trace = _final_trace(case, result)
+    trace = final_trace(case, result)
     shows = all(watch.grounded and not watch.fork and read_by(trace, watch) for watch in required)
     if required and shows and not isinstance(result, Verified):
         yield f"nothing is wrong, and the result is {result.status}: {getattr(result, 'doubts', '')!r:.300}"
@@ -213,7 +178,7 @@ def _is_flawless(case: Case) -> bool:
 # ---------------------------------------------------------------- P3: the earliest violation
 
 
-@_invariant("P3: the cut is at the earliest violation that was known or open")
+@invariant("P3: the cut is at the earliest violation that was known or open")
 def _earliest(case: Case) -> Iterator[str]:
     result = case.result
     if case.history is None or result is None or result.ledger.late or is_crowded(case.world):
@@ -240,7 +205,7 @@ def _earlier(case: Case, act: Act, watch: Watch) -> Iterator[str]:
         )
 
 
-@_invariant("P3: nobody is accused who is right, and nobody but the model")
+@invariant("P3: nobody is accused who is right, and nobody but the model")
 def _just(case: Case) -> Iterator[str]:
     if case.history is None:
         return
@@ -262,7 +227,7 @@ def _violated(act: Act) -> bool:
 # ---------------------------------------------------------------- P4: nothing is lost
 
 
-@_invariant("P4: what the reader was shown, put together, is the text of the result")
+@invariant("P4: what the reader was shown, put together, is the text of the result")
 def _shown(case: Case) -> Iterator[str]:
     shown = ""
     for number, seen in enumerate(case.played.seen):
@@ -291,13 +256,13 @@ def _may_hide(case: Case) -> bool:
     return gated or case.world.thinking in ("tags", "opened")
 
 
-@_invariant("P4: the model goes on from the very text that stands, whatever was cut, repaired or broken")
+@invariant("P4: the model goes on from the very text that stands, whatever was cut, repaired or broken")
 def _goes_on(case: Case) -> Iterator[str]:
     if case.history is not None and case.history.misfit:
         yield case.history.misfit
 
 
-@_invariant("P4: the text of the result is what the model sent and we wrote, and all of it")
+@invariant("P4: the text of the result is what the model sent and we wrote, and all of it")
 def _whole(case: Case) -> Iterator[str]:
     history, result = case.history, case.result
     if history is None or result is None or history.misfit:
@@ -319,7 +284,7 @@ def _whole(case: Case) -> Iterator[str]:
 # ---------------------------------------------------------------- P5: everything is counted
 
 
-@_invariant("P5: kept and discarded tokens are all that the model sent and the run read")
+@invariant("P5: kept and discarded tokens are all that the model sent and the run read")
 def _ledger(case: Case) -> Iterator[str]:
     result = case.result
     if result is None:
@@ -342,7 +307,7 @@ def _ledger(case: Case) -> Iterator[str]:
         yield f"{ledger.inserted_chars} inserted characters counted"
 
 
-@_invariant("budgets are kept")
+@invariant("budgets are kept")
 def _budgets(case: Case) -> Iterator[str]:
     result, limits = case.result, case.world.limits
     if result is None:
@@ -364,124 +329,3 @@ def _budgets(case: Case) -> Iterator[str]:
             yield f"the same text was written more than {limits.repeats} times at the same place"
     if limits.seconds is not None and result.timing.total > limits.seconds + 0.01:
         yield f"the run took {result.timing.total:g} s of {limits.seconds:g}"
-
-
-# ---------------------------------------------------------------- gates and the frontier
-
-
-@_invariant("a gate lets no text through before its checks have ended")
-def _gates(case: Case) -> Iterator[str]:
-    gates = [w for w in case.world.watches if w.delivery == "gate" and not w.fork and not w.extractor_fails_on]
-    gates = [w for w in gates if w.trigger != "chars"]
-    if not gates:
-        return
-    trace = Trace(case.world.thinking)
-    for number, seen in enumerate(case.played.seen):
-        match seen.event:
-            case Retracted(to=to):
-                trace.cut(to)
-            case Delta() as delta:
-                if delta.origin == "model":
-                    trace.add(delta.text, delta.phase, call=delta.call is not None)
-                else:
-                    trace.insert(delta.text, delta.origin)
-                for watch in gates:
-                    yield from _let_through(case, watch, trace, seen.judged, number)
-
-
-def _let_through(case: Case, watch: Watch, trace: Trace, judged: int, number: int) -> Iterator[str]:
-    judge = case.world.judges[watch.judge]
-    done = case.played.book[:judged]
-    for claim, _ in read_by(trace, watch):
-        if mishap_of(judge, claim) in ("hangs", "dies") or (watch.judge, claim.text) in done:
-            continue
-        if is_crowded(case.world) or claim.end == len(trace.text):
-            continue
-        yield f"event {number} shows {claim.text} at {claim.start}, which {watch.name} holds and nobody had checked"
-
-
-@_invariant("an answer that is held for the end is shown at the end")
-def _final(case: Case) -> Iterator[str]:
-    if not any(watch.delivery == "final" for watch in case.world.watches):
-        return
-    shown_at = None
-    for number, seen in enumerate(case.played.seen):
-        if isinstance(seen.event, Delta) and seen.event.phase == "answer":
-            shown_at = number if shown_at is None else shown_at
-        elif shown_at is not None and not isinstance(seen.event, Delta | Finished):
-            yield f"event {number} follows the answer of event {shown_at}: {seen.event!r:.200}"
-            return
-
-
-@_invariant("the frontier passes nothing that a required monitor has not passed")
-def _frontier(case: Case) -> Iterator[str]:
-    required = [w for w in case.world.watches if w.required and not w.fork and not w.extractor_fails_on]
-    if case.history is None or case.history.misfit:
-        return
-    acts = [act.at for act in case.history.acts]
-    last = max(acts, default=-1)
-    for number, seen in enumerate(case.played.seen):
-        if not isinstance(seen.event, FrontierMoved) or number < last:
-            continue
-        # From the last act on, what stands at the end stood then, as far as the frontier says.
-        trace = case.history.trace
-        for watch in required:
-            judge = case.world.judges[watch.judge]
-            for claim, _ in read_by(trace, watch):
-                answered = any(low <= claim.start and claim.end <= high for low, high in trace.answered)
-                if claim.end <= seen.event.to and not passes(judge, claim) and not answered:
-                    yield f"event {number}: the frontier is at {seen.event.to}, behind {claim.text} at {claim.start}"
-
-
-# ---------------------------------------------------------------- the order of what is told
-
-
-@_invariant("the last event is the end, and it comes once")
-def _ending(case: Case) -> Iterator[str]:
-    ends = [number for number, seen in enumerate(case.played.seen) if isinstance(seen.event, Finished)]
-    if case.played.saw_all and ends != [len(case.played.seen) - 1]:
-        yield f"the end came at {ends} of {len(case.played.seen)} events"
-
-
-@_invariant("a violation that is told is one")
-def _told(case: Case) -> Iterator[str]:
-    for seen in case.played.seen:
-        if isinstance(seen.event, ViolationFound):
-            claim = _claim_of(seen.event.violation.key)
-            # Of a claim without a span nobody can say that the wrong part lies outside.
-            garbage = any(mishap.kind == "bad_where" for judge in case.world.judges for mishap in judge.mishaps)
-            if claim is not None and claim.is_right and not garbage:
-                yield f"{claim.text} is right, and {seen.event.violation.monitor} is said to have refuted it"
-        elif isinstance(seen.event, CheckSettled) and seen.at < 0:
-            yield "an event before the beginning"
-
-
-def _claim_of(key: str) -> Stated | None:
-    found = claims_in(key)
-    return found[0] if found else None
-
-
-def _final_trace(case: Case, result: Result) -> Trace:
-    """Return the trace of *result* as far as its own text and insertions tell, for readers who did not see it all."""
-    if case.history is not None and not case.history.misfit and case.history.trace.text == result.text:
-        trace = case.history.trace
-        trace.ended = True
-        return trace
-    trace = Trace(case.world.thinking)
-    trace.text = result.text
-    trace.ours = [(entry.span.start, entry.span.end, entry.origin) for entry in result.insertions]
-    if case.world.thinking == "field":
-        trace.answer_at = len(result.reasoning) if result.answer else None
-    trace.calls = _calls_of(case, result)
-    trace.ended = True
-    return trace
-
-
-def _calls_of(case: Case, result: Result) -> list[tuple[int, int]]:
-    found = []
-    for sent in case.played.model.sent:
-        for chunk in sent.chunks:
-            at = result.text.find(chunk.text) if chunk.call is not None else -1
-            if at >= 0 and (at, at + len(chunk.text)) not in found:
-                found.append((at, at + len(chunk.text)))
-    return sorted(found)

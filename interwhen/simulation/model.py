@@ -43,6 +43,8 @@ class Sent:
     """Whether the stream came to its end."""
     fault: str = ""
     """The fault that struck."""
+    deaf: bool = False
+    """Whether the server did not hear that we closed."""
 
 
 class SimulatedModel:
@@ -156,7 +158,7 @@ class SimulatedStream(GuardedStream):
     async def release(self) -> None:
         """Note it; a deaf server makes one wait."""
         if self._deaf:
-            self._sent.fault = self._sent.fault or "deaf"
+            self._sent.deaf = True
             await anyio.sleep_forever()
         self._sent.closed = True
 
@@ -228,5 +230,3 @@ def _cut(parts: Sequence[Part], world: World, until: float) -> list[Chunk]:
             at += len(text)
             sent += len(text)
     return chunks
-
-

@@ -85,7 +85,7 @@ def play(world: World) -> Played:
 
 
 async def _live(played: Played, loop: VirtualLoop) -> None:
-    """Live the life of one process. (One that is killed and resumed would have several of these, one after another.)"""
+    """Live the life of one process. One that is killed and resumed would have several, one after another."""
     world, limits = played.world, played.world.limits
     supervised = run(
         played.model,

@@ -241,4 +241,4 @@ def passes(judge: Judge, claim: Stated) -> bool:
 
 def is_crowded(world: World) -> bool:
     """Tell whether checks may wait for a thread, so that the time they get is not theirs alone."""
-    return world.limits.threads < 8
+    return world.limits.threads < 64

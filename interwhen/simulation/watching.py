@@ -106,7 +106,9 @@ class SimulatedVerifier:
             repair = None
         value = Span(claim.text.index("=") + 1, len(claim.text))
         # No sign of equality: what we say must not read like a claim.
-        return Violation(f"{claim.left_side} is something else", f"{claim.left_side} is {claim.true_value}", value, repair)
+        return Violation(
+            f"{claim.left_side} is something else", f"{claim.left_side} is {claim.true_value}", value, repair
+        )
 
 
 _GARBAGE: dict[str, object] = {

@@ -174,8 +174,8 @@ class Limits(msgspec.Struct, frozen=True):
     seconds: float | None = None
     max_tokens: int | None = None
     total: float | None = None
-    threads: int = 8
-    processes: int = 8
+    threads: int = 64
+    processes: int = 64
 
 
 class World(msgspec.Struct, frozen=True):

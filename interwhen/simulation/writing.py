@@ -64,27 +64,25 @@ def go_on(world: World, pieces: Sequence[Piece], generation: int) -> Iterator[Pa
     phase: Phase = "answer" if world.thinking == "no" else "reasoning"
     at = 0
     for item in _items(world):
-        if isinstance(item, ThinkEnd):
-            if world.thinking == "field":
-                phase = "answer"
-                continue
-            if world.thinking == "no":
-                continue
+        if isinstance(item, ThinkEnd) and world.thinking in ("field", "no"):
+            phase = "answer"
+            continue
         half = _match(item, stands[at:], generation)
         at += half.stands
         if half.rest:
             if at < len(stands):
                 raise Lost(f"after {stands[:at][-40:]!r} stands {stands[at:][:40]!r}, where {half.rest[:40]!r} belongs")
-            if isinstance(item, Sum) and item.call:
-                if half.stands:
-                    raise Lost(f"half a tool call stands: {stands[-40:]!r}")
-                yield Part(half.rest, phase, ToolCall(f"c{item.left}", TOOL, half.rest[len(TOOL) + 1 : -1]))
-            else:
-                yield Part(half.rest, phase if world.thinking == "field" else "answer")
-        if isinstance(item, ThinkEnd):
-            phase = "answer"
+            yield _part(item, half, phase if world.thinking == "field" else "answer")
     if at < len(stands):
         raise Lost(f"behind the end of the text stands {stands[at:][:40]!r}")
+
+
+def _part(item: Item, half: _Half, phase: Phase) -> Part:
+    if not (isinstance(item, Sum) and item.call):
+        return Part(half.rest, phase)
+    if half.stands:
+        raise Lost(f"half a tool call stands, {half.rest!r} of it is missing")
+    return Part(half.rest, phase, ToolCall(f"c{item.left}", TOOL, half.rest[len(TOOL) + 1 : -1]))
 
 
 def _items(world: World) -> Iterator[Item]:

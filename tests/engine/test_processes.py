@@ -4,11 +4,12 @@ import os
 
 import anyio
 import pytest
-import workers
 from interwhen import Errored, Judged, Pass, Span, TimedOut
 from interwhen._engine.processes import ProcessPool, WorkerProcess
 from interwhen.testing import ScriptedModel
 from sums import Sum, apply, supervise, watch
+
+import workers
 
 pytestmark = pytest.mark.anyio
 
