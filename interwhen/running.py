@@ -22,6 +22,7 @@ from interwhen.registry import MonitorSpec, load_model, load_monitors
 from interwhen.results import Result
 from interwhen.segments import Phase
 from interwhen.verifier import Worker
+from interwhen.worker_pool import WorkerPool
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
@@ -38,7 +39,7 @@ def run(
     budgets: Budgets | None = None,
     feedback: FeedbackTemplate | None = None,
     starts_in: Phase = "answer",
-    workers: Workers | None = None,
+    workers: WorkerPool | None = None,
     threads: int = 8,
     processes: int = 2,
 ) -> Run:
@@ -48,8 +49,8 @@ def run(
     text to be continued, or chat messages. *monitors* are monitors, names with options
     (``"arithmetic:level=explain"``), dicts, or factories. *sampling* goes to the model, *budgets* say when to
     give up, *feedback* words what is said to the model. ``starts_in="reasoning"`` is for models whose
-    template has opened the reasoning already. *workers* run the checks of many runs; without them, the run
-    has *threads* and *processes* of its own.
+    template has opened the reasoning already. *workers* (:class:`~interwhen.Workers`) run the checks of many runs;
+    without them, the run has *threads* and *processes* of its own.
 
     Raises :class:`~interwhen.errors.UsageError` on anything that cannot work.
     """
@@ -60,7 +61,8 @@ def run(
     _vet_type("sampling", sampling, Sampling)
     _vet_type("budgets", budgets, Budgets)
     _vet_type("feedback", feedback, FeedbackTemplate)
-    _vet_type("workers", workers, Workers)
+    if not isinstance(workers, WorkerPool | None):
+        raise UsageError(f"workers={workers!r:.200} is no pool of workers: write workers=Workers(...)")
     if starts_in not in get_args(Phase):
         raise UsageError(f"starts_in={starts_in!r}, choose one of {', '.join(get_args(Phase))}")
     owned = isinstance(model, str)

@@ -9,16 +9,14 @@ from types import CoroutineType
 from typing import Any, cast
 
 import anyio
-import anyio.to_thread
 
 from interwhen._engine.cancelled import is_called_off
 from interwhen._engine.naming import name_error, name_value
-from interwhen._engine.workers import Workers
-from interwhen._tickets import Ticket, hold
 from interwhen.claims import Claim
 from interwhen.spans import Span
 from interwhen.verdicts import Errored, Judged, Outcome, Pass, Unknown, Verdict, Violation
 from interwhen.verifier import Verifier
+from interwhen.worker_pool import WorkerPool
 
 LONGEST = 65_536
 """The most characters of a text in a verdict."""
@@ -87,16 +85,14 @@ def check_inline(verifier: Verifier, claim: Claim) -> Outcome:
         return Errored(name_error(error))
 
 
-async def check_aside(verifier: Verifier, claim: Claim, *, workers: Workers, scope: anyio.CancelScope) -> Outcome:
+async def check_aside(verifier: Verifier, claim: Claim, *, workers: WorkerPool, scope: anyio.CancelScope) -> Outcome:
     """Run a check beside the event loop, in the place the verifier asks for. *scope* bounds and cancels it."""
     try:
         match verifier.worker:
-            case "process":
-                value, failure = await workers.processes.check(verifier, claim, scope)
+            case "process" | "thread":
+                value, failure = await workers.check(verifier, claim, scope)
                 if failure is not None:
                     return Errored(failure[:500])
-            case "thread":
-                value = await _in_thread(verifier, claim, workers.threads, scope)
             case _:
                 value = verifier.check(claim)
         if inspect.isawaitable(value):
@@ -110,19 +106,6 @@ async def check_aside(verifier: Verifier, claim: Claim, *, workers: Workers, sco
         return Errored(f"verifier {verifier.name!r} was cancelled from within")
     except BaseException as error:  # noqa: BLE001  (whatever it is, it comes from the verifier)
         return Errored(name_error(error))
-
-
-async def _in_thread(
-    verifier: Verifier, claim: Claim, threads: anyio.CapacityLimiter, scope: anyio.CancelScope
-) -> object:
-    """Run a check in a thread, which learns how long it has and when nobody waits for it any more."""
-    ticket = Ticket(scope.deadline - anyio.current_time())
-    try:
-        with hold(ticket):
-            return await anyio.to_thread.run_sync(verifier.check, claim, abandon_on_cancel=True, limiter=threads)
-    except anyio.get_cancelled_exc_class():
-        ticket.call_off()
-        raise
 
 
 def parse(name: str, extract: Callable[..., Any], *given: object) -> tuple[Claim, ...] | Errored:

@@ -12,13 +12,13 @@ from interwhen._engine.checks import check_aside, check_inline
 from interwhen._engine.forks import ForkMeter, infer
 from interwhen._engine.holding import Holding
 from interwhen._engine.watchers import Watcher
-from interwhen._engine.workers import Workers
 from interwhen._log import log_warning
 from interwhen.models.base import Model, Prompt, Sampling
 from interwhen.monitors import Fork, Monitor
 from interwhen.tasks import Task
 from interwhen.verdicts import Errored, Outcome, TimedOut
 from interwhen.verifier import Verifier
+from interwhen.worker_pool import WorkerPool
 
 
 class Jobs:
@@ -30,7 +30,7 @@ class Jobs:
         monitors: Sequence[Monitor],
         tell: Callable[[Fact], None],
         clock: Callable[[], float],
-        workers: Workers,
+        workers: WorkerPool,
         *,
         owns_workers: bool,
     ) -> None:

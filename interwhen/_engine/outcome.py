@@ -27,19 +27,20 @@ def build_result(
     model: str,
     requests: int,
     usages: Sequence[Usage],
+    unread: int,
     forks: ForkMeter,
     timing: Timing,
     held: tuple[Held, ...],
 ) -> Result:
-    """Return the result that *outline* says, with ledger and timing."""
+    """Return the result that *outline* says, with ledger and timing; *unread* tokens came after its end."""
     common: dict[str, Any] = {
         name: getattr(outline, name)
         for name in ("text", "reasoning", "answer", "finish_reason", "checks", "violations", "insertions", "resume")
     }
     common["ledger"] = Ledger(
         kept=outline.kept,
-        discarded=outline.discarded,
-        late=outline.late,
+        discarded=outline.discarded + unread,
+        late=outline.late + unread,
         fork_tokens=forks.tokens,
         fork_prompt_tokens=forks.prompt_tokens,
         prompt_tokens=sum(usage.prompt_tokens or 0 for usage in usages),

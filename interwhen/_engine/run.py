@@ -47,6 +47,7 @@ from interwhen.monitors import GATING, Monitor
 from interwhen.results import Result
 from interwhen.segments import Phase
 from interwhen.tasks import Task
+from interwhen.worker_pool import WorkerPool
 
 _AHEAD = 512
 """How many events may wait for a reader before reading ahead of it stops."""
@@ -70,7 +71,7 @@ class Run:
         budgets: Budgets | None = None,
         feedback: FeedbackTemplate | None = None,
         starts_in: Phase = "answer",
-        workers: Workers | None = None,
+        workers: WorkerPool | None = None,
         threads: int = 8,
         processes: int = 2,
         owns_model: bool = False,
@@ -83,7 +84,7 @@ class Run:
         self._template = feedback or _own_template(model)
         self._starts_in: Phase = starts_in
         self._owns_workers = workers is None
-        self._workers = workers or Workers(threads=threads, processes=processes)
+        self._workers: WorkerPool = workers or Workers(threads=threads, processes=processes)
         self._owns_model = owns_model
         self._timeouts: Timeouts = getattr(model, "timeouts", None) or Timeouts()
         self._result: Result | None = None
@@ -272,6 +273,7 @@ class Run:
             model=self._model.name,
             requests=self._core.tally.requests,
             usages=upstream.usages,
+            unread=upstream.unread,
             forks=self._jobs.forks,
             timing=self._meter.timing(self._clock(), upstream.ended_at, tuple(upstream.close_latency)),
             held=self._jobs.holding.found,

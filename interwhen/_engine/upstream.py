@@ -77,6 +77,8 @@ class Upstream:
         """The last error there was."""
         self.close_latency: list[float] = []
         self.ended_at: float | None = None
+        self.unread = 0
+        """Tokens of the read that is being taken in, behind the chunk that is: the run may end at that chunk."""
 
     @property
     def usages(self) -> tuple[Usage, ...]:
@@ -121,7 +123,11 @@ class Upstream:
                 meter.largest_gap = gap
         meter.last = now
         step = self._step
+        if len(chunks) > 1:
+            self.unread = sum(chunk.tokens for chunk in chunks)
         for chunk in chunks:
+            if self.unread:
+                self.unread -= chunk.tokens
             orders = step(chunk)
             if orders:
                 self._do(orders)

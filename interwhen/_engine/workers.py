@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import anyio
+import anyio.to_thread
 
 from interwhen._engine.clock import current_loop
 from interwhen._engine.processes import ProcessPool
+from interwhen._tickets import Ticket, hold
 from interwhen.errors import UsageError
+from interwhen.verifier import Verifier
+from interwhen.worker_pool import WorkDone
 
 _LEAST_MEMORY = 64 << 20
 
@@ -55,6 +59,22 @@ class Workers:
             self._loop = loop
         elif self._loop is not loop:
             raise UsageError("these workers belong to another event loop; make Workers(...) for each loop")
+
+    async def check(self, verifier: Verifier, claim: Any, scope: anyio.CancelScope) -> WorkDone:
+        """Run a check in the place that *verifier* asks for; see :class:`~interwhen.worker_pool.WorkerPool`."""
+        if verifier.worker == "process":
+            return await self.processes.check(verifier, claim, scope)
+        # A check in a thread learns how long it has, and when nobody waits for it any more.
+        ticket = Ticket(scope.deadline - anyio.current_time())
+        try:
+            with hold(ticket):
+                value = await anyio.to_thread.run_sync(
+                    verifier.check, claim, abandon_on_cancel=True, limiter=self.threads
+                )
+        except anyio.get_cancelled_exc_class():
+            ticket.call_off()
+            raise
+        return value, None
 
     async def aclose(self) -> None:
         """End the worker processes. A check that is running in one ends with its run."""

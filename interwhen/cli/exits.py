@@ -6,6 +6,8 @@ from interwhen.errors import InterwhenError, MissingExtraError, UsageError
 from interwhen.results import Status
 
 OK = 0
+BROKEN = 1
+"""Of ``interwhen simulate``: a promise did not hold in some world."""
 USAGE = 2
 FAILED = 5
 INTERRUPTED = 130

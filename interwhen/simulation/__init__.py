@@ -1,0 +1,1 @@
+"""A deterministic simulator: worlds made from integers, the real engine inside, virtual time, an independent judge."""

@@ -1,0 +1,158 @@
+"""What the simulator has reached: a count for everything that a world can have or that can come of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import get_args
+
+from interwhen.events import CheckSettled, Remedied, Retracted, StreamBroken
+from interwhen.monitors import Delivery
+from interwhen.results import CheckRecord, RemedyName, Status
+from interwhen.simulation.playing import Played
+from interwhen.simulation.variations import is_timeless
+from interwhen.simulation.world import MishapKind, ReaderKind, Thinking, TriggerKind, WireKind
+from interwhen.triggers import PhaseFilter
+from interwhen.verdicts import Level, Outcome
+from interwhen.verifier import Worker
+
+_KINDS: dict[str, tuple[str, ...]] = {
+    "status": get_args(Status),
+    "delivery": get_args(Delivery),
+    "trigger": get_args(TriggerKind),
+    "remedy done": get_args(RemedyName),
+    "level": get_args(Level),
+    "phase": get_args(PhaseFilter),
+    "worker": get_args(Worker),
+    "outcome": tuple(kind.__name__.lower() for kind in get_args(Outcome)),
+    "mishap met": tuple(kind for kind in get_args(MishapKind)),
+    "wire fault met": get_args(WireKind),
+    "thinking": get_args(Thinking),
+    "reader": get_args(ReaderKind),
+    "fork": ("asked", "raises", "hangs", "garbled"),
+    "ended by": ("not converging", "remedies", "discarded", "time budget", "closed monitor", "max_tokens", "total"),
+    "seen": (
+        "retraction",
+        "reconnect",
+        "late tokens",
+        "verdict known",
+        "stale check called off",
+        "disavowed",
+        "varied",
+        "tool call refused",
+        "extractor failed",
+        "ungrounded",
+        "cancelled",
+        "two remedies or more",
+        "cut after the end",
+    ),
+}
+"""Every label there is, so that what was never reached shows as such."""
+
+
+def reached(played: Played) -> set[tuple[str, str]]:
+    """Return the labels of one play."""
+    return set(_labels(played))
+
+
+def all_labels() -> list[tuple[str, str]]:
+    """Return every label, in the order of the table."""
+    return [(kind, name) for kind, names in _KINDS.items() for name in names]
+
+
+def blind_spots(counts: Counter[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the labels that no world has reached."""
+    return [label for label in all_labels() if not counts[label]]
+
+
+def _labels(played: Played) -> Iterator[tuple[str, str]]:
+    world = played.world
+    yield "thinking", world.thinking
+    yield "reader", world.reader.kind
+    for watch in world.watches:
+        yield "delivery", watch.delivery
+        yield "trigger", watch.trigger
+        yield "level", watch.level
+        yield "phase", watch.phase
+        yield "worker", world.judges[watch.judge].worker
+        if not watch.grounded:
+            yield "seen", "ungrounded"
+    yield from _of_faults(played)
+    if is_timeless(world):
+        yield "seen", "varied"
+    if played.was_cancelled:
+        yield "seen", "cancelled"
+    yield from _of_events(played)
+    yield from _of_result(played)
+
+
+def _of_faults(played: Played) -> Iterator[tuple[str, str]]:
+    world = played.world
+    asked = {(number, text.partition("=")[0]) for number, text in played.book}
+    for number, judge in enumerate(world.judges):
+        for mishap in judge.mishaps:
+            if (number, mishap.about) in asked or mishap.kind in ("hangs", "dies"):
+                yield "mishap met", mishap.kind
+    for sent in played.model.sent:
+        if sent.fault:
+            yield "wire fault met", sent.fault
+        if sent.deaf:
+            yield "wire fault met", "deaf"
+    if played.model.fork_prefixes:
+        yield "fork", "asked"
+    if played.model.fork_faults:
+        yield "fork", world.fork_fault
+
+
+def _of_events(played: Played) -> Iterator[tuple[str, str]]:
+    for seen in played.seen:
+        match seen.event:
+            case Retracted():
+                yield "seen", "retraction"
+            case StreamBroken(action="reconnect"):
+                yield "seen", "reconnect"
+            case Remedied(violation=violation, generation=generation):
+                yield "remedy done", violation.remedy or ""
+                if generation > 1:
+                    yield "seen", "two remedies or more"
+                if played.model.sent[min(generation, len(played.model.sent)) - 1].ended:
+                    yield "seen", "cut after the end"
+            case CheckSettled(check=check):
+                yield from _of_check(check)
+
+
+def _of_check(check: CheckRecord) -> Iterator[tuple[str, str]]:
+    name = type(check.outcome).__name__.lower()
+    yield "outcome", name
+    if getattr(check.outcome, "cached", False):
+        yield "seen", "verdict known"
+    if "its text was cut" in getattr(check.outcome, "why", ""):
+        yield "seen", "stale check called off"
+    if not check.key and name == "errored":
+        yield "seen", "extractor failed"
+
+
+def _of_result(played: Played) -> Iterator[tuple[str, str]]:
+    result = played.result
+    if result is None:
+        return
+    yield "status", result.status
+    if result.ledger.late:
+        yield "seen", "late tokens"
+    if result.status == "verified" and result.certificate.disavowed:
+        yield "seen", "disavowed"
+    if any(sent.request.pieces and sent.request.pieces[-1].refused for sent in played.model.sent):
+        yield "seen", "tool call refused"
+    reason = getattr(result, "reason", "") or getattr(result, "error", "")
+    for word, name in (
+        ("not converging", "not converging"),
+        ("remedies is spent", "remedies"),
+        ("discarded tokens is spent", "discarded"),
+        ("time budget", "time budget"),
+        ("error:", "closed monitor"),
+        ("total timeout", "total"),
+    ):
+        if word in reason:
+            yield "ended by", name
+    if result.finish_reason == "length" and played.world.limits.max_tokens is not None:
+        yield "ended by", "max_tokens"

@@ -1,0 +1,232 @@
+"""From a seed to a world: the same one each time, on each machine.
+
+Swarm testing (Groce et al., 2012): each world draws which kinds of trouble it has at all. With every kind in every
+world, each would hide most of the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import TypeVar, get_args
+
+from interwhen.monitors import Delivery
+from interwhen.simulation.world import (
+    AT_OPENING,
+    Chunking,
+    ForkFault,
+    Item,
+    Judge,
+    Limits,
+    Mishap,
+    MishapKind,
+    Operator,
+    Reader,
+    ReaderKind,
+    RemedyKind,
+    Said,
+    Sum,
+    ThinkEnd,
+    Thinking,
+    TriggerKind,
+    Watch,
+    Wire,
+    WireKind,
+    World,
+)
+from interwhen.simulation.writing import left_side
+from interwhen.verifier import Worker
+
+T = TypeVar("T")
+
+_BETWEEN = ("\n", "\n", "\n", ".\n", ". ", ", ", "\n\n", " and ", "; ")
+_PROSE = ("so ", "Wait, ", "Hmm. ", "then ", "\n", "well", "\u2028", "<think>", "</", "Let me see.\n")
+_GAPS = ((0.0,), (0.0,), (0.1,), (0.0, 0.0, 0.3), (0.05, 1.0, 0.0), (2.0,), (0.0, 5.0))
+_SECONDS = ((0.0,), (0.1,), (0.5,), (0.0, 0.7), (2.0, 0.1, 0.9), (3.0,), (0.3, 9.0))
+_REMEDIES: tuple[RemedyKind, ...] = ("repair", "repair", *get_args(RemedyKind))
+_TRIGGERS: tuple[TriggerKind, ...] = ("lines", "lines", "lines", *get_args(TriggerKind))
+_DELIVERIES: tuple[Delivery, ...] = ("interrupt", "interrupt", "interrupt", "gate", "gate", "observe", "final")
+
+
+@dataclass(frozen=True, slots=True)
+class _Swarm:
+    """Which kinds of trouble a world has."""
+
+    wrong: bool
+    mishaps: bool
+    wires: bool
+    forks: bool
+    budgets: bool
+    readers: bool
+    chunks: bool
+    slow: bool
+    odd_monitors: bool
+
+
+def generate(seed: int) -> World:
+    """Return the world of *seed*."""
+    dice = Random(seed)  # noqa: S311  nothing here is secret
+    swarm = _Swarm(
+        wrong=dice.random() < 0.8,
+        mishaps=dice.random() < 0.35,
+        wires=dice.random() < 0.35,
+        forks=dice.random() < 0.25,
+        budgets=dice.random() < 0.25,
+        readers=dice.random() < 0.4,
+        chunks=dice.random() < 0.8,
+        slow=dice.random() < 0.6,
+        odd_monitors=dice.random() < 0.6,
+    )
+    thinking: Thinking = dice.choice(("no", "no", "tags", "opened", "field"))
+    items = _items(dice, swarm, thinking)
+    judges = tuple(_judge(dice, swarm, items) for _ in range(dice.choice((1, 1, 2, 3))))
+    watches = tuple(_watch(dice, swarm, f"m{number}", len(judges), items) for number in range(_count(dice)))
+    fault: ForkFault = dice.choice(get_args(ForkFault)) if swarm.forks and dice.random() < 0.4 else "none"
+    return World(
+        items=items,
+        watches=watches,
+        judges=judges,
+        wires=_wires(dice) if swarm.wires else (),
+        chunking=_chunking(dice, swarm),
+        reader=_reader(dice) if swarm.readers else Reader(),
+        limits=_limits(dice) if swarm.budgets else Limits(),
+        thinking=thinking,
+        fork_seconds=dice.choice((0.0, 0.2, 1.5)) if swarm.forks and swarm.slow else 0.0,
+        fork_fault=fault,
+        fork_fault_about=_about(dice, items) if fault != "none" else "",
+        seed=seed,
+    )
+
+
+def _count(dice: Random) -> int:
+    return dice.choice((0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 4)) if dice.random() < 0.95 else 0
+
+
+def _items(dice: Random, swarm: _Swarm, thinking: Thinking) -> tuple[Item, ...]:
+    items: list[Item] = []
+    for _ in range(dice.choice((1, 2, 3, 4, 5, 6, 8))):
+        if dice.random() < 0.25:
+            items.append(Said(dice.choice(_PROSE)))
+        items.append(_sum(dice, swarm))
+    if thinking != "no" and dice.random() < 0.9:
+        items.insert(dice.randint(0, len(items)), ThinkEnd())
+    if dice.random() < 0.12:
+        # Calls are the end of what a model says; a second one may go with the first.
+        calls = [_sum(dice, swarm, call=True) for _ in range(dice.choice((1, 1, 2)))]
+        if thinking in ("tags", "opened") and ThinkEnd() not in items:
+            items.append(ThinkEnd())
+        items += calls
+    return tuple(items)
+
+
+def _sum(dice: Random, swarm: _Swarm, *, call: bool = False) -> Sum:
+    op: Operator = dice.choice(("+", "+", "-", "*"))
+    left, right = dice.randint(1, 9), dice.randint(1, 9)
+    if op == "-":
+        left += 9
+    off: tuple[int, ...] = (0,)
+    if swarm.wrong and dice.random() < 0.4:
+        off = dice.choice(((1, 0), (1, 0), (1, 1, 0), (1,), (1, 2, 3, 0), (10, 0), (1, 2), (0, 1, 0)))
+    before, after = "", dice.choice(_BETWEEN)
+    if dice.random() < 0.08:
+        before, after = "<tool_call>", "</tool_call>\n"
+    return Sum(left, op, right, off, before, after, call)
+
+
+def _about(dice: Random, items: tuple[Item, ...]) -> str:
+    return left_side(dice.choice([item for item in items if isinstance(item, Sum)]))
+
+
+def _judge(dice: Random, swarm: _Swarm, items: tuple[Item, ...]) -> Judge:
+    worker: Worker = dice.choice(get_args(Worker)) if swarm.odd_monitors else dice.choice(("inline", "thread"))
+    mishaps: list[Mishap] = []
+    if swarm.mishaps:
+        for _ in range(dice.choice((0, 1, 1, 2))):
+            kind: MishapKind = dice.choice(get_args(MishapKind))
+            mishaps.append(Mishap(_about(dice, items), kind))
+    return Judge(
+        worker=worker,
+        deadline=dice.choice((4.0, 4.0, 1.75, 25.0)),
+        seconds=dice.choice(_SECONDS) if swarm.slow else (0.0,),
+        repairs=dice.random() < 0.8,
+        mishaps=tuple(mishaps),
+    )
+
+
+def _watch(dice: Random, swarm: _Swarm, name: str, judges: int, items: tuple[Item, ...]) -> Watch:
+    trigger: TriggerKind = dice.choice(_TRIGGERS) if swarm.odd_monitors else dice.choice(("lines", "sentences"))
+    delivery: Delivery = dice.choice(_DELIVERIES)
+    if trigger == "calls" and dice.random() < 0.5:
+        delivery = "gate_tools"
+    remedy: RemedyKind = (
+        dice.choice(_REMEDIES) if swarm.odd_monitors else dice.choice(("repair", "append", "rewind", "resample"))
+    )
+    reads: tuple[Operator, ...] = dice.choice((("+", "-", "*"), ("+", "-", "*"), ("+",), ("-", "*")))
+    return Watch(
+        name=name,
+        judge=dice.randrange(judges),
+        reads=reads,
+        trigger=trigger,
+        delivery=delivery,
+        remedy=remedy,
+        level=dice.choice(("witness", "witness", "explain", "locate", "flag")),
+        phase=dice.choice(("both", "both", "both", "reasoning", "answer")),
+        unproven="closed" if dice.random() < 0.15 else "open",
+        required=dice.random() < 0.8,
+        grounded=dice.random() < 0.92,
+        fork=swarm.forks and dice.random() < 0.6,
+        extractor_fails_on=_about(dice, items) if swarm.mishaps and dice.random() < 0.1 else "",
+    )
+
+
+def _wires(dice: Random) -> tuple[Wire, ...]:
+    return tuple(_wire(dice, dice.choice(get_args(WireKind))) for _ in range(dice.choice((1, 1, 1, 2, 3, 5))))
+
+
+def _wire(dice: Random, kind: WireKind) -> Wire:
+    at = 0 if kind in AT_OPENING or kind == "deaf" else dice.randint(0, 40)
+    return Wire(dice.choice((0, 0, 0, 1, 1, 2, 3)), kind, at)
+
+
+def _chunking(dice: Random, swarm: _Swarm) -> Chunking:
+    if not swarm.chunks:
+        return Chunking()
+    return Chunking(
+        sizes=dice.choice(((1,), (2,), (3,), (4,), (7,), (1, 9), (5, 2, 13), (30,), (1000,))),
+        gaps=dice.choice(_GAPS) if swarm.slow else (0.0,),
+        tokens=dice.choice(((1,), (1,), (2, 1), (3,))),
+        together=dice.choice((1, 1, 1, 2, 5)),
+    )
+
+
+def _reader(dice: Random) -> Reader:
+    kind: ReaderKind = dice.choice(get_args(ReaderKind))
+    match kind:
+        case "slow":
+            return Reader(kind, seconds=dice.choice((0.01, 0.4, 3.0)))
+        case "leaves" | "raises":
+            return Reader(kind, at=dice.randint(0, 20), seconds=dice.choice((0.0, 0.0, 0.2)))
+        case "cancelled":
+            return Reader(kind, at=dice.randint(0, 90))
+        case "late_cancelled":
+            return Reader(kind, at=dice.randint(0, 60))
+        case _:
+            return Reader(kind)
+
+
+def _limits(dice: Random) -> Limits:
+    def maybe(value: T, default: T) -> T:
+        return value if dice.random() < 0.3 else default
+
+    return Limits(
+        remedies=maybe(dice.choice((0, 1, 2)), 16),
+        repeats=maybe(1, 2),
+        discarded=maybe(dice.choice((0, 3, 12)), 8192),
+        forks=maybe(dice.choice((0, 1, 2)), 256),
+        reconnects=maybe(dice.choice((0, 1)), 3),
+        seconds=maybe(dice.choice((0.3, 1.0, 3.0, 15.0)), None),
+        max_tokens=maybe(dice.choice((1, 5, 20)), None),
+        total=maybe(dice.choice((0.5, 4.0)), None),
+        threads=maybe(1, 64),
+        processes=maybe(1, 64),
+    )

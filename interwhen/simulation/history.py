@@ -1,0 +1,103 @@
+"""The history of the trace, put together again from what the model sent and what the reader was told was done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from interwhen.events import Remedied
+from interwhen.results import ViolationRecord
+from interwhen.simulation.model import Sent
+from interwhen.simulation.playing import Played
+from interwhen.simulation.truth import Trace, segments_of
+from interwhen.simulation.world import Watch
+
+
+class Act(NamedTuple):
+    """A remedy, and the trace as it stood just before."""
+
+    before: Trace
+    record: ViolationRecord
+    at: int
+    """The number of the event in the reader's log."""
+
+
+@dataclass(slots=True)
+class History:
+    """All acts in order, the trace at the end, and the first thing that does not fit together (``""``: all fits)."""
+
+    acts: list[Act]
+    trace: Trace
+    misfit: str = ""
+
+
+def history_of(played: Played) -> History:
+    """Return the history of a play whose reader saw every event."""
+    world = played.world
+    trace = Trace(world.thinking)
+    history = History([], trace)
+    acts = [(n, s.event) for n, s in enumerate(played.seen) if isinstance(s.event, Remedied)]
+    watches = {watch.name: watch for watch in world.watches}
+    sent = list(played.model.sent)
+    for generation in range(len(acts) + 1):
+        while sent and sent[0].generation == generation:
+            _stream(history, sent.pop(0), with_tags=world.thinking in ("tags", "opened"))
+        if generation < len(acts):
+            number, event = acts[generation]
+            _act(history, event.violation, number, watches)
+    if sent and not history.misfit:
+        history.misfit = f"a request of generation {sent[0].generation}, when {len(acts)} remedies had been told"
+    return history
+
+
+def _stream(history: History, sent: Sent, *, with_tags: bool) -> None:
+    trace, prefix = history.trace, sent.request.prefix
+    if prefix != trace.text:
+        # Half a tag, which the core held back, is not known to the model that goes on: it is written again.
+        held = trace.text[len(prefix) :]
+        if not (with_tags and trace.text.startswith(prefix) and _is_half_a_tag(held)):
+            history.misfit = history.misfit or f"the trace is {trace.text!r}, and the model was given {prefix!r}"
+        trace.cut(len(prefix))
+    for chunk in sent.chunks:
+        trace.add(chunk.text, chunk.phase, call=chunk.call is not None)
+    trace.ended = sent.whole or sent.ended is not None
+
+
+def _is_half_a_tag(text: str) -> bool:
+    return "</think>".startswith(text) or "<think>".startswith(text.lstrip())
+
+
+def _act(history: History, record: ViolationRecord, number: int, watches: dict[str, Watch]) -> None:
+    trace = history.trace
+    history.acts.append(Act(_copy(trace), record, number))
+    cut = record.cut
+    if cut is None or cut > len(trace.text):
+        history.misfit = history.misfit or f"a cut at {cut} of a trace of {len(trace.text)} characters"
+        return
+    watch = watches[record.monitor]
+    answered = None
+    is_call = any(start <= record.span.start < end for start, end in trace.calls)
+    if record.remedy == "feedback" and cut >= record.span.end and not is_call:
+        covering = [s for s in segments_of(trace, watch) if s[0] <= record.span.start and record.span.end <= s[1]]
+        if watch.trigger == "chars":
+            answered = (record.span.start, cut)
+        elif covering:
+            answered = (covering[0][0], cut)
+        else:
+            history.misfit = history.misfit or f"feedback answers {record.span}, which is in no segment of {watch.name}"
+    trace.cut(cut)
+    trace.insert(record.inserted, "repair" if record.remedy == "repair" else "feedback")
+    if answered is not None:
+        trace.answered.append(answered)
+
+
+def _copy(trace: Trace) -> Trace:
+    return Trace(
+        trace.thinking,
+        trace.text,
+        list(trace.ours),
+        list(trace.calls),
+        trace.answer_at,
+        list(trace.answered),
+        trace.ended,
+    )

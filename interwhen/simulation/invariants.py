@@ -1,0 +1,331 @@
+"""What must hold in every world, each said once. All of it is judged from the log of a play and from the truth."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from interwhen.events import Delta, Finished, Retracted
+from interwhen.results import Abstained, Failed, Unverified, Verified
+from interwhen.simulation import showing  # noqa: F401  enlists its own
+from interwhen.simulation.cases import INVARIANTS, Broken, Case, case_of, final_trace, invariant
+from interwhen.simulation.history import Act
+from interwhen.simulation.model import TIMER
+from interwhen.simulation.playing import PROMPT, Played, ReaderError
+from interwhen.simulation.truth import (
+    Stated,
+    Trace,
+    claims_in,
+    is_crowded,
+    mishap_of,
+    passes,
+    read_by,
+    refutes,
+)
+from interwhen.simulation.world import Judge, Sum, Watch
+
+
+def judge(played: Played) -> list[Broken]:
+    """Return every invariant that *played* breaks."""
+    case = case_of(played)
+    return [Broken(name, detail) for name, function in INVARIANTS for detail in function(case)]
+
+
+# ---------------------------------------------------------------- it ends, and leaves nothing behind
+
+
+@invariant("every run ends, in bounded time")
+def _ends(case: Case) -> Iterator[str]:
+    if case.played.stuck is not None:
+        yield str(case.played.stuck)[:600]
+    elif case.played.entered and case.result is None:
+        yield "the block was left, and there is no result"
+
+
+@invariant("nothing comes out but what the reader or the adapter raised")
+def _raises(case: Case) -> Iterator[str]:
+    error = case.played.raised
+    crashed = any(sent.fault == "crash" for sent in case.played.model.sent)
+    if error is None or isinstance(error, ReaderError):
+        return
+    if not (crashed and str(error) == "a defect of the adapter"):
+        yield f"{type(error).__name__}: {error}"
+
+
+@invariant("leaving a run leaves no task, no open stream and no worker")
+def _leaves_nothing(case: Case) -> Iterator[str]:
+    played = case.played
+    if played.stuck is not None:
+        return
+    if played.left_tasks:
+        yield f"these tasks are left: {', '.join(played.left_tasks)}"
+    for number, sent in enumerate(played.model.sent):
+        if sent.opened and not sent.closed and not sent.deaf:
+            yield f"stream {number} was never closed"
+    if played.entered and not played.workers.closed:
+        yield "the workers were not given back"
+
+
+@invariant("a cancelled reader stays cancelled, and no result makes it a success")
+def _cancelled(case: Case) -> Iterator[str]:
+    if case.played.was_cancelled and isinstance(case.result, Verified):
+        finished = bool(case.played.seen) and isinstance(case.played.seen[-1].event, Finished)
+        late = case.world.limits.seconds is not None
+        ended = bool(case.played.model.sent) and case.played.model.sent[-1].ended is not None
+        if not (finished or late or ended):
+            yield "verified, though the reader was cancelled before the model had ended"
+
+
+# ---------------------------------------------------------------- P2: verified means verified
+
+
+@invariant("P2: verified text is the certified text, and the model ended it")
+def _certified(case: Case) -> Iterator[str]:
+    result = case.result
+    if not isinstance(result, Verified):
+        return
+    if result.certificate.text_sha256 != hashlib.sha256(result.text.encode()).hexdigest():
+        yield "the certificate is not of this text"
+    if result.certificate.prompt_sha256 != hashlib.sha256(PROMPT.encode()).hexdigest():
+        yield "the certificate is not of this prompt"
+    ended = case.played.model.sent[-1].ended
+    if ended not in ("stop", "tool_calls") or result.finish_reason != ended:
+        yield f"the model ended with {ended!r}, the result says {result.finish_reason!r}"
+
+
+@invariant("P2: in verified text every claim that a required monitor reads is right, and was shown to be")
+def _sound(case: Case) -> Iterator[str]:
+    result = case.result
+    if not isinstance(result, Verified):
+        return
+    trace = final_trace(case, result)
+    disavowed = [(span.start, span.end) for span in result.certificate.disavowed]
+    yield from _disavowed_are_answered(trace, disavowed)
+    required = [watch for watch in case.world.watches if watch.required]
+    if not required:
+        yield "verified, and no required monitor watched"
+    for watch in required:
+        read = [claim for claim, _ in read_by(trace, watch)]
+        counting = [c for c in read if not any(start <= c.start and c.end <= end for start, end in disavowed)]
+        for claim in counting:
+            yield from _shown_right(case, watch, claim)
+        if watch.trigger != "chars" and (not watch.grounded or not counting):
+            yield f"{watch.name} has shown nothing of this text to be right"
+
+
+def _shown_right(case: Case, watch: Watch, claim: Stated) -> Iterator[str]:
+    judge: Judge = case.world.judges[watch.judge]
+    if not claim.is_right:
+        yield f"{claim.text} at {claim.start} is wrong, and {watch.name} reads it"
+    elif not passes(judge, claim):
+        yield f"{watch.name} cannot have passed {claim.text}: its judge {mishap_of(judge, claim)}"
+    elif (watch.judge, claim.text) not in case.played.book:
+        yield f"{watch.name} never had {claim.text} checked"
+    elif watch.extractor_fails_on == claim.left_side:
+        yield f"the extractor of {watch.name} fails on {claim.text}"
+
+
+def _disavowed_are_answered(trace: Trace, disavowed: list[tuple[int, int]]) -> Iterator[str]:
+    reasoning = [(low, high) for low, high, phase in trace.phases() if phase == "reasoning"]
+    answers = [start for start, _ in trace.feedback]
+    for start, end in disavowed:
+        if not any(low <= start and end <= high for low, high in reasoning):
+            yield f"[{start}, {end}) is disavowed, and is no reasoning"
+        if end not in answers:
+            yield f"[{start}, {end}) is disavowed, and no feedback follows it"
+
+
+@invariant("P2: what was not shown is said: each result that is not verified gives its reason")
+def _reasons(case: Case) -> Iterator[str]:
+    match case.result:
+        case Unverified(doubts=()):
+            yield "unverified without a doubt"
+        case Abstained(reason="") | Failed(error=""):
+            yield f"{case.result.status} without a reason"
+
+
+@invariant("P2: a flawless world is verified, without a remedy and without a lost token")
+def _flawless(case: Case) -> Iterator[str]:
+    result = case.result
+    if result is None or not _is_flawless(case):
+        return
+    if result.ledger.discarded or result.ledger.remedies or result.violations:
+        yield f"nothing is wrong, and the ledger says {result.ledger}"
+    required = [watch for watch in case.world.watches if watch.required]
+    trace = final_trace(case, result)
+    shows = all(watch.grounded and not watch.fork and read_by(trace, watch) for watch in required)
+    if required and shows and not isinstance(result, Verified):
+        yield f"nothing is wrong, and the result is {result.status}: {getattr(result, 'doubts', '')!r:.300}"
+
+
+def _is_flawless(case: Case) -> bool:
+    world, limits = case.world, case.world.limits
+    return (
+        case.played.saw_all
+        and not world.wires
+        and world.fork_fault == "none"
+        and not is_crowded(world)
+        and all(not isinstance(item, Sum) or set(item.off) == {0} for item in world.items)
+        and not any(mishap_of(who, claim) for who in world.judges for claim in claims_in(case.result.text))  # type: ignore[union-attr]
+        and not any(judge.mishaps for judge in world.judges)
+        and not any(watch.extractor_fails_on for watch in world.watches)
+        and max(world.chunking.gaps) < TIMER
+        and (limits.seconds, limits.max_tokens, limits.total) == (None, None, None)
+        and limits.forks > 100
+    )
+
+
+# ---------------------------------------------------------------- P3: the earliest violation
+
+
+@invariant("P3: the cut is at the earliest violation that was known or open")
+def _earliest(case: Case) -> Iterator[str]:
+    result = case.result
+    if case.history is None or result is None or result.ledger.late or is_crowded(case.world):
+        return
+    for act in case.history.acts:
+        for watch in case.world.watches:
+            if watch.delivery != "observe" and watch.grounded and not watch.fork:
+                yield from _earlier(case, act, watch)
+
+
+def _earlier(case: Case, act: Act, watch: Watch) -> Iterator[str]:
+    judge = case.world.judges[watch.judge]
+    for claim, (start, end, complete) in read_by(act.before, watch):
+        where = claim.start + claim.text.index("=") + 1
+        if not complete or where >= act.record.span.start or not refutes(judge, claim):
+            continue
+        if watch.extractor_fails_on and f"{watch.extractor_fails_on}=" in act.before.text[start:end]:
+            continue
+        if any(low <= claim.start and claim.end <= high for low, high in act.before.answered):
+            continue
+        yield (
+            f"{act.record.remedy} of {act.record.monitor} at {act.record.span}, though {watch.name} reads the wrong "
+            f"{claim.text} at {claim.start} before it"
+        )
+
+
+@invariant("P3: nobody is accused who is right, and nobody but the model")
+def _just(case: Case) -> Iterator[str]:
+    if case.history is None:
+        return
+    for act in case.history.acts:
+        span = act.record.span
+        if act.record.monitor and act.record.remedy == "abstain" and not _violated(act):
+            continue  # a check that did not end, of a monitor that is closed
+        named = [c for c in claims_in(act.before.text) if c.start <= span.start and span.end <= c.end]
+        if any(claim.is_right for claim in named):
+            yield f"{act.record.monitor} acts against {named[0].text}, which is right"
+        if any(low <= span.start and span.end <= high for low, high in act.before.feedback):
+            yield f"{act.record.monitor} acts against {act.record.quote!r} at {span}, which we wrote"
+
+
+def _violated(act: Act) -> bool:
+    return "is something else" in act.record.why
+
+
+# ---------------------------------------------------------------- P4: nothing is lost
+
+
+@invariant("P4: what the reader was shown, put together, is the text of the result")
+def _shown(case: Case) -> Iterator[str]:
+    shown = ""
+    for number, seen in enumerate(case.played.seen):
+        match seen.event:
+            case Delta(text=text, start=start):
+                if start != len(shown):
+                    yield f"event {number}: a delta at {start}, when {len(shown)} characters are shown"
+                    return
+                shown += text
+            case Retracted(to=to):
+                if to >= len(shown):
+                    yield f"event {number}: a retraction to {to} of {len(shown)} characters"
+                shown = shown[:to]
+    result = case.result
+    if result is None or not case.played.saw_all:
+        return
+    if not result.text.startswith(shown):
+        yield f"the reader has {shown!r}, the result {result.text!r}"
+    elif result.text != shown and (result.status in ("verified", "unverified") or not _may_hide(case)):
+        yield f"the reader lacks {result.text[len(shown) :]!r} of a text that is {result.status}"
+
+
+def _may_hide(case: Case) -> bool:
+    """Tell whether a run that gives up may keep text from the reader: behind a gate, or half a tag."""
+    gated = any(watch.delivery in ("gate", "gate_tools", "final") for watch in case.world.watches)
+    return gated or case.world.thinking in ("tags", "opened")
+
+
+@invariant("P4: the model goes on from the very text that stands, whatever was cut, repaired or broken")
+def _goes_on(case: Case) -> Iterator[str]:
+    if case.history is not None and case.history.misfit:
+        yield case.history.misfit
+
+
+@invariant("P4: the text of the result is what the model sent and we wrote, and all of it")
+def _whole(case: Case) -> Iterator[str]:
+    history, result = case.history, case.result
+    if history is None or result is None or history.misfit:
+        return
+    trace = history.trace
+    if not trace.text.startswith(result.text):
+        yield f"the trace is {trace.text!r}, the result {result.text!r}"
+        return
+    stopped = any(act.record.remedy in ("stop", "abstain") for act in history.acts)
+    if result.status != "abstained" and not stopped and not result.ledger.late and trace.text != result.text:
+        yield f"{trace.text[len(result.text) :]!r} is missing from a text that is {result.status}"
+    size = len(result.text)
+    ours = [(start, min(end, size), who) for start, end, who in trace.ours if start < size]
+    told = [(entry.span.start, entry.span.end, entry.origin) for entry in result.insertions]
+    if ours != told:
+        yield f"we wrote {ours}, the result says {told}"
+
+
+# ---------------------------------------------------------------- P5: everything is counted
+
+
+@invariant("P5: kept and discarded tokens are all that the model sent and the run read")
+def _ledger(case: Case) -> Iterator[str]:
+    result = case.result
+    if result is None:
+        return
+    model, ledger = case.played.model, result.ledger
+    read = sum(sent.tokens for sent in model.sent)
+    if ledger.kept + ledger.discarded != read:
+        yield f"kept {ledger.kept} + discarded {ledger.discarded} is not {read}"
+    if ledger.late > ledger.discarded:
+        yield f"late {ledger.late} of discarded {ledger.discarded}"
+    opened = sum(sent.opened for sent in model.sent)
+    begun = sum(sent.reads > 0 for sent in model.sent)
+    if not begun <= ledger.requests <= opened:
+        yield f"{ledger.requests} requests counted, {opened} opened and {begun} read"
+    if ledger.forks < len(model.fork_prefixes):
+        yield f"{ledger.forks} forks counted, the model had {len(model.fork_prefixes)}"
+    if ledger.fork_tokens > model.fork_tokens + model.fork_faults:
+        yield f"{ledger.fork_tokens} fork tokens counted, the model sent {model.fork_tokens}"
+    if ledger.inserted_chars != sum(len(entry.span) for entry in result.insertions):
+        yield f"{ledger.inserted_chars} inserted characters counted"
+
+
+@invariant("budgets are kept")
+def _budgets(case: Case) -> Iterator[str]:
+    result, limits = case.result, case.world.limits
+    if result is None:
+        return
+    ledger = result.ledger
+    for name, spent, budget in (
+        ("remedies", ledger.remedies, limits.remedies),
+        ("reconnects", ledger.reconnects, limits.reconnects),
+        ("forks", ledger.forks, limits.forks),
+        ("forks asked", len(case.played.model.fork_prefixes), limits.forks),
+    ):
+        if spent > budget:
+            yield f"{spent} {name}, the budget is {budget}"
+    if isinstance(result, Verified) and ledger.discarded - ledger.late > limits.discarded:
+        yield f"{ledger.discarded} tokens discarded, the budget is {limits.discarded}"
+    if case.history is not None:
+        written = [(a.record.cut, a.record.remedy, a.record.inserted) for a in case.history.acts]
+        if any(written.count(w) > limits.repeats for w in written if w[1] not in ("stop", "abstain")):
+            yield f"the same text was written more than {limits.repeats} times at the same place"
+    if limits.seconds is not None and result.timing.total > limits.seconds + 0.01:
+        yield f"the run took {result.timing.total:g} s of {limits.seconds:g}"

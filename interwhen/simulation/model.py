@@ -1,0 +1,232 @@
+"""The simulated model and its server: says what the world wrote, and fails when the world says so."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+import anyio
+import anyio.lowlevel
+
+from interwhen.errors import ConnectError, ContextOverflow, StreamProtocolError, UpstreamError
+from interwhen.models.base import Capabilities, Chunk, Completion, FinishReason, Request, Usage
+from interwhen.models.streams import GuardedStream
+from interwhen.models.transport import Timeouts
+from interwhen.simulation.truth import claims_in
+from interwhen.simulation.world import AT_OPENING, Wire, World
+from interwhen.simulation.writing import TAGS, Part, go_on
+
+SEED = 1000
+"""The seed of the first generation: a request tells by its seed how often the trace was rewound."""
+TIMER = 8.0
+"""How long the model may be silent."""
+_ENDS: dict[str, FinishReason] = {"length": "length", "filtered": "content_filter"}
+
+
+@dataclass(slots=True)
+class Sent:
+    """What one request was, and what its stream delivered: the simulator's own book, kept beside the engine's."""
+
+    request: Request
+    generation: int
+    chunks: list[Chunk] = field(default_factory=list)
+    tokens: int = 0
+    """Of the chunks delivered while the run was not over."""
+    reads: int = 0
+    opened: bool = False
+    closed: bool = False
+    ended: FinishReason | None = None
+    """The reason that the model gave."""
+    whole: bool = False
+    """Whether the stream came to its end."""
+    fault: str = ""
+    """The fault that struck."""
+    deaf: bool = False
+    """Whether the server did not hear that we closed."""
+
+
+class SimulatedModel:
+    """The model of one world. ``sent`` is the book of all its streams, ``forks`` of all its side inferences."""
+
+    name = "simulated"
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.timeouts = Timeouts(connect=None, first_token=TIMER, inter_token=TIMER, total=world.limits.total)
+        self.sent: list[Sent] = []
+        self.fork_prefixes: list[str] = []
+        self.fork_tokens = 0
+        self.fork_faults = 0
+        self.closed = False
+        self.is_over: Callable[[], bool] = lambda: False
+
+    async def capabilities(self) -> Capabilities:
+        """Say what the world says."""
+        tags = TAGS if self.world.thinking in ("tags", "opened") else None
+        return Capabilities(resume="prefix", think_tags=tags)
+
+    async def stream(self, request: Request) -> SimulatedStream:
+        """Open a stream, unless the world has a fault for this request."""
+        number = len(self.sent)
+        sent = Sent(request, (request.sampling.seed or SEED) - SEED)
+        self.sent.append(sent)
+        parts = list(go_on(self.world, request.pieces, sent.generation))
+        faults = {wire.kind: wire for wire in self.world.wires if wire.request == number}
+        for kind in AT_OPENING:
+            if kind in faults:
+                sent.fault = kind
+                await _fail_opening(faults[kind])
+        await anyio.lowlevel.checkpoint()
+        sent.opened = True
+        return SimulatedStream(self, sent, parts, tuple(faults.values()))
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer a fork: name every claim of the prefix."""
+        world, prefix = self.world, request.prefix
+        self.fork_prefixes.append(prefix)
+        await anyio.sleep(world.fork_seconds)
+        found = claims_in(prefix)
+        if found and world.fork_fault != "none" and found[-1].left_side == world.fork_fault_about:
+            self.fork_faults += 1
+            match world.fork_fault:
+                case "raises":
+                    raise UpstreamError("the server does not like forks", status=500)
+                case "hangs":
+                    await anyio.sleep_forever()
+                case "garbled":
+                    return Completion("!", "stop", Usage(completion_tokens=1))
+                case _:
+                    assert_never(world.fork_fault)
+        self.fork_tokens += len(found)
+        return Completion("; ".join(claim.text for claim in found), "stop", Usage(completion_tokens=len(found)))
+
+    async def aclose(self) -> None:
+        """Note it."""
+        self.closed = True
+
+
+async def _fail_opening(wire: Wire) -> None:
+    match wire.kind:
+        case "refused":
+            raise ConnectError("connection refused")
+        case "busy":
+            raise UpstreamError("503 overloaded", status=503)
+        case "rejected":
+            raise UpstreamError("400 bad request", status=400)
+        case "overflow":
+            raise ContextOverflow("400 the context is full", status=400)
+        case "mute":
+            await anyio.sleep_forever()
+        case "slow":
+            await anyio.sleep(TIMER / 2)
+        case _:
+            raise AssertionError(wire)
+
+
+class SimulatedStream(GuardedStream):
+    """One stream: chunks, and perhaps a fault behind some number of characters."""
+
+    def __init__(self, model: SimulatedModel, sent: Sent, parts: Sequence[Part], faults: tuple[Wire, ...]) -> None:
+        super().__init__()
+        self._model = model
+        self._sent = sent
+        self._deaf = any(wire.kind == "deaf" for wire in faults)
+        strikes = [wire for wire in faults if wire.kind not in AT_OPENING and wire.kind != "deaf"]
+        self._strike = min(strikes, key=lambda wire: wire.at) if strikes else None
+        self._chunks = _cut(parts, model.world, self._strike.at if self._strike is not None else math.inf)
+        self._calls = any(part.call is not None for part in parts)
+        self._at = 0
+        self._n = 0
+
+    async def fetch(self) -> Sequence[Chunk]:
+        """Wait as the world says; bring the next chunks, the end, or the fault."""
+        chunking, sent = self._model.world.chunking, self._sent
+        await anyio.sleep(chunking.gaps[self._n % len(chunking.gaps)])
+        self._n += 1
+        chunks = self._chunks[self._at : self._at + chunking.together]
+        self._at += len(chunks)
+        if not chunks:
+            chunks = await self._end()
+        sent.reads += 1
+        if not self._model.is_over():
+            sent.chunks.extend(chunks)
+            sent.tokens += sum(chunk.tokens for chunk in chunks)
+        return chunks
+
+    async def release(self) -> None:
+        """Note it; a deaf server makes one wait."""
+        if self._deaf:
+            self._sent.deaf = True
+            await anyio.sleep_forever()
+        self._sent.closed = True
+
+    async def _end(self) -> list[Chunk]:
+        """Come to the end of the text: by the fault, or as a model ends."""
+        sent, strike = self._sent, self._strike
+        if sent.whole:
+            return []
+        if strike is not None and not (strike.kind == "reset_after_stop" and sent.ended is None):
+            sent.fault = strike.kind
+            self._chunks = []
+            return await self._struck(strike)
+        if sent.ended is not None:
+            sent.whole = True
+            return []
+        sent.ended = "tool_calls" if self._calls else "stop"
+        return [Chunk("", tokens=0, finish_reason=sent.ended)]
+
+    async def _struck(self, strike: Wire) -> list[Chunk]:
+        match strike.kind:
+            case "reset" | "reset_after_stop":
+                raise ConnectError("connection reset")
+            case "garbled":
+                raise StreamProtocolError("no JSON", offset=self._at)
+            case "error" | "fatal":
+                raise UpstreamError("an error in the stream", status=500 if strike.kind == "error" else 400)
+            case "stall":
+                await anyio.sleep_forever()
+            case "crash":
+                raise ValueError("a defect of the adapter")
+            case "truncated":
+                self._sent.whole = True
+                return []
+            case _:
+                if self._sent.ended is None:
+                    self._sent.ended = _ENDS[strike.kind]
+                    return [Chunk("", tokens=0, finish_reason=self._sent.ended)]
+                self._sent.whole = True
+        return []
+
+
+def _joined(parts: Sequence[Part]) -> list[Part]:
+    """Join the parts that no phase and no call divides: chunks know nothing of lines."""
+    joined: list[Part] = []
+    for part in parts:
+        if joined and part.call is None and joined[-1].call is None and joined[-1].phase == part.phase:
+            joined[-1] = Part(joined[-1].text + part.text, part.phase)
+        else:
+            joined.append(part)
+    return joined
+
+
+def _cut(parts: Sequence[Part], world: World, until: float) -> list[Chunk]:
+    """Cut *parts* into chunks; what is behind *until* characters is not sent. A structured call is one chunk."""
+    chunking = world.chunking
+    chunks: list[Chunk] = []
+    sent = 0
+    for part in _joined(parts):
+        at = 0
+        while at < len(part.text):
+            if sent >= until:
+                return chunks
+            size = len(part.text) if part.call is not None else chunking.sizes[len(chunks) % len(chunking.sizes)]
+            text = part.text[at : at + size]
+            if part.call is None and sent + len(text) > until:
+                text = text[: int(until) - sent]
+            tokens = chunking.tokens[len(chunks) % len(chunking.tokens)]
+            chunks.append(Chunk(text, part.phase, tokens, call=part.call))
+            at += len(text)
+            sent += len(text)
+    return chunks

@@ -1,0 +1,100 @@
+"""What must hold of what the reader is shown, and when: gates, the frontier, and the order of what is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from interwhen.events import Delta, Finished, FrontierMoved, Retracted, ViolationFound
+from interwhen.simulation.cases import Case, invariant
+from interwhen.simulation.truth import Stated, Trace, claims_in, is_crowded, mishap_of, passes, read_by
+from interwhen.simulation.world import Watch
+
+
+@invariant("a gate lets no text through before its checks have ended")
+def _gates(case: Case) -> Iterator[str]:
+    gates = [w for w in case.world.watches if w.delivery == "gate" and not w.fork and not w.extractor_fails_on]
+    gates = [w for w in gates if w.trigger != "chars"]
+    if not gates:
+        return
+    trace = Trace(case.world.thinking)
+    for number, seen in enumerate(case.played.seen):
+        match seen.event:
+            case Retracted(to=to):
+                trace.cut(to)
+            case Delta() as delta:
+                if delta.origin == "model":
+                    trace.add(delta.text, delta.phase, call=delta.call is not None)
+                else:
+                    trace.insert(delta.text, delta.origin)
+                for watch in gates:
+                    yield from _let_through(case, watch, trace, seen.judged, number)
+
+
+def _let_through(case: Case, watch: Watch, trace: Trace, judged: int, number: int) -> Iterator[str]:
+    judge = case.world.judges[watch.judge]
+    done = case.played.book[:judged]
+    for claim, _ in read_by(trace, watch):
+        if mishap_of(judge, claim) in ("hangs", "dies") or (watch.judge, claim.text) in done:
+            continue
+        if is_crowded(case.world) or claim.end == len(trace.text):
+            continue
+        yield f"event {number} shows {claim.text} at {claim.start}, which {watch.name} holds and nobody had checked"
+
+
+@invariant("an answer that is held for the end is shown at the end")
+def _final(case: Case) -> Iterator[str]:
+    if not any(watch.delivery == "final" for watch in case.world.watches):
+        return
+    shown_at = None
+    for number, seen in enumerate(case.played.seen):
+        if isinstance(seen.event, Delta) and seen.event.phase == "answer":
+            shown_at = number if shown_at is None else shown_at
+        elif shown_at is not None and not isinstance(seen.event, Delta | Finished):
+            yield f"event {number} follows the answer of event {shown_at}: {seen.event!r:.200}"
+            return
+
+
+@invariant("the frontier passes nothing that a required monitor has not passed")
+def _frontier(case: Case) -> Iterator[str]:
+    required = [w for w in case.world.watches if w.required and not w.fork and not w.extractor_fails_on]
+    if case.history is None or case.history.misfit:
+        return
+    acts = [act.at for act in case.history.acts]
+    last = max(acts, default=-1)
+    for number, seen in enumerate(case.played.seen):
+        if not isinstance(seen.event, FrontierMoved) or number < last:
+            continue
+        # From the last act on, what stands at the end stood then, as far as the frontier says.
+        trace = case.history.trace
+        for watch in required:
+            judge = case.world.judges[watch.judge]
+            for claim, _ in read_by(trace, watch):
+                answered = any(low <= claim.start and claim.end <= high for low, high in trace.answered)
+                if claim.end <= seen.event.to and not passes(judge, claim) and not answered:
+                    yield f"event {number}: the frontier is at {seen.event.to}, behind {claim.text} at {claim.start}"
+
+
+# ---------------------------------------------------------------- the order of what is told
+
+
+@invariant("the last event is the end, and it comes once")
+def _ending(case: Case) -> Iterator[str]:
+    ends = [number for number, seen in enumerate(case.played.seen) if isinstance(seen.event, Finished)]
+    if case.played.saw_all and ends != [len(case.played.seen) - 1]:
+        yield f"the end came at {ends} of {len(case.played.seen)} events"
+
+
+@invariant("a violation that is told is one")
+def _told(case: Case) -> Iterator[str]:
+    for seen in case.played.seen:
+        if isinstance(seen.event, ViolationFound):
+            claim = _claim_of(seen.event.violation.key)
+            # Of a claim without a span nobody can say that the wrong part lies outside.
+            garbage = any(mishap.kind == "bad_where" for judge in case.world.judges for mishap in judge.mishaps)
+            if claim is not None and claim.is_right and not garbage:
+                yield f"{claim.text} is right, and {seen.event.violation.monitor} is said to have refuted it"
+
+
+def _claim_of(key: str) -> Stated | None:
+    found = claims_in(key)
+    return found[0] if found else None

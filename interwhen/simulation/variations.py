@@ -1,0 +1,97 @@
+"""The same world told otherwise: other chunks, other order of monitors, other speed; the result must be the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from interwhen.results import Result
+from interwhen.simulation.cases import Broken
+from interwhen.simulation.model import TIMER
+from interwhen.simulation.playing import Played, play
+from interwhen.simulation.truth import is_crowded
+from interwhen.simulation.world import Chunking, Judge, Limits, World
+from interwhen.verdicts import Judged
+
+NAME = "P3: chunks, the order of monitors and their speed change nothing of the result"
+
+
+def is_timeless(world: World) -> bool:
+    """Tell whether the result may not depend on time at all.
+
+    It may where a fault or a budget strikes at a moment, and where acting monitors with different triggers see the
+    text at different moments: how far the model had written when it was stopped is no promise.
+    """
+    limits, usual = world.limits, Limits()
+    acting = [watch for watch in world.watches if watch.delivery != "observe"]
+    return (
+        not world.wires
+        and world.reader.kind in ("steady", "slow", "batch", "drain")
+        and limits == msgspec.structs.replace(usual, remedies=limits.remedies, repeats=limits.repeats)
+        and not is_crowded(world)
+        and max(world.chunking.gaps) < TIMER
+        and len({(watch.trigger, watch.phase) for watch in acting}) <= 1
+        and all(watch.grounded for watch in acting)
+    )
+
+
+def differences(played: Played) -> Iterator[Broken]:
+    """Play a variation of the world that was *played*, if it has any, and say where the result is another."""
+    world = played.world
+    if not is_timeless(world) or played.result is None:
+        return
+    other = varied(world)
+    again = play(other)
+    if again.result is None:
+        yield Broken(NAME, f"there is no result at all: {again.stuck or again.raised!r}")
+        return
+    mine, theirs = _essence(played.result), _essence(again.result)
+    for name, value in mine.items():
+        if value != theirs[name]:
+            yield Broken(NAME, f"{name}: {value!r:.250}, and otherwise {theirs[name]!r:.250}")
+            return
+
+
+def varied(world: World) -> World:
+    """Return *world* with everything changed that must not matter."""
+    fine = Chunking(sizes=(1,), gaps=(0.0, 0.2))
+    coarse = Chunking()
+    return msgspec.structs.replace(
+        world,
+        chunking=fine if world.chunking.sizes[0] > 3 else coarse,
+        watches=tuple(reversed(world.watches)),
+        judges=tuple(_otherwise(judge) for judge in world.judges),
+    )
+
+
+def _otherwise(judge: Judge) -> Judge:
+    """Return *judge* with its waits in another order, those that end in a timeout left where they are."""
+    quick = [seconds for seconds in judge.seconds if seconds < judge.deadline]
+    turned = iter([*quick[1:], 0.3 if quick[:1] == [0.0] else 0.0])
+    seconds = tuple(next(turned) if wait < judge.deadline else wait for wait in judge.seconds)
+    return msgspec.structs.replace(judge, seconds=seconds)
+
+
+def _essence(result: Result) -> dict[str, Any]:
+    """Return what may not depend on time: neither seconds, nor what was generated in vain, nor who had it cached."""
+    checks = [
+        (c.monitor, c.key, c.span, c.segment, type(c.outcome).__name__, _verdict(c.outcome)) for c in result.checks
+    ]
+    return {
+        "status": result.status,
+        "text": result.text,
+        "answer": result.answer,
+        "finish_reason": result.finish_reason,
+        "insertions": result.insertions,
+        "acts": [v for v in result.violations if v.remedy is not None],
+        "checks": checks,
+        "doubts": sorted(getattr(result, "doubts", ()), key=msgspec.json.encode),
+        "reason": getattr(result, "reason", ""),
+        "remedies": result.ledger.remedies,
+    }
+
+
+def _verdict(outcome: object) -> object:
+    return outcome.verdict if isinstance(outcome, Judged) else None

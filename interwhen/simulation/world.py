@@ -1,0 +1,205 @@
+"""One simulated world, as plain data: it can be printed, written to a file, made smaller, and played again."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from interwhen.monitors import Delivery
+from interwhen.triggers import PhaseFilter
+from interwhen.verdicts import Level
+from interwhen.verifier import Worker
+
+Operator = Literal["+", "-", "*"]
+Thinking = Literal["no", "tags", "opened", "field"]
+"""How the model marks reasoning: not at all, by tags, by a closing tag alone, or in a field of its own."""
+
+
+class Said(msgspec.Struct, frozen=True, tag=True):
+    """Text without any claim."""
+
+    text: str
+
+
+class Sum(msgspec.Struct, frozen=True, tag=True):
+    """A claim, between ``before`` and ``after``.
+
+    ``off`` says by how much the value is wrong, for each generation of the trace (0: it is right); the last holds
+    for all that follow.
+    """
+
+    left: int
+    op: Operator
+    right: int
+    off: tuple[int, ...] = (0,)
+    before: str = ""
+    after: str = "\n"
+    call: bool = False
+    """Whether the claim is the argument of a structured tool call."""
+
+
+class ThinkEnd(msgspec.Struct, frozen=True, tag=True):
+    """Here the reasoning ends and the answer begins."""
+
+
+Item: TypeAlias = Said | Sum | ThinkEnd
+
+MishapKind = Literal[
+    "raises",
+    "exits",
+    "hangs",
+    "dies",
+    "unknown",
+    "none",
+    "true",
+    "pass_class",
+    "subclass",
+    "bad_where",
+    "bad_why",
+    "long_repair",
+    "control_repair",
+    "wrong_repair",
+]
+"""How a verifier fails on a claim: it raises, never answers, loses its worker, cannot tell, or answers garbage. The
+last three are sound verdicts on a wrong claim, with a repair that cannot, must not or should not be written."""
+
+
+class Mishap(msgspec.Struct, frozen=True):
+    """The judge goes wrong on every claim with this left side, such as ``3+4``."""
+
+    about: str
+    kind: MishapKind
+
+
+class Judge(msgspec.Struct, frozen=True):
+    """A verifier: right about everything that it is asked, but for its mishaps."""
+
+    worker: Worker = "inline"
+    deadline: float = 5.0
+    seconds: tuple[float, ...] = (0.0,)
+    """How long its checks take, in turn by claim."""
+    repairs: bool = True
+    mishaps: tuple[Mishap, ...] = ()
+
+
+RemedyKind = Literal["repair", "repair_resample", "append", "rewind", "resample", "stop", "abstain"]
+TriggerKind = Literal["lines", "pairs", "paragraphs", "sentences", "markers", "think_end", "answer", "calls", "chars"]
+ForkFault = Literal["none", "raises", "hangs", "garbled"]
+
+
+class Watch(msgspec.Struct, frozen=True):
+    """A monitor."""
+
+    name: str
+    judge: int = 0
+    reads: tuple[Operator, ...] = ("+", "-", "*")
+    trigger: TriggerKind = "lines"
+    delivery: Delivery = "interrupt"
+    remedy: RemedyKind = "repair"
+    level: Level = "witness"
+    phase: PhaseFilter = "both"
+    unproven: Literal["open", "closed"] = "open"
+    required: bool = True
+    grounded: bool = True
+    fork: bool = False
+    extractor_fails_on: str = ""
+    """The extractor raises on each segment with this left side in it."""
+
+
+WireKind = Literal[
+    "refused",
+    "busy",
+    "rejected",
+    "overflow",
+    "mute",
+    "slow",
+    "reset",
+    "garbled",
+    "error",
+    "fatal",
+    "stall",
+    "truncated",
+    "length",
+    "filtered",
+    "reset_after_stop",
+    "deaf",
+    "crash",
+]
+"""What the wire or the server does: at opening (the first six), behind ``at`` characters, or when it is closed."""
+
+AT_OPENING: tuple[WireKind, ...] = ("refused", "busy", "rejected", "overflow", "mute", "slow")
+
+
+class Wire(msgspec.Struct, frozen=True):
+    """One fault of request number ``request`` (from 0, reconnects counted)."""
+
+    request: int
+    kind: WireKind
+    at: int = 0
+
+
+class Chunking(msgspec.Struct, frozen=True):
+    """How the text arrives: sizes in characters, waits before each, tokens of each (all in turn), chunks a read."""
+
+    sizes: tuple[int, ...] = (1000,)
+    gaps: tuple[float, ...] = (0.0,)
+    tokens: tuple[int, ...] = (1,)
+    together: int = 1
+
+
+ReaderKind = Literal["steady", "slow", "batch", "drain", "leaves", "raises", "cancelled", "late_cancelled"]
+
+
+class Reader(msgspec.Struct, frozen=True):
+    """Who reads: at once, slowly, in batches; or leaves, raises or is cancelled at a moment that ``at`` names.
+
+    ``leaves`` and ``raises`` count events, ``cancelled`` counts turns of the event loop, ``late_cancelled`` is by the
+    clock, in tenths of a second.
+    """
+
+    kind: ReaderKind = "steady"
+    at: int = 0
+    seconds: float = 0.0
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Budgets, timers and workers."""
+
+    remedies: int = 16
+    repeats: int = 2
+    discarded: int = 8192
+    forks: int = 256
+    reconnects: int = 3
+    seconds: float | None = None
+    max_tokens: int | None = None
+    total: float | None = None
+    threads: int = 64
+    processes: int = 64
+
+
+class World(msgspec.Struct, frozen=True):
+    """Everything that decides how a run goes."""
+
+    items: tuple[Item, ...]
+    watches: tuple[Watch, ...] = ()
+    judges: tuple[Judge, ...] = (Judge(),)
+    wires: tuple[Wire, ...] = ()
+    chunking: Chunking = Chunking()
+    reader: Reader = Reader()
+    limits: Limits = Limits()
+    thinking: Thinking = "no"
+    fork_seconds: float = 0.0
+    fork_fault: ForkFault = "none"
+    fork_fault_about: str = ""
+    seed: int = 0
+
+
+def to_json(world: World) -> str:
+    """Return *world* as one line of JSON."""
+    return msgspec.json.encode(world).decode()
+
+
+def from_json(text: str) -> World:
+    """Return the world that :func:`to_json` wrote. Raises :class:`msgspec.ValidationError`."""
+    return msgspec.json.decode(text, type=World)

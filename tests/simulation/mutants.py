@@ -1,0 +1,368 @@
+"""Defects, one for each promise, to be planted in the engine and the core: a simulator that finds none sees nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import Any
+
+import anyio
+import msgspec
+from interwhen._core import certify, checks, core, gates, intake, outlines, transcript, violations, work
+from interwhen._core.arbitration import Candidate
+from interwhen._engine import checks as engine_checks
+from interwhen._engine import jobs, run, upstream
+from interwhen.events import Delta
+from interwhen.verdicts import Errored, Judged, Pass, TimedOut
+
+
+@dataclass(frozen=True)
+class Mutant:
+    name: str
+    plant: Any
+    found_as: str
+    """A part of the names of the invariants that may find it."""
+
+
+def raising_passes(patch):
+    real = engine_checks.check_inline
+
+    def lenient(verifier, claim):
+        outcome = real(verifier, claim)
+        return Judged(Pass()) if isinstance(outcome, Errored) else outcome
+
+    patch.setattr(jobs, "check_inline", lenient)
+
+
+def garbage_passes(patch):
+    real = engine_checks.as_outcome
+
+    def lenient(verifier, claim, value):
+        outcome = real(verifier, claim, value)
+        return Judged(Pass()) if isinstance(outcome, Errored) else outcome
+
+    patch.setattr(engine_checks, "as_outcome", lenient)
+
+
+def timeout_passes(patch):
+    real = work.passed
+    for module in (work, certify, checks):
+        patch.setattr(module, "passed", lambda outcome: isinstance(outcome, TimedOut) or real(outcome))
+
+
+def unknown_passes(patch):
+    real = work.passed
+    for module in (work, certify, checks):
+        patch.setattr(module, "passed", lambda outcome: isinstance(outcome, Judged) or real(outcome))
+
+
+def latest_wins(patch):
+    patch.setattr(violations, "earliest", lambda found, monitors: max(found, key=lambda c: c.order(monitors)))
+
+
+def nobody_is_awaited(patch):
+    patch.setattr(violations, "must_wait", lambda *_: False)
+
+
+def list_order_decides(patch):
+    def order(self, monitors):
+        return (self.span.start, self.span.end, self.violation is None, str(-self.ref.monitor), "", "")
+
+    patch.setattr(Candidate, "order", order)
+
+
+def retraction_is_not_told(patch):
+    def retract(self, to, events):
+        self.released = min(self.released, to)
+        self.frontier = min(self.frontier, to)
+
+    patch.setattr(gates.Gates, "retract", retract)
+
+
+def delta_is_lost_after_a_cut(patch):
+    real = gates.Gates.release
+
+    def release(self, events, *, ended):
+        before = len(events)
+        real(self, events, ended=ended)
+        found = [e for e in list(events)[before:] if isinstance(e, Delta) and e.origin == "feedback"]
+        for event in found[:1]:
+            events.remove(event)
+
+    patch.setattr(gates.Gates, "release", release)
+
+
+def stale_records_stay(patch):
+    real = work.Work._forget
+
+    def forget(self, goes, to):
+        kept = dict(self.records)
+        lost = real(self, goes, to)
+        self.records = {**kept, **self.records}
+        return lost
+
+    patch.setattr(work.Work, "_forget", forget)
+
+
+def cut_checks_go_on(patch):
+    real = work.Work._lose
+    patch.setattr(work.Work, "_lose", lambda self, job, goes, to: None if job.refs else real(self, job, goes, to))
+
+
+def discarded_is_forgotten(patch):
+    real = core.Core._cut
+
+    def cut(self, to):
+        before = self.tally.discarded
+        real(self, to)
+        self.tally.discarded = before
+
+    patch.setattr(core.Core, "_cut", cut)
+
+
+def late_is_forgotten(patch):
+    real = core.Core._chunk
+
+    def chunk(self, item):
+        late = self.tally.late
+        real(self, item)
+        self.tally.late = late
+
+    patch.setattr(core.Core, "_chunk", chunk)
+
+
+def reads_behind_the_end_are_forgotten(patch):
+    real = run.build_result
+    patch.setattr(run, "build_result", lambda outline, **rest: real(outline, **{**rest, "unread": 0}))
+
+
+def gate_ignores_open_checks(patch):
+    patch.setattr(gates.Gates, "_cleared", lambda self, monitor, unclear: self._intake.hold(monitor))
+
+
+def gate_ignores_half_segments(patch):
+    patch.setattr(intake.Intake, "hold", lambda self, monitor: self.transcript.length)
+
+
+def final_is_shown_early(patch):
+    patch.setattr(gates.Gates, "_answer_start", lambda self: self._transcript.length)
+
+
+def frontier_runs_ahead(patch):
+    patch.setattr(gates.Gates, "_verified", lambda self, monitor: self._cleared(monitor, None))
+
+
+def task_is_left(patch):
+    real = jobs.Jobs.check
+    kept = []
+
+    def check(self, order):
+        kept.append(asyncio.get_running_loop().create_task(anyio.sleep(3), name="left"))
+        return real(self, order)
+
+    patch.setattr(jobs.Jobs, "check", check)
+
+
+def stream_is_left_open(patch):
+    async def no_close(stream):
+        await anyio.lowlevel.checkpoint()
+
+    patch.setattr(upstream, "close_stream", no_close)
+
+
+def workers_are_not_given_back(patch):
+    async def close(self):
+        await anyio.lowlevel.checkpoint()
+
+    patch.setattr(jobs.Jobs, "close", close)
+
+
+def cancellation_is_swallowed(patch):
+    real = run.Run.__anext__
+
+    async def next_event(self):
+        try:
+            return await real(self)
+        except asyncio.CancelledError:
+            raise StopAsyncIteration from None
+
+    patch.setattr(run.Run, "__anext__", next_event)
+    real_exit = run.Run.__aexit__
+
+    async def aexit(self, kind, error, traceback):
+        await real_exit(self, kind, error, traceback)
+        return kind is not None and issubclass(kind, asyncio.CancelledError)
+
+    patch.setattr(run.Run, "__aexit__", aexit)
+
+
+def deadline_is_ignored(patch):
+    real = jobs.Jobs.check
+
+    def check(self, order):
+        fact = real(self, order)
+        if order.job in self._scopes:
+            self._scopes[order.job].deadline = float("inf")
+        return fact
+
+    patch.setattr(jobs.Jobs, "check", check)
+
+
+def stall_is_not_noticed(patch):
+    patch.setattr(upstream.Upstream, "stalled", lambda self, timer, seconds: None)
+
+
+def remedies_are_not_limited(patch):
+    real = violations.Violations.overspent
+    patch.setattr(violations.Violations, "overspent", lambda self, todo, _remedies, gone: real(self, todo, 0, gone))
+
+
+def repeats_are_not_limited(patch):
+    def overspent(self, todo, remedies, discarded):
+        return "the budget is spent" if todo.goes_on and remedies >= self._budgets.remedies else None
+
+    patch.setattr(violations.Violations, "overspent", overspent)
+
+
+def forks_are_not_limited(patch):
+    real = checks.Checks.open
+
+    def opened(self, dues):
+        self._budgets = msgspec.structs.replace(self._budgets, forks=10_000)
+        return real(self, dues)
+
+    patch.setattr(checks.Checks, "open", opened)
+
+
+def reconnects_are_not_limited(patch):
+    real = core.Core._broken
+
+    def broken(self, error, *, retryable):
+        self.budgets = msgspec.structs.replace(self.budgets, reconnects=99)
+        real(self, error, retryable=retryable)
+
+    patch.setattr(core.Core, "_broken", broken)
+
+
+def cut_short_is_verified(patch):
+    patch.setattr(certify, "ENDED_WELL", frozenset(("stop", "tool_calls", "length", "truncated", "content_filter")))
+
+
+def reconnect_loses_a_piece(patch):
+    real = upstream.Upstream.open
+
+    async def open_stream(self, order):
+        if len(order.pieces) > 1:
+            order = self.wanted = msgspec.structs.replace(order, pieces=order.pieces[:-1])
+        await real(self, order)
+
+    patch.setattr(upstream.Upstream, "open", open_stream)
+
+
+def half_a_token_is_dropped(patch):
+    real = transcript.Transcript.cut
+
+    def cut(self, to):
+        return real(self, max((start for start in self._starts if start <= to), default=to))
+
+    patch.setattr(transcript.Transcript, "cut", cut)
+
+
+def only_whole_chunks_are_scanned(patch):
+    real = intake.Intake.feed
+
+    def feed(self, text, tokens, phase):
+        dues = list(real(self, text, tokens, phase))
+        return dues if len(text) > 1 else []
+
+    patch.setattr(intake.Intake, "feed", feed)
+
+
+def certificate_of_another_text(patch):
+    real = outlines.certificate
+
+    def certificate(*arguments):
+        return msgspec.structs.replace(real(*arguments), text_sha256="0" * 64)
+
+    patch.setattr(outlines, "certificate", certificate)
+
+
+def only_the_first_monitor_counts(patch):
+    real = certify.doubts
+    patch.setattr(outlines, "doubts", lambda records, monitors, *rest: real(records, monitors[:1], *rest))
+
+
+def answers_are_disavowed(patch):
+    patch.setattr(violations.Violations, "disavowed", lambda self: list(self._answered))
+
+
+def verdicts_forget_the_verifier(patch):
+    real = work.Work.question
+    patch.setattr(work.Work, "question", lambda self, ref: (0, *real(self, ref)[1:]))
+
+
+def first_claim_only(patch):
+    real = checks.Checks.extracted
+    patch.setattr(checks.Checks, "extracted", lambda self, job, claims, s: real(self, job, claims[:1], s))
+
+
+def repair_is_not_noted(patch):
+    real = transcript.Transcript.insert
+
+    def insert(self, text, origin):
+        if origin == "repair":
+            self.append(text, 0)
+        else:
+            real(self, text, origin)
+
+    patch.setattr(transcript.Transcript, "insert", insert)
+
+
+def generation_is_not_counted(patch):
+    real = upstream.Upstream._sampling_for
+    patch.setattr(
+        upstream.Upstream, "_sampling_for", lambda self, order: replace(real(self, order), seed=self._sampling.seed)
+    )
+
+
+MUTANTS = [
+    Mutant("a verifier that raises counts as a pass", raising_passes, "P2"),
+    Mutant("a verifier that answers garbage counts as a pass", garbage_passes, "P2"),
+    Mutant("a check that timed out counts as a pass", timeout_passes, "P2"),
+    Mutant("whatever was judged counts as a pass", unknown_passes, "P2"),
+    Mutant("the latest violation wins", latest_wins, "P3"),
+    Mutant("the first violation found wins", nobody_is_awaited, "P3"),
+    Mutant("the order of the monitors decides", list_order_decides, "P3"),
+    Mutant("a retraction is not told", retraction_is_not_told, "P4"),
+    Mutant("a delta is lost behind a cut", delta_is_lost_after_a_cut, "P4"),
+    Mutant("verdicts on text that was cut count", stale_records_stay, "P"),
+    Mutant("checks of text that was cut go on", cut_checks_go_on, ""),
+    Mutant("the ledger forgets what was cut", discarded_is_forgotten, "P5"),
+    Mutant("the ledger forgets what came late", late_is_forgotten, "P5"),
+    Mutant("the ledger forgets what was read with the end", reads_behind_the_end_are_forgotten, "P5"),
+    Mutant("a gate does not wait for checks", gate_ignores_open_checks, "gate"),
+    Mutant("a gate lets half a segment through", gate_ignores_half_segments, "gate"),
+    Mutant("a final answer is shown early", final_is_shown_early, "held for the end"),
+    Mutant("the frontier passes what has not passed", frontier_runs_ahead, "frontier"),
+    Mutant("a task is left", task_is_left, "no task"),
+    Mutant("a stream is left open", stream_is_left_open, "no open stream"),
+    Mutant("the workers are not given back", workers_are_not_given_back, "no worker"),
+    Mutant("a cancellation is swallowed", cancellation_is_swallowed, ""),
+    Mutant("the deadline of a check is ignored", deadline_is_ignored, "bounded time"),
+    Mutant("a stall is not noticed", stall_is_not_noticed, "bounded time"),
+    Mutant("remedies are not limited", remedies_are_not_limited, "budgets"),
+    Mutant("repeats are not limited", repeats_are_not_limited, "budgets"),
+    Mutant("forks are not limited", forks_are_not_limited, "budgets"),
+    Mutant("reconnects are not limited", reconnects_are_not_limited, "budgets"),
+    Mutant("text that was cut short is verified", cut_short_is_verified, "P2"),
+    Mutant("a reconnect loses a piece", reconnect_loses_a_piece, "P4"),
+    Mutant("a cut drops half a token more", half_a_token_is_dropped, "P4"),
+    Mutant("a chunk of one character is not scanned", only_whole_chunks_are_scanned, "P"),
+    Mutant("the certificate is of another text", certificate_of_another_text, "P2"),
+    Mutant("only the first monitor counts", only_the_first_monitor_counts, "P2"),
+    Mutant("a refuted answer is disavowed", answers_are_disavowed, "P2"),
+    Mutant("one verifier's verdict serves another", verdicts_forget_the_verifier, "P"),
+    Mutant("only the first claim of a segment is checked", first_claim_only, "P"),
+    Mutant("a repair is not noted as ours", repair_is_not_noted, "P4"),
+    Mutant("a resampled stream has the seed of the one before", generation_is_not_counted, "P4"),
+]

@@ -1,0 +1,49 @@
+"""A planted defect is found, by the promise that it breaks; and made small."""
+
+import pytest
+from interwhen.simulation.campaign import shrink_failure
+from interwhen.simulation.describing import describe, report
+from interwhen.simulation.examining import examine
+from interwhen.simulation.generating import generate
+from interwhen.simulation.world import from_json, to_json
+from tests.simulation.mutants import MUTANTS
+
+SEEDS = 2000
+
+
+def first_failure(found_as=""):
+    for seed in range(SEEDS):
+        broken = examine(generate(seed)).broken
+        hits = tuple(one for one in broken if found_as in one.invariant)
+        if hits:
+            return seed, hits
+    return None
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_planted_defect_is_found(mutant, monkeypatch):
+    monkeypatch.setattr("interwhen.simulation.playing.TURNS", 20_000)
+    mutant.plant(monkeypatch)
+    assert first_failure(mutant.found_as) is not None, f"{SEEDS} worlds, and none shows that {mutant.name}"
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", ["a retraction is not told", "whatever was judged counts as a pass"])
+def test_a_failure_is_made_small_and_can_be_told_and_repeated(name, monkeypatch):
+    mutant = next(mutant for mutant in MUTANTS if mutant.name == name)
+    mutant.plant(monkeypatch)
+    seed, broken = first_failure(mutant.found_as)
+    world = generate(seed)
+    small = shrink_failure(world, broken, plays=300)
+    assert len(to_json(small)) <= len(to_json(world))
+    assert len(small.items) <= 2
+    assert len(small.watches) == 1
+    assert not small.wires
+    again = examine(from_json(to_json(small)))
+    assert broken[0].invariant in {one.invariant for one in again.broken}
+    told = report(again)
+    assert describe(small) in told
+    assert f"BROKEN: {broken[0].invariant}" in told
+    monkeypatch.undo()
+    assert not examine(small).broken

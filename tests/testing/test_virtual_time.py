@@ -1,0 +1,224 @@
+"""Hours pass in no time, each run makes the same steps, and what cannot work in virtual time says so."""
+
+import asyncio
+import math
+import socket
+import time
+
+import anyio
+import interwhen
+import pytest
+from interwhen import Errored, Judged, Pass, TimedOut, UsageError, verifier
+from interwhen.testing import (
+    DeadlockError,
+    OutOfVirtualTimeError,
+    Pause,
+    RealIOError,
+    ScriptedModel,
+    Shift,
+    VirtualWorkers,
+    run_virtual,
+)
+from sums import judge, watch
+
+TEXT = "1+1=2\n"
+
+
+def test_a_week_takes_no_time():
+    async def main():
+        await anyio.sleep(7 * 24 * 3600)
+        return anyio.current_time()
+
+    begun = time.monotonic()
+    assert run_virtual(main) == 7 * 24 * 3600
+    assert time.monotonic() - begun < 30
+
+
+def test_timers_fire_in_order_and_at_their_very_time():
+    async def main():
+        seen = []
+
+        async def sleeper(seconds):
+            await anyio.sleep(seconds)
+            seen.append((seconds, asyncio.get_running_loop().time()))
+
+        async with anyio.create_task_group() as group:
+            for seconds in (0.3, 0.1, 0.7, 0.1, 1e-9, 0.0):
+                group.start_soon(sleeper, seconds)
+        return seen
+
+    seen = run_virtual(main)
+    assert seen == run_virtual(main)
+    assert [at for at, _ in seen] == [0.0, 1e-9, 0.1, 0.1, 0.3, 0.7]
+    assert all(at == when for at, when in seen)
+
+
+def test_a_deadline_that_no_round_number_hits_is_kept():
+    async def main():
+        for number in range(1, 300):
+            with anyio.move_on_after(0.1 + 1 / (3 * number)):
+                await anyio.sleep_forever()
+
+    run_virtual(main, turns=5000)  # a clock that stood before the deadline for ever would need more
+
+
+def test_a_deadlock_is_an_error_that_names_who_waits():
+    async def main():
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.Event().wait, name="the lonely one")
+
+    with pytest.raises(DeadlockError, match="the lonely one") as caught:
+        run_virtual(main)
+    assert any("the lonely one" in line for line in caught.value.waiting)
+
+
+@pytest.mark.parametrize("limits", [{"seconds": 5.0}, {"turns": 500}])
+def test_what_does_not_end_is_ended(limits):
+    async def main():
+        while True:
+            await anyio.sleep(0.01)
+
+    with pytest.raises(OutOfVirtualTimeError, match="not done after"):
+        run_virtual(main, **limits)
+
+
+def test_an_exception_comes_out_as_it_is():
+    async def main():
+        await anyio.sleep(1)
+        raise KeyError("x")
+
+    with pytest.raises(KeyError, match="x"):
+        run_virtual(main)
+
+
+async def in_a_thread():
+    await asyncio.get_running_loop().run_in_executor(None, print)
+
+
+async def by_socket():
+    left, right = socket.socketpair()
+    with left, right:
+        await anyio.wait_readable(left)
+
+
+async def writing():
+    left, right = socket.socketpair()
+    with left, right:
+        await anyio.wait_writable(left)
+
+
+async def over_the_network():
+    await asyncio.get_running_loop().create_connection(asyncio.Protocol, "127.0.0.1", 9)
+
+
+async def serving():
+    await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
+
+
+async def by_process():
+    await asyncio.create_subprocess_exec("true")
+
+
+async def by_shell():
+    await asyncio.create_subprocess_shell("true")
+
+
+async def by_signal():
+    asyncio.get_running_loop().add_signal_handler(2, print)
+
+
+@pytest.mark.parametrize(
+    "io", [in_a_thread, by_socket, writing, over_the_network, serving, by_process, by_shell, by_signal]
+)
+def test_real_io_is_refused(io):
+    with pytest.raises(RealIOError):
+        run_virtual(io)
+
+
+def test_it_can_be_cancelled_at_every_turn():
+    from interwhen.testing import VirtualLoop
+
+    async def main(loop, last):
+        done = []
+        with anyio.CancelScope() as scope:
+            loop.on_turn = lambda turn: turn == last and (scope.cancel() or True)
+            for number in range(5):
+                await anyio.sleep(number)
+                done.append(number)
+        return done, loop.time()
+
+    results = []
+    for last in range(1, 12):
+        loop = VirtualLoop()
+        with asyncio.Runner(loop_factory=lambda loop=loop: loop) as runner:
+            results.append(runner.run(main(loop, last)))
+    assert [0, 1] in [done for done, _ in results]
+    assert results[-1] == ([0, 1, 2, 3, 4], 10)
+    assert all(at == sum(done) for done, at in results)  # no time passed in the turn that was cancelled
+
+
+# ---------------------------------------------------------------- workers
+
+
+def check_by(worker, shift=None, *, deadline=4.0, text=TEXT, **options):
+    """Run one check of *worker* in virtual time; return its outcome, its seconds, and the workers."""
+    workers = VirtualWorkers(shift, **options)
+
+    async def main():
+        who = verifier(name="sums", worker=worker, deadline=deadline)(judge)
+        async with interwhen.run(ScriptedModel([text]), "Q", monitors=[watch(who)], workers=workers) as run:
+            return await run.drain()
+
+    result = run_virtual(main)
+    return [record.outcome for record in result.checks], result.timing.tail, workers
+
+
+@pytest.mark.parametrize("worker", ["thread", "process"])
+def test_workers_take_virtual_time(worker):
+    [outcome], tail, workers = check_by(worker, lambda *_: Shift(3.0))
+    assert isinstance(outcome, Judged)
+    assert isinstance(outcome.verdict, Pass)
+    assert tail == 3.0
+    assert not workers.closed  # they were given, and may serve other runs
+
+
+@pytest.mark.parametrize("worker", ["thread", "process"])
+def test_a_worker_that_hangs_costs_its_check_the_deadline(worker):
+    [outcome], tail, _ = check_by(worker, lambda *_: Shift(math.inf))
+    assert outcome == TimedOut(4.0)
+    assert tail == 4.0
+
+
+@pytest.mark.parametrize("worker", ["thread", "process"])
+def test_a_worker_that_dies_costs_its_check(worker):
+    [outcome], tail, _ = check_by(worker, lambda *_: Shift(1.0, dies=True))
+    assert outcome == Errored(f"the {worker} worker died")
+    assert tail == 1.0
+
+
+def test_no_more_work_at_once_than_there_are_workers():
+    text = "1+1=2\n2+2=4\n3+3=6\n"
+    outcomes, tail, _ = check_by("process", lambda *_: Shift(3.0), text=text, processes=1)
+    assert tail == 9.0  # each gets its whole deadline from when the process is free
+    assert all(isinstance(outcome, Judged) for outcome in outcomes)
+    outcomes, tail, _ = check_by("thread", lambda *_: Shift(3.0), text=text, threads=1)
+    assert tail == 4.0  # a thread's deadline runs from the order, as with real ones
+    assert [type(outcome) for outcome in outcomes] == [Judged, TimedOut, TimedOut]
+
+
+def test_a_check_that_is_called_off_frees_its_worker():
+    async def main():
+        workers = VirtualWorkers(lambda _, claim: Shift(50.0 if claim.left == 9 else 1.0), threads=1)
+        who = verifier(name="sums", worker="thread", deadline=100.0)(judge)
+        model = ScriptedModel([["1+1=3\n", "9+1=10\n", Pause(60)], "\n"])
+        async with interwhen.run(model, "Q", monitors=[watch(who)], workers=workers) as run:
+            return await run.drain()
+
+    result = run_virtual(main)
+    assert result.text == "1+1=2\n"
+    assert result.timing.total < 3
+
+
+def test_workers_that_are_none_are_refused():
+    with pytest.raises(UsageError, match="workers="):
+        interwhen.run(ScriptedModel([TEXT]), "Q", workers=3)
