@@ -3,7 +3,7 @@
 from interwhen._version import __version__
 from interwhen.budgets import Budgets
 from interwhen.claims import Claim
-from interwhen.errors import InterwhenError, ModelError, PluginError, UsageError
+from interwhen.errors import InterwhenError, JournalError, ModelError, PluginError, UsageError
 from interwhen.events import (
     CheckSettled,
     CheckStarted,
@@ -19,11 +19,14 @@ from interwhen.events import (
     ViolationFound,
 )
 from interwhen.feedback import FeedbackTemplate
+from interwhen.journal import Journal, Journaled, read_journal
 from interwhen.ledger import Ledger, Timing
 from interwhen.models.base import Message, Model, Sampling
 from interwhen.monitors import Delivery, Extractor, Fork, Monitor, Parser
+from interwhen.rechecking import Finding, Recheck, recheck
 from interwhen.registry import load_model, load_monitor
 from interwhen.remedies import Abstain, Feedback, Remedy, Repair, Resample, Stop
+from interwhen.replaying import Replay, replay
 from interwhen.results import (
     Abstained,
     Certificate,
@@ -31,11 +34,13 @@ from interwhen.results import (
     Doubt,
     Failed,
     Insertion,
+    JournalState,
     Result,
     Unverified,
     Verified,
     ViolationRecord,
 )
+from interwhen.resuming import resume, resume_sync
 from interwhen.running import Run, SyncRun, run, run_sync
 from interwhen.segments import Phase, Segment
 from interwhen.spans import Offset, Span
@@ -90,12 +95,17 @@ __all__ = [
     "Failed",
     "Feedback",
     "FeedbackTemplate",
+    "Finding",
     "Finished",
     "Fork",
     "FrontierMoved",
     "FunctionVerifier",
     "Insertion",
     "InterwhenError",
+    "Journal",
+    "JournalError",
+    "JournalState",
+    "Journaled",
     "Judged",
     "Ledger",
     "Level",
@@ -113,10 +123,12 @@ __all__ = [
     "Phase",
     "PhaseFilter",
     "PluginError",
+    "Recheck",
     "Refused",
     "Remedied",
     "Remedy",
     "Repair",
+    "Replay",
     "Resample",
     "Result",
     "Retracted",
@@ -152,6 +164,11 @@ __all__ = [
     "guard",
     "load_model",
     "load_monitor",
+    "read_journal",
+    "recheck",
+    "replay",
+    "resume",
+    "resume_sync",
     "run",
     "run_sync",
     "verifier",

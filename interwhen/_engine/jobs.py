@@ -81,7 +81,7 @@ class Jobs:
                 if isinstance(claims, Errored):
                     fact = Settled(order.job, claims, seconds)
                 else:
-                    fact = Extracted(order.job, claims, seconds)
+                    fact = Extracted(order.job, claims, seconds, reply if isinstance(reply, str) else None)
             if self._scopes.pop(order.job, None) is None:
                 return  # dropped: nobody waits for it
             if fact is None:
