@@ -51,13 +51,15 @@ def describe(
             seen.append(monitor.verifier)
             who = monitor.verifier
             verifiers.append(VerifierRecord(str(who.name), str(who.version), float(who.deadline), who.worker))
-        fields = {
-            entry.name: msgspec.to_builtins(getattr(monitor, entry.name))
+        values = {
+            entry.name: getattr(monitor, entry.name)
             for entry in dataclasses.fields(monitor)
             if entry.name not in _CODE
         }
+        code = tuple(name for name, value in values.items() if callable(value))
+        fields = {name: msgspec.to_builtins(value) for name, value in values.items() if name not in code}
         spec = specs[place] if place < len(specs) else None
-        records.append(MonitorRecord(number, isinstance(monitor.extractor, Fork), fields, _writable(spec)))
+        records.append(MonitorRecord(number, isinstance(monitor.extractor, Fork), fields, code, _writable(spec)))
     return tuple(verifiers), tuple(records)
 
 
@@ -69,6 +71,7 @@ def recorded_monitors(header: Header) -> tuple[Monitor, ...]:
         Monitor(
             verifier=verifiers[record.verifier],
             extractor=Fork("", lambda _reply, _segment: ()) if record.forks else _no_claims,
+            **dict.fromkeys(record.code, _no_claims),
             **{name: msgspec.convert(value, hints[name]) for name, value in record.fields.items()},
         )
         for record in header.monitors

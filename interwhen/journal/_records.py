@@ -54,6 +54,8 @@ class MonitorRecord(msgspec.Struct, frozen=True):
     """Whether its extractor is a fork."""
     fields: dict[str, Any]
     """All that is data in the monitor, by name."""
+    code: tuple[str, ...] = ()
+    """What else in it is a function, by name."""
     spec: str | dict[str, Any] | None = None
     """By what name and options it was asked for; ``None``: it was given as an object, or with something secret."""
 
