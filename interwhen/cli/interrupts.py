@@ -19,6 +19,7 @@ from interwhen.cli.terminal import print_error
 
 _PATIENCE = 0.8
 """How long calling off may take, in seconds: a verifier or a server that hangs must not hold the user up."""
+_SHOW_CURSOR = "\n\x1b[?25h"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -99,6 +100,8 @@ class _Handler:
     def _end(self) -> None:
         """End at once. The journal's thread has written what there was by then: it never waits for the loop."""
         _kill_workers()
+        if sys.stdout.isatty():
+            sys.stdout.write(_SHOW_CURSOR)  # a live picture had hidden it
         print_error("interrupted")
         print(self._hint, file=sys.stderr)
         _exit()

@@ -52,9 +52,7 @@ def describe(
             who = monitor.verifier
             verifiers.append(VerifierRecord(str(who.name), str(who.version), float(who.deadline), who.worker))
         values = {
-            entry.name: getattr(monitor, entry.name)
-            for entry in dataclasses.fields(monitor)
-            if entry.name not in _CODE
+            entry.name: getattr(monitor, entry.name) for entry in dataclasses.fields(monitor) if entry.name not in _CODE
         }
         code = tuple(name for name, value in values.items() if callable(value))
         fields = {name: msgspec.to_builtins(value) for name, value in values.items() if name not in code}

@@ -102,7 +102,7 @@ async def test_a_run_may_be_killed_again_and_again(cuts, name, tmp_path_factory)
 
 
 async def test_a_finished_run_gives_its_result_and_asks_nobody(path):
-    result, events, data = await recorded(KINDS["repairs"], path)
+    result, events, _ = await recorded(KINDS["repairs"], path)
     before = path.read_bytes()
     async with interwhen.resume(path) as run:
         again = [event async for event in run]

@@ -199,7 +199,7 @@ async def test_an_empty_file_that_is_there_will_do(path):
 
 
 async def test_a_place_that_cannot_be_had_is_said_at_once(tmp_path):
-    with pytest.raises(JournalError, match="cannot be written .No such file or directory"):
+    with pytest.raises(JournalError, match=r"cannot be written .No such file or directory"):
         async with interwhen.run(goes_on(), "Q", journal=tmp_path / "none" / "j"):
             pass
 
