@@ -4,7 +4,7 @@ from interwhen._version import __version__
 from interwhen.budgets import Budgets
 from interwhen.claims import Claim
 from interwhen.deadlines import time_left, when_called_off
-from interwhen.errors import InterwhenError, ModelError, PluginError, UsageError
+from interwhen.errors import InterwhenError, JournalError, ModelError, PluginError, UsageError
 from interwhen.events import (
     CheckSettled,
     CheckStarted,
@@ -21,11 +21,14 @@ from interwhen.events import (
 )
 from interwhen.failing import OnError, Retry
 from interwhen.feedback import FeedbackTemplate
+from interwhen.journal import Journal, Journaled, read_journal
 from interwhen.ledger import Held, Ledger, Timing
 from interwhen.models.base import Message, Model, Sampling
 from interwhen.monitors import Delivery, Extractor, Fork, Monitor, Parser
+from interwhen.rechecking import Finding, Recheck, recheck
 from interwhen.registry import load_model, load_monitor
 from interwhen.remedies import Abstain, Feedback, Remedy, Repair, Resample, Stop
+from interwhen.replaying import Replay, replay
 from interwhen.results import (
     Abstained,
     Certificate,
@@ -33,11 +36,13 @@ from interwhen.results import (
     Doubt,
     Failed,
     Insertion,
+    JournalState,
     Result,
     Unverified,
     Verified,
     ViolationRecord,
 )
+from interwhen.resuming import resume, resume_sync
 from interwhen.running import Run, SyncRun, Workers, run, run_sync
 from interwhen.segments import Phase, Segment
 from interwhen.spans import Offset, Span
@@ -94,6 +99,7 @@ __all__ = [
     "Failed",
     "Feedback",
     "FeedbackTemplate",
+    "Finding",
     "Finished",
     "Fork",
     "FrontierMoved",
@@ -101,6 +107,10 @@ __all__ = [
     "Held",
     "Insertion",
     "InterwhenError",
+    "Journal",
+    "JournalError",
+    "JournalState",
+    "Journaled",
     "Judged",
     "Ledger",
     "Level",
@@ -119,10 +129,12 @@ __all__ = [
     "Phase",
     "PhaseFilter",
     "PluginError",
+    "Recheck",
     "Refused",
     "Remedied",
     "Remedy",
     "Repair",
+    "Replay",
     "Resample",
     "Result",
     "Retracted",
@@ -162,6 +174,11 @@ __all__ = [
     "guard",
     "load_model",
     "load_monitor",
+    "read_journal",
+    "recheck",
+    "replay",
+    "resume",
+    "resume_sync",
     "run",
     "run_sync",
     "time_left",

@@ -4,7 +4,8 @@
 
     InterwhenError
     ├── UsageError                the caller passed something wrong (also a ValueError)
-    │   └── PluginError           a plug-in is missing, broken, or was given wrong options
+    │   ├── PluginError           a plug-in is missing, broken, or was given wrong options
+    │   └── JournalError          a file is no journal, or none that this version can read or go on with
     ├── MissingExtraError         an optional dependency is not installed
     └── ModelError                the model's server, or the way to it
         ├── ConnectError          could not be reached, or broke the connection
@@ -35,6 +36,15 @@ class PluginError(UsageError):
         self.reason = reason
         self.hint = hint
         super().__init__(f"plug-in {name!r}: {reason}" + (f" ({hint})" if hint else ""))
+
+
+class JournalError(UsageError):
+    """The file at ``path`` is no journal, or none that this version can read or go on with."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"journal {path!r}: {reason}")
 
 
 class MissingExtraError(InterwhenError, ImportError):

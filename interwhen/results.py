@@ -97,6 +97,16 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+class JournalState(msgspec.Struct, frozen=True, gc=False):
+    """What became of the journal of a run."""
+
+    path: str
+    size: int
+    """How many bytes of it the file holds."""
+    incomplete: str = ""
+    """Why the record ends before the run did; empty: it is whole. The run itself is none the worse for it."""
+
+
 class _Result(msgspec.Struct, frozen=True, kw_only=True):
     """What every result carries."""
 
@@ -115,6 +125,8 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     """How the model went on after a cut or a reconnect; ``None``: it never had to."""
     ledger: Ledger = Ledger()
     timing: Timing = Timing()
+    journal: JournalState | None = None
+    """``None``: no journal was asked for."""
 
 
 class Verified(_Result, frozen=True, tag="verified"):

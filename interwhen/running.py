@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, get_args
@@ -16,6 +18,7 @@ from interwhen.budgets import Budgets
 from interwhen.errors import MissingExtraError, UsageError
 from interwhen.events import Event
 from interwhen.feedback import FeedbackTemplate
+from interwhen.journal import Journal, ModelReference
 from interwhen.models.base import Message, Model, Sampling
 from interwhen.monitors import Monitor
 from interwhen.registry import MonitorSpec, load_model, load_monitors
@@ -42,6 +45,7 @@ def run(
     workers: WorkerPool | None = None,
     threads: int = 8,
     processes: int = 2,
+    journal: str | os.PathLike[str] | Journal | None = None,
 ) -> Run:
     """Return a run of *model* on *prompt*, watched by *monitors*. Nothing happens until it is entered.
 
@@ -50,13 +54,15 @@ def run(
     (``"arithmetic:level=explain"``), dicts, or factories. *sampling* goes to the model, *budgets* say when to
     give up, *feedback* words what is said to the model. ``starts_in="reasoning"`` is for models whose
     template has opened the reasoning already. *workers* (:class:`~interwhen.Workers`) run the checks of many runs;
-    without them, the run has *threads* and *processes* of its own.
+    without them, the run has *threads* and *processes* of its own. *journal* is where the run keeps its record, from
+    which :func:`~interwhen.resume` can go on.
 
     Raises :class:`~interwhen.errors.UsageError` on anything that cannot work.
     """
     if isinstance(monitors, str | Mapping) or not isinstance(monitors, Iterable):
         raise UsageError(f"monitors={monitors!r:.200} is no list of monitors: if it is one monitor, put it in a list")
-    watchers = load_monitors(monitors)
+    specs = tuple(monitors)
+    watchers = load_monitors(specs)
     _vet(watchers)
     _vet_type("sampling", sampling, Sampling)
     _vet_type("budgets", budgets, Budgets)
@@ -81,7 +87,21 @@ def run(
         threads=threads,
         processes=processes,
         owns_model=owned,
+        journal=_journal(journal, model if isinstance(model, str) else None),
+        specs=specs,
     )
+
+
+def _journal(journal: object, model: str | None) -> Journal | None:
+    if journal is None:
+        return None
+    if isinstance(journal, str | os.PathLike):
+        journal = Journal(journal)
+    if not isinstance(journal, Journal):
+        raise UsageError(f"journal={journal!r:.200} is neither a path nor a Journal")
+    if model is not None and journal.model is None:
+        return replace(journal, model=ModelReference(model))
+    return journal
 
 
 def _vet(watchers: Sequence[Monitor]) -> None:

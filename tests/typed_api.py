@@ -219,3 +219,24 @@ def tool(path: str) -> int:
 
 async def by_hand(path: str) -> int:
     return interwhen.guard(tool)(path)
+
+
+async def journalled() -> str:
+    """Keep a record, go on from it, and look at it again."""
+    journal = interwhen.Journal("run.journal", fsync=True, close_seconds=0.5)
+    async with interwhen.run(own, "prompt", monitors=monitors, journal=journal) as run:
+        result: Result = await run.drain()
+    async with interwhen.resume("run.journal", model=own, monitors=monitors) as again:
+        state: interwhen.JournalState | None = (await again.drain()).journal
+    found: interwhen.Replay = interwhen.replay("run.journal")
+    others: interwhen.Recheck = await interwhen.recheck("run.journal", ["arithmetic"])
+    first: interwhen.Finding = others.findings[0]
+    left: int = interwhen.read_journal("run.journal").left_out
+    ended = found.result.status if found.result is not None else "not over"
+    return ended + result.text + first.violation.why + str(left) + (state.incomplete if state is not None else "")
+
+
+def journalled_sync() -> Result:
+    """Go on from plain code."""
+    with interwhen.resume_sync("run.journal", model="local", monitors=["arithmetic"]) as run:
+        return run.drain()

@@ -30,6 +30,7 @@ from interwhen._core.messages import (
     Opened,
     Order,
     OutOfTime,
+    Resumed,
     Settled,
 )
 from interwhen._core.outlines import outline, standing_doubts
@@ -82,6 +83,8 @@ class Core:
         self.template = template or FeedbackTemplate()
         self.max_tokens = max_tokens
         self.prompt_sha256 = prompt_sha256
+        self.think_tags = think_tags
+        self.starts_in: Phase = starts_in
         self.events: deque[Event] = deque()
         """Events for the reader, oldest first; the owner takes them out."""
         self.state: State = "opening"
@@ -132,14 +135,15 @@ class Core:
             case Opened(resume):
                 self._opened(resume)
             case Ended():
-                if self.state == "streaming":
-                    self._ended()
+                self._model_ended()
             case Broken(error, retryable):
                 self._broken(error, retryable=retryable)
             case OutOfTime(seconds):
                 self._out_of_time(seconds)
             case Abandoned():
                 self._end("unverified", "the reader left before the end", shown=False)
+            case Resumed():
+                self._resumed()
             case Chunk():
                 self._chunk(fact)
             case _:
@@ -193,6 +197,10 @@ class Core:
         self._resume = resume or self._resume
         self.events.append(StreamStarted(self.tally.remedies, resume))
 
+    def _model_ended(self) -> None:
+        if self.state == "streaming":
+            self._ended()
+
     def _ended(self) -> None:
         self.state = "draining"
         self._finish_reason = self._finish_reason or "truncated"
@@ -216,6 +224,16 @@ class Core:
             self.events.append(StreamBroken(error, "reconnect"))
             self.tally.reconnects += 1
             # Half a tag is not known to the model that goes on: it will write it again.
+            self._cut(self.transcript.length)
+            self._reopen()
+
+    def _resumed(self) -> None:
+        if self.state != "streaming":
+            return
+        if self._finish_reason is not None:
+            self._ended()
+        else:
+            # As after a break, but nobody's fault: it costs no reconnect.
             self._cut(self.transcript.length)
             self._reopen()
 

@@ -1,6 +1,7 @@
 """What goes into the core (facts) and what comes out of it (orders). Both are closed unions.
 
 They are msgspec structs because making one costs a tenth of a frozen dataclass, and some are made for each line.
+Facts have tags because a journal keeps them: a rename there is a new schema of the journal.
 """
 
 from __future__ import annotations
@@ -16,32 +17,34 @@ from interwhen.segments import Segment
 from interwhen.verdicts import Outcome
 
 
-class Opened(msgspec.Struct, frozen=True, gc=False):
+class Opened(msgspec.Struct, frozen=True, tag=True, gc=False):
     """The model accepted the request that was ordered last."""
 
     resume: ResumeMode | None
 
 
-class Ended(msgspec.Struct, frozen=True, gc=False):
+class Ended(msgspec.Struct, frozen=True, tag=True, gc=False):
     """The stream is at its end; the reason came with its last chunk, if at all."""
 
 
-class Broken(msgspec.Struct, frozen=True, gc=False):
+class Broken(msgspec.Struct, frozen=True, tag=True, gc=False):
     """The stream, or the request for it, failed."""
 
     error: str
     retryable: bool
 
 
-class Extracted(msgspec.Struct, frozen=True, gc=False):
+class Extracted(msgspec.Struct, frozen=True, tag=True, gc=False):
     """An extraction ended with these claims."""
 
     job: int
     claims: tuple[Claim, ...]
     seconds: float = 0.0
+    reply: str | None = None
+    """What a fork said, from which the claims were read: it is needed to read them again."""
 
 
-class Settled(msgspec.Struct, frozen=True, gc=False):
+class Settled(msgspec.Struct, frozen=True, tag=True, gc=False):
     """A check ended, or an extraction ended without claims to show (error, timeout, skipped)."""
 
     job: int
@@ -49,17 +52,24 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
     seconds: float = 0.0
 
 
-class OutOfTime(msgspec.Struct, frozen=True, gc=False):
+class OutOfTime(msgspec.Struct, frozen=True, tag=True, gc=False):
     """The budget of wall time is spent."""
 
     seconds: float
 
 
-class Abandoned(msgspec.Struct, frozen=True, gc=False):
+class Abandoned(msgspec.Struct, frozen=True, tag=True, gc=False):
     """The reader left before the end."""
 
 
-Fact: TypeAlias = Chunk | Opened | Ended | Broken | Extracted | Settled | OutOfTime | Abandoned
+class Resumed(msgspec.Struct, frozen=True, tag=True, gc=False):
+    """The process that ran this is gone, and so is the stream it was reading; another one goes on."""
+
+    void: bool = False
+    """Whether the fact before this one, which ended the run, holds no more: the reader left, or the model failed."""
+
+
+Fact: TypeAlias = Chunk | Opened | Ended | Broken | Extracted | Settled | OutOfTime | Abandoned | Resumed
 
 
 class Open(msgspec.Struct, frozen=True, gc=False):

@@ -14,7 +14,7 @@ from interwhen._engine.holding import Holding
 from interwhen._engine.watchers import Watcher
 from interwhen._log import log_warning
 from interwhen.models.base import Model, Prompt, Sampling
-from interwhen.monitors import Fork, Monitor
+from interwhen.monitors import Fork
 from interwhen.tasks import Task
 from interwhen.verdicts import Errored, Outcome, TimedOut
 from interwhen.verifier import Verifier
@@ -27,7 +27,7 @@ class Jobs:
     def __init__(
         self,
         group: TaskGroup,
-        monitors: Sequence[Monitor],
+        watchers: Sequence[Watcher],
         tell: Callable[[Fact], None],
         clock: Callable[[], float],
         workers: WorkerPool,
@@ -35,7 +35,7 @@ class Jobs:
         owns_workers: bool,
     ) -> None:
         self._group = group
-        self._watchers = tuple(Watcher(monitor) for monitor in monitors)
+        self.watchers = watchers
         self._tell = tell
         self._clock = clock
         self._workers = workers
@@ -47,13 +47,13 @@ class Jobs:
 
     def prepare(self, task: Task) -> None:
         """Let the monitors that want to read the problem do so, beside the stream."""
-        for watcher in self._watchers:
+        for watcher in self.watchers:
             if not watcher.is_ready:
                 self._group.start_soon(self._prepare, watcher, task, name=f"prepare {watcher.monitor.name}")
 
     def extract(self, order: Extract) -> Fact | None:
         """Run a parser, here and now; ``None``: its monitor is not prepared yet."""
-        watcher = self._watchers[order.monitor]
+        watcher = self.watchers[order.monitor]
         if not watcher.is_ready:
             watcher.hold(order)
             return None
@@ -66,7 +66,7 @@ class Jobs:
 
     def check(self, order: Check) -> Fact | None:
         """Run an inline check and return its fact, or start any other."""
-        verifier = self._watchers[order.monitor].verifier
+        verifier = self.watchers[order.monitor].verifier
         if verifier.worker == "inline" and not order.after:
             return self._check_inline(verifier, order)
         # The scope exists from now on: a job may be dropped before its task has run at all.
@@ -77,7 +77,7 @@ class Jobs:
 
     def fork(self, order: Extract, model: Model, prompt: Prompt, sampling: Sampling) -> None:
         """Start a side inference."""
-        watcher = self._watchers[order.monitor]
+        watcher = self.watchers[order.monitor]
         fork = watcher.monitor.extractor
         assert isinstance(fork, Fork)
         begun = self._clock()
@@ -106,7 +106,7 @@ class Jobs:
 
     def forget(self, order: Drop | Disown) -> None:
         """Call off a job that nobody waits for any more, or let no tracker build on text that was refuted."""
-        for watcher in self._watchers:
+        for watcher in self.watchers:
             watcher.forget(order)
         scope = self._scopes.pop(order.job, None) if isinstance(order, Drop) else None
         if scope is not None:
@@ -135,7 +135,7 @@ class Jobs:
     async def _check(self, order: Check, scope: anyio.CancelScope, begun: float) -> None:
         if order.job not in self._scopes:
             return
-        verifier = self._watchers[order.monitor].verifier
+        verifier = self.watchers[order.monitor].verifier
         outcome: Outcome = TimedOut(verifier.deadline)
         with scope:
             if order.after:

@@ -25,7 +25,7 @@ _WAITS_IN = frozenset(
     ]
 )
 """Files in which a loop waits for work or hands it out; whoever is found there holds nothing."""
-_OURS: Mapping[str, str] = {"check_inline": "verifier", "check_aside": "verifier", "parse": "monitor"}
+_OURS: Mapping[str, str] = {"check_inline": "verifier", "check_aside": "verifier", "parse": "name"}
 """Functions of the engine that call foreign code, by the variable that says whose it is."""
 _TIMED = frozenset(("check_inline", "parse"))
 """Those whose caller measures them, and tells how long they took."""
@@ -71,11 +71,13 @@ def _whose(frame: FrameType) -> str | None:
     role = "verifier" if local == "verifier" else "extractor of"
     try:
         whose = frame.f_locals[local]
-        if role == "verifier" and whose.worker not in ("inline", "async"):
-            return None
-        return f"{role} {whose.name!r}"
+        if isinstance(whose, str):
+            return f"{role} {whose!r:.100}"
+        is_held = whose.worker in ("inline", "async")
+        name = f"{role} {whose.name!r}"
     except Exception:  # noqa: BLE001  (a name may be a property of the user's)
         return role
+    return name if is_held else None
 
 
 class Watched:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 import anyio
+import msgspec
 
 from interwhen._core.core import Core
 from interwhen._core.messages import (
@@ -34,17 +35,22 @@ from interwhen._engine.clock import loop_clock
 from interwhen._engine.closing import close_model
 from interwhen._engine.jobs import Jobs
 from interwhen._engine.outcome import build_result, log_result, log_suspended, prompt_sha256
-from interwhen._engine.upstream import TWO_READERS, Upstream, ask_capabilities
+from interwhen._engine.recording import Recorder, open_recorder
+from interwhen._engine.reviving import ask_again, prime, revive, unfinished
+from interwhen._engine.upstream import TWO_READERS, Upstream
 from interwhen._engine.watch import Meter, keep_time
+from interwhen._engine.watchers import Watcher
 from interwhen._engine.workers import Workers
 from interwhen.budgets import Budgets
 from interwhen.errors import ModelError, UsageError
 from interwhen.events import Event, Finished
 from interwhen.feedback import FeedbackTemplate
+from interwhen.journal.rebuilding import Past
+from interwhen.journal.settings import Journal
 from interwhen.models.base import Capabilities, Model, Prompt, Sampling
 from interwhen.models.transport import Timeouts
 from interwhen.monitors import GATING, Monitor
-from interwhen.results import Result
+from interwhen.results import JournalState, Result
 from interwhen.segments import Phase
 from interwhen.tasks import Task
 from interwhen.worker_pool import WorkerPool
@@ -75,6 +81,9 @@ class Run:
         threads: int = 8,
         processes: int = 2,
         owns_model: bool = False,
+        journal: Journal | None = None,
+        specs: Sequence[object] = (),
+        past: Past | None = None,
     ) -> None:
         self._model = model
         self._prompt = prompt
@@ -86,6 +95,11 @@ class Run:
         self._owns_workers = workers is None
         self._workers: WorkerPool = workers or Workers(threads=threads, processes=processes)
         self._owns_model = owns_model
+        self._journal = journal
+        self._specs = tuple(specs)
+        self._past = past
+        self._recorder: Recorder | None = None
+        self._unsealed: Result | None = None
         self._timeouts: Timeouts = getattr(model, "timeouts", None) or Timeouts()
         self._result: Result | None = None
         self._events: deque[Event] = deque()
@@ -105,30 +119,43 @@ class Run:
             raise UsageError("a run can be entered only once; make a new one with interwhen.run(...)")
         self._workers.bind()
         self._entered = True
+        past = self._past
         self._clock = loop_clock()
         self._meter = Meter(self._clock)
         self._wake = anyio.Event()
         self._news = anyio.Event()
         self._drained = anyio.Event()
         try:
-            able = await ask_capabilities(self._model, self._timeouts, self._budgets.seconds)
-            self._core = core = Core(
-                self._monitors,
-                budgets=self._budgets,
-                template=self._template,
-                think_tags=able.think_tags if isinstance(able, Capabilities) else None,
-                starts_in=self._starts_in,
-                max_tokens=self._sampling.max_tokens,
-                prompt_sha256=prompt_sha256(self._prompt),
+            able = await ask_again(self._model, self._timeouts, self._budgets.seconds, past)
+            self._core = core = (
+                past.core
+                if past is not None
+                else Core(
+                    self._monitors,
+                    budgets=self._budgets,
+                    template=self._template,
+                    think_tags=able.think_tags if isinstance(able, Capabilities) else None,
+                    starts_in=self._starts_in,
+                    max_tokens=self._sampling.max_tokens,
+                    prompt_sha256=prompt_sha256(self._prompt),
+                )
             )
+            self._recorder = recorder = open_recorder(
+                self._journal, past, core, self._model.name, self._prompt, self._sampling, self._specs
+            )
+            watchers = tuple(Watcher(monitor) for monitor in self._monitors)
+            await revive(past, Task(self._prompt), watchers)
             self._group = anyio.create_task_group()
             await self._group.__aenter__()
         except BaseException:
+            if self._recorder is not None:
+                self._recorder.leave()
             await self._give_back()
             raise
+        self._step = core.step if recorder is None else recorder.step
         self._events = core.events
         self._jobs = Jobs(
-            self._group, self._monitors, self._tell, self._clock, self._workers, owns_workers=self._owns_workers
+            self._group, watchers, self._tell, self._clock, self._workers, owns_workers=self._owns_workers
         )
         self._upstream = Upstream(
             self._model,
@@ -138,13 +165,20 @@ class Run:
             core,
             self._group,
             self._meter,
+            step=self._step,
             do=self._do,
             tell=self._tell,
             clock=self._clock,
         )
         self._open_for_readers = True
         self._reads_directly = not self._reads_ahead
-        if isinstance(able, Capabilities):
+        if past is not None:
+            prime(past, self._meter, self._jobs.forks, self._upstream)
+        if recorder is not None:
+            recorder.begin(self._clock, self._meter, self._jobs.forks, self._upstream)
+        if past is not None:
+            self._go_on(past)
+        elif isinstance(able, Capabilities):
             self._jobs.prepare(Task(self._prompt))
             self._do(core.begin())
             self._start_tasks()
@@ -157,7 +191,7 @@ class Run:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        if self._result is None:
+        if self._result is None and self._unsealed is None:
             self._tell(Abandoned())
         self._group.cancel_scope.cancel()
         try:
@@ -168,6 +202,8 @@ class Run:
             return None
         finally:
             try:
+                with anyio.CancelScope(shield=True):
+                    await self._seal()
                 await self._jobs.close()
             finally:
                 await self._give_back()
@@ -223,7 +259,9 @@ class Run:
             raise UsageError(TWO_READERS)
         self._is_awaited = True
         try:
-            if not self._reads_ahead:
+            if self._unsealed is not None:
+                await self._seal()
+            elif not self._reads_ahead:
                 await self._advance()
             elif self._crash is not None:
                 raise self._crash
@@ -268,7 +306,7 @@ class Run:
 
     def _finish(self, order: Finish) -> None:
         upstream = self._upstream
-        self._result = result = build_result(
+        result = build_result(
             order.outline,
             model=self._model.name,
             requests=self._core.tally.requests,
@@ -279,12 +317,47 @@ class Run:
             held=self._jobs.holding.found,
         )
         self.error = upstream.error if result.status == "failed" else None
+        if self._recorder is None:
+            self._conclude(result)
+        else:  # what the result says of the journal is known once that is written
+            self._recorder.end(result)
+            self._unsealed = result
+
+    def _conclude(self, result: Result) -> None:
+        self._result = result
         log_result(result)
         self._events.append(Finished(result))
 
     async def _give_back(self) -> None:
         if self._owns_model:
             await close_model(self._model)
+
+    # ------------------------------------------------------------------ the journal
+
+    def _go_on(self, past: Past) -> None:
+        """Take the run up where its journal left it; its reader sees all of its events from the first one on."""
+        known = past.journaled.result
+        if past.outline is not None and known is not None:
+            state = JournalState(past.journaled.path, past.journaled.size)
+            self._conclude(msgspec.structs.replace(known, journal=state))
+            return
+        if past.outline is None:
+            past.take(self._step(past.mark))
+        orders, facts = unfinished(past, self._jobs)
+        self._do(orders)
+        for fact in facts:
+            self._tell(fact)
+        if self._result is None and self._unsealed is None:
+            self._start_tasks()
+
+    async def _seal(self) -> None:
+        """Finish the journal, within its time; only then is the result complete."""
+        if self._recorder is None or self._unsealed is None:
+            return
+        state = await self._recorder.seal()
+        if self._unsealed is not None:  # not sealed by another task meanwhile
+            result, self._unsealed = self._unsealed, None
+            self._conclude(msgspec.structs.replace(result, journal=state))
 
     # ------------------------------------------------------------------ waiting
 
@@ -320,7 +393,7 @@ class Run:
     # ------------------------------------------------------------------ facts and orders
 
     def _tell(self, fact: Fact) -> None:
-        self._do(self._core.step(fact))
+        self._do(self._step(fact))
         self._wake.set()
         self._news.set()
 
@@ -330,7 +403,7 @@ class Run:
     def _do(self, orders: list[Order]) -> None:
         """Do what the core ordered. What can be answered on the spot is, in order."""
         pending = deque(orders)
-        step = self._core.step
+        step = self._step
         while pending:
             order = pending.popleft()
             match order:

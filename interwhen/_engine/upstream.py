@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import anyio
@@ -38,7 +38,7 @@ async def ask_capabilities(model: Model, timeouts: Timeouts, budget: float | Non
 
 
 class Upstream:
-    """Keeps at most one stream open. Facts go to *core* by *tell*; for text, orders go to *do* directly."""
+    """Keeps at most one stream open. Facts go to the core by *tell*; those of text by *step*, and orders to *do*."""
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class Upstream:
         group: TaskGroup,
         meter: Meter,
         *,
+        step: Callable[[Fact], list[Order]],
         do: Callable[[list[Order]], None],
         tell: Callable[[Fact], None],
         clock: Callable[[], float],
@@ -59,7 +60,7 @@ class Upstream:
         self._sampling = sampling
         self._mode: ResumeMode = mode
         self._core = core
-        self._step = core.step
+        self._step = step
         self._group = group
         self._meter = meter
         self._do = do
@@ -84,6 +85,12 @@ class Upstream:
     def usages(self) -> tuple[Usage, ...]:
         """What the server counted, a record a request."""
         return tuple(self._usages.values())
+
+    def recall(self, usages: Mapping[int, Usage], close_latency: Sequence[float], ended_at: float | None) -> None:
+        """Go on from what was counted before this process took the run over."""
+        self._usages.update(usages)
+        self.close_latency.extend(close_latency)
+        self.ended_at = ended_at
 
     # ------------------------------------------------------------------ waiting for the model
 
@@ -217,7 +224,7 @@ class Upstream:
     def _take_late(self, chunks: Sequence[Chunk]) -> None:
         """Count what still came from a stream that was closed meanwhile; its text is not looked at."""
         for chunk in chunks:
-            self._core.step(msgspec.structs.replace(chunk, finish_reason=None))
+            self._step(msgspec.structs.replace(chunk, finish_reason=None))
             if chunk.usage is not None:
                 self._count(chunk.usage)
 

@@ -68,6 +68,7 @@ class Watcher:
         self._failure: Outcome | None = None
         self._stands_aside = False
         self._fold: _Fold | None = None
+        self._revived: dict[int, Fact] = {}
         self._extract: Callable[..., Any] = _nothing
         if self.is_ready:
             self._bind(())
@@ -143,6 +144,15 @@ class Watcher:
         elif self._fold is not None:
             self._fold.rewind(order.start)
 
+    def revive(self, order: Extract) -> None:
+        """Let a tracker go over a segment that it was shown in another process."""
+        if self._fold is not None:
+            self._revived[order.job] = self.extract(order)
+
+    def read_again(self, order: Extract, reply: str | None) -> Fact:
+        """Return what was found in a segment then."""
+        return self._revived.get(order.job) or self.extract(order, reply)
+
     def extract(self, order: Extract, reply: str | None = None, seconds: float = 0.0) -> Fact:
         """Return the claims of a segment (and of a fork's reply), or why there are none."""
         if self._failure is not None:
@@ -154,7 +164,7 @@ class Watcher:
         if isinstance(claims, Errored):
             log_warning("extractor.failed", monitor=self.monitor.name)
             return Settled(order.job, claims, seconds)
-        return Extracted(order.job, claims, seconds)
+        return Extracted(order.job, claims, seconds, reply)
 
 
 class _Fold:

@@ -24,6 +24,8 @@ app.suppress_keyboard_interrupt = app.meta.suppress_keyboard_interrupt = False
 # Each command is imported when it is called, so that one does not slow down the others.
 _COMMANDS = {
     "run": ("interwhen.cli.run:run", "Generate from a prompt while verifiers check the stream."),
+    "resume": ("interwhen.cli.resume:resume", "Go on with a run whose process ended, from its journal."),
+    "replay": ("interwhen.cli.replay:replay", "Show a run again from its journal, or what other monitors say of it."),
     "demo": ("interwhen.cli.demo:demo", "See a tiny model solve three problems while a verifier looks on."),
     "verifiers": (
         "interwhen.cli.verifiers:app",

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeAlias
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 from cyclopts import Group, Parameter
 
 from interwhen.budgets import Budgets
 from interwhen.errors import UsageError
+from interwhen.journal import ModelReference
 from interwhen.models.base import Message, Model, Prompt, Sampling
 from interwhen.registry import Api, load_model
 
@@ -42,6 +44,17 @@ class ModelFlags:
                 raise UsageError("--api goes with --base-url; an installed model knows its own")
             return load_model(self.model or "local")
         return load_model(self.base_url, name=self.model, api=self.api or default_api(prompt))
+
+    @property
+    def is_given(self) -> bool:
+        """Whether any of them was chosen."""
+        return bool(self.model or self.base_url or self.api)
+
+    def reference(self, prompt: Prompt) -> ModelReference:
+        """Return how the same model can be opened again, without any key or password."""
+        if self.base_url is None:
+            return ModelReference(self.model or "local")
+        return ModelReference(without_login(self.base_url), self.model, self.api or default_api(prompt))
 
 
 @Parameter(name="*")
@@ -104,6 +117,12 @@ class BudgetFlags:
 def default_api(prompt: Prompt) -> Api:
     """Return the API that takes *prompt*."""
     return "completions" if isinstance(prompt, str) else "chat"
+
+
+def without_login(url: str) -> str:
+    """Return *url* without the user and password that may stand in it."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
 
 
 class _Conversation(msgspec.Struct, frozen=True):

@@ -25,14 +25,18 @@ def _exit_code(arguments: list[str]) -> int:
             raise
         print(_MISSING, file=sys.stderr)
         return 2
-    from interwhen.cli import exits
+    from interwhen.cli import exits, interrupts
     from interwhen.cli.app import app
     from interwhen.cli.terminal import print_error
 
     try:
         code: int = app.meta(arguments)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print_error("interrupted")
+        if str(interrupt):
+            print(interrupt, file=sys.stderr)
+        if isinstance(interrupt, interrupts.Interrupted):
+            interrupts.leave()
         return exits.INTERRUPTED
     except BrokenPipeError:
         return _pipe_closed()

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import anyio
 from cyclopts import Parameter
 
 from interwhen.cli.flags import BudgetFlags, ModelFlags, SamplingFlags, read_prompt
+from interwhen.cli.interrupts import resume_hint, run_to_end
 from interwhen.cli.supervise import supervise
 from interwhen.cli.viewers import stdout_console, viewer_for
+from interwhen.journal import Journal
 from interwhen.registry import load_monitors
 from interwhen.segments import Phase
 
@@ -25,6 +26,7 @@ def run(
     chat: Path | None = None,
     monitor: Annotated[tuple[str, ...], Parameter(alias="-m", negative="")] = (),
     starts_in: Phase = "answer",
+    journal: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
     plain: Annotated[bool, Parameter(negative="")] = False,
     model: ModelFlags = _MODEL,
@@ -48,6 +50,8 @@ def run(
         See "interwhen verifiers list".
     starts_in
         "reasoning" for models whose chat template has opened the reasoning already.
+    journal
+        A new file for the record of the run, from which "interwhen resume" can go on.
     json
         Write each event as one line of JSON, the last one with the result, and nothing else on stdout.
     plain
@@ -56,6 +60,7 @@ def run(
     given = read_prompt(prompt, prompt_file, chat)
     monitors = load_monitors(monitor)
     settings = sampling.value(), budgets.value()
+    record = Journal(journal, close_seconds=0.5, model=model.reference(given)) if journal is not None else None
     opened = model.open(given)
 
     async def main() -> int:
@@ -68,6 +73,7 @@ def run(
             sampling=settings[0],
             budgets=settings[1],
             starts_in=starts_in,
+            journal=record,
         )
 
-    return anyio.run(main)
+    return run_to_end(main, resume_hint(journal))

@@ -10,9 +10,11 @@ import anyio
 from interwhen.budgets import Budgets
 from interwhen.cli import exits
 from interwhen.cli.viewers import Viewer
+from interwhen.journal import Journal
 from interwhen.models.base import Model, Prompt, Sampling
 from interwhen.monitors import Monitor
 from interwhen.results import Result
+from interwhen.running import Run
 from interwhen.running import run as start
 from interwhen.segments import Phase
 
@@ -28,11 +30,19 @@ async def supervise(
     sampling: Sampling | None = None,
     budgets: Budgets | None = None,
     starts_in: Phase = "answer",
+    journal: Journal | None = None,
 ) -> int:
     """Run *model* on *prompt*, show every event to *viewer*, close the model, and return the exit code."""
     async with closing(model):
         result = await watch(
-            model, prompt, viewer, monitors=monitors, sampling=sampling, budgets=budgets, starts_in=starts_in
+            model,
+            prompt,
+            viewer,
+            monitors=monitors,
+            sampling=sampling,
+            budgets=budgets,
+            starts_in=starts_in,
+            journal=journal,
         )
     return exits.BY_STATUS[result.status]
 
@@ -46,12 +56,25 @@ async def watch(
     sampling: Sampling | None = None,
     budgets: Budgets | None = None,
     starts_in: Phase = "answer",
+    journal: Journal | None = None,
 ) -> Result:
     """Run *model* on *prompt*, show every event to *viewer*, and return the result."""
+    run = start(
+        model,
+        prompt,
+        monitors=monitors,
+        sampling=sampling,
+        budgets=budgets,
+        starts_in=starts_in,
+        journal=journal,
+    )
+    return await look_on(run, viewer)
+
+
+async def look_on(run: Run, viewer: Viewer) -> Result:
+    """Show every event of *run* to *viewer*, and return the result."""
     with viewer:
-        async with start(
-            model, prompt, monitors=monitors, sampling=sampling, budgets=budgets, starts_in=starts_in
-        ) as run:
+        async with run:
             async for event in run:
                 viewer.show(event)
         return run.result

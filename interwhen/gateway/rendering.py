@@ -21,8 +21,8 @@ Render = Callable[[Sequence[Part]], bytes]
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 _NOTABLE = (Retracted, ViolationFound, Remedied, StreamBroken)
-_LONG = frozenset(("text", "reasoning", "answer", "checks", "certificate"))
-"""What a brief result leaves out: the client has the text, and the checks may be many."""
+_LONG = frozenset(("text", "reasoning", "answer", "checks", "certificate", "journal"))
+"""What a brief result leaves out: the client has the text, the checks may be many, and there is no journal."""
 
 
 class _Typed(msgspec.Struct):

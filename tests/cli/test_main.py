@@ -14,6 +14,7 @@ from interwhen.errors import ConnectError, MissingExtraError, ModelError, Upstre
 from interwhen.events import Delta, Event, Finished
 from interwhen.testing import End, ScriptedModel
 
+HINT = "to be able to go on after an interrupt, give the run a journal: interwhen run --journal FILE ...\n"
 RIGHT = "1 + 2 = 3\n4 + 5 = 9\n"
 
 
@@ -68,7 +69,7 @@ class TestExitCodes:
 
         monkeypatch.setattr("anyio.run", interrupt)
         assert run("run", "p") == 130
-        assert capsys.readouterr().err == "error: interrupted\n"
+        assert capsys.readouterr().err == f"error: interrupted\n{HINT}"
 
     @pytest.mark.parametrize(
         ("error", "code"),
@@ -236,7 +237,7 @@ def test_ctrl_c_ends_a_run_that_is_under_way(tmp_path):
             pass
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
-    assert (process.returncode, err) == (130, "error: interrupted\n")
+    assert (process.returncode, err) == (130, f"error: interrupted\n{HINT}")
     assert all(msgspec.json.decode(line, type=Event) for line in out.splitlines())
 
 

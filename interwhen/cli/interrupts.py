@@ -1,0 +1,122 @@
+"""Ctrl-C: the run is called off, its record is written, and the process is gone within a second, whatever hangs."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import FrameType
+from typing import Self
+
+import anyio
+
+from interwhen.cli import exits
+from interwhen.cli.terminal import print_error
+
+_PATIENCE = 0.8
+"""How long calling off may take, in seconds: a verifier or a server that hangs must not hold the user up."""
+_SHOW_CURSOR = "\n\x1b[?25h"
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user pressed Ctrl-C, and all that belonged to the run has been given back; the text says how to go on."""
+
+
+def run_to_end(main: Callable[[], Awaitable[int]], hint: str = "") -> int:
+    """Run *main* on an event loop and return its exit code. Raises :class:`Interrupted` with *hint* on Ctrl-C."""
+    try:
+        with _Handler(hint) as handler:
+            code = anyio.run(handler.guard, main)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(hint) from error
+    if handler.pressed:
+        raise Interrupted(hint)
+    return code
+
+
+def resume_hint(journal: Path | None) -> str:
+    """Return the line that says how an interrupted run can be gone on with."""
+    if journal is None:
+        return "to be able to go on after an interrupt, give the run a journal: interwhen run --journal FILE ..."
+    return f"to go on: interwhen resume {shlex.quote(str(journal))}"
+
+
+def leave() -> None:
+    """End the process without waiting for threads: a verifier that hangs in one cannot be stopped from outside."""
+    main = threading.main_thread()
+    if any(thread is not main and not thread.daemon for thread in threading.enumerate()):
+        _exit()
+
+
+class _Handler:
+    """Turns the first SIGINT into a cancellation, and makes sure of the end."""
+
+    def __init__(self, hint: str) -> None:
+        self.pressed = 0
+        self._hint = hint
+        self._cancel: Callable[[], object] = lambda: None
+        self._done = threading.Event()
+        self._before: object = None
+
+    def __enter__(self) -> Self:
+        is_main = threading.current_thread() is threading.main_thread()
+        # Whoever runs us in the background has us ignore Ctrl-C; that holds.
+        if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            self._before = signal.signal(signal.SIGINT, self._press)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._done.set()
+        if self._before is not None:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    async def guard(self, main: Callable[[], Awaitable[int]]) -> int:
+        """Run *main* until it ends or Ctrl-C is pressed."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        with anyio.CancelScope() as scope:
+            self._cancel = lambda: loop.call_soon_threadsafe(scope.cancel)
+            if self.pressed:  # before there was anything to cancel
+                scope.cancel()
+            return await main()
+        return exits.INTERRUPTED
+
+    def _press(self, _number: int, _frame: FrameType | None) -> None:
+        self.pressed += 1
+        if self.pressed > 1:
+            self._end()
+        threading.Thread(target=self._watch, name="interrupt", daemon=True).start()
+        self._cancel()
+
+    def _watch(self) -> None:
+        if not self._done.wait(_PATIENCE):
+            self._end()
+
+    def _end(self) -> None:
+        """End at once. The journal's thread has written what there was by then: it never waits for the loop."""
+        _kill_workers()
+        if sys.stdout.isatty():
+            sys.stdout.write(_SHOW_CURSOR)  # a live picture had hidden it
+        print_error("interrupted")
+        print(self._hint, file=sys.stderr)
+        _exit()
+
+
+def _kill_workers() -> None:
+    multiprocessing = sys.modules.get("multiprocessing")
+    for child in multiprocessing.active_children() if multiprocessing is not None else ():
+        child.kill()
+
+
+def _exit() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # whoever read it has left
+            continue
+    os._exit(exits.INTERRUPTED)

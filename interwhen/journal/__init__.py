@@ -1,0 +1,6 @@
+"""The journal: the append-only record of a run, enough to replay or resume it."""
+
+from interwhen.journal.reading import Journaled, read_journal
+from interwhen.journal.settings import Journal, ModelReference
+
+__all__ = ["Journal", "Journaled", "ModelReference", "read_journal"]

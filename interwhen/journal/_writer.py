@@ -1,0 +1,138 @@
+"""The thread that writes a journal. Whoever tells it something never waits for a disk."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TypeAlias
+
+from interwhen._log import log_warning
+from interwhen.journal._framing import frame
+from interwhen.journal._records import Record, as_records, encode
+from interwhen.journal.settings import Journal, JournalFile
+from interwhen.models.base import Chunk
+
+Item: TypeAlias = tuple[float, Chunk] | Record
+
+_COST = 96
+"""About how many bytes an item takes beside its text."""
+
+
+class JournalWriter:
+    """Takes records from one thread, writes them in another.
+
+    The first failure is the last: a record with a hole in it would be of no use behind the hole.
+    """
+
+    def __init__(self, settings: Journal, file: JournalFile, *, size: int, chain: int, head: bytes = b"") -> None:
+        """Write to *file* behind *size* bytes whose checksum is *chain*; *head* goes first."""
+        self.size = size
+        """How many bytes the file holds."""
+        self.incomplete = ""
+        """Why nothing more is written."""
+        self._settings = settings
+        self._file = file
+        self._chain = chain
+        self._head = head
+        self._items: deque[Item] = deque()
+        # Each is written by one thread only, so that their difference needs no lock.
+        self._put = 0
+        self._taken = 0
+        self._awake = False
+        self._ending = False
+        self._wake = threading.Event()
+        self._hurry = threading.Event()
+        self._ended = threading.Event()
+        # A daemon: a disk that never answers must not keep the process from ending.
+        self._thread = threading.Thread(target=self._run, name="interwhen journal", daemon=True)
+        self._thread.start()
+
+    def put(self, item: Item, characters: int = 0) -> None:
+        """Take *item*; it is written soon."""
+        if self.incomplete:
+            return
+        self._put += _COST + characters
+        if self._put - self._taken > self._settings.buffer_bytes:
+            self._give_up(f"the disk is too slow: {self._settings.buffer_bytes} bytes were waiting for it")
+            return
+        self._items.append(item)
+        if not self._awake:
+            self._awake = True
+            self._wake.set()
+
+    def urge(self) -> None:
+        """Have what is there written at once."""
+        self._hurry.set()
+
+    def finish(self) -> None:
+        """Wait, for a bounded time, until all is written and the file is closed. May be called again."""
+        self.close()
+        seconds = self._settings.close_seconds
+        if not self._ended.wait(seconds):
+            self._give_up(f"the disk did not take the rest within {seconds:g} s")
+
+    def close(self) -> None:
+        """Let the thread end once it has written what is there."""
+        self._ending = True
+        self._hurry.set()
+        self._wake.set()
+
+    def _give_up(self, why: str) -> None:
+        if self.incomplete:
+            return
+        self.incomplete = why
+        log_warning("journal.given_up", path=self._settings.name, reason=why)
+
+    # ------------------------------------------------------------------ the thread
+
+    def _run(self) -> None:
+        try:
+            if self._head:
+                self._write(self._head)
+            while not self._ending:
+                self._wake.wait()
+                self._hurry.wait(self._settings.flush_seconds)
+                self._hurry.clear()
+                self._wake.clear()
+                self._awake = False  # from here on, whoever puts something wakes us again
+                self._drain()
+            self._drain()
+        except OSError as error:
+            self._give_up(f"it cannot be written: {error.strerror or error}")
+        except Exception as error:  # noqa: BLE001  (whatever a file of the caller's raises, or a value that has no form)
+            self._give_up(f"it cannot be written: {type(error).__name__}: {error}")
+        finally:
+            self._items.clear()
+            try:
+                self._file.close()
+            except Exception as error:  # noqa: BLE001  (some file systems tell of a failed write only here)
+                self._give_up(f"it could not be closed: {type(error).__name__}: {error}")
+            self._ended.set()
+
+    def _drain(self) -> None:
+        items: list[Item] = []
+        while self._items:
+            items.append(self._items.popleft())
+        if not items or self.incomplete:
+            return
+        data = bytearray()
+        chain = self._chain
+        for record in as_records(items):
+            framed, chain = frame(encode(record), chain)
+            data += framed
+        self._write(bytes(data))
+        self._chain = chain
+        self._taken = self._taken + sum(_cost(item) for item in items)
+
+    def _write(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            taken = self._file.write(bytes(left))
+            left = left[taken:]
+            self.size += taken
+        if self._settings.fsync:
+            self._file.sync()
+
+
+def _cost(item: Item) -> int:
+    return _COST + (len(item[1].text) if type(item) is tuple else 0)

@@ -1,0 +1,68 @@
+"""Reading a journal back: the longest prefix that is whole, and how much had to be left out."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from interwhen.errors import JournalError
+from interwhen.journal._framing import START, frames
+from interwhen.journal._records import Ending, Header, Record, decode
+from interwhen.results import Result
+
+
+@dataclass(frozen=True, slots=True)
+class Journaled:
+    """What a journal holds."""
+
+    path: str
+    header: Header
+    """What the run was asked to do."""
+    records: tuple[Record, ...]
+    """All that was recorded after that, in order."""
+    size: int
+    """How many bytes of the file are whole."""
+    left_out: int
+    """How many bytes at its end are not: torn by a crash, or damaged."""
+    chain: int
+    """The checksum that the next record goes on from."""
+
+    @property
+    def result(self) -> Result | None:
+        """How the run ended; ``None``: it had not yet."""
+        last = self.records[-1] if self.records else None
+        return last.result if isinstance(last, Ending) else None
+
+
+def read_journal(path: str | os.PathLike[str]) -> Journaled:
+    """Return what the journal at *path* holds, up to its first byte that is torn or damaged.
+
+    Raises :class:`~interwhen.errors.JournalError` where it cannot be read, is no journal, was written by a newer
+    version, or holds not even its first record.
+    """
+    name = os.fspath(path)
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise JournalError(name, f"it cannot be read ({error.strerror})") from error
+    header: Header | None = None
+    records: list[Record] = []
+    end, chain = START, 0
+    for found in frames(data, name):
+        try:
+            record = decode(found.payload)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise JournalError(name, f"record {len(records)} is whole, but not of this version: {error}") from error
+        if header is not None:
+            records.append(record)
+        elif isinstance(record, Header):
+            header = record
+        else:
+            raise JournalError(name, f"its first record is {type(record).__name__!r}, not what the run was asked")
+        end, chain = found.end, found.chain
+    if header is None:
+        raise JournalError(name, "it was cut before its first record was whole: there is nothing to go on from")
+    return Journaled(name, header, tuple(records), end, len(data) - end, chain)

@@ -1,0 +1,303 @@
+"""``run --journal``, ``resume`` and ``replay``, and how Ctrl-C and a kill end a run: with real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import interwhen
+import pytest
+from interwhen.cli import flags, interrupts
+from interwhen.cli.main import main
+from interwhen.testing import ScriptedModel, cut_into
+from interwhen.testing.server import ScriptedServer, Stall, events
+
+WRONG = "1 + 1 = 2\n2 + 2 = 5\n3 + 3 = 6\nso it is\n"
+RIGHT = WRONG.replace("5", "4")
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as caught:
+        main([str(argument) for argument in arguments])
+    return caught.value.code
+
+
+@pytest.fixture
+def model(monkeypatch):
+    """Let any model be one that goes on with the story."""
+    made = []
+
+    def load(*args, **kwargs):
+        made.append((args, kwargs))
+        return ScriptedModel(lambda request: cut_into(WRONG[len(request.prefix) :], 5))
+
+    monkeypatch.setattr(flags, "load_model", load)
+    monkeypatch.setattr("interwhen.resuming.load_model", load)
+    return made
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run.journal"
+
+
+class TestCommands:
+    def test_a_run_is_recorded_resumed_and_replayed(self, model, path, capsys):
+        url = "http://user:secret@host:1/v1?key=secret"
+        given = ("--model", "m", "--base-url", url, "-m", "arithmetic", "--journal", path)
+        assert run("run", "p", *given) == 0
+        first = capsys.readouterr().out
+        assert b"secret" not in path.read_bytes()
+        assert interwhen.read_journal(path).header.reference == interwhen.journal.ModelReference(
+            "http://host:1/v1", "m", "completions"
+        )
+        assert run("replay", path) == 0
+        replayed = capsys.readouterr().out
+        assert [line for line in replayed.splitlines() if "│" in line] == [
+            line for line in first.splitlines() if "│" in line
+        ]
+        assert "✓ verified" in replayed
+        assert run("resume", path) == 0
+        assert "✓ verified" in capsys.readouterr().out
+        assert len(model) == 1
+
+    def test_a_torn_record_is_gone_on_with_from_what_it_says(self, model, path, capsys):
+        assert run("run", "p", "--model", "local:x", "-m", "arithmetic", "--journal", path) == 0
+        data = path.read_bytes()
+        path.write_bytes(data[: len(data) // 2])
+        assert run("replay", path) == 3
+        assert "not over:" in capsys.readouterr().out
+        assert run("resume", path, "--json") == 0
+        last = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert last["result"]["text"] == RIGHT
+        assert [args for args, _ in model] == [("local:x",), ("local:x",)]
+        path.write_bytes(data[: len(data) // 2])
+        assert run("resume", path, "--model", "local:y", "-m", "arithmetic") == 0
+        assert model[-1][0] == ("local:y",)
+
+    def test_other_monitors_are_labelled_as_what_they_are(self, model, path, capsys):
+        run("run", "p", "--journal", path)
+        capsys.readouterr()
+        assert run("replay", path, "-m", "arithmetic") == 3
+        out = capsys.readouterr().out
+        assert "Observed on the recorded text, and nothing was acted upon." in out
+        assert "request 1, 18-19  arithmetic would have acted: 5  (2 + 2 = 4)" in out
+        assert run("replay", path, "-m", "arithmetic", "--json") == 3
+        [line] = capsys.readouterr().out.splitlines()
+        assert json.loads(line)["violation"]["key"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (("resume", "/no/such/file"), "cannot be read"),
+            (("replay", __file__), "this is no journal"),
+            (("run", "p", "--journal", __file__), "the file exists; go on with it"),
+        ],
+    )
+    def test_one_line_and_code_2(self, model, arguments, said, capsys):
+        assert run(*arguments) == 2
+        out, err = capsys.readouterr()
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        assert said in err
+        assert out == ""
+
+
+# ---------------------------------------------------------------------- Ctrl-C
+
+HANGING = """
+import os, sys, time
+from interwhen import Pass, verifier
+
+@verifier(name="hanging", worker="thread", deadline=500.0)
+def in_thread(claim):
+    sys.stdout.write('{"hangs": 0}\\n'); sys.stdout.flush()
+    time.sleep(500)
+    return Pass()
+
+@verifier(name="hanging", worker="process", deadline=500.0)
+def in_process(claim):
+    os.write(1, b'{"hangs": %d}\\n' % os.getpid())
+    time.sleep(500)
+    return Pass()
+
+@verifier(name="hanging", worker="inline", deadline=500.0)
+def inline(claim):
+    sys.stdout.write('{"hangs": 0}\\n'); sys.stdout.flush()
+    while True:
+        time.sleep(0.05)
+"""
+
+SCRIPT = """
+import signal
+# whoever runs the tests in the background has them ignore Ctrl-C, and the child would inherit that
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import interwhen, hanging
+from interwhen.cli import flags
+import interwhen.cli.run
+from interwhen.cli.main import main
+from interwhen.testing import Pause, ScriptedModel
+from sums import sums
+
+def load(specs):
+    return [interwhen.Monitor(name="m", verifier=getattr(hanging, where), extractor=sums) for where in specs]
+
+if __name__ == "__main__":
+    interwhen.cli.run.load_monitors = load
+    flags.load_model = lambda *a, **k: ScriptedModel([["1+1=2\\n", "begun\\n", Pause(600)]])
+    import sys
+    main(["run", "p", "--json", *sys.argv[1:]])
+"""
+
+
+@pytest.fixture
+def child(tmp_path):
+    """Start the command in a process of its own, and read what it says up to a word."""
+    (tmp_path / "hanging.py").write_text(HANGING)
+    script = tmp_path / "scripted.py"
+    script.write_text(SCRIPT)
+    support = Path(__file__).parents[1] / "engine" / "support"
+    paths = [str(tmp_path), str(support), os.environ.get("PYTHONPATH", "")]
+    started = []
+
+    def start(*arguments, until="begun"):
+        process = subprocess.Popen(
+            [sys.executable, str(script), *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        )
+        started.append(process)
+        for line in process.stdout:
+            if until in line:
+                return process, line
+        raise AssertionError(process.stderr.read())
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def interrupted(process):
+    """Press Ctrl-C; return how long the end took, and what was said."""
+    begun = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    return time.monotonic() - begun, err
+
+
+# What a process takes to end on an idle machine is asked for by hand; here it must not wait for what hangs.
+PROMPT_SECONDS = 20
+
+CTRL_C = pytest.mark.fault(
+    "P3", injected="SIGINT while a verifier hangs", happens="the end comes at once, with code 130; the journal is whole"
+)
+
+
+@CTRL_C
+@pytest.mark.parametrize("where", ["", "in_thread", "in_process", "inline"])
+def test_ctrl_c_ends_a_run_whatever_hangs(where, child, path):
+    monitors = ("-m", where) if where else ()
+    process, line = child("--journal", path, *monitors, until="hangs" if where else "begun")
+    seconds, err = interrupted(process)
+    assert process.returncode == 130
+    assert err == f"error: interrupted\nto go on: interwhen resume {path}\n"
+    assert seconds < PROMPT_SECONDS
+    found = interwhen.read_journal(path)
+    assert found.left_out == 0
+    assert interwhen.replay(path).text.startswith("1+1=2\n")
+    if where == "in_process":
+        _assert_gone(json.loads(line)["hangs"])
+
+
+def _assert_gone(pid):
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        if "State:\tZ" in Path(f"/proc/{pid}/status").read_text():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"worker {pid} is still there")
+
+
+@CTRL_C
+def test_without_a_journal_the_last_line_says_how_to_get_one(child):
+    process, _ = child()
+    _, err = interrupted(process)
+    assert process.returncode == 130
+    assert err.splitlines()[1:] == [
+        "to be able to go on after an interrupt, give the run a journal: interwhen run --journal FILE ..."
+    ]
+
+
+def test_an_interrupted_run_goes_on(child, path):
+    process, _ = child("--journal", path)
+    interrupted(process)
+    with interwhen.resume_sync(path, model=ScriptedModel(["the end\n"]), monitors=[]) as going:
+        assert going.drain().text == "1+1=2\nbegun\nthe end\n"
+
+
+def test_the_hint_can_be_pasted_into_a_shell():
+    assert interrupts.resume_hint(Path("my run.journal")) == "to go on: interwhen resume 'my run.journal'"
+
+
+# ---------------------------------------------------------------------- SIGKILL
+
+
+@pytest.mark.anyio
+@pytest.mark.fault(
+    "P4", injected="SIGKILL of a real process", happens="resume asks the server to go on; the text is whole"
+)
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("sent", [2, 6])
+async def test_a_killed_process_is_resumed_by_another(sent, path):
+    kept = cut_into(WRONG, 5)
+
+    def script(request):
+        begun = len(request.json["prompt"].removeprefix("Q"))
+        if not killed:
+            # What was refuted is gone on from, and then nothing more comes until the kill.
+            return (*events(cut_into(WRONG[begun : 5 * sent], 5))[:-2], Stall())
+        return events(cut_into(WRONG[begun:], 5))
+
+    killed = False
+    async with ScriptedServer(script) as server:
+        command = [sys.executable, "-c", "from interwhen.cli.main import main; main()"]
+        url = ("--base-url", server.base_url, "--model", "scripted")
+        process = subprocess.Popen(
+            [*command, "run", "Q", *url, "-m", "arithmetic", "--json", "--journal", str(path)],
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            with anyio.fail_after(90):
+                while not _holds(path, 5 * sent):
+                    await anyio.sleep(0.05)
+        finally:
+            process.kill()
+            await anyio.to_thread.run_sync(process.wait)
+        assert process.returncode == -signal.SIGKILL
+        killed = True
+        done = await anyio.run_process([*command, "resume", str(path), "--json"])
+        result = json.loads(done.stdout.splitlines()[-1])["result"]
+        assert result["text"] == RIGHT
+        assert result["type"] == "verified"
+        assert len(server.posts) >= 2
+    assert interwhen.replay(path).result.text == RIGHT
+    assert len(kept) > sent
+
+
+def _holds(path, length):
+    try:
+        return len(interwhen.replay(path).text) >= length
+    except interwhen.JournalError:
+        return False

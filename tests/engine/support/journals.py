@@ -1,0 +1,155 @@
+"""Runs worth recording, and what to do to their journals: a model that goes on from any text as it would have."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+import interwhen
+from interwhen import Claim, Feedback, Fork, Monitor, Pass, Resample, Tracker, Violation, verifier
+from interwhen.journal import _records as records
+from interwhen.journal._framing import START, frame, frames, preamble
+from interwhen.models.base import Capabilities
+from interwhen.testing import End, Say, ScriptedModel, cut_into
+from sums import slow, sums, watch
+
+LINES = ("1+1=2\n", "so 2+2=5\n", "3+3=6 and 4+4=9\n", "done: 5+5=10\n")
+THOUGHT = ("<think>1+1=2\n", "2+2=5\n", "</think>so\n", "3+3=7\n")
+
+
+def rest(prefix, lines=LINES):
+    """Return what the model says behind *prefix*; it depends on nothing else, as a greedy model's does."""
+    whole, _, begun = prefix.rpartition("\n")
+    ours = [line for line in whole.split("\n") if line and not line.startswith("Wait")]
+    left = list(lines[len(ours) :])
+    if begun and left:
+        line = left.pop(0)
+        # What we wrote in its place is gone on from where the line would have gone on.
+        left.insert(0, line[len(begun) :] if len(begun) < len(line) else "\n")
+    return "".join(left)
+
+
+def goes_on(lines=LINES, *, size=1, **options):
+    return ScriptedModel(lambda request: cut_into(rest(request.prefix, lines), size), **options)
+
+
+def thinks_in_a_field(request):
+    begun = len(request.prefix)
+    whole = [(c, "reasoning") for c in "1+1=2\n2+2=5\n"] + [(c, "answer") for c in "so 3+3=6\n"]
+    return [*(Say(c, phase) for c, phase in whole[begun:]), End("stop")]
+
+
+@dataclass
+class Kind:
+    """One kind of run: make the model and the monitors anew for each process."""
+
+    model: object
+    monitors: object
+    options: dict = field(default_factory=dict)
+
+    def run(self, **options):
+        return interwhen.run(self.model(), "Q", monitors=self.monitors(), **self.options, **options)
+
+    def resume(self, path):
+        return interwhen.resume(path, model=self.model(), monitors=self.monitors())
+
+
+def fork():
+    return Fork("What is claimed?", lambda reply, segment: sums(segment) if reply == "a sum" else ())
+
+
+def forked(lines=LINES):
+    return goes_on(lines, forks=lambda _request: "a sum", delay=0.01)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Next(Claim):
+    """A number, and the one before it."""
+
+    before: int
+    said: int
+
+
+def count(state, segment):
+    said = int(segment.text)
+    return said, [Next(key=f"{state} {said}", span=segment.span, before=state, said=said)]
+
+
+async def read_start(task):
+    return 0 if task.text == "Q" else None
+
+
+@verifier(name="counting")
+async def follows(claim, start):
+    await anyio.sleep(0.03)
+    assert start == 0
+    return Pass() if claim.said == claim.before + 1 else Violation(why="no", repair=str(claim.before + 1))
+
+
+def counting():
+    tracker = Tracker(lambda start: start, count)
+    return Monitor(name="counting", verifier=follows, extractor=tracker, prepare=read_start)
+
+
+KINDS = {
+    "repairs": Kind(goes_on, lambda: [watch()]),
+    "gates": Kind(goes_on, lambda: [watch(slow(0.05), delivery="gate")]),
+    "feedback": Kind(goes_on, lambda: [watch(remedy=Feedback())], {"budgets": interwhen.Budgets(remedies=3)}),
+    "slow checks": Kind(lambda: goes_on(delay=0.01), lambda: [watch(slow(0.2)), watch(name="twice", delivery="final")]),
+    "forks": Kind(forked, lambda: [watch(slow(0.03), extractor=fork(), delivery="gate")]),
+    "tags": Kind(
+        lambda: goes_on(THOUGHT, capabilities=Capabilities(resume="prefix", think_tags=("<think>", "</think>"))),
+        lambda: [watch()],
+    ),
+    "fields": Kind(lambda: ScriptedModel(thinks_in_a_field), lambda: [watch(), watch(name="also", delivery="observe")]),
+    "gives up": Kind(
+        goes_on, lambda: [watch(remedy=Resample())], {"budgets": interwhen.Budgets(remedies=2, repeats=1)}
+    ),
+    "no monitors": Kind(goes_on, list),
+    "counts": Kind(lambda: goes_on(("1\n", "2\n", "7\n", "4\n", "5\n"), delay=0.01), lambda: [counting()]),
+}
+
+
+async def recorded(kind, path):
+    """Run to the end; return the result, the events, and the bytes of the journal, with a record for each chunk."""
+    async with kind.run(journal=path) as run:
+        events = [event async for event in run]
+    return run.result, events, finely(Path(path).read_bytes())
+
+
+def taken_apart(data):
+    return [records.decode(entry.payload) for entry in frames(data, "test")]
+
+
+def put_together(entries):
+    data, chain = preamble()
+    for entry in entries:
+        framed, chain = frame(records.encode(entry), chain)
+        data += framed
+    return data
+
+
+def finely(data):
+    """Return the same journal with a record for each chunk: what a flush holds depends on time."""
+    entries = []
+    for entry in taken_apart(data):
+        if isinstance(entry, records.Text):
+            for place, text in enumerate(entry.texts):
+                at = entry.at + sum(entry.gaps[:place]) / 1e6
+                entries.append(records.Text(at, entry.phase, (text,), ()))
+        else:
+            entries.append(entry)
+    return put_together(entries)
+
+
+def borders(data):
+    """Return the offsets at which a record ends; the first one is the header's."""
+    return [entry.end for entry in frames(data, "test")]
+
+
+def without(result, *names):
+    """Return *result* without what tells of the machine."""
+    fields = {name: getattr(result, name) for name in result.__struct_fields__}
+    return {name: value for name, value in fields.items() if name not in ("timing", "journal", *names)}
+
+
+__all__ = ["KINDS", "LINES", "START", "Kind", "borders", "finely", "goes_on", "put_together", "recorded", "rest"]
