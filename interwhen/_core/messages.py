@@ -69,6 +69,8 @@ class Open(msgspec.Struct, frozen=True, gc=False):
     spent: int
     attempt: int
     """0 for the first request, counted up with each rewind: a resampled stream needs another seed."""
+    room: int | None = None
+    """Tokens that the context window still has, at least one; ``None``: not known."""
 
 
 class Close(msgspec.Struct, frozen=True, gc=False):

@@ -9,11 +9,14 @@ import msgspec
 
 from interwhen._core.messages import Outline
 from interwhen._engine.forks import ForkMeter
+from interwhen._engine.pace import Pace
 from interwhen._log import log_info
 from interwhen._version import __version__
 from interwhen.ledger import Ledger, Timing
 from interwhen.models.base import Prompt, Usage
+from interwhen.models.notes import KEPT_SAMPLES, StreamNotes
 from interwhen.results import Abstained, Failed, Result, Unverified, Verified, sha256
+from interwhen.wire_report import WireReport
 
 
 def prompt_sha256(prompt: Prompt) -> str:
@@ -22,9 +25,18 @@ def prompt_sha256(prompt: Prompt) -> str:
 
 
 def build_result(
-    outline: Outline, *, model: str, requests: int, usages: Sequence[Usage], forks: ForkMeter, timing: Timing
+    outline: Outline,
+    *,
+    model: str,
+    requests: int,
+    usages: Sequence[Usage],
+    forks: ForkMeter,
+    timing: Timing,
+    notes: Sequence[StreamNotes] = (),
+    pace: Pace | None = None,
+    now: float = 0.0,
 ) -> Result:
-    """Return the result that *outline* says, with ledger and timing."""
+    """Return the result that *outline* says, with ledger, timing, and what the streams noticed."""
     common: dict[str, Any] = {
         name: getattr(outline, name)
         for name in ("text", "reasoning", "answer", "finish_reason", "checks", "violations", "insertions", "resume")
@@ -41,9 +53,11 @@ def build_result(
         forks=outline.forks,
         remedies=outline.remedies,
         reconnects=outline.reconnects,
+        wasted_tokens=sum(note.ghost.wasted(now) for note in notes if note.ghost is not None),
         inserted_chars=sum(len(insertion.span) for insertion in outline.insertions),
     )
     common["timing"] = msgspec.structs.replace(timing, checking=sum(record.seconds for record in outline.checks))
+    common["wire"] = _wire_report(notes, pace, now)
     match outline.status:
         case "verified":
             assert outline.certificate is not None
@@ -58,6 +72,19 @@ def build_result(
             return Failed(**common, error=outline.reason, doubts=outline.doubts)
         case _:
             assert_never(outline.status)
+
+
+def _wire_report(notes: Sequence[StreamNotes], pace: Pace | None, now: float) -> WireReport:
+    if pace is not None:
+        pace.finish(now)
+    return WireReport(
+        skipped_events=sum(note.skipped_events for note in notes),
+        skipped=tuple(skipped for note in notes for skipped in note.skipped)[:KEPT_SAMPLES],
+        replaced_events=sum(note.replaced_events for note in notes),
+        bytes_after_end=sum(note.bytes_after_end for note in notes),
+        slow_seconds=0.0 if pace is None else pace.slow_seconds,
+        slowest_rate=None if pace is None else pace.slowest,
+    )
 
 
 def log_result(result: Result) -> None:

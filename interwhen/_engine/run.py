@@ -21,6 +21,7 @@ from interwhen._engine.clock import loop_clock
 from interwhen._engine.closing import close_model
 from interwhen._engine.jobs import Jobs
 from interwhen._engine.outcome import build_result, log_result, prompt_sha256
+from interwhen._engine.pace import Pace
 from interwhen._engine.upstream import TWO_READERS, Upstream, ask_capabilities
 from interwhen._engine.watch import Meter, keep_time
 from interwhen.budgets import Budgets
@@ -77,6 +78,7 @@ class Run:
         self._is_awaited = False
         self._reads_ahead = any(monitor.delivery in GATING for monitor in self._monitors)
         self._crash: Exception | None = None
+        self._pace: Pace | None = None
         self.error: ModelError | None = None
         """The exception behind a result that is ``failed``."""
 
@@ -100,6 +102,7 @@ class Run:
                 think_tags=able.think_tags if isinstance(able, Capabilities) else None,
                 starts_in=self._starts_in,
                 max_tokens=self._sampling.max_tokens,
+                context_tokens=able.context_tokens if isinstance(able, Capabilities) else None,
                 prompt_sha256=prompt_sha256(self._prompt),
             )
             self._group = anyio.create_task_group()
@@ -238,23 +241,30 @@ class Run:
 
     def _start_tasks(self) -> None:
         timeouts, seconds = self._timeouts, self._budgets.seconds
-        timers = (timeouts.first_token, timeouts.inter_token, timeouts.total, seconds)
+        if timeouts.min_rate is not None:
+            self._pace = Pace(self._meter, timeouts.min_rate, self._core.tokens)
+        look = None if self._pace is None else self._pace.look
+        timers = (timeouts.first_token, timeouts.inter_token, timeouts.total, seconds, look)
         if any(timer is not None for timer in timers):
             self._group.start_soon(
-                keep_time, self._meter, timeouts, seconds, self._upstream.stalled, self._spent, name="timers"
+                keep_time, self._meter, timeouts, seconds, self._upstream.stalled, self._spent, look, name="timers"
             )
         if self._reads_ahead:
             self._group.start_soon(self._read_ahead, name="reader")
 
     def _finish(self, order: Finish) -> None:
         upstream = self._upstream
+        now = self._clock()
         self._result = result = build_result(
             order.outline,
             model=self._model.name,
             requests=self._core.tally.requests,
             usages=upstream.usages,
             forks=self._jobs.forks,
-            timing=self._meter.timing(self._clock(), upstream.ended_at, tuple(upstream.close_latency)),
+            timing=self._meter.timing(now, upstream.ended_at, tuple(upstream.close_latency)),
+            notes=upstream.notes,
+            pace=self._pace,
+            now=now,
         )
         self.error = upstream.error if result.status == "failed" else None
         log_result(result)

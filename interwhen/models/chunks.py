@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 import msgspec
 from msgspec import UNSET
 
-from interwhen.errors import StreamProtocolError, UpstreamError
+from interwhen.errors import MalformedEvent, StreamProtocolError, UpstreamError
 from interwhen.models.base import Chunk, FinishReason, Usage
 from interwhen.models.refusals import refusal
 from interwhen.models.wire import ChatBody, CompletionBody, Logprobs, Text, WireUsage, chat_decoder, completion_decoder
@@ -158,7 +158,7 @@ def _done_or_raise(data: bytes, offset: int, exc: Exception) -> Done:
         return DONE
     shape = isinstance(exc, msgspec.ValidationError)
     what = f"JSON that is no chunk ({exc})" if shape else f"malformed JSON ({exc})"
-    raise StreamProtocolError(what, offset=offset, sample=data) from exc
+    raise MalformedEvent(what, offset=offset, sample=data) from exc
 
 
 def _without_choices(body: CompletionBody | ChatBody, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001
