@@ -190,6 +190,7 @@ async def test_keepalives_are_no_chunks(transport):
         CompletionsModel(server.base_url, "m", transport=transport) as model,
     ):
         stream = await model.stream(Request("q"))
+        await stream.receive()
         with anyio.move_on_after(0.02) as scope:
             await stream.receive()
         assert scope.cancelled_caught
