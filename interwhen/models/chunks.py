@@ -29,8 +29,8 @@ Decoded: TypeAlias = Chunk | Done | tuple[Chunk, ...] | None
 Decode: TypeAlias = Callable[[bytes, int, bool], Decoded]
 """``decode(data, offset, first)``: *first* says that no chunk has been understood yet (an unknown shape is refused)."""
 
-NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError)
-"""What msgspec raises for bytes that are no JSON of the wanted shape; invalid UTF-8 is the second."""
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are no JSON of the wanted shape, are no UTF-8, or are nested without end."""
 
 _FINISH: dict[str | None, FinishReason] = {
     "stop": "stop",
