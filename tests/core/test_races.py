@@ -64,6 +64,8 @@ CASES = [
 ]
 
 
+@pytest.mark.fault("V6", injected="10,000 races of verdicts, seeded", happens="one and the same result")
+@pytest.mark.fault("V8", injected="monitors in random order", happens="one and the same result")
 def test_ten_thousand_races_end_the_same():
     each = 10_000 // len(CASES) + 1
     endings = set()

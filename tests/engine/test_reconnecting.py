@@ -1,6 +1,7 @@
 """Reconnects are spaced: at once after text, then ever longer, as the server asks, never past a deadline."""
 
 import random
+from itertools import pairwise
 
 import anyio
 import pytest
@@ -40,7 +41,9 @@ async def test_a_stream_that_brought_text_is_taken_up_at_once_and_silent_failure
     assert opened_at(model) == [0, 0, 1, 3, 7, 11, 11]
 
 
-@pytest.mark.fault("W31", injected="a resume that is refused with 503", happens="tried again with full jitter, to a cap")
+@pytest.mark.fault(
+    "W31", injected="a resume that is refused with 503", happens="tried again with full jitter, to a cap"
+)
 async def test_a_resume_that_is_refused_waits_with_jitter():
     busy = UpstreamError("busy", status=503)
     asked = []
@@ -52,7 +55,7 @@ async def test_a_resume_that_is_refused_waits_with_jitter():
     model = model_of([["1+1=2\n", "2+2=5\n"]], opening=opening)
     result, _ = await supervise(model, watch())
     assert (result.status, result.text) == ("failed", "1+1=2\n2+2=4")
-    assert [round(after - before, 6) for before, after in zip(asked[1:], asked[2:], strict=False)] == [1.0, 2.0, 4.0]
+    assert [round(after - before, 6) for before, after in pairwise(asked[1:])] == [1.0, 2.0, 4.0]
 
 
 @pytest.mark.fault("W15", injected="429 with Retry-After, to a resume", happens="obeyed, up to the budget")
@@ -97,6 +100,8 @@ async def test_a_violation_found_during_the_wait_is_acted_upon_at_once():
 
 async def test_the_wait_is_no_stall():
     limited = RateLimited("slow down", status=429, retry_after=10.0)
-    model = model_of([["1+1=2\n", limited], [Pause(0.5), "2+2=4\n"]], timeouts=Timeouts(first_token=1.0, inter_token=1.0))
+    model = model_of(
+        [["1+1=2\n", limited], [Pause(0.5), "2+2=4\n"]], timeouts=Timeouts(first_token=1.0, inter_token=1.0)
+    )
     result, _ = await supervise(model, watch())
     assert (result.status, result.ledger.reconnects) == ("verified", 1)

@@ -3,6 +3,7 @@
 Nothing waits here: a body of bytes that are all there never suspends its reader, so no event loop is needed.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 from interwhen.errors import ModelError
@@ -81,7 +82,7 @@ def read(parts, api, *, skip=False):
 def cut_at(body, offsets):
     """Return *body* in parts that end at *offsets*."""
     borders = sorted({offset % (len(body) + 1) for offset in offsets} | {0, len(body)})
-    return [body[start:end] for start, end in zip(borders, borders[1:], strict=False)]
+    return [body[start:end] for start, end in pairwise(borders)]
 
 
 def holds_for(body, offsets=()):

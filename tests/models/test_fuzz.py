@@ -90,7 +90,9 @@ def test_a_stream_that_ends_anywhere_keeps_whole_tokens(api, record_property):
     record_property("tries", len(body))
 
 
-@pytest.mark.fault("W1", injected="an event cut at each of its bytes", happens="a typed error with its place, or skipped")
+@pytest.mark.fault(
+    "W1", injected="an event cut at each of its bytes", happens="a typed error with its place, or skipped"
+)
 @pytest.mark.parametrize("api", APIS)
 def test_an_event_that_is_cut_anywhere_is_a_typed_error_and_the_text_stays(api, record_property):
     first, event, *rest = [step.data for step in fault("none", api)]
@@ -137,7 +139,9 @@ def test_any_bytes(record_property):
     record_property("tries", tries)
 
 
-@pytest.mark.fault("W29", injected="a few bytes of a stream changed", happens="no exception but ours, and no endless loop")
+@pytest.mark.fault(
+    "W29", injected="a few bytes of a stream changed", happens="no exception but ours, and no endless loop"
+)
 @pytest.mark.parametrize("api", APIS)
 def test_any_change_of_a_few_bytes(api, record_property):
     body = BODIES[api]
@@ -163,8 +167,12 @@ class TestWholeRuns:
     def anyio_backend(self):
         return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
 
-    @pytest.mark.fault("W29", injected="a few bytes of a run's stream changed", happens="the run ends, its text as shown")
-    @pytest.mark.fault("W18", injected="a connection that breaks at a random byte", happens="resumed; the text is whole")
+    @pytest.mark.fault(
+        "W29", injected="a few bytes of a run's stream changed", happens="the run ends, its text as shown"
+    )
+    @pytest.mark.fault(
+        "W18", injected="a connection that breaks at a random byte", happens="resumed; the text is whole"
+    )
     @pytest.mark.parametrize("api", APIS)
     @pytest.mark.parametrize("name", ["mutated", "cut_anywhere"])
     async def test_a_run_over_a_damaged_stream_ends(self, name, api, record_property):

@@ -66,7 +66,9 @@ async def test_the_samples_are_bounded_and_the_count_is_not(api):
     assert all(skipped.offset == number * len(bad.data) for number, skipped in enumerate(result.wire.skipped))
 
 
-@pytest.mark.fault("W1", injected="malformed JSON, policy `strict`", happens="a typed error: its byte and first 200 bytes")
+@pytest.mark.fault(
+    "W1", injected="malformed JSON, policy `strict`", happens="a typed error: its byte and first 200 bytes"
+)
 async def test_strict_names_the_place_and_shows_the_start(api):
     bad = b"{" + b"y" * 1000
     transport = ScriptedTransport(lambda _: [events([FIRST], api=api)[0], Send(b"data: " + bad + b"\n\n")])

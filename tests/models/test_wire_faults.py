@@ -167,7 +167,7 @@ async def test_a_redirect_on_the_same_host_is_followed_with_the_request(api, tra
         stream = await model.stream(Request("q"))
         assert (await read(stream))[0] == "there"
         await stream.aclose()
-        assert server.posts[1].path .endswith("?moved=307")
+        assert server.posts[1].path.endswith("?moved=307")
         assert server.posts[0].body == server.posts[1].body
 
 
