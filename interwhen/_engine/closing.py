@@ -10,6 +10,7 @@ from interwhen.models.base import Model, Stream
 
 STREAM_SECONDS = 0.5
 """How long closing a stream may take before we go on without it."""
+ABORT_SECONDS = 1.0
 MODEL_SECONDS = 5.0
 
 
@@ -33,7 +34,7 @@ async def abort_stream(stream: Stream) -> None:
     abort = getattr(stream, "abort", None)
     if abort is None:
         return
-    with anyio.move_on_after(STREAM_SECONDS, shield=True) as scope:
+    with anyio.move_on_after(ABORT_SECONDS, shield=True) as scope:
         try:
             await abort()
         except Exception as error:  # noqa: BLE001  (the run needs nothing more from this stream)
@@ -43,7 +44,7 @@ async def abort_stream(stream: Stream) -> None:
                 raise
             log_warning("stream.abort_failed", error="cancelled from within")
     if scope.cancelled_caught:
-        log_warning("stream.abort_timed_out", seconds=STREAM_SECONDS)
+        log_warning("stream.abort_timed_out", seconds=ABORT_SECONDS)
 
 
 async def close_model(model: Model) -> None:

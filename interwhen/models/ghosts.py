@@ -54,6 +54,7 @@ class Ghosts:
         self.limit = limit
         self._clock = clock
         self._ghosts: list[Ghost] = []
+        self._laid = anyio.Event()
 
     @property
     def alive(self) -> int:
@@ -66,6 +67,11 @@ class Ghosts:
         """Count *ghost* until it is over."""
         self._ghosts.append(ghost)
 
+    def lay(self, ghost: Ghost) -> None:
+        """Take note that the server has stopped *ghost*."""
+        ghost.is_laid = True
+        self._laid.set()
+
     async def room(self) -> None:
         """Wait until one more request leaves the server with no more ghosts than it may have.
 
@@ -74,4 +80,6 @@ class Ghosts:
         while self.alive >= self.limit:
             wait = min(ghost.over_at for ghost in self._ghosts) - self._clock()
             log_warning("model.ghosts_awaited", alive=len(self._ghosts), limit=self.limit, seconds=round(wait, 3))
-            await anyio.sleep(max(wait, 0.001))
+            self._laid = anyio.Event()
+            with anyio.move_on_after(max(wait, 0.001)):
+                await self._laid.wait()

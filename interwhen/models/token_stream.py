@@ -122,8 +122,8 @@ class TokenStream:
         except ModelError as error:
             log_warning("model.abort_failed", error=type(error).__name__)
         else:
-            if self.notes.ghost is not None:
-                self.notes.ghost.is_laid = True
+            if self._ghosts is not None and self.notes.ghost is not None:
+                self._ghosts.lay(self.notes.ghost)
 
     def _take(self, data: bytes, chunks: list[Chunk]) -> None:
         decode = self._decode

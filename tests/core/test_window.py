@@ -68,5 +68,5 @@ def test_a_resume_is_asked_for_only_where_the_window_has_room(context):
     if context == 40:
         assert (driver.outline.status, driver.outline.finish_reason) == ("unverified", "length")
     else:
-        ours = len(driver.core.transcript.slice(6, driver.core.transcript.length))
-        assert opens(driver)[1].room == 4000 - 20 - 4 - ours
+        (ours,) = (piece.text for piece in opens(driver)[1].pieces if piece.origin == "feedback")
+        assert opens(driver)[1].room == 4000 - 20 - 4 - len(ours.encode())

@@ -3,7 +3,7 @@
 import pytest
 import trio.testing
 from interwhen.models.retrying import Retries
-from interwhen.testing.server import Close, Reset, ScriptedTransport, Send, events, rest_of
+from interwhen.testing.server import Close, Head, Reset, ScriptedTransport, Send, events, rest_of
 from wire_cases import STORY, WHOLE, open_model, supervised
 
 pytestmark = pytest.mark.anyio
@@ -24,7 +24,7 @@ async def test_wherever_it_breaks_the_text_is_whole(api, last, record_property):
 
         def script(request, size=size):
             if request.number == 0:
-                return (Send(body[:size]), last)
+                return (Send(body[:size]), last) if size else (Head(), last)
             return events(rest_of(STORY, request.kept), api=api)
 
         transport = ScriptedTransport(script)
