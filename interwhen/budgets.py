@@ -22,7 +22,11 @@ class Budgets(msgspec.Struct, frozen=True):
     forks: int = 256
     """Side inferences; further ones are skipped, which leaves their text unverified."""
     reconnects: int = 3
-    """Broken streams that are taken up again; the next one ends the run as ``failed``."""
+    """Broken streams that are taken up again; the next one ends the run as ``failed``. Those that break without having
+    brought text are spaced by the waits of the model's ``retries``."""
+    characters: int = 4_000_000
+    """Characters of the standing trace. A stream that brings more is ended as one that ran into its length limit
+    (``finish_reason="length"``), for servers that know no end."""
     seconds: float | None = None
     """Wall time of the whole run."""
     failures: int | None = 5

@@ -13,6 +13,7 @@
         │   ├── ContextOverflow   the prompt is longer than the context window
         │   └── RateLimited       429
         ├── StreamProtocolError   sent something that is no valid stream
+        │   └── MalformedEvent    one event of it is no chunk; the stream around it is whole
         ├── StreamTimeout         sent nothing in time
         └── StreamClosed          the stream was closed by us while it was being read
 """
@@ -110,6 +111,10 @@ class StreamProtocolError(ModelError):
         self.offset = offset
         self.sample = sample[:200]
         super().__init__(f"{message} at byte {offset}" + (f": {self.sample!r}" if self.sample else ""))
+
+
+class MalformedEvent(StreamProtocolError):
+    """One event is no chunk of the API, in a stream that is otherwise whole. ``sample`` is its first 200 bytes."""
 
 
 class StreamTimeout(ModelError):

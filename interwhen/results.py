@@ -11,6 +11,7 @@ from interwhen.ledger import Ledger, Timing
 from interwhen.models.base import FinishReason, Origin, ResumeMode
 from interwhen.spans import Span
 from interwhen.verdicts import Outcome
+from interwhen.wire_report import WireReport
 
 RemedyName = Literal["repair", "feedback", "resample", "stop", "abstain"]
 Status = Literal["verified", "unverified", "abstained", "failed"]
@@ -127,6 +128,7 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     timing: Timing = Timing()
     journal: JournalState | None = None
     """``None``: no journal was asked for."""
+    wire: WireReport = WireReport()
 
 
 class Verified(_Result, frozen=True, tag="verified"):

@@ -1,12 +1,26 @@
-"""What all tests share: support modules on the path, and hypothesis without a stopwatch (CI machines are slow)."""
+"""What all tests share: support modules on the path, the report of faults, and hypothesis without a stopwatch."""
 
 import sys
 from pathlib import Path
 
 from hypothesis import settings
 
+# For the modules that tests share, however pytest was started.
+sys.path.append(str(Path(__file__).parents[1]))
 # A folder of its own, because worker processes must be able to import what is in it.
 sys.path.insert(0, str(Path(__file__).parent / "engine" / "support"))
 
+from tests import reliability_report
+from tests.fault_rows import ROWS
+
+# CI machines are slow.
 settings.register_profile("interwhen", deadline=None)
 settings.load_profile("interwhen")
+
+
+def pytest_addoption(parser):
+    reliability_report.add_option(parser)
+
+
+def pytest_configure(config):
+    reliability_report.start(config, ROWS)

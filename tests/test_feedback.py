@@ -26,6 +26,7 @@ TOKENS = {
 ALL = [token for tokens in TOKENS.values() for token in tokens]
 
 
+@pytest.mark.fault("P9", injected="template tokens of each model family", happens="none is quoted")
 @pytest.mark.parametrize("token", ALL)
 def test_no_template_token_of_any_family_is_quoted(token):
     assert quote(f"a{token}b") == "a b"
@@ -33,6 +34,7 @@ def test_no_template_token_of_any_family_is_quoted(token):
     assert token not in quote(f"{token[:2]}\x00{token[2:]}")
 
 
+@pytest.mark.fault("P9", injected="any text of the model", happens="one clean line, bounded")
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(
@@ -85,6 +87,7 @@ def test_a_template_of_one_s_own_may_use_all_that_its_level_allows():
     assert template.render("explain", WRONG, "the text") == 'No: "the text", the why. the text'
 
 
+@pytest.mark.fault("P9", injected="text that looks like a template", happens="taken as text")
 def test_what_is_filled_in_is_not_read_as_a_template():
     template = FeedbackTemplate(witness="{quote} {witness}")
     assert template.render("witness", Violation(why="w", witness="{why}"), "{witness}") == "{witness} {why}"

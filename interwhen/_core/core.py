@@ -37,6 +37,7 @@ from interwhen._core.outlines import outline, standing_doubts
 from interwhen._core.pacing import Pace
 from interwhen._core.tally import Tally
 from interwhen._core.violations import Violations
+from interwhen._core.window import Window
 from interwhen._core.work import Job, Work
 from interwhen.budgets import Budgets
 from interwhen.claims import Claim
@@ -60,9 +61,6 @@ State = Literal["opening", "streaming", "deciding", "draining", "done"]
 """``deciding``: a violation stands, the stream is closed, earlier checks are awaited. ``draining``: the model
 ended, open checks are awaited."""
 
-_OVERRUN = 64
-"""How many tokens beyond ``max_tokens`` are taken from a server that ignores it, before we end the stream."""
-
 
 class Core:
     """One run, from its first fact to its end."""
@@ -76,12 +74,14 @@ class Core:
         think_tags: tuple[str, str] | None = None,
         starts_in: Phase = "answer",
         max_tokens: int | None = None,
+        context_tokens: int | None = None,
         prompt_sha256: str = "",
     ) -> None:
         self.monitors = tuple(monitors)
         self.budgets = budgets or Budgets()
         self.template = template or FeedbackTemplate()
         self.max_tokens = max_tokens
+        self.window = Window(max_tokens, context_tokens)
         self.prompt_sha256 = prompt_sha256
         self.think_tags = think_tags
         self.starts_in: Phase = starts_in
@@ -109,6 +109,11 @@ class Core:
         self._finish_reason: FinishReason | None = None
         self._resume: ResumeMode | None = None
         self._frontier_is_due = False
+        self._most = self.budgets.characters
+
+    def tokens(self) -> int:
+        """Return how many tokens of the main stream have come."""
+        return self.transcript.kept_tokens + self.tally.discarded + self.tally.late
 
     # ------------------------------------------------------------------ facts
 
@@ -159,6 +164,7 @@ class Core:
             # A bad reason stays: what was cut short does not become whole because the server says more.
             self._finish_reason = chunk.finish_reason
         if not text:
+            self.window.learn(chunk.usage, self.tally.requests)
             return
         if self._frontier_is_due:
             self._frontier_is_due = False
@@ -179,7 +185,7 @@ class Core:
             self._due(dues)
         elif not self._live:
             self._release()
-        if self.max_tokens is not None and self.transcript.kept_tokens > self.max_tokens + _OVERRUN:
+        if self.transcript.length > self._most or self.transcript.kept_tokens > self.window.ceiling:
             self._overrun()
 
     def _overrun(self) -> None:
@@ -371,12 +377,14 @@ class Core:
 
     def _reopen(self, after: float = 0.0) -> None:
         kept = self.transcript.kept_tokens
-        if self.max_tokens is not None and kept >= self.max_tokens:
+        pieces = self.transcript.pieces()
+        room = self.window.room(pieces, kept)
+        if (self.max_tokens is not None and kept >= self.max_tokens) or room == 0:
             self._finish_reason = "length"
             self._ended()
             return
         self.state = "opening"
-        self._orders.append(Open(self.transcript.pieces(), kept, self.tally.remedies, after))
+        self._orders.append(Open(pieces, kept, self.tally.remedies, after, room))
 
     # ------------------------------------------------------------------ the reader's side and the end
 

@@ -81,6 +81,8 @@ class Open(msgspec.Struct, frozen=True, gc=False):
     """0 for the first request, counted up with each rewind: a resampled stream needs another seed."""
     after: float = 0.0
     """Seconds to wait before it is sent: a storm of remedies must not become one of requests."""
+    room: int | None = None
+    """Tokens that the context window still has, at least one; ``None``: not known."""
 
 
 class Close(msgspec.Struct, frozen=True, gc=False):

@@ -145,6 +145,7 @@ def _first(
         budgets=core.budgets,
         template=core.template,
         think_tags=core.think_tags,
+        context_tokens=core.window.context,
         starts_in=core.starts_in,
         verifiers=verifiers,
         monitors=monitors,

@@ -35,6 +35,7 @@ from interwhen._engine.clock import loop_clock
 from interwhen._engine.closing import close_model
 from interwhen._engine.jobs import Jobs
 from interwhen._engine.outcome import build_result, log_result, log_suspended, prompt_sha256
+from interwhen._engine.pace import Pace
 from interwhen._engine.recording import Recorder, open_recorder
 from interwhen._engine.reviving import ask_again, prime, revive, unfinished
 from interwhen._engine.upstream import TWO_READERS, Upstream
@@ -109,6 +110,7 @@ class Run:
         self._is_awaited = False
         self._reads_ahead = any(monitor.delivery in GATING for monitor in self._monitors)
         self._crash: Exception | None = None
+        self._pace: Pace | None = None
         self.error: ModelError | None = None
         """The exception behind a result that is ``failed``."""
 
@@ -137,6 +139,7 @@ class Run:
                     think_tags=able.think_tags if isinstance(able, Capabilities) else None,
                     starts_in=self._starts_in,
                     max_tokens=self._sampling.max_tokens,
+                    context_tokens=able.context_tokens if isinstance(able, Capabilities) else None,
                     prompt_sha256=prompt_sha256(self._prompt),
                 )
             )
@@ -296,16 +299,20 @@ class Run:
 
     def _start_tasks(self) -> None:
         timeouts, seconds = self._timeouts, self._budgets.seconds
-        timers = (timeouts.first_token, timeouts.inter_token, timeouts.total, seconds)
+        if timeouts.min_rate is not None:
+            self._pace = Pace(self._meter, timeouts.min_rate, self._core.tokens)
+        look = None if self._pace is None else self._pace.look
+        timers = (timeouts.first_token, timeouts.inter_token, timeouts.total, seconds, look)
         if any(timer is not None for timer in timers):
             self._group.start_soon(
-                keep_time, self._meter, timeouts, seconds, self._upstream.stalled, self._spent, name="timers"
+                keep_time, self._meter, timeouts, seconds, self._upstream.stalled, self._spent, look, name="timers"
             )
         if self._reads_ahead:
             self._group.start_soon(self._read_ahead, name="reader")
 
     def _finish(self, order: Finish) -> None:
         upstream = self._upstream
+        now = self._clock()
         result = build_result(
             order.outline,
             model=self._model.name,
@@ -313,8 +320,11 @@ class Run:
             usages=upstream.usages,
             unread=upstream.unread,
             forks=self._jobs.forks,
-            timing=self._meter.timing(self._clock(), upstream.ended_at, tuple(upstream.close_latency)),
+            timing=self._meter.timing(now, upstream.ended_at, tuple(upstream.close_latency)),
             held=self._jobs.holding.found,
+            notes=upstream.notes,
+            pace=self._pace,
+            now=now,
         )
         self.error = upstream.error if result.status == "failed" else None
         if self._recorder is None:

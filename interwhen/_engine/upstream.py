@@ -11,11 +11,13 @@ from anyio.abc import TaskGroup
 
 from interwhen._core.core import Core
 from interwhen._core.messages import Broken, Ended, Fact, Open, Opened, Order
-from interwhen._engine.closing import STREAM_SECONDS, close_stream
+from interwhen._engine.closing import STREAM_SECONDS, abort_stream, close_stream
+from interwhen._engine.reconnecting import Backoff
 from interwhen._engine.watch import Meter
 from interwhen._log import log_warning
 from interwhen.errors import ConnectError, ModelError, StreamClosed, StreamTimeout, UsageError
 from interwhen.models.base import Capabilities, Chunk, Model, Prompt, Request, ResumeMode, Sampling, Stream, Usage
+from interwhen.models.notes import StreamNotes
 from interwhen.models.transport import Timeouts
 
 TWO_READERS = "two tasks read the same run at once"
@@ -67,6 +69,9 @@ class Upstream:
         self._tell = tell
         self._clock = clock
         self._usages: dict[int, Usage] = {}
+        self._backoff = Backoff(model, clock)
+        self.notes: list[StreamNotes] = []
+        """What the streams of this run noticed."""
         self._opening: anyio.CancelScope | None = None
         self._overdue: StreamTimeout | None = None
         self._closed = anyio.Event()
@@ -126,6 +131,7 @@ class Upstream:
             meter.begun(now)
         else:
             gap = now - (last if last > meter.since else meter.since)
+            meter.waited += gap
             if gap > meter.largest_gap:
                 meter.largest_gap = gap
         meter.last = now
@@ -160,6 +166,7 @@ class Upstream:
             try:
                 if order.after:
                     await anyio.sleep(order.after)
+                await self._backoff.wait()
                 meter.wait()
                 stream = await self._model.stream(request)
             except ModelError as error:
@@ -177,6 +184,8 @@ class Upstream:
             return
         self.wanted = None
         self.stream = stream
+        if isinstance(notes := getattr(stream, "notes", None), StreamNotes):
+            self.notes.append(notes)
         self.ended_at = None
         self._tell(Opened(getattr(stream, "resumed", self._mode) if order.pieces else None))
 
@@ -211,7 +220,7 @@ class Upstream:
     def lost(self, error: ModelError, *, final: bool = False) -> None:
         """Tell the core that the stream, or the way to it, broke; *final*: trying again is of no use."""
         self.error = error
-        retryable = error.retryable and not final
+        retryable = error.retryable and not final and self._backoff.failed(error, had_text=self._meter.has_text)
         log_warning("stream.broken", error=type(error).__name__, retryable=retryable)
         self._tell(Broken(str(error), retryable=retryable))
 
@@ -248,6 +257,7 @@ class Upstream:
             if found is not None:
                 self.close_latency.append(self._clock() - found)
             closed.set()
+            await abort_stream(stream)
 
         self._group.start_soon(close, name="close")
 
@@ -255,7 +265,8 @@ class Upstream:
         sampling = self._sampling
         changes: dict[str, int] = {}
         if sampling.max_tokens is not None:
-            changes["max_tokens"] = max(sampling.max_tokens - order.spent, 1)
+            left = max(sampling.max_tokens - order.spent, 1)
+            changes["max_tokens"] = left if order.room is None else min(left, order.room)
         if sampling.seed is not None and order.attempt:
             changes["seed"] = sampling.seed + order.attempt
         return replace(sampling, **changes) if changes else sampling  # type: ignore[arg-type]

@@ -22,6 +22,7 @@ class Meter:
         "since",
         "started",
         "stopped_at",
+        "waited",
         "waiting",
     )
 
@@ -31,6 +32,8 @@ class Meter:
         self.first: float | None = None
         self.largest_gap = 0.0
         self.paused = 0.0
+        self.waited = 0.0
+        """For how long the model was waited for between its tokens, summed."""
         self.since = self.started
         """When the reader began to wait for what is awaited now."""
         self.waiting = False
@@ -60,6 +63,12 @@ class Meter:
         """Whether the current stream has brought text."""
         return self.last is not None
 
+    def waited_until(self, now: float) -> float:
+        """Return ``waited``, with the wait that goes on at *now*."""
+        if not self.waiting or self.last is None:
+            return self.waited
+        return self.waited + now - max(self.last, self.since)
+
     def timing(self, now: float, ended_at: float | None, close_latency: tuple[float, ...]) -> Timing:
         """Return what has been measured, for a run that is over at *now*."""
         return Timing(
@@ -86,18 +95,20 @@ async def keep_time(
     seconds: float | None,
     on_stall: Callable[[str, float], None],
     on_spent: Callable[[float], None],
+    look: Callable[[float], float] | None = None,
 ) -> None:
     """Watch the timers of a run until cancelled.
 
     One sleep to the next instant at which anything could be due, then a look at the meter: no timer is set or
-    cancelled for a token. ``on_stall`` gets the timer's name and its seconds, once for each wait.
+    cancelled for a token. ``on_stall`` gets the timer's name and its seconds, once for each wait. ``look`` is told
+    the time and says when it wants to be told again.
     """
     total = timeouts.total
     limits = [limit for limit in (timeouts.first_token, timeouts.inter_token) if limit is not None]
     reported = -1.0
     while True:
         now = anyio.current_time()
-        wake = float("inf")
+        wake = float("inf") if look is None else look(now)
         if seconds is not None:
             if now >= meter.started + seconds:
                 on_spent(seconds)

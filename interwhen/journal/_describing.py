@@ -42,13 +42,15 @@ def describe(
     monitors: Sequence[Monitor], specs: Sequence[object] = ()
 ) -> tuple[tuple[VerifierRecord, ...], tuple[MonitorRecord, ...]]:
     """Return what a journal keeps of *monitors*, which were asked for as *specs*."""
-    seen: list[object] = []
+    seen: list[tuple[object, object]] = []
     verifiers: list[VerifierRecord] = []
     records: list[MonitorRecord] = []
     for place, monitor in enumerate(monitors):
-        number = next((at for at, other in enumerate(seen) if other is monitor.verifier), len(seen))
+        # As the core has it: what was prepared belongs to the question.
+        asked = (monitor.verifier, monitor.prepare)
+        number = next((at for at, other in enumerate(seen) if other[0] is asked[0] and other[1] is asked[1]), len(seen))
         if number == len(seen):
-            seen.append(monitor.verifier)
+            seen.append(asked)
             who = monitor.verifier
             verifiers.append(VerifierRecord(str(who.name), str(who.version), float(who.deadline), who.worker))
         values = {

@@ -74,6 +74,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     budgets: Budgets
     template: FeedbackTemplate
     think_tags: tuple[str, str] | None
+    context_tokens: int | None
     starts_in: Phase
     verifiers: tuple[VerifierRecord, ...]
     monitors: tuple[MonitorRecord, ...]

@@ -169,6 +169,7 @@ def core_of(header: Header, monitors: Sequence[Monitor]) -> Core:
         think_tags=header.think_tags,
         starts_in=header.starts_in,
         max_tokens=header.sampling.max_tokens,
+        context_tokens=header.context_tokens,
         prompt_sha256=header.prompt_sha256,
     )
 

@@ -125,7 +125,9 @@ class Capabilities:
 class Stream(Protocol):
     """An open stream of one continuation.
 
-    A model that finds out only now how it goes on may say so: ``resumed``, a :data:`ResumeMode`, on the stream.
+    A model that finds out only now how it goes on may say so: ``resumed``, a :data:`ResumeMode`, on the stream. So may
+    one that noticed oddities (``notes``, a :class:`~interwhen.models.notes.StreamNotes`), and one that can tell its
+    server to stop: a method ``abort()``, called after :meth:`aclose` of a stream that was not at its end.
     """
 
     async def receive(self) -> Sequence[Chunk]:

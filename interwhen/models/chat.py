@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from interwhen._log import log_warning
 from interwhen.errors import ModelError, StreamProtocolError
+from interwhen.models.aborting import Abort
 from interwhen.models.base import Capabilities, Chunk, Completion, Request, Sampling, Usage
 from interwhen.models.chunks import Decoded, decode_chat, error_of, finish_reason, reasoning_field, scored, usage_of
-from interwhen.models.openai_compat import OpenAICompatible
+from interwhen.models.openai_compat import Malformed, OpenAICompatible
 from interwhen.models.retrying import Retries
 from interwhen.models.token_stream import TokenStream, collect
 from interwhen.models.transport import Timeouts, Transport
@@ -42,6 +43,9 @@ class ChatModel(OpenAICompatible):
         sampling: Sampling | None = None,
         retries: Retries | None = None,
         headers: Mapping[str, str] | None = None,
+        malformed: Malformed = "strict",
+        abort: Abort | None = None,
+        max_ghosts: int | None = None,
         resume: ChatResume = "auto",
     ) -> None:
         super().__init__(
@@ -53,6 +57,9 @@ class ChatModel(OpenAICompatible):
             sampling=sampling,
             retries=retries,
             headers=headers,
+            malformed=malformed,
+            abort=abort,
+            max_ghosts=max_ghosts,
         )
         self._resume: Literal["prefill", "turn"] | None = None if resume == "auto" else resume
         self._context_tokens: int | None = None

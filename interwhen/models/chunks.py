@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 import msgspec
 from msgspec import UNSET
 
-from interwhen.errors import StreamProtocolError, UpstreamError
+from interwhen.errors import MalformedEvent, StreamProtocolError, UpstreamError
 from interwhen.models.base import Chunk, FinishReason, Usage
 from interwhen.models.refusals import refusal
 from interwhen.models.wire import ChatBody, CompletionBody, Logprobs, Text, WireUsage, chat_decoder, completion_decoder
@@ -29,8 +29,8 @@ Decoded: TypeAlias = Chunk | Done | tuple[Chunk, ...] | None
 Decode: TypeAlias = Callable[[bytes, int, bool], Decoded]
 """``decode(data, offset, first)``: *first* says that no chunk has been understood yet (an unknown shape is refused)."""
 
-NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError)
-"""What msgspec raises for bytes that are no JSON of the wanted shape; invalid UTF-8 is the second."""
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are no JSON of the wanted shape, are no UTF-8, or are nested without end."""
 
 _FINISH: dict[str | None, FinishReason] = {
     "stop": "stop",
@@ -158,7 +158,7 @@ def _done_or_raise(data: bytes, offset: int, exc: Exception) -> Done:
         return DONE
     shape = isinstance(exc, msgspec.ValidationError)
     what = f"JSON that is no chunk ({exc})" if shape else f"malformed JSON ({exc})"
-    raise StreamProtocolError(what, offset=offset, sample=data) from exc
+    raise MalformedEvent(what, offset=offset, sample=data) from exc
 
 
 def _without_choices(body: CompletionBody | ChatBody, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001

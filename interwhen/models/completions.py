@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from interwhen.errors import StreamProtocolError, UsageError
+from interwhen.models.aborting import Abort
 from interwhen.models.base import Capabilities, Completion, Message, Request, Sampling, Usage
 from interwhen.models.chunks import decode_completion, error_of, finish_reason, scored, usage_of
-from interwhen.models.openai_compat import OpenAICompatible
+from interwhen.models.openai_compat import Malformed, OpenAICompatible
 from interwhen.models.retrying import Retries
 from interwhen.models.token_stream import TokenStream
 from interwhen.models.transport import Timeouts, Transport
@@ -35,6 +36,9 @@ class CompletionsModel(OpenAICompatible):
         sampling: Sampling | None = None,
         retries: Retries | None = None,
         headers: Mapping[str, str] | None = None,
+        malformed: Malformed = "strict",
+        abort: Abort | None = None,
+        max_ghosts: int | None = None,
         template: Template | None = None,
         context_tokens: int | None = None,
     ) -> None:
@@ -47,6 +51,9 @@ class CompletionsModel(OpenAICompatible):
             sampling=sampling,
             retries=retries,
             headers=headers,
+            malformed=malformed,
+            abort=abort,
+            max_ghosts=max_ghosts,
         )
         self._template = template
         self._context_tokens = context_tokens

@@ -64,6 +64,7 @@ async def _send(transport: Transport, request: HttpRequest, timeouts: Timeouts) 
     for _ in range(_MAX_REDIRECTS + 1):
         response = await _head(transport, request, timeouts)
         if 200 <= response.status < 300:
+            await _refuse_encoded(request, response)
             return response
         if response.status not in {307, 308}:
             body = await _excerpt(response)
@@ -80,6 +81,17 @@ async def _head(transport: Transport, request: HttpRequest, timeouts: Timeouts) 
             return await transport.send(request, connect_timeout=timeouts.connect)
     except TimeoutError as exc:
         raise StreamTimeout("first_token", limit or 0.0) from exc
+
+
+async def _refuse_encoded(request: HttpRequest, response: HttpResponse) -> None:
+    """Refuse a compressed body: none was asked for, and what decompresses a stream holds its tokens back."""
+    coding = response.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in {"", "identity"}:
+        await response.aclose()
+        raise StreamProtocolError(
+            f"{request.url!r} sent a body in {coding!r}, which was not asked for; switch compression off there",
+            offset=0,
+        )
 
 
 def _redirected(request: HttpRequest, response: HttpResponse) -> HttpRequest:

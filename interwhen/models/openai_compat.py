@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any, Self, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal, Self, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import msgspec
 
 from interwhen.errors import MissingExtraError, StreamProtocolError, UpstreamError, UsageError
 from interwhen.feedback import FeedbackTemplate
+from interwhen.models.aborting import Abort
 from interwhen.models.base import Request, Sampling
 from interwhen.models.chunks import NOT_JSON, Decode
 from interwhen.models.exchange import exchange, open_stream
+from interwhen.models.ghosts import Ghosts
+from interwhen.models.notes import StreamNotes, lenient
 from interwhen.models.retrying import Retries, retrying
 from interwhen.models.token_stream import TokenStream
 from interwhen.models.transport import HttpRequest, Timeouts, Transport
 
 T = TypeVar("T")
+
+Malformed = Literal["strict", "skip"]
+"""What an event that is no chunk does: it breaks the stream, or it is left out and counted in the result."""
 
 
 class OpenAICompatible:
@@ -27,6 +33,11 @@ class OpenAICompatible:
     *base_url* includes the version (``http://localhost:8000/v1``). *api_key* falls back to ``OPENAI_API_KEY``; an
     empty string sends none. *sampling* fills in what a request leaves open. *transport* is shared by whoever passes
     it, and then not closed here; ``"httpx2"`` and ``"aiohttp"`` make one that is.
+
+    *malformed* says what an event that cannot be read does: with ``"strict"`` it breaks the stream, which a run takes
+    up from the text so far; with ``"skip"`` it is left out and counted in ``result.wire``. *abort* names the call that
+    stops a generation on servers that do not notice a closed connection, and *max_ghosts* how many of those such a
+    server may be left with; ``None`` trusts it to stop.
     """
 
     def __init__(
@@ -40,7 +51,12 @@ class OpenAICompatible:
         sampling: Sampling | None = None,
         retries: Retries | None = None,
         headers: Mapping[str, str] | None = None,
+        malformed: Malformed = "strict",
+        abort: Abort | None = None,
+        max_ghosts: int | None = None,
     ) -> None:
+        if malformed not in get_args(Malformed):
+            raise UsageError(f"malformed={malformed!r}, choose one of {', '.join(get_args(Malformed))}")
         parts = urlsplit(base_url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise UsageError(f"base_url={base_url!r} is no http:// or https:// URL; give it as 'http://host:port/v1'")
@@ -54,7 +70,12 @@ class OpenAICompatible:
         self._owns_transport = transport is None or isinstance(transport, str)
         self._transport = _transport(transport)
         self._sampling = sampling or Sampling()
-        self._retries = retries or Retries()
+        self.retries = retries or Retries()
+        """How requests are tried again; a run spaces its reconnects by the same waits."""
+        self._malformed = malformed
+        self._abort = abort
+        self.ghosts = None if max_ghosts is None else Ghosts(max_ghosts)
+        """The generations that may still run behind closed connections; ``None``: the server is trusted to stop."""
         self._headers = _headers(os.environ.get("OPENAI_API_KEY") if api_key is None else api_key, headers or {})
         self._stream_options = True  # until the server refuses them
 
@@ -100,7 +121,10 @@ class OpenAICompatible:
         """Post *body* and return the stream, retrying what is worth it."""
 
         async def attempt() -> TokenStream:
+            if self.ghosts is not None:
+                await self.ghosts.room()
             sent: dict[str, Any] = {**body, "stream": True}
+            stop = None if self._abort is None else self._stopper(self._abort, self._abort.mark(sent))
             asked = self._stream_options and "stream_options" not in sent
             if asked:
                 sent["stream_options"] = {"include_usage": True}
@@ -112,9 +136,17 @@ class OpenAICompatible:
                 self._stream_options = False
                 del sent["stream_options"]
                 response = await open_stream(self._transport, self._post(path, sent), self.timeouts)
-            return TokenStream(response, decode)
+            notes = StreamNotes()
+            read = decode if self._malformed == "strict" else lenient(decode, notes)
+            return TokenStream(response, read, notes=notes, stop=stop, ghosts=self.ghosts, limit=sent.get("max_tokens"))
 
-        return await retrying(attempt, self._retries)
+        return await retrying(attempt, self.retries)
+
+    def _stopper(self, abort: Abort, name: str) -> Callable[[], Awaitable[None]]:
+        async def stop() -> None:
+            await abort.send(self._transport, self._base_url, self._headers, name)
+
+        return stop
 
     async def _ask(self, path: str, body: dict[str, Any], decoder: msgspec.json.Decoder[T]) -> T:
         """Post *body*, and return the whole answer."""
@@ -122,7 +154,7 @@ class OpenAICompatible:
         async def attempt() -> bytes:
             return await exchange(self._transport, self._post(path, {**body, "stream": False}), self.timeouts)
 
-        return read_json(await retrying(attempt, self._retries), decoder)
+        return read_json(await retrying(attempt, self.retries), decoder)
 
     async def _get(self, path: str, decoder: msgspec.json.Decoder[T]) -> T:
         """Get *path* once, without retries."""
@@ -145,7 +177,12 @@ def read_json(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
 
 
 def _headers(api_key: str | None, headers: Mapping[str, str]) -> dict[str, str]:
-    built = {"user-agent": "interwhen", **{name.lower(): value for name, value in headers.items()}}
+    # A stream is read as it comes: a compressed one would wait in the compressor.
+    built = {
+        "user-agent": "interwhen",
+        "accept-encoding": "identity",
+        **{name.lower(): value for name, value in headers.items()},
+    }
     if api_key:
         built.setdefault("authorization", f"Bearer {api_key}")
     return built

@@ -33,9 +33,13 @@ class Retries:
         """Return how long to wait after failure number *attempt* (from 0), or ``None`` to give up."""
         if attempt >= self.attempts or not _worth_retrying(error):
             return None
-        asked = error.retry_after if isinstance(error, UpstreamError) else None
-        seconds = self.rng.uniform(0, min(self.cap, self.base * 2**attempt)) if asked is None else asked
+        seconds = self.pause(attempt, error)
         return seconds if waited + seconds <= self.budget else None
+
+    def pause(self, attempt: int, error: ModelError) -> float:
+        """Return the seconds between failure number *attempt* (from 0) and the next try, if there is one."""
+        asked = error.retry_after if isinstance(error, UpstreamError) else None
+        return self.rng.uniform(0, min(self.cap, self.base * 2 ** min(attempt, 32))) if asked is None else asked
 
 
 async def retrying(call: Callable[[], Awaitable[T]], retries: Retries) -> T:

@@ -62,6 +62,11 @@ class SseDecoder:
         """How many bytes have been fed."""
         return self._at + len(self._buffer)
 
+    @property
+    def unfinished(self) -> int:
+        """How many bytes of an event that is not complete are held."""
+        return self._size + len(self._buffer)
+
     def feed(self, data: bytes) -> list[SseEvent]:
         """Take the next *data* of the body and return the events that are complete now."""
         if not self._clean or data[:5] != b"data:" or b"\r" in data:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 
+from interwhen._log import log_info, log_warning
 from interwhen.errors import ConnectError, ModelError, StreamClosed
 from interwhen.models.base import Chunk, Completion, FinishReason, Stream, Usage
 from interwhen.models.chunks import Decode, Done
+from interwhen.models.ghosts import Ghost, Ghosts
+from interwhen.models.notes import StreamNotes
 from interwhen.models.sse import SseDecoder
 from interwhen.models.transport import HttpResponse
 
@@ -20,16 +23,54 @@ class TokenStream:
     """The stream of one request; see :class:`~interwhen.models.base.Stream`.
 
     Text is never lost to an error: where one read brought chunks and then nonsense, the chunks are returned and the
-    next :meth:`receive` raises.
+    next :meth:`receive` raises. Counts alone are no reason to return: what has no end but counts has stalled.
+
+    ``notes`` says what was odd. *stop* tells the server to stop, for :meth:`abort`. Closed before its end, the stream
+    is one of *ghosts*, of whose tokens there are at most *limit*.
     """
 
-    __slots__ = ("_closed", "_decode", "_ended", "_error", "_feed", "_finished", "_first", "_receive", "_response")
+    __slots__ = (
+        "_closed",
+        "_count",
+        "_counted",
+        "_decode",
+        "_decoder",
+        "_ended",
+        "_error",
+        "_feed",
+        "_finished",
+        "_first",
+        "_ghosts",
+        "_limit",
+        "_opened_at",
+        "_receive",
+        "_response",
+        "_stop",
+        "notes",
+    )
 
-    def __init__(self, response: HttpResponse, decode: Decode) -> None:
+    def __init__(
+        self,
+        response: HttpResponse,
+        decode: Decode,
+        *,
+        notes: StreamNotes | None = None,
+        stop: Callable[[], Awaitable[None]] | None = None,
+        ghosts: Ghosts | None = None,
+        limit: int | None = None,
+    ) -> None:
+        self.notes = notes or StreamNotes()
         self._response = response
         self._receive = response.receive
-        self._feed = SseDecoder().feed
+        self._decoder = SseDecoder()
+        self._feed = self._decoder.feed
         self._decode = decode
+        self._stop = stop
+        self._ghosts = ghosts
+        self._limit = limit
+        self._count = 0
+        self._counted = False  # counts have come behind the finish reason
+        self._opened_at = anyio.current_time() if ghosts is not None else 0.0
         self._first = True
         self._finished = False  # a finish reason has come
         self._ended = False
@@ -41,7 +82,7 @@ class TokenStream:
         if self._ended or self._error is not None or self._closed:
             return self._after_end()
         chunks: list[Chunk] = []
-        while not chunks and not self._ended:
+        while not self._ended:
             try:
                 data = await self._receive()
                 self._take(data, chunks)
@@ -49,6 +90,12 @@ class TokenStream:
                     self._end(chunks, "truncated")
             except ModelError as exc:
                 self._fail(exc, chunks)
+                break
+            if chunks:
+                if chunks[0].tokens or self._is_news(chunks):
+                    break
+                del chunks[:-1]  # counts only, of which the last ones hold
+        self._count += len(chunks)
         return chunks
 
     async def aclose(self) -> None:
@@ -58,11 +105,30 @@ class TokenStream:
         self._closed = True
         if self._ended:
             await self._drain()
+        elif self._ghosts is not None:
+            self.notes.ghost = self._ghost(self._ghosts)
         await self._response.aclose()
+
+    async def abort(self) -> None:
+        """Tell the server to stop, where it has a call for that and the stream was closed before its end.
+
+        What the server says to that is logged; it is no error of the run.
+        """
+        stop, self._stop = self._stop, None
+        if stop is None or self._ended or not self._closed:
+            return
+        try:
+            await stop()
+        except ModelError as error:
+            log_warning("model.abort_failed", error=type(error).__name__)
+        else:
+            if self._ghosts is not None and self.notes.ghost is not None:
+                self._ghosts.lay(self.notes.ghost)
 
     def _take(self, data: bytes, chunks: list[Chunk]) -> None:
         decode = self._decode
-        for event, offset in self._feed(data):
+        events = self._feed(data)
+        for event, offset in events:
             found = decode(event, offset, self._first)
             if isinstance(found, Chunk):
                 self._first = False
@@ -73,11 +139,24 @@ class TokenStream:
                 continue
             elif isinstance(found, Done):
                 # What follows the first end mark is not looked at.
+                self.notes.bytes_after_end += self._after(offset, events)
                 self._end(chunks, "other")
                 return
             else:
                 chunks.extend(found)
                 self._finished = self._finished or found[-1].finish_reason is not None
+
+    def _is_news(self, chunks: Sequence[Chunk]) -> bool:
+        """Tell whether anything has come but counts, of which the first ones behind the finish reason are the last."""
+        if self._finished and not self._counted:
+            self._counted = chunks[-1].usage is not None
+            return True
+        return any(chunk.tokens or chunk.text or chunk.finish_reason is not None for chunk in chunks)
+
+    def _after(self, offset: int, events: Sequence[tuple[bytes, int]]) -> int:
+        """Return how many bytes have come behind the end mark at *offset*."""
+        following = next((at for _, at in events if at > offset), None)
+        return self._decoder.unfinished if following is None else self._decoder.offset - following
 
     def _end(self, chunks: list[Chunk], reason: FinishReason) -> None:
         """End the stream; *reason* is for a server that gave none."""
@@ -102,12 +181,23 @@ class TokenStream:
         return ()
 
     async def _drain(self) -> None:
+        more = 0
         try:
             with anyio.move_on_after(_DRAIN_SECONDS):
-                while await self._receive():
-                    pass
+                while data := await self._receive():
+                    more += len(data.strip(b"\r\n"))
         except ModelError:
             pass
+        if more:
+            self.notes.bytes_after_end += more
+            log_info("stream.bytes_after_end", bytes=more)
+
+    def _ghost(self, ghosts: Ghosts) -> Ghost:
+        now = anyio.current_time()
+        left = None if self._limit is None else max(self._limit - self._count, 0)
+        ghost = Ghost(now, self._count / max(now - self._opened_at, 0.001), left)
+        ghosts.add(ghost)
+        return ghost
 
 
 async def collect(stream: Stream) -> Completion:

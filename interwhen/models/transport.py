@@ -14,12 +14,16 @@ class Timeouts:
     ``connect`` and ``first_token`` (here: until the response headers) bound the opening of a stream. While a stream
     is read, whoever reads it enforces ``first_token``, ``inter_token`` and ``total``, by closing the stream: a timer
     per read would cost more than the read.
+
+    ``min_rate`` (tokens a second) is an alarm and not a timer: a run that waits for a slower model says so in its log
+    and in ``result.wire``.
     """
 
     connect: float | None = 10.0
     first_token: float | None = 120.0
     inter_token: float | None = 60.0
     total: float | None = None
+    min_rate: float | None = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from interwhen.testing._server_faults import data
+from interwhen.testing._server_events import data
 from interwhen.testing._server_steps import Send
 
 

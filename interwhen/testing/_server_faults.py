@@ -1,137 +1,279 @@
-"""Event streams of both APIs, whole and faulty, as scripts for :class:`~interwhen.testing.server.ScriptedServer`."""
+"""Every fault of the wire by name, as scripts for a scripted server."""
 
 from __future__ import annotations
 
+import gzip
 import json
+import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from interwhen.testing._server_steps import Close, Head, Reset, Send, Sleep, Stall, Step, reply
+from interwhen.errors import UsageError
+from interwhen.testing._server_events import DONE, Pen, data, events
+from interwhen.testing._server_requests import Api, ReceivedRequest, Script, rest_of
+from interwhen.testing._server_steps import Close, Deaf, Forever, Head, Reset, Send, SendRaw, Sleep, Stall, Step, reply
 
-Api = Literal["completions", "chat"]
+STORY = ("one ", "two ", "three")
+"""What a stream says unless it is told otherwise."""
 
-DONE = b"data: [DONE]\n\n"
-
-
-def chunk(api: Api, text: str | None, *, finish_reason: str | None = None, **choice: Any) -> dict[str, Any]:
-    """Build the JSON of one chunk."""
-    content: dict[str, Any] = {"text": text} if api == "completions" else {"delta": {"content": text}}
-    return {
-        "id": "scripted",
-        "object": "text_completion" if api == "completions" else "chat.completion.chunk",
-        "created": 0,
-        "model": "scripted",
-        "choices": [{"index": 0, **content, "logprobs": None, "finish_reason": finish_reason, **choice}],
-    }
-
-
-def data(value: object) -> bytes:
-    """Frame *value* as one event, with its characters as UTF-8."""
-    return b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n"
-
-
-def events(texts: Iterable[str], *, api: Api = "completions", finish_reason: str | None = "stop") -> tuple[Step, ...]:
-    """Script a faultless stream, one send a text."""
-    sends = [Send(data(chunk(api, text))) for text in texts]
-    last = [Send(data(chunk(api, "", finish_reason=finish_reason)))] if finish_reason else []
-    return (*sends, *last, Send(DONE))
+_USAGE = {"prompt_tokens": 5, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}}
+_SSE = {"content-type": "text/event-stream"}
+_HTML = b"<!doctype html><title>Bad gateway</title>"
 
 
 @dataclass(frozen=True, slots=True)
-class _Pen:
-    """Writes for one API; every fault tells the story "one two three"."""
+class Fault:
+    """What a fault does, and which requests it meets."""
 
-    api: Api
-
-    def say(self, text: str | None, **choice: Any) -> Send:
-        return Send(data(chunk(self.api, text, **choice)))
-
-    def raw(self, text: str, **choice: Any) -> bytes:
-        return json.dumps(chunk(self.api, text, **choice), ensure_ascii=False).encode()
-
-    def story(self, *middle: Step) -> tuple[Step, ...]:
-        return (self.say("one "), *middle, *self.ending())
-
-    def ending(self) -> tuple[Step, ...]:
-        return (self.say("two "), self.say("three"), self.say("", finish_reason="stop"), Send(DONE))
-
-    def two_choices(self) -> Step:
-        first, second = chunk(self.api, "a"), chunk(self.api, "b", index=1)
-        return Send(data({**first, "choices": [*first["choices"], *second["choices"]]}))
+    says: str
+    """In words."""
+    script: Callable[[Pen], tuple[Step, ...]]
+    times: int = 1
+    """How many requests it meets, as far as :func:`faulty` is concerned."""
+    then: str = ""
+    """The fault that meets all others; none: the story is told from where the request stands."""
 
 
-_USAGE = {"prompt_tokens": 5, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}}
-_SEPARATORS = "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e"
-_HTML = b"<!doctype html><title>Bad gateway</title>"
+def fault(
+    name: str, api: Api = "completions", *, story: Sequence[str] = STORY, wrong: str = "2 + 2 = 5\n", seed: int = 0
+) -> tuple[Step, ...]:
+    """Return the script of the fault *name* for one request.
+
+    A stream that is whole tells *story*; ``none`` is no fault. *wrong* is what a stream says that a verifier should
+    find, and *seed* decides where a fault is random. Raises :class:`~interwhen.errors.UsageError` for another name.
+    """
+    if name not in FAULTS:
+        raise UsageError(f"fault {name!r} is not known; choose one of {', '.join(FAULTS)}")
+    return FAULTS[name].script(Pen(api, tuple(story), wrong, seed))
+
+
+def faulty(
+    name: str, *, story: Sequence[str] = STORY, wrong: str = "2 + 2 = 5\n", seed: int = 0, times: int | None = None
+) -> Script:
+    """Return the script of a server that has the fault *name*, for either API.
+
+    Its first *times* requests (unless said, as many as the fault is known for) meet the fault; every other one is told
+    the rest of *story*, from where the text that it brings ends.
+    """
+    known = FAULTS.get(name, FAULTS["none"])
+    met = known.times if times is None else times
+
+    def script(request: ReceivedRequest) -> Iterable[Step]:
+        api = request.api
+        if request.number < met or name not in FAULTS:
+            return fault(name, api, story=story, wrong=wrong, seed=seed)
+        if known.then:
+            return fault(known.then, api, story=story, wrong=wrong, seed=seed)
+        return events(rest_of(story, request.kept), api=api)
+
+    return script
 
 
 def _error(code: int | str, message: str) -> bytes:
     return json.dumps({"error": {"message": message, "type": "error", "code": code}}).encode()
 
 
-def _multiline(pen: _Pen) -> tuple[Step, ...]:
-    head, comma, tail = pen.raw("one ").partition(b", ")
+def _refused(status: int, message: str, **headers: str) -> Callable[[Pen], tuple[Step, ...]]:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda _: reply(status, _error(status, message), named)
+
+
+def _moved(status: int, location: str) -> Callable[[Pen], tuple[Step, ...]]:
+    return lambda _: reply(status, b"", {"location": location})
+
+
+def _event(value: Any) -> Callable[[Pen], tuple[Step, ...]]:
+    return lambda pen: pen.told(Send(data(value)))
+
+
+def _ended(reason: str) -> Callable[[Pen], tuple[Step, ...]]:
+    return lambda pen: (pen.first, pen.say("", finish_reason=reason), Send(DONE))
+
+
+def _lines(end: bytes) -> Callable[[Pen], tuple[Step, ...]]:
+    return lambda pen: tuple(
+        Send(step.data.replace(b"\n", end)) if isinstance(step, Send) else step for step in pen.told()
+    )
+
+
+def _mixed_lines(pen: Pen) -> tuple[Step, ...]:
+    ends = (b"\n", b"\r", b"\r\n")
+    lines = pen.body().split(b"\n")[:-1]
+    # Each event is a line and an empty one, whose ends are alike.
+    return tuple(Send(line + ends[number // 2 % 3]) for number, line in enumerate(lines))
+
+
+def _multiline(pen: Pen) -> tuple[Step, ...]:
+    head, comma, tail = pen.raw(pen.story[0]).partition(b", ")
     return (Send(b"data: " + head + comma + b"\ndata: " + tail + b"\n\n"), *pen.ending())
 
 
-def _with_separators(pen: _Pen) -> tuple[Step, ...]:
-    # The control characters below 0x20 are not valid in JSON unless escaped; json.dumps escapes them.
-    return (pen.say("one "), pen.say(_SEPARATORS), *pen.ending())
+def _recut(pen: Pen) -> tuple[Step, ...]:
+    rng, body = random.Random(pen.seed), pen.body()  # noqa: S311  a test's own dice
+    borders = sorted(rng.sample(range(1, len(body)), min(12, len(body) - 1)))
+    return tuple(Send(body[a:b]) for a, b in zip([0, *borders], [*borders, len(body)], strict=True))
 
 
-def _cut(pen: _Pen, last: Step) -> tuple[Step, ...]:
-    return (pen.say("one "), Send(b"data: " + pen.raw("two ")[:20]), last)
+def _mutated(pen: Pen) -> tuple[Step, ...]:
+    rng, body = random.Random(pen.seed), bytearray(pen.body())  # noqa: S311  the same
+    for _ in range(rng.randint(1, 8)):
+        body[rng.randrange(len(body))] = rng.randrange(256)
+    return (Send(bytes(body)),)
 
 
-_FAULTS: Mapping[str, Callable[[_Pen], tuple[Step, ...]]] = {
-    "none": lambda pen: pen.story(),
-    "malformed_json": lambda pen: pen.story(Send(b'data: {"choices": [{"te\n\n')),
-    "json_scalar": lambda pen: pen.story(Send(b"data: 42\n\n")),
-    "utf8_invalid": lambda pen: pen.story(Send(b"data: " + pen.raw("X").replace(b"X", b"\xff\xfe") + b"\n\n")),
-    "u2028": _with_separators,
-    "no_space": lambda pen: (Send(b"data:" + pen.raw("one ") + b"\n\n"), *pen.ending()),
-    "crlf": lambda pen: tuple(
-        Send(step.data.replace(b"\n", b"\r\n")) if isinstance(step, Send) else step for step in pen.story()
+def _cut_anywhere(pen: Pen) -> tuple[Step, ...]:
+    rng, body = random.Random(pen.seed), pen.body()  # noqa: S311  the same
+    return (Send(body[: rng.randrange(1, len(body))]), rng.choice((Reset(), Close())))
+
+
+def _two_choices(pen: Pen) -> tuple[Step, ...]:
+    first, second = (json.loads(pen.raw(text, index=index)) for index, text in enumerate("ab"))
+    return pen.told(Send(data({**first, "choices": [*first["choices"], *second["choices"]]})))
+
+
+def _zipped(body: Callable[[Pen], bytes]) -> Callable[[Pen], tuple[Step, ...]]:
+    return lambda pen: (Head(200, {**_SSE, "content-encoding": "gzip"}), Send(body(pen)))
+
+
+def _chat_delta(pen: Pen) -> tuple[Step, ...]:
+    """Deltas without text: a role, an empty delta, none at all, and a text that is null."""
+    if pen.api == "completions":
+        return pen.told(pen.say(""))
+    deltas = ({"role": "assistant"}, {}, None, {"role": "assistant", "content": None, "refusal": None})
+    return (
+        tuple([Send(data({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})) for delta in deltas])
+        + pen.told()
+    )
+
+
+def _dripped(pen: Pen, seconds: float, size: int) -> tuple[Step, ...]:
+    text = "".join(pen.story)
+    tokens = [pen.say(text[at : at + size]) for at in range(0, len(text), size)]
+    return (*[step for token in tokens for step in (Sleep(seconds), token)], *events((), api=pen.api))
+
+
+def _huge(pen: Pen) -> tuple[Step, ...]:
+    # 64 MiB, of which the server holds one piece.
+    return (pen.first, Send(b'data: {"x": "'), *[Send(b"x" * 65536)] * 1024, Send(b'"}\n\n'), *pen.ending())
+
+
+FAULTS: Mapping[str, Fault] = {
+    "none": Fault("no fault", lambda pen: pen.told()),
+    # Bytes and lines.
+    "malformed_json": Fault("JSON cut short in an event", lambda pen: pen.told(Send(b'data: {"choices": [{"te\n\n'))),
+    "json_scalar": Fault("an event that is JSON and no object", _event(42)),
+    "json_shape": Fault(
+        "a chunk whose text is a number", _event({"choices": [{"index": 0, "text": 1, "delta": {"content": 1}}]})
     ),
-    "comments": lambda pen: pen.story(Send(b": keepalive\n\nevent: message\nid: 7\nretry: 100\n\n")),
-    "multiline_data": _multiline,
-    "bom": lambda pen: (Send(b"\xef\xbb\xbf" + data(chunk(pen.api, "one "))), *pen.ending()),
-    "error_event": lambda pen: pen.story(Send(data({"error": {"message": "out of memory", "code": 503}}))),
-    "no_choices": lambda pen: pen.story(Send(data({"id": "scripted", "choices": []}))),
-    "unknown_shape": lambda _: (Send(data({"event": "token", "value": "one"})), Send(DONE)),
-    "usage_only": lambda pen: (*pen.story()[:-1], Send(data({"choices": [], "usage": _USAGE})), Send(DONE)),
-    "text_null": lambda pen: pen.story(pen.say(None)),
-    "two_choices": lambda pen: pen.story(pen.two_choices()),
-    "http_429": lambda _: reply(429, _error(429, "slow down"), {"retry-after": "1"}),
-    "http_429_long": lambda _: reply(429, _error(429, "come back tomorrow"), {"retry-after": "86400"}),
-    "http_400": lambda _: reply(400, _error(400, "temperature must be positive")),
-    "http_400_ctx": lambda _: reply(400, _error(400, "This model's maximum context length is 4096 tokens")),
-    "http_500": lambda _: reply(500, _error(500, "internal error")),
-    "http_307": lambda _: reply(307, b"", {"location": "/v1/elsewhere"}),
-    "http_307_away": lambda _: reply(307, b"", {"location": "http://other.invalid/v1/completions"}),
-    "html_200": lambda _: reply(200, _HTML, {"content-type": "text/html; charset=utf-8"}),
-    "rst_mid": lambda pen: _cut(pen, Reset()),
-    "eof_mid": lambda pen: _cut(pen, Close()),
-    "eof_before": lambda _: (Close(),),
-    "dup_done": lambda pen: (*pen.story(), pen.say("junk"), Send(DONE)),
-    "done_no_close": lambda pen: (*pen.story(), Stall()),
-    "no_done": lambda pen: pen.story()[:-2],
-    "no_finish": lambda pen: (*pen.story()[:-2], Send(DONE)),
-    "finish_length": lambda pen: (pen.say("one "), pen.say("", finish_reason="length"), Send(DONE)),
-    "finish_abort": lambda pen: (pen.say("one "), pen.say("", finish_reason="abort"), Send(DONE)),
-    "huge_chunk": lambda pen: (pen.say("one "), pen.say("x" * (4 << 20)), Send(DONE)),
-    "no_newline": lambda pen: (pen.say("one "), *[Send(b"x" * 65536)] * 64, Stall()),
-    "bad_chunk_size": lambda pen: (pen.say("one "), Send(b"data: "), Head(chunked=False), Stall()),
-    "stall": lambda pen: (pen.say("one "), Stall()),
-    "stall_headers": lambda _: (Stall(),),
-    "keepalive_only": lambda _: (*[step for _ in range(1000) for step in (Send(b": keepalive\n\n"), Sleep(10))],),
+    "utf8_invalid": Fault(
+        "bytes that are no UTF-8 in the text",
+        lambda pen: pen.told(Send(b"data: " + pen.raw("X").replace(b"X", b"\xff\xfe") + b"\n\n")),
+    ),
+    "u2028": Fault(
+        "characters that other line readers split at: U+2028, U+2029, and controls in escapes",
+        lambda pen: pen.told(pen.say("\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e")),
+    ),
+    "u0085": Fault("U+0085 in the text", lambda pen: pen.told(pen.say("\x85"))),
+    "random_cuts": Fault("the body cut into reads at random bytes", _recut),
+    "mutated": Fault("up to eight random bytes of the body changed", _mutated),
+    "crlf": Fault("lines that end with CR LF", _lines(b"\r\n")),
+    "cr": Fault("lines that end with CR", _lines(b"\r")),
+    "mixed_ends": Fault("line ends of all three kinds", _mixed_lines),
+    "no_space": Fault("no space behind `data:`", lambda pen: _replaced(pen, b"data: ", b"data:")),
+    "comments": Fault(
+        "comments, and events without data",
+        lambda pen: pen.told(Send(b": keepalive\n\nevent: message\nid: 7\nretry: 100\n\n")),
+    ),
+    "multiline_data": Fault("an event over two `data:` lines", _multiline),
+    "bom": Fault("a byte order mark first", lambda pen: (Send(b"\xef\xbb\xbf" + pen.first.data), *pen.ending())),
+    "huge_chunk": Fault("an event of 64 MiB", _huge),
+    "no_newline": Fault("a line that never ends", lambda pen: (pen.first, Forever((Send(b"x" * 65536),)))),
+    # Chunks.
+    "error_event": Fault("an error inside the stream", _event({"error": {"message": "out of memory", "code": 503}})),
+    "error_event_400": Fault(
+        "an error inside the stream that will not pass", _event({"error": {"message": "bad request", "code": 400}})
+    ),
+    "no_choices": Fault("a chunk without choices", _event({"id": "scripted", "choices": []})),
+    "usage_only": Fault(
+        "the token counts in a chunk of their own",
+        lambda pen: (*pen.told()[:-1], Send(data({"choices": [], "usage": _USAGE})), Send(DONE)),
+    ),
+    "usage_forever": Fault(
+        "nothing but token counts, for ever",
+        lambda pen: (pen.first, Forever((Sleep(1.0), Send(data({"choices": [], "usage": _USAGE}))))),
+    ),
+    "unknown_shape": Fault(
+        "objects of another API", lambda _: (Send(data({"event": "token", "value": "one"})), Send(DONE))
+    ),
+    "text_null": Fault("a chunk whose text is null", lambda pen: pen.told(pen.say(None))),
+    "chat_delta": Fault("deltas without text", _chat_delta),
+    "two_choices": Fault("a second choice that nobody asked for", _two_choices),
+    # Answers that are no stream.
+    "http_400": Fault("400", _refused(400, "temperature must be positive")),
+    "http_400_ctx": Fault("400: the context is too long", _refused(400, "This model's maximum context length is 4096")),
+    "http_400_ctx_resumed": Fault(
+        "a reset, and then a context that is too long", lambda pen: pen.cut(Reset()), then="http_400_ctx"
+    ),
+    "http_401": Fault("401", _refused(401, "no such key")),
+    "http_404": Fault("404", _refused(404, "no such model")),
+    "http_422": Fault("422", _refused(422, "no such field")),
+    "http_429": Fault("429 twice, each with a wait of a second", _refused(429, "slow down", retry_after="1"), times=2),
+    "http_429_long": Fault("429, with a wait of a day", _refused(429, "tomorrow", retry_after="86400")),
+    "http_500": Fault("500", _refused(500, "internal error")),
+    "http_503": Fault("503", _refused(503, "no healthy upstream")),
+    "http_503_always": Fault("503 to every request", _refused(503, "no healthy upstream"), then="http_503"),
+    "http_307": Fault("a redirect on the same host", _moved(307, "?moved=307")),
+    "http_308": Fault("a lasting redirect on the same host", _moved(308, "?moved=308")),
+    "http_307_circle": Fault("a redirect to itself", _moved(307, "?moved=307"), then="http_307_circle"),
+    "http_307_away": Fault("a redirect to another host", _moved(307, "http://other.invalid/v1/completions")),
+    "html_200": Fault(
+        "a page of HTML with status 200", lambda _: reply(200, _HTML, {"content-type": "text/html; charset=utf-8"})
+    ),
+    "gzip": Fault("a compressed body that nobody asked for", _zipped(lambda pen: gzip.compress(pen.body()))),
+    "bad_gzip": Fault("a body that claims to be compressed and is not", _zipped(lambda pen: pen.body())),
+    # Connections.
+    "rst_mid": Fault("a TCP reset inside an event", lambda pen: pen.cut(Reset())),
+    "eof_mid": Fault("a connection closed inside an event", lambda pen: pen.cut(Close())),
+    "eof_before": Fault("a connection closed before an answer", lambda _: (Close(),)),
+    "cut_anywhere": Fault("a connection that breaks at a random byte", _cut_anywhere),
+    "bad_chunk_size": Fault(
+        "a chunk size that is no number", lambda pen: (pen.first, SendRaw(b"no number\r\n"), Stall())
+    ),
+    # Time.
+    "stall": Fault("silence behind the first token", lambda pen: (pen.first, Stall())),
+    "stall_headers": Fault("silence before the answer", lambda _: (Stall(),)),
+    "keepalive_only": Fault(
+        "comments for ever behind the first token",
+        lambda pen: (pen.first, Forever((Sleep(10), Send(b": keepalive\n\n")))),
+    ),
+    "slow_drip": Fault("a token of one character a second", lambda pen: _dripped(pen, 1.0, 1)),
+    "byte_drip": Fault("one byte a packet", lambda pen: tuple(Send(bytes([byte])) for byte in pen.body())),
+    "endless": Fault("no end", lambda pen: (*pen.told()[:-2], Forever((pen.say("more\n"),)))),
+    "ignore_cancel": Fault(
+        "a generation that goes on behind a closed connection",
+        lambda pen: (Deaf(), pen.first, pen.say(pen.wrong), Forever((Sleep(0.1), pen.say("more\n")))),
+    ),
+    # Ends.
+    "dup_done": Fault(
+        "text and a second end mark behind the first", lambda pen: (*pen.told(), pen.say("junk"), Send(DONE))
+    ),
+    "done_no_close": Fault("a body that does not end with its end mark", lambda pen: (*pen.told(), Stall())),
+    "no_done": Fault("an end without finish reason or end mark", lambda pen: pen.told()[:-2]),
+    "no_finish": Fault("an end mark without a finish reason", lambda pen: (*pen.told()[:-2], Send(DONE))),
+    "finish_length": Fault("`finish_reason: length`", _ended("length")),
+    "finish_filter": Fault("`finish_reason: content_filter`", _ended("content_filter")),
+    "finish_abort": Fault("`finish_reason: abort`", _ended("abort")),
+    # Faults that meet a violation.
+    "stall_violation": Fault("silence behind something wrong", lambda pen: (pen.first, pen.say(pen.wrong), Stall())),
+    "violation_then_503": Fault(
+        "503 to every request that follows something wrong",
+        lambda pen: (pen.first, pen.say(pen.wrong), Stall()),
+        then="http_503",
+    ),
 }
-
-FAULTS: Sequence[str] = tuple(_FAULTS)
-"""The names of the faults."""
+"""Each fault by its name."""
 
 
-def fault(name: str, api: Api = "completions") -> tuple[Step, ...]:
-    """Return the script of the fault *name*. A stream that is whole says "one two three"; ``none`` is no fault."""
-    return _FAULTS[name](_Pen(api))
+def _replaced(pen: Pen, old: bytes, new: bytes) -> tuple[Step, ...]:
+    return tuple(Send(step.data.replace(old, new)) if isinstance(step, Send) else step for step in pen.told())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -55,7 +55,19 @@ class Close:
     """Close the connection without ending the body."""
 
 
-Step: TypeAlias = Head | Send | SendRaw | Sleep | Stall | Reset | Close
+@dataclass(frozen=True, slots=True)
+class Forever:
+    """Do *steps* again and again, until the client closes the connection."""
+
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Deaf:
+    """From here on, go on generating although the client has closed the connection, until an abort call or the end."""
+
+
+Step: TypeAlias = Head | Send | SendRaw | Sleep | Stall | Reset | Close | Forever | Deaf
 """A script is a sequence of these; after the last one the body is ended as it should be."""
 
 
@@ -63,3 +75,13 @@ def reply(status: int, body: bytes, headers: Mapping[str, str] | None = None) ->
     """Script a whole answer with a length; JSON unless *headers* say otherwise."""
     head = {"content-type": "application/json", **(headers or {}), "content-length": str(len(body))}
     return (Head(status, head, chunked=False), Send(body))
+
+
+def in_turn(steps: Iterable[Step]) -> Iterator[Step]:
+    """Yield *steps* with each :class:`Forever` unrolled."""
+    for step in steps:
+        if isinstance(step, Forever):
+            while True:
+                yield from in_turn(step.steps)
+        else:
+            yield step

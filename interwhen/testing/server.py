@@ -4,6 +4,9 @@
 
     async with ScriptedServer(lambda request: events(["Hel", "lo"])) as server:
         model = CompletionsModel(server.base_url, "scripted")
+
+``ScriptedServer(faulty("rst_mid"))`` breaks the first stream and tells the rest of the story to whoever comes back.
+:class:`ScriptedTransport` plays the same scripts without a socket, for tests in virtual time.
 """
 
 from __future__ import annotations
@@ -11,18 +14,22 @@ from __future__ import annotations
 import json
 import socket
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from typing import Any, Self, assert_never
+from typing import Self, assert_never
 
 import anyio
 import anyio.abc
 
 from interwhen.testing._server_calls import counts, delta, tool_call
-from interwhen.testing._server_faults import FAULTS, Api, chunk, data, events, fault
+from interwhen.testing._server_events import chunk, data, events
+from interwhen.testing._server_faults import FAULTS, STORY, Fault, fault, faulty
+from interwhen.testing._server_memory import ScriptedTransport
+from interwhen.testing._server_requests import Api, Desk, ReceivedRequest, Script, rest_of
 from interwhen.testing._server_steps import (
     Close,
+    Deaf,
+    Forever,
     Head,
     Reset,
     Send,
@@ -30,18 +37,24 @@ from interwhen.testing._server_steps import (
     Sleep,
     Stall,
     Step,
+    in_turn,
     reply,
 )
 
 __all__ = [
     "FAULTS",
+    "STORY",
     "Api",
     "Close",
+    "Deaf",
+    "Fault",
+    "Forever",
     "Head",
     "ReceivedRequest",
     "Reset",
     "Script",
     "ScriptedServer",
+    "ScriptedTransport",
     "Send",
     "SendRaw",
     "Sleep",
@@ -53,57 +66,28 @@ __all__ = [
     "delta",
     "events",
     "fault",
+    "faulty",
     "reply",
+    "rest_of",
     "tool_call",
 ]
 
 
-@dataclass(slots=True)
-class ReceivedRequest:
-    """A request as the server got it, and what became of its connection."""
-
-    number: int
-    """How many POST requests came before it."""
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-    json: Any
-    """The decoded body; ``None`` where there is none."""
-    connection: int
-    """The number of the connection it came on; equal numbers mean that the connection was kept."""
-    gone: anyio.Event = field(default_factory=anyio.Event)
-    """Set once the client has closed the connection while the answer was being sent."""
-    gone_at: float | None = None
-    """When that was, on the running clock."""
-
-    def leave(self) -> None:
-        """Note that the client is gone."""
-        if self.gone_at is None:
-            self.gone_at = anyio.current_time()
-            self.gone.set()
-
-
-Script = Callable[[ReceivedRequest], Sequence[Step]]
-
-
-class ScriptedServer:
+class ScriptedServer(Desk):
     """Answer each POST with what *script* returns for it, on ``127.0.0.1`` and a free port.
 
-    ``GET .../models`` lists one model, owned by *owned_by* (which says what the server can do). Leaving the
+    ``GET .../models`` lists one model, owned by *owned_by* (which says what the server can do), with a context of
+    *context_tokens*. ``POST /abort_request`` ends the answer to the request that it names by its ``rid``. Leaving the
     ``async with`` closes every connection.
     """
 
-    def __init__(self, script: Script, *, owned_by: str = "scripted") -> None:
-        self.requests: list[ReceivedRequest] = []
-        """Every request, in order of arrival."""
+    def __init__(self, script: Script, *, owned_by: str = "scripted", context_tokens: int | None = None) -> None:
+        super().__init__(script, owned_by=owned_by, context_tokens=context_tokens)
         self.connections = 0
         """How many connections were opened."""
         self.open_connections = 0
         """How many are open now."""
         self.port = 0
-        self._script = script
-        self._owned_by = owned_by
         self._stack = AsyncExitStack()
         self._group: anyio.abc.TaskGroup | None = None
 
@@ -111,11 +95,6 @@ class ScriptedServer:
     def base_url(self) -> str:
         """The address to give to a model."""
         return f"http://127.0.0.1:{self.port}/v1"
-
-    @property
-    def posts(self) -> list[ReceivedRequest]:
-        """The POST requests."""
-        return [request for request in self.requests if request.method == "POST"]
 
     async def __aenter__(self) -> Self:
         listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
@@ -146,15 +125,6 @@ class ScriptedServer:
             with anyio.CancelScope(shield=True):
                 await stream.aclose()
 
-    def answer(self, request: ReceivedRequest) -> Sequence[Step]:
-        """Return the steps for *request*, and keep it."""
-        request.number = len(self.posts)
-        self.requests.append(request)
-        if request.method == "POST":
-            return self._script(request)
-        models = {"object": "list", "data": [{"id": "scripted", "object": "model", "owned_by": self._owned_by}]}
-        return reply(200, json.dumps(models).encode())
-
 
 class _Connection:
     """One connection: requests in, scripts out."""
@@ -165,19 +135,27 @@ class _Connection:
         self._number = number
         self._buffer = b""
         self._head: Head | None = None
+        self._request: ReceivedRequest | None = None
+        self._deaf = False
 
     async def run(self) -> None:
         keep = True
         while keep and (request := await self._read_request()) is not None:
             steps = self._server.answer(request)
             keep = False
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._watch, request, group.cancel_scope)
-                try:
-                    keep = await self._play(steps)
-                except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-                    request.leave()
-                group.cancel_scope.cancel()
+            self._request, self._deaf = request, False
+            self._server.running += 1
+            try:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._watch, request, group.cancel_scope)
+                    group.start_soon(self._stop_when_aborted, request, group.cancel_scope)
+                    try:
+                        keep = await self._play(steps)
+                    except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                        request.leave()
+                    group.cancel_scope.cancel()
+            finally:
+                self._server.running -= 1
 
     async def _watch(self, request: ReceivedRequest, scope: anyio.CancelScope) -> None:
         """Notice that the client closes while we answer."""
@@ -186,19 +164,24 @@ class _Connection:
                 self._buffer += await self._stream.receive()
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
             request.leave()
-            scope.cancel()
+            if not self._deaf:
+                scope.cancel()
+
+    async def _stop_when_aborted(self, request: ReceivedRequest, scope: anyio.CancelScope) -> None:
+        await request.aborted.wait()
+        scope.cancel()
 
     async def _play(self, steps: Iterable[Step]) -> bool:
         """Do the steps, end the body; whether the connection may be kept."""
         self._head = None
-        for step in steps:
+        for step in in_turn(steps):
             if not await self._do(step):
                 return False
         if self._head is None:
             await self._do(Head())
         assert self._head is not None
         if self._head.chunked:
-            await self._stream.send(b"0\r\n\r\n")
+            await self._send_raw(b"0\r\n\r\n")
         return self._head.chunked or "content-length" in self._head.headers
 
     async def _do(self, step: Step) -> bool:
@@ -209,7 +192,7 @@ class _Connection:
             case Send(data):
                 await self._send(data)
             case SendRaw(data):
-                await self._stream.send(data)
+                await self._send_raw(data)
             case Sleep(seconds):
                 await anyio.sleep(seconds)
             case Stall():
@@ -220,6 +203,10 @@ class _Connection:
                 return False
             case Close():
                 return False
+            case Deaf():
+                self._deaf = True
+            case Forever():
+                pass  # unrolled by in_turn
             case _:
                 assert_never(step)
         return True
@@ -229,13 +216,22 @@ class _Connection:
         lines = [f"HTTP/1.1 {head.status} Scripted", *(f"{name}: {value}" for name, value in head.headers.items())]
         if head.chunked:
             lines.append("transfer-encoding: chunked")
-        await self._stream.send("\r\n".join([*lines, "", ""]).encode())
+        await self._send_raw("\r\n".join([*lines, "", ""]).encode())
 
     async def _send(self, data: bytes) -> None:
         if self._head is None:
             await self._send_head(Head())
         assert self._head is not None
-        await self._stream.send(b"%x\r\n%s\r\n" % (len(data), data) if self._head.chunked else data)
+        assert self._request is not None
+        self._request.generated += 1
+        await self._send_raw(b"%x\r\n%s\r\n" % (len(data), data) if self._head.chunked else data)
+
+    async def _send_raw(self, data: bytes) -> None:
+        try:
+            await self._stream.send(data)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            if not self._deaf:
+                raise
 
     async def _read_request(self) -> ReceivedRequest | None:
         """Read a request; ``None`` where the client closes instead."""

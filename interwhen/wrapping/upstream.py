@@ -54,7 +54,7 @@ class Endpoint:
     """What has been learned about a server; shared by all calls to it."""
 
     def __init__(self, timeouts: Timeouts | None = None) -> None:
-        self.timeouts = timeouts or Timeouts(connect=None, first_token=None, inter_token=None)
+        self.timeouts = timeouts or Timeouts(connect=None, first_token=None, inter_token=None, min_rate=None)
         """How long it is waited for; without any, the wire has its own patience."""
         self.resume: Literal["prefill", "turn"] | None = None
         self.streams = True

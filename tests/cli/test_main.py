@@ -218,6 +218,7 @@ def test_without_the_extra_there_is_one_clear_line():
     assert done.stderr == "error: the command line needs two more packages: pip install 'interwhen[cli]'\n"
 
 
+@pytest.mark.fault("P3", injected="SIGINT to a run that is under way", happens="ends at once with code 130")
 def test_ctrl_c_ends_a_run_that_is_under_way(tmp_path):
     script = tmp_path / "scripted.py"
     script.write_text(

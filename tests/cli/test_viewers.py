@@ -57,6 +57,7 @@ def in_terminal(*arguments, **environment):
 
 
 class TestTerminal:
+    @pytest.mark.fault("P7", injected="control characters in the model's text", happens="none reaches the terminal")
     def test_no_control_character_of_the_model_comes_out(self):
         written = in_terminal("run", "p", "-m", "arithmetic")
         rest = OURS.sub("", written)
@@ -93,6 +94,7 @@ class TestTerminal:
 
 
 class TestPlain:
+    @pytest.mark.fault("P7", injected="the same, into a pipe", happens="none comes out")
     def test_a_pipe_gets_lines_without_any_control(self):
         out = plain(REPAIR)
         assert "\x1b" not in out

@@ -162,6 +162,7 @@ def test_an_ungrounded_claim_that_stays_open_can_still_end_a_closed_run_first():
     assert driver.outline.text == ""
 
 
+@pytest.mark.fault("V9", injected="equal claims", happens="each checked once")
 def test_equal_claims_are_checked_once_and_a_refuted_one_stays_refuted():
     driver = drive(monitor("a"), monitor("b", trigger=Sentences()))
     driver.feed("4+4=8\n4+4=8. 3+1=5\n")
@@ -204,6 +205,7 @@ def test_a_job_whose_claims_are_gone_does_not_keep_the_run_open():
     assert driver.outline is not None
 
 
+@pytest.mark.fault("V7", injected="verdicts for text that was cut", happens="dropped")
 def test_verdicts_for_text_that_was_cut_are_dropped():
     driver = drive(monitor(remedy=Resample()))
     driver.feed("2+2=5\n4+4=8\n")

@@ -141,6 +141,7 @@ def test_a_violation_of_a_claim_that_began_before_the_answered_segment_is_acted_
     assert driver.outline.status == "unverified"
 
 
+@pytest.mark.fault("V11", injected="a repair that is refuted again", happens="abstained: not converging")
 def test_a_repair_that_is_refuted_again_is_repaired_again_and_gives_up():
     driver = drive(monitor(verifier=STRICT))
     driver.feed("2+5=8\n")
@@ -159,6 +160,7 @@ def test_a_repair_that_is_refuted_again_is_repaired_again_and_gives_up():
     assert driver.outline.text == ""
 
 
+@pytest.mark.fault("V10", injected="violations without end", happens="abstained when the remedies are spent")
 def test_a_storm_ends_when_the_remedies_are_spent():
     driver = drive(monitor(), budgets=Budgets(remedies=5))
     for number in range(20):
@@ -172,6 +174,7 @@ def test_a_storm_ends_when_the_remedies_are_spent():
     assert driver.shown == driver.outline.text
 
 
+@pytest.mark.fault("V10", injected="violations that cost tokens", happens="abstained when the budget is spent")
 def test_no_more_tokens_are_cut_than_the_budget_allows():
     driver = drive(monitor(remedy=Resample()), budgets=Budgets(discarded_tokens=3))
     driver.chunk("2+2=5\n", tokens=4)

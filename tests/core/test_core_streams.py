@@ -140,6 +140,7 @@ def test_final_shows_reasoning_and_holds_the_answer():
     assert driver.outline.status == "verified"
 
 
+@pytest.mark.fault("W22", injected="more tokens than `max_tokens`", happens="ended as `length`, not verified")
 def test_an_endless_stream_is_ended():
     driver = drive(monitor(), max_tokens=10)
     for _ in range(200):
@@ -150,6 +151,7 @@ def test_an_endless_stream_is_ended():
     assert Close() in driver.orders
 
 
+@pytest.mark.fault("W22", injected="a resume without tokens left", happens="not asked for: ended as `length`")
 @pytest.mark.parametrize("remedy", [None, Feedback()])
 def test_a_run_whose_tokens_are_used_up_is_not_resumed(remedy):
     options = {} if remedy is None else {"remedy": remedy}
@@ -162,6 +164,7 @@ def test_a_run_whose_tokens_are_used_up_is_not_resumed(remedy):
     assert driver.shown == driver.outline.text
 
 
+@pytest.mark.fault("V7", injected="verdicts and text after the end", happens="ignored")
 def test_facts_after_the_end_are_ignored():
     driver = drive()
     driver.tell(Abandoned())

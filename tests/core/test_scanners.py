@@ -186,6 +186,7 @@ DEGENERATE = (
 )
 
 
+@pytest.mark.fault("V12", injected="degenerate text, for each trigger", happens="work grows with its length only")
 @ANY
 @pytest.mark.parametrize("unit", DEGENERATE, ids=repr)
 def test_work_is_linear_in_the_text(trigger, unit):

@@ -18,6 +18,7 @@ def times(model, what):
     return [(number, at) for event, number, at in model.log if event == what]
 
 
+@pytest.mark.fault("W30", injected="a violation while the model is silent", happens="the read ends at once")
 @pytest.mark.parametrize("delivery", ["interrupt", "gate", "final"])
 async def test_a_violation_found_while_the_model_stalls_ends_the_read_at_once(delivery):
     begun = anyio.current_time()
@@ -71,6 +72,7 @@ async def test_the_stream_is_closed_before_the_next_one_is_asked_for():
     assert [entry[:2] for entry in model.log[:4]] == [("opened", 1), ("closing", 1), ("closed", 1), ("opened", 2)]
 
 
+@pytest.mark.fault("W23", injected="a stream that does not close", happens="given up on in half a second")
 async def test_a_stream_that_does_not_close_is_given_up_on():
     model = Accountant([["2+2=5\n", Pause(50)], "\n"], closing=1000.0)
     result, _ = await supervise(model, watch())
@@ -174,6 +176,7 @@ async def test_a_check_that_is_dropped_before_it_has_begun_does_not_run():
     assert "7+7=14" not in called
 
 
+@pytest.mark.fault("W31", injected="a resume refused with 503 or 400", happens="failed, with text and repair kept")
 @pytest.mark.parametrize("error", [UpstreamError("busy", status=503), UpstreamError("no", status=400)])
 async def test_a_resume_that_fails_keeps_the_text(error):
     model = Accountant([["1+1=2\n", "2+2=5\n"], "\n"], opening=lambda number: error if number > 1 else 0.0)

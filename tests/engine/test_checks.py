@@ -48,6 +48,7 @@ def raising(error, worker):
     return verifier(name="raises", worker=worker)(check_async if worker == "async" else check)
 
 
+@pytest.mark.fault("V1", injected="a verifier that raises, in each kind of worker", happens="an error, never a pass")
 @pytest.mark.parametrize("worker", ["inline", "async"])
 @pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
 async def test_a_verifier_that_raises_is_no_pass(error, worker):
@@ -56,6 +57,9 @@ async def test_a_verifier_that_raises_is_no_pass(error, worker):
     assert only_outcome(result).error.startswith(type(error).__name__)
 
 
+@pytest.mark.fault(
+    "V1", injected="an exception at each call of a run", happens="one check is an error; the text is whole"
+)
 @pytest.mark.parametrize("bad", [1, 2, 3])
 async def test_a_verifier_that_raises_once_spoils_only_that_check(bad):
     def check(claim):
@@ -89,6 +93,7 @@ GARBAGE = [
 ]
 
 
+@pytest.mark.fault("V5", injected="verdicts of a wrong type", happens="an error that names the verifier")
 @pytest.mark.parametrize("value", GARBAGE, ids=lambda value: type(value).__name__)
 @pytest.mark.parametrize("delivery", ["interrupt", "gate"])
 async def test_a_verifier_that_returns_garbage_is_no_pass(value, delivery):
@@ -112,6 +117,7 @@ ANYTHING = st.recursive(
 )
 
 
+@pytest.mark.fault("V5", injected="any value as a verdict", happens="an outcome, never an exception")
 @given(ANYTHING)
 def test_any_value_ends_as_an_outcome(value):
     outcome = as_outcome(adds_up, CLAIM, value)
@@ -166,6 +172,7 @@ async def test_an_asynchronous_parser_is_an_error_and_not_left_unawaited():
     assert "plain function" in only_outcome(result).error
 
 
+@pytest.mark.fault("V2", injected="a verifier that hangs", happens="timed out on time; the stream does not wait")
 async def test_a_verifier_that_hangs_ends_at_its_deadline_and_the_stream_does_not_wait():
     begun = anyio.current_time()
     model = ScriptedModel([[TEXT, "on and on\n", Pause(2.0), "the end\n"]])
@@ -261,6 +268,7 @@ async def test_a_read_that_is_cancelled_from_within_reaches_the_reader(loop):
         await supervise(model, watch())
 
 
+@pytest.mark.fault("V3", injected="a check that sleeps in its thread", happens="the stream goes on")
 async def test_a_check_in_a_thread_does_not_hold_up_the_stream(loop):
     gate = threading.Event()
 

@@ -22,6 +22,8 @@ async def timeline(model, *monitors, **options):
     return run.result, events
 
 
+@pytest.mark.fault("V6", injected="the earlier violation found later", happens="the earlier one is acted upon")
+@pytest.mark.fault("V8", injected="monitors in either order", happens="the same result")
 @pytest.mark.parametrize("order", [1, -1])
 @pytest.mark.parametrize("delivery", ["interrupt", "gate", "final"])
 async def test_a_slow_verifier_with_the_earlier_violation_beats_a_fast_one(order, delivery):
@@ -90,6 +92,7 @@ async def test_the_largest_gap_and_the_first_token_are_measured():
     assert (result.timing.first_token, result.timing.largest_gap) == (3.0, 4.0)
 
 
+@pytest.mark.fault("P11", injected="two runs that interleave", happens="neither touches the other")
 async def test_two_runs_at_once_share_nothing():
     model = ScriptedModel(lambda request: [f"{request.prompt}+1=0\n" if not request.pieces else "\n", Pause(1)])
     monitor = watch(slow(1.0))

@@ -36,6 +36,9 @@ def anyio_backend():
     return "asyncio"
 
 
+@pytest.mark.fault(
+    "V4", injected="workers that die, each way", happens="one check is an error; the next has a new worker"
+)
 async def test_each_way_to_die_costs_one_check_and_the_next_gets_a_new_worker():
     lines = [f"{left}+1={left + 1}\n" for left in (1, 10, 2, 11, 3, 15, 4)]
     found, result = await outcomes("".join(lines))
@@ -78,6 +81,7 @@ async def test_a_violation_found_in_a_process_is_repaired():
     assert (result.status, result.text, apply(events)) == ("verified", "1+1=2\n", "1+1=2\n")
 
 
+@pytest.mark.fault("V4", injected="a worker that spins", happens="killed at the deadline, and replaced")
 async def test_a_deadline_kills_the_worker_and_the_next_check_gets_a_new_one():
     (hung, second, third), _ = await outcomes("1+1=2\n2+2=4\n3+3=6\n", workers.hangs)
     assert hung == TimedOut(0.3)

@@ -42,6 +42,7 @@ async def number_of_events(monitors_of):
     return len(events)
 
 
+@pytest.mark.fault("P1", injected="a reader that leaves at each event", happens="no task and no stream left")
 @pytest.mark.parametrize("monitors_of", [list, gated])
 async def test_leaving_at_any_event_leaves_nothing_behind(monitors_of):
     for stop in range(await number_of_events(monitors_of) + 1):
@@ -67,6 +68,7 @@ async def test_leaving_at_any_event_leaves_nothing_behind(monitors_of):
             assert result.doubts[0].why == "the reader left before the end"
 
 
+@pytest.mark.fault("P1", injected="the same, on real loops", happens="no task left")
 async def test_leaving_on_a_real_loop_leaves_no_task(loop):
     for stop in range(0, 30, 3):
         model, monitors = scene()
@@ -125,6 +127,7 @@ class CancelAtStep(trio.abc.Instrument):
             self.scope.cancel()
 
 
+@pytest.mark.fault("P2", injected="a cancellation at each point", happens="no task and no stream left")
 @pytest.mark.parametrize("monitors_of", [list, gated])
 async def test_a_cancellation_at_any_point_leaves_nothing_behind(monitors_of):
     step, finished = 0, False
@@ -153,6 +156,7 @@ async def test_a_cancellation_at_any_point_leaves_nothing_behind(monitors_of):
     assert step > 40
 
 
+@pytest.mark.fault("P2", injected="a cancellation at each turn of real loops", happens="no task and no stream left")
 @pytest.mark.parametrize("native", [True, False])
 @pytest.mark.parametrize("monitors_of", [list, gated])
 async def test_a_cancellation_at_any_turn_of_a_real_loop_leaves_nothing_behind(loop, monitors_of, native):
@@ -190,6 +194,7 @@ async def test_a_cancellation_at_any_turn_of_a_real_loop_leaves_nothing_behind(l
     assert count > 20
 
 
+@pytest.mark.fault("P2", injected="`asyncio.timeout` around a run", happens="it ends with `TimeoutError`")
 async def test_asyncio_timeout_works_around_a_run(loop):
     model = Accountant([["1+1=2\n", Pause(60)]])
     run = interwhen.run(model, "Q", monitors=[watch()])

@@ -22,6 +22,9 @@ async def timed(model, *monitors, **options):
     return result, events, anyio.current_time() - begun
 
 
+@pytest.mark.fault(
+    "W19", injected="600 s of silence, in virtual time", happens="closed on time, taken up from the text so far"
+)
 @pytest.mark.parametrize("delivery", ["interrupt", "gate"])
 @pytest.mark.parametrize("first", ["first_token", "inter_token"])
 async def test_a_stalled_stream_is_closed_and_taken_up_from_the_text_so_far(first, delivery):
@@ -73,6 +76,7 @@ async def test_a_model_without_timers_of_its_own_has_the_default_ones():
     assert (result.status, result.text, took) == ("failed", "1+1=2\n", 60.0)
 
 
+@pytest.mark.fault("W19", injected="a total deadline", happens="failed on time, no other request")
 @pytest.mark.parametrize("opening", [0.0, 1e6])
 async def test_the_total_timer_ends_the_run_and_is_not_tried_again(opening):
     model = Accountant(
@@ -96,6 +100,7 @@ async def test_a_resume_after_the_total_timer_is_not_asked_for():
     assert len(model.requests) == 1
 
 
+@pytest.mark.fault("W19", injected="stalls without end", happens="failed on time, text kept")
 async def test_stalls_end_in_failure_with_the_text_kept_when_the_budget_is_spent():
     model = ScriptedModel([["1+1=2\n", NEVER], [NEVER]], timeouts=Timeouts(first_token=10.0, inter_token=20.0))
     async with interwhen.run(model, "Q", monitors=[watch()], budgets=Budgets(reconnects=2)) as run:
@@ -128,6 +133,7 @@ async def test_a_slow_reader_is_no_stall():
     assert run.result.timing.largest_gap == 0.0
 
 
+@pytest.mark.fault("W18", injected="a reset, 529 or 429 inside the stream", happens="taken up from the text so far")
 @pytest.mark.parametrize(
     "error", [ConnectError("reset"), UpstreamError("overloaded", status=529), UpstreamError("slow down", status=429)]
 )

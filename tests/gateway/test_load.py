@@ -22,6 +22,7 @@ async def gone(request, seconds=5):
         await anyio.sleep(0.005)
 
 
+@pytest.mark.fault("P1", injected="a client of the gateway that leaves", happens="the upstream is closed at once")
 @pytest.mark.parametrize("watchers", [[word(slow=60)], []])
 @pytest.mark.parametrize("steps", [(Stall(),), (delta({"content": "BAD\n"}), Stall())])
 async def test_a_client_that_leaves_ends_the_upstream_at_once(watchers, steps, upstream, gateway):

@@ -16,6 +16,7 @@ from watchers import every_line, passing, word
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.fault("V3", injected="a verifier that blocks, behind the gateway", happens="no other call waits")
 def test_a_verifier_that_blocks_freezes_no_other_call(upstream, gateway):
     started = threading.Event()
 

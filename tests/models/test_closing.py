@@ -36,6 +36,9 @@ async def text_of(model):
     return text
 
 
+@pytest.mark.fault(
+    "W23", injected="a close while the model is silent", happens="the reader wakes at once, the server sees it"
+)
 async def test_closing_under_a_parked_reader_wakes_it_and_the_server_sees_it(transport):
     async with ScriptedServer(lambda _: fault("stall")) as server, open_model(server, transport) as model:
         stream = await model.stream(Request("q"))
@@ -162,6 +165,9 @@ async def turns(count):
         await anyio.lowlevel.checkpoint()
 
 
+@pytest.mark.fault(
+    "W32", injected="a stream cancelled at every turn of the loop", happens="the client works; no socket left"
+)
 @pytest.mark.parametrize("kind", [CompletionsModel, ChatModel])
 async def test_cancelled_at_any_turn_of_the_loop_the_client_works_and_no_socket_is_left(kind, transport):
     api = "chat" if kind is ChatModel else "completions"
@@ -193,6 +199,7 @@ async def test_cancelled_at_any_turn_of_the_loop_the_client_works_and_no_socket_
         await server.settled()
 
 
+@pytest.mark.fault("W32", injected="the same, by `Task.cancel`", happens="the client works; no socket left")
 async def test_cancelled_at_any_turn_by_asyncio_itself(way, transport):
     if way.startswith("trio"):
         return
@@ -220,6 +227,7 @@ async def test_a_cancelled_read_closes_the_connection_and_the_stream_does_not_re
         await server.settled()
 
 
+@pytest.mark.fault("P12", injected="500 streams at once", happens="none waits for another; all closed")
 async def test_five_hundred_streams_at_once(transport):
     """No pool makes a stream wait for another."""
     async with ScriptedServer(lambda _: fault("stall")) as server, open_model(server, transport) as model:

@@ -66,6 +66,7 @@ def model_of(transport, **options):
     return CompletionsModel("http://h/v1", "m", transport=transport, retries=Retries(**options))
 
 
+@pytest.mark.fault("W15", injected="429 twice with `Retry-After: 1`", happens="waits of exactly 1.0 and 1.0 s")
 async def test_retry_after_is_obeyed_to_the_second():
     transport = FakeTransport(Response(429, retry_after="1"), Response(429, retry_after="1"), good())
     stream = await model_of(transport).stream(Request("q"))
@@ -96,6 +97,7 @@ async def test_after_the_last_attempt_its_error_is_raised():
     assert caught.value.status == 502
 
 
+@pytest.mark.fault("W15", injected="400, 401, 403, 404, 422", happens="one request, no retry")
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
 async def test_what_will_not_get_better_is_not_retried(status):
     transport = FakeTransport(Response(status))
@@ -111,6 +113,7 @@ async def test_a_page_of_html_is_not_retried():
     assert len(transport.asked_at) == 1
 
 
+@pytest.mark.fault("W15", injected="five failures to connect", happens="full jitter that doubles, to a cap")
 async def test_connection_errors_are_retried_with_full_jitter_that_doubles_to_a_cap():
     class Upper(random.Random):
         def uniform(self, a, b):
@@ -137,6 +140,7 @@ async def test_a_connection_that_does_not_come_about_is_tried_again():
     assert len(transport.asked_at) == 2
 
 
+@pytest.mark.fault("W15", injected="waits beyond a deadline", happens="the deadline wins")
 async def test_a_deadline_wins_over_the_retries():
     transport = FakeTransport(*[Response(429, retry_after="10")] * 3)
     with anyio.move_on_after(15) as scope:

@@ -38,6 +38,7 @@ def test_offsets_point_at_the_first_data_line_in_the_body():
         assert STREAM[offset + 4 :].lstrip(b": ").startswith(first.strip())
 
 
+@pytest.mark.fault("W3", injected="an event stream cut in two at every byte", happens="the same events")
 def test_any_cut_in_two_gives_the_same_events():
     whole = feed_all([STREAM])
     for cut in range(len(STREAM) + 1):
@@ -72,6 +73,7 @@ def test_the_events_of_any_stream_do_not_depend_on_the_cuts(text, rng):
     assert feed_all(parts) == feed_all([body])
 
 
+@pytest.mark.fault("W5", injected="text of any separators, raw in JSON", happens="the same text")
 @given(st.lists(st.text(alphabet=st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from(SEPARATORS)))))
 def test_json_text_survives_whatever_separators_it_holds(texts):
     body = b"".join(b"data: " + json.dumps(text, ensure_ascii=False).encode() + b"\n\n" for text in texts)
@@ -91,6 +93,7 @@ def test_an_event_without_data_is_not_dispatched_and_takes_nothing_along():
     assert feed_all([b"event: ping\n\ndata: x\n\n"]) == [(b"x", 13)]
 
 
+@pytest.mark.fault("W10", injected="one mark, two marks, half a mark", happens="one is dropped, at the start only")
 def test_only_one_bom_is_stripped_and_only_at_the_start():
     bom = b"\xef\xbb\xbf"
     assert feed_all([bom, b"data: a\n\n", bom + b"data: b\n\n"]) == [(b"a", 3)]
@@ -98,6 +101,7 @@ def test_only_one_bom_is_stripped_and_only_at_the_start():
     assert feed_all([b"\xef", b"\xbbdata: a\n\ndata: b\n\n"]) == [(b"b", 11)]
 
 
+@pytest.mark.fault("W28", injected="an event over the limit, in reads of any size", happens="refused, with its place")
 @pytest.mark.parametrize("end", [b"", b"\n\n"])
 @pytest.mark.parametrize("size", [1, 7, 10_000])
 def test_an_event_over_the_limit_is_refused_however_it_is_cut(end, size):

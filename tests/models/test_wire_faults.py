@@ -167,7 +167,7 @@ async def test_a_redirect_on_the_same_host_is_followed_with_the_request(api, tra
         stream = await model.stream(Request("q"))
         assert (await read(stream))[0] == "there"
         await stream.aclose()
-        assert [post.path for post in server.posts][1] == "/v1/elsewhere"
+        assert server.posts[1].path.endswith("?moved=307")
         assert server.posts[0].body == server.posts[1].body
 
 
@@ -190,6 +190,7 @@ async def test_keepalives_are_no_chunks(transport):
         CompletionsModel(server.base_url, "m", transport=transport) as model,
     ):
         stream = await model.stream(Request("q"))
+        await stream.receive()
         with anyio.move_on_after(0.02) as scope:
             await stream.receive()
         assert scope.cancelled_caught

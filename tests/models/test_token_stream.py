@@ -1,0 +1,105 @@
+"""What a stream counts beside its text, and what it does not take for progress."""
+
+import pytest
+import trio.testing
+from interwhen.models.base import Request
+from interwhen.models.chunks import decode_completion
+from interwhen.models.token_stream import TokenStream
+from interwhen.testing.server import ScriptedTransport, Send, Sleep, data, events, fault
+from tests.fuzz.stream_property import Body, finish, read
+from wire_cases import STORY, WHOLE, open_model, supervised
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend():
+    return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+
+
+WHOLE_BODY = b"".join(step.data for step in events(STORY))
+JUNK = b'data: {"choices":[{"text":"junk"}]}\n\ndata: [DONE]\n\n'
+
+
+def after_end(parts):
+    stream = TokenStream(Body(parts), decode_completion)
+    while finish(stream.receive()):
+        pass
+    return stream
+
+
+@pytest.mark.fault(
+    "W24", injected="text behind the end mark, in the same read", happens="not text; its bytes are counted"
+)
+async def test_bytes_behind_the_end_mark_are_counted():
+    for end in (b"\n\n", b"\r\n\r\n", b"\r\r"):
+        body = WHOLE_BODY.removesuffix(b"\n\n") + end
+        assert after_end([body]).notes.bytes_after_end == 0
+        assert after_end([body + JUNK]).notes.bytes_after_end == len(JUNK)
+        assert after_end([body + b"data: half"]).notes.bytes_after_end == len(b"data: half")
+    assert read([WHOLE_BODY + JUNK], "completions").text == WHOLE
+
+
+@pytest.mark.fault("W24", injected="text behind the end mark, later", happens="drained for 50 ms and counted")
+async def test_bytes_that_come_later_are_counted_as_the_body_is_drained():
+    stream = after_end([WHOLE_BODY, JUNK, b"\r\n"])
+    assert stream.notes.bytes_after_end == 0
+    await stream.aclose()
+    assert stream.notes.bytes_after_end == len(JUNK) - 2
+
+
+@pytest.mark.fault(
+    "W24", injected="a run whose stream says more behind its end", happens="`bytes_after_end` in the result"
+)
+@pytest.mark.parametrize("api", ["completions", "chat"])
+async def test_they_are_in_the_result(api):
+    body = b"".join(step.data for step in fault("dup_done", api, story=STORY))
+    transport = ScriptedTransport(lambda _: [Send(body)])
+    run, _ = await supervised(open_model(api, "http://h/v1", transport=transport))
+    assert (run.result.status, run.result.text) == ("verified", WHOLE)
+    assert run.result.wire.bytes_after_end > 50
+
+
+@pytest.mark.fault(
+    "W25", injected="a body that does not end behind its end mark", happens="the result at once; closed in 50 ms"
+)
+@pytest.mark.parametrize("api", ["completions", "chat"])
+async def test_a_body_that_does_not_end_is_left_after_fifty_milliseconds(api):
+    import anyio
+
+    transport = ScriptedTransport(lambda request: fault("done_no_close", request.api, story=STORY))
+    begun = anyio.current_time()
+    run, _ = await supervised(open_model(api, "http://h/v1", transport=transport))
+    assert run.result.timing.total == 0.0
+    assert anyio.current_time() - begun == pytest.approx(0.05)
+    assert transport.open_responses == 0
+
+
+USAGE = Send(data({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 1}}))
+
+
+async def test_counts_alone_do_not_return_and_the_last_ones_hold():
+    parts = [USAGE.data] * 5 + [data({"choices": [], "usage": {"prompt_tokens": 9}})] + [events(["x"])[0].data]
+    stream = TokenStream(Body(parts), decode_completion)
+    chunks = finish(stream.receive())
+    assert [(chunk.text, chunk.usage and chunk.usage.prompt_tokens) for chunk in chunks] == [("", 9), ("x", None)]
+
+
+async def test_counts_behind_the_finish_reason_arrive_though_nothing_follows():
+    text, stop, _ = events(["x"])
+    stream = TokenStream(Body([text.data, stop.data, USAGE.data, USAGE.data]), decode_completion)
+    assert [chunk.text for chunk in finish(stream.receive())] == ["x"]
+    assert [chunk.finish_reason for chunk in finish(stream.receive())] == ["stop"]
+    for _ in range(2):  # at once, and again with the end
+        assert [chunk.usage.prompt_tokens for chunk in finish(stream.receive())] == [3]
+    assert finish(stream.receive()) == []
+
+
+async def test_a_token_without_text_is_progress():
+    """Half a character, for which some servers send a log-probability and no text."""
+    half = data({"choices": [{"index": 0, "text": "", "logprobs": {"token_logprobs": [-1.0]}}]})
+    transport = ScriptedTransport(lambda _: [Send(half), Sleep(5.0), *events(["x"])])
+    stream = await open_model("completions", "http://h/v1", transport=transport).stream(Request("q"))
+    (chunk,) = await stream.receive()
+    assert (chunk.text, chunk.tokens, chunk.logprob) == ("", 1, -1.0)
+    await stream.aclose()

@@ -1,0 +1,135 @@
+"""Write what the suite proves about faults: ``pytest --reliability-report docs/reliability.md``.
+
+A test carries ``@pytest.mark.fault("W1", injected="...", happens="...")``, and ``record_property("tries", n)`` where
+it tries many times. Every row of ``fault_rows.ROWS`` must have a passing test, or the report fails. Rows that are not
+in that table stand below it, so that a new fault needs no edit there.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+HEAD = """# What happens when things fail
+
+Written by `make reliability` from the tests that prove it: each line was injected by a passing test, as often as the
+last column says. Faults of the wire can be injected into your own tests by name: see [testing](testing.md).
+"""
+SECTIONS = {
+    "W": "The wire: server and network",
+    "V": "Verifiers",
+    "P": "Readers, processes, storage, hostile text",
+    "": "Others",
+}
+
+
+@dataclass
+class Line:
+    """One way a fault is injected, and what happens then."""
+
+    tests: int = 0
+    tries: int = 0
+
+
+@dataclass
+class Tally:
+    """What the marked tests of this session have shown."""
+
+    lines: dict[tuple[str, str, str], Line] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
+
+    def add(self, row, injected, happens, tries):
+        line = self.lines.setdefault((row, injected, happens), Line())
+        line.tests += 1
+        line.tries += tries
+
+    def missing(self, rows):
+        """Return the rows that nothing has shown."""
+        shown = {row for row, _, _ in self.lines}
+        return [row for row in rows if row not in shown]
+
+
+def place(row):
+    """Sort W before V before P before all others, and 2 before 10."""
+    letter, number = re.fullmatch(r"(\D*)(\d*).*", row).groups()
+    order = "WVP".find(letter) if letter in {"W", "V", "P"} else 3
+    return order, letter, int(number or 0), row
+
+
+def section_of(row):
+    letter = row[:1]
+    return letter if re.fullmatch(r"[WVP]\d+", row) else ""
+
+
+def render(tally, rows):
+    """Return the Markdown page."""
+    parts = [HEAD]
+    found = sorted(tally.lines, key=lambda key: (place(key[0]), key[1:]))
+    for letter, title in SECTIONS.items():
+        keys = [key for key in found if section_of(key[0]) == letter]
+        if not keys:
+            continue
+        parts.append(f"## {title}\n")
+        parts.append("| | fault | injected | what happens | tests | tries |")
+        parts.append("|---|---|---|---|--:|--:|")
+        last = None
+        for key in keys:
+            row, injected, happens = (cell.replace("|", "\\|") for cell in key)
+            line = tally.lines[key]
+            name = "" if row == last else row
+            fault = "" if row == last else rows.get(row, "")
+            parts.append(f"| {name} | {fault} | {injected} | {happens} | {line.tests:,} | {line.tries:,} |")
+            last = row
+        parts.append("")
+    tests, tries = (sum(getattr(line, what) for line in tally.lines.values()) for what in ("tests", "tries"))
+    parts.append(f"{tests:,} tests, {tries:,} tries, over {len({row for row, _, _ in tally.lines})} rows.\n")
+    return "\n".join(parts)
+
+
+class Reporter:
+    """Collects while the suite runs, and writes at its end."""
+
+    def __init__(self, path, rows):
+        self.path = Path(path)
+        self.rows = rows
+        self.tally = Tally()
+        self.missing = []
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item, call):
+        report = yield
+        marks = list(item.iter_markers("fault"))
+        if marks and report.failed:
+            self.tally.broken.add(item.nodeid)
+        if marks and report.when == "call" and report.passed:
+            tries = next((value for name, value in report.user_properties if name == "tries"), 1)
+            for mark in marks:
+                (row,) = mark.args
+                self.tally.add(row, mark.kwargs["injected"], mark.kwargs["happens"], tries)
+        return report
+
+    def pytest_sessionfinish(self, session):
+        self.missing = self.tally.missing(self.rows)
+        self.path.write_text(render(self.tally, self.rows), encoding="utf-8")
+        if self.missing or self.tally.broken:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter):
+        terminalreporter.section("faults")
+        terminalreporter.line(f"wrote {self.path}: {len(self.tally.lines)} lines")
+        if self.missing:
+            terminalreporter.line(f"without a passing test: {', '.join(self.missing)}", red=True)
+        for nodeid in sorted(self.tally.broken):
+            terminalreporter.line(f"failed: {nodeid}", red=True)
+
+
+def add_option(parser):
+    parser.addoption("--reliability-report", metavar="FILE", help="write the table of faults to FILE; see this file")
+
+
+def start(config, rows):
+    """Begin to collect, if the command line asks for it."""
+    path = config.getoption("--reliability-report")
+    if path is not None:
+        config.pluginmanager.register(Reporter(path, rows), "reliability-report")

@@ -1,0 +1,76 @@
+"""The report of faults says what passed, and fails where something is not shown."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.fault_rows import ROWS
+from tests.reliability_report import Tally, place, render
+
+ROOT = Path(__file__).parents[1]
+
+CONFTEST = """
+from tests import reliability_report
+
+def pytest_addoption(parser):
+    reliability_report.add_option(parser)
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "fault(row, injected, happens): .")
+    reliability_report.start(config, {"W1": "first", "W2": "second"})
+"""
+
+SUITE = """
+import pytest
+
+@pytest.mark.fault("W1", injected="a | b", happens="ends")
+@pytest.mark.fault("X1", injected="c", happens="ends")
+@pytest.mark.parametrize("n", [10, 20])
+def test_one(n, record_property):
+    record_property("tries", n)
+
+@pytest.mark.fault("W2", injected="d", happens="ends")
+def test_two():
+    assert WORKS
+"""
+
+
+def run(folder, works):
+    (folder / "conftest.py").write_text(CONFTEST)
+    (folder / "test_it.py").write_text(f"WORKS = {works}\n{SUITE}")
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(folder), str(folder),
+         "--reliability-report", str(folder / "out.md")],
+        capture_output=True, text=True, check=False, cwd=ROOT, timeout=100,
+    )  # fmt: skip
+
+
+def test_a_suite_that_shows_every_row_writes_the_table(tmp_path):
+    found = run(tmp_path, works=True)
+    assert found.returncode == 0, found.stdout
+    page = (tmp_path / "out.md").read_text()
+    assert "| W1 | first | a \\| b | ends | 2 | 30 |" in page
+    assert "| W2 | second | d | ends | 1 | 1 |" in page
+    assert page.index("| W2") < page.index("## Others") < page.index("| X1 |")
+    assert "5 tests, 61 tries, over 3 rows." in page
+
+
+def test_a_row_without_a_passing_test_fails_and_is_named(tmp_path):
+    found = run(tmp_path, works=False)
+    assert found.returncode == 1
+    assert "without a passing test: W2" in found.stdout
+    assert "failed: test_it.py::test_two" in found.stdout
+    assert "W2" not in (tmp_path / "out.md").read_text()
+
+
+def test_rows_stand_in_the_order_of_the_table_and_others_last():
+    assert sorted(["P2", "X3", "W10", "V1", "W2"], key=place) == ["W2", "W10", "V1", "P2", "X3"]
+    tally = Tally()
+    tally.add("W10", "a", "b", 3)
+    assert tally.missing({"W10": "", "W2": ""}) == ["W2"]
+    assert "| W10 |  | a | b | 1 | 3 |" in render(tally, {})
+
+
+def test_the_table_has_all_rows():
+    counted = {letter: sum(row.startswith(letter) for row in ROWS) for letter in "WVP"}
+    assert counted == {"W": 32, "V": 12, "P": 12}
