@@ -31,6 +31,7 @@ _COMMANDS = {
     ),
     "doctor": ("interwhen.cli.doctor:doctor", "Ask an endpoint what it can do, and say what that means."),
     "serve": ("interwhen.cli.serve:serve", "Put verifiers between clients of the OpenAI API and their servers."),
+    "sandbox": ("interwhen.cli.sandbox:app", "Find out what sandboxes for untrusted code can promise on this machine."),
     "bench": ("interwhen.bench.cli:app", "Measure what verifiers cost, and the local model, on this machine."),
 }
 for _name, (_target, _help) in _COMMANDS.items():
