@@ -130,14 +130,11 @@ def _follow(plan: Plan, process: subprocess.Popen[bytes], status: int, closing: 
     answer = _Stream(status, 8 * limit + (1 << 20))
     ended_for = _listen((stdout, stderr, answer), plan["seconds"] + _SET_UP_SECONDS, closing)
     heard: Answer | str = marshal.loads(bytes(answer.data)) if answer.data else "the sandbox died"  # noqa: S302
-    return Heard(
-        heard, bytes(stdout.data[:limit]), bytes(stderr.data[:limit]), "aborted" if abort.aborted else ended_for
-    )
+    why = "aborted" if abort.aborted else ended_for
+    return Heard(heard, bytes(stdout.data[:limit]), bytes(stderr.data[:limit]), why)
 
 
-def _listen(
-    streams: tuple[_Stream, _Stream, _Stream], seconds: float, closing: _Closing
-) -> Literal["", "output", "seconds"]:
+def _listen(streams: tuple[_Stream, ...], seconds: float, closing: _Closing) -> Literal["", "output", "seconds"]:
     """Read until all pipes have ended; end the sandbox, and say why, when that takes too long or brings too much."""
     ended_for: Literal["", "output", "seconds"] = ""
     deadline = time.monotonic() + seconds

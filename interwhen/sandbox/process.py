@@ -92,7 +92,7 @@ class ProcessSandbox:
         self._setting = _Setting(
             executable,
             site,
-            _readable((*_SYSTEM, *_python_paths(executable, site=site), *map(os.fspath, readable))),
+            _readable((*_SYSTEM, *_python_paths(executable, site=site), *(os.fspath(path) for path in readable))),
             tuple(name for name in ALL if name not in allow_missing),
             tuple(sorted(without)),
         )
@@ -197,18 +197,19 @@ def _carry_out(setting: _Setting, program: Program, limits: Limits, abort: Abort
 def _plan(setting: _Setting, program: Program, limits: Limits, folder: str) -> Plan:
     python = [setting.python, "-I", *(() if setting.site else ("-S",)), "-c", _RUNNER]
     task: bytes | None
+    extra: dict[str, str] = {}
     match program:
         case Call(source=source, function=function, arguments=arguments):
-            argv, task, extra = python, marshal.dumps((source, function, encoded(arguments))), {}
+            argv, task = python, marshal.dumps((source, function, encoded(arguments)))
         case Script(source=source):
-            argv, task, extra = python, marshal.dumps((source, None, "[]")), {}
-        case Command(argv=given, environment=environment):
-            argv, task, extra = list(given), None, dict(environment)
+            argv, task = python, marshal.dumps((source, None, "[]"))
+        case Command(argv=given, environment=more):
+            argv, task, extra = list(given), None, dict(more)
         case _:
             assert_never(program)
     home = "/tmp"  # noqa: S108  (of its own file system)
     environment = {
-        "PATH": f"{os.path.dirname(setting.python)}:/usr/local/bin:/usr/bin:/bin",
+        "PATH": f"{Path(setting.python).parent}:/usr/local/bin:/usr/bin:/bin",
         "HOME": home,
         "TMPDIR": home,
         "LANG": "C.UTF-8",
@@ -239,7 +240,7 @@ def _plan(setting: _Setting, program: Program, limits: Limits, folder: str) -> P
 
 def _python_paths(executable: str, *, site: bool) -> tuple[str, ...]:
     """Return the directories that the interpreter needs."""
-    prefixes = {os.path.dirname(os.path.dirname(os.path.realpath(executable)))}
+    prefixes = {str(Path(os.path.realpath(executable)).parent.parent)}
     if site:
         prefixes |= {sys.prefix, sys.base_prefix, sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     return tuple(sorted(prefixes))
@@ -248,11 +249,11 @@ def _python_paths(executable: str, *, site: bool) -> tuple[str, ...]:
 def _readable(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
     """Return pairs of what is shown and what it really is, without what lies inside of another."""
     pairs: list[tuple[str, str]] = []
-    for path in sorted({os.path.abspath(path) for path in paths}):
+    for path in sorted({os.path.abspath(path) for path in paths}):  # noqa: PTH100  (links must stay as they are)
         if path == "/":
             raise UsageError("readable='/': the whole machine is no sandbox")
         real = os.path.realpath(path)
         inside = any(path.startswith(f"{shown}/") and real == path for shown, _ in pairs)
-        if os.path.exists(path) and not inside:
+        if Path(real).exists() and not inside:
             pairs.append((path, real))
     return tuple(pairs)

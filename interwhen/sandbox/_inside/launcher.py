@@ -30,7 +30,7 @@ def main() -> None:
     keeper = os.fork()
     if keeper == 0:
         try:
-            answer = marshal.dumps(Keeper(plan, entered, control).keep())
+            answer = marshal.dumps({**Keeper(plan, entered, control).keep()})
         except BaseException as error:  # noqa: BLE001  (whatever it is: the program does not run, and why is told)
             answer = marshal.dumps(f"{type(error).__name__}: {error}")
         with os.fdopen(status, "wb") as file:

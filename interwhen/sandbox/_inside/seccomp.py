@@ -92,8 +92,8 @@ _LAST_KNOWN = 470
 
 # Absent: memory that no limit counts (memfd, System V), and interfaces that go round this filter (io_uring) or
 # whose flags it cannot see (clone3; the C library then uses clone).
-_ABSENT = ("clone3", "io_uring_enter", "io_uring_register", "io_uring_setup", "memfd_create", "memfd_secret")
-_ABSENT += ("mq_open", "msgget", "semget", "shmget")
+_ABSENT = frozenset({"clone3", "io_uring_enter", "io_uring_register", "io_uring_setup"})
+_ABSENT |= {"memfd_create", "memfd_secret", "mq_open", "msgget", "semget", "shmget"}
 # Refused: what honest programs try and do without.
 _REFUSED = ("kcmp", "modify_ldt", "name_to_handle_at", "perf_event_open", "personality", "process_madvise", "syslog")
 _BY_ARGUMENT = ("clone", "ioctl", "mknod", "mknodat", "socket", "socketpair")
