@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-from typing import Any, get_args
+from typing import get_args
 
 from interwhen.sandbox._inside.plan import Answer
 from interwhen.sandbox._launching import Heard
@@ -65,24 +65,24 @@ def _by_end(answer: Answer, program: Program, limits: Limits, record: Record) ->
 
 
 def _by_report(answer: Answer, program: Program, limits: Limits, record: Record) -> Outcome:
-    """Judge Python code by what its runner left: nothing, what it returned, or what was raised."""
+    """Judge Python code by what its runner left: nothing, what was raised, or what was returned."""
     if len(answer["value"]) > limits.output_bytes:
         return Limited("output", record)
-    report: dict[str, Any] = {}
-    if answer["value"]:
-        try:
-            report = json.loads(answer["value"])
-        except (ValueError, RecursionError):
-            return Crashed("it returned something that is no JSON", record)
-    raised = report.get("raised") if isinstance(report, dict) else None
-    if isinstance(raised, str):
-        return _by_exception(answer, raised, str(report.get("message", "")), report.get("errno"), record)
+    word, _, rest = answer["value"].decode(errors="replace").partition("\0")
+    if word == "raised":
+        raised, _, rest = rest.partition("\0")
+        number, _, message = rest.partition("\0")
+        return _by_exception(answer, raised, message, number, record)
     if not isinstance(program, Call):
         return _by_code(answer, None, record)
-    if not isinstance(report, dict) or "value" not in report:
+    if word != "value":
         ending = f"it ended with exit code {answer['code']} before {program.function!r} returned"
         return _unless_refused(Crashed(ending, record))
-    return _by_code(answer, report["value"], record)
+    try:
+        value: Json = json.loads(rest)
+    except (ValueError, RecursionError):
+        return Crashed("it returned something that is no JSON", record)
+    return _by_code(answer, value, record)
 
 
 def _by_code(answer: Answer, value: Json, record: Record) -> Outcome:
@@ -94,7 +94,8 @@ def _by_code(answer: Answer, value: Json, record: Record) -> Outcome:
     return Returned(value, answer["code"], record)
 
 
-def _by_exception(answer: Answer, raised: str, message: str, number: object, record: Record) -> Outcome:
+def _by_exception(answer: Answer, raised: str, message: str, text: str, record: Record) -> Outcome:
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 4 else None
     limit = _limit_of(answer, raised, message, number)
     if limit is not None:
         return Limited(limit, record)
@@ -103,7 +104,7 @@ def _by_exception(answer: Answer, raised: str, message: str, number: object, rec
     return _unless_refused(Crashed(f"{raised}: {message}" if message else raised, record))
 
 
-def _limit_of(answer: Answer, raised: str, message: str, number: object) -> LimitName | None:
+def _limit_of(answer: Answer, raised: str, message: str, number: int | None) -> LimitName | None:
     """Return the limit that an exception tells of; its text is the program's own, so this is no more than a word."""
     if raised == "MemoryError" or number == errno.ENOMEM:
         return "memory"

@@ -13,6 +13,7 @@ from typing import Any
 
 
 def _run() -> None:
+    own = os.getpid()
     with open(3, "rb") as file:
         source, function, arguments = marshal.load(file)  # noqa: S302  (our side wrote it)
     scope: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
@@ -23,13 +24,15 @@ def _run() -> None:
         import json
 
         value = scope[function](*json.loads(arguments))
-        text = json.dumps({"value": value}, allow_nan=False)
+        text = "value\0" + json.dumps(value, allow_nan=False)
     except Exception as error:  # noqa: BLE001  (it is raised again)
         scope.clear()
-        _tell(_description(error))
+        if os.getpid() == own:
+            _tell(_description(error))
         # Without the line of this file in its traceback.
         raise error.with_traceback(error.__traceback__ and error.__traceback__.tb_next) from None
-    _tell(text)
+    if os.getpid() == own:
+        _tell(text)
     sys.stdout.flush()
     sys.stderr.flush()
     # Threads and hooks that the code left behind have no say in when it ends.
@@ -37,20 +40,17 @@ def _run() -> None:
 
 
 def _description(error: Exception) -> str:
-    if isinstance(error, MemoryError):
-        return '{"raised": "MemoryError", "message": "", "errno": null}'  # there may be no memory for more
-    import json
-
+    """Describe *error* without importing anything: there may be no memory or descriptor left for that."""
     number = error.errno if isinstance(error, OSError) else None
     try:
         message = str(error)[:1000]
     except Exception:  # noqa: BLE001  (it is their code that runs here)
         message = ""
-    return json.dumps({"raised": type(error).__name__, "message": message, "errno": number})
+    return f"raised\0{type(error).__name__}\0{number}\0{message}"
 
 
 def _tell(text: str) -> None:
-    data = text.encode()
+    data = text.encode(errors="replace")
     while data:
         data = data[os.write(4, data) :]
 

@@ -107,7 +107,7 @@ _NEW_NAMESPACES = (
     | syscalls.CLONE_NEWPID
     | syscalls.CLONE_NEWNET
 )
-_AF_UNIX = 1
+_AF_UNIX, _AF_NETLINK = 1, 16
 _S_IFMT, _S_IFCHR, _S_IFBLK = 0o170000, 0o020000, 0o060000
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 
@@ -144,9 +144,10 @@ def judge(number: int, first_argument: int) -> Rule:
     """Say what the call that the kernel asks about is, and how to answer it."""
     rule = rules().get(number, Rule(f"system call {number}", "deny"))
     if rule.name == "socket":
-        # Libraries look for local services in passing (accounts, logs); any other socket is a try at the network.
+        # Libraries look for local services in passing (accounts, logs, interfaces); any other socket is a try at the
+        # network.
         family = first_argument & 0xFFFFFFFF
-        return Rule(f"socket(family {family})", "refuse" if family == _AF_UNIX else "deny")
+        return Rule(f"socket(family {family})", "refuse" if family in {_AF_UNIX, _AF_NETLINK} else "deny")
     return rule
 
 
@@ -185,7 +186,8 @@ def _by_argument(name: str, deny: int, refuse: int) -> list[Instruction]:
         case "clone":
             return [_argument(0), (_JSET, 0, 1, _NEW_NAMESPACES), (_RET, 0, 0, deny), allow]
         case "socket":
-            return [_argument(0), (_JEQ, 0, 1, _AF_UNIX), (_RET, 0, 0, refuse), (_RET, 0, 0, deny)]
+            local = [(_JEQ, 1, 0, _AF_UNIX), (_JEQ, 0, 1, _AF_NETLINK), (_RET, 0, 0, refuse)]
+            return [_argument(0), *local, (_RET, 0, 0, deny)]
         case "socketpair":
             return [_argument(0), (_JEQ, 1, 0, _AF_UNIX), (_RET, 0, 0, deny), allow]
         case "ioctl":
