@@ -207,11 +207,8 @@ def _plan(setting: _Setting, program: Program, limits: Limits, folder: str) -> P
             argv, task, extra = list(given), None, dict(more)
         case _:
             assert_never(program)
-    home = "/tmp"  # noqa: S108  (of its own file system)
     environment = {
         "PATH": f"{Path(setting.python).parent}:/usr/local/bin:/usr/bin:/bin",
-        "HOME": home,
-        "TMPDIR": home,
         "LANG": "C.UTF-8",
         # Each thread would get 64 MiB of address space for itself otherwise.
         "MALLOC_ARENA_MAX": "2",

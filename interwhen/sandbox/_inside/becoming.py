@@ -50,7 +50,8 @@ def become(
         os.close(listener)
     # Last, because the steps above need descriptors that the program does not get.
     _rlimit(resource.RLIMIT_NOFILE, plan["open_files"])
-    os.execvpe(plan["argv"][0], plan["argv"], plan["environment"])  # noqa: S606  (what a sandbox is for)
+    environment = {"HOME": folder, "TMPDIR": folder, **plan["environment"]}
+    os.execvpe(plan["argv"][0], plan["argv"], environment)  # noqa: S606  (what a sandbox is for)
 
 
 def _restrict_files(plan: Plan, enforced: Enforced, folder: str) -> None:

@@ -71,8 +71,6 @@ class Keeper:
             self._build(own_processes=own_processes)
         else:
             enforced.fail("files", entered.failures.get("mount", "no mount namespace (left out)"))
-            if entered.drop:
-                os.chown(self._folder, entered.uid, entered.gid)
         self._write_files()
 
     def _build(self, *, own_processes: bool) -> None:
@@ -185,7 +183,8 @@ class Keeper:
         return None
 
     def _too_much_memory(self) -> bool:
-        if not self._enforced.kept("memory") or "pid" not in self._entered.names or self._processes < 0:
+        # Without a pid namespace, these would be the processes of the host.
+        if "pid" not in self._entered.names or self._processes < 0:
             return False
         return memory_used(self._processes) > self._plan["memory_bytes"]
 

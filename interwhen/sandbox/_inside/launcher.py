@@ -24,7 +24,7 @@ def main() -> None:
     for descriptor in (status, control):
         os.set_inheritable(descriptor, False)
     plan: Plan = marshal.loads(sys.stdin.buffer.read())  # noqa: S302  (our own parent wrote it)
-    entered = namespaces.enter(frozenset(plan["without"]))
+    entered = namespaces.enter(frozenset(plan["without"]), plan["folder"])
     # Once more: a change of rights takes it back.
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     keeper = os.fork()

@@ -10,7 +10,8 @@ from interwhen.sandbox._inside import syscalls
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 32, 4096, 16384, 1 << 18
 
-HOME = "/tmp"  # noqa: S108  (of the new root, where nobody else is)
+HOME = "/box"
+"""Where the program lives. Not /tmp: what it may read may lie there."""
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _BASES = ("/tmp", "/mnt", "/var", "/usr")  # noqa: S108  (a directory to mount on, out of sight of all others)
 
@@ -47,6 +48,8 @@ def build(view: View, *, own_processes: bool) -> str | None:
     _devices()
     no_proc = _processes() if own_processes else "no pid namespace"
     os.makedirs(f"/new{HOME}", exist_ok=True)
+    if not os.path.lexists("/new/tmp"):
+        os.symlink(HOME, "/new/tmp")
     # The directory itself takes one of the inodes.
     options = f"size={view.disk_bytes},nr_inodes={view.files + 1},mode=700,uid={view.uid},gid={view.gid}"
     syscalls.mount("tmpfs", f"/new{HOME}", "tmpfs", MS_NOSUID | MS_NODEV, options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from interwhen.sandbox._inside import syscalls
@@ -32,33 +33,57 @@ class Entered:
     """Why a kind of namespace is not there."""
 
 
-def enter(without: frozenset[str]) -> Entered:
-    """Enter as many namespaces as there are to be had, without those in *without*."""
+def enter(without: frozenset[str], folder: str) -> Entered:
+    """Enter as many namespaces as there are to be had, without those in *without*.
+
+    Where we are root, *folder* is given to the user that the program will be.
+    """
     wanted = {name: flag for name, flag in KINDS.items() if name not in without}
-    uid = _unused_uid()
-    if os.geteuid() == 0 and uid is not None and "root" not in without:
-        entered, failures = _unshare(wanted)
-        if entered or "user" in without:
-            return Entered(frozenset(entered), uid, uid, drop=True, failures=failures)
-    if "user" in without:
-        reason = dict.fromkeys(wanted, "needs root or user namespaces")
-        return Entered(frozenset(), *_who(uid), failures=reason)
     outer = (os.geteuid(), os.getegid())
-    try:
-        syscalls.unshare(syscalls.CLONE_NEWUSER)
-        _map_ids(*outer)
-    except OSError as error:
-        failures = dict.fromkeys(wanted, f"no user namespace ({error.strerror}), and not root")
-        return Entered(frozenset(), *_who(uid), failures=failures)
+    if outer[0] == 0:
+        uid = _unused_uid()
+        if uid is None:
+            failures = dict.fromkeys(wanted, "runs as root, and there is no other user id to give the program")
+            return Entered(frozenset(), *outer, drop=False, failures=failures)
+        os.chown(folder, uid, uid)
+        entered, failures = (set[str](), dict[str, str]()) if "root" in without else _unshare(wanted)
+        if entered or "user" in without or not _in_child(lambda: _enter_user_namespace(uid)):
+            failures = failures or dict.fromkeys(wanted.keys() - entered, "needs root or user namespaces")
+            return Entered(frozenset(entered), uid, uid, drop=True, failures=failures)
+        # Root's own processes are exempt from limits on their number, in whatever namespace.
+        _enter_user_namespace(uid)
+    elif "user" in without or not _in_child(lambda: _enter_user_namespace(None)):
+        failures = dict.fromkeys(wanted, "needs root or user namespaces")
+        return Entered(frozenset(), *outer, drop=False, failures=failures)
+    else:
+        _enter_user_namespace(None)
     entered, failures = _unshare(wanted)
     return Entered(frozenset({*entered, "user"}), NOBODY, NOBODY, drop=False, failures=failures)
 
 
-def _who(uid: int | None) -> tuple[int, int, bool]:
-    """Return who the program is where there are no namespaces: somebody else where we are root."""
-    if os.geteuid() == 0 and uid is not None:
-        return uid, uid, True
-    return os.geteuid(), os.getegid(), False
+def _enter_user_namespace(uid: int | None) -> None:
+    """Enter a user namespace in which we may do what root does, as *uid* first where that is given."""
+    if uid is not None:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+        # A change of user takes our own files in /proc away from us.
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
+    outer = (os.geteuid(), os.getegid())
+    syscalls.unshare(syscalls.CLONE_NEWUSER)
+    _map_ids(*outer)
+
+
+def _in_child(work: Callable[[], None]) -> bool:
+    """Whether *work* succeeds, tried in a process of its own because it cannot be undone."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+            os._exit(0)
+        except OSError:
+            os._exit(1)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def _unshare(wanted: dict[str, int]) -> tuple[set[str], dict[str, str]]:
