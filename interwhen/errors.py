@@ -7,6 +7,7 @@
     │   ├── PluginError           a plug-in is missing, broken, or was given wrong options
     │   └── JournalError          a file is no journal, or none that this version can read or go on with
     ├── MissingExtraError         an optional dependency is not installed
+    ├── SandboxUnavailable        this machine cannot keep what a sandbox promises
     └── ModelError                the model's server, or the way to it
         ├── ConnectError          could not be reached, or broke the connection
         ├── UpstreamError         answered with an error
@@ -56,6 +57,20 @@ class MissingExtraError(InterwhenError, ImportError):
         self.extra = extra
         install = install or f"pip install 'interwhen[{extra}]'"
         super().__init__(f"{feature} needs a package that is not installed: {install}")
+
+
+class SandboxUnavailable(InterwhenError):
+    """This machine cannot keep a promise that a sandbox was asked for. ``missing`` names the promises."""
+
+    def __init__(self, sandbox: str, missing: frozenset[str], why: str) -> None:
+        self.sandbox = sandbox
+        self.missing = missing
+        self.why = why
+        names = ", ".join(sorted(missing))
+        super().__init__(
+            f"the {sandbox} sandbox cannot enforce {names} here ({why}): give the machine what is missing, or name "
+            f"in allow_missing what may be broken; `interwhen sandbox probe` shows what there is"
+        )
 
 
 class ModelError(InterwhenError):

@@ -1,0 +1,270 @@
+"""The keeper: the first process inside. It starts the program, watches it, and takes everything down with itself."""
+
+from __future__ import annotations
+
+import _socket
+import array
+import marshal
+import os
+import resource
+import select
+import signal
+import time
+
+from interwhen.sandbox._inside import becoming, listener, mounts, syscalls
+from interwhen.sandbox._inside.enforced import Enforced
+from interwhen.sandbox._inside.leftovers import end_descendants
+from interwhen.sandbox._inside.memory import memory_used
+from interwhen.sandbox._inside.namespaces import Entered
+from interwhen.sandbox._inside.plan import Answer, Plan
+
+_FIRST_LOOK, _LOOK_AGAIN = 0.01, 0.1
+"""Seconds between two looks at the memory of all processes: short for a program that has just begun to eat."""
+_MOST_REFUSED = 100
+
+
+class Keeper:
+    """Keeps one program, from its start to its end."""
+
+    def __init__(self, plan: Plan, entered: Entered, control: int) -> None:
+        self._plan = plan
+        self._entered = entered
+        self._control = control
+        self._enforced = Enforced()
+        self._refused: list[str] = []
+        self._folder = plan["folder"]
+        self._processes = -1
+        self._value = -1
+        self._child = 0
+        self._ended: tuple[int, resource.struct_rusage] | None = None
+        self._begun = 0.0
+        self._failure = ""
+
+    def keep(self) -> Answer:
+        """Run the program and say how it ended."""
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        os.umask(0o022)
+        self._furnish()
+        word, findings, notifications = self._start()
+        if word != becoming.READY:
+            return self._report("unavailable" if word == becoming.UNAVAILABLE else "start", 0, self._failure, findings)
+        kind, code, what = self._watch(notifications)
+        return self._report(kind, code, what, findings)
+
+    def _furnish(self) -> None:
+        """Make the file system, and note what the namespaces promise."""
+        entered, enforced = self._entered, self._enforced
+        own_processes = "pid" in entered.names
+        if own_processes:
+            enforced.keep("processes", "pid namespace")
+        else:
+            enforced.fail("processes", entered.failures.get("pid", "no pid namespace (left out)"))
+            syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+            self._processes = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
+        if "net" in entered.names:
+            enforced.keep("network", "network namespace")
+        else:
+            enforced.fail("network", entered.failures.get("net", "no network namespace (left out)"))
+        if "mount" in entered.names:
+            self._build(own_processes=own_processes)
+        else:
+            enforced.fail("files", entered.failures.get("mount", "no mount namespace (left out)"))
+        self._write_files()
+
+    def _build(self, *, own_processes: bool) -> None:
+        plan, entered = self._plan, self._entered
+        view = mounts.View(tuple(plan["readable"]), plan["disk_bytes"], plan["inodes"], entered.uid, entered.gid)
+        try:
+            no_proc = mounts.build(view, own_processes=own_processes)
+        except OSError as error:
+            # Half a view is none, and this process may be anywhere by now: better not run at all.
+            raise RuntimeError(f"the file system could not be made: {error}") from error
+        self._folder = mounts.HOME
+        self._enforced.keep("files", "mount namespace")
+        if no_proc is None:
+            self._processes = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
+            self._enforced.keep("memory", "sampling")
+
+    def _write_files(self) -> None:
+        for name, content in self._plan["files"]:
+            path = os.path.join(self._folder, name)
+            parent = os.path.dirname(path)
+            while not os.path.isdir(parent):
+                self._make_directories(parent)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o700)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            self._give(path)
+
+    def _make_directories(self, path: str) -> None:
+        if not os.path.isdir(os.path.dirname(path)):
+            self._make_directories(os.path.dirname(path))
+        os.mkdir(path, 0o700)
+        self._give(path)
+
+    def _give(self, path: str) -> None:
+        if self._entered.drop:
+            os.chown(path, self._entered.uid, self._entered.gid)
+
+    def _start(self) -> tuple[bytes, list[tuple[str, list[str], str]], int]:
+        """Fork the program; return what it said, its findings or what went wrong, and the filter's listener."""
+        plan = self._plan
+        fds = [_file_of(plan["stdin"])]
+        if plan["task"] is not None:
+            self._value = os.memfd_create("value")
+            fds += [_file_of(plan["task"]), self._value]
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        self._begun = time.monotonic()
+        self._child = os.fork()
+        if self._child == 0:
+            _never_return(plan, self._entered, self._enforced, self._folder, theirs, tuple(fds))
+        theirs.close()
+        for fd in (0, 1, 2):
+            # The pipes must end with the program.
+            os.close(fd)
+        return self._hear(ours)
+
+    def _hear(self, ours: _socket.socket) -> tuple[bytes, list[tuple[str, list[str], str]], int]:
+        space = _socket.CMSG_SPACE(4)
+        word, ancillary, *_ = ours.recvmsg(65536, space, _socket.MSG_CMSG_CLOEXEC)
+        notifications = -1
+        for _, _, data in ancillary:
+            notifications = array.array("i", data)[0]
+        # Nothing more comes where the program has started: its end of the channel is closed by that.
+        failure, *_ = ours.recvmsg(65536)
+        ours.close()
+        last = failure or word
+        if not last:
+            self._failure = "it died"
+            return becoming.FAILED, self._enforced.findings(), -1
+        content = marshal.loads(last[1:])  # noqa: S302  (our own child wrote it)
+        if last[:1] == becoming.FAILED:
+            self._failure, findings = content
+            return becoming.FAILED, findings, -1
+        return last[:1], content, notifications
+
+    def _watch(self, notifications: int) -> tuple[str, int, str]:
+        """Wait for the program's end, or bring it about; return its kind, code and reason."""
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        pidfd = os.pidfd_open(self._child)
+        poll.register(pidfd, select.POLLIN)
+        if notifications >= 0:
+            poll.register(notifications, select.POLLIN)
+        deadline = self._begun + self._plan["seconds"]
+        look = _FIRST_LOOK
+        while (left := deadline - time.monotonic()) > 0:
+            ready = {fd for fd, _ in poll.poll(1000 * min(left, look) + 1)}
+            if self._control in ready:
+                return "limit", 0, "aborted"
+            if notifications in ready:
+                forbidden = self._answer_kernel(notifications)
+                if forbidden is not None:
+                    return "deny", 0, forbidden
+            self._reap()
+            if self._ended is not None:
+                return self._end_of_child()
+            if self._too_much_memory():
+                return "limit", 0, "memory"
+            look = min(2 * look, _LOOK_AGAIN)
+        return "limit", 0, "seconds"
+
+    def _answer_kernel(self, notifications: int) -> str | None:
+        """Answer about one forbidden system call; return its name if that is the end of the program."""
+        tried = listener.answer(notifications)
+        if tried is None:
+            return None  # whoever asked is gone
+        if tried.answer == "deny":
+            return tried.name
+        if len(self._refused) < _MOST_REFUSED and tried.name not in self._refused:
+            self._refused.append(tried.name)
+        return None
+
+    def _too_much_memory(self) -> bool:
+        # Without a pid namespace, these would be the processes of the host.
+        if "pid" not in self._entered.names or self._processes < 0:
+            return False
+        return memory_used(self._processes) > self._plan["memory_bytes"]
+
+    def _reap(self) -> None:
+        """Take note of who has ended: the program, or what it left to us."""
+        while self._ended is None:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self._child:
+                self._ended = (status, usage)
+
+    def _end_of_child(self) -> tuple[str, int, str]:
+        assert self._ended is not None
+        status, usage = self._ended
+        if not os.WIFSIGNALED(status):
+            return "exit", os.waitstatus_to_exitcode(status), ""
+        number = os.WTERMSIG(status)
+        late = usage.ru_utime + usage.ru_stime >= self._plan["cpu_seconds"]
+        if number == signal.SIGXCPU or (number == signal.SIGKILL and late):
+            return "limit", 0, "cpu_seconds"
+        if number == signal.SIGXFSZ:
+            return "limit", 0, "disk"
+        if number == signal.SIGSYS:
+            return "deny", 0, "a forbidden system call"
+        return "signal", number, ""
+
+    def _report(self, kind: str, code: int, what: str, findings: list[tuple[str, list[str], str]]) -> Answer:
+        seconds = time.monotonic() - self._begun
+        if self._ended is None:
+            os.kill(self._child, signal.SIGKILL)
+            _, status, usage = os.wait4(self._child, 0)
+            self._ended = (status, usage)
+        usage = self._ended[1]
+        if "pid" not in self._entered.names:
+            end_descendants(self._processes)
+        return {
+            "kind": kind,
+            "code": code,
+            "what": what,
+            "findings": findings,
+            "refused": self._refused,
+            "seconds": seconds,
+            "cpu_seconds": usage.ru_utime + usage.ru_stime,
+            "peak_memory_bytes": usage.ru_maxrss * 1024,
+            "full": self._full(),
+            "value": self._read_value(),
+        }
+
+    def _full(self) -> str:
+        if self._folder != mounts.HOME:
+            return ""
+        room = os.statvfs(self._folder)
+        return "disk" if room.f_bavail == 0 else "files" if room.f_favail == 0 else ""
+
+    def _read_value(self) -> bytes:
+        """Read what the program left for us; a byte over the limit tells that there is more."""
+        return b"" if self._value < 0 else os.pread(self._value, self._plan["output_bytes"] + 1, 0)
+
+
+def _file_of(content: bytes) -> int:
+    """Return a descriptor to read *content* from."""
+    if not content:
+        return os.open("/dev/null", os.O_RDONLY)
+    writing = os.memfd_create("input")
+    with os.fdopen(os.dup(writing), "wb") as file:
+        file.write(content)
+    os.lseek(writing, 0, os.SEEK_SET)
+    return writing
+
+
+def _never_return(
+    plan: Plan, entered: Entered, enforced: Enforced, folder: str, channel: _socket.socket, fds: tuple[int, ...]
+) -> None:
+    try:
+        becoming.become(plan, entered, enforced, folder, channel, fds)
+    except BaseException as error:  # noqa: BLE001  (whatever it is, it must be told, and this process must end)
+        channel.send(becoming.FAILED + marshal.dumps((str(error), enforced.findings())))
+    finally:
+        os._exit(127)

@@ -1,0 +1,44 @@
+"""The launcher: the process between us and the sandbox. It leaves our namespaces, and waits for the keeper."""
+
+from __future__ import annotations
+
+import marshal
+import os
+import signal
+import sys
+
+from interwhen.sandbox._inside import namespaces, syscalls
+from interwhen.sandbox._inside.keeper import Keeper
+from interwhen.sandbox._inside.plan import Plan
+
+
+def main() -> None:
+    """Read a plan from stdin, carry it out, and write the answer to the descriptor ``argv[1]``.
+
+    When the other end of ``argv[2]`` closes, everything ends.
+    """
+    status, control, parent = map(int, sys.argv[1:4])
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        return  # it was gone before we could say that we go with it
+    for descriptor in (status, control):
+        os.set_inheritable(descriptor, False)
+    plan: Plan = marshal.loads(sys.stdin.buffer.read())  # noqa: S302  (our own parent wrote it)
+    entered = namespaces.enter(frozenset(plan["without"]), plan["folder"])
+    # Once more: a change of rights takes it back.
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    keeper = os.fork()
+    if keeper == 0:
+        try:
+            answer = marshal.dumps({**Keeper(plan, entered, control).keep()})
+        except BaseException as error:  # noqa: BLE001  (whatever it is: the program does not run, and why is told)
+            answer = marshal.dumps(f"{type(error).__name__}: {error}")
+        with os.fdopen(status, "wb") as file:
+            file.write(answer)
+        # The last process of a pid namespace to end is its first: all others are dead by then.
+        os._exit(0)
+    os.close(status)
+    for descriptor in (0, 1, 2):
+        os.close(descriptor)
+    os.waitpid(keeper, 0)
+    os._exit(0)

@@ -1,0 +1,122 @@
+"""A file system of our own: what the program needs, read-only, and a small directory in memory to write to."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from interwhen.sandbox._inside import syscalls
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 32, 4096, 16384, 1 << 18
+
+HOME = "/box"
+"""Where the program lives. Not /tmp: what it may read may lie there."""
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+_BASES = ("/tmp", "/mnt", "/var", "/usr")  # noqa: S108  (a directory to mount on, out of sight of all others)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the program gets to see."""
+
+    readable: tuple[tuple[str, str], ...]
+    """Pairs of a path and the real path of what is shown there."""
+    disk_bytes: int
+    files: int
+    uid: int
+    gid: int
+
+
+def build(view: View, *, own_processes: bool) -> str | None:
+    """Make *view* the root of this process; return why there is no /proc in it, if there is none.
+
+    With *own_processes* (we are the first of a pid namespace) /proc shows these and nothing else of the kernel.
+    """
+    syscalls.mount(None, "/", None, MS_REC | MS_PRIVATE)
+    base = next(path for path in _BASES if os.path.isdir(path))
+    syscalls.mount("tmpfs", base, "tmpfs", MS_NOSUID | MS_NODEV, "size=64k,mode=755")
+    os.mkdir(f"{base}/old")
+    os.mkdir(f"{base}/new")
+    # First to a bare root, so that what lies under our base can be shown as well.
+    syscalls.pivot_root(base, f"{base}/old")
+    os.chdir("/")
+    syscalls.mount("tmpfs", "/new", "tmpfs", MS_NOSUID | MS_NODEV, "size=256k,nr_inodes=4k,mode=755")
+    for target, source in view.readable:
+        _show(f"/old{source}", f"/new{target}")
+    _accounts(view)
+    _devices()
+    no_proc = _processes() if own_processes else "no pid namespace"
+    os.makedirs(f"/new{HOME}", exist_ok=True)
+    if not os.path.lexists("/new/tmp"):
+        os.symlink(HOME, "/new/tmp")
+    # The directory itself takes one of the inodes.
+    options = f"size={view.disk_bytes},nr_inodes={view.files + 1},mode=700,uid={view.uid},gid={view.gid}"
+    syscalls.mount("tmpfs", f"/new{HOME}", "tmpfs", MS_NOSUID | MS_NODEV, options)
+    os.chdir("/new")
+    syscalls.pivot_root(".", ".")
+    syscalls.unmount(".")
+    os.chdir("/")
+    syscalls.mount(None, "/", None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
+    return no_proc
+
+
+def _show(source: str, target: str) -> None:
+    """Show *source* at *target*, read-only, without setuid and devices; what does not exist is left out."""
+    if not os.path.exists(source):
+        return
+    if os.path.isdir(source):
+        os.makedirs(target, exist_ok=True)
+    else:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        _touch(target)
+    syscalls.mount(source, target, None, MS_BIND | MS_REC)
+    try:
+        syscalls.mount_setattr(target, MS_RDONLY | MS_NOSUID | MS_NODEV)
+    except OSError:
+        # Before Linux 5.12: the mount itself, but not what is mounted below it, and that is a hole.
+        _refuse_submounts(target)
+        kept = os.statvfs(target).f_flag & (MS_NOEXEC | 1024 | 2048 | 4096)
+        access_times = (kept & 4096) << 9  # ST_RELATIME and MS_RELATIME differ
+        flags = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV
+        syscalls.mount(None, target, None, flags | (kept & ~4096) | access_times)
+
+
+def _refuse_submounts(target: str) -> None:
+    with open("/old/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if line.split()[4].startswith(f"{target}/"):
+                raise OSError(95, "mounts below it cannot be made read-only before Linux 5.12", target)
+
+
+def _accounts(view: View) -> None:
+    os.makedirs("/new/etc", exist_ok=True)
+    with open("/new/etc/passwd", "w", encoding="ascii") as file:
+        file.write(f"sandbox:x:{view.uid}:{view.gid}::{HOME}:/bin/sh\n")
+    with open("/new/etc/group", "w", encoding="ascii") as file:
+        file.write(f"sandbox:x:{view.gid}:\n")
+
+
+def _devices() -> None:
+    os.makedirs("/new/dev", exist_ok=True)
+    for name in _DEVICES:
+        if os.path.exists(f"/old/dev/{name}"):
+            _touch(f"/new/dev/{name}")
+            syscalls.mount(f"/old/dev/{name}", f"/new/dev/{name}", None, MS_BIND)
+    os.symlink(HOME, "/new/dev/shm")
+    os.symlink("/proc/self/fd", "/new/dev/fd")
+
+
+def _processes() -> str | None:
+    os.makedirs("/new/proc", exist_ok=True)
+    try:
+        syscalls.mount("proc", "/new/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "subset=pid")
+    except OSError as error:
+        # An old kernel, or a container that hides parts of its own /proc. Most programs live without.
+        return str(error.strerror)
+    return None
+
+
+def _touch(path: str) -> None:
+    if not os.path.exists(path):
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644))

@@ -1,0 +1,126 @@
+"""Namespaces of our own: with the rights of root where we have them, else inside a user namespace."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from interwhen.sandbox._inside import syscalls
+
+KINDS = {
+    "mount": syscalls.CLONE_NEWNS,
+    "pid": syscalls.CLONE_NEWPID,
+    "net": syscalls.CLONE_NEWNET,
+    "ipc": syscalls.CLONE_NEWIPC,
+    "uts": syscalls.CLONE_NEWUTS,
+}
+NOBODY = 65534
+_UIDS_OF_OUR_OWN = 0x60000000
+"""From here on no system gives user ids to anybody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """The namespaces that we are in, and who the program will be there."""
+
+    names: frozenset[str]
+    uid: int
+    gid: int
+    drop: bool
+    """Whether the program still has to be given that user id; in a user namespace it has it already."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """Why a kind of namespace is not there."""
+
+
+def enter(without: frozenset[str], folder: str) -> Entered:
+    """Enter as many namespaces as there are to be had, without those in *without*.
+
+    Where we are root, *folder* is given to the user that the program will be.
+    """
+    wanted = {name: flag for name, flag in KINDS.items() if name not in without}
+    outer = (os.geteuid(), os.getegid())
+    if outer[0] == 0:
+        uid = _unused_uid()
+        if uid is None:
+            failures = dict.fromkeys(wanted, "runs as root, and there is no other user id to give the program")
+            return Entered(frozenset(), *outer, drop=False, failures=failures)
+        os.chown(folder, uid, uid)
+        entered, failures = (set[str](), dict[str, str]()) if "root" in without else _unshare(wanted)
+        if entered or "user" in without or not _in_child(lambda: _enter_user_namespace(uid)):
+            failures = failures or dict.fromkeys(wanted.keys() - entered, "needs root or user namespaces")
+            return Entered(frozenset(entered), uid, uid, drop=True, failures=failures)
+        # Root's own processes are exempt from limits on their number, in whatever namespace.
+        _enter_user_namespace(uid)
+    elif "user" in without or not _in_child(lambda: _enter_user_namespace(None)):
+        failures = dict.fromkeys(wanted, "needs root or user namespaces")
+        return Entered(frozenset(), *outer, drop=False, failures=failures)
+    else:
+        _enter_user_namespace(None)
+    entered, failures = _unshare(wanted)
+    return Entered(frozenset({*entered, "user"}), NOBODY, NOBODY, drop=False, failures=failures)
+
+
+def _enter_user_namespace(uid: int | None) -> None:
+    """Enter a user namespace in which we may do what root does, as *uid* first where that is given."""
+    if uid is not None:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+        # A change of user takes our own files in /proc away from us.
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
+    outer = (os.geteuid(), os.getegid())
+    syscalls.unshare(syscalls.CLONE_NEWUSER)
+    _map_ids(*outer)
+
+
+def _in_child(work: Callable[[], None]) -> bool:
+    """Whether *work* succeeds, tried in a process of its own because it cannot be undone."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+            os._exit(0)
+        except OSError:
+            os._exit(1)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def _unshare(wanted: dict[str, int]) -> tuple[set[str], dict[str, str]]:
+    """Enter the *wanted* namespaces, one by one: a machine may give some of them only."""
+    entered: set[str] = set()
+    failures: dict[str, str] = {}
+    for name, flag in wanted.items():
+        try:
+            syscalls.unshare(flag)
+            entered.add(name)
+        except OSError as error:
+            failures[name] = f"no {name} namespace ({error.strerror})"
+    return entered, failures
+
+
+def _map_ids(uid: int, gid: int) -> None:
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"{NOBODY} {uid} 1")
+    _write("/proc/self/gid_map", f"{NOBODY} {gid} 1")
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
+
+
+def _unused_uid() -> int | None:
+    """Return a user id that is nobody's, another for each run; None where we have no ids to give away."""
+    try:
+        with open("/proc/self/uid_map", encoding="ascii") as file:
+            rows = [tuple(map(int, line.split())) for line in file]
+    except OSError:
+        return None
+    most = max((inside + count for inside, _, count in rows), default=0)
+    if most <= NOBODY:
+        return None
+    spread = 1 << 22  # the most that process ids go to
+    if most > _UIDS_OF_OUR_OWN + spread:
+        return _UIDS_OF_OUR_OWN + os.getpid()
+    return most - 1 - os.getpid() % 1000

@@ -1,0 +1,45 @@
+"""What our side asks the launcher for, and what it answers: plain values, written and read with ``marshal``."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class Plan(TypedDict):
+    """One run."""
+
+    argv: list[str]
+    environment: dict[str, str]
+    stdin: bytes
+    task: bytes | None
+    """What the runner of Python code reads from descriptor 3; without it there are no descriptors 3 and 4."""
+    files: list[tuple[str, bytes]]
+    readable: list[tuple[str, str]]
+    folder: str
+    """A directory of the host to use where no file system of our own can be made."""
+    seconds: float
+    cpu_seconds: float
+    memory_bytes: int
+    output_bytes: int
+    disk_bytes: int
+    inodes: int
+    open_files: int
+    processes: int
+    required: list[str]
+    without: list[str]
+
+
+class Answer(TypedDict):
+    """How it went. ``kind`` is exit, signal, deny, limit, start (could not be started) or unavailable."""
+
+    kind: str
+    code: int
+    what: str
+    findings: list[tuple[str, list[str], str]]
+    refused: list[str]
+    seconds: float
+    cpu_seconds: float
+    peak_memory_bytes: int
+    full: str
+    """``disk`` or ``files`` where the private directory has no more room."""
+    value: bytes
