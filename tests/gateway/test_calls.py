@@ -125,7 +125,7 @@ def test_completions_are_repaired_in_place(upstream, gateway):
 
 
 def test_the_responses_api_is_supervised_too(upstream, gateway):
-    from test_responses import Writer
+    from responses_writer import Writer
 
     def script(request):
         writer = Writer(f"resp_{request.number}")
