@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import os
 import platform
@@ -67,7 +68,8 @@ async def measure(
             bench = _Crowds(url, streams, max(int(seconds * run_rate), 2), run_rate, say)
             way = open_transport(transport)
             try:
-                supervised = await bench.read("interwhen.run", lambda *load: run_crowd(*load, way, monitors))
+                crowd = functools.partial(run_crowd, transport=way, monitors=monitors)
+                supervised = await bench.read("interwhen.run", crowd)
             finally:
                 await way.aclose()
             beside = {

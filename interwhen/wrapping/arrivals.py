@@ -97,8 +97,12 @@ class Tap:
             kept += len(piece.text)
 
     def insert(self, start: int, piece: Piece) -> None:
-        """Note that *piece* of ours stands at *start*, unless the stream that goes on from it has begun already."""
-        if not any(arrival.kind == "ours" and arrival.start == start for arrival in self.queue):
+        """Note that *piece* of ours stands at *start*, unless the stream that goes on from it has begun already.
+
+        It may be a part of what :meth:`begin` was told of: a gate releases text as far as it has been checked.
+        """
+        end = start + len(piece.text)
+        if not any(known.kind == "ours" and known.start <= start and end <= known.end for known in self.queue):
             self._cut(start)
             self._insert(start, piece)
 

@@ -67,7 +67,7 @@ def kept_by_the_sdk(parts):
     slow=st.sampled_from([None, 0.0, 0.001]),
     reading=st.sampled_from(["live", "gate", "final"]),
 )
-@settings(max_examples=20)
+@settings(max_examples=60)
 def test_what_a_reader_is_told_adds_up(answers, remedy, slow, reading):
     monitors = [word(good=None if remedy else "good", slow=slow, **({"remedy": remedy} if remedy else {}))]
     parts, result = anyio.run(lambda: told(answers, [*monitors, no_call_with()], reading=reading))
