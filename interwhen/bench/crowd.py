@@ -1,4 +1,4 @@
-"""Readers of many paced streams at once: of their bytes alone, and as supervised runs."""
+"""Readers of many paced streams at once: of their bytes alone, as supervised runs, and through other clients."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import asyncio
 import itertools
 import re
 import time
-from collections.abc import Coroutine, Sequence
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Sequence
+from typing import cast
 from urllib.parse import urlsplit
 
+import httpx2
 import msgspec
 
+from interwhen._log import log_warning
 from interwhen.bench.stats import percentile
 from interwhen.events import Delta
 from interwhen.models.completions import CompletionsModel
@@ -23,6 +25,8 @@ _EVENT = b"data: {"
 _BEGUN = re.compile(rb'"(?:content|text)":"(\d+\.\d+)\\n"')
 _SPREAD_SECONDS = 2.0
 """Over how long the streams of a crowd begin."""
+_PATIENCE_SECONDS, _PATIENCE = 60.0, 10.0
+"""For how long a stream is read: so long, and as many times what it should take."""
 
 
 class Reading(msgspec.Struct):
@@ -35,6 +39,18 @@ class Reading(msgspec.Struct):
     """When each chunk came."""
     ended: bool = False
     """Whether the stream came to its end."""
+
+    def take(self, text: str) -> None:
+        """Note that a chunk of *text* came; the first one says when it left."""
+        self.arrivals.append(time.monotonic())
+        if self.begun is None:
+            self.begun = float(text)
+
+    def take_bytes(self, data: bytes) -> None:
+        """Note that all chunks in *data* came."""
+        self.arrivals.extend([time.monotonic()] * data.count(_EVENT))
+        if self.begun is None and (found := _BEGUN.search(data)):
+            self.begun = float(found[1])
 
     @property
     def first(self) -> float:
@@ -80,12 +96,9 @@ class _Protocol(asyncio.Protocol):
         return self.done
 
     def data_received(self, data: bytes) -> None:
-        now, reading = time.monotonic(), self.reading
-        seen = self._tail + data
-        reading.arrivals.extend([now] * seen.count(_EVENT))
+        reading, seen = self.reading, self._tail + data
+        reading.take_bytes(seen)
         self._tail = seen[-len(_EVENT) + 1 :]
-        if reading.begun is None and (found := _BEGUN.search(data)):
-            reading.begun = float(found[1])
         if data.endswith(b"0\r\n\r\n"):
             reading.ended = b"[DONE]" in seen
             self._end()
@@ -132,42 +145,120 @@ class Reader:
 async def read_crowd(base_url: str, streams: int, chunks: int, rate: float) -> list[Reading]:
     """Read *streams* streams at once, as bytes."""
 
-    async def one(number: int) -> Reading:
-        await asyncio.sleep(_SPREAD_SECONDS * number / streams)
+    async def one(_: Reading) -> Reading:
         reader = Reader(base_url)
         try:
             return await reader.read(f"{chunks}@{rate:g}")
         finally:
             reader.close()
 
-    return await _all([one(number) for number in range(streams)])
+    return await _all(one, streams, chunks, rate)
 
 
 async def run_crowd(
-    base_url: str, streams: int, chunks: int, rate: float, transport: Transport, monitors: Sequence[Monitor]
+    base_url: str,
+    streams: int,
+    chunks: int,
+    rate: float,
+    transport: Transport,
+    monitors: Sequence[Monitor],
 ) -> list[Reading]:
     """Read *streams* streams at once, each as a supervised run."""
 
-    async def one(number: int) -> Reading:
-        await asyncio.sleep(_SPREAD_SECONDS * number / streams)
+    async def one(found: Reading) -> Reading:
         model = CompletionsModel(base_url, f"{chunks}@{rate:g}", api_key="", transport=transport)
-        found = Reading(time.monotonic())
         async with run(model, "", monitors=monitors) as supervised:
             async for event in supervised:
                 if isinstance(event, Delta):
-                    found.arrivals.append(time.monotonic())
-                    if found.begun is None:
-                        found.begun = float(event.text)
+                    found.take(event.text)
         found.ended = supervised.result.status in ("verified", "unverified")
         return found
 
-    return await _all([one(number) for number in range(streams)])
+    return await _all(one, streams, chunks, rate)
 
 
-async def _all(readers: Sequence[Coroutine[Any, Any, Reading]]) -> list[Reading]:
+async def httpx2_crowd(base_url: str, streams: int, chunks: int, rate: float) -> list[Reading]:
+    """Read *streams* streams at once through one client of httpx2, as bytes: nothing is decoded but HTTP."""
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
+    async with httpx2.AsyncClient(limits=limits, timeout=_PATIENCE_SECONDS) as client:
+
+        async def one(found: Reading) -> Reading:
+            body = {"model": f"{chunks}@{rate:g}", "prompt": "", "stream": True}
+            tail = b""
+            async with client.stream("POST", f"{base_url}/completions", json=body) as response:
+                async for data in response.aiter_raw():
+                    found.take_bytes(tail + data)
+                    tail = data[-len(_EVENT) + 1 :]
+                    found.ended = found.ended or b"[DONE]" in data
+            if found.ended:
+                found.arrivals.pop()  # the chunk that ends it has no time of its own
+            return found
+
+        return await _all(one, streams, chunks, rate)
+
+
+async def openai_crowd(base_url: str, streams: int, chunks: int, rate: float) -> list[Reading]:
+    """Read *streams* streams at once through one client of the SDK."""
+    import openai
+
+    async with openai.AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0) as client:
+
+        async def one(found: Reading) -> Reading:
+            stream = await client.completions.create(model=f"{chunks}@{rate:g}", prompt="", stream=True)
+            async for chunk in stream:
+                if chunk.choices[0].text:
+                    found.take(chunk.choices[0].text)
+                found.ended = chunk.choices[0].finish_reason is not None
+            return found
+
+        return await _all(one, streams, chunks, rate)
+
+
+async def _all(one: Callable[[Reading], Awaitable[Reading]], streams: int, chunks: int, rate: float) -> list[Reading]:
+    """Let *one* read each of the streams, which begin one after the other. What fails, or takes too long, is lost."""
+
+    async def begin(number: int) -> Reading:
+        await asyncio.sleep(_SPREAD_SECONDS * number / streams)
+        found = Reading(time.monotonic())
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS + _PATIENCE * chunks / rate):
+                return await one(found)
+        except Exception as error:  # noqa: BLE001  of whichever library: counted, and told
+            log_warning("bench.stream_lost", error=type(error).__name__)
+            found.ended = False
+            return found
+
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(reader) for reader in readers]
+        tasks = [group.create_task(begin(number)) for number in range(streams)]
     return [task.result() for task in tasks]
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """What the generator says of itself, since it was asked last."""
+
+    sent: int
+    """Chunks whose time came."""
+    late_p99_ms: float
+    """How much later than it was due the generator came to send a chunk: its own fault."""
+    late_max_ms: float
+    held: int
+    """Chunks that could not be sent at once because the reader did not take what was sent before."""
+    busy: float
+    """The share of the time that it used its core."""
+
+
+async def ask_generator(base_url: str) -> Tally:
+    """Return what the generator says of itself, and let it begin anew."""
+    url = urlsplit(base_url)
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        reader, writer = await asyncio.open_connection(url.hostname, url.port)
+        writer.write(b"GET /tally HTTP/1.1\r\nhost: generator\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        assert length is not None
+        data = await reader.readexactly(int(length[1]))
+        writer.close()
+    return msgspec.json.decode(data, type=Tally)
 
 
 def judge(readings: Sequence[Reading], chunks: int, rate: float) -> Crowd:

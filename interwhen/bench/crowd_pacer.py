@@ -2,7 +2,7 @@
 
 It is a load generator, as :mod:`interwhen.bench.pacer` is for one stream. A request's ``model`` says what is sent:
 ``CHUNKS@PER_SECOND``. The first chunk leaves at once, and its text is the time it left, on the system-wide monotonic
-clock; the chunk number *n* after it is due *n* / rate seconds later.
+clock; the chunk number *n* after it is due *n* / rate seconds later. ``GET /tally`` says how well it kept these times.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ import time
 
 from interwhen.bench.pacer import chunk_texts
 
-_GET = b'{"object":"list","data":[{"id":"paced","object":"model","owned_by":"paced"}]}'
+_MODELS = b'{"object":"list","data":[{"id":"paced","object":"model","owned_by":"paced"}]}'
+
+_AGAIN_SECONDS = 0.005
 
 
 @functools.cache
@@ -40,6 +42,37 @@ def _event(text: str, *, chat: bool, reason: str = "null") -> bytes:
 
 def _framed(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+class _Tally:
+    """How well the generator keeps its own times."""
+
+    def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self._late = [0] * 1001
+        """How many packets were sent so many tenths of a millisecond after they were due; the last: or later."""
+        self._held = 0
+        self._longest = 0.0
+        self._since = time.monotonic(), time.process_time()
+
+    def sent(self, late: float, *, held: bool) -> None:
+        """Note that a packet is sent *late* seconds after it was due, or waits for others that are *held* back."""
+        self._late[min(int(late * 10000), 1000)] += 1
+        self._held += held
+        self._longest = max(self._longest, late)
+
+    def take(self) -> bytes:
+        """Return what there is to say, as JSON, and begin anew."""
+        count, seen, late = sum(self._late), 0, 0
+        while late < 1000 and (seen := seen + self._late[late]) < 0.99 * count:
+            late += 1
+        wall, cpu = time.monotonic() - self._since[0], time.process_time() - self._since[1]
+        said = {"sent": count, "late_p99_ms": late / 10, "late_max_ms": self._longest * 1e3}
+        more = {"held": self._held, "busy": cpu / max(wall, 1e-9)}
+        self._begin()
+        return json.dumps(said | more).encode()
 
 
 class _Connection:
@@ -84,16 +117,19 @@ class _Connection:
         except OSError:
             self.gone = True
 
-    def step(self) -> float | None:
-        """Send what is due; return when the next packet is, or ``None`` at the end."""
-        packet = b""
-        if self.next < len(self.packets):
+    def step(self, at: float, tally: _Tally) -> float | None:
+        """Send what is due *at* that time; return when the next packet is, or ``None`` at the end."""
+        now, packet = time.monotonic(), b""
+        is_last = self.next == len(self.packets)
+        if not is_last:
             packet = self.packets[self.next]
             self.next += 1
+            tally.sent(now - at, held=bool(self.unsent))
         self.send(packet)
         if self.gone or (self.next == len(self.packets) and not self.unsent):
             return None
-        return self.begun + (self.next + 1) * self.gap
+        # Where only what the reader did not take is left, nothing is due: it is tried again after a while.
+        return now + _AGAIN_SECONDS if is_last else self.begun + (self.next + 1) * self.gap
 
 
 def serve(listener: socket.socket) -> None:
@@ -102,7 +138,7 @@ def serve(listener: socket.socket) -> None:
     listener.setblocking(False)
     ready.register(listener, selectors.EVENT_READ)
     due: list[tuple[float, int, _Connection]] = []
-    number = 0
+    number, tally = 0, _Tally()
     while True:
         timeout = max(due[0][0] - time.monotonic(), 0.0) if due else None
         for key, _ in ready.select(timeout):
@@ -111,18 +147,18 @@ def serve(listener: socket.socket) -> None:
                 sock.setblocking(False)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 ready.register(sock, selectors.EVENT_READ, _Connection(sock))
-            elif (begun := _receive(ready, key.data)) is not None:
+            elif (begun := _receive(ready, key.data, tally)) is not None:
                 number += 1
                 heapq.heappush(due, (begun.begun + begun.gap, number, begun))
         now = time.monotonic()
         while due and due[0][0] <= now:
-            _, which, connection = heapq.heappop(due)
-            later = connection.step()
+            at, which, connection = heapq.heappop(due)
+            later = connection.step(at, tally)
             if later is not None:
                 heapq.heappush(due, (later, which, connection))
 
 
-def _receive(ready: selectors.BaseSelector, connection: _Connection) -> _Connection | None:
+def _receive(ready: selectors.BaseSelector, connection: _Connection, tally: _Tally) -> _Connection | None:
     """Take what came; return the connection if a stream has begun on it."""
     try:
         data = connection.socket.recv(65536)
@@ -138,8 +174,9 @@ def _receive(ready: selectors.BaseSelector, connection: _Connection) -> _Connect
     if found is None:
         return None
     if found[0].startswith(b"GET"):
-        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(_GET)
-        connection.send(head + _GET)
+        body = tally.take() if b" /tally " in found[0] else _MODELS
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+        connection.send(head + body)
         return None
     connection.begin(*found)
     return connection

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import gc
 import os
 import platform
 import random
@@ -9,61 +12,30 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
-
 from interwhen.bench.arms import TransportName, armed, open_transport, paced_server
-from interwhen.bench.crowd import Crowd, Reader, Reading, judge, read_crowd, run_crowd
+from interwhen.bench.crowd import (
+    Reader,
+    Reading,
+    ask_generator,
+    httpx2_crowd,
+    judge,
+    openai_crowd,
+    read_crowd,
+    run_crowd,
+)
+from interwhen.bench.gateway_report import Added, Carried, GatewayReport, judged
+from interwhen.bench.sdk_cost import sdk_cost
 from interwhen.bench.stats import percentile
 from interwhen.errors import UsageError
 from interwhen.registry import load_monitors
 
+_SDK_CHUNKS, _SDK_RATE = 1000, 1000.0
+"""One second of a stream that is as fast as streams get."""
 _SERVE = "import sys; from interwhen.cli.main import main; sys.exit(main())"
-
-
-class Added(msgspec.Struct, frozen=True):
-    """What is slower through the gateway than without it, at one stream, in milliseconds."""
-
-    first_direct_p50_ms: float
-    first_p50_ms: float
-    """Of the differences of time to first token, within pairs."""
-    first_p99_ms: float
-    gap_direct_p99_ms: float
-    """99 % of the gaps between chunks are no longer than this, less the gap that is meant to be."""
-    gap_p99_ms: float
-    """What the gateway adds to that."""
-
-
-class Carried(msgspec.Struct, frozen=True):
-    """A crowd read in one way, and as bytes from the generator."""
-
-    rate: float
-    direct: Crowd
-    crowd: Crowd
-    cpu_microseconds: float | None = None
-    """CPU that each chunk took: in the gateway, or in this process for reading it in a run."""
-    memory_kb: float | None = None
-    """Resident memory that each stream took, in the gateway."""
-
-    @property
-    def added_p99_ms(self) -> float:
-        """How much later chunks come."""
-        return self.crowd.late_p99_ms - self.direct.late_p99_ms
-
-
-class GatewayReport(msgspec.Struct, frozen=True):
-    """The whole report."""
-
-    machine: str
-    monitors: str
-    pairs: int
-    seconds: float
-    added: Added
-    gateway: Carried
-    run: Carried
 
 
 async def measure(
@@ -73,48 +45,85 @@ async def measure(
     seconds: float = 20.0,
     gateway_rate: float = 20.0,
     run_rate: float = 50.0,
+    sdk_rounds: int = 15,
     monitor: str = "arithmetic",
     transport: TransportName = "aiohttp",
     seed: int = 0,
     say: Callable[[str], None] = lambda _line: None,
 ) -> GatewayReport:
     """Run the benchmark: the generator and the readers of bytes on the last core, what is measured on the first."""
-    monitors = load_monitors([monitor] if monitor else [])
+    if pairs < 1 or streams < 1 or sdk_rounds < 1 or seconds * min(gateway_rate, run_rate) < 2:
+        raise UsageError("at least one pair, stream and round, and two chunks a stream, are needed to measure anything")
+    monitors = load_monitors([monitor] if monitor else []) or tuple(armed(1))
+    gc.collect()
+    gc.freeze()  # what is there now is no work for the collector while chunks are timed
     with paced_server("interwhen.bench.crowd_pacer") as url:
         with _gateway(url, monitor) as (process, gateway_url), _cores(last=True):
             say(f"added time: {pairs} pairs at 1 stream")
             added = await _added(url, gateway_url, pairs, random.Random(seed))  # noqa: S311
             chunks = max(int(seconds * gateway_rate), 2)
-            say(f"{streams} streams at {gateway_rate:g} chunks/s, direct and through one gateway process")
-            direct = judge(await read_crowd(url, streams, chunks, gateway_rate), chunks, gateway_rate)
-            idle = _resident_kb(process)
-            peak, before = _Peak(process), _cpu_seconds(process)
-            async with peak:
-                carried = judge(await read_crowd(gateway_url, streams, chunks, gateway_rate), chunks, gateway_rate)
-            spent = None if before is None else (_cpu_seconds(process) or before) - before
-            cost = None if spent is None else spent / (streams * chunks) * 1e6
-            memory = None if idle is None else (peak.kb - idle) / streams
-        chunks = max(int(seconds * run_rate), 2)
-        say(f"{streams} streams at {run_rate:g} chunks/s, as bytes and through interwhen.run in this process")
+            say(f"{streams} streams at {gateway_rate:g} chunks/s, as bytes and through one gateway process")
+            carried = await _carried(url, gateway_url, streams, chunks, gateway_rate, process)
         with _cores(last=False):
-            bare = judge(await read_crowd(url, streams, chunks, run_rate), chunks, run_rate)
+            bench = _Crowds(url, streams, max(int(seconds * run_rate), 2), run_rate, say)
             way = open_transport(transport)
-            begun = time.process_time()
             try:
-                found = await run_crowd(url, streams, chunks, run_rate, way, monitors or armed(1))
+                crowd = functools.partial(run_crowd, transport=way, monitors=monitors)
+                supervised = await bench.read("interwhen.run", crowd)
             finally:
                 await way.aclose()
-            run_cost = (time.process_time() - begun) / (streams * chunks) * 1e6
-            supervised = judge(found, chunks, run_rate)
-    return GatewayReport(
-        machine=f"{platform.machine()}, Python {platform.python_version()}, {platform.system()}",
-        monitors=monitor or "none",
-        pairs=pairs,
-        seconds=seconds,
-        added=added,
-        gateway=Carried(gateway_rate, direct, carried, cost, memory),
-        run=Carried(run_rate, bare, supervised, run_cost),
+            beside = {
+                "httpx2, raw bytes": await bench.read("httpx2", httpx2_crowd),
+                "openai SDK": await bench.read("the openai SDK", openai_crowd),
+            }
+            say(f"the openai SDK bare and wrapped: {sdk_rounds} rounds at 1 stream")
+            cost = await sdk_cost(url, monitors, rounds=sdk_rounds, chunks=_SDK_CHUNKS, rate=_SDK_RATE, seed=seed)
+    return judged(
+        GatewayReport(
+            machine=f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+            monitors=monitor or "none",
+            uvloop=type(asyncio.get_running_loop()).__module__.startswith("uvloop"),
+            pairs=pairs,
+            seconds=seconds,
+            added=added,
+            gateway=carried,
+            run=supervised,
+            beside=beside,
+            sdk=cost,
+        )
     )
+
+
+class _Crowds:
+    """Reads one crowd in several ways, each time just after the same crowd as bytes."""
+
+    def __init__(self, url: str, streams: int, chunks: int, rate: float, say: Callable[[str], None]) -> None:
+        self._load = url, streams, chunks, rate
+        self._say = say
+
+    async def read(self, name: str, crowd: Callable[[str, int, int, float], Awaitable[list[Reading]]]) -> Carried:
+        url, streams, chunks, rate = self._load
+        self._say(f"{streams} streams at {rate:g} chunks/s, as bytes and through {name} in this process")
+        direct = judge(await read_crowd(*self._load), chunks, rate)
+        await ask_generator(url)
+        begun = time.process_time()
+        found = await crowd(*self._load)
+        cost = (time.process_time() - begun) / (streams * chunks) * 1e6
+        return Carried(rate, direct, judge(found, chunks, rate), await ask_generator(url), cost)
+
+
+async def _carried(url: str, gateway_url: str, streams: int, chunks: int, rate: float, process: int) -> Carried:
+    """Read a crowd as bytes, and through the gateway."""
+    direct = judge(await read_crowd(url, streams, chunks, rate), chunks, rate)
+    await ask_generator(url)
+    idle = _resident_kb(process)
+    peak, before = _Peak(process), _cpu_seconds(process)
+    async with peak:
+        crowd = judge(await read_crowd(gateway_url, streams, chunks, rate), chunks, rate)
+    after = _cpu_seconds(process)
+    cost = None if before is None or after is None else (after - before) / (streams * chunks) * 1e6
+    memory = None if idle is None else (peak.kb - idle) / streams
+    return Carried(rate, direct, crowd, await ask_generator(url), cost, memory)
 
 
 async def _added(url: str, gateway_url: str, pairs: int, rng: random.Random) -> Added:

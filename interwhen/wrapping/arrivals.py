@@ -19,7 +19,7 @@ Field = Literal["content", "reasoning_content", "reasoning", "text"]
 class Arrival:
     """One chunk of the server, or one insertion of ours."""
 
-    __slots__ = ("calls", "cut", "data", "field", "kind", "later", "piece", "split", "start", "text")
+    __slots__ = ("calls", "cut", "data", "field", "kind", "later", "piece", "shift", "split", "start", "text")
 
     def __init__(self, kind: Kind, start: int, text: str, data: bytes, field: Field, *, later: bool) -> None:
         self.kind: Kind = kind
@@ -31,6 +31,8 @@ class Arrival:
         """Whether it belongs to a later request than the first one, so that its id is another."""
         self.calls = False
         """Whether it holds pieces of tool calls."""
+        self.shift = 0
+        """How many calls of earlier requests stand: its own are numbered on from them."""
         self.cut = False
         """Whether ``text`` is only the beginning of what the chunk said."""
         self.split = 0
@@ -73,12 +75,14 @@ class Tap:
         """How many streams have begun."""
         self._calls = CallAssembler()
         self._call_tokens = 0
+        self._shift = 0
 
     def begin(self, pieces: tuple[Piece, ...]) -> None:
         """Note that a stream begins that goes on from *pieces*."""
         self.requests += 1
         self._calls = CallAssembler()
         self._call_tokens = 0
+        self._shift = sum(piece.call is not None for piece in pieces)
         self._at = base = sum(len(piece.text) for piece in pieces)
         kept = base
         ours: list[Piece] = []
@@ -93,8 +97,12 @@ class Tap:
             kept += len(piece.text)
 
     def insert(self, start: int, piece: Piece) -> None:
-        """Note that *piece* of ours stands at *start*, unless the stream that goes on from it has begun already."""
-        if not any(arrival.kind == "ours" and arrival.start == start for arrival in self.queue):
+        """Note that *piece* of ours stands at *start*, unless the stream that goes on from it has begun already.
+
+        It may be a part of what :meth:`begin` was told of: a gate releases text as far as it has been checked.
+        """
+        end = start + len(piece.text)
+        if not any(known.kind == "ours" and known.start <= start and end <= known.end for known in self.queue):
             self._cut(start)
             self._insert(start, piece)
 
@@ -146,7 +154,8 @@ class Tap:
             self._at = at + len(text)
         else:
             self.queue.append(Arrival("call" if holds_call else "text", at, "", data, self._field, later=later))
-        self.queue[-1].calls = holds_call
+        if holds_call:
+            self.queue[-1].calls, self.queue[-1].shift = True, self._shift
 
     def _with_calls(self, data: bytes, found: Decoded) -> Decoded:
         """Take a chunk that may bring pieces of tool calls; the whole calls are chunks of their own."""

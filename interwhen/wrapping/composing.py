@@ -45,6 +45,8 @@ class Composer:
         """Where the trace ends for who has followed the facts on the parts so far."""
         self._events: list[Event] = []
         self._urgent = False
+        self._begun = False
+        """Whether anything was shown."""
         self._parts: list[Part] = []
 
     def take(self, events: Sequence[Event]) -> list[Part]:
@@ -163,6 +165,10 @@ class Composer:
 
     def _add(self, part: Part, start: int | None = None, lead: int = 0) -> None:
         events = self._events
+        if not self._begun:
+            self._begun = True
+            if part.body is not None:
+                self._shape.begin(part.body)
         if start is not None:
             self._spelled = self._shown
         if events:
@@ -210,7 +216,7 @@ class Composer:
         if result.finish_reason in ("tool_calls", "stop"):
             for arrival in tap.calls:
                 plain = not (arrival.later or arrival.text)
-                self._add(Part(arrival.data) if plain else Part(None, self._shape.rest(arrival.data)))
+                self._add(Part(arrival.data) if plain else Part(None, self._shape.rest(arrival.data, arrival.shift)))
             calls_stand = True
         else:
             calls_stand = False
@@ -231,7 +237,7 @@ class Composer:
             reason = wire_reason(result.finish_reason) or "stop"
             self._add(Part(None, self._shape.without_calls(last.data, reason)))
         else:
-            self._add(Part(last.data) if plain else Part(None, self._shape.rest(last.data)), start)
+            self._add(Part(last.data) if plain else Part(None, self._shape.rest(last.data, last.shift)), start)
 
     def _add_usage(self, result: Result) -> None:
         ledger = result.ledger

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import threading
 import weakref
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack, suppress
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import anyio
 
 if TYPE_CHECKING:
     import asyncio
@@ -15,18 +20,32 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_END_SECONDS = 5.0
+"""How long the end of a loop is waited for. It is over in milliseconds, unless something blocks the loop itself."""
+
 
 class Running:
-    """One event loop that runs in a thread."""
+    """One event loop that runs in a thread until :meth:`end`, which the end of the process calls where nobody did.
+
+    The thread is our own and not one of ``anyio.from_thread.start_blocking_portal``. That one is a suspended
+    generator: it raises wherever it is collected if its own thread does that, or the interpreter is going down, and
+    it waits for its thread without a limit.
+    """
 
     def __init__(self) -> None:
-        from anyio.from_thread import start_blocking_portal  # asyncio is much of the cost of importing interwhen
-
-        self._stack = ExitStack()
-        self._portal: BlockingPortal = self._stack.enter_context(start_blocking_portal("asyncio"))
-        self._loop, self._thread = self._portal.call(_here)
+        ready: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop, anyio.Event]] = Future()
         self.clients: dict[str, Any] = {}
         """HTTP clients that live on this loop."""
+        self._process = os.getpid()
+        self._thread = threading.Thread(target=_run, args=(ready, self.clients), name="interwhen loop", daemon=True)
+        self._thread.start()
+        self._portal, self._loop, self._ending = ready.result()
+        atexit.register(self.end)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its thread is one of this process: a fork has none of its parent's."""
+        return self._process == os.getpid()
 
     def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
         """Await *function* on the loop. Raises :class:`RuntimeError` once it has ended."""
@@ -42,16 +61,12 @@ class Running:
             self._loop.call_soon_threadsafe(function)
 
     def end(self) -> None:
-        """End the loop, with all that still runs on it."""
-        if threading.get_ident() == self._thread:  # a collector may run anywhere
-            threading.Thread(target=self.end, name="interwhen close").start()
-            return
-        clients, self.clients = self.clients, {}
-        with suppress(RuntimeError):
-            for client in clients.values():
-                self._portal.call(client.aclose)
-            self._portal.call(self._portal.stop, True)
-        self._stack.close()
+        """End the loop, with all that still runs on it, and wait for that; where this is its own thread, do not."""
+        atexit.unregister(self.end)
+        if self.is_here:
+            self.soon(self._ending.set)
+            if threading.current_thread() is not self._thread:  # a collector may run anywhere
+                self._thread.join(_END_SECONDS)
 
 
 class LoopThread:
@@ -77,7 +92,7 @@ class LoopThread:
     def running(self) -> Running:
         """Return the loop, started if it has to be."""
         with self._own_lock:
-            if self._now is None:
+            if self._now is None or not self._now.is_here:
                 self._now = Running()
             return self._now
 
@@ -89,7 +104,25 @@ class LoopThread:
             now.end()
 
 
-async def _here() -> tuple[asyncio.AbstractEventLoop, int]:
-    import asyncio
+def _run(ready: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop, anyio.Event]], clients: dict[str, Any]) -> None:
+    """Run a loop until it is told to end, and hand over the ways to it."""
+    import asyncio  # much of the cost of importing interwhen
 
-    return asyncio.get_running_loop(), threading.get_ident()
+    from anyio.from_thread import BlockingPortal
+
+    async def main() -> None:
+        async with BlockingPortal() as portal:
+            ending = anyio.Event()
+            ready.set_result((portal, asyncio.get_running_loop(), ending))
+            await ending.wait()
+            with anyio.move_on_after(_END_SECONDS / 2):
+                for client in clients.values():
+                    await client.aclose()
+            await portal.stop(cancel_remaining=True)
+
+    try:
+        anyio.run(main)
+    except BaseException as error:
+        if ready.done():
+            raise
+        ready.set_exception(error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -11,52 +11,58 @@ from interwhen.results import Result
 from interwhen.wrapping.arrivals import Arrival, Field
 from interwhen.wrapping.composing import Composer
 from interwhen.wrapping.facts import Part
+from interwhen.wrapping.responses_items import Items, own_text
 from interwhen.wrapping.responses_tap import ResponsesTap
+from interwhen.wrapping.responses_wire import CALLS, decode_event
 from interwhen.wrapping.shapes import BLOCKED
 
 Body = dict[str, Any]
 
 
 class ResponsesShape:
-    """Makes events like the last ones of the server; see :class:`~interwhen.wrapping.shapes.Shape`."""
+    """Makes events of one response; see :class:`~interwhen.wrapping.shapes.Shape`."""
 
     def __init__(self, tap: ResponsesTap) -> None:
         self._tap = tap
 
     def text(self, field: Field, text: str) -> Body:
-        """Return an event of *text*, for the output item that was written last."""
-        found = self._tap.last.get(field) or self._tap.last.get("content") or self._tap.first
-        return self.with_text(found, field, text, whole=False)
+        """Return an event of *text*; without any, one that says nothing but that the response goes on."""
+        return own_text(field, text) if text else {"type": "response.in_progress", "response": self._first()}
+
+    def begin(self, body: Body) -> None:
+        """Do nothing: a response begins with an event of its own."""
 
     def with_text(self, data: bytes, field: Field, text: str, *, whole: bool) -> Body:  # noqa: ARG002  see Shape
-        """Return the event *data* with other *text*."""
+        """Return the event *data* with other *text*; the log-probabilities go unless it is *whole*."""
         body: Body = msgspec.json.decode(data)
-        if "delta" not in body:  # there has been no text yet to be like
-            index = max(self._tap.items - 1, 0)
-            body = {"type": "response.output_text.delta", "item_id": "", "output_index": index, "content_index": 0}
         if body.get("logprobs") and not whole:
             body["logprobs"] = []
         return {**body, "delta": text}
 
-    def end(self, last: bytes | None, result: Result, *, calls: bool) -> Body:
-        """Return the event that ends the response, whose output is what stands; without *last*, it was blocked."""
-        blocked = last is None
-        body: Body = msgspec.json.decode(last if last is not None else self._tap.first)
-        response: Body = dict(body.get("response") or {})
-        output = [item for item in response.get("output") or () if item.get("type") not in ("message", "reasoning")]
-        if not calls:
-            output = [item for item in output if item.get("type") not in ("function_call", "custom_tool_call")]
-        first: Body = msgspec.json.decode(self._tap.first)
-        response["id"] = (first.get("response") or response).get("id", response.get("id"))
-        text = {"type": "output_text", "text": result.answer, "annotations": []}
-        message = {"id": "msg_interwhen", "type": "message", "role": "assistant", "status": "completed"}
-        message["content"] = [text]  # type: ignore[assignment]
-        response["output"] = [*([message] if result.answer else []), *output]
-        response["status"] = "incomplete" if blocked else response.get("status", "completed")
-        if blocked:
-            response["incomplete_details"] = {"reason": BLOCKED}
-        kind = "response.incomplete" if response["status"] == "incomplete" else "response.completed"
-        return {"type": kind, "sequence_number": body.get("sequence_number", 0), "response": response}
+    def end(self, last: bytes | None, result: Result, items: Items) -> Body:
+        """Return the event that ends the response: the server's *last* one with the output that stands.
+
+        Without *last*, the response was blocked.
+        """
+        said: Body = msgspec.json.decode(last) if last is not None else {}
+        response: Body = said.get("response") or self._first()
+        given = response.get("output") or ()
+        # What the model called on its own account, and the reasoning that the calls of tools must be given back with.
+        output = [item for item in given if item.get("type") not in ("message", *CALLS)]
+        other = [part for item in given if item.get("type") == "message" for part in item.get("content") or ()]
+        content: list[Body] = [{"type": "output_text", "text": result.answer, "annotations": []}]
+        content = content[: bool(result.answer)] + [part for part in other if part.get("type") != "output_text"]
+        message = {"id": items.message or "msg_interwhen", "type": "message", "role": "assistant"}
+        if content:
+            output.append({**message, "status": "completed", "content": content})
+        response = {**response, "id": self._first().get("id", response.get("id")), "output": [*output, *items.calls]}
+        if last is None:
+            response |= {"status": "incomplete", "incomplete_details": {"reason": BLOCKED}}
+        kind = "response.incomplete" if response.get("status") == "incomplete" else "response.completed"
+        return {**said, "type": kind, "response": response}
+
+    def _first(self) -> Body:
+        return msgspec.json.decode(self._tap.first).get("response") or {}
 
 
 class ResponsesComposer(Composer):
@@ -71,20 +77,37 @@ class ResponsesComposer(Composer):
         super().__init__(tap, trace, chat=True, hold=hold, splits=splits, wants_usage=False, correction=correction)
         self._own = ResponsesShape(tap)
         self._shape_made = self._own  # type: ignore[assignment]
-        self._sequence = 0
-        self._renumbers = False
+        self._items = Items(tap.start_of)
+        self._sequence = -1
+        """The number of the last event."""
+        self._rewrites = False
+        """Whether an event of ours was told: then those of the server have other numbers."""
 
     def _add(self, part: Part, start: int | None = None, lead: int = 0) -> None:
-        if part.raw is None or self._tap.requests > 1:
-            self._renumbers = True
-        if self._renumbers:
-            part.body = {**part.chunk(), "sequence_number": self._sequence}
-            part.raw = None
-        self._sequence += 1
-        super()._add(part, start, lead)
+        if part.raw is not None and not self._rewrites and self._tap.requests == 1:
+            event = decode_event(part.raw)
+            number = event.sequence_number
+            if number is None or self._sequence < 0 or number == self._sequence + 1:
+                self._sequence = self._sequence + 1 if number is None else number
+                self._items.follow(event, part.raw)
+                super()._add(part, start, lead)
+                return
+        self._tell(self._items.tell(part.chunk()), start, lead)
+
+    def _tell(self, bodies: Iterable[Body], start: int | None = None, lead: int = 0) -> None:
+        """Add events of ours; text that stands at *start* is in the last of them."""
+        self._rewrites = True
+        found = [*bodies]
+        for number, body in enumerate(found, start=1):
+            self._sequence += 1
+            part = Part(None, {**body, "sequence_number": self._sequence})
+            if number < len(found):
+                super()._add(part)
+            else:
+                super()._add(part, start, lead)
 
     def _block(self, result: Result) -> None:
-        self._add(Part(None, self._own.end(None, result, calls=False)))
+        self._tell([*self._items.close("incomplete"), self._own.end(None, result, self._items)])
 
     def _end(self, result: Result, last: Arrival | None) -> None:
         stand = result.finish_reason in ("tool_calls", "stop")
@@ -92,8 +115,8 @@ class ResponsesComposer(Composer):
             self._add(Part(arrival.data))
         if last is None:
             return
-        if self._renumbers or (self._tap.calls and not stand):
-            self._add(Part(None, self._own.end(last.data, result, calls=stand)))
+        if self._tap.requests > 1 or self._items.corrected or (self._tap.calls and not stand):
+            self._tell([*self._items.close("completed"), self._own.end(last.data, result, self._items)])
         else:
             self._add(Part(last.data))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+import bisect
 
 import msgspec
 
@@ -12,48 +12,13 @@ from interwhen.models.chunks import DONE, NOT_JSON, Decoded
 from interwhen.models.refusals import refusal
 from interwhen.tool_calls import ToolCall
 from interwhen.wrapping.arrivals import Arrival, Field, Kind, Tap
+from interwhen.wrapping.responses_wire import CALLS, WireEvent, WireItem, WireResponse, decode_event
+from interwhen.wrapping.responses_wire import DONE as ITEM_DONE
 
 _TEXT = "response.output_text.delta"
 _REASONING = ("response.reasoning_text.delta", "response.reasoning_summary_text.delta")
-_CALLS = ("function_call", "custom_tool_call")
 _PREAMBLE = ("response.created", "response.in_progress", "response.queued")
 _INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_filter": "content_filter"}
-
-
-class _Item(msgspec.Struct, frozen=True, gc=False):
-    type: str = ""
-    call_id: str | None = None
-    name: str | None = None
-    arguments: str | None = None
-    input: str | None = None
-
-
-class _Details(msgspec.Struct, frozen=True, gc=False):
-    reason: str | None = None
-    cached_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct, frozen=True, gc=False):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    input_tokens_details: _Details | None = None
-
-
-class _Response(msgspec.Struct, frozen=True, gc=False):
-    usage: _Usage | None = None
-    incomplete_details: _Details | None = None
-
-
-class _Event(msgspec.Struct, frozen=True, gc=False):
-    type: str = ""
-    delta: Any = None
-    item: _Item | None = None
-    item_id: str | None = None
-    output_index: int | None = None
-    response: _Response | None = None
-
-
-_decoder = msgspec.json.Decoder(_Event)
 
 
 class ResponsesTap(Tap):
@@ -65,25 +30,27 @@ class ResponsesTap(Tap):
 
     def __init__(self) -> None:
         super().__init__(_nothing, "content")
-        self.last: dict[Field, bytes] = {}
-        """The last event with text of each field."""
         self.items = 0
         """How many output items there have been."""
-        self._shift = 0
+        self._starts: list[int] = []
         self._called = False
         self._calls_of: set[int] = set()
 
     def begin(self, pieces: tuple[Piece, ...]) -> None:
         """Note that a stream begins that goes on from *pieces*."""
         super().begin(pieces)
-        self._shift = self.items
+        self._starts.append(self.items)
         self._called = any(piece.call is not None for piece in pieces)
         self._calls_of = set()
+
+    def start_of(self, index: int) -> int:
+        """Return the number of the first output item of the request that item *index* came with."""
+        return self._starts[bisect.bisect_right(self._starts, index) - 1] if self._starts else 0
 
     def decode(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
         """Decode one event of the stream, and keep it."""
         try:
-            event = _decoder.decode(data)
+            event = decode_event(data)
         except NOT_JSON as error:
             if data.strip() == b"[DONE]":
                 return DONE
@@ -99,13 +66,13 @@ class ResponsesTap(Tap):
         if self.requests > 1:
             if kind in _PREAMBLE:
                 return None
-            data = _renumbered(data, self._shift)
+            data = _renumbered(data, self._starts[-1])
         self.first = self.first or data
         if event.output_index is not None:
-            self.items = max(self.items, event.output_index + self._shift + 1)
+            self.items = max(self.items, event.output_index + self._starts[-1] + 1)
         return self._take(event, data)
 
-    def _take(self, event: _Event, data: bytes) -> Decoded:
+    def _take(self, event: WireEvent, data: bytes) -> Decoded:
         kind, delta = event.type, event.delta
         if kind == _TEXT and isinstance(delta, str):
             return self._text(delta, data, "content")
@@ -113,11 +80,11 @@ class ResponsesTap(Tap):
             self.reasoning = "reasoning"
             return self._text(delta, data, "reasoning")
         item, index = event.item, event.output_index
-        if item is not None and item.type in _CALLS and index is not None:
+        if item is not None and item.type in CALLS and index is not None:
             self._calls_of.add(index)
         if index in self._calls_of:
             self._add("call", "", data)
-            if kind == "response.output_item.done" and item is not None:
+            if kind == ITEM_DONE and item is not None:
                 call = _call(item)
                 self._called = True
                 self._at += len(call.text)
@@ -125,12 +92,11 @@ class ResponsesTap(Tap):
             return None
         if kind in ("response.completed", "response.incomplete"):
             self._add("end", "", data)
-            return self._end(kind, event.response or _Response())
+            return self._end(kind, event.response or WireResponse())
         self._add("text", "", data)
         return None
 
     def _text(self, text: str, data: bytes, field: Field) -> Chunk | None:
-        self.last[field] = data
         self._add("text", text, data, field)
         return Chunk(text, "answer" if field == "content" else "reasoning") if text else None
 
@@ -138,7 +104,7 @@ class ResponsesTap(Tap):
         self.queue.append(Arrival(kind, self._at, text, data, field, later=False))
         self._at += len(text)
 
-    def _end(self, kind: str, response: _Response) -> Chunk:
+    def _end(self, kind: str, response: WireResponse) -> Chunk:
         reason: FinishReason = "tool_calls" if self._called else "stop"
         if kind == "response.incomplete":
             details = response.incomplete_details
@@ -151,7 +117,7 @@ class ResponsesTap(Tap):
         return Chunk("", tokens=0, finish_reason=reason, usage=counted)
 
 
-def _call(item: _Item) -> ToolCall:
+def _call(item: WireItem) -> ToolCall:
     if item.type == "custom_tool_call":
         return ToolCall(item.call_id or "", item.name or "", item.input or "", "custom")
     return ToolCall(item.call_id or "", item.name or "", item.arguments or "")

@@ -35,7 +35,13 @@ class Shape:
         found: Body = msgspec.json.decode(first) if first else {}
         self._head = {name: value for name, value in found.items() if name not in ("choices", "usage", "error")}
         choices = found.get("choices") or [{}]
+        self._role = (choices[0].get("delta") or {}).get("role")
         self._extras = {name: None for name in choices[0] if name in ("logprobs", "finish_reason")}
+
+    def begin(self, body: Body) -> None:
+        """Make *body* the first one that the reader sees: it says whose turn it is, as the server's first one did."""
+        for choice in body.get("choices") or () if self._role else ():
+            choice["delta"] = {"role": self._role, **(choice.get("delta") or {})}
 
     def text(self, field: Field, text: str) -> Body:
         """Return a chunk of *text*."""
@@ -75,14 +81,16 @@ class Shape:
         found.pop("usage", None)
         return found
 
-    def rest(self, data: bytes) -> Body:
-        """Return the server's chunk *data* without its text, which was shown."""
+    def rest(self, data: bytes, shift: int = 0) -> Body:
+        """Return the server's chunk *data* without its text, which was shown; its calls are numbered on by *shift*."""
         found = self.again(data)
         for choice in found.get("choices") or ():
             delta = choice.get("delta")
             if isinstance(delta, dict):
                 for name in ("content", "reasoning_content", "reasoning"):
                     delta.pop(name, None)
+                for call in (delta.get("tool_calls") or ()) if shift else ():
+                    call["index"] = (call.get("index") or 0) + shift
             if "text" in choice:
                 choice["text"] = ""
         return found

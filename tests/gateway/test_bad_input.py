@@ -17,6 +17,7 @@ def sound(upstream, gateway):
     return running
 
 
+@pytest.mark.fault("G5", injected="a body that is no JSON object", happens="400 malformed_body, nothing sent on")
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"nonsense", b'{"model": "m",}', b"\xff\xfe", b"[1, 2]", b'"text"', b"null", b"[" * 1500]
 )
@@ -46,6 +47,9 @@ def test_several_answers_at_once_cannot_be_watched(sound):
     assert "n=2" in refused(post(sound, {**ASK, "n": 2}), 400, "invalid_request")["message"]
 
 
+@pytest.mark.fault(
+    "G6", injected="a model that nobody serves", happens="404 model_not_found, or the upstream's own 404"
+)
 def test_an_unknown_model(upstream, gateway):
     server = upstream(
         reply(404, b'{"error": {"message": "no model x", "type": "NotFoundError", "param": null, "code": 404}}')
@@ -58,6 +62,11 @@ def test_an_unknown_model(upstream, gateway):
     assert "gpt-*" in error["message"]
 
 
+@pytest.mark.fault(
+    "G7",
+    injected="a monitor that does not exist",
+    happens="400 unknown_monitor with the names there are, nothing sent on",
+)
 def test_an_unknown_monitor(sound):
     for options in (
         {"json": {**ASK, "interwhen": {"monitors": ["none-such"]}}},
@@ -84,6 +93,9 @@ def test_a_wrong_word_to_us(said, code, sound):
     refused(post(sound, {**ASK, "interwhen": said}), 400, code)
 
 
+@pytest.mark.fault(
+    "G8", injected="a body over the limit, declared or not", happens="413, the connection closed, others served"
+)
 def test_an_oversize_body(sound):
     big = {**ASK, "user": "x" * 3000}
     refused(post(sound, big), 413, "request_too_large")
@@ -112,6 +124,7 @@ def test_no_such_path_and_no_such_method(sound):
 KEY = "sk-of-the-gateway"
 
 
+@pytest.mark.fault("G9", injected="no key, a wrong one, half of one", happens="401 invalid_api_key, nothing sent on")
 @pytest.mark.parametrize(
     "headers",
     [

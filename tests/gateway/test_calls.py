@@ -73,6 +73,11 @@ def test_who_knows_the_facts_has_the_standing_text_at_the_end(upstream, gateway)
     assert "BAD" not in trace
 
 
+@pytest.mark.fault(
+    "G14",
+    injected="a monitor blocks the answer",
+    happens="200 with content_filter, counted as abstained, not as failed",
+)
 def test_an_abstention_is_a_block_and_no_server_failure(upstream, gateway):
     from interwhen import Abstain
 
@@ -89,6 +94,7 @@ def test_an_abstention_is_a_block_and_no_server_failure(upstream, gateway):
     assert running.metric('interwhen_calls_total{api="chat",outcome="failed"}') == 0
 
 
+@pytest.mark.fault("G15", injected="a tool call is refused", happens="no piece of it reaches the client")
 def test_a_refused_tool_call_never_reaches_the_client(upstream, gateway):
     def script(request):
         what = "BAD" if request.number == 0 else "fine"
@@ -125,7 +131,7 @@ def test_completions_are_repaired_in_place(upstream, gateway):
 
 
 def test_the_responses_api_is_supervised_too(upstream, gateway):
-    from test_responses import Writer
+    from responses_writer import Writer
 
     def script(request):
         writer = Writer(f"resp_{request.number}")

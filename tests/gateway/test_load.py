@@ -51,6 +51,11 @@ def flood(request):
     return (*[delta({"content": text})] * 2000, *events([], api="chat"))
 
 
+@pytest.mark.fault(
+    "G12",
+    injected="a reader that takes nothing",
+    happens="dropped after limits.write_seconds, its upstream closed, others served meanwhile",
+)
 @pytest.mark.parametrize("watchers", [[passing()], []])
 async def test_a_slow_reader_holds_nothing_but_itself(watchers, upstream, gateway):
     """It gets all of its stream as slowly as it reads; meanwhile the upstream is held back, and others are served."""
@@ -88,12 +93,16 @@ async def burst(running, count, body):
     return await asyncio.gather(*[one() for _ in range(count)])
 
 
-async def test_many_sudden_clients_are_served_or_told_to_come_back(upstream, gateway):
+@pytest.mark.fault(
+    "G13", injected="1,000 clients at once", happens="served whole, or 429 with Retry-After; no place is lost"
+)
+async def test_many_sudden_clients_are_served_or_told_to_come_back(upstream, gateway, record_property):
     steps = (delta({"content": "one\n"}), Sleep(0.5), *events([], api="chat"))
     server = upstream(steps)
     running = gateway(server, watchers=[passing()], limits={"concurrent": 20, "waiting": 30, "wait_seconds": 60.0})
     body = json.dumps({**ASK, "stream": True}).encode()
     found = await burst(running, 1000, body)
+    record_property("tries", len(found))
     served = [rest for status, _, rest in found if status == 200]
     assert {status for status, _, _ in found} == {200, 429}
     assert len(served) >= 50

@@ -1,6 +1,7 @@
 """What must not happen on the way through a gateway."""
 
 import asyncio
+import json
 import threading
 import time
 
@@ -9,14 +10,16 @@ import httpx2
 import interwhen
 import pytest
 from helpers import ASK, post, sse
-from interwhen import Abstain, Monitor, Pass, Violation
-from interwhen.testing.server import Sleep, Stall, delta, events
+from interwhen import Abstain, Feedback, Fork, Monitor, Pass, Resample, Violation
+from interwhen.testing.server import Reset, Sleep, Stall, delta, events, tool_call
+from structlog.testing import capture_logs
 from watchers import every_line, passing, word
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.fault("V3", injected="a verifier that blocks, behind the gateway", happens="no other call waits")
+@pytest.mark.fault("G16", injected="a sync verifier blocks for 2 s", happens="other calls go on meanwhile")
 def test_a_verifier_that_blocks_freezes_no_other_call(upstream, gateway):
     started = threading.Event()
 
@@ -38,6 +41,7 @@ def test_a_verifier_that_blocks_freezes_no_other_call(upstream, gateway):
     slow.join(10)
 
 
+@pytest.mark.fault("G17", injected="a sibling check that takes 20 s", happens="a violation closes the upstream at once")
 async def test_a_slow_check_beside_does_not_delay_an_interrupt(upstream, gateway):
     server = upstream((delta({"content": "fine\n"}), delta({"content": "BAD\n"}), Stall()))
     slow = word(bad="never", slow=20)
@@ -55,6 +59,7 @@ async def test_a_slow_check_beside_does_not_delay_an_interrupt(upstream, gateway
             break
 
 
+@pytest.mark.fault("G18", injected="a word cut in two by the deltas", happens="it trips no rule and dodges none")
 @pytest.mark.parametrize("cut", range(1, 7))
 def test_a_word_in_two_deltas_neither_trips_nor_dodges_a_rule(cut, upstream, gateway):
     @interwhen.verifier(name="whole words", worker="inline")
@@ -71,6 +76,9 @@ def test_a_word_in_two_deltas_neither_trips_nor_dodges_a_rule(cut, upstream, gat
     assert [event["violation"]["key"] for event in found] == ["a BAD b"]
 
 
+@pytest.mark.fault(
+    "G19", injected="a client that leaves, an upstream that fails", happens="no task and no place is left"
+)
 @pytest.mark.parametrize("way", ["to the end", "left", "failed"])
 async def test_no_task_is_left_after_a_call(way, portal, upstream, gateway):
     steps = {
@@ -98,3 +106,106 @@ async def test_no_task_is_left_after_a_call(way, portal, upstream, gateway):
     await anyio.sleep(0.05)
     assert portal.call(count) <= before | {"count"}
     assert running.gateway.places.taken == 0
+
+
+TOOLS = [{"type": "function", "function": {"name": "act", "parameters": {"type": "object", "required": ["on"]}}}]
+
+
+@pytest.mark.fault(
+    "G1", injected="a correction in a call with reasoning and tools", happens="reasoning and tools are all there, twice"
+)
+@pytest.mark.parametrize("reading", ["live", "gate", "final"])
+def test_neither_reasoning_nor_tools_are_dropped(reading, upstream, gateway):
+    def script(request):
+        call = tool_call("act", json.dumps({"on": "it"}))
+        said = (delta({"content": "BAD\n"}), *events([], api="chat"))
+        done = (*call, *events([], api="chat", finish_reason="tool_calls"))
+        thought = (delta({"reasoning_content": f"thought {request.number}a, "}), delta({"reasoning_content": "b\n"}))
+        return (*thought, *(done if request.number else said))
+
+    server = upstream(script)
+    running = gateway(server, watchers=[word(remedy=Resample())])
+    asked = {"tools": TOOLS, "tool_choice": "auto", "parallel_tool_calls": False, "temperature": 0.5, "top_k": 7}
+    body = {**ASK, **asked, "stream": True, "interwhen": {"reading": reading}}
+    chunks = [chunk for chunk in sse(post(running, body).text)[:-1] if chunk["choices"]]
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
+    assert "".join(each.get("reasoning_content") or "" for each in deltas) == "thought 0a, b\nthought 1a, b\n"
+    pieces = [piece for each in deltas for piece in each.get("tool_calls") or ()]
+    assert "".join(piece["function"].get("arguments") or "" for piece in pieces) == '{"on": "it"}'
+    assert not any(each.get("content") for each in deltas)
+    assert len(server.posts) == 2
+    for sent in server.posts:
+        assert {name: sent.json[name] for name in asked} == asked
+
+
+@interwhen.verifier(name="unable", worker="inline")
+def raises(claim):
+    raise ValueError("no")
+
+
+@interwhen.verifier(name="unable", worker="inline")
+def says_nothing(claim):
+    return "yes, that is right"
+
+
+@interwhen.verifier(name="unable", worker="async", deadline=0.05)
+async def is_late(claim):
+    await anyio.sleep(60)
+
+
+UNABLE = {
+    "errored": Monitor(name="unable", verifier=raises, extractor=every_line),
+    "garbage": Monitor(name="unable", verifier=says_nothing, extractor=every_line),
+    "timedout": Monitor(name="unable", verifier=is_late, extractor=every_line),
+    "skipped": Monitor(name="unable", verifier=raises, extractor=Fork("Is that so?", lambda answer, segment: ())),
+}
+
+
+@pytest.mark.fault("G2", injected="a check that cannot be made", happens="it is counted and logged as not made")
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("why", UNABLE)
+def test_a_check_that_was_not_made_is_never_told_as_done(why, streamed, upstream, gateway):
+    running = gateway(upstream(events(["a\n"], api="chat")), watchers=[UNABLE[why]], budgets={"forks": 0})
+    with capture_logs() as logs:
+        answer = post(running, {**ASK, "stream": streamed, "interwhen": {"tell": "full"}})
+        running.idle()
+    told = sse(answer.text)[-2]["interwhen"]["result"] if streamed else answer.json()["interwhen"]["result"]
+    assert told["type"] == "unverified"
+    assert all(check["outcome"]["type"] != "Judged" for check in told["checks"])
+    assert [log["outcome"] for log in logs if log["event"] == "call.ended"] == ["unverified"]
+    counted = "errored" if why == "garbage" else why
+    assert running.metric(f'interwhen_checks_total{{monitor="unable",outcome="{counted}"}}') >= 1
+    assert running.metric('interwhen_checks_total{monitor="unable",outcome="pass"}') == 0
+    assert running.metric('interwhen_calls_total{api="chat",outcome="verified"}') == 0
+
+
+@pytest.mark.fault("G3", injected="the connection breaks mid-stream, budgets.reconnects=1", happens="no text twice")
+@pytest.mark.parametrize("reading", ["live", "gate"])
+def test_a_stream_that_is_taken_up_again_says_nothing_twice(reading, upstream, gateway):
+    broken = (delta({"role": "assistant", "content": "one\n"}), delta({"content": "two"}), Sleep(0.3), Reset())
+    server = upstream(lambda request: events([" three\n"], api="chat") if request.number else broken)
+    running = gateway(server, watchers=[passing()], budgets={"reconnects": 1})
+    chunks = sse(post(running, {**ASK, "stream": True, "interwhen": {"reading": reading}}).text)
+    assert chunks[-1] == "[DONE]"
+    texts = [choice["delta"].get("content") or "" for chunk in chunks[:-1] for choice in chunk["choices"]]
+    assert "".join(texts) == "one\ntwo three\n"
+    assert len(server.posts) == 2
+    assert server.posts[1].json["messages"][1] == {"role": "assistant", "content": "one\ntwo"}
+
+
+@pytest.mark.fault("G4", injected="a violation in each of many lines, every reading", happens="no fact is text")
+@pytest.mark.parametrize("reading", ["live", "gate", "final"])
+@pytest.mark.parametrize("tell", ["brief", "full", "off"])
+def test_no_fact_is_ever_text(tell, reading, upstream, gateway):
+    server = upstream(
+        lambda request: events(["fine\n", "BAD\n", "x\n"] if request.number < 3 else ["so\n"], api="chat")
+    )
+    running = gateway(server, watchers=[word(remedy=Feedback("rewind"), slow=0.005)], reading=reading, tell=tell)
+    text = ""
+    for chunk in sse(post(running, {**ASK, "stream": True}).text)[:-1]:
+        for choice in chunk["choices"]:
+            assert set(choice["delta"]) <= {"role", "content"}
+            text += choice["delta"].get("content") or ""
+    assert len(server.posts) == 4
+    for word_of_ours in ("{", "violation", "retract", "verif", "interwhen", "<"):
+        assert word_of_ours not in text.lower()

@@ -10,6 +10,11 @@ from interwhen.testing.server import Reset, Send, Stall, data, delta, fault
 from watchers import passing
 
 
+@pytest.mark.fault(
+    "G10",
+    injected="nobody listens at the upstream",
+    happens="502 upstream_unreachable, counted as failed, never as a block",
+)
 @pytest.mark.parametrize("watchers", [[passing()], []])
 @pytest.mark.parametrize("streamed", [True, False])
 def test_an_upstream_that_is_down(watchers, streamed, gateway):
@@ -40,6 +45,11 @@ def test_an_upstream_that_says_nothing_in_time(upstream, gateway):
         refused(post(running, ASK), 504, "upstream_timeout")
 
 
+@pytest.mark.fault(
+    "G11",
+    injected="an error event, a reset or nonsense mid-stream",
+    happens="an error event and no end mark; 502 or its own status where nothing was sent",
+)
 @pytest.mark.parametrize("name", ["error_event", "rst_mid", "eof_mid", "malformed_json"])
 def test_an_upstream_that_fails_mid_stream(name, upstream, gateway):
     running = gateway(upstream(fault(name, "chat")), watchers=[passing()])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen import Feedback, Resample, Stop
-from watchers import passing, word
+from watchers import no_call_with, passing, word
 from wires import MemoryWire, collect, read_naively, said, spelled, texts
 
 pytestmark = pytest.mark.anyio
@@ -32,6 +32,14 @@ async def test_a_repair_reads_on_from_the_beginning_of_its_line():
     assert read_naively(parts) == "We see BAD news\nand so on\nCorrection: We see good news\nagain"
     assert spelled(parts) == result.text == "We see good news\nagain"
     assert result.resume == "turn"
+
+
+async def test_a_repair_that_a_gate_releases_in_pieces_takes_nothing_with_it():
+    answers = [["one\n", "x BAD y\n", "one\n"], ["BAD\n", "one\n"], ["end"]]
+    wire = MemoryWire(lambda number, _: texts(answers[number]))
+    parts, result = await collect(wire, [word(good="good"), no_call_with()])  # what gates tool calls reads ahead
+    assert read_naively(parts) == spelled(parts) == result.text == "one\nx goodgoodend"
+    assert parts[-1].chunk()["choices"][0]["finish_reason"] == "stop"
 
 
 async def test_feedback_speaks_for_itself():
@@ -124,6 +132,7 @@ def test_facts_spell_the_trace_however_it_is_cut(reading, data):
     )
     thinks = data.draw(st.integers(0, 12))
     slow = data.draw(st.sampled_from([None, 0.0, 0.001]))
+    reads_ahead = data.draw(st.booleans())
 
     def script(number, _):
         text = [first, again, last][min(number, 2)]
@@ -135,7 +144,8 @@ def test_facts_spell_the_trace_however_it_is_cut(reading, data):
 
     async def main():
         wire = MemoryWire(script)
-        return await collect(wire, [word(good=good, slow=slow, **remedy)], settings={"reading": reading})
+        monitors = [word(good=good, slow=slow, **remedy), *([no_call_with()] if reads_ahead else [])]
+        return await collect(wire, monitors, settings={"reading": reading})
 
     parts, result = anyio.run(main)
     assert spelled(parts) == result.text

@@ -21,7 +21,7 @@ def passing(**options):
 def word(bad="BAD", good=None, *, slow=None, **options):
     """Refutes each line with the word *bad*; repairs it to *good* where that is given. *slow* is in seconds."""
 
-    @interwhen.verifier(name="word", worker="async")
+    @interwhen.verifier(name="word", worker="async", deadline=120.0)  # not a test of deadlines, on any machine
     async def later(claim):
         await anyio.sleep(slow)
         return judge(claim)
