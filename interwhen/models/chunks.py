@@ -29,8 +29,9 @@ Decoded: TypeAlias = Chunk | Done | tuple[Chunk, ...] | None
 Decode: TypeAlias = Callable[[bytes, int, bool], Decoded]
 """``decode(data, offset, first)``: *first* says that no chunk has been understood yet (an unknown shape is refused)."""
 
-NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError)
-"""What msgspec raises for bytes that are no JSON of the wanted shape; invalid UTF-8 is the second."""
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are no JSON of the wanted shape: also for invalid UTF-8, and for nesting by the
+thousand."""
 
 _FINISH: dict[str | None, FinishReason] = {
     "stop": "stop",

@@ -66,7 +66,7 @@ def _describe(body: bytes) -> tuple[str, str | None]:
             error = _Error(message=error.error)
         elif error.error is not None:
             error = msgspec.convert(error.error, _Error)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return body[:EXCERPT].decode(errors="replace").strip(), None
     code = error.code if error.code is not None else error.type
     if isinstance(code, int) and error.type in _OVERFLOW_CODES:
