@@ -17,29 +17,50 @@ if TYPE_CHECKING:
 QUOTE_LIMIT = 200
 """The most characters of model text that are ever copied into feedback."""
 
+# Full-width signs count, too: a tokenizer that normalises its input takes them for the plain ones.
+_OPEN, _CLOSE, _BAR = r"[<\uff1c\ufe64]", r"[>\uff1e\ufe65]", r"[|\uff5c]"
 _CONTROL = re.compile(
-    r"<\|[^|<>]{0,40}\|>|<[|\uff5c][^|\uff5c<>]{0,40}[|\uff5c]>|<</?SYS>>|"
-    r"</?(?:think|tools?|tool_calls?|tool_response|s|bos|eos|pad|unk|mask|sop|eop|start_of_turn|end_of_turn)>|"
-    r"\[/?(?:INST|SYS|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|SYSTEM_PROMPT|THINK|gMASK)\]"
+    rf"{_OPEN}{_BAR}[^|\uff5c<>\uff1c\uff1e]{{0,60}}(?:{_BAR}{_CLOSE}?|{_CLOSE})"  # <|im_end|>, <|turn>
+    rf"|{_OPEN}/?[\w:.-]{{1,60}}{_BAR}{_CLOSE}"  # <turn|>
+    rf"|{_OPEN}{_BAR}|{_BAR}{_CLOSE}"  # what is left where tokens are nested, or cut
+    rf"|{_OPEN}{_OPEN}/?SYS{_CLOSE}{_CLOSE}"
+    rf"|{_OPEN}/?(?:think(?:ing)?|thought|tools?|invoke|function|parameter|role|arg|bos|eos|pad|unk|cls|sep|mask|sop|eop"
+    rf"|s|co|bot|eot|unused\d+|0x[0-9a-f]{{2}}|[a-z]\w{{0,40}}[_:][\w:]{{0,40}})(?:[\s=:][^<>]{{0,80}})?/?{_CLOSE}"
+    r"|[\[\uff3b]/?(?:INST|SYS|THINK|ARGS|IMG|AUDIO|PREFIX|MIDDLE|SUFFIX|gMASK|sMASK|[A-Z]+(?:_[A-Z]+)+)[\]\uff3d]"
+    r"|\]~!?b[\[\]]|\[e~\[",  # MiniMax
+    re.IGNORECASE,
 )
-"""Tokens of the chat templates of Llama, Qwen, Mistral, Gemma, DeepSeek, Phi, Granite and SmolLM."""
+"""Tokens of the chat templates of Llama 2 to 4, Qwen and all of ChatML, Mistral, Gemma, Phi, DeepSeek, Command, gpt-oss
+(harmony), GLM, Granite, Kimi, MiniMax, Seed and SmolLM, and tags that look like them."""
+
+_HIDDEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2028\u2029\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+"""What does not show although it is no control character: fillers, selectors (which can carry text), separators."""
 
 
 def quote(text: str, limit: int = QUOTE_LIMIT) -> str:
     """Return *text* fit to be copied into feedback: one line, bounded, no control or template tokens."""
-    clean = _CONTROL.sub(" ", text[: 4 * limit])
-    clean = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in clean)
-    clean = " ".join(clean.split()).replace('"', "'")
+    clean = text[: 4 * limit]
+    # Again until nothing changes: what is taken out of the middle of something may make a token of the rest.
+    while (found := _CONTROL.sub(" ", _shown(clean))) != clean:
+        clean = found
+    clean = clean.replace('"', "'")
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
 
 
 def is_writable(repair: str) -> bool:
     """Tell whether a verifier's *repair* may be written into the trace: bounded, no control or template tokens."""
-    return (
-        len(repair) <= QUOTE_LIMIT
-        and _CONTROL.search(repair) is None
-        and not any(unicodedata.category(c)[0] == "C" for c in repair)
-    )
+    return len(repair) <= QUOTE_LIMIT and _CONTROL.search(repair) is None and not any(map(_is_hidden, repair))
+
+
+def _shown(text: str) -> str:
+    """Return *text* on one line, with a space for each run of what does not show."""
+    return " ".join("".join(" " if _is_hidden(char) else char for char in text).split())
+
+
+def _is_hidden(char: str) -> bool:
+    return unicodedata.category(char)[0] == "C" or _HIDDEN.match(char) is not None
 
 
 _FIELDS = re.compile(r"\{(quote|why|witness)\}")

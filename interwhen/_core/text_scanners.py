@@ -112,24 +112,26 @@ class TagScanner(Scanner):
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
         """Yield each call whose closing tag has come."""
-        while True:
-            tag, floor = self.opening, self.start
-            if self._open_at is not None:
-                tag, floor = self.closing, self._open_at + len(self.opening)
-            base = max(self.pos - len(tag) + 1, floor)
-            at = transcript.slice(base, transcript.length).find(tag)
-            if at < 0:
-                self.pos = transcript.length
-                return
+        tag, base = self._sought()
+        text, first = transcript.slice(base, transcript.length), base
+        while (found := text.find(tag, base - first)) >= 0:
+            at = first + found
+            self.pos = at + len(tag)
             if self._open_at is None:
-                self._open_at = base + at
-                self.pos = base + at + len(tag)
-                continue
-            span = Span(self._open_at, base + at + len(tag))
-            self.pos = span.end
-            self._begin(span.end, span.end)
-            self._reset()
-            yield span
+                self._open_at = at
+            else:
+                span = Span(self._open_at, self.pos)
+                self._begin(span.end, span.end)
+                self._reset()
+                yield span
+            tag, base = self._sought()
+        self.pos = transcript.length
+
+    def _sought(self) -> tuple[str, int]:
+        """Return the tag that must come next, and from where on it may."""
+        if self._open_at is None:
+            return self.opening, max(self.pos - len(self.opening) + 1, self.start)
+        return self.closing, max(self.pos - len(self.closing) + 1, self._open_at + len(self.opening))
 
     @property
     def hold(self) -> int:

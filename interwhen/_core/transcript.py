@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from interwhen.models.base import Origin, Piece
 from interwhen.results import Insertion
@@ -15,6 +15,9 @@ from interwhen.tool_calls import ToolCall
 
 _RECENT = 4096
 """The most characters that are kept of the span read last."""
+
+
+T = TypeVar("T")
 
 
 class Run(NamedTuple):
@@ -172,24 +175,21 @@ class Transcript:
 
     def runs(self, start: int, end: int) -> Iterator[Run]:
         """Yield the text of ``[start, end)``, split where the origin or the phase changes."""
-        borders = {start, end}
-        borders.update(at for at, _ in self.phases if start < at < end)
-        for entry in self.insertions:
-            borders.update(at for at in (entry.span.start, entry.span.end) if start < at < end)
-        for tag in self.tags:
-            borders.update(at for at in (tag.start, tag.end) if start < at < end)
-        for span, _ in self.calls:
-            borders.update(at for at in (span.start, span.end) if start < at < end)
-        ordered = sorted(borders)
-        calls = {span.start: call for span, call in self.calls}
-        refusals = {span.start: refused for span, refused in self.refusals}
+        # All of these are in the order of the text: what lies outside is not looked at.
+        calls = {span.start: (span, call) for span, call in _overlapping(self.calls, start, end)}
+        refusals = {span.start: refused for span, refused in _overlapping(self.refusals, start, end)}
+        insertions = self.insertions[bisect_right(self.insertions, start, key=lambda entry: entry.span.end) :]
+        borders = {at for at, _ in self.phases[bisect_right(self.phases, start, key=lambda entry: entry[0]) :]}
+        for span in (*self.tags, *(entry.span for entry in insertions), *(span for span, _ in calls.values())):
+            borders.update((span.start, span.end))
+        ordered = sorted({start, end, *(at for at in borders if start < at < end)})
         for low, high in pairwise(ordered):
             yield Run(
                 low,
                 self.slice(low, high),
                 self._origin_at(low),
                 self.phase_at(low),
-                calls.get(low),
+                calls[low][1] if low in calls else None,
                 refusals.get(low, ()),
             )
 
@@ -225,3 +225,11 @@ class Transcript:
         if at >= 0 and offset < self.insertions[at].span.end:
             return self.insertions[at].origin
         return "model"
+
+
+def _overlapping(entries: Sequence[tuple[Span, T]], start: int, end: int) -> Iterator[tuple[Span, T]]:
+    """Yield those of *entries*, which are in order and apart, that lie in part in ``[start, end)``."""
+    for at in range(bisect_right(entries, start, key=lambda entry: entry[0].end), len(entries)):
+        if entries[at][0].start >= end:
+            return
+        yield entries[at]

@@ -31,15 +31,25 @@ class Violations:
         self._seen: dict[tuple[str, str, Span], ViolationRecord] = {}
         """Violations that changed nothing."""
         self._written: dict[tuple[int, str], int] = {}
+        self._ranked: tuple[list[Candidate], int, Candidate | None] = (self.candidates, 0, None)
+        """The list that was ranked last, how much of it, and the candidate that counts."""
 
     def decided(self, jobs: Iterable[Job]) -> Candidate | None:
         """Return the candidate that counts; ``None`` while an open job may bring an earlier one."""
-        best = earliest(self.candidates, self._monitors)
-        return None if must_wait(best, jobs, self._monitors) else best
+        best = self.first()
+        return None if best is None or must_wait(best, jobs, self._monitors) else best
 
     def first(self) -> Candidate | None:
         """Return the candidate that counts as far as is known now."""
-        return earliest(self.candidates, self._monitors) if self.candidates else None
+        # Only what came since the last call is compared: thousands may come while an earlier check is awaited.
+        known, count, best = self._ranked
+        if known is not self.candidates:
+            count, best = 0, None
+        new = self.candidates[count:]
+        if new:
+            best = earliest(new if best is None else [best, *new], self._monitors)
+        self._ranked = (self.candidates, len(self.candidates), best)
+        return best
 
     def is_answered(self, ref: Ref) -> bool:
         """Tell whether the trace already says that the text of this claim is wrong."""

@@ -6,14 +6,13 @@ from typing import Annotated
 
 import anyio
 import anyio.to_thread
-import msgspec
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from interwhen.cli import exits
-from interwhen.cli.escape import json_safe, one_line
+from interwhen.cli.escape import as_json, one_line
 from interwhen.cli.signs import STYLES, LineKind, Signs, signs_for
 from interwhen.cli.viewers import stdout_console
 from interwhen.errors import UsageError
@@ -49,7 +48,7 @@ def doctor(
         diagnosis = anyio.run(_of_local, model or "local")
     console = stdout_console()
     if json:
-        print(json_safe(msgspec.json.encode(diagnosis).decode()))
+        print(as_json(diagnosis))
     else:
         _show(console, diagnosis)
     return exits.OK if diagnosis.usable else exits.FAILED
@@ -93,5 +92,7 @@ def _table(diagnosis: Diagnosis, signs: Signs) -> Table:
     for finding in diagnosis.findings:
         kind = _KINDS[finding.mark]
         mark = Text(f"{signs.of(kind)} {finding.mark}", style=STYLES[kind])
-        table.add_row(mark, Text(finding.name), Text(one_line(finding.detail)), Text(finding.meaning, style="dim"))
+        table.add_row(
+            mark, Text(finding.name), Text(one_line(finding.detail)), Text(one_line(finding.meaning), style="dim")
+        )
     return table

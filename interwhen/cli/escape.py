@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
+
+import msgspec
 
 _ACTING = re.compile(
     "["
     "\x00-\x09\x0b-\x1f\x7f-\x9f"  # C0 without the newline, DEL, C1
     "\u00ad\u061c\u180e\u200b\u200e\u200f"  # soft hyphen, marks of direction, zero-width space
     "\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # separators, bidi embeddings and isolates, invisible operators
-    "\U000e0000-\U000e007f"  # tags, which hide text in text
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0d\uffa0"  # joiners and fillers without a shape
+    "\U00013430-\U0001345f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"  # controls of hieroglyphs, shorthand, music
+    "\U000e0000-\U000e0fff"  # tags and selectors, which hide text in text
     "\ud800-\udfff"  # lone surrogates, which cannot be encoded
     "]"
 )
@@ -21,10 +26,24 @@ def visible(text: str) -> str:
     return _ACTING.sub(_escaped, text)
 
 
+def joined(text: str) -> str:
+    r"""Return all of *text* as :func:`visible` does, on one line: a newline is shown as ``\n``."""
+    return visible(text).replace("\n", r"\n")
+
+
 def one_line(text: str, limit: int = 160) -> str:
     """Return *text* as :func:`visible` does, on one line and with at most *limit* characters."""
     shown = visible(text[: limit + 1]).replace("\n", "⏎")
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def as_json(value: object) -> str:
+    """Return *value* as one line of JSON that may go to a terminal, whatever is in its texts."""
+    try:
+        encoded = msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:  # a lone surrogate has no bytes, but an escape
+        encoded = json.dumps(msgspec.to_builtins(value), separators=(",", ":"))
+    return json_safe(encoded)
 
 
 def json_safe(encoded: str) -> str:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import structlog
 
-from interwhen.cli.escape import visible
+from interwhen.cli.escape import joined
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -17,7 +17,7 @@ class _Stderr:
     """Writes where stderr points at that moment: a live view catches it to keep its picture whole."""
 
     def msg(self, message: str) -> None:
-        print(visible(message), file=sys.stderr)
+        print(joined(message), file=sys.stderr)
 
     log = debug = info = warning = warn = error = critical = exception = failure = fatal = msg
 
@@ -29,7 +29,8 @@ def configure(level: LogLevel) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"], repr_native_str=False),
+            # Quotes what would look like another pair, or like another line.
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=lambda *_: _Stderr(),

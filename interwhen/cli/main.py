@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from types import TracebackType
 
 from interwhen.errors import InterwhenError
 
@@ -13,7 +14,18 @@ _MISSING = "error: the command line needs two more packages: pip install 'interw
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command in *arguments* (default: those of the process) and exit."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        sys.excepthook = _show  # the process is ours
     sys.exit(_exit_code(given))
+
+
+def _show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """Print a traceback as Python does, but with what a server or a model put into its messages made visible."""
+    from traceback import format_exception
+
+    from interwhen.cli.escape import visible
+
+    print(visible("".join(format_exception(kind, error, traceback))), end="", file=sys.stderr)
 
 
 def _exit_code(arguments: list[str]) -> int:

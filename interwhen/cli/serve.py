@@ -14,6 +14,7 @@ import msgspec
 from cyclopts import Group, Parameter
 
 from interwhen.cli import exits
+from interwhen.cli.escape import joined
 from interwhen.errors import MissingExtraError
 from interwhen.wrapping import Reading
 
@@ -115,10 +116,10 @@ def serve(
     watching = ", ".join(monitor.name for monitor in gateway.chooser.usual) or "no monitors"
 
     if not gateway.keys and not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
-        print(f"warning: whoever reaches {settings.host} may call: set keys (--keys-file)", file=sys.stderr)
+        print(f"warning: whoever reaches {joined(settings.host)} may call: set keys (--keys-file)", file=sys.stderr)
 
     def ready() -> None:
-        print(f"serving {address(listener)} with {watching}", file=sys.stderr, flush=True)
+        print(f"serving {address(listener)} with {joined(watching)}", file=sys.stderr, flush=True)
 
     with listener:
         ended = anyio.run(

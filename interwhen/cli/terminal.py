@@ -9,7 +9,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
-from interwhen.cli.escape import visible
+from interwhen.cli.escape import joined
 
 
 class _PipeAware(Console):
@@ -36,4 +36,4 @@ def is_live(console: Console) -> bool:
 def print_error(message: str) -> None:
     """Print one red line that begins with ``error:`` on stderr."""
     console = console_for(sys.stderr)
-    console.print(Text.assemble(("error: ", "bold red"), visible(message)), soft_wrap=True)
+    console.print(Text.assemble(("error: ", "bold red"), joined(message.strip())), soft_wrap=True)

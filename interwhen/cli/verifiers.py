@@ -11,7 +11,7 @@ from rich.text import Text
 
 from interwhen import registry
 from interwhen.cli import exits
-from interwhen.cli.escape import visible
+from interwhen.cli.escape import joined, visible
 from interwhen.cli.signs import STYLES, signs_for
 from interwhen.cli.viewers import stdout_console
 
@@ -36,7 +36,10 @@ def list_(*, load: Annotated[bool, Parameter(negative="")] = False) -> int:
     for header in ("name", "from", "version", "target", *(("loads",) if load else ())):
         table.add_column(header, overflow="fold")
     for plugin in plugins:
-        cells = [Text(plugin.name, style="bold"), *map(Text, (plugin.distribution, plugin.version, plugin.target))]
+        cells = [
+            Text(joined(plugin.name), style="bold"),
+            *map(_text, (plugin.distribution, plugin.version, plugin.target)),
+        ]
         table.add_row(*cells, *((_loads(plugin, console),) if load else ()))
     console.print(table)
     return exits.FAILED if any(plugin.loaded is False for plugin in plugins) else exits.OK
@@ -54,7 +57,8 @@ def show(name: str) -> int:
     report = registry.describe(name)
     plugin = report.plugin
     console = stdout_console()
-    title = Text.assemble((plugin.name, "bold"), f"  {plugin.distribution} {plugin.version}  {plugin.target}")
+    origin = joined(f"  {plugin.distribution} {plugin.version}  {plugin.target}")
+    title = Text.assemble((joined(plugin.name), "bold"), origin)
     console.print(title)
     console.print(Text(visible(f"\n{report.summary}\n" if report.summary else "")))
     _section(console, "options", report.options or ("none of its own",))
@@ -94,7 +98,7 @@ def _loads(plugin: registry.Plugin, console: Console) -> Text:
     signs = signs_for(console.encoding)
     if plugin.loaded:
         return Text(signs.passed, style=STYLES["passed"])
-    return Text(f"{signs.violated} {visible(plugin.error)}", style=STYLES["violated"])
+    return Text(f"{signs.violated} {joined(plugin.error)}", style=STYLES["violated"])
 
 
 def _section(console: Console, title: str, lines: tuple[str, ...]) -> None:
@@ -102,3 +106,7 @@ def _section(console: Console, title: str, lines: tuple[str, ...]) -> None:
     for line in lines:
         console.print(Text(f"  {visible(line)}"))
     console.print()
+
+
+def _text(text: str) -> Text:
+    return Text(joined(text))

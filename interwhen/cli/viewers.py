@@ -8,13 +8,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self, TextIO
 
-import msgspec
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, Group, RenderResult
 from rich.live import Live
 from rich.segment import Segment
 from rich.table import Table
 
-from interwhen.cli.escape import json_safe
+from interwhen.cli.escape import as_json
 from interwhen.cli.picture import Line, picture, tail_start
 from interwhen.cli.plain_log import PlainLog
 from interwhen.cli.signs import Signs, signs_for
@@ -60,7 +59,6 @@ class JsonViewer:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._encoder = msgspec.json.Encoder()
 
     def __enter__(self) -> Self:
         return self
@@ -70,7 +68,7 @@ class JsonViewer:
 
     def show(self, event: Event) -> None:
         """Write *event* at once: whoever reads the pipe may act on it."""
-        self._stream.write(json_safe(self._encoder.encode(event).decode()) + "\n")
+        self._stream.write(as_json(event) + "\n")
         self._stream.flush()
 
 

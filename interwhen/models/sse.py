@@ -8,6 +8,7 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-str
 
 from __future__ import annotations
 
+import re
 from typing import TypeAlias
 
 from interwhen.errors import StreamProtocolError
@@ -20,6 +21,7 @@ DEFAULT_LIMIT = 1 << 20
 
 _BOM = b"\xef\xbb\xbf"
 _LF, _CR, _COLON, _SPACE = 10, 13, 58, 32
+_LINE_END = re.compile(rb"[\r\n]")
 
 
 class SseDecoder:
@@ -173,6 +175,6 @@ class SseDecoder:
 
 def _line_end(buffer: bytearray, start: int) -> int:
     """Find the first CR or LF at or after *start*; -1 where there is none."""
-    lf = buffer.find(b"\n", start)
-    cr = buffer.find(b"\r", start) if lf < 0 else buffer.find(b"\r", start, lf)
-    return lf if cr < 0 else cr
+    # In one pass: looking for each of them in turn reads all of a body that has only the other one, for every line.
+    found = _LINE_END.search(buffer, start)
+    return -1 if found is None else found.start()

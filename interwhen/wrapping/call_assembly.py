@@ -47,17 +47,17 @@ _decoder = msgspec.json.Decoder(_Body)
 class _Open:
     """A call whose pieces are still coming."""
 
-    __slots__ = ("id", "index", "kind", "name", "pieces")
+    __slots__ = ("id", "index", "kind", "names", "pieces")
 
     def __init__(self, index: int, kind: Kind) -> None:
         self.index = index
         self.kind: Kind = kind
         self.id = ""
-        self.name = ""
+        self.names: list[str] = []
         self.pieces: list[str] = []
 
     def call(self) -> ToolCall:
-        return ToolCall(self.id, self.name, "".join(self.pieces), self.kind)
+        return ToolCall(self.id, "".join(self.names), "".join(self.pieces), self.kind)
 
 
 class CallAssembler:
@@ -100,7 +100,7 @@ class CallAssembler:
         last.id = last.id or name_of_call
         if said is None:
             return
-        last.name += said.name or ""
+        last.names.append(said.name or "")
         more = said.input if said.input is not None else said.arguments
         if more is not None:
             # Some servers send the arguments as an object, which is whole by itself.

@@ -55,6 +55,6 @@ def _as_sdk_error(error: ModelError, request: httpx2.Request | None) -> Exceptio
 def _error_body(text: str) -> Any:
     try:
         found = msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return text or None
     return found.get("error", found) if isinstance(found, dict) else found

@@ -48,7 +48,7 @@ def as_events(api: Api, data: bytes) -> bytes:
     """Return the event stream that says what the whole answer *data* says."""
     try:
         body = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         body = None
     if not isinstance(body, dict) or ("error" in body and not body.get("choices")):
         return b"data: " + data.strip() + b"\n\n"  # for the decoder to refuse

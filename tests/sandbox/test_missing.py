@@ -19,7 +19,9 @@ def whole():
         pytest.skip("this machine cannot give everything to begin with")
 
 
-@pytest.mark.fault("P10", injected="a machine without a mechanism", happens="refuses to run, and says what is missing and why")
+@pytest.mark.fault(
+    "P10", injected="a machine without a mechanism", happens="refuses to run, and says what is missing and why"
+)
 @pytest.mark.parametrize(
     ("without", "missing", "why"),
     [

@@ -37,7 +37,8 @@ from interwhen_verifiers._arithmetic.tokens import tokenize
 from interwhen_verifiers._arithmetic.wording import locate, result, statement
 
 MAX_SEGMENT = 20_000
-"""In a longer segment no equations are looked for."""
+"""A longer segment is not read. What it says is not known, and that is said: it does not hide an equation."""
+_TOO_LONG = f"a text of more than {MAX_SEGMENT:,} characters is not read"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,13 +53,16 @@ class Equation(Claim):
     links: tuple[str, ...]
     """Between each two sides: ``=``, ``~`` (approximately) or ``!`` (some other relation, which is not judged)."""
     doubt: str
-    """Why the text around the chain may not assert it. Empty: it is taken at its word."""
+    """Why the text around the chain may not assert it, or why there is none. Empty: it is taken at its word."""
 
 
 def extract(segment: Segment) -> Iterator[Equation]:
     """Yield the equations of *segment* that hold an operation. Linear in the length of the text."""
     text = segment.text
-    if ("=" not in text and "≈" not in text and "\\approx" not in text) or len(text) > MAX_SEGMENT:
+    if "=" not in text and "≈" not in text and "\\approx" not in text:
+        return
+    if len(text) > MAX_SEGMENT:
+        yield Equation(key=_TOO_LONG, span=segment.span, text="", base=0, sides=(), links=(), doubt=_TOO_LONG)
         return
     for chain in find_chains(tokenize(text)):
         yield _equation(segment, chain)
@@ -82,7 +86,7 @@ def _equation(segment: Segment, chain: Chain) -> Equation:
 
 
 def _judge(claim: Equation, rounding: Rounding) -> Verdict:
-    unclear = ""
+    unclear = "" if claim.links else claim.doubt
     for index, relation in enumerate(claim.links):
         left, right = claim.sides[index], claim.sides[index + 1]
         if relation == "!" or (bare(left.node) and bare(right.node) and (left.units or right.units)):

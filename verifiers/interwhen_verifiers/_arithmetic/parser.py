@@ -14,6 +14,8 @@ MAX_DEPTH = 40
 MAX_TOKENS = 300
 """A longer side of an equation is not read."""
 MAX_UNIT_WORDS = 4
+MAX_POWER_DIGITS = 8
+"""A longer raised number is not read."""
 
 _VULGAR = {
     "½": (1, 2),
@@ -182,8 +184,10 @@ class Parser:
         base = self._operand()
         token = self._peek()
         if token is not None and token.kind == "sup":
+            if len(token.text) > MAX_POWER_DIGITS:
+                raise Refused
             self.index += 1
-            number = Number(int(token.text[:8]), token.text, 0, percent=False, start=token.start, end=token.end)
+            number = Number(int(token.text), token.text, 0, percent=False, start=token.start, end=token.end)
             return Binary("^", "^", base, number)
         if self._is_op("^"):
             self.index += 1

@@ -1,0 +1,316 @@
+"""Whatever text comes, reading it takes time in proportion to its length: counted in steps, and in seconds for C code."""
+
+import re
+import sys
+
+import msgspec
+import pytest
+from corpus import TOKENS
+from driving import run
+from interwhen import Lines, Monitor, Paragraphs, Sentences, registry
+from interwhen._core.phases import ThinkTags
+from interwhen._core.transcript import Transcript
+from interwhen.cli.escape import as_json, joined, one_line, visible
+from interwhen.errors import ModelError
+from interwhen.feedback import FeedbackTemplate, is_writable, quote
+from interwhen.models.base import Chunk
+from interwhen.models.chunks import decode_chat, decode_completion
+from interwhen.models.sse import SseDecoder
+from interwhen.registry import load_monitor
+from interwhen.testing.complexity import BAITS, Bait, assert_linear, assert_quick
+from interwhen.testing.regexes import suspicious
+from interwhen.triggers import Answer, EveryChars, Markers, ThinkEnd, ToolCalls
+from interwhen.verdicts import Violation
+from interwhen.wrapping.call_assembly import CallAssembler
+from interwhen.wrapping.tool_format import tool_format
+from worlds import monitor
+
+SHIPPED = [plugin.name for plugin in registry.verifiers()]
+TRIGGERS = (
+    Lines(),
+    Lines(every=3),
+    Paragraphs(),
+    Sentences(),
+    Markers(),
+    EveryChars(50),
+    Answer(),
+    ThinkEnd(),
+    ToolCalls(),
+)
+LINEAR = pytest.mark.fault(
+    "V12", injected="texts that careless code reads in quadratic time", happens="steps grow with the length"
+)
+QUICK = pytest.mark.fault(
+    "V12", injected="long texts that make C code slow", happens="a ceiling that only quadratic work reaches"
+)
+CODE = [bait for bait in BAITS if bait.unit.strip() and not bait.unit.isalpha()]
+TAG = Bait('<tool_call>{"a":1}</tool_call>')
+
+
+# ---------------------------------------------------------------------------------------------- verifiers
+
+
+@LINEAR
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_verifier_is_linear(name):
+    watching = load_monitor(name)
+    assert_linear(watching)
+    # What opens an equation at the end makes it look at all that stands before.
+    assert_linear(watching, baits=[Bait(bait.unit, bait.start, f"{bait.end} = 1") for bait in CODE], size=250)
+
+
+@QUICK
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_verifier_is_quick(name):
+    watching = load_monitor(name)
+    baits = [*BAITS, *(Bait(bait.unit, bait.start, f"{bait.end} = 1") for bait in CODE)]
+    assert_quick(watching, baits=baits, size=19_900, seconds=3)
+    assert_quick(watching, baits=baits, size=1_000_000, seconds=3)
+
+
+@LINEAR
+def test_the_check_of_tool_calls_is_linear():
+    format_of_calls = tool_format([{"name": "f", "parameters": {"required": ["a"]}}])
+
+    def read(text):
+        call = msgspec.convert({"id": "1", "name": text[:50], "arguments": text}, CALL)
+        segment = msgspec.convert(
+            {"text": call.text, "span": {"start": 0, "end": len(call.text)}, "phase": "answer"}, SEGMENT
+        )
+        segment = msgspec.structs.replace(segment, call=call)
+        return [format_of_calls.verifier.check(claim) for claim in format_of_calls.extractor(segment)]
+
+    from interwhen import Segment as SEGMENT
+    from interwhen import ToolCall as CALL
+
+    assert_linear(read, baits=[bait for bait in BAITS if "\ud800" not in bait.unit])
+
+
+# ---------------------------------------------------------------------------------------------- the core
+
+
+def of_core(trigger, size=None, **options):
+    """Return a reader that drives a whole run whose monitor looks at *trigger*."""
+
+    def read(text):
+        driver = run(Monitor(name="m", verifier=monitor().verifier, extractor=lambda _: (), trigger=trigger), **options)
+        driver.say(text, size)
+        driver.end()
+        driver.settle()
+        assert driver.outline.status == "unverified"
+
+    return read
+
+
+@LINEAR
+@pytest.mark.parametrize("trigger", TRIGGERS, ids=repr)
+def test_scanners_are_linear_for_single_characters(trigger):
+    baits = [*map(Bait, (".", "a. ", "\n", "Wait ", "<", "<tool_call>", "1. ", "e.g. ", " ")), TAG]
+    assert_linear(of_core(trigger, 1), baits=baits, size=100)
+
+
+@LINEAR
+@pytest.mark.parametrize("trigger", TRIGGERS, ids=repr)
+def test_scanners_are_linear_for_one_chunk(trigger):
+    baits = [*map(Bait, (".", "a. ", "\n", "a\n", "\n\n", "Wait ", "Wait, no. ", "<", "1. ")), TAG]
+    assert_linear(of_core(trigger), baits=baits, size=300)
+
+
+@QUICK
+@pytest.mark.parametrize("trigger", TRIGGERS, ids=repr)
+def test_scanners_are_quick_for_one_chunk(trigger):
+    """A server that does not stream sends all of its text at once."""
+    baits = [*map(Bait, (".", "<", " ", "a" * 9, "<tool_call")), TAG]
+    assert_quick(of_core(trigger), baits=baits, size=400_000 if trigger == ToolCalls() else 100_000, seconds=6)
+
+
+@LINEAR
+def test_tags_of_the_reasoning_are_linear():
+    def read(text, size=1):
+        tags = ThinkTags(("<think>", "</think>"), "answer")
+        parts = [part for at in range(0, len(text), size) for part in tags.feed(text[at : at + size])] + tags.drain()
+        assert "".join(part.text for part in parts) == text
+
+    baits = [
+        bait
+        for start in ("", "<think>")
+        for bait in (Bait(" ", start), Bait("</think", start), Bait("<", start), Bait("</", start))
+    ]
+    assert_linear(read, baits=baits)
+
+
+@LINEAR
+def test_phases_that_alternate_are_linear():
+    def read(text):
+        driver = run(monitor())
+        driver.open()
+        for at, char in enumerate(text):
+            driver.chunk(char, phase="reasoning" if at % 2 else "answer")
+
+    assert_linear(read, baits=[Bait("a"), Bait("\n")], size=100)
+
+
+@LINEAR
+def test_many_tool_calls_in_one_turn_are_linear():
+    from interwhen import ToolCall
+
+    def read(text):
+        driver = run(monitor())
+        driver.open()
+        for number in range(len(text)):
+            call = ToolCall(str(number), "f", "{}")
+            driver.tell(Chunk(call.text, call=call))
+
+    assert_linear(read, baits=[Bait("a")], size=50)
+
+
+@LINEAR
+def test_violations_that_wait_for_an_earlier_check_are_linear():
+    def read(text):
+        driver = run(monitor())
+        driver.open()
+        driver.chunk("".join(f"{number % 9}+1={number % 7 + 20}\n" for number in range(len(text))))
+        driver.extract()
+        for job in sorted(driver.pending, reverse=True)[:-1]:  # all but the first
+            driver.answer(job)
+        assert driver.state == "deciding"
+
+    assert_linear(read, baits=[Bait("a")], size=20)
+
+
+@LINEAR
+def test_reading_the_standing_text_back_is_linear():
+    def read(text):
+        transcript = Transcript("answer")
+        for char in text:
+            transcript.append(char, 1)
+        for at in range(len(text)):
+            transcript.slice(at, at + 3)
+        assert [each.text for each in transcript.runs(0, transcript.length)] == [text]
+        transcript.cut(1)
+
+    assert_linear(read, baits=[Bait("a")])
+
+
+# ---------------------------------------------------------------------------------------------- the wire
+
+
+SSE = [b"data: x\n\n", b"data: x\r\r", b"data: x\r\n\r\n", b"\n", b"\r", b":\r", b": c\n", b"data: a\n", b"data", b":", b"\r\n", b"\xef\xbb\xbf", b"id: 1\rdata: x\n\n"]  # fmt: skip
+
+
+@QUICK
+@pytest.mark.parametrize("unit", SSE, ids=repr)
+@pytest.mark.parametrize("read_size", [1 << 21, 1000])
+def test_event_streams_are_quick(unit, read_size):
+    def read(_text):
+        decoder = SseDecoder(limit=1 << 22)
+        body = (unit * (size // len(unit) + 1))[:size]
+        for at in range(0, size, read_size):
+            decoder.feed(body[at : at + read_size])
+
+    size = 1 << 21
+    assert_quick(read, baits=[Bait("x")], seconds=4)
+
+
+@LINEAR
+def test_event_streams_of_single_bytes_are_linear():
+    def read(text):
+        decoder = SseDecoder()
+        for byte in text.encode(errors="surrogatepass"):
+            decoder.feed(bytes([byte]))
+
+    assert_linear(read, baits=[Bait("data: x\n\n"), Bait("data: x\r\r"), Bait("x"), Bait("\r"), Bait(":\n")])
+
+
+@pytest.mark.fault(
+    "W1", injected="JSON nested ten thousand deep, and numbers of ten thousand digits", happens="a typed error"
+)
+@pytest.mark.parametrize("decode", [decode_completion, decode_chat])
+@pytest.mark.parametrize("field", [b'"x"', b'"error"', b'"choices"', b'"usage"'])
+@pytest.mark.parametrize("value", [b"[" * 10_000, b"[" * 10_000 + b"]" * 10_000, b'{"a":' * 10_000, b"9" * 10_000, b"-1e999999"], ids=lambda v: v[:6].decode())  # fmt: skip
+def test_chunks_beyond_the_limits_of_python(decode, field, value):
+    with pytest.raises(ModelError):
+        decode(b"{%b:%b}" % (field, value), 0, True)
+
+
+@QUICK
+@pytest.mark.parametrize("decode", [decode_completion, decode_chat])
+def test_chunks_are_quick(decode):
+    def read(text):
+        body = {"choices": [{"text": text, "delta": {"content": text}}]}
+        decode(msgspec.json.encode(body), 0, True)
+
+    assert_quick(read, baits=[bait for bait in BAITS if "\ud800" not in bait.unit], size=200_000)
+
+
+@LINEAR
+def test_tool_calls_are_put_together_in_linear_time():
+    def read(text):
+        assembler = CallAssembler()
+        for char in text:
+            function = {"name": char, "arguments": char}
+            assembler.feed(
+                msgspec.json.encode({"choices": [{"delta": {"tool_calls": [{"index": 0, "function": function}]}}]})
+            )
+        [call] = assembler.end("stop")
+        assert (call.name, call.arguments) == (text, text)
+
+    assert_linear(read, baits=[Bait("a")], size=200)
+    assert_quick(read, baits=[Bait("a")], size=20_000, seconds=4)
+
+
+# ---------------------------------------------------------------------------------------------- what is said and shown
+
+NESTED = [Bait(token) for token in TOKENS] + [
+    Bait(token[: len(token) // 2], end=token[len(token) // 2 :] * 9) for token in TOKENS
+]
+
+
+@LINEAR
+@pytest.mark.parametrize("function", [quote, is_writable, visible, joined, one_line], ids=lambda f: f.__name__)
+def test_escaping_and_quoting_are_linear(function):
+    assert_linear(function, baits=[*BAITS, *NESTED], size=200, slack=40_000)
+
+
+@QUICK
+@pytest.mark.parametrize("function", [quote, is_writable, visible, joined, one_line, as_json], ids=lambda f: f.__name__)
+def test_escaping_and_quoting_are_quick(function):
+    assert_quick(function, baits=[*BAITS, *NESTED], size=100_000, seconds=2)
+
+
+@QUICK
+def test_rendering_feedback_is_quick():
+    def read(text):
+        return [
+            FeedbackTemplate().render(level, Violation(why=text, witness=text), text)
+            for level in ("locate", "explain", "witness")
+        ]
+
+    assert_quick(read, baits=[*BAITS, *NESTED], size=100_000, seconds=1)
+
+
+# ---------------------------------------------------------------------------------------------- regexes
+
+
+@pytest.mark.fault("V12", injected="nothing", happens="no shipped regex has a shape that backtracks without bound")
+def test_no_shipped_regex_looks_dangerous():
+
+    import interwhen_verifiers.arithmetic  # noqa: F401
+
+    for name in SHIPPED:
+        load_monitor(name)
+    found = {
+        (name, of): value
+        for name, module in sorted(sys.modules.items())
+        if name.partition(".")[0] in ("interwhen", "interwhen_verifiers")
+        for of, value in vars(module).items()
+        if isinstance(value, re.Pattern)
+    }
+    assert ("interwhen_verifiers._arithmetic.tokens", "_PATTERN") in found
+    assert ("interwhen.feedback", "_CONTROL") in found
+    bad = {}
+    for place, pattern in found.items():
+        text = pattern.pattern if isinstance(pattern.pattern, str) else pattern.pattern.decode("latin-1")
+        if reasons := suspicious(re.compile(text, pattern.flags & ~re.UNICODE)):
+            bad[place] = reasons
+    assert not bad
