@@ -40,7 +40,7 @@ SCENES = (
     Scene(
         told="A problem within its reach. The checks run beside the stream; while nothing is wrong, nothing is seen of "
         "them but the signs in the margin.",
-        problem="Start: 187, add 222, then subtract 83, plus 50, add 60 more. What is the result?",
+        problem="Eve has 52 stamps, buys 11, gets 76 more and gets 645 more. How many stamps are there now?",
         monitor="arithmetic",
         ends="verified",
         interrupts=(0, 0),
@@ -48,7 +48,7 @@ SCENES = (
     Scene(
         told="One that it slips on. The wrong value stops the stream; the right one is written in its place, and the "
         "same model goes on from there.",
-        problem="Take 646. Plus 788. Add 62. Plus 673. Plus 83. Result?",
+        problem="Take 59. Multiply by 12. Subtract 63. What do you get?",
         monitor="arithmetic:remedy=repair",
         ends="verified",
         interrupts=(1, 2),
@@ -56,7 +56,8 @@ SCENES = (
     Scene(
         told="A long one, with hardly any help: the model is told no more than that something is wrong, and at most "
         "twice. After that no answer is given, rather than a guess.",
-        problem="Start with 1131. Add 1192 each week. What is the total after 7 weeks?",
+        problem="Sue has 1471 cards, wins 830, loses 357, gives away 1471, wins 3387, wins 3010, uses 2052, uses 3154 and "
+        "gets 3172 more. How many cards are there now?",
         monitor="arithmetic:remedy=feedback,place=append,level=flag",
         budgets=Budgets(remedies=2),
         ends="abstained",
