@@ -22,7 +22,9 @@ from interwhen.errors import UsageError
 
 @pytest.fixture(scope="module")
 def report() -> GatewayReport:
-    return anyio.run(lambda: measure(pairs=3, streams=8, seconds=0.5, run_rate=20.0, sdk_rounds=1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("interwhen.bench.gateway._SDK_CHUNKS", 100)
+        return anyio.run(lambda: measure(pairs=3, streams=8, seconds=0.5, run_rate=20.0, sdk_rounds=1))
 
 
 def test_a_small_run_gives_a_whole_report(report: GatewayReport) -> None:
@@ -121,7 +123,7 @@ def test_the_generator_knows_what_its_reader_did_not_take() -> None:
     found, (tally, again) = anyio.run(main)
     assert judge(found, 11, 20.0).lost == 0
     assert tally.held > 0
-    assert again.sent == 0
+    assert again.sent < tally.sent  # it began to count anew
 
 
 def test_the_generator_keeps_time() -> None:
