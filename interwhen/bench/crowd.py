@@ -23,8 +23,8 @@ from interwhen.running import run
 
 _EVENT = b"data: {"
 _BEGUN = re.compile(rb'"(?:content|text)":"(\d+\.\d+)\\n"')
-_SPREAD_SECONDS = 2.0
-"""Over how long the streams of a crowd begin."""
+_BEGUN_PER_SECOND = 250
+"""How many streams of a crowd begin in a second."""
 _PATIENCE_SECONDS, _PATIENCE = 60.0, 10.0
 """For how long a stream is read: so long, and as many times what it should take."""
 
@@ -218,7 +218,7 @@ async def _all(one: Callable[[Reading], Awaitable[Reading]], streams: int, chunk
     """Let *one* read each of the streams, which begin one after the other. What fails, or takes too long, is lost."""
 
     async def begin(number: int) -> Reading:
-        await asyncio.sleep(_SPREAD_SECONDS * number / streams)
+        await asyncio.sleep(number / _BEGUN_PER_SECOND)
         found = Reading(time.monotonic())
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS + _PATIENCE * chunks / rate):

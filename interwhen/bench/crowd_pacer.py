@@ -21,6 +21,8 @@ from interwhen.bench.pacer import chunk_texts
 _MODELS = b'{"object":"list","data":[{"id":"paced","object":"model","owned_by":"paced"}]}'
 
 _AGAIN_SECONDS = 0.005
+"""When the rest is tried again of a stream whose reader does not take it."""
+_AT_ONCE = 1 << 18
 
 
 @functools.cache
@@ -85,7 +87,7 @@ class _Connection:
         self.next = 0
         self.begun = 0.0
         self.gap = 0.0
-        self.unsent = b""
+        self.unsent = bytearray()
         self.gone = False
 
     def request(self) -> tuple[bytes, bytes] | None:
@@ -109,11 +111,16 @@ class _Connection:
 
     def send(self, data: bytes) -> None:
         """Send what the reader takes, and keep the rest."""
-        data = self.unsent + data
+        unsent = self.unsent
+        unsent += data
+        if not unsent:
+            return
         try:
-            self.unsent = data[self.socket.send(data) :] if data else b""
+            with memoryview(unsent) as view:
+                taken = self.socket.send(view[:_AT_ONCE])
+            del unsent[:taken]  # from the front: nothing is moved
         except BlockingIOError:
-            self.unsent = data
+            pass
         except OSError:
             self.gone = True
 

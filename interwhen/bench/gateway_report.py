@@ -95,10 +95,10 @@ def judged(report: GatewayReport) -> GatewayReport:
 def _bars(report: GatewayReport) -> Iterator[Bar]:
     added, sdk = report.added, report.sdk
     yield _for_comparison("1 stream: time to first token, direct, p50", added.first_direct_p50_ms, "ms")
-    yield _at_most("1 stream: the gateway adds to that, p50", added.first_p50_ms, "ms", 2.0)
-    yield _at_most("1 stream: the gateway adds to that, p99", added.first_p99_ms, "ms", 8.0)
+    yield _at_most("1 stream: time to first token, added by the gateway, p50", added.first_p50_ms, "ms", 2.0)
+    yield _at_most("1 stream: time to first token, added by the gateway, p99", added.first_p99_ms, "ms", 8.0)
     yield _for_comparison("1 stream: gap over the meant one, direct, p99", added.gap_direct_p99_ms, "ms")
-    yield _at_most("1 stream: the gateway adds to that, p99", added.gap_p99_ms, "ms", 5.0)
+    yield _at_most("1 stream: gap, added by the gateway, p99", added.gap_p99_ms, "ms", 5.0)
     yield from _crowd("gateway", report.gateway, late=None)
     if report.gateway.memory_kb is not None:
         yield _at_most("gateway: memory per stream", report.gateway.memory_kb, "KB", 300.0)
@@ -117,7 +117,7 @@ def _crowd(name: str, part: Carried, *, late: float | None) -> Iterator[Bar]:
     load = f"{name}: {crowd.streams} streams at {part.rate:g}/s"
     share = crowd.delivered * 100
     yield Bar(f"{load}, share of the offered rate", share, "%", 99.0, is_least=True, met=share >= 99.0)
-    yield _for_comparison("the same, as bytes from the generator", part.direct.delivered * 100, "%")
+    yield _for_comparison(f"{name}: the same, as bytes from the generator", part.direct.delivered * 100, "%")
     yield _at_most(f"{name}: streams lost", crowd.lost, "", 0.0)
     yield _for_comparison(f"{name}: lateness of chunks, p50", crowd.late_p50_ms, "ms")
     if late is None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
+
+import msgspec
 
 from interwhen.models.base import Chunk, Piece
 from interwhen.models.chunks import DONE, Decode, Decoded
@@ -16,10 +20,13 @@ Field = Literal["content", "reasoning_content", "reasoning", "text"]
 """Which field of a chunk holds its text."""
 
 
+_NO_PLACES: Mapping[int, int] = MappingProxyType({})
+
+
 class Arrival:
     """One chunk of the server, or one insertion of ours."""
 
-    __slots__ = ("calls", "cut", "data", "field", "kind", "later", "piece", "shift", "split", "start", "text")
+    __slots__ = ("calls", "cut", "data", "field", "kind", "later", "piece", "places", "shift", "split", "start", "text")
 
     def __init__(self, kind: Kind, start: int, text: str, data: bytes, field: Field, *, later: bool) -> None:
         self.kind: Kind = kind
@@ -29,8 +36,10 @@ class Arrival:
         self.field: Field = field
         self.later = later
         """Whether it belongs to a later request than the first one, so that its id is another."""
-        self.calls = False
-        """Whether it holds pieces of tool calls."""
+        self.calls: tuple[int, ...] = ()
+        """The numbers of the calls that its pieces of tool calls belong to, one a piece."""
+        self.places: Mapping[int, int] = _NO_PLACES
+        """Where the calls stand that are whole, by number. One that is not stands nowhere: it is never shown."""
         self.shift = 0
         """How many calls of earlier requests stand: its own are numbered on from them."""
         self.cut = False
@@ -47,11 +56,32 @@ class Arrival:
 
     def goes(self, kept: int) -> bool:
         """Tell whether a cut that keeps *kept* characters leaves nothing of it."""
-        if self.kind == "call":
-            return self.start >= kept  # the call itself stands right behind
+        if self.kind == "call" and not self.text:
+            return self.calls_go(kept)
         if self.kind in ("end", "usage"):
             return not self.text or self.start >= kept
         return self.start >= max(kept, 1)
+
+    def calls_go(self, kept: int) -> bool:
+        """Tell whether a cut that keeps *kept* characters leaves none of its calls."""
+        if not self.calls:
+            return self.start >= kept  # the call itself stands right behind
+        return all(self.places.get(number, kept) >= kept for number in self.calls)
+
+    def cut_calls(self, kept: int) -> None:
+        """Take out the pieces of calls that a cut which keeps *kept* characters leaves nothing of."""
+        gone = [self.places.get(number, kept) >= kept for number in self.calls]
+        if all(gone):
+            self.kind, self.cut, self.calls = "text", True, ()
+        elif any(gone):
+            body = msgspec.json.decode(self.data)
+            delta = body["choices"][0]["delta"]
+            pieces = delta.get("tool_calls") or []
+            delta["tool_calls"] = [piece for piece, goes in zip(pieces, gone, strict=False) if not goes]
+            if len(gone) > len(pieces) and gone[-1]:
+                del delta["function_call"]
+            self.calls = tuple(number for number, goes in zip(self.calls, gone, strict=True) if not goes)
+            self.data = msgspec.json.encode(body)
 
 
 class Tap:
@@ -75,6 +105,7 @@ class Tap:
         """How many streams have begun."""
         self._calls = CallAssembler()
         self._call_tokens = 0
+        self._places: dict[int, int] = {}
         self._shift = 0
 
     def begin(self, pieces: tuple[Piece, ...]) -> None:
@@ -82,6 +113,7 @@ class Tap:
         self.requests += 1
         self._calls = CallAssembler()
         self._call_tokens = 0
+        self._places = {}
         self._shift = sum(piece.call is not None for piece in pieces)
         self._at = base = sum(len(piece.text) for piece in pieces)
         kept = base
@@ -108,9 +140,12 @@ class Tap:
 
     def _cut(self, kept: int) -> None:
         queue = self.queue
-        self.calls = [arrival for arrival in self.calls if not arrival.goes(kept)]
+        self.calls = [arrival for arrival in self.calls if not arrival.calls_go(kept)]
         while queue and queue[-1].goes(kept):
             queue.pop()
+        for arrival in (*self.calls, *queue):
+            if arrival.calls and arrival.kind == "call":
+                arrival.cut_calls(kept)
         last = queue[-1] if queue else None
         if last is not None and (last.end > kept or last.kind == "end"):  # cut within a chunk
             last.text = last.text[: kept - last.start]
@@ -130,14 +165,14 @@ class Tap:
             self.first = data
         if self._calls.is_open or b'"tool_calls"' in data or b'"function_call"' in data:
             return self._with_calls(data, found)
-        self._keep(data, found, holds_call=False)
+        self._keep(data, found, ())
         return found
 
-    def _keep(self, data: bytes, found: Decoded, *, holds_call: bool) -> None:
+    def _keep(self, data: bytes, found: Decoded, calls: tuple[int, ...]) -> None:
         at, later = self._at, self.requests > 1
         if type(found) is Chunk:
             text = found.text
-            kind: Kind = "call" if holds_call else "text"
+            kind: Kind = "call" if calls else "text"
             if found.finish_reason is not None:
                 kind = "end"
             elif not text and found.usage is not None:
@@ -153,16 +188,17 @@ class Tap:
             self.queue.append(arrival)
             self._at = at + len(text)
         else:
-            self.queue.append(Arrival("call" if holds_call else "text", at, "", data, self._field, later=later))
-        if holds_call:
-            self.queue[-1].calls, self.queue[-1].shift = True, self._shift
+            self.queue.append(Arrival("call" if calls else "text", at, "", data, self._field, later=later))
+        if calls:
+            last = self.queue[-1]
+            last.calls, last.places, last.shift = calls, self._places, self._shift
 
     def _with_calls(self, data: bytes, found: Decoded) -> Decoded:
         """Take a chunk that may bring pieces of tool calls; the whole calls are chunks of their own."""
-        holds, whole = self._calls.feed(data)
+        pieces, whole = self._calls.feed(data)
         reason = found[-1].finish_reason if isinstance(found, tuple) else None
         reason = found.finish_reason if isinstance(found, Chunk) else reason
-        if holds:
+        if pieces:
             self._call_tokens += 1
         chunks: list[Chunk] = []
         if isinstance(found, tuple):
@@ -170,11 +206,12 @@ class Tap:
         elif isinstance(found, Chunk):
             chunks = [found]
         # The text of a chunk stands before the calls that it ends.
-        self._keep(data, found, holds_call=holds)
+        self._keep(data, found, pieces)
         end = chunks.pop() if reason is not None and chunks and not chunks[-1].text else None
         if reason is not None:
             whole += self._calls.end(reason)
-        for call in whole:
+        for number, call in whole:
+            self._places[number] = self._at
             chunks.append(Chunk(call.text, tokens=self._call_tokens, call=call))
             self._call_tokens = 0
             self._at += len(call.text)

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 pytest.importorskip("starlette", reason="the extra 'gateway' is not installed")
+pytest.importorskip("openai", reason="the extra 'openai' is not installed")
 
 from interwhen.bench.arms import paced_server
 from interwhen.bench.crowd import Reading, ask_generator, httpx2_crowd, judge, openai_crowd, read_crowd
@@ -21,7 +22,9 @@ from interwhen.errors import UsageError
 
 @pytest.fixture(scope="module")
 def report() -> GatewayReport:
-    return anyio.run(lambda: measure(pairs=3, streams=8, seconds=0.5, run_rate=20.0, sdk_rounds=1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("interwhen.bench.gateway._SDK_CHUNKS", 100)
+        return anyio.run(lambda: measure(pairs=3, streams=8, seconds=0.5, run_rate=20.0, sdk_rounds=1))
 
 
 def test_a_small_run_gives_a_whole_report(report: GatewayReport) -> None:
@@ -39,12 +42,13 @@ def test_a_small_run_gives_a_whole_report(report: GatewayReport) -> None:
 
 
 def test_each_bar_is_judged_by_its_number(report: GatewayReport) -> None:
-    bars = {bar.what: bar for bar in report.bars if bar.bar is not None}
-    assert [(bar.bar, bar.unit) for bar in bars.values()] == [
+    assert len({bar.what for bar in report.bars}) == len(report.bars)
+    bars = [bar for bar in report.bars if bar.bar is not None]
+    assert [(bar.bar, bar.unit) for bar in bars] == [
         (2.0, "ms"), (8.0, "ms"), (5.0, "ms"), (99.0, "%"), (0.0, ""), (300.0, "KB"),
         (99.0, "%"), (0.0, ""), (3.0, "ms"), (0.0, "µs"),
     ]  # fmt: skip
-    for bar in bars.values():
+    for bar in bars:
         assert bar.bar is not None
         assert bar.met == (bar.value >= bar.bar if bar.is_least else bar.value <= bar.bar)
     worse = msgspec.structs.replace(report.run, crowd=msgspec.structs.replace(report.run.crowd, delivered=0.5, lost=4))
@@ -105,9 +109,10 @@ def test_the_generator_knows_what_its_reader_did_not_take() -> None:
     async def main() -> tuple[list[Reading], Any]:
         with paced_server("interwhen.bench.crowd_pacer") as url:
             port = int(url.rpartition(":")[2].partition("/")[0])
-            slow = socket.create_connection(("127.0.0.1", port))
+            slow = socket.socket()
             slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            body = b'{"model": "20000@100000"}'
+            slow.connect(("127.0.0.1", port))
+            body = b'{"model": "60000@100000"}'  # more than the system keeps for a reader
             slow.sendall(b"POST /v1/completions HTTP/1.1\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
             found = await read_crowd(url, 2, 11, 20.0)
             tally = await ask_generator(url)
@@ -118,7 +123,7 @@ def test_the_generator_knows_what_its_reader_did_not_take() -> None:
     found, (tally, again) = anyio.run(main)
     assert judge(found, 11, 20.0).lost == 0
     assert tally.held > 0
-    assert again.sent == 0
+    assert again.sent < tally.sent  # it began to count anew
 
 
 def test_the_generator_keeps_time() -> None:

@@ -9,6 +9,7 @@ import anyio
 import httpx2
 import interwhen
 import pytest
+import structlog
 from helpers import ASK, post, sse
 from interwhen import Abstain, Feedback, Fork, Monitor, Pass, Resample, Violation
 from interwhen.testing.server import Reset, Sleep, Stall, delta, events, tool_call
@@ -161,10 +162,17 @@ UNABLE = {
 }
 
 
+@pytest.fixture
+def configured():
+    structlog.configure()
+    yield
+    structlog.reset_defaults()
+
+
 @pytest.mark.fault("G2", injected="a check that cannot be made", happens="it is counted and logged as not made")
 @pytest.mark.parametrize("streamed", [True, False])
 @pytest.mark.parametrize("why", UNABLE)
-def test_a_check_that_was_not_made_is_never_told_as_done(why, streamed, upstream, gateway):
+def test_a_check_that_was_not_made_is_never_told_as_done(why, streamed, upstream, gateway, configured):
     running = gateway(upstream(events(["a\n"], api="chat")), watchers=[UNABLE[why]], budgets={"forks": 0})
     with capture_logs() as logs:
         answer = post(running, {**ASK, "stream": streamed, "interwhen": {"tell": "full"}})

@@ -5,7 +5,7 @@ import json
 import interwhen
 import pytest
 from both import KINDS, ask, read
-from interwhen import Budgets, wrap
+from interwhen import Budgets, Resample, wrap
 from interwhen.testing.server import Send, delta, tool_call
 from watchers import no_call_with, passing, word
 from wires import MemoryWire, collect, said, texts
@@ -135,6 +135,29 @@ async def test_a_truncated_call_does_not_pass_even_if_it_looks_whole(finish):
     assert calls_in(parts) == []
     assert finish_of(parts) == [finish]
     assert result.status == "unverified"
+
+
+@pytest.mark.parametrize("slow", [None, 0.02])
+@pytest.mark.parametrize("together", [True, False])
+async def test_no_piece_of_a_call_that_was_cut_is_shown(together, slow):
+    """The first call stands, what is wrong comes next, and the second call, begun before that, was never whole."""
+    first = {"index": 0, "id": "a", "type": "function", "function": {"name": "move", "arguments": '{"to": '}}
+    rest = {"index": 0, "function": {"arguments": '"home"}'}}
+    second = {"index": 1, "id": "b", "type": "function", "function": {"name": "look", "arguments": ""}}
+    pieces = [[rest, second]] if together else [[rest], [second]]
+
+    def script(number, _):
+        if number:
+            return called(GOOD)
+        heads = [said({"tool_calls": each}) for each in ([first], *pieces)]
+        more = said({"tool_calls": [{"index": 1, "function": {"arguments": "{}"}}]})
+        return [*heads, said({"content": "BAD\n"}), more, said({}, "tool_calls"), DONE]
+
+    wire = MemoryWire(script)
+    parts, result = await collect(wire, [word(remedy=Resample(), slow=slow)], tools=TOOLS)
+    assert calls_in(parts) == [GOOD, GOOD]
+    assert len(wire.bodies) == 2
+    assert result.text == 'move({"to": "home"})' * 2
 
 
 async def test_a_stream_without_an_end_has_no_whole_call():
