@@ -64,7 +64,6 @@ class Run:
         processes: int = 2,
         owns_model: bool = False,
         journal: Journal | None = None,
-        specs: Sequence[object] = (),
         past: Past | None = None,
     ) -> None:
         self._model = model
@@ -77,7 +76,6 @@ class Run:
         self._sizes = (threads, processes)
         self._owns_model = owns_model
         self._journal = journal
-        self._specs = tuple(specs)
         self._past = past
         self._recorder: Recorder | None = None
         self._unsealed: Result | None = None
@@ -121,7 +119,7 @@ class Run:
                 )
             )
             self._recorder = recorder = open_recorder(
-                self._journal, past, core, self._model.name, self._prompt, self._sampling, self._specs
+                self._journal, past, core, self._model.name, self._prompt, self._sampling
             )
             self._group = anyio.create_task_group()
             await self._group.__aenter__()
