@@ -87,12 +87,11 @@ def run(
         threads=threads,
         processes=processes,
         owns_model=owned,
-        journal=_journal(journal, model if isinstance(model, str) else None),
-        specs=specs,
+        journal=_journal(journal, model if isinstance(model, str) else None, specs),
     )
 
 
-def _journal(journal: object, model: str | None) -> Journal | None:
+def _journal(journal: object, model: str | None, specs: tuple[MonitorSpec, ...]) -> Journal | None:
     if journal is None:
         return None
     if isinstance(journal, str | os.PathLike):
@@ -100,8 +99,8 @@ def _journal(journal: object, model: str | None) -> Journal | None:
     if not isinstance(journal, Journal):
         raise UsageError(f"journal={journal!r:.200} is neither a path nor a Journal")
     if model is not None and journal.model is None:
-        return replace(journal, model=ModelReference(model))
-    return journal
+        journal = replace(journal, model=ModelReference(model))
+    return journal if journal.monitors else replace(journal, monitors=specs)
 
 
 def _vet(watchers: Sequence[Monitor]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import anyio
@@ -114,7 +114,6 @@ def open_recorder(
     model: str,
     prompt: Prompt,
     sampling: Sampling,
-    specs: Sequence[object],
 ) -> Recorder | None:
     """Return the recorder of a run, if it has a journal that is not finished.
 
@@ -124,16 +123,14 @@ def open_recorder(
     if settings is None:
         return None
     if past is None:
-        return _first(settings, core, model, prompt, sampling, specs)
+        return _first(settings, core, model, prompt, sampling)
     if past.outline is not None and past.journaled.result is not None:
         return None
     return _next(settings, core, past.journaled)
 
 
-def _first(
-    settings: Journal, core: Core, model: str, prompt: Prompt, sampling: Sampling, specs: Sequence[object]
-) -> Recorder:
-    verifiers, monitors = describe(core.monitors, specs)
+def _first(settings: Journal, core: Core, model: str, prompt: Prompt, sampling: Sampling) -> Recorder:
+    verifiers, monitors = describe(core.monitors, settings.monitors)
     header = Header(
         interwhen=__version__,
         written=time.time(),

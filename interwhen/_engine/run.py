@@ -83,7 +83,6 @@ class Run:
         processes: int = 2,
         owns_model: bool = False,
         journal: Journal | None = None,
-        specs: Sequence[object] = (),
         past: Past | None = None,
     ) -> None:
         self._model = model
@@ -97,7 +96,6 @@ class Run:
         self._workers: WorkerPool = workers or Workers(threads=threads, processes=processes)
         self._owns_model = owns_model
         self._journal = journal
-        self._specs = tuple(specs)
         self._past = past
         self._recorder: Recorder | None = None
         self._unsealed: Result | None = None
@@ -144,7 +142,7 @@ class Run:
                 )
             )
             self._recorder = recorder = open_recorder(
-                self._journal, past, core, self._model.name, self._prompt, self._sampling, self._specs
+                self._journal, past, core, self._model.name, self._prompt, self._sampling
             )
             watchers = tuple(Watcher(monitor) for monitor in self._monitors)
             await revive(past, Task(self._prompt), watchers)

@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import socket
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import anyio
 
 from interwhen.cli import exits
 from interwhen.cli.terminal import print_error
+
+if TYPE_CHECKING:
+    import asyncio
 
 _PATIENCE = 0.8
 """How long calling off may take, in seconds: a verifier or a server that hangs must not hold the user up."""
@@ -52,6 +57,25 @@ def leave() -> None:
         _exit()
 
 
+@contextmanager
+def _woken_by_signals(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Have a signal wake *loop*: one that comes just before the loop goes to sleep would be seen only when it wakes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        loop.add_reader(ours, ours.recv, 64)
+        before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            loop.remove_reader(ours)
+
+
 class _Handler:
     """Turns the first SIGINT into a cancellation, and makes sure of the end."""
 
@@ -79,7 +103,7 @@ class _Handler:
         import asyncio
 
         loop = asyncio.get_running_loop()
-        with anyio.CancelScope() as scope:
+        with _woken_by_signals(loop), anyio.CancelScope() as scope:
             self._cancel = lambda: loop.call_soon_threadsafe(scope.cancel)
             if self.pressed:  # before there was anything to cancel
                 scope.cancel()

@@ -60,7 +60,9 @@ def run(
     given = read_prompt(prompt, prompt_file, chat)
     monitors = load_monitors(monitor)
     settings = sampling.value(), budgets.value()
-    record = Journal(journal, close_seconds=0.5, model=model.reference(given)) if journal is not None else None
+    record = None
+    if journal is not None:
+        record = Journal(journal, close_seconds=0.5, model=model.reference(given), monitors=monitor)
     opened = model.open(given)
 
     async def main() -> int:

@@ -71,8 +71,7 @@ def recorded_monitors(header: Header) -> tuple[Monitor, ...]:
         Monitor(
             verifier=verifiers[record.verifier],
             extractor=Fork("", lambda _reply, _segment: ()) if record.forks else _no_claims,
-            **dict.fromkeys(record.code, _no_claims),
-            **{name: msgspec.convert(value, hints[name]) for name, value in record.fields.items()},
+            **_data(record, hints),
         )
         for record in header.monitors
     )
@@ -108,6 +107,11 @@ def without_secrets(options: Mapping[str, object]) -> dict[str, object]:
 
 def _is_secret(name: str) -> bool:
     return name not in _NO_SECRET and _SECRET.search(name) is not None
+
+
+def _data(record: MonitorRecord, hints: Mapping[str, Any]) -> dict[str, Any]:
+    values = {name: msgspec.convert(value, hints[name]) for name, value in record.fields.items()}
+    return {**values, **dict.fromkeys(record.code, _no_claims)}
 
 
 def _writable(spec: object) -> str | dict[str, Any] | None:

@@ -55,6 +55,8 @@ class Journal:
     """How long the end of the run waits for what is not written yet."""
     model: ModelReference | None = None
     """For ``resume`` without a model; a run whose model is given by name fills it in."""
+    monitors: tuple[object, ...] = ()
+    """For ``resume`` without monitors: what each was asked for by, in their order; filled in likewise."""
     open: Callable[[str], JournalFile] | None = None
     """What opens the file, where it is no file of the operating system."""
 

@@ -33,6 +33,8 @@ def model(monkeypatch):
     made = []
 
     def load(*args, **kwargs):
+        if isinstance(args[0], ScriptedModel):
+            return args[0]
         made.append((args, kwargs))
         return ScriptedModel(lambda request: cut_into(WRONG[len(request.prefix) :], 5))
 
@@ -86,7 +88,7 @@ class TestCommands:
         assert run("replay", path, "-m", "arithmetic") == 3
         out = capsys.readouterr().out
         assert "Observed on the recorded text, and nothing was acted upon." in out
-        assert "request 1, 18-19  arithmetic would have acted: 5  (2 + 2 = 4)" in out
+        assert "request 1, 18-19  arithmetic would have acted: 5  (2 + 2 is 4, not 5)" in out
         assert run("replay", path, "-m", "arithmetic", "--json") == 3
         [line] = capsys.readouterr().out.splitlines()
         assert json.loads(line)["violation"]["key"]
@@ -189,12 +191,13 @@ def interrupted(process):
     """Press Ctrl-C; return how long the end took, and what was said."""
     begun = time.monotonic()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    return time.monotonic() - begun, err
+    process.wait(timeout=60)
+    seconds = time.monotonic() - begun
+    return seconds, process.communicate(timeout=60)[1]
 
 
-# What a process takes to end on an idle machine is asked for by hand; here it must not wait for what hangs.
-PROMPT_SECONDS = 20
+# On an idle machine it takes 20 ms to 0.9 s; a busy one is given more.
+PROMPT_SECONDS = 5
 
 CTRL_C = pytest.mark.fault(
     "P3", injected="SIGINT while a verifier hangs", happens="the end comes at once, with code 130; the journal is whole"

@@ -13,6 +13,7 @@ from interwhen._core.messages import (
     Open,
     Opened,
     OutOfTime,
+    Resumed,
     Settled,
 )
 from interwhen.events import (
@@ -228,3 +229,25 @@ def test_a_repair_with_template_tokens_becomes_feedback():
     (remedied,) = driver.of(Remedied)
     assert remedied.violation.remedy == "feedback"
     assert "</think>" not in remedied.violation.inserted
+
+
+def test_another_process_asks_the_model_to_go_on_and_spends_no_reconnect():
+    driver = drive(monitor(), budgets=Budgets(reconnects=0), think_tags=("<think>", "</think>"))
+    driver.feed("<think>1+1=2\n2+</th")
+    driver.settle()
+    driver.tell(Resumed())
+    assert driver.state == "opening"
+    asked = driver.orders[-1]
+    assert isinstance(asked, Open)
+    assert "".join(piece.text for piece in asked.pieces) == "<think>1+1=2\n2+"
+    assert driver.core.tally.reconnects == 0
+    driver.tell(Resumed())
+    assert driver.orders[-1] is asked
+
+
+def test_another_process_takes_the_end_that_the_model_had_announced():
+    driver = drive(monitor())
+    driver.feed("1+1=2\n", finish="stop")
+    driver.tell(Resumed())
+    driver.settle()
+    assert (driver.outline.status, driver.outline.text) == ("verified", "1+1=2\n")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from interwhen import Abstain, Budgets, Feedback, Fork, Repair, Resample, Retry, Stop
 from interwhen._core.core import Core
-from interwhen._core.messages import Abandoned, Broken, Check, Ended, Extract, Extracted, OutOfTime, Settled
+from interwhen._core.messages import Abandoned, Broken, Check, Ended, Extract, Extracted, OutOfTime, Resumed, Settled
 from interwhen.events import CheckSettled, Delta, Remedied, StreamBroken
 from interwhen.results import sha256
 from interwhen.triggers import Answer, EveryChars, Lines, Markers, Paragraphs, Sentences, ThinkEnd, ToolCalls
@@ -202,6 +202,18 @@ class CoreMachine(RuleBasedStateMachine):
             self.tell(Settled(job, Judged(Pass())))
             self.tell(Extracted(job, ()))
             assert (len(self.driver.orders), len(self.driver.seen)) == before
+
+    @rule(now=st.integers(0, 9))
+    def resumed(self, now):
+        """Another process goes on: text that was held back, half a tag, is gone with the stream."""
+        if now or self.driver.outline is not None:
+            return
+        reconnects, streaming = self.driver.core.tally.reconnects, self.driver.state == "streaming"
+        self.tell(Resumed())
+        assert self.driver.core.tally.reconnects == reconnects
+        assert self.driver.state != "streaming"
+        if streaming:
+            del self.mirror[self.driver.core.transcript.length :]
 
     @rule(rare=st.integers(0, 60))
     def over(self, rare):
