@@ -23,6 +23,7 @@ from interwhen.simulation.truth import (
     refutes,
 )
 from interwhen.simulation.world import Judge, Sum, Watch
+from interwhen.simulation.writing import whole_text
 
 
 def judge(played: Played) -> list[Broken]:
@@ -162,7 +163,7 @@ def _is_flawless(case: Case) -> bool:
         and world.fork_fault == "none"
         and not is_crowded(world)
         and all(not isinstance(item, Sum) or set(item.off) == {0} for item in world.items)
-        and not any(mishap_of(who, claim) for who in world.judges for claim in claims_in(case.result.text))  # type: ignore[union-attr]
+        and not any(mishap_of(who, claim) for who in world.judges for claim in claims_in(whole_text(world, 0)))
         and not any(judge.mishaps for judge in world.judges)
         and not any(watch.extractor_fails_on for watch in world.watches)
         and max(world.chunking.gaps) < TIMER
