@@ -318,8 +318,10 @@ def _budgets(case: Case) -> Iterator[str]:
     ):
         if spent > budget:
             yield f"{spent} {name}, the budget is {budget}"
-    if isinstance(result, Verified) and ledger.discarded - ledger.late > limits.discarded:
-        yield f"{ledger.discarded} tokens discarded, the budget is {limits.discarded}"
+    # A reconnect drops half a tag, which the model writes again: no remedy has cut it.
+    cut = ledger.discarded - ledger.late
+    if isinstance(result, Verified) and not ledger.reconnects and cut > limits.discarded:
+        yield f"{cut} tokens discarded, the budget is {limits.discarded}"
     if case.history is not None:
         written = [(a.record.cut, a.record.remedy, a.record.inserted) for a in case.history.acts]
         if any(written.count(w) > limits.repeats for w in written if w[1] not in ("stop", "abstain")):
