@@ -8,7 +8,7 @@ from typing import get_args
 
 from interwhen.events import CheckSettled, Remedied, Retracted, StreamBroken
 from interwhen.monitors import Delivery
-from interwhen.results import CheckRecord, RemedyName, Status
+from interwhen.results import CheckRecord, RemedyName, Status, Verified
 from interwhen.simulation.playing import Played
 from interwhen.simulation.variations import is_timeless
 from interwhen.simulation.world import MishapKind, ReaderKind, Thinking, TriggerKind, WireKind
@@ -139,7 +139,7 @@ def _of_result(played: Played) -> Iterator[tuple[str, str]]:
     yield "status", result.status
     if result.ledger.late:
         yield "seen", "late tokens"
-    if result.status == "verified" and result.certificate.disavowed:
+    if isinstance(result, Verified) and result.certificate.disavowed:
         yield "seen", "disavowed"
     if any(sent.request.pieces and sent.request.pieces[-1].refused for sent in played.model.sent):
         yield "seen", "tool call refused"

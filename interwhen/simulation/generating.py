@@ -155,6 +155,8 @@ def _judge(dice: Random, swarm: _Swarm, items: tuple[Item, ...]) -> Judge:
 
 def _watch(dice: Random, swarm: _Swarm, name: str, judges: int, items: tuple[Item, ...]) -> Watch:
     trigger: TriggerKind = dice.choice(_TRIGGERS) if swarm.odd_monitors else dice.choice(("lines", "sentences"))
+    if any(isinstance(item, Sum) and item.call for item in items) and dice.random() < 0.4:
+        trigger = "calls"
     delivery: Delivery = dice.choice(_DELIVERIES)
     if trigger == "calls" and dice.random() < 0.5:
         delivery = "gate_tools"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from interwhen.events import Remedied
+from interwhen.events import Remedied, StreamEnded, StreamStarted
 from interwhen.results import ViolationRecord
 from interwhen.simulation.model import Sent
 from interwhen.simulation.playing import Played
@@ -44,10 +44,19 @@ def history_of(played: Played) -> History:
             _stream(history, sent.pop(0), with_tags=world.thinking in ("tags", "opened"))
         if generation < len(acts):
             number, event = acts[generation]
+            trace.ended = _has_ended(played, number)
             _act(history, event.violation, number, watches)
     if sent and not history.misfit:
         history.misfit = f"a request of generation {sent[0].generation}, when {len(acts)} remedies had been told"
     return history
+
+
+def _has_ended(played: Played, act: int) -> bool:
+    """Tell whether the stream before *act* was at its end: a finish reason alone does not end it."""
+    for seen in reversed(played.seen[:act]):
+        if isinstance(seen.event, StreamEnded | StreamStarted):
+            return isinstance(seen.event, StreamEnded)
+    return False
 
 
 def _stream(history: History, sent: Sent, *, with_tags: bool) -> None:
@@ -60,7 +69,6 @@ def _stream(history: History, sent: Sent, *, with_tags: bool) -> None:
         trace.cut(len(prefix))
     for chunk in sent.chunks:
         trace.add(chunk.text, chunk.phase, call=chunk.call is not None)
-    trace.ended = sent.whole or sent.ended is not None
 
 
 def _is_half_a_tag(text: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-from interwhen.events import Delta, Finished, Retracted
+from interwhen.events import Delta, Retracted
 from interwhen.results import Abstained, Failed, Unverified, Verified
 from interwhen.simulation import showing  # noqa: F401  enlists its own
 from interwhen.simulation.cases import INVARIANTS, Broken, Case, case_of, final_trace, invariant
@@ -23,6 +23,7 @@ from interwhen.simulation.truth import (
     refutes,
 )
 from interwhen.simulation.world import Judge, Sum, Watch
+from interwhen.simulation.writing import whole_text
 
 
 def judge(played: Played) -> list[Broken]:
@@ -66,14 +67,10 @@ def _leaves_nothing(case: Case) -> Iterator[str]:
         yield "the workers were not given back"
 
 
-@invariant("a cancelled reader stays cancelled, and no result makes it a success")
+@invariant("a cancelled reader stays cancelled")
 def _cancelled(case: Case) -> Iterator[str]:
-    if case.played.was_cancelled and isinstance(case.result, Verified):
-        finished = bool(case.played.seen) and isinstance(case.played.seen[-1].event, Finished)
-        late = case.world.limits.seconds is not None
-        ended = bool(case.played.model.sent) and case.played.model.sent[-1].ended is not None
-        if not (finished or late or ended):
-            yield "verified, though the reader was cancelled before the model had ended"
+    if case.played.cancel_swallowed:
+        yield "the reader was cancelled before the end, and the block was left as if it were not"
 
 
 # ---------------------------------------------------------------- P2: verified means verified
@@ -166,7 +163,7 @@ def _is_flawless(case: Case) -> bool:
         and world.fork_fault == "none"
         and not is_crowded(world)
         and all(not isinstance(item, Sum) or set(item.off) == {0} for item in world.items)
-        and not any(mishap_of(who, claim) for who in world.judges for claim in claims_in(case.result.text))  # type: ignore[union-attr]
+        and not any(mishap_of(who, claim) for who in world.judges for claim in claims_in(whole_text(world, 0)))
         and not any(judge.mishaps for judge in world.judges)
         and not any(watch.extractor_fails_on for watch in world.watches)
         and max(world.chunking.gaps) < TIMER
@@ -321,8 +318,10 @@ def _budgets(case: Case) -> Iterator[str]:
     ):
         if spent > budget:
             yield f"{spent} {name}, the budget is {budget}"
-    if isinstance(result, Verified) and ledger.discarded - ledger.late > limits.discarded:
-        yield f"{ledger.discarded} tokens discarded, the budget is {limits.discarded}"
+    # A reconnect drops half a tag, which the model writes again: no remedy has cut it.
+    cut = ledger.discarded - ledger.late
+    if isinstance(result, Verified) and not ledger.reconnects and cut > limits.discarded:
+        yield f"{cut} tokens discarded, the budget is {limits.discarded}"
     if case.history is not None:
         written = [(a.record.cut, a.record.remedy, a.record.inserted) for a in case.history.acts]
         if any(written.count(w) > limits.repeats for w in written if w[1] not in ("stop", "abstain")):

@@ -11,7 +11,7 @@ import anyio
 
 from interwhen.budgets import Budgets
 from interwhen.errors import UsageError
-from interwhen.events import Event
+from interwhen.events import Event, Finished
 from interwhen.models.base import Sampling
 from interwhen.results import Result
 from interwhen.running import Run, run
@@ -54,6 +54,8 @@ class Played:
     stuck: VirtualTimeError | None = None
     entered: bool = False
     was_cancelled: bool = False
+    cancel_swallowed: bool = False
+    """Whether the reader was cancelled while it read, and nothing came of it."""
     left_tasks: tuple[str, ...] = ()
     seconds: float = 0.0
     turns: int = 0
@@ -114,6 +116,8 @@ async def _live(played: Played, loop: VirtualLoop) -> None:
             played.raised = error
     loop.on_turn = None
     played.was_cancelled = scope.cancelled_caught
+    finished = bool(played.seen) and isinstance(played.seen[-1].event, Finished)
+    played.cancel_swallowed = scope.cancel_called and not (scope.cancelled_caught or finished or played.raised)
     played.result = _result_of(supervised)
     played.left_tasks = tuple(sorted(task.get_name() for task in asyncio.all_tasks() - {asyncio.current_task()}))
 

@@ -213,7 +213,7 @@ def read_by(trace: Trace, watch: Watch) -> list[tuple[Stated, tuple[int, int, bo
 def mishap_of(judge: Judge, claim: Stated) -> str:
     """Return how *judge* fails on *claim*; ``""`` where it does not."""
     found: str = next((mishap.kind for mishap in judge.mishaps if mishap.about == claim.left_side), "")
-    if found not in ("hangs", "dies", "raises") and wait_of(judge, claim.left_side) >= judge.deadline:
+    if wait_of(judge, claim.left_side) >= judge.deadline:
         return "hangs"
     if found == "dies" and judge.worker not in ("thread", "process"):
         return ""

@@ -101,31 +101,31 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Refuse: a thread takes real time."""
         raise RealIOError("a thread was asked for in virtual time: use interwhen.testing.VirtualWorkers for checks")
 
-    def add_reader(self, *_: Any) -> NoReturn:
+    def add_reader(self, *_: Any) -> NoReturn:  # type: ignore[override]
         """Refuse: a file is ready in real time only."""
         raise RealIOError("reading from a real file or socket was asked for in virtual time")
 
-    def add_writer(self, *_: Any) -> NoReturn:
+    def add_writer(self, *_: Any) -> NoReturn:  # type: ignore[override]
         """Refuse likewise."""
         raise RealIOError("writing to a real file or socket was asked for in virtual time")
 
-    def add_signal_handler(self, *_: Any) -> NoReturn:
+    def add_signal_handler(self, *_: Any) -> NoReturn:  # type: ignore[override]
         """Refuse likewise."""
         raise RealIOError("signals come in real time only")
 
-    async def create_connection(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
+    async def create_connection(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse likewise."""
         raise RealIOError("a network connection was asked for in virtual time")
 
-    async def create_server(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
+    async def create_server(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse likewise."""
         raise RealIOError("a server was asked for in virtual time")
 
-    async def subprocess_exec(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
+    async def subprocess_exec(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse likewise."""
         raise RealIOError("a process was asked for in virtual time")
 
-    async def subprocess_shell(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
+    async def subprocess_shell(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse likewise."""
         raise RealIOError("a process was asked for in virtual time")
 

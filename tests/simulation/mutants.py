@@ -347,7 +347,7 @@ MUTANTS = [
     Mutant("a task is left", task_is_left, "no task"),
     Mutant("a stream is left open", stream_is_left_open, "no open stream"),
     Mutant("the workers are not given back", workers_are_not_given_back, "no worker"),
-    Mutant("a cancellation is swallowed", cancellation_is_swallowed, ""),
+    Mutant("a cancellation is swallowed", cancellation_is_swallowed, "stays cancelled"),
     Mutant("the deadline of a check is ignored", deadline_is_ignored, "bounded time"),
     Mutant("a stall is not noticed", stall_is_not_noticed, "bounded time"),
     Mutant("remedies are not limited", remedies_are_not_limited, "budgets"),
