@@ -41,6 +41,7 @@ async def test_cancelled_at_any_turn_the_next_run_is_whole(api, way, transport, 
 
     async with ScriptedServer(script) as server:
         async with open_model(api, server.base_url, transport=transport, retries=Retries(attempts=0)) as model:
+            await anyio.wait_all_tasks_blocked()
             tasks = tasks_of(way)
             finished = count = tries = 0
             while finished < 2:
