@@ -140,11 +140,9 @@ def _chat_delta(pen: Pen) -> tuple[Step, ...]:
     """Deltas without text: a role, an empty delta, none at all, and a text that is null."""
     if pen.api == "completions":
         return pen.told(pen.say(""))
-    deltas = ({"role": "assistant"}, {}, None, {"role": "assistant", "content": None, "refusal": None})
-    return (
-        tuple([Send(data({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})) for delta in deltas])
-        + pen.told()
-    )
+    deltas: tuple[dict[str, Any] | None, ...] = ({"role": "assistant"}, {}, None, {"content": None, "refusal": None})
+    chunks = [{"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+    return (*[Send(data(body)) for body in chunks], *pen.told())
 
 
 def _dripped(pen: Pen, seconds: float, size: int) -> tuple[Step, ...]:

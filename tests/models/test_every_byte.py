@@ -15,8 +15,7 @@ def anyio_backend():
 
 
 @pytest.mark.fault("W18", injected="a reset or close at every byte of a stream", happens="resumed; the text is whole")
-@pytest.mark.parametrize("last", [Reset(), Close()], ids=["reset", "close"])
-@pytest.mark.parametrize("api", ["completions", "chat"])
+@pytest.mark.parametrize(("api", "last"), [("completions", Reset()), ("chat", Close())], ids=["reset", "close"])
 async def test_wherever_it_breaks_the_text_is_whole(api, last, record_property):
     body = b"".join(step.data for step in events(STORY, api=api))
     stop = len(body) - len(b"data: [DONE]\n\n")

@@ -92,7 +92,7 @@ async def test_counts_behind_the_finish_reason_arrive_though_nothing_follows():
     assert [chunk.finish_reason for chunk in finish(stream.receive())] == ["stop"]
     for _ in range(2):  # at once, and again with the end
         assert [chunk.usage.prompt_tokens for chunk in finish(stream.receive())] == [3]
-    assert finish(stream.receive()) == []
+    assert not finish(stream.receive())
 
 
 async def test_a_token_without_text_is_progress():
