@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
 from interwhen.ledger import Held
 
@@ -69,13 +69,13 @@ def _whose(frame: FrameType) -> str | None:
     """Return whose code *frame*, one of the engine's, has called; ``None``: it only hands it to a worker."""
     local = _OURS[frame.f_code.co_name]
     role = "verifier" if local == "verifier" else "extractor of"
+    whose: Any = frame.f_locals.get(local)
     try:
-        whose = frame.f_locals[local]
-        if role == "verifier" and whose.worker not in ("inline", "async"):
-            return None
-        return f"{role} {whose.name!r}"
-    except Exception:  # noqa: BLE001  (a name may be a property of the user's)
+        is_handed_on = role == "verifier" and whose.worker not in ("inline", "async")
+        name = f"{role} {whose.name!r}"
+    except Exception:  # noqa: BLE001  (they may be properties of the user's)
         return role
+    return None if is_handed_on else name
 
 
 class Watched:
