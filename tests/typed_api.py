@@ -189,9 +189,11 @@ async def supervise() -> str:
     async with interwhen.run(scripted, messages, budgets=interwhen.Budgets(seconds=3.0)) as third:
         seconds: float = (await third.drain()).timing.total
         held: tuple[interwhen.Held, ...] = third.result.timing.held
-    async with interwhen.Workers(threads=2, processes=1, memory=None, held_after=None) as workers:
-        async with interwhen.run(own, "prompt", monitors=monitors, workers=workers) as shared:
-            tries: int = sum(record.tries for record in (await shared.drain()).checks)
+    async with (
+        interwhen.Workers(threads=2, processes=1, memory=None, held_after=None) as workers,
+        interwhen.run(own, "prompt", monitors=monitors, workers=workers) as shared,
+    ):
+        tries: int = sum(record.tries for record in (await shared.drain()).checks)
     return judge(result) + str(tokens) + str(seconds) + str(held) + str(tries)
 
 
