@@ -202,7 +202,8 @@ async def test_workers_do_not_outlive_their_parent(who, tmp_path):
 
         async def main():
             busy = {who == "busy"}
-            model = ScriptedModel([["1+1=2\\n" if busy else "16+1=17\\n", Pause(600)]])
+            first = "1+1=2\\n" if busy else "16+1=17\\n"
+            model = ScriptedModel([[first, *["so\\n", Pause(0.1)] * 5000]])
             monitor = watch(workers.family if busy else workers.in_process)
             async with interwhen.run(model, "Q", monitors=[monitor]) as run:
                 async for event in run:
@@ -236,7 +237,9 @@ async def test_a_worker_that_died_while_idle_costs_nothing():
         first, _ = await supervise(ScriptedModel(["16+1=17\n"]), watch(workers.in_process), workers=shared)
         number = int(first.checks[0].outcome.verdict.evidence)
         os.kill(number, signal.SIGKILL)
-        await gone(number)
+        with anyio.fail_after(60):
+            while shared.processes._idle[0].is_well:
+                await anyio.sleep(0.01)
         second, _ = await supervise(ScriptedModel(["16+1=17\n"]), watch(workers.in_process), workers=shared)
     assert (first.status, second.status) == ("verified", "verified")
     assert int(second.checks[0].outcome.verdict.evidence) != number
