@@ -31,12 +31,11 @@ class Budgets(msgspec.Struct, frozen=True):
     """Wall time of the whole run."""
     failures: int | None = 5
     """Checks of one verifier that may fail in a row (by an error or a timeout). Its further checks are skipped, which
-    leaves their text unverified, but for a trial now and then; a trial that comes to a verdict ends that."""
+    leaves their text unverified, but for a trial now and then; a trial that comes to a verdict ends that. ``None``:
+    no limit."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise UsageError(f"budget {name}={value!r} is negative")
-        if self.failures == 0:
-            raise UsageError("budget failures=0: at least 1 is needed, or None for no limit")

@@ -17,6 +17,7 @@ from interwhen import (
     PluginError,
     Repair,
     Resample,
+    Retry,
     UsageError,
     verifier,
 )
@@ -203,6 +204,8 @@ class TestSpecs:
             ("delivery=gate", "delivery", "gate"),
             ("phase=reasoning", "phase", "reasoning"),
             ("unproven=closed", "unproven", "closed"),
+            ("on_error=closed", "on_error", "closed"),
+            ("on_error=retry:3:closed,level=flag", "on_error", Retry(3, "closed")),
             ("required=false", "required", False),
             ("label=calendar", "name", "calendar"),
             ("remedy=resample", "remedy", Resample()),
@@ -214,6 +217,13 @@ class TestSpecs:
     )
     def test_generic_options(self, acme: Path, options: str, field: str, value: object) -> None:
         assert getattr(r.load_monitor(f"dates:{options}"), field) == value
+
+    def test_on_error_as_a_record(self, acme: Path) -> None:
+        for value in (Retry(4), {"times": 4}):
+            assert r.load_monitor({"name": "dates", "on_error": value}).on_error == Retry(4)
+        for value in ("ajar", "retry:x", 3, {"times": -1}, {"times": "x"}):
+            with pytest.raises(PluginError, match=r"'dates'.*(on_error|times)"):
+                r.load_monitor({"name": "dates", "on_error": value})
 
     def test_the_deadline_is_the_verifiers(self, acme: Path) -> None:
         assert r.load_monitor("dates:deadline=0.25").verifier.deadline == 0.25

@@ -34,6 +34,7 @@ from interwhen import (
     Verifier,
     Violation,
     ViolationFound,
+    solving,
 )
 from interwhen.models.base import Capabilities, Completion, Request, Stream, Usage
 from interwhen.models.streams import IteratorStream
@@ -99,6 +100,7 @@ monitors = [
         level="explain",
         phase="answer",
         unproven="closed",
+        on_error=interwhen.Retry(2, then="open"),
         required=False,
     ),
     Monitor(name="own", verifier=OwnVerifier(), extractor=dates, remedy=interwhen.Feedback("rewind")),
@@ -186,7 +188,21 @@ async def supervise() -> str:
     messages = [interwhen.Message("user", "Hi")]
     async with interwhen.run(scripted, messages, budgets=interwhen.Budgets(seconds=3.0)) as third:
         seconds: float = (await third.drain()).timing.total
-    return judge(result) + str(tokens) + str(seconds)
+        held: tuple[interwhen.Held, ...] = third.result.timing.held
+    async with (
+        interwhen.Workers(threads=2, processes=1, memory=None, held_after=None) as workers,
+        interwhen.run(own, "prompt", monitors=monitors, workers=workers) as shared,
+    ):
+        tries: int = sum(record.tries for record in (await shared.drain()).checks)
+    return judge(result) + str(tokens) + str(seconds) + str(held) + str(tries)
+
+
+def solve() -> interwhen.Verdict:
+    """Ask Z3 from a verifier."""
+    left: float = interwhen.time_left()
+    with interwhen.when_called_off(lambda: None), solving.problem(seconds=left, memory_mb=100) as found:
+        found.require("yes", True)
+        return found.follows(True)
 
 
 def supervise_sync() -> str:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
 from interwhen.ledger import Held
 
@@ -69,15 +69,15 @@ def _whose(frame: FrameType) -> str | None:
     """Return whose code *frame*, one of the engine's, has called; ``None``: it only hands it to a worker."""
     local = _OURS[frame.f_code.co_name]
     role = "verifier" if local == "verifier" else "extractor of"
+    whose: Any = frame.f_locals.get(local)
     try:
-        whose = frame.f_locals[local]
         if isinstance(whose, str):
             return f"{role} {whose!r:.100}"
-        is_held = whose.worker in ("inline", "async")
+        is_handed_on = whose.worker not in ("inline", "async")
         name = f"{role} {whose.name!r}"
-    except Exception:  # noqa: BLE001  (a name may be a property of the user's)
+    except Exception:  # noqa: BLE001  (they may be properties of the user's)
         return role
-    return name if is_held else None
+    return None if is_handed_on else name
 
 
 class Watched:

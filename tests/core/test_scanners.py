@@ -186,7 +186,9 @@ DEGENERATE = (
 )
 
 
-@pytest.mark.fault("V12", injected="degenerate text, for each trigger", happens="work grows with its length only")
+@pytest.mark.fault(
+    "V12", injected="degenerate text of n, 2n and 4n characters for each trigger", happens="the work doubles with it"
+)
 @ANY
 @pytest.mark.parametrize("unit", DEGENERATE, ids=repr)
 def test_work_is_linear_in_the_text(trigger, unit):

@@ -207,9 +207,7 @@ DEGENERATE = [
 ]  # fmt: skip
 
 
-@pytest.mark.fault(
-    "V12", injected="degenerate text, for the arithmetic verifier", happens="work grows with its length only"
-)
+@pytest.mark.fault("V12", injected="degenerate text of n and 8n characters", happens="the work is linear")
 @pytest.mark.parametrize("unit", DEGENERATE)
 def test_work_is_linear_in_the_length_of_the_text(unit: str) -> None:
     short, long = unit * (2000 // len(unit)) + "=1", unit * (16_000 // len(unit)) + "=1"

@@ -1,0 +1,29 @@
+"""The page about failing verifiers: its code runs as it stands."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PAGE = Path(__file__).parents[2] / "docs" / "verifier-faults.md"
+BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def run(script, tmp_path):
+    path = tmp_path / "page.py"
+    path.write_text(script)
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_retries_and_workers(tmp_path):
+    assert run("\n".join(BLOCKS[:2]), tmp_path) == "verified 2\n" + "verified\n" * 3
+
+
+def test_solving(tmp_path):
+    pytest.importorskip("z3", reason="the extra 'z3' is not installed")
+    assert run(BLOCKS[2], tmp_path) == "these cannot all hold: Ann is 3; Ann is older than Bob; Bob is 7\n"
+    assert len(BLOCKS) == 3

@@ -1,0 +1,194 @@
+"""Z3 for verifiers: within the deadline, one context a thread, verdicts with names, and nothing unsound."""
+
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+z3 = pytest.importorskip("z3", reason="the extra 'z3' is not installed")
+
+from interwhen import Claim, Pass, Span, Unknown, UsageError, Violation  # noqa: E402
+from interwhen._tickets import Ticket, hold  # noqa: E402
+from interwhen.solving import problem  # noqa: E402
+
+
+def ages(found, *more):
+    ann, bob = z3.Ints("ann bob", found.context)
+    found.require("Ann is older than Bob", ann > bob)
+    found.require("Bob is 7", bob == 7)
+    for name, build in more:
+        found.require(name, build(ann, bob))
+    return ann, bob
+
+
+def hard(found, size=11):
+    """Pigeons and holes: small to write, and beyond Z3's patience."""
+    holes = [[z3.Bool(f"p{i}h{j}", found.context) for j in range(size)] for i in range(size + 1)]
+    for i, row in enumerate(holes):
+        found.require(f"pigeon {i} has a hole", z3.Or(row))
+    pairs = [(i, k) for i in range(size + 1) for k in range(i)]
+    apart = [z3.Or(z3.Not(holes[i][j]), z3.Not(holes[k][j])) for j in range(size) for i, k in pairs]
+    found.require("no two in one hole", z3.And(apart))
+
+
+def test_what_can_hold_is_consistent():
+    with problem() as found:
+        ages(found)
+        assert found.consistent() == Pass("2 conditions hold together, for example with ann = 8, bob = 7")
+
+
+def test_what_cannot_hold_is_named_and_nothing_else_is():
+    with problem() as found:
+        ages(found, ("Ann is 3", lambda ann, _bob: ann == 3), ("Ann is not 9", lambda ann, _bob: ann != 9))
+        assert found.consistent() == Violation("these cannot all hold: Ann is 3; Ann is older than Bob; Bob is 7")
+
+
+def test_what_follows_follows_from_something():
+    with problem() as found:
+        ann, bob = ages(found)
+        assert found.follows(ann > 7) == Pass("it follows from Ann is older than Bob; Bob is 7")
+        assert found.follows(bob == bob) == Pass("it holds by itself")
+        assert isinstance(found.follows(z3.Not(ann > 7)), Violation)
+        assert found.follows(ann > 8) == Violation(
+            "it does not follow from the conditions", "all of them hold with ann = 8, bob = 7, and it does not"
+        )
+        assert isinstance(found.consistent(), Pass)  # what was asked has left nothing behind
+
+
+def test_nothing_follows_from_a_contradiction():
+    with problem() as found:
+        ann, _bob = ages(found, ("Ann is 3", lambda ann, _bob: ann == 3))
+        for conclusion in (ann > 100, ann == 3, z3.BoolVal(True, found.context)):
+            verdict = found.follows(conclusion)
+            assert isinstance(verdict, Unknown)
+            assert "contradict each other" in verdict.why
+        assert isinstance(found.follows(ann == 4), Unknown)
+
+
+def test_names_are_for_one_condition_and_plain_booleans_will_do():
+    with problem() as found:
+        found.require("yes", True)
+        with pytest.raises(UsageError, match="'yes' is there already"):
+            found.require("yes", False)
+        assert isinstance(found.consistent(), Pass)
+        found.require("no", False)
+        assert found.consistent() == Violation("these cannot all hold: no")
+        with pytest.raises(z3.Z3Exception):
+            found.require("a number", z3.Int("x", found.context))
+
+
+@pytest.mark.fault("V2", injected="a question that Z3 cannot answer in time", happens="Unknown, before the deadline")
+def test_a_question_that_takes_too_long_is_unknown_in_time():
+    begun = time.monotonic()
+    with hold(Ticket(1.0)), problem() as found:
+        hard(found)
+        verdict = found.consistent()
+    assert isinstance(verdict, Unknown)
+    assert "no answer" in verdict.why
+    assert time.monotonic() - begun < 30  # it takes minutes otherwise
+    with problem(seconds=0.2) as found:
+        hard(found)
+        assert isinstance(found.follows(z3.BoolVal(False, found.context)), Unknown)
+
+
+@pytest.mark.fault("V2", injected="a check is called off while Z3 works for it", happens="Z3 is interrupted at once")
+def test_a_check_that_is_called_off_interrupts_z3():
+    ticket, verdicts, ready = Ticket(600.0), [], threading.Event()
+
+    def work():
+        with hold(ticket), problem() as found:
+            hard(found, 14)
+            ready.set()
+            verdicts.append(found.consistent())
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    assert ready.wait(60)
+    time.sleep(0.3)  # Z3 has begun; an interrupt before that would be lost, and the timeout would end it
+    ticket.call_off()
+    thread.join(60)
+    assert [type(verdict) for verdict in verdicts] == [Unknown]
+
+
+@pytest.mark.fault("V4", injected="a question that needs more memory than it may have", happens="Unknown")
+def test_beyond_its_memory_it_gives_up():
+    with problem(memory_mb=1) as found:
+        hard(found)
+        verdict = found.consistent()
+    assert isinstance(verdict, Unknown)
+    assert "memory" in verdict.why
+
+
+def test_a_context_is_kept_by_its_thread_and_never_shared():
+    contexts, errors = [], []
+    with problem() as first:
+        ages(first)
+        contexts.append(first.context)
+
+        def elsewhere():
+            for use in (first.consistent, lambda: first.follows(True), lambda: first.require("x", True)):
+                try:
+                    use()
+                except UsageError as error:
+                    errors.append(error)
+            with problem() as found:
+                contexts.append(found.context)
+
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join(60)
+        with problem() as inner:  # one within another: they are apart, too
+            contexts.append(inner.context)
+    assert len(errors) == 3
+    assert len({id(context) for context in contexts}) == 3
+    with problem() as again:
+        assert any(again.context is context for context in contexts)
+    failed = []
+
+    def fails():
+        with problem() as found:
+            failed.append(found.context)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails()
+    with problem() as fresh:
+        assert fresh.context is not failed[0]
+
+
+def test_many_threads_solve_at_once():
+    wrong = []
+
+    def work(number):
+        for at in range(5):
+            with problem() as found:
+                x = z3.Int("x", found.context)
+                found.require("x is big", x > number + at)
+                if not isinstance(found.follows(x > number), Pass) or isinstance(found.follows(x > 1000), Pass):
+                    wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(100)
+    assert not wrong
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_without_z3_it_says_what_to_install():
+    code = """
+import sys
+sys.modules["z3"] = None
+import interwhen
+try:
+    import interwhen.solving
+except interwhen.errors.MissingExtraError as error:
+    assert "interwhen[z3]" in str(error), error
+else:
+    raise AssertionError
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    assert Claim(key="k", span=Span(0, 0)).key == "k"
