@@ -16,7 +16,7 @@ def sandbox():
         yield sandbox
 
 
-@pytest.mark.parametrize("value", [None, True, 0, 10**30, 1.5, "ä\n\"\\", [], [1, [2, {"a": None}]], {"": {}}])
+@pytest.mark.parametrize("value", [None, True, 0, 10**30, 1.5, 'ä\n"\\', [], [1, [2, {"a": None}]], {"": {}}])
 def test_json_goes_in_and_out(sandbox, value):
     outcome = sandbox.run_sync(Call(source="def same(x): return x", function="same", arguments=(value,)), CALM)
     assert isinstance(outcome, Returned)
@@ -78,7 +78,9 @@ def test_cancelling_frees_the_worker(backend):
     async def main():
         async with MontySandbox(parallel=1) as one:
             with anyio.move_on_after(0.3) as scope:
-                await one.run(Script(source="10 ** (10 ** 8) % 7"), Limits(seconds=600.0, cpu_seconds=600.0, memory_bytes=1 << 30))
+                await one.run(
+                    Script(source="10 ** (10 ** 8) % 7"), Limits(seconds=600.0, cpu_seconds=600.0, memory_bytes=1 << 30)
+                )
             assert scope.cancelled_caught
             return await one.run(Call(source="def f(): return 2", function="f"), CALM)
 

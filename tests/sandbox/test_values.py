@@ -4,7 +4,7 @@ import math
 
 import pytest
 from interwhen.errors import UsageError
-from interwhen.sandbox import Call, Command, Finding, Guarantees, Limits, Script, SandboxUnavailable
+from interwhen.sandbox import Call, Command, Finding, Guarantees, Limits, SandboxUnavailable, Script
 
 
 @pytest.mark.parametrize("name", ["", "/etc/passwd", "../x", "a/../../x", "a\0b", "."])
@@ -27,7 +27,17 @@ def test_a_command_has_an_executable(argv):
         Command(argv=argv)
 
 
-@pytest.mark.parametrize(("name", "value"), [("seconds", 0), ("seconds", math.nan), ("seconds", math.inf), ("memory_bytes", -1), ("files", 0), ("open_files", 7)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seconds", 0),
+        ("seconds", math.nan),
+        ("seconds", math.inf),
+        ("memory_bytes", -1),
+        ("files", 0),
+        ("open_files", 7),
+    ],
+)
 def test_limits_are_limits(name, value):
     with pytest.raises(UsageError, match=name):
         Limits(**{name: value})
