@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import sysconfig
 import threading
 import time
 from pathlib import Path
@@ -148,6 +149,8 @@ def test_what_is_readable_is_what_was_asked_for(sandbox, tmp_path):
 
 
 def test_packages_are_there_with_site_alone(sandbox):
+    if not Path(sysconfig.get_path("platlib"), "msgspec").exists():
+        pytest.skip("the packages of the tests are not of this environment")
     program = Script(source="import msgspec\nprint(msgspec.json.encode(1).decode())")
     assert isinstance(sandbox.run_sync(program, CALM), Crashed | Denied)
     with ProcessSandbox(site=True, allow_missing=sandbox.probe().missing) as wider:
