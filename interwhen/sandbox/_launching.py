@@ -76,7 +76,7 @@ def launch(plan: Plan, abort: Abort) -> Heard:
     with contextlib.ExitStack() as stack:
         request = os.memfd_create("plan")
         stack.callback(os.close, request)
-        data = marshal.dumps(plan)
+        data = marshal.dumps({**plan})
         while data:
             data = data[os.write(request, data) :]
         os.lseek(request, 0, os.SEEK_SET)

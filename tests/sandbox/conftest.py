@@ -70,7 +70,7 @@ def host():
         udp.bind(("127.0.0.1", port))
         local, abstract = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
         local.bind(f"{folder}/socket")
-        os.chmod(f"{folder}/socket", 0o777)
+        Path(folder, "socket").chmod(0o777)
         abstract.bind(f"\0interwhen-test-{os.getpid()}")
         servers = [tcp, udp, local, abstract]
         for server in servers:

@@ -1,7 +1,7 @@
 """A machine that cannot give everything: each promise is reported, refused, or knowingly done without."""
 
-import os
 import sys
+from pathlib import Path
 
 import pytest
 from interwhen.errors import SandboxUnavailable
@@ -76,7 +76,7 @@ print(open("mine").read(), os.getcwd())
 """
 
 
-@pytest.mark.skipif(not os.path.exists(SYSTEM_PYTHON), reason="needs a Python that everybody may run")
+@pytest.mark.skipif(not Path(SYSTEM_PYTHON).exists(), reason="needs a Python that everybody may run")
 class TestWithoutNamespaces:
     """Landlock for files, seccomp for the network: what an ordinary container gives."""
 
@@ -94,7 +94,7 @@ class TestWithoutNamespaces:
         assert "GAINED" not in outcome.record.stdout
         word, folder = outcome.record.stdout.split()
         assert word == "x"
-        assert not os.path.exists(folder)
+        assert not Path(folder).exists()
 
     def test_network(self, sandbox, host):
         source = "import socket\nsocket.create_connection(('127.0.0.1', $port)).sendall(b'GAINED')"

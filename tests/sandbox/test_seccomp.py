@@ -114,9 +114,14 @@ def test_other_architectures_and_x32_are_cut_off(machine):
     assert verdict(code, 0xFFFFFFFF, machine=machine) == KILL
 
 
+def judged(number, first):
+    rule = seccomp.judge(number, first)
+    return rule.name, rule.answer
+
+
 def test_the_listener_knows_what_it_is_asked_about(machine):
-    assert seccomp.judge(number_of("socket", machine), 2) == seccomp.Rule("socket(family 2)", "deny")
-    assert seccomp.judge(number_of("socket", machine), 1) == seccomp.Rule("socket(family 1)", "refuse")
-    assert seccomp.judge(number_of("ptrace", machine), 0) == seccomp.Rule("ptrace", "deny")
-    assert seccomp.judge(number_of("personality", machine), 0) == seccomp.Rule("personality", "refuse")
-    assert seccomp.judge(123456, 0) == seccomp.Rule("system call 123456", "deny")
+    assert judged(number_of("socket", machine), 2) == ("socket(family 2)", "deny")
+    assert judged(number_of("socket", machine), 1) == ("socket(family 1)", "refuse")
+    assert judged(number_of("ptrace", machine), 0) == ("ptrace", "deny")
+    assert judged(number_of("personality", machine), 0) == ("personality", "refuse")
+    assert judged(123456, 0) == ("system call 123456", "deny")

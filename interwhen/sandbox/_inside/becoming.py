@@ -9,12 +9,14 @@ import marshal
 import math
 import os
 import resource
-import signal
 
 from interwhen.sandbox._inside import landlock, seccomp, syscalls
-from interwhen.sandbox._inside.enforced import Enforced
-from interwhen.sandbox._inside.namespaces import Entered
-from interwhen.sandbox._inside.plan import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from interwhen.sandbox._inside.enforced import Enforced
+    from interwhen.sandbox._inside.namespaces import Entered
+    from interwhen.sandbox._inside.plan import Plan
 
 READY, FAILED, UNAVAILABLE = b"R", b"F", b"U"
 _SPARE = 10  # descriptors from here on are out of the way of those that the program gets
@@ -35,12 +37,12 @@ def become(
     _drop_privileges(entered, enforced)
     _limit(plan, entered, enforced)
     # The parent may end at any time, and without a pid namespace nothing else would end us.
-    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
     for target, source in enumerate(extra, start=3):
         os.dup2(source, target, inheritable=True)
     os.dup2(stdin, 0, inheritable=True)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
+    for number in (syscalls.SIGPIPE, syscalls.SIGXFSZ, syscalls.SIGINT):
+        syscalls.listen_again(number)
     listener = _filter(plan, enforced)
     missing = [name for name in plan["required"] if not enforced.kept(name)]
     _tell(channel, UNAVAILABLE if missing else READY, enforced, listener)

@@ -8,15 +8,17 @@ import marshal
 import os
 import resource
 import select
-import signal
 import time
 
 from interwhen.sandbox._inside import becoming, listener, mounts, syscalls
 from interwhen.sandbox._inside.enforced import Enforced
 from interwhen.sandbox._inside.leftovers import end_descendants
 from interwhen.sandbox._inside.memory import memory_used
-from interwhen.sandbox._inside.namespaces import Entered
-from interwhen.sandbox._inside.plan import Answer, Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from interwhen.sandbox._inside.namespaces import Entered
+    from interwhen.sandbox._inside.plan import Answer, Plan
 
 _FIRST_LOOK, _LOOK_AGAIN = 0.01, 0.1
 """Seconds between two looks at the memory of all processes: short for a program that has just begun to eat."""
@@ -42,9 +44,9 @@ class Keeper:
 
     def keep(self) -> Answer:
         """Run the program and say how it ended."""
-        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        syscalls.ignore(syscalls.SIGINT)
         os.umask(0o022)
         self._furnish()
         word, findings, notifications = self._start()
@@ -75,7 +77,13 @@ class Keeper:
 
     def _build(self, *, own_processes: bool) -> None:
         plan, entered = self._plan, self._entered
-        view = mounts.View(tuple(plan["readable"]), plan["disk_bytes"], plan["inodes"], entered.uid, entered.gid)
+        view = mounts.View(
+            tuple(plan["readable"]),
+            disk_bytes=plan["disk_bytes"],
+            files=plan["inodes"],
+            uid=entered.uid,
+            gid=entered.gid,
+        )
         try:
             no_proc = mounts.build(view, own_processes=own_processes)
         except OSError as error:
@@ -207,18 +215,18 @@ class Keeper:
             return "exit", os.waitstatus_to_exitcode(status), ""
         number = os.WTERMSIG(status)
         late = usage.ru_utime + usage.ru_stime >= self._plan["cpu_seconds"]
-        if number == signal.SIGXCPU or (number == signal.SIGKILL and late):
+        if number == syscalls.SIGXCPU or (number == syscalls.SIGKILL and late):
             return "limit", 0, "cpu_seconds"
-        if number == signal.SIGXFSZ:
+        if number == syscalls.SIGXFSZ:
             return "limit", 0, "disk"
-        if number == signal.SIGSYS:
+        if number == syscalls.SIGSYS:
             return "deny", 0, "a forbidden system call"
         return "signal", number, ""
 
     def _report(self, kind: str, code: int, what: str, findings: list[tuple[str, list[str], str]]) -> Answer:
         seconds = time.monotonic() - self._begun
         if self._ended is None:
-            os.kill(self._child, signal.SIGKILL)
+            os.kill(self._child, syscalls.SIGKILL)
             _, status, usage = os.wait4(self._child, 0)
             self._ended = (status, usage)
         usage = self._ended[1]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import marshal
 import os
-import signal
 import sys
 
 from interwhen.sandbox._inside import namespaces, syscalls
 from interwhen.sandbox._inside.keeper import Keeper
-from interwhen.sandbox._inside.plan import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from interwhen.sandbox._inside.plan import Plan
 
 
 def main() -> None:
@@ -18,7 +20,7 @@ def main() -> None:
     When the other end of ``argv[2]`` closes, everything ends.
     """
     status, control, parent = map(int, sys.argv[1:4])
-    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
     if os.getppid() != parent:
         return  # it was gone before we could say that we go with it
     for descriptor in (status, control):
@@ -26,7 +28,7 @@ def main() -> None:
     plan: Plan = marshal.loads(sys.stdin.buffer.read())  # noqa: S302  (our own parent wrote it)
     entered = namespaces.enter(frozenset(plan["without"]), plan["folder"])
     # Once more: a change of rights takes it back.
-    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
     keeper = os.fork()
     if keeper == 0:
         try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
+
+from interwhen.sandbox._inside import syscalls
 
 _SECONDS = 1.0
 
@@ -18,7 +19,7 @@ def end_descendants(proc: int) -> None:
     until = time.monotonic() + _SECONDS
     while time.monotonic() < until:
         for pid in _children(proc):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, syscalls.SIGKILL)
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from interwhen.sandbox._inside import syscalls
 
@@ -16,16 +15,19 @@ _DEVICES = ("null", "zero", "full", "random", "urandom")
 _BASES = ("/tmp", "/mnt", "/var", "/usr")  # noqa: S108  (a directory to mount on, out of sight of all others)
 
 
-@dataclass(frozen=True, slots=True)
 class View:
-    """What the program gets to see."""
+    """What the program gets to see: *readable* are pairs of a path and the real path of what is shown there."""
 
-    readable: tuple[tuple[str, str], ...]
-    """Pairs of a path and the real path of what is shown there."""
-    disk_bytes: int
-    files: int
-    uid: int
-    gid: int
+    __slots__ = ("disk_bytes", "files", "gid", "readable", "uid")
+
+    def __init__(
+        self, readable: tuple[tuple[str, str], ...], *, disk_bytes: int, files: int, uid: int, gid: int
+    ) -> None:
+        self.readable = readable
+        self.disk_bytes = disk_bytes
+        self.files = files
+        self.uid = uid
+        self.gid = gid
 
 
 def build(view: View, *, own_processes: bool) -> str | None:

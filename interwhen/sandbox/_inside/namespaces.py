@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from interwhen.sandbox._inside import syscalls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KINDS = {
     "mount": syscalls.CLONE_NEWNS,
@@ -20,17 +22,19 @@ _UIDS_OF_OUR_OWN = 0x60000000
 """From here on no system gives user ids to anybody."""
 
 
-@dataclass(frozen=True, slots=True)
 class Entered:
     """The namespaces that we are in, and who the program will be there."""
 
-    names: frozenset[str]
-    uid: int
-    gid: int
-    drop: bool
-    """Whether the program still has to be given that user id; in a user namespace it has it already."""
-    failures: dict[str, str] = field(default_factory=dict)
-    """Why a kind of namespace is not there."""
+    __slots__ = ("drop", "failures", "gid", "names", "uid")
+
+    def __init__(self, names: frozenset[str], uid: int, gid: int, *, drop: bool, failures: dict[str, str]) -> None:
+        self.names = names
+        self.uid = uid
+        self.gid = gid
+        self.drop = drop
+        """Whether the program still has to be given that user id; in a user namespace it has it already."""
+        self.failures = failures
+        """Why a kind of namespace is not there."""
 
 
 def enter(without: frozenset[str], folder: str) -> Entered:

@@ -9,21 +9,20 @@ from __future__ import annotations
 import marshal
 import os
 import sys
-from typing import Any
 
 
 def _run() -> None:
     own = os.getpid()
     with open(3, "rb") as file:
         source, function, arguments = marshal.load(file)  # noqa: S302  (our side wrote it)
-    scope: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
+    scope: dict[str, object] = {"__name__": "__main__", "__builtins__": __builtins__}
     try:
         exec(compile(source, "main.py", "exec"), scope)  # noqa: S102  (what all this is for)
         if function is None:
             return
         import json
 
-        value = scope[function](*json.loads(arguments))
+        value = scope[function](*json.loads(arguments))  # type: ignore[operator]  # if it is none, that is told
         text = "value\0" + json.dumps(value, allow_nan=False)
     except Exception as error:  # noqa: BLE001  (it is raised again)
         scope.clear()

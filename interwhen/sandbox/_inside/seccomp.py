@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import ctypes
 import errno
-from dataclasses import dataclass
-from typing import Literal
 
 from interwhen.sandbox._inside import syscalls
 
-Answer = Literal["deny", "refuse", "absent"]
-"""``deny`` ends the program; ``refuse`` is EACCES, and noted; ``absent`` is ENOSYS, as in an old kernel."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Answer = Literal["deny", "refuse", "absent"]
+    """``deny`` ends the program; ``refuse`` is EACCES, and noted; ``absent`` is ENOSYS, as in an old kernel."""
 
 # System call: its number on x86_64, and on aarch64.
 _NUMBERS: dict[str, tuple[int | None, int | None]] = {
@@ -120,12 +122,14 @@ _NR, _ARCH, _ARGUMENTS = 0, 4, 16
 Instruction = tuple[int, int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
 class Rule:
     """What a forbidden system call is answered with."""
 
-    name: str
-    answer: Answer
+    __slots__ = ("answer", "name")
+
+    def __init__(self, name: str, answer: Answer) -> None:
+        self.name = name
+        self.answer = answer
 
 
 def rules() -> dict[int, Rule]:

@@ -9,6 +9,8 @@ MACHINE = os.uname().machine
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
+SIGINT, SIGKILL, SIGPIPE, SIGXCPU, SIGXFSZ, SIGSYS = 2, 9, 13, 24, 25, 31
+
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_CAPBSET_DROP = 24
@@ -46,6 +48,16 @@ def prctl(option: int, value: int) -> None:
     """Set an attribute of this process."""
     rest = ctypes.c_ulong(0)
     _checked(_libc.prctl(option, ctypes.c_ulong(value), rest, rest, rest), "prctl")
+
+
+def ignore(signal: int) -> None:
+    """Be deaf to *signal*."""
+    _libc.signal(signal, ctypes.c_void_p(1))
+
+
+def listen_again(signal: int) -> None:
+    """Let *signal* do what it does by default."""
+    _libc.signal(signal, ctypes.c_void_p(0))
 
 
 def unshare(flags: int) -> None:
