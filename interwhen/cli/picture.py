@@ -141,10 +141,10 @@ class _Builder:
         left, right = self.signs.quotes
         inside = piece.strip()
         before, _, after = piece.partition(inside) if inside else (piece, "", "")
-        self.text.append(before)
+        self.text.append(visible(before))  # what counts as white space may act, too
         if inside:
             self.text.append(f"{left}{visible(inside)}{right}", style=style)
-        self.text.append(after)
+        self.text.append(visible(after))
 
     def _end_line(self) -> None:
         self.done.append(Line(self.kind, self.wrote, self.text))

@@ -66,6 +66,7 @@ _PATTERN = re.compile(
 _PLAIN_NUMBER = re.compile(r"[0-9]{1,3}(?:(?:,|\{,\}|\\,)[0-9]{3})++(?:\.[0-9]++)?|[0-9]*+\.[0-9]++")
 _PROSE_WORD = re.compile(r"[^\W0-9_](?:[\w'’-])*+|\S")
 
+_BASES = frozenset("xXbBoO")
 _OPERATORS = {"×": "*", "·": "*", "⋅": "*", "∗": "*", "÷": "/", "−": "-", "–": "-"}
 _RELATIONS = {"=": "=", "==": "=", "≈": "~", "≅": "~", "≃": "~"}
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
@@ -96,7 +97,8 @@ def _number(text: str, start: int, end: int, source: str) -> Token:
         before = source[start - 2 : start - 1]
     glued = (before.isalnum() or before == "_") and before not in "xX"
     is_code = len(text) > 1 and text[0] == "0" and text[1].isdigit()  # a time, a date or a label: 0730
-    is_number = plain and not glued and not is_code and end - start <= MAX_DIGITS
+    is_prefix = text == "0" and source[end : end + 1] in _BASES and source[end + 1 : end + 2].isalnum()  # 0x10
+    is_number = plain and not (glued or is_code or is_prefix) and end - start <= MAX_DIGITS
     return Token("num" if is_number else "opaque", text, start, end)
 
 
