@@ -56,8 +56,8 @@ SCENES = (
     Scene(
         told="A long one, with hardly any help: the model is told no more than that something is wrong, and at most "
         "twice. After that no answer is given, rather than a guess.",
-        problem="Sue has 1471 cards, wins 830, loses 357, gives away 1471, wins 3387, wins 3010, uses 2052, uses 3154 and "
-        "gets 3172 more. How many cards are there now?",
+        problem="Sue has 1471 cards, wins 830, loses 357, gives away 1471, wins 3387, wins 3010, uses 2052, uses 3154 "
+        "and gets 3172 more. How many cards are there now?",
         monitor="arithmetic:remedy=feedback,place=append,level=flag",
         budgets=Budgets(remedies=2),
         ends="abstained",

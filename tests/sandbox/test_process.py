@@ -6,6 +6,7 @@ import sys
 import sysconfig
 import threading
 import time
+from pathlib import Path
 
 import anyio
 import pytest
