@@ -38,14 +38,7 @@ from interwhen._core.violations import Violations
 from interwhen._core.work import Job, Work
 from interwhen.budgets import Budgets
 from interwhen.claims import Claim
-from interwhen.events import (
-    Delta,
-    Event,
-    Remedied,
-    StreamBroken,
-    StreamEnded,
-    StreamStarted,
-)
+from interwhen.events import Delta, Event, Remedied, StreamBroken, StreamEnded, StreamStarted
 from interwhen.feedback import FeedbackTemplate
 from interwhen.models.base import Chunk, FinishReason, ResumeMode
 from interwhen.monitors import GATING, Monitor

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from interwhen._core.messages import Check, Extract, Finish, Order, Settled
 from interwhen._engine.checks import parse
 from interwhen._engine.forks import ForkMeter
@@ -17,7 +19,7 @@ from interwhen.ledger import Timing
 from interwhen.models.base import Capabilities, Model
 from interwhen.models.transport import Timeouts
 from interwhen.monitors import Monitor
-from interwhen.results import Result
+from interwhen.results import JournalState, Result
 from interwhen.verdicts import Errored
 
 
@@ -68,6 +70,14 @@ def unfinished(past: Past, monitors: Sequence[Monitor]) -> tuple[list[Order], li
     if past.outline is not None:
         orders.append(Finish(past.outline))
     return orders, facts
+
+
+def known_result(past: Past) -> Result | None:
+    """Return the recorded result of a run that is over; ``None``: it is not, or its last record was lost."""
+    result = past.journaled.result
+    if past.outline is None or result is None:
+        return None
+    return msgspec.structs.replace(result, journal=JournalState(past.journaled.path, past.journaled.size))
 
 
 def result_of(past: Past) -> Result | None:
