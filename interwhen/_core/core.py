@@ -41,14 +41,7 @@ from interwhen._core.window import Window
 from interwhen._core.work import Job, Work
 from interwhen.budgets import Budgets
 from interwhen.claims import Claim
-from interwhen.events import (
-    Delta,
-    Event,
-    Remedied,
-    StreamBroken,
-    StreamEnded,
-    StreamStarted,
-)
+from interwhen.events import Delta, Event, Remedied, StreamBroken, StreamEnded, StreamStarted
 from interwhen.feedback import FeedbackTemplate
 from interwhen.models.base import Chunk, FinishReason, ResumeMode
 from interwhen.monitors import GATING, Monitor

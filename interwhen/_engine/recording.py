@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import anyio
 import anyio.to_thread
+import msgspec
 
 from interwhen._core.core import Core
 from interwhen._core.messages import Close, Fact, Finish, Open, Order
@@ -77,11 +78,12 @@ class Recorder:
         self._writer.put(Ending(self._clock() - self._began, result))
         self._writer.close()
 
-    async def seal(self) -> JournalState:
-        """Wait, for a bounded time, until all is written; return what became of it."""
+    async def seal(self, result: Result) -> Result:
+        """Wait, for a bounded time, until all is written; return *result* with what became of it."""
         # Bounded by the thread itself; a limiter of its own, because others may hold all of the shared one.
         await anyio.to_thread.run_sync(self._writer.finish, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
-        return JournalState(self._settings.name, self._writer.size, self._writer.incomplete)
+        state = JournalState(self._settings.name, self._writer.size, self._writer.incomplete)
+        return msgspec.structs.replace(result, journal=state)
 
     def leave(self) -> None:
         """Let the writer end without a word on how the run did."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import anyio
+import msgspec
 
 from interwhen._core.messages import Check, Extract, Extracted, Finish, Order, Settled
 from interwhen._engine.forks import ForkMeter
@@ -19,7 +20,7 @@ from interwhen.journal.rebuilding import Past
 from interwhen.ledger import Timing
 from interwhen.models.base import Capabilities, Model
 from interwhen.models.transport import Timeouts
-from interwhen.results import Result
+from interwhen.results import JournalState, Result
 from interwhen.tasks import Task
 from interwhen.verdicts import Errored
 
@@ -87,6 +88,14 @@ def unfinished(past: Past, jobs: Jobs) -> tuple[list[Order], list[Settled]]:
     if past.outline is not None:
         orders.append(Finish(past.outline))
     return orders, facts
+
+
+def known_result(past: Past) -> Result | None:
+    """Return the recorded result of a run that is over; ``None``: it is not, or its last record was lost."""
+    result = past.journaled.result
+    if past.outline is None or result is None:
+        return None
+    return msgspec.structs.replace(result, journal=JournalState(past.journaled.path, past.journaled.size))
 
 
 def result_of(past: Past) -> Result | None:

@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Self
 
 import anyio
-import msgspec
 
 from interwhen._core.core import Core
 from interwhen._core.messages import (
@@ -37,7 +36,7 @@ from interwhen._engine.jobs import Jobs
 from interwhen._engine.outcome import build_result, log_result, log_suspended, prompt_sha256
 from interwhen._engine.pace import Pace
 from interwhen._engine.recording import Recorder, open_recorder
-from interwhen._engine.reviving import ask_again, prime, revive, unfinished
+from interwhen._engine.reviving import ask_again, known_result, prime, revive, unfinished
 from interwhen._engine.upstream import TWO_READERS, Upstream
 from interwhen._engine.watch import Meter, keep_time
 from interwhen._engine.watchers import Watcher
@@ -51,7 +50,7 @@ from interwhen.journal.settings import Journal
 from interwhen.models.base import Capabilities, Model, Prompt, Sampling
 from interwhen.models.transport import Timeouts
 from interwhen.monitors import GATING, Monitor
-from interwhen.results import JournalState, Result
+from interwhen.results import Result
 from interwhen.segments import Phase
 from interwhen.tasks import Task
 from interwhen.worker_pool import WorkerPool
@@ -340,14 +339,11 @@ class Run:
         if self._owns_model:
             await close_model(self._model)
 
-    # ------------------------------------------------------------------ the journal
-
     def _go_on(self, past: Past) -> None:
         """Take the run up where its journal left it; its reader sees all of its events from the first one on."""
-        known = past.journaled.result
-        if past.outline is not None and known is not None:
-            state = JournalState(past.journaled.path, past.journaled.size)
-            self._conclude(msgspec.structs.replace(known, journal=state))
+        known = known_result(past)
+        if known is not None:
+            self._conclude(known)
             return
         if past.outline is None:
             past.take(self._step(past.mark))
@@ -362,10 +358,10 @@ class Run:
         """Finish the journal, within its time; only then is the result complete."""
         if self._recorder is None or self._unsealed is None:
             return
-        state = await self._recorder.seal()
+        result = await self._recorder.seal(self._unsealed)
         if self._unsealed is not None:  # not sealed by another task meanwhile
-            result, self._unsealed = self._unsealed, None
-            self._conclude(msgspec.structs.replace(result, journal=state))
+            self._unsealed = None
+            self._conclude(result)
 
     # ------------------------------------------------------------------ waiting
 
