@@ -200,9 +200,10 @@ class Core:
     def _broken(self, error: str, *, retryable: bool) -> None:
         if self.state not in ("streaming", "opening"):
             return
-        if self.state == "streaming" and self._finish_reason is not None:
-            # The model had said that it is done: going on would only add to its answer.
+        if self.state == "streaming" and (self._finish_reason is not None or self._is_full()):
+            # The model had said that it is done, or may write nothing more: going on would only add to its answer.
             self._orders.append(Close())
+            self._finish_reason = self._finish_reason or "length"
             self._ended()
         elif not retryable or self.tally.reconnects >= self.budgets.reconnects:
             self.events.append(StreamBroken(error, "fail"))
@@ -344,13 +345,16 @@ class Core:
         self.gates.retract(to, self.events)
 
     def _reopen(self) -> None:
-        kept = self.transcript.kept_tokens
-        if self.max_tokens is not None and kept >= self.max_tokens:
+        if self._is_full():
             self._finish_reason = "length"
             self._ended()
             return
         self.state = "opening"
-        self._orders.append(Open(self.transcript.pieces(), kept, self.tally.remedies))
+        self._orders.append(Open(self.transcript.pieces(), self.transcript.kept_tokens, self.tally.remedies))
+
+    def _is_full(self) -> bool:
+        """Tell whether the model may write nothing more."""
+        return self.max_tokens is not None and self.transcript.kept_tokens >= self.max_tokens
 
     # ------------------------------------------------------------------ the reader's side and the end
 

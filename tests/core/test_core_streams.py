@@ -225,3 +225,13 @@ def test_a_repair_with_template_tokens_becomes_feedback():
     (remedied,) = driver.of(Remedied)
     assert remedied.violation.remedy == "feedback"
     assert "</think>" not in remedied.violation.inserted
+
+
+@pytest.mark.parametrize("retryable", [True, False])
+def test_half_a_tag_stays_where_the_model_may_write_nothing_more(retryable):
+    driver = drive(think_tags=("<think>", "</think>"), max_tokens=1)
+    driver.feed("<think>so</th")
+    driver.tell(Broken("reset", retryable=retryable))
+    assert driver.outline.text == driver.shown == "<think>so</th"
+    assert (driver.outline.finish_reason, driver.outline.reconnects) == ("length", 0)
+    assert driver.outline.kept == driver.fed == 1
