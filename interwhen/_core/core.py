@@ -212,9 +212,10 @@ class Core:
     def _broken(self, error: str, *, retryable: bool) -> None:
         if self.state not in ("streaming", "opening"):
             return
-        if self.state == "streaming" and self._finish_reason is not None:
-            # The model had said that it is done: going on would only add to its answer.
+        if self.state == "streaming" and (self._finish_reason is not None or self._is_full()):
+            # The model had said that it is done, or may write nothing more: going on would only add to its answer.
             self._orders.append(Close())
+            self._finish_reason = self._finish_reason or "length"
             self._ended()
         elif not retryable or self.tally.reconnects >= self.budgets.reconnects:
             self.events.append(StreamBroken(error, "fail"))
@@ -372,12 +373,16 @@ class Core:
         kept = self.transcript.kept_tokens
         pieces = self.transcript.pieces()
         room = self.window.room(pieces, kept)
-        if (self.max_tokens is not None and kept >= self.max_tokens) or room == 0:
+        if self._is_full() or room == 0:
             self._finish_reason = "length"
             self._ended()
             return
         self.state = "opening"
         self._orders.append(Open(pieces, kept, self.tally.remedies, after, room))
+
+    def _is_full(self) -> bool:
+        """Tell whether the model may write nothing more."""
+        return self.max_tokens is not None and self.transcript.kept_tokens >= self.max_tokens
 
     # ------------------------------------------------------------------ the reader's side and the end
 

@@ -9,7 +9,7 @@ from interwhen.events import Remedied, StreamEnded, StreamStarted
 from interwhen.results import ViolationRecord
 from interwhen.simulation.model import Sent
 from interwhen.simulation.playing import Played
-from interwhen.simulation.truth import Trace, segments_of
+from interwhen.simulation.truth import CHARS, Trace, segments_of
 from interwhen.simulation.world import Watch
 
 
@@ -88,7 +88,7 @@ def _act(history: History, record: ViolationRecord, number: int, watches: dict[s
     if record.remedy == "feedback" and cut >= record.span.end and not is_call:
         covering = [s for s in segments_of(trace, watch) if s[0] <= record.span.start and record.span.end <= s[1]]
         if watch.trigger == "chars":
-            answered = (record.span.start, cut)
+            answered = (max(cut - CHARS, 0), cut)
         elif covering:
             answered = (covering[0][0], cut)
         else:

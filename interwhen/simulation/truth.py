@@ -17,6 +17,8 @@ _SENTENCE = re.compile(r"[.!?](?=\s)|\n")
 _MARKER = re.compile(r"(?<![^\W_])(?:Wait|Hmm)(?![^\W_])")
 _CALL = re.compile(r"<tool_call>.*?</tool_call>", re.DOTALL)
 _REACH = 4
+CHARS = 24
+"""How long a stretch of the trigger ``chars`` is."""
 MARKERS = ("Wait", "Hmm")
 """The reflection markers of simulated monitors."""
 

@@ -79,15 +79,18 @@ def _essence(result: Result) -> dict[str, Any]:
     checks = [
         (c.monitor, c.key, c.span, c.segment, type(c.outcome).__name__, _verdict(c.outcome)) for c in result.checks
     ]
+    acts = [violation for violation in result.violations if violation.remedy is not None]
+    if result.status == "abstained" or any(act.remedy == "stop" for act in acts):
+        checks = []  # the run ended at once, and which checks were still open then is a matter of time
     return {
         "status": result.status,
         "text": result.text,
         "answer": result.answer,
         "finish_reason": result.finish_reason,
         "insertions": result.insertions,
-        "acts": [v for v in result.violations if v.remedy is not None],
+        "acts": acts,
         "checks": checks,
-        "doubts": sorted(getattr(result, "doubts", ()), key=msgspec.json.encode),
+        "doubts": sorted(getattr(result, "doubts", ()), key=msgspec.json.encode) if checks else [],
         "reason": getattr(result, "reason", ""),
         "remedies": result.ledger.remedies,
     }

@@ -12,7 +12,7 @@ from interwhen.claims import Claim
 from interwhen.monitors import Fork, Monitor
 from interwhen.remedies import Abstain, Feedback, Remedy, Repair, Resample, Stop
 from interwhen.segments import Segment
-from interwhen.simulation.truth import MARKERS, REFUTES, Stated, claims_in, mishap_of, wait_of
+from interwhen.simulation.truth import CHARS, MARKERS, REFUTES, Stated, claims_in, mishap_of, wait_of
 from interwhen.simulation.world import Judge, RemedyKind, TriggerKind, Watch, World
 from interwhen.spans import Span
 from interwhen.testing.workers import Shift
@@ -48,7 +48,7 @@ _TRIGGERS: dict[TriggerKind, Trigger] = {
     "think_end": ThinkEnd(),
     "answer": Answer(),
     "calls": ToolCalls(),
-    "chars": EveryChars(count=24),
+    "chars": EveryChars(count=CHARS),
 }
 
 

@@ -251,3 +251,13 @@ def test_another_process_takes_the_end_that_the_model_had_announced():
     driver.tell(Resumed())
     driver.settle()
     assert (driver.outline.status, driver.outline.text) == ("verified", "1+1=2\n")
+
+
+@pytest.mark.parametrize("retryable", [True, False])
+def test_half_a_tag_stays_where_the_model_may_write_nothing_more(retryable):
+    driver = drive(think_tags=("<think>", "</think>"), max_tokens=1)
+    driver.feed("<think>so</th")
+    driver.tell(Broken("reset", retryable=retryable))
+    assert driver.outline.text == driver.shown == "<think>so</th"
+    assert (driver.outline.finish_reason, driver.outline.reconnects) == ("length", 0)
+    assert driver.outline.kept == driver.fed == 1

@@ -23,7 +23,7 @@ def first_failure(found_as=""):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_planted_defect_is_found(mutant, monkeypatch):
-    monkeypatch.setattr("interwhen.simulation.playing.TURNS", 20_000)
+    monkeypatch.setattr("interwhen.simulation.playing.TURNS", 4_000)
     mutant.plant(monkeypatch)
     assert first_failure(mutant.found_as) is not None, f"{SEEDS} worlds, and none shows that {mutant.name}"
 

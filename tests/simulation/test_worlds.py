@@ -18,7 +18,7 @@ from interwhen.simulation.world import from_json, to_json
 from interwhen.simulation.writing import Lost, go_on, whole_text
 
 PAST = Path(__file__).with_name("past.jsonl")
-SEEDS = 4000
+SEEDS = 3000
 
 
 @pytest.fixture(scope="module")
