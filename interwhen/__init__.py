@@ -66,6 +66,7 @@ from interwhen.verdicts import (
     Violation,
 )
 from interwhen.verifier import FunctionVerifier, Verifier, Worker, verifier
+from interwhen.wire_report import SkippedEvent, WireReport
 from interwhen.wrapping import Facts, Refused, facts_of, guard, wrap
 
 __all__ = [
@@ -125,6 +126,7 @@ __all__ = [
     "Segment",
     "Sentences",
     "Skipped",
+    "SkippedEvent",
     "Span",
     "Stop",
     "StreamBroken",
@@ -146,6 +148,7 @@ __all__ = [
     "Violation",
     "ViolationFound",
     "ViolationRecord",
+    "WireReport",
     "Worker",
     "__version__",
     "facts_of",
