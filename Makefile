@@ -24,7 +24,7 @@ test-all: $(TEST)/.ready  ## the whole suite, end-to-end runs included
 
 reliability: $(TEST)/.ready  ## docs/reliability.md, written by the tests that prove it
 	@echo "==> injecting faults"
-	@$(TEST)/bin/python -m pytest -q -m fault --reliability-report docs/reliability.md
+	@$(TEST)/bin/python -m pytest -q -m fault --reliability-report=docs/reliability.md
 
 check: $(TEST)/.ready  ## lint, types and import contracts
 	@echo "==> ruff"

@@ -75,6 +75,7 @@ from interwhen.verdicts import (
     Violation,
 )
 from interwhen.verifier import FunctionVerifier, Verifier, Worker, verifier
+from interwhen.wire_report import SkippedEvent, WireReport
 from interwhen.wrapping import Facts, Refused, facts_of, guard, wrap
 
 __all__ = [
@@ -144,6 +145,7 @@ __all__ = [
     "Segment",
     "Sentences",
     "Skipped",
+    "SkippedEvent",
     "Span",
     "Stop",
     "StreamBroken",
@@ -167,6 +169,7 @@ __all__ = [
     "Violation",
     "ViolationFound",
     "ViolationRecord",
+    "WireReport",
     "Worker",
     "Workers",
     "__version__",

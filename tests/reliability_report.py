@@ -1,4 +1,6 @@
-"""Write what the suite proves about faults: ``pytest --reliability-report docs/reliability.md``.
+"""Write what the suite proves about faults: ``pytest --reliability-report=docs/reliability.md``.
+
+The ``=`` matters: behind a blank, pytest takes a file that exists for a test.
 
 A test carries ``@pytest.mark.fault("W1", injected="...", happens="...")``, and ``record_property("tries", n)`` where
 it tries many times. Every row of ``fault_rows.ROWS`` must have a passing test, or the report fails. Rows that are not

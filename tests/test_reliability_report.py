@@ -40,7 +40,7 @@ def run(folder, works):
     (folder / "test_it.py").write_text(f"WORKS = {works}\n{SUITE}")
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(folder), str(folder),
-         "--reliability-report", str(folder / "out.md")],
+         f"--reliability-report={folder / 'out.md'}"],
         capture_output=True, text=True, check=False, cwd=ROOT, timeout=100,
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from interwhen.models.retrying import Retries
 from interwhen.models.token_stream import TokenStream, collect
 from interwhen.models.transport import Timeouts, Transport
 from interwhen.models.turns import extra_turns, prefill_turns
-from interwhen.models.wire import Text, chat_decoder, models_decoder
+from interwhen.models.wire import Text, card_of, chat_decoder, models_decoder
 
 ChatResume = Literal["auto", "prefill", "turn"]
 """How to go on from kept text; ``auto`` finds out what the server can do."""
@@ -108,11 +108,10 @@ class ChatModel(OpenAICompatible):
     async def _resume_mode(self) -> Literal["prefill", "turn"]:
         if self._resume is None:
             try:
-                cards = (await self._get("models", models_decoder)).data
+                card = card_of(self.model, (await self._get("models", models_decoder)).data)
             except ModelError as exc:
                 log_warning("model.resume_unknown", model=self.name, error=str(exc), taken="turn")
-                cards = []
-            card = next((card for card in cards if card.id == self.model), cards[0] if cards else None)
+                card = None
             self._context_tokens = card.max_model_len if card else None
             self._resume = "prefill" if card and card.owned_by in _PREFILLING else "turn"
         return self._resume

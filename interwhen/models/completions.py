@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
-from interwhen.errors import StreamProtocolError, UsageError
+from interwhen._log import log_warning
+from interwhen.errors import ModelError, StreamProtocolError, UsageError
 from interwhen.models.aborting import Abort
 from interwhen.models.base import Capabilities, Completion, Message, Request, Sampling, Usage
 from interwhen.models.chunks import decode_completion, error_of, finish_reason, scored, usage_of
@@ -13,7 +14,7 @@ from interwhen.models.openai_compat import Malformed, OpenAICompatible
 from interwhen.models.retrying import Retries
 from interwhen.models.token_stream import TokenStream
 from interwhen.models.transport import Timeouts, Transport
-from interwhen.models.wire import completion_decoder
+from interwhen.models.wire import card_of, completion_decoder, models_decoder
 
 Template = Callable[[tuple[Message, ...]], str]
 """Renders the turns of a chat as the text in front of the assistant's answer."""
@@ -22,7 +23,8 @@ Template = Callable[[tuple[Message, ...]], str]
 class CompletionsModel(OpenAICompatible):
     """A model that continues raw text. It resumes by prefix, at any character, so it suits interwhen best.
 
-    A chat prompt needs *template*, which renders it as text; without one it is refused.
+    A chat prompt needs *template*, which renders it as text; without one it is refused. *context_tokens* is the length
+    of the context window, which bounds a run; ``"ask"`` takes what ``GET /models`` says, once.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class CompletionsModel(OpenAICompatible):
         abort: Abort | None = None,
         max_ghosts: int | None = None,
         template: Template | None = None,
-        context_tokens: int | None = None,
+        context_tokens: int | Literal["ask"] | None = None,
     ) -> None:
         super().__init__(
             base_url,
@@ -59,7 +61,14 @@ class CompletionsModel(OpenAICompatible):
         self._context_tokens = context_tokens
 
     async def capabilities(self) -> Capabilities:
-        """Say what the endpoint can do; known without asking it."""
+        """Say what the endpoint can do; known without asking it, but for the context window where it is to be asked."""
+        if self._context_tokens == "ask":
+            try:
+                card = card_of(self.model, (await self._get("models", models_decoder)).data)
+            except ModelError as exc:
+                log_warning("model.context_unknown", model=self.name, error=type(exc).__name__)
+                card = None
+            self._context_tokens = card.max_model_len if card else None
         return Capabilities(resume="prefix", logprobs=True, context_tokens=self._context_tokens)
 
     async def stream(self, request: Request) -> TokenStream:

@@ -6,6 +6,7 @@ is no text), so ``UNSET`` marks the missing ones.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -101,6 +102,11 @@ class ModelList(msgspec.Struct, frozen=True, gc=False):
     """The answer of ``GET /v1/models``."""
 
     data: list[ModelCard] = []
+
+
+def card_of(model: str, cards: Sequence[ModelCard]) -> ModelCard | None:
+    """Return the card of *model*; where none has its name, the first one."""
+    return next((card for card in cards if card.id == model), cards[0] if cards else None)
 
 
 completion_decoder = msgspec.json.Decoder(CompletionBody)

@@ -3,9 +3,11 @@
 import pytest
 import trio.testing
 from interwhen.models.base import Request
+from interwhen.models.chat import ChatModel
 from interwhen.models.chunks import decode_completion
+from interwhen.models.completions import CompletionsModel
 from interwhen.models.token_stream import TokenStream
-from interwhen.testing.server import ScriptedTransport, Send, Sleep, data, events, fault
+from interwhen.testing.server import ScriptedTransport, Send, Sleep, data, events, fault, faulty
 from tests.fuzz.stream_property import Body, finish, read
 from wire_cases import STORY, WHOLE, open_model, supervised
 
@@ -103,3 +105,28 @@ async def test_a_token_without_text_is_progress():
     (chunk,) = await stream.receive()
     assert (chunk.text, chunk.tokens, chunk.logprob) == ("", 1, -1.0)
     await stream.aclose()
+
+
+@pytest.mark.fault("W22", injected="an endless stream of an endpoint that says its window", happens="ended as `length`")
+@pytest.mark.parametrize("api", ["completions", "chat"])
+async def test_the_window_that_an_endpoint_reports_bounds_the_run(api):
+    transport = ScriptedTransport(faulty("endless", story=STORY, times=9), context_tokens=30)
+    kind, options = (CompletionsModel, {"context_tokens": "ask"}) if api == "completions" else (ChatModel, {})
+    model = kind("http://h/v1", "m", api_key="", transport=transport, **options)
+    for _ in range(2):
+        run, _ = await supervised(model)
+        assert (run.result.status, run.result.finish_reason) == ("unverified", "length")
+        assert run.result.ledger.kept == 31
+    assert [request.method for request in transport.requests] == ["GET", "POST", "POST"]
+
+
+async def test_a_window_that_cannot_be_asked_for_is_unknown():
+    class Refusing(ScriptedTransport):
+        def answer(self, request):
+            return fault("http_500") if request.method == "GET" else super().answer(request)
+
+    model = CompletionsModel(
+        "http://h/v1", "m", api_key="", transport=Refusing(faulty("none", story=STORY)), context_tokens="ask"
+    )
+    run, _ = await supervised(model)
+    assert (run.result.status, run.result.text) == ("verified", WHOLE)
