@@ -147,7 +147,7 @@ async def test_a_retry_that_nobody_waits_for_is_called_off():
 @pytest.mark.fault(
     "V10", injected="a verifier that fails at every call", happens="suspended, and named in log and result"
 )
-async def test_a_suspended_verifier_is_named():
+async def test_a_suspended_verifier_is_named(configured):
     lines = [f"{left}+1={left + 1}\n" for left in range(1, 30)]
     who = Faulty(raises, range(11), "inline")
     with capture_logs() as logs:
