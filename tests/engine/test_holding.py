@@ -24,7 +24,7 @@ def jump(seconds):
 
 @pytest.mark.fault("V3", injected="an inline verifier or a parser that holds the loop", happens="it is named")
 @pytest.mark.parametrize(("seconds", "held"), [(0.019, 0), (0.021, 2), (3.0, 2)])
-async def test_a_call_of_ours_that_takes_too_long_is_named(seconds, held):
+async def test_a_call_of_ours_that_takes_too_long_is_named(seconds, held, configured):
     @verifier(name="slowpoke", worker="inline")
     def check(claim):
         jump(seconds)
@@ -44,7 +44,7 @@ async def test_a_call_of_ours_that_takes_too_long_is_named(seconds, held):
     assert result.status == "verified"
 
 
-async def test_it_is_kept_and_logged_within_bounds_and_the_longest_ones_stay():
+async def test_it_is_kept_and_logged_within_bounds_and_the_longest_ones_stay(configured):
     lines = [f"{left}+1={left + 1}\n" for left in range(50)]
 
     @verifier(name="slowpoke", worker="inline")

@@ -6,7 +6,6 @@ import sys
 import textwrap
 
 import pytest
-import structlog
 from interwhen import verifier
 from interwhen.errors import ConnectError
 from interwhen.testing import ScriptedModel
@@ -27,13 +26,6 @@ async def eventful():
     failing = verifier(name="failing", worker="async")(slow(0.0, function=raises).check)
     late = slow(1e9, name="late", deadline=2.0)
     await supervise(model, watch(failing, name="a"), watch(late, name="b"), prompt=SECRET)
-
-
-@pytest.fixture
-def configured():
-    structlog.configure()
-    yield
-    structlog.reset_defaults()
 
 
 async def test_the_events_have_stable_names_and_no_text(configured):

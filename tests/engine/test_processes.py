@@ -84,7 +84,7 @@ async def test_a_violation_found_in_a_process_is_repaired():
 @pytest.mark.fault("V4", injected="a worker that spins", happens="killed at the deadline, and replaced")
 async def test_a_deadline_kills_the_worker_and_the_next_check_gets_a_new_one():
     (hung, second, third), _ = await outcomes("1+1=2\n2+2=4\n3+3=6\n", workers.hangs)
-    assert hung == TimedOut(0.3)
+    assert hung == TimedOut(1.0)
     assert isinstance(second.verdict, Pass)
     assert second == third
     with pytest.raises(ProcessLookupError):
@@ -178,7 +178,7 @@ async def test_a_worker_that_spins_is_killed_and_other_runs_go_on():
             group.start_soon(one, "spins", "1+1=2\n2+2=4\n", workers.spins)
             group.start_soon(one, "sums", "".join(f"{n}+1={n + 1}\n" for n in range(1, 6)), workers.in_process)
     spinning, after = (record.outcome for record in found["spins"].checks)
-    assert spinning == TimedOut(0.3)
+    assert spinning == TimedOut(1.0)
     assert isinstance(after.verdict, Pass)
     assert found["sums"].status == "verified"
 

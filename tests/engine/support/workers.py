@@ -61,7 +61,7 @@ def make_local():
     return local
 
 
-@verifier(name="hangs", worker="process", deadline=0.3)
+@verifier(name="hangs", worker="process", deadline=1.0)
 def hangs(claim):
     if claim.left == 1:
         time.sleep(1000)
@@ -136,7 +136,7 @@ def _write_to_the_pipe(data):
             continue
 
 
-@verifier(name="spins", worker="process", deadline=0.3)
+@verifier(name="spins", worker="process", deadline=1.0)
 def spins(claim):
     if claim.left == 1:
         while True:
