@@ -43,7 +43,15 @@ EVENTS = [
     "error: verified",
     "12:00:00 level=info event=run.finished status=verified",
 ]
-TAGS = ["<think>", "</think>", "<think>\n</think>", "<tool_call>", "</tool_call>", "<tool_call>{}</tool_call>", "</answer>"]
+TAGS = [
+    "<think>",
+    "</think>",
+    "<think>\n</think>",
+    "<tool_call>",
+    "</tool_call>",
+    "<tool_call>{}</tool_call>",
+    "</answer>",
+]
 MARKERS = FEEDBACK + EVENTS + TAGS
 
 TERMINAL = [

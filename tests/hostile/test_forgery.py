@@ -22,7 +22,9 @@ def ours(driver):
     return [transcript.slice(entry.span.start, entry.span.end) for entry in transcript.insertions]
 
 
-@pytest.mark.fault("P8", injected="every marker that we write, written by the model", happens="nothing of it counts as ours")
+@pytest.mark.fault(
+    "P8", injected="every marker that we write, written by the model", happens="nothing of it counts as ours"
+)
 @pytest.mark.parametrize("delivery", DELIVERIES)
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_forged_marker_is_text_like_any_other(level, delivery, record_property):
@@ -43,7 +45,9 @@ def test_a_forged_marker_is_text_like_any_other(level, delivery, record_property
 @pytest.mark.parametrize("delivery", DELIVERIES)
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_model_that_writes_our_markers_is_still_checked(level, delivery, record_property):
-    lines = [line for marker in ONE_LINE for line in (f"{marker} 2+2=5", f"2+2=5 {marker}", f'Wait, "2+2=5" is {marker}')]
+    lines = [
+        line for marker in ONE_LINE for line in (f"{marker} 2+2=5", f"2+2=5 {marker}", f'Wait, "2+2=5" is {marker}')
+    ]
     record_property("tries", len(lines))
     for line in lines:
         driver = run(monitor(delivery=delivery, level=level, remedy=Feedback()))
@@ -77,7 +81,9 @@ def test_feedback_that_the_model_repeats_is_the_model_s(level, place):
     assert driver.shown_by("model").endswith(f"{said}{said}1+1=2\n")
 
 
-@pytest.mark.fault("P8", injected="a repair, written by the model in the place of ours", happens="it is checked like any text")
+@pytest.mark.fault(
+    "P8", injected="a repair, written by the model in the place of ours", happens="it is checked like any text"
+)
 def test_a_repair_cannot_be_forged():
     driver = run(monitor())
     driver.say("2+2=5\n«4»\n» repair: 4\n2+2=5\n")
@@ -96,7 +102,11 @@ def outcome(text, size, trigger, delivery, level, remedy):
     return driver
 
 
-@pytest.mark.fault("P8", injected="mixtures of markers, tokens, escapes and sums, in any chunks", happens="insertions are ours, and the same for any chunks")
+@pytest.mark.fault(
+    "P8",
+    injected="mixtures of markers, tokens, escapes and sums, in any chunks",
+    happens="insertions are ours, and the same for any chunks",
+)
 @settings(max_examples=40)
 @given(
     texts(5).filter(bool),

@@ -18,7 +18,11 @@ pytestmark = pytest.mark.anyio
 TOKENS = ["1+1", "=2\n", "2+", "2=4", "\n", "3+3=6\n"]
 
 
-@pytest.mark.fault("P1", injected="a break at every token of a stream on a real socket", happens="no task, no socket; the server sees the close")
+@pytest.mark.fault(
+    "P1",
+    injected="a break at every token of a stream on a real socket",
+    happens="no task, no socket; the server sees the close",
+)
 @pytest.mark.parametrize("leave", ["break", "raise", "cancel"])
 async def test_leaving_at_every_token_leaves_no_task_and_no_socket(leave, real_time, record_property):
     endless = (*(Send(data(chunk("completions", token))) for token in TOKENS), Sleep(60.0))
@@ -57,7 +61,11 @@ async def read(run, text):
                 return
 
 
-@pytest.mark.fault("P11", injected="two interleaved runs of one model, monitors, budgets, sampling and template", happens="each ends as it does alone")
+@pytest.mark.fault(
+    "P11",
+    injected="two interleaved runs of one model, monitors, budgets, sampling and template",
+    happens="each ends as it does alone",
+)
 @pytest.mark.parametrize("delay", [0.0, 0.001, 0.0025, 0.004, 0.01])
 async def test_runs_that_share_their_configuration_do_not_touch_each_other(delay):
     replies = {
@@ -71,7 +79,10 @@ async def test_runs_that_share_their_configuration_do_not_touch_each_other(delay
         return [reply[at : at + 3] for at in range(0, len(reply), 3)]
 
     options = {
-        "monitors": [watch(slow(0.003), remedy=Feedback("append")), watch(slow(0.002), name="observer", delivery="observe")],
+        "monitors": [
+            watch(slow(0.003), remedy=Feedback("append")),
+            watch(slow(0.002), name="observer", delivery="observe"),
+        ],
         "budgets": Budgets(remedies=2),
         "sampling": Sampling(max_tokens=100, seed=7),
         "feedback": FeedbackTemplate(witness="No: {witness}."),

@@ -8,6 +8,7 @@ from corpus import ALL, ARITHMETIC
 from interwhen import Pass, Segment, Span, Unknown, Violation
 from interwhen.registry import load_monitor, verifiers
 from interwhen.testing.complexity import read_and_check
+
 from interwhen_verifiers.arithmetic import MAX_SEGMENT, arithmetic
 
 ARITHMETIC_MONITOR = arithmetic()
@@ -28,7 +29,17 @@ class Audit:
         sys.addaudithook(self.hook)
 
     def hook(self, event, args):
-        if self.on and event.partition(".")[0] in {"compile", "exec", "open", "os", "subprocess", "socket", "import", "pty", "ctypes"}:
+        if self.on and event.partition(".")[0] in {
+            "compile",
+            "exec",
+            "open",
+            "os",
+            "subprocess",
+            "socket",
+            "import",
+            "pty",
+            "ctypes",
+        }:
             self.seen.append((event, args))
 
 
@@ -37,7 +48,9 @@ def audit():
     return Audit()
 
 
-@pytest.mark.fault("P7", injected="code in the text, in every shipped verifier", happens="nothing is compiled, opened or started")
+@pytest.mark.fault(
+    "P7", injected="code in the text, in every shipped verifier", happens="nothing is compiled, opened or started"
+)
 @pytest.mark.parametrize("name", SHIPPED)
 def test_nothing_that_a_model_writes_is_evaluated(name, audit, record_property):
     record_property("tries", len(ALL))
@@ -63,7 +76,11 @@ def test_the_audit_would_notice(audit):
     assert audit.seen
 
 
-@pytest.mark.fault("V12", injected="numbers, powers, brackets and fractions beyond Python's limits", happens="no exception, and each in bounded time")
+@pytest.mark.fault(
+    "V12",
+    injected="numbers, powers, brackets and fractions beyond Python's limits",
+    happens="no exception, and each in bounded time",
+)
 @pytest.mark.parametrize("text", ARITHMETIC, ids=lambda text: ascii(text[:24]))
 def test_no_text_raises_or_takes_long(text):
     began = time.thread_time()
@@ -75,7 +92,15 @@ def test_no_text_raises_or_takes_long(text):
 @pytest.mark.parametrize(
     "text",
     [
-        *("9**9**9 = 1", "9^9^9 = 1", "2^99999999999 = 3", "(2^500)^500 = 7", "2^0.5 = 1", "1/0 + 1 = 3", "0^0 + 1 = 3"),
+        *(
+            "9**9**9 = 1",
+            "9^9^9 = 1",
+            "2^99999999999 = 3",
+            "(2^500)^500 = 7",
+            "2^0.5 = 1",
+            "1/0 + 1 = 3",
+            "0^0 + 1 = 3",
+        ),
         *("0/0 + 1 = 2", "(-1)¹²³⁴⁵⁶⁷⁸ + 0 = 1", "1" + "*9999999999999999999999999999999999999" * 40 + " = 5"),
         *("+".join(f"1/{10**37 + 2 * k + 1}" for k in range(70)) + " = 5",),
     ],
@@ -88,9 +113,33 @@ def test_what_cannot_be_computed_is_unknown(text):
 @pytest.mark.parametrize(
     "text",
     [
-        *("1" * 5000 + " + 1 = 2", "1 + " + "9" * 4301 + " = 2", "(" * 20_000 + "1+1=3", "(" * 41 + "1+1" + ")" * 41 + " = 3"),
-        *("1" + "+1" * 5000 + "=5", "2⁰⁰⁰⁰⁰⁰⁰⁰³ + 0 = 8", "(-1)¹²³⁴⁵⁶⁷⁸⁹ + 0 = -1", "2⁰⁰⁰⁰⁰⁰⁰⁰³ + 0 = 1", "٣ + ٤ = ٨", "１＋１＝３", "1 ＋ 1 = 3"),
-        *("5 ⁻ 3 = 3", "5 － 3 = 9", "5 ‐ 3 = 9", "1\u200b0 + 5 = 15", "3 + 2 = \u202e51", "3 + 2 = 6\u202e", "1e400 + 1 = 2", "0x10 + 1 = 17", "0xabcd + 1 = 43982", "0b11 + 1 = 4"),
+        *(
+            "1" * 5000 + " + 1 = 2",
+            "1 + " + "9" * 4301 + " = 2",
+            "(" * 20_000 + "1+1=3",
+            "(" * 41 + "1+1" + ")" * 41 + " = 3",
+        ),
+        *(
+            "1" + "+1" * 5000 + "=5",
+            "2⁰⁰⁰⁰⁰⁰⁰⁰³ + 0 = 8",
+            "(-1)¹²³⁴⁵⁶⁷⁸⁹ + 0 = -1",
+            "2⁰⁰⁰⁰⁰⁰⁰⁰³ + 0 = 1",
+            "٣ + ٤ = ٨",
+            "１＋１＝３",
+            "1 ＋ 1 = 3",
+        ),
+        *(
+            "5 ⁻ 3 = 3",
+            "5 － 3 = 9",
+            "5 ‐ 3 = 9",
+            "1\u200b0 + 5 = 15",
+            "3 + 2 = \u202e51",
+            "3 + 2 = 6\u202e",
+            "1e400 + 1 = 2",
+            "0x10 + 1 = 17",
+            "0xabcd + 1 = 43982",
+            "0b11 + 1 = 4",
+        ),
         *("0xff + 1 = 256", "0X10 * 2 = 32", "eval('1+1') = 3", "1_000 + 1 = 1002"),
     ],
     ids=lambda text: ascii(text[:24]),
@@ -107,7 +156,11 @@ def test_within_the_limits_it_is_read():
     assert verdicts("+".join(["1/3", "1/7"] * 30) + " = 15.5") == ["Violation"]
 
 
-@pytest.mark.fault("V12", injected="a wrong equation in a line of more than 20,000 characters", happens="Unknown: it is not read, and not passed over")
+@pytest.mark.fault(
+    "V12",
+    injected="a wrong equation in a line of more than 20,000 characters",
+    happens="Unknown: it is not read, and not passed over",
+)
 @pytest.mark.parametrize("unit", ["x", " ", "1 + 1 = 2; "])
 def test_a_line_that_is_too_long_hides_nothing(unit):
     text = unit * (MAX_SEGMENT // len(unit)) + " 1 + 1 = 3"

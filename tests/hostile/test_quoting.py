@@ -22,12 +22,19 @@ def check_said(said, fields=1):
     assert not holds_token(said)
 
 
-@pytest.mark.fault("P9", injected="tokens of the chat templates of sixteen model families", happens="none is in a quote")
+@pytest.mark.fault(
+    "P9", injected="tokens of the chat templates of sixteen model families", happens="none is in a quote"
+)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_no_token_of_any_family_is_quoted(family):
     for token in FAMILIES[family]:
         inside = (token, f"a{token}b", f"{token[:2]}{token}{token[2:]}", token * 50, f"{token[:2]}\x00{token[2:]}")
-        for text in (*inside, token.upper(), token.replace("<", "＜").replace(">", "＞"), token[:-1] + " " * 90 + token[-1]):
+        for text in (
+            *inside,
+            token.upper(),
+            token.replace("<", "＜").replace(">", "＞"),
+            token[:-1] + " " * 90 + token[-1],
+        ):
             assert not holds_token(quote(text)), (text, quote(text))
         assert quote(f"a {token} b") == "a b"
         assert not is_writable(f"4{token}")
@@ -38,19 +45,35 @@ def test_nor_what_would_become_one(text):
     check_said(quote(text))
 
 
-@pytest.mark.parametrize("text", ["a < b and c > d", "x <b>bold</b> y", "if a < 3: print(a[0])", "[see 1]", "5 | 3", "<- 2 ->", "List[int]", "[TODO]"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a < b and c > d",
+        "x <b>bold</b> y",
+        "if a < 3: print(a[0])",
+        "[see 1]",
+        "5 | 3",
+        "<- 2 ->",
+        "List[int]",
+        "[TODO]",
+    ],
+)
 def test_what_is_no_token_is_quoted_as_it_stands(text):
     assert quote(text) == text
 
 
-@pytest.mark.fault("P9", injected="hostile text as quote, why and witness, for every level", happens="one clean bounded line")
+@pytest.mark.fault(
+    "P9", injected="hostile text as quote, why and witness, for every level", happens="one clean bounded line"
+)
 @settings(max_examples=30)
 @given(texts(20), texts(20), texts(20), st.sampled_from(LEVELS), st.sampled_from(TEMPLATES))
 def test_feedback_is_one_clean_bounded_line(wrong, why, witness, level, template):
     check_said(template.render(level, Violation(why=why, witness=witness), wrong), fields=3)
 
 
-@pytest.mark.fault("P9", injected="each hostile text as quote, why and witness", happens="one clean bounded line, at every level")
+@pytest.mark.fault(
+    "P9", injected="each hostile text as quote, why and witness", happens="one clean bounded line, at every level"
+)
 def test_every_text_of_the_corpus(record_property):
     record_property("tries", len(ALL) * len(LEVELS))
     for text in ALL:
@@ -78,7 +101,11 @@ def parrot(**options):
     return Monitor(name="parrot", verifier=echo, extractor=lines, **options)
 
 
-@pytest.mark.fault("P9", injected="a verifier that repeats the model's text in every field", happens="what is written is clean and bounded")
+@pytest.mark.fault(
+    "P9",
+    injected="a verifier that repeats the model's text in every field",
+    happens="what is written is clean and bounded",
+)
 @pytest.mark.parametrize("remedy", [Repair(), Feedback("append"), Feedback("rewind")], ids=lambda r: type(r).__name__)
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_careless_verifier_writes_nothing_that_acts(level, remedy, record_property):

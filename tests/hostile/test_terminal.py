@@ -21,12 +21,23 @@ from interwhen.cli import logs
 from interwhen.cli.escape import as_json, joined, one_line, visible
 from interwhen.cli.terminal import console_for, print_error
 from interwhen.cli.viewers import JsonViewer, LiveViewer, PlainViewer
-from interwhen.events import CheckSettled, CheckStarted, Delta, Finished, Remedied, Retracted, StreamBroken, ViolationFound
+from interwhen.events import (
+    CheckSettled,
+    CheckStarted,
+    Delta,
+    Finished,
+    Remedied,
+    Retracted,
+    StreamBroken,
+    ViolationFound,
+)
 from interwhen.results import Abstained, CheckRecord, Doubt, Failed, Unverified
 from interwhen.testing.server import ScriptedServer, events, reply
 from rich.console import Console
 
-P7 = pytest.mark.fault("P7", injected="escapes, C1, bidi and other controls in every text", happens="they are shown, not obeyed")
+P7 = pytest.mark.fault(
+    "P7", injected="escapes, C1, bidi and other controls in every text", happens="they are shown, not obeyed"
+)
 HOSTILE = "".join(text for text in (*TERMINAL, *HIDDEN, *EVENTS) if "\ud800" not in text and "\udfff" not in text)
 
 
@@ -34,7 +45,9 @@ def test_everything_that_acts_is_made_visible():
     everything = "".join(map(chr, range(0x110000)))
     assert not acting(visible(everything))
     assert not acting(as_json(everything))
-    assert json.loads(as_json(everything)) == everything.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    assert json.loads(as_json(everything)) == everything.encode("utf-16", "surrogatepass").decode(
+        "utf-16", "surrogatepass"
+    )
     for text in (joined(everything), one_line(everything, 1 << 30), as_json(everything)):
         assert len(text.splitlines()) == 1
 
@@ -114,14 +127,20 @@ def test_no_mixture_does_either(text, viewer):
         assert not acting(shown(VIEWERS[viewer], run))
 
 
-@pytest.mark.fault("P7", injected="newlines and lines that look like ours", happens="each line of the model's stands behind a bar")
+@pytest.mark.fault(
+    "P7", injected="newlines and lines that look like ours", happens="each line of the model's stands behind a bar"
+)
 def test_no_line_of_the_plain_log_can_be_forged():
     for text in EVENTS:
         out = shown(VIEWERS["plain"], [Delta(f"x\n{text}\r{text}\x0b{text}\x85{text}\u2028{text}\n", 0)])
         assert all(line.startswith("  │ ") for line in out.splitlines())
 
 
-@pytest.mark.fault("P7", injected="hostile text in an error message or a log value", happens="one line, nothing that acts, no forged pair")
+@pytest.mark.fault(
+    "P7",
+    injected="hostile text in an error message or a log value",
+    happens="one line, nothing that acts, no forged pair",
+)
 def test_errors_and_logs_are_one_line_each(capsys, record_property):
     record_property("tries", 2 * len(ALL))
     logs.configure("debug")
@@ -163,9 +182,9 @@ def server():
         lines = [f"\n{HOSTILE}\n"] if resumed else [f"{HOSTILE}\n", "1 + 1 = 3\n", f"{HOSTILE} 2 + 2 = 4\n"]
         return events(lines, api="chat" if "chat" in request.path else "completions")
 
-    with start_blocking_portal() as portal:
-        with portal.wrap_async_context_manager(ScriptedServer(script, owned_by=HOSTILE)) as found:
-            yield found
+    running = ScriptedServer(script, owned_by=HOSTILE)
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(running) as found:
+        yield found
 
 
 MAIN = "from interwhen.cli.main import main; main()"
@@ -231,7 +250,9 @@ def test_the_real_command_on_a_terminal(server, arguments, environment, code):
 
 @P7
 def test_a_traceback_on_a_terminal(server):
-    ended, written = in_terminal("run", "p", "--base-url", server.base_url + "\x1b[2J\x9b\u202e", "--debug", TERM="dumb")
+    ended, written = in_terminal(
+        "run", "p", "--base-url", server.base_url + "\x1b[2J\x9b\u202e", "--debug", TERM="dumb"
+    )
     assert ended == 1
     assert "Traceback" in written
     assert r"\x1b[2J\x9b\u202e" in written
@@ -239,7 +260,10 @@ def test_a_traceback_on_a_terminal(server):
 
 
 @P7
-@pytest.mark.parametrize("arguments", [("verifiers", "show"), ("verifiers", "why-failed"), ("run", "p", "--monitor"), ("run", "p", "--model")])
+@pytest.mark.parametrize(
+    "arguments",
+    [("verifiers", "show"), ("verifiers", "why-failed"), ("run", "p", "--monitor"), ("run", "p", "--model")],
+)
 def test_names_on_a_terminal(arguments):
     ended, written = in_terminal(*arguments, "x\x1b[2J\x9b\u202e\ny", TERM="dumb", NO_COLOR="1")
     assert ended == 2
