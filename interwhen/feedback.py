@@ -41,9 +41,9 @@ _HIDDEN = re.compile(
 
 def quote(text: str, limit: int = QUOTE_LIMIT) -> str:
     """Return *text* fit to be copied into feedback: one line, bounded, no control or template tokens."""
-    clean = text[: 4 * limit]
+    clean = _joined("".join(" " if _is_hidden(char) else char for char in text[: 4 * limit]))
     # Again until nothing changes: what is taken out of the middle of something may make a token of the rest.
-    while (found := _CONTROL.sub(" ", _shown(clean))) != clean:
+    while (found := _joined(_CONTROL.sub(" ", clean))) != clean:
         clean = found
     clean = clean.replace('"', "'")
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
@@ -54,9 +54,8 @@ def is_writable(repair: str) -> bool:
     return len(repair) <= QUOTE_LIMIT and _CONTROL.search(repair) is None and not any(map(_is_hidden, repair))
 
 
-def _shown(text: str) -> str:
-    """Return *text* on one line, with a space for each run of what does not show."""
-    return " ".join("".join(" " if _is_hidden(char) else char for char in text).split())
+def _joined(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _is_hidden(char: str) -> bool:

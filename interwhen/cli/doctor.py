@@ -92,7 +92,6 @@ def _table(diagnosis: Diagnosis, signs: Signs) -> Table:
     for finding in diagnosis.findings:
         kind = _KINDS[finding.mark]
         mark = Text(f"{signs.of(kind)} {finding.mark}", style=STYLES[kind])
-        table.add_row(
-            mark, Text(finding.name), Text(one_line(finding.detail)), Text(one_line(finding.meaning), style="dim")
-        )
+        meaning = Text(one_line(finding.meaning), style="dim")
+        table.add_row(mark, Text(finding.name), Text(one_line(finding.detail)), meaning)
     return table

@@ -36,10 +36,8 @@ def list_(*, load: Annotated[bool, Parameter(negative="")] = False) -> int:
     for header in ("name", "from", "version", "target", *(("loads",) if load else ())):
         table.add_column(header, overflow="fold")
     for plugin in plugins:
-        cells = [
-            Text(joined(plugin.name), style="bold"),
-            *map(_text, (plugin.distribution, plugin.version, plugin.target)),
-        ]
+        origin = (plugin.distribution, plugin.version, plugin.target)
+        cells = [Text(joined(plugin.name), style="bold"), *(Text(joined(each)) for each in origin)]
         table.add_row(*cells, *((_loads(plugin, console),) if load else ()))
     console.print(table)
     return exits.FAILED if any(plugin.loaded is False for plugin in plugins) else exits.OK
@@ -106,7 +104,3 @@ def _section(console: Console, title: str, lines: tuple[str, ...]) -> None:
     for line in lines:
         console.print(Text(f"  {visible(line)}"))
     console.print()
-
-
-def _text(text: str) -> Text:
-    return Text(joined(text))

@@ -16,7 +16,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TypeAlias
 
 from interwhen.claims import Claim
@@ -57,66 +56,16 @@ class Bait:
 
 
 _UNITS = (
-    *(
-        " ",
-        "\n",
-        "\t",
-        "a",
-        "1",
-        "1 ",
-        "1 1 1 1 ",
-        "(",
-        ")",
-        "((1",
-        "[",
-        "{",
-        "<",
-        '"',
-        "'",
-        "\\",
-        "-",
-        "=",
-        ".",
-        ",",
-        "!",
-    ),
+    *(" ", "\n", "\t", "a", "1", "1 ", "1 1 1 1 ", "(", ")", "((1", "[", "{", "<", '"', "'", "\\", "-", "=", "."),
     *("a ", "ab. ", "A. ", "e.g. ", "1. ", "1.1", "1,", "> Step ", "Step 1: ", "Wait, ", "\n\n", " \n", ".) ", "?! "),
-    *(
-        "1+",
-        "1 + 1 = 2 ",
-        "1 + 1 = 3\n",
-        "3 + 4 = 8 ",
-        "1/3 + 1/7 + ",
-        "2^",
-        "9**9**",
-        "-",
-        "+-",
-        "$",
-        "%",
-        "1%+",
-        "x ",
-    ),
+    *("1+", "1 + 1 = 2 ", "1 + 1 = 3\n", "3 + 4 = 8 ", "1/3 + 1/7 + ", "2^", "9**9**", "+-", "$", "%", "1%+", "x "),
     *("\\frac{1}{", "\\text{", "\\text{a} ", "{{", "<think>", "</think>", "<tool_call>", "<tool_call", "</tool_call>"),
-    *(
-        '{"a":',
-        "[[",
-        "a=b&",
-        "a: b, ",
-        "key = ",
-        "```",
-        "**",
-        "http://a/",
-        "a@",
-        "\u0301",
-        "e\u0301",
-        "\u200b",
-        "\u202e",
-    ),
-    *("\u0663 ", "\uff11\uff0b", "\u2212", "\x00", "\x1b[", "\ud800"),
+    *('{"a":', "[[", "a=b&", "a: b, ", "key = ", "```", "**", "http://a/", "a@", "\u0301", "e\u0301", "\u200b"),
+    *("\u202e", "!", ",", "\u0663 ", "\uff11\uff0b", "\u2212", "\x00", "\x1b[", "\ud800"),
 )
 
 BAITS: tuple[Bait, ...] = (
-    *(Bait(unit) for unit in dict.fromkeys(_UNITS)),
+    *map(Bait, _UNITS),
     Bait("a", end="!"),
     Bait("1", end=" = 2"),
     Bait("1+", end="1 = 5"),
@@ -144,8 +93,12 @@ class Growth:
     steps: tuple[int, ...]
 
     def ratio(self, slack: int = 0) -> float:
-        """Return the worst growth for one doubling: 2 is linear, 4 quadratic. *slack* steps more are no growth."""
-        return max((more - slack) / max(less, 1) for less, more in pairwise(self.steps))
+        """Return the growth for one doubling: 2 is linear, 4 quadratic. *slack* steps more are no growth.
+
+        It is the mean of all doublings, so that a limit which is passed on the way does not look like growth.
+        """
+        grown = max(self.steps[-1] - slack, 0) / max(self.steps[0], 1)
+        return float(grown ** (1 / (len(self.steps) - 1)))
 
 
 def read_and_check(monitor: Monitor) -> Reader:
@@ -187,21 +140,19 @@ def assert_linear(
     limit: float = 2.5,
     slack: int = 2000,
 ) -> None:
-    """Raise :class:`AssertionError` where the steps of *target* grow by *limit* or more when a bait doubles.
+    """Raise :class:`AssertionError` where the steps of *target* grow by *limit* or more, each time that a bait doubles.
 
     Differences of up to *slack* steps are allowed: a limit that is reached, a table that is filled.
     """
     grown = [measure(target, bait, size=size) for bait in baits]
-    bad = [
-        f"{each.bait}: {each.sizes} characters took {each.steps} steps" for each in grown if each.ratio(slack) >= limit
-    ]
+    bad = [f"{each.bait}: {each.sizes} characters: {each.steps} steps" for each in grown if each.ratio(slack) >= limit]
     assert not bad, "more than linear:\n" + "\n".join(bad)
 
 
 def assert_quick(
     target: Monitor | Reader, *, baits: Iterable[Bait] = BAITS, size: int = 20_000, seconds: float = 2.0
 ) -> None:
-    """Raise :class:`AssertionError` where *target* takes more than *seconds* of CPU time for a bait of *size* characters.
+    """Raise :class:`AssertionError` where *target* takes more than *seconds* of CPU time for a bait of *size*.
 
     This sees what :func:`assert_linear` cannot: regexes, slices and arithmetic. Choose a size for which linear work
     takes a tenth of the ceiling at most.

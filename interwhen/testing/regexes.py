@@ -1,4 +1,4 @@
-"""Finds regexes that may take more than linear time, by how they are written.
+r"""Finds regexes that may take more than linear time, by how they are written.
 
 ``re`` tries every way to match before it gives up. Where one text can be matched in many ways, a text that almost fits
 makes it try them all: quadratically many (``\\s+\\s+x``) or exponentially many (``(a+)+x``). Possessive quantifiers
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import re._constants as code  # type: ignore[import-not-found, unused-ignore]  # not public; the public module is gone
 import re._parser as parser  # type: ignore[import-not-found, unused-ignore]  # the same
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 _Items: TypeAlias = Sequence[tuple[Any, Any]]
@@ -18,7 +18,7 @@ _SAMPLE = frozenset(map(chr, range(128))) | set("éß²½\u0663\u200b\u3000\uff1
 """What stands for all characters: two classes overlap where one of these is in both."""
 _GREEDY = (code.MAX_REPEAT, code.MIN_REPEAT)
 _REPEATS = (*_GREEDY, code.POSSESSIVE_REPEAT)
-_CATEGORIES = {
+_CATEGORIES: dict[Any, Callable[[str], bool]] = {
     code.CATEGORY_DIGIT: str.isdecimal,
     code.CATEGORY_SPACE: str.isspace,
     code.CATEGORY_WORD: lambda char: char.isalnum() or char == "_",
@@ -47,14 +47,7 @@ def _walk(items: _Items, behind: frozenset[str], *, looped: bool) -> Iterator[st
         first, empty = _first(items[at + 1 :])
         after = first | behind if empty else first
         if kind in _REPEATS:
-            low, high, body = value
-            start = _first(body)[0]
-            if kind in _GREEDY and looped and low != high and start & after:
-                yield "a repetition inside a repetition can divide one text in many ways"
-            if kind in _GREEDY and high == code.MAXREPEAT and not looped and _competes(items, at, start):
-                yield "two unbounded repetitions compete for the same text"
-            repeats = kind in _GREEDY and high == code.MAXREPEAT
-            yield from _walk(body, after | start if repeats else after, looped=repeats or (looped and kind in _GREEDY))
+            yield from _repetition(items, at, after, looped=looped)
         elif kind is code.BRANCH:
             starts = [_first(branch)[0] for branch in value[1]]
             if looped and any(one & two for n, one in enumerate(starts) for two in starts[:n]):
@@ -67,6 +60,17 @@ def _walk(items: _Items, behind: frozenset[str], *, looped: bool) -> Iterator[st
             yield from _walk(value, frozenset(), looped=False)
         elif kind in {code.ASSERT, code.ASSERT_NOT}:
             yield from _walk(value[1], frozenset(), looped=False)
+
+
+def _repetition(items: _Items, at: int, after: frozenset[str], *, looped: bool) -> Iterator[str]:
+    kind, (low, high, body) = items[at]
+    start = _first(body)[0]
+    endless = kind in _GREEDY and high == code.MAXREPEAT
+    if kind in _GREEDY and looped and low != high and start & after:
+        yield "a repetition inside a repetition can divide one text in many ways"
+    if endless and not looped and _competes(items, at, start):
+        yield "two unbounded repetitions compete for the same text"
+    yield from _walk(body, after | start if endless else after, looped=endless or (looped and kind in _GREEDY))
 
 
 def _competes(items: _Items, at: int, start: frozenset[str]) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from interwhen import Claim, Errored, Judged, Pass, Segment, Span, Unknown, Violation
 from interwhen._engine.checks import LONGEST, MOST_CLAIMS, as_outcome, check_inline, parse
 from interwhen._engine.naming import name_error, name_value
-from sums import Sum, sums, watch
+from sums import Sum, sums
 
 CLAIM = Sum(key="1+1=2", span=Span(0, 5), left=1, right=1, total=2)
 SEGMENT = Segment("1+1=2", Span(0, 5), "answer")
@@ -163,7 +163,7 @@ def test_a_verdict_with_anything_in_it_is_sound_or_an_error(value):
     ],
 )
 def test_what_is_no_list_of_claims_is_an_error_with_a_name(make):
-    outcome = parse(watch(extractor=lambda _segment: make(), name="odd"), SEGMENT)
+    outcome = parse("odd", lambda _segment: make(), SEGMENT)
     assert type(outcome) is Errored
     assert "'odd'" in outcome.error
     assert len(outcome.error) <= 700
@@ -175,7 +175,7 @@ def test_whatever_is_raised_is_an_error(error):
         raise error
 
     assert type(check_inline(Returning(lambda: raises(None)), CLAIM)) is Errored
-    assert type(parse(watch(extractor=raises), SEGMENT)) is Errored
+    assert type(parse("w", raises, SEGMENT)) is Errored
 
 
 def test_the_keyboard_still_interrupts():
@@ -185,7 +185,7 @@ def test_the_keyboard_still_interrupts():
     with pytest.raises(KeyboardInterrupt):
         check_inline(Returning(lambda: interrupted(None)), CLAIM)
     with pytest.raises(KeyboardInterrupt):
-        parse(watch(extractor=interrupted), SEGMENT)
+        parse("w", interrupted, SEGMENT)
 
 
 def test_foreign_words_are_bounded():

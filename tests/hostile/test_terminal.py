@@ -182,9 +182,9 @@ def server():
         lines = [f"\n{HOSTILE}\n"] if resumed else [f"{HOSTILE}\n", "1 + 1 = 3\n", f"{HOSTILE} 2 + 2 = 4\n"]
         return events(lines, api="chat" if "chat" in request.path else "completions")
 
-    with start_blocking_portal() as portal:
-        with portal.wrap_async_context_manager(ScriptedServer(script, owned_by=HOSTILE)) as found:
-            yield found
+    running = ScriptedServer(script, owned_by=HOSTILE)
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(running) as found:
+        yield found
 
 
 MAIN = "from interwhen.cli.main import main; main()"

@@ -1,0 +1,20 @@
+"""The page says what is so."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+PAGE = (Path(__file__).parents[2] / "docs" / "hostile-text.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
+def test_the_examples_run(code):
+    exec(code, {})
+
+
+def test_the_page_names_as_many_families_as_are_tried():
+    from corpus import FAMILIES
+
+    assert len(FAMILIES) == 16
+    assert "sixteen families" in PAGE
