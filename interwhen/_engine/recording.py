@@ -100,6 +100,7 @@ class Recorder:
             meter.largest_gap,
             meter.paused,
             tuple(self._upstream.close_latency),
+            self._upstream.unread,
         )
 
     def _note_spent(self) -> None:

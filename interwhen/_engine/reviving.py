@@ -66,7 +66,7 @@ def prime(past: Past, meter: Meter, forks: ForkMeter, upstream: Upstream) -> Non
     meter.stopped_at = None if past.stopped_at is None else meter.started + past.stopped_at
     _count_forks(past, forks)
     ended_at = None if past.ended_at is None else meter.started + past.ended_at
-    upstream.recall(past.usages, spent.close_latency, ended_at)
+    upstream.recall(past.usages, spent.close_latency, ended_at, spent.unread)
 
 
 def unfinished(past: Past, jobs: Jobs) -> tuple[list[Order], list[Settled]]:
@@ -112,8 +112,10 @@ def result_of(past: Past) -> Result | None:
         model=past.journaled.header.model,
         requests=past.core.tally.requests,
         usages=tuple(past.usages.values()),
+        unread=spent.unread,
         forks=forks,
         timing=Timing(past.finished_at, first, spent.largest_gap, tail, spent.paused, 0.0, spent.close_latency),
+        held=(),
     )
 
 

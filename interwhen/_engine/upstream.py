@@ -91,8 +91,11 @@ class Upstream:
         """What the server counted, a record a request."""
         return tuple(self._usages.values())
 
-    def recall(self, usages: Mapping[int, Usage], close_latency: Sequence[float], ended_at: float | None) -> None:
+    def recall(
+        self, usages: Mapping[int, Usage], close_latency: Sequence[float], ended_at: float | None, unread: int
+    ) -> None:
         """Go on from what was counted before this process took the run over."""
+        self.unread = unread
         self._usages.update(usages)
         self.close_latency.extend(close_latency)
         self.ended_at = ended_at

@@ -117,6 +117,7 @@ class Spent(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
     largest_gap: float = 0.0
     paused: float = 0.0
     close_latency: tuple[float, ...] = ()
+    unread: int = 0
 
 
 class Ending(msgspec.Struct, frozen=True, array_like=True, tag="ending"):

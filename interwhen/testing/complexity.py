@@ -23,6 +23,7 @@ from interwhen.monitors import Fork, Monitor
 from interwhen.segments import Segment
 from interwhen.spans import Span
 from interwhen.testing.steps import count_steps, cpu_seconds
+from interwhen.trackers import Tracker
 from interwhen.verdicts import Verdict
 
 __all__ = [
@@ -111,7 +112,13 @@ def read_and_check(monitor: Monitor) -> Reader:
         segment = Segment(text, Span(0, len(text)), "answer")
         extractor = monitor.extractor
         found: Iterable[Claim] | None
-        found = extractor.parse(text, segment) if isinstance(extractor, Fork) else extractor(segment)
+        match extractor:
+            case Fork(parse=parse):
+                found = parse(text, segment)
+            case Tracker(start=start, step=step):
+                found = step(start(None), segment)[1]
+            case _:
+                found = extractor(segment)
         verdicts: list[Verdict] = []
         for claim in found or ():
             verdict = monitor.verifier.check(claim)
