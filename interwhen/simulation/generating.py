@@ -226,6 +226,7 @@ def _limits(dice: Random) -> Limits:
         discarded=maybe(dice.choice((0, 3, 12)), 8192),
         forks=maybe(dice.choice((0, 1, 2)), 256),
         reconnects=maybe(dice.choice((0, 1)), 3),
+        failures=maybe(dice.choice((1, 2, 5)), None),
         seconds=maybe(dice.choice((0.3, 1.0, 3.0, 15.0)), None),
         max_tokens=maybe(dice.choice((1, 5, 20)), None),
         total=maybe(dice.choice((0.5, 4.0)), None),

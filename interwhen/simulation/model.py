@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
@@ -12,6 +13,7 @@ import anyio.lowlevel
 
 from interwhen.errors import ConnectError, ContextOverflow, StreamProtocolError, UpstreamError
 from interwhen.models.base import Capabilities, Chunk, Completion, FinishReason, Request, Usage
+from interwhen.models.retrying import Retries
 from interwhen.models.streams import GuardedStream
 from interwhen.models.transport import Timeouts
 from interwhen.simulation.truth import claims_in
@@ -55,6 +57,7 @@ class SimulatedModel:
     def __init__(self, world: World) -> None:
         self.world = world
         self.timeouts = Timeouts(connect=None, first_token=TIMER, inter_token=TIMER, total=world.limits.total)
+        self.retries = Retries(rng=random.Random(world.seed))  # noqa: S311  (waits that are the same each time)
         self.sent: list[Sent] = []
         self.fork_prefixes: list[str] = []
         self.fork_tokens = 0

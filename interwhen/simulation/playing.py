@@ -100,6 +100,7 @@ async def _live(played: Played, loop: VirtualLoop) -> None:
             discarded_tokens=limits.discarded,
             forks=limits.forks,
             reconnects=limits.reconnects,
+            failures=limits.failures,
             seconds=limits.seconds,
         ),
         starts_in="reasoning" if world.thinking in ("opened", "field") else "answer",

@@ -6,7 +6,16 @@ from collections.abc import Iterator
 
 from interwhen.events import Delta, Finished, FrontierMoved, Retracted, ViolationFound
 from interwhen.simulation.cases import Case, invariant
-from interwhen.simulation.truth import Stated, Trace, claims_in, is_crowded, mishap_of, passes, read_by
+from interwhen.simulation.truth import (
+    Stated,
+    Trace,
+    claims_in,
+    is_crowded,
+    may_be_suspended,
+    mishap_of,
+    passes,
+    read_by,
+)
 from interwhen.simulation.world import Watch
 
 
@@ -36,7 +45,7 @@ def _let_through(case: Case, watch: Watch, trace: Trace, judged: int, number: in
     for claim, _ in read_by(trace, watch):
         if mishap_of(judge, claim) in ("hangs", "dies") or (watch.judge, claim.text) in done:
             continue
-        if is_crowded(case.world) or claim.end == len(trace.text):
+        if is_crowded(case.world) or may_be_suspended(case.world, judge) or claim.end == len(trace.text):
             continue
         yield f"event {number} shows {claim.text} at {claim.start}, which {watch.name} holds and nobody had checked"
 

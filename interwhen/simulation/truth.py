@@ -241,6 +241,11 @@ def passes(judge: Judge, claim: Stated) -> bool:
     return claim.is_right and mishap_of(judge, claim) in REFUTES
 
 
+def may_be_suspended(world: World, judge: Judge) -> bool:
+    """Tell whether so many checks of *judge* may fail that it is asked no more for a while."""
+    return world.limits.failures is not None and (bool(judge.mishaps) or max(judge.seconds) >= judge.deadline)
+
+
 def is_crowded(world: World) -> bool:
     """Tell whether checks may wait for a thread, so that the time they get is not theirs alone."""
     return world.limits.threads < 64

@@ -171,6 +171,8 @@ class Limits(msgspec.Struct, frozen=True):
     discarded: int = 8192
     forks: int = 256
     reconnects: int = 3
+    failures: int | None = None
+    """After how many failures in a row a verifier is suspended: which checks are then skipped is a matter of time."""
     seconds: float | None = None
     max_tokens: int | None = None
     total: float | None = None

@@ -344,10 +344,9 @@ class CoreMachine(RuleBasedStateMachine):
     def a_claim_in_flight_is_checked_once(self):
         core, flying = self.driver.core, set()
         for order in self.driver.pending.values():
-            if isinstance(order, Check):
-                key = (id(core.monitors[order.monitor].verifier), order.claim.key)
-                assert key not in flying
-                flying.add(key)
+            if isinstance(order, Check) and (job := core.work.jobs.get(order.job)) is not None:
+                assert job.key not in flying  # its verifier, its key, and the text it stands for
+                flying.add(job.key)
 
 
 CoreMachine.TestCase.settings = settings(

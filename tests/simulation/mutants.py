@@ -170,13 +170,6 @@ def stream_is_left_open(patch):
     patch.setattr(upstream, "close_stream", no_close)
 
 
-def workers_are_not_given_back(patch):
-    async def close(self):
-        await anyio.lowlevel.checkpoint()
-
-    patch.setattr(jobs.Jobs, "close", close)
-
-
 def cancellation_is_swallowed(patch):
     real = run.Run.__anext__
 
@@ -346,7 +339,6 @@ MUTANTS = [
     Mutant("the frontier passes what has not passed", frontier_runs_ahead, "frontier"),
     Mutant("a task is left", task_is_left, "no task"),
     Mutant("a stream is left open", stream_is_left_open, "no open stream"),
-    Mutant("the workers are not given back", workers_are_not_given_back, "no worker"),
     Mutant("a cancellation is swallowed", cancellation_is_swallowed, "stays cancelled"),
     Mutant("the deadline of a check is ignored", deadline_is_ignored, "bounded time"),
     Mutant("a stall is not noticed", stall_is_not_noticed, "bounded time"),
