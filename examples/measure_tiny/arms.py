@@ -22,6 +22,9 @@ LIMIT = 400
 SAMPLES = 4
 TEMPERATURE = 0.7
 
+BUDGETS = interwhen.Budgets(remedies=6)
+"""After so many remedies a supervised run gives up; what is left to spend, another one may."""
+
 GREEDY = Sampling(max_tokens=LIMIT, temperature=0.0)
 
 
@@ -54,7 +57,7 @@ async def bare(model: Model, problem: Problem, sampling: Sampling) -> tuple[str,
 async def supervised(model: Model, problem: Problem, sampling: Sampling) -> Result:
     """Return the result of a run under the monitors of the problem's family."""
     monitors = monitors_for(problem.family, problem.prompt)
-    async with interwhen.run(model, ask(problem), monitors=monitors, sampling=sampling) as run:
+    async with interwhen.run(model, ask(problem), monitors=monitors, sampling=sampling, budgets=BUDGETS) as run:
         return await run.drain()
 
 

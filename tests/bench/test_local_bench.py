@@ -37,7 +37,7 @@ def test_forks_are_asked_beside_the_stream(forks):
             return await stream_beside(model, "What is 37 * 46?", forks, 300)
 
     flow = anyio.run(once)
-    assert flow.tokens == 300
+    assert 250 < flow.tokens <= 300  # a token that ends a turn is no text
     assert len(flow.gaps) > 20
     assert sum(flow.gaps) < flow.seconds
     assert (flow.answered > 0) == (forks > 0)

@@ -54,7 +54,7 @@ def test_a_broken_promise_is_told_with_the_command_that_shows_it_again(defect, c
     small = out.rpartition("--world '")[2].rpartition("'")[0]
     assert len(from_json(small).items) == 1
     assert run("--world", small, "--no-shrink") == exits.BROKEN
-    assert "BROKEN: leaving a run leaves no task, no open stream" in capsys.readouterr().out
+    assert "BROKEN: leaving a run leaves no task and no open stream" in capsys.readouterr().out
 
 
 def test_one_broken_seed_is_made_small(defect, capsys):

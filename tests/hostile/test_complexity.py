@@ -242,7 +242,7 @@ def test_tool_calls_are_put_together_in_linear_time():
             assembler.feed(
                 msgspec.json.encode({"choices": [{"delta": {"tool_calls": [{"index": 0, "function": function}]}}]})
             )
-        [call] = assembler.end("stop")
+        [(_, call)] = assembler.end("stop")
         assert (call.name, call.arguments) == (text, text)
 
     assert_linear(read, baits=[Bait("a")], size=200)

@@ -460,7 +460,7 @@ except OSError:
     _attack("a list without end", "limited:memory limited:seconds", "kept = []\nwhile True:\n    kept.append('x' * 1000)"),
     _attack("an endless loop", "limited:seconds", "while True: pass", limits=SHORT),
     _attack("an endless loop, errors swallowed", "limited:seconds", "while True:\n  try:\n    while True: pass\n  except BaseException: pass", limits=SHORT),
-    _attack("a power", "limited:seconds limited:memory", "10 ** (10 ** 7) % 7", limits=SHORT),
+    _attack("a power", "limited:seconds limited:memory", "10 ** (10 ** 9) % 7", limits=SHORT),
     _attack("sleep", "limited:seconds", "import time\ntime.sleep(10 ** 6)", limits=SHORT),
     _attack("no end of output", "limited:output", "while True: print('x' * 1000)"),
     _attack("one huge output", "limited:output", "print('x' * 10 ** 7)"),
