@@ -8,6 +8,7 @@ import pytest
 from corpus import TOKENS
 from driving import run
 from interwhen import Lines, Monitor, Paragraphs, Segment, Sentences, Span, ToolCall, registry
+from interwhen._core.intake import Intake
 from interwhen._core.phases import ThinkTags
 from interwhen._core.transcript import Transcript
 from interwhen.cli.escape import as_json, joined, one_line, visible
@@ -115,7 +116,16 @@ def test_scanners_are_linear_for_one_chunk(trigger):
 def test_scanners_are_quick_for_one_chunk(trigger):
     """A server that does not stream sends all of its text at once."""
     baits = [*map(Bait, (".", "<", " ", "a" * 9, "<tool_call")), TAG]
-    assert_quick(of_core(trigger), baits=baits, size=400_000 if trigger == ToolCalls() else 100_000, seconds=6)
+    assert_quick(of_core(trigger), baits=baits, size=100_000, seconds=4)
+
+
+@QUICK
+def test_tool_calls_by_the_thousand_in_one_chunk_are_quick():
+    def read(text):
+        intake = Intake([monitor(trigger=ToolCalls())], tags=None, phase="answer")
+        assert len(list(intake.feed(text, 1, "answer"))) == len(text) // len(TAG.unit)
+
+    assert_quick(read, baits=[TAG], size=4_000_000, seconds=4)  # linear: 1 s; quadratic: 15 s
 
 
 @LINEAR
@@ -161,13 +171,14 @@ def test_violations_that_wait_for_an_earlier_check_are_linear():
     def read(text):
         driver = run(monitor())
         driver.open()
-        driver.chunk("".join(f"{number % 9}+1={number % 7 + 20}\n" for number in range(len(text))))
-        driver.extract()
+        driver.chunk("".join(f"{n % 10}+{n // 10 % 10}={21 + n // 100}\n" for n in range(len(text))))
+        for job in list(driver.pending):
+            driver.answer(job)  # the extractions
         for job in sorted(driver.pending, reverse=True)[:-1]:  # all but the first
             driver.answer(job)
         assert driver.state == "deciding"
 
-    assert_linear(read, baits=[Bait("a")], size=20)
+    assert_linear(read, baits=[Bait("a")], size=100)
 
 
 @LINEAR
@@ -193,13 +204,13 @@ SSE = [b"data: x\n\n", b"data: x\r\r", b"data: x\r\n\r\n", b"\n", b"\r", b":\r",
 @QUICK
 @pytest.mark.parametrize("unit", SSE, ids=repr)
 def test_event_streams_are_quick(unit):
-    size = 1 << (20 if len(unit) < 3 else 22)
+    size = 1 << (21 if len(unit) < 3 else 22)  # linear: 1 to 3 s; quadratic: 15 s and more
     body = (unit * (size // len(unit) + 1))[:size]
 
     def read(_text):
         SseDecoder(limit=1 << 23).feed(body)
 
-    assert_quick(read, baits=[Bait("x")], seconds=4)
+    assert_quick(read, baits=[Bait("x")], seconds=8)
 
 
 @LINEAR
@@ -246,7 +257,21 @@ def test_tool_calls_are_put_together_in_linear_time():
         assert (call.name, call.arguments) == (text, text)
 
     assert_linear(read, baits=[Bait("a")], size=200)
-    assert_quick(read, baits=[Bait("a")], size=20_000, seconds=4)
+
+
+@QUICK
+def test_the_name_of_a_tool_in_many_pieces_is_quick():
+    piece = msgspec.json.encode(
+        {"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"name": "x" * 400}}]}}]}
+    )
+
+    def read(text):
+        assembler = CallAssembler()
+        for _ in text:
+            assembler.feed(piece)
+        assert len(assembler.end("stop")[0].name) == 400 * len(text)
+
+    assert_quick(read, baits=[Bait("a")], size=20_000, seconds=1)  # linear: 0.1 s; quadratic: 2 to 26 s
 
 
 # ---------------------------------------------------------------------------------------------- what is said and shown

@@ -112,7 +112,8 @@ VIEWERS = {"plain": lambda stream: PlainViewer(console_for(stream)), "json": Jso
 @pytest.mark.parametrize("viewer", VIEWERS)
 def test_no_view_writes_anything_that_acts(viewer, record_property):
     record_property("tries", 3 * len(SHORT))
-    for text in (HOSTILE, *("".join(SHORT[at : at + 12]) for at in range(0, len(SHORT), 12))):
+    white = [char for char in map(chr, range(0x3000)) if char.isspace()]  # some of it acts, and all of it is stripped
+    for text in (HOSTILE, "".join(white), *("".join(SHORT[at : at + 12]) for at in range(0, len(SHORT), 12))):
         for run in recorded(text):
             written = shown(VIEWERS[viewer], run)
             assert not acting(written), ascii(text)
@@ -288,3 +289,39 @@ def test_a_json_line_decodes_to_what_the_model_wrote():
         assert json.loads(line)["text"] == text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
         if "\ud800" not in text and "\udfff" not in text:
             assert msgspec.json.decode(line, type=Delta).text == text
+
+
+@P7
+def test_the_gateway_on_a_terminal(server):
+    """Whatever the upstream and the client send, the log of a gateway does not act, and no line of it is forged."""
+    httpx2 = pytest.importorskip("httpx2")
+    pytest.importorskip("uvicorn", reason="the extra 'gateway' is not installed")
+    ours, theirs = pty.openpty()
+    arguments = ["--log-level", "debug", "serve", "--port", "0", "-u", server.base_url, "-m", "arithmetic"]
+    with subprocess.Popen(
+        [sys.executable, "-c", MAIN, *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "TERM": "dumb", "PYTHONIOENCODING": "utf-8"},
+    ) as process:
+        os.close(theirs)
+        written = b""
+        while not (found := re.search(rb"serving (http://\S+)", written)):
+            written += os.read(ours, 65536)
+        for said in ("hello", "FAIL", "BROKEN", HOSTILE):
+            body = {"model": f"m{HOSTILE}", "prompt": said, "stream": said == "hello"}
+            httpx2.post(f"{found[1].decode()}/completions", json=body, timeout=30)
+        process.terminate()
+        try:
+            while data := os.read(ours, 65536):
+                written += data
+        except OSError:  # how Linux tells the end of a terminal
+            pass
+        finally:
+            os.close(ours)
+        process.wait(30)
+    lines = written.decode().split("\r\n")
+    check_written("\n".join(lines), plain=True)
+    assert any("event=call.ended" in line for line in lines)
+    assert all(line.startswith(("serving ", "timestamp=")) for line in lines if line)
