@@ -115,8 +115,8 @@ async def measure(chosen: argparse.Namespace) -> None:
             (chosen.out / "tries.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(tries))
     found = tables.cells(tries)
     report = [
-        f"{chosen.problems} problems a family and split, seed {chosen.seed}; at most {arms.LIMIT} tokens a trace, "
-        + f"{arms.BUDGETS.remedies} remedies a run.",
+        f"{chosen.problems} problems a family and split, seed {chosen.seed}.",
+        f"At most {arms.LIMIT} tokens a trace, and {arms.BUDGETS.remedies} remedies a run.",
         "## Greedy",
         tables.effect(found, BARE["greedy"], OURS["greedy"]),
     ]
