@@ -77,7 +77,7 @@ class Trace:
 
     def add(self, text: str, phase: str, *, call: bool) -> None:
         """Take in what the model said."""
-        if self.thinking == "field" and phase == "answer" and self.answer_at is None:
+        if self.thinking == "field" and phase == "answer" and self.answer_at is None and text:
             self.answer_at = len(self.text)
         if call:
             self.calls.append((len(self.text), len(self.text) + len(text)))
