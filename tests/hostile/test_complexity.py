@@ -269,7 +269,7 @@ def test_the_name_of_a_tool_in_many_pieces_is_quick():
         assembler = CallAssembler()
         for _ in text:
             assembler.feed(piece)
-        assert len(assembler.end("stop")[0].name) == 400 * len(text)
+        assert len(assembler.end("stop")[0][1].name) == 400 * len(text)
 
     assert_quick(read, baits=[Bait("a")], size=20_000, seconds=1)  # linear: 0.1 s; quadratic: 2 to 26 s
 

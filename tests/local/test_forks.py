@@ -20,7 +20,8 @@ def asking(verdict, replies, **options):
     def parse(reply, segment):
         replies.append((segment.text, reply))
         for number in re.findall(r"\d+", reply)[:1]:
-            yield Claim(key=f"{segment.span.start} {number}", span=segment.ground(number))
+            # No two keys alike: a claim once refuted stays refuted, and the model may well say the same again.
+            yield Claim(key=f"{len(replies)} {number}", span=segment.ground(number))
 
     @interwhen.verifier(name="state", worker="inline")
     def judge(claim):
