@@ -103,6 +103,7 @@ class Core:
         self._resume: ResumeMode | None = None
         self._frontier_is_due = False
         self._most = self.budgets.characters
+        self._ceiling = self.window.ceiling
 
     def tokens(self) -> int:
         """Return how many tokens of the main stream have come."""
@@ -178,7 +179,7 @@ class Core:
             self._due(dues)
         elif not self._live:
             self._release()
-        if self.transcript.length > self._most or self.transcript.kept_tokens > self.window.ceiling:
+        if start > self._most or self.transcript.kept_tokens > self._ceiling:
             self._overrun()
 
     def _overrun(self) -> None:

@@ -95,7 +95,8 @@ class TokenStream:
                 if chunks[0].tokens or self._is_news(chunks):
                     break
                 del chunks[:-1]  # counts only, of which the last ones hold
-        self._count += len(chunks)
+        if self._ghosts is not None:
+            self._count += len(chunks)
         return chunks
 
     async def aclose(self) -> None:

@@ -38,7 +38,7 @@ def test_a_stream_without_any_limit_is_ended_by_the_budget_of_characters():
         driver.chunk("1+1=2\n")
     driver.settle()
     assert (driver.outline.status, driver.outline.finish_reason) == ("unverified", "length")
-    assert len(driver.outline.text) == 102
+    assert len(driver.outline.text) == 108  # one chunk more than it takes to know
     assert Close() in driver.orders
 
 
