@@ -311,7 +311,8 @@ class Core:
         calls = self.transcript.calls
         first_call = calls[0][0].start if calls else self.transcript.length
         todo = plan(best, self.monitors[best.ref.monitor], self.template, violations.text(best), first_call)
-        spent = violations.overspent(todo, self.tally.remedies, self.tally.discarded)
+        discarded = self.tally.discarded + self.intake.tokens_from(todo.cut)
+        spent = violations.overspent(todo, self.tally.remedies, discarded)
         if spent is not None:
             self._give_up(best, spent)
             return

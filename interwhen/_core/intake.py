@@ -201,6 +201,10 @@ class Intake:
                 self._owed = 0
         self._owe()
 
+    def tokens_from(self, to: int) -> int:
+        """Return how many tokens a cut at *to* drops: those of the text behind it, and those still held back."""
+        return self.transcript.tokens_from(to) + self._owed
+
     def cut(self, to: int) -> int:
         """Cut the trace at *to*; return the number of discarded tokens."""
         transcript = self.transcript

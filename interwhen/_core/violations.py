@@ -101,13 +101,13 @@ class Violations:
         return (*self._acted, *ordered)
 
     def overspent(self, todo: Plan, remedies: int, discarded: int) -> str | None:
-        """Return which budget forbids *todo*, if any."""
+        """Return which budget forbids *todo*, if any. *discarded*: the tokens lost by then, its own cut included."""
         if not todo.goes_on:
             return None
         budgets = self._budgets
         if remedies >= budgets.remedies:
             return f"the budget of {budgets.remedies} remedies is spent"
-        if discarded + self._transcript.tokens_from(todo.cut) > budgets.discarded_tokens:
+        if discarded > budgets.discarded_tokens:
             return f"the budget of {budgets.discarded_tokens} discarded tokens is spent"
         key = (todo.cut, f"{todo.remedy}:{todo.insert}")
         self._written[key] = times = self._written.get(key, 0) + 1
