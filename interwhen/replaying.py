@@ -10,6 +10,7 @@ from interwhen.events import Event, Finished
 from interwhen.journal._describing import recorded_monitors
 from interwhen.journal.reading import Journaled, read_journal
 from interwhen.journal.rebuilding import rebuild
+from interwhen.journal.settings import Journal
 from interwhen.results import Result
 
 __all__ = ["Replay", "replay"]
@@ -34,12 +35,12 @@ class Replay:
     otherwise than the one that wrote the journal."""
 
 
-def replay(path: str | os.PathLike[str]) -> Replay:
-    """Run the core again over the record at *path*.
+def replay(journal: str | os.PathLike[str] | Journal) -> Replay:
+    """Run the core again over the record in *journal*, or at that path.
 
     Raises :class:`~interwhen.errors.JournalError` on a file that is no journal this version can read.
     """
-    found = read_journal(path)
+    found = read_journal(journal)
     past = rebuild(found, recorded_monitors(found.header))
     result = result_of(past)
     events = tuple(past.core.events)

@@ -18,6 +18,7 @@ from interwhen.models.base import Capabilities, Completion, Model, Request, Stre
 from interwhen.monitors import Monitor
 from interwhen.registry import Api, MonitorSpec, load_model, load_monitors
 from interwhen.running import SyncRun
+from interwhen.worker_pool import WorkerPool
 
 __all__ = ["resume", "resume_sync"]
 
@@ -27,6 +28,7 @@ def resume(
     *,
     model: Model | str | None = None,
     monitors: Iterable[MonitorSpec] | None = None,
+    workers: WorkerPool | None = None,
     threads: int = 8,
     processes: int = 2,
 ) -> Run:
@@ -37,11 +39,12 @@ def resume(
     sees all events of the run from the first one on. A run that is over gives its result at once, asking nobody; one
     that the reader left or that ended as ``failed`` is not over.
 
-    *model* and *monitors* must be given unless the run had them by name. Raises
+    *model* and *monitors* must be given unless the run had them by name. *workers*, *threads* and *processes* are as
+    for :func:`~interwhen.run`. Raises
     :class:`~interwhen.errors.JournalError` on a file that is no journal, or on other monitors than it had.
     """
     settings = journal if isinstance(journal, Journal) else Journal(journal)
-    found = read_journal(settings.path)
+    found = read_journal(settings)
     if monitors is None and _is_over(found):
         watchers: tuple[Monitor, ...] = recorded_monitors(found.header)
     else:
@@ -57,6 +60,7 @@ def resume(
         budgets=header.budgets,
         feedback=header.template,
         starts_in=header.starts_in,
+        workers=workers,
         threads=threads,
         processes=processes,
         owns_model=not isinstance(model, Model),

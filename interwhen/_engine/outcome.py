@@ -9,12 +9,10 @@ import msgspec
 
 from interwhen._core.messages import Outline
 from interwhen._engine.forks import ForkMeter
-from interwhen._engine.pace import Pace
 from interwhen._log import log_info, log_warning
 from interwhen._version import __version__
 from interwhen.ledger import Held, Ledger, Timing
 from interwhen.models.base import Prompt, Usage
-from interwhen.models.notes import KEPT_SAMPLES, StreamNotes
 from interwhen.results import Abstained, Failed, Result, Unverified, Verified, sha256
 from interwhen.wire_report import WireReport
 
@@ -34,13 +32,12 @@ def build_result(
     forks: ForkMeter,
     timing: Timing,
     held: tuple[Held, ...],
-    notes: Sequence[StreamNotes] = (),
-    pace: Pace | None = None,
-    now: float = 0.0,
+    wire: WireReport,
+    wasted: int,
 ) -> Result:
     """Return the result that *outline* says, with ledger, timing, and what the streams noticed.
 
-    *unread* tokens came after its end.
+    *unread* tokens came after its end, and *wasted* ones may have been generated for nobody.
     """
     common: dict[str, Any] = {
         name: getattr(outline, name)
@@ -58,13 +55,13 @@ def build_result(
         forks=outline.forks,
         remedies=outline.remedies,
         reconnects=outline.reconnects,
-        wasted_tokens=sum(note.ghost.wasted(now) for note in notes if note.ghost is not None),
+        wasted_tokens=wasted,
         inserted_chars=sum(len(insertion.span) for insertion in outline.insertions),
     )
     common["timing"] = msgspec.structs.replace(
         timing, checking=sum(record.seconds for record in outline.checks), held=held
     )
-    common["wire"] = _wire_report(notes, pace, now)
+    common["wire"] = wire
     match outline.status:
         case "verified":
             assert outline.certificate is not None
@@ -87,19 +84,6 @@ def log_suspended(verifier: str, failures: int) -> None:
         log_warning("verifier.suspended", verifier=verifier, failures=failures)
     else:
         log_info("verifier.restored", verifier=verifier)
-
-
-def _wire_report(notes: Sequence[StreamNotes], pace: Pace | None, now: float) -> WireReport:
-    if pace is not None:
-        pace.finish(now)
-    return WireReport(
-        skipped_events=sum(note.skipped_events for note in notes),
-        skipped=tuple(skipped for note in notes for skipped in note.skipped)[:KEPT_SAMPLES],
-        replaced_events=sum(note.replaced_events for note in notes),
-        bytes_after_end=sum(note.bytes_after_end for note in notes),
-        slow_seconds=0.0 if pace is None else pace.slow_seconds,
-        slowest_rate=None if pace is None else pace.slowest,
-    )
 
 
 def log_result(result: Result) -> None:

@@ -21,9 +21,9 @@ class Pace:
         self._meter = meter
         self._min_rate = min_rate
         self._tokens = tokens
-        self._due = meter.started + WINDOW
+        self._due = meter.since + WINDOW  # a run that goes on began long ago, in another process
         self._waited = 0.0
-        self._seen = 0
+        self._seen = tokens()
         self.slow_seconds = 0.0
         self.slowest: float | None = None
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
-import anyio
-import anyio.to_thread
 import msgspec
 
 from interwhen._core.core import Core
@@ -18,18 +17,21 @@ from interwhen._engine.watch import Meter
 from interwhen._version import __version__
 from interwhen.errors import UsageError
 from interwhen.journal._describing import describe, without_secrets
-from interwhen.journal._files import LockedFile
+from interwhen.journal._files import Files
 from interwhen.journal._framing import frame, preamble
 from interwhen.journal._records import Ending, Header, Spent, encode, told
+from interwhen.journal._threads import ThreadClerk
 from interwhen.journal._writer import JournalWriter
 from interwhen.journal.reading import Journaled
 from interwhen.journal.rebuilding import Past
 from interwhen.journal.settings import Journal
 from interwhen.models.base import Chunk, Prompt, Sampling
 from interwhen.results import JournalState, Result
+from interwhen.wire_report import WireReport
 
 _TURNS = (Open, Close, Finish)
 """Orders after which the record should be safe at once: they are what a crash is most likely to be near."""
+_PLAIN = WireReport()
 
 
 class Recorder:
@@ -74,14 +76,14 @@ class Recorder:
     def end(self, result: Result) -> None:
         """Write down how the run ended."""
         self._over = True
-        self._note_spent()
+        wire = result.wire if result.wire != _PLAIN else None
+        self._note_spent(unread=self._upstream.unread, wire=wire, wasted=result.ledger.wasted_tokens)
         self._writer.put(Ending(self._clock() - self._began, result))
         self._writer.close()
 
     async def seal(self, result: Result) -> Result:
         """Wait, for a bounded time, until all is written; return *result* with what became of it."""
-        # Bounded by the thread itself; a limiter of its own, because others may hold all of the shared one.
-        await anyio.to_thread.run_sync(self._writer.finish, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
+        await self._writer.finish()
         state = JournalState(self._settings.name, self._writer.size, self._writer.incomplete)
         return msgspec.structs.replace(result, journal=state)
 
@@ -91,7 +93,8 @@ class Recorder:
         self._writer.close()
 
     def _count(self) -> Spent:
-        meter, forks = self._meter, self._forks
+        meter, forks, wire = self._meter, self._forks, self._upstream.wire
+        report = wire.report()
         return Spent(
             forks.tokens,
             forks.prompt_tokens,
@@ -100,11 +103,15 @@ class Recorder:
             meter.largest_gap,
             meter.paused,
             tuple(self._upstream.close_latency),
-            self._upstream.unread,
+            wire=report if report != _PLAIN else None,
+            wasted=wire.wasted(self._clock()),
         )
 
-    def _note_spent(self) -> None:
+    def _note_spent(self, **ending: Any) -> None:
+        """Write down what the engine has counted, if that has changed; at the *ending*, as the result has it."""
         spent = self._count()
+        if ending:
+            spent = msgspec.structs.replace(spent, **ending)
         if spent != self._spent:
             self._spent = spent
             self._writer.put(spent)
@@ -156,13 +163,15 @@ def _first(settings: Journal, core: Core, model: str, prompt: Prompt, sampling: 
         raise UsageError(f"this run cannot be put into a journal: {error} (see sampling.extra)") from error
     head, chain = preamble()
     first, chain = frame(payload, chain)
-    file = settings.open(settings.name) if settings.open is not None else LockedFile(settings.name)
-    return Recorder(settings, JournalWriter(settings, file, size=0, chain=chain, head=head + first), core)
+    return Recorder(settings, _writer(settings, keep=0, found=0, chain=chain, head=head + first), core)
 
 
 def _next(settings: Journal, core: Core, found: Journaled) -> Recorder:
-    if settings.open is not None:
-        file = settings.open(settings.name)
-    else:
-        file = LockedFile(settings.name, keep=found.size, found=found.size + found.left_out)
-    return Recorder(settings, JournalWriter(settings, file, size=found.size, chain=found.chain), core)
+    writer = _writer(settings, keep=found.size, found=found.size + found.left_out, chain=found.chain)
+    return Recorder(settings, writer, core)
+
+
+def _writer(settings: Journal, *, keep: int, found: int, chain: int, head: bytes = b"") -> JournalWriter:
+    file = (settings.store or Files()).open(settings.name, keep=keep, found=found)
+    clerk = (settings.clerk or ThreadClerk)()
+    return JournalWriter(settings, file, clerk, size=keep, chain=chain, head=head)

@@ -23,6 +23,7 @@ from interwhen.models.transport import Timeouts
 from interwhen.results import JournalState, Result
 from interwhen.tasks import Task
 from interwhen.verdicts import Errored
+from interwhen.wire_report import WireReport
 
 
 async def ask_again(
@@ -66,7 +67,10 @@ def prime(past: Past, meter: Meter, forks: ForkMeter, upstream: Upstream) -> Non
     meter.stopped_at = None if past.stopped_at is None else meter.started + past.stopped_at
     _count_forks(past, forks)
     ended_at = None if past.ended_at is None else meter.started + past.ended_at
-    upstream.recall(past.usages, spent.close_latency, ended_at, spent.unread)
+    # Of a run that goes on, what was read at once is on file chunk by chunk, or comes again.
+    unread = spent.unread if past.outline is not None else 0
+    upstream.recall(past.usages, spent.close_latency, ended_at, unread)
+    upstream.wire.recall(spent.wire, spent.wasted)
 
 
 def unfinished(past: Past, jobs: Jobs) -> tuple[list[Order], list[Settled]]:
@@ -116,6 +120,8 @@ def result_of(past: Past) -> Result | None:
         forks=forks,
         timing=Timing(past.finished_at, first, spent.largest_gap, tail, spent.paused, 0.0, spent.close_latency),
         held=(),
+        wire=spent.wire or WireReport(),
+        wasted=spent.wasted,
     )
 
 

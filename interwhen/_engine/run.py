@@ -107,7 +107,6 @@ class Run:
         self._is_awaited = False
         self._reads_ahead = any(monitor.delivery in GATING for monitor in self._monitors)
         self._crash: Exception | None = None
-        self._pace: Pace | None = None
         self.error: ModelError | None = None
         """The exception behind a result that is ``failed``."""
 
@@ -279,6 +278,11 @@ class Run:
         return self._result
 
     @property
+    def is_over(self) -> bool:
+        """Whether it has ended; the result may still wait for the journal to be written."""
+        return self._result is not None or self._unsealed is not None
+
+    @property
     def text(self) -> str:
         """The trace that stands now. Raises :class:`UsageError` before the run is entered."""
         if not self._open_for_readers:
@@ -297,8 +301,9 @@ class Run:
     def _start_tasks(self) -> None:
         timeouts, seconds = self._timeouts, self._budgets.seconds
         if timeouts.min_rate is not None:
-            self._pace = Pace(self._meter, timeouts.min_rate, self._core.tokens)
-        look = None if self._pace is None else self._pace.look
+            self._upstream.wire.pace = Pace(self._meter, timeouts.min_rate, self._core.tokens)
+        pace = self._upstream.wire.pace
+        look = None if pace is None else pace.look
         timers = (timeouts.first_token, timeouts.inter_token, timeouts.total, seconds, look)
         if any(timer is not None for timer in timers):
             self._group.start_soon(
@@ -310,6 +315,7 @@ class Run:
     def _finish(self, order: Finish) -> None:
         upstream = self._upstream
         now = self._clock()
+        upstream.wire.finish(now)
         result = build_result(
             order.outline,
             model=self._model.name,
@@ -319,9 +325,8 @@ class Run:
             forks=self._jobs.forks,
             timing=self._meter.timing(now, upstream.ended_at, tuple(upstream.close_latency)),
             held=self._jobs.holding.found,
-            notes=upstream.notes,
-            pace=self._pace,
-            now=now,
+            wire=upstream.wire.report(),
+            wasted=upstream.wire.wasted(now),
         )
         self.error = upstream.error if result.status == "failed" else None
         if self._recorder is None:

@@ -14,6 +14,7 @@ from interwhen._core.messages import Broken, Ended, Fact, Open, Opened, Order
 from interwhen._engine.closing import STREAM_SECONDS, abort_stream, close_stream
 from interwhen._engine.reconnecting import Backoff
 from interwhen._engine.watch import Meter
+from interwhen._engine.wire_meter import WireMeter
 from interwhen._log import log_warning
 from interwhen.errors import ConnectError, ModelError, StreamClosed, StreamTimeout, UsageError
 from interwhen.models.base import Capabilities, Chunk, Model, Prompt, Request, ResumeMode, Sampling, Stream, Usage
@@ -70,7 +71,7 @@ class Upstream:
         self._clock = clock
         self._usages: dict[int, Usage] = {}
         self._backoff = Backoff(model, clock)
-        self.notes: list[StreamNotes] = []
+        self.wire = WireMeter()
         """What the streams of this run noticed."""
         self._opening: anyio.CancelScope | None = None
         self._overdue: StreamTimeout | None = None
@@ -94,7 +95,7 @@ class Upstream:
     def recall(
         self, usages: Mapping[int, Usage], close_latency: Sequence[float], ended_at: float | None, unread: int
     ) -> None:
-        """Go on from what was counted before this process took the run over."""
+        """Go on from what was counted before this process took the run over; *unread* is that of a run that is over."""
         self.unread = unread
         self._usages.update(usages)
         self.close_latency.extend(close_latency)
@@ -188,7 +189,7 @@ class Upstream:
         self.wanted = None
         self.stream = stream
         if isinstance(notes := getattr(stream, "notes", None), StreamNotes):
-            self.notes.append(notes)
+            self.wire.notes.append(notes)
         self.ended_at = None
         self._tell(Opened(getattr(stream, "resumed", self._mode) if order.pieces else None))
 

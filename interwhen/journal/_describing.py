@@ -57,7 +57,7 @@ def describe(
             entry.name: getattr(monitor, entry.name) for entry in dataclasses.fields(monitor) if entry.name not in _CODE
         }
         code = tuple(name for name, value in values.items() if callable(value))
-        fields = {name: msgspec.to_builtins(value) for name, value in values.items() if name not in code}
+        fields = {name: _as_read(value) for name, value in values.items() if name not in code}
         spec = specs[place] if place < len(specs) else None
         records.append(MonitorRecord(number, isinstance(monitor.extractor, Fork), fields, code, _writable(spec)))
     return tuple(verifiers), tuple(records)
@@ -112,6 +112,11 @@ def _is_secret(name: str) -> bool:
 def _data(record: MonitorRecord, hints: Mapping[str, Any]) -> dict[str, Any]:
     values = {name: msgspec.convert(value, hints[name]) for name, value in record.fields.items()}
     return {**values, **dict.fromkeys(record.code, _no_claims)}
+
+
+def _as_read(value: object) -> object:
+    """Return *value* as it comes back from a file: with lists for tuples, for example."""
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(value))
 
 
 def _writable(spec: object) -> str | dict[str, Any] | None:

@@ -32,6 +32,7 @@ from interwhen.models.base import Chunk, Prompt, Sampling
 from interwhen.results import Result
 from interwhen.segments import Phase
 from interwhen.verifier import Worker
+from interwhen.wire_report import WireReport
 
 RareFact: TypeAlias = Opened | Ended | Broken | Extracted | Settled | OutOfTime | Abandoned | Resumed
 
@@ -118,6 +119,10 @@ class Spent(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
     paused: float = 0.0
     close_latency: tuple[float, ...] = ()
     unread: int = 0
+    """Tokens that came behind the end; known with the last record of this kind."""
+    wire: WireReport | None = None
+    """``None``: nothing was odd."""
+    wasted: int = 0
 
 
 class Ending(msgspec.Struct, frozen=True, array_like=True, tag="ending"):

@@ -1,15 +1,15 @@
-"""The thread that writes a journal. Whoever tells it something never waits for a disk."""
+"""What is to be written to a journal. Whoever tells it something never waits for a disk."""
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from typing import TypeAlias
 
 from interwhen._log import log_warning
 from interwhen.journal._framing import frame
 from interwhen.journal._records import Record, as_records, encode
-from interwhen.journal.settings import Journal, JournalFile
+from interwhen.journal.places import Clerk, JournalFile
+from interwhen.journal.settings import Journal
 from interwhen.models.base import Chunk
 
 Item: TypeAlias = tuple[float, Chunk] | Record
@@ -19,12 +19,14 @@ _COST = 96
 
 
 class JournalWriter:
-    """Takes records from one thread, writes them in another.
+    """Takes records from the task of a run; a clerk writes them, mostly in a thread of its own.
 
     The first failure is the last: a record with a hole in it would be of no use behind the hole.
     """
 
-    def __init__(self, settings: Journal, file: JournalFile, *, size: int, chain: int, head: bytes = b"") -> None:
+    def __init__(
+        self, settings: Journal, file: JournalFile, clerk: Clerk, *, size: int, chain: int, head: bytes = b""
+    ) -> None:
         """Write to *file* behind *size* bytes whose checksum is *chain*; *head* goes first."""
         self.size = size
         """How many bytes the file holds."""
@@ -32,6 +34,7 @@ class JournalWriter:
         """Why nothing more is written."""
         self._settings = settings
         self._file = file
+        self._clerk = clerk
         self._chain = chain
         self._head = head
         self._items: deque[Item] = deque()
@@ -39,13 +42,9 @@ class JournalWriter:
         self._put = 0
         self._taken = 0
         self._awake = False
-        self._ending = False
-        self._wake = threading.Event()
-        self._hurry = threading.Event()
-        self._ended = threading.Event()
-        # A daemon: a disk that never answers must not keep the process from ending.
-        self._thread = threading.Thread(target=self._run, name="interwhen journal", daemon=True)
-        self._thread.start()
+        clerk.start(self, settings.flush_seconds)
+
+    # ------------------------------------------------------------------ for the run
 
     def put(self, item: Item, characters: int = 0) -> None:
         """Take *item*; it is written soon."""
@@ -58,24 +57,22 @@ class JournalWriter:
         self._items.append(item)
         if not self._awake:
             self._awake = True
-            self._wake.set()
+            self._clerk.wake()
 
     def urge(self) -> None:
         """Have what is there written at once."""
-        self._hurry.set()
+        self._clerk.hurry()
 
-    def finish(self) -> None:
+    async def finish(self) -> None:
         """Wait, for a bounded time, until all is written and the file is closed. May be called again."""
         self.close()
         seconds = self._settings.close_seconds
-        if not self._ended.wait(seconds):
+        if not await self._clerk.ended(seconds):
             self._give_up(f"the disk did not take the rest within {seconds:g} s")
 
     def close(self) -> None:
-        """Let the thread end once it has written what is there."""
-        self._ending = True
-        self._hurry.set()
-        self._wake.set()
+        """Let the clerk end once what is there is written."""
+        self._clerk.end()
 
     def _give_up(self, why: str) -> None:
         if self.incomplete:
@@ -83,31 +80,29 @@ class JournalWriter:
         self.incomplete = why
         log_warning("journal.given_up", path=self._settings.name, reason=why)
 
-    # ------------------------------------------------------------------ the thread
+    # ------------------------------------------------------------------ for the clerk
 
-    def _run(self) -> None:
+    def write(self) -> bool:
+        """Hand over all that is there; false: nothing more will ever be written."""
+        self._awake = False  # from here on, whoever puts something wakes the clerk again
         try:
-            if self._head:
-                self._write(self._head)
-            while not self._ending:
-                self._wake.wait()
-                self._hurry.wait(self._settings.flush_seconds)
-                self._hurry.clear()
-                self._wake.clear()
-                self._awake = False  # from here on, whoever puts something wakes us again
-                self._drain()
+            head, self._head = self._head, b""
+            if head:
+                self._write(head)
             self._drain()
         except OSError as error:
             self._give_up(f"it cannot be written: {error.strerror or error}")
         except Exception as error:  # noqa: BLE001  (whatever a file of the caller's raises, or a value that has no form)
             self._give_up(f"it cannot be written: {type(error).__name__}: {error}")
-        finally:
-            self._items.clear()
-            try:
-                self._file.close()
-            except Exception as error:  # noqa: BLE001  (some file systems tell of a failed write only here)
-                self._give_up(f"it could not be closed: {type(error).__name__}: {error}")
-            self._ended.set()
+        return not self.incomplete
+
+    def shut(self) -> None:
+        """Close the file."""
+        self._items.clear()
+        try:
+            self._file.close()
+        except Exception as error:  # noqa: BLE001  (some file systems tell of a failed write only here)
+            self._give_up(f"it could not be closed: {type(error).__name__}: {error}")
 
     def _drain(self) -> None:
         items: list[Item] = []

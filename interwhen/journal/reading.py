@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 
 from interwhen.errors import JournalError
+from interwhen.journal._files import Files
 from interwhen.journal._framing import START, frames
 from interwhen.journal._records import Ending, Header, Record, decode
+from interwhen.journal.settings import Journal
 from interwhen.results import Result
 
 
@@ -37,15 +38,16 @@ class Journaled:
         return last.result if isinstance(last, Ending) else None
 
 
-def read_journal(path: str | os.PathLike[str]) -> Journaled:
-    """Return what the journal at *path* holds, up to its first byte that is torn or damaged.
+def read_journal(journal: str | os.PathLike[str] | Journal) -> Journaled:
+    """Return what *journal* (or the one at that path) holds, up to its first byte that is torn or damaged.
 
     Raises :class:`~interwhen.errors.JournalError` where it cannot be read, is no journal, was written by a newer
     version, or holds not even its first record.
     """
-    name = os.fspath(path)
+    settings = journal if isinstance(journal, Journal) else Journal(journal)
+    name = settings.name
     try:
-        data = Path(path).read_bytes()
+        data = (settings.store or Files()).read(name)
     except OSError as error:
         raise JournalError(name, f"it cannot be read ({error.strerror})") from error
     header: Header | None = None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import msgspec
 
 from interwhen.errors import UsageError
+from interwhen.journal.places import Clerk, JournalStore
 
 
 class ModelReference(msgspec.Struct, frozen=True):
@@ -18,22 +18,6 @@ class ModelReference(msgspec.Struct, frozen=True):
     spec: str
     name: str | None = None
     api: str | None = None
-
-
-class JournalFile(Protocol):
-    """What a journal is written to."""
-
-    def write(self, data: bytes, /) -> int:
-        """Hand *data* to the operating system; return how many bytes it took. May raise :class:`OSError`."""
-        ...
-
-    def sync(self) -> None:
-        """Wait until all is on the disk."""
-        ...
-
-    def close(self) -> None:
-        """Give the file back."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +41,10 @@ class Journal:
     """For ``resume`` without a model; a run whose model is given by name fills it in."""
     monitors: tuple[object, ...] = ()
     """For ``resume`` without monitors: what each was asked for by, in their order; filled in likewise."""
-    open: Callable[[str], JournalFile] | None = None
-    """What opens the file, where it is no file of the operating system."""
+    store: JournalStore | None = None
+    """Where the journal lies, if that is no file of the operating system."""
+    clerk: Callable[[], Clerk] | None = None
+    """Makes the one who writes, if that is no thread."""
 
     def __post_init__(self) -> None:
         for name in ("flush_seconds", "buffer_bytes", "close_seconds"):

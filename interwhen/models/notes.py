@@ -24,6 +24,11 @@ class StreamNotes:
     ghost: Ghost | None = None
     """What the server may still be generating after we closed the stream."""
 
+    @property
+    def is_odd(self) -> bool:
+        """Whether there is anything to tell."""
+        return bool(self.skipped_events or self.replaced_events or self.bytes_after_end)
+
     def skip(self, error: MalformedEvent) -> None:
         """Count the event that *error* is about, and keep the first ones."""
         self.skipped_events += 1

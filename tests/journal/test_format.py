@@ -4,6 +4,7 @@ import stat
 import struct
 
 import interwhen
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -150,6 +151,11 @@ class Word(str):
 def test_facts_survive(fact):
     again = records.decode(records.encode(records.told(1.5, 7, fact)))
     assert again == records.Told(1.5, 7, fact)
+
+
+def test_what_was_spent_is_read_from_older_files():
+    older = msgspec.msgpack.encode(["spent", 3, 20, 1, 0.5, 0.25, 0.0, [0.1], 4])
+    assert records.decode(older) == records.Spent(3, 20, 1, 0.5, 0.25, 0.0, (0.1,), 4, wire=None, wasted=0)
 
 
 def test_of_a_claim_only_what_the_core_looks_at_is_kept():

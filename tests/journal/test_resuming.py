@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 from interwhen import Budgets, JournalError, Judged, Pass
 from interwhen.errors import ConnectError, UpstreamError
 from interwhen.journal import _records as records
-from interwhen.testing import Pause, ScriptedModel
+from interwhen.models.ghosts import Ghost
+from interwhen.models.notes import StreamNotes
+from interwhen.models.transport import Timeouts
+from interwhen.testing import Pause, ScriptedModel, VirtualWorkers, cut_into
+from interwhen.triggers import Answer, Lines, Markers, Paragraphs, Sentences, ThinkEnd, ToolCalls
+from interwhen.wire_report import SkippedEvent
 from journals import KINDS, LINES, Kind, borders, finely, goes_on, put_together, recorded, rest, taken_apart
 from sums import apply, slow, sums, supervise, watch
 
@@ -249,6 +254,111 @@ async def test_time_goes_on_where_it_stopped(path):
     model._script = lambda _request: [Pause(6.0), "2+2=4\n"]
     async with kind.resume(path) as run:
         assert (await run.drain()).reason == "the time budget of 9 s is spent"
+
+
+class Odd(ScriptedModel):
+    """Each of its streams has something to tell about the wire."""
+
+    async def stream(self, request):
+        stream = await super().stream(request)
+        notes = StreamNotes(2, [SkippedEvent(7, "{", "no JSON")], 1, 3, Ghost(0.0, rate=2.0, left=5, is_laid=False))
+        stream.notes = notes
+        return stream
+
+
+async def test_what_was_odd_on_the_wire_is_not_forgotten(path):
+    kind = Kind(lambda: Odd(lambda request: rest(request.prefix)), lambda: [watch()])
+    result, _, data = await recorded(kind, path)
+    assert result.wire.skipped_events == 2 * result.ledger.requests
+    for end in borders(data):
+        path.write_bytes(data[:end])
+        async with kind.resume(path) as run:
+            wire, ledger = (await run.drain()).wire, run.result.ledger
+        streams = wire.replaced_events
+        assert ledger.requests <= streams <= ledger.requests + 1  # one may not be known to have been opened
+        assert (wire.skipped_events, wire.bytes_after_end, len(wire.skipped)) == (2 * streams, 3 * streams, streams)
+        assert ledger.wasted_tokens <= 5 * streams
+        assert interwhen.replay(path).differences == ()
+
+
+async def test_a_slow_wire_is_not_forgotten(path):
+    def say(request):
+        return [step for piece in cut_into(rest(request.prefix)) for step in (Pause(2.0), piece)]
+
+    kind = Kind(lambda: ScriptedModel(say, timeouts=Timeouts(min_rate=1.0)), lambda: [watch()])
+    result, _, data = await recorded(kind, path)
+    ends = borders(data)
+    for end in ends[:: len(ends) // 6]:
+        path.write_bytes(data[:end])
+        known = interwhen.replay(path)
+        spent = [entry.wire.slow_seconds for entry in known.journaled.records if getattr(entry, "wire", None)]
+        async with kind.resume(path) as run:
+            wire = (await run.drain()).wire
+        assert wire.slowest_rate == pytest.approx(result.wire.slowest_rate, abs=0.1)
+        # What was seen after the last fact on file is not known.
+        assert max(spent, default=0.0) <= wire.slow_seconds <= result.wire.slow_seconds + 1e-6
+        assert wire.slow_seconds > result.wire.slow_seconds - 40
+        assert interwhen.replay(path).differences == ()
+
+
+async def test_a_monitor_with_any_trigger_is_gone_on_with(path):
+    triggers = [Lines(2), Paragraphs(), Sentences(), Markers(("Wait", "Hmm")), ThinkEnd(), Answer(), ToolCalls()]
+    kind = Kind(goes_on, lambda: [watch(name=f"m{n}", trigger=trigger) for n, trigger in enumerate(triggers)])
+    result, _, data = await recorded(kind, path)
+    path.write_bytes(data[: borders(data)[9]])
+    async with kind.resume(path) as run:
+        assert summary(await run.drain()) == summary(result)
+
+
+async def test_workers_may_be_those_of_other_runs(path):
+    kind = Kind(goes_on, lambda: [watch(slow(0.0))])
+    _, _, data = await recorded(kind, path)
+    path.write_bytes(data[: borders(data)[9]])
+    workers = VirtualWorkers()
+    async with interwhen.resume(path, model=kind.model(), monitors=kind.monitors(), workers=workers) as run:
+        await run.drain()
+    assert not workers.closed
+
+
+class Shelf:
+    """A store that is no file system."""
+
+    def __init__(self, data=b""):
+        self.data = data
+
+    def read(self, name):
+        if name != "here":
+            raise FileNotFoundError(2, "nothing of that name")
+        return self.data
+
+    def open(self, _name, *, keep, found):
+        assert found == len(self.data)
+        self.data = self.data[:keep]
+        return self
+
+    def write(self, data):
+        self.data += data
+        return len(data)
+
+    def sync(self):
+        pass
+
+    def close(self):
+        pass
+
+
+async def test_a_journal_may_lie_anywhere(path):
+    kind = KINDS["repairs"]
+    result, _, data = await recorded(kind, path)
+    shelf = Shelf(data[: borders(data)[9] + 5])
+    journal = interwhen.Journal("here", store=shelf)
+    assert interwhen.read_journal(journal).left_out == 5
+    async with kind.resume(journal) as run:
+        assert summary(await run.drain()) == summary(result)
+    assert interwhen.replay(journal).differences == ()
+    assert interwhen.read_journal(journal).left_out == 0
+    with pytest.raises(JournalError, match=r"cannot be read .nothing of that name"):
+        interwhen.replay(interwhen.Journal("there", store=shelf))
 
 
 @pytest.mark.parametrize(
