@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from interwhen.results import Result
 from interwhen.simulation.history import History, history_of
-from interwhen.simulation.playing import Played
+from interwhen.simulation.lives import Played
 from interwhen.simulation.truth import Trace
 from interwhen.simulation.world import World
 

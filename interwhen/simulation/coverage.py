@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import get_args
 
-from interwhen.events import CheckSettled, Remedied, Retracted, StreamBroken
+from interwhen.events import CheckSettled, CheckStarted, Remedied, Retracted, StreamBroken, ViolationFound
 from interwhen.monitors import Delivery
-from interwhen.results import CheckRecord, RemedyName, Status, Verified
-from interwhen.simulation.playing import Played
+from interwhen.results import CheckRecord, RemedyName, Result, Status, Verified
+from interwhen.simulation.lives import Life, Played
 from interwhen.simulation.variations import is_timeless
 from interwhen.simulation.world import MishapKind, ReaderKind, Thinking, TriggerKind, WireKind
 from interwhen.triggers import PhaseFilter
@@ -31,6 +32,21 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "reader": get_args(ReaderKind),
     "fork": ("asked", "raises", "hangs", "garbled"),
     "ended by": ("not converging", "remedies", "discarded", "time budget", "closed monitor", "max_tokens", "total"),
+    "death": (
+        "before anything is on file",
+        "within a record",
+        "tokens lost",
+        "none of its tokens lost",
+        "a check open",
+        "a fork open",
+        "a violation open",
+        "after a remedy",
+        "while going on",
+        "twice",
+        "after the end",
+        "after the reader left",
+        "after the model failed",
+    ),
     "seen": (
         "retraction",
         "reconnect",
@@ -80,8 +96,9 @@ def _labels(played: Played) -> Iterator[tuple[str, str]]:
     yield from _of_faults(played)
     if is_timeless(world):
         yield "seen", "varied"
-    if played.was_cancelled:
+    if any(life.was_cancelled for life in played.lives):
         yield "seen", "cancelled"
+    yield from _of_deaths(played)
     yield from _of_events(played)
     yield from _of_result(played)
 
@@ -156,3 +173,44 @@ def _of_result(played: Played) -> Iterator[tuple[str, str]]:
             yield "ended by", name
     if result.finish_reason == "length" and played.world.limits.max_tokens is not None:
         yield "ended by", "max_tokens"
+
+
+def _of_deaths(played: Played) -> Iterator[tuple[str, str]]:
+    for life, following in pairwise(played.lives):
+        if life.was_killed:
+            yield from (("death", name) for name in _of_death(life))
+        elif life.result is not None:
+            yield "death", f"after {_last_words(life, life.result, following)}"
+    if sum(life.was_killed for life in played.lives) > 1:
+        yield "death", "twice"
+
+
+def _last_words(life: Life, result: Result, following: Life) -> str:
+    """Say how *life* ended by itself."""
+    if following.result is not None and following.result.status == result.status:
+        return "the end"
+    left = life.was_cancelled or life.reader.kind in ("leaves", "raises")
+    return "the model failed" if result.status == "failed" else "the reader left" if left else "the end"
+
+
+def _of_death(life: Life) -> Iterator[str]:
+    events = [seen.event for seen in life.seen]
+    started = sum(isinstance(event, CheckStarted) for event in events)
+    if life.filed is None:
+        yield "before anything is on file"
+    elif life.filed.left_out:
+        yield "within a record"
+    if life.is_resumed and not life.entered:
+        yield "while going on"
+    if life.filed is not None and life.filed.chunks > life.before.chunks:
+        yield "tokens lost" if life.lost_chunks else "none of its tokens lost"
+    if started > sum(isinstance(event, CheckSettled) and bool(event.check.key) for event in events):
+        yield "a check open"
+    if life.open_forks:
+        yield "a fork open"
+    acted = [event for event in events if isinstance(event, Remedied)]
+    found = [event.violation for event in events if isinstance(event, ViolationFound)]
+    if {one.key for one in found if one.interrupted} - {event.violation.key for event in acted}:
+        yield "a violation open"
+    if acted:
+        yield "after a remedy"

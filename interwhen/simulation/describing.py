@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import msgspec
 
 from interwhen.events import CheckSettled, Delta, Event, Finished, Remedied, Retracted, StreamBroken, ViolationFound
+from interwhen.simulation.disk import Filed
 from interwhen.simulation.examining import Examined
-from interwhen.simulation.playing import Played
-from interwhen.simulation.world import Chunking, Judge, Limits, Said, Sum, ThinkEnd, Watch, World
+from interwhen.simulation.lives import Life, Played
+from interwhen.simulation.world import Chunking, Death, Judge, Limits, Said, Sum, ThinkEnd, Watch, World
 from interwhen.simulation.writing import true_value
 from interwhen.verdicts import Errored, Judged, Skipped, TimedOut
 
@@ -38,6 +39,14 @@ def _lines(world: World) -> Iterator[str]:
         yield f"the reader: {world.reader.kind}, at={world.reader.at}, seconds={world.reader.seconds}"
     if world.fork_fault != "none" or world.fork_seconds:
         yield f"forks: {world.fork_seconds:g} s, {world.fork_fault} on {world.fork_fault_about or 'nothing'}"
+    yield from _deaths(world)
+
+
+def _deaths(world: World) -> Iterator[str]:
+    for number, death in enumerate(world.deaths):
+        yield f"process {number} is killed: {_unusual(death, Death(-1))}"
+    if world.disk_seconds:
+        yield f"the disk takes {world.disk_seconds:g} s"
 
 
 def _item(item: Said | Sum | ThinkEnd) -> str:
@@ -61,16 +70,28 @@ def _unusual(value: msgspec.Struct, usual: msgspec.Struct, skip: tuple[str, ...]
 
 
 def tell(played: Played) -> str:
-    """Return what happened, an event a line."""
-    lines = [f"{seen.at:8.3f}  {_event(seen.event)}" for seen in played.seen]
+    """Return what happened, an event a line, process by process."""
+    lines = []
+    for number, life in enumerate(played.lives):
+        if len(played.lives) > 1:
+            lines.append(f"process {number} {'goes on' if life.is_resumed else 'begins'}")
+        lines += [f"{seen.at:8.3f}  {_event(seen.event)}" for seen in life.seen]
+        if life.raised is not None:
+            lines.append(f"raised: {life.raised!r}")
+        lines += _end_of(life)
     for number, sent in enumerate(played.model.sent):
         said = "".join(chunk.text for chunk in sent.chunks)
         lines.append(
             f"request {number}: after {sent.request.prefix!r} came {said!r}, {sent.fault or sent.ended or 'cut'}"
         )
-    if played.raised is not None:
-        lines.append(f"raised: {played.raised!r}")
     return "\n".join(lines)
+
+
+def _end_of(life: Life) -> Iterator[str]:
+    if life.was_killed:
+        yield f"{life.seconds:8.3f}  killed at turn {life.turns}, {life.lost_chunks} chunks lost"
+    if life.filed is not None:
+        yield f"          on file: {_unusual(life.filed, Filed())}"
 
 
 def _event(event: Event) -> str:

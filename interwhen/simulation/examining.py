@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from interwhen.simulation.cases import Broken
 from interwhen.simulation.invariants import judge
-from interwhen.simulation.playing import Played, play
+from interwhen.simulation.lives import Played
+from interwhen.simulation.playing import play
 from interwhen.simulation.variations import differences
 from interwhen.simulation.world import World
 

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from random import Random
 from typing import TypeVar, get_args
 
+import msgspec
+
 from interwhen.monitors import Delivery
 from interwhen.simulation.world import (
     AT_OPENING,
     Chunking,
+    Death,
     ForkFault,
     Item,
     Judge,
@@ -46,6 +49,10 @@ _SECONDS = ((0.0,), (0.1,), (0.5,), (0.0, 0.7), (2.0, 0.1, 0.9), (3.0,), (0.3, 9
 _REMEDIES: tuple[RemedyKind, ...] = ("repair", "repair", *get_args(RemedyKind))
 _TRIGGERS: tuple[TriggerKind, ...] = ("lines", "lines", "lines", *get_args(TriggerKind))
 _DELIVERIES: tuple[Delivery, ...] = ("interrupt", "interrupt", "interrupt", "gate", "gate", "observe", "final")
+
+
+_DEADLY = 0.15
+"""How many worlds have deaths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,7 @@ def generate(seed: int) -> World:
     judges = tuple(_judge(dice, swarm, items) for _ in range(dice.choice((1, 1, 2, 3))))
     watches = tuple(_watch(dice, swarm, f"m{number}", len(judges), items) for number in range(_count(dice)))
     fault: ForkFault = dice.choice(get_args(ForkFault)) if swarm.forks and dice.random() < 0.4 else "none"
-    return World(
+    world = World(
         items=items,
         watches=watches,
         judges=judges,
@@ -96,6 +103,8 @@ def generate(seed: int) -> World:
         fork_fault_about=_about(dice, items) if fault != "none" else "",
         seed=seed,
     )
+    # Last of all, so that a seed is the world that it was before there were deaths.
+    return _deadly(dice, world) if dice.random() < _DEADLY else world
 
 
 def _count(dice: Random) -> int:
@@ -233,3 +242,17 @@ def _limits(dice: Random) -> Limits:
         threads=maybe(1, 64),
         processes=maybe(1, 64),
     )
+
+
+def _deadly(dice: Random, world: World) -> World:
+    deaths = tuple(_death(dice, number) for number in range(dice.choice((1, 1, 1, 2, 2, 3))))
+    return msgspec.structs.replace(world, deaths=deaths, disk_seconds=dice.choice((0.0, 0.0, 0.0, 0.02, 0.3)))
+
+
+def _death(dice: Random, number: int) -> Death:
+    # Most runs have made 10 to 60 turns when they end; a death after that finds a run that is over. To go on takes a
+    # few turns.
+    turns = [(2, 16), (2, 16), (4, 40), (10, 150), (1000, 1000), (0, 4) if number else (0, 10)]
+    turn = dice.randint(*dice.choice(turns))
+    torn = dice.choice((0, 0, dice.randint(1, 40), dice.randint(1, 600), 100_000))
+    return Death(turn, torn, _reader(dice) if dice.random() < 0.25 else Reader())

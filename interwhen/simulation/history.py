@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from interwhen.events import Remedied, StreamEnded, StreamStarted
 from interwhen.results import ViolationRecord
+from interwhen.simulation.lives import Played
 from interwhen.simulation.model import Sent
-from interwhen.simulation.playing import Played
 from interwhen.simulation.truth import CHARS, Trace, segments_of
 from interwhen.simulation.world import Watch
 
@@ -64,14 +64,15 @@ def _stream(history: History, sent: Sent, *, with_tags: bool) -> None:
     if prefix != trace.text:
         # Half a tag, which the core held back, is not known to the model that goes on: it is written again.
         held = trace.text[len(prefix) :]
-        if not (with_tags and trace.text.startswith(prefix) and _is_half_a_tag(held)):
+        if not (with_tags and trace.text.startswith(prefix) and is_half_a_tag(held)):
             history.misfit = history.misfit or f"the trace is {trace.text!r}, and the model was given {prefix!r}"
         trace.cut(len(prefix))
     for chunk in sent.chunks:
         trace.add(chunk.text, chunk.phase, call=chunk.call is not None)
 
 
-def _is_half_a_tag(text: str) -> bool:
+def is_half_a_tag(text: str) -> bool:
+    """Tell whether *text* may be the beginning of a tag."""
     return "</think>".startswith(text) or "<think>".startswith(text.lstrip())
 
 

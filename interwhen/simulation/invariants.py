@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 from interwhen.events import Delta, Retracted
 from interwhen.results import Abstained, Failed, Unverified, Verified
-from interwhen.simulation import showing  # noqa: F401  enlists its own
+from interwhen.simulation import showing, surviving  # noqa: F401  they enlist their own
 from interwhen.simulation.cases import INVARIANTS, Broken, Case, case_of, final_trace, invariant
-from interwhen.simulation.history import Act
+from interwhen.simulation.history import Act, is_half_a_tag
+from interwhen.simulation.lives import Played, ReaderError
 from interwhen.simulation.model import TIMER
-from interwhen.simulation.playing import PROMPT, Played, ReaderError
+from interwhen.simulation.processes import PROMPT
 from interwhen.simulation.truth import (
     Stated,
     Trace,
@@ -40,18 +41,20 @@ def judge(played: Played) -> list[Broken]:
 def _ends(case: Case) -> Iterator[str]:
     if case.played.stuck is not None:
         yield str(case.played.stuck)[:600]
-    elif case.played.entered and case.result is None:
-        yield "the block was left, and there is no result"
+    for number, life in enumerate(case.played.lives):
+        if life.entered and life.result is None and not life.was_killed and life.stuck is None:
+            yield f"process {number} has left the block, and there is no result"
 
 
 @invariant("nothing comes out but what the reader or the adapter raised")
 def _raises(case: Case) -> Iterator[str]:
-    error = case.played.raised
-    crashed = any(sent.fault == "crash" for sent in case.played.model.sent)
-    if error is None or isinstance(error, ReaderError):
-        return
-    if not (crashed and str(error) == "a defect of the adapter"):
-        yield f"{type(error).__name__}: {error}"
+    crashed = any(wire.kind == "crash" for wire in case.world.wires)
+    for life in case.played.lives:
+        error = life.raised
+        if error is None or isinstance(error, ReaderError):
+            continue
+        if not (crashed and str(error) == "a defect of the adapter"):
+            yield f"{type(error).__name__}: {error}"
 
 
 @invariant("leaving a run leaves no task and no open stream")
@@ -59,8 +62,9 @@ def _leaves_nothing(case: Case) -> Iterator[str]:
     played = case.played
     if played.stuck is not None:
         return
-    if played.left_tasks:
-        yield f"these tasks are left: {', '.join(played.left_tasks)}"
+    for life in played.lives:
+        if life.left_tasks:
+            yield f"these tasks are left: {', '.join(life.left_tasks)}"
     for number, sent in enumerate(played.model.sent):
         if sent.opened and not sent.closed and not sent.deaf:
             yield f"stream {number} was never closed"
@@ -68,7 +72,7 @@ def _leaves_nothing(case: Case) -> Iterator[str]:
 
 @invariant("a cancelled reader stays cancelled")
 def _cancelled(case: Case) -> Iterator[str]:
-    if case.played.cancel_swallowed:
+    if any(life.cancel_swallowed for life in case.played.lives):
         yield "the reader was cancelled before the end, and the block was left as if it were not"
 
 
@@ -145,7 +149,9 @@ def _flawless(case: Case) -> Iterator[str]:
     result = case.result
     if result is None or not _is_flawless(case):
         return
-    if result.ledger.discarded or result.ledger.remedies or result.violations:
+    # Of a tag of which half is on file, the model that goes on writes the whole again.
+    cut = result.ledger.discarded if not (case.world.deaths and case.world.thinking in ("tags", "opened")) else 0
+    if cut or result.ledger.remedies or result.violations:
         yield f"nothing is wrong, and the ledger says {result.ledger}"
     required = [watch for watch in case.world.watches if watch.required]
     trace = final_trace(case, result)
@@ -269,8 +275,11 @@ def _whole(case: Case) -> Iterator[str]:
         yield f"the trace is {trace.text!r}, the result {result.text!r}"
         return
     stopped = any(act.record.remedy in ("stop", "abstain") for act in history.acts)
-    if result.status != "abstained" and not stopped and not result.ledger.late and trace.text != result.text:
-        yield f"{trace.text[len(result.text) :]!r} is missing from a text that is {result.status}"
+    missing = trace.text[len(result.text) :]
+    if missing and case.world.deaths and case.world.thinking in ("tags", "opened") and is_half_a_tag(missing):
+        missing = ""  # whoever goes on drops it, and the model writes it again if it is asked
+    if result.status != "abstained" and not stopped and not result.ledger.late and missing:
+        yield f"{missing!r} is missing from a text that is {result.status}"
     size = len(result.text)
     ours = [(start, min(end, size), who) for start, end, who in trace.ours if start < size]
     told = [(entry.span.start, entry.span.end, entry.origin) for entry in result.insertions]
@@ -296,8 +305,9 @@ def _ledger(case: Case) -> Iterator[str]:
     begun = sum(sent.reads > 0 for sent in model.sent)
     if not begun <= ledger.requests <= opened:
         yield f"{ledger.requests} requests counted, {opened} opened and {begun} read"
-    if ledger.forks < len(model.fork_prefixes):
-        yield f"{ledger.forks} forks counted, the model had {len(model.fork_prefixes)}"
+    # A fork that is open when its process dies is asked again: that is not another one.
+    if ledger.forks < case.played.life.asked_forks:
+        yield f"{ledger.forks} forks counted, the model had {case.played.life.asked_forks}"
     if ledger.fork_tokens > model.fork_tokens + model.fork_faults:
         yield f"{ledger.fork_tokens} fork tokens counted, the model sent {model.fork_tokens}"
     if ledger.inserted_chars != sum(len(entry.span) for entry in result.insertions):
@@ -314,13 +324,13 @@ def _budgets(case: Case) -> Iterator[str]:
         ("remedies", ledger.remedies, limits.remedies),
         ("reconnects", ledger.reconnects, limits.reconnects),
         ("forks", ledger.forks, limits.forks),
-        ("forks asked", len(case.played.model.fork_prefixes), limits.forks),
+        ("forks asked", max(life.asked_forks for life in case.played.lives), limits.forks),
     ):
         if spent > budget:
             yield f"{spent} {name}, the budget is {budget}"
-    # A reconnect drops half a tag, which the model writes again: no remedy has cut it.
-    cut = ledger.discarded - ledger.late
-    if isinstance(result, Verified) and not ledger.reconnects and cut > limits.discarded:
+    # A reconnect, or a death, drops half a tag, which the model writes again: no remedy has cut it.
+    cut, again = ledger.discarded - ledger.late, ledger.reconnects or case.world.deaths
+    if isinstance(result, Verified) and not again and cut > limits.discarded:
         yield f"{cut} tokens discarded, the budget is {limits.discarded}"
     if case.history is not None:
         written = [(a.record.cut, a.record.remedy, a.record.inserted) for a in case.history.acts]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -47,10 +48,27 @@ class Sent:
     """The fault that struck."""
     deaf: bool = False
     """Whether the server did not hear that we closed."""
+    turn: int = 0
+    """At which turn of the loop it was sent."""
+    chunks_before: int = 0
+    """How many chunks its process had taken in by then."""
+
+    def keep(self, count: int) -> None:
+        """Forget all chunks behind the first *count*: the process that read them is gone, and did not keep them."""
+        if count >= len(self.chunks):
+            return
+        self.chunks = self.chunks[:count]
+        self.tokens = sum(chunk.tokens for chunk in self.chunks)
+        self.reads = min(self.reads, count)
+        self.ended = next((chunk.finish_reason for chunk in reversed(self.chunks) if chunk.finish_reason), None)
+        self.whole = False
 
 
 class SimulatedModel:
-    """The model of one world. ``sent`` is the book of all its streams, ``forks`` of all its side inferences."""
+    """The model of one world. ``sent`` is the book of all its streams, ``forks`` of all its side inferences.
+
+    It outlives the processes that ask it. Where one is killed, ``sent`` keeps what its journal kept.
+    """
 
     name = "simulated"
 
@@ -62,8 +80,17 @@ class SimulatedModel:
         self.fork_prefixes: list[str] = []
         self.fork_tokens = 0
         self.fork_faults = 0
+        self.open_forks = 0
         self.closed = False
         self.is_over: Callable[[], bool] = lambda: False
+        self.requests = 0
+        """How many there were, those that nobody remembers included."""
+        self.taken = 0
+        """How many chunks this process has surely taken in."""
+        self.is_cut_off = False
+        """Whether the process that asks is dead: what still moves in it has no effect."""
+        self._first = 0
+        self._delivered = 0
 
     async def capabilities(self) -> Capabilities:
         """Say what the world says."""
@@ -72,8 +99,11 @@ class SimulatedModel:
 
     async def stream(self, request: Request) -> SimulatedStream:
         """Open a stream, unless the world has a fault for this request."""
-        number = len(self.sent)
+        number = self.requests
+        self.requests += 1
         sent = Sent(request, (request.sampling.seed or SEED) - SEED)
+        sent.turn = getattr(asyncio.get_running_loop(), "turns", 0)
+        self.taken = sent.chunks_before = self._delivered
         self.sent.append(sent)
         parts = list(go_on(self.world, request.pieces, sent.generation))
         faults = {wire.kind: wire for wire in self.world.wires if wire.request == number}
@@ -89,6 +119,13 @@ class SimulatedModel:
         """Answer a fork: name every claim of the prefix."""
         world, prefix = self.world, request.prefix
         self.fork_prefixes.append(prefix)
+        self.open_forks += 1
+        try:
+            return await self._answer(world, prefix)
+        finally:
+            self.open_forks -= 1
+
+    async def _answer(self, world: World, prefix: str) -> Completion:
         await anyio.sleep(world.fork_seconds)
         found = claims_in(prefix)
         if found and world.fork_fault != "none" and found[-1].left_side == world.fork_fault_about:
@@ -108,6 +145,60 @@ class SimulatedModel:
     async def aclose(self) -> None:
         """Note it."""
         self.closed = True
+
+    # ------------------------------------------------------------------ processes
+
+    @property
+    def sent_now(self) -> list[Sent]:
+        """What the process that asks now has sent."""
+        return self.sent[self._first :]
+
+    def begin(self) -> None:
+        """Let another process ask."""
+        self._first = len(self.sent)
+        self.taken = self._delivered = 0
+        self.is_cut_off = False
+
+    def cut_off(self) -> None:
+        """Lose the connections to a process that was killed."""
+        self.is_cut_off = True
+        for sent in self.sent_now:
+            sent.closed = sent.closed or sent.opened
+
+    def remember(self, opened: int, chunks: int, unread: int) -> int:
+        """Keep what the journal of the last process kept: the first so many streams, and their first chunks.
+
+        *unread* tokens were counted behind the end. Return how many chunks are lost.
+        """
+        mine, kept = self.sent_now, []
+        for sent in mine:
+            if not opened:
+                break
+            kept.append(sent)
+            opened -= sent.opened
+        self.sent[self._first :] = kept
+        for sent in kept:
+            count = min(len(sent.chunks), chunks)
+            chunks -= count
+            sent.keep(count)
+        if kept:
+            kept[-1].tokens += unread
+        return self._delivered - sum(len(sent.chunks) for sent in kept)
+
+    def deliver(self, sent: Sent, chunks: Sequence[Chunk]) -> None:
+        """Note that a read of *sent* brought *chunks*."""
+        if self.is_cut_off:
+            return
+        sent.reads += 1
+        if not self.is_over():
+            self._delivered += len(chunks)
+            sent.chunks.extend(chunks)
+            sent.tokens += sum(chunk.tokens for chunk in chunks)
+
+    def asks(self) -> None:
+        """Note that a read begins: what the ones before it brought is taken in."""
+        if not self.is_cut_off:
+            self.taken = self._delivered
 
 
 async def _fail_opening(wire: Wire) -> None:
@@ -146,20 +237,20 @@ class SimulatedStream(GuardedStream):
     async def fetch(self) -> Sequence[Chunk]:
         """Wait as the world says; bring the next chunks, the end, or the fault."""
         chunking, sent = self._model.world.chunking, self._sent
+        self._model.asks()
         await anyio.sleep(chunking.gaps[self._n % len(chunking.gaps)])
         self._n += 1
         chunks = self._chunks[self._at : self._at + chunking.together]
         self._at += len(chunks)
         if not chunks:
             chunks = await self._end()
-        sent.reads += 1
-        if not self._model.is_over():
-            sent.chunks.extend(chunks)
-            sent.tokens += sum(chunk.tokens for chunk in chunks)
+        self._model.deliver(sent, chunks)
         return chunks
 
     async def release(self) -> None:
         """Note it; a deaf server makes one wait."""
+        if self._model.is_cut_off:
+            return
         if self._deaf:
             self._sent.deaf = True
             await anyio.sleep_forever()

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from interwhen.simulation.world import Chunking, Judge, Limits, Reader, Said, Sum, Watch, World
+from interwhen.simulation.world import Chunking, Death, Judge, Limits, Reader, Said, Sum, Watch, World
 
 T = TypeVar("T")
 
@@ -34,16 +34,20 @@ def shrink(world: World, still_fails: Callable[[World], bool], *, plays: int = 1
 def simpler_worlds(world: World) -> Iterator[World]:
     """Yield worlds that are simpler than *world* by one step, the largest steps first."""
     change = msgspec.structs.replace
-    for name, plain in (("wires", ()), ("reader", Reader()), ("limits", Limits()), ("chunking", Chunking())):
+    for name, plain in (
+        ("deaths", ()),
+        ("wires", ()),
+        ("reader", Reader()),
+        ("limits", Limits()),
+        ("chunking", Chunking()),
+        ("disk_seconds", 0.0),
+    ):
         if getattr(world, name) != plain:
             yield change(world, **{name: plain})
-    for watches in _without(world.watches):
-        yield change(world, watches=watches)
-    for items in _without(world.items):
-        if items:
-            yield change(world, items=items)
-    for wires in _without(world.wires):
-        yield change(world, wires=wires)
+    for name in ("deaths", "watches", "items", "wires"):
+        for fewer in _without(getattr(world, name)):
+            if fewer or name != "items":
+                yield change(world, **{name: fewer})
     if world.thinking != "no":
         yield change(world, thinking="no")
     if world.fork_fault != "none":
@@ -57,6 +61,7 @@ def simpler_worlds(world: World) -> Iterator[World]:
     yield from (change(world, chunking=put) for put in _toward(world.chunking, Chunking()))
     yield from (change(world, limits=put) for put in _toward(world.limits, Limits()))
     yield from (change(world, reader=put) for put in _lower(world.reader, "at"))
+    yield from (change(world, deaths=put) for put in _each(world.deaths, _simpler_deaths))
     yield from (
         change(world, wires=put) for put in _each(world.wires, lambda w: (*_lower(w, "at"), *_lower(w, "request")))
     )
@@ -117,3 +122,10 @@ def _simpler_items(item: object) -> Iterator[Said | Sum]:
             yield msgspec.structs.replace(item, off=item.off[:-1])
     elif isinstance(item, Said) and len(item.text) > 1:
         yield Said(item.text[: len(item.text) // 2])
+
+
+def _simpler_deaths(death: Death) -> Iterator[Death]:
+    yield from _toward(death, Death(death.turn))
+    yield from _lower(death, "torn")
+    yield from _lower(death, "turn")
+    yield from (msgspec.structs.replace(death, reader=reader) for reader in _lower(death.reader, "at"))

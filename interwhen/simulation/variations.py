@@ -1,4 +1,4 @@
-"""The same world told otherwise: other chunks, other order of monitors, other speed; the result must be the same."""
+"""The same world told otherwise: other chunks, order of monitors and speed, or no death; the result is the same."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import msgspec
 
 from interwhen.results import Result
 from interwhen.simulation.cases import Broken
+from interwhen.simulation.lives import Played
 from interwhen.simulation.model import TIMER
-from interwhen.simulation.playing import Played, play
+from interwhen.simulation.playing import play
 from interwhen.simulation.truth import is_crowded
 from interwhen.simulation.world import Chunking, Judge, Limits, World
 from interwhen.verdicts import Judged
 
 NAME = "P3: chunks, the order of monitors and their speed change nothing of the result"
+UNBROKEN = "P4: a run that is killed and gone on with comes to what an unbroken one comes to"
 
 
 def is_timeless(world: World) -> bool:
@@ -42,16 +44,23 @@ def differences(played: Played) -> Iterator[Broken]:
     world = played.world
     if not is_timeless(world) or played.result is None:
         return
-    other = varied(world)
-    again = play(other)
+    name = UNBROKEN if world.deaths else NAME
+    again = play(unbroken(world) if world.deaths else varied(world))
     if again.result is None:
-        yield Broken(NAME, f"there is no result at all: {again.stuck or again.raised!r}")
+        yield Broken(name, f"there is no result at all: {again.stuck or again.life.raised!r}")
         return
     mine, theirs = _essence(played.result), _essence(again.result)
-    for name, value in mine.items():
-        if value != theirs[name]:
-            yield Broken(NAME, f"{name}: {value!r:.250}, and otherwise {theirs[name]!r:.250}")
+    if world.deaths and {mine["finish_reason"], theirs["finish_reason"]} == {"stop", "tool_calls"}:
+        del mine["finish_reason"]  # an answer that only goes on behind the last tool call holds none itself
+    for field, value in mine.items():
+        if value != theirs[field]:
+            yield Broken(name, f"{field}: {value!r:.250}, and otherwise {theirs[field]!r:.250}")
             return
+
+
+def unbroken(world: World) -> World:
+    """Return *world* without its deaths."""
+    return msgspec.structs.replace(world, deaths=(), disk_seconds=0.0)
 
 
 def varied(world: World) -> World:

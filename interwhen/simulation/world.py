@@ -180,6 +180,19 @@ class Limits(msgspec.Struct, frozen=True):
     processes: int = 64
 
 
+class Death(msgspec.Struct, frozen=True):
+    """The process is killed at a turn of its event loop, and another one goes on from the journal.
+
+    Where it does not come to that turn, it ends by itself, and is gone on with all the same.
+    """
+
+    turn: int
+    torn: int = 0
+    """How many bytes of what waited to be written have reached the file."""
+    reader: Reader = Reader()
+    """Who reads until then. The reader of the world is the one of its last process."""
+
+
 class World(msgspec.Struct, frozen=True):
     """Everything that decides how a run goes."""
 
@@ -195,6 +208,10 @@ class World(msgspec.Struct, frozen=True):
     fork_fault: ForkFault = "none"
     fork_fault_about: str = ""
     seed: int = 0
+    deaths: tuple[Death, ...] = ()
+    """One for each process but the last. A world without any has no journal."""
+    disk_seconds: float = 0.0
+    """How long the disk takes to be handed what is to be written at once."""
 
 
 def to_json(world: World) -> str:

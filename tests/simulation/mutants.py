@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import anyio
 import msgspec
@@ -14,14 +13,7 @@ from interwhen._engine import checks as engine_checks
 from interwhen._engine import jobs, run, upstream
 from interwhen.events import Delta
 from interwhen.verdicts import Errored, Judged, Pass, TimedOut
-
-
-@dataclass(frozen=True)
-class Mutant:
-    name: str
-    plant: Any
-    found_as: str
-    """A part of the names of the invariants that may find it."""
+from tests.simulation.mutant import Mutant
 
 
 def raising_passes(patch):

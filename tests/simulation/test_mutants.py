@@ -7,6 +7,7 @@ from interwhen.simulation.examining import examine
 from interwhen.simulation.generating import generate
 from interwhen.simulation.world import from_json, to_json
 from tests.simulation.mutants import MUTANTS
+from tests.simulation.mutants_of_deaths import MUTANTS_OF_DEATHS
 
 SEEDS = 2000
 
@@ -21,7 +22,7 @@ def first_failure(found_as=""):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+@pytest.mark.parametrize("mutant", [*MUTANTS, *MUTANTS_OF_DEATHS], ids=lambda mutant: mutant.name)
 def test_a_planted_defect_is_found(mutant, monkeypatch):
     monkeypatch.setattr("interwhen.simulation.playing.TURNS", 4_000)
     mutant.plant(monkeypatch)

@@ -55,7 +55,15 @@ def test_a_world_that_once_broke_a_promise_keeps_it_now(line):
 
 def log_of(played):
     sent = [(s.request, s.chunks, s.tokens, s.ended, s.fault) for s in played.model.sent]
-    return (played.seen, played.book, played.result, sent, played.seconds, played.turns, repr(played.raised))
+    return (
+        played.seen,
+        played.book,
+        played.result,
+        sent,
+        played.seconds,
+        played.turns,
+        [repr(life.raised) for life in played.lives],
+    )
 
 
 @pytest.mark.parametrize("seed", range(0, 400, 10))

@@ -1,0 +1,144 @@
+"""Defects to be planted in the journal, and in what goes on from one: none shows unless a process dies."""
+
+from __future__ import annotations
+
+import msgspec
+from interwhen import resuming
+from interwhen._core import core
+from interwhen._core.messages import Check, Settled
+from interwhen._engine import recording, reviving, run
+from interwhen.journal import _writer, rebuilding
+from interwhen.journal._records import Text
+from interwhen.verdicts import Judged, Pass
+from tests.simulation.mutant import Mutant
+
+
+def open_checks_are_forgotten(patch):
+    real = reviving.unfinished
+
+    def unfinished(past, jobs):
+        orders, facts = real(past, jobs)
+        return [order for order in orders if not isinstance(order, Check)], facts
+
+    patch.setattr(run, "unfinished", unfinished)
+
+
+def open_checks_pass(patch):
+    real = reviving.unfinished
+
+    def unfinished(past, jobs):
+        orders, facts = real(past, jobs)
+        passed = [Settled(order.job, Judged(Pass())) for order in orders if isinstance(order, Check)]
+        return [order for order in orders if not isinstance(order, Check)], [*facts, *passed]
+
+    patch.setattr(run, "unfinished", unfinished)
+
+
+def last_text_is_not_written(patch):
+    real = _writer.as_records
+
+    def as_records(items):
+        found = list(real(items))
+        return found[:-1] if found and isinstance(found[-1], Text) else found
+
+    patch.setattr(_writer, "as_records", as_records)
+
+
+def torn_record_stays(patch):
+    real = recording._writer
+    patch.setattr(recording, "_writer", lambda settings, **rest: real(settings, **{**rest, "keep": rest["found"]}))
+
+
+def nothing_is_told_again(patch):
+    real = rebuilding.rebuild_to_go_on
+
+    def rebuild(found, monitors):
+        past = real(found, monitors)
+        past.core.events.clear()
+        return past
+
+    patch.setattr(resuming, "rebuild_to_go_on", rebuild)
+
+
+def going_on_is_a_reconnect(patch):
+    real = core.Core._resumed
+
+    def resumed(self):
+        self.tally.reconnects += 1
+        real(self)
+
+    patch.setattr(core.Core, "_resumed", resumed)
+
+
+def half_a_tag_stays(patch):
+    def resumed(self):
+        if self.state == "streaming":
+            self._reopen()
+
+    patch.setattr(core.Core, "_resumed", resumed)
+
+
+def time_begins_anew(patch):
+    real = reviving.prime
+
+    def prime(past, meter, forks, upstream):
+        started = meter.started
+        real(past, meter, forks, upstream)
+        meter.started = started
+
+    patch.setattr(run, "prime", prime)
+
+
+def fork_tokens_are_forgotten(patch):
+    patch.setattr(reviving, "_count_forks", lambda past, forks: None)
+
+
+def requests_are_not_hurried(patch):
+    patch.setattr(recording, "_TURNS", ())
+
+
+def a_reader_who_left_has_ended_it(patch):
+    patch.setattr(rebuilding, "_is_void", lambda record: False)
+
+
+def last_fact_is_told_twice(patch):
+    real = rebuilding.rebuild
+
+    def rebuild(found, monitors, *, until=None):
+        past = real(found, monitors, until=until)
+        last = rebuilding.standing(found.records)[:until][-1:]
+        if last and isinstance(last[0], Text):
+            past.read(last[0])
+        return past
+
+    patch.setattr(rebuilding, "rebuild", rebuild)
+
+
+def budget_of_remedies_begins_anew(patch):
+    real = rebuilding.rebuild_to_go_on
+
+    def rebuild(found, monitors):
+        past = real(found, monitors)
+        core = past.core
+        core.budgets = msgspec.structs.replace(core.budgets, remedies=core.budgets.remedies + core.tally.remedies)
+        core._violations._budgets = core.budgets
+        return past
+
+    patch.setattr(resuming, "rebuild_to_go_on", rebuild)
+
+
+MUTANTS_OF_DEATHS = [
+    Mutant("checks that were open are not made again", open_checks_are_forgotten, "bounded time"),
+    Mutant("checks that were open count as passes", open_checks_pass, "P2"),
+    Mutant("the last text of a flush is not written", last_text_is_not_written, "P4"),
+    Mutant("a torn record stays in the file", torn_record_stays, "P4"),
+    Mutant("what the reader saw is not told again", nothing_is_told_again, "P4"),
+    Mutant("the last fact on file is told twice", last_fact_is_told_twice, "P4"),
+    Mutant("half a tag stays when a run goes on", half_a_tag_stays, "P4"),
+    Mutant("a request is sent before what led to it is on file", requests_are_not_hurried, "P4"),
+    Mutant("a run that its reader left is over", a_reader_who_left_has_ended_it, "P4"),
+    Mutant("going on counts as a reconnect", going_on_is_a_reconnect, "P5"),
+    Mutant("the time before a death is not counted", time_begins_anew, "P5"),
+    Mutant("the fork tokens before a death are not counted", fork_tokens_are_forgotten, "P5"),
+    Mutant("remedies before a death do not count", budget_of_remedies_begins_anew, "budgets"),
+]
