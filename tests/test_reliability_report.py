@@ -17,7 +17,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "fault(row, injected, happens): .")
-    reliability_report.start(config, {"W1": "first", "W2": "second"})
+    reliability_report.start(config, {"W1": "first", "W2": "second", "P6": "third"}, NOT_BUILT)
 """
 
 SUITE = """
@@ -35,8 +35,8 @@ def test_two():
 """
 
 
-def run(folder, works):
-    (folder / "conftest.py").write_text(CONFTEST)
+def run(folder, works, not_built=("P6",)):
+    (folder / "conftest.py").write_text(f"NOT_BUILT = {not_built}\n{CONFTEST}")
     (folder / "test_it.py").write_text(f"WORKS = {works}\n{SUITE}")
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(folder), str(folder),
@@ -61,6 +61,22 @@ def test_a_row_without_a_passing_test_fails_and_is_named(tmp_path):
     assert "without a passing test: W2" in found.stdout
     assert "failed: test_it.py::test_two" in found.stdout
     assert "W2" not in (tmp_path / "out.md").read_text()
+
+
+def test_a_row_of_what_is_not_built_is_said_to_be_and_no_other_is_excused(tmp_path):
+    found = run(tmp_path, works=True)
+    assert "| P6 | third |  | not built yet | 0 | 0 |" in (tmp_path / "out.md").read_text()
+    assert found.returncode == 0, found.stdout
+    found = run(tmp_path, works=True, not_built=())
+    assert found.returncode == 1
+    assert "without a passing test: P6" in found.stdout
+
+
+def test_a_row_that_is_built_after_all_is_named(tmp_path):
+    found = run(tmp_path, works=True, not_built=("P6", "W2"))
+    assert found.returncode == 1
+    assert "built, so to be taken out of NOT_BUILT: W2" in found.stdout
+    assert "not built yet | 0 | 0 |\n" in (tmp_path / "out.md").read_text()
 
 
 def test_rows_stand_in_the_order_of_the_table_and_others_last():
