@@ -14,7 +14,7 @@ from typing import Literal, assert_never
 from interwhen._core.arbitration import Candidate
 from interwhen._core.certify import ENDED_WELL
 from interwhen._core.checks import Checks
-from interwhen._core.cuts import Plan, plan
+from interwhen._core.cuts import plan, plan_surrender
 from interwhen._core.gates import Gates
 from interwhen._core.intake import Due, Intake
 from interwhen._core.messages import (
@@ -33,7 +33,7 @@ from interwhen._core.messages import (
     Resumed,
     Settled,
 )
-from interwhen._core.outlines import outline, standing_doubts
+from interwhen._core.outlines import Outliner
 from interwhen._core.pacing import Pace
 from interwhen._core.tally import Tally
 from interwhen._core.violations import Violations
@@ -73,7 +73,6 @@ class Core:
         self.monitors = tuple(monitors)
         self.budgets = budgets or Budgets()
         self.template = template or FeedbackTemplate()
-        self.max_tokens = max_tokens
         self.window = Window(max_tokens, context_tokens)
         self.prompt_sha256 = prompt_sha256
         self.think_tags = think_tags
@@ -98,6 +97,7 @@ class Core:
         self._checks = Checks(
             self.monitors, self.transcript, self.work, self._violations, self.budgets, self.tally, self.events
         )
+        self._outliner = Outliner(self.transcript, self.work, self._violations, self.tally, prompt_sha256)
         self._pace = Pace()
         self._finish_reason: FinishReason | None = None
         self._resume: ResumeMode | None = None
@@ -213,7 +213,8 @@ class Core:
     def _broken(self, error: str, *, retryable: bool) -> None:
         if self.state not in ("streaming", "opening"):
             return
-        if self.state == "streaming" and (self._finish_reason is not None or self._is_full()):
+        is_full = self.window.is_full(self.transcript.kept_tokens)
+        if self.state == "streaming" and (self._finish_reason is not None or is_full):
             # The model had said that it is done, or may write nothing more: going on would only add to its answer.
             self._orders.append(Close())
             self._finish_reason = self._finish_reason or "length"
@@ -307,9 +308,7 @@ class Core:
         self._finish_if_settled()
 
     def _apply(self, best: Candidate) -> None:
-        violations = self._violations
-        calls = self.transcript.calls
-        first_call = calls[0][0].start if calls else self.transcript.length
+        violations, first_call = self._violations, self.transcript.first_call
         todo = plan(best, self.monitors[best.ref.monitor], self.template, violations.text(best), first_call)
         discarded = self.tally.discarded + self.intake.tokens_from(todo.cut)
         spent = violations.overspent(todo, self.tally.remedies, discarded)
@@ -324,8 +323,7 @@ class Core:
         self._cut(todo.cut)
         if not todo.goes_on:
             self.events.append(Remedied(record, self.tally.remedies))
-            why = f"{self.monitors[best.ref.monitor].name}: {best.why}"
-            self._stop(why, abstain=todo.remedy == "abstain")
+            self._stop(f"{self.monitors[best.ref.monitor].name}: {best.why}", abstain=todo.remedy == "abstain")
             return
         if todo.answers_segment:
             violations.answer(best.ref.segment.span)
@@ -355,11 +353,7 @@ class Core:
 
     def _give_up(self, best: Candidate, reason: str) -> None:
         """End without an answer. The text before the wrong segment is all that stands, and all that is shown."""
-        calls = self.transcript.calls
-        start = best.ref.segment.span.start
-        if best.ref.segment.call is not None and calls:
-            start = calls[0][0].start
-        todo = Plan("abstain", start, goes_on=False)
+        todo = plan_surrender(best, self.transcript.first_call)
         self._violations.acted(best, self._violations.record(best, interrupted=True, todo=todo))
         self._cut(todo.cut)
         self._end("abstained", reason)
@@ -375,16 +369,12 @@ class Core:
         kept = self.transcript.kept_tokens
         pieces = self.transcript.pieces()
         room = self.window.room(pieces, kept)
-        if self._is_full() or room == 0:
+        if self.window.is_full(kept) or room == 0:
             self._finish_reason = "length"
             self._ended()
             return
         self.state = "opening"
         self._orders.append(Open(pieces, kept, self.tally.remedies, after, room))
-
-    def _is_full(self) -> bool:
-        """Tell whether the model may write nothing more."""
-        return self.max_tokens is not None and self.transcript.kept_tokens >= self.max_tokens
 
     # ------------------------------------------------------------------ the reader's side and the end
 
@@ -396,8 +386,7 @@ class Core:
         if self.state != "draining" or self.work.awaited:
             return
         self.gates.advance(self.events)
-        found = standing_doubts(self.work, self._violations, self._finish_reason)
-        self._end("unverified" if found else "verified", "")
+        self._end("unverified" if self._outliner.doubts(self._finish_reason) else "verified", "")
 
     def _end(self, status: Status, reason: str, *, shown: bool = True) -> None:
         if self.state in ("streaming", "opening"):
@@ -407,15 +396,4 @@ class Core:
         self._orders.extend(self._checks.call_off())
         if shown and status in ("verified", "unverified"):
             self.gates.release(self.events, ended=True)
-        ending = outline(
-            status,
-            reason,
-            transcript=self.transcript,
-            work=self.work,
-            violations=self._violations,
-            tally=self.tally,
-            finish_reason=self._finish_reason,
-            resume=self._resume,
-            prompt_sha256=self.prompt_sha256,
-        )
-        self._orders.append(Finish(ending))
+        self._orders.append(Finish(self._outliner.outline(status, reason, self._finish_reason, self._resume)))

@@ -39,6 +39,13 @@ def plan(candidate: Candidate, monitor: Monitor, template: FeedbackTemplate, wro
     return _plan(candidate, candidate.violation, monitor, monitor.remedy, template, wrong_text)
 
 
+def plan_surrender(candidate: Candidate, first_call: int) -> Plan:
+    """Return what is left where nothing can be done about *candidate*: the text before its segment, or its turn."""
+    segment = candidate.ref.segment
+    start = segment.span.start
+    return Plan("abstain", start if segment.call is None else min(start, first_call), goes_on=False)
+
+
 def _plan_call(candidate: Candidate, monitor: Monitor, template: FeedbackTemplate, wrong_text: str, cut: int) -> Plan:
     violation = candidate.violation
     if violation is None:

@@ -12,48 +12,52 @@ from interwhen.models.base import FinishReason, ResumeMode
 from interwhen.results import Doubt, Status
 
 
-def standing_doubts(work: Work, violations: Violations, finish_reason: FinishReason | None) -> tuple[Doubt, ...]:
-    """Return everything that keeps the standing text from being verified."""
-    return doubts(work.ordered_records(), work.monitors, violations.disavowed(), finish_reason)
+class Outliner:
+    """Says how a run stands and how it ended, from the books of its core."""
 
+    def __init__(
+        self, transcript: Transcript, work: Work, violations: Violations, tally: Tally, prompt_sha256: str
+    ) -> None:
+        self._transcript = transcript
+        self._work = work
+        self._violations = violations
+        self._tally = tally
+        self._prompt_sha256 = prompt_sha256
 
-def outline(
-    status: Status,
-    reason: str,
-    *,
-    transcript: Transcript,
-    work: Work,
-    violations: Violations,
-    tally: Tally,
-    finish_reason: FinishReason | None,
-    resume: ResumeMode | None,
-    prompt_sha256: str,
-) -> Outline:
-    """Return the record of a run that ended as *status*, because of *reason*."""
-    records = work.ordered_records()
-    found = (*violations.unproven, *standing_doubts(work, violations, finish_reason))
-    if reason and status == "unverified":
-        found = (Doubt("", None, reason), *found)
-    certified = None
-    if status == "verified":
-        certified = certificate(transcript, records, violations.disavowed(), prompt_sha256)
-    return Outline(
-        status=status,
-        text=transcript.slice(0, transcript.length),
-        reasoning=transcript.text_of("reasoning"),
-        answer=transcript.text_of("answer"),
-        finish_reason=finish_reason,
-        checks=records,
-        violations=violations.all(),
-        insertions=tuple(transcript.insertions),
-        resume=resume,
-        doubts=found,
-        certificate=certified,
-        reason=reason,
-        kept=transcript.kept_tokens,
-        discarded=tally.discarded + tally.late,
-        late=tally.late,
-        remedies=tally.remedies,
-        reconnects=tally.reconnects,
-        forks=tally.forks,
-    )
+    def doubts(self, finish_reason: FinishReason | None) -> tuple[Doubt, ...]:
+        """Return everything that keeps the standing text from being verified."""
+        work, disavowed = self._work, self._violations.disavowed()
+        return doubts(work.ordered_records(), work.monitors, disavowed, finish_reason)
+
+    def outline(
+        self, status: Status, reason: str, finish_reason: FinishReason | None, resume: ResumeMode | None
+    ) -> Outline:
+        """Return the record of a run that ended as *status*, because of *reason*."""
+        transcript, violations, tally = self._transcript, self._violations, self._tally
+        records = self._work.ordered_records()
+        found = (*violations.unproven, *self.doubts(finish_reason))
+        if reason and status == "unverified":
+            found = (Doubt("", None, reason), *found)
+        certified = None
+        if status == "verified":
+            certified = certificate(transcript, records, violations.disavowed(), self._prompt_sha256)
+        return Outline(
+            status=status,
+            text=transcript.slice(0, transcript.length),
+            reasoning=transcript.text_of("reasoning"),
+            answer=transcript.text_of("answer"),
+            finish_reason=finish_reason,
+            checks=records,
+            violations=violations.all(),
+            insertions=tuple(transcript.insertions),
+            resume=resume,
+            doubts=found,
+            certificate=certified,
+            reason=reason,
+            kept=transcript.kept_tokens,
+            discarded=tally.discarded + tally.late,
+            late=tally.late,
+            remedies=tally.remedies,
+            reconnects=tally.reconnects,
+            forks=tally.forks,
+        )

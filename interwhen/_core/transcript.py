@@ -74,6 +74,11 @@ class Transcript:
         """The phase at the end of the trace."""
         return self.phases[-1][1]
 
+    @property
+    def first_call(self) -> int:
+        """Where the first standing call starts; the end of the trace, where there is none."""
+        return self.calls[0][0].start if self.calls else self.length
+
     def append(self, text: str, tokens: int) -> None:
         """Add *text* of the model, which stands for *tokens* tokens."""
         self._starts.append(self.length)

@@ -13,10 +13,11 @@ OVERRUN = 64
 class Window:
     """What is left of the context window, as far as the endpoint has said how long it is."""
 
-    __slots__ = ("_prompt", "ceiling", "context")
+    __slots__ = ("_most", "_prompt", "ceiling", "context")
 
     def __init__(self, max_tokens: int | None, context: int | None) -> None:
         self.context = context
+        self._most = max_tokens
         self._prompt: int | None = None
         limits = [limit for limit in (None if max_tokens is None else max_tokens + OVERRUN, context) if limit]
         self.ceiling: float = min(limits, default=float("inf"))
@@ -26,6 +27,10 @@ class Window:
         """Take the length of the prompt from the server's count for the first request."""
         if requests == 1 and usage is not None and usage.prompt_tokens is not None:
             self._prompt = usage.prompt_tokens
+
+    def is_full(self, kept: int) -> bool:
+        """Tell whether the model, *kept* of whose tokens stand, may write nothing more."""
+        return self._most is not None and kept >= self._most
 
     def room(self, pieces: Iterable[Piece], kept: int) -> int | None:
         """Return how many tokens fit behind the prompt, *kept* tokens of the model and what we wrote into *pieces*.

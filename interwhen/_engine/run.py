@@ -14,30 +14,17 @@ from typing import Self
 
 import anyio
 
-from interwhen._core.core import Core
-from interwhen._core.messages import (
-    Abandoned,
-    Check,
-    Close,
-    Disown,
-    Drop,
-    Extract,
-    Fact,
-    Finish,
-    Open,
-    Order,
-    OutOfTime,
-    Suspend,
-)
+from interwhen._core.messages import Abandoned, Finish, OutOfTime
+from interwhen._engine.beginning import core_for, own_template
 from interwhen._engine.cancelled import is_called_off
 from interwhen._engine.clock import loop_clock
 from interwhen._engine.closing import close_model
-from interwhen._engine.jobs import Jobs
-from interwhen._engine.outcome import build_result, log_result, log_suspended, prompt_sha256
+from interwhen._engine.outcome import build_result, log_result
 from interwhen._engine.pace import Pace
+from interwhen._engine.performing import Performer
 from interwhen._engine.recording import Recorder, open_recorder
 from interwhen._engine.reviving import ask_again, known_result, prime, revive, unfinished
-from interwhen._engine.upstream import TWO_READERS, Upstream
+from interwhen._engine.upstream import TWO_READERS
 from interwhen._engine.watch import Meter, keep_time
 from interwhen._engine.watchers import Watcher
 from interwhen._engine.workers import Workers
@@ -89,7 +76,7 @@ class Run:
         self._monitors = tuple(monitors)
         self._sampling = sampling or Sampling()
         self._budgets = budgets or Budgets()
-        self._template = feedback or _own_template(model)
+        self._template = feedback or own_template(model)
         self._starts_in: Phase = starts_in
         self._owns_workers = workers is None
         self._workers: WorkerPool = workers or Workers(threads=threads, processes=processes)
@@ -125,19 +112,15 @@ class Run:
         self._drained = anyio.Event()
         try:
             able = await ask_again(self._model, self._timeouts, self._budgets.seconds, past)
-            self._core = core = (
-                past.core
-                if past is not None
-                else Core(
-                    self._monitors,
-                    budgets=self._budgets,
-                    template=self._template,
-                    think_tags=able.think_tags if isinstance(able, Capabilities) else None,
-                    starts_in=self._starts_in,
-                    max_tokens=self._sampling.max_tokens,
-                    context_tokens=able.context_tokens if isinstance(able, Capabilities) else None,
-                    prompt_sha256=prompt_sha256(self._prompt),
-                )
+            self._core = core = core_for(
+                past,
+                able,
+                self._prompt,
+                self._sampling,
+                self._monitors,
+                self._budgets,
+                self._template,
+                self._starts_in,
             )
             self._recorder = recorder = open_recorder(
                 self._journal, past, core, self._model.name, self._prompt, self._sampling
@@ -153,10 +136,7 @@ class Run:
             raise
         self._step = core.step if recorder is None else recorder.step
         self._events = core.events
-        self._jobs = Jobs(
-            self._group, watchers, self._tell, self._clock, self._workers, owns_workers=self._owns_workers
-        )
-        self._upstream = Upstream(
+        performer = Performer(
             self._model,
             self._prompt,
             self._sampling,
@@ -164,11 +144,16 @@ class Run:
             core,
             self._group,
             self._meter,
+            watchers,
+            self._workers,
+            owns_workers=self._owns_workers,
             step=self._step,
-            do=self._do,
-            tell=self._tell,
             clock=self._clock,
+            on_told=self._awaken,
+            on_finish=self._finish,
         )
+        self._do, self._tell = performer.do, performer.tell
+        self._jobs, self._upstream = performer.jobs, performer.upstream
         self._open_for_readers = True
         self._reads_directly = not self._reads_ahead
         if past is not None:
@@ -399,55 +384,10 @@ class Run:
         finally:
             self._news.set()
 
-    # ------------------------------------------------------------------ facts and orders
-
-    def _tell(self, fact: Fact) -> None:
-        self._do(self._step(fact))
+    def _awaken(self) -> None:
+        """Let whoever waits for news look again."""
         self._wake.set()
         self._news.set()
 
     def _spent(self, seconds: float) -> None:
         self._tell(OutOfTime(seconds))
-
-    def _do(self, orders: list[Order]) -> None:
-        """Do what the core ordered. What can be answered on the spot is, in order."""
-        pending = deque(orders)
-        step = self._step
-        while pending:
-            order = pending.popleft()
-            match order:
-                case Extract() | Check():
-                    fact = self._begin(order)
-                    if fact is not None:
-                        pending.extend(step(fact))
-                case Close():
-                    self._upstream.close()
-                case Open():
-                    self._upstream.wanted = order
-                case Drop() | Disown() | Suspend() | Finish():
-                    self._take_note(order)
-
-    def _take_note(self, order: Drop | Disown | Suspend | Finish) -> None:
-        match order:
-            case Drop() | Disown():
-                self._jobs.forget(order)
-            case Suspend(verifier=verifier, failures=failures):
-                log_suspended(verifier, failures)
-            case Finish():
-                self._finish(order)
-
-    def _begin(self, order: Extract | Check) -> Fact | None:
-        """Answer on the spot, or start what will be told later."""
-        if type(order) is Check:
-            return self._jobs.check(order)
-        assert isinstance(order, Extract)
-        if order.pieces is None:
-            return self._jobs.extract(order)
-        self._jobs.fork(order, self._model, self._prompt, self._sampling)
-        return None
-
-
-def _own_template(model: Model) -> FeedbackTemplate | None:
-    """Return the words that *model* brings for itself, if it does."""
-    template = getattr(model, "feedback", None)
-    return template if isinstance(template, FeedbackTemplate) else None

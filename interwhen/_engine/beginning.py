@@ -1,0 +1,47 @@
+"""What a run is made of before its first request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from interwhen._core.core import Core
+from interwhen._engine.outcome import prompt_sha256
+from interwhen.budgets import Budgets
+from interwhen.errors import ModelError
+from interwhen.feedback import FeedbackTemplate
+from interwhen.journal.rebuilding import Past
+from interwhen.models.base import Capabilities, Model, Prompt, Sampling
+from interwhen.monitors import Monitor
+from interwhen.segments import Phase
+
+
+def core_for(
+    past: Past | None,
+    able: Capabilities | ModelError | float,
+    prompt: Prompt,
+    sampling: Sampling,
+    monitors: Sequence[Monitor],
+    budgets: Budgets,
+    template: FeedbackTemplate | None,
+    starts_in: Phase,
+) -> Core:
+    """Return the core of *past*, or a new one for a model that is *able* to do what it says, or cannot say."""
+    if past is not None:
+        return past.core
+    known = able if isinstance(able, Capabilities) else None
+    return Core(
+        monitors,
+        budgets=budgets,
+        template=template,
+        think_tags=known.think_tags if known is not None else None,
+        starts_in=starts_in,
+        max_tokens=sampling.max_tokens,
+        context_tokens=known.context_tokens if known is not None else None,
+        prompt_sha256=prompt_sha256(prompt),
+    )
+
+
+def own_template(model: Model) -> FeedbackTemplate | None:
+    """Return the words that *model* brings for itself, if it does."""
+    template = getattr(model, "feedback", None)
+    return template if isinstance(template, FeedbackTemplate) else None
