@@ -146,7 +146,9 @@ class TagScanner(Scanner):
     def flush(self, transcript: Transcript) -> Iterator[Span]:
         """Yield only whole calls: a call without its closing tag is no call."""
         yield from self.feed(transcript)
-        self.skip(transcript.length)
+        # As for other segments: a cut right here lets the call go on.
+        self._begin(transcript.length, transcript.length + 1)
+        self._reset()
 
     def _reset(self) -> None:
         super()._reset()

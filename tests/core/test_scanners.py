@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from interwhen import Monitor, Pass, UsageError, verifier
 from interwhen._core.intake import Intake
@@ -94,6 +94,7 @@ def test_any_chunking_gives_the_segments_of_the_whole(trigger, text, cuts, eager
 @ANY
 @settings(max_examples=60, deadline=None)
 @given(parts=st.lists(st.tuples(TEXT, CUTS, st.floats(0, 1), st.booleans()), min_size=1, max_size=4), last=TEXT)
+@example(parts=[("<<", [], 1.0, True)], last="<>")
 def test_a_rewind_leaves_the_segments_of_the_text_that_stands(trigger, parts, last):
     follower, text = Follower(trigger), ""
     for more, cuts, share, ended in parts:
