@@ -4,9 +4,9 @@
 
     traces = list(read_traces("my_traces.jsonl"))
 
-A file holds one :class:`LabelledTrace` a line, as JSON; with a name that ends in ``.gz`` it is compressed. Files of any
-other format are read by a *reader*, a function from a path to traces that a distribution offers as an entry point of the
-group ``interwhen.traces``.
+A file holds one :class:`LabelledTrace` a line, as JSON; with a name that ends in ``.gz`` it is compressed. Files of
+any other format are read by a *reader*, a function from a path to traces that a distribution offers as an entry point
+of the group ``interwhen.traces``.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from interwhen.tool_calls import ToolCall
 __all__ = ["Label", "LabelledTrace", "Mistake", "Turn", "read_traces", "write_traces"]
 
 Label: TypeAlias = Literal["right", "wrong", "unclear"]
-"""``right``: a violation would be a false alarm; ``wrong``: holds a mistake that the verifier must find; ``unclear``: not
-counted."""
+"""``right``: a violation would be a false alarm; ``wrong``: holds a mistake that the verifier must find;
+``unclear``: not counted."""
 _SHOWN = 200
 """The most characters of a message about a bad line."""
 
@@ -61,7 +61,7 @@ class Mistake(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class LabelledTrace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a model wrote, and what a verifier should say about it. Raises :class:`ValueError` if that contradicts itself.
+    """What a model wrote, and what a verifier should say about it. Raises :class:`ValueError` on a contradiction.
 
     >>> LabelledTrace(name="sum", turns=(Turn(prompt="2 + 2 =", text=" 5"),), label="wrong").label
     'wrong'
@@ -87,7 +87,7 @@ class LabelledTrace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         length = len(self.turns[self.mistake.turn].trace)
         if self.mistake.span is not None and self.mistake.span.end > length:
             raise ValueError(
-                f"trace {self.name!r}: its mistake ends at {self.mistake.span.end}, but that turn has {length} characters"
+                f"trace {self.name!r}: its mistake ends at {self.mistake.span.end}, but its turn has only {length}"
             )
 
 
@@ -158,9 +158,7 @@ def _by_reader(name: str, where: Path) -> Iterator[LabelledTrace]:
     number = 0
     try:
         for number, trace in enumerate(reader(where), start=1):
-            if not isinstance(trace, LabelledTrace):
-                raise PluginError(name, f"its trace {number} is {trace!r:.80}, which is no LabelledTrace")
-            yield trace
+            yield _vetted(name, number, trace)
     except InterwhenError:
         raise
     except Exception as error:
@@ -168,3 +166,9 @@ def _by_reader(name: str, where: Path) -> Iterator[LabelledTrace]:
         raise PluginError(
             name, f"it cannot read {str(where)!r}: behind trace {number} it raised {type(error).__name__}: {error}"
         ) from error
+
+
+def _vetted(name: str, number: int, trace: object) -> LabelledTrace:
+    if not isinstance(trace, LabelledTrace):
+        raise PluginError(name, f"its trace {number} is {trace!r:.80}, which is no LabelledTrace")
+    return trace

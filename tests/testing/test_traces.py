@@ -55,7 +55,7 @@ def test_spans_count_in_the_text_and_the_calls():
         ({"label": "false"}, r"label"),
         ({"mistake": {"turn": 1}}, "turn 1"),
         ({"mistake": {"turn": -1}}, "turn -1"),
-        ({"mistake": {"turn": 0, "span": {"start": 1, "end": 3}}}, "2 characters"),
+        ({"mistake": {"turn": 0, "span": {"start": 1, "end": 3}}}, "only 2"),
         ({"mistake": {"turn": 0, "span": {"start": 2, "end": 1}}}, "start"),
         ({"mistakes": None}, "mistakes"),
         ({"turns": [{"prompt": "a", "text": 3}]}, r"\$\.turns\[0\]\.text"),
