@@ -2,6 +2,7 @@
 
 from interwhen.registry._models import Api, load_model
 from interwhen.registry._monitors import MonitorSpec, load_monitor, load_monitors
+from interwhen.registry._paths import load_monitor_or_path
 from interwhen.registry._plugins import (
     MODELS,
     TRACES,
@@ -26,6 +27,7 @@ __all__ = [
     "describe",
     "load_model",
     "load_monitor",
+    "load_monitor_or_path",
     "load_monitors",
     "load_trace_format",
     "load_verifier",
