@@ -21,7 +21,7 @@ from interwhen.cli.viewers import stdout_console
 from interwhen.errors import UsageError
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
-_LONGEST = 40
+_LONGEST = 30
 _PREFIX = "interwhen-"
 _FOLDERS = {"src": "src/$module", "tests": "tests", "root": "."}
 

@@ -20,8 +20,8 @@ _PATH = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<factory>[^\W\d]
 def load_monitor_or_path(spec: str) -> Monitor:
     """Return the monitor that *spec* describes: as :func:`load_monitor`, or ``module:factory:option=value``.
 
-    The module is looked for in the working directory, too, and its code runs: this is for commands of a developer, never
-    for a name that came over a network. Raises :class:`~interwhen.errors.PluginError`.
+    The module is looked for in the working directory, too, and its code runs: this is for commands of a developer,
+    never for a name that came over a network. Raises :class:`~interwhen.errors.PluginError`.
     """
     path = _PATH.fullmatch(spec.strip())
     if path is None:
@@ -39,7 +39,9 @@ def _found(name: str, module: str, factory: str) -> Callable[..., Any]:
     except (Exception, SystemExit) as error:
         # A module may raise anything while it is imported.
         raise PluginError(
-            name, f"{module} does not load: {type(error).__name__}: {error}", f"looked in {here} and in what is installed"
+            name,
+            f"{module} does not load: {type(error).__name__}: {error}",
+            f"looked in {here} and in what is installed",
         ) from error
     if not callable(found):
         raise PluginError(name, f"{module}.{factory} is {found!r:.80}, which cannot be called", "name a factory in it")

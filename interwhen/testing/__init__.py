@@ -1,5 +1,6 @@
 """For tests of interwhen and of what is built on it: models that need no server, and trials of verifiers on traces."""
 
+from interwhen.testing.assertions import assert_trial
 from interwhen.testing.replay import Arrival, Recording, RecordingModel, ReplayModel, load_recordings
 from interwhen.testing.scores import Cases, Rate, Score, Spread, cases, score
 from interwhen.testing.scripted import End, Pause, Say, ScriptedModel, Step, cut_into
@@ -43,6 +44,7 @@ __all__ = [
     "VirtualLoop",
     "VirtualTimeError",
     "VirtualWorkers",
+    "assert_trial",
     "cases",
     "cut_into",
     "load_recordings",
