@@ -13,7 +13,7 @@ _NONE = -1
 
 
 def processbench(path: Path) -> Iterator[LabelledTrace]:
-    """Yield the solutions in the file or folder at *path*; the first wrong step, wrong in whatever way, is the mistake."""
+    """Yield the solutions in the file or folder at *path*; the first wrong step is the mistake, of any kind."""
     for record in records(path):
         text, spans = joined(record["steps"], "\n\n")
         first = record["first_error"]
