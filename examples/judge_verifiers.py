@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from interwhen.errors import InterwhenError
+from interwhen.errors import InterwhenError, PluginError
 from interwhen.registry import load_monitor
 from interwhen.testing import LabelledTrace, Rate, Score, Spread, read_traces, score, try_monitor_sync
 
@@ -96,7 +96,8 @@ def row(pair: Pair, data: Path, limit: int | None = None) -> tuple[str, ...]:
         traces: islice[LabelledTrace] = islice(read_traces(data / pair.path, pair.format), limit)
         total = score(try_monitor_sync(monitor, traces))
     except InterwhenError as error:
-        why = str(error).replace(str(data), "DATA").replace("|", "\\|").replace("\n", " ")
+        said = f"{error.name!r}: {error.reason}" if isinstance(error, PluginError) else str(error)
+        why = said.replace(str(data), "DATA").replace("|", "\\|").replace("\n", " ")
         return (label, f"not run: {why[:120]}", *[""] * (len(HEADERS) - 2))
     return (label, *_cells(total))
 

@@ -36,8 +36,8 @@ def test_limits(data):
 @pytest.mark.parametrize(
     ("pair", "why"),
     [
-        (judge.Pair("no_such", "gsm8k", "gsm8k"), "not run: plug-in 'no_such': not installed"),
-        (judge.Pair("arithmetic", "no_such", "gsm8k"), "not run: plug-in 'no_such': not installed"),
+        (judge.Pair("no_such", "gsm8k", "gsm8k"), "not run: 'no_such': not installed"),
+        (judge.Pair("arithmetic", "no_such", "gsm8k"), "not run: 'no_such': not installed"),
         (judge.Pair("arithmetic", "gsm8k", "absent"), "not run: there are no traces at 'DATA/absent'"),
     ],
 )
