@@ -41,7 +41,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     prompt: Prompt
     """What it was asked: a text, or the messages of a chat, earlier turns included."""
     text: str = ""
-    """What it wrote, ``<think>…</think>`` included."""
+    """What it wrote, ``<think>…</think>`` included. With a closing tag alone, it began inside of its reasoning."""
     calls: tuple[ToolCall, ...] = ()
     """The structured tool calls that followed the text."""
 
