@@ -17,7 +17,11 @@ from interwhen.cli.viewers import stdout_console
 
 app = App(name="verifiers", help="List, describe and try the installed verifiers, or begin one of your own.")
 # Imported when they are called, so that they do not slow down the others.
-app.command("interwhen.cli.trying:try_", name="try", help="See how a verifier does on labelled traces.")
+app.command(
+    "interwhen.cli.trying:try_",
+    name="try",
+    help="See how a verifier does on labelled traces (exit code 1: a bar was missed).",
+)
 app.command("interwhen.cli.scaffold:new", name="new", help="Begin a verifier of your own: a package that works.")
 
 
