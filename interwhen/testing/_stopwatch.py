@@ -35,12 +35,17 @@ class Stopwatch:
 
     def _extractor(self, extractor: Extractor) -> Extractor:
         match extractor:
-            case Tracker(start=start, step=step):
-                return Tracker(start, self._stepping(step))
+            case Tracker():
+                return self._tracker(extractor)
             case Fork(parse=parse):
-                return replace(extractor, parse=self._reading(parse))
+                known: Any = parse
+                timed = self._tracker(known) if isinstance(known, Tracker) else self._reading(known)
+                return replace(extractor, parse=timed)
             case parser:
                 return self._reading(parser)
+
+    def _tracker(self, tracker: Tracker[Any]) -> Any:
+        return Tracker(tracker.start, self._stepping(tracker.step))
 
     def _reading(self, read: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*given: Any) -> Any:
