@@ -39,13 +39,13 @@ def _extractor(extractor: Extractor, prepared: Any) -> Extractor:
             return _tracker(extractor, prepared)
         case Fork(parse=parse):
             known: Any = parse
-            is_fold = isinstance(known, Tracker)
-            return replace(extractor, parse=_tracker(known, prepared) if is_fold else _with(known, prepared))
+            bound: Any = _tracker(known, prepared) if isinstance(known, Tracker) else _with(known, prepared)
+            return replace(extractor, parse=bound)
         case parser:
             return _with(parser, prepared)
 
 
-def _tracker(tracker: Tracker[Any], prepared: Any) -> Any:
+def _tracker(tracker: Tracker[Any], prepared: Any) -> Tracker[Any]:
     return Tracker(lambda _: tracker.start(prepared), tracker.step)
 
 

@@ -39,12 +39,12 @@ class Stopwatch:
                 return self._tracker(extractor)
             case Fork(parse=parse):
                 known: Any = parse
-                timed = self._tracker(known) if isinstance(known, Tracker) else self._reading(known)
+                timed: Any = self._tracker(known) if isinstance(known, Tracker) else self._reading(known)
                 return replace(extractor, parse=timed)
             case parser:
                 return self._reading(parser)
 
-    def _tracker(self, tracker: Tracker[Any]) -> Any:
+    def _tracker(self, tracker: Tracker[Any]) -> Tracker[Any]:
         return Tracker(tracker.start, self._stepping(tracker.step))
 
     def _reading(self, read: Callable[..., Any]) -> Callable[..., Any]:
