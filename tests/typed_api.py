@@ -1,5 +1,6 @@
 """Only type-checked (mypy strict), never run: the public API as a user writes it."""
 
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import assert_never
@@ -38,7 +39,21 @@ from interwhen import (
 )
 from interwhen.models.base import Capabilities, Completion, Request, Stream, Usage
 from interwhen.models.streams import IteratorStream
-from interwhen.testing import ReplayModel, ScriptedModel, load_recordings
+from interwhen.quantities import convert, read_number, read_unit
+from interwhen.quotes import quotes
+from interwhen.testing import (
+    LabelledTrace,
+    ReplayModel,
+    Score,
+    ScriptedModel,
+    Turn,
+    assert_trial,
+    load_recordings,
+    read_traces,
+    score,
+    try_monitor,
+    try_monitor_sync,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,3 +271,20 @@ def journalled_sync() -> Result:
     """Go on from plain code."""
     with interwhen.resume_sync("run.journal", model="local", monitors=["arithmetic"]) as run:
         return run.drain()
+
+
+async def trial(monitor: Monitor) -> list[str]:
+    """Try a verifier on labelled traces."""
+    trace = LabelledTrace(name="a", turns=(Turn(prompt="q", text="1 May"),), label="right")
+    total: Score = score(try_monitor_sync(monitor, [trace, *read_traces("traces.jsonl")], told=print))
+    total = assert_trial("arithmetic", [trace], recall=0.9, false_interrupts=0.0)
+    shares = [total.recall.low, total.recall.value or 0.0, total.check_ms.p99]
+    return [f"{one.found[0].why} {shares}" async for one in try_monitor(monitor, [trace], seed=3) if one.is_flagged]
+
+
+def helpers(segment: Segment, pattern: re.Pattern[str]) -> Iterator[str]:
+    """Read quotes and exact numbers."""
+    for quote in quotes(segment, pattern):
+        number, unit, other = read_number(quote["count"]), read_unit(quote["unit"]), read_unit("km")
+        if number is not None and unit is not None and other is not None:
+            yield f"{convert(number, unit, other)} {quote.where('count')} {quote.span}"

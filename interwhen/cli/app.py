@@ -29,7 +29,7 @@ _COMMANDS = {
     "demo": ("interwhen.cli.demo:demo", "See a tiny model solve three problems while a verifier looks on."),
     "verifiers": (
         "interwhen.cli.verifiers:app",
-        "List the installed verifiers, describe one, or find out why one fails.",
+        "List, describe and try the installed verifiers, or begin one of your own.",
     ),
     "doctor": ("interwhen.cli.doctor:doctor", "Ask an endpoint what it can do, and say what that means."),
     "serve": ("interwhen.cli.serve:serve", "Put verifiers between clients of the OpenAI API and their servers."),

@@ -1,4 +1,4 @@
-"""``interwhen verifiers``: what is installed, what it takes, and why it does not load."""
+"""``interwhen verifiers``: what is installed, what it takes, and why it does not load; to try one and to begin one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from interwhen.cli.escape import joined, visible
 from interwhen.cli.signs import STYLES, signs_for
 from interwhen.cli.viewers import stdout_console
 
-app = App(name="verifiers", help="List the installed verifiers, describe one, or find out why one fails.")
+app = App(name="verifiers", help="List, describe and try the installed verifiers, or begin one of your own.")
+# Imported when they are called, so that they do not slow down the others.
+app.command(
+    "interwhen.cli.trying:try_",
+    name="try",
+    help="See how a verifier does on labelled traces (exit code 1: a bar was missed).",
+)
+app.command("interwhen.cli.scaffold:new", name="new", help="Begin a verifier of your own: a package that works.")
 
 
 @app.command(name="list")
@@ -41,6 +48,24 @@ def list_(*, load: Annotated[bool, Parameter(negative="")] = False) -> int:
         table.add_row(*cells, *((_loads(plugin, console),) if load else ()))
     console.print(table)
     return exits.FAILED if any(plugin.loaded is False for plugin in plugins) else exits.OK
+
+
+@app.command
+def formats() -> int:
+    """List the installed readers of labelled traces, for "interwhen verifiers try --format"."""
+    console = stdout_console()
+    plugins = registry.trace_formats()
+    if not plugins:
+        console.print("no readers of traces are installed")
+        return exits.OK
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for header in ("name", "from", "version", "target"):
+        table.add_column(header, overflow="fold")
+    for plugin in plugins:
+        origin = (plugin.distribution, plugin.version, plugin.target)
+        table.add_row(Text(joined(plugin.name), style="bold"), *(Text(joined(each)) for each in origin))
+    console.print(table)
+    return exits.OK
 
 
 @app.command

@@ -2,11 +2,23 @@
 
 from interwhen.registry._models import Api, load_model
 from interwhen.registry._monitors import MonitorSpec, load_monitor, load_monitors
-from interwhen.registry._plugins import MODELS, VERIFIERS, Plugin, load_verifier, models, verifiers
+from interwhen.registry._paths import load_monitor_or_path
+from interwhen.registry._plugins import (
+    MODELS,
+    TRACES,
+    VERIFIERS,
+    Plugin,
+    load_trace_format,
+    load_verifier,
+    models,
+    trace_formats,
+    verifiers,
+)
 from interwhen.registry._report import VerifierReport, describe, why_failed
 
 __all__ = [
     "MODELS",
+    "TRACES",
     "VERIFIERS",
     "Api",
     "MonitorSpec",
@@ -15,9 +27,12 @@ __all__ = [
     "describe",
     "load_model",
     "load_monitor",
+    "load_monitor_or_path",
     "load_monitors",
+    "load_trace_format",
     "load_verifier",
     "models",
+    "trace_formats",
     "verifiers",
     "why_failed",
 ]

@@ -23,7 +23,11 @@ def load_monitor(spec: MonitorSpec) -> Monitor:
     """
     if isinstance(spec, Monitor):
         return spec
-    name, factory, options = _taken_apart(spec)
+    return make_monitor(*_taken_apart(spec))
+
+
+def make_monitor(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> Monitor:
+    """Return what *factory* makes with its share of *options*, and with the generic ones set. Blames *name*."""
     for_factory, generic = split_options(name, factory, options)
     return apply_generic(name, _made(name, factory, for_factory), generic)
 

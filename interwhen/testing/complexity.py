@@ -19,9 +19,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from interwhen.claims import Claim
+from interwhen.models.base import Prompt
 from interwhen.monitors import Fork, Monitor
 from interwhen.segments import Segment
 from interwhen.spans import Span
+from interwhen.testing._preparing import prepared_for
 from interwhen.testing.steps import count_steps, cpu_seconds
 from interwhen.trackers import Tracker
 from interwhen.verdicts import Verdict
@@ -102,11 +104,16 @@ class Growth:
         return float(grown ** (1 / (len(self.steps) - 1)))
 
 
-def read_and_check(monitor: Monitor) -> Reader:
+def read_and_check(monitor: Monitor, prompt: Prompt = "") -> Reader:
     """Return what *monitor* does with a segment, as a function of its text: it extracts, and checks each claim.
 
-    The text is the reply, too, where a fork extracts. Of asynchronous verifiers, only the extraction is measured.
+    A monitor with ``prepare`` is prepared for *prompt* first; one that stands aside then does nothing. The text is the
+    reply, too, where a fork extracts. Of asynchronous verifiers, only the extraction is measured.
     """
+    bound = prepared_for(monitor, prompt)
+    if bound is None:
+        return lambda _text: []
+    monitor = bound
 
     def read(text: str) -> list[Verdict]:
         segment = Segment(text, Span(0, len(text)), "answer")

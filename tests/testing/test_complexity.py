@@ -3,9 +3,10 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
-from interwhen import Claim, Fork, Lines, Monitor, Pass, verifier
+from interwhen import Claim, Fork, Lines, Monitor, Pass, Tracker, Unknown, verifier
 from interwhen.testing.complexity import (
     BAITS,
     Bait,
@@ -167,3 +168,24 @@ def test_a_dangerous_regex_is_suspected(pattern):
 )
 def test_a_sound_regex_is_not(pattern):
     assert suspicious(pattern) == ()
+
+
+def test_a_monitor_is_prepared_for_the_prompt():
+    def extract(segment, prepared):
+        return [Claim(key=f"{segment.text} {prepared}", span=None)]
+
+    @verifier(name="prepared", worker="inline")
+    def judge(claim, prepared):
+        return Unknown(f"{claim.key} {prepared}")
+
+    async def waits(task):
+        return task.text or None
+
+    for prepare in (lambda task: task.text or None, waits):
+        watching = Monitor(name="m", verifier=judge, extractor=extract, prepare=prepare)
+        assert read_and_check(watching, "p")("abc") == [Unknown("abc p p")]
+        assert read_and_check(watching)("abc") == []
+        fold = Tracker(lambda prepared: prepared, lambda state, segment: (state, extract(segment, state)))
+        assert read_and_check(replace(watching, extractor=fold), "p")("abc") == [Unknown("abc p p")]
+        fork = Fork("?", lambda reply, segment, prepared: extract(segment, reply + prepared))
+        assert read_and_check(replace(watching, extractor=fork), "p")("abc") == [Unknown("abc abcp p")]

@@ -1,0 +1,143 @@
+"""Judge the shipped verifiers on public data: ``python -m examples.judge_verifiers DATA [--write PAGE] [--limit N]``.
+
+DATA is a folder with the sets, a folder each. What cannot be run (a verifier, a reader or a set that is absent) is
+marked. With ``--write``, the table is put between the marks in PAGE, which is ``docs/verifiers.md``; with ``--limit``,
+only that many traces of each set are looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from interwhen.errors import InterwhenError, PluginError
+from interwhen.registry import load_monitor
+from interwhen.testing import LabelledTrace, Rate, Score, Spread, read_traces, score, try_monitor_sync
+
+START, END = "<!-- table: begin -->", "<!-- table: end -->"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A verifier, and a set to judge it on. ``{data}`` in the options stands for the folder with the sets."""
+
+    verifier: str
+    format: str
+    path: str
+    note: str = ""
+
+
+PAIRS = (
+    Pair("arithmetic", "gsm8k", "gsm8k", "people's and models' solutions"),
+    Pair("arithmetic", "processbench", "processbench", "mistakes of all kinds, few of them of arithmetic"),
+    Pair("arithmetic", "bigbench_mistake", "bigbench_mistake/multistep_arithmetic.jsonl.gz"),
+    Pair("game24", "game24", "game24/gpt4_outputs.jsonl.gz"),
+    Pair("maze", "mazenav", "mazenav"),
+    Pair("spatialmap", "spatialmap", "spatialmap"),
+    Pair("zebralogic", "zebra", "zebra"),
+    Pair("plan", "planbench", "planbench"),
+    Pair("logic", "bigbench_mistake", "bigbench_mistake/logical_deduction.jsonl.gz"),
+    Pair("logic", "bigbench_mistake", "bigbench_mistake/tracking_shuffled_objects.jsonl.gz"),
+    Pair("logic", "bigbench_mistake", "bigbench_mistake/word_sorting.jsonl.gz"),
+    Pair("python", "mbpp", "mbpp"),
+    Pair("python", "verina", "verina"),
+    Pair(
+        "tool_policy:policy=tau_airline,state={data}/tau_bench/env_airline",
+        "tau_bench",
+        "tau_bench/airline_gpt4o.jsonl.gz",
+        "wrong: whatever made the run fail",
+    ),
+    Pair(
+        "tool_policy:policy=tau_retail,state={data}/tau_bench/env_retail",
+        "tau_bench",
+        "tau_bench/retail_grok3.jsonl.gz",
+        "wrong: whatever made the run fail",
+    ),
+    Pair("provenance", "agentdojo", "agentdojo/banking.jsonl.gz"),
+)
+HEADERS = ("verifier", "traces", "wrong ones found", "at the label", "right ones flagged", "a check", "preparing")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the table, or write it into a page."""
+    given = _parser().parse_args(arguments)
+    rows = []
+    for pair in PAIRS:
+        begun = time.perf_counter()
+        rows.append(row(pair, given.data, given.limit))
+        print(f"{pair.verifier} on {pair.path}: {time.perf_counter() - begun:.0f} s", file=sys.stderr)
+    shown = table(rows)
+    if given.write is None:
+        print(shown)
+    else:
+        given.write.write_text(placed(given.write.read_text(encoding="utf-8"), shown), encoding="utf-8")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="judge_verifiers", description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--write", type=Path)
+    parser.add_argument("--limit", type=int)
+    return parser
+
+
+def row(pair: Pair, data: Path, limit: int | None = None) -> tuple[str, ...]:
+    """Try one verifier on one set; return its row, or one that says why there is none."""
+    name = pair.verifier.partition(":")[0]
+    label = f"`{name}` on {pair.path.removesuffix('.jsonl.gz')}" + (f" ({pair.note})" if pair.note else "")
+    try:
+        monitor = load_monitor(pair.verifier.replace("{data}", str(data)))
+        traces: islice[LabelledTrace] = islice(read_traces(data / pair.path, pair.format), limit)
+        total = score(try_monitor_sync(monitor, traces))
+    except InterwhenError as error:
+        said = f"{error.name!r}: {error.reason}" if isinstance(error, PluginError) else str(error)
+        why = said.replace(str(data), "DATA").replace("|", "\\|").replace("\n", " ")
+        return (label, f"not run: {why[:120]}", *[""] * (len(HEADERS) - 2))
+    return (label, *_cells(total))
+
+
+def _cells(total: Score) -> tuple[str, ...]:
+    nothing = f", {total.troubles} checks came to nothing" if total.troubles else ""
+    return (
+        f"{total.traces}{nothing}",
+        _rate(total.recall),
+        _rate(total.located),
+        _rate(total.false_interrupts),
+        _milliseconds(total.check_ms),
+        _milliseconds(total.prepare_ms),
+    )
+
+
+def _rate(rate: Rate) -> str:
+    if rate.value is None:
+        return "-"
+    return f"{rate.hits} of {rate.of} ({100 * rate.low:.1f} to {100 * rate.high:.1f} %)"
+
+
+def _milliseconds(spread: Spread) -> str:
+    return f"{spread.p50:.2g} / {spread.p99:.2g} ms" if spread.n else "-"
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> str:
+    """Return *rows* as a table in Markdown."""
+    lines = [HEADERS, ("---",) * len(HEADERS), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def placed(page: str, shown: str) -> str:
+    """Return *page* with *shown* between the marks. Exits where they are not there."""
+    head, start, rest = page.partition(START)
+    _old, end, tail = rest.partition(END)
+    if not (start and end):
+        sys.exit(f"the page has no place for the table: it needs the lines {START} and {END}")
+    return f"{head}{START}\n{shown}\n{END}{tail}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,122 @@
+"""The pytest plug-in: its fixtures, what a failure shows, and that it costs nothing where nobody asks for it."""
+
+import subprocess
+import sys
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+TRACES = """
+from interwhen.testing import LabelledTrace, Turn
+
+def trace(name, text, label):
+    return LabelledTrace(name=name, turns=(Turn(prompt="", text=text),), label=label)
+
+TRACES = [trace("good", "2 + 2 = 4", "right"), trace("slip", "2 + 2 = 5", "wrong"), trace("silent", "Five.", "wrong")]
+"""
+
+
+@pytest.fixture
+def suite(pytester, monkeypatch):
+    """Runs a suite of its own, in a process of its own, with warnings as errors."""
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    pytester.makeini("[pytest]\nfilterwarnings = error\naddopts = -p no:cacheprovider")
+
+    def run(code, *options):
+        pytester.makepyfile(code)
+        loaded = ("-p", "interwhen_pytest") if not _is_installed() else ()
+        return pytester.runpytest_subprocess(*loaded, *options)
+
+    return run
+
+
+def _is_installed():
+    from importlib.metadata import entry_points
+
+    return any(point.value == "interwhen_pytest" for point in entry_points(group="pytest11"))
+
+
+def test_a_suite_that_does_not_use_it_imports_nothing_of_interwhen(suite):
+    code = """
+        import sys
+
+        def test_nothing_is_imported():
+            assert "interwhen_pytest" in sys.modules
+            assert "interwhen" not in sys.modules
+        """
+    suite(code).assert_outcomes(passed=1)
+
+
+def test_importing_it_costs_nothing():
+    code = "import sys, pytest; before = set(sys.modules); import interwhen_pytest; print(*set(sys.modules) - before)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    new = set(done.stdout.split())
+    assert "interwhen" not in new
+    assert len(new) < 20
+
+
+def test_the_fixtures_work(suite):
+    code = (
+        TRACES
+        + """
+import interwhen
+
+def test_scripted(scripted_model):
+    model = scripted_model("2 + 2 = 5\\n", "\\n")
+    with interwhen.run_sync(model, "", monitors=["arithmetic"]) as run:
+        assert run.drain().text == "2 + 2 = 4\\n"
+
+def test_rechunked(rechunked_model):
+    model = rechunked_model("So 2 + 2 = 5 apples\\n", " apples\\n", forks=lambda request: "")
+    with interwhen.run_sync(model, "", monitors=["arithmetic"]) as run:
+        assert run.drain().text == "So 2 + 2 = 4 apples\\n"
+
+def test_trial(assert_trial):
+    assert assert_trial("arithmetic", TRACES, recall=0.5, precision=1.0, false_interrupts=0.0).traces == 3
+"""
+    )
+    suite(code).assert_outcomes(passed=3)
+
+
+def test_a_failure_shows_the_bars_the_cases_and_the_seed(suite):
+    code = (
+        TRACES
+        + """
+def test_trial(assert_trial):
+    assert_trial("arithmetic", TRACES, recall=0.9, located=0.5)
+"""
+    )
+    result = suite(code, "--interwhen-seed", "17")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*recall: 50.00% (1 of 2;*), and at least 90.00% is asked for",
+            "*violations at the label: none to count, and at least 50.00% is asked for",
+            "*misses (1 of 1):",
+            "*'silent'",
+            "*chunks of seed 17; the same again: --interwhen-seed 17",
+        ]
+    )
+
+
+def test_a_seed_cuts_the_same_chunks(suite):
+    code = """
+        import anyio
+        from interwhen.models.base import Request
+
+        async def chunks(model):
+            stream = await model.stream(Request(""))
+            found = []
+            while got := await stream.receive():
+                found += [chunk.text for chunk in got]
+            return found
+
+        def test_chunks(rechunked_model):
+            print("CHUNKS", anyio.run(chunks, rechunked_model("a" * 100)))
+        """
+    shown = [
+        next(line for line in suite(code, "-s", "--interwhen-seed", seed).outlines if "CHUNKS" in line)
+        for seed in ("1", "1", "2")
+    ]
+    assert shown[0] == shown[1] != shown[2]

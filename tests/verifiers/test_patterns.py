@@ -1,0 +1,122 @@
+"""``regex`` and ``terms``: found wherever the chunks are cut, and never at the price of the stream."""
+
+import time
+
+import interwhen
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from interwhen import PluginError, Span, TimedOut, UsageError, load_monitor
+from interwhen.testing import LabelledTrace, ScriptedModel, Turn, recut, try_monitor_sync
+from interwhen.testing.complexity import BAITS, assert_linear, assert_quick
+
+from interwhen_verifiers.regex import regex
+from interwhen_verifiers.terms import terms
+
+
+def tried(monitor, text, seed=0):
+    trace = LabelledTrace(name="t", turns=(Turn(prompt="", text=text),), label="unclear")
+    [one] = try_monitor_sync(monitor, [trace], seed=seed)
+    return one
+
+
+def quotes(monitor, text, seed=0):
+    return [found.quote for found in tried(monitor, text, seed).found]
+
+
+class TestTerms:
+    def test_words_are_found_whole_and_in_any_case(self):
+        monitor = terms(terms=("secret", "state of the art", "C++"))
+        assert quotes(monitor, "A Secret.\nsecretary\nthe state  of the Art is C++!\nC+++") == [
+            "Secret",
+            "state  of the Art",
+            "C++",
+        ]
+
+    def test_parts_and_exact_case(self):
+        assert quotes(terms(terms=("Cat",), whole_words=False, ignore_case=False), "Cats\ncats") == ["Cat"]
+
+    def test_what_must_be_there_is_looked_for_in_the_whole_answer(self):
+        monitor = terms(terms=("in conclusion",), must="present")
+        one = tried(monitor, "<think>In conclusion</think>\nNo.\nNone.")
+        assert [found.why for found in one.found] == ["'in conclusion' must occur in the answer, and does not"]
+        assert tried(monitor, "Well.\nIn conclusion, yes.").passed == 1
+
+    @pytest.mark.parametrize("scope", ["line", "sentence", "paragraph", "answer"])
+    def test_scopes(self, scope):
+        found = quotes(terms(terms=("red fox",), scope=scope), "A red\nfox. Two.\n\nred\n\nfox")
+        assert found == {"line": [], "sentence": [], "paragraph": ["red\nfox"], "answer": ["red\nfox"]}[scope]
+
+    @given(st.integers())
+    def test_chunks_do_not_matter(self, seed):
+        text = "One secret word, and\nno other secrets; a secret\n"
+        assert quotes(terms(terms=("secret",)), text, seed) == ["secret", "secret"]
+
+    def test_a_run_goes_on_without_the_word(self):
+        model = ScriptedModel([recut("Well.\nThe secret is out.\n", 5), "It is out.\n"])
+        with interwhen.run_sync(model, "", monitors=['terms:terms=["secret"]']) as run:
+            result = run.drain()
+        assert result.text.startswith("Well.\n")
+        assert "The secret" not in result.text
+        assert result.text.endswith("It is out.\n")
+        assert (result.status, result.ledger.remedies) == ("verified", 1)
+
+    @pytest.mark.parametrize(
+        "options", ["terms=[]", 'terms=[" "]', 'terms=["a"],must=perhaps', 'terms=["a"],scope=page']
+    )
+    def test_bad_options(self, options):
+        with pytest.raises(PluginError):
+            load_monitor(f"terms:{options}")
+
+    def test_long_terms_and_long_lists_are_refused(self):
+        for given_terms in (("x" * 201,), ("x",) * 1001):
+            with pytest.raises(UsageError):
+                terms(terms=given_terms)
+
+    def test_hostile_text(self):
+        monitor = terms(terms=("a b c", "((1", "1 1 1 = 2", "--"))
+        assert_linear(monitor)
+        assert_quick(monitor, seconds=1.0)
+
+
+class TestRegex:
+    def test_patterns_are_found_where_they_stand(self):
+        one = tried(regex(patterns=(r"\d{3}-\d{4}", "^TODO")), "call 555-1234 now\nTODO: x\nnot TODO")
+        assert [(found.span, found.why) for found in one.found] == [
+            (Span(5, 13), r"'\\d{3}-\\d{4}' must not occur here"),
+            (Span(18, 22), "'^TODO' must not occur here"),
+        ]
+        assert one.passed == 1
+
+    def test_case_and_presence(self):
+        assert quotes(regex(patterns=("todo",), ignore_case=True), "ToDo") == ["ToDo"]
+        assert tried(regex(patterns=(r"\\boxed\{", "Answer:"), must="present"), r"So \boxed{3}").passed == 1
+
+    def test_a_pattern_that_explodes_costs_its_check_and_not_the_stream(self):
+        text = "a" * 40 + "!\n"
+        begun = time.monotonic()
+        monitor = load_monitor({"name": "regex", "patterns": ("(a+)+$",), "deadline": 0.3})
+        with interwhen.run_sync(ScriptedModel([text + "done\n"]), "", monitors=[monitor]) as run:
+            result = run.drain()
+        assert time.monotonic() - begun < 20
+        assert result.status == "unverified"
+        assert [type(check.outcome) for check in result.checks][:1] == [TimedOut]
+        assert result.text.endswith("done\n")
+
+    @pytest.mark.parametrize("pattern", ["(", "[z-a]", "a{2,1}", "(?P<x>a)(?P<x>b)"])
+    def test_what_does_not_compile_is_refused(self, pattern):
+        with pytest.raises(UsageError, match="does not compile"):
+            regex(patterns=(pattern,))
+
+    def test_none_and_too_many(self):
+        for patterns in ((), ("a",) * 65):
+            with pytest.raises(UsageError, match="pattern"):
+                regex(patterns=patterns)
+
+    def test_reading_is_nothing(self):
+        monitor = regex(patterns=("x",))
+        assert_linear(lambda text: list(monitor.extractor(_segment(text))), baits=BAITS[:10])
+
+
+def _segment(text):
+    return interwhen.Segment(text=text, span=Span(0, len(text)), phase="answer")

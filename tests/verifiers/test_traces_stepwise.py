@@ -1,0 +1,55 @@
+"""The readers of GSM8K and ProcessBench: texts as a model writes them, and labels at their steps."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from interwhen.testing import read_traces, score, try_monitor_sync
+
+from interwhen_verifiers.traces.gsm8k import gsm8k
+from interwhen_verifiers.traces.processbench import processbench
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+
+
+def write(path, *records):
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        file.writelines(json.dumps(record) + "\n" for record in records)
+
+
+def test_solutions_lose_the_notes_of_the_calculator(tmp_path):
+    write(tmp_path / "a.jsonl.gz", {"id": "1", "question": "Q", "answer": "So 2+2 = <<2+2=4>>4 pens.\n#### 4"})
+    steps = ["2+2 = <<2+2=5>>5", "A: 5"]
+    write(tmp_path / "b.jsonl.gz", {"id": "2", "problem": "P", "steps": steps, "final_correct": False})
+    human, model = gsm8k(tmp_path)
+    assert (human.name, human.turns[0].prompt, human.turns[0].text, human.label) == (
+        "1",
+        "Q",
+        "So 2+2 = 4 pens.",
+        "right",
+    )
+    assert (model.turns[0].prompt, model.turns[0].text, model.label) == ("P", "2+2 = 5\nA: 5", "unclear")
+
+
+def test_the_first_wrong_step_is_the_mistake(tmp_path):
+    write(
+        tmp_path / "a.jsonl.gz",
+        {"id": "1", "problem": "P", "steps": ["One.", "Two.", "Three."], "first_error": 1},
+        {"id": "2", "problem": "P", "steps": ["One."], "first_error": -1},
+    )
+    wrong, right = processbench(tmp_path / "a.jsonl.gz")
+    assert (wrong.label, right.label, right.mistake) == ("wrong", "right", None)
+    span = wrong.mistake.span
+    assert wrong.turns[0].text[span.start : span.end] == "Two."
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the public data sets are not beside this repository")
+@pytest.mark.parametrize(
+    ("name", "most"), [("gsm8k", 4), ("processbench", 0)]
+)  # the four of GSM8K are equations that are false as written
+def test_arithmetic_raises_no_more_false_alarms_than_are_known(name, most):
+    found = score(try_monitor_sync("arithmetic", read_traces(DATA / name, name)))
+    assert found.false_interrupts.hits <= most
+    assert found.before == 0
+    assert found.troubles == 0

@@ -1,0 +1,115 @@
+"""What ``regex`` and ``terms`` share: a claim that a text holds none, or one, of some patterns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from interwhen import (
+    Answer,
+    Claim,
+    Delivery,
+    Feedback,
+    Lines,
+    Monitor,
+    Paragraphs,
+    Pass,
+    PhaseFilter,
+    Segment,
+    Sentences,
+    Span,
+    Trigger,
+    UsageError,
+    Verdict,
+    Verifier,
+    Violation,
+)
+
+Must: TypeAlias = Literal["absent", "present"]
+Scope: TypeAlias = Literal["sentence", "line", "paragraph", "answer"]
+
+_TRIGGERS: dict[Scope, Trigger] = {
+    "sentence": Sentences(),
+    "line": Lines(),
+    "paragraph": Paragraphs(),
+    "answer": Answer(),
+}
+_SHOWN = 80
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatternClaim(Claim):
+    """A text, and the patterns of which it may hold none, or of which it must hold one."""
+
+    text: str
+    patterns: tuple[str, ...]
+    """As regexes; each is named by the word or regex of ``names`` at its place."""
+    names: tuple[str, ...]
+    must: Must
+
+
+def search(claim: PatternClaim) -> Verdict:
+    """Judge *claim* with :mod:`re`."""
+    for pattern, name in zip(claim.patterns, claim.names, strict=True):
+        found = re.search(pattern, claim.text)
+        if found is None:
+            continue
+        if claim.must == "present":
+            return Pass(f"{_shown(name)} occurs at character {found.start()}")
+        return Violation(why=f"{_shown(name)} must not occur here", where=_place(claim, found))
+    wanted = " or ".join(map(_shown, claim.names[:3])) + (" or another of the list" if len(claim.names) > 3 else "")
+    if claim.must == "absent":
+        return Pass(f"{wanted} does not occur")
+    return Violation(why=f"{wanted} must occur in the answer, and does not")
+
+
+def make(
+    name: str,
+    verifier: Verifier,
+    patterns: tuple[str, ...],
+    names: tuple[str, ...],
+    *,
+    must: Must,
+    scope: Scope,
+    delivery: Delivery,
+    phase: PhaseFilter,
+) -> Monitor:
+    """Make the monitor; what must be present is looked for in the whole answer, once it is there."""
+    if not patterns:
+        raise UsageError(f"{name}: give at least one {'pattern' if name == 'regex' else 'term'}")
+    if must not in ("absent", "present"):
+        raise UsageError(f"{name}: must={must!r}, choose one of absent, present")
+    if scope not in _TRIGGERS:
+        raise UsageError(f"{name}: scope={scope!r}, choose one of {', '.join(_TRIGGERS)}")
+    return Monitor(
+        name=name,
+        trigger=Answer() if must == "present" else _TRIGGERS[scope],
+        extractor=_reader(patterns, names, must),
+        verifier=verifier,
+        delivery=delivery,
+        remedy=Feedback("append" if must == "present" else "rewind"),
+        level="explain",
+        phase=phase,
+    )
+
+
+def _reader(
+    patterns: tuple[str, ...], names: tuple[str, ...], must: Must
+) -> Callable[[Segment], Iterator[PatternClaim]]:
+    key = "\x1f".join((must, *patterns))
+
+    def read(segment: Segment) -> Iterator[PatternClaim]:
+        yield PatternClaim(key=key, span=segment.span, text=segment.text, patterns=patterns, names=names, must=must)
+
+    return read
+
+
+def _place(claim: PatternClaim, found: re.Match[str]) -> Span | None:
+    # An empty match (of "^", say) stands nowhere in particular.
+    return Span(*found.span()) if found.end() > found.start() and claim.span is not None else None
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= _SHOWN else name[: _SHOWN - 1] + "…")

@@ -1,0 +1,25 @@
+"""ProcessBench: solutions of models to problems of mathematics, with the first wrong step as people found it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from interwhen.testing.traces import LabelledTrace, Mistake, Turn
+
+from interwhen_verifiers.traces._stepwise import joined, records
+
+_NONE = -1
+
+
+def processbench(path: Path) -> Iterator[LabelledTrace]:
+    """Yield the solutions in the file or folder at *path*; the first wrong step is the mistake, of any kind."""
+    for record in records(path):
+        text, spans = joined(record["steps"], "\n\n")
+        first = record["first_error"]
+        yield LabelledTrace(
+            name=record["id"],
+            turns=(Turn(prompt=record["problem"], text=text),),
+            label="right" if first == _NONE else "wrong",
+            mistake=None if first == _NONE else Mistake(turn=0, span=spans[first]),
+        )
