@@ -157,7 +157,7 @@ def _monitor(
         extractor=Tracker(start=_start, step=_read),
         verifier=check,
         delivery=delivery,
-        remedy=Repair(otherwise=Feedback()),
+        remedy=Repair(otherwise=Feedback(place="rewind")),
         level=level,
         phase=phase,
         prepare=prepare,

@@ -7,7 +7,7 @@ counts rows and columns is found out from the text itself. See ``docs/verifiers/
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from interwhen import (
     Claim,
@@ -59,7 +59,8 @@ def _read(state: State, segment: Segment) -> tuple[State, Iterable[Statement]]:
     if problem is None or where is None:
         return state, ()
     if state.phase and segment.phase != state.phase:
-        where = Where(where.frames, begin(problem).walk, where.is_confirmed)
+        where = begin(problem)
+    where = replace(where, is_reasoning=segment.phase == "reasoning")
     claims = []
     is_answer = segment.phase == "answer" and problem.asked == "moves"
     for said in read_line(segment.text, is_answer=is_answer):
@@ -125,7 +126,7 @@ def maze(
         extractor=Tracker(start=_start, step=_read),
         verifier=check,
         delivery=delivery,
-        remedy=Repair(otherwise=Feedback()),
+        remedy=Repair(otherwise=Feedback(place="rewind")),
         level=level,
         phase=phase,
         prepare=_prepare,

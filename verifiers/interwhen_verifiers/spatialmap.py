@@ -200,7 +200,7 @@ def spatialmap(
         extractor=Tracker(start=_start, step=_read),
         verifier=check,
         delivery=delivery,
-        remedy=Repair(otherwise=Feedback()),
+        remedy=Repair(otherwise=Feedback(place="rewind")),
         level=level,
         phase=phase,
         prepare=_prepare,

@@ -18,6 +18,10 @@ Numbers: TypeAlias = tuple[Fraction, ...]
 
 _LONGEST = 60
 """The most characters of an expression, or of a value, that are repeated."""
+_SHORT = 1000
+"""Of how many parts a short decimal counts."""
+_PLACES = 12
+"""The most decimal places that a number is looked at for."""
 _LOST = Unknown("the numbers left are not known: an earlier line was not understood, or was wrong")
 
 
@@ -40,8 +44,9 @@ def follow(puzzle: Puzzle, left: Numbers | None, step: Step) -> Followed:
             if followed.fault is None:
                 return followed
             first = first or followed
-    if left is None or step.listed is None or first is None:
-        # Without a list, the numbers may come from anywhere.
+    if step.listed is None:
+        return Followed(None)  # The numbers may come from anywhere.
+    if left is None or first is None:
         return Followed(None, _LOST)
     return Followed(None, first.fault)
 
@@ -52,7 +57,9 @@ def judge_step(puzzle: Puzzle, left: Numbers | None, step: Step, *, dead_ends: b
     if followed.fault is not None:
         return followed.fault
     after = followed.left
-    if after is None or step.listed is None or not dead_ends or step.is_given_up:
+    if after is None:
+        return Pass("the value was computed exactly")
+    if step.listed is None or not dead_ends or step.is_given_up:
         return Pass("the value was computed exactly, and its numbers are there")
     found = reaches(tuple(sorted(after)), puzzle.target, partly=puzzle.use != "all")
     if found is None:
@@ -157,8 +164,11 @@ def _miscalculated(sides: Sequence[Expression], base: int) -> Verdict | None:
 
 def _is_rounded(value: Fraction, stated: Expression) -> bool:
     """Tell whether the stated decimal is *value*, rounded or cut."""
-    below = stated.value.denominator if stated.value is not None and stated.is_bare else 1
-    return below > 1 and stated.value is not None and abs(value - stated.value) * below * 2 <= 2
+    said = stated.value
+    if said is None or not stated.is_bare or said.denominator == 1:
+        return False
+    places = next((n for n in range(1, _PLACES) if (said * 10**n).denominator == 1), _PLACES)
+    return abs(value - said) * 10**places < 1
 
 
 def _taken(left: Numbers, step: Step, base: int | None = None) -> Followed:
@@ -210,6 +220,9 @@ def _at(start: int, end: int, base: int) -> Span:
 
 
 def _value(value: Fraction) -> str:
+    """Return *value* as people write it: as a decimal, where that is short and exact."""
+    if 1 < value.denominator <= _SHORT and _SHORT % value.denominator == 0:
+        return f"{float(value):g}"
     return _short(str(value))
 
 

@@ -104,15 +104,25 @@ def read_line(line: str, *, answering: bool, target: Fraction) -> Said | None:
     if (answer := find_answer(line)) is not None:
         return _final(line, answer.start, answer.end, announced=True)
     tokens = tokenize(line)
-    found = find_equation(tokens)
+    found = _equation(line, tokens)
     if found is not None:
         step = _step(line, found[0], tokens)
-        if step is None or step.listed is not None or len(step.equation.sides[0].numbers) == 2 or not answering:
+        if step is None or step.listed is not None or len(step.equation.sides[0].numbers) == 2:
             return step
-        return _alone(step, target)
+        return _alone(step, target) if answering else None
     if not answering:
         return None
     return _final(line, len(line) - len(line.lstrip()), len(line.rstrip()), announced=False)
+
+
+def _equation(line: str, tokens: list[Token]) -> tuple[Equation, int] | None:
+    """Return the first equation. A dash that begins the line may be a bullet, or a sign."""
+    found = find_equation(tokens)
+    if not tokens or tokens[0].text != "-" or line[tokens[0].end : tokens[0].end + 1] != " ":
+        return found
+    if found is not None and found[0].sides[0].value == found[0].sides[-1].value:
+        return found
+    return find_equation(tokens[1:])
 
 
 def _step(line: str, equation: Equation, tokens: list[Token]) -> Step | None:

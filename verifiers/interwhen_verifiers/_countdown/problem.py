@@ -23,8 +23,8 @@ _GIVEN = re.compile(
 _INPUT = re.compile(rf"^[ \t>*]{{0,8}}input[ \t]*:[ \t]*({_LIST})[ \t]*$", re.IGNORECASE | re.MULTILINE)
 _TARGET = re.compile(
     rf"(?:\b(?:make|makes|obtain|obtains|reach|reaches|get|gets|equals?|equal to|evaluates? to|results? in|total of"
-    rf"|calculate|target(?: number| value)?(?: is| of)?)\b[ \t]{{0,4}}:?[ \t]{{0,4}}(?:exactly |precisely )?(?:the (?:target )?"
-    rf"(?:number |value |target )?(?:of )?)?)({_N})(?![\w%]|\.[0-9]|[ \t]*,[ \t]*[0-9])",
+    rf"|calculate|target(?: number| value)?(?: is| of)?)\b[ \t]{{0,4}}:?[ \t]{{0,4}}(?:exactly |precisely )?"
+    rf"(?:the (?:target )?(?:number |value |target )?(?:of )?)?)({_N})(?![\w%]|\.[0-9]|[ \t]*,[ \t]*[0-9])",
     re.IGNORECASE,
 )
 _GAME = re.compile(r"\bgame of 24\b|\b24[ -](?:point )?game\b|\bsolve 24\b", re.IGNORECASE)

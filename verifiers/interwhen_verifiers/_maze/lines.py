@@ -53,9 +53,10 @@ _STEP = re.compile(
     re.IGNORECASE,
 )
 _CELL = re.compile(r"\(\s?(-?\d{1,3})\s?,\s?(-?\d{1,3})\s?\)")
-_LINK = re.compile(r"\s?(?:→|->|=>|,|to|then)\s?|\s")
+_LINK = re.compile(r"\s?(?:→|->|=>|to|then)\s?")
+_COMMA = re.compile(r"\s?(?:→|->|=>|,|to|then)\s?|\s")
 _CHAIN = re.compile(
-    r"[\s>*#\-•]*+(?:\d{1,4}[.:)]\s)?(?:(?:the )?(?:path|route|way|moves?|from|start)\b(?: is)?:?\s)?(?:S\s?|S "
+    r"[\s>*#\-•]*+(?:\d{1,4}[.:)]\s)?(?:(?:the )?(?P<label>path|route|way|moves?|from|start)\b(?: is)?:?\s)?(?:S\s?|S "
     r"(?:→|->) )?"
     r"(?=\(\s?-?\d)",
     re.IGNORECASE,
@@ -72,9 +73,10 @@ _LIST = re.compile(
 )
 _GAP = re.compile(r"(?:\s?(?:,|;|→|->|=>|\||-)\s?(?:and\s|then\s)?|\sthen\s|\sand\s|\s)")
 INFEASIBLE = re.compile(r"infeasible[.!]?", re.IGNORECASE)
-_LETTERS = re.compile(r"[UDLR]{2,400}")
+_LETTERS = re.compile(r"[UDLR]{2,400}|→{0,400}+[↑↓←][↑↓←→]{1,400}")
 _TURN = re.compile(
-    r"[\s>*#\-•]*+(?:turn type|turn)\*?\*?\s?:\*?\*?\s?\*?\*?(right|left|straight|none|no)(?:[ _-]?turn)?\b\*?\*?(.{0,200})",
+    r"[\s>*#\-•]*+(?:turn type|turn)\*?\*?\s?:\*?\*?\s?\*?\*?(right|left|straight|none|no)"
+    r"(?:[ _-]?turn)?\b\*?\*?(.{0,200})",
     re.IGNORECASE,
 )
 _HEADING = re.compile(rf"[\s>*#\-•]*+(current|previous) direction\*?\*?\s?:\*?\*?\s?({_WAY})\b[\s.*]*", re.IGNORECASE)
@@ -329,9 +331,11 @@ def _chain(line: str) -> Moves | None:
     head = _CHAIN.match(line)
     if head is None:
         return None
+    # Without a label, cells between commas may be a mere list.
+    linked = _COMMA if head["label"] else _LINK
     cells = [_CELL.match(line, head.end())]
     while cells[-1] is not None:
-        link = _LINK.match(line, cells[-1].end())
+        link = linked.match(line, cells[-1].end())
         # Marks may stand between the cells: "(2,3) X → (2,2) X".
         if link is None or len(cells) > 2000:
             break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -40,6 +41,8 @@ class Place:
 
     frames: Frames
     walk: Walk
+    is_reasoning: bool = False
+    """Whether the model is thinking, and may change how it counts."""
     is_confirmed: bool = False
     """Whether the text, or the prompt, has shown that it counts in one of the frames."""
 
@@ -56,10 +59,10 @@ class _Fault(NamedTuple):
     step: Step
 
 
-def begin(problem: Problem) -> Place:
+def begin(problem: Problem, *, is_reasoning: bool = False) -> Place:
     """Return the place before the first line."""
     confirmed = problem.base is not None and bool(problem.order)
-    return Place(all_frames(problem), Walk(problem.maze.start), confirmed)
+    return Place(all_frames(problem), Walk(problem.maze.start), is_reasoning, confirmed)
 
 
 def locate(problem: Problem, place: Place, said: Located) -> Outcome:
@@ -78,7 +81,10 @@ def locate(problem: Problem, place: Place, said: Located) -> Outcome:
     if found:
         # One that is symmetric, or lies in the middle, fits several: all are kept.
         return Outcome(replace(place, frames=found, is_confirmed=True), Pass("as the maze shows"))
-    if place.is_confirmed and frames:
+    others = fitting(_named(all_frames(problem), said.pair), said.pair.numbers, cell)
+    if others and said.what == "S":
+        return Outcome(replace(place, frames=others, is_confirmed=True), Pass("as the maze shows"))
+    if place.is_confirmed and frames and not (others and place.is_reasoning):
         right = _written(place.frames, cell)
         who = "the start" if said.what == "S" else "the exit"
         return Outcome(place, Violation(why=f"{who} is not there", witness=f"{who} is at {right}"))
@@ -162,25 +168,37 @@ def _walk_by_pairs(problem: Problem, place: Place, moves: Moves) -> Outcome:
     if first is not None and not known:
         fits = tuple(frame for frame in frames if frame.cell(first.numbers) in begins)
         frames, known = (fits, True) if fits else (frames, False)
+    alive, fault = _replayed(problem, place.walk, moves, frames)
+    if not alive and first is not None:
+        # It may have begun to count in another way; then it goes on from where it was, or from the start.
+        others = [frame for frame in all_frames(problem) if frame.cell(first.numbers) in begins]
+        alive, _ = _replayed(problem, place.walk, moves, others)
+    if alive:
+        walks = {replace(found, number=moves.number) for _, found in alive}
+        after = walks.pop() if len(walks) == 1 else Walk(None, is_counted=False)
+        fitted = tuple(frame for frame, _ in alive)
+        confirmed = place.is_confirmed or len(fitted) < len(place.frames)
+        found = replace(place, frames=fitted, walk=after, is_confirmed=confirmed)
+        return Outcome(found, Pass("the moves were replayed"))
+    if fault is None or not known:
+        return Outcome(_lost(place), _UNPLACED)
+    return _refuted(place, moves, fault)
+
+
+def _replayed(
+    problem: Problem, last: Walk, moves: Moves, frames: Iterable[Frame]
+) -> tuple[list[tuple[Frame, Walk]], _Fault | None]:
+    """Return the frames in which the moves can be made, with where they lead, and the first fault in another."""
     alive: list[tuple[Frame, Walk]] = []
     fault: _Fault | None = None
     for frame in frames:
-        begun = _begun(problem, place.walk, moves, frame)
+        begun = _begun(problem, last, moves, frame)
         found = begun if isinstance(begun, _Fault) else _replay(problem, begun, moves, frame)
         if isinstance(found, _Fault):
             fault = fault or found
         else:
             alive.append((frame, found))
-    if alive:
-        walks = {replace(found, number=moves.number) for _, found in alive}
-        after = walks.pop() if len(walks) == 1 else Walk(None, is_counted=False)
-        fitted = tuple(frame for frame, _ in alive)
-        return Outcome(
-            Place(fitted, after, place.is_confirmed or len(fitted) < len(place.frames)), Pass("the moves were replayed")
-        )
-    if fault is None or not known:
-        return Outcome(_lost(place), _UNPLACED)
-    return _refuted(place, moves, fault)
+    return alive, fault
 
 
 def _begun(problem: Problem, last: Walk, moves: Moves, frame: Frame) -> Walk | _Fault:
@@ -274,8 +292,8 @@ def _named(frames: Frames, pair: Pair) -> Frames:
 
 
 def _written(frames: Frames, cell: Cell) -> str:
-    pairs = {frame.pair(cell) for frame in frames}
-    return " or ".join(map(str, sorted(pairs)))
+    """Return how *cell* is written, most likely: frames from the top come first."""
+    return str(frames[0].pair(cell))
 
 
 def _called(turn: Turn) -> str:

@@ -72,7 +72,7 @@ def make_grammar(names: tuple[str, ...]) -> Grammar:
     listed = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
     bold, aside = r"(?:\*\*|\")?", r"(?:\s\([A-Z][A-Za-z]{0,5}\))?"
     one, other = (rf"{bold}(?P<{group}>{listed}|{_ALIAS}){bold}{aside}" for group in ("one", "other"))
-    way = rf"{bold}(?:to the |in the |on the |at the )?(?P<way>{WAY}){bold}(?: direction| corner| side)?"
+    way = rf"(?:to the |in the |on the |at the )?{bold}(?P<way>{WAY}){bold}(?: direction| corner| side)?"
     return Grammar(
         re.compile(
             rf"(?<![\w'’-]){one} (?:is|lies|sits) {_ADVERBS}{way} (?:of|from|relative to)\s{{1,3}}(?:the "
