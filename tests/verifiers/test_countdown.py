@@ -59,8 +59,8 @@ def kinds(prompt, text, **options):
         ("Make 24 from 3 5 7. Use each number once.", (3, 5, 7), 24, "all"),
         ("Numbers: 3 5 7. Target: 56.", (3, 5, 7), 56, "unclear"),
         ("Get 24 with + - × / from 3, 5 and 7, each used once.", (3, 5, 7), 24, "all"),
-        ("Using the numbers [19, 36, 55, 7], create an equation that equals 65. You can use basic arithmetic operations "
-         "(+, -, *, /) and each number can only be used once.", (19, 36, 55, 7), 65, "unclear"),
+        ("Using the numbers [19, 36, 55, 7], create an equation that equals 65. Use + - * /, and each number only once.",
+         (19, 36, 55, 7), 65, "unclear"),
         ("Find a way to make 169 using some or all of these numbers: 83, 94, 74.\nEach number can only be used once.",
          (83, 94, 74), 169, "some"),
         ("Calculate 111 using all of these numbers: 53, 58, 53, 53.\nEach number may be used at most once.",

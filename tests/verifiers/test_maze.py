@@ -133,7 +133,7 @@ def test_right_steps_pass_however_they_are_counted(base):
         "Path: left 2, down 2, left x2, up (2 times)",
         "(1,5) → (1,4) → (1,3) → (2,3) → (3,3) → (3,2) → (3,1) → (2,1) → (1,1)",
         "(2, 6) -> (2, 4) -> (4, 4) -> (4, 2) -> (2, 2)",
-        "(5,1), (4,1), (3,1), (3,2), (3,3), (2,3), (1,3), (1,2), (1,1)",
+        "Path: (5,1), (4,1), (3,1), (3,2), (3,3), (2,3), (1,3), (1,2), (1,1)",
         "1. Move left\n2. Move left\n3. Move down\n4. Move down",
         "Move left to (1,4)\nMove left to (1,3)\nThen move down 2 steps\nGo left 2\nGo up 2",
         "Start: (1,5)\n(1,5) → (1,4)\n(1,4) → (1,3)",
@@ -197,6 +197,7 @@ def test_a_wrong_field_of_a_step(line, wrong):
     "text",
     [
         "Directions: up, down, left, right",
+        "(1,1), (1,3), (2,5)",  # a mere list
         "S is at (9, 9)",  # some other way to count
         "So the path from (1,3) might go down to (2,2)?",
         "If I move up from S, I hit a wall.",

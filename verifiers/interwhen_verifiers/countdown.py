@@ -73,7 +73,7 @@ def _read(state: State, segment: Segment) -> tuple[State, Iterable[Line]]:
     if state.phase and segment.phase != state.phase:
         state = State(problem, puzzle.numbers)
     state = State(problem, state.left, segment.phase)
-    said = read_line(segment.text, answering=segment.phase == "answer", target=puzzle.target)
+    said = read_line(segment.text, puzzle, answering=segment.phase == "answer")
     if said is None:
         return state, ()
     if isinstance(said, Hopeless) and not said.is_answer and state.left != puzzle.numbers:

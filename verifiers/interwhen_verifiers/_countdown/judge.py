@@ -168,7 +168,8 @@ def _is_rounded(value: Fraction, stated: Expression) -> bool:
     if said is None or not stated.is_bare or said.denominator == 1:
         return False
     places = next((n for n in range(1, _PLACES) if (said * 10**n).denominator == 1), _PLACES)
-    return abs(value - said) * 10**places < 1
+    unit: int = 10**places
+    return abs(value - said) * unit < 1
 
 
 def _taken(left: Numbers, step: Step, base: int | None = None) -> Followed:

@@ -16,6 +16,7 @@ from interwhen_verifiers._countdown.expressions import (
     read_whole,
     tokenize,
 )
+from interwhen_verifiers._countdown.problem import Puzzle
 from interwhen_verifiers._puzzles.answers import find_answer
 
 MAX_LINE = 4000
@@ -94,10 +95,11 @@ class Hopeless:
 Said: TypeAlias = Step | Final | Hopeless
 
 
-def read_line(line: str, *, answering: bool, target: Fraction) -> Said | None:
+def read_line(line: str, puzzle: Puzzle, *, answering: bool) -> Said | None:
     """Return what *line* says; ``None``: nothing that is surely understood. Linear in its length.
 
-    Only where the model is *answering*, an expression alone on its line may be the answer.
+    Only where the model is *answering*, an expression alone on its line may be the answer; it must have as many numbers
+    as the puzzle at least, for with fewer it may be a part of a calculation.
     """
     if len(line) > MAX_LINE:
         return None
@@ -109,10 +111,13 @@ def read_line(line: str, *, answering: bool, target: Fraction) -> Said | None:
         step = _step(line, found[0], tokens)
         if step is None or step.listed is not None or len(step.equation.sides[0].numbers) == 2:
             return step
-        return _alone(step, target) if answering else None
+        return _alone(step, puzzle) if answering else None
     if not answering:
         return None
-    return _final(line, len(line) - len(line.lstrip()), len(line.rstrip()), announced=False)
+    final = _final(line, len(line) - len(line.lstrip()), len(line.rstrip()), announced=False)
+    if isinstance(final, Final) and len(final.sides[0].numbers) < len(puzzle.numbers):
+        return None
+    return final
 
 
 def _equation(line: str, tokens: list[Token]) -> tuple[Equation, int] | None:
@@ -152,10 +157,10 @@ def _fraction(text: str) -> Fraction:
     return Fraction(above) / int(below) if below and int(below) else Fraction(above)
 
 
-def _alone(step: Step, target: Fraction) -> Said | None:
+def _alone(step: Step, puzzle: Puzzle) -> Said:
     """Take an equation that makes the target, alone on its line, for the answer."""
     sides = step.equation.sides
-    if sides[-1].value == target:
+    if sides[-1].value == puzzle.target and len(sides[0].numbers) >= len(puzzle.numbers):
         return Final(sides, (), step.start, step.end)
     return step
 
