@@ -78,7 +78,8 @@ def _read(state: State, segment: Segment) -> tuple[State, Iterable[Line]]:
         return state, ()
     if isinstance(said, Hopeless) and not said.is_answer and state.left != puzzle.numbers:
         return state, ()  # It may mean the numbers that are left, and be right.
-    key = f"{segment.text[said.start : said.end]} | {said} | {puzzle} | {state.left}"
+    known = "?" if state.left is None else " ".join(map(str, state.left))
+    key = f"{segment.text} | {segment.phase} | {known} | {puzzle.listed}"
     claim = Line(key=key, span=segment.at(said.start, said.end), said=said, text=segment.text, left=state.left)
     if isinstance(said, Step):
         state = State(problem, follow(puzzle, state.left, said).left, segment.phase)

@@ -65,7 +65,7 @@ def _read(state: State, segment: Segment) -> tuple[State, Iterable[Statement]]:
     is_answer = segment.phase == "answer" and problem.asked == "moves"
     for said in read_line(segment.text, is_answer=is_answer):
         meant = _meant(problem, where, said) if is_answer else said
-        key = f"{segment.text[said.start : said.end]} | {meant} | {problem.maze.start} | {where}"
+        key = f"{segment.text} | {said.start} | {is_answer} | {where.key}"
         claims.append(Statement(key=key, span=segment.at(said.start, said.end), said=meant, where=where))
         where = _after(problem, where, meant)
     return State(problem, where, segment.phase), claims

@@ -105,7 +105,7 @@ def read_line(line: str, puzzle: Puzzle, *, answering: bool) -> Said | None:
         return None
     if (answer := find_answer(line)) is not None:
         return _final(line, answer.start, answer.end, announced=True)
-    tokens = tokenize(line)
+    tokens = tokenize(line) if "=" in line else []
     found = _equation(line, tokens)
     if found is not None:
         step = _step(line, found[0], tokens)
@@ -170,7 +170,7 @@ def _final(line: str, start: int, end: int, *, announced: bool) -> Said | None:
     if "=" not in text:
         if _NONE.fullmatch(text):
             return Hopeless(start, end, announced)
-        expression = read_whole(tokenize(line, start, end))
+        expression = read_whole(tokenize(line, start, end)) if _NUMBER.search(text) else None
         if expression is None or len(expression.numbers) < 2:
             return None
         return Final((expression,), (), expression.start, expression.end)

@@ -46,6 +46,16 @@ class Place:
     is_confirmed: bool = False
     """Whether the text, or the prompt, has shown that it counts in one of the frames."""
 
+    @property
+    def key(self) -> str:
+        """All of it, in short."""
+        walk = self.walk
+        ways = (
+            f"{walk.cell} {walk.before} {walk.way} {walk.turn} {walk.right} {walk.left} {walk.is_counted} {walk.number}"
+        )
+        frames = " ".join(f"{frame.order}{frame.base}{frame.is_from_below:d}" for frame in self.frames)
+        return f"{ways} {self.is_reasoning:d}{self.is_confirmed:d} {frames}"
+
 
 class Outcome(NamedTuple):
     """The place afterwards, and the verdict."""

@@ -1,1 +1,1 @@
-"""Readers of public data sets, as labelled traces."""
+"""Readers of public data sets, as labelled traces: one function a set."""
