@@ -83,6 +83,8 @@ def test_prompts_that_state_a_puzzle(prompt, numbers, target, use):
         "What is 17 times 24?",
         "Tom makes 24 cakes from 3 boxes and 4 bags. How many are left?",
         "Numbers: 3 5 7. Target: 24. Numbers: 4 5 6. Target: 30.",
+        "The equation x + 3 equals 7. Given 1, 2, 3, 4, which one is x?",
+        "Add the numbers 3, 4 and 5. Does that get 12?",
         "Write a poem on the numbers 1, 2 and 3.",
         "Use 1 2 3 4 5 6 7 8 9 10 11 12 to make 24 with + and -.",
     ],
@@ -172,6 +174,8 @@ def test_what_follows_an_unknown_state_is_unknown():
     [
         "5 * 1 = 24 (incorrect, no solution found)",
         "Could 12 - 8 = 5 help?",
+        "Solution: 12 - 8 = 4",
+        "Answer: first, 12 - 8 = 4",
         "If 12 - 8 = 5, then we are done.",
         "x - 8 = 4 (left: 4)",
         "12 - 8 is 4",

@@ -208,6 +208,10 @@ def test_a_wrong_field_of_a_step(line, wrong):
         "Row 2: # X X S",
         "turn right at the corner",
         "There are two right turns",
+        "Turns:\n1. left\n2. right\n3. right",
+        "left, right, right",
+        "S: (1,5)\nStart: (1,5)\nEnd: (1,3)\nStart: (1,3)\nGoal: (3,3)",
+        "Right turns: 0\nThen right turns: 1",
     ],
 )
 def test_texts_that_are_left_alone(text):
@@ -251,6 +255,9 @@ def test_the_reasoning_leaves_the_walk_of_the_answer_alone():
         (RIGHT, ">>> FINAL ANSWER: Right turns = 3", Violation),
         (RIGHT, "The number of right turns is 3.", Violation),
         (RIGHT, "Left turns: 1", Pass),
+        (RIGHT, "Right turns: 1", Unknown),  # so far, perhaps
+        (RIGHT, "Path: LLDDLLUU\nRight turns: 1", Violation),
+        (RIGHT, "Right turns: 3", Violation),
         (RIGHT, "There are 3 turns in the path.", Pass),
         (RIGHT, "Answer: I do not know", Unknown),
         (TOTAL, "Answer: 3", Pass),
@@ -266,7 +273,7 @@ def test_the_reasoning_leaves_the_walk_of_the_answer_alone():
     ],
 )
 def test_answers(prompt, text, kind):
-    (verdict,) = verdicts(prompt, text)
+    *_, verdict = verdicts(prompt, text)
     assert isinstance(verdict, kind), verdict
 
 

@@ -62,21 +62,19 @@ def _read(state: State, segment: Segment) -> tuple[State, Iterable[Statement]]:
         where = begin(problem)
     where = replace(where, is_reasoning=segment.phase == "reasoning")
     claims = []
-    is_answer = segment.phase == "answer" and problem.asked == "moves"
-    for said in read_line(segment.text, is_answer=is_answer):
-        meant = _meant(problem, where, said) if is_answer else said
-        key = f"{segment.text} | {said.start} | {is_answer} | {where.key}"
-        claims.append(Statement(key=key, span=segment.at(said.start, said.end), said=meant, where=where))
-        where = _after(problem, where, meant)
+    least = _least(problem, where, segment)
+    for said in read_line(segment.text, least=least):
+        key = f"{segment.text} | {said.start} | {least} | {where.key}"
+        claims.append(Statement(key=key, span=segment.at(said.start, said.end), said=said, where=where))
+        where = _after(problem, where, said)
     return State(problem, where, segment.phase), claims
 
 
-def _meant(problem: Problem, where: Where, said: Said) -> Said:
-    """Take a single move for the answer, where one is enough, and a way was asked for."""
-    if not isinstance(said, Moves) or len(said.steps) > 1 or said.number is not None or said.steps[0].after is not None:
-        return said
-    is_enough = where.walk == begin(problem).walk and problem.distance == 1
-    return Final("", said, said.start, said.end) if is_enough else said
+def _least(problem: Problem, where: Where, segment: Segment) -> int:
+    """Return how many moves alone on a line are an answer: one may be a step on the way. 0: none are."""
+    if segment.phase != "answer" or problem.asked != "moves":
+        return 0
+    return 1 if problem.distance == 1 and where.walk == begin(problem).walk else 2
 
 
 def _after(problem: Problem, where: Where, said: Said) -> Where:
@@ -102,7 +100,7 @@ def check(claim: Statement, problem: Problem) -> Verdict:
         case Rotation() as rotation:
             return judge_rotation(rotation)
         case Count() as count:
-            return judge_count(problem, count)
+            return judge_count(problem, count, claim.where.walk)
         case Place(place=place):
             return judge_place(problem, place)
         case Final() as final:

@@ -29,10 +29,13 @@ _TARGET = re.compile(
 )
 _GAME = re.compile(r"\bgame of 24\b|\b24[ -](?:point )?game\b|\bsolve 24\b", re.IGNORECASE)
 _HINT = re.compile(
-    r"\+|arithmetic|\bonce\b|\btarget\b|\bexpression\b|\bequation\b|\boperations?\b|\bcountdown\b"
-    r"|^use [0-9 ,and]{3,60} to make [0-9]+\W*$",
+    r"\bonce\b|\btarget\b|\bcountdown\b|\bsome or all of\b|\ball of these numbers\b"
+    r"|\b(?:use|using|combine|combining)\b[^.\n]{0,40}\bnumbers\b"
+    r"|^\W{0,8}use [0-9 ,and]{3,60} to (?:make|get|obtain|reach) [0-9]+\W*$"
+    r"|\b(?:make|get|obtain|reach|calculate) [0-9]+ (?:using|from|with)\b",
     re.IGNORECASE | re.MULTILINE,
 )
+_SIGNS = re.compile(r"\+|arithmetic|operation", re.IGNORECASE)
 _SOME = re.compile(
     r"some or all|some of (?:the|these)|any of (?:the|these)|not (?:all|every|necessar)"
     r"|need not|(?:do|does)(?: not|n't) (?:have|need) to use (?:all|every|each)",
@@ -70,9 +73,16 @@ def read_puzzle(prompt: str, target: int | None = None) -> Puzzle | None:
     text = prompt[-MAX_PROMPT:]
     numbers = _numbers(text)
     wanted = _target(text, target)
-    if numbers is None or wanted is None or not (_HINT.search(text) or _GAME.search(text)):
+    if numbers is None or wanted is None or not _is_puzzle(text):
         return None
     return Puzzle(numbers, Fraction(wanted), _use(text))
+
+
+def _is_puzzle(text: str) -> bool:
+    """Tell whether *text* asks to make something of numbers, rather than only naming some."""
+    if _INPUT.search(text) and _SIGNS.search(text):
+        return True
+    return (_HINT.search(text) or _GAME.search(text)) is not None
 
 
 def _numbers(text: str) -> tuple[Fraction, ...] | None:

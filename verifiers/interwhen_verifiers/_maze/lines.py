@@ -37,7 +37,7 @@ _WAYS: dict[str, Direction] = {
 _PAIR = r"\(\s?(?P<{0}1>-?\d{{1,3}})\s?,\s?(?P<{0}2>-?\d{{1,3}})\s?\)"
 _ROWCOL = r"row\s?=?\s?(?P<row>\d{1,3})\s?,?\s(?:and\s)?col(?:umn)?\s?=?\s?(?P<col>\d{1,3})"
 _LOCATED = re.compile(
-    r"[\s>*#\-•]*+(?:so |the |thus |therefore,? ){0,2}(?P<what>S|E|start(?:ing)?|exit|goal|end)\b(?: ?\((?:[SE]"
+    r"[\s>*#\-•]*+(?:so |the |thus |therefore,? ){0,2}(?P<what>S|E|start(?:ing)?|exit|goal)\b(?: ?\((?:[SE]"
     r"|start|exit)\))?"
     r"(?: ?(?:position|point|cell))?\*?\*?(?: ?\([SE]\))?\*?\*?\s?(?:is\s(?:located\s)?(?:at|in)\b|is\b|at\b|:"
     r"|=)\*?\*?\s?(?:position )?"
@@ -52,6 +52,7 @@ _STEP = re.compile(
     rf"(?:from\s{_PAIR.format('a')}\s?)?(?:(?:to|→|->|=>)\s?(?:reach )?{_PAIR.format('b')})?[\s.,;!]*+(?P<rest>.*)",
     re.IGNORECASE,
 )
+_MOVING = re.compile(r"\b(?:move|moving|go|going|steps?|walk)\b", re.IGNORECASE)
 _CELL = re.compile(r"\(\s?(-?\d{1,3})\s?,\s?(-?\d{1,3})\s?\)")
 _LINK = re.compile(r"\s?(?:→|->|=>|to|then)\s?")
 _COMMA = re.compile(r"\s?(?:→|->|=>|,|to|then)\s?|\s")
@@ -132,6 +133,8 @@ class Located:
     pair: Pair
     start: int
     end: int
+    is_sure: bool = True
+    """Whether it can only mean the start (exit) of the maze: "Start: (1,3)" may be that of a stretch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +184,11 @@ class Rotation:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """The path has so many turns."""
+    """The path has so many turns. ``is_tally``: it may be how many there are so far."""
 
     kind: str
     number: int
+    is_tally: bool
     start: int
     end: int
 
@@ -211,10 +215,10 @@ class Final:
 Said: TypeAlias = Located | Moves | Field | Rotation | Count | Place | Final
 
 
-def read_line(line: str, *, is_answer: bool = False) -> tuple[Said, ...]:
+def read_line(line: str, *, least: int = 0) -> tuple[Said, ...]:
     """Return what *line* says, as far as it is surely understood. Linear in its length.
 
-    With *is_answer*, a line that is only a list of moves, or "infeasible", is the answer.
+    With *least*, a line that is nothing but a list of so many moves or more, or "infeasible", is the answer.
     """
     if len(line) > MAX_LINE:
         return ()
@@ -223,7 +227,7 @@ def read_line(line: str, *, is_answer: bool = False) -> tuple[Said, ...]:
         return (Final(answer.text, moves, answer.start, answer.end),)
     if "?" in line:
         return ()
-    if is_answer and (final := _alone(line)) is not None:
+    if least and (final := _alone(line, least)) is not None:
         return (final,)
     field = _field(line)
     return (field,) if field is not None else tuple(_statements(line))
@@ -248,10 +252,10 @@ def read_moves(line: str, start: int, end: int, *, label: str = "") -> Moves | N
     return Moves(tuple(found), None, True, start, start + len(text))
 
 
-def _alone(line: str) -> Final | None:
+def _alone(line: str, least: int) -> Final | None:
     start, end = len(line) - len(line.lstrip()), len(line.rstrip())
     moves = read_moves(line, start, end, label="path")
-    if moves is not None and len(moves.steps) > 1:
+    if moves is not None and len(moves.steps) >= least:
         return Final(line[start:end], moves, start, moves.end)
     return Final(line[start:end], None, start, end) if INFEASIBLE.fullmatch(line[start:end]) else None
 
@@ -293,8 +297,9 @@ def _field(line: str) -> Said | None:
         numbers = tuple(int(number) for number in match.groups() if number is not None)
         return Field("counts", "", numbers, match.start(1), match.end(match.lastindex or 2))
     if match := _COUNT.fullmatch(line):
-        kind, number = next((match[f"kind{n}"], f"n{n}") for n in (1, 2, 3) if match[f"n{n}"])
-        return Count((kind or "total").lower(), int(match[number]), match.start(number), match.end(number))
+        n = next(n for n in (1, 2, 3) if match[f"n{n}"])
+        start, end = match.span(f"n{n}")
+        return Count((match[f"kind{n}"] or "total").lower(), int(match[f"n{n}"]), n == 2, start, end)
     return None
 
 
@@ -314,10 +319,14 @@ def _statements(line: str) -> Iterator[Said]:
 
 
 def _located(match: re.Match[str]) -> Said:
-    what = "S" if match["what"].lower() in {"s", "start", "starting"} else "E"
+    word = match["what"].lower()
+    what = "S" if word in {"s", "start", "starting"} else "E"
+    is_sure = word in {"s", "e", "exit"} or "(S)" in match[0]
     if match["p1"] is not None:
-        return Located(what, Pair(int(match["p1"]), int(match["p2"])), match.start("what"), match.end("p2") + 1)
-    return Located(what, Pair(int(match["row"]), int(match["col"]), "rc"), match.start("what"), match.end("col"))
+        pair = Pair(int(match["p1"]), int(match["p2"]))
+        return Located(what, pair, match.start("what"), match.end("p2") + 1, is_sure)
+    pair = Pair(int(match["row"]), int(match["col"]), "rc")
+    return Located(what, pair, match.start("what"), match.end("col"), is_sure)
 
 
 def _places(line: str) -> Iterator[Said]:
@@ -358,6 +367,8 @@ def _numbered(line: str) -> Moves | None:
         return None
     if match["a1"] is not None and match["b1"] is None:
         return None
+    if match["b1"] is None and not _MOVING.search(line[: match.start("way")]):
+        return None  # "2. left" may be a turn.
     before = Pair(int(match["a1"]), int(match["a2"])) if match["a1"] else None
     after = Pair(int(match["b1"]), int(match["b2"])) if match["b1"] else None
     places = [match.start(name) for name in ("way", "a1", "b1") if match[name]]
@@ -373,4 +384,7 @@ def _labelled(line: str) -> Moves | None:
     label = _LABEL.match(line)
     start = label.end() if label else len(line) - len(line.lstrip(" *>-"))
     moves = read_moves(line, start, len(line), label=label["label"].lower() if label else "")
-    return moves if moves is not None and (label or len(moves.steps) > 1) else None
+    if moves is None or label is not None:
+        return moves
+    # A bare list of nothing but "left" and "right" may be one of turns.
+    return moves if len(moves.steps) > 1 and any(step.way in {"up", "down"} for step in moves.steps) else None

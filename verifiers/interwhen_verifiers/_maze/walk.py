@@ -94,7 +94,7 @@ def locate(problem: Problem, place: Place, said: Located) -> Outcome:
     others = fitting(_named(all_frames(problem), said.pair), said.pair.numbers, cell)
     if others and said.what == "S":
         return Outcome(replace(place, frames=others, is_confirmed=True), Pass("as the maze shows"))
-    if place.is_confirmed and frames and not (others and place.is_reasoning):
+    if place.is_confirmed and said.is_sure and frames and not (others and place.is_reasoning):
         right = _written(place.frames, cell)
         who = "the start" if said.what == "S" else "the exit"
         return Outcome(place, Violation(why=f"{who} is not there", witness=f"{who} is at {right}"))

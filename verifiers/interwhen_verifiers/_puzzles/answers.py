@@ -11,7 +11,7 @@ MAX_LINE = 4000
 _BOX = "\\boxed{"
 _MARK = re.compile(
     r"(?:^|[.!:;]\ )[\s>*#_=\-]{0,12}(?:(?:so|thus|therefore|hence|and)\b,?\ )?(?:the\ |my\ )?(?:final\ |correct\ )?"
-    r"(?:answer|solution)(?:\ (?:is|are)\b(?:\ option\b)?\s?[:=]?|\s?[:=])[\s*_:]{0,4}",
+    r"(?:answer|(?<=final\ )solution)(?:\ (?:is|are)\b(?:\ option\b)?\s?[:=]?|\s?[:=])[\s*_:]{0,4}",
     re.IGNORECASE | re.VERBOSE,
 )
 _TAG = re.compile(r"<answer>([^<>]{1,400})(?:</answer>|$)", re.IGNORECASE)
@@ -21,9 +21,9 @@ _INSTRUCTION = re.compile(
     r"\.\s(?=(?:please|first|provide|answer|then|think|let|give|choose|select|put)\b)", re.IGNORECASE
 )
 _DOUBT = re.compile(
-    r"\?|\b(?:if|not|n't|isn't|cannot|can't|unless|whether|maybe|perhaps|might|could|would|should|suppose|assum\w{1,3}"
+    r"[?\u2717\u2718\u274c]|\b(?:if|not|n't|isn't|cannot|can't|unless|whether|maybe|perhaps|might|could|would|should|suppose|assum\w{1,3}"
     r"|imagine|seems?|probably|likely|wait|hmm|unclear|unsure|either|or|wrong|incorrect|actually|however|but|instead"
-    r"|let|let's|say|option|options|question|asks?|asking|check|verify|confirm|consider|possible|possibly|must)\b",
+    r"|false|untrue|contradict\w{0,6}|impossible|let|let's|say|option|options|question|asks?|asking|check|verify|confirm|consider|possible|possibly|must)\b",
     re.IGNORECASE,
 )
 

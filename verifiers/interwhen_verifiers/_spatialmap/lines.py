@@ -25,6 +25,9 @@ _AND = re.compile(
     r"[,;:]\s?(?:and|so|then|that)\s*$|^\s*(?:and|so|then|so that|that is|thus)\s*$|\bso\s*$", re.IGNORECASE
 )
 _AFTER = re.compile(r"\s?(?:'s\b|’s\b|or\b|\(?\?|if\b)", re.IGNORECASE)
+_DENIED = re.compile(
+    r"[\s*:(\-]{0,6}(?:false|no|incorrect|wrong|not)\b|[\s*:(\-]{0,6}[\u2717\u2718\u274c]", re.IGNORECASE
+)
 _ALIAS = r"(?-i:[A-Z][A-Za-z]{0,5})\b"
 
 
@@ -108,7 +111,7 @@ def read_aliases(line: str, grammar: Grammar) -> Iterator[tuple[str, str]]:
 def _statements(line: str, grammar: Grammar, aliases: Mapping[str, str]) -> Iterator[Said]:
     for sentence in _SENTENCE.finditer(line):
         start, end = sentence.span()
-        if start == end or is_doubtful(sentence[0]):
+        if start == end or is_doubtful(sentence[0]) or _DENIED.match(line, end):
             continue
         for match in grammar.relation.finditer(line, start, end):
             one, other = (_named(match[group], aliases) for group in ("one", "other"))
