@@ -251,6 +251,16 @@ def test_the_feedback_never_holds_a_solution():
         assert "11 - 5" not in verdict.witness.replace("(12 - 8) * 11 - 5", "")
 
 
+def test_other_forms_of_text_are_read():
+    """Lists without brackets, tries that are given up in words, and an answer that is a chain of steps."""
+    text = "7 + 5 = 12, left 3 12\n12 × 3 = 36, left 36\n36 is not 24, again\n7 - 5 = 2, left 3 2\n2 × 3 = 6, left 7"
+    prompt = "Make 24 from 3 5 7. Use each number once."
+    found = judged(prompt, text, "reasoning", countdown(dead_ends=False))
+    assert [type(verdict) for _, verdict in found] == [Pass] * 3 + [Violation]
+    assert found[3][1].why == "the numbers left are not 7"
+    assert kinds("Get 36 with + - × / from 3, 5 and 7, each used once.", "Answer: 7 + 5 = 12, 12 × 3 = 36") == [Pass]
+
+
 # ------------------------------------------------------------------------------------- against other code
 
 
