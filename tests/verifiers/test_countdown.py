@@ -67,6 +67,9 @@ def kinds(prompt, text, **options):
          (53, 58, 53, 53), 111, "all"),
         ("You are solving the Game of 24.\n\nYou are given four numbers: 3, 3, 8, 8\n\nUse ALL four numbers exactly once.",
          (3, 3, 8, 8), 24, "all"),
+        ("Find an arithmetic expression that evaluates to 24, given the numbers 2, 3, 5, 12.", (2, 3, 5, 12), 24, "unclear"),
+        ("Combine 3, 7, 7, 3 using any of the operations + - * / to make 24.", (3, 7, 7, 3), 24, "unclear"),
+        ("Numbers: 5 8 11 12\nGoal: 24", (5, 8, 11, 12), 24, "unclear"),
         ("Make 24 using 7, 4, 4, 1. You can use the operators +, -, *, /.", (7, 4, 4, 1), 24, "unclear"),
     ],
 )  # fmt: skip

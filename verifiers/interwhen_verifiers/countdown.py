@@ -117,7 +117,7 @@ def countdown(
         raise UsageError(f"countdown: use={use!r}, choose one of prompt, all, some")
 
     def prepare(task: Task) -> Problem | None:
-        found = read_puzzle(task.question or task.text, target)
+        found = read_puzzle(task.question, target) or read_puzzle(task.text, target)
         return None if found is None else Problem(_decided(found, use), dead_ends)
 
     return _monitor("countdown", prepare, level, delivery, phase)
@@ -136,7 +136,7 @@ def game24(
     """
 
     def prepare(task: Task) -> Problem | None:
-        found = read_puzzle(task.question or task.text, 24)
+        found = read_puzzle(task.question, 24) or read_puzzle(task.text, 24)
         if found is None or found.target != 24:
             return None
         return Problem(_decided(found, "all"), dead_ends)

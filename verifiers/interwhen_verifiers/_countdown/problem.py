@@ -16,14 +16,15 @@ _MOST = 8
 _N = r"-?[0-9]{1,6}"
 _LIST = rf"{_N}(?:(?:\s?[,;]\s?(?:and\s)?|\sand\s|\s){_N}){{1,11}}"
 _GIVEN = re.compile(
-    rf"(?:\b(?:input|numbers|digits|using|use|with|from|are|these|given"
+    rf"(?:\b(?:input|numbers|digits|using|use|combine|with|from|are|these|given"
     rf"|of)\b[ \t]*[:=]?\s{{0,2}})[\[({{]?({_LIST})(?![\w/%])",
     re.IGNORECASE,
 )
 _INPUT = re.compile(rf"^[ \t>*]{{0,8}}input[ \t]*:[ \t]*({_LIST})[ \t]*$", re.IGNORECASE | re.MULTILINE)
 _TARGET = re.compile(
     rf"(?:\b(?:make|makes|obtain|obtains|reach|reaches|get|gets|equals?|equal to|evaluates? to|results? in|total of"
-    rf"|calculate|target(?: number| value)?(?: is| of)?)\b[ \t]{{0,4}}:?[ \t]{{0,4}}(?:exactly |precisely )?"
+    rf"|calculate|value(?: of)?|goal(?: is)?|target(?: number| value)?(?: is| of)?)"
+    rf"\b[ \t]{{0,4}}:?[ \t]{{0,4}}(?:exactly |precisely )?"
     rf"(?:the (?:target )?(?:number |value |target )?(?:of )?)?)({_N})(?![\w%]|\.[0-9]|[ \t]*,[ \t]*[0-9])",
     re.IGNORECASE,
 )
@@ -32,12 +33,14 @@ _HINT = re.compile(
     r"\bonce\b|\btarget\b|\bcountdown\b|\bsome or all of\b|\ball of these numbers\b"
     r"|\b(?:use|using|combine|combining)\b[^.\n]{0,40}\bnumbers\b"
     r"|^\W{0,8}use [0-9 ,and]{3,60} to (?:make|get|obtain|reach) [0-9]+\W*$"
+    r"|\ban? (?:arithmetic |mathematical |math )?(?:expression|equation) (?:that|which|with|whose)\b"
+    r"|\bcombine\b[^.\n]{0,60}\bto (?:make|get|reach|obtain)\b|\bgoal\b ?:"
     r"|\b(?:make|get|obtain|reach|calculate) [0-9]+ (?:using|from|with)\b",
     re.IGNORECASE | re.MULTILINE,
 )
 _SIGNS = re.compile(r"\+|arithmetic|operation", re.IGNORECASE)
 _SOME = re.compile(
-    r"some or all|some of (?:the|these)|any of (?:the|these)|not (?:all|every|necessar)"
+    r"some or all|(?:some|any) of (?:the|these) (?:\w+ )?numbers|not (?:all|every|necessar)"
     r"|need not|(?:do|does)(?: not|n't) (?:have|need) to use (?:all|every|each)",
     re.IGNORECASE,
 )
