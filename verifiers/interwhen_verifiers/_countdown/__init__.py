@@ -1,0 +1,1 @@
+"""The parts of the countdown verifier: private to it."""

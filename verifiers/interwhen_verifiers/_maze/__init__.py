@@ -1,0 +1,1 @@
+"""The parts of the maze verifier: private to it."""

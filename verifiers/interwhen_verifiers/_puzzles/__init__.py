@@ -1,0 +1,1 @@
+"""What the puzzle verifiers share: private to them."""

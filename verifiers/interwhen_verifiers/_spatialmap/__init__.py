@@ -1,0 +1,1 @@
+"""The parts of the spatialmap verifier: private to it."""

@@ -1,0 +1,131 @@
+r"""The shipped verifier ``maze``: it replays moves, turns and counts on the maze that the prompt shows.
+
+It finds the grid in the prompt, and in the text positions, moves, turns, running counts and the answer. How the text
+counts rows and columns is found out from the text itself. See ``docs/verifiers/maze.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from interwhen import (
+    Claim,
+    Delivery,
+    Feedback,
+    Level,
+    Lines,
+    Monitor,
+    PhaseFilter,
+    Repair,
+    Segment,
+    Task,
+    Tracker,
+    Verdict,
+    verifier,
+)
+
+from interwhen_verifiers._maze.lines import Count, Field, Final, Located, Moves, Place, Rotation, Said, read_line
+from interwhen_verifiers._maze.problem import Problem, read_problem
+from interwhen_verifiers._maze.questions import judge_count, judge_final, judge_place
+from interwhen_verifiers._maze.walk import Place as Where
+from interwhen_verifiers._maze.walk import begin, judge_field, judge_rotation, locate, walk
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the text so far has come to."""
+
+    problem: Problem | None
+    where: Where | None = None
+    phase: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement(Claim):
+    """One statement, and what the text had come to before it."""
+
+    said: Said
+    where: Where
+
+
+def _start(problem: Problem | None) -> State:
+    return State(problem, begin(problem) if problem else None)
+
+
+def _read(state: State, segment: Segment) -> tuple[State, Iterable[Statement]]:
+    """Read one line, and take the walk on. Linear in its length."""
+    problem, where = state.problem, state.where
+    if problem is None or where is None:
+        return state, ()
+    if state.phase and segment.phase != state.phase:
+        where = begin(problem)
+    where = replace(where, is_reasoning=segment.phase == "reasoning")
+    claims = []
+    least = _least(problem, where, segment)
+    for said in read_line(segment.text, least=least):
+        key = f"{segment.text} | {said.start} | {least} | {where.key}"
+        claims.append(Statement(key=key, span=segment.at(said.start, said.end), said=said, where=where))
+        where = _after(problem, where, said)
+    return State(problem, where, segment.phase), claims
+
+
+def _least(problem: Problem, where: Where, segment: Segment) -> int:
+    """Return how many moves alone on a line are an answer: one may be a step on the way. 0: none are."""
+    if segment.phase != "answer" or problem.asked != "moves":
+        return 0
+    return 1 if problem.distance == 1 and where.walk == begin(problem).walk else 2
+
+
+def _after(problem: Problem, where: Where, said: Said) -> Where:
+    match said:
+        case Located():
+            return locate(problem, where, said).place
+        case Moves():
+            return walk(problem, where, said).place
+        case _:
+            return where
+
+
+@verifier(name="maze", version="1", deadline=2.0, worker="inline")
+def check(claim: Statement, problem: Problem) -> Verdict:
+    """Replay a statement on the maze."""
+    match claim.said:
+        case Located() as located:
+            return locate(problem, claim.where, located).verdict
+        case Moves() as moves:
+            return walk(problem, claim.where, moves).verdict
+        case Field() as field:
+            return judge_field(claim.where, field)
+        case Rotation() as rotation:
+            return judge_rotation(rotation)
+        case Count() as count:
+            return judge_count(problem, count, claim.where.walk)
+        case Place(place=place):
+            return judge_place(problem, place)
+        case Final() as final:
+            return judge_final(problem, final)
+
+
+def _prepare(task: Task) -> Problem | None:
+    return read_problem(task.question) or read_problem(task.text)
+
+
+def maze(
+    *,
+    level: Level = "witness",
+    delivery: Delivery = "interrupt",
+    phase: PhaseFilter = "both",
+) -> Monitor:
+    """Make the monitor. It stands aside where the prompt shows no maze."""
+    return Monitor(
+        name="maze",
+        trigger=Lines(),
+        extractor=Tracker(start=_start, step=_read),
+        verifier=check,
+        delivery=delivery,
+        remedy=Repair(otherwise=Feedback(place="rewind")),
+        level=level,
+        phase=phase,
+        prepare=_prepare,
+    )

@@ -1,0 +1,145 @@
+"""Mazes with a marked path (as in the MazeNav part of SpatialEval), told as models tell such a path.
+
+The set holds grids, paths and counts, and no text. A right trace tells the path, or answers a question; in a wrong one,
+one move goes in another direction, or the answer is another one.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from interwhen import Span
+from interwhen.testing.traces import LabelledTrace, Mistake, Turn
+
+Cells: TypeAlias = list[tuple[int, int]]
+Told: TypeAlias = tuple[str, list[tuple[int, int]]]
+"""A text, and where each move stands in it."""
+
+_STEPS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
+_PROMPT = (
+    "Here is a maze, written in ASCII code: '#' is a wall, 'S' the starting point, 'E' the exit, and 'X' marks the "
+    "path.\n\n{grid}\n\nThe objective is to navigate from S to E by following the path marked by X. A right turn is a "
+    "change of direction by 90 degrees clockwise. Please answer the following question: "
+    "{question}\nAvailable options:\n{options}"
+)
+
+
+def mazenav(path: Path) -> Iterator[LabelledTrace]:
+    """Yield traces for the mazes in *path*, a file or the folder with ``mazes.jsonl.gz``."""
+    file = path / "mazes.jsonl.gz" if path.is_dir() else path
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
+        for number, record in enumerate(map(json.loads, lines)):
+            yield from _answers(record)
+            yield from _paths(record, number)
+
+
+def _answers(record: dict[str, Any]) -> Iterator[LabelledTrace]:
+    for kind in ("right", "left", "total"):
+        gold = record[f"{kind}_turns"]
+        options = [gold + 2, gold, gold + 1, gold + 5]
+        prompt = _asked(
+            record, f"How many {kind} turns are there in the provided path (marked by X) from S to E?", options
+        )
+        for letter, value in zip("ABCD", options, strict=True):
+            text = f"Following the marked path from S to E.\nAnswer: {letter}. {value}"
+            yield _trace(f"{record['id']}-{kind}-{letter}", prompt, text, is_right=value == gold)
+    place = record["exit_relative_to_start"]
+    for asked in ("top left", "top right", "bottom left", "bottom right", "directly above", "directly below"):
+        where = asked if asked.startswith("directly") else f"to the {asked} of"
+        prompt = _asked(record, f"Is the exit (E) {where} the starting point (S)?", ["Yes", "No"])
+        for letter in "AB":
+            is_right = (letter == "A") == (place == asked)
+            yield _trace(f"{record['id']}-{asked}-{letter}", prompt, f"\\boxed{{{letter}}}", is_right=is_right)
+
+
+def _paths(record: dict[str, Any], number: int) -> Iterator[LabelledTrace]:
+    cells = [(row, column) for row, column in record["path"]]
+    ways = [_way(one, other) for one, other in pairwise(cells)]
+    gold = record["total_turns"]
+    prompt = _asked(
+        record, "How many total turns are there in the provided path (marked by X) from S to E?", [gold, gold + 1]
+    )
+    for name, tell in _TELLERS.items():
+        text, _ = tell(cells[0], ways, number % 2)
+        yield _trace(f"{record['id']}-{name}", prompt, text, is_right=True)
+    names = list(_TELLERS)
+    for at, way in enumerate(ways):
+        for count, other in enumerate(sorted(set(_STEPS) - {way})):
+            name = names[(at + count + number) % len(names)]
+            text, places = _TELLERS[name](cells[0], [*ways[:at], other, *ways[at + 1 :]], number % 2)
+            wrong = Mistake(turn=0, span=Span(*places[at]))
+            yield LabelledTrace(
+                name=f"{record['id']}-{name}-{at}-{other}",
+                turns=(Turn(prompt=prompt, text=text),),
+                label="wrong",
+                mistake=wrong,
+            )
+
+
+def _asked(record: dict[str, Any], question: str, options: list[Any]) -> str:
+    listed = "\n".join(f"{letter}. {option}" for letter, option in zip("ABCD", options, strict=False))
+    return _PROMPT.format(grid="\n".join(record["grid"]), question=question, options=f"{listed}.")
+
+
+def _trace(name: str, prompt: str, text: str, *, is_right: bool) -> LabelledTrace:
+    return LabelledTrace(name=name, turns=(Turn(prompt=prompt, text=text),), label="right" if is_right else "wrong")
+
+
+def _way(one: tuple[int, int], other: tuple[int, int]) -> str:
+    return next(way for way, step in _STEPS.items() if (other[0] - one[0], other[1] - one[1]) == step)
+
+
+def _cells(start: tuple[int, int], ways: list[str]) -> Cells:
+    cells = [start]
+    for way in ways:
+        step = _STEPS[way]
+        cells.append((cells[-1][0] + step[0], cells[-1][1] + step[1]))
+    return cells
+
+
+def _joined(pieces: list[str], gap: str, before: str = "") -> Told:
+    text = before
+    places: list[tuple[int, int]] = []
+    for piece in pieces:
+        if places:
+            text += gap
+        places.append((len(text), len(text) + len(piece)))
+        text += piece
+    return text, places
+
+
+def _as_steps(start: tuple[int, int], ways: list[str], base: int) -> Told:
+    cells = [(row + base, column + base) for row, column in _cells(start, ways)]
+    pieces = [f"STEP {at + 1}: Move {way.upper()} from {cells[at]} to {cells[at + 1]}" for at, way in enumerate(ways)]
+    return _joined(pieces, "\n", f"S position: {cells[0]}\n")
+
+
+def _as_words(_start: tuple[int, int], ways: list[str], _base: int) -> Told:
+    return _joined(ways, ", ", "Path: ")
+
+
+def _as_lines(_start: tuple[int, int], ways: list[str], _base: int) -> Told:
+    return _joined([f"{at + 1}. Move {way}" for at, way in enumerate(ways)], "\n")
+
+
+def _as_letters(_start: tuple[int, int], ways: list[str], _base: int) -> Told:
+    return _joined([way[0].upper() for way in ways], " ", "Moves: ")
+
+
+def _as_cells(start: tuple[int, int], ways: list[str], base: int) -> Told:
+    cells = [(row + base, column + base) for row, column in _cells(start, ways)]
+    return _joined([f" → {cell}" for cell in cells[1:]], "", f"Path: {cells[0]}")
+
+
+_TELLERS: dict[str, Callable[[tuple[int, int], list[str], int], Told]] = {
+    "steps": _as_steps,
+    "words": _as_words,
+    "lines": _as_lines,
+    "letters": _as_letters,
+    "cells": _as_cells,
+}
