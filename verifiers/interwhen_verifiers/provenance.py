@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from interwhen import (
     Claim,
     Delivery,
@@ -216,8 +215,7 @@ def _extractor(changing: Callable[[str], bool], destination: Callable[[str], boo
                 )
             elif changing(call.name):
                 for name, value in _values(call.arguments, destination):
-                    key = msgspec.json.encode([call.name, name, value]).decode(errors="replace")
-                    yield Destination(key=key, span=segment.span, tool=call.name, argument=name, value=value)
+                    yield Destination(key=repr((call.name, name, value)), span=segment.span, tool=call.name, argument=name, value=value)
 
     return extract
 

@@ -7,6 +7,7 @@ before, and the state of the world as the policy keeps it; a rule over results s
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import msgspec
 from interwhen import (
     Answer,
     Claim,
@@ -61,6 +61,8 @@ class _Turn:
     prepared: _Prepared
     state: Any
     calls: tuple[PastCall, ...] = ()
+    trail: str = ""
+    """Stands for the calls so far in keys of claims."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,15 +119,17 @@ def _step(turn: _Turn, segment: Segment) -> tuple[_Turn, Iterable[Ruled]]:
 def _claim(turn: _Turn, segment: Segment, read: ReadCall) -> Ruled:
     call = Call(read.name, read.arguments, turn.state, turn.prepared.history, turn.calls)
     # Everything else that the verdict depends on is the same for the whole run.
-    key = msgspec.json.encode([read.name, read.text, [[past.name, str(past.arguments)] for past in turn.calls]])
-    return Ruled(key=key.decode(errors="replace"), span=segment.span, call=call, moment="before", problem=read.problem)
+    return Ruled(
+        key=f"{turn.trail} {read.text}", span=segment.span, call=call, moment="before", problem=read.problem
+    )
 
 
 def _after(turn: _Turn, read: ReadCall) -> _Turn:
     policy, at = turn.prepared.policy, len(turn.prepared.history.messages)
     past = PastCall(read.name, read.arguments, None, at)
     state = turn.state if policy.advance is None else policy.advance(turn.state, past)
-    return _Turn(turn.prepared, state, (*turn.calls, past))
+    trail = hashlib.sha256(f"{turn.trail} {read.text}".encode(errors="surrogatepass")).hexdigest()
+    return _Turn(turn.prepared, state, (*turn.calls, past), trail)
 
 
 def _result(segment: Segment, prepared: _Prepared) -> Iterable[Ruled]:

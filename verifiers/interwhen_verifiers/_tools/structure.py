@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-_KEY = re.compile(r"(?P<indent> *)(?P<dash>(?:- )*)(?P<key>[\w .-]{1,60}): ?(?P<value>.*)")
+_KEY = re.compile(r"(?P<indent> *)(?P<dash>(?:- )*)(?P<key>[\w.-]{1,60}): ?(?P<value>.*)")
 _BLOCK = re.compile(r"[|>][+-]?\d?")
 _DEEPEST = 50
 
