@@ -144,7 +144,7 @@ def _prompt(prompt: str | Sequence[Message | Mapping[str, Any]]) -> str | tuple[
 
 
 def _plain(message: object) -> object:
-    """Return *message* as a :class:`Message` has it, where it has calls, results or parts as the chat API writes them."""
+    """Return *message* as :class:`Message` has it, where it has calls, results or parts of the chat API."""
     if isinstance(message, Mapping) and (message.keys() & _API_FIELDS or isinstance(message.get("content"), list)):
         return read_turn(message) or message
     return message

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -50,9 +50,7 @@ def read_item(item: Mapping[str, Any]) -> Message | None:
 
 def read_turn(turn: Mapping[str, Any]) -> Message | None:
     """Return the message that *turn* of the chat API is; ``None`` where its role is not known."""
-    role = turn.get("role")
-    if role == "function":
-        role = "tool"
+    role: Any = "tool" if turn.get("role") == "function" else turn.get("role")
     if role not in _ROLES:
         return None
     content = _content(turn.get("content"))
@@ -95,7 +93,7 @@ def _calls(turn: Mapping[str, Any]) -> Iterator[ToolCall]:
         if isinstance(call, ToolCall):
             yield call
         elif isinstance(call, Mapping):
-            kind = "custom" if call.get("type") == "custom" else "function"
+            kind: Literal["custom", "function"] = "custom" if call.get("type") == "custom" else "function"
             inner = call.get(kind, call)
             if isinstance(inner, Mapping):
                 arguments = inner.get("input" if kind == "custom" else "arguments")

@@ -88,9 +88,7 @@ def guard(
     its reason as the tool's result. Works as a decorator, too: ``@guard(calls=[...])``.
     """
     if tool is None:
-        return functools.partial(
-            guard, calls=calls, results=results, on_refused=on_refused, name=name, history=history
-        )
+        return functools.partial(guard, calls=calls, results=results, on_refused=on_refused, name=name, history=history)
     if not callable(tool):
         raise UsageError(f"guard({tool!r:.200}): a function is needed; write @guard(calls=[...]) to give options")
     guarded = _Guarded(tool, _refusing(calls), _refusing(results), on_refused, name, history)

@@ -75,11 +75,15 @@ def test_other_forms_of_calls_are_read() -> None:
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(["role", "content", "tool_calls", "function", "type", "text", "name", "arguments", "output"]),
-        inner | st.sampled_from(["assistant", "tool", "user", "function_call", "message", "custom"]),
-        max_size=4,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["role", "content", "tool_calls", "function", "type", "text", "name", "arguments", "output"]
+            ),
+            inner | st.sampled_from(["assistant", "tool", "user", "function_call", "message", "custom"]),
+            max_size=4,
+        )
     ),
     max_leaves=12,
 )

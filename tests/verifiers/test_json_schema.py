@@ -146,10 +146,18 @@ VALUES = st.recursive(
 )
 LEAF_SCHEMAS = st.one_of(
     st.booleans().filter(bool),
-    st.builds(lambda kind: {"type": kind}, st.sampled_from(["string", "integer", "number", "boolean", "null", "array", "object"])),
-    st.builds(lambda kinds: {"type": kinds}, st.lists(st.sampled_from(["string", "integer", "null", "array"]), min_size=1, max_size=2, unique=True)),
+    st.builds(
+        lambda kind: {"type": kind},
+        st.sampled_from(["string", "integer", "number", "boolean", "null", "array", "object"]),
+    ),
+    st.builds(
+        lambda kinds: {"type": kinds},
+        st.lists(st.sampled_from(["string", "integer", "null", "array"]), min_size=1, max_size=2, unique=True),
+    ),
     st.builds(lambda values: {"enum": values}, st.lists(SCALARS, min_size=1, max_size=3)),
-    st.builds(lambda low, high: {"type": "string", "minLength": low, "maxLength": high}, st.integers(0, 2), st.integers(0, 4)),
+    st.builds(
+        lambda low, high: {"type": "string", "minLength": low, "maxLength": high}, st.integers(0, 2), st.integers(0, 4)
+    ),
     st.builds(lambda low, high: {"minimum": low, "exclusiveMaximum": high}, st.integers(-2, 2), st.integers(0, 8)),
     st.sampled_from([{"$ref": "#"}, {"$ref": "#/$defs/x"}, {"pattern": "^a"}, {"not": {"type": "null"}}]),
 )
@@ -161,7 +169,7 @@ def nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         optional={
             "type": st.just("object"),
             "required": st.lists(NAMES, max_size=2, unique=True),
-            "additionalProperties": st.just(False) | inner,  # noqa: FBT003
+            "additionalProperties": st.just(False) | inner,
             "maxProperties": st.integers(0, 3),
         },
     )
@@ -176,7 +184,9 @@ def nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         },
     )
     several = st.builds(
-        lambda word, members: {word: members}, st.sampled_from(["anyOf", "allOf", "oneOf"]), st.lists(inner, min_size=1, max_size=3)
+        lambda word, members: {word: members},
+        st.sampled_from(["anyOf", "allOf", "oneOf"]),
+        st.lists(inner, min_size=1, max_size=3),
     )
     return objects | arrays | several
 
@@ -194,7 +204,7 @@ def test_no_prefix_of_a_valid_document_is_refuted(schema: Any, value: Any, plain
     try:
         valid = jsonschema.Draft202012Validator(schema).is_valid(value)
     except RecursionError:
-        assume(False)  # noqa: FBT003
+        assume(False)
     text = json.dumps(value, ensure_ascii=plain, indent=None if plain else 1)
     found = read(schema, text, size)
     if valid:
@@ -209,7 +219,7 @@ def test_an_invalid_document_is_refuted_at_its_end_at_the_latest(schema: Any, va
     try:
         valid = jsonschema.Draft202012Validator(schema).is_valid(value)
     except RecursionError:
-        assume(False)  # noqa: FBT003
+        assume(False)
     assume(isinstance(value, dict | list))
     found = verdicts(json_schema(schema=schema, where="answer"), json.dumps(value))
     assert [type(verdict) for verdict in found] == [Pass if valid else Violation]
@@ -328,12 +338,23 @@ def test_options(tmp_path: Path) -> None:
         load_monitor("json_schema:schema=nothing")
 
 
-HOSTILE = ["[" * 5000, '{"a":' * 3000, "9" * 5000, f'"{"a" * 9000}"', "\x00", "\u202e", '"\\ud800\\ud800"', f"[{'9' * 5000}]"]
+HOSTILE = [
+    "[" * 5000,
+    '{"a":' * 3000,
+    "9" * 5000,
+    f'"{"a" * 9000}"',
+    "\x00",
+    "\u202e",
+    '"\\ud800\\ud800"',
+    f"[{'9' * 5000}]",
+]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_documents_are_judged_or_unknown(text: str) -> None:
-    for verdict in verdicts(json_schema(schema={"type": ["array", "object", "string", "number"]}, where="answer"), text):
+    for verdict in verdicts(
+        json_schema(schema={"type": ["array", "object", "string", "number"]}, where="answer"), text
+    ):
         assert isinstance(verdict, Pass | Violation | Unknown)
 
 

@@ -12,7 +12,20 @@ import interwhen
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interwhen import Message, Monitor, Pass, PluginError, Segment, Span, Task, ToolCall, Unknown, Verdict, Violation, load_monitor
+from interwhen import (
+    Message,
+    Monitor,
+    Pass,
+    PluginError,
+    Segment,
+    Span,
+    Task,
+    ToolCall,
+    Unknown,
+    Verdict,
+    Violation,
+    load_monitor,
+)
 from interwhen.testing import End, ScriptedModel
 from interwhen.testing.complexity import BAITS, Bait, assert_quick, measure
 
@@ -44,7 +57,9 @@ def verdicts(monitor: Monitor, prompt: Any, *calls: ToolCall) -> list[Verdict]:
     return found  # type: ignore[return-value]
 
 
-def pay(prompt: Any, to: Any = EVIL, *, tool: str = "send_money", argument: str = "recipient", **options: Any) -> Verdict:
+def pay(
+    prompt: Any, to: Any = EVIL, *, tool: str = "send_money", argument: str = "recipient", **options: Any
+) -> Verdict:
     (found,) = verdicts(provenance(**options), prompt, ToolCall("c", tool, json.dumps({argument: to, "amount": 5})))
     return found
 
@@ -172,7 +187,9 @@ def test_a_forged_value_stays_inside_its_quotes(text: str) -> None:
         assert [name for name, _ in found] == ["note", "end"]
 
 
-@pytest.mark.parametrize("bait", [Bait("a: "), Bait("a: 1\n"), Bait("a: 'b'\n"), Bait("- "), Bait("a: |\n  b\n"), *BAITS[:24]])
+@pytest.mark.parametrize(
+    "bait", [Bait("a: "), Bait("a: 1\n"), Bait("a: 'b'\n"), Bait("- "), Bait("a: |\n  b\n"), *BAITS[:24]]
+)
 def test_reading_is_linear_in_the_conversation(bait: Bait) -> None:
     monitor = provenance()
 

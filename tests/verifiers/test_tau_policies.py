@@ -79,12 +79,26 @@ SEARCH = (
     "search_direct_flight",
     {"origin": "AAA", "destination": "CCC", "date": "2024-05-21"},
     [
-        {"flight_number": "F3", "origin": "AAA", "destination": "CCC", "status": "available", "prices": {"economy": 150}},
-        {"flight_number": "F4", "origin": "AAA", "destination": "DDD", "status": "available", "prices": {"economy": 120}},
+        {
+            "flight_number": "F3",
+            "origin": "AAA",
+            "destination": "CCC",
+            "status": "available",
+            "prices": {"economy": 150},
+        },
+        {
+            "flight_number": "F4",
+            "origin": "AAA",
+            "destination": "DDD",
+            "status": "available",
+            "prices": {"economy": 120},
+        },
         {"flight_number": "F5", "origin": "AAA", "destination": "CCC", "status": "delayed"},
     ],
 )
-F1, F2, F3 = ({"flight_number": f"F{n}", "date": date} for n, date in ((1, "2024-05-20"), (2, "2024-05-25"), (3, "2024-05-21")))
+F1, F2, F3 = (
+    {"flight_number": f"F{n}", "date": date} for n, date in ((1, "2024-05-20"), (2, "2024-05-25"), (3, "2024-05-21"))
+)
 
 
 def airline(name: str, arguments: dict[str, Any], *results: Any, last: str = "Yes, please.") -> Verdict:
@@ -107,7 +121,12 @@ BROKEN_AIRLINE = [
         [reservation(cabin="business", flights=[{"flight_number": "F1", "date": "2024-05-14"}])],
         "has been flown",
     ),
-    ("update_reservation_flights", change([F3, F2]), [reservation(cabin="basic_economy"), USER, SEARCH], "basic economy"),
+    (
+        "update_reservation_flights",
+        change([F3, F2]),
+        [reservation(cabin="basic_economy"), USER, SEARCH],
+        "basic economy",
+    ),
     ("update_reservation_flights", change([F1]), [reservation(), USER], "leaves out flights"),
     (
         "update_reservation_flights",
@@ -122,7 +141,12 @@ BROKEN_AIRLINE = [
         "cannot be booked",
     ),
     ("update_reservation_flights", change([F3, F2], "certificate_1"), [reservation(), USER, SEARCH], "by certificate"),
-    ("update_reservation_flights", change([F3, F2], "credit_card_9"), [reservation(), USER, SEARCH], "not in the user's"),
+    (
+        "update_reservation_flights",
+        change([F3, F2], "credit_card_9"),
+        [reservation(), USER, SEARCH],
+        "not in the user's",
+    ),
     ("update_reservation_flights", change([F3, F2], "gift_card_1"), [reservation(), USER, SEARCH], "not enough left"),
     (
         "update_reservation_baggages",
@@ -141,7 +165,9 @@ BROKEN_AIRLINE = [
 
 
 @pytest.mark.parametrize(("name", "arguments", "results", "why"), BROKEN_AIRLINE)
-def test_calls_that_break_the_airline_policy(name: str, arguments: dict[str, Any], results: list[Any], why: str) -> None:
+def test_calls_that_break_the_airline_policy(
+    name: str, arguments: dict[str, Any], results: list[Any], why: str
+) -> None:
     verdict = airline(name, arguments, *results)
     assert isinstance(verdict, Violation)
     assert why in verdict.why
@@ -183,7 +209,9 @@ def test_a_user_who_said_nothing_like_yes_has_not_agreed() -> None:
     assert isinstance(verdict, Violation)
     assert "not confirmed" in verdict.why
     at_once = (Message("user", "Cancel R1."), Message("assistant", "One moment."))
-    (first,) = verdicts(tool_policy(policy="tau_airline"), at_once, [ToolCall("c", "cancel_reservation", json.dumps(CANCEL))])
+    (first,) = verdicts(
+        tool_policy(policy="tau_airline"), at_once, [ToolCall("c", "cancel_reservation", json.dumps(CANCEL))]
+    )
     assert isinstance(first, Violation)
     assert "was not told" in first.why
 
@@ -242,14 +270,29 @@ BROKEN_RETAIL = [
     ("cancel_pending_order", {"reason": "no longer needed"}, KNOWN, "cannot be cancelled"),
     ("cancel_pending_order", {"reason": "too dear"}, (FOUND, order(status="pending")), "no reason for a cancellation"),
     ("cancel_pending_order", {"reason": "no longer needed"}, (order(status="pending"),), "has not been authenticated"),
-    ("cancel_pending_order", {"reason": "no longer needed"}, (FOUND, order(status="pending", user_id="v")), "another user"),
-    ("exchange_delivered_order_items", swap("2"), (FOUND, order(status="processed"), SHOPPER, PRODUCT), "cannot be returned"),
+    (
+        "cancel_pending_order",
+        {"reason": "no longer needed"},
+        (FOUND, order(status="pending", user_id="v")),
+        "another user",
+    ),
+    (
+        "exchange_delivered_order_items",
+        swap("2"),
+        (FOUND, order(status="processed"), SHOPPER, PRODUCT),
+        "cannot be returned",
+    ),
     ("exchange_delivered_order_items", swap("9"), KNOWN, "not of the same product"),
     ("exchange_delivered_order_items", swap("3"), KNOWN, "not available"),
     ("exchange_delivered_order_items", swap("2", "gift_card_1"), KNOWN, "not enough left"),
     ("exchange_delivered_order_items", swap("2", "gift_card_9"), KNOWN, "not in the user's profile"),
     ("return_delivered_order_items", {"item_ids": ["1"], "payment_method_id": "paypal_1"}, KNOWN, "a refund must go"),
-    ("return_delivered_order_items", {"item_ids": ["8"], "payment_method_id": "credit_card_1"}, KNOWN, "not in this order"),
+    (
+        "return_delivered_order_items",
+        {"item_ids": ["8"], "payment_method_id": "credit_card_1"},
+        KNOWN,
+        "not in this order",
+    ),
     (
         "modify_pending_order_payment",
         {"payment_method_id": "credit_card_1"},

@@ -179,7 +179,11 @@ def test_the_rules_guard_a_function_before_and_after() -> None:
 
 def test_results_find_their_calls() -> None:
     calls = (call_of("a", "{}", "1"), call_of("b", "{}", "2"))
-    swapped = (Message("assistant", "", calls), Message("tool", "two", call_id="2"), Message("tool", "one", call_id="1"))
+    swapped = (
+        Message("assistant", "", calls),
+        Message("tool", "two", call_id="2"),
+        Message("tool", "one", call_id="1"),
+    )
     assert [(past.name, past.result) for past in read_history(Task(swapped)).calls] == [("a", "one"), ("b", "two")]
     nameless = (
         Message("assistant", "", (call_of("a", "{}", ""), call_of("b", "{}", ""))),
@@ -202,7 +206,11 @@ def test_a_policy_is_found_by_name_module_or_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text("from interwhen_verifiers.tool_policy import Policy\nRULES = Policy('mine')\n", encoding="utf-8")
     assert tool_policy(policy=f"{file}:RULES").name == "tool_policy"
-    for wrong, said in ((f"{file}", "no Policy named 'POLICY'"), ("no_such", "tau_airline"), (str(tmp_path / "x.py"), "x.py")):
+    for wrong, said in (
+        (f"{file}", "no Policy named 'POLICY'"),
+        ("no_such", "tau_airline"),
+        (str(tmp_path / "x.py"), "x.py"),
+    ):
         with pytest.raises(UsageError, match=said):
             tool_policy(policy=wrong)
     with pytest.raises(UsageError, match="loads no state"):

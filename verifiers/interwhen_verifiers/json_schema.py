@@ -122,10 +122,10 @@ def json_schema(
 ) -> Monitor:
     """Make the monitor. Raises :class:`UsageError` on an option that it does not know, or a schema that is none.
 
-    ``schema``: what the answer must fit; a mapping, JSON text, or the path of a file that ends in ``.json``. Or ``tools``: for
-    each tool by its name, what the arguments of a call must fit. ``where``: the whole ``answer`` is one document; or documents
-    are ``fenced`` as json; ``auto`` takes the answer where it begins with a bracket, and fences otherwise. ``every``: how
-    many characters are read at a time.
+    ``schema``: what the answer must fit; a mapping, JSON text, or the path of a file that ends in ``.json``. Or
+    ``tools``: for each tool by its name, what the arguments of a call must fit. ``where``: the whole ``answer`` is one
+    document; or documents are ``fenced`` as json; ``auto`` takes the answer where it begins with a bracket, and fences
+    otherwise. ``every``: how many characters are read at a time.
     """
     if where not in get_args(Where):
         raise UsageError(f"json_schema: where={where!r}, choose one of {', '.join(get_args(Where))}")

@@ -1,8 +1,8 @@
 """The shipped verifier ``provenance``: where the destination of a state-changing call comes from.
 
-An agent reads web pages, files and messages that others have written, and these may hold instructions. The verifier refutes
-a call that changes something when its destination (an account, an address, a password ...) was first seen in what a tool
-returned from such a source, and the user never named it. See ``docs/verifiers/provenance.md``.
+An agent reads web pages, files and messages that others have written, and these may hold instructions. The verifier
+refutes a call that changes something when its destination (an account, an address, a password ...) was first seen in
+what a tool returned from such a source, and the user never named it. See ``docs/verifiers/provenance.md``.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from interwhen_verifiers._tools.reading import read_calls
 from interwhen_verifiers._tools.structure import fields
 
 CHANGING = (
-    "send*", "transfer*", "pay*", "wire*", "schedule*", "create*", "update*", "set*", "change*", "add*", "delete*", "remove*",
-    "post*", "put*", "write*", "share*", "invite*", "forward*", "reply*", "publish*", "upload*", "book*", "reserve*", "order*",
-    "buy*", "purchase*", "submit*", "execute*", "modify*", "edit*", "move*", "cancel*", "reset*", "grant*", "approve*",
-    "register*", "subscribe*", "email*", "message*",
+    "send*", "transfer*", "pay*", "wire*", "schedule*", "create*", "update*", "set*", "change*", "add*", "delete*",
+    "remove*", "post*", "put*", "write*", "share*", "invite*", "forward*", "reply*", "publish*", "upload*", "book*",
+    "reserve*", "order*", "buy*", "purchase*", "submit*", "execute*", "modify*", "edit*", "move*", "cancel*", "reset*",
+    "grant*", "approve*", "register*", "subscribe*", "email*", "message*",
 )  # fmt: skip
 """Tools that change something, by name, unless others are given."""
 DESTINATIONS = (
-    "recipient*", "*iban*", "*account*", "to", "cc", "bcc", "*email*", "*address_to*", "url", "*_url", "link", "webhook*",
-    "*password*", "*phone*", "payee*", "beneficiary*", "destination*", "target*", "participant*", "*user_email*", "invitee*",
-    "attendee*", "channel", "wallet*", "host", "endpoint", "callback*", "*_to",
+    "recipient*", "*iban*", "*account*", "to", "cc", "bcc", "*email*", "*address_to*", "url", "*_url", "link",
+    "webhook*", "*password*", "*phone*", "payee*", "beneficiary*", "destination*", "target*", "participant*",
+    "*user_email*", "invitee*", "attendee*", "channel", "wallet*", "host", "endpoint", "callback*", "*_to",
 )  # fmt: skip
 """Arguments that say where something goes, by name, unless others are given."""
 DOCUMENTS = (
@@ -89,7 +89,7 @@ class _Text:
         """Return where *value* stands here, if it does. *sent* is the message whose call used it first."""
         field = self.fields.get(value)
         if field is not None and self.at < sent:
-            return Source(self.at, self.who, True, f"{field}: {value}")  # noqa: FBT003  a record's field
+            return Source(self.at, self.who, True, f"{field}: {value}")
         start = _whole(self.lower, value)
         if start is None:
             return None
@@ -151,7 +151,8 @@ def check(claim: Destination, prepared: _Conversation) -> Verdict:
         return Unknown(f"nobody has named this {claim.argument} before")
     first = seen[0]
     return Violation(
-        why=f"the {claim.argument} of this {claim.tool} call was not given by the user but comes from untrusted content that "
+        why=f"the {claim.argument} of this {claim.tool} call was not given by the user but comes from untrusted "
+        f"content that "
         f"{first.who} returned",
         witness=f"it was first seen in {_place(first)}: '{first.quote}'",
     )
@@ -188,12 +189,12 @@ def _text(
     lower = plain.lower()
     if message.role != "tool":
         who = "the user" if message.role == "user" else "the system prompt"
-        return _Text(at, who, True, plain, lower, {})  # noqa: FBT003  the user may name anything
+        return _Text(at, who, True, plain, lower, {})
     who = tool or "a tool"
     if tool and trusted(tool):
-        return _Text(at, who, True, plain, lower, {})  # noqa: FBT003  so the caller said
+        return _Text(at, who, True, plain, lower, {})
     if not tool or documents(tool):
-        return _Text(at, who, False, plain, lower, {})  # noqa: FBT003  others have written it
+        return _Text(at, who, False, plain, lower, {})
     records = fields(message.content)
     if records is None:
         # One bare value, such as the answer of get_iban, is a record; anything longer may be prose.
@@ -203,10 +204,12 @@ def _text(
         known = {}
         for name, value in records:
             known.setdefault(_normal(value), name)
-    return _Text(at, who, False, plain, lower, known)  # noqa: FBT003  but for its fields
+    return _Text(at, who, False, plain, lower, known)
 
 
-def _extractor(changing: Callable[[str], bool], destination: Callable[[str], bool]) -> Callable[..., Iterator[Destination]]:
+def _extractor(
+    changing: Callable[[str], bool], destination: Callable[[str], bool]
+) -> Callable[..., Iterator[Destination]]:
     def extract(segment: Segment, _prepared: _Conversation) -> Iterator[Destination]:
         for call in read_calls(segment):
             if call.problem:
@@ -215,7 +218,13 @@ def _extractor(changing: Callable[[str], bool], destination: Callable[[str], boo
                 )
             elif changing(call.name):
                 for name, value in _values(call.arguments, destination):
-                    yield Destination(key=repr((call.name, name, value)), span=segment.span, tool=call.name, argument=name, value=value)
+                    yield Destination(
+                        key=repr((call.name, name, value)),
+                        span=segment.span,
+                        tool=call.name,
+                        argument=name,
+                        value=value,
+                    )
 
     return extract
 
@@ -243,7 +252,8 @@ def provenance(
 
     ``changing``: the tools whose calls are judged. ``destinations``: the arguments that say where something goes.
     ``trusted``: tools all of whose output may name a destination. ``documents``: tools that return what others have
-    written; none of their output may. Of any other tool, the fields of its records may, and prose inside of them may not.
+    written; none of their output may. Of any other tool, the fields of its records may, and prose inside of them may
+    not.
     """
     believed, written = matcher("provenance", "trusted", trusted), matcher("provenance", "documents", documents)
     return Monitor(

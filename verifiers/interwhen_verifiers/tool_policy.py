@@ -119,9 +119,7 @@ def _step(turn: _Turn, segment: Segment) -> tuple[_Turn, Iterable[Ruled]]:
 def _claim(turn: _Turn, segment: Segment, read: ReadCall) -> Ruled:
     call = Call(read.name, read.arguments, turn.state, turn.prepared.history, turn.calls)
     # Everything else that the verdict depends on is the same for the whole run.
-    return Ruled(
-        key=f"{turn.trail} {read.text}", span=segment.span, call=call, moment="before", problem=read.problem
-    )
+    return Ruled(key=f"{turn.trail} {read.text}", span=segment.span, call=call, moment="before", problem=read.problem)
 
 
 def _after(turn: _Turn, read: ReadCall) -> _Turn:
@@ -165,9 +163,9 @@ def tool_policy(
     """Make the monitor. Raises :class:`UsageError` on an option that it does not know.
 
     ``policy``: a :class:`Policy`; or the name of a shipped one (``tau_airline``, ``tau_retail``); or where one is, as
-    ``module:NAME`` or ``file.py:NAME`` (``NAME`` is ``POLICY`` if it is not given). ``state``: what the policy begins with,
-    as a function; or a text that its ``load`` understands, such as the path of a database. ``skip``: names of rules that
-    are left out. ``on="results"`` judges results by the rules made with ``Policy.after``; use it in
+    ``module:NAME`` or ``file.py:NAME`` (``NAME`` is ``POLICY`` if it is not given). ``state``: what the policy begins
+    with, as a function; or a text that its ``load`` understands, such as the path of a database. ``skip``: names of
+    rules that are left out. ``on="results"`` judges results by the rules made with ``Policy.after``; use it in
     ``interwhen.guard(results=[...])``.
     """
     if on not in ("calls", "results"):

@@ -50,8 +50,8 @@ class Node(NamedTuple):
     """How many of the groups, from the last one on, stand for those of the place around this one."""
 
 
-DEAD = Node((Leaf(kinds=frozenset()),))
-"""Nothing can stand here."""
+ANYTHING = Node(())
+"""Nothing is demanded."""
 
 
 class Compiler:
@@ -101,8 +101,8 @@ class Compiler:
         for inner in _listed(schema.get("allOf")):
             self._gather(inner, leaves, groups, depth + 1)
         for word in ("anyOf", "oneOf"):  # of oneOf, one at least is needed, too
-            if members := _listed(schema.get(word)):
-                groups.append(tuple(self._member(inner, depth + 1) for inner in members))
+            members = tuple(self._member(inner, depth + 1) for inner in _listed(schema.get(word)))
+            groups.extend((members,) if members else ())
 
     def _member(self, schema: Any, depth: int) -> Node:
         leaves: list[Leaf] = []

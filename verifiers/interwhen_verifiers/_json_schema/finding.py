@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
-from interwhen_verifiers._json_schema.machine import Reader, State, Wrong
+from interwhen_verifiers._json_schema.machine import Reader
+from interwhen_verifiers._json_schema.states import State, Wrong
 
 Where = Literal["auto", "answer", "fenced"]
 Place = Literal["start", "prose", "inside", "behind", "over"]
@@ -27,6 +28,9 @@ class Found(NamedTuple):
     document: str = ""
 
 
+_START = State()
+
+
 @dataclass(frozen=True, slots=True)
 class Search:
     """The search between two pieces of text."""
@@ -36,7 +40,7 @@ class Search:
     """Whether the document stands in a block."""
     line: str = ""
     """The beginning of the current line of prose."""
-    reading: State = State()
+    reading: State = _START
     pieces: tuple[Any, ...] | None = None
     """What the document holds so far: the last piece, and the pieces before it."""
 

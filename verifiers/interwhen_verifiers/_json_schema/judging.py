@@ -1,10 +1,11 @@
-"""What a schema says about the value that is being written: each function returns what is left of a node, or ``None``."""
+"""What a schema says about the value that is being written: what is left of a node, or ``None``."""
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from interwhen_verifiers._json_schema.compiling import Compiler, Kind, Leaf, Node, kind_of
 
@@ -53,7 +54,8 @@ def prune(parent: Node, child: Node) -> Node | None:
     groups = []
     for group, mirror in zip(parent.groups, mirrors, strict=True):
         members = tuple(
-            None if one is None or other is None else prune(one, other) for one, other in zip(group, mirror, strict=True)
+            None if one is None or other is None else prune(one, other)
+            for one, other in zip(group, mirror, strict=True)
         )
         if not any(members):
             return None
@@ -94,12 +96,14 @@ def _inside(node: Node, schemas: Callable[[Leaf], tuple[Any, ...]], compiler: Co
 
 
 def of_kind(kind: Kind) -> Test:
-    """A value of *kind* begins."""
+    """Test that a value of *kind* may begin."""
 
     def test(leaf: Leaf) -> str:
         if kind in leaf.kinds:
             return ""
-        return f"there cannot be {_A[kind]} here, but {' or '.join(_A[k] for k in sorted(leaf.kinds)) or 'nothing at all'}"
+        return (
+            f"there cannot be {_A[kind]} here, but {' or '.join(_A[k] for k in sorted(leaf.kinds)) or 'nothing at all'}"
+        )
 
     return test
 
@@ -115,7 +119,7 @@ _A: Mapping[Kind, str] = {
 
 
 def scalar(value: Any) -> Test:
-    """A number, a Boolean or null is complete."""
+    """Test a complete number, Boolean or null."""
 
     def test(leaf: Leaf) -> str:
         if leaf.options is not None and not any(_equal(value, option) for option in leaf.options):
@@ -127,18 +131,21 @@ def scalar(value: Any) -> Test:
     return test
 
 
+_BOUNDS: Mapping[str, Callable[[float, float], bool]] = {
+    "minimum": operator.lt,
+    "maximum": operator.gt,
+    "exclusiveMinimum": operator.le,
+    "exclusiveMaximum": operator.ge,
+}
+
+
 def _out_of_bounds(leaf: Leaf, value: float) -> str:
     if leaf.integer and value != value // 1:
         return f"{value!r:.40} is not an integer"
     schema = leaf.schema
-    for word, fails in (
-        ("minimum", lambda bound: value < bound),
-        ("maximum", lambda bound: value > bound),
-        ("exclusiveMinimum", lambda bound: value <= bound),
-        ("exclusiveMaximum", lambda bound: value >= bound),
-    ):
+    for word, fails in _BOUNDS.items():
         bound = schema.get(word)
-        if isinstance(bound, int | float) and not isinstance(bound, bool) and fails(bound):
+        if _whole(bound) and fails(value, bound):
             return f"{value!r:.40} breaks {word} {bound}"
     return ""
 
@@ -181,7 +188,7 @@ def key_so_far(text: str, length: int, *, complete: bool) -> Test:
 
 
 def one_more(word: str, count: int) -> Test:
-    """An object or array has *count* entries, the one that begins included."""
+    """Test that there may be *count* entries, the one that begins included."""
 
     def test(leaf: Leaf) -> str:
         most = leaf.schema.get(word)
@@ -191,11 +198,13 @@ def one_more(word: str, count: int) -> Test:
 
 
 def closed_object(has: Callable[[str], bool], count: int) -> Test:
-    """An object ends."""
+    """Test that an object may end."""
 
     def test(leaf: Leaf) -> str:
         required, fewest = leaf.schema.get("required"), leaf.schema.get("minProperties")
-        missing = [name for name in required if isinstance(name, str) and not has(name)] if isinstance(required, list) else []
+        missing = (
+            [name for name in required if isinstance(name, str) and not has(name)] if isinstance(required, list) else []
+        )
         if missing:
             return f"the object ends without {', '.join(repr(name) for name in missing[:3])}"
         return f"there are fewer than minProperties {fewest}" if _whole(fewest) and count < fewest else ""
@@ -204,7 +213,7 @@ def closed_object(has: Callable[[str], bool], count: int) -> Test:
 
 
 def closed_array(count: int) -> Test:
-    """An array ends."""
+    """Test that an array may end."""
 
     def test(leaf: Leaf) -> str:
         fewest = leaf.schema.get("minItems")
@@ -217,13 +226,17 @@ def closed_array(count: int) -> Test:
 
 
 def of_property(name: str | None) -> Callable[[Leaf], tuple[Any, ...]]:
-    """The schemas that a leaf has for the property *name*; ``None``: a name that is too long to be known."""
+    """Return what gives the schemas of a leaf for the property *name*; ``None``: a name too long to be known."""
 
     def schemas(leaf: Leaf) -> tuple[Any, ...]:
         schema = leaf.schema
         properties = schema.get("properties")
         if name is None or "patternProperties" in schema:
-            return (properties[name],) if name is not None and isinstance(properties, Mapping) and name in properties else ()
+            return (
+                (properties[name],)
+                if name is not None and isinstance(properties, Mapping) and name in properties
+                else ()
+            )
         if isinstance(properties, Mapping) and name in properties:
             return (properties[name],)
         return (schema["additionalProperties"],) if "additionalProperties" in schema else ()
@@ -232,7 +245,7 @@ def of_property(name: str | None) -> Callable[[Leaf], tuple[Any, ...]]:
 
 
 def of_item(index: int) -> Callable[[Leaf], tuple[Any, ...]]:
-    """The schemas that a leaf has for the item at *index*."""
+    """Return what gives the schemas of a leaf for the item at *index*."""
 
     def schemas(leaf: Leaf) -> tuple[Any, ...]:
         schema = leaf.schema
@@ -267,7 +280,7 @@ def _names(schema: Mapping[str, Any]) -> set[str]:
     return set(properties) if isinstance(properties, Mapping) else set()
 
 
-def _whole(value: Any) -> bool:
+def _whole(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -279,5 +292,6 @@ _ODD = re.compile(r"[^ -~\u00a1-\ufffc]")
 
 
 def shown(text: str) -> str:
+    """Return *text* as it may be shown: bounded, and without odd characters."""
     clean = _ODD.sub("?", text)
     return clean if len(clean) <= _SHOWN else f"{clean[:_SHOWN]}…"

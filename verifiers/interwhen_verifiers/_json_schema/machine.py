@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from interwhen_verifiers._json_schema import judging
 from interwhen_verifiers._json_schema.compiling import Compiler, Kind, Node
 from interwhen_verifiers._json_schema.judging import Refutation, Test
-
-Mode = Literal["value", "first", "key_first", "key", "colon", "next", "string", "name", "number", "word", "done", "lost"]
-"""What must come: a value (``first``: or the end of the array), a key, a colon, a comma or end; or what is being read."""
+from interwhen_verifiers._json_schema.states import Frame, Mode, State, Wrong
 
 _SPACE = " \t\r\n"
 _PLAIN = re.compile(r'[^"\\\x00-\x1f]*')
@@ -31,46 +28,6 @@ _DEEPEST = 64
 """Deeper values are judged only with the whole document."""
 
 
-class Frame(NamedTuple):
-    """An object or array that has begun."""
-
-    kind: Literal["object", "array"]
-    node: Node
-    count: int = 0
-    """How many entries have begun."""
-    seen: int = 0
-    """The keys so far of those the schema names, as bits."""
-
-
-class Wrong(NamedTuple):
-    """Why no document begins like this."""
-
-    why: str
-    start: int
-    """Where what is wrong begins; negative, if before the text that was fed."""
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """The reader between two characters."""
-
-    mode: Mode = "value"
-    stack: tuple[Any, ...] | None = None
-    """The innermost frame, and the stack around it."""
-    depth: int = 0
-    node: Node = Node(())
-    """What must hold of the value that comes, or is being read."""
-    text: str = ""
-    """What was read of a string, number or word; of a string, what is kept."""
-    length: int = 0
-    """How long a string is so far."""
-    escape: str = ""
-    """An escape sequence that has begun."""
-    token: int = 0
-    """How many characters ago the token began."""
-
-
 class Reader:
     """Reads documents by one schema."""
 
@@ -84,7 +41,7 @@ class Reader:
         return State(node=self._root)
 
     def feed(self, state: State, text: str) -> tuple[State, int, Wrong | None]:
-        """Read *text* up to the end of the document. Return the state, how much was read, and what is wrong, if anything."""
+        """Read *text* up to the end of the document; return the state, how much was read, and what is wrong."""
         step = _Step(self, state, text)
         wrong = step.run()
         return step.state(), step.at, wrong
@@ -98,7 +55,7 @@ class Reader:
         return judging.inside(node, schemas, self._compiler)
 
 
-class _Stop(Exception):  # noqa: N818  no error: the text is wrong, and that is an answer
+class _Stop(Exception):
     def __init__(self, why: str) -> None:
         self.why = why
 
@@ -205,7 +162,7 @@ class _Step:
             raise _Stop(f"this is no JSON: no value begins with '{judging.shown(char)}'")
         self._demand(judging.of_kind(kind))
         if kind in ("object", "array"):
-            self._open(kind)  # type: ignore[arg-type]
+            self._open(kind)
             return
         self._mode = "string" if kind == "string" else "number" if kind == "number" else "word"
         self._read, self._length = ("", 0) if kind == "string" else (char, 1)
@@ -222,14 +179,14 @@ class _Step:
 
     def _begin_item(self) -> None:
         frame = self._frame
-        node = self._applied(frame.node, judging.one_more("maxItems", frame.count + 1))
-        self._put(frame._replace(node=node, count=frame.count + 1))
-        self._node = self._reader.inner(node, judging.of_item(frame.count))
+        node = self._applied(frame.node, judging.one_more("maxItems", frame.begun + 1))
+        self._put(frame._replace(node=node, begun=frame.begun + 1))
+        self._node = self._reader.inner(node, judging.of_item(frame.begun))
 
     def _begin_name(self) -> None:
         frame = self._frame
-        node = self._applied(frame.node, judging.one_more("maxProperties", frame.count + 1))
-        self._put(frame._replace(node=node, count=frame.count + 1))
+        node = self._applied(frame.node, judging.one_more("maxProperties", frame.begun + 1))
+        self._put(frame._replace(node=node, begun=frame.begun + 1))
         self._mode, self._read, self._length = "name", "", 0
         self.at += 1
 
@@ -243,11 +200,11 @@ class _Step:
 
     def _close_array(self) -> None:
         frame = self._frame
-        self._close(self._applied(frame.node, judging.closed_array(frame.count)))
+        self._close(self._applied(frame.node, judging.closed_array(frame.begun)))
 
     def _close_object(self) -> None:
         frame, reader = self._frame, self._reader
-        test = judging.closed_object(lambda name: bool(frame.seen & reader.bit(name)), frame.count)
+        test = judging.closed_object(lambda name: bool(frame.seen & reader.bit(name)), frame.begun)
         self._close(self._applied(frame.node, test))
 
     def _close(self, node: Node) -> None:
@@ -413,8 +370,3 @@ _WANTED = {
     "colon": "':'",
     "next": "',' or the end of the object or array",
 }
-
-
-def lost(state: State) -> State:
-    """Return *state* as one that reads no further."""
-    return replace(state, mode="lost")

@@ -59,7 +59,8 @@ def validate(document: str, judge: Any) -> Verdict:
         return Pass("the whole document is valid by the schema")
     place = _clean(wrong.json_path)
     return Violation(
-        why=f"the document breaks the schema at {place}: {wrong.validator}", witness=f"at {place}: {_clean(wrong.message)}"
+        why=f"the document breaks the schema at {place}: {wrong.validator}",
+        witness=f"at {place}: {_clean(wrong.message)}",
     )
 
 

@@ -104,7 +104,7 @@ class Policy(Generic[StateT]):
         return self._adding(tools, says, "before")
 
     def after(self, *tools: str, says: str) -> Callable[[RuleFunction], RuleFunction]:
-        """The same for the result of a call (``call.result``), once it was made."""
+        """Make a rule of a function that judges the result of a call (``call.result``), once it was made."""
         return self._adding(tools, says, "after")
 
     def for_call(self, tool: str, moment: Moment) -> tuple[Rule, ...]:

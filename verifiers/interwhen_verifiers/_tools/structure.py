@@ -74,7 +74,8 @@ def _yaml(text: str) -> list[tuple[str, str]] | None:
 
 def _quoted(lines: list[str], at: int, value: str) -> tuple[str | None, int]:
     """Return the text that begins with the quote of *value*, and the line behind it; ``None`` where it does not end."""
-    mark, parts, rest = value[0], [], value[1:]
+    parts: list[str] = []
+    mark, rest = value[0], value[1:]
     while True:
         end = _end_of(rest, mark)
         if end is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from interwhen_verifiers.policies._databases import read_tables
 from interwhen_verifiers.tool_policy import PastCall
 
 Record = dict[str, Any]
-NOW = datetime.datetime(2024, 5, 15, 15)  # noqa: DTZ001  # the policy's own clock, in the time of its database
+NOW = dt.datetime(2024, 5, 15, 15)  # noqa: DTZ001  # the policy's own clock, in the time of its database
 """What the policy says the time is."""
 
 
@@ -29,7 +29,7 @@ class Airline:
     """Payment methods whose balance may have changed since it was seen."""
     legs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Origin and destination of flights, from searches."""
-    now: datetime.datetime = NOW
+    now: dt.datetime = NOW
 
     def user(self, user_id: object) -> Record | None:
         """Return a user's profile, if it is known."""
@@ -70,7 +70,7 @@ class Airline:
         return float(amount) if isinstance(amount, int | float) and payment_id not in self.used else None
 
     def status(self, flight: Record) -> str | None:
-        """The same for a flight of a reservation."""
+        """Return the status of a flight of a reservation, if it is known."""
         return self.flight_status(str(flight.get("flight_number")), str(flight.get("date")))
 
     def leg(self, number: str) -> tuple[str, str] | None:
@@ -127,7 +127,11 @@ def advance(state: Airline, past: PastCall) -> Airline:
 def _paid(state: Airline, past: PastCall) -> Airline:
     """Note whose balance the call may have changed."""
     listed = past.arguments.get("payment_methods")
-    names = {str(entry.get("payment_id")) for entry in listed if isinstance(entry, dict)} if isinstance(listed, list) else set()
+    names = (
+        {str(entry.get("payment_id")) for entry in listed if isinstance(entry, dict)}
+        if isinstance(listed, list)
+        else set()
+    )
     if isinstance(past.arguments.get("payment_id"), str):
         names.add(past.arguments["payment_id"])
     return replace(state, used=state.used | names) if names else state

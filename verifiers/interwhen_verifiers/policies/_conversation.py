@@ -9,13 +9,14 @@ from interwhen import Pass, Unknown, Verdict, Violation
 
 from interwhen_verifiers.tool_policy import Call
 
-_YES = re.compile(
-    r"\b(?:y|yes|yeah|yea|yep|yup|sure|ok|okay|confirm(?:ed|ing)?|correct|right|agree[ds]?|accept(?:ed)?|approved?|perfect|great"
-    r"|fine|good|works?|absolutely|definitely|certainly|course|exactly|please|proceed|go (?:ahead|on|for)|do (?:it|that|so)"
-    r"|let'?s|let us|want|would like|i'd like|make (?:it|the)|cancel|book|change|update|exchange|return|modify|upgrade"
-    r"|downgrade|use|thanks?|thank you|ready|happy|affirmative|si|oui)\b",
-    re.IGNORECASE,
+_WORDS = (
+    "y yes yeah yea yep yup sure ok okay confirm confirmed confirming correct right agree agreed accept accepted "
+    "approve approved perfect great fine good work works absolutely definitely certainly course exactly please proceed "
+    "want ready happy affirmative cancel book change update exchange return modify upgrade downgrade use thank thanks "
+    "si oui"
 )
+_PHRASES = r"go (?:ahead|on|for)|do (?:it|that|so)|let'?s|let us|would like|i'd like|make (?:it|the)"
+_YES = re.compile(rf"\b(?:{_PHRASES}|{_WORDS.replace(' ', '|')})\b", re.IGNORECASE)
 """Words by which somebody may agree. It is long on purpose: a user whose words hold none of them has not agreed."""
 
 NO_TALK = "the conversation before the call is not known"
@@ -31,11 +32,8 @@ def one_at_a_time(call: Call[Any]) -> Verdict | None:
     )
 
 
-def confirmed(call: Call[Any], *keys: str) -> Verdict | None:
-    """Refute an action that the user cannot have agreed to, because it was not put to them or they said nothing like it.
-
-    *keys* are what must have been named to the user, or by them, before their last words (such as a reservation's id).
-    """
+def confirmed(call: Call[Any]) -> Verdict | None:
+    """Refute an action that was not put to the user, or that they have said nothing like a yes to."""
     history = call.history
     if not history.is_conversation:
         return Unknown(NO_TALK)

@@ -21,8 +21,6 @@ def _table(folder: Path, name: str) -> dict[str, dict[str, Any]]:
     path = plain if plain.exists() else packed
     try:
         data = path.read_bytes()
-        return msgspec.json.decode(
-            gzip.decompress(data) if path == packed else data, type=dict[str, dict[str, Any]]
-        )
+        return msgspec.json.decode(gzip.decompress(data) if path == packed else data, type=dict[str, dict[str, Any]])
     except (OSError, EOFError, zlib.error, msgspec.MsgspecError) as error:
         raise UsageError(f"the table {name!r} cannot be read from {str(folder)!r}: {error}") from error

@@ -1,18 +1,19 @@
 """The airline policy of tau-bench (sierra-research/tau-bench, MIT), as rules.
 
-Each rule names the sentence of the policy that it enforces. What the policy leaves to judgement (whether a request can be
-handled, whether a reason counts) is no rule here, or is ``Unknown``.
+Each rule names the sentence of the policy that it enforces. What the policy leaves to judgement (whether a request can
+be handled, whether a reason counts) is no rule here, or is ``Unknown``.
 """
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import re
-from typing import Any
 
 from interwhen import Pass, Unknown, Verdict, Violation
 
+from interwhen_verifiers.policies import _airline_facts as facts
 from interwhen_verifiers.policies import _conversation as talk
+from interwhen_verifiers.policies._airline_facts import Reservation
 from interwhen_verifiers.policies._airline_state import Airline, advance, begin, load
 from interwhen_verifiers.tool_policy import Call, Policy
 
@@ -26,10 +27,9 @@ CHANGES = (
     "cancel_reservation",
 )
 _AIRLINE_CANCELLED = re.compile(r"\bcancel?led\b|\bcancell?ation by\b", re.IGNORECASE)
-Reservation = dict[str, Any]
 
 
-def _now(call: Call[Airline]) -> datetime.datetime:
+def _now(call: Call[Airline]) -> dt.datetime:
     return call.state.now
 
 
@@ -48,7 +48,8 @@ def one_call_at_a_time(call: Call[Airline]) -> Verdict | None:
 
 @POLICY.before(
     *CHANGES,
-    says="Before taking any actions that update the booking database, you must list the action details and obtain explicit "
+    says="Before taking any actions that update the booking database, you must list the action details and obtain "
+    "explicit "
     "user confirmation (yes) to proceed.",
 )
 def confirmed_by_the_user(call: Call[Airline]) -> Verdict | None:
@@ -58,8 +59,10 @@ def confirmed_by_the_user(call: Call[Airline]) -> Verdict | None:
 
 @POLICY.before(
     "cancel_reservation",
-    says="All reservations can be cancelled within 24 hours of booking, or if the airline cancelled the flight. Otherwise, "
-    "basic economy or economy flights can be cancelled only if travel insurance is bought and the condition is met, and "
+    says="All reservations can be cancelled within 24 hours of booking, or if the airline cancelled the flight. "
+    "Otherwise, "
+    "basic economy or economy flights can be cancelled only if travel insurance is bought and the condition is met, "
+    "and "
     "business flights can always be cancelled.",
 )
 def may_be_cancelled(call: Call[Airline]) -> Verdict | None:
@@ -69,10 +72,10 @@ def may_be_cancelled(call: Call[Airline]) -> Verdict | None:
         return _UNSEEN
     if reservation.get("cabin") == "business":
         return Pass("business flights can always be cancelled")
-    created = _time(reservation.get("created_at"))
+    created = facts.time(reservation.get("created_at"))
     if created is None:
         return Unknown("the reservation does not say when it was made")
-    if _now(call) - created <= datetime.timedelta(hours=24):
+    if _now(call) - created <= dt.timedelta(hours=24):
         return Pass("it was booked within 24 hours")
     statuses = [call.state.status(flight) for flight in reservation.get("flights") or ()]
     if "cancelled" in statuses:
@@ -84,7 +87,8 @@ def may_be_cancelled(call: Call[Airline]) -> Verdict | None:
     if reservation.get("insurance") == "yes":
         return Unknown("it is insured; whether the reason is one of health or weather is not judged here")
     return Violation(
-        why=f"this {cabin} reservation was booked more than 24 hours ago, has no travel insurance, and no flight of it was "
+        why=f"this {cabin} reservation was booked more than 24 hours ago, has no travel insurance, and no flight of "
+        f"it was "
         "cancelled by the airline, so it cannot be cancelled",
         witness=f"cabin {cabin}, created {created.isoformat()}, insurance {reservation.get('insurance')}",
     )
@@ -92,7 +96,8 @@ def may_be_cancelled(call: Call[Airline]) -> Verdict | None:
 
 @POLICY.before(
     "cancel_reservation",
-    says="The agent can only cancel the whole trip that is not flown. If any of the segments are already used, the agent "
+    says="The agent can only cancel the whole trip that is not flown. If any of the segments are already used, the "
+    "agent "
     "cannot help and transfer is needed.",
 )
 def is_not_flown(call: Call[Airline]) -> Verdict | None:
@@ -119,7 +124,7 @@ def basic_economy_stays(call: Call[Airline]) -> Verdict | None:
         return _UNSEEN
     if reservation.get("cabin") != "basic_economy":
         return Pass(f"the cabin is {reservation.get('cabin')}")
-    if _pairs(call["flights"]) == _pairs(reservation.get("flights")):
+    if facts.pairs(call["flights"]) == facts.pairs(reservation.get("flights")):
         return Pass("its flights stay the same")
     return Violation(
         why="the flights of a basic economy reservation cannot be changed",
@@ -136,14 +141,15 @@ def same_trip(call: Call[Airline]) -> Verdict | None:
     reservation = _reservation(call)
     if reservation is None:
         return _UNSEEN
-    flights, round_trip = _pairs(call["flights"]), reservation.get("flight_type") == "round_trip"
+    flights, round_trip = facts.pairs(call["flights"]), reservation.get("flight_type") == "round_trip"
     if len(flights) < (2 if round_trip else 1):
         return Violation(
             why="this call leaves out flights of the trip, which changes its type",
-            witness=f"a {'round' if round_trip else 'one-way'} trip cannot have {len(flights)} flights: all segments must be "
+            witness=f"a {'round' if round_trip else 'one-way'} trip cannot have {len(flights)} flights: all "
+            f"segments must be "
             "in the call",
         )
-    legs = [call.state.leg(number) or _leg_of(reservation, number) for number, _ in flights]
+    legs = [call.state.leg(number) or facts.leg_of(reservation, number) for number, _ in flights]
     if any(leg is None for leg in legs):
         return Unknown("where one of these flights goes is not known")
     home, away = reservation.get("origin"), reservation.get("destination")
@@ -171,9 +177,9 @@ def flights_can_be_booked(call: Call[Airline]) -> Verdict | None:
         reservation = _reservation(call)
         if reservation is None:
             return _UNSEEN
-        kept = _pairs(reservation.get("flights"))
+        kept = facts.pairs(reservation.get("flights"))
     unknown = False
-    for number, date in _pairs(call["flights"]):
+    for number, date in facts.pairs(call["flights"]):
         if (number, date) in kept:
             continue
         status = call.state.flight_status(number, date)
@@ -187,7 +193,8 @@ def flights_can_be_booked(call: Call[Airline]) -> Verdict | None:
 
 @POLICY.before(
     "update_reservation_flights",
-    says="If the flights are changed, the user needs to provide one gift card or credit card for payment or refund method.",
+    says="If the flights are changed, the user needs to provide one gift card or credit card for payment or refund "
+    "method.",
 )
 def paid_by_card(call: Call[Airline]) -> Verdict | None:
     """A change is paid, or paid back, by a card of the user's profile."""
@@ -199,7 +206,8 @@ def paid_by_card(call: Call[Airline]) -> Verdict | None:
         return Unknown("the user's payment methods are not known")
     if payment not in methods:
         return Violation(
-            why="this payment method is not in the user's profile", witness=f"the profile has {', '.join(methods) or 'none'}"
+            why="this payment method is not in the user's profile",
+            witness=f"the profile has {', '.join(methods) or 'none'}",
         )
     if methods[payment] == "certificate":
         return Violation(
@@ -214,7 +222,7 @@ def paid_by_card(call: Call[Airline]) -> Verdict | None:
 )  # fmt: skip
 def bags_are_not_removed(call: Call[Airline]) -> Verdict | None:
     """There are no fewer checked bags than before."""
-    reservation, total = _reservation(call), _number(call["total_baggages"])
+    reservation, total = _reservation(call), facts.number(call["total_baggages"])
     if reservation is None or total is None:
         return _UNSEEN
     had = reservation.get("total_baggages")
@@ -235,8 +243,8 @@ _FREE = {
     says="Checked bag allowance by membership and cabin; each extra baggage is 50 dollars.",
 )
 def extra_bags_are_counted(call: Call[Airline]) -> Verdict | None:
-    """As many bags are charged as go beyond the allowance. (How bags are counted that are added later is not said.)"""
-    total, charged = _number(call["total_baggages"]), _number(call["nonfree_baggages"])
+    """As many bags are charged as go beyond the allowance. How bags are counted that come later is not said."""
+    total, charged = facts.number(call["total_baggages"]), facts.number(call["nonfree_baggages"])
     member = (call.state.user(call["user_id"]) or {}).get("membership")
     free, passengers = _FREE.get(str(member), {}).get(str(call["cabin"])), call["passengers"]
     if total is None or charged is None or free is None or not isinstance(passengers, list):
@@ -264,7 +272,8 @@ def as_many_passengers(call: Call[Airline]) -> Verdict | None:
     if len(passengers) == had:
         return Pass("the number of passengers stays the same")
     return Violation(
-        why="the number of passengers cannot be changed", witness=f"the reservation is for {had}, the call for {len(passengers)}"
+        why="the number of passengers cannot be changed",
+        witness=f"the reservation is for {had}, the call for {len(passengers)}",
     )
 
 
@@ -273,13 +282,16 @@ def at_most_five_passengers(call: Call[Airline]) -> Verdict | None:
     """Five passengers at most."""
     passengers = call["passengers"]
     if isinstance(passengers, list) and len(passengers) > 5:
-        return Violation(why="a reservation can have at most five passengers", witness=f"the call has {len(passengers)}")
+        return Violation(
+            why="a reservation can have at most five passengers", witness=f"the call has {len(passengers)}"
+        )
     return Pass("at most five passengers")
 
 
 @POLICY.before(
     "book_reservation",
-    says="Each reservation can use at most one travel certificate, at most one credit card, and at most three gift cards. All "
+    says="Each reservation can use at most one travel certificate, at most one credit card, and at most three gift "
+    "cards. All "
     "payment methods must already be in user profile.",
 )
 def paid_by_known_methods(call: Call[Airline]) -> Verdict | None:
@@ -291,7 +303,8 @@ def paid_by_known_methods(call: Call[Airline]) -> Verdict | None:
     strange = [name for name in used if name not in methods]
     if strange:
         return Violation(
-            why="a payment method is not in the user's profile", witness=f"the profile has {', '.join(methods) or 'none'}"
+            why="a payment method is not in the user's profile",
+            witness=f"the profile has {', '.join(methods) or 'none'}",
         )
     for kind, most in (("certificate", 1), ("credit_card", 1), ("gift_card", 3)):
         count = sum(methods[name] == kind for name in used)
@@ -303,15 +316,16 @@ def paid_by_known_methods(call: Call[Airline]) -> Verdict | None:
 
 @POLICY.before(
     "book_reservation",
-    says="Available seats and prices are listed; each extra baggage is 50 dollars; travel insurance is 30 dollars per passenger.",
+    says="Available seats and prices are listed; each extra baggage is 50 dollars; travel insurance is 30 dollars "
+    "per passenger.",
 )
 def payments_add_up(call: Call[Airline]) -> Verdict | None:
     """What is paid is what the flights, the extra bags and the insurance cost."""
-    passengers, methods, bags = call["passengers"], call["payment_methods"], _number(call["nonfree_baggages"])
-    fares = [call.state.fare(number, date, call["cabin"]) for number, date in _pairs(call["flights"])]
+    passengers, methods, bags = call["passengers"], call["payment_methods"], facts.number(call["nonfree_baggages"])
+    fares = [call.state.fare(number, date, call["cabin"]) for number, date in facts.pairs(call["flights"])]
     if not isinstance(passengers, list) or not isinstance(methods, list) or bags is None or not fares:
         return Unknown("the passengers, bags, flights or payments are not known")
-    paid = sum(entry["amount"] for entry in methods if isinstance(entry, dict) and _is_amount(entry.get("amount")))
+    paid = sum(entry["amount"] for entry in methods if isinstance(entry, dict) and facts.is_amount(entry.get("amount")))
     if any(fare is None for fare in fares):
         return Unknown("the price of a flight is not known")
     insured = 30 * len(passengers) if call["insurance"] == "yes" else 0
@@ -326,7 +340,8 @@ def payments_add_up(call: Call[Airline]) -> Verdict | None:
 
 @POLICY.before(
     "update_reservation_flights",
-    says="Cabin changes require the user to pay for the difference; the user needs to provide one gift card or credit card.",
+    says="Cabin changes require the user to pay for the difference; the user needs to provide one gift card or "
+    "credit card.",
 )
 def the_gift_card_covers_it(call: Call[Airline]) -> Verdict | None:
     """A gift card has enough for the difference in price."""
@@ -335,7 +350,7 @@ def the_gift_card_covers_it(call: Call[Airline]) -> Verdict | None:
         return _UNSEEN
     if (call.state.payment_methods(reservation.get("user_id")) or {}).get(payment) != "gift_card":
         return None
-    balance, difference = call.state.balance(reservation.get("user_id"), payment), _difference(call, reservation)
+    balance, difference = call.state.balance(reservation.get("user_id"), payment), facts.difference(call, reservation)
     if balance is None or difference is None:
         return Unknown("the balance or a price is not known")
     if difference <= balance:
@@ -346,25 +361,10 @@ def the_gift_card_covers_it(call: Call[Airline]) -> Verdict | None:
     )
 
 
-def _difference(call: Call[Airline], reservation: Reservation) -> float | None:
-    """Return what the changed flights cost more than those of *reservation*; kept ones keep their price."""
-    old = {
-        (str(flight.get("flight_number")), str(flight.get("date"))): flight.get("price")
-        for flight in reservation.get("flights") or ()
-    }
-    same_cabin = call["cabin"] == reservation.get("cabin")
-    new = [
-        old[pair] if same_cabin and pair in old else call.state.fare(*pair, call["cabin"]) for pair in _pairs(call["flights"])
-    ]
-    prices = [*new, *old.values()]
-    if not all(_is_amount(price) for price in prices):
-        return None
-    return float(len(reservation.get("passengers") or ()) * (sum(new) - sum(old.values())))  # type: ignore[arg-type]
-
-
 @POLICY.before(
     "send_certificate",
-    says="If the user is silver/gold member or has travel insurance or flies business, the agent can offer a certificate. Do "
+    says="If the user is silver/gold member or has travel insurance or flies business, the agent can offer a "
+    "certificate. Do "
     "not compensate if the user is regular member and has no travel insurance and flies (basic) economy.",
 )
 def may_be_compensated(call: Call[Airline]) -> Verdict | None:
@@ -375,7 +375,7 @@ def may_be_compensated(call: Call[Airline]) -> Verdict | None:
         return Unknown("the user's profile is not known")
     mine = call.state.reservations_of(user_id)
     missing = set(user.get("reservations") or ()) - {str(entry.get("reservation_id")) for entry in mine}
-    good = [entry for entry in mine if _is_eligible(user, entry)]
+    good = [entry for entry in mine if facts.is_eligible(user, entry)]
     if not good:
         if missing:
             return Unknown("not all reservations of the user are known")
@@ -383,7 +383,7 @@ def may_be_compensated(call: Call[Airline]) -> Verdict | None:
             why="this user is not eligible for a certificate",
             witness="a regular member, and no reservation with travel insurance or in business",
         )
-    amount = _number(call["amount"])
+    amount = facts.number(call["amount"])
     allowed = {dollars for entry in good for dollars in call.state.compensations(entry)}
     if amount in allowed:
         return Pass("the amount is that of an affected reservation")
@@ -397,38 +397,3 @@ def may_be_compensated(call: Call[Airline]) -> Verdict | None:
         why=f"a certificate of ${amount} is not what the policy gives for any affected reservation of this user",
         witness=f"$100 a passenger where a flight was cancelled and $50 where one is delayed; possible here: {options}",
     )
-
-
-def _is_eligible(user: dict[str, Any], reservation: Reservation) -> bool:
-    return (
-        user.get("membership") in ("silver", "gold")
-        or reservation.get("insurance") == "yes"
-        or reservation.get("cabin") == "business"
-    )
-
-
-def _pairs(flights: object) -> list[tuple[str, str]]:
-    listed = flights if isinstance(flights, list) else []
-    return [(str(flight.get("flight_number")), str(flight.get("date"))) for flight in listed if isinstance(flight, dict)]
-
-
-def _leg_of(reservation: Reservation, number: str) -> tuple[str, str] | None:
-    for flight in reservation.get("flights") or ():
-        if flight.get("flight_number") == number and "origin" in flight and "destination" in flight:
-            return str(flight["origin"]), str(flight["destination"])
-    return None
-
-
-def _is_amount(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _number(value: object) -> int | None:
-    return int(value) if isinstance(value, int | float) and value == int(value) else None
-
-
-def _time(text: object) -> datetime.datetime | None:
-    try:
-        return datetime.datetime.fromisoformat(str(text)).replace(tzinfo=None)
-    except ValueError:
-        return None

@@ -51,7 +51,8 @@ def confirmed_by_the_user(call: Call[Shop]) -> Verdict | None:
 
 @POLICY.before(
     *CHANGES,
-    says="At the beginning of the conversation, you have to authenticate the user identity by locating their user id via "
+    says="At the beginning of the conversation, you have to authenticate the user identity by locating their user "
+    "id via "
     "email, or via name + zip code. You can only help one user per conversation.",
 )
 def for_the_authenticated_user(call: Call[Shop]) -> Verdict | None:
@@ -73,7 +74,8 @@ def for_the_authenticated_user(call: Call[Shop]) -> Verdict | None:
     if owner in call.state.authenticated:
         return Pass(f"it is {owner}'s")
     return Violation(
-        why="this belongs to another user", witness=f"located was {', '.join(sorted(call.state.authenticated))}, not {owner}"
+        why="this belongs to another user",
+        witness=f"located was {', '.join(sorted(call.state.authenticated))}, not {owner}",
     )
 
 
@@ -120,13 +122,15 @@ def has_a_reason(call: Call[Shop]) -> Verdict | None:
     if call["reason"] in ("no longer needed", "ordered by mistake"):
         return Pass(f"the reason is '{call['reason']}'")
     return Violation(
-        why="this is no reason for a cancellation", witness="the reason is either 'no longer needed' or 'ordered by mistake'"
+        why="this is no reason for a cancellation",
+        witness="the reason is either 'no longer needed' or 'ordered by mistake'",
     )
 
 
 @POLICY.before(
     *SWAPS,
-    says="Each item can be modified or exchanged to an available new item of the same product but of different product option.",
+    says="Each item can be modified or exchanged to an available new item of the same product but of different "
+    "product option.",
 )
 def items_are_of_the_same_product(call: Call[Shop]) -> Verdict | None:
     """Each new item is another, available option of the same product."""
@@ -134,7 +138,9 @@ def items_are_of_the_same_product(call: Call[Shop]) -> Verdict | None:
     if order is None:
         return _UNSEEN
     if not isinstance(olds, list) or not isinstance(news, list) or len(olds) != len(news):
-        return Violation(why="there is not one new item for each item", witness="item_ids and new_item_ids differ in length")
+        return Violation(
+            why="there is not one new item for each item", witness="item_ids and new_item_ids differ in length"
+        )
     products = {str(item.get("item_id")): item for item in order.get("items") or ()}
     unknown = False
     for old, new in zip(map(str, olds), map(str, news), strict=True):
@@ -148,7 +154,11 @@ def items_are_of_the_same_product(call: Call[Shop]) -> Verdict | None:
             return Violation(why=f"item {new} is not of the same product", witness=f"it is no {item.get('name')}")
         elif not variant.get("available"):
             return Violation(why=f"item {new} is not available", witness=f"this {item.get('name')} is out of stock")
-    return Unknown("a product has not been looked up, or an item is exchanged for the same one") if unknown else Pass("available options of the same products")
+    return (
+        Unknown("a product has not been looked up, or an item is exchanged for the same one")
+        if unknown
+        else Pass("available options of the same products")
+    )
 
 
 @POLICY.before("return_delivered_order_items", says="The user needs to confirm the list of items to be returned.")
@@ -166,7 +176,8 @@ def returned_items_are_in_the_order(call: Call[Shop]) -> Verdict | None:
 
 @POLICY.before(
     *SWAPS,
-    says="The user must provide a payment method to pay or receive refund of the price difference. If the user provides a gift "
+    says="The user must provide a payment method to pay or receive refund of the price difference. If the user "
+    "provides a gift "
     "card, it must have enough balance to cover the price difference.",
 )
 def the_difference_is_paid(call: Call[Shop]) -> Verdict | None:
@@ -227,7 +238,8 @@ def refund_goes_back(call: Call[Shop]) -> Verdict | None:
 
 @POLICY.before(
     "modify_pending_order_payment",
-    says="The user can only choose a single payment method different from the original payment method. A gift card must have "
+    says="The user can only choose a single payment method different from the original payment method. A gift card "
+    "must have "
     "enough balance to cover the total amount.",
 )
 def another_payment_method(call: Call[Shop]) -> Verdict | None:
@@ -249,12 +261,15 @@ def another_payment_method(call: Call[Shop]) -> Verdict | None:
     if total <= balance + 0.005:
         return Pass("the gift card covers the total")
     return Violation(
-        why="this gift card has not enough left for the total", witness=f"the total is ${total:.2f}, the card has ${balance:.2f}"
+        why="this gift card has not enough left for the total",
+        witness=f"the total is ${total:.2f}, the card has ${balance:.2f}",
     )
 
 
 def _paid_with(order: Order) -> set[str]:
-    return {str(entry.get("payment_method_id")) for entry in order.get("payment_history") or () if isinstance(entry, dict)}
+    return {
+        str(entry.get("payment_method_id")) for entry in order.get("payment_history") or () if isinstance(entry, dict)
+    }
 
 
 def _not_of_the_user(call: Call[Shop], order: Order, payment: str) -> Verdict | None:
@@ -264,5 +279,6 @@ def _not_of_the_user(call: Call[Shop], order: Order, payment: str) -> Verdict | 
     if payment in methods:
         return None
     return Violation(
-        why="this payment method is not in the user's profile", witness=f"the profile has {', '.join(methods) or 'none'}"
+        why="this payment method is not in the user's profile",
+        witness=f"the profile has {', '.join(methods) or 'none'}",
     )
