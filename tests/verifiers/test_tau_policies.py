@@ -207,7 +207,11 @@ def test_an_upgrade_is_seen_although_the_tool_tells_the_cabin_of_before() -> Non
 def test_a_user_who_said_nothing_like_yes_has_not_agreed() -> None:
     verdict = airline("cancel_reservation", CANCEL, reservation(cabin="business"), last="Hmm, no. Never mind!")
     assert isinstance(verdict, Violation)
-    assert "not confirmed" in verdict.why
+    assert "not explicitly confirmed" in verdict.why
+    for last in ("Yes!", "Go ahead.", "that works for me", "はい、お願いします"):
+        assert not isinstance(
+            airline("cancel_reservation", CANCEL, reservation(cabin="business"), last=last), Violation
+        )
     at_once = (Message("user", "Cancel R1."), Message("assistant", "One moment."))
     (first,) = verdicts(
         tool_policy(policy="tau_airline"), at_once, [ToolCall("c", "cancel_reservation", json.dumps(CANCEL))]

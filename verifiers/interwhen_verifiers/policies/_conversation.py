@@ -9,15 +9,16 @@ from interwhen import Pass, Unknown, Verdict, Violation
 
 from interwhen_verifiers.tool_policy import Call
 
-_WORDS = (
-    "y yes yeah yea yep yup sure ok okay confirm confirmed confirming correct right agree agreed accept accepted "
-    "approve approved perfect great fine good work works absolutely definitely certainly course exactly please proceed "
-    "want ready happy affirmative cancel book change update exchange return modify upgrade downgrade use thank thanks "
-    "si oui"
+_DOING = "do|go|cancel|book|change|update|make|process|exchange|return|modify|upgrade|downgrade|add|submit|finali[sz]e"
+_YES = re.compile(
+    r"\b(?:y|yes|yeah|yea|yep|yup|sure|ok|okay|confirm\w*|correct|right|agree\w*|accept\w*|approve\w*|proceed\w*"
+    r"|continue|go (?:ahead|on|for)|do (?:it|that|so)|that works|works for me|absolutely|definitely|of course"
+    r"|(?:sounds?|looks?|works?|all|very) (?:\w+ )?(?:good|great|fine|perfect|right)|certainly|exactly|perfect|great"
+    rf"|fine|affirmative|happy|please (?:{_DOING}))\b",
+    re.IGNORECASE,
 )
-_PHRASES = r"go (?:ahead|on|for)|do (?:it|that|so)|let'?s|let us|would like|i'd like|make (?:it|the)"
-_YES = re.compile(rf"\b(?:{_PHRASES}|{_WORDS.replace(' ', '|')})\b", re.IGNORECASE)
-"""Words by which somebody may agree. It is long on purpose: a user whose words hold none of them has not agreed."""
+"""Words of agreement. The list is long on purpose: who said none of them has not agreed explicitly."""
+_LATIN = re.compile(r"[a-z]", re.IGNORECASE)
 
 NO_TALK = "the conversation before the call is not known"
 
@@ -44,12 +45,16 @@ def confirmed(call: Call[Any]) -> Verdict | None:
             why="the user was not told what would be done, and has not confirmed it",
             witness="nothing was said to the user before this call: list the details of the action and ask for a yes",
         )
-    if not _YES.search(history.last_user):
-        return Violation(
-            why="the user has not confirmed this action",
-            witness=f"the user's last words hold no confirmation: '{_short(history.last_user)}'",
-        )
-    return Pass("the user was told, and agreed")
+    # A detail may be asked for between the yes and the action: two turns of the user count.
+    words = " ".join(list(history.texts("user"))[-2:])
+    if _YES.search(words):
+        return Pass("the user was told, and agreed")
+    if not _LATIN.search(history.last_user):
+        return Unknown("the user's words are not understood")
+    return Violation(
+        why="the user has not explicitly confirmed this action",
+        witness=f"list its details and wait for a yes: the user's last words were '{_short(history.last_user)}'",
+    )
 
 
 def _short(text: str) -> str:
