@@ -33,7 +33,7 @@ from interwhen import (
 
 from interwhen_verifiers._json_schema.finding import Finder, Found, Search, Where
 from interwhen_verifiers._json_schema.machine import Reader
-from interwhen_verifiers._json_schema.validating import read_schema, validate, validator
+from interwhen_verifiers._json_schema.validating import matches, read_schema, validate, validator
 from interwhen_verifiers._tools.reading import read_calls
 
 Schema = Mapping[str, Any] | str | bool
@@ -47,6 +47,9 @@ class Documented(Claim):
     document: str = ""
     wrong: str = ""
     """Why no document begins like this. Empty: it is whole, and is to be judged."""
+    pattern: str = ""
+    """What the string ``value`` in the document must match. Empty: there is no such string."""
+    value: str = ""
     tool: str = ""
     """The tool whose arguments it is, if it is that."""
 
@@ -71,6 +74,8 @@ def check(claim: Documented, prepared: Any) -> Verdict:
     """Say what is wrong with a prefix, or judge a whole document."""
     if claim.wrong:
         return Violation(why=claim.wrong)
+    if claim.pattern:
+        return matches(claim.pattern, claim.value)
     judge = prepared.judge if isinstance(prepared, _Prepared) else prepared.get(claim.tool)
     return Unknown("there is no schema for this tool") if judge is None else validate(claim.document, judge)
 
@@ -88,7 +93,14 @@ def _claim(segment: Segment, found: Found) -> Documented:
     size = len(segment.text)
     start = min(found.start, max(size - 1, 0))
     span = segment.at(start, min(max(found.end, start + 1), size))
-    return Documented(key=found.wrong or found.document, span=span, document=found.document, wrong=found.wrong)
+    return Documented(
+        key=repr((found.wrong, found.pattern, found.value, found.document)),
+        span=span,
+        document=found.document,
+        wrong=found.wrong,
+        pattern=found.pattern,
+        value=found.value,
+    )
 
 
 def _of_calls(segment: Segment, prepared: Mapping[str, Any]) -> Iterator[Documented]:

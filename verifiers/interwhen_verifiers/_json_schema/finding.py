@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from interwhen_verifiers._json_schema.machine import Reader
-from interwhen_verifiers._json_schema.states import State, Wrong
+from interwhen_verifiers._json_schema.states import State, Text, Wrong
 
 Where = Literal["auto", "answer", "fenced"]
 Place = Literal["start", "prose", "inside", "behind", "over"]
@@ -19,13 +19,16 @@ _LINE = 40
 
 
 class Found(NamedTuple):
-    """Something to be judged: a document that is wrong from here on, or one that is whole."""
+    """Something to be judged: a document that is wrong from here on, a string in it, or one that is whole."""
 
     start: int
     """In the text that was fed, as is ``end``."""
     end: int
     wrong: str = ""
     document: str = ""
+    pattern: str = ""
+    """What the string ``value`` must match."""
+    value: str = ""
 
 
 _START = State()
@@ -96,7 +99,9 @@ class Finder:
 
     def _inside(self, search: Search, text: str, at: int, found: list[Found]) -> tuple[Search, int]:
         piece = text[at:] if at else text
-        reading, read, wrong = self._reader.feed(search.reading, piece)
+        texts: list[Text] = []
+        reading, read, wrong = self._reader.feed(search.reading, piece, texts)
+        found.extend(Found(at + text.start, at + text.end, pattern=text.pattern, value=text.value) for text in texts)
         if wrong is not None:
             found.append(_located(wrong, at))
             return Search("over"), len(text)

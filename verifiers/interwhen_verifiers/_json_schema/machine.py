@@ -10,7 +10,7 @@ from typing import Any, Literal
 from interwhen_verifiers._json_schema import judging
 from interwhen_verifiers._json_schema.compiling import Compiler, Kind, Node
 from interwhen_verifiers._json_schema.judging import Refutation, Test
-from interwhen_verifiers._json_schema.states import Frame, Mode, State, Wrong
+from interwhen_verifiers._json_schema.states import Frame, Mode, State, Text, Wrong
 
 _SPACE = " \t\r\n"
 _PLAIN = re.compile(r'[^"\\\x00-\x1f]*')
@@ -40,9 +40,12 @@ class Reader:
         """Return the state before a document."""
         return State(node=self._root)
 
-    def feed(self, state: State, text: str) -> tuple[State, int, Wrong | None]:
-        """Read *text* up to the end of the document; return the state, how much was read, and what is wrong."""
-        step = _Step(self, state, text)
+    def feed(self, state: State, text: str, texts: list[Text] | None = None) -> tuple[State, int, Wrong | None]:
+        """Read *text* up to the end of the document; return the state, how much was read, and what is wrong.
+
+        Strings that must match a pattern are added to *texts*: patterns may be slow, and are for somebody else.
+        """
+        step = _Step(self, state, text, [] if texts is None else texts)
         wrong = step.run()
         return step.state(), step.at, wrong
 
@@ -63,7 +66,8 @@ class _Stop(Exception):
 class _Step:
     """One piece of text on its way through the reader."""
 
-    def __init__(self, reader: Reader, state: State, text: str) -> None:
+    def __init__(self, reader: Reader, state: State, text: str, texts: list[Text]) -> None:
+        self._texts = texts
         self._reader = reader
         self._text = text
         self.at = 0
@@ -248,6 +252,7 @@ class _Step:
         char = text[self.at]
         if char == '"':
             self._look_at_string(complete=True)
+            self._note_patterns()
             self.at += 1
             self._end_string()
         elif char == "\\":
@@ -301,6 +306,13 @@ class _Step:
         frame = self._frame
         test = judging.key_so_far(text, length, complete=complete)
         self._put(frame._replace(node=self._applied(frame.node, test)))
+
+    def _note_patterns(self) -> None:
+        if self._mode == "string" and self._length == len(self._read):
+            # The leaves of a node outside of its groups hold in any case, and so do those around them.
+            patterns = [leaf.schema.get("pattern") for leaf in self._node.leaves]
+            start, end = max(self._token, 0), self.at + 1
+            self._texts.extend(Text(found, self._read, end, start) for found in patterns if isinstance(found, str))
 
     def _end_string(self) -> None:
         if self._mode == "string":

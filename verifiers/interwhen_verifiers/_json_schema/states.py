@@ -34,6 +34,16 @@ class Wrong(NamedTuple):
     end: int
 
 
+class Text(NamedTuple):
+    """A whole string that must match a pattern, whatever else the document holds."""
+
+    pattern: str
+    value: str
+    end: int
+    """Where it ends in the text that was fed, as for :class:`Wrong`; it begins at ``start``."""
+    start: int
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """The reader between two characters."""

@@ -64,6 +64,17 @@ def validate(document: str, judge: Any) -> Verdict:
     )
 
 
+def matches(pattern: str, value: str) -> Verdict:
+    """Judge a string in a document by the *pattern* of its schema, as the library does."""
+    try:
+        found = re.search(pattern, value)
+    except (re.error, RecursionError, OverflowError):
+        return Pass("the pattern is none that is understood here; the whole document is judged at its end")
+    if found is not None:
+        return Pass("the string matches its pattern")
+    return Violation(why="this string does not match its pattern", witness=f"it must match {_clean(pattern)}")
+
+
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
