@@ -112,15 +112,7 @@ def _of_calls(segment: Segment, prepared: Mapping[str, Any]) -> Iterator[Documen
         elif call.name in prepared:
             text = segment.text[segment.text.find("{") : segment.text.rfind("}") + 1]
             wrong = call.problem
-            yield Documented(
-                key=text, span=segment.span, document=_encoded(call.arguments), tool=call.name, wrong=wrong
-            )
-
-
-def _encoded(arguments: Mapping[str, Any]) -> str:
-    import msgspec
-
-    return msgspec.json.encode(arguments).decode()
+            yield Documented(key=text, span=segment.span, document=call.raw, tool=call.name, wrong=wrong)
 
 
 def json_schema(

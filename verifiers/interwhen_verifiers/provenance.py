@@ -48,7 +48,8 @@ DESTINATIONS = (
 """Arguments that say where something goes, by name, unless others are given."""
 DOCUMENTS = (
     "read*", "open*", "*file*", "*document*", "fetch*", "browse*", "*web*", "*page*", "*emails*", "*mails*",
-    "get_mail*", "*inbox*", "*message*", "*note*", "*review*", "*comment*", "*issue*", "*channel*", "download*", "*url*",
+    "get_mail*", "*inbox*", "*message*", "*note*", "*review*", "*comment*", "*issue*", "*channel*", "download*",
+    "*url*",
 )  # fmt: skip
 """Tools that return what others have written, by name, unless others are given. All of their output is untrusted."""
 _SHORTEST = 4

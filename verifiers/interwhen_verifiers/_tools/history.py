@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 from interwhen import Message, Task, ToolCall
 
+from interwhen_verifiers._tools.reading import tagged_call
+
 
 @dataclass(frozen=True)
 class PastCall:
@@ -64,7 +66,7 @@ class History:
 
 def read_history(task: Task) -> History:
     """Read the conversation of *task*. Linear in its length."""
-    messages = task.messages
+    messages = tuple(part for message in task.messages for part in _structured(message))
     found: list[PastCall] = []
     waiting: list[tuple[ToolCall, int]] = []  # calls without a result, by their place in *found*
     for at, message in enumerate(messages):
@@ -78,6 +80,32 @@ def read_history(task: Task) -> History:
             call_made = found[place]
             found[place] = PastCall(call_made.name, call_made.arguments, message.content, call_made.at, at)
     return History(messages, tuple(found))
+
+
+_CALL, _CALL_END = "<tool_call>", "</tool_call>"
+_RESULT, _RESULT_END = "<tool_response>", "</tool_response>"
+
+
+def _structured(message: Message) -> Iterator[Message]:
+    """Yield *message*; calls and results that a template has written into its text, as what they are."""
+    if message.role == "assistant" and not message.calls and _CALL in message.content:
+        read = [tagged_call(text) for text in _between(message.content, _CALL, _CALL_END)]
+        calls = tuple(ToolCall("", call.name, call.raw) for call in read if not call.problem)
+        yield Message("assistant", message.content.partition(_CALL)[0], calls)
+    elif message.role == "user" and message.content.lstrip().startswith(_RESULT):
+        # Whoever speaks in the user's turn here, it is not the user.
+        for text in _between(message.content, _RESULT, _RESULT_END):
+            yield Message("tool", text.strip())
+    else:
+        yield message
+
+
+def _between(text: str, opening: str, closing: str) -> Iterator[str]:
+    at = text.find(opening)
+    while at >= 0:
+        end = text.find(closing, at)
+        yield text[at + len(opening) : len(text) if end < 0 else end]
+        at = text.find(opening, end) if end >= 0 else -1
 
 
 def _match(waiting: Sequence[tuple[ToolCall, int]], result: Message) -> int:

@@ -24,6 +24,11 @@ class ReadCall:
     problem: str = ""
     """Why it cannot be read. Empty: it can."""
 
+    @property
+    def raw(self) -> str:
+        """The arguments as JSON."""
+        return msgspec.json.encode(self.arguments).decode()
+
 
 def read_calls(segment: Segment) -> tuple[ReadCall, ...]:
     """Return the calls of *segment*, which the trigger ``ToolCalls`` gave."""
@@ -35,10 +40,10 @@ def read_calls(segment: Segment) -> tuple[ReadCall, ...]:
             return (ReadCall(call.name, call.values(), call.text),)
         except (ValueError, RecursionError) as error:
             return (ReadCall(call.name, {}, call.text, str(error)),)
-    return (_tagged(segment.text),)
+    return (tagged_call(segment.text),)
 
 
-def _tagged(text: str) -> ReadCall:
+def tagged_call(text: str) -> ReadCall:
     """Read a call such as ``<tool_call>{"name": "f", "arguments": {}}</tool_call>``."""
     start, end = text.find("{"), text.rfind("}")
     try:
