@@ -20,7 +20,7 @@ from interwhen.events import Event
 from interwhen.feedback import FeedbackTemplate
 from interwhen.journal import Journal, ModelReference
 from interwhen.models.base import Message, Model, Sampling
-from interwhen.models.messages import read_turn
+from interwhen.models.messages import as_message
 from interwhen.monitors import Monitor
 from interwhen.registry import MonitorSpec, load_model, load_monitors
 from interwhen.results import Result
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
 __all__ = ["Run", "SyncRun", "Workers", "run", "run_sync"]
-
-_API_FIELDS = frozenset(("tool_calls", "function_call", "tool_call_id"))
-"""What makes a turn one of the chat API that says more than a text."""
 
 
 def run(
@@ -134,20 +131,13 @@ def _prompt(prompt: str | Sequence[Message | Mapping[str, Any]]) -> str | tuple[
             messages.append(message)
             continue
         try:
-            messages.append(msgspec.convert(_plain(message), Message))
+            messages.append(as_message(message))
         except msgspec.ValidationError as error:
             hint = "a message needs a 'role' and a text as 'content'"
             raise UsageError(f"message {number}: {error}, in {message!r:.200} ({hint})") from error
     if not messages:
         raise UsageError("prompt is an empty list of messages: give at least one")
     return tuple(messages)
-
-
-def _plain(message: object) -> object:
-    """Return *message* as :class:`Message` has it, where it has calls, results or parts of the chat API."""
-    if isinstance(message, Mapping) and (message.keys() & _API_FIELDS or isinstance(message.get("content"), list)):
-        return read_turn(message) or message
-    return message
 
 
 class SyncRun:

@@ -10,9 +10,11 @@ import msgspec
 from interwhen.models.base import Message, Role
 from interwhen.tool_calls import ToolCall
 
-__all__ = ["as_turn", "read_item", "read_messages", "read_turn"]
+__all__ = ["as_message", "as_turn", "read_item", "read_messages", "read_turn"]
 
 _ROLES = get_args(Role)
+_API_FIELDS = frozenset(("tool_calls", "function_call", "tool_call_id"))
+"""What makes a turn one of the chat API that says more than a text."""
 
 
 def read_messages(turns: object) -> tuple[Message, ...]:
@@ -46,6 +48,16 @@ def read_item(item: Mapping[str, Any]) -> Message | None:
             return Message("tool", _content(item.get("output")), call_id=_text(item.get("call_id")))
         case _:
             return None
+
+
+def as_message(turn: object) -> Message:
+    """Return the message that *turn* is: a mapping with the fields of :class:`Message`, or a turn of the chat API.
+
+    Raises :class:`msgspec.ValidationError` where it is neither.
+    """
+    if isinstance(turn, Mapping) and (turn.keys() & _API_FIELDS or isinstance(turn.get("content"), list)):
+        turn = read_turn(turn) or turn
+    return msgspec.convert(turn, Message)
 
 
 def read_turn(turn: Mapping[str, Any]) -> Message | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import interwhen
 import msgspec
@@ -121,6 +122,14 @@ def test_a_run_takes_calls_in_either_form(given: object) -> None:
         run.drain()
     (request,) = model.requests
     assert Task(request.prompt).messages == MESSAGES
+
+
+@pytest.mark.parametrize("form", [CHAT, {"messages": CHAT}, json.loads(msgspec.json.encode(MESSAGES))])
+def test_a_file_with_a_chat_keeps_its_calls(form: object, tmp_path: Path) -> None:
+    flags = pytest.importorskip("interwhen.cli.flags", reason="the command line is not installed (extra 'cli')")
+    file = tmp_path / "chat.json"
+    file.write_text(json.dumps(form), encoding="utf-8")
+    assert flags.read_prompt(None, None, file) == MESSAGES
 
 
 @pytest.mark.parametrize("wrong", [{"role": "user"}, {"role": "user", "content": 5}, {"role": "x", "content": [{}]}])
