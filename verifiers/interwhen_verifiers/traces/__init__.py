@@ -1,1 +1,1 @@
-"""Readers of public data sets, a file a data set."""
+"""Readers of public data sets, as labelled traces: one function a set."""
