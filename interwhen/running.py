@@ -20,6 +20,7 @@ from interwhen.events import Event
 from interwhen.feedback import FeedbackTemplate
 from interwhen.journal import Journal, ModelReference
 from interwhen.models.base import Message, Model, Sampling
+from interwhen.models.messages import as_message
 from interwhen.monitors import Monitor
 from interwhen.registry import MonitorSpec, load_model, load_monitors
 from interwhen.results import Result
@@ -130,7 +131,7 @@ def _prompt(prompt: str | Sequence[Message | Mapping[str, Any]]) -> str | tuple[
             messages.append(message)
             continue
         try:
-            messages.append(msgspec.convert(message, Message))
+            messages.append(as_message(message))
         except msgspec.ValidationError as error:
             hint = "a message needs a 'role' and a text as 'content'"
             raise UsageError(f"message {number}: {error}, in {message!r:.200} ({hint})") from error

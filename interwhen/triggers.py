@@ -41,7 +41,7 @@ class ToolCalls(msgspec.Struct, frozen=True, tag=True):
 
 
 class EveryChars(msgspec.Struct, frozen=True, tag=True):
-    """Each stretch of ``count`` characters."""
+    """Each stretch of ``count`` characters, and what is left at the end of its phase; white space is part of it."""
 
     count: int = 400
 

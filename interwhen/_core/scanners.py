@@ -188,6 +188,16 @@ class CountScanner(Scanner):
             yield Span(start, start + self.count)
         self._reset()
 
+    def flush(self, transcript: Transcript) -> Iterator[Span]:
+        """Yield the rest with the white space around it: a stretch is not trimmed, and stretches have no gaps."""
+        yield from self.feed(transcript)
+        start, end = self.start, transcript.length
+        blank = self._trimmed(transcript, start, end) is None
+        self._begin(end, end + 1)
+        self._reset()
+        if not blank:
+            yield Span(start, end)
+
     def _reset(self) -> None:
         super()._reset()
         self.due = self.start + self.count

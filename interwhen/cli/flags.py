@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
@@ -13,7 +13,8 @@ from cyclopts import Group, Parameter
 from interwhen.budgets import Budgets
 from interwhen.errors import UsageError
 from interwhen.journal import ModelReference
-from interwhen.models.base import Message, Model, Prompt, Sampling
+from interwhen.models.base import Model, Prompt, Sampling
+from interwhen.models.messages import as_message
 from interwhen.registry import Api, load_model
 
 _MODEL = Group("Model", sort_key=1)
@@ -126,7 +127,7 @@ def without_login(url: str) -> str:
 
 
 class _Conversation(msgspec.Struct, frozen=True):
-    messages: tuple[Message, ...]
+    messages: list[dict[str, Any]]
 
 
 def read_prompt(text: str | None, prompt_file: Path | None, chat: Path | None) -> Prompt:
@@ -152,8 +153,8 @@ def read_prompt(text: str | None, prompt_file: Path | None, chat: Path | None) -
     data = _read(chat)
     try:
         if data.lstrip().startswith("["):
-            return msgspec.json.decode(data, type=tuple[Message, ...])
-        return msgspec.json.decode(data, type=_Conversation).messages
+            return tuple(map(as_message, msgspec.json.decode(data, type=list[dict[str, Any]])))
+        return tuple(map(as_message, msgspec.json.decode(data, type=_Conversation).messages))
     except msgspec.MsgspecError as error:
         raise UsageError(
             f'{str(chat)!r} is no chat ({error}); it holds [{{"role": "user", "content": "..."}}] as JSON'

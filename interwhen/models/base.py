@@ -21,11 +21,21 @@ FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "trunca
 """Why a stream ended. ``truncated``: it ended without saying so (no finish reason, no ``[DONE]``)."""
 
 
-class Message(msgspec.Struct, frozen=True):
+Role = Literal["system", "developer", "user", "assistant", "tool"]
+"""Who speaks in a turn of a chat; ``tool``: the result of a call."""
+
+
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     """One turn of a chat prompt."""
 
-    role: Literal["system", "developer", "user", "assistant", "tool"]
+    role: Role
     content: str
+    calls: tuple[ToolCall, ...] = ()
+    """The tool calls that the assistant made in this turn."""
+    call_id: str = ""
+    """Of a ``tool`` turn: the ``id`` of the call whose result it is."""
+    name: str = ""
+    """Of a ``tool`` turn: the tool that was called, where that is said."""
 
 
 Prompt: TypeAlias = str | tuple[Message, ...]

@@ -43,6 +43,7 @@ from interwhen.models.local_weights import (
 from interwhen.models.openai_compat import read_json
 from interwhen.models.retrying import Retries
 from interwhen.models.transport import HttpRequest, Timeouts, Transport
+from interwhen.models.turns import prompt_turns
 
 Api: TypeAlias = Literal["completions", "chat"]
 """Which API of the server is used; the first resumes by exact prefix."""
@@ -194,7 +195,7 @@ class _Running:
             return request
         # A run asks with the same prompt again and again, at each resume and fork.
         if self._last is None or self._last[0] != turns:
-            body = msgspec.json.encode({"messages": turns})
+            body = msgspec.json.encode({"messages": prompt_turns(request)})
             rendered = read_json(await self._exchange("POST", "/apply-template", body), _rendered_decoder)
             self._last = (turns, rendered.prompt)
         return replace(request, prompt=self._last[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from interwhen.models.base import Piece, Request
+from interwhen.models.messages import as_turn
 
 CONTINUE = "Continue exactly where you stopped. Do not repeat anything."
 """The user turn that asks for the rest, where the trace does not end with feedback."""
@@ -16,7 +17,7 @@ def prompt_turns(request: Request) -> list[Turn]:
     """Render the prompt; a string is one user turn."""
     if isinstance(request.prompt, str):
         return [{"role": "user", "content": request.prompt}]
-    return [{"role": message.role, "content": message.content} for message in request.prompt]
+    return [as_turn(message) for message in request.prompt]
 
 
 def prefill_turns(request: Request, reasoning_field: str | None) -> list[Turn]:
@@ -67,7 +68,7 @@ def _joint(piece: Piece) -> str:
 
 def _append(turns: list[Turn], role: str, text: str, *, joint: str) -> None:
     """Add *text* as a turn, or to the last turn where it has the same role: many templates insist on alternation."""
-    if turns and turns[-1]["role"] == role:
+    if turns and turns[-1]["role"] == role and not turns[-1].keys() & {"tool_calls", "function_call"}:
         turns[-1] = {"role": role, "content": f"{turns[-1]['content']}{joint}{text}"}
     else:
         turns.append({"role": role, "content": text})

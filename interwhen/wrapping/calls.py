@@ -9,7 +9,8 @@ from typing import Any, Literal
 import msgspec
 
 from interwhen.errors import UsageError
-from interwhen.models.base import Sampling
+from interwhen.models.base import Message, Prompt, Sampling
+from interwhen.models.messages import read_messages
 
 Api = Literal["chat", "completions", "responses"]
 """``/chat/completions``, ``/completions`` or ``/responses``."""
@@ -49,12 +50,16 @@ class Call:
         return Sampling(max_tokens=self.body[self.limit] if self.limit else None, seed=self.body.get("seed"))
 
     @property
-    def prompt(self) -> str:
-        """The prompt as one text, for certificates; a chat is its messages as JSON."""
+    def prompt(self) -> Prompt:
+        """What is asked, as verifiers and certificates see it: a text, or the turns of the chat, calls included."""
         if self.api == "completions":
             prompt = self.body.get("prompt")
             return prompt if isinstance(prompt, str) else _json(prompt)
-        return _json(self.body.get("messages") if self.api == "chat" else self.body.get("input"))
+        if self.api == "chat":
+            return read_messages(self.body.get("messages")) or _json(self.body.get("messages"))
+        said = self.body.get("instructions")
+        first = (Message("system", said),) if isinstance(said, str) and said else ()
+        return (*first, *read_messages(self.body.get("input"))) or _json(self.body.get("input"))
 
     @property
     def is_structured(self) -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar, cast, overload
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar, cast, overload
 
 import msgspec
 
 from interwhen.errors import InterwhenError, UsageError
-from interwhen.models.base import Capabilities, Chunk, Completion, Request
+from interwhen.models.base import Capabilities, Chunk, Completion, Message, Request
 from interwhen.models.streams import GuardedStream
 from interwhen.monitors import Monitor
 from interwhen.registry import MonitorSpec, load_monitors
@@ -22,6 +22,8 @@ from interwhen.tool_calls import ToolCall
 from interwhen.wrapping.loop_thread import LoopThread
 
 ToolT = TypeVar("ToolT", bound=Callable[..., Any])
+Conversation: TypeAlias = Callable[[], Iterable[Message | Mapping[str, Any]]]
+"""Returns the messages so far, as :func:`interwhen.run` takes them."""
 
 _loop = LoopThread()
 """Where checks of plain functions run."""
@@ -51,6 +53,7 @@ def guard(
     results: Iterable[MonitorSpec] = (),
     on_refused: Callable[[Refused], Any] | None = None,
     name: str | None = None,
+    history: Conversation | None = None,
 ) -> Callable[[ToolT], ToolT]: ...
 @overload
 def guard(
@@ -61,6 +64,7 @@ def guard(
     results: Iterable[MonitorSpec] = (),
     on_refused: Callable[[Refused], Any] | None = None,
     name: str | None = None,
+    history: Conversation | None = None,
 ) -> ToolT: ...
 def guard(
     tool: Any = None,
@@ -70,22 +74,24 @@ def guard(
     results: Iterable[MonitorSpec] = (),
     on_refused: Callable[[Refused], Any] | None = None,
     name: str | None = None,
+    history: Conversation | None = None,
 ) -> Any:
     """Return *tool*, a plain or async function, such that it runs only if *calls* find nothing wrong.
 
     *calls* are monitors (trigger ``ToolCalls``) that see the call as a structured one: its name (*name*, or the
     function's) and its arguments as JSON; arguments that are no JSON values, such as a context object, are left out.
     *results* see what the tool returned: a string as it is, anything else as JSON. Whatever their remedy says, a
-    violation refuses; so does a check without a verdict where ``unproven="closed"``.
+    violation refuses; so does a check without a verdict where ``unproven="closed"``. *history* returns the conversation
+    so far, for monitors that must know it; the prompt of *results* ends with the call.
 
     A refusal raises :class:`Refused`, or returns what *on_refused* makes of it: ``on_refused=str`` gives the model
     its reason as the tool's result. Works as a decorator, too: ``@guard(calls=[...])``.
     """
     if tool is None:
-        return functools.partial(guard, calls=calls, results=results, on_refused=on_refused, name=name)
+        return functools.partial(guard, calls=calls, results=results, on_refused=on_refused, name=name, history=history)
     if not callable(tool):
         raise UsageError(f"guard({tool!r:.200}): a function is needed; write @guard(calls=[...]) to give options")
-    guarded = _Guarded(tool, _refusing(calls), _refusing(results), on_refused, name)
+    guarded = _Guarded(tool, _refusing(calls), _refusing(results), on_refused, name, history)
     return guarded.wrapped()
 
 
@@ -99,8 +105,10 @@ class _Guarded:
         results: tuple[Monitor, ...],
         on_refused: Callable[[Refused], Any] | None,
         name: str | None,
+        history: Conversation | None,
     ) -> None:
         self._tool = tool
+        self._history = history
         self._calls = calls
         self._results = results
         self._on_refused = on_refused
@@ -116,7 +124,7 @@ class _Guarded:
                 try:
                     await self._check_call(args, options)
                     value = await tool(*args, **options)
-                    await self._check_result(value)
+                    await self._check_result(args, options, value)
                 except Refused as refusal:
                     return self._refused(refusal)
                 return value
@@ -128,7 +136,7 @@ class _Guarded:
             try:
                 _loop.running().call(self._check_call, args, options)
                 value = tool(*args, **options)
-                _loop.running().call(self._check_result, value)
+                _loop.running().call(self._check_result, args, options, value)
             except Refused as refusal:
                 return self._refused(refusal)
             return value
@@ -141,8 +149,21 @@ class _Guarded:
         return self._on_refused(refusal)
 
     async def _check_call(self, args: Sequence[Any], options: dict[str, Any]) -> None:
-        if not self._calls:
-            return
+        if self._calls:
+            call = self._call(args, options)
+            await self._judge(Chunk(call.text, call=call), self._calls, self._said() or "", ran=False)
+
+    async def _check_result(self, args: Sequence[Any], options: dict[str, Any], value: Any) -> None:
+        if self._results:
+            text = value if isinstance(value, str) else _json(value)
+            made = Message("assistant", "", (self._call(args, options),))
+            chunk = Chunk(str(value) if text is None else text)
+            await self._judge(chunk, self._results, (*self._said(), made), ran=True)
+
+    def _said(self) -> Sequence[Message | Mapping[str, Any]]:
+        return () if self._history is None else tuple(self._history())
+
+    def _call(self, args: Sequence[Any], options: dict[str, Any]) -> ToolCall:
         bound = self._signature.bind(*args, **options)
         arguments: dict[str, Any] = {}
         for parameter, value in bound.arguments.items():
@@ -150,16 +171,17 @@ class _Guarded:
             arguments |= value if kind is inspect.Parameter.VAR_KEYWORD else {parameter: value}
         texts = {key: text for key, value in arguments.items() if (text := _json(value)) is not None}
         spelled = ", ".join(f"{msgspec.json.encode(key).decode()}: {text}" for key, text in texts.items())
-        call = ToolCall("", self._name, f"{{{spelled}}}")
-        await self._judge(Chunk(call.text, call=call), self._calls, ran=False)
+        return ToolCall("", self._name, f"{{{spelled}}}")
 
-    async def _check_result(self, value: Any) -> None:
-        if self._results:
-            text = value if isinstance(value, str) else _json(value)
-            await self._judge(Chunk(str(value) if text is None else text), self._results, ran=True)
-
-    async def _judge(self, chunk: Chunk, monitors: tuple[Monitor, ...], *, ran: bool) -> None:
-        async with run(_Given(chunk), "", monitors=monitors) as judged:
+    async def _judge(
+        self,
+        chunk: Chunk,
+        monitors: tuple[Monitor, ...],
+        prompt: str | Sequence[Message | Mapping[str, Any]],
+        *,
+        ran: bool,
+    ) -> None:
+        async with run(_Given(chunk), prompt, monitors=monitors) as judged:
             result = await judged.drain()
         acted = any(record.interrupted for record in result.violations)
         if acted or result.status in ("abstained", "failed"):

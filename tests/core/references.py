@@ -118,7 +118,7 @@ def tool_calls(text, opening, closing):
 def every_chars(text, count):
     full = [(at, at + count) for at in range(0, len(text) - count + 1, count)]
     rest = len(text) // count * count
-    return full + trimmed(text, rest, len(text))
+    return full + [(rest, len(text))] * bool(text[rest:].strip())
 
 
 def reference(trigger, text):

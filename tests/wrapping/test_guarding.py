@@ -112,3 +112,35 @@ async def test_a_plain_tool_may_be_used_by_many_threads():
 def test_what_is_no_function_is_refused():
     with pytest.raises(UsageError):
         guard([no_call_with()])
+
+
+@interwhen.verifier(name="permitted", worker="inline")
+def permitted(claim, prepared):
+    return interwhen.Pass() if prepared == claim.key else interwhen.Violation(why=f"{prepared} came before")
+
+
+def every_segment(segment, _prepared):
+    yield interwhen.Claim(key=segment.text, span=segment.span)
+
+
+async def test_monitors_know_the_conversation_and_results_their_call(kind):
+    said = [{"role": "user", "content": 'move({"to": "home"})'}]
+    asked = interwhen.Monitor(
+        name="asked",
+        trigger=interwhen.ToolCalls(),
+        extractor=every_segment,
+        verifier=permitted,
+        prepare=lambda task: task.question,
+    )
+    answered = interwhen.Monitor(
+        name="answered",
+        trigger=interwhen.Answer(),
+        extractor=every_segment,
+        verifier=permitted,
+        prepare=lambda task: f"moved to {task.messages[-1].calls[0].values()['to']}",
+    )
+    move = make(kind, [], calls=[asked], results=[answered], history=lambda: said)
+    assert await use(move, "home") == "moved to home"
+    said[0] = {"role": "user", "content": "Stay."}
+    with pytest.raises(Refused, match=r"not made: Stay\. came before"):
+        await use(move, "home")

@@ -1,5 +1,6 @@
 """Tool calls: whole, valid, judged, and only then the caller's."""
 
+import dataclasses
 import json
 
 import interwhen
@@ -268,3 +269,22 @@ async def test_the_budget_of_remedies_bounds_the_asking():
     parts, _ = await collect(wire, [no_call_with()], tools=TOOLS, settings=settings)
     assert calls_in(parts) == []
     assert len(wire.bodies) == 3
+
+
+async def test_monitors_see_the_calls_of_earlier_turns_and_their_results():
+    seen = []
+    wire = MemoryWire(lambda *_: called(GOOD))
+    earlier = {"id": "c9", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "Go home."},
+        {"role": "assistant", "content": None, "tool_calls": [earlier]},
+        {"role": "tool", "tool_call_id": "c9", "content": "a door"},
+    ]
+    monitor = dataclasses.replace(no_call_with(), prepare=lambda task: seen.extend(task.messages))
+    await collect(wire, [monitor], tools=TOOLS, messages=messages)
+    assert seen == [
+        interwhen.Message("user", "Go home."),
+        interwhen.Message("assistant", "", (interwhen.ToolCall("c9", "look", "{}"),)),
+        interwhen.Message("tool", "a door", call_id="c9"),
+    ]
+    assert wire.bodies[0]["messages"] == messages

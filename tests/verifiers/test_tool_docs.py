@@ -1,0 +1,32 @@
+"""The examples of the documentation run, and no pattern takes more than linear time."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+from interwhen.testing.regexes import suspicious
+
+PAGES = Path(__file__).parents[2] / "docs" / "verifiers"
+
+
+@pytest.mark.parametrize("page", ["tool_policy", "provenance", "json_schema"])
+def test_the_example_of_the_page_runs(page: str) -> None:
+    (block,) = re.findall(
+        r"^```python\n(.*?)^```", (PAGES / f"{page}.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    exec(compile(block, page, "exec", dont_inherit=True), {"__name__": page})
+
+
+MODULES = ["policies._conversation", "policies.tau_airline", "_tools.structure", "_json_schema.machine", "_json_schema.judging",
+           "_json_schema.validating"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_patterns_are_linear(name: str) -> None:
+    found = vars(importlib.import_module(f"interwhen_verifiers.{name}"))
+    patterns = [value for value in found.values() if isinstance(value, re.Pattern)]
+    assert patterns
+    assert [suspicious(pattern) for pattern in patterns] == [()] * len(patterns)

@@ -1,0 +1,250 @@
+"""Rules over tool calls: what a rule sees, what the model is told, and where it works."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import interwhen
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from interwhen import (
+    Message,
+    Pass,
+    PluginError,
+    Segment,
+    Span,
+    Task,
+    ToolCall,
+    Tracker,
+    Unknown,
+    UsageError,
+    Verdict,
+    Violation,
+    load_monitor,
+)
+from interwhen.testing import End, ScriptedModel
+from interwhen.testing.complexity import BAITS, Bait, measure
+
+from interwhen_verifiers._tools.history import read_history
+from interwhen_verifiers.tool_policy import Call, Policy, judge, tool_policy
+
+SHOP: Policy[frozenset[str]] = Policy(
+    "shop",
+    begin=frozenset,
+    advance=lambda state, past: state | {str(past.arguments.get("id"))} if past.name == "look" else state,
+)
+
+
+@SHOP.before("delete", says="Nothing may be deleted that has not been looked at.")
+def looked_at(call: Call[frozenset[str]]) -> Verdict | None:
+    if call["id"] in call.state:
+        return Pass("it was looked at")
+    return Violation(why="this has not been looked at", witness=f"call look for {call['id']} first")
+
+
+@SHOP.before(says="Only one call a turn.")
+def alone(call: Call[frozenset[str]]) -> Verdict | None:
+    return Violation(why="one call at a time") if call.beside else None
+
+
+@SHOP.before("delete", says="Ask when in doubt.")
+def doubtful(call: Call[frozenset[str]]) -> Verdict | None:
+    return Unknown("who knows") if call["id"] == "odd" else None
+
+
+@SHOP.after("look", says="No secrets are shown.")
+def no_secrets(call: Call[frozenset[str]]) -> Verdict | None:
+    assert call.result is not None
+    if "secret" in (call.result.result or ""):
+        return Violation(why="this holds a secret")
+    return Pass("no secret")
+
+
+def call_of(name: str, arguments: str = '{"id": "x"}', call_id: str = "c") -> ToolCall:
+    return ToolCall(call_id, name, arguments)
+
+
+def judged(prompt: Any, *calls: ToolCall, **options: Any) -> list[Verdict]:
+    monitor = tool_policy(policy=SHOP, **options)
+    assert monitor.prepare is not None
+    prepared = monitor.prepare(Task(prompt))
+    assert isinstance(monitor.extractor, Tracker)
+    state, found, at = monitor.extractor.start(prepared), [], 0
+    for call in calls:
+        segment = Segment(call.text, Span(at, at + len(call.text)), "answer", call)
+        at = segment.span.end
+        state, claims = monitor.extractor.step(state, segment)
+        found += [monitor.verifier.check(claim, prepared) for claim in claims]  # type: ignore[call-arg]
+    return found  # type: ignore[return-value]
+
+
+LOOKED = (
+    Message("user", "Delete x."),
+    Message("assistant", "", (call_of("look"),)),
+    Message("tool", "a thing", call_id="c"),
+)
+
+
+def test_a_rule_sees_arguments_and_state() -> None:
+    assert judged(LOOKED, call_of("delete")) == [Pass("looked_at: it was looked at")]
+    (verdict,) = judged("Delete y.", call_of("delete", '{"id": "y"}'))
+    assert isinstance(verdict, Violation)
+    assert verdict.why == "this has not been looked at"
+    assert "call look for y first" in verdict.witness
+
+
+def test_the_sentence_of_the_policy_is_the_evidence_where_the_rule_gives_none() -> None:
+    (_, verdict) = judged(LOOKED, call_of("look"), call_of("other"))
+    assert isinstance(verdict, Violation)
+    assert "Only one call a turn." in verdict.witness
+
+
+def test_all_broken_rules_are_named_at_once() -> None:
+    (_, verdict) = judged("Delete y.", call_of("other"), call_of("delete", '{"id": "y"}'))
+    assert isinstance(verdict, Violation)
+    assert verdict.why == "this has not been looked at; one call at a time"
+
+
+def test_a_call_before_in_the_same_turn_counts_without_its_result() -> None:
+    verdicts = judged("Delete y.", call_of("look", '{"id": "y"}'), call_of("delete", '{"id": "y"}'))
+    assert isinstance(verdicts[1], Violation)
+    assert verdicts[1].why == "one call at a time"
+
+
+def test_what_a_rule_does_not_know_is_unknown() -> None:
+    odd = (*LOOKED[:1], Message("assistant", "", (call_of("look", '{"id": "odd"}'),)), Message("tool", "", call_id="c"))
+    assert judged(odd, call_of("delete", '{"id": "odd"}')) == [Unknown("doubtful: who knows")]
+
+
+@pytest.mark.parametrize("arguments", ["{}", "[]", "no json", '{"id": ', "\ud800"])
+def test_arguments_that_are_missing_or_no_json_are_unknown(arguments: str) -> None:
+    (verdict,) = judged(LOOKED, call_of("delete", arguments))
+    assert isinstance(verdict, Unknown)
+
+
+def test_a_rule_that_raises_is_an_error_and_is_named() -> None:
+    policy: Policy[None] = Policy("broken")
+
+    @policy.before(says="It cannot work.")
+    def fails(call: Call[None]) -> Verdict | None:
+        raise ZeroDivisionError
+
+    @policy.before("other", says="It returns nonsense.")
+    def says_yes(call: Call[None]) -> Any:
+        return True
+
+    with pytest.raises(RuntimeError, match="rule 'fails' raised ZeroDivisionError"):
+        judge(policy, Call("x", {}, None, read_history(Task(""))))
+    with pytest.raises(RuntimeError, match="rule 'says_yes' returned True"):
+        judge(policy.without(["fails"]), Call("other", {}, None, read_history(Task(""))))
+
+
+def test_a_refused_call_is_answered_and_the_run_goes_on() -> None:
+    """The whole way: the call is refused, the model is told why, looks, and is refused nothing more."""
+    model = ScriptedModel([[call_of("delete"), End("tool_calls")], [call_of("look"), End("tool_calls")]])
+    with interwhen.run_sync(model, "Delete x.", monitors=[tool_policy(policy=SHOP)]) as run:
+        result = run.drain()
+    assert result.ledger.remedies == 1
+    assert result.violations[0].why == "this has not been looked at"
+    assert "call look for x first" in result.violations[0].inserted
+    assert result.status == "verified"
+    assert "look(" in result.text
+    assert "delete(" not in result.text
+
+
+def test_the_rules_guard_a_function_before_and_after() -> None:
+    said = [Message("user", "Delete x.")]
+    ran = []
+
+    @interwhen.guard(calls=[tool_policy(policy=SHOP)], history=lambda: said)
+    def delete(id: str) -> str:  # noqa: A002  the tool's own name for it
+        ran.append(id)
+        return "deleted"
+
+    @interwhen.guard(results=[tool_policy(policy=SHOP, on="results")], on_refused=str)
+    def look(id: str) -> str:  # noqa: A002
+        return f"{id}: a secret" if id == "vault" else f"{id}: a thing"
+
+    with pytest.raises(interwhen.Refused, match="has not been looked at"):
+        delete("x")
+    said[:] = LOOKED
+    assert delete("x") == "deleted"
+    assert ran == ["x"]
+    assert look("x") == "x: a thing"
+    assert look("vault") == "The result of look is withheld: this holds a secret."
+
+
+def test_results_find_their_calls() -> None:
+    calls = (call_of("a", "{}", "1"), call_of("b", "{}", "2"))
+    swapped = (
+        Message("assistant", "", calls),
+        Message("tool", "two", call_id="2"),
+        Message("tool", "one", call_id="1"),
+    )
+    assert [(past.name, past.result) for past in read_history(Task(swapped)).calls] == [("a", "one"), ("b", "two")]
+    nameless = (
+        Message("assistant", "", (call_of("a", "{}", ""), call_of("b", "{}", ""))),
+        Message("tool", "two", name="b"),
+        Message("tool", "one"),
+        Message("tool", "more than there were"),
+    )
+    assert [past.result for past in read_history(Task(nameless)).calls] == ["one", "two"]
+
+
+def test_rules_can_be_left_out_by_name() -> None:
+    assert isinstance(judged("Delete y.", call_of("delete", '{"id": "y"}'), skip=["looked_at"])[0], Pass)
+    with pytest.raises(UsageError, match="did you mean 'looked_at'"):
+        tool_policy(policy=SHOP, skip=["lookedat"])
+
+
+def test_a_policy_is_found_by_name_module_or_file(tmp_path: Path) -> None:
+    assert tool_policy(policy="tau_airline").name == "tool_policy"
+    assert tool_policy(policy="interwhen_verifiers.policies.tau_retail:POLICY").delivery == "gate_tools"
+    file = tmp_path / "mine.py"
+    file.write_text("from interwhen_verifiers.tool_policy import Policy\nRULES = Policy('mine')\n", encoding="utf-8")
+    assert tool_policy(policy=f"{file}:RULES").name == "tool_policy"
+    for wrong, said in (
+        (f"{file}", "no Policy named 'POLICY'"),
+        ("no_such", "tau_airline"),
+        (str(tmp_path / "x.py"), "x.py"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            tool_policy(policy=wrong)
+    with pytest.raises(UsageError, match="loads no state"):
+        tool_policy(policy=SHOP, state="somewhere")
+    with pytest.raises(UsageError, match="cannot be read"):
+        tool_policy(policy="tau_airline", state=str(tmp_path))
+
+
+def test_by_its_name_and_options_in_a_text() -> None:
+    assert load_monitor("tool_policy:policy=tau_airline,delivery=observe").delivery == "observe"
+    with pytest.raises(PluginError, match="policy"):
+        load_monitor("tool_policy:policy=nothing_of_the_kind")
+    (entry,) = entry_points(group="interwhen.verifiers", name="tool_policy")
+    assert entry.load() is tool_policy
+
+
+def test_a_policy_refuses_rules_that_cannot_be_told_apart() -> None:
+    policy: Policy[None] = Policy("twice")
+    policy.before(says="Once.")(looked_at)
+    with pytest.raises(UsageError, match="two rules named 'looked_at'"):
+        policy.before(says="Twice.")(looked_at)
+    with pytest.raises(UsageError, match="needs the sentence"):
+        policy.before(says=" ")
+
+
+@given(st.text(max_size=200), st.sampled_from(["delete", "look", ""]))
+def test_any_text_for_arguments_is_judged_or_unknown(arguments: str, name: str) -> None:
+    for verdict in judged(LOOKED, call_of(name, arguments)):
+        assert isinstance(verdict, Pass | Violation | Unknown)
+
+
+@pytest.mark.parametrize("bait", [Bait('{"id":'), Bait("a", start='{"id": "', end='"}'), *BAITS[:20]])
+def test_the_work_is_linear_in_the_call(bait: Bait) -> None:
+    def read(text: str) -> object:
+        return judged(LOOKED, call_of("delete", text))
+
+    assert measure(read, bait).ratio(2000) < 2.5

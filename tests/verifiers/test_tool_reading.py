@@ -1,0 +1,81 @@
+"""Calls as models write them: structured, or as text between tags."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from interwhen import Message, Segment, Span, Task, ToolCall
+from interwhen.testing.complexity import BAITS, assert_quick, measure
+
+from interwhen_verifiers._tools.history import read_history
+from interwhen_verifiers._tools.reading import read_calls
+
+
+def tagged(text: str) -> Segment:
+    whole = f"<tool_call>{text}</tool_call>"
+    return Segment(whole, Span(0, len(whole)), "answer")
+
+
+@pytest.mark.parametrize("name", ["arguments", "parameters"])
+def test_a_call_between_tags_is_read(name: str) -> None:
+    (call,) = read_calls(tagged(json.dumps({"name": "send", name: {"to": "x"}})))
+    assert (call.name, call.arguments, call.problem) == ("send", {"to": "x"}, "")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "send(x)", '{"name": 5}', '{"name": "f", "arguments": 3}', "[1]", "{" * 5000, "}{"]
+)
+def test_what_is_no_call_has_a_problem_and_no_arguments(text: str) -> None:
+    (call,) = read_calls(tagged(text))
+    assert call.problem
+    assert call.arguments == {}
+
+
+def test_a_very_long_call_is_not_read() -> None:
+    call = ToolCall("c", "send", json.dumps({"to": "x" * 300_000}))
+    (read,) = read_calls(Segment(call.text, Span(0, len(call.text)), "answer", call))
+    assert "more than" in read.problem
+
+
+ARGUMENTS = st.dictionaries(st.text(max_size=5), st.text(max_size=5) | st.integers() | st.lists(st.none(), max_size=2))
+
+
+@given(ARGUMENTS)
+def test_structured_and_tagged_calls_are_the_same(arguments: dict[str, Any]) -> None:
+    call = ToolCall("c", "f", json.dumps(arguments))
+    (one,) = read_calls(Segment(call.text, Span(0, len(call.text)), "answer", call))
+    (other,) = read_calls(tagged(json.dumps({"name": "f", "arguments": arguments})))
+    assert one.arguments == other.arguments == arguments
+
+
+def test_calls_and_results_in_the_text_of_turns_are_what_they_are() -> None:
+    call = '<tool_call>\n{"name": "look", "arguments": {"id": 1}}\n</tool_call>'
+    answer = "<tool_response>\nfirst\n</tool_response>\n<tool_response>second</tool_response>"
+    messages = (Message("user", "Look!"), Message("assistant", f"Well. {call}{call}"), Message("user", answer))
+    history = read_history(Task(messages))
+    assert [(past.name, past.arguments, past.result) for past in history.calls] == [
+        ("look", {"id": 1}, "first"),
+        ("look", {"id": 1}, "second"),
+    ]
+    assert list(history.texts("user")) == ["Look!"]
+
+
+@pytest.mark.parametrize("bait", BAITS[::6])
+def test_reading_is_linear(bait: object) -> None:
+    def read(text: str) -> object:
+        return read_calls(tagged(text))
+
+    assert measure(read, bait).ratio(2000) < 2.5  # type: ignore[arg-type]
+    assert_quick(read, baits=[bait])  # type: ignore[list-item]
+
+
+def test_a_long_conversation_is_read_in_linear_time() -> None:
+    def read(text: str) -> object:
+        turn = (Message("assistant", "", (ToolCall("c", "f", "{}"),) * 3), *(Message("tool", "x", call_id="c"),) * 3)
+        return read_history(Task(turn * (len(text) // 6 + 1)))
+
+    assert measure(read, BAITS[0]).ratio() < 2.3

@@ -1,0 +1,184 @@
+"""A JSON Schema as what can be judged of a document before its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+from urllib.parse import unquote
+
+Kind = Literal["object", "array", "string", "number", "boolean", "null"]
+_KINDS: Mapping[str, tuple[Kind, ...]] = {
+    "object": ("object",),
+    "array": ("array",),
+    "string": ("string",),
+    "number": ("number",),
+    "integer": ("number",),
+    "boolean": ("boolean",),
+    "null": ("null",),
+}
+ALL_KINDS: frozenset[Kind] = frozenset(("object", "array", "string", "number", "boolean", "null"))
+_OLD = ("draft-03", "draft-04")
+"""Dialects whose keywords mean other things: only whole documents are judged by these."""
+_REF_ALONE = ("draft-06", "draft-07")
+"""Dialects in which nothing beside a ``$ref`` counts."""
+_DEEPEST = 40
+"""How many references and combinations are followed at one place."""
+_WIDEST = 400
+"""How many schemas are kept for one place; with more, only the whole document is judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """The plain constraints of one schema: what it says without combining others."""
+
+    kinds: frozenset[Kind] = ALL_KINDS
+    integer: bool = False
+    """Whether a number must be a whole one."""
+    options: tuple[Any, ...] | None = None
+    """The values allowed by ``enum`` or ``const``."""
+    schema: Mapping[str, Any] = field(default_factory=dict)
+    """The schema itself, for bounds and names."""
+
+
+class Node(NamedTuple):
+    """All that must hold at one place: every leaf, and of each group one member at least. A dead member is ``None``."""
+
+    leaves: tuple[Leaf, ...]
+    groups: tuple[tuple[Node | None, ...], ...] = ()
+    mirrored: int = 0
+    """How many of the groups, from the last one on, stand for those of the place around this one."""
+
+
+ANYTHING = Node(())
+"""Nothing is demanded."""
+
+
+class Compiler:
+    """Turns schemas into nodes. What it does not know constrains nothing: the whole document is judged at its end."""
+
+    def __init__(self, root: Any) -> None:
+        self._root = root
+        dialect = str(root.get("$schema", "")) if isinstance(root, Mapping) else ""
+        self.judges_prefixes = not any(old in dialect for old in _OLD)
+        self._ref_alone = any(old in dialect for old in _REF_ALONE)
+        self._refs = not _has_inner_ids(root)
+        self._nodes: dict[int, Node] = {}
+        self._gathered = 0
+
+    def node(self, schema: Any) -> Node:
+        """Return what *schema*, a part of the root, demands."""
+        found = self._nodes.get(id(schema))
+        if found is None:
+            found = self._nodes[id(schema)] = self._expanded(schema)
+        return found
+
+    def _expanded(self, schema: Any) -> Node:
+        leaves: list[Leaf] = []
+        groups: list[tuple[Node | None, ...]] = []
+        self._gathered = 0
+        try:
+            self._gather(schema, leaves, groups, 0)
+        except _TooMuchError:
+            return Node(())
+        return Node(tuple(leaves), tuple(groups))
+
+    def _gather(self, schema: Any, leaves: list[Leaf], groups: list[tuple[Node | None, ...]], depth: int) -> None:
+        self._gathered += 1
+        if depth > _DEEPEST or self._gathered > _WIDEST:
+            raise _TooMuchError
+        if schema is False:
+            leaves.append(Leaf(kinds=frozenset()))
+        if not isinstance(schema, Mapping):
+            return
+        if isinstance(schema.get("$ref"), str):
+            found = self._resolve(schema["$ref"])
+            if found is not None:
+                self._gather(found[0], leaves, groups, depth + 1)
+            if self._ref_alone:
+                return
+        leaves.append(_leaf(schema))
+        for inner in _listed(schema.get("allOf")):
+            self._gather(inner, leaves, groups, depth + 1)
+        for word in ("anyOf", "oneOf"):  # of oneOf, one at least is needed, too
+            members = tuple(self._member(inner, depth + 1) for inner in _listed(schema.get(word)))
+            groups.extend((members,) if members else ())
+
+    def _member(self, schema: Any, depth: int) -> Node:
+        leaves: list[Leaf] = []
+        groups: list[tuple[Node | None, ...]] = []
+        self._gather(schema, leaves, groups, depth)
+        return Node(tuple(leaves), tuple(groups))
+
+    def _resolve(self, pointer: str) -> tuple[Any] | None:
+        """Return the schema that a local *pointer* names; ``None`` where it is not understood."""
+        if not self._refs or not (pointer == "#" or pointer.startswith("#/")):
+            return None
+        found = self._root
+        for step in pointer.split("/")[1:]:
+            name = unquote(step).replace("~1", "/").replace("~0", "~")
+            if isinstance(found, Mapping) and name in found:
+                found = found[name]
+            elif isinstance(found, Sequence) and not isinstance(found, str) and name.isdecimal():
+                if int(name) >= len(found):
+                    return None
+                found = found[int(name)]
+            else:
+                return None
+        return (found,)
+
+
+class _TooMuchError(Exception):
+    """The schema refers to itself without end, or combines too many others."""
+
+
+def _leaf(schema: Mapping[str, Any]) -> Leaf:
+    kinds, integer = ALL_KINDS, False
+    wanted = schema.get("type")
+    names = [wanted] if isinstance(wanted, str) else wanted
+    if isinstance(names, list) and all(isinstance(name, str) and name in _KINDS for name in names):
+        kinds = frozenset(kind for name in names for kind in _KINDS[name])
+        integer = "integer" in names and "number" not in names
+    options: tuple[Any, ...] | None = None
+    if isinstance(schema.get("enum"), list):
+        options = tuple(schema["enum"])
+    if "const" in schema:
+        options = (schema["const"],)
+    if options is not None:
+        kinds &= frozenset(kind_of(option) for option in options)
+    return Leaf(kinds, integer, options, schema)
+
+
+def kind_of(value: Any) -> Kind:
+    """Return which kind of JSON value *value* is."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "boolean"
+        case int() | float():
+            return "number"
+        case str():
+            return "string"
+        case list():
+            return "array"
+        case _:
+            return "object"
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _has_inner_ids(root: Any) -> bool:
+    """Tell whether a part of *root* has a base of its own, against which its references would have to be read."""
+    waiting = list(root.values()) if isinstance(root, Mapping) else []
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Mapping):
+            if isinstance(part.get("$id"), str) or "$dynamicRef" in part:
+                return True
+            waiting.extend(part.values())
+        elif isinstance(part, list):
+            waiting.extend(part)
+    return False

@@ -1,0 +1,139 @@
+"""Where JSON begins and ends in an answer: the answer itself, or blocks between fences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+from interwhen_verifiers._json_schema.machine import Reader
+from interwhen_verifiers._json_schema.states import State, Text, Wrong
+
+Where = Literal["auto", "answer", "fenced"]
+Place = Literal["start", "prose", "inside", "behind", "over"]
+"""Before any text; in prose; inside a document; behind it (in its block, or in the answer); nothing more is read."""
+
+_FENCE = "```"
+_LINE = 40
+"""How much of a line is kept to see whether it opens or closes a block."""
+
+
+class Found(NamedTuple):
+    """Something to be judged: a document that is wrong from here on, a string in it, or one that is whole."""
+
+    start: int
+    """In the text that was fed, as is ``end``."""
+    end: int
+    wrong: str = ""
+    document: str = ""
+    pattern: str = ""
+    """What the string ``value`` must match."""
+    value: str = ""
+
+
+_START = State()
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """The search between two pieces of text."""
+
+    place: Place = "start"
+    fenced: bool = False
+    """Whether the document stands in a block."""
+    line: str = ""
+    """The beginning of the current line of prose."""
+    reading: State = _START
+    pieces: tuple[Any, ...] | None = None
+    """What the document holds so far: the last piece, and the pieces before it."""
+
+
+class Finder:
+    """Goes through an answer, piece by piece."""
+
+    def __init__(self, reader: Reader, where: Where) -> None:
+        self._reader = reader
+        self._where = where
+
+    def feed(self, search: Search, text: str) -> tuple[Search, list[Found]]:
+        """Return the search behind *text*, and what was found in it."""
+        found: list[Found] = []
+        at = 0
+        while at < len(text):
+            search, at = self._step(search, text, at, found)
+        return search, found
+
+    def _step(self, search: Search, text: str, at: int, found: list[Found]) -> tuple[Search, int]:
+        match search.place:
+            case "start":
+                return self._start(search, text, at)
+            case "prose":
+                return self._prose(search, text, at)
+            case "inside":
+                return self._inside(search, text, at, found)
+            case "behind":
+                return self._behind(search, text, at, found)
+            case "over":
+                return search, len(text)
+
+    def _start(self, search: Search, text: str, at: int) -> tuple[Search, int]:
+        while at < len(text) and text[at].isspace():
+            at += 1
+        if at == len(text):
+            return search, at
+        if self._where == "answer" or (self._where == "auto" and text[at] in "{["):
+            return self._opened(fenced=False), at
+        return replace(search, place="prose"), at
+
+    def _opened(self, *, fenced: bool) -> Search:
+        return Search("inside", fenced=fenced, reading=self._reader.begin())
+
+    def _prose(self, search: Search, text: str, at: int) -> tuple[Search, int]:
+        end = text.find("\n", at)
+        if end < 0:
+            return replace(search, line=(search.line + text[at : at + _LINE])[:_LINE]), len(text)
+        line = (search.line + text[at : min(end, at + _LINE)])[:_LINE].strip().lower()
+        if line == f"{_FENCE}json":
+            return self._opened(fenced=True), end + 1
+        return replace(search, line=""), end + 1
+
+    def _inside(self, search: Search, text: str, at: int, found: list[Found]) -> tuple[Search, int]:
+        piece = text[at:] if at else text
+        texts: list[Text] = []
+        reading, read, wrong = self._reader.feed(search.reading, piece, texts)
+        found.extend(Found(at + text.start, at + text.end, pattern=text.pattern, value=text.value) for text in texts)
+        if wrong is not None:
+            found.append(_located(wrong, at))
+            return Search("over"), len(text)
+        if reading.mode == "lost":
+            return Search("over"), len(text)
+        pieces = (piece[:read], search.pieces)
+        if reading.mode == "done":
+            found.append(Found(at, at + read, document="".join(reversed(list(_unwound(pieces))))))
+            return Search("behind", fenced=search.fenced), at + read
+        return replace(search, reading=reading, pieces=pieces), len(text)
+
+    def _behind(self, search: Search, text: str, at: int, found: list[Found]) -> tuple[Search, int]:
+        if search.fenced:
+            end = text.find("\n", at)
+            line = (search.line + text[at : len(text) if end < 0 else end])[:_LINE]
+            if end < 0:
+                return replace(search, line=line), len(text)
+            return Search("prose" if line.strip() == _FENCE else "behind", fenced=True), end + 1
+        while at < len(text) and text[at].isspace():
+            at += 1
+        if at < len(text):
+            if self._where == "answer":
+                found.append(Found(at, len(text), wrong="there is text behind the JSON document"))
+            return Search("over"), len(text)
+        return search, at
+
+
+def _located(wrong: Wrong, at: int) -> Found:
+    return Found(max(wrong.start + at, 0), wrong.end + at, wrong=wrong.why)
+
+
+def _unwound(pieces: tuple[Any, ...] | None) -> Iterator[str]:
+    while pieces is not None:
+        yield pieces[0]
+        pieces = pieces[1]

@@ -1,0 +1,297 @@
+"""What a schema says about the value that is being written: what is left of a node, or ``None``."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeGuard
+
+from interwhen_verifiers._json_schema.compiling import Compiler, Kind, Leaf, Node, kind_of
+
+Test = Callable[[Leaf], str]
+"""Says why a leaf cannot hold any more; empty: it still can."""
+_SHOWN = 80
+_LARGEST = 2_000
+"""How many schemas may be in play at one place."""
+
+
+class Refutation:
+    """Collects why leaves died, to be told where the whole node has."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    @property
+    def why(self) -> str:
+        """Return the reasons, without those that are the same."""
+        return " or ".join(dict.fromkeys(self.reasons))[:300]
+
+
+def apply(node: Node, test: Test, told: Refutation) -> Node | None:
+    """Return *node* without the members that fail *test*; ``None`` where it fails as a whole."""
+    for leaf in node.leaves:
+        if why := test(leaf):
+            told.reasons.append(why)
+            return None
+    if not node.groups:
+        return node
+    groups = []
+    for group in node.groups:
+        members = tuple(None if member is None else apply(member, test, told) for member in group)
+        if not any(members):
+            return None
+        groups.append(members)
+    told.reasons.clear()
+    return Node(node.leaves, tuple(groups), node.mirrored)
+
+
+def prune(parent: Node, child: Node) -> Node | None:
+    """Return *parent* without the members that died inside a value of it, whose node *child* has become."""
+    if not child.mirrored:
+        return parent
+    mirrors = child.groups[len(child.groups) - child.mirrored :]
+    groups = []
+    for group, mirror in zip(parent.groups, mirrors, strict=True):
+        members = tuple(
+            None if one is None or other is None else prune(one, other)
+            for one, other in zip(group, mirror, strict=True)
+        )
+        if not any(members):
+            return None
+        groups.append(members)
+    return Node(parent.leaves, tuple(groups), parent.mirrored)
+
+
+def inside(node: Node, schemas: Callable[[Leaf], tuple[Any, ...]], compiler: Compiler) -> Node:
+    """Return what must hold of a value inside the one of *node*: by what *schemas* each leaf has for it.
+
+    Where that gets too large, nothing is demanded: the whole document is judged at its end.
+    """
+    found, size = _inside(node, schemas, compiler)
+    return found if size <= _LARGEST else Node(())
+
+
+def _inside(node: Node, schemas: Callable[[Leaf], tuple[Any, ...]], compiler: Compiler) -> tuple[Node, int]:
+    leaves: list[Leaf] = []
+    groups: list[tuple[Node | None, ...]] = []
+    for leaf in node.leaves:
+        for schema in schemas(leaf):
+            found = compiler.node(schema)
+            leaves.extend(found.leaves)
+            groups.extend(found.groups)
+    size = len(leaves) + sum(map(len, groups))
+    mirrors = []
+    for group in node.groups:
+        members: list[Node | None] = []
+        for member in group:
+            inner, inner_size = (None, 0) if member is None else _inside(member, schemas, compiler)
+            size += inner_size + 1
+            members.append(inner)
+        mirrors.append(tuple(members))
+    return Node(tuple(leaves), (*groups, *mirrors), len(mirrors)), size
+
+
+# ------------------------------------------------------------------ tests of leaves
+
+
+def of_kind(kind: Kind) -> Test:
+    """Test that a value of *kind* may begin."""
+
+    def test(leaf: Leaf) -> str:
+        if kind in leaf.kinds:
+            return ""
+        return (
+            f"there cannot be {_A[kind]} here, but {' or '.join(_A[k] for k in sorted(leaf.kinds)) or 'nothing at all'}"
+        )
+
+    return test
+
+
+_A: Mapping[Kind, str] = {
+    "object": "an object",
+    "array": "an array",
+    "string": "a string",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "null",
+}
+
+
+def scalar(value: Any) -> Test:
+    """Test a complete number, Boolean or null."""
+
+    def test(leaf: Leaf) -> str:
+        if leaf.options is not None and not any(_equal(value, option) for option in leaf.options):
+            return f"{value!r:.40} is none of the values allowed here"
+        if kind_of(value) == "number":
+            return _out_of_bounds(leaf, value)
+        return ""
+
+    return test
+
+
+_BOUNDS: Mapping[str, Callable[[float, float], bool]] = {
+    "minimum": operator.lt,
+    "maximum": operator.gt,
+    "exclusiveMinimum": operator.le,
+    "exclusiveMaximum": operator.ge,
+}
+
+
+def _out_of_bounds(leaf: Leaf, value: float) -> str:
+    if leaf.integer and value != value // 1:
+        return f"{value!r:.40} is not an integer"
+    schema = leaf.schema
+    for word, fails in _BOUNDS.items():
+        bound = schema.get(word)
+        if _whole(bound) and fails(value, bound):
+            return f"{value!r:.40} breaks {word} {bound}"
+    return ""
+
+
+def string_so_far(text: str, length: int, *, complete: bool) -> Test:
+    """*text* is the beginning of a string of *length* characters so far; or, if *complete*, all of it."""
+
+    def test(leaf: Leaf) -> str:
+        longest, shortest = leaf.schema.get("maxLength"), leaf.schema.get("minLength")
+        if _whole(longest) and length > longest:
+            return f"this string is longer than maxLength {longest}"
+        if complete and _whole(shortest) and length < shortest:
+            return f"this string is shorter than minLength {shortest}"
+        if leaf.options is None:
+            return ""
+        words = [option for option in leaf.options if isinstance(option, str)]
+        fits = any(word == text if complete else word.startswith(text) for word in words)
+        if fits or (length > len(text) and any(word.startswith(text) for word in words)):
+            return ""
+        return f"no allowed value {'is' if complete else 'begins with'} '{shown(text)}'"
+
+    return test
+
+
+def key_so_far(text: str, length: int, *, complete: bool) -> Test:
+    """*text* is the beginning of a key of *length* characters so far; or, if *complete*, all of it."""
+
+    def test(leaf: Leaf) -> str:
+        schema = leaf.schema
+        if schema.get("additionalProperties") is not False or "patternProperties" in schema:
+            return ""
+        names = _names(schema)
+        if length > len(text):
+            return ""  # too long to be kept: the whole document is judged at its end
+        if any(name == text if complete else name.startswith(text) for name in names):
+            return ""
+        return f"no property here {'is named' if complete else 'has a name that begins with'} '{shown(text)}'"
+
+    return test
+
+
+def one_more(word: str, count: int) -> Test:
+    """Test that there may be *count* entries, the one that begins included."""
+
+    def test(leaf: Leaf) -> str:
+        most = leaf.schema.get(word)
+        return f"there are more than {word} {most}" if _whole(most) and count > most else ""
+
+    return test
+
+
+def closed_object(has: Callable[[str], bool], count: int) -> Test:
+    """Test that an object may end."""
+
+    def test(leaf: Leaf) -> str:
+        required, fewest = leaf.schema.get("required"), leaf.schema.get("minProperties")
+        missing = (
+            [name for name in required if isinstance(name, str) and not has(name)] if isinstance(required, list) else []
+        )
+        if missing:
+            return f"the object ends without {', '.join(repr(name) for name in missing[:3])}"
+        return f"there are fewer than minProperties {fewest}" if _whole(fewest) and count < fewest else ""
+
+    return test
+
+
+def closed_array(count: int) -> Test:
+    """Test that an array may end."""
+
+    def test(leaf: Leaf) -> str:
+        fewest = leaf.schema.get("minItems")
+        return f"there are fewer than minItems {fewest}" if _whole(fewest) and count < fewest else ""
+
+    return test
+
+
+# ------------------------------------------------------------------ schemas of inner values
+
+
+def of_property(name: str | None) -> Callable[[Leaf], tuple[Any, ...]]:
+    """Return what gives the schemas of a leaf for the property *name*; ``None``: a name too long to be known."""
+
+    def schemas(leaf: Leaf) -> tuple[Any, ...]:
+        schema = leaf.schema
+        properties = schema.get("properties")
+        if name is None or "patternProperties" in schema:
+            return (
+                (properties[name],)
+                if name is not None and isinstance(properties, Mapping) and name in properties
+                else ()
+            )
+        if isinstance(properties, Mapping) and name in properties:
+            return (properties[name],)
+        return (schema["additionalProperties"],) if "additionalProperties" in schema else ()
+
+    return schemas
+
+
+def of_item(index: int) -> Callable[[Leaf], tuple[Any, ...]]:
+    """Return what gives the schemas of a leaf for the item at *index*."""
+
+    def schemas(leaf: Leaf) -> tuple[Any, ...]:
+        schema = leaf.schema
+        items, prefix = schema.get("items"), schema.get("prefixItems")
+        if isinstance(items, list):  # how it was written before 2020-12
+            prefix, items = items, schema.get("additionalItems")
+        if isinstance(prefix, list) and index < len(prefix):
+            return (prefix[index],)
+        return () if items is None else (items,)
+
+    return schemas
+
+
+def names_in(root: Any) -> frozenset[str]:
+    """Return all names that some schema in *root* may ask for."""
+    found: set[str] = set()
+    waiting = [root]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Mapping):
+            found |= _names(part)
+            required = part.get("required")
+            found |= {name for name in required if isinstance(name, str)} if isinstance(required, list) else set()
+            waiting.extend(part.values())
+        elif isinstance(part, list):
+            waiting.extend(part)
+    return frozenset(found)
+
+
+def _names(schema: Mapping[str, Any]) -> set[str]:
+    properties = schema.get("properties")
+    return set(properties) if isinstance(properties, Mapping) else set()
+
+
+def _whole(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _equal(value: Any, option: Any) -> bool:
+    return kind_of(value) == kind_of(option) and bool(value == option)
+
+
+_ODD = re.compile(r"[^ -~\u00a1-\ufffc]")
+
+
+def shown(text: str) -> str:
+    """Return *text* as it may be shown: bounded, and without odd characters."""
+    clean = _ODD.sub("?", text)
+    return clean if len(clean) <= _SHOWN else f"{clean[:_SHOWN]}…"

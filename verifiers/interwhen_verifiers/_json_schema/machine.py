@@ -1,0 +1,384 @@
+"""A JSON reader that can stop anywhere and go on later: its states are values."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, Literal
+
+from interwhen_verifiers._json_schema import judging
+from interwhen_verifiers._json_schema.compiling import Compiler, Kind, Node
+from interwhen_verifiers._json_schema.judging import Refutation, Test
+from interwhen_verifiers._json_schema.states import Frame, Mode, State, Text, Wrong
+
+_SPACE = " \t\r\n"
+_PLAIN = re.compile(r'[^"\\\x00-\x1f]*')
+_NUMERIC = re.compile(r"[-+.0-9eE]*")
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?", re.ASCII)
+_NUMBER_START = re.compile(r"-?(?:(?:0|[1-9]\d*)(?:\.\d*)?(?:(?<=\d)[eE][-+]?\d*)?)?", re.ASCII)
+_ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_HEX = frozenset("0123456789abcdefABCDEF")
+_WORDS = {"t": "true", "f": "false", "n": "null"}
+_KEPT = 300
+"""How much of a string is kept to be compared with what is allowed."""
+_DIGITS = 400
+"""A longer number is judged only with the whole document."""
+_DEEPEST = 64
+"""Deeper values are judged only with the whole document."""
+
+
+class Reader:
+    """Reads documents by one schema."""
+
+    def __init__(self, schema: Any) -> None:
+        self._compiler = Compiler(schema)
+        self._root = self._compiler.node(schema) if self._compiler.judges_prefixes else Node(())
+        self._bits = {name: 1 << at for at, name in enumerate(sorted(judging.names_in(schema)))}
+
+    def begin(self) -> State:
+        """Return the state before a document."""
+        return State(node=self._root)
+
+    def feed(self, state: State, text: str, texts: list[Text] | None = None) -> tuple[State, int, Wrong | None]:
+        """Read *text* up to the end of the document; return the state, how much was read, and what is wrong.
+
+        Strings that must match a pattern are added to *texts*: patterns may be slow, and are for somebody else.
+        """
+        step = _Step(self, state, text, [] if texts is None else texts)
+        wrong = step.run()
+        return step.state(), step.at, wrong
+
+    def bit(self, name: str) -> int:
+        """Return the bit of a key; 0 for one that no schema names."""
+        return self._bits.get(name, 0)
+
+    def inner(self, node: Node, schemas: Callable[[Any], tuple[Any, ...]]) -> Node:
+        """Return what must hold of a value inside that of *node*."""
+        return judging.inside(node, schemas, self._compiler)
+
+
+class _Stop(Exception):
+    def __init__(self, why: str) -> None:
+        self.why = why
+
+
+class _Step:
+    """One piece of text on its way through the reader."""
+
+    def __init__(self, reader: Reader, state: State, text: str, texts: list[Text]) -> None:
+        self._texts = texts
+        self._reader = reader
+        self._text = text
+        self.at = 0
+        self._mode: Mode = state.mode
+        self._stack = state.stack
+        self._depth = state.depth
+        self._node = state.node
+        self._read = state.text
+        self._length = state.length
+        self._escape = state.escape
+        self._token = -state.token
+
+    def state(self) -> State:
+        return State(
+            self._mode,
+            self._stack,
+            self._depth,
+            self._node,
+            self._read,
+            self._length,
+            self._escape,
+            min(self.at - self._token, 1 << 20),
+        )
+
+    def run(self) -> Wrong | None:
+        try:
+            while self.at < len(self._text) and self._mode not in ("done", "lost"):
+                self._advance()
+            if self._mode in ("string", "name"):
+                self._look_at_string(complete=False)
+        except _Stop as stop:
+            mode, self._mode = self._mode, "lost"
+            start = self._token if mode in ("string", "name", "number", "word") else self.at
+            return Wrong(stop.why, min(start, self.at), min(self.at + 1, len(self._text)))
+        return None
+
+    def _advance(self) -> None:
+        match self._mode:
+            case "string" | "name":
+                self._string()
+            case "number":
+                self._number()
+            case "word":
+                self._word()
+            case _:
+                char = self._text[self.at]
+                if char not in _SPACE:
+                    self._structure(char)
+                    return
+                self.at += 1
+
+    # ------------------------------------------------------------------ structure
+
+    def _structure(self, char: str) -> None:
+        self._token = self.at
+        mode = self._mode
+        if mode == "value" or (mode == "first" and char != "]"):
+            self._begin_value(char)
+        elif mode == "first" or (mode == "next" and char == "]" and self._frame.kind == "array"):
+            self._close_array()
+        elif mode in ("key", "key_first") and char == '"':
+            self._begin_name()
+        elif mode == "key_first" and char == "}":
+            self._close_object()
+        elif mode == "colon" and char == ":":
+            self._mode = "value"
+            self.at += 1
+        elif mode == "next" and char == ",":
+            self._comma()
+        elif mode == "next" and char == "}" and self._frame.kind == "object":
+            self._close_object()
+        else:
+            raise _Stop(f"this is no JSON: {_WANTED[mode]} is missing before '{judging.shown(char)}'")
+
+    @property
+    def _frame(self) -> Frame:
+        assert self._stack is not None
+        frame: Frame = self._stack[0]
+        return frame
+
+    def _begin_value(self, char: str) -> None:
+        if self._mode == "first":
+            self._begin_item()
+        kind: Kind
+        if char == "{":
+            kind = "object"
+        elif char == "[":
+            kind = "array"
+        elif char == '"':
+            kind = "string"
+        elif char in "-0123456789":
+            kind = "number"
+        elif char in _WORDS:
+            kind = "null" if char == "n" else "boolean"
+        else:
+            raise _Stop(f"this is no JSON: no value begins with '{judging.shown(char)}'")
+        self._demand(judging.of_kind(kind))
+        if kind in ("object", "array"):
+            self._open(kind)
+            return
+        self._mode = "string" if kind == "string" else "number" if kind == "number" else "word"
+        self._read, self._length = ("", 0) if kind == "string" else (char, 1)
+        self.at += 1
+
+    def _open(self, kind: Literal["object", "array"]) -> None:
+        if self._depth >= _DEEPEST:
+            self._mode = "lost"
+            return
+        self._stack = (Frame(kind, self._node), self._stack)
+        self._depth += 1
+        self._mode = "key_first" if kind == "object" else "first"
+        self.at += 1
+
+    def _begin_item(self) -> None:
+        frame = self._frame
+        node = self._applied(frame.node, judging.one_more("maxItems", frame.begun + 1))
+        self._put(frame._replace(node=node, begun=frame.begun + 1))
+        self._node = self._reader.inner(node, judging.of_item(frame.begun))
+
+    def _begin_name(self) -> None:
+        frame = self._frame
+        node = self._applied(frame.node, judging.one_more("maxProperties", frame.begun + 1))
+        self._put(frame._replace(node=node, begun=frame.begun + 1))
+        self._mode, self._read, self._length = "name", "", 0
+        self.at += 1
+
+    def _comma(self) -> None:
+        if self._frame.kind == "array":
+            self._begin_item()
+            self._mode = "value"
+        else:
+            self._mode = "key"
+        self.at += 1
+
+    def _close_array(self) -> None:
+        frame = self._frame
+        self._close(self._applied(frame.node, judging.closed_array(frame.begun)))
+
+    def _close_object(self) -> None:
+        frame, reader = self._frame, self._reader
+        test = judging.closed_object(lambda name: bool(frame.seen & reader.bit(name)), frame.begun)
+        self._close(self._applied(frame.node, test))
+
+    def _close(self, node: Node) -> None:
+        assert self._stack is not None
+        self._stack = self._stack[1]
+        self._depth -= 1
+        self._node = node
+        self.at += 1
+        self._end_value()
+
+    def _end_value(self) -> None:
+        """Take the value that has ended into what is around it."""
+        if self._stack is None:
+            self._mode = "done"
+            return
+        frame = self._frame
+        node = judging.prune(frame.node, self._node)
+        if node is None:
+            self.at = max(self.at - 1, 0)
+            raise _Stop("no alternative of the schema allows this value here")
+        self._put(frame._replace(node=node))
+        self._mode = "next"
+
+    def _put(self, frame: Frame) -> None:
+        assert self._stack is not None
+        self._stack = (frame, self._stack[1])
+
+    # ------------------------------------------------------------------ strings
+
+    def _string(self) -> None:
+        text = self._text
+        if self._escape:
+            self._go_on_escaping(text[self.at])
+            return
+        match = _PLAIN.match(text, self.at)
+        assert match is not None
+        self._add(match[0])
+        self.at = match.end()
+        if self.at == len(text):
+            return
+        char = text[self.at]
+        if char == '"':
+            self._look_at_string(complete=True)
+            self._note_patterns()
+            self.at += 1
+            self._end_string()
+        elif char == "\\":
+            self._escape = char
+            self.at += 1
+        else:
+            raise _Stop("this is no JSON: a control character stands unescaped in a string")
+
+    def _add(self, text: str) -> None:
+        self._length += len(text)
+        if len(self._read) < _KEPT:
+            self._read += text[: _KEPT - len(self._read)]
+
+    def _go_on_escaping(self, char: str) -> None:
+        so_far = self._escape
+        if len(so_far) == 1:
+            if char in _ESCAPES:
+                self._add(_ESCAPES[char])
+                self._escape = ""
+            elif char == "u":
+                self._escape = "\\u"
+            else:
+                raise _Stop("this is no JSON: there is no such escape in a string")
+        elif char not in _HEX:
+            raise _Stop("this is no JSON: four hexadecimal digits must follow \\u")
+        elif len(so_far) < 5:
+            self._escape += char
+        else:
+            self._escape = ""
+            self._add_unit(chr(int(so_far[2:] + char, 16)))
+        self.at += 1
+
+    def _add_unit(self, char: str) -> None:
+        """Add a code unit; the second one of a pair makes one character with the first."""
+        last = self._read[-1:] if self._length == len(self._read) else ""
+        if "\udc00" <= char <= "\udfff" and "\ud800" <= last <= "\udbff":
+            whole = 0x10000 + (ord(last) - 0xD800) * 0x400 + ord(char) - 0xDC00
+            self._read = self._read[:-1] + chr(whole)
+            return
+        if "\ud800" <= char <= "\udfff" and self._length != len(self._read):
+            self._length -= 1  # whether it is one of a pair is not known any more: count too little, never too much
+        self._add(char)
+
+    def _look_at_string(self, *, complete: bool) -> None:
+        text, length = self._read, self._length
+        if not complete and "\ud800" <= text[-1:] <= "\udbff":
+            text, length = text[:-1], length - 1  # it may become another character
+        if self._mode == "string":
+            self._demand(judging.string_so_far(text, length, complete=complete and length == len(text)))
+            return
+        frame = self._frame
+        test = judging.key_so_far(text, length, complete=complete)
+        self._put(frame._replace(node=self._applied(frame.node, test)))
+
+    def _note_patterns(self) -> None:
+        if self._mode == "string" and self._length == len(self._read):
+            # The leaves of a node outside of its groups hold in any case, and so do those around them.
+            patterns = [leaf.schema.get("pattern") for leaf in self._node.leaves]
+            start, end = max(self._token, 0), self.at + 1
+            self._texts.extend(Text(found, self._read, end, start) for found in patterns if isinstance(found, str))
+
+    def _end_string(self) -> None:
+        if self._mode == "string":
+            self._end_value()
+            return
+        frame, name = self._frame, self._read if self._length == len(self._read) else None
+        bit = self._reader.bit(name) if name is not None else 0
+        if bit & frame.seen:
+            self.at -= 1
+            raise _Stop("this key stands in the object already")
+        self._put(frame._replace(seen=frame.seen | bit))
+        self._node = self._reader.inner(frame.node, judging.of_property(name))
+        self._mode = "colon"
+
+    # ------------------------------------------------------------------ numbers and words
+
+    def _number(self) -> None:
+        match = _NUMERIC.match(self._text, self.at)
+        assert match is not None
+        if len(self._read) + len(match[0]) > _DIGITS:
+            self._mode = "lost"
+            return
+        self._read += match[0]
+        self.at = match.end()
+        if _NUMBER_START.fullmatch(self._read) is None:
+            self.at = max(self.at - 1, 0)
+            raise _Stop("this is no JSON: a number is not written like this")
+        if self.at == len(self._text):
+            return
+        if _NUMBER.fullmatch(self._read) is None:
+            raise _Stop("this is no JSON: a number ends too early")
+        value = json.loads(self._read)
+        self.at -= 1
+        self._demand(judging.scalar(value))
+        self.at += 1
+        self._end_value()
+
+    def _word(self) -> None:
+        word = _WORDS[self._read[0]]
+        char = self._text[self.at]
+        if char != word[len(self._read)]:
+            raise _Stop(f"this is no JSON: '{word}' is not written like this")
+        self._read += char
+        self.at += 1
+        if self._read == word:
+            self.at -= 1
+            self._demand(judging.scalar({"true": True, "false": False, "null": None}[word]))
+            self.at += 1
+            self._end_value()
+
+    # ------------------------------------------------------------------ demands
+
+    def _demand(self, test: Test) -> None:
+        self._node = self._applied(self._node, test)
+
+    def _applied(self, node: Node, test: Test) -> Node:
+        told = Refutation()
+        found = judging.apply(node, test, told)
+        if found is None:
+            raise _Stop(told.why or "no alternative of the schema allows this")
+        return found
+
+
+_WANTED = {
+    "key_first": "a key in quotes, or '}',",
+    "key": "a key in quotes",
+    "colon": "':'",
+    "next": "',' or the end of the object or array",
+}

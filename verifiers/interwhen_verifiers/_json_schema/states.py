@@ -1,0 +1,64 @@
+"""The reader between two characters: all of it is values, so that any state can be gone back to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from interwhen_verifiers._json_schema.compiling import ANYTHING, Node
+
+Mode = Literal[
+    "value", "first", "key_first", "key", "colon", "next", "string", "name", "number", "word", "done", "lost"
+]
+"""What must come: a value (``first``: or the end of the array), a key, a colon, a comma or end; or what is being
+read."""
+
+
+class Frame(NamedTuple):
+    """An object or array that has begun."""
+
+    kind: Literal["object", "array"]
+    node: Node
+    begun: int = 0
+    """How many entries have begun."""
+    seen: int = 0
+    """The keys so far of those the schema names, as bits."""
+
+
+class Wrong(NamedTuple):
+    """Why no document begins like this."""
+
+    why: str
+    start: int
+    """Where what is wrong begins; negative, if before the text that was fed."""
+    end: int
+
+
+class Text(NamedTuple):
+    """A whole string that must match a pattern, whatever else the document holds."""
+
+    pattern: str
+    value: str
+    end: int
+    """Where it ends in the text that was fed, as for :class:`Wrong`; it begins at ``start``."""
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The reader between two characters."""
+
+    mode: Mode = "value"
+    stack: tuple[Any, ...] | None = None
+    """The innermost frame, and the stack around it."""
+    depth: int = 0
+    node: Node = ANYTHING
+    """What must hold of the value that comes, or is being read."""
+    text: str = ""
+    """What was read of a string, number or word; of a string, what is kept."""
+    length: int = 0
+    """How long a string is so far."""
+    escape: str = ""
+    """An escape sequence that has begun."""
+    token: int = 0
+    """How many characters ago the token began."""

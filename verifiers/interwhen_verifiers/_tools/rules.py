@@ -1,0 +1,137 @@
+"""Rules over tool calls, and the policy that holds them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+from interwhen import Pass, Unknown, UsageError, Verdict, Violation
+
+from interwhen_verifiers._tools.history import History, PastCall
+
+StateT = TypeVar("StateT")
+Moment = Literal["before", "after"]
+"""When a rule looks: before a call is made, or after it, at its result."""
+
+
+class MissingArgumentError(LookupError):
+    """A rule asked for an argument that the call does not have: the rule is undecided."""
+
+
+@dataclass(frozen=True)
+class Call(Generic[StateT]):
+    """A tool call as a rule sees it."""
+
+    name: str
+    """The tool."""
+    arguments: Mapping[str, Any]
+    """Its arguments, decoded."""
+    state: StateT
+    """The world before the call, as the policy keeps it; ``None`` where it keeps nothing."""
+    history: History
+    """What was said and done in earlier turns."""
+    beside: tuple[PastCall, ...] = ()
+    """The calls that this very turn has made before this one."""
+    result: PastCall | None = None
+    """For a rule over results: the call as it was made, with its result."""
+
+    def __getitem__(self, name: str) -> Any:
+        """Return the argument *name*; without it, the rule that asks is undecided."""
+        try:
+            return self.arguments[name]
+        except KeyError as error:
+            raise MissingArgumentError(name) from error
+
+
+RuleFunction: TypeAlias = Callable[[Call[Any]], Verdict | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One sentence of a policy, as code."""
+
+    name: str
+    says: str
+    """The sentence of the policy that it enforces."""
+    tools: frozenset[str]
+    """The tools it looks at; empty: all of them."""
+    function: RuleFunction
+    moment: Moment = "before"
+
+    def looks_at(self, tool: str) -> bool:
+        """Tell whether a call of *tool* is this rule's business."""
+        return not self.tools or tool in self.tools
+
+    def judge(self, call: Call[Any]) -> Verdict | None:
+        """Return what the rule says on *call*; ``None``: it does not apply.
+
+        Raises :class:`RuntimeError`, with the rule's name, where the rule raises or returns anything else.
+        """
+        try:
+            found = self.function(call)
+        except MissingArgumentError as error:
+            return Unknown(f"the call has no argument {error.args[0]!r}")
+        except Exception as error:
+            raise RuntimeError(f"the rule {self.name!r} raised {type(error).__name__}: {error}") from error
+        if found is not None and not isinstance(found, Pass | Violation | Unknown):
+            raise RuntimeError(f"the rule {self.name!r} returned {found!r:.100}, which is no verdict and not None")
+        return found
+
+
+@dataclass
+class Policy(Generic[StateT]):
+    """A written policy: rules for tool calls, and the state that they need.
+
+    *begin* returns the state before the first call; *advance* takes a state and a call that was made (with its result,
+    if that is known) to the next one, and never changes the one it is given. *load* makes a first state from a text,
+    such as the path of a database, for the command line.
+    """
+
+    name: str
+    version: str = "1"
+    begin: Callable[[], StateT] | None = None
+    advance: Callable[[StateT, PastCall], StateT] | None = None
+    load: Callable[[str], StateT] | None = None
+    rules: list[Rule] = field(default_factory=list)
+
+    def before(self, *tools: str, says: str) -> Callable[[RuleFunction], RuleFunction]:
+        """Make a rule of a function that judges a call of *tools* (or of any tool) before it is made.
+
+        *says* is the sentence of the policy. The function returns a verdict, or ``None`` where it does not apply.
+        """
+        return self._adding(tools, says, "before")
+
+    def after(self, *tools: str, says: str) -> Callable[[RuleFunction], RuleFunction]:
+        """Make a rule of a function that judges the result of a call (``call.result``), once it was made."""
+        return self._adding(tools, says, "after")
+
+    def for_call(self, tool: str, moment: Moment) -> tuple[Rule, ...]:
+        """Return the rules that look at *tool*."""
+        return tuple(rule for rule in self.rules if rule.moment == moment and rule.looks_at(tool))
+
+    def without(self, names: Iterable[str]) -> Policy[StateT]:
+        """Return this policy without the rules of these *names*. Raises :class:`UsageError` where there is none."""
+        left = list(self.rules)
+        for name in names:
+            if all(rule.name != name for rule in self.rules):
+                known = [rule.name for rule in self.rules]
+                close = difflib.get_close_matches(name, known, n=1)
+                meant = f"did you mean {close[0]!r}? " if close else ""
+                raise UsageError(f"policy {self.name!r} has no rule {name!r}; {meant}rules: {', '.join(known)}")
+            left = [rule for rule in left if rule.name != name]
+        return Policy(self.name, self.version, self.begin, self.advance, self.load, left)
+
+    def _adding(self, tools: tuple[str, ...], says: str, moment: Moment) -> Callable[[RuleFunction], RuleFunction]:
+        if not says.strip():
+            raise UsageError(f"policy {self.name!r}: a rule needs the sentence that it enforces (says=...)")
+
+        def add(function: RuleFunction) -> RuleFunction:
+            name = str(getattr(function, "__name__", "rule")).strip("_")
+            if any(rule.name == name for rule in self.rules):
+                raise UsageError(f"policy {self.name!r} has two rules named {name!r}")
+            self.rules.append(Rule(name, says, frozenset(tools), function, moment))
+            return function
+
+        return add

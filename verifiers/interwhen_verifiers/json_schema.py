@@ -1,0 +1,188 @@
+"""The shipped verifier ``json_schema``: it judges structured output while it streams.
+
+A prefix that cannot become a valid document any more is a violation now: a wrong type, an unknown key, a value that no
+``enum`` begins with. A whole document is judged by the library ``jsonschema`` (extra ``jsonschema``). See
+``docs/verifiers/json_schema.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from interwhen import (
+    Claim,
+    Delivery,
+    EveryChars,
+    Feedback,
+    Level,
+    Monitor,
+    Resample,
+    Segment,
+    Task,
+    ToolCalls,
+    Tracker,
+    Unknown,
+    UsageError,
+    Verdict,
+    Violation,
+    verifier,
+)
+
+from interwhen_verifiers._json_schema.finding import Finder, Found, Search, Where
+from interwhen_verifiers._json_schema.machine import Reader
+from interwhen_verifiers._json_schema.validating import matches, read_schema, validate, validator
+from interwhen_verifiers._tools.reading import read_calls
+
+Schema = Mapping[str, Any] | str | bool
+"""A schema as a mapping, as JSON text, or as the path of a file that ends in ``.json``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Documented(Claim):
+    """A whole document, or the place from which on no document is valid."""
+
+    document: str = ""
+    wrong: str = ""
+    """Why no document begins like this. Empty: it is whole, and is to be judged."""
+    pattern: str = ""
+    """What the string ``value`` in the document must match. Empty: there is no such string."""
+    value: str = ""
+    tool: str = ""
+    """The tool whose arguments it is, if it is that."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    finder: Finder
+    judge: Any
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """The answer so far. ``end`` is where the last piece of it ended."""
+
+    finder: Finder
+    search: Search
+    end: int | None = None
+
+
+@verifier(name="json_schema", version="1", deadline=10.0)
+def check(claim: Documented, prepared: Any) -> Verdict:
+    """Say what is wrong with a prefix, or judge a whole document."""
+    if claim.wrong:
+        return Violation(why=claim.wrong)
+    if claim.pattern:
+        return matches(claim.pattern, claim.value)
+    judge = prepared.judge if isinstance(prepared, _Prepared) else prepared.get(claim.tool)
+    return Unknown("there is no schema for this tool") if judge is None else validate(claim.document, judge)
+
+
+def _step(answer: _Answer, segment: Segment) -> tuple[_Answer, Iterable[Documented]]:
+    search = answer.search
+    if answer.end is not None and segment.span.start != answer.end and search.place == "inside":
+        search = Search("over")  # something of ours stands in between: where the document goes on is not known
+    search, found = answer.finder.feed(search, segment.text)
+    claims = [_claim(segment, entry) for entry in found]
+    return _Answer(answer.finder, search, segment.span.end), claims
+
+
+def _claim(segment: Segment, found: Found) -> Documented:
+    size = len(segment.text)
+    start = min(found.start, max(size - 1, 0))
+    span = segment.at(start, min(max(found.end, start + 1), size))
+    return Documented(
+        key=repr((found.wrong, found.pattern, found.value, found.document)),
+        span=span,
+        document=found.document,
+        wrong=found.wrong,
+        pattern=found.pattern,
+        value=found.value,
+    )
+
+
+def _of_calls(segment: Segment, prepared: Mapping[str, Any]) -> Iterator[Documented]:
+    for call in read_calls(segment):
+        if segment.call is not None and call.name in prepared:
+            base, arguments = segment.call.arguments_at, segment.call.arguments
+            span = segment.at(base, base + len(arguments))
+            yield Documented(key=f"{call.name} {arguments}", span=span, document=arguments or "{}", tool=call.name)
+        elif call.name in prepared:
+            text = segment.text[segment.text.find("{") : segment.text.rfind("}") + 1]
+            wrong = call.problem
+            yield Documented(key=text, span=segment.span, document=call.raw, tool=call.name, wrong=wrong)
+
+
+def json_schema(
+    *,
+    schema: Schema | None = None,
+    tools: Mapping[str, Any] | str | None = None,
+    where: Where = "auto",
+    every: int = 16,
+    level: Level = "witness",
+    delivery: Delivery | None = None,
+) -> Monitor:
+    """Make the monitor. Raises :class:`UsageError` on an option that it does not know, or a schema that is none.
+
+    ``schema``: what the answer must fit; a mapping, JSON text, or the path of a file that ends in ``.json``. Or
+    ``tools``: for each tool by its name, what the arguments of a call must fit. ``where``: the whole ``answer`` is one
+    document; or documents are ``fenced`` as json; ``auto`` takes the answer where it begins with a bracket, and fences
+    otherwise. ``every``: how many characters are read at a time.
+    """
+    if where not in get_args(Where):
+        raise UsageError(f"json_schema: where={where!r}, choose one of {', '.join(get_args(Where))}")
+    if (schema is None) == (tools is None):
+        raise UsageError("json_schema: give either a schema for the answer or tools with a schema for each")
+    if tools is not None:
+        return _calls_monitor(tools, level, delivery)
+    read = read_schema(_loaded(schema))
+    prepared = _Prepared(Finder(Reader(read), where), validator(read))
+    return Monitor(
+        name="json_schema",
+        trigger=EveryChars(every),
+        extractor=Tracker(_begin, _step),
+        verifier=check,
+        prepare=_always(prepared),
+        delivery=delivery or "interrupt",
+        remedy=Resample(),  # feedback inside a document would spoil it
+        level=level,
+        phase="answer",
+    )
+
+
+def _begin(prepared: _Prepared) -> _Answer:
+    return _Answer(prepared.finder, Search())
+
+
+def _always(value: Any) -> Callable[[Task], Any]:
+    return lambda _task: value
+
+
+def _calls_monitor(tools: Mapping[str, Any] | str, level: Level, delivery: Delivery | None) -> Monitor:
+    named = read_schema(_loaded(tools))
+    if not isinstance(named, dict) or not named:
+        raise UsageError(f"json_schema: tools={tools!r:.100} is no mapping of names to schemas")
+    return Monitor(
+        name="json_schema",
+        trigger=ToolCalls(),
+        extractor=_of_calls,
+        verifier=check,
+        prepare=_always({name: validator(read_schema(inner)) for name, inner in named.items()}),
+        delivery=delivery or "gate_tools",
+        remedy=Feedback(),
+        level=level,
+    )
+
+
+def _loaded(schema: Any) -> Any:
+    if isinstance(schema, str) and schema.endswith(".json"):
+        try:
+            return Path(schema).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"json_schema: {schema!r} cannot be read: {error}") from error
+    return schema
+
+
+__all__ = ["Documented", "check", "json_schema"]

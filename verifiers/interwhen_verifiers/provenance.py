@@ -1,0 +1,271 @@
+"""The shipped verifier ``provenance``: where the destination of a state-changing call comes from.
+
+An agent reads web pages, files and messages that others have written, and these may hold instructions. The verifier
+refutes a call that changes something when its destination (an account, an address, a password ...) was first seen in
+what a tool returned from such a source, and the user never named it. See ``docs/verifiers/provenance.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from interwhen import (
+    Claim,
+    Delivery,
+    Feedback,
+    Level,
+    Message,
+    Monitor,
+    Pass,
+    Segment,
+    Task,
+    ToolCalls,
+    Unknown,
+    Verdict,
+    Violation,
+    verifier,
+)
+
+from interwhen_verifiers._tools.history import read_history
+from interwhen_verifiers._tools.matching import matcher
+from interwhen_verifiers._tools.reading import read_calls
+from interwhen_verifiers._tools.structure import fields
+
+CHANGING = (
+    "send*", "transfer*", "pay*", "wire*", "schedule*", "create*", "update*", "set*", "change*", "add*", "delete*",
+    "remove*", "post*", "put*", "write*", "share*", "invite*", "forward*", "reply*", "publish*", "upload*", "book*",
+    "reserve*", "order*", "buy*", "purchase*", "submit*", "execute*", "modify*", "edit*", "move*", "cancel*", "reset*",
+    "grant*", "approve*", "register*", "subscribe*", "email*", "message*",
+)  # fmt: skip
+"""Tools that change something, by name, unless others are given."""
+DESTINATIONS = (
+    "recipient*", "*iban*", "*account*", "to", "cc", "bcc", "*email*", "*address_to*", "url", "*_url", "link",
+    "webhook*", "*password*", "*phone*", "payee*", "beneficiary*", "destination*", "target*", "participant*",
+    "*user_email*", "invitee*", "attendee*", "channel", "wallet*", "host", "endpoint", "callback*", "*_to",
+)  # fmt: skip
+"""Arguments that say where something goes, by name, unless others are given."""
+DOCUMENTS = (
+    "read*", "open*", "*file*", "*document*", "fetch*", "browse*", "*web*", "*page*", "*emails*", "*mails*",
+    "get_mail*", "*inbox*", "*message*", "*note*", "*review*", "*comment*", "*issue*", "*channel*", "download*",
+    "*url*",
+)  # fmt: skip
+"""Tools that return what others have written, by name, unless others are given. All of their output is untrusted."""
+_SHORTEST = 4
+"""Shorter values are found everywhere by chance."""
+_LONGEST = 2_000
+"""Longer ones are no destinations."""
+_QUOTE = 60
+"""How many characters are shown before a value, and half as many behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A place where a value was seen."""
+
+    message: int
+    """The number of the message, from 0."""
+    who: str
+    """Whose message it is: a role, or the tool that returned it."""
+    trusted: bool
+    quote: str
+    """The words around it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """What was said in one message, ready to be searched."""
+
+    at: int
+    who: str
+    trusted: bool
+    plain: str
+    """On one line."""
+    lower: str
+    fields: Mapping[str, str]
+    """Of the records of a tool: their values in lower case, and the fields that hold them."""
+
+    def find(self, value: str, sent: int) -> Source | None:
+        """Return where *value* stands here, if it does. *sent* is the message whose call used it first."""
+        field = self.fields.get(value)
+        if field is not None and self.at < sent:
+            return Source(self.at, self.who, True, f"{field}: {value}")
+        start = _whole(self.lower, value)
+        if start is None:
+            return None
+        shown = self.plain if len(self.plain) == len(self.lower) else self.lower
+        around = shown[max(start - _QUOTE, 0) : start + len(value) + _QUOTE // 2]
+        return Source(self.at, self.who, self.trusted, around.strip())
+
+
+@dataclass(frozen=True, slots=True)
+class _Conversation:
+    """All that was said, for one run."""
+
+    texts: tuple[_Text, ...]
+    sent: Mapping[str, int]
+    """Values that calls have used, and the message of the first of these: records behind it may only repeat them."""
+
+    def sources(self, value: str) -> Iterator[Source]:
+        """Yield where *value* was seen, in order."""
+        sent = self.sent.get(value, 1 << 62)
+        return (source for text in self.texts if (source := text.find(value, sent)) is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination(Claim):
+    """That a destination of a call was named by somebody who may name it."""
+
+    tool: str
+    argument: str
+    value: str
+    problem: str = ""
+
+
+def _whole(text: str, value: str) -> int | None:
+    """Return where *value* stands in *text* as a whole, not as a part of a longer word or number."""
+    at = text.find(value)
+    while at >= 0:
+        end = at + len(value)
+        if not (text[at - 1 : at].isalnum() and value[0].isalnum()) and not (
+            text[end : end + 1].isalnum() and value[-1].isalnum()
+        ):
+            return at
+        at = text.find(value, end)
+    return None
+
+
+@verifier(name="provenance", version="1", deadline=5.0)
+def check(claim: Destination, prepared: _Conversation) -> Verdict:
+    """Say where the destination of *claim* comes from."""
+    if claim.problem:
+        return Unknown(claim.problem)
+    value = _normal(claim.value)
+    if not _SHORTEST <= len(value) <= _LONGEST:
+        return Unknown(f"{claim.argument} is too short or too long to say where it comes from")
+    seen = list(prepared.sources(value))
+    good = next((source for source in seen if source.trusted), None)
+    if good is not None:
+        return Pass(f"{claim.argument} was named by {_place(good)}: '{good.quote}'")
+    if not seen:
+        return Unknown(f"nobody has named this {claim.argument} before")
+    first = seen[0]
+    return Violation(
+        why=f"the {claim.argument} of this {claim.tool} call was not given by the user but comes from untrusted "
+        f"content that "
+        f"{first.who} returned",
+        witness=f"it was first seen in {_place(first)}: '{first.quote}'",
+    )
+
+
+def _place(source: Source) -> str:
+    return f"message {source.message} ({source.who})"
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+def _read(trusted: Callable[[str], bool], documents: Callable[[str], bool], task: Task) -> _Conversation:
+    history = read_history(task)
+    tools = {call.result_at: call.name for call in history.calls if call.result_at is not None}
+    texts = []
+    for at, message in enumerate(history.messages):
+        if message.role == "assistant":
+            continue  # what the model says came from one of the others, or from nowhere
+        texts.append(_text(at, message, tools.get(at, message.name), trusted, documents))
+    sent: dict[str, int] = {}
+    for call in history.calls:
+        for value in call.arguments.values():
+            if isinstance(value, str):
+                sent.setdefault(_normal(value), call.at)
+    return _Conversation(tuple(texts), sent)
+
+
+def _text(
+    at: int, message: Message, tool: str, trusted: Callable[[str], bool], documents: Callable[[str], bool]
+) -> _Text:
+    plain = " ".join(message.content.split())
+    lower = plain.lower()
+    if message.role != "tool":
+        who = "the user" if message.role == "user" else "the system prompt"
+        return _Text(at, who, True, plain, lower, {})
+    who = tool or "a tool"
+    if tool and trusted(tool):
+        return _Text(at, who, True, plain, lower, {})
+    if not tool or documents(tool):
+        return _Text(at, who, False, plain, lower, {})
+    records = fields(message.content)
+    if records is None:
+        # One bare value, such as the answer of get_iban, is a record; anything longer may be prose.
+        bare = _normal(message.content)
+        known = {bare: "result"} if bare and " " not in bare else {}
+    else:
+        known = {}
+        for name, value in records:
+            known.setdefault(_normal(value), name)
+    return _Text(at, who, False, plain, lower, known)
+
+
+def _extractor(
+    changing: Callable[[str], bool], destination: Callable[[str], bool]
+) -> Callable[..., Iterator[Destination]]:
+    def extract(segment: Segment, _prepared: _Conversation) -> Iterator[Destination]:
+        for call in read_calls(segment):
+            if call.problem:
+                yield Destination(
+                    key=call.text, span=segment.span, tool=call.name, argument="", value="", problem=call.problem
+                )
+            elif changing(call.name):
+                for name, value in _values(call.arguments, destination):
+                    yield Destination(
+                        key=repr((call.name, name, value)),
+                        span=segment.span,
+                        tool=call.name,
+                        argument=name,
+                        value=value,
+                    )
+
+    return extract
+
+
+def _values(arguments: Mapping[str, Any], destination: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
+    """Yield the destinations among *arguments*: texts, and each text of a list."""
+    for name, value in arguments.items():
+        if not destination(name):
+            continue
+        for entry in value if isinstance(value, list) else [value]:
+            if isinstance(entry, str) and entry.strip():
+                yield name, entry
+
+
+def provenance(
+    *,
+    changing: Sequence[str] = CHANGING,
+    destinations: Sequence[str] = DESTINATIONS,
+    trusted: Sequence[str] = (),
+    documents: Sequence[str] = DOCUMENTS,
+    level: Level = "explain",
+    delivery: Delivery = "gate_tools",
+) -> Monitor:
+    """Make the monitor. Each option is a list of names, in which ``*`` stands for any text.
+
+    ``changing``: the tools whose calls are judged. ``destinations``: the arguments that say where something goes.
+    ``trusted``: tools all of whose output may name a destination. ``documents``: tools that return what others have
+    written; none of their output may. Of any other tool, the fields of its records may, and prose inside of them may
+    not.
+    """
+    believed, written = matcher("provenance", "trusted", trusted), matcher("provenance", "documents", documents)
+    return Monitor(
+        name="provenance",
+        trigger=ToolCalls(),
+        extractor=_extractor(
+            matcher("provenance", "changing", changing), matcher("provenance", "destinations", destinations)
+        ),
+        verifier=check,
+        prepare=lambda task: _read(believed, written, task),
+        delivery=delivery,
+        remedy=Feedback(),
+        level=level,
+    )

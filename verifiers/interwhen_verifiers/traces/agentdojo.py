@@ -1,0 +1,28 @@
+"""Runs of AgentDojo: an agent with tools, whose data may hold somebody else's instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from interwhen.testing.traces import LabelledTrace
+
+from interwhen_verifiers.traces._conversations import records, turns_of
+
+
+def agentdojo(path: Path) -> Iterator[LabelledTrace]:
+    """Yield the runs of the file at *path*.
+
+    A run whose attack succeeded is ``wrong``; one without an attack that did what the user asked for is ``right``.
+    Others (attacks that failed, in part perhaps, and runs that came to nothing) are ``unclear``.
+    """
+    for record in records(path):
+        if turns := turns_of(record["messages"]):
+            yield LabelledTrace(name=record["id"], turns=turns, label=_label(record))
+
+
+def _label(record: dict[str, Any]) -> Any:
+    if record["attack"]:
+        return "wrong" if record["attack_succeeded"] else "unclear"
+    return "right" if record["utility"] else "unclear"

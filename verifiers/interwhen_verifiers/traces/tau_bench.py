@@ -1,0 +1,51 @@
+"""Runs of tau-bench (sierra-research/tau-bench): an agent, its tools, a simulated user, and a written policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from interwhen import Message, ToolCall
+from interwhen.testing.traces import LabelledTrace, Turn
+
+from interwhen_verifiers.traces._conversations import records, turns_of
+
+_BROKEN_GOLD = ("NQNU5R", "XEHM4B")
+"""Reservations for which the benchmark's own gold calls break its policy."""
+
+
+def tau_bench(path: Path) -> Iterator[LabelledTrace]:
+    """Yield the runs of the file at *path*, and the gold calls of each of their tasks.
+
+    A run that failed is ``wrong`` (whether by a broken rule or by anything else), one that did what its task wants is
+    ``right``; so are gold calls. The tasks whose gold breaks the policy are ``unclear``.
+    """
+    told = set()
+    for record in records(path):
+        broken = any(name in str(record["gold_actions"]) for name in _BROKEN_GOLD)
+        turns = turns_of(record["messages"])
+        task = f"{record['domain']}-{record['task_id']}"
+        if turns:
+            good = record["reward"] >= 1
+            yield LabelledTrace(
+                name=record["id"], turns=turns, label="unclear" if broken else "right" if good else "wrong"
+            )
+        if task not in told and record["gold_actions"]:
+            told.add(task)
+            yield LabelledTrace(name=f"gold-{task}", turns=_gold(record), label="unclear" if broken else "right")
+
+
+def _gold(record: dict[str, Any]) -> tuple[Turn, ...]:
+    """Return the gold calls as turns. Nothing was said, and no results are recorded."""
+    system = (entry for entry in record["messages"] if entry["role"] == "system")
+    said = [Message("system", str(entry.get("content") or "")) for entry in system]
+    said.append(Message("user", record["instruction"]))
+    turns = []
+    for number, action in enumerate(record["gold_actions"]):
+        arguments = msgspec.json.encode(action["kwargs"]).decode()
+        call = ToolCall(f"gold-{number}", action["name"], arguments)
+        turns.append(Turn(prompt=tuple(said), calls=(call,)))
+        said.append(Message("assistant", "", (call,)))
+    return tuple(turns)
