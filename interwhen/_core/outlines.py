@@ -14,7 +14,8 @@ from interwhen.results import Doubt, Status
 
 def standing_doubts(work: Work, violations: Violations, finish_reason: FinishReason | None) -> tuple[Doubt, ...]:
     """Return everything that keeps the standing text from being verified."""
-    return doubts(work.ordered_records(), work.monitors, violations.disavowed(), finish_reason)
+    found = doubts(work.ordered_records(), work.monitors, violations.disavowed(), finish_reason)
+    return (*violations.concluded, *found)
 
 
 def outline(

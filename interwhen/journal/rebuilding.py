@@ -31,7 +31,7 @@ from interwhen.claims import Claim
 from interwhen.errors import JournalError
 from interwhen.journal._records import Came, Ending, Header, Record, Spent, Text, Told
 from interwhen.journal.reading import Journaled
-from interwhen.models.base import Chunk, Usage
+from interwhen.models.base import Chunk, Reply, Usage
 from interwhen.monitors import Monitor
 
 
@@ -40,7 +40,7 @@ class Source(NamedTuple):
 
     claim: Claim
     extraction: Extract
-    reply: str | None
+    reply: str | Reply | None
     place: int
 
 
@@ -132,7 +132,7 @@ class Past:
                 self.first_text = at
             self.stopped_at = None
 
-    def _extracted(self, order: Extract | Check | None, claims: tuple[Claim, ...], reply: str | None) -> None:
+    def _extracted(self, order: Extract | Check | None, claims: tuple[Claim, ...], reply: str | Reply | None) -> None:
         if isinstance(order, Extract):
             for place, claim in enumerate(claims):
                 self.sources[id(claim)] = Source(claim, order, reply, place)

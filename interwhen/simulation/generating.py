@@ -172,7 +172,7 @@ def _watch(dice: Random, swarm: _Swarm, name: str, judges: int, items: tuple[Ite
         delivery=delivery,
         remedy=remedy,
         level=dice.choice(("witness", "witness", "explain", "locate", "flag")),
-        phase=dice.choice(("both", "both", "both", "reasoning", "answer")),
+        phase="reasoning" if remedy == "conclude" else dice.choice(("both", "both", "both", "reasoning", "answer")),
         unproven="closed" if dice.random() < 0.15 else "open",
         required=dice.random() < 0.8,
         grounded=dice.random() < 0.92,

@@ -12,6 +12,7 @@ from interwhen.simulation.cases import Broken
 from interwhen.simulation.model import TIMER
 from interwhen.simulation.playing import Played, play
 from interwhen.simulation.truth import is_crowded
+from interwhen.simulation.watching import concludes
 from interwhen.simulation.world import Chunking, Judge, Limits, World
 from interwhen.verdicts import Judged
 
@@ -22,7 +23,8 @@ def is_timeless(world: World) -> bool:
     """Tell whether the result may not depend on time at all.
 
     It may where a fault or a budget strikes at a moment, and where acting monitors with different triggers see the
-    text at different moments: how far the model had written when it was stopped is no promise.
+    text at different moments: how far the model had written when it was stopped is no promise. So it may where a
+    monitor may end the reasoning, which the model may have ended itself by then.
     """
     limits, usual = world.limits, Limits()
     acting = [watch for watch in world.watches if watch.delivery != "observe"]
@@ -33,7 +35,7 @@ def is_timeless(world: World) -> bool:
         and not is_crowded(world)
         and max(world.chunking.gaps) < TIMER
         and len({(watch.trigger, watch.phase) for watch in acting}) <= 1
-        and all(watch.grounded for watch in acting)
+        and all(watch.grounded and not concludes(watch) for watch in acting)
     )
 
 

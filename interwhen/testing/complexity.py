@@ -113,7 +113,10 @@ def read_and_check(monitor: Monitor) -> Reader:
         extractor = monitor.extractor
         found: Iterable[Claim] | None
         match extractor:
+            case Fork(parse=Tracker(start=start, step=step)):
+                found = step(start(None), text, segment)[1]
             case Fork(parse=parse):
+                assert not isinstance(parse, Tracker)
                 found = parse(text, segment)
             case Tracker(start=start, step=step):
                 found = step(start(None), segment)[1]
