@@ -41,8 +41,9 @@ class Fork:
     (and, in a monitor with ``prepare``, what was prepared).
     Ground what it returns with :meth:`Segment.ground`: a claim without a span is never used to interrupt.
 
-    ``parse`` may be a :class:`Tracker`, whose ``step`` gets the state, the reply and the segment. Replies are then
-    read in the order of their segments, however they come in.
+    ``parse`` may be a :class:`Tracker`, whose ``step`` gets the state, the reply (a
+    :class:`~interwhen.models.base.Reply`) and the segment. Replies are then read in the order of their segments,
+    however they come in.
     """
 
     prompt: str
@@ -56,6 +57,11 @@ class Fork:
     scores: int | None = None
     """Ask for the probabilities of the reply's tokens, and of so many likeliest tokens at each place. The reply is
     then a :class:`~interwhen.models.base.Reply` instead of a text. (Many endpoints give 5 at most, some 20.)"""
+
+    @property
+    def wants_reply(self) -> bool:
+        """Whether its reply is more than a text."""
+        return self.scores is not None or isinstance(self.parse, Tracker)
 
 
 Extractor: TypeAlias = Parser | Tracker[Any] | Fork

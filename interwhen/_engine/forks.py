@@ -41,4 +41,4 @@ async def infer(
     meter.tokens += reply.usage.completion_tokens or 0
     meter.prompt_tokens += reply.usage.prompt_tokens or 0
     meter.cached_tokens += reply.usage.cached_tokens or 0
-    return reply.text if fork.scores is None else Reply(reply.text, reply.tokens)
+    return Reply(reply.text, reply.tokens, reply.finish_reason) if fork.wants_reply else reply.text

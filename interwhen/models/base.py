@@ -123,6 +123,8 @@ class Reply(msgspec.Struct, frozen=True):
     text: str
     tokens: tuple[ScoredToken, ...] = ()
     """Empty where the endpoint gives none."""
+    finish_reason: FinishReason = "stop"
+    """``length``: it was cut short."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from interwhen.claims import Claim
+from interwhen.models.base import Reply
 from interwhen.monitors import Fork, Monitor
 from interwhen.segments import Segment
 from interwhen.spans import Span
@@ -114,7 +115,7 @@ def read_and_check(monitor: Monitor) -> Reader:
         found: Iterable[Claim] | None
         match extractor:
             case Fork(parse=Tracker(start=start, step=step)):
-                found = step(start(None), text, segment)[1]
+                found = step(start(None), Reply(text), segment)[1]
             case Fork(parse=parse):
                 assert not isinstance(parse, Tracker)
                 found = parse(text, segment)

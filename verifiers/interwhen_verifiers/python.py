@@ -30,7 +30,7 @@ from interwhen import (
     Violation,
     verifier,
 )
-from interwhen.sandbox import Call, Limits, ProcessSandbox
+from interwhen.sandbox import Call, Json, Limits, ProcessSandbox
 
 from interwhen_verifiers._blocks.blocks import LONGEST, read_block
 from interwhen_verifiers._python.given import Given, bare, read_given
@@ -96,8 +96,10 @@ def _verifier(seconds: float, late: Late, *, doctests: bool) -> FunctionVerifier
     limits = Limits(seconds=seconds, cpu_seconds=seconds)
 
     async def run(claim: Code, given: Given) -> Verdict:
-        sessions = list(given.sessions) if doctests else []
-        arguments = (claim.code, list(claim.earlier), list(given.programs), sessions, doctests)
+        earlier: list[Json] = [*claim.earlier]
+        programs: list[Json] = [*given.programs]
+        sessions: list[Json] = [*given.sessions] if doctests else []
+        arguments: tuple[Json, ...] = (claim.code, earlier, programs, sessions, doctests)
         async with ProcessSandbox() as process:
             outcome = await process.run(Call(source=_HARNESS, function="judge", arguments=arguments), limits)
         size = claim.starts[-1] + len(claim.code) if claim.span is None else len(claim.span)

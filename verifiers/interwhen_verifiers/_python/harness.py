@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ast
 import builtins
-import sys
 import symtable
+import sys
 from typing import Any
 
 Told = dict[str, Any]
@@ -48,7 +48,7 @@ def judge(code: str, earlier: list[str], programs: list[str], sessions: list[str
     *earlier* is the code of the blocks before it: it is run first where *code* lacks a name that one of them has.
     """
     sys.setrecursionlimit(_DEPTH)
-    sys.stdout = sys.stderr = _Sink()  # type: ignore[assignment]
+    sys.stdout = sys.stderr = _Sink()
     try:
         tree = ast.parse(code, _FILE)
         compile(code, _FILE, "exec", dont_inherit=True)
@@ -66,9 +66,7 @@ def judge(code: str, earlier: list[str], programs: list[str], sessions: list[str
     if told["kind"] == "raised" and told["name"] in before:
         told = _run(code, earlier, mine, examples)
     told["wanted"] = sorted({name for program in programs for name in _free(program) if name not in bound | before})
-    told["lines"] = {
-        node.name: node.lineno for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)
-    }
+    told["lines"] = {node.name: node.lineno for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     told["elsewhere"] = bool(programs) and not mine and all(_free(text) <= before | bound for text in programs)
     return told
 
@@ -109,12 +107,12 @@ class _Watched(ast.NodeTransformer):
     def __init__(self) -> None:
         self.sources: list[tuple[str, str]] = []
 
-    def visit_Assert(self, node: ast.Assert) -> ast.AST:  # noqa: N802  (the name is that of ast)
+    def visit_Assert(self, node: ast.Assert) -> ast.AST:
         """Replace ``assert a == b`` by a call that compares, and knows both sides."""
         test = node.test
         if isinstance(test, ast.Compare) and len(test.ops) == 1:
             left, right = test.left, test.comparators[0]
-            held = ast.Compare(ast.Name("_a", ast.Load()), test.ops, [ast.Name("_b", ast.Load())])
+            held: ast.expr = ast.Compare(ast.Name("_a", ast.Load()), test.ops, [ast.Name("_b", ast.Load())])
             sides = [left, right]
         else:
             left, held, sides = test, ast.Name("_a", ast.Load()), [test]
@@ -140,7 +138,7 @@ def _test(program: str, name: str, scope: dict[str, Any], counts: dict[str, int]
         try:
             values = [side() for side in sides]
             held = bool(holds(*values))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  (the same)
             raise _Failed({"test": _short(source), "raised": _described(error)}) from None
         if not held:
             shown = [_shown(value) for value in values]
@@ -176,7 +174,7 @@ def _examples(text: str) -> list[tuple[str, str]]:
 
 
 def _try_example(source: str, want: str, scope: dict[str, Any], counts: dict[str, int]) -> None:
-    sys.stdout = sink = _Sink()  # type: ignore[assignment]
+    sys.stdout = sink = _Sink()
     try:
         expression = compile(source, "example", "eval", dont_inherit=True)
     except SyntaxError:
@@ -187,7 +185,7 @@ def _try_example(source: str, want: str, scope: dict[str, Any], counts: dict[str
         return
     try:
         value = eval(expression, scope)  # noqa: S307  (the same)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001  (the same)
         if want.startswith("Traceback"):
             counts["examples"] += 1
             return
@@ -215,7 +213,9 @@ def _compare(source: str, want: str, value: object, printed: str, counts: dict[s
     if same:
         counts["examples"] += 1
     elif _is_plain(got):
-        raise _Failed({"test": _short(source), "relation": "Eq", "values": [_shown(got), _shown(expected)], "example": True})
+        raise _Failed(
+            {"test": _short(source), "relation": "Eq", "values": [_shown(got), _shown(expected)], "example": True}
+        )
     else:
         counts["unclear"] += 1
 

@@ -105,7 +105,13 @@ def _failed(told: Told, starts: tuple[int, ...], end: int) -> Verdict:
 
 
 def _demand(relation: str) -> str:
-    return "must be" if relation in ("Eq", "Is") else "must not be" if relation in ("NotEq", "IsNot") else "is held against"
+    return (
+        "must be"
+        if relation in ("Eq", "Is")
+        else "must not be"
+        if relation in ("NotEq", "IsNot")
+        else "is held against"
+    )
 
 
 def _raised(error: Told, what: str, starts: tuple[int, ...], end: int) -> Verdict:

@@ -14,8 +14,7 @@ from interwhen.testing.traces import LabelledTrace, Turn
 def mbpp(path: Path) -> Iterator[LabelledTrace]:
     """Yield a trace for each completion at *path*: ``right`` where it passed the tests of its task."""
     file = path / "completions.jsonl.gz" if path.is_dir() else path
-    opened = gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else file.open(encoding="utf-8")
-    with opened as lines:
+    with (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8") as lines:
         for number, line in enumerate(lines):
             if line.strip():
                 yield _trace(json.loads(line), number)
