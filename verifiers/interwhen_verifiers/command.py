@@ -96,10 +96,10 @@ def _verifier(
     checker: Checker, sandbox: Where, seconds: float, directory: str | None, readable: tuple[str, ...]
 ) -> FunctionVerifier:
     async def run(text: str) -> Ran:
-        files = {checker.file: text.encode("utf-8", "replace")}
+        data = text.encode("utf-8", "replace")
         if sandbox == "process":
-            return await run_inside(checker.steps, files, seconds=seconds, site=checker.site, readable=readable)
-        return await run_outside(checker.steps, files, seconds=seconds, directory=directory)
+            return await run_inside(checker, data, seconds=seconds, readable=readable)
+        return await run_outside(checker, data, seconds=seconds, directory=directory)
 
     @verifier(name=f"command-{checker.name}", version="1", deadline=2 * seconds + _STARTING)
     async def check(claim: Source) -> Verdict:

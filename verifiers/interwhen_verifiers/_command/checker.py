@@ -59,6 +59,10 @@ class Checker:
     """Messages that say something of the machine, not of the file."""
     hint: str = ""
     """How to install it."""
+    environment: tuple[tuple[str, str], ...] = ()
+    """What it needs in its environment."""
+    readable: tuple[str, ...] = ()
+    """What it reads besides the system's programs and libraries."""
     site: bool = False
     """Whether it is a Python package that is installed here."""
 
@@ -120,6 +124,9 @@ PRESETS: dict[str, Checker] = {
         column_from=0,
         unclear=re.compile(r"Cannot find a physical path|Unable to locate library|Can't find file|Compiled library"),
         hint=_INSTALL["coq"],
+        # OCaml sets address space for 128 domains aside, more than a sandbox has; coqc uses one.
+        environment=(("OCAMLRUNPARAM", "d=1"),),
+        readable=("/etc/ocamlfind.conf", "/etc/ocamlfind.conf.d"),
     ),
     "lean": Checker(
         name="lean",

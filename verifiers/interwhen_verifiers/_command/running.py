@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,14 +18,17 @@ import anyio.abc
 import anyio.to_thread
 from interwhen.sandbox import Crashed, Denied, Limited, Limits, ProcessSandbox, Returned, Script
 
+from interwhen_verifiers._command.checker import Checker
+
 _MIB = 1 << 20
+_MOST_OUTPUT = 256 * 1024
 _MARK = "interwhen: step"
 _DRIVER = f"""
-import json, subprocess, sys
-steps = json.load(open("steps.json"))
+import json, os, subprocess, sys
+steps, more = json.load(open("steps.json"))
 for number, argv in enumerate(steps):
     try:
-        code = subprocess.call(argv, stdin=subprocess.DEVNULL)
+        code = subprocess.call(argv, stdin=subprocess.DEVNULL, env={{**os.environ, **more}})
     except OSError as error:
         code = "missing"
     if code != 0:
@@ -54,23 +56,23 @@ class Ran:
     """Whether it is not installed."""
 
 
-async def run_inside(
-    steps: Iterable[tuple[str, ...]], files: dict[str, bytes], *, seconds: float, site: bool, readable: tuple[str, ...]
-) -> Ran:
-    """Run *steps* in the process sandbox. Raises :class:`~interwhen.errors.SandboxUnavailable`."""
+async def run_inside(checker: Checker, text: bytes, *, seconds: float, readable: tuple[str, ...]) -> Ran:
+    """Run the commands of *checker* on a file of *text* in the process sandbox.
+
+    Raises :class:`~interwhen.errors.SandboxUnavailable`.
+    """
     limits = Limits(
         seconds=seconds,
         cpu_seconds=seconds,
         memory_bytes=2048 * _MIB,
         disk_bytes=64 * _MIB,
-        output_bytes=256 * 1024,
+        output_bytes=_MOST_OUTPUT,
         open_files=256,
         processes=32,
     )
-    (file,) = files
-    placed = [[part.replace("{file}", file) for part in argv] for argv in steps]
-    given = {**files, "steps.json": json.dumps(placed).encode()}
-    async with ProcessSandbox(site=site, readable=readable) as sandbox:
+    placed = [[part.replace("{file}", checker.file) for part in argv] for argv in checker.steps]
+    given = {checker.file: text, "steps.json": json.dumps([placed, dict(checker.environment)]).encode()}
+    async with ProcessSandbox(site=checker.site, readable=(*checker.readable, *readable)) as sandbox:
         outcome = await sandbox.run(Script(source=_DRIVER, files=given), limits)
     output = f"{outcome.record.stdout}\n{outcome.record.stderr}"
     match outcome:
@@ -94,47 +96,39 @@ def _told(output: str) -> Ran:
     return Ran(int(step), int(code), head)
 
 
-async def run_outside(
-    steps: Iterable[tuple[str, ...]],
-    files: dict[str, bytes],
-    *,
-    seconds: float,
-    directory: str | None,
-    most: int = 256 * 1024,
-) -> Ran:
-    """Run *steps* on this machine, with all the rights of this process: in a scratch directory, or in *directory*.
+async def run_outside(checker: Checker, text: bytes, *, seconds: float, directory: str | None) -> Ran:
+    """Run the commands of *checker* on a file of *text* here, with all the rights of this process.
 
-    When it returns or is cancelled, the process group of each command is gone, and so are the files.
+    They run in a scratch directory, or in *directory*. When it returns or is cancelled, the process group of each
+    command is gone, and so is the scratch directory.
     """
-    scratch = await anyio.to_thread.run_sync(_scratch, files)
+    scratch = await anyio.to_thread.run_sync(_scratch, checker.file, text)
     ran = Ran()
     try:
         with anyio.move_on_after(seconds) as scope:
-            for number, argv in enumerate(steps):
-                placed = tuple(part.replace("{file}", str(Path(scratch, *files))) for part in argv)
-                ran = await _call(number, placed, directory or scratch, scratch, most)
+            for number, argv in enumerate(checker.steps):
+                placed = [part.replace("{file}", str(Path(scratch, checker.file))) for part in argv]
+                if placed[0].startswith("./"):
+                    placed[0] = str(Path(scratch, placed[0]))
+                ran = await _call(number, placed, directory or scratch, dict(checker.environment))
                 if ran.code != 0:
                     break
-        if scope.cancelled_caught:
-            return Ran(trouble=f"it did not end within {seconds:g} s")
-        return ran
+        return Ran(trouble=f"it did not end within {seconds:g} s") if scope.cancelled_caught else ran
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _scratch(files: dict[str, bytes]) -> str:
+def _scratch(file: str, text: bytes) -> str:
     folder = tempfile.mkdtemp(prefix="interwhen-")
-    for name, content in files.items():
-        Path(folder, name).write_bytes(content)
+    Path(folder, file).write_bytes(text)
     return folder
 
 
-async def _call(number: int, argv: tuple[str, ...], directory: str, home: str, most: int) -> Ran:
-    environment = {name: value for name, value in os.environ.items() if name in _KEPT}
-    program = argv[0] if os.sep not in argv[0] or Path(argv[0]).is_absolute() else str(Path(home, argv[0]))
+async def _call(number: int, argv: list[str], directory: str, more: dict[str, str]) -> Ran:
+    environment = {name: value for name, value in os.environ.items() if name in _KEPT} | more
     try:
         process = await anyio.open_process(
-            (program, *argv[1:]),
+            argv,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.STDOUT,
             cwd=directory,
@@ -150,8 +144,8 @@ async def _call(number: int, argv: tuple[str, ...], directory: str, home: str, m
         assert process.stdout is not None
         async for data in process.stdout:
             output += data
-            if len(output) > most:
-                return Ran(number, None, _text(output), f"it wrote more than {most} bytes")
+            if len(output) > _MOST_OUTPUT:
+                return Ran(number, None, _text(output), f"it wrote more than {_MOST_OUTPUT} bytes")
         code = await process.wait()
     finally:
         await _end(process)

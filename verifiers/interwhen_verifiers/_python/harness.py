@@ -63,11 +63,13 @@ def judge(code: str, earlier: list[str], programs: list[str], sessions: list[str
     if own:
         examples += [example for text in _docstrings(tree) for example in _examples(text)]
     told = _run(code, [], mine, examples)
-    if told["kind"] == "raised" and told["name"] in before:
+    if told.get("raised", told).get("name") in before:
         told = _run(code, earlier, mine, examples)
-    told["wanted"] = sorted({name for program in programs for name in _free(program) if name not in bound | before})
+    told["wanted"] = sorted({name for program in programs for name in _lacking(_free(program)) - bound - before})
     told["lines"] = {node.name: node.lineno for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    told["elsewhere"] = bool(programs) and not mine and all(_free(text) <= before | bound for text in programs)
+    told["elsewhere"] = (
+        bool(programs) and not mine and all(_lacking(_free(text)) <= before | bound for text in programs)
+    )
     return told
 
 
@@ -165,7 +167,7 @@ def _examples(text: str) -> list[tuple[str, str]]:
             source, want = ([bare[4:]] if bare[4:] else []), []
         elif source and not want and (bare == "..." or bare.startswith("... ")):
             source.append(line.strip()[4:])
-        elif source and bare:
+        elif source and bare and bare not in ('"""', "'''"):
             want.append(bare)
         elif source:
             found.append(("\n".join(source), "\n".join(want)))
@@ -264,13 +266,18 @@ def _free(code: str) -> set[str]:
         for symbol in table.get_symbols():
             if symbol.is_referenced() and (table is top or symbol.is_global()):
                 found.add(symbol.get_name())
-    return {name for name in found - own if not hasattr(builtins, name)}
+    return found - own
 
 
 def _is_about(program: str, bound: set[str], before: set[str]) -> bool:
     """Tell whether *program* needs something that this code has, and nothing that nobody has."""
     free = _free(program)
-    return bool(free & bound) and free <= bound | before
+    return bool(free & bound) and _lacking(free) <= bound | before
+
+
+def _lacking(free: set[str]) -> set[str]:
+    """Return those of the names *free* that Python itself does not have."""
+    return {name for name in free if not hasattr(builtins, name)}
 
 
 # ---------------------------------------------------------------- words

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+import typing
 from typing import Any
 
 from interwhen import Pass, Span, Unknown, Verdict, Violation
@@ -26,6 +28,8 @@ _SHELL = re.compile(r"^\s*(?:[!%]|>>> |In \[\d+\]|\$ |\?)", re.MULTILINE)
 """A session, or a notebook: no program."""
 _ELSEWHERE = frozenset(("ImportError", "OSError", "EOFError", "MemoryError"))
 """What may come of the sandbox, which has no packages, files or input."""
+_IMPORTED = sys.stdlib_module_names | set(typing.__all__)
+"""Names that no later block defines: it would import them where they are used."""
 _WORDS = {
     "Eq": "not what it must be",
     "NotEq": "what it must not be",
@@ -118,6 +122,8 @@ def _raised(error: Told, what: str, starts: tuple[int, ...], end: int) -> Verdic
     name, message = error["error"], error["message"]
     said = f"{name}: {message}" if message else name
     kinds = set(error["kinds"])
+    if error["error"] == "NameError" and error["name"] not in _IMPORTED:
+        return Unknown(f"{what}, unless a later block defines what is missing: {said}")
     if kinds & _ELSEWHERE or "Exception" not in kinds:
         return Unknown(f"{what}, for a reason that may lie outside of it: {said}")
     return Violation(why=f"{what}: {said}", where=_where(starts, end, error["line"]))
