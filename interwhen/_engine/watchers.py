@@ -160,10 +160,10 @@ class Watcher:
         before, self._last = self._last, mine
         return before, mine
 
-    def revive(self, order: Extract) -> None:
+    def revive(self, order: Extract, reply: str | Reply | None) -> None:
         """Let a tracker go over a segment that it was shown in another process."""
         if self._fold is not None:
-            self._revived[order.job] = self.extract(order)
+            self._revived[order.job] = self.extract(order, reply)
 
     def read_again(self, order: Extract, reply: str | Reply | None) -> Fact:
         """Return what was found in a segment then."""

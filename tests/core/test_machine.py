@@ -43,7 +43,9 @@ def monitors(draw):
         )
     for number in range(draw(st.integers(0, 3))):
         trigger = draw(st.sampled_from([*WHOLE, Lines(), Lines(), EveryChars(count=9), ToolCalls()]))
-        concludes = not isinstance(trigger, ThinkEnd | Answer | ToolCalls) and draw(st.sampled_from([True, False, False]))
+        concludes = not isinstance(trigger, ThinkEnd | Answer | ToolCalls) and draw(
+            st.sampled_from([True, False, False])
+        )
         grounded = draw(st.sampled_from([True, True, True, False]))
         parser = parse if grounded else parse_ungrounded
         if draw(st.sampled_from([False, False, True])):

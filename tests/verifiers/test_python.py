@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen import Message, Pass, Segment, Span, Task, Unknown, UsageError, Violation, run
 from interwhen.testing import ScriptedModel
+
 from interwhen_verifiers._blocks.blocks import read_block
 from interwhen_verifiers._python.given import read_given
 from interwhen_verifiers.python import python, start, step
@@ -53,7 +54,7 @@ def test_a_failing_assert_says_what_came_out_and_where():
 
 
 def test_an_exception_is_placed_at_its_line():
-    verdict, claim = verdict_on("def double(n):\n    x = n / 0\n    return x")
+    verdict, _ = verdict_on("def double(n):\n    x = n / 0\n    return x")
     assert verdict.why == "the test double(2) fails: ZeroDivisionError: division by zero"
     text = block("def double(n):\n    x = n / 0\n    return x")[10:]
     assert text[verdict.where.start : verdict.where.end] == "    x = n / 0"
@@ -159,7 +160,13 @@ def test_doctests_of_the_task_and_of_the_code():
 
 @pytest.mark.parametrize(
     ("want", "value"),
-    [("0.33", "1 / 3"), ("{'b': 1, 'a': 2}", "dict(a=2, b=1)"), ("<object>", "object()"), ("'x'", '"x"'), ("[1,2]", "[1, 2]")],
+    [
+        ("0.33", "1 / 3"),
+        ("{'b': 1, 'a': 2}", "dict(a=2, b=1)"),
+        ("<object>", "object()"),
+        ("'x'", '"x"'),
+        ("[1,2]", "[1, 2]"),
+    ],
 )
 def test_examples_that_differ_in_form_only(want, value):
     code = f'def f():\n    """\n    >>> f()\n    {want}\n    """\n    return {value}'
@@ -223,7 +230,8 @@ def test_reading_a_hostile_task_is_linear(part):
 
 
 @pytest.mark.parametrize(
-    "code", ["(" * 5000, "-" * 50_000 + "1", "x = " + "9" * 100_000, "[" * 300 + "]" * 300, "\0", "\ud800 = 1", "a" * 99_000]
+    "code",
+    ["(" * 5000, "-" * 50_000 + "1", "x = " + "9" * 100_000, "[" * 300 + "]" * 300, "\0", "\ud800 = 1", "a" * 99_000],
 )
 def test_hostile_code_is_judged_and_does_no_harm(code):
     verdict, _ = verdict_on(code)

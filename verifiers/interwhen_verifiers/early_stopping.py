@@ -204,8 +204,8 @@ def early_stopping(
     if times < 1 or tokens < 1:
         raise UsageError(f"early_stopping: times={times!r} and tokens={tokens!r} must be at least 1")
     limit = threshold if threshold is not None else 0.95 if rule == "confident" else 0.001
-    if rule == "entropy" and scores < 2:
-        raise UsageError(f"early_stopping: scores={scores!r}: an entropy needs the probabilities of several tokens")
+    if not 2 <= scores <= 20:
+        raise UsageError(f"early_stopping: scores={scores!r}: an entropy needs the probabilities of 2 to 20 tokens")
 
     @verifier(name=f"early_stopping-{rule}", version="1", worker="inline")
     def check(claim: Probe) -> Verdict:

@@ -1,7 +1,8 @@
 """MBPP (Austin et al., 2021) with recorded completions: a task and its tests, and what a model answered.
 
 The recorded runs evaluated one completion after another in one namespace: after one that defines a function named like
-a builtin (``sum``), later ones that call this builtin failed, and are recorded as not solved. Such a record says nothing.
+a builtin (``sum``), later ones that call this builtin failed, and are recorded as not solved. Such a record says
+nothing, and its trace is ``unclear``.
 """
 
 from __future__ import annotations

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from interwhen.testing.traces import LabelledTrace, Turn
+from interwhen.testing.traces import Label, LabelledTrace, Turn
 
 _ABSENT = object()
-_Row = tuple[str, Any, list[Any]]
-"""The arguments of a call as they are written, what it must return, and what it must not."""
+_Row = tuple[tuple[Any, ...], Any, list[Any]]
+"""The arguments of a call, what it must return, and what it must not."""
 
 
 def verina(path: Path) -> Iterator[LabelledTrace]:
@@ -34,7 +34,7 @@ def _traces(record: dict[str, Any]) -> Iterator[LabelledTrace]:
     rows = _rows(record)
     if not name.isidentifier() or not rows:
         return
-    tests = "\n".join(f"assert {name}({arguments}) == {value!r}" for arguments, value, _ in rows)
+    tests = "\n".join(f"assert {name}({', '.join(map(repr, arguments))}) == {value!r}" for arguments, value, _ in rows)
     prompt = f"Write a Python function {name}.\n\n{record['description']}\n\n```python\n{tests}\n```\n"
     expected = [(arguments, value) for arguments, value, _ in rows]
     yield _trace(f"{record['id']}/expected", name, prompt, expected, "right")
@@ -45,10 +45,11 @@ def _traces(record: dict[str, Any]) -> Iterator[LabelledTrace]:
             yield _trace(f"{record['id']}/unexpected-{at}", name, prompt, table, "wrong")
 
 
-def _trace(name: str, function: str, prompt: str, table: list[tuple[str, Any]], label: Any) -> LabelledTrace:
-    rows = "".join(f"        {'(' + arguments + ',)'!r}: {value!r},\n" for arguments, value in table)
-    code = f"def {function}(*arguments):\n    table = {{\n{rows}    }}\n    return table[repr(arguments).replace(',)', ')')]\n"
-    code = code.replace(",)'", ")'")
+def _trace(
+    name: str, function: str, prompt: str, table: list[tuple[tuple[Any, ...], Any]], label: Label
+) -> LabelledTrace:
+    rows = "".join(f"        {repr(arguments)!r}: {value!r},\n" for arguments, value in table)
+    code = f"def {function}(*arguments):\n    table = {{\n{rows}    }}\n    return table[repr(arguments)]\n"
     return LabelledTrace(name=name, turns=(Turn(prompt=prompt, text=f"```python\n{code}```\n"),), label=label)
 
 
@@ -62,8 +63,7 @@ def _rows(record: dict[str, Any]) -> list[_Row]:
         unexpected = [_value(value, signature["return_type"]) for value in test["unexpected"]]
         if expected is _ABSENT or _ABSENT in arguments:
             continue
-        written = ", ".join(map(repr, arguments))
-        found[written] = (written, expected, [value for value in unexpected if value is not _ABSENT])
+        found[repr(arguments)] = (tuple(arguments), expected, [value for value in unexpected if value is not _ABSENT])
     return list(found.values())
 
 
