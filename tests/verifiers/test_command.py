@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import time
@@ -179,7 +178,7 @@ def test_a_cancelled_check_leaves_no_process_and_no_file(backend, tmp_path, monk
 
 
 def children():
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()] if Path("/proc").exists() else []
+    return [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
 
 
 def command_of(pid):

@@ -31,8 +31,8 @@ def probe(monitor, *replies):
     """Return the verdicts on a probe behind each of a few paragraphs."""
     tracker = monitor.extractor.parse
     state, found = tracker.start(None), []
-    for number, reply in enumerate(replies):
-        reply = Reply(reply) if isinstance(reply, str) else reply
+    for number, said in enumerate(replies):
+        reply = Reply(said) if isinstance(said, str) else said
         state, (claim,) = tracker.step(state, reply, Segment("text", Span(9 * number, 9 * number + 4), "reasoning"))
         assert claim.span == Span(9 * number + 4, 9 * number + 4)
         found.append(monitor.verifier.check(claim))
