@@ -128,12 +128,19 @@ class Monitor:
                 choices = ", ".join(f"{kind.__name__}()" for kind in get_args(kinds))
                 raise UsageError(f"monitor {self.name!r}: {label}={record!r}, choose one of {choices}")
 
-        if isinstance(self.remedy, Conclude) and (
-            self.phase != "reasoning" or isinstance(self.trigger, ThinkEnd | Answer | ToolCalls)
-        ):
+        if isinstance(self.remedy, Conclude):
+            self._vet_conclude()
+
+    def _vet_conclude(self) -> None:
+        if self.phase != "reasoning" or isinstance(self.trigger, ThinkEnd | Answer | ToolCalls):
             raise UsageError(
                 f"monitor {self.name!r}: remedy=Conclude() ends the reasoning, so it needs phase='reasoning' and a "
                 "trigger inside it"
+            )
+        if self.required or self.delivery not in ("interrupt", "observe"):
+            raise UsageError(
+                f"monitor {self.name!r}: remedy=Conclude() proves nothing, so it needs required=False and "
+                "delivery='interrupt' (or 'observe')"
             )
 
     def _vet_functions(self) -> None:

@@ -44,8 +44,9 @@ class Abstain(msgspec.Struct, frozen=True, tag=True):
 class Conclude(msgspec.Struct, frozen=True, tag=True):
     """End the reasoning behind the segment with the claim, and let the model answer; what came after it is cut.
 
-    For a verifier that finds more thinking to be of no use. Its monitor looks at the reasoning only. Where the model
-    has ended its reasoning by itself meanwhile, nothing is done. The result is never ``verified``.
+    For a verifier that finds more thinking to be of no use. Its monitor looks at the reasoning only, and proves nothing
+    (``required=False``). Where the model has ended its reasoning by itself meanwhile, nothing is done, and what its
+    monitor had not looked at yet it does not look at. A result whose reasoning was ended is never ``verified``.
     """
 
     lead: str = "\n\n"

@@ -35,7 +35,8 @@ def is_timeless(world: World) -> bool:
         and not is_crowded(world)
         and max(world.chunking.gaps) < TIMER
         and len({(watch.trigger, watch.phase) for watch in acting}) <= 1
-        and all(watch.grounded and not concludes(watch) for watch in acting)
+        and all(watch.grounded for watch in acting)
+        and not any(map(concludes, world.watches))
     )
 
 

@@ -161,9 +161,9 @@ class _Reader:
 
 
 def concludes(watch: Watch) -> bool:
-    """Tell whether *watch* can end the reasoning: it must look at nothing else, and before it is over."""
+    """Tell whether *watch* can end the reasoning: it must look at nothing else, before it is over, and prove nothing."""
     inside = watch.phase == "reasoning" and watch.trigger not in ("think_end", "answer", "calls")
-    return watch.remedy == "conclude" and inside
+    return watch.remedy == "conclude" and inside and not watch.required and watch.delivery in ("interrupt", "observe")
 
 
 def _remedy(watch: Watch) -> Remedy:

@@ -194,6 +194,13 @@ def test_only_reasoning_can_be_ended(options):
         Monitor(name="m", verifier=PLAIN, extractor=behind, remedy=Conclude(), **{"trigger": Lines(), **options})
 
 
+@pytest.mark.parametrize("options", [{"required": True}, {"delivery": "gate"}, {"delivery": "final"}])
+def test_ending_the_reasoning_proves_nothing(options):
+    fields = {"phase": "reasoning", "required": False, **options}
+    with pytest.raises(UsageError, match="proves nothing"):
+        Monitor(name="m", verifier=PLAIN, extractor=behind, remedy=Conclude(), **fields)
+
+
 @pytest.mark.parametrize("options", [{"lead": ""}, {"ask": ""}])
 def test_a_conclusion_says_something(options):
     with pytest.raises(UsageError, match="must not be empty"):

@@ -58,7 +58,9 @@ def monitors(draw):
                 verifier=draw(st.sampled_from([PLAIN, STRICT])),
                 extractor=extractor,
                 trigger=trigger,
-                delivery=draw(st.sampled_from(["interrupt", "interrupt", "gate", "gate", "observe", "final"])),
+                delivery="interrupt"
+                if concludes
+                else draw(st.sampled_from(["interrupt", "interrupt", "gate", "gate", "observe", "final"])),
                 remedy=Conclude()
                 if concludes
                 else draw(
@@ -68,7 +70,7 @@ def monitors(draw):
                 phase="reasoning" if concludes else draw(st.sampled_from(["both", "both", "reasoning", "answer"])),
                 unproven=draw(st.sampled_from(["open", "open", "closed"])),
                 on_error=draw(st.sampled_from([None, None, "open", "closed", Retry(1), Retry(2, "closed")])),
-                required=trigger in WHOLE and draw(st.booleans()),
+                required=not concludes and trigger in WHOLE and draw(st.booleans()),
             )
         )
     return tuple(made)
