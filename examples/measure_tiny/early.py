@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import anyio
 import interwhen
 from examples.train_tiny.families import FAMILIES
-from examples.train_tiny.tasks import Problem
+from examples.train_tiny.tasks import Problem, Split
 from interwhen import Model, Monitor
 from interwhen.models.base import Capabilities, Chunk, Completion, Request, Stream
 from interwhen.models.local import open_local
@@ -24,7 +24,7 @@ from .problems import problems
 from .records import split_trace
 
 PROBE = "\n</think>\nAnswer: "
-SPLITS = ("test", "hard")
+SPLITS: tuple[Split, ...] = ("test", "hard")
 
 
 class Patient:

@@ -161,7 +161,7 @@ class _Reader:
 
 
 def concludes(watch: Watch) -> bool:
-    """Tell whether *watch* can end the reasoning: it must look at nothing else, before it is over, and prove nothing."""
+    """Tell whether *watch* can end the reasoning: it looks at nothing else, before it is over, and proves nothing."""
     inside = watch.phase == "reasoning" and watch.trigger not in ("think_end", "answer", "calls")
     return watch.remedy == "conclude" and inside and not watch.required and watch.delivery in ("interrupt", "observe")
 
