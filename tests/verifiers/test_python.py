@@ -132,7 +132,21 @@ def test_names_of_earlier_blocks_are_known():
     helper = "def twice(n):\n    return n + n"
     assert isinstance(verdict_on(helper, "def double(n):\n    return twice(n)")[0], Pass)
     shown, _ = verdict_on("def double(n):\n    return n + n", "print(double(21))")
-    assert shown == Pass("it compiles, and runs; there was no test of it")
+    assert shown == Pass("it compiles; there was no test of it")
+
+
+@pytest.mark.parametrize("code", ["raise ValueError('for example')", "data = json.loads(response)", "1 / 0"])
+def test_what_no_test_is_about_is_not_run(code):
+    assert verdict_on(code, task="Explain.")[0] == Pass("it compiles; there was no test of it")
+
+
+def test_what_shows_an_error_at_its_end():
+    shows = "\n\ndouble('x', 3)  # an error"
+    verdict, _ = verdict_on("def double(n):\n    return n + n" + shows)
+    assert isinstance(verdict, Unknown)
+    assert verdict.why.startswith("its tests hold, and it cannot be run as it stands: TypeError")
+    assert isinstance(verdict_on("def double(n):\n    return n" + shows)[0], Violation)
+    assert isinstance(verdict_on("from math import nothing_of_the_kind as double")[0], Unknown)
 
 
 def test_a_name_that_a_later_block_may_define():

@@ -63,23 +63,25 @@ def _verdict(told: Told, code: str, starts: tuple[int, ...], end: int) -> Verdic
             return _syntax(told, code, starts, end)
         case "failed":
             return _failed(told, starts, end)
+        case "raised" if told.get("defined"):
+            return Unknown(f"its tests hold, and it cannot be run as it stands: {told['error']}: {told['message']}")
         case "raised":
             return _raised(told, f"{told['what']} cannot be run", starts, end)
-        case "passed":
+        case "passed" | "compiled":
             return _passed(told)
         case _:
             return Unknown(f"it was not read: {told.get('message', '')}")
 
 
 def _passed(told: Told) -> Verdict:
-    done = [f"{told[kind]} {kind}" for kind in ("asserts", "examples") if told[kind]]
+    done = [f"{told[kind]} {kind}" for kind in ("asserts", "examples") if told.get(kind)]
     if done:
         return Pass(f"it compiles, and {' and '.join(done)} hold")
-    if told["unclear"]:
+    if told.get("unclear"):
         return Unknown("it compiles; of its examples none could be judged")
     if told["wanted"] and not told["elsewhere"]:
         return Unknown(f"it compiles, and does not define what the tests call: {', '.join(told['wanted'])[:100]}")
-    return Pass("it compiles, and runs; there was no test of it")
+    return Pass("it compiles; there was no test of it")
 
 
 def _syntax(told: Told, code: str, starts: tuple[int, ...], end: int) -> Verdict:
