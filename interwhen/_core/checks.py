@@ -138,8 +138,12 @@ class Checks:
         return orders
 
     def _is_moot(self, monitor: int) -> bool:
-        """Tell whether *monitor* could only end the reasoning, which the model has ended itself."""
-        return isinstance(self._monitors[monitor].remedy, Conclude) and self._transcript.phase != "reasoning"
+        """Tell whether *monitor* could only end the reasoning, which is over, or for which no remedy is left."""
+        if not isinstance(self._monitors[monitor].remedy, Conclude):
+            return False
+        transcript = self._transcript
+        is_over = transcript.phase != "reasoning" or bool(transcript.conclusions)
+        return is_over or self._tally.remedies >= self._budgets.remedies
 
     def call_off_concluding(self) -> list[Order]:
         """End what could only end the reasoning: the model has ended by itself."""

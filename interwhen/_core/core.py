@@ -316,7 +316,10 @@ class Core:
             todo = todo._replace(insert=self.intake.closing(todo.cut) + todo.insert)
         spent = violations.overspent(todo, self.tally.remedies, self.tally.discarded)
         if spent is not None:
-            self._give_up(best, spent)
+            if todo.ask:
+                self._go_on_thinking()
+            else:
+                self._give_up(best, spent)
             return
         record = violations.record(best, interrupted=True, todo=todo)
         violations.acted(best, record)
@@ -346,6 +349,18 @@ class Core:
         self._release()
         self._reopen(pause)
         self._skip(skipped)
+
+    def _go_on_thinking(self) -> None:
+        """Let the reasoning go on that there is no budget to end: what could only save tokens must not end a run."""
+        self._violations.pass_over_conclusions()
+        if self._violations.candidates:
+            self._after_settling()
+        elif self._finish_reason is not None:
+            self.state = "draining"
+            self._finish_if_settled()
+        else:
+            self._cut(self.transcript.length)
+            self._reopen()
 
     def _write(self, todo: Plan, refused: tuple[ToolCall, ...]) -> list[Job]:
         """Write what *todo* says at the end of the trace."""

@@ -82,11 +82,15 @@ class Violations:
         end = candidate.ref.segment.span.end
         why = f"the reasoning was stopped early: {candidate.why}"
         self.concluded.append(Doubt(monitor.name, Span(end, end), why, monitor.verifier.name))
+        self.pass_over_conclusions(but=candidate)
+
+    def pass_over_conclusions(self, *, but: Candidate | None = None) -> None:
+        """Act upon no candidate that could only end the reasoning."""
         standing, self.candidates = self.candidates, []
         for other in standing:
             if not isinstance(self._monitors[other.ref.monitor].remedy, Conclude):
                 self.candidates.append(other)
-            elif other.violation is not None and other is not candidate:
+            elif other.violation is not None and other is not but:
                 self.saw(self.record(other, interrupted=False))
 
     def cut(self, to: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from interwhen import Claim, Conclude, Feedback, Fork, Lines, Monitor, ThinkEnd, Tracker, UsageError, Violation
+from interwhen import Budgets, Claim, Conclude, Feedback, Fork, Lines, Monitor, ThinkEnd, Tracker, UsageError, Violation
 from interwhen._core.messages import Close, Disown, Drop, Extract, Extracted, Open, Settled
 from interwhen.models.base import Request
 from interwhen.models.turns import extra_turns, prefill_turns
@@ -137,6 +137,41 @@ def test_probes_that_are_open_at_the_end_are_called_off():
     driver.end()
     assert any(isinstance(order, Drop) for order in driver.orders)
     assert driver.outline.finish_reason == "stop"
+
+
+def test_without_a_remedy_left_the_reasoning_goes_on():
+    driver = thinking(stopper(), text="<think>one\ntw", budgets=Budgets(remedies=0))
+    settle(driver)
+    assert driver.state == "streaming"
+    driver.feed("o\n</think>Four.", finish="stop")
+    driver.end()
+    assert driver.outline.text == "<think>one\ntwo\n</think>Four."
+    assert driver.outline.violations == ()
+
+
+def test_what_may_not_be_discarded_is_gone_on_from():
+    driver = thinking(stopper(), text="<think>one\ntw", budgets=Budgets(discarded_tokens=0))
+    driver.feed("o or more")
+    settle(driver)
+    assert driver.state == "opening"
+    assert "".join(piece.text for piece in last_open(driver).pieces) == "<think>one\ntwo or more"
+    driver.open()
+    driver.feed("\n</think>Four.", finish="stop")
+    driver.end()
+    assert driver.outline.status != "abstained"
+    assert driver.outline.text == "<think>one\ntwo or more\n</think>Four."
+
+
+def test_reasoning_that_a_model_of_turns_begins_again_is_not_ended_again():
+    driver = drive(stopper(), think_tags=None, starts_in="reasoning")
+    driver.feed("one\ntw", phase="reasoning")
+    settle(driver)
+    driver.open()
+    driver.feed("two\nthree\n", phase="reasoning")
+    assert not driver.pending
+    driver.feed("Four.", finish="stop")
+    driver.end()
+    assert (driver.outline.remedies, driver.outline.status) == (1, "unverified")
 
 
 def test_a_tracker_keeps_the_state_of_the_segment():
