@@ -50,8 +50,8 @@ class FenceScanner(Scanner):
         """Yield a last block whose closing fence ends the text; one without is no block."""
         yield from self.feed(transcript)
         span = self._take(transcript, transcript.length)
-        # More text in the line of that fence would make it none.
-        self._begin(transcript.length, transcript.length + (span is not None))
+        # After a cut right here, more text of the same line may follow.
+        self._begin(transcript.length, transcript.length + 1)
         self.pos = transcript.length
         self._reset()
         if span is not None:

@@ -62,9 +62,7 @@ async def test_a_chat_that_goes_on_by_turns_is_asked(serve, clients):
 
     server = serve(script)
     client = wrap(clients(openai.AsyncOpenAI, server), [early_stopping(times=2)])
-    stream = await client.chat.completions.create(
-        model="m", messages=[{"role": "user", "content": "Q?"}], stream=True
-    )
+    stream = await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Q?"}], stream=True)
     result = None
     async for part_ in stream:
         result = part_.interwhen.result or result
