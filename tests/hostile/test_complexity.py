@@ -26,7 +26,8 @@ from interwhen.wrapping.call_assembly import CallAssembler
 from interwhen.wrapping.tool_format import tool_format
 from worlds import monitor
 
-SHIPPED = [plugin.name for plugin in registry.verifiers()]
+SHIPPED = [plugin.name for plugin in registry.verifiers() if registry.describe(plugin.name).monitor is not None]
+"""Those that can be had without options."""
 TRIGGERS = (
     Lines(),
     Lines(every=3),

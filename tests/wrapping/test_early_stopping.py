@@ -6,6 +6,7 @@ import openai
 import pytest
 from interwhen import wrap
 from interwhen.testing.server import Send, Sleep, chunk, data, events, reply
+
 from interwhen_verifiers.early_stopping import early_stopping
 
 pytestmark = pytest.mark.anyio

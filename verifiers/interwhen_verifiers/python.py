@@ -66,9 +66,9 @@ class Before:
     blocks: tuple[str, ...] = ()
 
 
-def start(given: Given) -> Before:
-    """Return the state before the first block."""
-    return Before(given)
+def start(given: Given | None) -> Before:
+    """Return the state before the first block; ``None``: of no task."""
+    return Before(given or Given())
 
 
 def step(before: Before, segment: Segment) -> tuple[Before, Iterable[Code]]:
@@ -106,7 +106,7 @@ def _verifier(seconds: float, late: Late, *, doctests: bool) -> FunctionVerifier
         return verdict_of(outcome, claim.code, claim.starts, size, late=late)
 
     @verifier(name="python", version="1", deadline=2 * seconds + _STARTING)
-    async def check(claim: Code, given: Given) -> Verdict:
+    async def check(claim: Code, given: Given = Given()) -> Verdict:  # noqa: B008  (it is immutable)
         if claim.doubt:
             return Unknown(claim.doubt)
         found = await run(claim, given)

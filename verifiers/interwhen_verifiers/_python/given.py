@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _LONGEST = 200_000
-_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n`]*$", re.MULTILINE)
+_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})((?![`~])[^\n`]*)$", re.MULTILINE)
 _ASSERT = re.compile(r"^[ \t>]*(?=assert[ \t(])", re.MULTILINE)
 _MOST_LINES = 30
 _PYTHON_2 = re.compile(r"\bpython ?2(?:\.\d)?\b", re.IGNORECASE)
@@ -55,7 +55,7 @@ def _pieces(text: str) -> Iterator[tuple[str, bool]]:
     at = 0
     fence = ""
     for found in _FENCE.finditer(text):
-        if fence and not (found[1].startswith(fence) and not found[2]):
+        if fence and not (found[1].startswith(fence) and not found[2].strip()):
             continue
         yield text[at : found.start()], bool(fence)
         fence = "" if fence else found[1]
