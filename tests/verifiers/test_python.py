@@ -105,7 +105,7 @@ def test_fragments_sessions_and_newer_syntax_are_left_alone(code):
     "code",
     [
         "import numpy as np\ndef double(n): return int(np.multiply(n, 2))",
-        "def double(n): return int(open('/tmp/answers').read())",
+        "def double(n): return int(open('answers').read())",
         "def double(n): return int(input())",
         "import sys\ndef double(n): sys.exit(1)",
         "def double(n):\n    while True: pass",

@@ -62,7 +62,7 @@ def judge(code: str, earlier: list[str], programs: list[str], sessions: list[str
     examples = [example for text in sessions for example in _examples(text) if _is_about(example[0], bound, before)]
     if own:
         examples += [example for text in _docstrings(tree) for example in _examples(text)]
-    told = {"kind": "compiled"}
+    told: Told = {"kind": "compiled"}
     if mine or examples:
         told = _run(tree, [], mine, examples)
         if told.get("raised", told).get("name") in before:
