@@ -27,7 +27,7 @@ from interwhen.models.base import Message, Model, Sampling
 from interwhen.monitors import Delivery, Extractor, Fork, Monitor, Parser
 from interwhen.rechecking import Finding, Recheck, recheck
 from interwhen.registry import load_model, load_monitor
-from interwhen.remedies import Abstain, Feedback, Remedy, Repair, Resample, Stop
+from interwhen.remedies import Abstain, Conclude, Feedback, Remedy, Repair, Resample, Stop
 from interwhen.replaying import Replay, replay
 from interwhen.results import (
     Abstained,
@@ -51,6 +51,7 @@ from interwhen.tool_calls import ToolCall
 from interwhen.trackers import Tracker
 from interwhen.triggers import (
     Answer,
+    CodeBlocks,
     EveryChars,
     Lines,
     Markers,
@@ -89,6 +90,8 @@ __all__ = [
     "CheckSettled",
     "CheckStarted",
     "Claim",
+    "CodeBlocks",
+    "Conclude",
     "Delivery",
     "Delta",
     "Doubt",

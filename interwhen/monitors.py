@@ -9,10 +9,10 @@ from typing import Any, Literal, TypeAlias, get_args
 from interwhen.claims import Claim
 from interwhen.errors import UsageError
 from interwhen.failing import Ending, OnError, Retry
-from interwhen.remedies import Remedy, Repair
+from interwhen.remedies import Conclude, Remedy, Repair
 from interwhen.tasks import Task
 from interwhen.trackers import Tracker
-from interwhen.triggers import Lines, PhaseFilter, ToolCalls, Trigger
+from interwhen.triggers import Answer, Lines, PhaseFilter, ThinkEnd, ToolCalls, Trigger
 from interwhen.verdicts import Level
 from interwhen.verifier import Verifier
 
@@ -21,6 +21,9 @@ Delivery = Literal["observe", "interrupt", "gate", "gate_tools", "final"]
 checks passed; by holding back tool calls only (trigger ``ToolCalls``); by holding only the answer back."""
 GATING: tuple[Delivery, ...] = ("gate", "gate_tools")
 """The deliveries that hold text back until the monitor's own checks are settled."""
+
+MOST_SCORES = 20
+"""The most likeliest tokens at a place that any of the APIs gives."""
 
 Parser: TypeAlias = Callable[..., Iterable[Claim]]
 """Segment to claims, by code: no tokens. Runs on the event loop, so it must be linear and quick. In a monitor with
@@ -37,19 +40,36 @@ class Fork:
     ``prompt`` follows the trace up to the end of the segment; ``parse`` reads the model's reply and the segment
     (and, in a monitor with ``prepare``, what was prepared).
     Ground what it returns with :meth:`Segment.ground`: a claim without a span is never used to interrupt.
+
+    ``parse`` may be a :class:`Tracker`, whose ``step`` gets the state, the reply (a
+    :class:`~interwhen.models.base.Reply`) and the segment. Replies are then read in the order of their segments,
+    however they come in.
     """
 
     prompt: str
-    parse: Callable[..., Iterable[Claim]]
+    parse: Callable[..., Iterable[Claim]] | Tracker[Any]
     max_tokens: int = 64
     """The most tokens of the reply."""
     stop: tuple[str, ...] = ()
     """Texts that end the reply. (It is sampled with temperature 0.)"""
     deadline: float = 30.0
     """How long the inference may take, in seconds. One that is late leaves its segment unproven."""
+    scores: int | None = None
+    """Ask for the probabilities of the reply's tokens, and of so many likeliest tokens at each place. The reply is
+    then a :class:`~interwhen.models.base.Reply` instead of a text. (Many endpoints give 5 at most, some 20.)"""
+
+    @property
+    def wants_reply(self) -> bool:
+        """Whether its reply is more than a text."""
+        return self.scores is not None or isinstance(self.parse, Tracker)
 
 
 Extractor: TypeAlias = Parser | Tracker[Any] | Fork
+
+
+def tracks(extractor: Extractor) -> bool:
+    """Tell whether *extractor* remembers what the text before has come to."""
+    return isinstance(extractor.parse if isinstance(extractor, Fork) else extractor, Tracker)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +128,21 @@ class Monitor:
                 choices = ", ".join(f"{kind.__name__}()" for kind in get_args(kinds))
                 raise UsageError(f"monitor {self.name!r}: {label}={record!r}, choose one of {choices}")
 
+        if isinstance(self.remedy, Conclude):
+            self._vet_conclude()
+
+    def _vet_conclude(self) -> None:
+        if self.phase != "reasoning" or isinstance(self.trigger, ThinkEnd | Answer | ToolCalls):
+            raise UsageError(
+                f"monitor {self.name!r}: remedy=Conclude() ends the reasoning, so it needs phase='reasoning' and a "
+                "trigger inside it"
+            )
+        if self.required or self.delivery not in ("interrupt", "observe"):
+            raise UsageError(
+                f"monitor {self.name!r}: remedy=Conclude() proves nothing, so it needs required=False and "
+                "delivery='interrupt' (or 'observe')"
+            )
+
     def _vet_functions(self) -> None:
         if not (isinstance(self.extractor, Fork | Tracker) or callable(self.extractor)):
             raise UsageError(
@@ -117,5 +152,10 @@ class Monitor:
             raise UsageError(f"monitor {self.name!r}: prepare={self.prepare!r} is no function")
         if not self.prepare_deadline > 0:
             raise UsageError(f"monitor {self.name!r}: prepare_deadline={self.prepare_deadline!r} must be positive")
-        if isinstance(self.extractor, Fork) and not callable(self.extractor.parse):
-            raise UsageError(f"monitor {self.name!r}: parse={self.extractor.parse!r} of its Fork is no function")
+        if isinstance(self.extractor, Fork):
+            if not isinstance(self.extractor.parse, Tracker) and not callable(self.extractor.parse):
+                raise UsageError(f"monitor {self.name!r}: parse={self.extractor.parse!r} of its Fork is no function")
+            if self.extractor.scores is not None and not 0 <= self.extractor.scores <= MOST_SCORES:
+                raise UsageError(
+                    f"monitor {self.name!r}: scores={self.extractor.scores!r}, 0 to {MOST_SCORES} can be had"
+                )

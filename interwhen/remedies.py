@@ -6,6 +6,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from interwhen.errors import UsageError
+
 
 class Repair(msgspec.Struct, frozen=True, tag=True):
     """Cut at the wrong part and write the sound text in its place; the model goes on from there.
@@ -39,4 +41,22 @@ class Abstain(msgspec.Struct, frozen=True, tag=True):
     """End the run there and give no answer."""
 
 
-Remedy: TypeAlias = Repair | Feedback | Resample | Stop | Abstain
+class Conclude(msgspec.Struct, frozen=True, tag=True):
+    """End the reasoning behind the segment with the claim, and let the model answer; what came after it is cut.
+
+    For a verifier that finds more thinking to be of no use. Its monitor looks at the reasoning only, and proves nothing
+    (``required=False``). Where the model has ended its reasoning by itself meanwhile, nothing is done, and what its
+    monitor had not looked at yet it does not look at. A result whose reasoning was ended is never ``verified``.
+    """
+
+    lead: str = "\n\n"
+    """What the answer begins with: it is written behind the tag that closes the reasoning. At least a character."""
+    ask: str = "That is enough thinking. Give the final answer now."
+    """What is said instead to a model that goes on by turns only."""
+
+    def __post_init__(self) -> None:
+        if not self.lead or not self.ask:
+            raise UsageError(f"Conclude: lead={self.lead!r} and ask={self.ask!r} must not be empty")
+
+
+Remedy: TypeAlias = Repair | Feedback | Resample | Conclude | Stop | Abstain

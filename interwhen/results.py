@@ -13,7 +13,7 @@ from interwhen.spans import Span
 from interwhen.verdicts import Outcome
 from interwhen.wire_report import WireReport
 
-RemedyName = Literal["repair", "feedback", "resample", "stop", "abstain"]
+RemedyName = Literal["repair", "feedback", "resample", "conclude", "stop", "abstain"]
 Status = Literal["verified", "unverified", "abstained", "failed"]
 
 

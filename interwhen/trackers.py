@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from interwhen.claims import Claim
-from interwhen.segments import Segment
 
 StateT = TypeVar("StateT")
 
@@ -24,5 +23,6 @@ class Tracker(Generic[StateT]):
 
     start: Callable[[Any], StateT]
     """What was prepared, to the state before the first segment."""
-    step: Callable[[StateT, Segment], tuple[StateT, Iterable[Claim]]]
-    """State and segment, to the next state and the claims of the segment."""
+    step: Callable[..., tuple[StateT, Iterable[Claim]]]
+    """State and segment, to the next state and the claims of the segment. (In a :class:`~interwhen.Fork`: state, reply
+    and segment.)"""

@@ -40,6 +40,10 @@ class ToolCalls(msgspec.Struct, frozen=True, tag=True):
     closing: str = "</tool_call>"
 
 
+class CodeBlocks(msgspec.Struct, frozen=True, tag=True):
+    """Each fenced code block of Markdown, once its closing fence has come; both fences included."""
+
+
 class EveryChars(msgspec.Struct, frozen=True, tag=True):
     """Each stretch of ``count`` characters, and what is left at the end of its phase; white space is part of it."""
 
@@ -50,7 +54,7 @@ class Answer(msgspec.Struct, frozen=True, tag=True):
     """The whole answer, once the stream has ended."""
 
 
-Trigger: TypeAlias = Lines | Paragraphs | Sentences | Markers | ThinkEnd | ToolCalls | EveryChars | Answer
+Trigger: TypeAlias = Lines | Paragraphs | Sentences | Markers | ThinkEnd | ToolCalls | CodeBlocks | EveryChars | Answer
 
 PhaseFilter = Literal["reasoning", "answer", "both"]
 """Which phase of the trace a monitor looks at."""

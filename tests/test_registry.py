@@ -250,7 +250,7 @@ class TestFaults:
             ("dates:tolerence=1", r"no option 'tolerence' \(did you mean 'tolerance'\? options: .*calendar.*level"),
             ("dates:tolerance=wide", r"option tolerance='wide' does not fit"),
             ("dates:level=loud", r"level='loud' does not fit.*level is one of flag, locate, explain, witness"),
-            ("dates:remedy=hope", r"remedy is one of repair, feedback, resample, stop, abstain"),
+            ("dates:remedy=hope", r"remedy is one of repair, feedback, resample, conclude, stop, abstain"),
             ("dates:remedy=stop,place=rewind", r"place='rewind' does not go with the remedy Stop"),
             ("dates:deadline=-1", r"deadline=-1.0 is not a positive number"),
             ("dates:level", r"the option 'level' has no value"),

@@ -18,6 +18,7 @@ from interwhen.budgets import Budgets
 from interwhen.claims import Claim
 from interwhen.events import CheckSettled, CheckStarted, Event, ViolationFound
 from interwhen.monitors import Fork, Monitor
+from interwhen.remedies import Conclude
 from interwhen.verdicts import Cancelled, Errored, Judged, Outcome, Skipped, TimedOut, Violation
 
 
@@ -55,6 +56,8 @@ class Checks:
         for due in dues:
             segment = due.segment
             for number in due.monitors:
+                if self._is_moot(number):
+                    continue
                 losses = self._work.admit(number, segment.span)
                 if losses is None:
                     continue
@@ -134,6 +137,26 @@ class Checks:
                 self._events.append(CheckSettled(self._work.record(ref, outcome, 0.0)))
         return orders
 
+    def _is_moot(self, monitor: int) -> bool:
+        """Tell whether *monitor* could only end the reasoning, which is over, or for which no remedy is left."""
+        if not isinstance(self._monitors[monitor].remedy, Conclude):
+            return False
+        transcript = self._transcript
+        is_over = transcript.phase != "reasoning" or bool(transcript.conclusions)
+        return is_over or self._tally.remedies >= self._budgets.remedies
+
+    def call_off_concluding(self) -> list[Order]:
+        """End what could only end the reasoning: the model has ended by itself."""
+        orders: list[Order] = []
+        for job in list(self._work.jobs.values()):
+            if job.refs is None and isinstance(self._monitors[job.monitor].remedy, Conclude):
+                self._work.close(job.number)
+                self._work.settle(job.monitor, job.home, passed=False)
+                orders.append(Drop(job.number))
+                outcome = Cancelled("the model ended first")
+                self._events.append(CheckSettled(self._work.record_extraction(job, outcome, 0.0)))
+        return orders
+
     def _lose(self, losses: Iterable[Loss]) -> list[Order]:
         orders: list[Order] = []
         for loss in losses:
@@ -203,6 +226,7 @@ class Checks:
         monitor = self._monitors[ref.monitor]
         candidate = refutation(ref, violation)
         acts = monitor.delivery != "observe" and ref.claim.span is not None and not self._violations.is_answered(ref)
+        acts = acts and not self._is_moot(ref.monitor)
         record = self._violations.record(candidate, interrupted=acts)
         self._events.append(ViolationFound(record))
         if acts:

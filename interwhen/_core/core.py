@@ -44,10 +44,10 @@ from interwhen.claims import Claim
 from interwhen.events import Delta, Event, Remedied, StreamBroken, StreamEnded, StreamStarted
 from interwhen.feedback import FeedbackTemplate
 from interwhen.models.base import Chunk, FinishReason, ResumeMode
-from interwhen.monitors import GATING, Monitor
+from interwhen.monitors import GATING, Monitor, tracks
 from interwhen.results import Status
 from interwhen.segments import Phase
-from interwhen.trackers import Tracker
+from interwhen.tool_calls import ToolCall
 from interwhen.verdicts import Outcome
 
 State = Literal["opening", "streaming", "deciding", "draining", "done"]
@@ -91,7 +91,7 @@ class Core:
         self.work = Work(self.monitors)
         self.gates = Gates(self.monitors, self.intake, self.work)
         self._live = not self.gates.holding
-        self._has_trackers = any(isinstance(monitor.extractor, Tracker) for monitor in self.monitors)
+        self._has_trackers = any(tracks(monitor.extractor) for monitor in self.monitors)
         self._orders: list[Order] = []
         self._violations = Violations(self.monitors, self.transcript, self.budgets)
         self._checks = Checks(
@@ -205,6 +205,7 @@ class Core:
         self.state = "draining"
         self._finish_reason = self._finish_reason or "truncated"
         skipped = self._open_segments(self.intake.end())
+        self._orders.extend(self._checks.call_off_concluding())
         self._release()
         self.events.append(StreamEnded(self._finish_reason))
         self._skip(skipped)
@@ -310,16 +311,21 @@ class Core:
     def _apply(self, best: Candidate) -> None:
         violations, first_call = self._violations, self.transcript.first_call
         todo = plan(best, self.monitors[best.ref.monitor], self.template, violations.text(best), first_call)
+        if todo.ask:
+            todo = todo._replace(insert=self.intake.closing(todo.cut) + todo.insert)
         discarded = self.tally.discarded + self.intake.tokens_from(todo.cut)
         spent = violations.overspent(todo, self.tally.remedies, discarded)
         if spent is not None:
-            self._give_up(best, spent)
+            if todo.ask:
+                self._go_on_thinking()
+            else:
+                self._give_up(best, spent)
             return
         record = violations.record(best, interrupted=True, todo=todo)
         violations.acted(best, record)
         refused = self.transcript.calls_from(todo.cut) if best.ref.segment.call is not None else ()
         if self._has_trackers:
-            self._orders.append(Disown(min(todo.cut, best.ref.segment.span.start)))
+            self._orders.append(Disown(todo.cut if todo.ask else min(todo.cut, best.ref.segment.span.start)))
         self._cut(todo.cut)
         if not todo.goes_on:
             self.events.append(Remedied(record, self.tally.remedies))
@@ -331,11 +337,9 @@ class Core:
         self.tally.remedies += 1
         pause = self._pace.after(todo.cut)
         self.events.append(Remedied(record, self.tally.remedies))
-        if refused and todo.insert:
-            self.intake.refuse(todo.insert, refused)
-            skipped = []
-        else:
-            skipped = self._open_segments(self.intake.insert(todo.insert, todo.origin) if todo.insert else ())
+        skipped = self._write(todo, refused)
+        if todo.ask:
+            violations.conclude(best)
         if violations.candidates:  # another violation stands in the text that was kept
             self._skip(skipped)
             self._after_settling()
@@ -344,6 +348,27 @@ class Core:
         self._release()
         self._reopen(pause)
         self._skip(skipped)
+
+    def _go_on_thinking(self) -> None:
+        """Let the reasoning go on that there is no budget to end: what could only save tokens must not end a run."""
+        self._violations.pass_over_conclusions()
+        if self._violations.candidates:
+            self._after_settling()
+        elif self._finish_reason is not None:
+            self.state = "draining"
+            self._finish_if_settled()
+        else:
+            self._cut(self.transcript.length)
+            self._reopen()
+
+    def _write(self, todo: Plan, refused: tuple[ToolCall, ...]) -> list[Job]:
+        """Write what *todo* says at the end of the trace."""
+        if todo.ask:
+            return self._open_segments(self.intake.conclude(todo.insert, todo.ask))
+        if refused and todo.insert:
+            self.intake.refuse(todo.insert, refused)
+            return []
+        return self._open_segments(self.intake.insert(todo.insert, todo.origin) if todo.insert else ())
 
     def _stop(self, why: str, *, abstain: bool) -> None:
         """End here. What a gate has not let through by now is not part of the result."""

@@ -8,7 +8,7 @@ from interwhen._core.arbitration import Candidate
 from interwhen.feedback import FeedbackTemplate, is_writable
 from interwhen.models.base import Origin
 from interwhen.monitors import Monitor
-from interwhen.remedies import Abstain, Feedback, Remedy, Repair, Resample, Stop
+from interwhen.remedies import Abstain, Conclude, Feedback, Remedy, Repair, Resample, Stop
 from interwhen.results import RemedyName
 from interwhen.verdicts import Violation
 
@@ -23,6 +23,8 @@ class Plan(NamedTuple):
     goes_on: bool = True
     answers_segment: bool = False
     """Whether the refuted segment stays in the trace, answered by the feedback behind it."""
+    ask: str = ""
+    """What is said in place of ``insert`` to a model that goes on by turns only; given where the reasoning ends."""
 
 
 def plan(candidate: Candidate, monitor: Monitor, template: FeedbackTemplate, wrong_text: str, first_call: int) -> Plan:
@@ -57,7 +59,7 @@ def _plan_call(candidate: Candidate, monitor: Monitor, template: FeedbackTemplat
             return Plan("feedback", cut, template.render(monitor.level, violation, wrong_text))
         case Resample():
             return Plan("resample", cut)
-        case Stop():
+        case Stop() | Conclude():  # a call is no reasoning, and nothing is concluded in it
             return Plan("stop", cut, goes_on=False)
         case Abstain():
             return Plan("abstain", cut, goes_on=False)
@@ -86,6 +88,8 @@ def _plan(
             return Plan("feedback", segment.end, f"\n{sentence}\n", answers_segment=True)
         case Resample():
             return Plan("resample", segment.start)
+        case Conclude(lead=lead, ask=ask):
+            return Plan("conclude", segment.end, lead, ask=ask)
         case Stop():
             return Plan("stop", segment.start, goes_on=False)
         case Abstain():

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, assert_never
 
+from interwhen._core.fences import FenceScanner
 from interwhen._core.phases import Part, ThinkTags
 from interwhen._core.scanners import CountScanner, LineScanner, ParagraphScanner, Scanner, WholeScanner
 from interwhen._core.text_scanners import MarkerScanner, SentenceScanner, TagScanner
@@ -18,6 +19,7 @@ from interwhen.spans import Span
 from interwhen.tool_calls import ToolCall
 from interwhen.triggers import (
     Answer,
+    CodeBlocks,
     EveryChars,
     Lines,
     Markers,
@@ -68,6 +70,8 @@ def _scanner(trigger: Trigger) -> Scanner:
             return MarkerScanner(words)
         case ToolCalls(opening=opening, closing=closing):
             return TagScanner(opening, closing)
+        case CodeBlocks():
+            return FenceScanner()
         case EveryChars(count=count):
             return CountScanner(count)
         case ThinkEnd() | Answer():
@@ -230,6 +234,23 @@ class Intake:
         dues = list(self._flush(ended))
         self.transcript.insert(text, origin)
         self._skip(ended)
+        return dues
+
+    def closing(self, at: int) -> str:
+        """Return what ends the reasoning at *at*: the closing tag on a line of its own, where there are tags."""
+        if self._tags is None:
+            return ""
+        return ("" if self.transcript.slice(max(at - 1, 0), at) == "\n" else "\n") + self._tags.closing
+
+    def conclude(self, text: str, ask: str) -> Iterable[Due]:
+        """End the reasoning by *text*, which begins with what :meth:`closing` said; *ask* is for models of turns."""
+        dues = list(self._flush(self.watches))
+        tag = "" if self._tags is None else self._tags.closing
+        self.transcript.conclude(text, text.index(tag) + len(tag), len(tag), ask)
+        if self._tags is not None:
+            self._tags.restart("answer", at_start=False)
+            self._tags_done = True
+        self._skip(self.watches)
         return dues
 
     def hold(self, monitor: int) -> int:

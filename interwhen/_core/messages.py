@@ -11,7 +11,7 @@ from typing import TypeAlias
 import msgspec
 
 from interwhen.claims import Claim
-from interwhen.models.base import Chunk, FinishReason, Piece, ResumeMode
+from interwhen.models.base import Chunk, FinishReason, Piece, Reply, ResumeMode
 from interwhen.results import Certificate, CheckRecord, Doubt, Insertion, Status, ViolationRecord
 from interwhen.segments import Segment
 from interwhen.verdicts import Outcome
@@ -40,7 +40,7 @@ class Extracted(msgspec.Struct, frozen=True, tag=True, gc=False):
     job: int
     claims: tuple[Claim, ...]
     seconds: float = 0.0
-    reply: str | None = None
+    reply: str | Reply | None = None
     """What a fork said, from which the claims were read: it is needed to read them again."""
 
 

@@ -26,8 +26,9 @@ class Outliner:
 
     def doubts(self, finish_reason: FinishReason | None) -> tuple[Doubt, ...]:
         """Return everything that keeps the standing text from being verified."""
-        work, disavowed = self._work, self._violations.disavowed()
-        return doubts(work.ordered_records(), work.monitors, disavowed, finish_reason)
+        work, violations = self._work, self._violations
+        found = doubts(work.ordered_records(), work.monitors, violations.disavowed(), finish_reason)
+        return (*violations.concluded, *found)
 
     def outline(
         self, status: Status, reason: str, finish_reason: FinishReason | None, resume: ResumeMode | None

@@ -26,10 +26,10 @@ class ThinkTags:
     one) is held until it is decided.
     """
 
-    __slots__ = ("_at_start", "_closing", "_held", "_opening", "_unread", "phase")
+    __slots__ = ("_at_start", "_held", "_opening", "_unread", "closing", "phase")
 
     def __init__(self, tags: tuple[str, str], phase: Phase) -> None:
-        self._opening, self._closing = tags
+        self._opening, self.closing = tags
         self.phase: Phase = phase
         self._at_start = phase == "answer"
         self._unread = True
@@ -81,10 +81,10 @@ class ThinkTags:
         return [Part(text, "text")] if text else []
 
     def _reasoning(self, text: str) -> list[Part]:
-        at = text.find(self._closing)
+        at = text.find(self.closing)
         if at >= 0:
             self.phase = "answer"
-            end = at + len(self._closing)
+            end = at + len(self.closing)
             parts = [Part(text[:at], "text"), Part(text[at:end], "close"), Part(text[end:], "text")]
             return [part for part in parts if part.text]
         keep = self._partial(text)
@@ -94,7 +94,7 @@ class ThinkTags:
 
     def _partial(self, text: str) -> int:
         """Return how many characters at the end of *text* may be the start of the closing tag."""
-        for size in range(min(len(self._closing) - 1, len(text)), 0, -1):
-            if text.endswith(self._closing[:size]):
+        for size in range(min(len(self.closing) - 1, len(text)), 0, -1):
+            if text.endswith(self.closing[:size]):
                 return size
         return 0

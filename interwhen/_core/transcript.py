@@ -45,6 +45,7 @@ class Transcript:
         "_texts",
         "_tokens",
         "calls",
+        "conclusions",
         "insertions",
         "kept_tokens",
         "length",
@@ -68,6 +69,9 @@ class Transcript:
         """The structured tool calls that stand, in order."""
         self.refusals: list[tuple[Span, tuple[ToolCall, ...]]] = []
         """Feedback that answers calls which were cut, with these calls."""
+
+        self.conclusions: list[tuple[Span, str]] = []
+        """Where we ended the reasoning, and what is said instead to a model that goes on by turns only."""
 
     @property
     def phase(self) -> Phase:
@@ -109,6 +113,15 @@ class Transcript:
         """Add feedback that answers *calls*, which stood here."""
         self.refusals.append((Span(self.length, self.length + len(text)), calls))
         self.insert(text, "feedback")
+
+    def conclude(self, text: str, answer_at: int, tag: int, ask: str) -> None:
+        """End the reasoning by *text*, in which the answer begins at *answer_at*, behind a tag of *tag* characters."""
+        start = self.length
+        self.conclusions.append((Span(start, start + len(text)), ask))
+        if tag:
+            self.tags.append(Span(start + answer_at - tag, start + answer_at))
+        self.insert(text, "feedback")
+        self.phases.append((start + answer_at, "answer"))
 
     def calls_from(self, to: int) -> tuple[ToolCall, ...]:
         """Return the calls that a cut at *to* drops."""
@@ -159,6 +172,8 @@ class Transcript:
             self.calls.pop()
         while self.refusals and self.refusals[-1][0].end > to:
             self.refusals.pop()
+        while self.conclusions and self.conclusions[-1][0].end > to:
+            self.conclusions.pop()
         while self.insertions and self.insertions[-1].span.start >= to:
             self.insertions.pop()
         if self.insertions and self.insertions[-1].span.end > to:
@@ -201,9 +216,16 @@ class Transcript:
     def pieces(self, end: int | None = None) -> tuple[Piece, ...]:
         """Return the trace (up to *end*) as a model adapter wants it."""
         return tuple(
-            Piece(run.text, run.origin, run.phase, run.call, run.refused)
+            Piece(run.text, run.origin, run.phase, run.call, run.refused, self._ask(run.start))
             for run in self.runs(0, self.length if end is None else end)
         )
+
+    def _ask(self, start: int) -> str | None:
+        """Return what is said by turns instead of the text at *start*: once for the whole of a conclusion."""
+        at = bisect_right(self.conclusions, start, key=lambda entry: entry[0].start) - 1
+        if at < 0 or start >= self.conclusions[at][0].end:
+            return None
+        return self.conclusions[at][1] if start == self.conclusions[at][0].start else ""
 
     def text_of(self, phase: Phase) -> str:
         """Return all text of one phase, without the tags around it, tool calls, and what was said about these."""

@@ -11,6 +11,7 @@ from interwhen._core.work import Job, Ref
 from interwhen.budgets import Budgets
 from interwhen.feedback import quote
 from interwhen.monitors import Monitor
+from interwhen.remedies import Conclude
 from interwhen.results import Doubt, ViolationRecord
 from interwhen.spans import Span
 
@@ -22,6 +23,8 @@ class Violations:
         self.candidates: list[Candidate] = []
         self.unproven: list[Doubt] = []
         """What ended the run though it is no violation; its span is of the trace as it stood then."""
+        self.concluded: list[Doubt] = []
+        """Where the reasoning that stands was ended by us."""
         self._monitors = monitors
         self._transcript = transcript
         self._budgets = budgets
@@ -73,8 +76,26 @@ class Violations:
             elif candidate.violation is not None:
                 self.saw(self.record(candidate, interrupted=False))
 
+    def conclude(self, candidate: Candidate) -> None:
+        """Take note that the reasoning was ended behind the segment of *candidate*, which is right for all we know."""
+        monitor = self._monitors[candidate.ref.monitor]
+        end = candidate.ref.segment.span.end
+        why = f"the reasoning was stopped early: {candidate.why}"
+        self.concluded.append(Doubt(monitor.name, Span(end, end), why, monitor.verifier.name))
+        self.pass_over_conclusions(but=candidate)
+
+    def pass_over_conclusions(self, *, but: Candidate | None = None) -> None:
+        """Act upon no candidate that could only end the reasoning."""
+        standing, self.candidates = self.candidates, []
+        for other in standing:
+            if not isinstance(self._monitors[other.ref.monitor].remedy, Conclude):
+                self.candidates.append(other)
+            elif other.violation is not None and other is not but:
+                self.saw(self.record(other, interrupted=False))
+
     def cut(self, to: int) -> None:
         """Forget what stood behind *to*. Feedback begins where the segment that it answers ends."""
+        self.concluded = [doubt for doubt in self.concluded if doubt.span is not None and doubt.span.end < to]
         self._answered = [span for span in self._answered if span.end < to]
         self.candidates = [candidate for candidate in self.candidates if candidate.ref.segment.span.end <= to]
 

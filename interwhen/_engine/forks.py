@@ -9,7 +9,7 @@ import anyio
 from interwhen._core.messages import Extract
 from interwhen._engine.cancelled import is_called_off
 from interwhen._engine.naming import name_error
-from interwhen.models.base import Model, Prompt, Request, Sampling
+from interwhen.models.base import Model, Prompt, Reply, Request, Sampling
 from interwhen.monitors import Fork
 from interwhen.verdicts import Errored
 
@@ -25,9 +25,11 @@ class ForkMeter:
 
 async def infer(
     model: Model, prompt: Prompt, order: Extract, fork: Fork, sampling: Sampling, meter: ForkMeter
-) -> str | Errored:
+) -> str | Reply | Errored:
     """Ask *model* the fork's question on the prefix of *order*; return its reply."""
     asked = replace(sampling, max_tokens=fork.max_tokens, stop=fork.stop, temperature=0.0)
+    if fork.scores is not None:
+        asked = replace(asked, logprobs=True, top_logprobs=fork.scores)
     try:
         reply = await model.complete(Request(prompt, order.pieces or (), asked, side=fork.prompt))
     except Exception as error:  # noqa: BLE001  (a fork is a check: however it fails, the stream goes on)
@@ -39,4 +41,4 @@ async def infer(
     meter.tokens += reply.usage.completion_tokens or 0
     meter.prompt_tokens += reply.usage.prompt_tokens or 0
     meter.cached_tokens += reply.usage.cached_tokens or 0
-    return reply.text
+    return Reply(reply.text, reply.tokens, reply.finish_reason) if fork.wants_reply else reply.text

@@ -83,7 +83,15 @@ class Jobs:
         begun = self._clock()
         scope = self._scopes[order.job] = anyio.CancelScope(deadline=begun + fork.deadline)
 
+        turn, mine = watcher.line_up()
+
         async def task() -> None:
+            try:
+                await ask()
+            finally:
+                mine.set()
+
+        async def ask() -> None:
             fact: Fact | None = None
             if order.job not in self._scopes:
                 return
@@ -95,6 +103,8 @@ class Jobs:
                 else:
                     if not watcher.is_ready:
                         await watcher.ready.wait()
+                    if turn is not None:
+                        await turn.wait()
                     fact = watcher.extract(order, reply, self._clock() - begun)
             if self._scopes.pop(order.job, None) is None:
                 return  # dropped: nobody waits for it

@@ -16,7 +16,7 @@ from interwhen._engine.watch import Meter
 from interwhen._engine.watchers import Watcher
 from interwhen.claims import Claim
 from interwhen.errors import ModelError
-from interwhen.journal.rebuilding import Past
+from interwhen.journal.rebuilding import Past, Shown
 from interwhen.ledger import Timing
 from interwhen.models.base import Capabilities, Model
 from interwhen.models.transport import Timeouts
@@ -49,12 +49,12 @@ async def revive(past: Past | None, task: Task, watchers: Sequence[Watcher]) -> 
         for watcher in watchers:
             if not watcher.is_ready:
                 group.start_soon(watcher.prepare, task)
-    for order in past.history:
-        if isinstance(order, Extract):
-            watchers[order.monitor].revive(order)
+    for entry in past.history:
+        if isinstance(entry, Shown):
+            watchers[entry.order.monitor].revive(entry.order, entry.reply)
         else:
             for watcher in watchers:
-                watcher.forget(order)
+                watcher.forget(entry)
 
 
 def prime(past: Past, meter: Meter, forks: ForkMeter, upstream: Upstream) -> None:

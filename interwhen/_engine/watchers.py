@@ -15,7 +15,8 @@ from interwhen._engine.checks import parse
 from interwhen._engine.naming import name_error
 from interwhen._log import log_info, log_warning
 from interwhen.claims import Claim
-from interwhen.monitors import Fork, Monitor
+from interwhen.models.base import Reply
+from interwhen.monitors import Fork, Monitor, tracks
 from interwhen.segments import Segment
 from interwhen.tasks import Task
 from interwhen.trackers import Tracker
@@ -69,6 +70,8 @@ class Watcher:
         self._stands_aside = False
         self._fold: _Fold | None = None
         self._revived: dict[int, Fact] = {}
+        self._last = anyio.Event()
+        self._last.set()
         self._extract: Callable[..., Any] = _nothing
         if self.is_ready:
             self._bind(())
@@ -77,9 +80,10 @@ class Watcher:
     def reader(self) -> Callable[..., object]:
         """The function that reads segments, to be named where it took too long."""
         match self.monitor.extractor:
-            case Tracker(step=step):
+            case Tracker(step=step) | Fork(parse=Tracker(step=step)):
                 return step
             case Fork(parse=read):
+                assert not isinstance(read, Tracker)
                 return read
             case function:
                 return function
@@ -123,10 +127,11 @@ class Watcher:
     def _bind(self, more: tuple[Any, ...]) -> None:
         extractor = self.monitor.extractor
         match extractor:
-            case Tracker():
-                self._fold = _Fold(extractor, more[0] if more else None)
+            case (Tracker() as tracker) | Fork(parse=Tracker() as tracker):
+                self._fold = _Fold(tracker, more[0] if more else None)
                 self._extract = self._fold.extract
             case Fork(parse=read):
+                assert not isinstance(read, Tracker)
                 self._extract = (lambda reply, segment: read(reply, segment, *more)) if more else read
             case _:
                 self._extract = (lambda segment: extractor(segment, *more)) if more else extractor
@@ -144,16 +149,27 @@ class Watcher:
         elif self._fold is not None:
             self._fold.rewind(order.start)
 
-    def revive(self, order: Extract) -> None:
+    def line_up(self) -> tuple[anyio.Event | None, anyio.Event]:
+        """Return what a new fork must wait for before its reply is read, and what it sets when it has ended.
+
+        Only a tracker reads replies in the order of the text; any other takes them as they come.
+        """
+        mine = anyio.Event()
+        if not tracks(self.monitor.extractor):
+            return None, mine
+        before, self._last = self._last, mine
+        return before, mine
+
+    def revive(self, order: Extract, reply: str | Reply | None) -> None:
         """Let a tracker go over a segment that it was shown in another process."""
         if self._fold is not None:
-            self._revived[order.job] = self.extract(order)
+            self._revived[order.job] = self.extract(order, reply)
 
-    def read_again(self, order: Extract, reply: str | None) -> Fact:
+    def read_again(self, order: Extract, reply: str | Reply | None) -> Fact:
         """Return what was found in a segment then."""
         return self._revived.get(order.job) or self.extract(order, reply)
 
-    def extract(self, order: Extract, reply: str | None = None, seconds: float = 0.0) -> Fact:
+    def extract(self, order: Extract, reply: str | Reply | None = None, seconds: float = 0.0) -> Fact:
         """Return the claims of a segment (and of a fork's reply), or why there are none."""
         if self._failure is not None:
             return Settled(order.job, self._failure, seconds)
@@ -175,10 +191,11 @@ class _Fold:
         self._prepared = prepared
         self._states: list[tuple[int, Any]] = []
 
-    def extract(self, segment: Segment) -> Iterable[Claim]:
+    def extract(self, *given: Any) -> Iterable[Claim]:
+        segment: Segment = given[-1]
         self.rewind(segment.span.start)
         state = self._states[-1][1] if self._states else self._tracker.start(self._prepared)
-        state, claims = self._tracker.step(state, segment)
+        state, claims = self._tracker.step(state, *given)
         self._states.append((segment.span.end, state))
         return claims
 

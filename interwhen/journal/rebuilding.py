@@ -31,7 +31,7 @@ from interwhen.claims import Claim
 from interwhen.errors import JournalError
 from interwhen.journal._records import Came, Ending, Header, Record, Spent, Text, Told
 from interwhen.journal.reading import Journaled
-from interwhen.models.base import Chunk, Usage
+from interwhen.models.base import Chunk, Reply, Usage
 from interwhen.monitors import Monitor
 
 
@@ -40,8 +40,15 @@ class Source(NamedTuple):
 
     claim: Claim
     extraction: Extract
-    reply: str | None
+    reply: str | Reply | None
     place: int
+
+
+class Shown(NamedTuple):
+    """A segment that an extractor was shown, and what a fork had said of it."""
+
+    order: Extract
+    reply: str | Reply | None
 
 
 @dataclass(slots=True)
@@ -56,7 +63,7 @@ class Past:
     """The extractions and checks that somebody still waits for, by job."""
     wanted: Open | None = None
     """The request that was ordered and not accepted yet."""
-    history: list[Extract | Disown] = field(default_factory=list)
+    history: list[Shown | Disown] = field(default_factory=list)
     """What trackers were shown, and what they were told to forget, in order."""
     sources: dict[int, Source] = field(default_factory=dict)
     """By the identity of a recorded claim."""
@@ -122,8 +129,10 @@ class Past:
     def take(self, orders: Iterable[Order]) -> None:
         """Keep the books of what the core ordered."""
         for order in orders:
-            if isinstance(order, Disown) or (isinstance(order, Extract) and order.pieces is None):
+            if isinstance(order, Disown):
                 self.history.append(order)
+            elif isinstance(order, Extract) and order.pieces is None:
+                self.history.append(Shown(order, None))
             self._take(order)
 
     def _chunk(self, at: float) -> None:
@@ -132,8 +141,10 @@ class Past:
                 self.first_text = at
             self.stopped_at = None
 
-    def _extracted(self, order: Extract | Check | None, claims: tuple[Claim, ...], reply: str | None) -> None:
+    def _extracted(self, order: Extract | Check | None, claims: tuple[Claim, ...], reply: str | Reply | None) -> None:
         if isinstance(order, Extract):
+            if order.pieces is not None:
+                self.history.append(Shown(order, reply))
             for place, claim in enumerate(claims):
                 self.sources[id(claim)] = Source(claim, order, reply, place)
 

@@ -51,6 +51,13 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
     """The tool call that this stretch is."""
     refused: tuple[ToolCall, ...] = ()
     """The tool calls that this feedback answers; they were cut and are no part of the trace."""
+    ask: str | None = None
+    """What is said instead where the trace is rendered as turns; ``None``: the text itself."""
+
+    @property
+    def said(self) -> str:
+        """The text as it is said in a turn."""
+        return self.text if self.ask is None else self.ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,8 @@ class Sampling:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     logprobs: bool = False
+    top_logprobs: int | None = None
+    """With ``logprobs``: of how many likeliest tokens at each place the probabilities are asked for, too."""
     extra: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -109,6 +118,25 @@ class Chunk(msgspec.Struct, frozen=True, gc=False):
     """A whole tool call; ``text`` is its ``text`` then."""
 
 
+class ScoredToken(msgspec.Struct, frozen=True, gc=False):
+    """One token of an answer, with its log-probability in nats."""
+
+    text: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+    """The likeliest tokens at its place with theirs, where they were asked for and given."""
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What a fork said, with the probabilities it asked for."""
+
+    text: str
+    tokens: tuple[ScoredToken, ...] = ()
+    """Empty where the endpoint gives none."""
+    finish_reason: FinishReason = "stop"
+    """``length``: it was cut short."""
+
+
 @dataclass(frozen=True, slots=True)
 class Completion:
     """The whole answer to a fork."""
@@ -117,6 +145,8 @@ class Completion:
     finish_reason: FinishReason
     usage: Usage
     logprob: float | None = None
+    tokens: tuple[ScoredToken, ...] = ()
+    """Its tokens one by one, where their probabilities were asked for and given."""
 
 
 @dataclass(frozen=True, slots=True)

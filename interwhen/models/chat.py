@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from interwhen._log import log_warning
 from interwhen.errors import ModelError, StreamProtocolError
 from interwhen.models.aborting import Abort
-from interwhen.models.base import Capabilities, Chunk, Completion, Request, Sampling, Usage
-from interwhen.models.chunks import Decoded, decode_chat, error_of, finish_reason, reasoning_field, scored, usage_of
+from interwhen.models.base import Capabilities, Chunk, Completion, Request, Sampling, ScoredToken, Usage
+from interwhen.models.chunks import (
+    Decoded,
+    decode_chat,
+    error_of,
+    finish_reason,
+    reasoning_field,
+    scored,
+    scored_tokens,
+    scores_of,
+    usage_of,
+)
 from interwhen.models.openai_compat import Malformed, OpenAICompatible
 from interwhen.models.retrying import Retries
 from interwhen.models.token_stream import TokenStream, collect
@@ -81,19 +92,32 @@ class ChatModel(OpenAICompatible):
         payload = await self._payload(request)
         if "continue_final_message" in payload:
             # llama.cpp repeats a prefilled turn in an answer that comes in one response, and does not in a stream.
-            return await collect(await self._open("chat/completions", payload, decode_chat))
+            tokens: list[ScoredToken] = []
+
+            def decode(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
+                tokens.extend(scores_of(data))
+                return decode_chat(data, offset, first)
+
+            read = decode if self._wants_logprobs(request) else decode_chat
+            found = await collect(await self._open("chat/completions", payload, read))
+            return replace(found, tokens=tuple(tokens))
         answer = await self._ask("chat/completions", payload, chat_decoder)
         if not answer.choices:
             raise error_of(answer) or StreamProtocolError("an answer without choices", offset=0)
         choice = answer.choices[0]
         text = choice.message.content if isinstance(choice.message, Text) else None
         reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
-        return Completion(text or "", reason, usage_of(answer.usage) or Usage(), scored(choice.logprobs)[1])
+        scores = choice.logprobs
+        return Completion(
+            text or "", reason, usage_of(answer.usage) or Usage(), scored(scores)[1], scored_tokens(scores)
+        )
 
     async def _payload(self, request: Request) -> dict[str, Any]:
         body = self._body(request)
         if self._wants_logprobs(request):
             body["logprobs"] = True
+            if request.sampling.top_logprobs:
+                body.setdefault("top_logprobs", request.sampling.top_logprobs)
         kept = bool(request.prefix or request.side)
         if kept and await self._resume_mode() == "turn":
             body["messages"] = extra_turns(request)

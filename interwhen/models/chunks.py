@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
-from typing import Final, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET
 
 from interwhen.errors import MalformedEvent, StreamProtocolError, UpstreamError
-from interwhen.models.base import Chunk, FinishReason, Usage
+from interwhen.models.base import Chunk, FinishReason, ScoredToken, Usage
 from interwhen.models.refusals import refusal
 from interwhen.models.wire import ChatBody, CompletionBody, Logprobs, Text, WireUsage, chat_decoder, completion_decoder
 
@@ -66,6 +66,49 @@ def scored(logprobs: Logprobs | None) -> tuple[int, float | None]:
         values = [token.logprob for token in tokens]
     known = [value for value in values if value is not None]
     return len(values), sum(known) if known else None
+
+
+def scored_tokens(logprobs: Logprobs | None) -> tuple[ScoredToken, ...]:
+    """Return the tokens of an answer that *logprobs* speak of, one by one; those without a value are left out."""
+    if logprobs is None:
+        return ()
+    values = logprobs.token_logprobs
+    if values is None:
+        rows = [(token.token, token.logprob, token.top_logprobs) for token in logprobs.content or ()]
+    else:
+        texts, tops = _listed(logprobs.tokens, len(values)), _listed(logprobs.top_logprobs, len(values))
+        rows = list(zip(texts, values, tops, strict=True))
+    return tuple(
+        ScoredToken(text if isinstance(text, str) else "", value, tuple(_pairs(top)))
+        for text, value, top in rows
+        if value is not None
+    )
+
+
+def _listed(found: Any, size: int) -> list[Any]:
+    items = found[:size] if isinstance(found, list) else []
+    return items + [None] * (size - len(items))
+
+
+def _pairs(top: Any) -> Iterator[tuple[str, float]]:
+    """Yield the likeliest tokens at a place, which one API gives as an object and the other as a list."""
+    if isinstance(top, dict):
+        items = list(top.items())
+    else:
+        entries = top if isinstance(top, list) else []
+        items = [(entry.get("token"), entry.get("logprob")) for entry in entries if isinstance(entry, dict)]
+    for token, value in items:
+        if isinstance(token, str) and isinstance(value, int | float):
+            yield token, float(value)
+
+
+def scores_of(data: bytes) -> tuple[ScoredToken, ...]:
+    """Return the tokens with their scores in an event of a chat stream; none where it is anything else."""
+    try:
+        choices = chat_decoder.decode(data).choices
+    except NOT_JSON:
+        return ()
+    return tuple(token for choice in choices or () for token in scored_tokens(choice.logprobs))
 
 
 def decode_completion(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  a hot call

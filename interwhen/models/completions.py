@@ -9,7 +9,7 @@ from interwhen._log import log_warning
 from interwhen.errors import ModelError, StreamProtocolError, UsageError
 from interwhen.models.aborting import Abort
 from interwhen.models.base import Capabilities, Completion, Message, Request, Sampling, Usage
-from interwhen.models.chunks import decode_completion, error_of, finish_reason, scored, usage_of
+from interwhen.models.chunks import decode_completion, error_of, finish_reason, scored, scored_tokens, usage_of
 from interwhen.models.openai_compat import Malformed, OpenAICompatible
 from interwhen.models.retrying import Retries
 from interwhen.models.token_stream import TokenStream
@@ -83,13 +83,14 @@ class CompletionsModel(OpenAICompatible):
         choice = answer.choices[0]
         reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
         text = choice.text if isinstance(choice.text, str) else ""
-        return Completion(text, reason, usage_of(answer.usage) or Usage(), scored(choice.logprobs)[1])
+        scores = choice.logprobs
+        return Completion(text, reason, usage_of(answer.usage) or Usage(), scored(scores)[1], scored_tokens(scores))
 
     def _payload(self, request: Request) -> dict[str, Any]:
         body = self._body(request)
         body["prompt"] = self._prompt(request) + request.prefix + (request.side or "")
         if self._wants_logprobs(request):
-            body.setdefault("logprobs", 1)
+            body.setdefault("logprobs", 1 if request.sampling.top_logprobs is None else request.sampling.top_logprobs)
         return body
 
     def _prompt(self, request: Request) -> str:

@@ -52,9 +52,9 @@ def extra_turns(request: Request) -> list[Turn]:
     model would not see what it has worked out.
     """
     turns = prompt_turns(request)
-    pieces = [piece for piece in request.pieces if piece.text]
+    pieces = [piece for piece in request.pieces if piece.said]
     for piece in pieces:
-        _append(turns, "user" if piece.origin == "feedback" else "assistant", piece.text, joint=_joint(piece))
+        _append(turns, "user" if piece.origin == "feedback" else "assistant", piece.said, joint=_joint(piece))
     if request.side:
         _append(turns, "user", request.side, joint="\n\n")
     elif pieces and pieces[-1].origin != "feedback":

@@ -14,15 +14,19 @@ from msgspec import UNSET, UnsetType
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, gc=False):
-    """The log-probability of one sampled token, in nats."""
+    """The log-probability of one sampled token, in nats; the rest is looked at where it was asked for only."""
 
     logprob: float | None = None
+    token: Any = None
+    top_logprobs: Any = None
 
 
 class Logprobs(msgspec.Struct, frozen=True, gc=False):
     """Log-probabilities in the form of either API; llama.cpp uses the chat form (``content``) for both."""
 
     token_logprobs: list[float | None] | None = None
+    tokens: Any = None
+    top_logprobs: Any = None
     content: list[TokenLogprob] | None = None
     reasoning_content: list[TokenLogprob] | None = None
 

@@ -15,7 +15,7 @@ import msgspec
 from interwhen.errors import PluginError, UsageError
 from interwhen.failing import OnError, Retry, read_on_error
 from interwhen.monitors import Delivery, Monitor
-from interwhen.remedies import Abstain, Feedback, Remedy, Repair, Resample, Stop
+from interwhen.remedies import Abstain, Conclude, Feedback, Remedy, Repair, Resample, Stop
 from interwhen.triggers import PhaseFilter
 from interwhen.verdicts import Level
 
@@ -27,6 +27,7 @@ _REMEDIES: Mapping[str, Remedy] = {
     "repair": Repair(),
     "feedback": Feedback(),
     "resample": Resample(),
+    "conclude": Conclude(),
     "stop": Stop(),
     "abstain": Abstain(),
 }
@@ -40,7 +41,7 @@ GENERIC: Mapping[str, Any] = {
     "required": bool,
     "label": str,
     "deadline": float,
-    "remedy": Literal["repair", "feedback", "resample", "stop", "abstain"],
+    "remedy": Literal["repair", "feedback", "resample", "conclude", "stop", "abstain"],
     "place": Place,
 }
 """Options that every monitor takes, whether its factory knows them or not, with their types."""
@@ -140,7 +141,7 @@ def _on_error(name: str, wanted: object) -> OnError:
 def _remedy(name: str, wanted: object, place: object) -> Remedy:
     remedy = _REMEDIES[wanted] if isinstance(wanted, str) else wanted
     match remedy, place:
-        case ((Repair() | Feedback() | Resample() | Stop() | Abstain()), None):
+        case ((Repair() | Feedback() | Resample() | Conclude() | Stop() | Abstain()), None):
             return remedy
         case Feedback(), "rewind" | "append":
             return Feedback(place)
@@ -197,4 +198,4 @@ def _choices(key: str, annotation: Any) -> str:
 def _is_record(key: str, value: object) -> bool:
     if key == "on_error":
         return isinstance(value, Retry | Mapping)
-    return key == "remedy" and isinstance(value, Repair | Feedback | Resample | Stop | Abstain)
+    return key == "remedy" and isinstance(value, Repair | Feedback | Resample | Conclude | Stop | Abstain)

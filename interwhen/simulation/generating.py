@@ -172,6 +172,8 @@ def _watch(dice: Random, swarm: _Swarm, name: str, judges: int, items: tuple[Ite
     remedy: RemedyKind = (
         dice.choice(_REMEDIES) if swarm.odd_monitors else dice.choice(("repair", "append", "rewind", "resample"))
     )
+    if remedy == "conclude" and delivery not in ("interrupt", "observe"):
+        delivery = "interrupt"
     reads: tuple[Operator, ...] = dice.choice((("+", "-", "*"), ("+", "-", "*"), ("+",), ("-", "*")))
     return Watch(
         name=name,
@@ -181,9 +183,9 @@ def _watch(dice: Random, swarm: _Swarm, name: str, judges: int, items: tuple[Ite
         delivery=delivery,
         remedy=remedy,
         level=dice.choice(("witness", "witness", "explain", "locate", "flag")),
-        phase=dice.choice(("both", "both", "both", "reasoning", "answer")),
+        phase="reasoning" if remedy == "conclude" else dice.choice(("both", "both", "both", "reasoning", "answer")),
         unproven="closed" if dice.random() < 0.15 else "open",
-        required=dice.random() < 0.8,
+        required=dice.random() < 0.8 and remedy != "conclude",
         grounded=dice.random() < 0.92,
         fork=swarm.forks and dice.random() < 0.6,
         extractor_fails_on=_about(dice, items) if swarm.mishaps and dice.random() < 0.1 else "",

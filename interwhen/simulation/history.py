@@ -95,6 +95,8 @@ def _act(history: History, record: ViolationRecord, number: int, watches: dict[s
         else:
             history.misfit = history.misfit or f"feedback answers {record.span}, which is in no segment of {watch.name}"
     trace.cut(cut)
+    if record.remedy == "conclude" and trace.thinking == "field":
+        trace.answer_at = len(trace.text)
     trace.insert(record.inserted, "repair" if record.remedy == "repair" else "feedback")
     if answered is not None:
         trace.answered.append(answered)

@@ -24,6 +24,7 @@ from interwhen.simulation.truth import (
     read_by,
     refutes,
 )
+from interwhen.simulation.watching import concludes
 from interwhen.simulation.world import Judge, Sum, Watch
 from interwhen.simulation.writing import whole_text
 
@@ -188,7 +189,8 @@ def _earliest(case: Case) -> Iterator[str]:
     for act in case.history.acts:
         for watch in case.world.watches:
             suspended = may_be_suspended(case.world, case.world.judges[watch.judge])
-            if watch.delivery != "observe" and watch.grounded and not watch.fork and not suspended:
+            acts = watch.delivery != "observe" and not concludes(watch)
+            if acts and watch.grounded and not watch.fork and not suspended:
                 yield from _earlier(case, act, watch)
 
 

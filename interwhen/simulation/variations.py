@@ -13,6 +13,7 @@ from interwhen.simulation.lives import Played
 from interwhen.simulation.model import TIMER
 from interwhen.simulation.playing import play
 from interwhen.simulation.truth import is_crowded
+from interwhen.simulation.watching import concludes
 from interwhen.simulation.world import Chunking, Judge, Limits, World
 from interwhen.verdicts import Judged
 
@@ -24,7 +25,8 @@ def is_timeless(world: World) -> bool:
     """Tell whether the result may not depend on time at all.
 
     It may where a fault or a budget strikes at a moment, and where acting monitors with different triggers see the
-    text at different moments: how far the model had written when it was stopped is no promise.
+    text at different moments: how far the model had written when it was stopped is no promise. So it may where a
+    monitor may end the reasoning, which the model may have ended itself by then.
     """
     limits, usual = world.limits, Limits()
     acting = [watch for watch in world.watches if watch.delivery != "observe"]
@@ -36,6 +38,7 @@ def is_timeless(world: World) -> bool:
         and max(world.chunking.gaps) < TIMER
         and len({(watch.trigger, watch.phase) for watch in acting}) <= 1
         and all(watch.grounded for watch in acting)
+        and not any(map(concludes, world.watches))
     )
 
 

@@ -10,7 +10,7 @@ import anyio
 
 from interwhen.claims import Claim
 from interwhen.monitors import Fork, Monitor
-from interwhen.remedies import Abstain, Feedback, Remedy, Repair, Resample, Stop
+from interwhen.remedies import Abstain, Conclude, Feedback, Remedy, Repair, Resample, Stop
 from interwhen.segments import Segment
 from interwhen.simulation.truth import CHARS, MARKERS, REFUTES, Stated, claims_in, mishap_of, wait_of
 from interwhen.simulation.world import Judge, RemedyKind, TriggerKind, Watch, World
@@ -36,6 +36,7 @@ _REMEDIES: dict[RemedyKind, Remedy] = {
     "append": Feedback("append"),
     "rewind": Feedback("rewind"),
     "resample": Resample(),
+    "conclude": Conclude(),
     "stop": Stop(),
     "abstain": Abstain(),
 }
@@ -159,6 +160,16 @@ class _Reader:
                 yield Claim(key=claim.key, span=span if self._watch.grounded else None)
 
 
+def concludes(watch: Watch) -> bool:
+    """Tell whether *watch* can end the reasoning: it looks at nothing else, before it is over, and proves nothing."""
+    inside = watch.phase == "reasoning" and watch.trigger not in ("think_end", "answer", "calls")
+    return watch.remedy == "conclude" and inside and not watch.required and watch.delivery in ("interrupt", "observe")
+
+
+def _remedy(watch: Watch) -> Remedy:
+    return Stop() if watch.remedy == "conclude" and not concludes(watch) else _REMEDIES[watch.remedy]
+
+
 def build_monitors(world: World, book: list[tuple[int, str]]) -> list[Monitor]:
     """Return the monitors of *world*; those with one judge share one verifier."""
     verifiers = [SimulatedVerifier(number, judge, book) for number, judge in enumerate(world.judges)]
@@ -172,7 +183,7 @@ def build_monitors(world: World, book: list[tuple[int, str]]) -> list[Monitor]:
                 extractor=Fork("Which claims?", reader.parse, deadline=4.0) if watch.fork else reader,
                 trigger=_TRIGGERS[watch.trigger],
                 delivery=watch.delivery,
-                remedy=_REMEDIES[watch.remedy],
+                remedy=_remedy(watch),
                 level=watch.level,
                 phase=watch.phase,
                 unproven=watch.unproven,

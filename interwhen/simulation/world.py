@@ -83,7 +83,7 @@ class Judge(msgspec.Struct, frozen=True):
     mishaps: tuple[Mishap, ...] = ()
 
 
-RemedyKind = Literal["repair", "repair_resample", "append", "rewind", "resample", "stop", "abstain"]
+RemedyKind = Literal["repair", "repair_resample", "append", "rewind", "resample", "conclude", "stop", "abstain"]
 TriggerKind = Literal["lines", "pairs", "paragraphs", "sentences", "markers", "think_end", "answer", "calls", "chars"]
 ForkFault = Literal["none", "raises", "hangs", "garbled"]
 

@@ -61,7 +61,8 @@ def whole_text(world: World, generation: int) -> str:
 def go_on(world: World, pieces: Sequence[Piece], generation: int) -> Iterator[Part]:
     """Yield what follows *pieces* in *generation*. Raises :class:`Lost` where they are no text of this model."""
     stands = "".join(piece.text for piece in pieces if piece.origin != "feedback")
-    phase: Phase = "answer" if world.thinking == "no" else "reasoning"
+    concluded = world.thinking == "field" and any(piece.phase == "answer" for piece in pieces)
+    phase: Phase = "answer" if world.thinking == "no" or concluded else "reasoning"
     at = 0
     for item in _items(world):
         if isinstance(item, ThinkEnd) and world.thinking in ("field", "no"):

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from interwhen.claims import Claim
-from interwhen.models.base import Prompt
+from interwhen.models.base import Prompt, Reply
 from interwhen.monitors import Fork, Monitor
 from interwhen.segments import Segment
 from interwhen.spans import Span
@@ -120,7 +120,10 @@ def read_and_check(monitor: Monitor, prompt: Prompt = "") -> Reader:
         extractor = monitor.extractor
         found: Iterable[Claim] | None
         match extractor:
+            case Fork(parse=Tracker(start=start, step=step)):
+                found = step(start(None), Reply(text), segment)[1]
             case Fork(parse=parse):
+                assert not isinstance(parse, Tracker)
                 found = parse(text, segment)
             case Tracker(start=start, step=step):
                 found = step(start(None), segment)[1]

@@ -40,7 +40,7 @@ def in_turns(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None
     own = len(turns)
     last: Piece | None = None
     for piece in pieces:
-        if not piece.text:
+        if not piece.said:
             continue
         last = piece
         if piece.refused:
@@ -48,7 +48,7 @@ def in_turns(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None
         elif piece.call is not None:
             _append_calls(turns, own, (piece.call,), _ACCEPTED)
         elif piece.origin == "feedback":
-            _append(turns, own, "user", piece.text.strip())
+            _append(turns, own, "user", piece.said.strip())
         else:
             _append(turns, own, "assistant", piece.text)
     if side:

@@ -9,8 +9,16 @@ import msgspec
 
 from interwhen._log import log_warning
 from interwhen.errors import ModelError, StreamProtocolError, UpstreamError
-from interwhen.models.base import Capabilities, Completion, Request, ResumeMode, Usage
-from interwhen.models.chunks import decode_chat, decode_completion, error_of, finish_reason, scored, usage_of
+from interwhen.models.base import Capabilities, Completion, Request, ResumeMode, Sampling, Usage
+from interwhen.models.chunks import (
+    decode_chat,
+    decode_completion,
+    error_of,
+    finish_reason,
+    scored,
+    scored_tokens,
+    usage_of,
+)
 from interwhen.models.openai_compat import read_json
 from interwhen.models.token_stream import TokenStream
 from interwhen.models.transport import HttpResponse, Timeouts
@@ -113,6 +121,8 @@ class CallModel:
             body.pop(name, None)
         sampling = request.sampling
         body |= {"temperature": 0} | ({"stop": list(sampling.stop)} if sampling.stop else {})
+        if sampling.logprobs and self._call.api != "responses":
+            body |= asked_scores(self._call.api, sampling)
         if self._call.api == "completions":
             return _completion(await self._wire.ask(body))
         if self._call.api == "responses":
@@ -200,6 +210,14 @@ def make_tap(call: Call) -> Tap:
     return Tap(decode_completion, "text") if call.api == "completions" else Tap(decode_chat, "content")
 
 
+def asked_scores(api: str, sampling: Sampling) -> dict[str, Any]:
+    """Return what asks for the probabilities of a fork's tokens."""
+    most = sampling.top_logprobs
+    if api == "completions":
+        return {"logprobs": 1 if most is None else most}
+    return {"logprobs": True} | ({"top_logprobs": most} if most else {})
+
+
 def _completion(data: bytes) -> Completion:
     answer = read_json(data, completion_decoder)
     if not answer.choices:
@@ -207,7 +225,9 @@ def _completion(data: bytes) -> Completion:
     choice = answer.choices[0]
     text = choice.text if isinstance(choice.text, str) else ""
     reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
-    return Completion(text, reason, usage_of(answer.usage) or Usage(), scored(choice.logprobs)[1])
+    return Completion(
+        text, reason, usage_of(answer.usage) or Usage(), scored(choice.logprobs)[1], scored_tokens(choice.logprobs)
+    )
 
 
 def _response(data: bytes) -> Completion:
@@ -226,4 +246,10 @@ def _chat_completion(data: bytes) -> Completion:
     choice = answer.choices[0]
     text = choice.message.content if isinstance(choice.message, Text) else None
     reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
-    return Completion(text or "", reason, usage_of(answer.usage) or Usage(), scored(choice.logprobs)[1])
+    return Completion(
+        text or "",
+        reason,
+        usage_of(answer.usage) or Usage(),
+        scored(choice.logprobs)[1],
+        scored_tokens(choice.logprobs),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from interwhen.triggers import (
     Answer,
+    CodeBlocks,
     EveryChars,
     Lines,
     Markers,
@@ -22,6 +23,7 @@ TRIGGERS = (
     Markers(words=("a b c", "b", "Wait", "Wait a")),
     ToolCalls(),
     ToolCalls(opening="<<", closing="<>"),
+    CodeBlocks(),
     EveryChars(count=1),
     EveryChars(count=7),
     Answer(),
@@ -115,6 +117,26 @@ def tool_calls(text, opening, closing):
     return found
 
 
+def code_blocks(text):
+    found, opened, at = [], None, 0
+    for line in text.split("\n"):
+        if len(line) > 200:
+            at += len(line) + 1
+            continue
+        bare = line.strip()
+        indent = len(line) - len(line.lstrip(" \t"))
+        mark = line[indent:][:1]
+        if opened is None:
+            run = len(line[indent:]) - len(line[indent:].lstrip(mark)) if mark in ("`", "~") and mark else 0
+            if run >= 3 and not (mark == "`" and "`" in line[indent + run :]):
+                opened = (at + indent, mark, run)
+        elif bare and set(bare) == {opened[1]} and len(bare) >= opened[2]:
+            found.append((opened[0], at + len(line.rstrip())))
+            opened = None
+        at += len(line) + 1
+    return found
+
+
 def every_chars(text, count):
     full = [(at, at + count) for at in range(0, len(text) - count + 1, count)]
     rest = len(text) // count * count
@@ -133,6 +155,8 @@ def reference(trigger, text):
             return markers(text, words)
         case ToolCalls(opening=opening, closing=closing):
             return tool_calls(text, opening, closing)
+        case CodeBlocks():
+            return code_blocks(text)
         case EveryChars(count=count):
             return every_chars(text, count)
         case ThinkEnd() | Answer():

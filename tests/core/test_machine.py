@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from interwhen import Abstain, Budgets, Feedback, Fork, Repair, Resample, Retry, Stop
+from interwhen import Abstain, Budgets, Conclude, Feedback, Fork, Repair, Resample, Retry, Stop
 from interwhen._core.core import Core
 from interwhen._core.messages import Abandoned, Broken, Check, Ended, Extract, Extracted, OutOfTime, Resumed, Settled
 from interwhen.events import CheckSettled, Delta, Remedied, StreamBroken
@@ -43,6 +43,9 @@ def monitors(draw):
         )
     for number in range(draw(st.integers(0, 3))):
         trigger = draw(st.sampled_from([*WHOLE, Lines(), Lines(), EveryChars(count=9), ToolCalls()]))
+        concludes = not isinstance(trigger, ThinkEnd | Answer | ToolCalls) and draw(
+            st.sampled_from([True, False, False])
+        )
         grounded = draw(st.sampled_from([True, True, True, False]))
         parser = parse if grounded else parse_ungrounded
         if draw(st.sampled_from([False, False, True])):
@@ -55,15 +58,19 @@ def monitors(draw):
                 verifier=draw(st.sampled_from([PLAIN, STRICT])),
                 extractor=extractor,
                 trigger=trigger,
-                delivery=draw(st.sampled_from(["interrupt", "interrupt", "gate", "gate", "observe", "final"])),
-                remedy=draw(
+                delivery="interrupt"
+                if concludes
+                else draw(st.sampled_from(["interrupt", "interrupt", "gate", "gate", "observe", "final"])),
+                remedy=Conclude()
+                if concludes
+                else draw(
                     st.sampled_from([Repair(), Repair(), Feedback(), Feedback("rewind"), Resample(), Stop(), Abstain()])
                 ),
                 level=draw(st.sampled_from(["witness", "explain", "flag"])),
-                phase=draw(st.sampled_from(["both", "both", "reasoning", "answer"])),
+                phase="reasoning" if concludes else draw(st.sampled_from(["both", "both", "reasoning", "answer"])),
                 unproven=draw(st.sampled_from(["open", "open", "closed"])),
                 on_error=draw(st.sampled_from([None, None, "open", "closed", Retry(1), Retry(2, "closed")])),
-                required=trigger in WHOLE and draw(st.booleans()),
+                required=not concludes and trigger in WHOLE and draw(st.booleans()),
             )
         )
     return tuple(made)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from interwhen import Monitor, Pass, UsageError, verifier
 from interwhen._core.intake import Intake
 from interwhen._core.transcript import Transcript
-from interwhen.triggers import EveryChars, Lines, Markers, Paragraphs, Sentences, ThinkEnd, ToolCalls
+from interwhen.triggers import CodeBlocks, EveryChars, Lines, Markers, Paragraphs, Sentences, ThinkEnd, ToolCalls
 from tests.core.references import TRIGGERS, reference
 
 SMALL = st.sampled_from(
@@ -27,6 +27,11 @@ SMALL = st.sampled_from(
             ">",
             "<<",
             "<>",
+            "`",
+            "```",
+            "```py\n",
+            "\n```\n",
+            "~~~\n",
             "\u2028",
             "é",
             "_",
@@ -103,6 +108,10 @@ def test_a_rewind_leaves_the_segments_of_the_text_that_stands(trigger, parts, la
         if ended:
             follower.end()
         to = round(share * len(text))
+        if isinstance(trigger, CodeBlocks):
+            # A closing fence is one by what follows it. Cut behind it, and gone on with in the same line, a block would be
+            # none, and no segment would take its place; but what is cut there is gone on with in a new line.
+            to = text.rfind("\n", 0, to) + 1
         follower.cut(to)
         text = text[:to]
         fresh = Follower(trigger)

@@ -20,7 +20,7 @@ from interwhen.models.sse import SseDecoder
 from interwhen.registry import load_monitor
 from interwhen.testing.complexity import BAITS, Bait, assert_linear, assert_quick
 from interwhen.testing.regexes import suspicious
-from interwhen.triggers import Answer, EveryChars, Markers, ThinkEnd, ToolCalls
+from interwhen.triggers import Answer, CodeBlocks, EveryChars, Markers, ThinkEnd, ToolCalls
 from interwhen.verdicts import Violation
 from interwhen.wrapping.call_assembly import CallAssembler
 from interwhen.wrapping.tool_format import tool_format
@@ -35,6 +35,7 @@ TRIGGERS = (
     Sentences(),
     Markers(),
     EveryChars(50),
+    CodeBlocks(),
     Answer(),
     ThinkEnd(),
     ToolCalls(),

@@ -7,12 +7,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen import Answer, Feedback, FeedbackTemplate, Lines, Markers, Paragraphs, Repair, Sentences, ThinkEnd
 from interwhen.events import Remedied
-from interwhen.triggers import EveryChars, ToolCalls
+from interwhen.triggers import CodeBlocks, EveryChars, ToolCalls
 from worlds import SUM, monitor
 
 LEVELS = ("flag", "locate", "explain", "witness")
 DELIVERIES = ("observe", "interrupt", "gate", "final")
-TRIGGERS = (Lines(), Paragraphs(), Sentences(), Markers(), EveryChars(50), Answer(), ThinkEnd(), ToolCalls())
+TRIGGERS = (
+    Lines(),
+    Paragraphs(),
+    Sentences(),
+    Markers(),
+    EveryChars(50),
+    Answer(),
+    ThinkEnd(),
+    ToolCalls(),
+    CodeBlocks(),
+)
 ONE_LINE = [text for text in (*MARKERS, *TOKENS) if "\n" not in text and text.strip()]
 
 

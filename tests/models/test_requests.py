@@ -4,7 +4,7 @@ import json
 
 import pytest
 from interwhen.errors import ContextOverflow, MissingExtraError, StreamProtocolError, UpstreamError, UsageError
-from interwhen.models.base import Completion, Message, Model, Piece, Request, Sampling, Stream, Usage
+from interwhen.models.base import Completion, Message, Model, Piece, Request, Sampling, ScoredToken, Stream, Usage
 from interwhen.models.chat import ChatModel
 from interwhen.models.completions import CompletionsModel
 from interwhen.models.retrying import Retries
@@ -227,7 +227,7 @@ async def test_a_fork_is_answered_whole(kind, transport):
     async with ScriptedServer(script) as server, kind(server.base_url, "m", transport=transport) as model:
         for _ in range(2):
             found = await model.complete(Request("q", sampling=Sampling(logprobs=True)))
-            assert found == Completion("yes", "stop", Usage(5, None, 2), -0.5)
+            assert found == Completion("yes", "stop", Usage(5, None, 2), -0.5, (ScoredToken("", -0.5),))
         assert server.posts[0].json["stream"] is False
         assert server.connections == 1
     await server.settled()

@@ -1,7 +1,7 @@
 """The judge of the simulator is itself compared: with a second reference, and by hand."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from interwhen.simulation.truth import Trace, claims_in, mishap_of, passes, read_by, refutes, segments_of
 from interwhen.simulation.world import Judge, Mishap, Watch
@@ -20,6 +20,7 @@ PIECES = st.sampled_from(["3+4=7", "3+4=8", "12-3=9", "\n", "\n\n", " ", ". ", "
 
 @settings(max_examples=200)
 @given(st.lists(PIECES, max_size=12).map("".join), st.sampled_from(sorted(TRIGGERS)))
+@example("7 . 3+4=7", "sentences")
 def test_segments_are_those_of_another_reference(text, name):
     trace = Trace("no", text, ended=True)
     found = segments_of(trace, Watch("m", trigger=name))

@@ -26,7 +26,7 @@ def misvalue(rng: random.Random, value: int) -> int:
     while True:
         kind = rng.random()
         if kind < 0.45:
-            wrong = value + rng.choice((-1, 1)) * 10 ** rng.randrange(len(digits))
+            wrong: int = value + rng.choice((-1, 1)) * 10 ** rng.randrange(len(digits))
         elif kind < 0.6:
             wrong = value + rng.choice((-2, 2, -3, 3, 9, -9, 11, -11))
         elif kind < 0.75 and len(digits) > 1:

@@ -5,7 +5,20 @@ from pathlib import Path
 
 import anyio
 import interwhen
-from interwhen import Claim, Feedback, Fork, Monitor, Pass, Resample, Tracker, Violation, verifier
+from interwhen import (
+    Claim,
+    Conclude,
+    Feedback,
+    Fork,
+    Monitor,
+    Pass,
+    Resample,
+    Span,
+    Tracker,
+    Unknown,
+    Violation,
+    verifier,
+)
 from interwhen.journal import _records as records
 from interwhen.journal._framing import START, frame, frames, preamble
 from interwhen.models.base import Capabilities
@@ -90,6 +103,33 @@ def counting():
     return Monitor(name="counting", verifier=follows, extractor=tracker, prepare=read_start)
 
 
+def probed(state, reply, segment):
+    said = [*state, reply.text]
+    end = segment.span.end
+    return said, [Next(key=" ".join(said), span=Span(end, end), before=said.count(reply.text), said=len(said))]
+
+
+@verifier(name="probes")
+async def is_needed(claim):
+    await anyio.sleep(0.01)
+    return Violation(why="twice the same") if claim.before > 1 else Unknown("not yet")
+
+
+def probing():
+    probe = Fork("\nAnswer: ", Tracker(lambda _: [], probed), scores=1)
+    return Monitor(
+        name="probes", verifier=is_needed, extractor=probe, remedy=Conclude(), phase="reasoning", required=False
+    )
+
+
+def thinks(request):
+    left = ["so 5+5=10\n"] if "</think>" in request.prefix else [*THOUGHT[1:2], "3+3=6\n", "4+4=8\n", "</think>6+6=12"]
+    whole = "" if "</think>" in request.prefix else "<think>1+1=2\n"
+    text = whole + "".join(left)
+    begun = request.prefix.rpartition("</think>\n\n")[2] if "</think>" in request.prefix else request.prefix
+    return cut_into(text[len(begun) :], 1)
+
+
 KINDS = {
     "repairs": Kind(goes_on, lambda: [watch()]),
     "gates": Kind(goes_on, lambda: [watch(slow(0.05), delivery="gate")]),
@@ -105,6 +145,15 @@ KINDS = {
         goes_on, lambda: [watch(remedy=Resample())], {"budgets": interwhen.Budgets(remedies=2, repeats=1)}
     ),
     "no monitors": Kind(goes_on, list),
+    "concludes": Kind(
+        lambda: ScriptedModel(
+            thinks,
+            forks=lambda request: str(min(request.prefix.count("\n"), 2)),
+            delay=0.01,
+            capabilities=Capabilities(resume="prefix", think_tags=("<think>", "</think>")),
+        ),
+        lambda: [probing()],
+    ),
     "counts": Kind(lambda: goes_on(("1\n", "2\n", "7\n", "4\n", "5\n"), delay=0.01), lambda: [counting()]),
 }
 

@@ -1,0 +1,23 @@
+"""The pages on the verifiers of code, and on stopping early: their Python runs as it stands."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PAGES = Path(__file__).parents[2] / "docs" / "verifiers"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the process sandbox needs Linux")
+@pytest.mark.parametrize("page", ["python", "command", "early_stopping"])
+def test_the_code_of_a_page(page, tmp_path):
+    blocks = re.findall(r"^```python\n(.*?)^```", (PAGES / f"{page}.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert blocks
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(blocks))
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr

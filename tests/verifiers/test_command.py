@@ -1,0 +1,253 @@
+"""The verifier ``command``: real checkers judge code blocks, and whatever they cannot judge stays unknown."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import anyio
+import pytest
+from interwhen import Message, Pass, Segment, Span, Unknown, UsageError, Violation, run
+from interwhen.testing import ScriptedModel
+from interwhen.testing.complexity import BAITS, assert_quick
+from interwhen.testing.regexes import suspicious
+
+from interwhen_verifiers._command.checker import PRESETS
+from interwhen_verifiers.command import command
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the process sandbox needs Linux")
+BOTH = pytest.mark.parametrize("sandbox", ["none", pytest.param("process", marks=linux)])
+RIGHT_C = '#include <stdio.h>\nint main(void) {\n    puts("hi");\n    return 0;\n}'
+
+
+def needs(*programs):
+    missing = [program for program in programs if shutil.which(program) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)} is not installed")
+
+
+def claims(monitor, *texts):
+    if not hasattr(monitor.extractor, "step"):
+        return [claim for text in texts for claim in monitor.extractor(Segment(text, Span(0, len(text)), "answer"))]
+    state, found = monitor.extractor.start(None), []
+    for text in texts:
+        state, more = monitor.extractor.step(state, Segment(text, Span(5, 5 + len(text)), "answer"))
+        found += more
+    return found
+
+
+def verdict_on(*codes, language="c", **options):
+    monitor = command(**options)
+    claim = claims(monitor, *(f"```{language}\n{code}\n```" for code in codes))[-1]
+    return anyio.run(monitor.verifier.check, claim), claim
+
+
+def named(verdict, claim):
+    return claim.text.split("\n"), verdict.where
+
+
+@needs("gcc")
+@BOTH
+class TestGcc:
+    def test_right_code(self, sandbox):
+        verdict, _ = verdict_on(RIGHT_C, preset="gcc", sandbox=sandbox)
+        assert isinstance(verdict, Pass)
+        assert verdict.evidence.startswith("gcc ")
+
+    def test_an_error_is_placed(self, sandbox):
+        code = "int main(void) {\n    int x = ;\n    return x;\n}"
+        verdict, _ = verdict_on(code, preset="gcc", sandbox=sandbox)
+        assert verdict.why.startswith("gcc refuses line 2 of that text: expected expression before")
+        assert code[verdict.where.start : verdict.where.end] == ";"
+
+    def test_a_missing_header_is_no_error_of_the_code(self, sandbox):
+        verdict, _ = verdict_on('#include "mine.h"\nint main(void) { return f(); }', preset="gcc", sandbox=sandbox)
+        assert isinstance(verdict, Unknown)
+
+    def test_a_program_is_run(self, sandbox):
+        assert verdict_on(RIGHT_C, preset="gcc-run", sandbox=sandbox)[0] == Pass("./main accepts it")
+        crash = "#include <assert.h>\nint main(void) { assert(1 + 1 == 3); }"
+        assert verdict_on(crash, preset="gcc-run", sandbox=sandbox)[0] == Violation("the program crashes (SIGABRT)")
+        other = "int main(void) { return 3; }"
+        assert verdict_on(other, preset="gcc-run", sandbox=sandbox)[0] == Unknown("the program ended with exit code 3")
+
+    def test_a_program_that_does_not_end_is_unknown_and_killed(self, sandbox):
+        loop = "int main(void) { for (;;); }"
+        verdict, _ = verdict_on(loop, preset="gcc-run", sandbox=sandbox, seconds=1.5)
+        assert isinstance(verdict, Unknown)
+        assert "limit" in verdict.why or "did not end" in verdict.why
+
+    def test_a_block_may_need_those_before_it(self, sandbox):
+        helper = "static int twice(int n) { return 2 * n; }"
+        main = "int main(void) {\n    return twice(2) - 4\n}"
+        assert isinstance(verdict_on(helper, main.replace("4\n", "4;\n"), preset="gcc", sandbox=sandbox)[0], Pass)
+        wrong, _ = verdict_on(helper, main, preset="gcc", sandbox=sandbox)
+        assert wrong.why.startswith("gcc refuses line 2 of that text")
+
+
+@needs("coqc")
+@BOTH
+class TestCoq:
+    def test_a_proof(self, sandbox):
+        proof = "Theorem t : forall n : nat, n + 0 = n.\nProof. induction n; simpl; auto. Qed."
+        assert verdict_on(proof, language="coq", preset="coq", sandbox=sandbox)[0] == Pass("coqc -q main.v accepts it")
+
+    def test_no_proof(self, sandbox):
+        code = "Theorem t : 1 + 1 = 3.\nProof.\n  reflexivity.\nQed."
+        verdict, _ = verdict_on(code, language="coq", preset="coq", sandbox=sandbox)
+        assert verdict.why.startswith("coq refuses line 3 of that text: ")
+        assert code[verdict.where.start : verdict.where.end] == "reflexivity."
+
+    def test_a_proof_in_two_blocks(self, sandbox):
+        first, second = "Definition two := 2.", "Theorem t : two = 2.\nProof. reflexivity. Qed."
+        assert isinstance(verdict_on(first, second, language="coq", preset="coq", sandbox=sandbox)[0], Pass)
+
+    def test_a_library_that_is_not_installed(self, sandbox):
+        code = "Require Import mathcomp.ssreflect.nowhere."
+        assert isinstance(verdict_on(code, language="coq", preset="coq", sandbox=sandbox)[0], Unknown)
+
+
+@needs("mypy") if shutil.which("mypy") is None and not Path(sys.executable).with_name("mypy").exists() else linux
+def test_mypy():
+    verdict, _ = verdict_on("x: int = 3\ny: str = x", language="python", preset="mypy", seconds=60.0)
+    assert verdict.why.startswith("mypy refuses line 2 of that text: Incompatible types in assignment")
+    verdict, _ = verdict_on("x: int = 3", language="python", preset="mypy", seconds=60.0)
+    assert isinstance(verdict, Pass)
+
+
+@pytest.mark.parametrize("preset", ["lean", "coq", "gcc"])
+@BOTH
+def test_a_checker_that_is_not_installed_is_named_and_how_to_get_it(preset, sandbox, monkeypatch):
+    if preset != "lean" and sandbox == "process":
+        pytest.skip("the sandbox has a PATH of its own")
+    if shutil.which("lake") is None or sandbox == "none":
+        monkeypatch.setenv("PATH", "/nowhere")
+        verdict, _ = verdict_on("x", language=preset if preset != "gcc" else "c", preset=preset, sandbox=sandbox)
+        assert isinstance(verdict, Unknown)
+        assert "is not installed; install" in verdict.why
+
+
+@needs("lake", "lean")
+def test_lean():
+    assert isinstance(verdict_on("example : 1 + 1 = 2 := rfl", language="lean", preset="lean", seconds=60)[0], Pass)
+    verdict, _ = verdict_on("example : 1 + 1 = 3 := rfl", language="lean", preset="lean", seconds=60)
+    assert verdict.why.startswith("lean refuses line 1 of that text")
+
+
+SCRIPT = 'import sys\ntext = open(sys.argv[1]).read()\nif "bad" in text:\n    print("line 1: it is bad"); sys.exit(1)\nsys.exit(7 if "odd" in text else 0)'
+
+
+@BOTH
+def test_a_script_of_ones_own_judges_whole_answers(sandbox):
+    python = sys.executable if sandbox == "none" else "python3"
+    if sandbox == "process" and shutil.which("python3", path="/usr/bin:/usr/local/bin") is None:
+        pytest.skip("there is no python3 that the sandbox shows")
+    monitor = command(
+        argv=(python, "-c", SCRIPT, "{file}"), pattern=r"line (?P<line>\d+): (?P<message>.*)", sandbox=sandbox
+    )
+    verdicts = [anyio.run(monitor.verifier.check, claim) for claim in claims(monitor, "fine", "a bad\nanswer", "odd")]
+    assert isinstance(verdicts[0], Pass)
+    assert verdicts[1] == Violation("script refuses line 1 of that text: it is bad", where=Span(0, 5))
+    assert isinstance(verdicts[2], Unknown)
+    assert "exit code 7" in verdicts[2].why
+
+
+def test_nothing_is_a_shells(tmp_path):
+    monitor = command(argv=(sys.executable, "-c", "print('$HOME; true')", "{file}"), sandbox="none")
+    (claim,) = claims(monitor, f"$(touch {tmp_path}/never) `touch {tmp_path}/never`; touch {tmp_path}/never")
+    assert isinstance(anyio.run(monitor.verifier.check, claim), Pass)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_cancelled_check_leaves_no_process_and_no_file(backend, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    child = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); time.sleep(60)"
+    monitor = command(argv=(sys.executable, "-c", child, "{file}"), sandbox="none", seconds=30.0)
+    (claim,) = claims(monitor, "text")
+
+    async def main():
+        with anyio.move_on_after(1.0):
+            await monitor.verifier.check(claim)
+
+    begun = time.monotonic()
+    anyio.run(main, backend=backend)
+    assert time.monotonic() - begun < 10
+    assert list(tmp_path.iterdir()) == []
+    assert not [pid for pid in children() if "time.sleep(60)" in command_of(pid)]
+
+
+def children():
+    return [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
+
+
+def command_of(pid):
+    try:
+        line = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+    return "" if state == "Z" else line
+
+
+def test_a_flood_of_output_is_bounded():
+    flood = "while True: print('x' * 10000)"
+    monitor = command(argv=(sys.executable, "-c", flood, "{file}"), sandbox="none", seconds=20.0)
+    (claim,) = claims(monitor, "text")
+    verdict = anyio.run(monitor.verifier.check, claim)
+    assert isinstance(verdict, Unknown)
+    assert "wrote more than" in verdict.why
+
+
+def test_no_environment_of_ours_goes_along(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    look = "import os, sys; sys.exit('OPENAI_API_KEY' in os.environ)"
+    monitor = command(argv=(sys.executable, "-c", look, "{file}"), sandbox="none")
+    (claim,) = claims(monitor, "text")
+    assert isinstance(anyio.run(monitor.verifier.check, claim), Pass)
+
+
+@pytest.mark.parametrize("checker", [one for one in PRESETS.values() if one.steps], ids=lambda one: one.name)
+def test_reading_diagnostics_is_linear(checker):
+    assert suspicious(checker.pattern) == ()
+    assert_quick(lambda text: list(checker.diagnostics(text)), baits=[*BAITS], size=20_000)
+    for line in ("main.c:1:1: error: x\n", 'File "./main.v", line 3, characters 2-13:\nError:\n', 'File "'):
+        begun = time.process_time()
+        list(checker.diagnostics(line * 5_000))
+        assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "needs a preset, or argv"),
+        ({"preset": "rust"}, "choose one of gcc"),
+        ({"argv": ("checker",)}, "does not say where the file goes"),
+        ({"preset": "gcc", "seconds": -1.0}, "must be positive"),
+        ({"preset": "gcc", "sandbox": "docker"}, "choose one of process, none"),
+        ({"preset": "gcc", "directory": "project"}, "is for sandbox=none"),
+        ({"preset": "gcc", "file": "../x"}, "no plain name"),
+        ({"preset": "gcc", "pattern": "("}, "no regular expression"),
+        ({"preset": "gcc", "pattern": "x"}, "needs a group named message"),
+        ({"preset": "gcc", "refutes": (0, 1)}, "the exit code 0 says that the file is right"),
+    ],
+)
+def test_wrong_options(options, message):
+    with pytest.raises(UsageError, match=message):
+        command(**options)
+
+
+@needs("gcc")
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_run_with_code_that_does_not_compile_is_put_right():
+    wrong = f"So:\n\n```c\n{RIGHT_C.replace(';', '', 1)}\n```\nDone.\n"
+    model = ScriptedModel([wrong, f"```c\n{RIGHT_C}\n```\n"])
+    async with run(
+        model, (Message(role="user", content="C, please."),), monitors=[command(preset="gcc")]
+    ) as supervised:
+        result = await supervised.drain()
+    assert result.status == "verified", result
+    assert result.violations[0].why.startswith("gcc refuses line")
+    assert result.text.startswith("So:\n\nWait, gcc refuses line")

@@ -1,0 +1,273 @@
+"""The verifier ``python``: what is refuted is wrong, and what is not surely understood is left alone."""
+
+from __future__ import annotations
+
+import sys
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from interwhen import Message, Pass, Segment, Span, Task, Unknown, UsageError, Violation, run
+from interwhen.testing import ScriptedModel
+
+from interwhen_verifiers._blocks.blocks import read_block
+from interwhen_verifiers._python.given import read_given
+from interwhen_verifiers.python import python, start, step
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the process sandbox needs Linux")
+
+TASK = "Write double(n).\n\n```python\nassert double(2) == 4\nassert double(5) == 10\n```\n"
+
+
+def block(code, language="python"):
+    return f"```{language}\n{code}\n```"
+
+
+def claims(texts, task=TASK):
+    before = start(read_given(task))
+    found = []
+    for text in texts:
+        before, more = step(before, Segment(text, Span(7, 7 + len(text)), "answer"))
+        found += more
+    return found
+
+
+def verdict_on(*codes, task=TASK, **options):
+    monitor = python(**options)
+    prepared = monitor.prepare(Task(task))
+    claim = claims([code if code.startswith("```") else block(code) for code in codes], task)[-1]
+    return anyio.run(monitor.verifier.check, claim, prepared), claim
+
+
+def test_code_that_passes_its_tests():
+    verdict, _ = verdict_on("def double(n):\n    return 2 * n")
+    assert verdict == Pass("it compiles, and 2 asserts hold")
+
+
+def test_a_failing_assert_says_what_came_out_and_where():
+    verdict, claim = verdict_on("import math\n\ndef double(n):\n    return n + 2")
+    assert verdict.why == "the test of double(5) fails: it is 7, not what it must be"
+    assert verdict.witness == "double(5) is 7, and must be 10"
+    assert claim.code.splitlines()[2] == "def double(n):"
+    assert (verdict.where.start, verdict.where.end) == (13, 27)
+
+
+def test_an_exception_is_placed_at_its_line():
+    verdict, _ = verdict_on("def double(n):\n    x = n / 0\n    return x")
+    assert verdict.why == "the test double(2) fails: ZeroDivisionError: division by zero"
+    text = block("def double(n):\n    x = n / 0\n    return x")[10:]
+    assert text[verdict.where.start : verdict.where.end] == "    x = n / 0"
+
+
+def test_the_style_of_humaneval():
+    task = "```python\ndef check(candidate):\n    assert candidate(2) == 4\n\ncheck(double)\n```"
+    assert verdict_on("def double(n):\n    return n * 2", task=task)[0] == Pass("it compiles, and 1 asserts hold")
+    wrong, _ = verdict_on("def double(n):\n    return n * 3", task=task)
+    assert wrong.witness == "double(2) is 6, and must be 4"
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("def double(n)\n    return n", "line 1 of that code is no valid Python: expected ':'"),
+        ("def double(n):\n    return (n", "'(' was never closed"),
+        ("x = = 3", "invalid syntax"),
+    ],
+)
+def test_syntax_errors(code, message):
+    verdict, _ = verdict_on(code)
+    assert isinstance(verdict, Violation)
+    assert message in verdict.why
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "    return 2 * n",
+        "return 2 * n",
+        "def double(n):\n    # your code here",
+        ">>> double(2)\n4",
+        "!pip install numpy\nimport numpy",
+        "await double(2)\nreturn 3",
+        "for x in y:",
+        "type Number = int | float",
+        "def first[T](items: list[T]) -> T: return items[0]",
+        'names = {"a": 1}\nf"{names["a"]}"',
+    ],
+)
+def test_fragments_sessions_and_newer_syntax_are_left_alone(code):
+    verdict, _ = verdict_on(code)
+    assert not isinstance(verdict, Violation), verdict
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import numpy as np\ndef double(n): return int(np.multiply(n, 2))",
+        "def double(n): return int(open('answers').read())",
+        "def double(n): return int(input())",
+        "import sys\ndef double(n): sys.exit(1)",
+        "def double(n):\n    while True: pass",
+        "def double(n): return bytearray(1 << 40)",
+        "import random\ndef double(n): return random.random()",
+        "import socket\ndef double(n): socket.create_connection(('example.org', 80))",
+    ],
+)
+def test_what_may_lie_in_the_sandbox_or_in_chance_is_unknown(code):
+    assert isinstance(verdict_on(code, seconds=1.0)[0], Unknown)
+
+
+def test_late_code_is_a_violation_where_it_is_said_to_be():
+    verdict, _ = verdict_on("def double(n):\n    while True: pass", seconds=1.0, late="violation")
+    assert verdict == Violation(why="it does not come to an end in the time that is given")
+
+
+def test_code_that_is_not_about_the_tests_proves_nothing():
+    verdict, _ = verdict_on("def triple(n):\n    return 3 * n")
+    assert verdict == Unknown("it compiles, and does not define what the tests call: double")
+
+
+def test_names_of_earlier_blocks_are_known():
+    helper = "def twice(n):\n    return n + n"
+    assert isinstance(verdict_on(helper, "def double(n):\n    return twice(n)")[0], Pass)
+    shown, _ = verdict_on("def double(n):\n    return n + n", "print(double(21))")
+    assert shown == Pass("it compiles; there was no test of it")
+
+
+@pytest.mark.parametrize("code", ["raise ValueError('for example')", "data = json.loads(response)", "1 / 0"])
+def test_what_no_test_is_about_is_not_run(code):
+    assert verdict_on(code, task="Explain.")[0] == Pass("it compiles; there was no test of it")
+
+
+def test_what_shows_an_error_at_its_end():
+    shows = "\n\ndouble('x', 3)  # an error"
+    verdict, _ = verdict_on("def double(n):\n    return n + n" + shows)
+    assert isinstance(verdict, Unknown)
+    assert verdict.why.startswith("its tests hold, and it cannot be run as it stands: TypeError")
+    assert isinstance(verdict_on("def double(n):\n    return n" + shows)[0], Violation)
+    assert isinstance(verdict_on("from math import nothing_of_the_kind as double")[0], Unknown)
+
+
+def test_a_name_that_a_later_block_may_define():
+    verdict, _ = verdict_on("def double(n):\n    return twice(n)")
+    assert isinstance(verdict, Unknown)
+    assert "unless a later block defines" in verdict.why
+    forgotten, _ = verdict_on("def double(n):\n    return int(math.ldexp(n, 1))")
+    assert forgotten.why == "the test double(2) fails: NameError: name 'math' is not defined"
+
+
+def test_a_builtin_may_be_what_is_tested():
+    task = "```python\nassert sum(2, 3) == 5\n```"
+    assert isinstance(verdict_on("def sum(a, b):\n    return a - b", task=task)[0], Violation)
+
+
+def test_doctests_of_the_task_and_of_the_code():
+    task = 'Complete it:\n```python\ndef inc(n):\n    """Add one.\n\n    >>> inc(1)\n    2\n    """\n```'
+    assert verdict_on("def inc(n):\n    return n + 1", task=task)[0] == Pass("it compiles, and 1 examples hold")
+    wrong, _ = verdict_on("def inc(n):\n    return n", task=task)
+    assert wrong.why == "the example of inc(1) fails: it is 1, not what it must be"
+    own = 'def dec(n):\n    """\n    >>> dec(3)\n    2\n    """\n    return n'
+    assert isinstance(verdict_on(own, task="Write dec.")[0], Violation)
+    assert isinstance(verdict_on(own, task="Write dec.", doctests=False)[0], Pass)
+
+
+@pytest.mark.parametrize(
+    ("want", "value"),
+    [
+        ("0.33", "1 / 3"),
+        ("{'b': 1, 'a': 2}", "dict(a=2, b=1)"),
+        ("<object>", "object()"),
+        ("'x'", '"x"'),
+        ("[1,2]", "[1, 2]"),
+    ],
+)
+def test_examples_that_differ_in_form_only(want, value):
+    code = f'def f():\n    """\n    >>> f()\n    {want}\n    """\n    return {value}'
+    assert not isinstance(verdict_on(code, task="Write f.")[0], Violation)
+
+
+def test_tests_by_option():
+    verdict, _ = verdict_on("def f(x):\n    return x", task="Write f.", tests="assert f(2) == 3")
+    assert verdict.witness == "f(2) is 2, and must be 3"
+
+
+def test_code_of_the_task_is_nobodys_answer():
+    task = "What is wrong here?\n```python\ndef f(:\n    pass\n```\n"
+    assert claims([block("def f(:\n    pass")], task) == []
+
+
+def test_python_2_is_not_judged():
+    assert isinstance(verdict_on('print "x"', task="Use Python 2.7.")[0], Unknown)
+
+
+@pytest.mark.parametrize("language", ["", "text", "c", "pycon", "python2"])
+def test_other_blocks_are_no_claims(language):
+    assert claims([block("x = = 3", language)]) == []
+
+
+def test_the_places_of_lines_survive_an_indented_fence():
+    text = "```python\n  def f():\n      return 1\n  ```"
+    read = read_block(text)
+    assert read.code == "def f():\n    return 1\n"
+    assert [text[at:][:3] for at in read.starts] == ["def", "   "]
+
+
+@pytest.mark.parametrize(
+    ("text", "programs"),
+    [
+        ("Your code should pass: assert f(1) == 2", ()),
+        ("Tests:\nassert f(1) == 2\nassert f([1,\n 2]) == 3\nThanks", ("assert f(1) == 2", "assert f([1,\n 2]) == 3")),
+        ("assert yourself\nassert", ()),
+        ("We assert that\nassert(f(1) == 2)", ("assert(f(1) == 2)",)),
+        ("```\nfrom x import f\nassert f(1)\n```", ("from x import f\nassert f(1)\n",)),
+    ],
+)
+def test_tests_are_found_in_a_task(text, programs):
+    found = read_given(text).programs
+    assert tuple(one for one in found if "yourself" not in one) == programs
+
+
+@given(st.text(alphabet="`~ \n>.assert()[]\"'=12", max_size=200))
+@settings(max_examples=200)
+def test_any_task_and_any_block_can_be_read(text):
+    read_given(text)
+    read_block(text)
+    step(start(read_given(text)), Segment(text, Span(0, len(text)), "answer"))
+
+
+@pytest.mark.parametrize("part", ["assert (", "```\n", "(", "assert f(1)\n", ">>> ", "[", "\\", "-"])
+def test_reading_a_hostile_task_is_linear(part):
+    from interwhen.testing.complexity import Bait, assert_linear
+
+    assert_linear(read_given, baits=[Bait(part)], size=2000)
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["(" * 5000, "-" * 50_000 + "1", "x = " + "9" * 100_000, "[" * 300 + "]" * 300, "\0", "\ud800 = 1", "a" * 99_000],
+)
+def test_hostile_code_is_judged_and_does_no_harm(code):
+    verdict, _ = verdict_on(code)
+    assert isinstance(verdict, Violation | Unknown | Pass)
+
+
+@pytest.mark.parametrize("options", [{"late": "never"}, {"seconds": 0.0}, {"tests": "assert ("}])
+def test_wrong_options(options):
+    with pytest.raises(UsageError, match="python: "):
+        python(**options)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_run_with_a_wrong_answer_is_put_right():
+    wrong = "Here it is:\n\n" + block("def double(n):\n    return n + 2") + "\n\nIt adds two.\n"
+    right = "Corrected:\n\n" + block("def double(n):\n    return n * 2") + "\n"
+    model = ScriptedModel([wrong, right])
+    async with run(model, (Message(role="user", content=TASK),), monitors=[python()]) as supervised:
+        result = await supervised.drain()
+    assert result.status == "verified", result
+    assert result.violations[0].remedy == "feedback"
+    assert "n + 2" not in result.text
+    assert result.text.startswith("Here it is:\n\nWait, double(5) is 7, and must be 10.\nCorrected:")
+    assert result.certificate.checks[-1].outcome.verdict == Pass("it compiles, and 2 asserts hold")

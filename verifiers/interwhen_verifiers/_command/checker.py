@@ -1,0 +1,172 @@
+"""What an external checker is: how it is started, and what its output and its exit codes mean."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from interwhen import UsageError
+
+LINES = re.compile(
+    r"^(?P<file>[^\s:]{1,80}):(?P<line>\d{1,7}):(?:(?P<column>\d{1,7}):)? (?P<severity>fatal error|error)"
+    r"(?:\([^)\n]{1,80}\))?: (?P<message>[^\n]{1,500})",
+    re.MULTILINE,
+)
+"""The diagnostics of gcc, clang, mypy, Lean and many others."""
+_COQ = re.compile(
+    r'^File "(?P<file>[^"\n]{1,80})", line (?P<line>\d{1,7}), characters (?P<column>\d{1,7})-\d{1,7}:\n'
+    r"(?P<severity>Error|Syntax error):?(?P<message>(?:[^\n]{0,300}\n?){1,3})",
+    re.MULTILINE,
+)
+_MOST = 100
+"""The most diagnostics that are read of one run."""
+
+
+class Diagnostic(NamedTuple):
+    """One thing that a checker says is wrong."""
+
+    line: int
+    """From 1; 0: it does not say where."""
+    column: int
+    """From 1; 0: it does not say where."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checker:
+    """An external program that judges a file."""
+
+    name: str
+    steps: tuple[tuple[str, ...], ...]
+    """The commands, one after another while they succeed. ``{file}`` stands for the file; nothing is a shell's."""
+    languages: frozenset[str]
+    """Which code blocks it judges, by what their fences declare; empty: each answer as a whole."""
+    file: str = "main.txt"
+    pattern: re.Pattern[str] = LINES
+    """Finds diagnostics, with the groups ``line``, ``message`` and perhaps ``column`` (and ``file``)."""
+    column_from: int = 1
+    """The number of the first column."""
+    refutes: frozenset[int] = frozenset((1,))
+    """The exit codes by which it says that the file is wrong. 0 says that it is right; any other says nothing."""
+    needs_diagnostic: bool = True
+    """Whether such an exit code counts only with a diagnostic that names a line of the file."""
+    crash_refutes: bool = False
+    """Whether a program that the last command runs is refuted by ending with a signal such as SIGSEGV or SIGABRT."""
+    unclear: re.Pattern[str] = field(default_factory=lambda: re.compile(r"(?!)"))
+    """Messages that say something of the machine, not of the file."""
+    hint: str = ""
+    """How to install it."""
+    environment: tuple[tuple[str, str], ...] = ()
+    """What it needs in its environment."""
+    readable: tuple[str, ...] = ()
+    """What it reads besides the system's programs and libraries."""
+    site: bool = False
+    """Whether it is a Python package that is installed here."""
+
+    def diagnostics(self, output: str) -> Iterator[Diagnostic]:
+        """Yield what *output* says is wrong with the file."""
+        for count, found in enumerate(self.pattern.finditer(output)):
+            groups = found.groupdict()
+            named = groups.get("file")
+            if named is not None and named.rpartition("/")[2] != self.file:
+                continue
+            if count >= _MOST:
+                return
+            column = groups.get("column")
+            message = " ".join((groups.get("message") or found[0]).split())[:300]
+            yield Diagnostic(
+                _number(groups.get("line")), 0 if column is None else _number(column) + 1 - self.column_from, message
+            )
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 8 else 0
+
+
+_GCC = ("gcc", "-std=gnu17", "-fdiagnostics-plain-output", "-fsyntax-only", "-x", "c", "{file}")
+_INSTALL = {
+    "gcc": "install it, for example with: apt-get install gcc libc6-dev",
+    "coq": "install it, for example with: apt-get install coq",
+    "lean": "install Lean by elan (https://lean-lang.org/install), and give the folder of a Lake project as directory=",
+    "mypy": "install it beside interwhen, with: pip install mypy",
+}
+
+PRESETS: dict[str, Checker] = {
+    "gcc": Checker(
+        name="gcc",
+        steps=(_GCC,),
+        languages=frozenset(("c",)),
+        file="main.c",
+        unclear=re.compile(r"No such file or directory|Permission denied|undefined reference|compilation terminated"),
+        hint=_INSTALL["gcc"],
+    ),
+    "gcc-run": Checker(
+        name="gcc-run",
+        steps=(
+            ("gcc", "-std=gnu17", "-fdiagnostics-plain-output", "-O1", "-x", "c", "{file}", "-o", "main", "-lm"),
+            ("./main",),
+        ),
+        languages=frozenset(("c",)),
+        file="main.c",
+        crash_refutes=True,
+        unclear=re.compile(r"No such file or directory|Permission denied|undefined reference|compilation terminated"),
+        hint=_INSTALL["gcc"],
+    ),
+    "coq": Checker(
+        name="coq",
+        steps=(("coqc", "-q", "{file}"),),
+        languages=frozenset(("coq", "v", "rocq")),
+        file="main.v",
+        pattern=_COQ,
+        column_from=0,
+        unclear=re.compile(r"Cannot find a physical path|Unable to locate library|Can't find file|Compiled library"),
+        hint=_INSTALL["coq"],
+        # OCaml sets address space for 128 domains aside, more than a sandbox has; coqc uses one.
+        environment=(("OCAMLRUNPARAM", "d=1"),),
+        readable=("/etc/ocamlfind.conf", "/etc/ocamlfind.conf.d"),
+    ),
+    "lean": Checker(
+        name="lean",
+        steps=(("lake", "env", "lean", "{file}"),),
+        languages=frozenset(("lean", "lean4")),
+        file="Main.lean",
+        column_from=0,
+        unclear=re.compile(r"unknown (?:module|package)|object file .* does not exist|unknown module prefix"),
+        hint=_INSTALL["lean"],
+    ),
+    "mypy": Checker(
+        name="mypy",
+        steps=(
+            (
+                *(sys.executable, "-m", "mypy", "--cache-dir=/dev/null", "--no-error-summary", "--show-column-numbers"),
+                *("--no-color-output", "--no-site-packages", "--config-file=", "{file}"),
+            ),
+        ),
+        languages=frozenset(("python", "py", "python3", "py3")),
+        file="main.py",
+        unclear=re.compile(r"import-(?:not-found|untyped)|Cannot find implementation"),
+        hint=_INSTALL["mypy"],
+        site=True,
+    ),
+    "script": Checker(
+        name="script",
+        steps=(),
+        languages=frozenset(),
+        needs_diagnostic=False,
+    ),
+}
+"""The checkers that are known by name."""
+
+
+def compiled(pattern: str) -> re.Pattern[str]:
+    """Return the pattern for diagnostics that a user gave. Raises :class:`UsageError`."""
+    try:
+        found = re.compile(pattern, re.MULTILINE)
+    except re.error as error:
+        raise UsageError(f"command: pattern={pattern!r} is no regular expression: {error}") from error
+    if "message" not in found.groupindex:
+        raise UsageError(f"command: pattern={pattern!r} needs a group named message, and should have one named line")
+    return found

@@ -1,0 +1,167 @@
+"""Runs the commands of a checker on a file: in a sandbox, or in a scratch directory here. Never by a shell."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+from interwhen.sandbox import Crashed, Denied, Limited, Limits, ProcessSandbox, Returned, Script
+
+from interwhen_verifiers._command.checker import Checker
+
+_MIB = 1 << 20
+_MOST_OUTPUT = 256 * 1024
+_MARK = "interwhen: step"
+_DRIVER = f"""
+import json, os, subprocess, sys
+steps, more = json.load(open("steps.json"))
+for number, argv in enumerate(steps):
+    try:
+        code = subprocess.call(argv, stdin=subprocess.DEVNULL, env={{**os.environ, **more}})
+    except OSError as error:
+        code = "missing"
+    if code != 0:
+        break
+sys.stdout.flush()
+sys.stderr.write("\\n{_MARK} %d %s\\n" % (number, code))
+"""
+"""Runs the steps inside the sandbox. The program's own output comes before its last line."""
+_KEPT = ("PATH", "LANG", "HOME", "ELAN_HOME", "SYSTEMROOT")
+_CLOSING = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How the commands went."""
+
+    step: int = 0
+    """The last command that ran."""
+    code: int | None = None
+    """Its exit code; negative: the signal that ended it; ``None``: it did not come to an end."""
+    output: str = ""
+    trouble: str = ""
+    """Why it did not come to an end."""
+    missing: bool = False
+    """Whether it is not installed."""
+
+
+async def run_inside(checker: Checker, text: bytes, *, seconds: float, readable: tuple[str, ...]) -> Ran:
+    """Run the commands of *checker* on a file of *text* in the process sandbox.
+
+    Raises :class:`~interwhen.errors.SandboxUnavailable`.
+    """
+    limits = Limits(
+        seconds=seconds,
+        cpu_seconds=seconds,
+        memory_bytes=2048 * _MIB,
+        disk_bytes=64 * _MIB,
+        output_bytes=_MOST_OUTPUT,
+        open_files=256,
+        processes=32,
+    )
+    placed = [[part.replace("{file}", checker.file) for part in argv] for argv in checker.steps]
+    given = {checker.file: text, "steps.json": json.dumps([placed, dict(checker.environment)]).encode()}
+    async with ProcessSandbox(site=checker.site, readable=(*checker.readable, *readable)) as sandbox:
+        outcome = await sandbox.run(Script(source=_DRIVER, files=given), limits)
+    output = f"{outcome.record.stdout}\n{outcome.record.stderr}"
+    match outcome:
+        case Returned():
+            return _told(output)
+        case Limited(which=which):
+            return Ran(output=output, trouble=f"it ran into the limit of {which}")
+        case Denied(what=what):
+            return Ran(output=output, trouble=f"it tried what is not allowed: {what}")
+        case Crashed(reason=reason):
+            return Ran(output=output, trouble=reason)
+
+
+def _told(output: str) -> Ran:
+    head, mark, tail = output.rpartition(_MARK)
+    step, _, code = tail.strip().partition(" ")
+    if not mark or not step.isdigit():
+        return Ran(output=output, trouble="it ended before it could say how")
+    if code == "missing":
+        return Ran(int(step), None, head, missing=True)
+    return Ran(int(step), int(code), head)
+
+
+async def run_outside(checker: Checker, text: bytes, *, seconds: float, directory: str | None) -> Ran:
+    """Run the commands of *checker* on a file of *text* here, with all the rights of this process.
+
+    They run in a scratch directory, or in *directory*. When it returns or is cancelled, the process group of each
+    command is gone, and so is the scratch directory.
+    """
+    scratch = await anyio.to_thread.run_sync(_scratch, checker.file, text)
+    ran = Ran()
+    try:
+        with anyio.move_on_after(seconds) as scope:
+            for number, argv in enumerate(checker.steps):
+                placed = [part.replace("{file}", str(Path(scratch, checker.file))) for part in argv]
+                if placed[0].startswith("./"):
+                    placed[0] = str(Path(scratch, placed[0]))
+                ran = await _call(number, placed, directory or scratch, dict(checker.environment))
+                if ran.code != 0:
+                    break
+        return Ran(trouble=f"it did not end within {seconds:g} s") if scope.cancelled_caught else ran
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _scratch(file: str, text: bytes) -> str:
+    folder = tempfile.mkdtemp(prefix="interwhen-")
+    Path(folder, file).write_bytes(text)
+    return folder
+
+
+async def _call(number: int, argv: list[str], directory: str, more: dict[str, str]) -> Ran:
+    environment = {name: value for name, value in os.environ.items() if name in _KEPT} | more
+    try:
+        process = await anyio.open_process(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
+            cwd=directory,
+            env=environment,
+            start_new_session=True,
+        )
+    except FileNotFoundError:
+        return Ran(number, missing=True)
+    except OSError as error:
+        return Ran(number, trouble=f"it could not be started: {error}")
+    output = bytearray()
+    try:
+        assert process.stdout is not None
+        async for data in process.stdout:
+            output += data
+            if len(output) > _MOST_OUTPUT:
+                return Ran(number, None, _text(output), f"it wrote more than {_MOST_OUTPUT} bytes")
+        code = await process.wait()
+    finally:
+        await _end(process)
+    return Ran(number, code, _text(output))
+
+
+async def _end(process: anyio.abc.Process) -> None:
+    """Kill the process group of *process*, whatever became of it, and give back its pipes."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+    with anyio.move_on_after(_CLOSING, shield=True):
+        await process.aclose()
+
+
+def _text(output: bytearray) -> str:
+    return output.decode(errors="replace")

@@ -1,0 +1,192 @@
+"""The shipped verifier ``command``: an external checker judges what the model wrote.
+
+A compiler, a prover, a type checker, a test runner or a script of your own is started on each code block of its
+language, and its diagnostics become violations. **It runs programs on text that a model wrote**: see
+``docs/verifiers/command.md`` for what that means, and for the sandbox.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+from interwhen import (
+    Answer,
+    Claim,
+    CodeBlocks,
+    Delivery,
+    Feedback,
+    FunctionVerifier,
+    Level,
+    Monitor,
+    PhaseFilter,
+    Segment,
+    Tracker,
+    Unknown,
+    UsageError,
+    Verdict,
+    verifier,
+)
+
+from interwhen_verifiers._blocks.blocks import LONGEST, read_block
+from interwhen_verifiers._command.checker import PRESETS, Checker, compiled
+from interwhen_verifiers._command.judging import judge
+from interwhen_verifiers._command.running import Ran, run_inside, run_outside
+
+Preset: TypeAlias = Literal["gcc", "gcc-run", "coq", "lean", "mypy", "script"]
+Where: TypeAlias = Literal["process", "none"]
+
+_MOST_EARLIER = 16
+_STARTING = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source(Claim):
+    """A piece of source text."""
+
+    text: str
+    starts: tuple[int, ...]
+    """Where its lines stand, from the start of the claim."""
+    earlier: tuple[str, ...] = ()
+    """The blocks of this language before it, oldest first."""
+    doubt: str = ""
+    """Why it is not looked at. Empty: it is."""
+
+
+def _blocks(checker: Checker) -> Tracker[tuple[str, ...]]:
+    def step(earlier: tuple[str, ...], segment: Segment) -> tuple[tuple[str, ...], Iterable[Source]]:
+        if len(segment.text) > LONGEST:
+            return earlier, (_too_long(segment),)
+        block = read_block(segment.text)
+        if block is None or block.language not in checker.languages:
+            return earlier, ()
+        base = block.starts[0]
+        digest = hashlib.sha256("\x1e".join((block.code, *earlier)).encode("utf-8", "surrogatepass")).hexdigest()
+        claim = Source(
+            key=f"{block.language}:{digest}",
+            span=segment.at(base, block.end),
+            text=block.code,
+            starts=tuple(at - base for at in block.starts),
+            earlier=earlier,
+        )
+        return (*earlier, block.code)[-_MOST_EARLIER:], (claim,)
+
+    return Tracker(lambda _prepared: (), step)
+
+
+def _whole(segment: Segment) -> Iterable[Source]:
+    if len(segment.text) > LONGEST:
+        return (_too_long(segment),)
+    starts, at = [], 0
+    for line in segment.text.split("\n"):
+        starts.append(at)
+        at += len(line) + 1
+    digest = hashlib.sha256(segment.text.encode("utf-8", "surrogatepass")).hexdigest()
+    return (Source(key=digest, span=segment.span, text=segment.text, starts=tuple(starts)),)
+
+
+def _too_long(segment: Segment) -> Source:
+    doubt = f"a text of more than {LONGEST:,} characters is not checked"
+    return Source(key=doubt, span=segment.span, text="", starts=(), doubt=doubt)
+
+
+def _verifier(
+    checker: Checker, sandbox: Where, seconds: float, directory: str | None, readable: tuple[str, ...]
+) -> FunctionVerifier:
+    async def run(text: str) -> Ran:
+        data = text.encode("utf-8", "replace")
+        if sandbox == "process":
+            return await run_inside(checker, data, seconds=seconds, readable=readable)
+        return await run_outside(checker, data, seconds=seconds, directory=directory)
+
+    @verifier(name=f"command-{checker.name}", version="1", deadline=2 * seconds + _STARTING)
+    async def check(claim: Source) -> Verdict:
+        if claim.doubt:
+            return Unknown(claim.doubt)
+        size = len(claim.text) + (claim.starts[-1] if claim.starts else 0) if claim.span is None else len(claim.span)
+        found = judge(checker, await run(claim.text), claim.starts, size, before=0)
+        if claim.earlier and not found.passed:
+            # What it lacks may stand in the blocks before it.
+            before = "".join(claim.earlier)
+            found = judge(checker, await run(before + claim.text), claim.starts, size, before=before.count("\n"))
+        return found.verdict
+
+    return check
+
+
+def command(
+    *,
+    preset: Preset | None = None,
+    argv: tuple[str, ...] = (),
+    languages: tuple[str, ...] | None = None,
+    file: str = "",
+    pattern: str = "",
+    refutes: tuple[int, ...] | None = None,
+    sandbox: Where | None = None,
+    directory: str = "",
+    readable: tuple[str, ...] = (),
+    seconds: float = 10.0,
+    level: Level = "witness",
+    delivery: Delivery = "interrupt",
+    phase: PhaseFilter = "answer",
+) -> Monitor:
+    """Make the monitor. Raises :class:`UsageError` on options that cannot work.
+
+    ``preset``: a checker that is known by name; ``argv``: the command of any other, with ``{file}`` for the file.
+    ``languages``: which code blocks it judges (none: each answer as a whole); ``file``: the name of the file;
+    ``pattern``: finds diagnostics in the output, with groups ``line``, ``column`` and ``message``; ``refutes``: the
+    exit codes that say that the file is wrong (0 says that it is right, and any other nothing). ``sandbox``:
+    ``process``, or ``none`` to run with all rights of this process (``lean``: always ``none``), in a scratch
+    directory or in ``directory``. ``readable``: what else the sandbox shows.
+    """
+    if not seconds > 0:
+        raise UsageError(f"command: seconds={seconds!r} must be positive")
+    checker = _checker(preset, argv, languages, file, pattern, refutes)
+    where: Where = sandbox or ("none" if checker.name == "lean" else "process")
+    if where not in ("process", "none"):
+        raise UsageError(f"command: sandbox={sandbox!r}, choose one of process, none")
+    if directory and where != "none":
+        raise UsageError(f"command: directory={directory!r} is for sandbox=none; show a sandbox more by readable=")
+    return Monitor(
+        name=f"command-{checker.name}",
+        trigger=CodeBlocks() if checker.languages else Answer(),
+        extractor=_blocks(checker) if checker.languages else _whole,
+        verifier=_verifier(checker, where, seconds, directory or None, readable),
+        delivery=delivery,
+        remedy=Feedback(place="rewind"),
+        level=level,
+        phase=phase,
+    )
+
+
+def _checker(
+    preset: Preset | None,
+    argv: tuple[str, ...],
+    languages: tuple[str, ...] | None,
+    file: str,
+    pattern: str,
+    refutes: tuple[int, ...] | None,
+) -> Checker:
+    if preset is not None and preset not in PRESETS:
+        raise UsageError(f"command: preset={preset!r}, choose one of {', '.join(PRESETS)}")
+    checker = PRESETS[preset or "script"]
+    if not checker.steps and not argv:
+        raise UsageError('command: it needs a preset, or argv with the command to run: argv=("checker", "{file}")')
+    if argv and not any("{file}" in part for part in argv):
+        raise UsageError(f"command: argv={argv!r} does not say where the file goes: write {{file}} there")
+    if file and ("/" in file or file.startswith(".") or "\0" in file):
+        raise UsageError(f"command: file={file!r} is no plain name of a file")
+    changes: dict[str, object] = {"steps": (argv,)} if argv else {}
+    if languages is not None:
+        changes["languages"] = frozenset(language.lower() for language in languages)
+    if file:
+        changes["file"] = file
+    if pattern:
+        changes["pattern"] = compiled(pattern)
+    if refutes is not None:
+        if 0 in refutes:
+            raise UsageError(f"command: refutes={refutes!r}: the exit code 0 says that the file is right")
+        changes["refutes"] = frozenset(refutes)
+    return replace(checker, **changes)  # type: ignore[arg-type]

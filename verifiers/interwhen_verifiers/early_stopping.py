@@ -1,0 +1,240 @@
+"""The shipped monitor ``early_stopping``: it ends a reasoning that has come to its answer.
+
+Now and then it probes: a fork on the same prefix, problem included, is asked for the answer at once. When the answers,
+or their probabilities, say that more thinking changes nothing, the reasoning is closed and the model answers. That
+saves tokens and proves nothing: a result that was stopped early is never ``verified``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+from interwhen import (
+    Claim,
+    Conclude,
+    Fork,
+    Lines,
+    Markers,
+    Monitor,
+    Paragraphs,
+    Segment,
+    Sentences,
+    Span,
+    Tracker,
+    Trigger,
+    Unknown,
+    UsageError,
+    Verdict,
+    Violation,
+    verifier,
+)
+from interwhen.models.base import Reply, ScoredToken
+
+Rule: TypeAlias = Literal["stable", "confident", "entropy"]
+At: TypeAlias = Literal["paragraphs", "lines", "sentences", "markers"]
+
+_TRIGGERS: dict[At, Trigger] = {
+    "paragraphs": Paragraphs(),
+    "lines": Lines(),
+    "sentences": Sentences(),
+    "markers": Markers(),
+}
+ANSWER = "\n</think>\n\n**Final Answer**\n\\boxed{"
+"""What follows the reasoning in a probe for the answer."""
+CLOSED = "\n</think>\n\n"
+"""What follows it in a probe for the entropy of the first token behind."""
+_LONGEST = 400
+_EMA = 0.2
+"""The weight of the newest entropy in the running mean and variance (Wang et al., 2025)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """What the probes so far have come to."""
+
+    count: int = 0
+    answer: str = ""
+    """The last probed answer; empty where there was none."""
+    same: int = 0
+    """How many times in a row it came."""
+    mean: float = 0.0
+    variance: float = 0.0
+    """Running moments of the entropies, not corrected for their start at 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe(Claim):
+    """That more thinking is needed behind a segment, and what a probe there says to that."""
+
+    answer: str
+    same: int
+    measure: float | None
+    """The confidence in the answer, or the variance of the entropies; ``None``: the endpoint gave no probabilities."""
+    count: int
+
+
+def answer_in(reply: Reply, *, boxed: bool) -> str | None:
+    """Return the answer that *reply* begins with: to the brace that closes, or to the end of its line.
+
+    ``None`` where it was cut short.
+    """
+    text = reply.text[:_LONGEST]
+    depth = 1
+    for at, char in enumerate(text):
+        if not boxed:
+            if char == "\n" and text[:at].strip():
+                return text[:at]
+            continue
+        depth += (char == "{") - (char == "}")
+        if not depth:
+            return text[:at]
+    if boxed or reply.finish_reason != "stop" or len(reply.text) > _LONGEST:
+        return None
+    return text
+
+
+def confidence_in(tokens: Sequence[ScoredToken], size: int) -> float | None:
+    """Return the geometric mean of the probabilities of the tokens of the first *size* characters."""
+    scores: list[float] = []
+    at = 0
+    for token in tokens:
+        if at >= size:
+            break
+        scores.append(token.logprob)
+        at += len(token.text)
+    return math.exp(sum(scores) / len(scores)) if scores else None
+
+
+def entropy_of(token: ScoredToken) -> float | None:
+    """Return the entropy at the place of *token*, in nats, all tokens that are not listed taken for one."""
+    if not token.top:
+        return None
+    shares = [math.exp(min(logprob, 0.0)) for _, logprob in token.top]
+    rest = 1.0 - sum(shares)
+    return -sum(share * math.log(share) for share in (*shares, rest) if share > 0.0)
+
+
+def _answers(*, boxed: bool, scored: bool) -> Tracker[Probes]:
+    def step(before: Probes, reply: Reply, segment: Segment) -> tuple[Probes, Iterable[Probe]]:
+        found = answer_in(reply, boxed=boxed)
+        answer = "" if found is None else " ".join(found.split())
+        same = before.same + 1 if answer and answer == before.answer else int(bool(answer))
+        after = replace(before, count=before.count + 1, answer=answer, same=same)
+        measure = confidence_in(reply.tokens, len(found)) if scored and found else None
+        return after, (_probe(segment, after, measure),)
+
+    return Tracker(lambda _prepared: Probes(), step)
+
+
+def _entropies() -> Tracker[Probes]:
+    def step(before: Probes, reply: Reply, segment: Segment) -> tuple[Probes, Iterable[Probe]]:
+        entropy = entropy_of(reply.tokens[0]) if reply.tokens else None
+        if entropy is None:
+            return before, (_probe(segment, before, None),)
+        mean = (1 - _EMA) * before.mean + _EMA * entropy
+        variance = (1 - _EMA) * before.variance + _EMA * (entropy - mean) ** 2
+        after = replace(before, count=before.count + 1, mean=mean, variance=variance)
+        return after, (_probe(segment, after, variance / (1 - (1 - _EMA) ** after.count)),)
+
+    return Tracker(lambda _prepared: Probes(), step)
+
+
+def _probe(segment: Segment, after: Probes, measure: float | None) -> Probe:
+    end = segment.span.end
+    key = "\x1f".join((after.answer, str(after.same), str(after.count), repr(measure)))
+    return Probe(key=key, span=Span(end, end), answer=after.answer, same=after.same, measure=measure, count=after.count)
+
+
+def _stable(probe: Probe, times: int) -> Verdict:
+    if probe.same < times:
+        return Unknown(
+            f"the probed answer came {probe.same} times in a row" if probe.answer else "no answer was probed"
+        )
+    return Violation(
+        why=f"the probed answer was the same {probe.same} times in a row", witness=f"it was {probe.answer!r}"
+    )
+
+
+def _confident(probe: Probe, threshold: float) -> Verdict:
+    if not probe.answer:
+        return Unknown("no answer was probed")
+    if probe.measure is None:
+        return Unknown("the endpoint gives no probabilities of a fork's tokens")
+    said = f"the probability of the probed answer's tokens is {probe.measure:.3f} in the geometric mean"
+    if probe.measure < threshold:
+        return Unknown(said)
+    return Violation(why=said, witness=f"the answer was {probe.answer!r}")
+
+
+def _settled(probe: Probe, threshold: float, least: int) -> Verdict:
+    if probe.measure is None:
+        return Unknown("the endpoint gives no probabilities of the likeliest tokens")
+    said = f"the entropy behind the reasoning has a running variance of {probe.measure:.2g} after {probe.count} probes"
+    if probe.measure >= threshold or probe.count < least:
+        return Unknown(said)
+    return Violation(why=said)
+
+
+def early_stopping(
+    *,
+    rule: Rule = "stable",
+    times: int = 3,
+    threshold: float | None = None,
+    at: At = "paragraphs",
+    probe: str = "",
+    tokens: int = 32,
+    lead: str = "\n\n",
+    scores: int = 20,
+    seconds: float = 30.0,
+) -> Monitor:
+    """Make the monitor. Raises :class:`UsageError` on options that cannot work.
+
+    ``stable``: stop when the probed answer came ``times`` times in a row. ``confident``: when the geometric mean of
+    the probabilities of its tokens reaches ``threshold`` (0.95). ``entropy``: when the entropy of the first token
+    behind the reasoning has settled: its running variance is below ``threshold`` (0.001) after ``times`` probes.
+    ``at``: where to probe; ``probe``: what follows the reasoning there; ``lead``: what the answer begins with.
+    """
+    if rule not in ("stable", "confident", "entropy"):
+        raise UsageError(f"early_stopping: rule={rule!r}, choose one of stable, confident, entropy")
+    if at not in _TRIGGERS:
+        raise UsageError(f"early_stopping: at={at!r}, choose one of {', '.join(_TRIGGERS)}")
+    if times < 1 or tokens < 1:
+        raise UsageError(f"early_stopping: times={times!r} and tokens={tokens!r} must be at least 1")
+    limit = threshold if threshold is not None else 0.95 if rule == "confident" else 0.001
+    if not 2 <= scores <= 20:
+        raise UsageError(f"early_stopping: scores={scores!r}: an entropy needs the probabilities of 2 to 20 tokens")
+
+    @verifier(name=f"early_stopping-{rule}", version="1", worker="inline")
+    def check(claim: Probe) -> Verdict:
+        match rule:
+            case "stable":
+                return _stable(claim, times)
+            case "confident":
+                return _confident(claim, limit)
+            case "entropy":
+                return _settled(claim, limit, times)
+
+    asked = probe or (CLOSED if rule == "entropy" else ANSWER)
+    fork = (
+        Fork(asked, _entropies(), max_tokens=1, deadline=seconds, scores=scores)
+        if rule == "entropy"
+        else Fork(
+            asked,
+            _answers(boxed=asked.endswith("{"), scored=rule == "confident"),
+            max_tokens=tokens,
+            deadline=seconds,
+            scores=1 if rule == "confident" else None,
+        )
+    )
+    return Monitor(
+        name="early_stopping",
+        trigger=_TRIGGERS[at],
+        extractor=fork,
+        verifier=check,
+        remedy=Conclude(lead=lead),
+        phase="reasoning",
+        required=False,
+    )

@@ -1,0 +1,159 @@
+"""The shipped verifier ``python``: code blocks that declare Python compile, and pass the tests of the task.
+
+Everything that the model wrote is compiled and run in a sandbox. See ``docs/verifiers/python.md`` for which tests are
+found, what a verdict means, and how it was measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from interwhen import (
+    Claim,
+    CodeBlocks,
+    Delivery,
+    Feedback,
+    FunctionVerifier,
+    Level,
+    Monitor,
+    PhaseFilter,
+    Segment,
+    Task,
+    Tracker,
+    Unknown,
+    UsageError,
+    Verdict,
+    Violation,
+    verifier,
+)
+from interwhen.sandbox import Call, Json, Limits, ProcessSandbox
+
+from interwhen_verifiers._blocks.blocks import LONGEST, read_block
+from interwhen_verifiers._python.given import Given, bare, read_given
+from interwhen_verifiers._python.wording import verdict_of
+
+Late: TypeAlias = Literal["unknown", "violation"]
+
+_HARNESS = Path(__file__).with_name("_python").joinpath("harness.py").read_text(encoding="utf-8")
+_LANGUAGES = frozenset(("python", "py", "python3", "py3"))
+_MOST_EARLIER = 16
+_STARTING = 5.0
+"""What starting a sandbox may take on a busy machine, beside the time for the code itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code(Claim):
+    """A code block that declares Python."""
+
+    code: str
+    starts: tuple[int, ...]
+    """Where its lines stand, from the start of the claim."""
+    earlier: tuple[str, ...]
+    """The code of the blocks before it, oldest first."""
+    doubt: str = ""
+    """Why it is not looked at. Empty: it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What the blocks so far have come to."""
+
+    given: Given
+    blocks: tuple[str, ...] = ()
+
+
+def start(given: Given | None) -> Before:
+    """Return the state before the first block; ``None``: of no task."""
+    return Before(given or Given())
+
+
+def step(before: Before, segment: Segment) -> tuple[Before, Iterable[Code]]:
+    """Read one block; linear in its length."""
+    if len(segment.text) > LONGEST:
+        doubt = f"a block of more than {LONGEST:,} characters is not read"
+        return before, (Code(key=doubt, span=segment.span, code="", starts=(), earlier=(), doubt=doubt),)
+    block = read_block(segment.text)
+    if block is None or block.language not in _LANGUAGES or bare(block.code) in before.given.code:
+        return before, ()
+    base = block.starts[0]
+    digest = hashlib.sha256("\x1e".join((block.code, *before.blocks)).encode("utf-8", "surrogatepass")).hexdigest()
+    claim = Code(
+        key=f"{block.language}:{digest}",
+        span=segment.at(base, block.end),
+        code=block.code,
+        starts=tuple(at - base for at in block.starts),
+        earlier=before.blocks,
+        doubt="the task is about Python 2" if before.given.python_2 else "",
+    )
+    return replace(before, blocks=(*before.blocks, block.code)[-_MOST_EARLIER:]), (claim,)
+
+
+def _verifier(seconds: float, late: Late, *, doctests: bool) -> FunctionVerifier:
+    limits = Limits(seconds=seconds, cpu_seconds=seconds)
+
+    async def run(claim: Code, given: Given) -> Verdict:
+        earlier: list[Json] = [*claim.earlier]
+        programs: list[Json] = [*given.programs]
+        sessions: list[Json] = [*given.sessions] if doctests else []
+        arguments: tuple[Json, ...] = (claim.code, earlier, programs, sessions, doctests)
+        async with ProcessSandbox() as process:
+            outcome = await process.run(Call(source=_HARNESS, function="judge", arguments=arguments), limits)
+        size = claim.starts[-1] + len(claim.code) if claim.span is None else len(claim.span)
+        return verdict_of(outcome, claim.code, claim.starts, size, late=late)
+
+    @verifier(name="python", version="1", deadline=2 * seconds + _STARTING)
+    async def check(claim: Code, given: Given = Given()) -> Verdict:  # noqa: B008  (it is immutable)
+        if claim.doubt:
+            return Unknown(claim.doubt)
+        found = await run(claim, given)
+        # Another run has another order of sets, and other random numbers: what fails by chance is not refuted.
+        if isinstance(found, Violation) and await run(claim, given) != found:
+            return Unknown(f"it fails in one run and not, or otherwise, in another: {found.why}")
+        return found
+
+    return check
+
+
+def python(
+    *,
+    tests: str = "",
+    doctests: bool = True,
+    seconds: float = 5.0,
+    late: Late = "unknown",
+    level: Level = "witness",
+    delivery: Delivery = "interrupt",
+    phase: PhaseFilter = "answer",
+) -> Monitor:
+    """Make the monitor. Raises :class:`UsageError` on an option that it does not know.
+
+    ``tests``: a program with asserts, beside the tests that the task itself holds. ``doctests``: also run the examples
+    in the task and in the code. ``seconds``: how long the code may take; ``late`` says what it is when it takes longer.
+    """
+    if late not in ("unknown", "violation"):
+        raise UsageError(f"python: late={late!r}, choose one of unknown, violation")
+    if not seconds > 0:
+        raise UsageError(f"python: seconds={seconds!r} must be positive")
+    try:
+        compile(tests, "tests", "exec")
+    except (SyntaxError, ValueError) as error:
+        raise UsageError(f"python: tests={tests[:60]!r} is no Python: {error}") from error
+
+    def prepare(task: Task) -> Given:
+        given = read_given(task.text)
+        return replace(given, programs=(*given.programs, tests)) if tests else given
+
+    return Monitor(
+        name="python",
+        trigger=CodeBlocks(),
+        extractor=Tracker(start, step),
+        verifier=_verifier(seconds, late, doctests=doctests),
+        prepare=prepare,
+        delivery=delivery,
+        remedy=Feedback(place="rewind"),
+        level=level,
+        phase=phase,
+    )

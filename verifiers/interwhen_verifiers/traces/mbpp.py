@@ -1,0 +1,61 @@
+"""MBPP (Austin et al., 2021) with recorded completions: a task and its tests, and what a model answered.
+
+The recorded runs evaluated one completion after another in one namespace: after one that defines a function named like
+a builtin (``sum``), later ones that call this builtin failed, and are recorded as not solved. Such a record says
+nothing, and its trace is ``unclear``.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from interwhen.testing.traces import Label, LabelledTrace, Turn
+
+
+def mbpp(path: Path) -> Iterator[LabelledTrace]:
+    """Yield a trace for each completion at *path*: ``right`` where it passed the tests of its task."""
+    file = path / "completions.jsonl.gz" if path.is_dir() else path
+    hidden: dict[str, set[str]] = {}
+    with (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8") as lines:
+        for number, line in enumerate(lines):
+            if line.strip():
+                record = json.loads(line)
+                before = hidden.setdefault(record["run"], set())
+                yield _trace(record, number, _label(record, before))
+                before |= _defined(record["completion"])
+
+
+def _label(record: dict[str, Any], hidden: set[str]) -> Label:
+    if record["is_solved"]:
+        return "right"
+    spoilt = hidden and hidden & {node.id for node in _nodes(record["completion"]) if isinstance(node, ast.Name)}
+    return "unclear" if spoilt or record["is_solved"] is None else "wrong"
+
+
+def _defined(code: str) -> set[str]:
+    """Return the builtins that *code* hides."""
+    names = {node.name for node in _nodes(code) if isinstance(node, ast.FunctionDef)}
+    return {name for name in names if hasattr(builtins, name)}
+
+
+def _nodes(code: str) -> Iterator[ast.AST]:
+    try:
+        return ast.walk(ast.parse(code))
+    except (SyntaxError, ValueError):
+        return iter(())
+
+
+def _trace(record: dict[str, Any], number: int, label: Label) -> LabelledTrace:
+    prompt = (
+        f"Complete this function.\n\n```python\n{record['prompt']}\n```\n\nThese tests must pass:\n\n"
+        f"```python\n{record['test']}\n```\n"
+    )
+    text = f"```python\n{record['completion']}\n```\n"
+    name = f"{record['run']}/{record['task_id']}/{number}"
+    return LabelledTrace(name=name, turns=(Turn(prompt=prompt, text=text),), label=label)
