@@ -2,11 +2,22 @@
 
 from interwhen.registry._models import Api, load_model
 from interwhen.registry._monitors import MonitorSpec, load_monitor, load_monitors
-from interwhen.registry._plugins import MODELS, VERIFIERS, Plugin, load_verifier, models, verifiers
+from interwhen.registry._plugins import (
+    MODELS,
+    TRACES,
+    VERIFIERS,
+    Plugin,
+    load_trace_format,
+    load_verifier,
+    models,
+    trace_formats,
+    verifiers,
+)
 from interwhen.registry._report import VerifierReport, describe, why_failed
 
 __all__ = [
     "MODELS",
+    "TRACES",
     "VERIFIERS",
     "Api",
     "MonitorSpec",
@@ -16,8 +27,10 @@ __all__ = [
     "load_model",
     "load_monitor",
     "load_monitors",
+    "load_trace_format",
     "load_verifier",
     "models",
+    "trace_formats",
     "verifiers",
     "why_failed",
 ]

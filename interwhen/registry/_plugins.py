@@ -16,6 +16,8 @@ VERIFIERS = "interwhen.verifiers"
 """Entry points of this group are factories: keyword-only annotated options in, a ``Monitor`` out."""
 MODELS = "interwhen.models"
 """Entry points of this group take the text after the colon of ``name:text`` and return a ``Model``."""
+TRACES = "interwhen.traces"
+"""Entry points of this group take a ``Path`` and return an iterable of ``interwhen.testing.traces.LabelledTrace``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,19 @@ def verifiers(*, load: bool = False) -> list[Plugin]:
 def models(*, load: bool = False) -> list[Plugin]:
     """List the installed models by name. Imports nothing, unless *load* asks whether each one loads."""
     return _listed(MODELS, load=load)
+
+
+def trace_formats(*, load: bool = False) -> list[Plugin]:
+    """List the installed readers of labelled traces by name. Imports nothing, unless *load* asks for it."""
+    return _listed(TRACES, load=load)
+
+
+def load_trace_format(name: str) -> Callable[..., Any]:
+    """Import the reader of labelled traces *name* (or ``distribution/name``) and return it.
+
+    Raises :class:`PluginError` where it is not installed, is offered twice, or does not import.
+    """
+    return load(TRACES, name)
 
 
 def load_verifier(name: str) -> Callable[..., Any]:

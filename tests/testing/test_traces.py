@@ -1,0 +1,141 @@
+"""Labelled traces: they come back as they were written, and a bad line is named."""
+
+import gzip
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from interwhen import Message, PluginError, Span, ToolCall, UsageError
+from interwhen.testing import traces as module
+from interwhen.testing.traces import LabelledTrace, Mistake, Turn, read_traces, write_traces
+
+TURN = Turn(prompt="2 + 2 =", text=" 5")
+TRACE = LabelledTrace(name="sum", turns=(TURN,), label="wrong", mistake=Mistake(turn=0, span=Span(1, 2)))
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.jsonl.gz"])
+def test_what_is_written_is_read(tmp_path, name):
+    talk = (Message("system", "Be brief."), Message("user", "Go."))
+    turn = Turn(prompt=talk, text="Going.", calls=(ToolCall("a", "move", "{}"),))
+    traces = [TRACE, LabelledTrace(name="talk", turns=(turn, TURN), label="right")]
+    assert write_traces(tmp_path / name, traces) == 2
+    assert list(read_traces(tmp_path / name)) == traces
+    if name.endswith(".gz"):
+        assert gzip.decompress((tmp_path / name).read_bytes()).count(b"\n") == 2
+
+
+@given(TEXTS, TEXTS, st.sampled_from(["right", "wrong", "unclear"]))
+def test_any_text_survives(tmp_path_factory, prompt, text, label):
+    path = tmp_path_factory.mktemp("traces") / "t.jsonl"
+    trace = LabelledTrace(name=prompt, turns=(Turn(prompt=prompt, text=text),), label=label)
+    write_traces(path, [trace])
+    assert list(read_traces(path)) == [trace]
+
+
+def test_blank_lines_do_not_count(tmp_path):
+    path = tmp_path / "t.jsonl"
+    write_traces(path, [TRACE])
+    path.write_bytes(b"\n" + path.read_bytes() + b"\n \n")
+    assert list(read_traces(path)) == [TRACE]
+
+
+def test_spans_count_in_the_text_and_the_calls():
+    turn = Turn(prompt="", text="Well. ", calls=(ToolCall("a", "f", "{}"), ToolCall("b", "g", "1")))
+    assert turn.trace == "Well. f({})g(1)"
+    LabelledTrace(name="x", turns=(turn,), label="wrong", mistake=Mistake(turn=0, span=Span(6, 15)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"turns": []}, "no turns"),
+        ({"label": "right"}, "labelled right"),
+        ({"label": "false"}, r"label"),
+        ({"mistake": {"turn": 1}}, "turn 1"),
+        ({"mistake": {"turn": -1}}, "turn -1"),
+        ({"mistake": {"turn": 0, "span": {"start": 1, "end": 3}}}, "2 characters"),
+        ({"mistake": {"turn": 0, "span": {"start": 2, "end": 1}}}, "start"),
+        ({"mistakes": None}, "mistakes"),
+        ({"turns": [{"prompt": "a", "text": 3}]}, r"\$\.turns\[0\]\.text"),
+        ({"name": None}, r"\$\.name"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path, changes, why):
+    good = {
+        "name": "sum",
+        "turns": [{"prompt": "2 + 2 =", "text": " 5"}],
+        "label": "wrong",
+        "mistake": {"turn": 0, "span": {"start": 1, "end": 2}},
+    }
+    path = tmp_path / "t.jsonl"
+    path.write_text(json.dumps(good) + "\n\n" + json.dumps(good | changes) + "\n")
+    found = read_traces(path)
+    assert next(found) == TRACE
+    with pytest.raises(UsageError, match=rf"t\.jsonl', line 3: .*{why}"):
+        next(found)
+
+
+@pytest.mark.parametrize("line", [b"{", b"\xff", b"[1]", b"null", b'{"a": ' * 5000])
+def test_what_is_no_trace_is_refused(tmp_path, line):
+    (tmp_path / "t.jsonl").write_bytes(line + b"\n")
+    with pytest.raises(UsageError, match="line 1: "):
+        list(read_traces(tmp_path / "t.jsonl"))
+
+
+@pytest.mark.parametrize("keep", [5, 40])
+def test_a_broken_archive_is_told(tmp_path, keep):
+    path = tmp_path / "t.jsonl.gz"
+    write_traces(path, [TRACE])
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UsageError, match="cannot be read behind line"):
+        list(read_traces(path))
+
+
+def test_missing_files_and_folders(tmp_path):
+    with pytest.raises(UsageError, match="no such file"):
+        read_traces(tmp_path / "absent")
+    with pytest.raises(UsageError, match="is a folder"):
+        read_traces(tmp_path)
+    with pytest.raises(UsageError, match="cannot be written: No such file"):
+        write_traces(tmp_path / "absent" / "t.jsonl", [])
+
+
+def test_no_file_is_overwritten(tmp_path):
+    write_traces(tmp_path / "t.jsonl", [TRACE])
+    with pytest.raises(UsageError, match="File exists"):
+        write_traces(tmp_path / "t.jsonl", [])
+    assert list(read_traces(tmp_path / "t.jsonl")) == [TRACE]
+
+
+class TestReaders:
+    @pytest.fixture
+    def offer(self, monkeypatch):
+        readers = {}
+        monkeypatch.setattr(module, "load_trace_format", readers.__getitem__)
+        return readers
+
+    def test_a_reader_gets_the_path(self, offer, tmp_path):
+        offer["mine"] = lambda path: [TRACE] if path == tmp_path else []
+        assert list(read_traces(tmp_path, "mine")) == [TRACE]
+
+    def test_a_reader_that_raises_is_named(self, offer, tmp_path):
+        def mine(path):
+            yield TRACE
+            raise KeyError("steps")
+
+        offer["mine"] = mine
+        found = read_traces(tmp_path, "mine")
+        assert next(found) == TRACE
+        with pytest.raises(PluginError, match=r"'mine'.*behind trace 1 it raised KeyError: 'steps'"):
+            next(found)
+
+    def test_a_reader_that_returns_something_else_is_named(self, offer, tmp_path):
+        offer["mine"] = lambda path: [TRACE, {"name": "sum"}]
+        with pytest.raises(PluginError, match=r"'mine'.*trace 2 is .*no LabelledTrace"):
+            list(read_traces(tmp_path, "mine"))
+
+    def test_an_unknown_format_is_told_with_those_that_are_there(self, tmp_path):
+        with pytest.raises(PluginError, match=r"'nonsense': not installed \(.*installed: "):
+            list(read_traces(tmp_path, "nonsense"))
