@@ -107,6 +107,7 @@ def test_what_cannot_hold_is_refuted_by_its_clues(line: str, clues: str) -> None
         "Suppose Eric is in house 2.",
         "If Eric is in house 2, Peter is in house 1.",
         "Eric could be in house 2.",
+        "Eric may be in house 2.",
         "Is Eric in house 2?",
         "Let's try Eric in house 2.\nThen Arnold is in house 1.",
         "House 2: Eric or Peter",
@@ -132,6 +133,12 @@ def test_with_fewer_clues_only_what_they_decide_is_judged() -> None:
     (unknown,) = verdicts('"House 1": {"Pet": "fish"}', partly)
     assert isinstance(unknown, Unknown)
     assert "2 were not" in unknown.why
+
+
+def test_the_month_of_may_is_no_doubt() -> None:
+    prepared = prepare(Task(PUZZLE.replace("`white`, `red`, `yellow`", "`white`, `red`, `may`")))
+    assert all(isinstance(verdict, Pass) for verdict in verdicts("House 2: Arnold, may", prepared))
+    assert len(verdicts("House 2: Arnold, may", prepared)) == 2
 
 
 def test_contradictory_clues_prove_nothing() -> None:

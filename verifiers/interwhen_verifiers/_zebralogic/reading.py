@@ -16,7 +16,8 @@ _MAX_COLUMNS = 32
 
 _SUPPOSED = re.compile(
     r"\b(?:suppose|assum\w*|if|let'?s (?:try|say|test|consider|see|put|place)|try(?:ing)?|case \d|case [a-z]\b|"
-    r"scenario|option|possibilit\w*|possible|hypothes\w*|what if|perhaps|maybe|might|may|could|would|should|either|"
+    r"scenario|option|possibilit\w*|possible|hypothes\w*|what if|perhaps|maybe|"
+    r"might|may (?:be|have|not|live|well)|could|would|should|either|"
     r"unless|guess|tentativ\w*|contradict\w*|wrong|mistake|incorrect|wait|alternatively|or|"
     r"then again|not sure|example)\b|\?",
     re.IGNORECASE,
