@@ -1,0 +1,191 @@
+"""The zebralogic verifier: puzzles read and solved, statements judged, nothing hostile costly."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("z3", reason="the extra 'z3' is not installed")
+
+import interwhen
+from interwhen import Pass, Segment, Span, Task, Tracker, Unknown, Verdict, Violation
+from interwhen.testing import ScriptedModel
+from interwhen.testing.complexity import BAITS, Bait, assert_linear, assert_quick
+
+from interwhen_verifiers._zebralogic.reading import Reading, read_line
+from interwhen_verifiers.zebralogic import Prepared, check, prepare, zebralogic
+
+DATA = Path(__file__).parents[3] / "shared" / "data" / "zebra" / "puzzles.jsonl.gz"
+PUZZLE = """There are 3 houses, numbered 1 to 3 from left to right. Each house has a unique attribute:
+ - Each person has a unique name: `Eric`, `Peter`, `Arnold`
+ - People have unique hair colors: `red`, `black`, `gray`
+ - Each person has a favorite color: `white`, `red`, `yellow`
+ - The people keep unique animals: `cat`, `dog`, `bird`
+ - Each person has a unique type of pet: `cat`, `fish`, `dog`
+
+## Clues:
+1. Eric is in the first house.
+2. Arnold is directly left of the person who has black hair.
+3. The person who has red hair is Eric.
+4. The person who loves white is the dog owner.
+5. The person whose favorite color is red is not in the second house.
+6. The dog owner is somewhere to the right of the cat lover.
+7. There is one house between the cat lover and the dog owner.
+8. The person who has a cat and the person who owns a dog are next to each other.
+9. The person with an aquarium of fish is in the third house.
+10. The person who owns a dog is Eric.
+"""
+
+
+def verdicts(text: str, prepared: Prepared | None = None) -> list[Verdict]:
+    prepared = prepared or prepare(Task(PUZZLE))
+    assert prepared is not None
+    tracker = zebralogic().extractor
+    assert isinstance(tracker, Tracker)
+    state, found, at = tracker.start(prepared), [], 0
+    for line in text.splitlines(keepends=True):
+        if line.strip():
+            segment = Segment(line.rstrip("\n"), Span(at, at + len(line.rstrip("\n"))), "answer")
+            state, claims = tracker.step(state, segment)
+            found += [check(claim, prepared) for claim in claims]
+        at += len(line)
+    return found  # type: ignore[return-value]
+
+
+def test_the_clues_are_understood_and_leave_one_arrangement() -> None:
+    prepared = prepare(Task("An example.\nThere are 2 houses\n## Clues:\n1. x\n\n" + PUZZLE))
+    assert prepared is not None
+    assert len(prepared.puzzle.understood) == len(prepared.puzzle.clues) == 10
+    assert prepared.solved.status == "unique"
+    assert prepared.solved.arrangement == ((1, 3, 2), (1, 3, 2), (3, 1, 2), (1, 3, 2), (2, 3, 1))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "So Eric is in house 1.",
+        "House 2: Arnold, gray hair, yellow",
+        "Therefore, the person in the first house is Eric.",
+        "- The person who has red hair is not in house 2.",
+        "Arnold lives next to Peter",
+        "The cat lover is somewhere to the left of the dog owner; Peter is the dog owner.",
+        '{"solution": {"House 1": {"Name": "Eric", "HairColor": "red", "Color": "red", "Pet": "dog", "Animal": "cat"}}}',
+        "| House | Name | Hair | Color |\n|---|---|---|---|\n| 1 | Eric | red | red |\n| 3 | Peter | black | white |",
+        "| | House 1 | House 2 |\n|---|---|---|\n| Name | Eric | **Arnold** |",
+    ],
+)
+def test_what_holds_passes(line: str) -> None:
+    judged = verdicts(line)
+    assert judged
+    assert all(isinstance(verdict, Pass) for verdict in judged)
+
+
+@pytest.mark.parametrize(
+    ("line", "clues"),
+    [
+        ("So Eric is in house 2.", "1"),
+        ("Arnold is in house 3.", "2"),
+        ('"House 2": {\n"Color": "red"\n}', "5"),
+        ("The person who has red hair is in the third house.", ""),
+        ("House 2: Peter", "1 and 2"),
+    ],
+)
+def test_what_cannot_hold_is_refuted_by_its_clues(line: str, clues: str) -> None:
+    (verdict,) = verdicts(line)
+    assert isinstance(verdict, Violation)
+    assert f"{clues} rule" in verdict.why
+    assert "Clue " in verdict.witness
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Suppose Eric is in house 2.",
+        "If Eric is in house 2, Peter is in house 1.",
+        "Eric could be in house 2.",
+        "Eric may be in house 2.",
+        "Is Eric in house 2?",
+        "Let's try Eric in house 2.\nThen Arnold is in house 1.",
+        "House 2: Eric or Peter",
+        "Eric is in the second house on the right of the pub.",
+        "Eric does not like the second house.",
+        "Either way, Eric is in house 2.",
+        "Eric is in house 2. Wait, no.",
+    ],
+)
+def test_what_may_not_be_asserted_is_left_alone(line: str) -> None:
+    assert verdicts(line) == []
+
+
+def test_with_fewer_clues_only_what_they_decide_is_judged() -> None:
+    partly = prepare(
+        Task(
+            PUZZLE.replace("10. The person who owns a dog is Eric.", "10. Fnord.").replace("9. The person", "9. Fnord")
+        )
+    )
+    assert partly is not None
+    assert partly.solved.status == "open"
+    assert isinstance(verdicts("Eric is in house 2.", partly)[0], Violation)
+    (unknown,) = verdicts('"House 1": {"Pet": "fish"}', partly)
+    assert isinstance(unknown, Unknown)
+    assert "2 were not" in unknown.why
+
+
+def test_the_month_of_may_is_no_doubt() -> None:
+    prepared = prepare(Task(PUZZLE.replace("`white`, `red`, `yellow`", "`white`, `red`, `may`")))
+    assert all(isinstance(verdict, Pass) for verdict in verdicts("House 2: Arnold, may", prepared))
+    assert len(verdicts("House 2: Arnold, may", prepared)) == 2
+
+
+def test_contradictory_clues_prove_nothing() -> None:
+    prepared = prepare(Task(PUZZLE + "11. Eric is in the second house.\n"))
+    assert prepared is not None
+    assert all(isinstance(verdict, Unknown) for verdict in verdicts("Eric is in house 2.", prepared))
+
+
+@pytest.mark.parametrize("prompt", ["How much is 2 + 2?", "There are 3 houses.", PUZZLE.replace("`Eric`, ", ""), ""])
+def test_other_problems_are_left_alone(prompt: str) -> None:
+    assert prepare(Task(prompt)) is None
+
+
+def test_a_run_is_interrupted_and_goes_on() -> None:
+    model = ScriptedModel(["Eric is in house 1.\nArnold is in house 3.\n", "So Arnold is in house 2.\n"])
+    with interwhen.run_sync(model, PUZZLE, monitors=[zebralogic()]) as run:
+        result = run.drain()
+    assert result.ledger.remedies == 1
+    assert result.violations[0].why == "it cannot be that 'Arnold' is in house 3: clue 2 rules it out"
+
+
+def test_hostile_lines_are_read_in_linear_time() -> None:
+    prepared = prepare(Task(PUZZLE))
+    assert prepared is not None
+    baits = (
+        *BAITS[::6],
+        *(
+            Bait(unit)
+            for unit in ("Eric is ", "Eric is in house 1. ", "| Eric ", '"House 1": {"Name": "Eric", ', "is not ")
+        ),
+        Bait("Eric, ", start="House 1: "),
+    )
+
+    def read(text: str) -> object:
+        return read_line(Reading(prepared.puzzle), text, answer=True)
+
+    assert_linear(read, baits=baits)
+    assert_quick(read, baits=baits, size=5_000, seconds=2.0)
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="the evaluation data is not there")
+def test_every_puzzle_of_the_data_set_has_one_arrangement() -> None:
+    with gzip.open(DATA, "rt", encoding="utf-8") as lines:
+        for line in itertools.islice(lines, 0, None, 5):
+            record = json.loads(line)
+            prepared = prepare(Task(record["puzzle"]))
+            assert prepared is not None, record["id"]
+            assert len(prepared.puzzle.understood) == len(prepared.puzzle.clues), record["id"]
+            assert prepared.solved.status == "unique", record["id"]
+            assert all(isinstance(each, Pass) for each in verdicts(record["puzzle"].split("## Clues:")[1], prepared))

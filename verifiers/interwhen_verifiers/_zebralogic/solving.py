@@ -1,0 +1,165 @@
+"""Puzzles for Z3: whether there is one arrangement, and which clues speak against a statement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import z3
+from interwhen import time_left
+from interwhen.solving import problem
+
+from interwhen_verifiers._zebralogic.clues import Relation
+from interwhen_verifiers._zebralogic.phrases import Cell
+from interwhen_verifiers._zebralogic.puzzle import Puzzle
+
+Arrangement: TypeAlias = tuple[tuple[int, ...], ...]
+"""For each attribute, the house of each of its values."""
+
+_SHARE = 0.9
+"""The part of the time left that Z3 may use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """What the clues that were understood come to."""
+
+    status: Literal["unique", "open", "contradiction", "late"]
+    arrangement: Arrangement | None = None
+    """An arrangement that fits, where there is any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the clues say on one statement."""
+
+    status: Literal["follows", "refuted", "open", "late"]
+    clues: tuple[int, ...] = ()
+    """The numbers of the clues that rule it out (or, with ``follows``, that rule out its opposite)."""
+
+
+def holds(relation: Relation, arrangement: Arrangement) -> bool:
+    """Tell whether *relation* holds in *arrangement*."""
+    one = arrangement[relation.one.attribute][relation.one.value]
+    other = arrangement[relation.other.attribute][relation.other.value] if relation.other is not None else 0
+    return relation.holds(one, other)
+
+
+def solve(puzzle: Puzzle) -> Solved:
+    """Find an arrangement that fits the clues, and whether there is another one."""
+    with problem() as found:
+        houses = _Houses(puzzle, found.context)
+        solver = houses.solver()
+        for clue in puzzle.understood:
+            assert clue.relation is not None
+            solver.add(houses.states(clue.relation))
+        answer = _ask(solver)
+        if answer != z3.sat:
+            return Solved("contradiction" if answer == z3.unsat else "late")
+        arrangement = houses.arrangement(solver.model())
+        solver.add(houses.differs_from(arrangement))
+        other = _ask(solver)
+        if other == z3.unknown:
+            return Solved("late")
+        return Solved("unique" if other == z3.unsat else "open", arrangement)
+
+
+def examine(puzzle: Puzzle, relation: Relation) -> Finding:
+    """Tell whether *relation* follows from the clues, or is ruled out by some of them (none of these in vain)."""
+    refuted = _core(puzzle, relation)
+    if not isinstance(refuted, str):
+        return Finding("refuted", refuted)
+    if refuted == "late":
+        return Finding("late")
+    follows = _core(puzzle, relation._replace(denied=not relation.denied))
+    return (
+        Finding("follows", follows)
+        if not isinstance(follows, str)
+        else Finding("late" if follows == "late" else "open")
+    )
+
+
+def _core(puzzle: Puzzle, relation: Relation) -> tuple[int, ...] | str:
+    """Return the clues that cannot hold together with *relation*; ``"open"`` where they can."""
+    with problem() as found:
+        houses = _Houses(puzzle, found.context)
+        solver = houses.solver()
+        solver.set("core.minimize", True)
+        solver.add(houses.states(relation))
+        labels = {}
+        for clue in puzzle.understood:
+            assert clue.relation is not None
+            label = z3.Bool(f"clue {clue.number}", found.context)
+            labels[str(label)] = clue.number
+            solver.assert_and_track(houses.states(clue.relation), label)
+        answer = _ask(solver)
+        if answer == z3.unsat:
+            return tuple(sorted(labels[str(label)] for label in solver.unsat_core()))
+        return "open" if answer == z3.sat else "late"
+
+
+def _ask(solver: Any) -> Any:
+    left = time_left() * _SHARE
+    if left != float("inf"):
+        solver.set("timeout", max(int(left * 1000), 1))
+    try:
+        return solver.check()
+    except z3.Z3Exception:
+        return z3.unknown
+
+
+class _Houses:
+    """One Boolean for each value and house: it is there."""
+
+    def __init__(self, puzzle: Puzzle, context: Any) -> None:
+        self._context = context
+        self._numbers = range(1, puzzle.houses + 1)
+        self._at: list[list[list[Any]]] = [
+            [[z3.Bool(f"a{a}v{v}h{h}", context) for h in self._numbers] for v in range(len(attribute.values))]
+            for a, attribute in enumerate(puzzle.attributes)
+        ]
+
+    def solver(self) -> Any:
+        """Return a solver that knows that each value has one house, and each house one value of each attribute."""
+        solver = z3.SolverFor("QF_FD", ctx=self._context)
+        for values in self._at:
+            for row in (*values, *map(list, zip(*values, strict=True))):
+                solver.add(z3.Or(row))
+                solver.add(z3.AtMost(*row, 1))
+        return solver
+
+    def states(self, relation: Relation) -> Any:
+        """Return *relation* as a condition."""
+        one = self._row(relation.one)
+        if relation.other is None:
+            pairs: Iterable[Sequence[Any]] = (
+                [here] for house, here in zip(self._numbers, one, strict=True) if relation.holds(house, 0)
+            )
+        else:
+            other = self._row(relation.other)
+            pairs = ((one[a - 1], other[b - 1]) for a in self._numbers for b in self._numbers if relation.holds(a, b))
+        cases = [z3.And(*pair) if len(pair) > 1 else pair[0] for pair in pairs]
+        return z3.Or(*cases) if cases else z3.BoolVal(False, self._context)
+
+    def arrangement(self, model: Any) -> Arrangement:
+        """Return the houses of all values in *model*."""
+        return tuple(
+            tuple(
+                next(n for n, here in zip(self._numbers, row, strict=True) if z3.is_true(model[here])) for row in values
+            )
+            for values in self._at
+        )
+
+    def differs_from(self, arrangement: Arrangement) -> Any:
+        """Return the condition that some value is elsewhere."""
+        return z3.Or(
+            [
+                z3.Not(row[house - 1])
+                for values, homes in zip(self._at, arrangement, strict=True)
+                for row, house in zip(values, homes, strict=True)
+            ]
+        )
+
+    def _row(self, cell: Cell) -> list[Any]:
+        return self._at[cell.attribute][cell.value]
