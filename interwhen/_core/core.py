@@ -14,7 +14,7 @@ from typing import Literal, assert_never
 from interwhen._core.arbitration import Candidate
 from interwhen._core.certify import ENDED_WELL
 from interwhen._core.checks import Checks
-from interwhen._core.cuts import plan, plan_surrender
+from interwhen._core.cuts import Plan, plan, plan_surrender
 from interwhen._core.gates import Gates
 from interwhen._core.intake import Due, Intake
 from interwhen._core.messages import (
