@@ -10,6 +10,7 @@ import aiohttp
 import yarl
 
 from interwhen.errors import ConnectError, ModelError, StreamClosed, StreamProtocolError, StreamTimeout, UsageError
+from interwhen.models.proxies import environment_proxy, scheme_and_host
 from interwhen.models.transport import HttpRequest, HttpResponse
 
 if TYPE_CHECKING:
@@ -88,13 +89,16 @@ class AiohttpResponse:
 class AiohttpTransport:
     """Connections of aiohttp, as many as there are streams; asyncio (or uvloop) only.
 
-    *ssl_context* replaces the system's trust store; the environment's proxies are used if *trust_env*.
+    *ssl_context* replaces the system's trust store; the environment's proxies are used if *trust_env*. They are looked
+    up here, once for each server: aiohttp would ask two threads at each request, and send the names and passwords of a
+    ``.netrc`` that nobody meant for a model server.
     """
 
     def __init__(self, *, ssl_context: ssl.SSLContext | None = None, trust_env: bool = True) -> None:
         self._ssl_context = ssl_context
         self._trust_env = trust_env
         self._session: aiohttp.ClientSession | None = None
+        self._proxies: dict[tuple[str, str], yarl.URL | None] = {}
 
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> HttpResponse:
         """Send *request* and return the response once its head has come."""
@@ -107,6 +111,7 @@ class AiohttpTransport:
                 data=request.body if request.method == "POST" else None,
                 timeout=timeout,
                 allow_redirects=False,
+                proxy=self._proxy(request.url),
             )
         except aiohttp.ConnectionTimeoutError as exc:
             raise StreamTimeout("connect", connect_timeout or 0.0) from exc
@@ -122,6 +127,16 @@ class AiohttpTransport:
         if session is not None:
             await session.close()
 
+    def _proxy(self, url: str) -> yarl.URL | None:
+        """Return the proxy for *url*; a name and a password in its address are for the proxy."""
+        if not self._trust_env:
+            return None
+        server = scheme_and_host(url)
+        if server not in self._proxies:
+            proxy = environment_proxy(*server)
+            self._proxies[server] = None if proxy is None else _parsed(proxy)
+        return self._proxies[server]
+
     def _opened(self) -> aiohttp.ClientSession:
         """Return the session, made on first use because it binds itself to the running loop."""
         if self._session is None:
@@ -132,12 +147,18 @@ class AiohttpTransport:
             connector = aiohttp.TCPConnector(limit=0, ssl=self._ssl_context or True, keepalive_timeout=4.0)
             self._session = aiohttp.ClientSession(
                 connector=connector,
-                trust_env=self._trust_env,
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 read_bufsize=1 << 18,
             )
         return self._session
+
+
+def _parsed(proxy: str) -> yarl.URL:
+    url = yarl.URL(proxy)
+    if url.scheme not in ("http", "https"):
+        raise UsageError(f"aiohttp does not speak to a {url.scheme!r} proxy; use transport='httpx2'")
+    return url
 
 
 def _lost(response: aiohttp.ClientResponse) -> asyncio.Future[None] | None:

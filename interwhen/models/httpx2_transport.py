@@ -7,7 +7,6 @@ below is the part that survives cancellation at any point, and takes a network b
 from __future__ import annotations
 
 import asyncio
-import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote, urlsplit
@@ -17,6 +16,7 @@ import httpcore2
 
 from interwhen.errors import ConnectError, ModelError, StreamClosed, StreamProtocolError, StreamTimeout, UsageError
 from interwhen.models._asyncio_backend import AsyncioBackend
+from interwhen.models.proxies import environment_proxy, scheme_and_host
 from interwhen.models.transport import HttpRequest, HttpResponse
 
 if TYPE_CHECKING:
@@ -156,8 +156,8 @@ class Httpx2Transport:
 
     def _pool(self, url: str) -> httpcore2.AsyncConnectionPool:
         """Return the pool for *url*: one for direct connections, one per proxy, with TLS only once it is needed."""
-        scheme, host = _scheme_and_host(url)
-        proxy = self._proxy or (_environment_proxy(scheme, host) if self._trust_env else None)
+        scheme, host = scheme_and_host(url)
+        proxy = self._proxy or (environment_proxy(scheme, host) if self._trust_env else None)
         key = f"{scheme} {proxy}"
         pool = self._pools.get(key)
         if pool is None:
@@ -192,16 +192,5 @@ def _proxy(url: str) -> httpcore2.Proxy:
     return httpcore2.Proxy(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(), auth=auth)
 
 
-def _scheme_and_host(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.netloc.rpartition("@")[2]
-
-
 def _host(url: str) -> bytes:
-    return _scheme_and_host(url)[1].encode("idna" if not url.isascii() else "ascii")
-
-
-def _environment_proxy(scheme: str, host: str) -> str | None:
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(scheme) or proxies.get("all")
-    return None if proxy is None or urllib.request.proxy_bypass(host) else proxy
+    return scheme_and_host(url)[1].encode("idna" if not url.isascii() else "ascii")

@@ -13,6 +13,7 @@ from interwhen._log import log_info
 from interwhen.errors import ConnectError, ModelError, StreamTimeout, UpstreamError
 
 T = TypeVar("T")
+_DICE = random.Random()  # noqa: S311  (shared: seeding one from the system takes longer than the rest of a run's start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Retries:
     base: float = 0.5
     cap: float = 8.0
     budget: float = 30.0
-    rng: random.Random = field(default_factory=random.Random, repr=False, compare=False)
+    rng: random.Random = field(default=_DICE, repr=False, compare=False)
 
     def wait(self, attempt: int, error: ModelError, waited: float) -> float | None:
         """Return how long to wait after failure number *attempt* (from 0), or ``None`` to give up."""

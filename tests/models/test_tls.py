@@ -130,11 +130,11 @@ def test_plain_http_reads_no_certificates(monkeypatch):
     ],
 )
 def test_the_environments_proxies_are_used(monkeypatch, environment, url, proxy):
-    from interwhen.models.httpx2_transport import _environment_proxy, _scheme_and_host
+    from interwhen.models.proxies import environment_proxy, scheme_and_host
 
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert _environment_proxy(*_scheme_and_host(url)) == proxy
+    assert environment_proxy(*scheme_and_host(url)) == proxy
