@@ -39,11 +39,7 @@ PAIRS = (
     Pair("game24", "game24", "game24/gpt4_outputs.jsonl.gz"),
     Pair("maze", "mazenav", "mazenav"),
     Pair("spatialmap", "spatialmap", "spatialmap"),
-    Pair("zebralogic", "zebra", "zebra"),
     Pair("plan", "planbench", "planbench"),
-    Pair("logic", "bigbench_mistake", "bigbench_mistake/logical_deduction.jsonl.gz"),
-    Pair("logic", "bigbench_mistake", "bigbench_mistake/tracking_shuffled_objects.jsonl.gz"),
-    Pair("logic", "bigbench_mistake", "bigbench_mistake/word_sorting.jsonl.gz"),
     Pair("python", "mbpp", "mbpp"),
     Pair("python", "verina", "verina"),
     Pair(

@@ -41,10 +41,11 @@ _PART = re.compile(r"[^,;|]+")
 _LABEL = re.compile(r"([A-Za-z' _*-]{1,40})[:=]")
 _CELLS = re.compile(r"[^|\n]+")
 _SENTENCE = re.compile(r"[^.;!\n]+[.;!]?")
+_BULLET = re.compile(r"[-*\u2022\s]+|\d{1,3}[.)]")
 _LEAD = re.compile(
-    r"(?:[-*\u2022\s]|\d{1,3}[.)]\s)*(?:(?:(?:and|but|so|thus|hence|therefore|then|now|also|finally|clearly|this means|"
-    r"this implies|we know|we get|we have|it follows|which means|meaning)(?: that)?|"
-    r"(?:from |by |using )?clues? #?\d{1,3}(?: says| states| tells us| means)?(?: that)?)[,:]?\s+)*",
+    r"(?:(?:and|but|so|thus|hence|therefore|then|now|also|finally|clearly|this means|this implies|we know|we get|"
+    r"we have|it follows|which means|meaning)(?: that)?|"
+    r"(?:from |by |using )?clues? #?\d{1,3}(?: says| states| tells us| means)?(?: that)?)[,:]?\s+",
     re.IGNORECASE,
 )
 
@@ -160,10 +161,16 @@ def _list(reading: Reading, line: str, listed: re.Match[str]) -> list[Statement]
     return found
 
 
+def _behind(pattern: re.Pattern[str], line: str, start: int, end: int) -> int:
+    """Return where the matches of *pattern* that follow each other from *start* on come to their end."""
+    while found := pattern.match(line, start, end):
+        start = found.end()
+    return start
+
+
 def _sentences(reading: Reading, line: str) -> Iterator[Statement]:
     for match in _SENTENCE.finditer(line):
-        lead = _LEAD.match(line, match.start(), match.end())
-        start = lead.end() if lead else match.start()
+        start = _behind(_LEAD, line, _behind(_BULLET, line, match.start(), match.end()), match.end())
         text = line[start : match.end()].rstrip(" .;!*_")
         if not text or len(text) > 300:
             continue
