@@ -1,0 +1,91 @@
+"""The states that the plan so far can have led to, in each way in which its text can be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from interwhen_verifiers._plan.lines import Aside, Doubt, Line, Step
+from interwhen_verifiers._plan.model import Problem, State, after, bind, show, unmet
+
+_MOST = 8
+"""The most readings of a text that are followed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the plan has come. Text between actions may begin it anew: then there are several readings."""
+
+    states: tuple[State, ...]
+    """Where each reading stands."""
+    steps: int = 0
+    fresh: bool = False
+    """Whether other text stands behind the last action."""
+    doubt: str = ""
+    """Why nothing is known any more."""
+    broken: bool = False
+    """Whether an action could not be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An action and what spoke against it; nothing where it could be done."""
+
+    step: Step
+    place: int
+    """The how manieth action it is."""
+    against: tuple[str, ...] = ()
+
+
+def begin(problem: Problem) -> Progress:
+    """Return where a plan begins."""
+    return Progress((problem.start,))
+
+
+def advance(progress: Progress, line: Line, problem: Problem) -> tuple[Progress, tuple[Taken, ...]]:
+    """Return where the plan stands behind *line*, and the actions that it took up to the first that cannot be done."""
+    if progress.broken or progress.doubt:
+        return progress, ()
+    match line:
+        case Aside():
+            return replace(progress, fresh=progress.steps > 0), ()
+        case Doubt(why=why):
+            return replace(progress, doubt=why), ()
+    taken = []
+    for step in line:
+        progress, one = _take(progress, step, problem)
+        taken.append(one)
+        if progress.broken:
+            break
+    return progress, tuple(taken)
+
+
+def _take(progress: Progress, step: Step, problem: Problem) -> tuple[Progress, Taken]:
+    states = progress.states
+    anew = progress.fresh or (step.number == 1 and progress.steps > 0)
+    if anew and problem.start not in states and len(states) < _MOST:
+        states = (*states, problem.start)
+    place = progress.steps + 1
+    if step.fault:
+        return replace(progress, broken=True), Taken(step, place, (step.fault,))
+    operator = problem.domain.operators[step.action[0]]
+    bound = bind(operator, step.action[1:])
+    able = [state for state in states if not unmet(operator.needs, state, bound)]
+    if not able:
+        return replace(progress, broken=True), Taken(step, place, unmet(operator.needs, states[0], bound))
+    behind = tuple(dict.fromkeys(after(operator, state, bound) for state in able))
+    return Progress(behind, place), Taken(step, place)
+
+
+def objection(taken: Taken) -> str:
+    """Return why the action of *taken* cannot be done."""
+    if taken.step.fault:
+        return f"action {taken.place}, {show(taken.step.action)[:100]}, is none: {taken.step.fault}"
+    return f"action {taken.place}, {show(taken.step.action)}, cannot be done: {' and '.join(taken.against)}"
+
+
+def left_open(progress: Progress, problem: Problem) -> tuple[str, ...] | None:
+    """Return what the goal lacks: nothing where each reading reaches it, ``None`` where only some do."""
+    lacking = [unmet(problem.goal, state) for state in progress.states]
+    if all(lacking):
+        return lacking[0]
+    return None if any(lacking) else ()
