@@ -30,7 +30,7 @@ from interwhen import (
 )
 
 from interwhen_verifiers._plan.blocksworld import BLOCKSWORLD
-from interwhen_verifiers._plan.lines import read_line
+from interwhen_verifiers._plan.lines import corrects, read_line
 from interwhen_verifiers._plan.model import Domain, Problem
 from interwhen_verifiers._plan.pddl import PddlError, read_domain, read_problem
 from interwhen_verifiers._plan.problems import problem_of
@@ -103,11 +103,17 @@ def check_whole(claim: WholePlan, problem: Problem) -> Verdict:
     for line in claim.text.split("\n"):
         if line.strip():
             progress, taken = advance(progress, read_line(line, problem), problem)
-            if progress.broken and taken:
-                step = taken[-1].step
-                return Violation(why=objection(taken[-1]), where=Span(at + step.start, at + step.end))
+            if progress.broken:
+                return _broken(claim.text, at, taken[-1])
         at += len(line) + 1
-    return _ending(progress, problem, blank=not claim.text.strip())
+    return _ending(progress, problem, blank=progress.ended or not claim.text.strip())
+
+
+def _broken(text: str, at: int, taken: Taken) -> Verdict:
+    """Refute the action of *taken*, in the line at *at*, unless the text goes on to take it back."""
+    if corrects(text, at + taken.step.end):
+        return Unknown("the plan fails, and the text behind it may say so itself")
+    return Violation(why=objection(taken), where=Span(at + taken.step.start, at + taken.step.end))
 
 
 def _ending(progress: Progress, problem: Problem, *, blank: bool) -> Verdict:
@@ -140,7 +146,7 @@ def plan(
     if judge not in ("steps", "whole"):
         raise UsageError(f"plan: judge={judge!r}, choose one of steps, whole")
     return Monitor(
-        name="plan",
+        name="plan" if judge == "whole" else "plan_steps",
         trigger=Lines() if judge == "steps" else Answer(),
         extractor=Tracker(_start, _follow) if judge == "steps" else _whole,
         verifier=check_step if judge == "steps" else check_whole,

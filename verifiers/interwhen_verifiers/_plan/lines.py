@@ -23,6 +23,8 @@ class Step:
     start: int
     end: int
     fault: str = ""
+    told: bool = False
+    """Whether it is told in English."""
     number: int | None = None
     """The number of the line in its list, at the first action of the line."""
 
@@ -39,7 +41,12 @@ class Doubt:
     why: str
 
 
-Line: TypeAlias = tuple[Step, ...] | Aside | Doubt
+@dataclass(frozen=True, slots=True)
+class End:
+    """The mark ``[PLAN END]``: what follows is no part of the plan."""
+
+
+Line: TypeAlias = tuple[Step, ...] | Aside | Doubt | End
 
 _LEAD = re.compile(
     r"[\s>*_`#]*+(?:(?:step )?(\d{1,4})[.):][\s*_`]*+|[-•+][\s*_`]++)?(?:action:[\s*_`]*+)?", re.IGNORECASE
@@ -56,10 +63,17 @@ _SPELLINGS = {"pickup": "pick-up", "pick_up": "pick-up", "putdown": "put-down", 
 _TRAILING = " \t.,;:*_`\r"
 
 
+def corrects(text: str, at: int = 0) -> bool:
+    """Tell whether *text* takes something back behind *at*, or speaks of what does not work."""
+    return _CORRECTION.search(text, at) is not None
+
+
 def read_line(text: str, problem: Problem) -> Line:
     """Return what the line *text* says in *problem*. Linear in its length."""
     if len(text) > LONGEST:
         return Doubt(f"a line of more than {LONGEST:,} characters is not read")
+    if text.strip(_TRAILING).lower() == "[plan end]":
+        return End()
     lead = _LEAD.match(text)
     assert lead is not None  # it matches nothing, too
     number = int(lead[1]) if lead[1] else None
@@ -70,7 +84,7 @@ def read_line(text: str, problem: Problem) -> Line:
         told = _told(text, lead.end(), number, problem)
         if told is not None:
             return told
-    if _CORRECTION.search(text):
+    if corrects(text):
         return Doubt("the text corrects itself, or speaks of a plan that fails")
     return Aside()
 
@@ -86,7 +100,7 @@ def _bracketed(text: str, at: int, number: int | None, problem: Problem) -> tupl
         step = _step(words, match.start(), match.end(1) + 1, problem)
         if not isinstance(step, Step):
             return step
-        steps.append(Step(step.action, step.start, step.end, step.fault, None if steps else number))
+        steps.append(Step(step.action, step.start, step.end, step.fault, number=None if steps else number))
         at = match.end()
     return tuple(steps) or None
 
@@ -120,4 +134,4 @@ def _told(text: str, at: int, number: int | None, problem: Problem) -> tuple[Ste
         return Aside()
     if any(value not in problem.objects for value in action[1:]):
         return Doubt("a line names something that is no block of the problem")
-    return (Step(action, at, end, number=number),)
+    return (Step(action, at, end, told=True, number=number),)

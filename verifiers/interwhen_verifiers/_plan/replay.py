@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from interwhen_verifiers._plan.lines import Aside, Doubt, Line, Step
+from interwhen_verifiers._plan.lines import Aside, Doubt, End, Line, Step
 from interwhen_verifiers._plan.model import Problem, State, after, bind, show, unmet
 
 _MOST = 8
@@ -20,6 +21,10 @@ class Progress:
     steps: int = 0
     fresh: bool = False
     """Whether other text stands behind the last action."""
+    numbered: bool = False
+    """Whether an action in English stood in a numbered list: one without a number may only explain another."""
+    ended: bool = False
+    """Whether the text says that the plan ends here."""
     doubt: str = ""
     """Why nothing is known any more."""
     broken: bool = False
@@ -43,13 +48,15 @@ def begin(problem: Problem) -> Progress:
 
 def advance(progress: Progress, line: Line, problem: Problem) -> tuple[Progress, tuple[Taken, ...]]:
     """Return where the plan stands behind *line*, and the actions that it took up to the first that cannot be done."""
-    if progress.broken or progress.doubt:
+    if progress.broken or progress.doubt or progress.ended:
         return progress, ()
     match line:
         case Aside():
             return replace(progress, fresh=progress.steps > 0), ()
         case Doubt(why=why):
             return replace(progress, doubt=why), ()
+        case End():
+            return replace(progress, ended=True), ()
     taken = []
     for step in line:
         progress, one = _take(progress, step, problem)
@@ -69,11 +76,23 @@ def _take(progress: Progress, step: Step, problem: Problem) -> tuple[Progress, T
         return replace(progress, broken=True), Taken(step, place, (step.fault,))
     operator = problem.domain.operators[step.action[0]]
     bound = bind(operator, step.action[1:])
+    perhaps = step.told and step.number is None and progress.numbered
     able = [state for state in states if not unmet(operator.needs, state, bound)]
-    if not able:
+    if not able and not perhaps:
         return replace(progress, broken=True), Taken(step, place, unmet(operator.needs, states[0], bound))
-    behind = tuple(dict.fromkeys(after(operator, state, bound) for state in able))
-    return Progress(behind, place), Taken(step, place)
+    behind = dict.fromkeys(after(operator, state, bound) for state in able)
+    if perhaps:
+        return _explained(progress, behind), Taken(step, progress.steps)
+    numbered = progress.numbered or (step.told and step.number is not None)
+    return Progress(tuple(behind), place, numbered=numbered), Taken(step, place)
+
+
+def _explained(progress: Progress, behind: Iterable[State]) -> Progress:
+    """Return where the plan stands if it was carried on, or if what was said only explains it."""
+    states = tuple(dict.fromkeys((*progress.states, *behind)))
+    if len(states) > _MOST:
+        return replace(progress, doubt="the text can be read in too many ways")
+    return replace(progress, states=states)
 
 
 def objection(taken: Taken) -> str:
