@@ -151,7 +151,7 @@ def plan(
         extractor=Tracker(_start, _follow) if judge == "steps" else _whole,
         verifier=check_step if judge == "steps" else check_whole,
         delivery=delivery,
-        remedy=Feedback(),
+        remedy=Feedback(place="rewind"),
         phase=phase if judge == "steps" else "answer",
         prepare=_preparing(domain, problem),
     )

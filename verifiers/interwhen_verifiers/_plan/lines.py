@@ -55,9 +55,13 @@ _BRACKET = re.compile(r"\(([^()]*+)\)[\s,;.`*]*+")
 _VERB = re.compile(r"(?:pick|put|stack|unstack)\b", re.IGNORECASE)
 _CORRECTION = re.compile(
     r"\b(?:wait|actually|instead|oops|sorry|mistake|wrong|incorrect|correction|corrected|undo|alternatively|retry"
-    r"|cannot|can't|invalid|hypothetical\w*|ignore)\b",
+    r"|not (?:correct|valid|possible|work)|cannot|can't|invalid|hypothetical\w*|ignore)\b",
     re.IGNORECASE,
 )
+_OBJECTION = re.compile(
+    r"\baction \d{1,6}, \([^()]{0,100}\), (?:cannot be done|is none): |actions the goal is not reached: "
+)
+"""What this verifier says of a plan: it stands in the text as feedback, where the plan was cut."""
 _GENERIC = {"a", "an", "another", "any", "one", "the"}
 _SPELLINGS = {"pickup": "pick-up", "pick_up": "pick-up", "putdown": "put-down", "put_down": "put-down"}
 _TRAILING = " \t.,;:*_`\r"
@@ -84,6 +88,8 @@ def read_line(text: str, problem: Problem) -> Line:
         told = _told(text, lead.end(), number, problem)
         if told is not None:
             return told
+    if _OBJECTION.search(text):
+        return Aside()
     if corrects(text):
         return Doubt("the text corrects itself, or speaks of a plan that fails")
     return Aside()
