@@ -1,0 +1,110 @@
+"""The states that the plan so far can have led to, in each way in which its text can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from interwhen_verifiers._plan.lines import Aside, Doubt, End, Line, Step
+from interwhen_verifiers._plan.model import Problem, State, after, bind, show, unmet
+
+_MOST = 8
+"""The most readings of a text that are followed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the plan has come. Text between actions may begin it anew: then there are several readings."""
+
+    states: tuple[State, ...]
+    """Where each reading stands."""
+    steps: int = 0
+    fresh: bool = False
+    """Whether other text stands behind the last action."""
+    numbered: bool = False
+    """Whether an action in English stood in a numbered list: one without a number may only explain another."""
+    ended: bool = False
+    """Whether the text says that the plan ends here."""
+    doubt: str = ""
+    """Why nothing is known any more."""
+    broken: bool = False
+    """Whether an action could not be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An action and what spoke against it; nothing where it could be done."""
+
+    step: Step
+    place: int
+    """The how manieth action it is."""
+    against: tuple[str, ...] = ()
+
+
+def begin(problem: Problem) -> Progress:
+    """Return where a plan begins."""
+    return Progress((problem.start,))
+
+
+def advance(progress: Progress, line: Line, problem: Problem) -> tuple[Progress, tuple[Taken, ...]]:
+    """Return where the plan stands behind *line*, and the actions that it took up to the first that cannot be done."""
+    if progress.broken or progress.doubt or progress.ended:
+        return progress, ()
+    match line:
+        case Aside():
+            return replace(progress, fresh=progress.steps > 0), ()
+        case Doubt(why=why):
+            return replace(progress, doubt=why), ()
+        case End():
+            return replace(progress, ended=True), ()
+    taken = []
+    for step in line:
+        progress, one = _take(progress, step, problem)
+        taken.append(one)
+        if progress.broken:
+            break
+    return progress, tuple(taken)
+
+
+def _take(progress: Progress, step: Step, problem: Problem) -> tuple[Progress, Taken]:
+    states = progress.states
+    anew = progress.fresh or (step.number == 1 and progress.steps > 0)
+    if anew and problem.start not in states and len(states) < _MOST:
+        states = (*states, problem.start)
+    place = progress.steps + 1
+    if step.fault:
+        return replace(progress, broken=True), Taken(step, place, (step.fault,))
+    operator = problem.domain.operators[step.action[0]]
+    bound = bind(operator, step.action[1:])
+    perhaps = step.told and step.number is None and progress.numbered
+    able = [state for state in states if not unmet(operator.needs, state, bound)]
+    if not able and not perhaps:
+        return replace(progress, broken=True), Taken(step, place, unmet(operator.needs, states[0], bound))
+    behind = dict.fromkeys(after(operator, state, bound) for state in able)
+    if perhaps:
+        return _explained(progress, behind), Taken(step, progress.steps)
+    numbered = progress.numbered or (step.told and step.number is not None)
+    return Progress(tuple(behind), place, numbered=numbered), Taken(step, place)
+
+
+def _explained(progress: Progress, behind: Iterable[State]) -> Progress:
+    """Return where the plan stands if it was carried on, or if what was said only explains it."""
+    states = tuple(dict.fromkeys((*progress.states, *behind)))
+    if len(states) > _MOST:
+        return replace(progress, doubt="the text can be read in too many ways")
+    return replace(progress, states=states)
+
+
+def objection(taken: Taken) -> str:
+    """Return why the action of *taken* cannot be done."""
+    if taken.step.fault:
+        return f"action {taken.place}, {show(taken.step.action)[:100]}, is none: {taken.step.fault}"
+    return f"action {taken.place}, {show(taken.step.action)}, cannot be done: {' and '.join(taken.against)}"
+
+
+def left_open(progress: Progress, problem: Problem) -> tuple[str, ...] | None:
+    """Return what the goal lacks: nothing where each reading reaches it, ``None`` where only some do."""
+    lacking = [unmet(problem.goal, state) for state in progress.states]
+    if all(lacking):
+        return lacking[0]
+    return None if any(lacking) else ()

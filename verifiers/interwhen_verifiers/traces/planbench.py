@@ -1,0 +1,30 @@
+"""PlanBench: plans for blocksworld that models wrote, with the verdict of the validator VAL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from interwhen.testing.traces import Label, LabelledTrace, Turn
+
+from interwhen_verifiers.traces._stepwise import records
+
+_NONE = "[PLAN]\n[PLAN END]\n"
+"""A plan without actions, as the prompts of PlanBench would write it: an empty text is nothing to judge."""
+_LABELS: dict[Any, Label] = {True: "right", False: "wrong"}
+
+
+def planbench(path: Path) -> Iterator[LabelledTrace]:
+    """Yield the plans in the file or folder at *path*, an action a line; those not valid are ``wrong``.
+
+    Where a plan fails is not said. A plan without a verdict is ``unclear``.
+    """
+    for record in records(path):
+        plan = record["plan"]
+        lines = plan.splitlines() if isinstance(plan, str) else plan
+        yield LabelledTrace(
+            name=record["id"],
+            turns=(Turn(prompt=record["prompt"], text="\n".join(lines) + "\n" if lines else _NONE),),
+            label=_LABELS.get(record["valid"], "unclear"),
+        )
