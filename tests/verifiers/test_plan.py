@@ -142,6 +142,11 @@ class TestEnglish:
         text = f"1. Pick up the blue block\n\nThis plan is not correct. Here is another:\n\n{GOOD}"
         assert tried(text).unknown == 1
 
+    def test_an_action_that_only_fits_the_beginning_passes_nothing(self):
+        text = "Action: unstack red from blue\nThen:\n" + GOOD
+        assert tried(text).unknown == 1
+        assert whys(text, judge="steps") == []
+
     def test_what_explains_a_numbered_action_is_not_taken_twice(self):
         explained = self.TOLD.replace("   - The red block is clear, so this", "   - Unstack red from blue.\n   - This")
         assert tried(explained).passed == 1

@@ -23,6 +23,8 @@ class Progress:
     """Whether other text stands behind the last action."""
     numbered: bool = False
     """Whether an action in English stood in a numbered list: one without a number may only explain another."""
+    dropped: bool = False
+    """Whether the plan can only have begun anew, and had not reached its goal before."""
     ended: bool = False
     """Whether the text says that the plan ends here."""
     doubt: str = ""
@@ -84,7 +86,10 @@ def _take(progress: Progress, step: Step, problem: Problem) -> tuple[Progress, T
     if perhaps:
         return _explained(progress, behind), Taken(step, progress.steps)
     numbered = progress.numbered or (step.told and step.number is not None)
-    return Progress(tuple(behind), place, numbered=numbered), Taken(step, place)
+    left = not any(state in able for state in progress.states) and all(
+        unmet(problem.goal, state) for state in progress.states
+    )
+    return Progress(tuple(behind), place, numbered=numbered, dropped=progress.dropped or left), Taken(step, place)
 
 
 def _explained(progress: Progress, behind: Iterable[State]) -> Progress:
