@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from interwhen.testing import read_traces, score, try_monitor_sync
 
+from interwhen_verifiers.traces.bigbench_mistake import bigbench_mistake
 from interwhen_verifiers.traces.gsm8k import gsm8k
 from interwhen_verifiers.traces.processbench import processbench
 
@@ -42,6 +43,20 @@ def test_the_first_wrong_step_is_the_mistake(tmp_path):
     assert (wrong.label, right.label, right.mistake) == ("wrong", "right", None)
     span = wrong.mistake.span
     assert wrong.turns[0].text[span.start : span.end] == "Two."
+
+
+def test_a_chain_without_a_known_mistake_is_right_only_if_its_answer_is(tmp_path):
+    chain = {"problem": "P", "steps": ["One.", "Two."]}
+    write(
+        tmp_path / "a.jsonl.gz",
+        {"id": "1", **chain, "first_error": -1, "final_correct": True},
+        {"id": "2", **chain, "first_error": -1, "final_correct": False},
+        {"id": "3", **chain, "first_error": 1, "final_correct": True},
+    )
+    found = list(bigbench_mistake(tmp_path))
+    assert [each.label for each in found] == ["right", "unclear", "wrong"]
+    span = found[2].mistake.span
+    assert found[2].turns[0].text[span.start : span.end] == "Two."
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the public data sets are not beside this repository")

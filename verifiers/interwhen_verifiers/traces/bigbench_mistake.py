@@ -1,0 +1,30 @@
+"""BIG-Bench Mistake: chains of thought of PaLM 2, with the first wrong step as people found it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from interwhen.testing.traces import Label, LabelledTrace, Mistake, Turn
+
+from interwhen_verifiers.traces._stepwise import joined, records
+
+_NONE = -1
+
+
+def bigbench_mistake(path: Path) -> Iterator[LabelledTrace]:
+    """Yield the chains in the file or folder at *path*, a step a line.
+
+    The labels are noisy: a chain in which nobody found a mistake counts as right only if its answer is right, too, and
+    as unclear otherwise.
+    """
+    for record in records(path):
+        text, spans = joined(record["steps"], "\n")
+        first = record["first_error"]
+        sound: Label = "right" if record["final_correct"] else "unclear"
+        yield LabelledTrace(
+            name=record["id"],
+            turns=(Turn(prompt=record["problem"], text=text),),
+            label=sound if first == _NONE else "wrong",
+            mistake=None if first == _NONE else Mistake(turn=0, span=spans[first]),
+        )
