@@ -14,6 +14,7 @@ import msgspec
 
 from interwhen._engine.run import Run
 from interwhen._engine.workers import Workers
+from interwhen.allocation.allowance import Allocator
 from interwhen.budgets import Budgets
 from interwhen.errors import MissingExtraError, UsageError
 from interwhen.events import Event
@@ -47,6 +48,7 @@ def run(
     threads: int = 8,
     processes: int = 2,
     journal: str | os.PathLike[str] | Journal | None = None,
+    allocator: Allocator | None = None,
 ) -> Run:
     """Return a run of *model* on *prompt*, watched by *monitors*. Nothing happens until it is entered.
 
@@ -56,7 +58,8 @@ def run(
     give up, *feedback* words what is said to the model. ``starts_in="reasoning"`` is for models whose
     template has opened the reasoning already. *workers* (:class:`~interwhen.Workers`) run the checks of many runs;
     without them, the run has *threads* and *processes* of its own. *journal* is where the run keeps its record, from
-    which :func:`~interwhen.resume` can go on.
+    which :func:`~interwhen.resume` can go on. *allocator* (:class:`~interwhen.allocation.AdaptiveAllocator`) makes the
+    budgets as small as this prompt is worth, and learns from the result.
 
     Raises :class:`~interwhen.errors.UsageError` on anything that cannot work.
     """
@@ -70,6 +73,8 @@ def run(
     _vet_type("feedback", feedback, FeedbackTemplate)
     if not isinstance(workers, WorkerPool | None):
         raise UsageError(f"workers={workers!r:.200} is no pool of workers: write workers=Workers(...)")
+    if not isinstance(allocator, Allocator | None):
+        raise UsageError(f"allocator={allocator!r:.200} is no Allocator: it needs the methods allow() and learn()")
     if starts_in not in get_args(Phase):
         raise UsageError(f"starts_in={starts_in!r}, choose one of {', '.join(get_args(Phase))}")
     owned = isinstance(model, str)
@@ -89,6 +94,7 @@ def run(
         processes=processes,
         owns_model=owned,
         journal=_journal(journal, model if isinstance(model, str) else None, specs),
+        allocator=allocator,
     )
 
 

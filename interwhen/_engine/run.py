@@ -15,6 +15,7 @@ from typing import Self
 import anyio
 
 from interwhen._core.messages import Abandoned, Finish, OutOfTime
+from interwhen._engine.allowing import Allowing
 from interwhen._engine.beginning import core_for, own_template
 from interwhen._engine.cancelled import is_called_off
 from interwhen._engine.clock import loop_clock
@@ -28,6 +29,7 @@ from interwhen._engine.upstream import TWO_READERS
 from interwhen._engine.watch import Meter, keep_time
 from interwhen._engine.watchers import Watcher
 from interwhen._engine.workers import Workers
+from interwhen.allocation.allowance import Allocator
 from interwhen.budgets import Budgets
 from interwhen.errors import ModelError, UsageError
 from interwhen.events import Event, Finished
@@ -70,6 +72,7 @@ class Run:
         owns_model: bool = False,
         journal: Journal | None = None,
         past: Past | None = None,
+        allocator: Allocator | None = None,
     ) -> None:
         self._model = model
         self._prompt = prompt
@@ -83,6 +86,7 @@ class Run:
         self._owns_model = owns_model
         self._journal = journal
         self._past = past
+        self._allowing = Allowing(allocator, prompt)
         self._recorder: Recorder | None = None
         self._unsealed: Result | None = None
         self._timeouts: Timeouts = getattr(model, "timeouts", None) or Timeouts()
@@ -102,8 +106,9 @@ class Run:
     async def __aenter__(self) -> Self:
         if self._entered:
             raise UsageError("a run can be entered only once; make a new one with interwhen.run(...)")
-        self._workers.bind()
         self._entered = True
+        self._budgets = self._allowing.within(self._budgets)
+        self._workers.bind()
         past = self._past
         self._clock = loop_clock()
         self._meter = Meter(self._clock)
@@ -323,6 +328,7 @@ class Run:
     def _conclude(self, result: Result) -> None:
         self._result = result
         log_result(result)
+        self._allowing.learn(result)
         self._events.append(Finished(result))
 
     async def _give_back(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, get_args
 
+from interwhen.allocation import AdaptiveAllocator
 from interwhen.errors import UsageError
 from interwhen.gateway.config import Config, ModelRule, Telling
 from interwhen.gateway.headers import OURS
@@ -60,6 +61,11 @@ class Chooser:
         self._config = config
         self.workers = Workers(threads=config.threads, processes=config.processes)
         """Run the checks of all calls. Whoever made this closes them."""
+        told = config.allocator
+        self.allocator = (
+            AdaptiveAllocator(budget=told.tokens, window=told.window, hopeless=told.hopeless) if told.tokens else None
+        )
+        """Learns from the calls of all clients; what it keeps of them is counts."""
         watching = [load_monitor(entry) for entry in config.monitors]
         self.monitors = {monitor.name: monitor for monitor in (*watching, *map(load_monitor, config.offers))}
         """What a rule or a request may name."""
@@ -120,6 +126,7 @@ class Chooser:
             starts_in=rule.starts_in or config.starts_in,
             tools=config.tools,
             workers=self.workers,
+            allocator=self.allocator,
         )
 
     def _unknown(self, name: str) -> str:

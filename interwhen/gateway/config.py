@@ -83,6 +83,18 @@ class CallBudgets(Budgets, frozen=True, kw_only=True, forbid_unknown_fields=True
     reconnects: int = 0
 
 
+class AllocatorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much each call may spend on being put right, by what that is worth; learnt from the calls before."""
+
+    tokens: Annotated[
+        Count, Meta(description="The mean of generated tokens a call that is aimed at; 0: no allocator.")
+    ] = 0
+    window: Annotated[Positive, Meta(description="Calls within which overspending is made up.")] = 100
+    hopeless: Annotated[
+        float, Meta(ge=0, le=1, description="The chance below which a further correction is never made.")
+    ] = 0.01
+
+
 class Patience(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long an upstream is waited for, in seconds; null waits for ever."""
 
@@ -121,6 +133,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tools: Annotated[
         bool, Meta(description="Whether tool calls must be whole, valid JSON, and to a tool that was offered.")
     ] = True
+    allocator: Annotated[
+        AllocatorConfig, Meta(description="Spends the budget where a token is thought to help most.")
+    ] = AllocatorConfig()
     budgets: Annotated[CallBudgets, Meta(description="What one call may spend.")] = CallBudgets()
 
     host: Annotated[str, Meta(description="The address to listen on.")] = "127.0.0.1"

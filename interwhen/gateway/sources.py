@@ -18,7 +18,7 @@ from interwhen.gateway.config import Config
 FILE = "interwhen.toml"
 """Read from the working directory, unless another one is named."""
 PREFIX = "INTERWHEN_"
-_TABLES = ("limits", "patience", "budgets")
+_TABLES = ("allocator", "limits", "patience", "budgets")
 
 
 def load_config(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from interwhen.allocation.allowance import Allocator
 from interwhen.budgets import Budgets
 from interwhen.errors import UsageError
 from interwhen.feedback import FeedbackTemplate
@@ -49,6 +50,8 @@ class Settings:
     """Run the checks of all calls; without them, each call has ``threads`` and ``processes`` of its own."""
     threads: int = 8
     processes: int = 2
+    allocator: Allocator | None = None
+    """Makes the budgets of each call as small as it is worth, and learns from what came of it."""
 
     def __post_init__(self) -> None:
         for label, value, allowed in (
@@ -60,6 +63,8 @@ class Settings:
                 raise UsageError(f"{label}={value!r}, choose one of {', '.join(allowed)}")
         if not isinstance(self.budgets, Budgets):
             raise UsageError(f"budgets={self.budgets!r:.200}: write budgets=Budgets(...)")
+        if not isinstance(self.allocator, Allocator | None):
+            raise UsageError(f"allocator={self.allocator!r:.200}: write allocator=AdaptiveAllocator(...)")
         if not isinstance(self.workers, Workers | None):
             raise UsageError(f"workers={self.workers!r:.200}: write workers=Workers(...)")
 

@@ -115,6 +115,7 @@ async def supervise(call: Call, settings: Settings, wire: Wire, endpoint: Endpoi
         workers=settings.workers,
         threads=settings.threads,
         processes=settings.processes,
+        allocator=settings.allocator,
     )
     supervised = Supervised(inner, _composer(call, settings, tap, inner, monitors))
     await supervised.start()

@@ -1,0 +1,221 @@
+"""Ways to spend tokens on the tasks of one simulated world, and what each of them gets for how much."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from interwhen.allocation import Action, AdaptiveAllocator
+from interwhen.bench.allocation_world import Maker, Puzzle, Try, World, shuffled
+from interwhen.bench.stats import Estimate, estimate
+
+
+class Score(NamedTuple):
+    """What a way of spending came to, a task on the mean."""
+
+    accuracy: float
+    tokens: float
+
+
+class _Answer(NamedTuple):
+    right: bool
+    tokens: int
+
+
+def best_of(count: int) -> Callable[[Puzzle], _Answer]:
+    """Take *count* samples of every task; answer with the first that is verified, or the first one."""
+
+    def solve(puzzle: Puzzle) -> _Answer:
+        tries = puzzle.samples[:count]
+        return _Answer(_chosen(tries).right, sum(one.tokens for one in tries))
+
+    return solve
+
+
+def stop_on_verified(count: int) -> Callable[[Puzzle], _Answer]:
+    """Sample until one is verified, at most *count* times."""
+
+    def solve(puzzle: Puzzle) -> _Answer:
+        spent = 0
+        for one in puzzle.samples[:count]:
+            spent += one.tokens
+            if one.passes:
+                return _Answer(one.right, spent)
+        return _Answer(puzzle.samples[0].right, spent)
+
+    return solve
+
+
+def _chosen(tries: Sequence[Try]) -> Try:
+    return next((one for one in tries if one.passes), tries[0])
+
+
+def uniform(puzzles: Sequence[Puzzle], solve: Callable[[Puzzle], _Answer]) -> Score:
+    """Spend in the same way on every task."""
+    return _score([solve(puzzle) for puzzle in puzzles])
+
+
+def adaptive(puzzles: Sequence[Puzzle], budget: float, after: tuple[Action, ...]) -> Score:
+    """Let the allocator choose; it learns on the way, and what it tries while it learns is counted."""
+    allocator = AdaptiveAllocator(budget=budget, after=after, most=32)
+    return _score([_allocated(puzzle, allocator) for puzzle in puzzles])
+
+
+def _allocated(puzzle: Puzzle, allocator: AdaptiveAllocator) -> _Answer:
+    spent, taken = 0, 0
+    answer: Try | None = None
+    for failures, step in enumerate(allocator.begin(puzzle.key)):
+        one = puzzle.corrections[failures] if step.action == "correct" else puzzle.samples[taken]
+        taken += step.action == "sample"
+        spent += one.tokens
+        allocator.saw(puzzle.key, step.action, failures, worked=one.passes, tokens=one.tokens)
+        answer = answer or one
+        if one.passes:
+            answer = one
+            break
+    allocator.ended()
+    return _Answer(answer is not None and answer.right, spent)
+
+
+def _score(answers: Sequence[_Answer]) -> Score:
+    return Score(
+        statistics.fmean(answer.right for answer in answers), statistics.fmean(answer.tokens for answer in answers)
+    )
+
+
+# ---------------------------------------------------------------------- the comparison
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One world at one budget: the allocator against both uniform ways, on the same tasks with the same luck.
+
+    Each number is an estimate over the seeds. Accuracies are in percentage points.
+    """
+
+    world: str
+    arm: str
+    depth: int
+    """The budget is what stop-on-verified with so many samples takes."""
+    accuracy: Estimate
+    tokens: Estimate
+    times_fewer: Estimate
+    """How many times as many tokens uniform best-of-N needs for the same accuracy."""
+    saved: Estimate
+    """The part of its tokens that stop-on-verified would save by allocating, at the same accuracy, in percent."""
+    off_budget: Estimate
+    """By how much the mean spending missed the budget, in percent of it."""
+    worst_off_budget: float
+    """The largest such miss of any seed, in absolute terms."""
+    over_uniform: Estimate
+    """Accuracy over best-of-N's at the same tokens."""
+    worst_over_uniform: float
+    over_stopping: Estimate
+    """Accuracy over stop-on-verified's at the same tokens, with the number of samples that is best in hindsight."""
+
+
+class AllocationReport(msgspec.Struct, frozen=True):
+    """What a simulation of the allocator showed. No model was asked."""
+
+    tasks: int
+    seeds: int
+    seed: int
+    rows: tuple[Row, ...]
+
+
+WORLDS: dict[str, World] = {
+    "classes differ": World(),
+    "classes differ a little": World(spread=1.0),
+    "classes say nothing": World(spread=0.0, within=2.7),
+}
+DEPTHS = (4, 8)
+_MOST = 60
+
+
+def measure(
+    *, tasks: int, seeds: int, seed: int, depths: Sequence[int] = DEPTHS, say: Callable[[str], None]
+) -> AllocationReport:
+    """Compare the ways of spending in every world, over *seeds* draws of *tasks* tasks each."""
+    rows: list[Row] = []
+    for name, world in WORLDS.items():
+        for arm in ("samples", "samples and corrections", "samples, shuffled classes"):
+            say(f"{name}: {arm}")
+            rows.extend(_row(name, world, arm, depth, tasks=tasks, seeds=seeds, seed=seed) for depth in depths)
+    return AllocationReport(tasks, seeds, seed, tuple(rows))
+
+
+def _row(name: str, world: World, arm: str, depth: int, *, tasks: int, seeds: int, seed: int) -> Row:
+    found = [_compare(world, arm, depth, tasks, seed + number) for number in range(seeds)]
+    over_uniform = [one.over_uniform for one in found]
+    off = [one.off_budget for one in found]
+    return Row(
+        name,
+        arm,
+        depth,
+        accuracy=estimate([100 * one.score.accuracy for one in found]),
+        tokens=estimate([one.score.tokens for one in found]),
+        times_fewer=estimate([one.times_fewer for one in found]),
+        saved=estimate([one.saved for one in found]),
+        off_budget=estimate(off),
+        worst_off_budget=max(map(abs, off)),
+        over_uniform=estimate(over_uniform),
+        worst_over_uniform=min(over_uniform),
+        over_stopping=estimate([one.over_stopping for one in found]),
+    )
+
+
+class _Compared(NamedTuple):
+    score: Score
+    times_fewer: float
+    saved: float
+    off_budget: float
+    over_uniform: float
+    over_stopping: float
+
+
+def _compare(world: World, arm: str, depth: int, tasks: int, seed: int) -> _Compared:
+    puzzles = Maker(world, seed).puzzles(tasks)
+    flat = [uniform(puzzles, best_of(count)) for count in range(1, _MOST + 1)]
+    stopping = [uniform(puzzles, stop_on_verified(count)) for count in range(1, _MOST + 1)]
+    budget = stopping[depth - 1].tokens
+    after: tuple[Action, ...] = ("sample", "correct") if arm == "samples and corrections" else ("sample",)
+    given = shuffled(puzzles, seed) if arm == "samples, shuffled classes" else puzzles
+    score = adaptive(given, budget, after)
+    needed = tokens_for(stopping, score.accuracy)
+    return _Compared(
+        score,
+        times_fewer=tokens_for(flat, score.accuracy) / score.tokens,
+        saved=100 * (1 - score.tokens / needed),
+        off_budget=100 * (score.tokens / budget - 1),
+        over_uniform=100 * (score.accuracy - accuracy_at(flat, score.tokens)),
+        over_stopping=100 * (score.accuracy - accuracy_at(stopping, score.tokens)),
+    )
+
+
+def tokens_for(curve: Sequence[Score], accuracy: float) -> float:
+    """Return the tokens that *curve* takes for *accuracy*, between its points by straight lines.
+
+    Beyond its end it is what its end takes: a lower bound.
+    """
+    before = curve[0]
+    for point in curve:
+        if point.accuracy >= accuracy:
+            rise = point.accuracy - before.accuracy
+            share = (accuracy - before.accuracy) / rise if rise > 0 else 1.0
+            return before.tokens + share * (point.tokens - before.tokens)
+        before = point
+    return before.tokens
+
+
+def accuracy_at(curve: Sequence[Score], tokens: float) -> float:
+    """Return the accuracy that *curve* has for *tokens*, between its points by straight lines."""
+    before = curve[0]
+    for point in curve:
+        if point.tokens >= tokens:
+            rise = point.tokens - before.tokens
+            share = (tokens - before.tokens) / rise if rise > 0 else 1.0
+            return before.accuracy + share * (point.accuracy - before.accuracy)
+        before = point
+    return before.accuracy

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+from interwhen.bench.allocation import (
+    Score,
+    accuracy_at,
+    adaptive,
+    best_of,
+    stop_on_verified,
+    tokens_for,
+    uniform,
+)
+from interwhen.bench.allocation_world import Maker, World, shuffled
+
+
+@pytest.fixture(scope="module")
+def puzzles():
+    return Maker(World(), 7).puzzles(800)
+
+
+def test_a_seed_makes_the_same_tasks_again(puzzles):
+    assert Maker(World(), 7).puzzles(800) == puzzles
+    assert Maker(World(), 8).puzzles(800) != puzzles
+
+
+def test_shuffling_changes_the_classes_and_nothing_else(puzzles):
+    mixed = shuffled(puzzles, 1)
+    assert [one.samples for one in mixed] == [one.samples for one in puzzles]
+    assert sorted(one.key for one in mixed) == sorted(one.key for one in puzzles)
+    assert [one.key for one in mixed] != [one.key for one in puzzles]
+
+
+def test_stopping_gives_the_answers_of_best_of_n_for_fewer_tokens(puzzles):
+    flat, stopping = uniform(puzzles, best_of(6)), uniform(puzzles, stop_on_verified(6))
+    assert stopping.accuracy == flat.accuracy
+    assert stopping.tokens < flat.tokens
+
+
+def test_allocating_beats_both_uniform_ways_where_classes_differ(puzzles):
+    flat = [uniform(puzzles, best_of(count)) for count in range(1, 40)]
+    stopping = [uniform(puzzles, stop_on_verified(count)) for count in range(1, 40)]
+    budget = stopping[7].tokens
+    score = adaptive(puzzles, budget, ("sample",))
+    assert score.tokens == pytest.approx(budget, rel=0.03)
+    assert tokens_for(flat, score.accuracy) > 2.3 * score.tokens
+    assert score.tokens < 0.9 * tokens_for(stopping, score.accuracy)
+
+
+def test_useless_features_cost_at_most_a_point_against_uniform_sampling(puzzles):
+    flat = [uniform(puzzles, best_of(count)) for count in range(1, 40)]
+    for number in range(2):
+        score = adaptive(shuffled(puzzles, number), uniform(puzzles, stop_on_verified(5)).tokens, ("sample",))
+        assert score.accuracy > accuracy_at(flat, score.tokens) - 0.01
+
+
+def test_curves_are_read_between_their_points():
+    curve = [Score(0.4, 100.0), Score(0.6, 300.0), Score(0.7, 900.0)]
+    assert tokens_for(curve, 0.5) == pytest.approx(200.0)
+    assert accuracy_at(curve, 600.0) == pytest.approx(0.65)
+    assert tokens_for(curve, 0.9) == 900.0
+    assert tokens_for(curve, 0.1) == 100.0
