@@ -23,6 +23,7 @@ from interwhen.errors import UsageError
 
 app = cyclopts.App(name="bench", help="Measure supervision and the local model, as pairs in one run.")
 app.command("interwhen.bench.allocation_cli:allocation", name="allocation")
+app.command("interwhen.bench.planner_cli:planner", name="planner")
 
 
 @app.command

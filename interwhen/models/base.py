@@ -17,6 +17,10 @@ Origin = Literal["model", "repair", "feedback"]
 ResumeMode = Literal["prefix", "prefill", "turn"]
 """How a model goes on from kept text: raw prefix, assistant prefill, or an extra user turn."""
 
+Route = Literal["parser", "live", "restored", "prefill", "summary"]
+"""How a fork gets its prefix: it needs none (a parser reads the segment); the server still holds it; a saved state of the
+server is restored; it is read anew; a shorter text stands for it."""
+
 FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "truncated", "other"]
 """Why a stream ended. ``truncated``: it ended without saying so (no finish reason, no ``[DONE]``)."""
 
@@ -86,6 +90,8 @@ class Request:
     pieces: tuple[Piece, ...] = ()
     sampling: Sampling = Sampling()
     side: str | None = None
+    route: Route | None = None
+    """How a fork should get its prefix, for models that can choose; ``None``: as the server likes."""
 
     @property
     def prefix(self) -> str:
@@ -99,6 +105,10 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     completion_tokens: int | None = None
+    prompt_seconds: float | None = None
+    """What reading the prompt took."""
+    completion_seconds: float | None = None
+    """What writing took."""
 
 
 class Chunk(msgspec.Struct, frozen=True, gc=False):

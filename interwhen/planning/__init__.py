@@ -1,0 +1,21 @@
+"""How a fork gets its prefix: the server still holds it, a saved state is restored, or it is read anew."""
+
+from interwhen.models.base import Route
+from interwhen.planning.planner import ForkPlanner, Shown
+from interwhen.planning.rates import Probe, Rates, Work, calibrate, work_of
+from interwhen.planning.situations import Actual, Planned, Planner, Situation
+
+__all__ = [
+    "Actual",
+    "ForkPlanner",
+    "Planned",
+    "Planner",
+    "Probe",
+    "Rates",
+    "Route",
+    "Shown",
+    "Situation",
+    "Work",
+    "calibrate",
+    "work_of",
+]

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+from interwhen.bench.planner import RIGHT_AGAIN, ROUTES, SERVERS, WRONG, play
+from interwhen.bench.planner_world import Runner, Server
+
+
+def totals(costs):
+    return [sum(column) for column in zip(*costs, strict=True)]
+
+
+def test_the_oracle_is_never_beaten_and_reading_anew_never_beats_it():
+    for cost in play(SERVERS["as usual"], ROUTES["and restored"], 1024, forks=60, seed=3):
+        assert cost.oracle <= cost.planned + 1e-12
+        assert cost.oracle <= cost.anew + 1e-12
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_the_planner_is_close_to_the_oracle_on_every_server(server):
+    planned, oracle, anew = totals(play(SERVERS[server], ROUTES["and restored"], 4096, forks=150, seed=5))
+    assert planned < 1.1 * oracle
+    assert planned < anew
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_wrong_rates_are_right_again_within_twenty_forks(wrong):
+    costs = []
+    for seed in range(4):
+        costs += list(play(SERVERS["as usual"], ROUTES["and restored"], 2048, forks=80, seed=seed, wrong=WRONG[wrong]))[
+            RIGHT_AGAIN:
+        ]
+    planned, oracle, _ = totals(costs)
+    assert planned < 1.1 * oracle
+
+
+def test_the_mean_of_what_happens_is_what_the_oracle_expects():
+    runner = Runner(Server(), 1)
+    situation = runner.situation(routes=ROUTES["and restored"], size=1024)
+    for route in ("live", "prefill", "restored"):
+        seconds = sum(runner.run(route, situation).seconds for _ in range(2000)) / 2000
+        assert seconds == pytest.approx(runner.expected(route, situation), rel=0.05)
