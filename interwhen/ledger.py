@@ -27,7 +27,7 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
     requests: int = 0
     """Requests of the main stream: the first one, resumes and reconnects."""
     forks: int = 0
-    """Side inferences that were started."""
+    """Side inferences that were due; those that a fork's own parser answered are among them, and cost no token."""
     remedies: int = 0
     """Interrupts that led to a rewind or an insertion."""
     reconnects: int = 0

@@ -58,6 +58,21 @@ class Fork:
     """Ask for the probabilities of the reply's tokens, and of so many likeliest tokens at each place. The reply is
     then a :class:`~interwhen.models.base.Reply` instead of a text. (Many endpoints give 5 at most, some 20.)"""
 
+    local: Parser | None = None
+    """A parser that is asked first and spends no token: where it returns ``None`` (or raises) it cannot tell, and the
+    model is asked. Where it returns claims (or an empty list), these are taken for all that the segment says. It cannot
+    go with a tracker."""
+    summary: Callable[[str], str | None] | None = None
+    """Gives a shorter text that may stand for the trace up to the end of the segment, or ``None``. Whoever gives it
+    vouches for it: claims are read from what the model says to it. It is used only where a planner finds it cheaper
+    (:class:`~interwhen.planning.PlannedModel`)."""
+
+    def __post_init__(self) -> None:
+        if self.local is not None and isinstance(self.parse, Tracker):
+            raise UsageError(
+                "Fork: local= cannot go with a tracker, which must read every reply in the order of the text"
+            )
+
     @property
     def wants_reply(self) -> bool:
         """Whether its reply is more than a text."""

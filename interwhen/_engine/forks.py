@@ -31,7 +31,9 @@ async def infer(
     if fork.scores is not None:
         asked = replace(asked, logprobs=True, top_logprobs=fork.scores)
     try:
-        reply = await model.complete(Request(prompt, order.pieces or (), asked, side=fork.prompt))
+        pieces = order.pieces or ()
+        summary = None if fork.summary is None else fork.summary("".join(piece.text for piece in pieces))
+        reply = await model.complete(Request(prompt, pieces, asked, side=fork.prompt, summary=summary))
     except Exception as error:  # noqa: BLE001  (a fork is a check: however it fails, the stream goes on)
         return Errored(f"fork: {name_error(error)}")
     except anyio.get_cancelled_exc_class():

@@ -96,16 +96,7 @@ class Jobs:
             if order.job not in self._scopes:
                 return
             with scope:
-                reply = await infer(model, prompt, order, fork, sampling, self.forks)
-                if isinstance(reply, Errored):
-                    log_warning("extractor.failed", monitor=watcher.monitor.name)
-                    fact = Settled(order.job, reply, self._clock() - begun)
-                else:
-                    if not watcher.is_ready:
-                        await watcher.ready.wait()
-                    if turn is not None:
-                        await turn.wait()
-                    fact = watcher.extract(order, reply, self._clock() - begun)
+                fact = await self._answer(order, fork, turn, begun, model, prompt, sampling)
             if self._scopes.pop(order.job, None) is None:
                 return  # dropped: nobody waits for it
             if fact is None:
@@ -113,6 +104,32 @@ class Jobs:
             self._tell(fact or Settled(order.job, TimedOut(fork.deadline), self._clock() - begun))
 
         self._group.start_soon(task, name=f"fork {order.job}")
+
+    async def _answer(
+        self,
+        order: Extract,
+        fork: Fork,
+        turn: anyio.Event | None,
+        begun: float,
+        model: Model,
+        prompt: Prompt,
+        sampling: Sampling,
+    ) -> Fact:
+        """Return what a fork finds: by its own parser where that can tell, else by asking the model."""
+        watcher = self.watchers[order.monitor]
+        if fork.local is not None:
+            await watcher.until_ready()
+            found = watcher.locally(order, self._clock() - begun)
+            if found is not None:
+                return found
+        reply = await infer(model, prompt, order, fork, sampling, self.forks)
+        if isinstance(reply, Errored):
+            log_warning("extractor.failed", monitor=watcher.monitor.name)
+            return Settled(order.job, reply, self._clock() - begun)
+        await watcher.until_ready()
+        if turn is not None:
+            await turn.wait()
+        return watcher.extract(order, reply, self._clock() - begun)
 
     def forget(self, order: Drop | Disown) -> None:
         """Call off a job that nobody waits for any more, or let no tracker build on text that was refuted."""

@@ -73,6 +73,7 @@ class Watcher:
         self._last = anyio.Event()
         self._last.set()
         self._extract: Callable[..., Any] = _nothing
+        self._more: tuple[Any, ...] = ()
         if self.is_ready:
             self._bind(())
 
@@ -116,6 +117,11 @@ class Watcher:
         self._waiting.clear()
         return [self.extract(order) for order in waiting]
 
+    async def until_ready(self) -> None:
+        """Wait until it is prepared."""
+        if not self.is_ready:
+            await self.ready.wait()
+
     def _prepared(self, prepared: Any) -> None:
         if prepared is None:
             self._stands_aside = True
@@ -125,6 +131,7 @@ class Watcher:
         self._bind((prepared,))
 
     def _bind(self, more: tuple[Any, ...]) -> None:
+        self._more = more
         extractor = self.monitor.extractor
         match extractor:
             case (Tracker() as tracker) | Fork(parse=Tracker() as tracker):
@@ -175,12 +182,33 @@ class Watcher:
             return Settled(order.job, self._failure, seconds)
         if self._stands_aside:
             return Extracted(order.job, (), seconds)
+        if reply is None and isinstance(self.monitor.extractor, Fork):
+            # What was found without the model is found again without it.
+            return self.locally(order, seconds) or Settled(order.job, Errored("fork: it was not answered"), seconds)
         given = (order.segment,) if reply is None else (reply, order.segment)
         claims = parse(self.monitor.name, self._extract, *given)
         if isinstance(claims, Errored):
             log_warning("extractor.failed", monitor=self.monitor.name)
             return Settled(order.job, claims, seconds)
         return Extracted(order.job, claims, seconds, reply)
+
+    def locally(self, order: Extract, seconds: float = 0.0) -> Fact | None:
+        """Return what a fork's own parser finds in a segment; ``None``: the model must be asked."""
+        fork = self.monitor.extractor
+        if not isinstance(fork, Fork) or fork.local is None or self._failure is not None or self._stands_aside:
+            return None
+        answers: list[Iterable[Claim] | None] = []
+        local, more = fork.local, self._more
+
+        def ask(segment: Segment) -> Iterable[Claim] | None:
+            answers.append(local(segment, *more))
+            return answers[-1]
+
+        claims = parse(self.monitor.name, ask, order.segment)
+        if isinstance(claims, Errored):
+            log_warning("extractor.failed", monitor=self.monitor.name)
+            return None
+        return None if answers == [None] else Extracted(order.job, claims, seconds)
 
 
 class _Fold:

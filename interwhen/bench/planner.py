@@ -175,7 +175,8 @@ def probed(runner: Runner) -> Rates:
     large = Situation(prefix=1024, side=1, reply=1, routes=routes)
     again = Situation(prefix=1024, side=1, reply=17, held=1024, routes=routes)
     probes = []
-    for route, situation in (("prefill", small), ("prefill", large), ("live", again)):
+    asked: tuple[tuple[Route, Situation], ...] = (("prefill", small), ("prefill", large), ("live", again))
+    for route, situation in asked:
         done = runner.run(route, situation)
         anew = (done.prompt_tokens or 0) - (done.cached_tokens or 0)
         probes.append(Probe(anew, situation.reply, done.seconds))

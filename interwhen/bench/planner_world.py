@@ -1,7 +1,7 @@
 """A simulated server for the fork planner: its truth is of another kind than the planner's five rates.
 
-Reading a prompt grows faster than its length (attention) and goes in batches, a restore moves pages over a disk that seeks,
-a busy main stream slows everything, times are log-normal around that, and a held prefix is lost as a whole or in part.
+Reading a prompt grows faster than its length (attention) and goes in batches, a restore moves pages over a disk that
+seeks, a busy main stream slows everything, times are log-normal around that, and a held prefix is lost now and then.
 No model is involved.
 """
 

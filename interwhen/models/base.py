@@ -18,8 +18,8 @@ ResumeMode = Literal["prefix", "prefill", "turn"]
 """How a model goes on from kept text: raw prefix, assistant prefill, or an extra user turn."""
 
 Route = Literal["parser", "live", "restored", "prefill", "summary"]
-"""How a fork gets its prefix: it needs none (a parser reads the segment); the server still holds it; a saved state of the
-server is restored; it is read anew; a shorter text stands for it."""
+"""How a fork gets its prefix: it needs none (a parser reads the segment); the server still holds it; a saved state of
+the server is restored; it is read anew; a shorter text stands for it."""
 
 FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "truncated", "other"]
 """Why a stream ended. ``truncated``: it ended without saying so (no finish reason, no ``[DONE]``)."""
@@ -92,6 +92,8 @@ class Request:
     side: str | None = None
     route: Route | None = None
     """How a fork should get its prefix, for models that can choose; ``None``: as the server likes."""
+    summary: str | None = None
+    """A text that may stand for the whole of *pieces* in a fork; whoever gives it vouches for it."""
 
     @property
     def prefix(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from interwhen._log import log_warning
 from interwhen.errors import ModelError, StreamProtocolError
 from interwhen.models.aborting import Abort
-from interwhen.models.base import Capabilities, Chunk, Completion, Request, Sampling, ScoredToken, Usage
+from interwhen.models.base import Capabilities, Chunk, Completion, Request, Sampling, ScoredToken
 from interwhen.models.chunks import (
     Decoded,
     decode_chat,
@@ -19,7 +19,7 @@ from interwhen.models.chunks import (
     scored,
     scored_tokens,
     scores_of,
-    usage_of,
+    usage_of_answer,
 )
 from interwhen.models.openai_compat import Malformed, OpenAICompatible
 from interwhen.models.retrying import Retries
@@ -108,9 +108,7 @@ class ChatModel(OpenAICompatible):
         text = choice.message.content if isinstance(choice.message, Text) else None
         reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
         scores = choice.logprobs
-        return Completion(
-            text or "", reason, usage_of(answer.usage) or Usage(), scored(scores)[1], scored_tokens(scores)
-        )
+        return Completion(text or "", reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
 
     async def _payload(self, request: Request) -> dict[str, Any]:
         body = self._body(request)

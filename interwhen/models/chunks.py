@@ -12,7 +12,16 @@ from msgspec import UNSET
 from interwhen.errors import MalformedEvent, StreamProtocolError, UpstreamError
 from interwhen.models.base import Chunk, FinishReason, ScoredToken, Usage
 from interwhen.models.refusals import refusal
-from interwhen.models.wire import ChatBody, CompletionBody, Logprobs, Text, WireUsage, chat_decoder, completion_decoder
+from interwhen.models.wire import (
+    ChatBody,
+    CompletionBody,
+    Logprobs,
+    Text,
+    Timings,
+    WireUsage,
+    chat_decoder,
+    completion_decoder,
+)
 
 
 class Done(enum.Enum):
@@ -54,6 +63,24 @@ def usage_of(usage: WireUsage | None) -> Usage | None:
         return None
     details = usage.prompt_tokens_details
     return Usage(usage.prompt_tokens, details.cached_tokens if details else None, usage.completion_tokens)
+
+
+def usage_of_answer(body: CompletionBody | ChatBody) -> Usage:
+    """Return the server's counts for a whole answer, with its own timings where it gives them."""
+    usage = usage_of(body.usage) or Usage()
+    try:
+        timings = msgspec.convert(body.timings, Timings | None)
+    except msgspec.ValidationError:
+        return usage
+    if timings is None:
+        return usage
+    return msgspec.structs.replace(
+        usage, prompt_seconds=_seconds(timings.prompt_ms), completion_seconds=_seconds(timings.predicted_ms)
+    )
+
+
+def _seconds(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None or milliseconds < 0 else milliseconds / 1e3
 
 
 def scored(logprobs: Logprobs | None) -> tuple[int, float | None]:

@@ -8,8 +8,8 @@ from typing import Any, Literal
 from interwhen._log import log_warning
 from interwhen.errors import ModelError, StreamProtocolError, UsageError
 from interwhen.models.aborting import Abort
-from interwhen.models.base import Capabilities, Completion, Message, Request, Sampling, Usage
-from interwhen.models.chunks import decode_completion, error_of, finish_reason, scored, scored_tokens, usage_of
+from interwhen.models.base import Capabilities, Completion, Message, Request, Sampling
+from interwhen.models.chunks import decode_completion, error_of, finish_reason, scored, scored_tokens, usage_of_answer
 from interwhen.models.openai_compat import Malformed, OpenAICompatible
 from interwhen.models.retrying import Retries
 from interwhen.models.token_stream import TokenStream
@@ -84,7 +84,7 @@ class CompletionsModel(OpenAICompatible):
         reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
         text = choice.text if isinstance(choice.text, str) else ""
         scores = choice.logprobs
-        return Completion(text, reason, usage_of(answer.usage) or Usage(), scored(scores)[1], scored_tokens(scores))
+        return Completion(text, reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
 
     def _payload(self, request: Request) -> dict[str, Any]:
         body = self._body(request)

@@ -6,6 +6,7 @@ It needs the extra ``local``. ``open_local()`` opens the tiny model that comes w
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from interwhen.models.base import (
     Message,
     Request,
     ResumeMode,
+    Route,
     Sampling,
     Stream,
 )
@@ -31,6 +33,7 @@ from interwhen.models.completions import CompletionsModel
 from interwhen.models.exchange import exchange
 from interwhen.models.httpx2_transport import Httpx2Transport
 from interwhen.models.local_server import LocalServer, ServerOptions
+from interwhen.models.local_slots import ROUTES, Slots
 from interwhen.models.local_weights import (
     TINY,
     TINY_CONTEXT,
@@ -130,6 +133,22 @@ class LocalModel:
             await running.server.diagnose()
             raise
 
+    @property
+    def routes(self) -> frozenset[Route]:
+        """How forks can get their prefix: with a shelf, as they like."""
+        return ROUTES if self._options.shelf else frozenset({"live"})
+
+    def stored(self, request: Request) -> int:
+        """Return how many characters of the prefix of *request* lie in a saved state."""
+        slots = None if self._running is None else self._running.slots
+        return 0 if slots is None else slots.stored(request)
+
+    async def save(self, request: Request) -> None:
+        """Save the state behind *request*, the last fork of its prompt, so that it can be restored."""
+        running = await self._ready()
+        if running.slots is not None:
+            await running.slots.save(request)
+
     async def aclose(self) -> None:
         """End the server and wait for its end, at most half a second. Called twice, it does nothing more."""
         self._closed = True
@@ -173,8 +192,11 @@ class LocalModel:
 class _Running:
     """A server that is up, and the client for it."""
 
-    def __init__(self, server: LocalServer, inner: CompletionsModel | ChatModel, transport: Transport) -> None:
+    def __init__(
+        self, server: LocalServer, inner: CompletionsModel | ChatModel, transport: Transport, shelf: str = ""
+    ) -> None:
         self.server = server
+        self.slots = Slots(self._exchange, Path(shelf)) if shelf else None
         self.inner = inner
         self.capabilities = Capabilities(resume="prefix", logprobs=True)
         self._transport = transport
@@ -202,6 +224,8 @@ class _Running:
 
     async def complete(self, request: Request) -> Completion:
         """Answer *request* whole."""
+        if request.route is not None and self.slots is not None:
+            request = await self.slots.prepare(request)
         return await self.inner.complete(await self.render(request))
 
     async def stop(self) -> None:
@@ -209,6 +233,8 @@ class _Running:
         with anyio.CancelScope(shield=True):  # Each of the two bounds its own wait.
             await self._transport.aclose()
             await self.server.stop()
+        if self.slots is not None:
+            self.slots.clear()
 
     async def _exchange(self, method: Literal["GET", "POST"], path: str, body: bytes = b"") -> bytes:
         headers = {"authorization": f"Bearer {self.server.api_key}", "content-type": "application/json", **_HEADERS}
@@ -230,7 +256,7 @@ async def _start(spec: str, weights: Path, options: ServerOptions, api: Api, tim
         retries=Retries(attempts=0),
         headers=_HEADERS,
     )
-    running = _Running(server, inner, transport)
+    running = _Running(server, inner, transport, options.shelf)
     try:
         await running.learn(_RESUME[api])
     except BaseException:
@@ -248,6 +274,7 @@ def open_local(
     batch: int = _DEFAULTS.batch,
     api: Api = "completions",
     start_seconds: float = _DEFAULTS.start_seconds,
+    shelf: str | os.PathLike[str] | None = None,
     timeouts: Timeouts | None = None,
 ) -> LocalModel:
     """Return the model that *spec* names; its server starts at the first use.
@@ -258,7 +285,8 @@ def open_local(
     (more of them wait); it is 4096 by default, 1024 for ``tiny``, and never more than the model has.
     *batch* is how many tokens of a prompt are read in one go. *threads* are by default one fewer than there are cores,
     which leaves one to the verifiers. With ``api="chat"`` the chat API is used, and resumes go by assistant prefill
-    instead of by exact prefix.
+    instead of by exact prefix. *shelf* is a folder where states of the model may be saved (some kilobytes a token; they
+    are deleted at the end): forks can then choose how they get their prefix (``interwhen.planning``).
 
     Raises :class:`~interwhen.errors.UsageError` for a file that is not there, is no GGUF or is damaged and for options
     that cannot be, and :class:`~interwhen.errors.MissingExtraError`. What the start of the server raises comes at the
@@ -268,7 +296,10 @@ def open_local(
         raise UsageError(f"api={api!r} is not known; use 'completions' or 'chat'")
     weights = parse_weights(spec)
     context = default_context(weights) if context is None else context
-    options = ServerOptions(context, slots, threads, batch, start_seconds)
+    if shelf is not None and not Path(shelf).is_dir():
+        raise UsageError(f"shelf={str(shelf)!r} is no folder")
+    folder = "" if shelf is None else str(Path(shelf).absolute())
+    options = ServerOptions(context, slots, threads, batch, start_seconds, folder)
     if not isinstance(weights, HubWeights):
         find_weights(weights)  # A wrong path is said here, not at the first use.
     return LocalModel(spec or TINY, weights, options, api, timeouts or Timeouts())

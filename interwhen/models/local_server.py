@@ -41,6 +41,8 @@ class ServerOptions:
     threads: int | None = None
     batch: int = 64
     start_seconds: float = 120.0
+    shelf: str = ""
+    """A folder for states of slots that are saved; empty: none is."""
 
     def __post_init__(self) -> None:
         for name in ("context", "slots", "threads", "batch"):
@@ -60,6 +62,7 @@ class _Settings(msgspec.Struct, frozen=True):
     slots: int
     threads: int
     batch: int
+    shelf: str = ""
 
 
 class _Report(msgspec.Struct, frozen=True):
@@ -90,7 +93,7 @@ class LocalServer:
             raise MissingExtraError("the local model", "local")
         key = secrets.token_urlsafe(24)
         threads = options.threads or max(1, _cores() - 1)
-        settings = _Settings(str(weights), key, options.context, options.slots, threads, options.batch)
+        settings = _Settings(str(weights), key, options.context, options.slots, threads, options.batch, options.shelf)
         server = await cls._spawn(key, msgspec.json.encode(settings) + b"\n")
         try:
             await server.wait_ready(options.start_seconds)

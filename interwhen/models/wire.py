@@ -72,11 +72,19 @@ class WireUsage(msgspec.Struct, frozen=True, gc=False):
     prompt_tokens_details: PromptDetails | None = None
 
 
+class Timings(msgspec.Struct, frozen=True, gc=False):
+    """What llama.cpp says of how long a request took, in milliseconds."""
+
+    prompt_ms: float | None = None
+    predicted_ms: float | None = None
+
+
 class CompletionBody(msgspec.Struct, frozen=True, gc=False):
     """A chunk or an answer of ``/v1/completions``; an error has ``message`` and ``code``."""
 
     choices: list[CompletionChoice] | UnsetType | None = UNSET
     usage: WireUsage | None = None
+    timings: Any = None
     error: Any = None
     object: str | None = None
     message: str | None = None
@@ -88,6 +96,7 @@ class ChatBody(msgspec.Struct, frozen=True, gc=False):
 
     choices: list[ChatChoice] | UnsetType | None = UNSET
     usage: WireUsage | None = None
+    timings: Any = None
     error: Any = None
     object: str | None = None
     message: str | None = None

@@ -1,0 +1,71 @@
+"""Forks on a real server choose how they get their prefix, and its counters say that they got it so."""
+
+import pytest
+from interwhen.errors import UsageError
+from interwhen.models.base import Piece, Request, Sampling
+from interwhen.models.local import open_local
+from interwhen.planning import ForkPlanner, PlannedModel
+
+pytestmark = pytest.mark.anyio
+TRACE = "".join(f"64 + {number} = {64 + number}\n" for number in range(12))
+
+
+def fork(route=None, text=TRACE, prompt="What is it?\n"):
+    return Request(prompt, (Piece(text),), Sampling(max_tokens=3, temperature=0.0), side="\nState:", route=route)
+
+
+async def test_each_route_does_what_its_name_says(anyio_backend, tmp_path):
+    async with open_local(shelf=tmp_path, threads=1) as model:
+        assert model.routes == {"live", "prefill", "restored"}
+        first = await model.complete(fork("live"))
+        size = first.usage.prompt_tokens
+        live = await model.complete(fork("live"))
+        assert live.usage.cached_tokens > 0.9 * size
+        assert live.usage.prompt_seconds > 0
+        assert live.usage.completion_seconds > 0
+        anew = await model.complete(fork("prefill"))
+        assert anew.usage.cached_tokens == 0
+        await model.save(fork())
+        assert model.stored(fork()) == len(TRACE)
+        assert len(list(tmp_path.iterdir())) == 1
+        # Others take every slot, so that nothing is left there to be continued.
+        for number in range(3):
+            await model.complete(fork("prefill", "no" * 40, f"something else {number}"))
+        restored = await model.complete(fork("restored"))
+        assert restored.usage.cached_tokens > 0.9 * size
+        assert restored.text == anew.text == live.text == first.text
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_state_that_is_gone_is_read_anew(anyio_backend, tmp_path):
+    async with open_local(shelf=tmp_path, threads=1) as model:
+        first = await model.complete(fork("live"))
+        await model.save(fork())
+        for file in tmp_path.iterdir():
+            file.unlink()
+        again = await model.complete(fork("restored"))
+        assert again.text == first.text
+        assert model.stored(fork()) == 0
+
+
+async def test_without_a_shelf_there_is_one_route(anyio_backend):
+    async with open_local(threads=1) as model:
+        assert model.routes == {"live"}
+        assert (await model.complete(fork("restored"))).text
+        await model.save(fork())
+        assert model.stored(fork()) == 0
+
+
+async def test_a_planner_learns_from_the_servers_own_counters(anyio_backend, tmp_path):
+    async with PlannedModel(open_local(shelf=tmp_path, threads=1), ForkPlanner()) as model:
+        for number in range(6):
+            await model.complete(fork(text=TRACE + "so\n" * number))
+        shown = list(model.planner.shown)
+        assert len(shown) == 6
+        assert all(one.actual.prompt_seconds is not None for one in shown)
+        assert shown[-1].actual.cached_tokens > 0
+
+
+def test_a_shelf_is_a_folder(tmp_path):
+    with pytest.raises(UsageError, match="is no folder"):
+        open_local(shelf=tmp_path / "nowhere")
