@@ -31,6 +31,7 @@ _COMMANDS = {
         "interwhen.cli.verifiers:app",
         "List, describe and try the installed verifiers, or begin one of your own.",
     ),
+    "plan": ("interwhen.cli.plan:app", "See how forks get their prefix, and what that was thought to take."),
     "doctor": ("interwhen.cli.doctor:doctor", "Ask an endpoint what it can do, and say what that means."),
     "serve": ("interwhen.cli.serve:serve", "Put verifiers between clients of the OpenAI API and their servers."),
     "simulate": ("interwhen.cli.simulate:simulate", "Play simulated worlds and find those that break a promise."),

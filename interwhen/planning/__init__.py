@@ -3,6 +3,7 @@
 from interwhen.models.base import Route
 from interwhen.planning.planned import PlannedModel, Shelving
 from interwhen.planning.planner import ForkPlanner, Shown
+from interwhen.planning.probing import probe_rates
 from interwhen.planning.rates import Probe, Rates, Work, calibrate, work_of
 from interwhen.planning.situations import Actual, Planned, Planner, Situation
 
@@ -20,5 +21,6 @@ __all__ = [
     "Situation",
     "Work",
     "calibrate",
+    "probe_rates",
     "work_of",
 ]

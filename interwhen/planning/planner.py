@@ -83,14 +83,15 @@ class ForkPlanner:
         ranked = sorted(costs, key=lambda route: (costs[route], route))
         trial = self._due(situation, costs, costs[ranked[0]])
         route = trial or ranked[0]
+        is_trial = route != ranked[0]
         self._count += 1
-        if trial is not None:
+        if is_trial:
             self._trial = self._count
         self._taken[route] = self._count
         others = tuple((other, costs[other]) for other in ranked if other != route)
         work = work_of(route, situation, self.hit)
         save = "restored" in situation.routes and self._is_worth_saving(situation)
-        return Planned(route, situation, costs[route], work.prefilled, save, trial is not None, others)
+        return Planned(route, situation, costs[route], work.prefilled, save, is_trial, others)
 
     def learn(self, planned: Planned, actual: Actual) -> None:
         """Take in what a fork came to."""
