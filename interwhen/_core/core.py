@@ -335,6 +335,7 @@ class Core:
             violations.answer(best.ref.segment.span)
             self.work.forgive(violations.disavowed())
         self.tally.remedies += 1
+        self.intake.remedied()
         pause = self._pace.after(todo.cut)
         self.events.append(Remedied(record, self.tally.remedies))
         skipped = self._write(todo, refused)

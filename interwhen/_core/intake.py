@@ -8,7 +8,7 @@ from typing import NamedTuple, assert_never
 
 from interwhen._core.fences import FenceScanner
 from interwhen._core.phases import Part, ThinkTags
-from interwhen._core.scanners import CountScanner, LineScanner, ParagraphScanner, Scanner, WholeScanner
+from interwhen._core.scanners import CountScanner, LineScanner, ParagraphScanner, PollScanner, Scanner, WholeScanner
 from interwhen._core.text_scanners import MarkerScanner, SentenceScanner, TagScanner
 from interwhen._core.transcript import Transcript
 from interwhen.errors import UsageError
@@ -25,6 +25,7 @@ from interwhen.triggers import (
     Markers,
     Paragraphs,
     PhaseFilter,
+    Polls,
     Sentences,
     ThinkEnd,
     ToolCalls,
@@ -74,6 +75,8 @@ def _scanner(trigger: Trigger) -> Scanner:
             return FenceScanner()
         case EveryChars(count=count):
             return CountScanner(count)
+        case Polls():
+            return PollScanner(trigger.length)
         case ThinkEnd() | Answer():
             return WholeScanner()
         case _:
@@ -208,6 +211,12 @@ class Intake:
     def tokens_from(self, to: int) -> int:
         """Return how many tokens a cut at *to* drops: those of the text behind it, and those still held back."""
         return self.transcript.tokens_from(to) + self._owed
+
+    def remedied(self) -> None:
+        """Take note that something was wrong: polls that begin from now on may be nearer."""
+        for watch in self.watches:
+            if isinstance(watch.scanner, PollScanner):
+                watch.scanner.remedies += 1
 
     def cut(self, to: int) -> int:
         """Cut the trace at *to*; return the number of discarded tokens."""

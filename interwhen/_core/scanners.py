@@ -8,7 +8,7 @@ borders that lost their ground and reads the rest of the last segment again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from interwhen._core.transcript import Transcript
 from interwhen.spans import Span
@@ -183,9 +183,9 @@ class CountScanner(Scanner):
         """Yield each full stretch."""
         self.pos = transcript.length
         while transcript.length - self.start >= self.count:
-            start = self.start
-            self._begin(start + self.count, start + self.count)
-            yield Span(start, start + self.count)
+            start, end = self.start, self.start + self.count
+            self._begin(end, end)
+            yield Span(start, end)
         self._reset()
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
@@ -201,3 +201,32 @@ class CountScanner(Scanner):
     def _reset(self) -> None:
         super()._reset()
         self.due = self.start + self.count
+
+
+class PollScanner(CountScanner):
+    """Stretches whose length is chosen where they begin: *length* gets that place, and the remedies before it."""
+
+    def __init__(self, length: Callable[[int, int], int]) -> None:
+        self.remedies = 0
+        """How many there were in the run; a stretch that has begun keeps its length."""
+        self._length = length
+        self._lengths: dict[int, int] = {}
+        super().__init__(self._choose(0))
+
+    def rewind(self, transcript: Transcript) -> None:
+        """Go back, and forget the lengths of what was cut."""
+        self._lengths = {start: length for start, length in self._lengths.items() if start <= transcript.length}
+        super().rewind(transcript)
+
+    def _begin(self, start: int, known_at: int) -> None:
+        super()._begin(start, known_at)
+        self.count = self._choose(start)
+
+    def _reset(self) -> None:
+        self.count = self._choose(self.start)
+        super()._reset()
+
+    def _choose(self, start: int) -> int:
+        if start not in self._lengths:
+            self._lengths[start] = max(self._length(start, self.remedies), 1)
+        return self._lengths[start]

@@ -14,4 +14,7 @@ def test_the_page(tmp_path):
     path.write_text("\n".join(blocks))
     done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "two apples live\n"
+    first, *forks = done.stdout.splitlines()
+    assert first == "two apples live"
+    assert [int(count) for count in forks] == sorted(map(int, forks), reverse=True)
+    assert len(forks) == 3
