@@ -92,13 +92,15 @@ async def test_what_was_found_without_the_model_is_found_again_after_a_crash(tmp
     for cut in range(len(whole) // 4, len(whole), 40):
         path.write_bytes(whole[:cut])
         try:
-            again = interwhen.resume(path, model=ScriptedModel(["1+1=2\n2+2=4\n"]), monitors=monitors())
+            again = interwhen.resume(
+                path, model=ScriptedModel(["1+1=2\n2+2=4\n"], forks=lambda request: ""), monitors=monitors()
+            )
         except interwhen.errors.JournalError:
             continue
         async with again as run:
             result = await run.drain()
-        assert "does not find" not in str(result.checks)
-        assert all(type(record.outcome).__name__ == "Judged" for record in result.checks)
+        # Half a line may stand at the cut: what comes of it is for the model. All else is found again.
+        assert all(isinstance(record.outcome, interwhen.Judged) for record in result.checks)
     assert first.status == "verified"
 
 
