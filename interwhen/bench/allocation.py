@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -166,6 +167,35 @@ def _row(name: str, world: World, arm: str, depth: int, *, tasks: int, seeds: in
     )
 
 
+@functools.lru_cache(maxsize=32)
+def _baselines(world: World, tasks: int, seed: int) -> tuple[list[Puzzle], list[Score], list[Score]]:
+    """Return the tasks of one draw, and what both uniform ways come to on them for each number of samples."""
+    puzzles = Maker(world, seed).puzzles(tasks)
+    return puzzles, *uniform_curves(puzzles, _MOST)
+
+
+def uniform_curves(puzzles: Sequence[Puzzle], most: int) -> tuple[list[Score], list[Score]]:
+    """Return the scores of best-of-N and of stop-on-verified for N from 1 to *most*, in one go."""
+    right, flat, stopping = [0] * most, [0] * most, [0] * most
+    for puzzle in puzzles:
+        chosen, all_tokens, tokens = puzzle.samples[0], 0, 0
+        is_verified = False
+        for number, one in enumerate(puzzle.samples[:most]):
+            all_tokens += one.tokens
+            if not is_verified:
+                tokens += one.tokens
+                if one.passes:
+                    chosen, is_verified = one, True
+            right[number] += chosen.right
+            flat[number] += all_tokens
+            stopping[number] += tokens
+    count = len(puzzles)
+    return (
+        [Score(good / count, spent / count) for good, spent in zip(right, flat, strict=True)],
+        [Score(good / count, spent / count) for good, spent in zip(right, stopping, strict=True)],
+    )
+
+
 class _Compared(NamedTuple):
     score: Score
     times_fewer: float
@@ -176,9 +206,7 @@ class _Compared(NamedTuple):
 
 
 def _compare(world: World, arm: str, depth: int, tasks: int, seed: int) -> _Compared:
-    puzzles = Maker(world, seed).puzzles(tasks)
-    flat = [uniform(puzzles, best_of(count)) for count in range(1, _MOST + 1)]
-    stopping = [uniform(puzzles, stop_on_verified(count)) for count in range(1, _MOST + 1)]
+    puzzles, flat, stopping = _baselines(world, tasks, seed)
     budget = stopping[depth - 1].tokens
     after: tuple[Action, ...] = ("sample", "correct") if arm == "samples and corrections" else ("sample",)
     given = shuffled(puzzles, seed) if arm == "samples, shuffled classes" else puzzles

@@ -9,6 +9,7 @@ from interwhen.bench.allocation import (
     stop_on_verified,
     tokens_for,
     uniform,
+    uniform_curves,
 )
 from interwhen.bench.allocation_world import Maker, World, shuffled
 
@@ -37,8 +38,7 @@ def test_stopping_gives_the_answers_of_best_of_n_for_fewer_tokens(puzzles):
 
 
 def test_allocating_beats_both_uniform_ways_where_classes_differ(puzzles):
-    flat = [uniform(puzzles, best_of(count)) for count in range(1, 40)]
-    stopping = [uniform(puzzles, stop_on_verified(count)) for count in range(1, 40)]
+    flat, stopping = uniform_curves(puzzles, 40)
     budget = stopping[7].tokens
     score = adaptive(puzzles, budget, ("sample",))
     assert score.tokens == pytest.approx(budget, rel=0.03)
@@ -47,10 +47,17 @@ def test_allocating_beats_both_uniform_ways_where_classes_differ(puzzles):
 
 
 def test_useless_features_cost_at_most_a_point_against_uniform_sampling(puzzles):
-    flat = [uniform(puzzles, best_of(count)) for count in range(1, 40)]
+    flat, _ = uniform_curves(puzzles, 40)
     for number in range(2):
         score = adaptive(shuffled(puzzles, number), uniform(puzzles, stop_on_verified(5)).tokens, ("sample",))
         assert score.accuracy > accuracy_at(flat, score.tokens) - 0.01
+
+
+def test_curves_in_one_go_are_those_of_each_number(puzzles):
+    flat, stopping = uniform_curves(puzzles[:50], 6)
+    for count in range(1, 7):
+        assert flat[count - 1] == pytest.approx(uniform(puzzles[:50], best_of(count)))
+        assert stopping[count - 1] == pytest.approx(uniform(puzzles[:50], stop_on_verified(count)))
 
 
 def test_curves_are_read_between_their_points():
