@@ -215,3 +215,15 @@ def test_a_check_that_could_not_be_made_is_never_counted_as_a_pass(upstream, gat
     assert post(running, ASK).headers["x-interwhen-status"] == "unverified"
     assert running.metric('interwhen_checks_total{monitor="raises",outcome="errored"}') == 1
     assert running.metric('interwhen_checks_total{monitor="raises",outcome="pass"}') == 0
+
+
+def test_an_allocator_hears_of_every_call(upstream, gateway):
+    running = gateway(upstream(corrected), watchers=[word(good="good", delivery="gate")], allocator={"tokens": 500})
+    assert post(running, ASK).json()["interwhen"]["result"]["type"] == "verified"
+    running.idle()
+    allocator = running.gateway.chooser.allocator
+    assert allocator.spending.tasks == 1
+    assert [(action, failures, cell.worked) for (_, action, failures), cell in allocator.beliefs._cells.items()] == [
+        ("sample", 0, 0.0),
+        ("correct", 1, 1.0),
+    ]
