@@ -1,0 +1,32 @@
+"""Ways of spending test-time compute: one model adapter, the same verifiers, one ledger."""
+
+from interwhen.strategies.attempting import attempt, seed_of
+from interwhen.strategies.base import Checks, Claimed, Outcome, Question, Reader, Solution, Strategy
+from interwhen.strategies.interrupting import Interrupt
+from interwhen.strategies.judging import Judgement, judge
+from interwhen.strategies.means import Means
+from interwhen.strategies.sampling import BestOf, Greedy, Vote
+from interwhen.strategies.spending import BudgetSpent, Meter
+from interwhen.strategies.tracing import Trace
+
+__all__ = [
+    "BestOf",
+    "BudgetSpent",
+    "Checks",
+    "Claimed",
+    "Greedy",
+    "Interrupt",
+    "Judgement",
+    "Means",
+    "Meter",
+    "Outcome",
+    "Question",
+    "Reader",
+    "Solution",
+    "Strategy",
+    "Trace",
+    "Vote",
+    "attempt",
+    "judge",
+    "seed_of",
+]

@@ -1,0 +1,108 @@
+"""A trace that a strategy writes: what the model said so far, and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import anyio
+
+from interwhen.models.base import Chunk, FinishReason, Model, Piece, Prompt, Request, Sampling, Stream
+
+CLOSING_SECONDS = 5.0
+"""How long the end of a stream is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What stands, in the chunks in which it came. ``finish_reason`` is ``None`` while the model may go on."""
+
+    chunks: tuple[Chunk, ...] = ()
+    finish_reason: FinishReason | None = None
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "".join(chunk.text for chunk in self.chunks)
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens of the model it holds. What a strategy wrote itself counts none."""
+        return sum(chunk.tokens for chunk in self.chunks)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the model came to its end by itself."""
+        return self.finish_reason == "stop"
+
+    def pieces(self) -> tuple[Piece, ...]:
+        """Return it as what a request continues."""
+        pieces: list[Piece] = []
+        for chunk in self.chunks:
+            if pieces and pieces[-1].phase == chunk.phase:
+                pieces[-1] = Piece(pieces[-1].text + chunk.text, phase=chunk.phase)
+            else:
+                pieces.append(Piece(chunk.text, phase=chunk.phase))
+        return tuple(pieces)
+
+    def plus(self, chunk: Chunk) -> Trace:
+        """Return it with *chunk* behind."""
+        return Trace((*self.chunks, replace_chunk(chunk)) if chunk.text else self.chunks, chunk.finish_reason)
+
+    def write(self, text: str) -> Trace:
+        """Return it with *text* of the strategy behind, in the phase it has come to."""
+        phase = self.chunks[-1].phase if self.chunks else "answer"
+        return Trace((*self.chunks, Chunk(text, phase, tokens=0)))
+
+    def cut(self, length: int) -> Trace:
+        """Return its first *length* characters. A token that is cut through is still counted."""
+        kept: list[Chunk] = []
+        for chunk in self.chunks:
+            if length <= 0:
+                break
+            kept.append(Chunk(chunk.text[:length], chunk.phase, chunk.tokens))
+            length -= len(chunk.text)
+        return Trace(tuple(kept))
+
+
+def replace_chunk(chunk: Chunk) -> Chunk:
+    """Return the text of *chunk* without what tells of its stream."""
+    return Chunk(chunk.text, chunk.phase, chunk.tokens)
+
+
+async def go_on(
+    model: Model, prompt: Prompt, trace: Trace, sampling: Sampling, *, until: str = "", most: int | None = None
+) -> Trace:
+    """Let *model* continue *trace*: to its end, or up to and including *until*, once there is text before it.
+
+    *most* is how many further tokens it may write. What came in one read with *until* and stands behind it is
+    dropped. Raises :class:`~interwhen.errors.ModelError`.
+    """
+    if most is not None:
+        sampling = replace(sampling, max_tokens=most)
+    stream = await model.stream(Request(prompt, trace.pieces(), sampling))
+    begun = len(trace.text)
+    try:
+        while chunks := await stream.receive():
+            for chunk in chunks:
+                trace = trace.plus(chunk)
+                if until and until in chunk.text and (end := _end_of_step(trace.text, begun, until)):
+                    return trace.cut(end)
+    finally:
+        await close(stream)
+    return trace if trace.finish_reason is not None else Trace(trace.chunks, "truncated")
+
+
+async def close(stream: Stream) -> None:
+    """Close *stream*, also when the caller is being cancelled."""
+    with anyio.move_on_after(CLOSING_SECONDS, shield=True):
+        await stream.aclose()
+
+
+def _end_of_step(text: str, begun: int, until: str) -> int:
+    """Return where the first *until* ends that has text before it, counted from *begun*; 0: there is none."""
+    at = begun
+    while (found := text.find(until, at)) >= 0:
+        if text[begun:found].strip():
+            return found + len(until)
+        at = found + len(until)
+    return 0
