@@ -2,15 +2,19 @@
 
 from interwhen.strategies.attempting import attempt, seed_of
 from interwhen.strategies.base import Checks, Claimed, Outcome, Question, Reader, Solution, Strategy
+from interwhen.strategies.forcing import BudgetForcing
 from interwhen.strategies.interrupting import Interrupt
 from interwhen.strategies.judging import Judgement, judge
 from interwhen.strategies.means import Means
+from interwhen.strategies.revising import Revision
 from interwhen.strategies.sampling import BestOf, Greedy, Vote
+from interwhen.strategies.searching import StepSearch
 from interwhen.strategies.spending import BudgetSpent, Meter
 from interwhen.strategies.tracing import Trace
 
 __all__ = [
     "BestOf",
+    "BudgetForcing",
     "BudgetSpent",
     "Checks",
     "Claimed",
@@ -22,7 +26,9 @@ __all__ = [
     "Outcome",
     "Question",
     "Reader",
+    "Revision",
     "Solution",
+    "StepSearch",
     "Strategy",
     "Trace",
     "Vote",

@@ -79,6 +79,12 @@ async def judge(
         return judgement(await rereading.drain())
 
 
+def merit(question: Question, trace: Trace, found: Judgement) -> tuple[bool, bool, int, float]:
+    """Order finished texts, the best one last: verified, then with an answer, then as :attr:`Judgement.rank` says."""
+    verified, unrefuted, share = found.rank
+    return verified, question.read(trace.text) is not None, unrefuted, share
+
+
 def needs_tokens(monitors: Sequence[Monitor]) -> bool:
     """Tell whether judging by *monitors* asks the model."""
     return any(isinstance(monitor.extractor, Fork) for monitor in monitors)

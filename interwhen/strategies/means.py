@@ -6,7 +6,8 @@ import random
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from interwhen.models.base import Sampling
+from interwhen.errors import UsageError
+from interwhen.models.base import Prompt, Sampling
 from interwhen.strategies.judging import Judgement, judge
 from interwhen.strategies.spending import Meter
 from interwhen.strategies.tracing import Trace, go_on
@@ -61,6 +62,14 @@ class Means:
         """Tell whether *tokens* are left, and at least one."""
         return self.model.left >= max(tokens, 1)
 
+    async def need_prefix(self, strategy: str) -> None:
+        """Raise :class:`UsageError` where the model cannot go on in the middle of a text."""
+        if (await self.model.capabilities()).resume == "turn":
+            raise UsageError(
+                f"strategy {strategy!r} goes on from the middle of a text, which {self.model.name!r} cannot: use an "
+                "endpoint that continues a prefix or prefills the assistant's turn, or leave the strategy out"
+            )
+
     async def write(
         self, question: Question, sampling: Sampling, trace: Trace | None = None, *, until: str = ""
     ) -> Trace:
@@ -69,6 +78,10 @@ class Means:
         most = sampling.max_tokens
         room = None if most is None else max(most - begun.tokens, 1)
         return await go_on(self.model, question.prompt, begun, sampling, until=until, most=room)
+
+    async def write_to(self, prompt: Prompt, sampling: Sampling) -> Trace:
+        """Let the model answer *prompt* whole."""
+        return await go_on(self.model, prompt, Trace(), sampling)
 
     async def judge(self, question: Question, trace: Trace, *, partial: bool = False) -> Judgement:
         """Let the monitors of *question* look at *trace*, and count their checks."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from interwhen.strategies.base import Question, Solution
-from interwhen.strategies.judging import Judgement
+from interwhen.strategies.judging import Judgement, merit
 from interwhen.strategies.means import Means
 from interwhen.strategies.tracing import Trace
 
@@ -51,7 +51,7 @@ class BestOf:
             trace = await means.write(question, means.sampled(number))
             longest = max(longest, trace.tokens)
             found = await means.judge(question, trace)
-            if best is None or _merit(question, trace, found) > _merit(question, *best):
+            if best is None or merit(question, trace, found) > merit(question, *best):
                 best = trace, found
             if self.until_verified and found.verified:
                 break
@@ -113,8 +113,3 @@ def elected(voters: Sequence[_Voter]) -> _Voter:
     # The first one among equals, so that the same votes elect the same answer on each machine.
     answer = next(one.answer for one in voters if one.answer is not None and weights[one.answer] == most)
     return max((one for one in voters if one.answer == answer), key=lambda one: one.weight)
-
-
-def _merit(question: Question, trace: Trace, found: Judgement) -> tuple[bool, bool, int, float]:
-    verified, unrefuted, share = found.rank
-    return verified, question.read(trace.text) is not None, unrefuted, share

@@ -85,7 +85,7 @@ async def go_on(
         while chunks := await stream.receive():
             for chunk in chunks:
                 trace = trace.plus(chunk)
-                if until and until in chunk.text and (end := _end_of_step(trace.text, begun, until)):
+                if until and (end := _end_of_step(trace, begun, until)):
                     return trace.cut(end)
     finally:
         await close(stream)
@@ -98,9 +98,14 @@ async def close(stream: Stream) -> None:
         await stream.aclose()
 
 
-def _end_of_step(text: str, begun: int, until: str) -> int:
-    """Return where the first *until* ends that has text before it, counted from *begun*; 0: there is none."""
-    at = begun
+def _end_of_step(trace: Trace, begun: int, until: str) -> int:
+    """Return where *until* ends, if the last chunk completed it and there is text before it from *begun* on; else 0."""
+    last = trace.chunks[-1].text if trace.chunks else ""
+    tail = "".join(chunk.text for chunk in trace.chunks[-len(until) :])
+    if until not in tail[-len(until) - len(last) :]:
+        return 0
+    text = trace.text
+    at = max(len(text) - len(last) - len(until), begun)
     while (found := text.find(until, at)) >= 0:
         if text[begun:found].strip():
             return found + len(until)

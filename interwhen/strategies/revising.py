@@ -1,0 +1,70 @@
+"""Sequential revision: a whole text is judged, and asked for again with what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from interwhen.errors import ContextOverflow
+from interwhen.feedback import FeedbackTemplate
+from interwhen.models.base import Message, Prompt
+from interwhen.registry import load_monitors
+from interwhen.strategies.base import Question, Solution
+from interwhen.strategies.judging import Judgement
+from interwhen.strategies.means import Means
+from interwhen.strategies.tracing import Trace
+from interwhen.verdicts import Violation
+
+_ASK = "Work it out again from the start, and give the whole solution."
+_MOST = 3
+"""Violations that one feedback tells of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """Generate, test, and say what is wrong, until nothing is refuted.
+
+    (LLM-Modulo: Kambhampati et al. 2024, arXiv 2402.01817.) Feedback is worded as in a run, and gives away no more than the level of its monitor allows. With ``tell=False``
+    nothing is said and the question is asked again. Abstains where every text was refuted. The first text is greedy.
+    """
+
+    name: str = "revision"
+    rounds: int = 16
+    tell: bool = True
+    meets_model: ClassVar[bool] = False
+
+    async def solve(self, question: Question, means: Means) -> Solution:
+        """Answer with the first text in which nothing is refuted."""
+        template = getattr(means.model, "feedback", None) or FeedbackTemplate()
+        prompt, longest = question.prompt, 0
+        trace, found = Trace(), None
+        for number in range(self.rounds):
+            if number and not means.affords(longest):
+                break
+            sampling = means.sampled(number) if number else means.greedy
+            try:
+                trace = await means.write_to(prompt, sampling)
+            except ContextOverflow as error:
+                if not number:
+                    raise
+                return Solution(trace=trace, gave_up=str(error))
+            longest = max(longest, trace.tokens)
+            found = await means.judge(question, trace)
+            if not found.refuted and trace.ended:
+                return Solution(trace=trace, result=found.result)
+            if self.tell:
+                prompt = told(question, trace, found, template)
+        return Solution(trace=trace, gave_up=f"something is refuted in each of {number or 1} texts")
+
+
+def told(question: Question, trace: Trace, found: Judgement, template: FeedbackTemplate) -> Prompt:
+    """Return the question with the text of *trace* as an answer to it, and what is wrong with that."""
+    levels = {monitor.name: monitor.level for monitor in load_monitors(question.monitors)}
+    lines = [
+        template.render(levels[one.monitor], Violation(why=one.why, witness=one.witness), one.quote)
+        for one in found.result.violations[:_MOST]
+    ]
+    said = "\n".join([*dict.fromkeys(lines), _ASK] if lines else ["The solution has no end.", _ASK])
+    if isinstance(question.prompt, str):
+        return f"{question.prompt}{trace.text}\n\n{said}\n\n"
+    return (*question.prompt, Message("assistant", trace.text), Message("user", said))
