@@ -1,10 +1,13 @@
 """Plug-ins by name: verifiers and models that any installed distribution offers through entry points."""
 
+from interwhen.registry._making import make
 from interwhen.registry._models import Api, load_model
 from interwhen.registry._monitors import MonitorSpec, load_monitor, load_monitors
 from interwhen.registry._paths import load_monitor_or_path
 from interwhen.registry._plugins import (
     MODELS,
+    STRATEGIES,
+    TASKS,
     TRACES,
     VERIFIERS,
     Plugin,
@@ -18,6 +21,8 @@ from interwhen.registry._report import VerifierReport, describe, why_failed
 
 __all__ = [
     "MODELS",
+    "STRATEGIES",
+    "TASKS",
     "TRACES",
     "VERIFIERS",
     "Api",
@@ -31,6 +36,7 @@ __all__ = [
     "load_monitors",
     "load_trace_format",
     "load_verifier",
+    "make",
     "models",
     "trace_formats",
     "verifiers",

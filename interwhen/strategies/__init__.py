@@ -2,6 +2,8 @@
 
 from interwhen.strategies.attempting import attempt, seed_of
 from interwhen.strategies.base import Checks, Claimed, Outcome, Question, Reader, Solution, Strategy
+from interwhen.strategies.catalog import load_strategies, load_strategy
+from interwhen.strategies.exercises import Exercise, load_exercises
 from interwhen.strategies.forcing import BudgetForcing
 from interwhen.strategies.interrupting import Interrupt
 from interwhen.strategies.judging import Judgement, judge
@@ -18,6 +20,7 @@ __all__ = [
     "BudgetSpent",
     "Checks",
     "Claimed",
+    "Exercise",
     "Greedy",
     "Interrupt",
     "Judgement",
@@ -34,5 +37,8 @@ __all__ = [
     "Vote",
     "attempt",
     "judge",
+    "load_exercises",
+    "load_strategies",
+    "load_strategy",
     "seed_of",
 ]

@@ -24,8 +24,9 @@ _MOST = 3
 class Revision:
     """Generate, test, and say what is wrong, until nothing is refuted.
 
-    (LLM-Modulo: Kambhampati et al. 2024, arXiv 2402.01817.) Feedback is worded as in a run, and gives away no more than the level of its monitor allows. With ``tell=False``
-    nothing is said and the question is asked again. Abstains where every text was refuted. The first text is greedy.
+    (LLM-Modulo: Kambhampati et al. 2024, arXiv 2402.01817.) Feedback is worded as in a run, and gives away no more than
+    the level of its monitor allows. With ``tell=False`` nothing is said and the question is asked again. Abstains where
+    every text was refuted. The first text is greedy.
     """
 
     name: str = "revision"
