@@ -114,7 +114,7 @@ def load_strategy(spec: str) -> Strategy:
         raise PluginError(spec, f"its factory returned {made!r:.200}, which is no Strategy")
     if ":" in spec and spec.partition(":")[0] in SHIPPED and dataclasses.is_dataclass(made):
         # Two of one kind with other options must be told apart.
-        return dataclasses.replace(made, name=spec.strip())  # type: ignore[return-value]
+        return dataclasses.replace(made, name=spec.strip())
     return made
 
 

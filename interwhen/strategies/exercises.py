@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from interwhen.errors import InterwhenError, PluginError, UsageError
@@ -33,22 +34,19 @@ def load_exercises(
     made = make(TASKS, spec, shipped, count=count, seed=seed)
     if not isinstance(made, Iterable):
         raise PluginError(spec, f"its factory returned {made!r:.200}, which is no iterable of exercises")
-    found: list[Exercise] = []
     try:
-        for one in made:
-            if not isinstance(one, Exercise):
-                raise PluginError(spec, f"its exercise {len(found) + 1} is {one!r:.200}, which is no Exercise")
-            found.append(one)
-            if len(found) == count:
-                break
+        found = tuple(islice(made, count))
     except InterwhenError:
         raise
     except Exception as error:
         # A task may raise anything; it is named, and the original stays attached.
-        raise PluginError(spec, f"behind exercise {len(found)} it raised {type(error).__name__}: {error}") from error
+        raise PluginError(spec, f"making its exercises raised {type(error).__name__}: {error}") from error
+    for number, one in enumerate(found, start=1):
+        if not isinstance(one, Exercise):
+            raise PluginError(spec, f"its exercise {number} is {one!r:.200}, which is no Exercise")
     if len(found) < count:
         raise UsageError(f"task {spec!r} has {len(found)} exercises only, {count} were asked for")
     names = [one.question.name for one in found]
     if len(set(names)) < count:
         raise UsageError(f"task {spec!r} has two exercises of one name")
-    return tuple(found)
+    return found
