@@ -1,7 +1,7 @@
 """Ways of spending test-time compute: one model adapter, the same verifiers, one ledger."""
 
 from interwhen.strategies.attempting import attempt, seed_of
-from interwhen.strategies.base import Checks, Claimed, Outcome, Question, Reader, Solution, Strategy
+from interwhen.strategies.base import Checks, Claimed, Outcome, Question, Reader, Solution, Strategy, Watching
 from interwhen.strategies.catalog import load_strategies, load_strategy
 from interwhen.strategies.exercises import Exercise, load_exercises
 from interwhen.strategies.forcing import BudgetForcing
@@ -35,6 +35,7 @@ __all__ = [
     "Strategy",
     "Trace",
     "Vote",
+    "Watching",
     "attempt",
     "judge",
     "load_exercises",

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from interwhen.errors import UpstreamError, UsageError
 from interwhen.models.base import Model, Sampling
-from interwhen.registry import load_monitors
 from interwhen.results import Verified
 from interwhen.strategies.base import Checks, Claimed, Outcome, Question, Solution, Strategy
 from interwhen.strategies.judging import needs_tokens
@@ -88,7 +87,7 @@ async def _solved(strategy: Strategy, question: Question, means: Means) -> Solut
 def _is_to_be_judged(solution: Solution, question: Question) -> bool:
     if solution.result is not None or solution.gave_up or solution.failed or not question.monitors:
         return False
-    return not needs_tokens(load_monitors(question.monitors))
+    return not needs_tokens(question.watchers(acting=False))
 
 
 def _claimed(solution: Solution, answer: str | None) -> tuple[Claimed, str]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
 from interwhen.ledger import Ledger
 from interwhen.models.base import Prompt
-from interwhen.registry import MonitorSpec
+from interwhen.monitors import Monitor
+from interwhen.registry import MonitorSpec, load_monitors
 from interwhen.results import Result
 from interwhen.segments import Phase
 from interwhen.strategies.means import Means
@@ -22,6 +23,9 @@ Claimed = Literal["verified", "unverified", "abstained", "failed"]
 Reader: TypeAlias = Callable[[str], str | None]
 """From the text of a trace to the answer it gives, in a normal form that can be counted; ``None``: it gives none."""
 
+Watching: TypeAlias = Callable[[bool], Iterable[MonitorSpec]]
+"""Makes the monitors of one run; it is told whether they will act, or only observe."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
@@ -31,9 +35,15 @@ class Question:
     """Tells it from the others of its task."""
     prompt: Prompt
     read: Reader
-    monitors: tuple[MonitorSpec, ...] = ()
-    """What judges a step, a finished text and a run. Each use loads them anew, so that factories make fresh ones."""
+    monitors: tuple[MonitorSpec, ...] | Watching = ()
+    """What judges a step, a finished text and a run; or what makes it, where monitors remember their trace."""
     starts_in: Phase = "answer"
+
+    def watchers(self, *, acting: bool) -> tuple[Monitor, ...]:
+        """Return the monitors for one run, made anew; where they are not to be *acting*, they only observe."""
+        specs = tuple(self.monitors(acting)) if callable(self.monitors) else self.monitors
+        monitors = load_monitors(specs)
+        return monitors if acting else tuple(replace(one, delivery="observe") for one in monitors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,6 @@ from typing import ClassVar, assert_never
 
 from interwhen.models.base import Chunk
 from interwhen.monitors import Monitor
-from interwhen.registry import load_monitors
 from interwhen.remedies import Conclude, Feedback, Remedy, Repair
 from interwhen.results import Abstained, Failed, Result, Unverified, Verified
 from interwhen.running import run
@@ -47,7 +46,7 @@ class Interrupt:
                 return solution
 
     async def _run(self, question: Question, means: Means, number: int) -> Result:
-        monitors = tuple(self._remedied(one) for one in load_monitors(question.monitors))
+        monitors = tuple(self._remedied(one) for one in question.watchers(acting=True))
         async with run(
             means.model,
             question.prompt,

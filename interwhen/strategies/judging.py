@@ -12,7 +12,6 @@ import anyio.lowlevel
 from interwhen.models.base import Capabilities, Chunk, Completion, Model, Request, Stream
 from interwhen.models.streams import GuardedStream
 from interwhen.monitors import Fork, Monitor
-from interwhen.registry import load_monitors
 from interwhen.results import Result
 from interwhen.running import run
 from interwhen.strategies.tracing import Trace
@@ -69,7 +68,7 @@ async def judge(
 
     With *partial* more is to come, so that monitors of the whole answer do not look.
     """
-    monitors = tuple(replace(one, delivery="observe") for one in load_monitors(question.monitors))
+    monitors = question.watchers(acting=False)
     if partial:
         monitors = tuple(one for one in monitors if not isinstance(one.trigger, Answer))
     reader = _Rereading(trace, model)

@@ -8,7 +8,6 @@ from typing import ClassVar
 from interwhen.errors import ContextOverflow
 from interwhen.feedback import FeedbackTemplate
 from interwhen.models.base import Message, Prompt
-from interwhen.registry import load_monitors
 from interwhen.strategies.base import Question, Solution
 from interwhen.strategies.judging import Judgement
 from interwhen.strategies.means import Means
@@ -60,7 +59,7 @@ class Revision:
 
 def told(question: Question, trace: Trace, found: Judgement, template: FeedbackTemplate) -> Prompt:
     """Return the question with the text of *trace* as an answer to it, and what is wrong with that."""
-    levels = {monitor.name: monitor.level for monitor in load_monitors(question.monitors)}
+    levels = {monitor.name: monitor.level for monitor in question.watchers(acting=False)}
     lines = [
         template.render(levels[one.monitor], Violation(why=one.why, witness=one.witness), one.quote)
         for one in found.result.violations[:_MOST]

@@ -83,7 +83,8 @@ def chained_arithmetic(
         expression = entry["metadata"]["expression"]
         if wording == "orders":
             return chat("", _ordered(expression))
-        return chat(_CHAINED, f"The chain is {_TERM.sub(r', \1 \2', expression).replace(' ,', ',')}.")
+        chain = " ".join(_TERM.sub(r", \1 \2", expression).replace(" ,", ",").split())
+        return chat(_CHAINED, f"The chain is {chain}.")
 
     return exercises(
         "basic_arithmetic",
