@@ -52,7 +52,7 @@ async def attempt(
     if _is_to_be_judged(solution, question):
         solution = replace(solution, result=(await means.judge(question, solution.trace)).result)
     text = solution.trace.text
-    answer = None if solution.gave_up or solution.failed else question.read(text)
+    answer = None if solution.gave_up or solution.failed else question.answer(solution.trace)
     status, why = _claimed(solution, answer)
     tally = means.tally
     return Outcome(

@@ -45,6 +45,10 @@ class Question:
         monitors = load_monitors(specs)
         return monitors if acting else tuple(replace(one, delivery="observe") for one in monitors)
 
+    def answer(self, trace: Trace) -> str | None:
+        """Return the answer that *trace* gives. One that was cut short in its last line has not given what is there."""
+        return self.read(trace.said)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solution:

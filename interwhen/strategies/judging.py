@@ -81,7 +81,7 @@ async def judge(
 def merit(question: Question, trace: Trace, found: Judgement) -> tuple[bool, bool, int, float]:
     """Order finished texts, the best one last: verified, then with an answer, then as :attr:`Judgement.rank` says."""
     verified, unrefuted, share = found.rank
-    return verified, question.read(trace.text) is not None, unrefuted, share
+    return verified, question.answer(trace) is not None, unrefuted, share
 
 
 def needs_tokens(monitors: Sequence[Monitor]) -> bool:

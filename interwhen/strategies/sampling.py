@@ -81,7 +81,7 @@ class Vote:
                 break
             trace = await means.write(question, means.sampled(len(drawn)))
             found = await means.judge(question, trace) if self.weighted != "not" else None
-            drawn.append(_Voter(trace, question.read(trace.text), found))
+            drawn.append(_Voter(trace, question.answer(trace), found))
         winner = elected(drawn)
         return Solution(trace=winner.trace, result=winner.found.result if winner.found else None)
 

@@ -34,6 +34,12 @@ class Trace:
         """Whether the model came to its end by itself."""
         return self.finish_reason == "stop"
 
+    @property
+    def said(self) -> str:
+        """What of it is said whole: all, or the lines that are complete where the model did not come to its end."""
+        text = self.text
+        return text if self.finish_reason == "stop" else text[: text.rfind("\n") + 1]
+
     def pieces(self) -> tuple[Piece, ...]:
         """Return it as what a request continues."""
         pieces: list[Piece] = []
