@@ -127,10 +127,11 @@ def run_compare(
 
 def show(report: Comparison, *, in_markdown: bool) -> None:
     """Print the tables of *report*."""
+    once = " once for all that share them" if report.shared else ""
     heading = (
         f"{report.task}, {report.model}: {report.exercises} exercises of {report.asked}, seed {report.seed}, "
         f"temperature {report.temperature:g}, at most {report.max_tokens} tokens a trace; "
-        f"{report.generated} tokens generated{' once for all that share them' if report.shared else ''}, {report.seconds:.0f} s; {report.machine}"
+        f"{report.generated} tokens generated{once}, {report.seconds:.0f} s; {report.machine}"
     )
     console = Console()
     if in_markdown:

@@ -19,9 +19,10 @@ def plot(report: Comparison, path: Path) -> None:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.ticker import ScalarFormatter
     except ImportError as error:
         raise MissingExtraError("a plot", "plots") from error
-    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    figure = Figure(figsize=(11, 5.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     names = sorted({cell.strategy for cell in report.cells})
@@ -51,11 +52,14 @@ def plot(report: Comparison, path: Path) -> None:
         zorder=0,
     )
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(ScalarFormatter())
+    axes.tick_params(axis="x", which="both", labelsize=7)
     axes.set_xlabel("generated tokens of an attempt (mean): kept, discarded, forks, offline")
     axes.set_ylabel("right answers, % (bars: 95 %)")
     axes.set_title(f"{report.task} · {report.model} · {report.exercises} exercises", fontsize=10)
     axes.grid(visible=True, which="both", linewidth=0.3)
-    axes.legend(fontsize=8, ncols=2)
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     try:
         figure.savefig(path, dpi=150)
     except (OSError, ValueError) as error:
