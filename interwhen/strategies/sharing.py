@@ -127,12 +127,12 @@ class _SharedStream:
         if self._next < len(self._told.chunks):
             await anyio.lowlevel.checkpoint()
             return self._known()
-        if self._told.ended:
-            self._is_over = True
-            return ()
-        if self._is_full():
-            return self._full()
         if self._stream is None:
+            if self._told.ended:
+                self._is_over = True
+                return ()
+            if self._is_full():
+                return self._full()
             await self.ask()
         return await self._news()
 

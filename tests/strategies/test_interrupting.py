@@ -2,7 +2,7 @@
 
 import pytest
 from interwhen import Budgets, Sampling, run
-from interwhen.errors import ConnectError
+from interwhen.errors import UpstreamError
 from interwhen.remedies import Feedback, Repair, Resample
 from interwhen.strategies import Interrupt, load_strategy
 from tests.strategies.worlds import PLAIN, RIGHT, WRONG, question, try_out, writer
@@ -90,7 +90,7 @@ async def test_text_that_the_verifier_cannot_judge_is_answered_unverified():
 
 async def test_a_model_that_fails_is_no_abstention():
     def script(request):
-        raise ConnectError("gone")
+        raise UpstreamError("gone", status=404)
 
     found = await try_out(Interrupt(), writer(script))
     assert (found.status, found.why) == ("failed", "gone")
