@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
@@ -11,7 +12,7 @@ import msgspec
 from interwhen.ledger import Ledger
 from interwhen.models.base import Prompt
 from interwhen.monitors import Monitor
-from interwhen.registry import MonitorSpec, load_monitors
+from interwhen.registry import MonitorSpec, load_monitor, load_monitors
 from interwhen.results import Result
 from interwhen.segments import Phase
 from interwhen.strategies.means import Means
@@ -41,13 +42,19 @@ class Question:
 
     def watchers(self, *, acting: bool) -> tuple[Monitor, ...]:
         """Return the monitors for one run, made anew; where they are not to be *acting*, they only observe."""
-        specs = tuple(self.monitors(acting)) if callable(self.monitors) else self.monitors
-        monitors = load_monitors(specs)
+        specs = self.monitors(acting) if callable(self.monitors) else self.monitors
+        monitors = load_monitors([_named(one) if isinstance(one, str) else one for one in specs])
         return monitors if acting else tuple(replace(one, delivery="observe") for one in monitors)
 
     def answer(self, trace: Trace) -> str | None:
         """Return the answer that *trace* gives. One that was cut short in its last line has not given what is there."""
         return self.read(trace.said)
+
+
+@lru_cache(maxsize=64)
+def _named(spec: str) -> Monitor:
+    # A search judges at each step, and to look through what is installed takes longer than to judge.
+    return load_monitor(spec)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
