@@ -122,7 +122,7 @@ def reader(pattern: str) -> Callable[[str], str | None]:
 
 def normal(answer: str) -> str:
     """Return *answer* as it is compared: an exact number, or else its words in lower case."""
-    plain = answer.strip().strip("`*$ ").rstrip(".").strip()
+    plain = answer.strip().lstrip("`*$ ").rstrip("`*$. ")
     value = read_number(plain)
     return " ".join(plain.casefold().split()) if value is None else str(value)
 
