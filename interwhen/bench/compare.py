@@ -60,13 +60,22 @@ class Compared(msgspec.Struct, frozen=True):
 
 
 async def compare(
-    model: Model, plan: Plan, *, say: Callable[[str], None], workers: WorkerPool | None = None
+    model: Model,
+    plan: Plan,
+    *,
+    say: Callable[[str], None],
+    keep: Callable[[Compared], None] | None = None,
+    workers: WorkerPool | None = None,
 ) -> Compared:
-    """Let every strategy attempt every exercise with every budget, one attempt at a time."""
+    """Let every strategy attempt every exercise with every budget, one attempt at a time.
+
+    *keep* is told after each exercise what has come of it so far, so that a long comparison can be cut off.
+    """
     begun = time.perf_counter()
     shared = Shared(model)
     rows: list[Row] = []
-    done = met = 0
+    met = 0
+    compared = Compared((), 0, 0, 0.0)
     for number, exercise in enumerate(plan.exercises):
         if plan.seconds is not None and number and time.perf_counter() - begun > plan.seconds:
             break
@@ -85,9 +94,11 @@ async def compare(
             met += 0 if shares else outcome.ledger.total_tokens
             right = outcome.answered and exercise.grade(outcome.answer or "")
             rows.append(Row(outcome, right, number))
-        done = number + 1
-        say(f"{done} of {len(plan.exercises)} exercises, {time.perf_counter() - begun:.0f} s")
-    return Compared(tuple(rows), shared.generated + met, done, time.perf_counter() - begun)
+        compared = Compared(tuple(rows), shared.generated + met, number + 1, time.perf_counter() - begun)
+        say(f"{compared.exercises} of {len(plan.exercises)} exercises, {compared.seconds:.0f} s")
+        if keep is not None:
+            keep(compared)
+    return compared
 
 
 def _now(shared: Shared) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -79,7 +81,7 @@ def run_compare(
     share
         Generate text that several strategies ask for in the same words once, and bill it to each of them.
     json
-        Write the whole report with every attempt to this file.
+        Write the whole report with every attempt to this file, after each exercise anew.
     plot
         Draw right answers over tokens into this file (extra "plots").
     markdown
@@ -101,25 +103,33 @@ def run_compare(
     )
     opened = load_model(base_url, name=model, api=api) if base_url else load_model(model)
     console = Console(stderr=True)
-    compared = anyio.run(_compared, opened, plan, lambda line: console.print(line, style="dim", highlight=False))
-    report = Comparison(
-        task=task,
-        model=opened.name,
-        machine=f"{platform.machine()}, Python {platform.python_version()}, {platform.system()}",
-        seed=seed,
-        temperature=temperature,
-        max_tokens=max_tokens,
-        shared=share,
-        exercises=compared.exercises,
-        asked=len(exercises),
-        generated=compared.generated,
-        seconds=compared.seconds,
-        baseline=against,
-        cells=cells(compared, against),
-        rows=compared.rows,
-    )
-    if json is not None:
-        _write(json, msgspec.json.format(msgspec.json.encode(report)))
+
+    def reported(compared: Compared) -> Comparison:
+        return Comparison(
+            task=task,
+            model=opened.name,
+            machine=f"{platform.machine()}, Python {platform.python_version()}, {platform.system()}",
+            seed=seed,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            shared=share,
+            exercises=compared.exercises,
+            asked=len(exercises),
+            generated=compared.generated,
+            seconds=compared.seconds,
+            baseline=against,
+            cells=cells(compared, against),
+            rows=compared.rows,
+        )
+
+    def keep(compared: Compared) -> None:
+        if json is not None:
+            _write(json, msgspec.json.format(msgspec.json.encode(reported(compared))))
+
+    def say(line: str) -> None:
+        console.print(line, style="dim", highlight=False)
+
+    report = reported(anyio.run(partial(_compared, opened, plan, say=say, keep=keep)))
     if plot is not None:
         draw(report, plot)
     show(report, in_markdown=markdown)
@@ -166,18 +176,21 @@ def read_budgets(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(found))
 
 
-async def _compared(model: Model, plan: Plan, say: object) -> Compared:
-    assert callable(say)
+async def _compared(
+    model: Model, plan: Plan, *, say: Callable[[str], None], keep: Callable[[Compared], None]
+) -> Compared:
     try:
         async with Workers() as workers:
-            return await compare(model, plan, say=say, workers=workers)
+            return await compare(model, plan, say=say, keep=keep, workers=workers)
     finally:
         with anyio.CancelScope(shield=True):
             await model.aclose()
 
 
 def _write(path: Path, content: bytes) -> None:
+    part = path.with_name(f"{path.name}.part")
     try:
-        path.write_bytes(content + b"\n")
+        part.write_bytes(content + b"\n")
+        part.replace(path)
     except OSError as error:
         raise UsageError(f"the report {str(path)!r} cannot be written: {error.strerror or error}") from error

@@ -73,6 +73,14 @@ def test_sharing_changes_no_row():
     assert rows(True) == rows(False)
 
 
+def test_what_came_of_it_so_far_is_told_after_each_exercise():
+    kept = []
+    chosen = plan()
+    compared = anyio.run(lambda: compare(writer(lambda _: RIGHT), chosen, say=lambda _: None, keep=kept.append))
+    assert [len(one.rows) for one in kept] == [6, 12, 18]
+    assert kept[-1] == compared
+
+
 def test_after_its_time_no_exercise_is_begun():
     compared, _ = play(writer(lambda _: RIGHT), plan(seconds=0.0))
     assert compared.exercises == 1
