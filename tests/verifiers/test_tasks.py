@@ -95,11 +95,40 @@ def test_the_countdown_verifier_knows_the_puzzle():
         assert judged(one, "Answer: 1 + 1").refuted
 
 
+def test_a_step_to_a_dead_end_may_be_let_pass():
+    for spec, refuted in (("countdown:numbers=2", 1), ("countdown:numbers=2,dead_ends=false", 0)):
+        [one] = load(spec, count=1)
+        left, right = map(int, one.question.prompt[-1].content.split("\n")[0].split()[1:])
+        target = int(one.question.prompt[-1].content.split()[-1])
+        dead = next(
+            f"{left} {sign} {right} = {value} (left: {value})"
+            for sign, value in (("+", left + right), ("*", left * right), ("-", left - right))
+            if value != target
+        )
+        assert judged(one, dead).refuted == refuted
+
+
+def walked(one):
+    """The gold way as the task asks for it, and one whose first move leads elsewhere than it says."""
+    grid = one.grade._entry["metadata"]["matrix"]
+    row, column = next((y, x) for y, line in enumerate(grid, 1) for x, cell in enumerate(line, 1) if cell == "*")
+    lines = [f"The start is at ({row},{column})."]
+    for move in gold(one).split():
+        row += {"down": 1, "up": -1}.get(move, 0)
+        column += {"right": 1, "left": -1}.get(move, 0)
+        lines.append(f"Move {move} to ({row},{column})")
+    wrong = lines[0], lines[1].replace(f"({lines[1][-4]},", f"({int(lines[1][-4]) + 2},")
+    return "\n".join([*lines, f"Answer: {gold(one)}"]), "\n".join(wrong)
+
+
 def test_the_maze_verifier_knows_the_way():
     ways = [one for one in load("shortest_path", count=12) if gold(one) != "infeasible"]
     assert len(ways) > 3
     for one in ways:
-        assert not judged(one, f"Answer: {gold(one)}").refuted
+        text, turn = walked(one)
+        assert judged(one, text).verified
+        assert judged(one, turn).refuted
+        assert "e.g." not in one.question.prompt[-1].content
         assert one.grade(gold(one))
         assert not one.grade("infeasible")
 

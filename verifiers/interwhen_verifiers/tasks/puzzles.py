@@ -14,14 +14,25 @@ from interwhen_verifiers.tasks._gym import chat, exercises
 _COUNTDOWN = """\
 Make the target from the numbers with + - * /, each number used exactly once. Take two numbers at a time, one step
 a line, and say which numbers are left. End with a line "Answer: EXPRESSION". Write nothing else.
-For the numbers 3, 5 and 7 and the target 56 you write:
+For the numbers 3 5 7 and the target 56 you write:
 3 + 5 = 8 (left: 7 8)
 8 * 7 = 56 (left: 56)
 Answer: (3 + 5) * 7"""
 _WAY = """\
-Find the shortest way. First say where the start is, as (row, column), counted from 1 from the upper left corner.
-Then write each move on a line of its own, such as "Move up to (2,3)". End with a line "Answer: MOVES", the moves with
-spaces between them, such as "Answer: up right right". Write nothing else."""
+Find the shortest way. Say where the start is, as (row, column), counted from 1 from the upper left corner. Then write each
+move on a line of its own, and where it leads. End with a line "Answer: MOVES". Write nothing else.
+For the grid
+X # O
+O O X
+* O O
+you write:
+The start is at (3,1).
+Move up to (2,1)
+Move right to (2,2)
+Move up to (1,2)
+Answer: up right up"""
+_EXAMPLE = re.compile(r"Your output should be a sequence[^\n]*\n+")
+"""The dataset's own example, which small models repeat as their answer."""
 _EXPRESSION = re.compile(r"[\d+\-*/() ]{1,200}")
 _ANSWER = re.compile(r"^\W{0,4}(?:final )?answer\W{0,3}:\W{0,3}?(?P<said>[^\n]{1,400})", re.IGNORECASE | re.MULTILINE)
 _MOVES = re.compile(r"\b(up|down|left|right)\b", re.IGNORECASE)
@@ -54,12 +65,17 @@ def read_moves(text: str) -> str | None:
     return " ".join(move.lower() for move in _MOVES.findall(said)) or None
 
 
-def countdown(*, count: int, seed: int, numbers: int = 4, largest: int = 20, target: int = 99) -> Iterator[Exercise]:
-    """Make a target of at most *target* from *numbers* numbers up to *largest*."""
+def countdown(
+    *, count: int, seed: int, numbers: int = 4, largest: int = 20, target: int = 99, dead_ends: bool = True
+) -> Iterator[Exercise]:
+    """Make a target of at most *target* from *numbers* numbers up to *largest*.
+
+    With ``dead_ends=False`` a step that is right and leads nowhere is let pass.
+    """
 
     def prompt(entry: Mapping[str, Any]) -> Prompt:
-        given = ", ".join(map(str, entry["metadata"]["numbers"]))
-        return chat(_COUNTDOWN, f"Numbers: {given}. Target: {entry['metadata']['target']}.")
+        given = " ".join(map(str, entry["metadata"]["numbers"]))
+        return chat(_COUNTDOWN, f"Numbers: {given}\nTarget: {entry['metadata']['target']}")
 
     return exercises(
         "countdown",
@@ -67,7 +83,7 @@ def countdown(*, count: int, seed: int, numbers: int = 4, largest: int = 20, tar
         seed,
         prompt=prompt,
         read=read_expression,
-        monitor="countdown:use=all",
+        monitor=f"countdown:use=all,dead_ends={str(dead_ends).lower()}",
         min_numbers=numbers,
         max_numbers=numbers,
         max_value=largest,
@@ -82,7 +98,7 @@ def shortest_path(*, count: int, seed: int, size: int = 5) -> Iterator[Exercise]
         "shortest_path",
         count,
         seed,
-        prompt=lambda entry: chat(_WAY, entry["question"]),
+        prompt=lambda entry: chat(_WAY, _EXAMPLE.sub("", entry["question"])),
         read=read_moves,
         monitor="maze",
         min_rows=size,
