@@ -19,8 +19,8 @@ For the numbers 3 5 7 and the target 56 you write:
 8 * 7 = 56 (left: 56)
 Answer: (3 + 5) * 7"""
 _WAY = """\
-Find the shortest way. Say where the start is, as (row, column), counted from 1 from the upper left corner. Then write each
-move on a line of its own, and where it leads. End with a line "Answer: MOVES". Write nothing else.
+Find the shortest way. Say where the start is, as (row, column), counted from 1 from the upper left corner. Then write
+each move on a line of its own, and where it leads. End with a line "Answer: MOVES". Write nothing else.
 For the grid
 X # O
 O O X
