@@ -39,7 +39,7 @@ def run_compare(
     seed: int = 0,
     temperature: float = 0.7,
     max_tokens: int = 512,
-    against: str = "greedy",
+    against: str | None = None,
     minutes: float | None = None,
     share: bool = True,
     json: Path | None = None,
@@ -75,7 +75,7 @@ def run_compare(
     max_tokens
         The most tokens of one trace.
     against
-        The strategy that the others are tested against, in pairs.
+        The strategy that the others are tested against, in pairs; default: greedy, or else the first one.
     minutes
         Begin no further exercise after so many; those begun are done by all.
     share
@@ -89,8 +89,9 @@ def run_compare(
     """
     chosen = load_strategies(strategies)
     names = [one.name for one in chosen]
-    if against not in names:
-        against = names[0]
+    baseline = against or ("greedy" if "greedy" in names else names[0])
+    if baseline not in names:
+        raise UsageError(f"--against {baseline!r} is none of the strategies: {', '.join(names)}")
     exercises = load_exercises(task, count=problems, seed=seed, shipped=SHIPPED)
     plan = Plan(
         exercises=exercises,
@@ -117,8 +118,8 @@ def run_compare(
             asked=len(exercises),
             generated=compared.generated,
             seconds=compared.seconds,
-            baseline=against,
-            cells=cells(compared, against),
+            baseline=baseline,
+            cells=cells(compared, baseline),
             rows=compared.rows,
         )
 

@@ -7,7 +7,7 @@ from typing import ClassVar, assert_never
 
 from interwhen.models.base import Chunk
 from interwhen.monitors import Monitor
-from interwhen.remedies import Conclude, Feedback, Remedy, Repair
+from interwhen.remedies import Conclude, Feedback, Remedy, Repair, Resample
 from interwhen.results import Abstained, Failed, Result, Unverified, Verified
 from interwhen.running import run
 from interwhen.strategies.base import Question, Solution
@@ -20,8 +20,9 @@ from interwhen.strategies.tracing import Trace
 class Interrupt:
     """A run under the question's monitors, with their own remedies or with *remedy* for all that act.
 
-    A run that gives up is followed by another one with a new seed, while the longest run so far can be afforded once
-    more. The first run is greedy.
+    A run that gives up, or comes to no answer, is followed by another one with a new seed, while the longest run so far
+    can be afforded once more. The first run is greedy, unless the remedy is to sample again: that would bring the same
+    text.
     """
 
     name: str = "interrupt"
@@ -31,7 +32,7 @@ class Interrupt:
     meets_model: ClassVar[bool] = True
 
     async def solve(self, question: Question, means: Means) -> Solution:
-        """Answer with the first run that does not give up."""
+        """Answer with the first run that comes to an answer."""
         remedies = longest = 0
         number = 0
         while True:
@@ -42,7 +43,8 @@ class Interrupt:
             solution = _solution(result, remedies, is_spent=not means.model.left)
             longest = max(longest, means.model.spent - spent)
             number += 1
-            if not solution.gave_up or number > self.restarts or not means.affords(longest):
+            answers = not solution.gave_up and question.answer(solution.trace) is not None
+            if answers or solution.failed or number > self.restarts or not means.affords(longest):
                 return solution
 
     async def _run(self, question: Question, means: Means, number: int) -> Result:
@@ -52,11 +54,15 @@ class Interrupt:
             question.prompt,
             monitors=monitors,
             # Every run draws with seeds of its own: a resumed stream counts them up.
-            sampling=means.sampled(1000 * number) if number else means.greedy,
+            sampling=means.sampled(1000 * number) if number or self._samples else means.greedy,
             starts_in=question.starts_in,
             workers=means.workers,
         ) as running:
             return await running.drain()
+
+    @property
+    def _samples(self) -> bool:
+        return isinstance(self.remedy, Resample)
 
     def _remedied(self, monitor: Monitor) -> Monitor:
         if self.remedy is None or isinstance(monitor.remedy, Conclude):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import anyio
@@ -50,10 +51,6 @@ class Trace:
                 pieces.append(Piece(chunk.text, phase=chunk.phase))
         return tuple(pieces)
 
-    def plus(self, chunk: Chunk) -> Trace:
-        """Return it with *chunk* behind."""
-        return Trace((*self.chunks, replace_chunk(chunk)) if chunk.text else self.chunks, chunk.finish_reason)
-
     def write(self, text: str) -> Trace:
         """Return it with *text* of the strategy behind, in the phase it has come to."""
         phase = self.chunks[-1].phase if self.chunks else "answer"
@@ -70,11 +67,6 @@ class Trace:
         return Trace(tuple(kept))
 
 
-def replace_chunk(chunk: Chunk) -> Chunk:
-    """Return the text of *chunk* without what tells of its stream."""
-    return Chunk(chunk.text, chunk.phase, chunk.tokens)
-
-
 async def go_on(
     model: Model, prompt: Prompt, trace: Trace, sampling: Sampling, *, until: str = "", most: int | None = None
 ) -> Trace:
@@ -86,16 +78,20 @@ async def go_on(
     if most is not None:
         sampling = replace(sampling, max_tokens=most)
     stream = await model.stream(Request(prompt, trace.pieces(), sampling))
-    begun = len(trace.text)
+    chunks = list(trace.chunks)
+    begun = len(chunks)
+    reason: FinishReason | None = None
     try:
-        while chunks := await stream.receive():
-            for chunk in chunks:
-                trace = trace.plus(chunk)
-                if until and (end := _end_of_step(trace, begun, until)):
-                    return trace.cut(end)
+        while more := await stream.receive():
+            for chunk in more:
+                reason = chunk.finish_reason or reason
+                if chunk.text:
+                    chunks.append(Chunk(chunk.text, chunk.phase, chunk.tokens))
+                    if until and (end := _end_of_step(chunks, begun, until)):
+                        return Trace(tuple(chunks)).cut(end)
     finally:
         await close(stream)
-    return trace if trace.finish_reason is not None else Trace(trace.chunks, "truncated")
+    return Trace(tuple(chunks), reason or "truncated")
 
 
 async def close(stream: Stream) -> None:
@@ -104,16 +100,19 @@ async def close(stream: Stream) -> None:
         await stream.aclose()
 
 
-def _end_of_step(trace: Trace, begun: int, until: str) -> int:
-    """Return where *until* ends, if the last chunk completed it and there is text before it from *begun* on; else 0."""
-    last = trace.chunks[-1].text if trace.chunks else ""
-    tail = "".join(chunk.text for chunk in trace.chunks[-len(until) :])
-    if until not in tail[-len(until) - len(last) :]:
+def _end_of_step(chunks: Sequence[Chunk], begun: int, until: str) -> int:
+    """Return where *until* ends, if the last chunk completed it behind text of chunk *begun* or a later one; else 0."""
+    size = len(until)
+    last = chunks[-1].text
+    # Each chunk holds something, so that so many of them are enough.
+    tail = "".join(chunk.text for chunk in chunks[max(begun, len(chunks) - size) :])
+    if until not in tail[-size - len(last) :]:
         return 0
-    text = trace.text
-    at = max(len(text) - len(last) - len(until), begun)
+    before = "".join(chunk.text for chunk in chunks[:begun])
+    text = "".join(chunk.text for chunk in chunks[begun:])
+    at = max(len(text) - len(last) - size, 0)
     while (found := text.find(until, at)) >= 0:
-        if text[begun:found].strip():
-            return found + len(until)
-        at = found + len(until)
+        if text[:found].strip():
+            return len(before) + found + size
+        at = found + size
     return 0

@@ -47,7 +47,7 @@ def test_a_comparison_of_all_strategies(task, tmp_path, capsys):
 def test_it_is_drawn_and_shown_as_a_table(task, tmp_path, capsys):
     path = tmp_path / "front.png"
     spec = task.replace("=arithmetic", '=["arithmetic"]')
-    run_compare(task=spec, budget="100,200", problems=1, strategies=("greedy,interrupt",), plot=path, against="none")
+    run_compare(task=spec, budget="100,200", problems=1, strategies=("greedy,interrupt",), plot=path)
     assert path.read_bytes().startswith(b"\x89PNG")
     assert "Against greedy" in capsys.readouterr().out
 
@@ -70,6 +70,11 @@ def test_budgets_are_read():
 def test_what_is_no_budget_is_named(text):
     with pytest.raises(UsageError, match="is no number of tokens"):
         read_budgets(text)
+
+
+def test_pairs_need_a_strategy_that_is_there(task):
+    with pytest.raises(UsageError, match="--against 'none' is none of the strategies: greedy, dvts"):
+        run_compare(task=task, strategies=("greedy,dvts",), against="none")
 
 
 def test_no_problems_are_refused(task):

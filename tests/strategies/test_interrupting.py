@@ -50,6 +50,7 @@ async def test_resampling_draws_again_with_another_seed():
     seeds = [request.sampling.seed for request in model.requests]
     assert found.status == "verified"
     assert seeds == list(range(seeds[0], seeds[0] + len(seeds)))
+    assert {request.sampling.temperature for request in model.requests} == {0.5}
 
 
 async def test_a_remedy_keeps_what_the_monitor_says_of_its_place():
@@ -64,10 +65,11 @@ async def test_a_run_that_gives_up_is_followed_by_another():
         return RIGHT if request.sampling.temperature else WRONG
 
     model = writer(choose)
-    found = await try_out(Interrupt(remedy=Resample()), model)
+    found = await try_out(Interrupt(remedy=Feedback()), model)
     assert (found.status, found.answer) == ("verified", "4")
     assert found.ledger.kept == len(RIGHT)
-    assert found.ledger.discarded > len(WRONG) // 2
+    assert found.ledger.discarded > len(WRONG)
+    assert [request.sampling.temperature for request in model.requests][-1] == 0.5
 
 
 async def test_it_abstains_when_nothing_is_left():
