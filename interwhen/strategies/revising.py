@@ -21,11 +21,11 @@ _MOST = 3
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """Generate, test, and say what is wrong, until nothing is refuted.
+    """Generate, test, and say what is wrong, until there is an answer and nothing is refuted.
 
     (LLM-Modulo: Kambhampati et al. 2024, arXiv 2402.01817.) Feedback is worded as in a run, and gives away no more than
     the level of its monitor allows. With ``tell=False`` nothing is said and the question is asked again. Abstains where
-    every text was refuted. The first text is greedy.
+    every text was refuted or came to no answer. The first text is greedy.
     """
 
     name: str = "revision"
@@ -34,10 +34,10 @@ class Revision:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, means: Means) -> Solution:
-        """Answer with the first text in which nothing is refuted."""
+        """Answer with the first text that has an answer and is not refuted."""
         template = getattr(means.model, "feedback", None) or FeedbackTemplate()
         prompt, longest = question.prompt, 0
-        trace, found = Trace(), None
+        trace = Trace()
         for number in range(self.rounds):
             if number and not means.affords(longest):
                 break
@@ -50,11 +50,11 @@ class Revision:
                 return Solution(trace=trace, gave_up=str(error))
             longest = max(longest, trace.tokens)
             found = await means.judge(question, trace)
-            if not found.refuted and trace.ended:
+            if not found.refuted and trace.ended and question.answer(trace) is not None:
                 return Solution(trace=trace, result=found.result)
             if self.tell:
                 prompt = told(question, trace, found, template)
-        return Solution(trace=trace, gave_up=f"something is refuted in each of {number or 1} texts")
+        return Solution(trace=trace, gave_up="each text was refuted, or came to no answer")
 
 
 def told(question: Question, trace: Trace, found: Judgement, template: FeedbackTemplate) -> Prompt:
@@ -64,7 +64,7 @@ def told(question: Question, trace: Trace, found: Judgement, template: FeedbackT
         template.render(levels[one.monitor], Violation(why=one.why, witness=one.witness), one.quote)
         for one in found.result.violations[:_MOST]
     ]
-    said = "\n".join([*dict.fromkeys(lines), _ASK] if lines else ["The solution has no end.", _ASK])
+    said = "\n".join([*dict.fromkeys(lines), _ASK] if lines else ["There is no answer.", _ASK])
     if isinstance(question.prompt, str):
         return f"{question.prompt}{trace.text}\n\n{said}\n\n"
     return (*question.prompt, Message("assistant", trace.text), Message("user", said))

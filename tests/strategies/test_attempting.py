@@ -54,7 +54,7 @@ async def outcomes(seed, budget, order):
     return found
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6), st.integers(1, 300), st.integers(0, 99))
 def test_no_strategy_overdraws_or_claims_what_was_not_shown(seed, budget, order):
     found = anyio.run(outcomes, seed, budget, order)
@@ -72,7 +72,7 @@ def test_no_strategy_overdraws_or_claims_what_was_not_shown(seed, budget, order)
             assert f"Answer: {outcome.answer}" in outcome.text
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(st.integers(0, 10**6), st.integers(1, 300))
 def test_the_order_of_strategies_is_irrelevant(seed, budget):
     assert anyio.run(outcomes, seed, budget, 1) == anyio.run(outcomes, seed, budget, 2)

@@ -20,7 +20,7 @@ def traced(text, reason="stop", size=5):
     return Trace(tuple(Chunk(part) for part in cut_into(text, size)), reason)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(LINES, st.integers(1, 9), st.sampled_from(["stop", "length"]))
 def test_it_says_what_a_run_that_only_observes_says(lines, size, reason):
     text = "\n".join(lines)

@@ -60,14 +60,19 @@ async def test_what_cannot_be_judged_stands_and_is_not_verified():
 async def test_it_gives_up_where_all_is_refuted():
     found = await try_out(Revision(), telling(WRONG), budget=4 * len(WRONG))
     assert (found.status, found.answer) == ("abstained", None)
-    assert found.why == "something is refuted in each of 4 texts"
+    assert found.why == "each text was refuted, or came to no answer"
     assert found.text == WRONG
 
 
 async def test_a_text_without_an_end_is_no_solution():
-    model = writer(lambda request: RIGHT if "no end" in str(request.prompt) else "2 + 2 = 4\n" * 20)
+    model = writer(lambda request: RIGHT if "no answer" in str(request.prompt) else "2 + 2 = 4\n" * 20)
     found = await try_out(Revision(), model)
     assert (found.status, len(model.requests)) == ("verified", 2)
+
+
+async def test_a_text_without_an_answer_is_no_solution():
+    found = await try_out(Revision(), telling("2 + 2 = 4\nWell.", RIGHT))
+    assert (found.status, found.ledger.requests) == ("verified", 2)
 
 
 async def test_it_gives_up_where_the_story_outgrows_the_context():

@@ -2,7 +2,7 @@
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen.models.base import Capabilities, Chunk, Request, Sampling, Usage
 from interwhen.strategies import load_strategies
@@ -39,6 +39,7 @@ def going_on():
     return writer(lambda request: TEXT[len(request.prefix) :])
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.none() | st.integers(1, 25), st.none() | st.integers(1, 20)), min_size=1, max_size=6))
 def test_each_gets_what_it_would_have_got_alone(reads):
     async def play():

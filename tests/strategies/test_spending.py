@@ -2,7 +2,7 @@
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen.models.base import Chunk, Completion, Request, Sampling, Usage
 from interwhen.strategies import BudgetSpent, Meter
@@ -92,6 +92,7 @@ class Reads:
         self.reads.clear()
 
 
+@settings(max_examples=40)
 @given(
     budget=st.integers(1, 30),
     streams=st.lists(st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=4), max_size=5), max_size=5),

@@ -2,7 +2,7 @@
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen.models.base import Chunk, Piece, Sampling
 from interwhen.strategies import Trace
@@ -16,6 +16,7 @@ def traced(text, size=3):
     return Trace(tuple(Chunk(part) for part in cut_into(text, size)))
 
 
+@settings(max_examples=40)
 @given(st.integers(1, 12), st.sampled_from(["\n", "</think>", "ab"]), st.text("ab\n </think>", max_size=40))
 def test_a_step_ends_at_its_mark_for_any_chunking(size, until, text):
     """What stands before the mark must hold something: an empty line is no step."""
@@ -55,6 +56,7 @@ def test_pieces_are_merged_by_phase():
     assert trace.write("!").pieces()[-1] == Piece("c!")
 
 
+@settings(max_examples=40)
 @given(st.text(max_size=30), st.integers(0, 40), st.integers(1, 5))
 def test_a_cut_trace_is_a_prefix(text, length, size):
     trace = traced(text, size)
