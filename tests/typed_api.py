@@ -41,6 +41,7 @@ from interwhen.models.base import Capabilities, Completion, Request, Stream, Usa
 from interwhen.models.streams import IteratorStream
 from interwhen.quantities import convert, read_number, read_unit
 from interwhen.quotes import quotes
+from interwhen.strategies import Exercise, Means, Question, Solution, Strategy, attempt, load_strategy
 from interwhen.testing import (
     LabelledTrace,
     ReplayModel,
@@ -288,3 +289,26 @@ def helpers(segment: Segment, pattern: re.Pattern[str]) -> Iterator[str]:
         number, unit, other = read_number(quote["count"]), read_unit(quote["unit"]), read_unit("km")
         if number is not None and unit is not None and other is not None:
             yield f"{convert(number, unit, other)} {quote.where('count')} {quote.span}"
+
+
+class Once:
+    """A strategy of one's own."""
+
+    name = "once"
+    meets_model = False
+
+    async def solve(self, question: Question, means: Means) -> Solution:
+        """Draw one sample."""
+        trace = await means.write(question, means.sampled(means.rng.randrange(9)))
+        judged = await means.judge(question, trace)
+        return Solution(trace=trace, result=judged.result)
+
+
+async def strategies(model: Model) -> tuple[str, int]:
+    """Let two strategies attempt a question."""
+    question = Question(name="q", prompt="2 + 2?", read=str.strip, monitors=("arithmetic:level=flag",))
+    both: tuple[Strategy, ...] = (Once(), load_strategy("dvts:trees=4"))
+    outcomes = [await attempt(one, model, question, budget=500, seed=1) for one in both]
+    exercise = Exercise(question, lambda answer: answer == "4")
+    right = sum(exercise.grade(one.answer or "") for one in outcomes if one.answered)
+    return outcomes[0].status, right + outcomes[0].ledger.total_tokens

@@ -43,6 +43,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """Attempts in which a verifier passed or refuted anything."""
     refuted: Rate
     """Attempts in which a verifier refuted anything."""
+    handed: Rate
+    """Right ones whose answer stands in what the model was told (a repair of the last step writes it by design)."""
     fixed: int
     """Exercises that it got right and the baseline did not."""
     broken: int
@@ -120,6 +122,7 @@ def _cell(budget: int, strategy: str, rows: Sequence[Row], base: Sequence[Row]) 
         seconds=statistics.fmean(one.seconds for one in outcomes),
         could_act=Rate.make(sum(one.checks.could_act for one in outcomes), count),
         refuted=Rate.make(sum(one.checks.refuted > 0 for one in outcomes), count),
+        handed=Rate.make(sum(row.right and row.outcome.handed for row in rows), _right(rows)),
         fixed=fixed,
         broken=broken,
         p=mcnemar(fixed, broken),
@@ -157,7 +160,7 @@ def tables(report: Comparison) -> Mapping[str, _Lines]:
         "seconds",
     )
     second = (*name, "prompt", "cached", "kept", "discarded", "forks", "offline", "remedies", "not counted")
-    third = (*name, "fixed / broken", "p", "could act %", "refuted %")
+    third = (*name, "fixed / broken", "p", "could act %", "refuted %", "handed over %")
     quality: list[tuple[str, ...]] = []
     costs: list[tuple[str, ...]] = []
     pairs: list[tuple[str, ...]] = []
@@ -180,7 +183,7 @@ def tables(report: Comparison) -> Mapping[str, _Lines]:
         costs.append((*who, *(f"{number:.0f}" for number in numbers), f"{cell.remedies:.2f}", f"{cell.uncounted:.2f}"))
         if cell.strategy != report.baseline:
             pair = (f"{cell.fixed} / {cell.broken}", f"{cell.p:.2g}")
-            pairs.append((*who, *pair, _percent(cell.could_act), _percent(cell.refuted)))
+            pairs.append((*who, *pair, *map(_percent, (cell.could_act, cell.refuted, cell.handed))))
     return {
         "Quality": (first, quality),
         "Tokens of an attempt": (second, costs),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from interwhen.errors import UpstreamError, UsageError
+from interwhen.feedback import holds
 from interwhen.models.base import Model, Sampling
 from interwhen.results import Verified
 from interwhen.strategies.base import Checks, Claimed, Outcome, Question, Solution, Strategy
@@ -71,6 +72,7 @@ async def attempt(
         seconds=clock() - begun,
         checks=Checks(tally.passed, tally.refuted, tally.open),
         uncounted=meter.uncounted,
+        handed=_is_handed(solution, answer),
         why=why,
     )
 
@@ -88,6 +90,11 @@ def _is_to_be_judged(solution: Solution, question: Question) -> bool:
     if solution.result is not None or solution.gave_up or solution.failed or not question.monitors:
         return False
     return not needs_tokens(question.watchers(acting=False))
+
+
+def _is_handed(solution: Solution, answer: str | None) -> bool:
+    written = tuple(one.inserted for one in solution.result.violations) if solution.result else ()
+    return answer is not None and any(holds(text, answer) for text in (*solution.told, *written))
 
 
 def _claimed(solution: Solution, answer: str | None) -> tuple[Claimed, str]:

@@ -71,6 +71,8 @@ class Solution:
     """What was wrong with the model, where that ended it."""
     remedies: int = 0
     """Interrupts that led to a rewind or an insertion, in all of its runs."""
+    told: tuple[str, ...] = ()
+    """What was said to the model on the way to this text, besides what a run inserted."""
 
 
 @runtime_checkable
@@ -132,6 +134,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     checks: Checks = Checks()
     uncounted: int = 0
     """Requests whose prompt the server did not count, as they were cut short; ``prompt_tokens`` leaves them out."""
+    handed: bool = False
+    """Whether the answer stands in what was said to the model: in a repair, in feedback, or in ``Solution.told``."""
     why: str = ""
     """Why it gave up or failed."""
 

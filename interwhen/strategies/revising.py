@@ -37,7 +37,7 @@ class Revision:
         """Answer with the first text that has an answer and is not refuted."""
         template = getattr(means.model, "feedback", None) or FeedbackTemplate()
         prompt, longest = question.prompt, 0
-        trace = Trace()
+        trace, said = Trace(), tuple[str, ...]()
         for number in range(self.rounds):
             if number and not means.affords(longest):
                 break
@@ -51,20 +51,25 @@ class Revision:
             longest = max(longest, trace.tokens)
             found = await means.judge(question, trace)
             if not found.refuted and trace.ended and question.answer(trace) is not None:
-                return Solution(trace=trace, result=found.result)
+                return Solution(trace=trace, result=found.result, told=said)
             if self.tell:
-                prompt = told(question, trace, found, template)
+                said = (*said, criticism(question, found, template))
+                prompt = asked_again(question, trace, said[-1])
         return Solution(trace=trace, gave_up="each text was refuted, or came to no answer")
 
 
-def told(question: Question, trace: Trace, found: Judgement, template: FeedbackTemplate) -> Prompt:
-    """Return the question with the text of *trace* as an answer to it, and what is wrong with that."""
+def criticism(question: Question, found: Judgement, template: FeedbackTemplate) -> str:
+    """Return what is said of a text that was *found* wanting, no more of it than the levels of the monitors allow."""
     levels = {monitor.name: monitor.level for monitor in question.watchers(acting=False)}
     lines = [
         template.render(levels[one.monitor], Violation(why=one.why, witness=one.witness), one.quote)
         for one in found.result.violations[:_MOST]
     ]
-    said = "\n".join([*dict.fromkeys(lines), _ASK] if lines else ["There is no answer.", _ASK])
+    return "\n".join([*dict.fromkeys(lines), _ASK] if lines else ["There is no answer.", _ASK])
+
+
+def asked_again(question: Question, trace: Trace, said: str) -> Prompt:
+    """Return the question with the text of *trace* as an answer to it, and what was *said* of that."""
     if isinstance(question.prompt, str):
         return f"{question.prompt}{trace.text}\n\n{said}\n\n"
     return (*question.prompt, Message("assistant", trace.text), Message("user", said))

@@ -108,6 +108,10 @@ def test_a_cell_counts_what_its_rows_say():
     assert (best.fixed, best.broken, best.p) == (2, 0, 0.5)
     assert (greedy.fixed, greedy.broken, greedy.p) == (0, 0, 1.0)
     assert best.could_act.hits == 2
+    assert best.handed.value == 0
+    ours = found["interrupt"]
+    assert ours.remedies > 0
+    assert ours.handed.of == ours.accuracy.hits
 
 
 def test_cells_stand_in_the_order_of_budgets_and_of_right_answers():
