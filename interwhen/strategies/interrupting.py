@@ -20,9 +20,9 @@ from interwhen.strategies.tracing import Trace
 class Interrupt:
     """A run under the question's monitors, with their own remedies or with *remedy* for all that act.
 
-    A run that gives up, or comes to no answer, is followed by another one with a new seed, while the longest run so far
-    can be afforded once more. The first run is greedy, unless the remedy is to sample again: that would bring the same
-    text.
+    A run that gives up, or comes to no answer, is followed by another one with a new seed, while as many tokens are
+    left as stand in the longest trace so far. (What it cut is no measure: it may have gone in circles.) The first run
+    is greedy, unless the remedy is to sample again: that would bring the same text.
     """
 
     name: str = "interrupt"
@@ -36,12 +36,11 @@ class Interrupt:
         remedies = longest = 0
         number = 0
         while True:
-            spent = means.model.spent
             result = await self._run(question, means, number)
             means.tally.add(judgement(result))
             remedies += result.ledger.remedies
             solution = _solution(result, remedies, is_spent=not means.model.left)
-            longest = max(longest, means.model.spent - spent)
+            longest = max(longest, solution.trace.tokens)
             number += 1
             answers = not solution.gave_up and question.answer(solution.trace) is not None
             if answers or solution.failed or number > self.restarts or not means.affords(longest):

@@ -72,6 +72,18 @@ async def test_a_run_that_gives_up_is_followed_by_another():
     assert [request.sampling.temperature for request in model.requests][-1] == 0.5
 
 
+async def test_a_run_that_went_in_circles_does_not_keep_another_from_being_tried():
+    """The first run spends more than half of the budget on nothing that stands."""
+
+    def choose(request):
+        return "2 + 2 = 5\n" if request.sampling.temperature == 0 else RIGHT
+
+    monitors = ("arithmetic:remedy=feedback,place=rewind",)
+    found = await try_out(Interrupt(), writer(choose), budget=195, question=question(monitors=monitors))
+    assert (found.status, found.answer) == ("verified", "4")
+    assert found.ledger.discarded > 195 // 2
+
+
 async def test_it_abstains_when_nothing_is_left():
     found = await try_out(Interrupt(remedy=Resample()), writer(lambda _: WRONG), budget=90)
     assert (found.status, found.answer) == ("abstained", None)
