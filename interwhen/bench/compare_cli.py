@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from interwhen.bench.compare import Compared, Plan, compare
+from interwhen.bench.compare_plot import need_plots
 from interwhen.bench.compare_plot import plot as draw
 from interwhen.bench.compare_report import Comparison, cells, markdown, tables
 from interwhen.bench.compare_tasks import SHIPPED
@@ -92,6 +93,8 @@ def run_compare(
     baseline = against or ("greedy" if "greedy" in names else names[0])
     if baseline not in names:
         raise UsageError(f"--against {baseline!r} is none of the strategies: {', '.join(names)}")
+    if plot is not None:
+        need_plots()
     exercises = load_exercises(task, count=problems, seed=seed, shipped=SHIPPED)
     plan = Plan(
         exercises=exercises,
@@ -131,9 +134,9 @@ def run_compare(
         console.print(line, style="dim", highlight=False)
 
     report = reported(anyio.run(partial(_compared, opened, plan, say=say, keep=keep)))
+    show(report, in_markdown=markdown)
     if plot is not None:
         draw(report, plot)
-    show(report, in_markdown=markdown)
 
 
 def show(report: Comparison, *, in_markdown: bool) -> None:

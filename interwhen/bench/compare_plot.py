@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from interwhen.bench.compare_report import Comparison, front
@@ -10,18 +11,23 @@ from interwhen.errors import MissingExtraError, UsageError
 _MARKERS = "osD^vP*Xd<>h8p"
 
 
+def need_plots() -> None:
+    """Raise :class:`~interwhen.errors.MissingExtraError` without matplotlib: before an hour of work, not behind it."""
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError("a plot", "plots")
+
+
 def plot(report: Comparison, path: Path) -> None:
     """Draw *report* into *path*, whose ending says the format (``.png``, ``.svg``, ``.pdf``).
 
     Raises :class:`~interwhen.errors.MissingExtraError` without matplotlib, and
     :class:`~interwhen.errors.UsageError` where the file cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import ScalarFormatter
-    except ImportError as error:
-        raise MissingExtraError("a plot", "plots") from error
+    need_plots()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import ScalarFormatter
+
     figure = Figure(figsize=(11, 5.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()

@@ -4,10 +4,11 @@ from importlib.util import find_spec
 
 import msgspec
 import pytest
+from interwhen.bench import compare_plot
 from interwhen.bench.compare_cli import read_budgets, run_compare
 from interwhen.bench.compare_plot import plot
 from interwhen.bench.compare_report import Comparison
-from interwhen.errors import UsageError
+from interwhen.errors import MissingExtraError, UsageError
 from interwhen.strategies.catalog import SHIPPED
 
 needs_server = pytest.mark.skipif(find_spec("xllamacpp") is None, reason="xllamacpp is not installed")
@@ -60,6 +61,12 @@ def test_a_plot_that_cannot_be_written_is_named(tmp_path):
     )  # fmt: skip
     with pytest.raises(UsageError, match="cannot be written"):
         plot(report, tmp_path / "none" / "front.png")
+
+
+def test_a_plot_needs_its_extra_before_anything_is_run(task, monkeypatch, tmp_path):
+    monkeypatch.setattr(compare_plot, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"interwhen\[plots\]"):
+        run_compare(task=task, model="no-such-model", plot=tmp_path / "front.png")
 
 
 def test_budgets_are_read():
