@@ -1,7 +1,7 @@
 """Our own strategy is the engine's run, metered: each remedy, giving up, and starting afresh."""
 
 import pytest
-from interwhen import Budgets, Sampling, run
+from interwhen import Budgets, Claim, Fork, Monitor, Pass, Sampling, run, verifier
 from interwhen.errors import UpstreamError
 from interwhen.remedies import Feedback, Repair, Resample
 from interwhen.strategies import Interrupt, load_strategy
@@ -114,3 +114,22 @@ def test_the_monitors_own_remedy_is_the_default():
     assert Interrupt().remedy is None
     assert load_strategy("interrupt-repair").remedy == Repair(otherwise=Resample())
     assert Budgets().remedies == 16
+
+
+async def test_forks_of_a_run_are_paid_from_the_same_budget():
+    @verifier(name="asks", worker="inline")
+    def check(claim):
+        return Pass("said so")
+
+    def parse(reply, segment):
+        yield Claim(key=f"{reply} {segment.span}", span=segment.span)
+
+    monitor = Monitor(name="asks", verifier=check, extractor=Fork("\nSure?", parse, max_tokens=5))
+    model = writer(lambda _: RIGHT, forks=lambda _: "yes I am")
+    found = await try_out(Interrupt(), model, budget=100, question=question(monitors=(monitor,)))
+    assert (found.status, found.ledger.forks, found.ledger.fork_tokens) == ("verified", 2, 6)
+    assert found.ledger.total_tokens == len(RIGHT) + 6
+    assert {request.sampling.max_tokens for request in model.fork_requests} == {5}
+    tight = await try_out(Interrupt(), model, budget=len(RIGHT), question=question(monitors=(monitor,)))
+    assert tight.ledger.total_tokens <= len(RIGHT)
+    assert tight.status != "verified"
