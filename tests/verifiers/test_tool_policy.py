@@ -28,6 +28,7 @@ from interwhen import (
 from interwhen.testing import End, ScriptedModel
 from interwhen.testing.complexity import BAITS, Bait, measure
 
+import interwhen_verifiers.tool_policy
 from interwhen_verifiers._tools.history import read_history
 from interwhen_verifiers.tool_policy import Call, Policy, judge, tool_policy
 
@@ -201,14 +202,16 @@ def test_rules_can_be_left_out_by_name() -> None:
 
 
 def test_a_policy_is_found_by_name_module_or_file(tmp_path: Path) -> None:
-    assert tool_policy(policy="tau_airline").name == "tool_policy"
-    assert tool_policy(policy="interwhen_verifiers.policies.tau_retail:POLICY").delivery == "gate_tools"
+    assert tool_policy(policy="airline").name == "tool_policy"
+    assert tool_policy(policy="tau_airline").name == "tool_policy"  # its name of before
+    folder = Path(interwhen_verifiers.tool_policy.__file__).with_name("policies") / "retail"
+    assert tool_policy(policy=str(folder)).delivery == "gate_tools"
     file = tmp_path / "mine.py"
     file.write_text("from interwhen_verifiers.tool_policy import Policy\nRULES = Policy('mine')\n", encoding="utf-8")
     assert tool_policy(policy=f"{file}:RULES").name == "tool_policy"
     for wrong, said in (
         (f"{file}", "no Policy named 'POLICY'"),
-        ("no_such", "tau_airline"),
+        ("no_such", "shipped policies: airline, retail"),
         (str(tmp_path / "x.py"), "x.py"),
     ):
         with pytest.raises(UsageError, match=said):
@@ -216,11 +219,11 @@ def test_a_policy_is_found_by_name_module_or_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="loads no state"):
         tool_policy(policy=SHOP, state="somewhere")
     with pytest.raises(UsageError, match="cannot be read"):
-        tool_policy(policy="tau_airline", state=str(tmp_path))
+        tool_policy(policy="airline", state=str(tmp_path))
 
 
 def test_by_its_name_and_options_in_a_text() -> None:
-    assert load_monitor("tool_policy:policy=tau_airline,delivery=observe").delivery == "observe"
+    assert load_monitor("tool_policy:policy=airline,delivery=observe").delivery == "observe"
     with pytest.raises(PluginError, match="policy"):
         load_monitor("tool_policy:policy=nothing_of_the_kind")
     (entry,) = entry_points(group="interwhen.verifiers", name="tool_policy")
