@@ -20,7 +20,21 @@ from interwhen.policy.rules import Rule, kinds_in
 from interwhen.policy.schemas import Moment, Schema
 
 _KEYS = frozenset(
-    ("id", "clause", "tools", "moment", "when", "require", "why", "witness", "define", "base", "example", "note")
+    (
+        "id",
+        "clause",
+        "tools",
+        "moment",
+        "when",
+        "require",
+        "why",
+        "witness",
+        "define",
+        "base",
+        "example",
+        "note",
+        "origin",
+    )
 )
 
 
@@ -49,6 +63,9 @@ def read_rule(text: str, around: Surroundings, what: str = "the rule") -> Rule:
 
     It is read, but not checked: see :func:`interwhen.policy.rules.problems_of` and the admission.
     """
+    hidden = next((char for char in text if not char.isprintable() and char not in "\n\r\t"), None)
+    if hidden is not None:  # such as one that turns the direction of writing: it would mislead whoever reviews the rule
+        raise UsageError(f"{what}: it holds the character {hidden!r}, which cannot be seen")
     written = read_toml(text, what)
     try:
         return _rule(written, around)
@@ -85,6 +102,7 @@ def _rule(written: Mapping[str, Any], around: Surroundings) -> Rule:
         moment=cast("Moment", moment),
         examples=read_examples(written, around.schema, around.situations, around.now, tools),
         kinds=kinds,
+        origin=str(written.get("origin", "")),
     )
 
 

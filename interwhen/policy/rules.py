@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from interwhen.policy.checking import kind_of
+from interwhen.policy.checking import Scope, kind_of
 from interwhen.policy.evaluating import evaluate
 from interwhen.policy.kinds import Bool, Kind, describe
 from interwhen.policy.lexer import ExpressionError
@@ -47,6 +47,8 @@ class Rule:
     """The facts of the case, for the level ``witness``."""
     moment: Moment = "before"
     examples: tuple[Example, ...] = ()
+    origin: str = ""
+    """Who wrote it, if that was a model: nobody has reviewed it then."""
     kinds: Mapping[Node, Kind] = field(default_factory=dict, compare=False, hash=False)
     """The kinds of the values in its messages."""
 
@@ -78,22 +80,29 @@ def problems_of(rule: Rule, schema: Schema) -> Iterator[str]:
     """Yield what does not fit in *rule*: names, kinds of values, messages that say too much."""
     for tool in rule.over():
         if tool is not None and tool not in schema.tools:
-            yield f"there is no tool {tool!r}; tools: {', '.join(schema.tools)}"[:300]
+            yield f"there is no tool {tool!r:.80}; tools: {', '.join(schema.tools)}"[:300]
             continue
         scope = schema.scope(tool, rule.moment)
-        try:
-            for what, node in (("when", rule.when), ("require", rule.require)):
-                found = kind_of(node, scope)
-                if not isinstance(found, Bool):
-                    yield f"{what} must be true or false, and is {describe(found)}"
-        except ExpressionError as error:
-            yield str(error)
-            continue
-        found_problems = (
-            problem_of(rule.why, "why", rule.require, scope),
-            problem_of(rule.witness, "witness", rule.require, scope),
-        )
-        yield from filter(None, found_problems)
+        found = list(_misfits(rule, scope))
+        if not found:
+            found.append(problem_of(rule.why, "why", rule.require, scope))
+            found.append(problem_of(rule.witness, "witness", rule.require, scope))
+        yield from filter(None, found)
+
+
+def fits(rule: Rule, schema: Schema) -> bool:
+    """Tell whether the kinds of values in the conditions of *rule* fit, whatever its messages say."""
+    return not any(any(_misfits(rule, schema.scope(tool, rule.moment))) for tool in rule.over())
+
+
+def _misfits(rule: Rule, scope: Scope) -> Iterator[str]:
+    try:
+        for what, node in (("when", rule.when), ("require", rule.require)):
+            found = kind_of(node, scope)
+            if not isinstance(found, Bool):
+                yield f"{what} must be true or false, and is {describe(found)}"
+    except ExpressionError as error:
+        yield str(error)
 
 
 def kinds_in(rule_messages: tuple[Message, ...], schema: Schema, tool: str | None, moment: Moment) -> dict[Any, Kind]:
