@@ -140,7 +140,7 @@ def _waiting(folder: Path, policy: WrittenPolicy) -> None:
                 rule.clauses[0],
                 f"written by {rule.origin}: read it, then delete 'origin'",
             )
-            table.add_row(*(Text(one_line(cell)) for cell in cells))
+            table.add_row(*(Text(one_line(cell, 600)) for cell in cells))
     stdout_console().print(table if table.row_count else Text("nothing waits"))
 
 

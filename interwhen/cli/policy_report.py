@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from rich.table import Table
 from rich.text import Text
 
-from interwhen.cli.escape import one_line
+from interwhen.cli.escape import joined, one_line
 from interwhen.cli.signs import STYLES, LineKind, signs_for
 from interwhen.cli.viewers import stdout_console
 from interwhen.policy.admission import Admission, outcome
@@ -21,7 +21,7 @@ def say(lines: Iterable[str]) -> None:
     """Print *lines*, each made fit for a terminal."""
     console = stdout_console()
     for line in lines:
-        console.print(Text(one_line(line)))
+        console.print(Text(joined(line)))
 
 
 def show_admission(policy: WrittenPolicy, admission: Admission) -> None:
@@ -40,7 +40,7 @@ def show_admission(policy: WrittenPolicy, admission: Admission) -> None:
         kind: LineKind = "violated" if problems else "passed"
         why = "; ".join(f"{problem.reason}: {problem.says}" for problem in problems)
         cells = (rule.id, str(len(rule.examples)), noticed, why)
-        table.add_row(Text(signs.of(kind), style=STYLES[kind]), *(Text(one_line(cell)) for cell in cells))
+        table.add_row(Text(signs.of(kind), style=STYLES[kind]), *(Text(one_line(cell, 600)) for cell in cells))
     console.print(table)
     covered = [found for found in admission.coverage.clauses if found.rules]
     say(["", f"{len(covered)} of {len(admission.coverage.clauses)} clauses have a rule:"])

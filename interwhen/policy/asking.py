@@ -16,6 +16,7 @@ from interwhen.policy.schemas import Schema
 Answer = Literal["yes", "no", "open"]
 """Whether there is such a situation; ``open``: Z3 came to no answer within its limits."""
 _SECONDS = 5.0
+_MEGABYTES = 1024
 _LONGEST_LIST = 8
 
 
@@ -91,6 +92,7 @@ class Questions:
     def _solver(self) -> Any:
         solver = z3.Solver(ctx=self.encoder.context)
         solver.set("timeout", int(_SECONDS * 1000))
+        solver.set("max_memory", _MEGABYTES)
         solver.add(*self.encoder.domain())
         return solver
 

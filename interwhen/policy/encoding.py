@@ -80,8 +80,8 @@ class Encoder:
         self._scope = scope
         self._text: Any = z3.DeclareSort("Text", self.context)
         self._texts: dict[str, Term] = {}
-        self._known: dict[str, Term] = {}
-        self._domains: dict[str, Term] = {}
+        self._known: dict[int, tuple[Term, Term]] = {}
+        self._domains: dict[tuple[str, int], Term] = {}
         self._tests: dict[tuple[str, str], Any] = {}
         self._terms = 0
 
@@ -101,11 +101,12 @@ class Encoder:
     def length(self, place: Place) -> Term:
         """Return the length of a list or map, which is within the bound."""
         term = self._function(f"length({place.path})", place.keys, z3.IntSort(self.context))
-        self._domains[f"#{term}"] = z3.And(term >= 0, term <= self.bound)
+        self._domains["length", term.get_id()] = z3.And(term >= 0, term <= self.bound)
         return term
 
     def truth(self, node: Node) -> Term:
         """Return the formula of a condition. Raises :class:`TooLargeError`."""
+        self._terms = 0
         return self.encode(node, {})
 
     def calls_of(self, tool: str) -> Place:
@@ -185,7 +186,7 @@ class Encoder:
             term = self._function(path, keys, self._text)
             if kind.words:
                 words = [term == self._constant(word) for word in sorted(kind.words)]
-                self._domains[f"?{term}"] = z3.Or(*words)
+                self._domains["words", term.get_id()] = z3.Or(*words)
             return term
         if (isinstance(kind, Number) and kind.whole) or isinstance(kind, Date):
             return z3.ToReal(self._function(path, keys, z3.IntSort(self.context)))
@@ -253,8 +254,9 @@ class Encoder:
             return self._test(node.function, node.arguments[1], self.encode(node.arguments[0], names))
         values = [self.encode(argument, names) for argument in node.arguments]
         if node.function == "assume":
-            text = values[0].sexpr()
-            known = self._known.setdefault(text, z3.Bool(f"known {len(self._known)}", self.context))
+            # Equal formulas are one term in Z3, with one id as long as it is kept.
+            fresh = z3.Bool(f"known {len(self._known)}", self.context)
+            _, known = self._known.setdefault(values[0].get_id(), (values[0], fresh))
             return z3.If(known, values[0], values[1])
         return self._pure(node.function, values)
 

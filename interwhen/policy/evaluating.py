@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import assert_never, cast
@@ -46,6 +47,14 @@ def evaluate(node: Node, situation: Situation, schema: Schema, names: Mapping[st
         return _Evaluator(situation, schema).value(node, names or {})
     except _TooLongError:
         return Missing(f"the rule takes more than {limits.STEPS:,} steps here")
+
+
+def steps_of(node: Node, situation: Situation, schema: Schema) -> int:
+    """Return how many steps the evaluation of *node* takes, or that it takes all that it may."""
+    evaluator = _Evaluator(situation, schema)
+    with suppress(_TooLongError):
+        evaluator.value(node, {})
+    return evaluator.steps
 
 
 @dataclass(slots=True)

@@ -14,6 +14,8 @@ DIGITS = 30
 """The most digits of a number."""
 STEPS = 100_000
 """The most steps of one evaluation; beyond it the outcome is not known."""
+EXAMPLE_STEPS = 200_000
+"""The most steps of a rule over all its examples; its mutants take as many each."""
 FILE_BYTES = 200_000
 """The largest file of a policy folder, in bytes; the text of the policy included."""
 RULES = 500

@@ -10,7 +10,7 @@ from interwhen.policy import limits
 from interwhen.policy.checking import Scope, kind_of
 from interwhen.policy.defining import Definitions, write_out
 from interwhen.policy.evaluating import evaluate
-from interwhen.policy.kinds import Kind, Text
+from interwhen.policy.kinds import Anything, Kind, ListOf, MapOf, PairsOf, Record, Text, describe
 from interwhen.policy.lexer import ExpressionError
 from interwhen.policy.nodes import Compare, Constant, Name, Node, Quantified, show, walk
 from interwhen.policy.parser import parse
@@ -72,9 +72,11 @@ def problem_of(message: Message, level: Literal["why", "witness"], require: Node
     answers = set(_answers(require))
     for node in message.nodes():
         try:
-            kind_of(node, scope)
+            kind = kind_of(node, scope)
         except ExpressionError as error:
             return f"{level}: {error}"
+        if isinstance(kind, ListOf | MapOf | Record | PairsOf | Anything):
+            return f"{level} may show single values, and {{{show(node)}}} is {describe(kind)}"
         bound = {name for part in walk(node) if isinstance(part, Quantified) for name in part.names}
         roots = {part.name for part in walk(node) if isinstance(part, Name)} - bound
         if level == "why" and not roots <= {"args"}:

@@ -71,26 +71,20 @@ def contradictions(rules: Sequence[Rule], schema: Schema) -> Iterator[Finding]:
     seen = set()
     for tool in schema.tools:
         over = _over(rules, tool)
+        asked = _asked(over, schema, tool)
         for one, other in combinations(over, 2):
-            if (one.id, other.id) in seen:
-                continue
-            asked = _asked((one, other), schema, tool)
-            try:
-                excluded = _exclude(asked, one, other)
-            except TooLargeError:
-                continue  # each rule by itself was told to be too large
-            if excluded:
+            if (one.id, other.id) not in seen and _exclude(asked, one, other):
                 seen.add((one.id, other.id))
-                yield Finding(
-                    "contradiction",
-                    (one.id, other.id),
-                    f"both can apply to a call of {tool}, and no call keeps both then",
-                )
+                says = f"both can apply to a call of {tool}, and no call keeps both then"
+                yield Finding("contradiction", (one.id, other.id), says)
 
 
 def _exclude(asked: Questions, one: Rule, other: Rule) -> bool:
-    both = [asked.truth(one.when), asked.truth(other.when)]
-    first, second = asked.truth(one.require), asked.truth(other.require)
+    try:
+        both = [asked.truth(one.when), asked.truth(other.when)]
+        first, second = asked.truth(one.require), asked.truth(other.require)
+    except TooLargeError:
+        return False  # each rule by itself is told to be too large
     if asked.ask([*both, first, second]) != "no":
         return False
     return asked.ask([*both, first]) == "yes" and asked.ask([*both, second]) == "yes"

@@ -116,7 +116,7 @@ def checked_id(text: str) -> str:
 
 
 def _clauses(written: Any) -> tuple[str, ...]:
-    found = _texts([written] if isinstance(written, str) else written, "clause")
+    found = _texts([] if written is None else [written] if isinstance(written, str) else written, "clause")
     if not found or not all(clause.strip() for clause in found):
         raise UsageError("'clause' must quote the policy: a text, or a list of texts")
     return found

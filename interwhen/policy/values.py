@@ -91,7 +91,9 @@ def _hold(raw: Any, kind: Kind, where: str) -> Value | None:
 def _amount(raw: Any, kind: Number | Quantity) -> Fraction | None:
     if isinstance(raw, str) and isinstance(kind, Quantity):
         return read_amount(raw, kind.dimension)
-    if isinstance(raw, bool) or not isinstance(raw, int | float) or not math.isfinite(raw):
+    if isinstance(raw, bool) or not isinstance(raw, int | float):
+        return None
+    if isinstance(raw, float) and not math.isfinite(raw):
         return None
     # The shortest text that means this float is what was written: 2.4 is 12/5, and not the nearest power of two.
     value = Fraction(raw) if isinstance(raw, int) else Fraction(repr(raw))
@@ -170,6 +172,9 @@ def _told_amount(value: Fraction, kind: Quantity) -> str:
 
 
 def _shown(raw: Any, *, quote: bool = True) -> str:
-    text = repr(raw)[: 4 * limits.SHOWN] if quote else str(raw)[: 4 * limits.SHOWN]
+    try:
+        text = (repr(raw) if quote else str(raw))[: 4 * limits.SHOWN]
+    except (ValueError, RecursionError):  # a number of thousands of digits, or something very deep
+        text = f"something very large ({type(raw).__name__})"
     flat = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return flat if len(flat) <= limits.SHOWN else f"{flat[: limits.SHOWN - 1]}…"
