@@ -24,6 +24,8 @@ from interwhen.policy.folders import read_policy, read_surroundings
 from interwhen.policy.founding import found_folder
 from interwhen.policy.policies import WrittenPolicy
 from interwhen.policy.recorded import fired_in
+from interwhen.policy.rules import Rule
+from interwhen.policy.schemas import Schema
 
 app = App(name="policy", help="Check, explain and review the rules of a written policy, or have a model write them.")
 _MODEL = ModelFlags()
@@ -116,10 +118,18 @@ def review(folder: Path, /, *, accept: str | None = None, drop: str | None = Non
             say([f"not admitted: {problem}" for problem in problems])
             return exits.BROKEN
         waiting.write_rule(folder, rule.id, queued.text, queued.model)
+        _write_formula(folder, rule, policy.schema)
         waiting.drop(folder, accept)
         return exits.OK
     _waiting(folder, policy)
     return exits.OK
+
+
+def _write_formula(folder: Path, rule: Rule, schema: Schema) -> None:
+    from interwhen.policy.asking import smtlib
+
+    (folder / "smt").mkdir(exist_ok=True)
+    (folder / "smt" / f"{rule.id}.smt2").write_text(smtlib(rule, schema), encoding="utf-8")
 
 
 def _waiting(folder: Path, policy: WrittenPolicy) -> None:
@@ -177,7 +187,6 @@ def synth(
     seconds
         The most that one answer may take.
     """
-    from interwhen.policy.asking import smtlib
     from interwhen.policy.synthesis import Draft, Synthesis, synthesise
     from interwhen.policy.waiting import keep
 
@@ -190,8 +199,7 @@ def synth(
         counts[draft.status] += 1
         say([f"{draft.status:8}  {keep(out, draft, opened.name).name}  {one_line(draft.clause)[:90]}"])
         if draft.rule is not None:
-            (out / "smt").mkdir(exist_ok=True)
-            (out / "smt" / f"{draft.rule.id}.smt2").write_text(smtlib(draft.rule, policy.schema), encoding="utf-8")
+            _write_formula(out, draft.rule, policy.schema)
 
     async def main() -> Synthesis:
         try:
