@@ -4,6 +4,8 @@
 keeps the state; ``admit(policy)`` says which of its rules may be trusted. See ``docs/policy.md``.
 """
 
+from interwhen.policy.admission import Admission, MutantTally, Problem, admit
+from interwhen.policy.clauses import Coverage, Covered
 from interwhen.policy.folders import read_database, read_policy
 from interwhen.policy.policies import Judged, WrittenPolicy
 from interwhen.policy.rules import Example, Rule
@@ -12,9 +14,14 @@ from interwhen.policy.situations import MadeCall, Situation, Talk
 from interwhen.policy.tables import State
 
 __all__ = [
+    "Admission",
+    "Coverage",
+    "Covered",
     "Example",
     "Judged",
     "MadeCall",
+    "MutantTally",
+    "Problem",
     "Rule",
     "Schema",
     "Situation",
@@ -22,6 +29,7 @@ __all__ = [
     "Talk",
     "Tool",
     "WrittenPolicy",
+    "admit",
     "read_database",
     "read_policy",
 ]

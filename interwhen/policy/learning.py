@@ -16,7 +16,7 @@ from interwhen.policy.parser import parse
 from interwhen.policy.schemas import Schema
 from interwhen.policy.tables import Learning
 
-_KEYS = frozenset(("from", "into", "forget", "key", "value", "each", "when", "unanswered", "with"))
+_KEYS = frozenset(("from", "into", "forget", "key", "value", "each", "when", "unanswered", "keep", "with"))
 
 
 def read_learnings(listed: Any, definitions: Definitions, schema: Schema) -> tuple[Learning, ...]:
@@ -56,6 +56,7 @@ def _read(entry: Mapping[str, Any], definitions: Definitions) -> Learning:
         each=read(entry["each"]) if "each" in entry else None,
         when=read(entry["when"]) if "when" in entry else None,
         unanswered=bool(entry.get("unanswered", False)),
+        keep=bool(entry.get("keep", False)),
         changes=tuple((name, read(text)) for name, text in entry.get("with", {}).items()),
     )
 

@@ -35,6 +35,8 @@ class Learning:
     when: Node | None = None
     unanswered: bool = False
     """Only for calls whose result is not known."""
+    keep: bool = False
+    """An entry that is known already stays as it is."""
     changes: tuple[tuple[str, Node], ...] = ()
     """Fields of the entry that are something else than the value says."""
 
@@ -68,7 +70,8 @@ def learn(state: State, call: MadeCall, learnings: Iterable[Learning], schema: S
     found: dict[str, dict[Key, Any]] = {}
     for learning in learnings:
         if learning.is_about(call):
-            found.setdefault(learning.table, {}).update(_entries(learning, call, schema))
+            table = found.setdefault(learning.table, {})
+            _put(table, learning, call, schema, state.get(learning.table, {}))
     changed = {name: Overlay(state.get(name, {}), entries) for name, entries in found.items() if entries}
     return {**state, **changed} if changed else state
 
@@ -80,8 +83,17 @@ def load(records: Iterable[MadeCall], learnings: Iterable[Learning], schema: Sch
     for call in records:
         for learning in listed:
             if learning.is_about(call):
-                state.setdefault(learning.table, {}).update(_entries(learning, call, schema))
+                _put(state.setdefault(learning.table, {}), learning, call, schema, {})
     return state
+
+
+def _put(
+    table: MutableMapping[Key, Any], learning: Learning, call: MadeCall, schema: Schema, before: Mapping[Key, Any]
+) -> None:
+    for key, entry in _entries(learning, call, schema):
+        known = table.get(key) if key in table else before.get(key)
+        if not learning.keep or known is None:
+            table[key] = entry
 
 
 def _entries(learning: Learning, call: MadeCall, schema: Schema) -> Iterator[tuple[Key, Any]]:

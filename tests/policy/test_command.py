@@ -75,6 +75,11 @@ def test_a_folder_that_is_none_is_wrong_usage(tmp_path: Path, command: str, caps
     assert "policy.toml" in capsys.readouterr().err
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     (tmp_path / "shop.md").write_text(TEXT, encoding="utf-8")

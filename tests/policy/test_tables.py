@@ -81,6 +81,14 @@ def test_a_database_that_cannot_be_read(shop: Path) -> None:
         read_database(read_policy(shop), shop)
 
 
+def test_what_is_known_may_stay(shop: Path) -> None:
+    (shop / "policy.toml").write_text(POLICY + "keep = true\n", encoding="utf-8")
+    policy = read_policy(shop)
+    known = policy.learn({}, MadeCall("get_order", {"id": "A"}, ORDER))
+    again = policy.learn(known, MadeCall("get_order", {"id": "A"}, {"status": "gone"}))
+    assert again["orders"]["A"] == ORDER
+
+
 def test_an_overlay_is_a_map_over_a_map() -> None:
     base = {"a": 1, "b": 2}
     found = Overlay(Overlay(base, {"b": 3}), {"c": 4, "a": None})

@@ -34,11 +34,12 @@ from interwhen import (
     Violation,
     verifier,
 )
+from interwhen.policy import WrittenPolicy
 
 from interwhen_verifiers._tools.history import History, PastCall, read_history
 from interwhen_verifiers._tools.reading import ReadCall, read_calls
 from interwhen_verifiers._tools.rules import Call, Moment, Policy, Rule
-from interwhen_verifiers._tools.written import open_policy
+from interwhen_verifiers._tools.written import adapt, open_policy
 
 __all__ = ["Call", "History", "PastCall", "Policy", "Rule", "judge", "tool_policy"]
 
@@ -156,7 +157,7 @@ def _preparing(policy: Policy[Any], begin: Callable[[], Any], on: Literal["calls
 
 def tool_policy(
     *,
-    policy: str | Policy[Any],
+    policy: str | Policy[Any] | WrittenPolicy,
     state: str | Callable[[], Any] | None = None,
     skip: Sequence[str] = (),
     on: Literal["calls", "results"] = "calls",
@@ -165,9 +166,9 @@ def tool_policy(
 ) -> Monitor:
     """Make the monitor. Raises :class:`UsageError` on an option that it does not know.
 
-    ``policy``: a :class:`Policy`; or the name of a shipped one (``airline``, ``retail``); or the folder of a written
-    policy (see ``docs/policy.md``); or where one is, as ``module:NAME`` or ``file.py:NAME`` (``NAME`` is ``POLICY`` if
-    it is not given). ``state``: what the policy begins
+    ``policy``: a :class:`Policy`, or a written one (:class:`interwhen.policy.WrittenPolicy`); or the name of a shipped
+    one (``airline``, ``retail``); or the folder of a written one (see ``docs/policy.md``); or where one is, as
+    ``module:NAME`` or ``file.py:NAME`` (``NAME`` is ``POLICY`` if it is not given). ``state``: what the policy begins
     with, as a function; or a text that its ``load`` understands, such as the path of a database. ``skip``: names of
     rules that are left out. ``on="results"`` judges results by the rules made with ``Policy.after``; use it in
     ``interwhen.guard(results=[...])``.
@@ -200,9 +201,11 @@ def _begin(policy: Policy[Any], state: State) -> Callable[[], Any]:
     return lambda: loaded
 
 
-def _policy(policy: str | Policy[Any]) -> Policy[Any]:
+def _policy(policy: str | Policy[Any] | WrittenPolicy) -> Policy[Any]:
     if isinstance(policy, Policy):
         return policy
+    if isinstance(policy, WrittenPolicy):
+        return adapt(policy)
     if not isinstance(policy, str) or not policy:
         raise UsageError(f"tool_policy: policy={policy!r:.100} is no Policy, and no name of one")
     shipped = _OLD_NAMES.get(policy, policy)
