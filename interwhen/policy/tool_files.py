@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -42,7 +43,9 @@ def read_tools(text: str, name: str) -> tuple[Tool, ...]:
         if name.endswith(".json"):
             return tuple(_from_json(msgspec.json.decode(text)))
         if name.endswith(".py"):
-            return tuple(_from_python(ast.parse(text)))
+            with warnings.catch_warnings():  # about odd escapes in it, which are nothing to us
+                warnings.simplefilter("ignore")
+                return tuple(_from_python(ast.parse(text)))
     except (msgspec.DecodeError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise UsageError(f"the tools in {name!r:.80} cannot be read: {str(error)[:200]}") from error
     raise UsageError(f"tools are read from a .json or a .py file, not from {name!r:.80}")

@@ -149,6 +149,11 @@ def test_what_cannot_be_read_is_an_error(text: str, name: str, said: str) -> Non
         read_tools(text, name)
 
 
+def test_odd_escapes_are_nothing_to_us() -> None:
+    (tool,) = read_tools('def f(a: int):\n    return "\\d"\n', "a.py")
+    assert kinds(tool) == {"a": "integer"}
+
+
 def test_a_deep_schema_is_anything() -> None:
     deep: dict[str, Any] = {"type": "string"}
     for _ in range(40):
