@@ -39,10 +39,16 @@ class Questions:
         self._made: dict[Node, Term] = {}
 
     def truth(self, node: Node) -> Term:
-        """Return the formula of *node*."""
+        """Return the formula of *node*. Raises :class:`TooLargeError`."""
         if node not in self._made:
-            self._made[node] = self.encoder.truth(node)
-        return self._made[node]
+            try:
+                self._made[node] = self.encoder.truth(node)
+            except TooLargeError as error:
+                self._made[node] = error
+        found = self._made[node]
+        if isinstance(found, TooLargeError):
+            raise found
+        return found
 
     def negation(self, node: Node) -> Term:
         """Return the formula of the contrary of *node*."""

@@ -40,7 +40,7 @@ try:
 except ImportError as missing:
     raise MissingExtraError("interwhen.policy.encoding", "z3") from missing
 
-_LARGEST = 20_000
+_LARGEST = 10_000
 """The most terms of a formula."""
 _DAY = 86_400
 Term: TypeAlias = Any

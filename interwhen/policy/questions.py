@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal, NamedTuple
 
-from interwhen.policy.asking import Questions
+from interwhen.policy.asking import Answer, Questions
 from interwhen.policy.encoding import TooLargeError
 from interwhen.policy.nodes import Apply, Constant, Node, walk
 from interwhen.policy.rules import Rule
@@ -16,6 +16,8 @@ from interwhen.policy.schemas import Moment, Schema
 
 Trouble = Literal["vacuous", "contradiction", "deadlock", "open"]
 _MOST_STATES = 64
+_MOST_OPEN = 3
+"""After so many questions without an answer Z3 is asked no more about pairs with a rule."""
 
 
 class Finding(NamedTuple):
@@ -68,26 +70,36 @@ def _asked(rules: Sequence[Rule], schema: Schema, tool: str | None) -> Questions
 
 def contradictions(rules: Sequence[Rule], schema: Schema) -> Iterator[Finding]:
     """Find pairs of rules that can apply together, each be kept then, and never both."""
-    seen = set()
+    seen = set[tuple[str, str]]()
+    unanswered: Counter[str] = Counter()
     for tool in schema.tools:
         over = _over(rules, tool)
         asked = _asked(over, schema, tool)
         for one, other in combinations(over, 2):
-            if (one.id, other.id) not in seen and _exclude(asked, one, other):
-                seen.add((one.id, other.id))
-                says = f"both can apply to a call of {tool}, and no call keeps both then"
-                yield Finding("contradiction", (one.id, other.id), says)
+            pair = (one.id, other.id)
+            if pair in seen or max(unanswered[name] for name in pair) >= _MOST_OPEN:
+                continue
+            answer = _exclude(asked, one, other)
+            if answer == "yes":
+                seen.add(pair)
+                yield Finding("contradiction", pair, f"both can apply to a call of {tool}, and no call keeps both then")
+            elif answer == "open":
+                unanswered.update(pair)
+                yield Finding("open", pair, f"Z3 came to no answer whether both can be kept by a call of {tool}")
 
 
-def _exclude(asked: Questions, one: Rule, other: Rule) -> bool:
+def _exclude(asked: Questions, one: Rule, other: Rule) -> Answer:
+    """Ask whether two rules exclude each other, though each of them can be kept where both apply."""
     try:
         both = [asked.truth(one.when), asked.truth(other.when)]
         first, second = asked.truth(one.require), asked.truth(other.require)
     except TooLargeError:
-        return False  # each rule by itself is told to be too large
-    if asked.ask([*both, first, second]) != "no":
-        return False
-    return asked.ask([*both, first]) == "yes" and asked.ask([*both, second]) == "yes"
+        return "no"  # each rule by itself is told to be too large
+    together = asked.ask([*both, first, second])
+    if together != "no":
+        return "no" if together == "yes" else "open"
+    alone = {asked.ask([*both, first]), asked.ask([*both, second])}
+    return "no" if "no" in alone else "open" if "open" in alone else "yes"
 
 
 @dataclass(slots=True)
@@ -96,6 +108,7 @@ class _Way:
 
     enabled: bool = False
     core: tuple[str, ...] = ()
+    unanswered: bool = False
 
 
 def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator[Finding]:
@@ -120,6 +133,9 @@ def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator
                 seen.add(after)
                 queue.append((after, steps + 1))
     for tool, way in ways.items():
+        if way.unanswered:
+            names = tuple(rule.id for rule in _over(rules, tool))
+            yield Finding("open", names, f"Z3 came to no answer whether any sequence leads to a call of {tool}")
         if not way.enabled and way.core:
             yield Finding(
                 "deadlock", way.core, f"no sequence of calls leads to a call of {tool} that keeps all of these"
@@ -135,6 +151,8 @@ def _called(rule: Rule) -> Iterator[str]:
 def _enabled(
     tool: str, rules: Sequence[Rule], asked: Questions, called: frozenset[str], mentioned: Sequence[str], way: _Way
 ) -> bool:
+    if way.unanswered:
+        return True
     over: Mapping[str, Rule] = {rule.id: rule for rule in _over(rules, tool)}
     try:
         conditions = {name: asked.kept(rule) for name, rule in over.items()}
@@ -146,5 +164,5 @@ def _enabled(
     if answer == "no":
         way.core = tuple(name for name in core if name in over)
         return False
-    way.enabled = True
+    way.enabled, way.unanswered = True, answer == "open"
     return True

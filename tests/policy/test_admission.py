@@ -292,3 +292,42 @@ witness = "no"
 
     stuck = planted("require = '''any c in calls(\"update_reservation_flights\"): true'''")
     assert [finding.rules for finding in deadlocks(stuck.rules, stuck.schema)] == [("planted",)]
+
+
+@pytest.mark.slow
+def test_the_shop_is_admitted_too() -> None:
+    found = admit(read_policy(FOLDER / "retail"))
+    assert found.problems == ()
+    assert len(found.admitted) == 19
+    assert found.killed >= 0.95
+
+
+def test_a_question_without_an_answer_admits_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from interwhen.policy.asking import Questions
+
+    monkeypatch.setattr(Questions, "ask_why", lambda *_: ("open", ()))
+    found = admitted(tmp_path, RULE, rule("other", "args.amount > 1", examples=EXAMPLES))
+    assert found.admitted == ()
+    assert "open" in reasons(found, "open-only")
+    says = said(found, "other")
+    assert "whether it never applies" in says
+    assert "whether both can be kept" in says
+    assert "whether any sequence leads to a call of cancel" in says
+
+
+def test_a_formula_that_is_too_large_admits_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from interwhen.policy import encoding
+
+    monkeypatch.setattr(encoding, "_LARGEST", 300)
+    large = "length(args.tags) > 7 or any a in args.tags: any b in args.tags: any c in args.tags: a = c"
+    found = admitted(tmp_path, RULE, rule("large", large))
+    assert "open" in reasons(found, "large")
+    assert "more than 300 terms" in said(found, "large")
+    assert found.admitted == ("open-only",)
+
+
+def test_hard_arithmetic_does_not_hold_up_the_admission(tmp_path: Path) -> None:
+    hard = "args.amount * args.amount * args.amount + length(args.tags) * args.amount * args.amount = 2017"
+    found = admitted(tmp_path, RULE, rule("hard", hard))
+    assert "hard" not in found.admitted
+    assert "open-only" in found.admitted

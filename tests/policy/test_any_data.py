@@ -72,7 +72,7 @@ cases = st.sampled_from([
 
 
 @given(cases, st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_a_rule_comes_to_a_verdict_on_any_data(
     case: tuple[WrittenPolicy, Rule, Situation], data: st.DataObject
 ) -> None:
@@ -89,7 +89,7 @@ def test_a_rule_comes_to_a_verdict_on_any_data(
 
 
 @given(st.sampled_from(sorted(POLICIES)), st.data(), anything, anything)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_result_is_learned_from_or_not(name: str, data: st.DataObject, arguments: Any, result: Any) -> None:
     policy = POLICIES[name]
     tool = data.draw(st.sampled_from([*policy.schema.tools, "unknown", ""]))

@@ -16,7 +16,6 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("z3", reason="the extra 'z3' is not installed")
     (code,), (printed,) = blocks("python"), blocks("text")
     exec(compile(code, "docs/policy.md", "exec", dont_inherit=True), {"__name__": "page"})
     assert capsys.readouterr().out == printed

@@ -112,7 +112,7 @@ def pinned(given_arguments: dict[str, Any]) -> Node:
 
 
 @given(conditions, arguments)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_formulas_say_what_the_evaluation_says(node: Node, given_arguments: dict[str, Any]) -> None:
     found = evaluate(node, Situation("cancel", given_arguments, talk=Talk()), SCHEMA)
     assert isinstance(found, bool)
