@@ -20,7 +20,7 @@ from interwhen.cli.viewers import stdout_console
 from interwhen.errors import UsageError
 from interwhen.models.base import Message
 from interwhen.policy.admission import admit
-from interwhen.policy.folders import read_policy, read_surroundings
+from interwhen.policy.folders import inner_folder, read_policy, read_surroundings
 from interwhen.policy.founding import found_folder
 from interwhen.policy.policies import WrittenPolicy
 from interwhen.policy.recorded import fired_in
@@ -128,8 +128,8 @@ def review(folder: Path, /, *, accept: str | None = None, drop: str | None = Non
 def _write_formula(folder: Path, rule: Rule, schema: Schema) -> None:
     from interwhen.policy.asking import smtlib
 
-    (folder / "smt").mkdir(exist_ok=True)
-    (folder / "smt" / f"{rule.id}.smt2").write_text(smtlib(rule, schema), encoding="utf-8")
+    place = inner_folder(folder, "smt", make=True) / f"{rule.id}.smt2"
+    place.write_text(smtlib(rule, schema), encoding="utf-8")
 
 
 def _waiting(folder: Path, policy: WrittenPolicy) -> None:

@@ -67,8 +67,6 @@ def read_policy(folder: Path) -> WrittenPolicy:
     """Read the policy in *folder*, with its rules. Raises :class:`UsageError`, which names the file."""
     head, around = read_surroundings(folder)
     rules = tuple(_rule(folder, name, around) for name in rule_files(folder))
-    if len(rules) > limits.RULES:
-        raise UsageError(f"{len(rules)} rules: {limits.RULES} at most")
     return WrittenPolicy(
         name=str(head.get("name") or folder.name),
         text=read_file(folder, str(head.get("text", "policy.md"))),
@@ -82,10 +80,23 @@ def read_policy(folder: Path) -> WrittenPolicy:
     )
 
 
+def inner_folder(folder: Path, name: str, *, make: bool = False) -> Path:
+    """Return the folder *name* of a policy. Raises :class:`UsageError` where it is a link that leads elsewhere."""
+    inner = folder / name
+    if inner.resolve().parent != folder.resolve():
+        raise UsageError(f"{str(inner)!r} leads out of the policy's folder")
+    if make:
+        inner.mkdir(exist_ok=True)
+    return inner
+
+
 def rule_files(folder: Path) -> list[str]:
-    """Return the names of the files of rules in *folder*, in order."""
-    inner = folder / "rules"
-    return sorted(path.name for path in inner.glob("*.toml")) if inner.is_dir() else []
+    """Return the names of the files of rules in *folder*, in order. Raises :class:`UsageError` beyond the limit."""
+    inner = inner_folder(folder, "rules")
+    found = sorted(path.name for path in inner.glob("*.toml")) if inner.is_dir() else []
+    if len(found) > limits.RULES:
+        raise UsageError(f"{len(found)} rules: {limits.RULES} at most")
+    return found
 
 
 def _rule(folder: Path, name: str, around: Surroundings) -> Rule:

@@ -20,7 +20,7 @@ from interwhen.policy.admission import Admission, admit
 from interwhen.policy.clauses import clauses, sentences, squeezed
 from interwhen.policy.policies import WrittenPolicy
 from interwhen.policy.prompting import first_message, next_message
-from interwhen.policy.reading_rules import Surroundings, read_rule
+from interwhen.policy.reading_rules import Surroundings, read_rule, read_toml
 from interwhen.policy.rules import Rule
 
 _BLOCK = re.compile(r"```[ \t]*toml[ \t]*\n(.*?)\n[ \t]*```", re.DOTALL)
@@ -136,7 +136,7 @@ class _Drafter:
     async def _ask(self, messages: tuple[Message, ...]) -> str | None:
         with anyio.move_on_after(self.seconds):
             found = await self.model.complete(Request(messages, sampling=self.sampling))
-            return found.text[:_ANSWER]
+            return found.text[:_ANSWER].encode(errors="replace").decode()  # half a character cannot be kept
         return None
 
 
@@ -156,6 +156,8 @@ def judge_candidate(
     except UsageError as error:
         return None, (str(error)[:_SAID],)
     problems = tuple(_misplaced(rule, clause, policy))
+    if "origin" in read_toml(text, "the rule"):  # else a model could say that a person has read its rule
+        problems = (*problems, "'origin' is not for the author of a rule: leave it out")
     if problems:
         return None, problems
     found = admit(replace(policy, rules=(*policy.rules, rule)))

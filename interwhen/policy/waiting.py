@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from interwhen.errors import UsageError
-from interwhen.policy.folders import read_file
+from interwhen.policy.folders import inner_folder, read_file
 from interwhen.policy.reading_rules import checked_id
 from interwhen.policy.synthesis import Draft
 
@@ -31,23 +31,20 @@ def keep(folder: Path, draft: Draft, model: str) -> Path:
     """Write *draft* into *folder*: a rule into ``rules/``, anything else into ``review/``. Returns the file."""
     if draft.rule is not None:
         return write_rule(folder, draft.rule.id, draft.text, model)
-    place = folder / "review" / f"clause-{draft.number:03}.json"
+    place = inner_folder(folder, "review", make=True) / f"clause-{draft.number:03}.json"
     problems = draft.attempts[-1].problems if draft.attempts else ()
     queued = Queued(draft.clause, draft.status, problems, draft.text, draft.reason, len(draft.attempts), model)
-    place.parent.mkdir(exist_ok=True)
     place.write_bytes(msgspec.json.format(msgspec.json.encode(queued)) + b"\n")
     return place
 
 
-def write_rule(folder: Path, rule_id: str, text: str, model: str = "") -> Path:
-    """Write the file of a new rule. Raises :class:`UsageError` where there is one already."""
-    place = folder / "rules" / f"{checked_id(rule_id)}.toml"
-    place.parent.mkdir(exist_ok=True)
-    name = "".join(char for char in model if char.isprintable() and char not in "\"'\\")[:80]
-    origin = f'origin = "{name}"\n' if name and not any(line.startswith("origin") for line in text.splitlines()) else ""
+def write_rule(folder: Path, rule_id: str, text: str, model: str) -> Path:
+    """Write the file of a new rule that *model* wrote. Raises :class:`UsageError` where there is one already."""
+    place = inner_folder(folder, "rules", make=True) / f"{checked_id(rule_id)}.toml"
+    origin = "".join(char for char in model if char.isprintable() and char not in "\"'\\")[:80]
     try:
         with place.open("x", encoding="utf-8") as file:
-            file.write(f"{origin}{text.strip()}\n")
+            file.write(f'origin = "{origin or "a model"}"\n{text.strip()}\n')
     except FileExistsError as error:
         raise UsageError(f"there is a rule in {str(place)!r} already") from error
     return place
@@ -55,7 +52,7 @@ def write_rule(folder: Path, rule_id: str, text: str, model: str = "") -> Path:
 
 def queue(folder: Path) -> list[str]:
     """Return the names of what waits for a review, in order."""
-    inner = folder / "review"
+    inner = inner_folder(folder, "review")
     return sorted(path.stem for path in inner.glob("*.json")) if inner.is_dir() else []
 
 

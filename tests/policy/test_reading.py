@@ -98,6 +98,20 @@ def test_a_link_leads_nowhere(shop: Path) -> None:
         read_policy(shop)
 
 
+def test_a_folder_of_rules_leads_nowhere_either(shop: Path) -> None:
+    (shop / "rules").rename(shop.parent / "elsewhere")
+    (shop / "rules").symlink_to(shop.parent / "elsewhere")
+    with pytest.raises(UsageError, match="leads out of"):
+        read_policy(shop)
+
+
+def test_there_are_not_too_many_rules(shop: Path) -> None:
+    for number in range(limits.RULES):
+        (shop / "rules" / f"r{number}.toml").touch()
+    with pytest.raises(UsageError, match="501 rules: 500 at most"):
+        read_policy(shop)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
