@@ -34,6 +34,8 @@ class Axis:
     low: float | None = None
     """Where it begins at the latest; ``None``: at the least value."""
     high: float | None = None
+    is_whole: bool = False
+    """Whether only whole numbers mean anything on it."""
 
     def span(self, values: Sequence[float]) -> tuple[float, float]:
         """Return where the axis begins and ends."""
@@ -62,6 +64,7 @@ class Axis:
         rough = (high - low) / 5
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+        step = max(step, 1.0) if self.is_whole else step
         return [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 

@@ -44,7 +44,7 @@ def draw(report: Penalty, path: Path) -> None:
     gaps.set_xlim(left=max(min(curves.bare_gaps[10], curves.supervised_gaps[10]) / 2, 1e-3))
     for axis in (gaps.xaxis, over_time.yaxis):
         axis.set_major_formatter("{x:g}")
-    over_time.yaxis.set_minor_formatter("{x:g}")
+        axis.set_minor_formatter("{x:g}")
     for axes in (totals, added):
         axes.xaxis.get_major_locator().set_params(integer=True)
     for axes in (gaps, over_time, totals, added):
