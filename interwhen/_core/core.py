@@ -150,21 +150,19 @@ class Core:
             case _:
                 assert_never(fact)
 
-    def _chunk(self, chunk: Chunk) -> None:  # noqa: C901  the hot path: a call each would cost more than the branches
+    def _chunk(self, chunk: Chunk) -> None:  # noqa: C901, PLR0912  the hot path: a call each would cost more
         text = chunk.text
         if self.state != "streaming":
             # It belongs to a stream that we closed, and so does the reason it gives for its end.
             self.tally.late += chunk.tokens
-            if chunk.usage is not None:
-                self._audit(chunk.usage)
+            self._audit(chunk)
             return
         if chunk.finish_reason is not None and (self._finish_reason is None or self._finish_reason in ENDED_WELL):
             # A bad reason stays: what was cut short does not become whole because the server says more.
             self._finish_reason = chunk.finish_reason
         if not text:
             self.intake.owed += chunk.tokens
-            if chunk.usage is not None:
-                self._audit(chunk.usage)
+            self._audit(chunk)
             return
         if self._frontier_is_due:
             self._frontier_is_due = False
@@ -176,7 +174,7 @@ class Core:
         else:
             dues = intake.feed_call(chunk.call, chunk.tokens)
         if chunk.usage is not None:
-            self._audit(chunk.usage)
+            self._audit(chunk)
         if self._live:
             if intake.plain:
                 self.events.append(Delta(text, start, intake.phase))
@@ -190,13 +188,14 @@ class Core:
         if start > self._most or self.transcript.kept_tokens > self._ceiling:
             self._overrun()
 
-    def _audit(self, usage: Usage) -> None:
+    def _audit(self, chunk: Chunk) -> None:
         """Believe the server's own count of the tokens of this request where chunks told of another number.
 
         A chunk may stand for several tokens, and a token may be no text: half a character, or the one that ends a turn.
         """
+        usage = chunk.usage
         self.window.learn(usage, self.tally.requests)
-        if usage.completion_tokens is None:
+        if usage is None or usage.completion_tokens is None:
             return
         missing = self.told(usage) - self.tokens()
         if self.state != "streaming":

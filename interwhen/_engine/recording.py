@@ -78,9 +78,7 @@ class Recorder:
         self._over = True
         wire = result.wire if result.wire != _PLAIN else None
         upstream = self._upstream
-        self._note_spent(
-            unread=upstream.unread, wire=wire, wasted=result.ledger.wasted_tokens, behind=upstream.behind
-        )
+        self._note_spent(unread=upstream.unread, wire=wire, wasted=result.ledger.wasted_tokens, behind=upstream.behind)
         self._writer.put(Ending(self._clock() - self._began, result))
         self._writer.close()
 

@@ -23,6 +23,7 @@ from interwhen.errors import UsageError
 
 app = cyclopts.App(name="bench", help="Measure supervision and the local model, as pairs in one run.")
 app.command("interwhen.bench.compare_cli:run_compare", name="compare")
+app.command("interwhen.bench.ledger_cli:ledger")
 app.command("interwhen.bench.penalty_cli:penalty")
 
 

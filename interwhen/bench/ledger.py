@@ -1,4 +1,4 @@
-"""Whether ledgers are right: runs with forks, rewinds and broken streams, each held against its endpoint's own books."""
+"""Whether ledgers are right: runs with forks, rewinds and broken streams, each held against its endpoint's books."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import msgspec
 
-from interwhen.bench.ledger_endpoint import FAULTS, CountingEndpoint, Counting, Habits
+from interwhen.bench.ledger_endpoint import FAULTS, Counting, CountingEndpoint, Habits
 from interwhen.bench.soak_story import prompt_of
 from interwhen.budgets import Budgets
 from interwhen.claims import Claim
@@ -141,7 +141,9 @@ async def _play(seed: int) -> Played:
         retries=Retries(rng=rng),
     )
     budgets = Budgets(remedies=rng.choice((2, 8)), reconnects=rng.choice((1, 6)), forks=rng.choice((3, 64)))
-    async with run(model, prompt_of(seed), monitors=_monitors(rng), budgets=budgets, workers=VirtualWorkers()) as supervised:
+    async with run(
+        model, prompt_of(seed), monitors=_monitors(rng), budgets=budgets, workers=VirtualWorkers()
+    ) as supervised:
         result = await supervised.drain()
     await model.aclose()
     return Played(seed, result, endpoint)
@@ -198,9 +200,7 @@ def _sums_again(_reply: str, segment: Segment) -> Iterator[Claim]:
     yield from _sums(segment)
 
 
-def check(
-    runs: int = 1000, *, first_seed: int = 0, say: Callable[[str], None] = lambda _line: None
-) -> LedgerReport:
+def check(runs: int = 1000, *, first_seed: int = 0, say: Callable[[str], None] = lambda _line: None) -> LedgerReport:
     """Play *runs* runs from *first_seed* on, and compare each ledger with the books of its endpoint."""
     begun = time.perf_counter()
     played: list[Played] = []

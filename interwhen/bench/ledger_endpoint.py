@@ -1,8 +1,8 @@
 """An endpoint that counts for itself what it was asked and what it sent: the truth that a ledger is held against.
 
-It shares no code with what counts in a run. It has its own tokenizer (so many characters a token), its own prefix cache,
-and one record a request. A token counts once the event that carries it has been taken from it, and the invisible one
-that ends an answer once its usage has been.
+It shares no code with what counts in a run. It has its own tokenizer (so many characters a token), its own prefix
+cache, and one record a request. A token counts once the event that carries it has been taken from it, and the
+invisible one that ends an answer once its usage has been.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -158,9 +158,12 @@ class CountingEndpoint:
                 served.sent += tokens
                 sent += self._event(served, text, tokens)
             served.told = served.told or habits.counting == "always"
-            yield Send(sent)
             at += size
-        yield from self._ending(served, joined=rng.random() < 0.5)
+            if at >= len(events) and rng.random() < 0.3:
+                yield from self._ending(served, before=sent)
+                return
+            yield Send(sent)
+        yield from self._ending(served)
 
     def _events(self, rng: random.Random, text: str) -> list[tuple[str, int]]:
         events, at = [], 0
@@ -171,7 +174,7 @@ class CountingEndpoint:
         return events
 
     def _event(self, served: Served, text: str, tokens: int) -> bytes:
-        extra = {}
+        extra: dict[str, Any] = {}
         if self.habits.counting == "logprobs":
             extra = {"logprobs": {"token_logprobs": [-0.5] * tokens, "tokens": ["x"] * tokens}}
         body = chunk("completions", text, **extra)
@@ -179,16 +182,17 @@ class CountingEndpoint:
             body["usage"] = _usage(served, end=0)
         return data(body)
 
-    def _ending(self, served: Served, *, joined: bool) -> Iterator[Step]:
+    def _ending(self, served: Served, before: bytes = b"") -> Iterator[Step]:
+        """End the answer, with what came *before* in the same read."""
         end = int(self.habits.has_end_token)
         stop = data(chunk("completions", "", finish_reason="stop"))
         body = {"id": "scripted", "object": "text_completion", "choices": [], "usage": _usage(served, end=end)}
-        if not joined:
+        if not before:
             yield Send(stop)
             stop = b""
         served.sent += end
         served.told = True
-        yield Send(stop + data(body))
+        yield Send(before + stop + data(body))
         yield Send(b"data: [DONE]\n\n")
 
 
