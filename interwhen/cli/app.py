@@ -26,6 +26,7 @@ _COMMANDS = {
     "run": ("interwhen.cli.run:run", "Generate from a prompt while verifiers check the stream."),
     "resume": ("interwhen.cli.resume:resume", "Go on with a run whose process ended, from its journal."),
     "replay": ("interwhen.cli.replay:replay", "Show a run again from its journal, or what other monitors say of it."),
+    "export": ("interwhen.cli.export:export", "Make training data of recorded runs."),
     "demo": ("interwhen.cli.demo:demo", "See a tiny model solve three problems while a verifier looks on."),
     "verifiers": (
         "interwhen.cli.verifiers:app",
