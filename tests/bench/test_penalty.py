@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import anyio
 import msgspec
 import pytest
@@ -14,10 +16,11 @@ from interwhen.bench.penalty_flows import Flow, read_bare, read_supervised
 from interwhen.bench.penalty_monitors import passing
 from interwhen.bench.penalty_pacer import packets, parse_model, read_file
 from interwhen.bench.penalty_report import Penalty, Round, report_of
-from interwhen.bench.penalty_sources import RECORDED, Replayed
+from interwhen.bench.penalty_sources import RECORDED, Endpoint, Local, Replayed
 from interwhen.bench.penalty_sweeps import Setup, run_sweep
 from interwhen.models.base import Chunk, Request
 from interwhen.testing import Arrival, Recording, ScriptedModel, load_recordings
+from interwhen.testing.server import ScriptedServer, events
 
 SMALL = Replayed(speed=60.0, chunks=60)
 
@@ -234,3 +237,33 @@ def test_a_monitor_that_holds_the_loop_is_named():
     first, second = anyio.run(once).costs
     assert first.on_loop > second.on_loop > 0
     assert first.checks == first.passed == 5
+
+
+# ---------------------------------------------------------------------- other sources
+
+
+def test_an_endpoint_is_asked_the_same_twice():
+    async def once():
+        async with ScriptedServer(lambda _request: events(["one ", "two ", "three.\n"])) as server:
+            source = Endpoint(server.base_url, "m", api="completions", tokens=7, prompts=("P", "Q"))
+            found = await measure(source, passing(1, verifier_seconds=0.0), Plan(pairs=2, seed=5))
+            return found, [request.json for request in server.posts]
+
+    found, asked = anyio.run(once)
+    assert found.same_text == 2
+    assert found.tokens.mean == 3
+    assert [(body["prompt"], body["seed"], body["max_tokens"]) for body in asked] == [
+        *[("P", 5, 7)] * 4,  # the first pair warms up
+        *[("Q", 6, 7)] * 2,
+    ]
+
+
+@pytest.mark.skipif(find_spec("xllamacpp") is None, reason="xllamacpp is not installed")
+def test_forks_share_the_local_model_with_its_stream():
+    source = Local(tokens=120, slots=2)
+    monitors = passing(1, verifier_seconds=0.0, forks=True, poll_chars=60, fork_tokens=8)
+    found = anyio.run(measure, source, monitors, Plan(pairs=1))
+    assert found.source == "local:tiny"
+    assert found.tokens.mean > 60
+    assert found.forks.forks.mean >= 1
+    assert found.forks.prompt_tokens.mean > 0

@@ -62,7 +62,7 @@ def tokenizer():
     letters = {chr(code): code - 32 for code in range(32, 127)}
     words = letters | {"\n": 95, "<end>": 96, "<unknown>": 97}
     inner = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<unknown>"))
-    inner.pre_tokenizer = tokenizers.pre_tokenizers.Split(tokenizers.Regex("(?s)."), "isolated")
+    inner.pre_tokenizer = tokenizers.pre_tokenizers.Split(tokenizers.Regex(r"[\s\S]"), "isolated")
     made = transformers.PreTrainedTokenizerFast(
         tokenizer_object=inner, eos_token="<end>", pad_token="<end>", unk_token="<unknown>"
     )
@@ -108,8 +108,9 @@ def test_trl_takes_a_training_step_on_whole_traces(load, tokenizer, network, tmp
 def test_trl_takes_a_training_step_on_pairs(load, tokenizer, network, tmp_path):
     trl = pytest.importorskip("trl", reason="trl is not installed")
     transformers, config = network
+    transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "model")  # it is loaded once more, to compare with
     trainer = trl.DPOTrainer(
-        model=transformers.LlamaForCausalLM(config),
+        model=str(tmp_path / "model"),
         args=trl.DPOConfig(**_arguments(tmp_path)),
         train_dataset=load("preference"),
         processing_class=tokenizer,
@@ -119,7 +120,7 @@ def test_trl_takes_a_training_step_on_pairs(load, tokenizer, network, tmp_path):
 
 @pytest.mark.slow
 def test_trl_takes_a_training_step_on_labelled_steps(load, tokenizer, network, tmp_path):
-    prm = pytest.importorskip("trl.experimental.prm", reason="trl is not installed")
+    prm = pytest.importorskip("trl.experimental.prm", reason="trl is not installed, or is of a version without it")
     transformers, config = network
     trainer = prm.PRMTrainer(
         model=transformers.LlamaForTokenClassification(config),
@@ -139,6 +140,5 @@ def _arguments(path):
         "use_cpu": True,
         "bf16": False,
         "save_strategy": "no",
-        "gradient_checkpointing": False,
         "dataloader_pin_memory": False,
     }
