@@ -18,6 +18,7 @@ from interwhen.bench.ledger_endpoint import FAULTS, Counting, CountingEndpoint, 
 from interwhen.bench.soak_story import prompt_of
 from interwhen.budgets import Budgets
 from interwhen.claims import Claim
+from interwhen.journal import Journal
 from interwhen.ledger import Ledger
 from interwhen.models.completions import CompletionsModel
 from interwhen.models.retrying import Retries
@@ -125,12 +126,12 @@ def habits_of(seed: int) -> Habits:
     )
 
 
-def play(seed: int) -> Played:
-    """Play run *seed* in virtual time."""
-    return run_virtual(partial(_play, seed))
+def play(seed: int, *, journal: Journal | None = None) -> Played:
+    """Play run *seed* in virtual time; its *journal* must live there, too."""
+    return run_virtual(partial(_play, seed, journal))
 
 
-async def _play(seed: int) -> Played:
+async def _play(seed: int, journal: Journal | None) -> Played:
     rng = random.Random(f"run {seed}")  # noqa: S311  (the same)
     endpoint = CountingEndpoint(habits_of(seed))
     model = CompletionsModel(
@@ -142,7 +143,12 @@ async def _play(seed: int) -> Played:
     )
     budgets = Budgets(remedies=rng.choice((2, 8)), reconnects=rng.choice((1, 6)), forks=rng.choice((3, 64)))
     async with run(
-        model, prompt_of(seed), monitors=_monitors(rng), budgets=budgets, workers=VirtualWorkers()
+        model,
+        prompt_of(seed),
+        monitors=_monitors(rng),
+        budgets=budgets,
+        workers=VirtualWorkers(),
+        journal=journal,
     ) as supervised:
         result = await supervised.drain()
     await model.aclose()

@@ -29,6 +29,19 @@ def test_a_run_is_the_same_whenever_it_is_played():
     assert [play(seed).result.ledger for seed in range(5)] == [play(seed).result.ledger for seed in range(5)]
 
 
+def test_a_replay_of_the_journal_has_the_same_ledger():
+    from interwhen import Journal, replay
+    from interwhen.simulation.disk import Disk, LoopClerk
+
+    for seed in range(40):
+        disk = Disk()
+        journal = Journal("it", store=disk, clerk=lambda disk=disk: LoopClerk(disk, 0.0, lambda: None))
+        ledger_of_the_run = play(seed, journal=journal).result.ledger
+        again = replay(journal)
+        assert again.differences == ()
+        assert again.result.ledger == ledger_of_the_run
+
+
 @pytest.mark.parametrize(
     "counter", ["requests", "main_tokens", "prompt_tokens", "fork_tokens", "fork_prompt_tokens", "cached_tokens"]
 )
