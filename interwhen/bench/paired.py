@@ -30,10 +30,18 @@ class Mean(msgspec.Struct, frozen=True):
 
 def mean_of(values: Sequence[float], seed: int = 0) -> Mean:
     """Return the mean of *values*, of which there must be one at least, with its bootstrap interval."""
+    if len(set(values)) == 1:  # nothing to resample
+        return Mean(values[0], values[0], values[0], len(values))
     rng = random.Random(seed)  # noqa: S311  (resampling, not secrets)
     means = sorted(statistics.fmean(rng.choices(values, k=len(values))) for _ in range(_RESAMPLES))
     low, high = means[int(0.025 * _RESAMPLES)], means[int(0.975 * _RESAMPLES) - 1]
     return Mean(statistics.fmean(values), low, high, len(values))
+
+
+def _median_of(values: Sequence[float]) -> Estimate:
+    if len(set(values)) == 1:
+        return Estimate(values[0], values[0], values[0], len(values))
+    return estimate(values)
 
 
 class Paired(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,9 +65,9 @@ def paired(name: str, unit: str, before: Sequence[float], after: Sequence[float]
     return Paired(
         name=name,
         unit=unit,
-        before=estimate(before),
-        after=estimate(after),
-        median_added=estimate(added),
+        before=_median_of(before),
+        after=_median_of(after),
+        median_added=_median_of(added),
         added=mean_of(added),
         percent=mean_of(shares),
     )
