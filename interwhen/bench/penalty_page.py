@@ -55,7 +55,11 @@ def page_of(report: Penalty) -> str:
         "<h2>Bare and supervised</h2>",
         _differences(report.differences),
         f"<p>The tail, the wait for open checks behind the end of the stream, is {report.tail_ms} ms of the total.</p>",
-        *(["<h2>Noise: bare, and bare once more</h2>", _differences(report.control)] if report.control else []),
+        *(
+            ["<h2>Noise: bare, and bare once more</h2>", _differences(report.control, "bare once more")]
+            if report.control
+            else []
+        ),
         "<h2>Which monitor</h2>",
         _costs(report),
         *_forks(report),
@@ -85,7 +89,11 @@ def sweep_page_of(report: Sweep) -> str:
         "gap p99, ms",
         "tail, ms",
     )
-    slope = "" if report.slope is None else f" One more of {report.unit} adds {report.slope:.3g} ms to the total."
+    slope = (
+        ""
+        if report.slope is None
+        else f" By least squares, the total grows by {report.slope:.3g} ms for each step of one along {report.axis}."
+    )
     return _whole(
         f"The penalty over {report.axis}",
         f"<p>{html.escape(f'{report.source}. {report.machine}.{slope}')}</p>",
@@ -173,7 +181,7 @@ def _swept(report: Sweep) -> str:
         return tuple((float(row.value), float(getattr(row, of).mean)) for row in report.rows)
 
     added = Line("total, added", "supervised", points("total_added_ms"), has_dots=True)
-    tail = Line("of which tail", "bare", points("tail_ms"), is_dashed=True, has_dots=True)
+    tail = Line("tail", "bare", points("tail_ms"), is_dashed=True, has_dots=True)
     first = Line("first text, added", "bare", points("first_added_ms"), has_dots=True)
     gap = Line("gap p99, added", "supervised", points("gap_p99_added_ms"), has_dots=True)
     x = Axis(report.unit, is_whole=True)
@@ -182,7 +190,7 @@ def _swept(report: Sweep) -> str:
     )
 
 
-def _differences(rows: Sequence[Paired]) -> str:
+def _differences(rows: Sequence[Paired], other: str = "supervised") -> str:
     cells = [
         (
             LABELS[each.name],
@@ -193,7 +201,7 @@ def _differences(rows: Sequence[Paired]) -> str:
         )
         for each in rows
     ]
-    return _table(("what", "bare, median", "supervised, median", "added, mean", "added, %"), cells)
+    return _table(("what", "bare, median", f"{other}, median", "added, mean", "added, %"), cells)
 
 
 def _costs(report: Penalty) -> str:

@@ -61,7 +61,7 @@ def draw_sweep(report: Sweep, path: Path) -> None:
     values = [row.value for row in report.rows]
     for axes, name, label, color in (
         (left, "total_added_ms", "total, added", _SUPERVISED),
-        (left, "tail_ms", "of which tail", _BARE),
+        (left, "tail_ms", "tail", _BARE),
         (right, "first_added_ms", "first text, added", _BARE),
         (right, "gap_p99_added_ms", "gap p99, added", _SUPERVISED),
     ):

@@ -107,7 +107,11 @@ def _others(report: Penalty) -> Table:
 
 def sweep_table(report: Sweep) -> Table:
     """Return the report of a sweep as a table."""
-    slope = "" if report.slope is None else f"One more of {report.unit} adds {report.slope:.3g} ms to the total."
+    slope = (
+        ""
+        if report.slope is None
+        else f"By least squares, the total grows by {report.slope:.3g} ms for each step of one along {report.axis}."
+    )
     shown = Table(
         title=f"interwhen bench penalty --sweep {report.axis} · {escape(report.source)} · {report.machine}",
         title_justify="left",
