@@ -11,7 +11,7 @@ from interwhen.bench.penalty_bars import bars
 from interwhen.bench.penalty_pictures import Bin, Curves
 from interwhen.bench.penalty_report import Penalty
 from interwhen.bench.penalty_sweeps import Sweep
-from interwhen.bench.penalty_tables import LABELS
+from interwhen.bench.penalty_tables import LABELS, SWEPT, fork_rows, slope_of, sweep_cells
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2024; --dim: #60646c; --rule: #d9d9e0; --paper: #fff;
@@ -69,36 +69,11 @@ def page_of(report: Penalty) -> str:
 
 def sweep_page_of(report: Sweep) -> str:
     """Return the report of a sweep as HTML."""
-    rows = [
-        (
-            f"{row.value}",
-            f"{row.correct}",
-            f"{row.bare_seconds:.3f}",
-            *(str(value) for value in (row.total_added_ms, row.total_percent, row.first_added_ms)),
-            *(str(value) for value in (row.gap_p99_added_ms, row.tail_ms)),
-        )
-        for row in report.rows
-    ]
-    names = (
-        report.unit,
-        "pairs",
-        "bare, s",
-        "total, added ms",
-        "added, %",
-        "first text, ms",
-        "gap p99, ms",
-        "tail, ms",
-    )
-    slope = (
-        ""
-        if report.slope is None
-        else f" By least squares, the total grows by {report.slope:.3g} ms for each step of one along {report.axis}."
-    )
     return _whole(
         f"The penalty over {report.axis}",
-        f"<p>{html.escape(f'{report.source}. {report.machine}.{slope}')}</p>",
+        f"<p>{html.escape(f'{report.source}. {report.machine}. {slope_of(report)}')}</p>",
         f'<div class="charts">{_swept(report)}</div>',
-        _table(names, rows),
+        _table((report.unit, *SWEPT), [sweep_cells(row) for row in report.rows]),
     )
 
 
@@ -220,20 +195,10 @@ def _costs(report: Penalty) -> str:
 
 
 def _forks(report: Penalty) -> list[str]:
-    forks = report.forks
-    if forks is None:
+    if report.forks is None:
         return []
-    rows = [
-        ("forks a run", str(forks.forks)),
-        ("tokens of forks a run", str(forks.tokens)),
-        ("prompt tokens of forks a run", str(forks.prompt_tokens)),
-        ("share of the stream's time beside a fork, %", str(forks.share)),
-        ("mean gap, no fork running, ms", str(forks.gap_apart_ms)),
-        ("mean gap, beside a fork, ms", str(forks.gap_beside_ms)),
-        ("p99 of gaps, no fork running, ms", f"{forks.p99_apart_ms:.3g}"),
-        ("p99 of gaps, beside a fork, ms", f"{forks.p99_beside_ms:.3g}"),
-    ]
-    return ["<h2>What forks do to the stream beside them</h2>", _table(("what", "measured"), rows)]
+    table = _table(("what", "measured"), fork_rows(report.forks))
+    return ["<h2>What forks do to the stream beside them</h2>", table]
 
 
 def _others(report: Penalty) -> list[str]:

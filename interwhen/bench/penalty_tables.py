@@ -8,7 +8,7 @@ from rich.table import Table
 from interwhen.bench.paired import Paired
 from interwhen.bench.penalty_bars import Bar, bars
 from interwhen.bench.penalty_report import ForkReport, Penalty
-from interwhen.bench.penalty_sweeps import Sweep
+from interwhen.bench.penalty_sweeps import Sweep, SweepRow
 
 LABELS = {
     "first": "time to first text",
@@ -83,15 +83,23 @@ def _forks(forks: ForkReport) -> Table:
     shown = Table(title="What forks do to the stream beside them", title_justify="left")
     shown.add_column("what")
     shown.add_column("measured", justify="right")
-    shown.add_row("forks a run", f"{forks.forks}")
-    shown.add_row("tokens of forks a run", f"{forks.tokens}")
-    shown.add_row("prompt tokens of forks a run", f"{forks.prompt_tokens}")
-    shown.add_row("share of the stream's time beside a fork", f"{forks.share} %")
-    shown.add_row("mean gap, no fork running", f"{forks.gap_apart_ms} ms")
-    shown.add_row("mean gap, beside a fork", f"{forks.gap_beside_ms} ms")
-    shown.add_row("p99 of gaps, no fork running", f"{forks.p99_apart_ms:.3g} ms")
-    shown.add_row("p99 of gaps, beside a fork", f"{forks.p99_beside_ms:.3g} ms")
+    for what, measured in fork_rows(forks):
+        shown.add_row(what, measured)
     return shown
+
+
+def fork_rows(forks: ForkReport) -> list[tuple[str, str]]:
+    """Return what there is to say of *forks*, and how much it is."""
+    return [
+        ("forks a run", f"{forks.forks}"),
+        ("tokens of forks a run", f"{forks.tokens}"),
+        ("prompt tokens of forks a run", f"{forks.prompt_tokens}"),
+        ("share of the stream's time beside a fork", f"{forks.share} %"),
+        ("mean gap, no fork running", f"{forks.gap_apart_ms} ms"),
+        ("mean gap, beside a fork", f"{forks.gap_beside_ms} ms"),
+        ("p99 of gaps, no fork running", f"{forks.p99_apart_ms:.3g} ms"),
+        ("p99 of gaps, beside a fork", f"{forks.p99_beside_ms:.3g} ms"),
+    ]
 
 
 def _others(report: Penalty) -> Table:
@@ -105,45 +113,33 @@ def _others(report: Penalty) -> Table:
     return shown
 
 
+SWEPT = ("pairs", "bare, s", "total, added ms", "added, %", "first text, ms", "gap p99, ms", "tail, ms")
+"""What is told of each value of a sweep."""
+
+
 def sweep_table(report: Sweep) -> Table:
     """Return the report of a sweep as a table."""
-    slope = (
-        ""
-        if report.slope is None
-        else f"By least squares, the total grows by {report.slope:.3g} ms for each step of one along {report.axis}."
-    )
     shown = Table(
         title=f"interwhen bench penalty --sweep {report.axis} · {escape(report.source)} · {report.machine}",
         title_justify="left",
-        caption=slope,
+        caption=slope_of(report),
         caption_justify="left",
     )
-    names = (
-        report.unit,
-        "pairs",
-        "bare, s",
-        "total, added ms",
-        "added, %",
-        "first text, ms",
-        "gap p99, ms",
-        "tail, ms",
-    )
-    for column in names:
+    for column in (report.unit, *SWEPT):
         shown.add_column(column, justify="right")
     for row in report.rows:
-        shown.add_row(
-            f"{row.value}",
-            f"{row.correct}",
-            f"{row.bare_seconds:.3f}",
-            *(
-                str(value)
-                for value in (
-                    row.total_added_ms,
-                    row.total_percent,
-                    row.first_added_ms,
-                    row.gap_p99_added_ms,
-                    row.tail_ms,
-                )
-            ),
-        )
+        shown.add_row(*sweep_cells(row))
     return shown
+
+
+def sweep_cells(row: SweepRow) -> tuple[str, ...]:
+    """Return *row* as the columns of ``SWEPT`` have it, its value first."""
+    measured = (row.total_added_ms, row.total_percent, row.first_added_ms, row.gap_p99_added_ms, row.tail_ms)
+    return (f"{row.value}", f"{row.correct}", f"{row.bare_seconds:.3f}", *map(str, measured))
+
+
+def slope_of(report: Sweep) -> str:
+    """Say how the total grows along the axis of *report*; empty where there is but one value."""
+    if report.slope is None:
+        return ""
+    return f"By least squares, the total grows by {report.slope:.3g} ms for each step of one along {report.axis}."
