@@ -1,0 +1,92 @@
+"""How a run uses what is ready: a stored answer to the very question, else the few facts that bear on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from interwhen.contexts import Served
+from interwhen.models.base import Message, Model, Prompt
+from interwhen.precompute.items import Item
+from interwhen.precompute.producers.answers import answer_of, asked
+from interwhen.precompute.producers.facts import notes_of
+from interwhen.precompute.relevance import scores
+from interwhen.precompute.saying import SayingModel
+from interwhen.tasks import Task
+
+HEADING = "Known, and checked:"
+"""Stands above injected facts."""
+
+
+def everything(_item: Item) -> bool:
+    """Let each item be used: no gate has been asked."""
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class ServeReady:
+    """The shipped :class:`~interwhen.precompute.using.Serving`.
+
+    A stored answer is said only to the question it was made for, in the same words. Otherwise the facts that bear on
+    the question most are put before it, never more than *most* or *budget* characters.
+    """
+
+    most: int = 6
+    budget: int = 600
+    allows: Callable[[Item], bool] = everything
+    """Whether an item may be used now: where the gate is asked."""
+
+    def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
+        """Return what the run begins with."""
+        allowed = [item for item in items if item.may_be_served and self.allows(item)]
+        question = Task(prompt).question
+        said = find_answer(allowed, question)
+        if said is not None:
+            return Served(SayingModel(said.payload.text, model), prompt, (said.id,))
+        chosen, used = choose_facts(allowed, question, most=self.most, budget=self.budget)
+        return Served(model, with_facts(prompt, chosen), used) if chosen else Served(model, prompt)
+
+
+def find_answer(items: Sequence[Item], question: str) -> Item | None:
+    """Return the item among *items* that answers *question*, which must be the very one; ``None``: there is none."""
+    key = asked(question)
+    return next((item for item in items if item.key.kind == "answers" and key in answer_of(item).asked), None)
+
+
+def choose_facts(
+    items: Sequence[Item], question: str, *, most: int, budget: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the facts in *items* that bear on *question* most, best first, and the names of the items they are from.
+
+    Of equally good ones the latest comes first: it has been worked out from the others.
+    """
+    found = [(fact.said, item.id) for item in items if item.key.kind == "facts" for fact in notes_of(item).facts]
+    marks = scores(question, [said for said, _ in found])
+    order = sorted(range(len(found)), key=lambda at: (-marks[at], -at))
+    chosen: dict[str, str] = {}
+    left = budget
+    for at in order:
+        said, name = found[at]
+        if marks[at] <= 0 or len(chosen) == most:
+            break
+        if said not in chosen and len(said) < left:
+            chosen[said] = name
+            left -= len(said) + 1
+    return tuple(chosen), tuple(dict.fromkeys(chosen.values()))
+
+
+def with_facts(prompt: Prompt, facts: Sequence[str]) -> Prompt:
+    """Return *prompt* with *facts* before the question (in a chat, before the last turn of the user)."""
+    lines = "\n".join((HEADING, *facts))
+    if isinstance(prompt, str):
+        return f"{lines}\n\n{prompt}"
+    at = max((at for at, turn in enumerate(prompt) if turn.role == "user"), default=None)
+    if at is None:
+        return (Message("system", lines), *prompt)
+    turn = replace_content(prompt[at], f"{lines}\n\n{prompt[at].content}")
+    return (*prompt[:at], turn, *prompt[at + 1 :])
+
+
+def replace_content(turn: Message, content: str) -> Message:
+    """Return *turn* with another *content*."""
+    return Message(turn.role, content, turn.calls, turn.call_id, turn.name)
