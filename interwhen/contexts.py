@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from interwhen.ledger import Offline
 from interwhen.models.base import Model, Prompt
 
 
@@ -39,3 +40,20 @@ class Ready(Protocol):
     def end(self) -> None:
         """Note that it does not any more."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unprepared:
+    """No context: the run begins as it was asked. One that is resumed *used* what its journal says."""
+
+    used: Offline = field(default_factory=Offline)
+
+    def serve(self, model: Model, prompt: Prompt) -> Served:
+        """Change nothing."""
+        return Served(model, prompt, self.used.items, self.used.tokens, self.used.share)
+
+    def begin(self) -> None:
+        """Do nothing: nobody works ahead of time."""
+
+    def end(self) -> None:
+        """Do nothing."""

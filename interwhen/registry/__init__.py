@@ -5,12 +5,15 @@ from interwhen.registry._monitors import MonitorSpec, load_monitor, load_monitor
 from interwhen.registry._paths import load_monitor_or_path
 from interwhen.registry._plugins import (
     MODELS,
+    PRODUCERS,
     TRACES,
     VERIFIERS,
     Plugin,
+    load,
     load_trace_format,
     load_verifier,
     models,
+    producers,
     trace_formats,
     verifiers,
 )
@@ -18,6 +21,7 @@ from interwhen.registry._report import VerifierReport, describe, why_failed
 
 __all__ = [
     "MODELS",
+    "PRODUCERS",
     "TRACES",
     "VERIFIERS",
     "Api",
@@ -25,6 +29,7 @@ __all__ = [
     "Plugin",
     "VerifierReport",
     "describe",
+    "load",
     "load_model",
     "load_monitor",
     "load_monitor_or_path",
@@ -32,6 +37,7 @@ __all__ = [
     "load_trace_format",
     "load_verifier",
     "models",
+    "producers",
     "trace_formats",
     "verifiers",
     "why_failed",

@@ -155,7 +155,7 @@ def lookups(rng: random.Random, questions: int, predictable: float, *, people: i
 def reasoning_gym(rng: random.Random, questions: int, predictable: float, *, problems: int = 12) -> Case:
     """Return a sheet of *problems* in chained sums. Raises :class:`MissingExtraError` without the package."""
     try:
-        from reasoning_gym import create_dataset
+        from reasoning_gym import create_dataset  # type: ignore[import-untyped]
     except ImportError as error:
         raise MissingExtraError("the reasoning_gym family", "test", "pip install reasoning-gym") from error
     sheet: Any = create_dataset(

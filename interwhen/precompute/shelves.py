@@ -1,0 +1,81 @@
+"""A shelf: where the entries of a store lie. It knows names and bytes, and nothing of what they mean."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Shelf(Protocol):
+    """A flat medium with one hard promise: of two who create the same name, one succeeds.
+
+    Names are ``folder/rest``. The folder may have slashes; all of it is ASCII letters, digits and ``/.-_``.
+    Every method may be called by any thread, and raises :class:`~interwhen.errors.StoreError` where the medium fails.
+    """
+
+    place: str
+    """Where it is, for messages."""
+    blocks: bool
+    """Whether a call may take long enough that it must not be made on an event loop."""
+
+    def read(self, name: str, /) -> bytes | None:
+        """Return what lies under *name*; ``None``: nothing does."""
+        ...
+
+    def create(self, name: str, data: bytes, /, drop: Sequence[str] = ()) -> bool:
+        """Put *data* under *name*, whole or not at all, unless something lies there: then change nothing, return False.
+
+        Those of *drop* are taken away afterwards (in the same transaction, where there are transactions).
+        """
+        ...
+
+    def delete(self, name: str, /) -> None:
+        """Take away what lies under *name*, if anything does."""
+        ...
+
+    def names(self, folder: str, /) -> list[str]:
+        """Return the names in *folder* and below it, sorted."""
+        ...
+
+    def close(self) -> None:
+        """Give back what is held."""
+        ...
+
+
+class MemoryShelf:
+    """A shelf in memory: for tests, and for what need not outlive the process."""
+
+    place = "memory"
+    blocks = False
+
+    def __init__(self) -> None:
+        self.entries: dict[str, bytes] = {}
+        self._lock = threading.Lock()
+
+    def read(self, name: str, /) -> bytes | None:
+        """Look it up."""
+        return self.entries.get(name)
+
+    def create(self, name: str, data: bytes, /, drop: Sequence[str] = ()) -> bool:
+        """Put it there."""
+        with self._lock:
+            if name in self.entries:
+                return False
+            self.entries[name] = data
+            for each in drop:
+                self.entries.pop(each, None)
+            return True
+
+    def delete(self, name: str, /) -> None:
+        """Forget it."""
+        with self._lock:
+            self.entries.pop(name, None)
+
+    def names(self, folder: str, /) -> list[str]:
+        """Look through all names."""
+        with self._lock:
+            return sorted(name for name in self.entries if name.startswith(f"{folder}/"))
+
+    def close(self) -> None:
+        """Do nothing."""
