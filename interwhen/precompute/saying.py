@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import anyio.lowlevel
-
-from interwhen.models.base import Capabilities, Chunk, Completion, Model, Request, Stream
-from interwhen.models.streams import GuardedStream
+from interwhen.models.base import Capabilities, Completion, Model, Request, Stream
 from interwhen.models.transport import Timeouts
-
-_SIZE = 512
-"""Characters of a chunk."""
+from interwhen.precompute.reciting import RecitingModel
 
 
 class SayingModel:
@@ -39,7 +32,7 @@ class SayingModel:
         """Say the text, or let the model go on."""
         if request.pieces or request.side is not None:
             return await self._model.stream(request)
-        return _SaidStream(self._text)
+        return await RecitingModel(self._text).stream(request)
 
     async def complete(self, request: Request) -> Completion:
         """Pass a fork on."""
@@ -48,21 +41,3 @@ class SayingModel:
     async def aclose(self) -> None:
         """Close the model behind it."""
         await self._model.aclose()
-
-
-class _SaidStream(GuardedStream):
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self._text = text
-        self._at: int | None = 0
-
-    async def fetch(self) -> Sequence[Chunk]:
-        await anyio.lowlevel.checkpoint()
-        if self._at is None:
-            return ()
-        if self._at >= len(self._text):
-            self._at = None
-            return (Chunk("", tokens=0, finish_reason="stop"),)
-        text = self._text[self._at : self._at + _SIZE]
-        self._at += len(text)
-        return (Chunk(text, tokens=0),)

@@ -43,7 +43,7 @@ class ServeReady:
         said = find_answer(allowed, question)
         if said is not None:
             return Served(SayingModel(said.payload.text, model), prompt, (said.id,))
-        chosen, used = choose_facts(allowed, question, most=self.most, budget=self.budget)
+        chosen, used = choose_facts(facts_in(allowed), last_line(question), most=self.most, budget=self.budget)
         return Served(model, with_facts(prompt, chosen), used) if chosen else Served(model, prompt)
 
 
@@ -53,14 +53,23 @@ def find_answer(items: Sequence[Item], question: str) -> Item | None:
     return next((item for item in items if item.key.kind == "answers" and key in answer_of(item).asked), None)
 
 
+def last_line(question: str) -> str:
+    """Return the last line of *question* that holds anything: what is asked, where a text comes before it."""
+    return next((line for line in reversed(question.splitlines()) if line.strip()), "")
+
+
+def facts_in(items: Sequence[Item]) -> list[tuple[str, str]]:
+    """Return all facts in *items*, each with the name of its item."""
+    return [(fact.said, item.id) for item in items if item.key.kind == "facts" for fact in notes_of(item).facts]
+
+
 def choose_facts(
-    items: Sequence[Item], question: str, *, most: int, budget: int
+    found: Sequence[tuple[str, str]], question: str, *, most: int, budget: int
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the facts in *items* that bear on *question* most, best first, and the names of the items they are from.
+    """Return the facts that bear on *question* most, best first, and the names of the items they are from.
 
     Of equally good ones the latest comes first: it has been worked out from the others.
     """
-    found = [(fact.said, item.id) for item in items if item.key.kind == "facts" for fact in notes_of(item).facts]
     marks = scores(question, [said for said, _ in found])
     order = sorted(range(len(found)), key=lambda at: (-marks[at], -at))
     chosen: dict[str, str] = {}

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from interwhen.errors import UsageError
+from interwhen.errors import ModelError, UsageError
 from interwhen.models.base import Completion, Message, Sampling
 from interwhen.precompute.items import Digest, Item, Kind, Payload, digest
 from interwhen.precompute.producer import Context, Desk, Nothing, Proposal, Step
 from interwhen.precompute.producers.statements import is_plain_text
+from interwhen.results import Abstained, Failed
 
 _ANTICIPATE = (
     "Write the {count} questions that a reader of the text is most likely to ask, one a line, most likely first, and "
@@ -166,8 +167,13 @@ def _predictability(reply: Completion) -> float:
 
 async def _answer(text: str, wanted: Anticipated, max_tokens: int, desk: Desk) -> Proposal | Nothing:
     prompt = compose(text, wanted.question)
-    reply = await desk.ask(prompt, Sampling(max_tokens=max_tokens, temperature=0.0))
-    if reply.finish_reason == "length":
-        return Nothing(f"the answer is longer than {max_tokens} tokens")
+    result = await desk.work_out(prompt, Sampling(max_tokens=max_tokens, temperature=0.0))
+    match result:
+        case Failed(error=error):
+            raise ModelError(error)
+        case Abstained(reason=reason):
+            return Nothing(f"the run gave up: {reason}")
+        case _ if result.finish_reason != "stop":
+            return Nothing(f"the answer did not end within {max_tokens} tokens ({result.finish_reason})")
     kept = Answered(wanted.question, wanted.predictability, (asked(wanted.question), asked(prompt)))
-    return Proposal(payload=Payload(reply.text, msgspec.json.encode(kept)), prompt=prompt)
+    return Proposal(payload=Payload(result.text, msgspec.json.encode(kept)), prompt=prompt)
