@@ -42,7 +42,8 @@ class ServeReady:
         question = Task(prompt).question
         said = find_answer(allowed, question)
         if said is not None:
-            return Served(SayingModel(said.payload.text, model), prompt, (said.id,))
+            reasoning = answer_of(said).reasoning
+            return Served(SayingModel(said.payload.text, model, reasoning=reasoning), prompt, (said.id,))
         chosen, used = choose_facts(facts_in(allowed), last_line(question), most=self.most, budget=self.budget)
         return Served(model, with_facts(prompt, chosen), used) if chosen else Served(model, prompt)
 

@@ -92,8 +92,7 @@ async def ask(setting: Setting, question: Question, *, bare: bool = False) -> As
     """Ask *question*, with the monitors, and with what is ready (unless *bare*)."""
     read = setting.model.read
     prompt = compose(setting.case.text, question.text)
-    options = {} if bare else {"context": setting.ref}
-    async with setting.precomputer.run(prompt, **options) as supervised:
+    async with setting.precomputer.run(prompt, context=None if bare else setting.ref) as supervised:
         result = await supervised.drain()
     ledger = result.ledger
     return Asked(

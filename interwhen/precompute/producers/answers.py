@@ -15,13 +15,14 @@ from interwhen.models.base import Completion, Message, Sampling
 from interwhen.precompute.items import Digest, Item, Kind, Payload, digest
 from interwhen.precompute.producer import Context, Desk, Nothing, Proposal, Step
 from interwhen.precompute.producers.statements import is_plain_text
-from interwhen.results import Abstained, Failed
+from interwhen.results import Abstained, Failed, Result
 
 _ANTICIPATE = (
     "Write the {count} questions that a reader of the text is most likely to ask, one a line, most likely first, and "
     "nothing else."
 )
 _LEAD = re.compile(r"\s{0,8}(?:[-*] |\d{1,3}[.)] )?")
+_TAGS = re.compile(r"</?think>")
 _LONGEST = 400
 
 
@@ -39,6 +40,8 @@ class Answered(msgspec.Struct, frozen=True):
     predictability: float
     asked: tuple[Digest, ...]
     """What a prompt must be to get this answer: digests of normal forms (see :func:`asked`)."""
+    reasoning: int = 0
+    """So many characters of the text are reasoning."""
 
 
 class _Params(msgspec.Struct, frozen=True):
@@ -175,5 +178,13 @@ async def _answer(text: str, wanted: Anticipated, max_tokens: int, desk: Desk) -
             return Nothing(f"the run gave up: {reason}")
         case _ if result.finish_reason != "stop":
             return Nothing(f"the answer did not end within {max_tokens} tokens ({result.finish_reason})")
-    kept = Answered(wanted.question, wanted.predictability, (asked(wanted.question), asked(prompt)))
-    return Proposal(payload=Payload(result.text, msgspec.json.encode(kept)), prompt=prompt)
+    # The tags around the reasoning are no part of what is judged, and of what is said again.
+    reasoning, answer = _untagged(result)
+    asked_as = (asked(wanted.question), asked(prompt))
+    kept = Answered(wanted.question, wanted.predictability, asked_as, len(reasoning))
+    return Proposal(payload=Payload(reasoning + answer, msgspec.json.encode(kept)), prompt=prompt)
+
+
+def _untagged(result: Result) -> tuple[str, str]:
+    reasoning = _TAGS.sub("", result.reasoning).strip()
+    return f"{reasoning}\n" if reasoning else "", _TAGS.sub("", result.answer).strip()

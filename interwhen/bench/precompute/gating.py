@@ -1,0 +1,83 @@
+"""The gate, SIMULATED: items of stated worth before readers, and what the gate makes of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import msgspec
+
+from interwhen.precompute.gate import Arm, Gate, Pair, Rule, Stage, Weights
+
+RATIOS = (0.1, 0.3, 0.5, 0.8, 0.95, 1.0, 1.05, 1.2, 2.0)
+"""How long a run with the item is, beside one without."""
+LIMIT = 1200
+_SIZE = 300
+
+
+class GateRow(msgspec.Struct, frozen=True):
+    """Items that make a run *ratio* times as long, at one weight of a reader's token."""
+
+    ratio: float
+    weight: float
+    queries: int
+    items: int
+    cost: float
+    """The gate's, over the better of always and never using the item."""
+    kept: float
+    """The share of items that ended so."""
+    dropped: float
+
+
+class ErrorRow(msgspec.Struct, frozen=True):
+    """Items that make no difference at all, looked at after each pair: every move is a false one."""
+
+    spread: float
+    """Of the length of a run (the standard deviation of its logarithm)."""
+    items: int
+    pairs: int
+    kept: float
+    dropped: float
+
+
+def cost_row(ratio: float, weight: float, *, queries: int = 1000, items: int = 20, seed: int = 0) -> GateRow:
+    """Return what *items* cost under the gate, and what became of them."""
+    lives = [_life(ratio, weight, queries, seed + number) for number in range(items)]
+    gated, always, never = (sum(life[1][at] for life in lives) for at in range(3))
+    kept, dropped = _shares([stage for stage, _ in lives])
+    return GateRow(ratio, weight, queries, items, gated / min(always, never), kept, dropped)
+
+
+def error_row(spread: float, *, pairs: int = 400, items: int = 400, seed: int = 0) -> ErrorRow:
+    """Return how many items are ever moved that make no difference."""
+    first: list[Stage] = []
+    for number in range(items):
+        rng, gate = random.Random(f"{seed} {number}"), Gate()  # noqa: S311  (a simulation)
+        for _ in range(pairs):
+            one, other = (min(LIMIT, int(_SIZE * rng.lognormvariate(0, spread))) for _ in range(2))
+            gate.observe(Pair(Arm(one), Arm(other), LIMIT))
+        first.append(gate.record.moves[0].to if gate.record.moves else "trial")
+    kept, dropped = _shares(first)
+    return ErrorRow(spread, items, pairs, kept, dropped)
+
+
+def _life(ratio: float, weight: float, queries: int, seed: int) -> tuple[Stage, tuple[float, float, float]]:
+    weights = Weights(test=weight)
+    rng, gate = random.Random(f"{ratio} {seed}"), Gate(rule=Rule(weights=weights))  # noqa: S311  (a simulation)
+    gated = always = never = 0.0
+    for _ in range(queries):
+        size = _SIZE * rng.lognormvariate(0, 0.3)
+        without = Arm(min(LIMIT, int(size)), 200)
+        used = Arm(min(LIMIT, int(size * ratio * rng.lognormvariate(0, 0.3))), 240)
+        always, never = always + used.cost(weights), never + without.cost(weights)
+        choice = gate.choose(rng.random())
+        arm = used if choice.use else without
+        gate.charge(arm, used=choice.use)
+        gated += arm.cost(weights)
+        if choice.pair:
+            gate.observe(Pair(without, used, LIMIT, "without" if choice.use else "used"))
+    return gate.stage, (gated + gate.record.beside, always, never)
+
+
+def _shares(stages: Sequence[Stage]) -> tuple[float, float]:
+    return stages.count("kept") / len(stages), (stages.count("demoted") + stages.count("evicted")) / len(stages)

@@ -1,0 +1,144 @@
+"""Serving: a stored answer to the very question, else few facts that bear on it; and nothing else."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from interwhen import Message
+from interwhen.bench.precompute.checkers import sources
+from interwhen.precompute import MemoryShelf, Precomputer, Store
+from interwhen.precompute.producers.answers import answers, compose
+from interwhen.precompute.producers.facts import facts
+from interwhen.precompute.relevance import scores
+from interwhen.precompute.serving import HEADING, ServeReady, choose_facts, last_line, with_facts
+from interwhen.testing import ScriptedModel
+
+pytestmark = pytest.mark.anyio
+TEXT = "Ann reports to Bob.\nBob reports to Cid.\nCid reports to Dot."
+WHO = "Who is 2 steps above Ann?"
+SAID = "1 step above Ann is Bob.\n2 steps above Ann is Cid."
+
+
+def model():
+    return ScriptedModel(
+        lambda request: ["3 steps above Ann is Dot. [S1 S2 S3]" if not isinstance(request.prompt, str) else SAID]
+    )
+
+
+async def prepared(found, **serving):
+    precomputer = Precomputer(
+        Store(MemoryShelf()),
+        found,
+        [sources()],
+        producers=[answers(questions=[WHO]), facts()],
+        passes=1,
+        debounce=0.0,
+        serving=ServeReady(**serving),
+    )
+    ref = await precomputer.add("people", {"people": TEXT})
+    await precomputer.work()
+    return precomputer, ref
+
+
+async def run(precomputer, ref, prompt, **options):
+    async with precomputer.run(prompt, context=ref, **options) as supervised:
+        return await supervised.drain()
+
+
+@pytest.mark.parametrize("prompt", [WHO, f"  {WHO}\n", compose(TEXT, WHO)], ids=["question", "spaced", "whole"])
+async def test_the_very_question_gets_the_stored_answer_and_no_token_is_generated(prompt):
+    found = model()
+    precomputer, ref = await prepared(found)
+    asked = len(found.requests)
+    result = await run(precomputer, ref, prompt if prompt != WHO else (Message("user", WHO),), monitors=[])
+    assert result.text == SAID
+    assert len(found.requests) == asked
+    assert result.ledger.kept == result.ledger.discarded == 0
+    assert result.ledger.offline_tokens > 0
+    assert len(result.precomputed) == 1
+
+
+async def test_a_stored_answer_is_verified_again_for_the_reader():
+    precomputer, ref = await prepared(model())
+    result = await run(precomputer, ref, compose(TEXT, WHO))
+    assert result.status == "verified"
+    assert result.text == SAID
+
+
+async def test_a_stored_answer_that_the_readers_monitors_refute_is_gone_on_with_by_the_model():
+    found = model()
+    precomputer, ref = await prepared(found)
+    asked = len(found.requests)
+    # The reader's prompt says otherwise than the text that the answer was verified on.
+    other = (Message("system", "Bob reports to Dot."), Message("system", "Ann reports to Bob."), Message("user", WHO))
+    result = await run(precomputer, ref, other)
+    assert result.violations
+    assert len(found.requests) > asked
+
+
+@pytest.mark.parametrize("question", ["Who is 3 steps above Ann?", "who is 2 steps above Ann?", f"Not: {WHO}"])
+async def test_another_question_gets_no_stored_answer(question):
+    found = model()
+    precomputer, ref = await prepared(found)
+    asked = len(found.requests)
+    await run(precomputer, ref, compose(TEXT, question), monitors=[])
+    assert len(found.requests) == asked + 1
+
+
+async def test_facts_that_bear_on_the_question_stand_before_it():
+    found = model()
+    precomputer, ref = await prepared(found)
+    result = await run(precomputer, ref, compose(TEXT, "Who is 3 steps above Ann?"), monitors=[])
+    assert found.requests[-1].prompt.startswith(f"{HEADING}\n3 steps above Ann is Dot.\n\n{TEXT}")
+    assert result.precomputed
+
+
+async def test_what_bears_on_nothing_is_left_out():
+    found = model()
+    precomputer, ref = await prepared(found)
+    result = await run(precomputer, ref, "How warm will it be?", monitors=[])
+    assert found.requests[-1].prompt == "How warm will it be?"
+    assert result.precomputed == ()
+
+
+async def test_what_the_gate_does_not_allow_is_not_used():
+    found = model()
+    precomputer, ref = await prepared(found, allows=lambda _item: False)
+    result = await run(precomputer, ref, compose(TEXT, WHO), monitors=[])
+    assert result.precomputed == ()
+    assert found.requests[-1].prompt == compose(TEXT, WHO)
+
+
+def test_facts_stand_in_the_last_turn_of_the_user():
+    turns = (Message("system", "Be brief."), Message("user", "Who?"), Message("assistant", "Hm."))
+    assert with_facts(turns, ["A fact."])[1].content == f"{HEADING}\nA fact.\n\nWho?"
+    assert with_facts((Message("system", "x"),), ["A fact."])[0].content.startswith(HEADING)
+
+
+@given(
+    st.lists(st.text(min_size=1, max_size=60), max_size=20),
+    st.text(max_size=60),
+    st.integers(1, 5),
+    st.integers(0, 200),
+)
+def test_facts_stay_within_their_budget(statements, question, most, budget):
+    chosen, _ = choose_facts([(said, "item") for said in statements], question, most=most, budget=budget)
+    assert len(chosen) <= most
+    assert sum(len(said) + 1 for said in chosen) <= budget or not chosen
+    assert set(chosen) <= set(statements)
+
+
+def test_the_nearest_number_bears_most():
+    found = scores("after step 37", [f"After step {at} the value is 1." for at in (12, 36, 37, 90)])
+    assert sorted(range(4), key=lambda at: -found[at])[:2] == [2, 1]
+
+
+def test_rare_words_count_more():
+    common = ["the dog", "the cat", "the cow", "the owl"]
+    found = scores("the owl", common)
+    assert max(found) == found[3]
+    assert found[0] == found[1]
+
+
+def test_the_question_is_the_last_line():
+    assert last_line("a long text\nWho?\n\n") == "Who?"
+    assert last_line("") == ""
