@@ -66,15 +66,15 @@ class Sums:
     version: str = "1"
     kind: str = "facts"
     made: list = field(default_factory=list)
-    around: object = None
-    """Awaited in the middle of each step, if given."""
+    plans: dict = field(default_factory=dict)
 
     def plan(self, context):
-        self._plans = {each.name: each for each in self.shape(context)}
-        return [Step(name=each.name, reads=each.pieces, premises=each.steps) for each in self._plans.values()]
+        plans = {Step(name=each.name, reads=each.pieces, premises=each.steps): each for each in self.shape(context)}
+        self.plans.update(plans)
+        return list(plans)
 
     async def make(self, step, desk):
-        plan = self._plans[step.name]
+        plan = self.plans[step]
         self.made.append(step.name)
         values = [value_of(desk.read(name)) % 50 for name in plan.pieces]
         for name in plan.steps:
@@ -85,8 +85,6 @@ class Sums:
         if sum(values) % 11 == 10:
             return Nothing("eleven divides the next one")
         prompt = f"add {values[0] if values else 0} {sum(values[1:]) + int(self.version)}"
-        if self.around is not None:
-            await self.around()
         said = await desk.ask(prompt, Sampling(max_tokens=40))
         return Proposal(payload=Payload(said.text), prompt=prompt)
 
