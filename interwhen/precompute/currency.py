@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 
+import msgspec
+
 from interwhen.errors import PluginError
-from interwhen.precompute.items import Digest, Input, Item, ItemKey, Kind, SlotId, digest
+from interwhen.precompute.items import Digest, Input, Item, ItemKey, Kind, digest
 from interwhen.precompute.producer import SEPARATOR, Context, Planned, Producer, Step
 
 NO_JUDGES = Digest("")
@@ -99,19 +101,25 @@ class Holding:
 
 def holding(
     plan: Sequence[Planned],
+    keys: Mapping[str, ItemKey],
     pieces: Mapping[str, Digest],
-    surroundings: Surroundings,
-    candidates: Callable[[SlotId], Iterable[Item]],
+    candidates: Callable[[str], Iterable[Item]],
 ) -> Holding:
-    """Return what of *plan* holds, while the context has *pieces* (by name) and *candidates* are there."""
+    """Return what of *plan* holds, while the context has *pieces*, by name.
+
+    *keys* are those of the steps by full name, without inputs (:meth:`Surroundings.key`); *candidates* returns the
+    items there are for a step.
+    """
     settled: dict[str, Item] = {}
+    contents: dict[str, Digest] = {}
     due: list[Planned] = []
     waiting: list[str] = []
     for each in plan:
-        key = surroundings.key(each)
-        item = next((found for found in candidates(key.slot) if _holds(found, key, each, pieces, settled)), None)
+        key = keys[each.name]
+        item = next((found for found in candidates(each.name) if _holds(found, key, each, pieces, contents)), None)
         if item is not None:
             settled[each.name] = item
+            contents[each.name] = item.content
         elif all(name in settled for name in each.premises):
             due.append(each)
         else:
@@ -120,18 +128,16 @@ def holding(
     return Holding(settled, tuple(due), tuple(waiting))
 
 
-def _holds(item: Item, key: ItemKey, each: Planned, pieces: Mapping[str, Digest], settled: Mapping[str, Item]) -> bool:
+def _holds(
+    item: Item, key: ItemKey, each: Planned, pieces: Mapping[str, Digest], contents: Mapping[str, Digest]
+) -> bool:
     """Tell whether *item* is of this very step, and each thing that was read to make it is as it was."""
-    if item.key.slot != key.slot:
+    if msgspec.structs.replace(item.key, inputs=()) != key:
         return False
     for read in item.key.inputs:
-        if read.kind == "piece":
-            if read.name not in each.step.reads or pieces.get(read.name) != read.content:
-                return False
-        else:
-            found = settled.get(read.name)
-            if read.name not in each.premises or found is None or found.content != read.content:
-                return False
+        may_be_read, now = (each.step.reads, pieces) if read.kind == "piece" else (each.premises, contents)
+        if read.name not in may_be_read or now.get(read.name) != read.content:
+            return False
     return True
 
 

@@ -12,14 +12,17 @@ import contextlib
 import os
 import threading
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from interwhen.errors import MissingExtraError, StoreError
+from interwhen.precompute.shelves import latest_of, number_of, numbered
 
 _LOCAL = frozenset(("file", "local"))
 _EXCLUSIVE = _LOCAL | {"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"}
+_TAKEN = 64
+"""For how many generations the name of an old one stays taken."""
 _MEMORY = threading.Lock()
 
 
@@ -67,16 +70,31 @@ class FsspecShelf:
         except Exception as error:
             raise self._failed(error) from error
 
-    def create(self, name: str, data: bytes, /, drop: Sequence[str] = ()) -> bool:
-        """Write the file exclusively, then delete *drop*: a kill in between leaves old files, which do no harm."""
+    def create(self, name: str, data: bytes, /) -> bool:
+        """Write the file exclusively."""
         try:
             self._put(self._path(name), data)
         except FileExistsError:
             return False
         except Exception as error:
             raise self._failed(error) from error
-        for each in drop:
-            self.delete(each)
+        return True
+
+    def follow(self, folder: str, number: int, data: bytes, /) -> bool:
+        """Look, then create the next file exclusively.
+
+        A name stays taken for the next 64 generations, so that whoever has looked finds it taken when it was. Whoever
+        looked longer ago than that cannot tell any more, and has come too late.
+        """
+        old = self.names(folder)
+        if latest_of(old) != number - 1 or not self.create(numbered(folder, number), data):
+            return False
+        if latest_of(self.names(folder)) >= number + _TAKEN // 2:
+            self.delete(numbered(folder, number))
+            return False
+        for each in old:
+            if number_of(each) <= number - _TAKEN:
+                self.delete(each)
         return True
 
     def delete(self, name: str, /) -> None:

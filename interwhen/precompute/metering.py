@@ -67,7 +67,8 @@ class MeteredModel:
     async def stream(self, request: Request) -> Stream:
         """Open the stream, and count what it brings."""
         await self._give_way()
-        return _MeteredStream(await self._model.stream(self._meter.request(request)), self._meter)
+        capped = self._meter.request(request)
+        return _MeteredStream(await self._model.stream(capped), self._meter, capped.sampling.max_tokens or 0)
 
     async def complete(self, request: Request) -> Completion:
         """Answer whole. What is called off meanwhile counts with all the tokens it might have generated."""
@@ -90,13 +91,20 @@ class MeteredModel:
 
 
 class _MeteredStream:
-    def __init__(self, stream: Stream, meter: Meter) -> None:
+    """Ends after *most* tokens, also where the server knows no end."""
+
+    def __init__(self, stream: Stream, meter: Meter, most: int) -> None:
         self._stream = stream
         self._meter = meter
+        self._left = most
 
     async def receive(self) -> Sequence[Chunk]:
+        if self._left < 0:
+            await self._stream.aclose()
+            return ()
         chunks = await self._stream.receive()
         for chunk in chunks:
+            self._left -= chunk.tokens
             self._meter.generated(chunk.tokens)
             self._meter.prompted(chunk.usage)
         self._meter.yield_now()

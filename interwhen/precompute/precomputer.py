@@ -207,7 +207,7 @@ class Precomputer:
             log_warning("serving.refused", context=ref.name, why=f"{strangers[0]!r} was not offered")
             return plain
         used = self._prepared[ref.name].ancestry([offered[ItemId(each)] for each in served.items])
-        self._uses.update(used.keys())
+        self._uses.update(list(used))
         return replace(
             served,
             offline_tokens=sum(item.cost.generated for item in used.values()),

@@ -10,7 +10,7 @@ import msgspec
 from interwhen._log import log_warning
 from interwhen.errors import StoreConflict, StoreError, UsageError
 from interwhen.precompute.currency import Holding, Surroundings, holding, planned
-from interwhen.precompute.items import Cost, Digest, Item, ItemId, Kind, SlotId
+from interwhen.precompute.items import Cost, Digest, Item, ItemId, ItemKey, Kind
 from interwhen.precompute.producer import Context, Piece, Planned, Producer
 from interwhen.precompute.store import Store
 
@@ -107,16 +107,16 @@ class Prepared:
     spending: Spending = field(default_factory=Spending)
     seen_at: float = 0.0
     """When the store was last asked for its generation, on the event loop's clock."""
-    _items: dict[SlotId, tuple[Item, ...]] = field(default_factory=dict)
+    _keys: dict[str, ItemKey] = field(default_factory=dict)
+    _items: dict[str, tuple[Item, ...]] = field(default_factory=dict)
     _pieces: dict[str, Digest] = field(default_factory=dict)
 
     def load(self, store: Store, producers: Sequence[Producer], surroundings: Surroundings) -> None:
         """Take in what the store has now. Raises what a producer's plan raises."""
         self.served = ()
-        generation, record = read_context(store, self.name)
-        self.spending = spending(store, self.name)
-        self.generation = generation
         self.context, self.plan, self.kinds = None, (), ()
+        self.generation, record = read_context(store, self.name)
+        self.spending = spending(store, self.name)
         if record is not None:
             self.kinds = record.kinds
             self.context = context = Context(
@@ -126,28 +126,26 @@ class Prepared:
                 surroundings.tokenizer,
                 record.passes,
             )
+            self._pieces = {piece.name: piece.sha256 for piece in context.pieces}
             self.plan = planned((each for each in producers if each.kind in record.kinds), context)
-        self._pieces = {piece.name: piece.sha256 for piece in self.context.pieces} if self.context else {}
-        slots = {surroundings.key(each).slot for each in self.plan}
-        self._items = {slot: store.candidates(slot) for slot in slots}
-        self.settle(surroundings)
+        self._keys = {each.name: surroundings.key(each) for each in self.plan}
+        self._items = {name: store.candidates(key.slot) for name, key in self._keys.items()}
+        self.settle()
 
-    def look_again(self, store: Store, step: Planned, surroundings: Surroundings) -> None:
+    def look_again(self, store: Store, step: Planned) -> None:
         """Take in what others may have made of *step*."""
-        slot = surroundings.key(step).slot
-        self._items[slot] = store.candidates(slot)
-        self.settle(surroundings)
+        self._items[step.name] = store.candidates(self._keys[step.name].slot)
+        self.settle()
 
-    def take(self, item: Item, surroundings: Surroundings) -> None:
-        """Take in an item that was stored."""
-        slot = item.key.slot
-        self._items[slot] = (*(each for each in self._items.get(slot, ()) if each.id != item.id), item)
-        self.settle(surroundings)
+    def take(self, step: Planned, item: Item) -> None:
+        """Take in an item of *step* that was stored."""
+        self._items[step.name] = (*(each for each in self._items[step.name] if each.id != item.id), item)
+        self.settle()
 
-    def settle(self, surroundings: Surroundings) -> None:
+    def settle(self) -> None:
         """Find out again what holds."""
         # The newest first: of two that hold, it is the one that a thinned store keeps.
-        self.holding = holding(self.plan, self._pieces, surroundings, lambda slot: reversed(self._items.get(slot, ())))
+        self.holding = holding(self.plan, self._keys, self._pieces, lambda name: reversed(self._items[name]))
         self.served = self.holding.served
 
     def ancestry(self, items: Sequence[Item]) -> dict[ItemId, Item]:

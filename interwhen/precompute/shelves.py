@@ -6,6 +6,24 @@ import threading
 from collections.abc import Sequence
 from typing import Protocol
 
+DIGITS = 12
+
+
+def numbered(folder: str, number: int) -> str:
+    """Return the name of generation *number* in *folder*: such names sort as their numbers do."""
+    return f"{folder}/{number:0{DIGITS}d}"
+
+
+def number_of(name: str) -> int:
+    """Return the generation that *name* ends in; 0 for any other name."""
+    last = name.rpartition("/")[2]
+    return int(last) if len(last) == DIGITS and last.isascii() and last.isdigit() else 0
+
+
+def latest_of(names: Sequence[str]) -> int:
+    """Return the highest generation among *names*; 0: there is none."""
+    return max(map(number_of, names), default=0)
+
 
 class Shelf(Protocol):
     """A flat medium with one hard promise: of two who create the same name, one succeeds.
@@ -23,10 +41,14 @@ class Shelf(Protocol):
         """Return what lies under *name*; ``None``: nothing does."""
         ...
 
-    def create(self, name: str, data: bytes, /, drop: Sequence[str] = ()) -> bool:
-        """Put *data* under *name*, whole or not at all, unless something lies there: then change nothing, return False.
+    def create(self, name: str, data: bytes, /) -> bool:
+        """Put *data* under *name*, whole or not at all, unless something lies there: then return False."""
+        ...
 
-        Those of *drop* are taken away afterwards (in the same transaction, where there are transactions).
+    def follow(self, folder: str, number: int, data: bytes, /) -> bool:
+        """Put *data* into *folder* as generation *number*, if the latest is the one before; else change nothing.
+
+        Returns whether it did. Older generations may be taken away.
         """
         ...
 
@@ -57,14 +79,23 @@ class MemoryShelf:
         """Look it up."""
         return self.entries.get(name)
 
-    def create(self, name: str, data: bytes, /, drop: Sequence[str] = ()) -> bool:
+    def create(self, name: str, data: bytes, /) -> bool:
         """Put it there."""
         with self._lock:
             if name in self.entries:
                 return False
             self.entries[name] = data
-            for each in drop:
-                self.entries.pop(each, None)
+            return True
+
+    def follow(self, folder: str, number: int, data: bytes, /) -> bool:
+        """Put it there, in place of the others."""
+        with self._lock:
+            old = [name for name in self.entries if name.startswith(f"{folder}/")]
+            if latest_of(old) != number - 1:
+                return False
+            for name in old:
+                del self.entries[name]
+            self.entries[numbered(folder, number)] = data
             return True
 
     def delete(self, name: str, /) -> None:

@@ -150,7 +150,7 @@ class Sleeper:
 
     async def _work_on(self, prepared: Prepared, context: Context, step: Planned) -> Slice:
         host = self._host
-        await host.in_store(lambda: prepared.look_again(host.store, step, host.surroundings))
+        await host.in_store(lambda: prepared.look_again(host.store, step))
         if (there := prepared.holding.items.get(step.name)) is not None:
             return Slice(prepared.name, step.name, "found", why=there.status)
         meter = Meter(self._token_budget - prepared.spending.cost.generated, yield_now=host.turnstile.yield_now)
@@ -208,7 +208,7 @@ class Sleeper:
     async def _keep(self, prepared: Prepared, step: Planned, made: Item) -> Slice:
         host = self._host
         stored = await host.in_store(lambda: host.store.put(made))
-        prepared.take(stored, host.surroundings)
+        prepared.take(step, stored)
         log_info("step.made", context=prepared.name, step=step.name, status=stored.status, tokens=made.cost.generated)
         return Slice(prepared.name, step.name, stored.status, made.cost, stored.why)
 

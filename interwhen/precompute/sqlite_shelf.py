@@ -11,17 +11,20 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from interwhen._log import log_warning
 from interwhen.errors import StoreError
+from interwhen.precompute.shelves import latest_of, numbered
 
 T = TypeVar("T")
 
 _BUSY_SECONDS = 5.0
 _APPLICATION = 0x49575043  # "IWPC": another program's file is not taken for ours
+_DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What Python raises where the file says nonsense: also where a message of SQLite quotes that, and is no text."""
 _MAGIC = b"SQLite format 3\0"
 _TABLE = "CREATE TABLE IF NOT EXISTS entries (name TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID"
 
@@ -52,37 +55,37 @@ class SqliteShelf:
 
         return self._do(look)
 
-    def create(self, name: str, data: bytes, /, drop: Sequence[str] = ()) -> bool:
-        """Insert it, in one transaction with what is dropped."""
+    def create(self, name: str, data: bytes, /) -> bool:
+        """Insert it."""
+        insert = "INSERT OR IGNORE INTO entries VALUES (?, ?)"
+        return bool(self._do(lambda connection: connection.execute(insert, (name, data)).rowcount == 1))
 
-        def insert(connection: sqlite3.Connection) -> bool:
+    def follow(self, folder: str, number: int, data: bytes, /) -> bool:
+        """Look, insert and delete the others in one transaction."""
+
+        def replace(connection: sqlite3.Connection) -> bool:
             connection.execute("BEGIN IMMEDIATE")
             try:
-                done = connection.execute("INSERT OR IGNORE INTO entries VALUES (?, ?)", (name, data)).rowcount == 1
+                old = _names(connection, folder)
+                done = latest_of(old) == number - 1
                 if done:
-                    connection.executemany("DELETE FROM entries WHERE name = ?", [(each,) for each in drop])
+                    connection.executemany("DELETE FROM entries WHERE name = ?", [(each,) for each in old])
+                    connection.execute("INSERT INTO entries VALUES (?, ?)", (numbered(folder, number), data))
             except BaseException:
                 connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
             return done
 
-        return bool(self._do(insert))
+        return bool(self._do(replace))
 
     def delete(self, name: str, /) -> None:
         """Delete it."""
         self._do(lambda connection: connection.execute("DELETE FROM entries WHERE name = ?", (name,)))
 
     def names(self, folder: str, /) -> list[str]:
-        """Look through the names from the folder's first to its last; "0" follows "/" in ASCII."""
-
-        def look(connection: sqlite3.Connection) -> list[str]:
-            rows = connection.execute(
-                "SELECT name FROM entries WHERE name > ? AND name < ? ORDER BY name", (f"{folder}/", f"{folder}0")
-            )
-            return [str(name) for (name,) in rows]
-
-        return self._do(look) or []
+        """Look through the index."""
+        return self._do(lambda connection: _names(connection, folder)) or []
 
     def close(self) -> None:
         """Close the file."""
@@ -100,10 +103,10 @@ class SqliteShelf:
                 try:
                     return work(self._connection)
                 except sqlite3.OperationalError as error:
-                    if not _is_damage(error):
+                    if not (_is_damage(error) or _forbids_writing(self.place)):
                         raise StoreError(self.place, f"{error} (is the disk full, or read-only?)") from error
                     self._replace(error)
-                except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+                except _DAMAGE as error:
                     self._replace(error)
         return None
 
@@ -122,7 +125,7 @@ class SqliteShelf:
             if not _is_damage(error):
                 raise StoreError(self.place, f"{error} (may the file and its folder be written?)") from error
             self._replace(error)
-        except sqlite3.DatabaseError as error:
+        except _DAMAGE as error:
             self._replace(error)
 
     def _connect(self) -> None:
@@ -142,6 +145,8 @@ class SqliteShelf:
         self._connection = found = sqlite3.connect(
             path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
+        # A name with a flipped bit is one row that nobody finds, not a file that cannot be read.
+        found.text_factory = lambda data: data.decode("ascii", "replace")
         self._inode = path.stat().st_ino
         if not path.stat().st_size:
             found.execute(f"PRAGMA page_size = {self._page_size:d}")
@@ -168,7 +173,7 @@ class SqliteShelf:
         log_warning("store.damaged", place=self.place, why=str(error), moved=moved)
         try:
             self._connect()
-        except sqlite3.DatabaseError as again:
+        except _DAMAGE as again:
             self._close()
             raise StoreError(self.place, f"it is damaged ({error}), and a new one cannot be made: {again}") from again
 
@@ -176,6 +181,12 @@ class SqliteShelf:
         if self._connection is not None:
             connection, self._connection = self._connection, None
             connection.close()
+
+
+def _names(connection: sqlite3.Connection, folder: str) -> list[str]:
+    """Return the names from the folder's first to its last; "0" follows "/" in ASCII."""
+    between = "SELECT name FROM entries WHERE name > ? AND name < ? ORDER BY name"
+    return [str(name) for (name,) in connection.execute(between, (f"{folder}/", f"{folder}0"))]
 
 
 def _refuse_others(path: Path) -> None:
@@ -195,7 +206,19 @@ def _free_name(path: Path) -> str:
     return f"{path}.damaged-{number}"
 
 
+def _forbids_writing(path: str) -> bool:
+    """Tell whether the file's own head names a format that must not be written: ours never does."""
+    with Path(path).open("rb") as file:
+        head = file.read(20)
+    return len(head) == 20 and head[18] > 2
+
+
 def _is_damage(error: sqlite3.OperationalError) -> bool:
     """Tell a damaged file from one that is locked, full or out of reach: SQLite calls both operational."""
-    words = str(error)
-    return any(word in words for word in ("no such table", "no such column", "malformed", "unsupported file", "has no"))
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return False
+    # SQLITE_ERROR is what our fixed statements meet only where the schema is damaged.
+    return code & 0xFF in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or (
+        code == sqlite3.SQLITE_IOERR_SHORT_READ
+    )

@@ -19,7 +19,7 @@ from interwhen._log import log_warning
 from interwhen.errors import StoreConflict, StoreError, UsageError
 from interwhen.precompute.framing import Damaged, Foreign, seal, unseal
 from interwhen.precompute.items import Item, ItemId, SlotId, digest
-from interwhen.precompute.shelves import MemoryShelf, Shelf
+from interwhen.precompute.shelves import MemoryShelf, Shelf, latest_of, number_of, numbered
 
 _ITEMS, _DOCUMENTS, _QUARANTINE = "items", "documents", "quarantine"
 KEPT = 8
@@ -86,7 +86,7 @@ class Store:
             return None
         try:
             item = msgspec.msgpack.decode(payload, type=Item)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             self._isolate(name, f"no item: {error}")
             return None
         if item.id != id_:
@@ -150,22 +150,21 @@ class Store:
 
     def generation(self, name: str) -> int:
         """Return the generation of document *name*; 0: it was never written."""
-        names = self.shelf.names(_folder(name))
-        return _generation_of(names[-1]) if names else 0
+        return latest_of(self.shelf.names(_folder(name)))
 
     def document(self, name: str) -> Document:
         """Return the latest generation of document *name*."""
         for _ in range(16):
-            names = self.shelf.names(_folder(name))
-            if not names:
+            number = self.generation(name)
+            if number == 0:
                 return Document(0, None)
-            last = names[-1]
+            last = numbered(_folder(name), number)
             entry = self.shelf.read(last)
             if entry is None:
                 continue  # a newer one has taken its place in between
             # The damaged one stays where it is: its number must not be given again.
             payload = self._payload(last, entry, stays=True)
-            return Document(_generation_of(last), None if payload is None else self._data(last, name, payload))
+            return Document(number, None if payload is None else self._data(last, name, payload))
         raise StoreError(self.place, f"document {name!r} changes faster than it can be read")
 
     def commit(self, name: str, data: bytes, *, expect: int) -> int:
@@ -173,23 +172,14 @@ class Store:
 
         Raises :class:`~interwhen.errors.StoreConflict` unless it is at generation *expect* when this is written.
         """
-        folder = _folder(name)
-        names = self.shelf.names(folder)
-        if (_generation_of(names[-1]) if names else 0) != expect:
-            raise StoreConflict(self.place, name, expect)
-        new = f"{folder}/{expect + 1:012d}"
-        entry = seal(new, msgspec.msgpack.encode(_Entry(name, data)))
-        if not self.shelf.create(new, entry, drop=[each for each in names if each < new]):
-            raise StoreConflict(self.place, name, expect)
-        # Whoever was quicker by two generations has dropped the name again that we then found free.
-        if self.shelf.names(folder)[-1] != new:
-            self.shelf.delete(new)
+        entry = seal(numbered(_folder(name), expect + 1), msgspec.msgpack.encode(_Entry(name, data)))
+        if not self.shelf.follow(_folder(name), expect + 1, entry):
             raise StoreConflict(self.place, name, expect)
         return expect + 1
 
     def documents(self, start: str) -> tuple[str, ...]:
         """Return the names of the documents whose names begin with *start*, sorted."""
-        latest = {name.rpartition("/")[0]: name for name in self.shelf.names(_DOCUMENTS)}
+        latest = {name.rpartition("/")[0]: name for name in self.shelf.names(_DOCUMENTS) if number_of(name)}
         found = set()
         for name in latest.values():
             payload = self._payload(name, self.shelf.read(name), stays=True)
@@ -202,7 +192,7 @@ class Store:
     def _data(self, entry: str, name: str, payload: bytes) -> bytes | None:
         try:
             found = msgspec.msgpack.decode(payload, type=_Entry)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             self._isolate(entry, f"no document: {error}", stays=True)
             return None
         return found.data if found.name == name else None
@@ -234,7 +224,9 @@ class Store:
                 return
             at = f"{_QUARANTINE}/{uuid.uuid4().hex}"
             note = Quarantined(name, why, self._clock(), entry)
-            self.shelf.create(at, seal(at, msgspec.msgpack.encode(note)), drop=() if stays else (name,))
+            self.shelf.create(at, seal(at, msgspec.msgpack.encode(note)))
+            if not stays:
+                self.shelf.delete(name)
         except StoreError as error:
             log_warning("store.quarantine_failed", place=self.place, entry=name, why=error.reason)
 
@@ -261,11 +253,6 @@ def open_store(place: str | os.PathLike[str], **options: object) -> Store:
 
 def _folder(name: str) -> str:
     return f"{_DOCUMENTS}/{digest(name)}"
-
-
-def _generation_of(name: str) -> int:
-    last = name.rpartition("/")[2]
-    return int(last) if last.isascii() and last.isdigit() else 0
 
 
 def _id_of(name: str) -> ItemId:
