@@ -12,7 +12,8 @@ from interwhen.precompute.relevance import scores
 from interwhen.precompute.serving import HEADING, ServeReady, choose_facts, last_line, with_facts
 from interwhen.testing import ScriptedModel
 
-pytestmark = pytest.mark.anyio
+# A monitor prepares in a thread, and virtual time would jump meanwhile.
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]
 TEXT = "Ann reports to Bob.\nBob reports to Cid.\nCid reports to Dot."
 WHO = "Who is 2 steps above Ann?"
 SAID = "1 step above Ann is Bob.\n2 steps above Ann is Cid."

@@ -8,7 +8,8 @@ from interwhen.precompute import MemoryShelf, Precomputer, Store
 from interwhen.precompute.producers.answers import answer_of, answers, asked, compose, rank
 from interwhen.testing import ScriptedModel
 
-pytestmark = pytest.mark.anyio
+# A monitor prepares in a thread, and virtual time would jump meanwhile.
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]
 TEXT = "Ann reports to Bob.\nBob reports to Cid."
 WHO = "Who is 2 steps above Ann?"
 

@@ -10,7 +10,8 @@ from interwhen.precompute import MemoryShelf, Precomputer, Store
 from interwhen.precompute.producers.facts import facts, notes_of
 from interwhen.testing import ScriptedModel
 
-pytestmark = pytest.mark.anyio
+# A monitor prepares in a thread, and virtual time would jump meanwhile.
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]
 PIECE = "Ann reports to Bob.\nBob reports to Cid.\nCid reports to Dot.\nDot reports to Eve."
 RIGHT = "2 steps above Ann is Cid. [S1 S2]"
 WRONG = "2 steps above Bob is Eve. [S2 S3]"

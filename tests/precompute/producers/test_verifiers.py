@@ -9,7 +9,8 @@ from interwhen.precompute.producers.answers import compose
 from interwhen.precompute.producers.verifiers import prepared_in, verifiers, with_prepared
 from interwhen.testing import ScriptedModel
 
-pytestmark = pytest.mark.anyio
+# A monitor prepares in a thread, and virtual time would jump meanwhile.
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]
 TEXT = "Allowed: red, blue."
 WHICH = "Which colour?"
 
