@@ -34,6 +34,7 @@ _COMMANDS = {
     "doctor": ("interwhen.cli.doctor:doctor", "Ask an endpoint what it can do, and say what that means."),
     "serve": ("interwhen.cli.serve:serve", "Put verifiers between clients of the OpenAI API and their servers."),
     "simulate": ("interwhen.cli.simulate:simulate", "Play simulated worlds and find those that break a promise."),
+    "precompute": ("interwhen.cli.precompute:app", "Prepare contexts while nobody waits, and see what came of it."),
     "sandbox": ("interwhen.cli.sandbox:app", "Find out what sandboxes for untrusted code can promise on this machine."),
     "bench": ("interwhen.bench.cli:app", "Measure what verifiers cost, and the local model, on this machine."),
 }

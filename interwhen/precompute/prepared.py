@@ -10,7 +10,7 @@ import msgspec
 from interwhen._log import log_warning
 from interwhen.errors import StoreConflict, StoreError, UsageError
 from interwhen.precompute.currency import Holding, Surroundings, holding, planned
-from interwhen.precompute.items import Cost, Digest, Item, ItemId, ItemKey, Kind
+from interwhen.precompute.items import Cost, Digest, Input, Item, ItemId, ItemKey, Kind
 from interwhen.precompute.producer import Context, Piece, Planned, Producer
 from interwhen.precompute.store import Store
 
@@ -147,6 +147,17 @@ class Prepared:
         # The newest first: of two that hold, it is the one that a thinned store keeps.
         self.holding = holding(self.plan, self._keys, self._pieces, lambda name: reversed(self._items[name]))
         self.served = self.holding.served
+
+    def newest(self, step: str) -> Item | None:
+        """Return the newest item there is of *step*, whether or not it holds."""
+        return next(reversed(self._items.get(step, ())), None)
+
+    def now(self, read: Input) -> Digest | None:
+        """Return the content that *read* has now; ``None``: there is none."""
+        if read.kind == "piece":
+            return self._pieces.get(read.name)
+        item = self.holding.items.get(read.name)
+        return None if item is None else item.content
 
     def ancestry(self, items: Sequence[Item]) -> dict[ItemId, Item]:
         """Return *items* with all that they were made from, as far as it is still there."""
