@@ -9,9 +9,11 @@ content leaves everything behind it as it is. Both are from Mokhov, Mitchell, Pe
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
+from typing import TypeAlias
 
 import msgspec
 
@@ -88,55 +90,94 @@ class Holding:
 
     items: Mapping[str, Item] = field(default_factory=dict)
     """For each step that is settled, by its full name, the item that holds, whatever came of it."""
+    served: tuple[Item, ...] = ()
+    """The items that may be served now, in the order of the plan."""
     due: tuple[Planned, ...] = ()
-    """Steps without an item that holds, whose premises are all settled: most urgent first."""
-    waiting: tuple[str, ...] = ()
-    """Steps that wait for others to be settled."""
-
-    @property
-    def served(self) -> tuple[Item, ...]:
-        """The items that may be served now, in the order of the plan."""
-        return tuple(item for item in self.items.values() if item.may_be_served)
+    """Steps without an item that holds, whose premises are all settled: most urgent first, else in the plan's order."""
 
 
-def holding(
-    plan: Sequence[Planned],
-    keys: Mapping[str, ItemKey],
-    pieces: Mapping[str, Digest],
-    candidates: Callable[[str], Iterable[Item]],
-) -> Holding:
-    """Return what of *plan* holds, while the context has *pieces*, by name.
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What decides what holds: the plan, the keys of its steps, and the pieces as they are."""
 
-    *keys* are those of the steps by full name, without inputs (:meth:`Surroundings.key`); *candidates* returns the
-    items there are for a step.
+    plan: tuple[Planned, ...] = ()
+    keys: Mapping[str, ItemKey] = field(default_factory=dict)
+    """By the full names of the steps, without inputs."""
+    pieces: Mapping[str, Digest] = field(default_factory=dict)
+    places: Mapping[str, int] = field(default_factory=dict)
+    """Where each step stands in the plan."""
+    followers: Mapping[str, tuple[Planned, ...]] = field(default_factory=dict)
+    """For each step, those that may read it."""
+
+    @classmethod
+    def of(cls, plan: tuple[Planned, ...], pieces: Mapping[str, Digest], surroundings: Surroundings) -> Ground:
+        """Return the ground of *plan* over *pieces*."""
+        followers: dict[str, list[Planned]] = {}
+        for each in plan:
+            for name in each.premises:
+                followers.setdefault(name, []).append(each)
+        return cls(
+            plan,
+            {each.name: surroundings.key(each) for each in plan},
+            pieces,
+            {each.name: place for place, each in enumerate(plan)},
+            {name: tuple(found) for name, found in followers.items()},
+        )
+
+
+Candidates: TypeAlias = Callable[[str], Iterable[Item]]
+"""From a step's full name to the items there are for it, the best ones first."""
+
+
+def holding(ground: Ground, candidates: Candidates) -> Holding:
+    """Return what holds of all that there is."""
+    return _settled(ground, candidates, Holding(), ground.plan)
+
+
+def holding_further(ground: Ground, candidates: Candidates, known: Holding, step: Planned) -> Holding:
+    """Return what holds once there is something new for *step*, while all else is as it was when *known* held.
+
+    Only that step and those behind it are looked at: a run may be waiting for the event loop.
     """
-    settled: dict[str, Item] = {}
-    contents: dict[str, Digest] = {}
-    due: list[Planned] = []
-    waiting: list[str] = []
-    for each in plan:
-        key = keys[each.name]
-        item = next((found for found in candidates(each.name) if _holds(found, key, each, pieces, contents)), None)
-        if item is not None:
-            settled[each.name] = item
-            contents[each.name] = item.content
-        elif all(name in settled for name in each.premises):
-            due.append(each)
-        else:
-            waiting.append(each.name)
-    due.sort(key=lambda each: -each.step.urgency)  # stable: equal urgency keeps the plan's order
-    return Holding(settled, tuple(due), tuple(waiting))
+    return known if step.name in known.items else _settled(ground, candidates, known, (step,))
 
 
-def _holds(
-    item: Item, key: ItemKey, each: Planned, pieces: Mapping[str, Digest], contents: Mapping[str, Digest]
-) -> bool:
+def _settled(ground: Ground, candidates: Candidates, known: Holding, steps: Sequence[Planned]) -> Holding:
+    """Settle *steps*, and whatever becomes due by that."""
+    items = dict(known.items)
+    served = list(known.served)
+    due = {each.name: each for each in known.due}
+    queue = deque(steps)
+    while queue:
+        each = queue.popleft()
+        if each.name in items or not all(name in items for name in each.premises):
+            continue
+        found = next((item for item in candidates(each.name) if _holds(item, each, ground, items)), None)
+        if found is None:
+            due[each.name] = each
+            continue
+        due.pop(each.name, None)
+        items[each.name] = found
+        if found.may_be_served:
+            served.append(found)
+        queue.extend(ground.followers.get(each.name, ()))
+    places = ground.places
+    return Holding(
+        items,
+        tuple(sorted(served, key=lambda item: places[item.step])),
+        tuple(sorted(due.values(), key=lambda each: (-each.step.urgency, places[each.name]))),
+    )
+
+
+def _holds(item: Item, each: Planned, ground: Ground, settled: Mapping[str, Item]) -> bool:
     """Tell whether *item* is of this very step, and each thing that was read to make it is as it was."""
-    if msgspec.structs.replace(item.key, inputs=()) != key:
+    if msgspec.structs.replace(item.key, inputs=()) != ground.keys[each.name]:
         return False
     for read in item.key.inputs:
-        may_be_read, now = (each.step.reads, pieces) if read.kind == "piece" else (each.premises, contents)
-        if read.name not in may_be_read or now.get(read.name) != read.content:
+        if read.kind == "piece":
+            if read.name not in each.step.reads or ground.pieces.get(read.name) != read.content:
+                return False
+        elif read.name not in each.premises or settled[read.name].content != read.content:
             return False
     return True
 

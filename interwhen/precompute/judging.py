@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import msgspec
 
 from interwhen._engine.run import Run
+from interwhen._engine.workers import Workers
 from interwhen.budgets import Budgets
 from interwhen.journal._describing import describe
 from interwhen.models.base import Model, Prompt, Sampling
@@ -52,13 +54,17 @@ class Judge:
             return Undecided("there is no monitor that could show anything")
         if not text.strip():
             return Undecided("the text is empty")
-        async with Run(
-            RecitingModel(text, forks=forks),
-            prompt,
-            monitors=self.monitors,
-            budgets=Budgets(failures=None, characters=len(text) + 1),
-            workers=self._workers,
-        ) as run:
+        async with AsyncExitStack() as stack:
+            # Nobody reads along, so that nobody need look who holds the loop.
+            workers = self._workers or await stack.enter_async_context(Workers(held_after=None))
+            run = Run(
+                RecitingModel(text, forks=forks),
+                prompt,
+                monitors=self.monitors,
+                budgets=Budgets(failures=None, characters=len(text) + 1),
+                workers=workers,
+            )
+            await stack.enter_async_context(run)
             return self._reading(text, await run.drain())
 
     async def supervise(self, model: Model, prompt: Prompt, sampling: Sampling) -> Result:

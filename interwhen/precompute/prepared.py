@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
 from interwhen._log import log_warning
 from interwhen.errors import StoreConflict, StoreError, UsageError
-from interwhen.precompute.currency import Holding, Surroundings, holding, planned
-from interwhen.precompute.items import Cost, Digest, Input, Item, ItemId, ItemKey, Kind
+from interwhen.precompute.currency import Ground, Holding, Surroundings, holding, holding_further, planned
+from interwhen.precompute.items import Cost, Digest, Input, Item, ItemId, Kind
 from interwhen.precompute.producer import Context, Piece, Planned, Producer
 from interwhen.precompute.store import Store
 
@@ -100,53 +100,55 @@ class Prepared:
     context: Context | None = None
     """``None``: the store has none, or it cannot be read; nothing is served then."""
     kinds: tuple[Kind, ...] = ()
-    plan: tuple[Planned, ...] = ()
+    ground: Ground = field(default_factory=Ground)
     holding: Holding = field(default_factory=Holding)
-    served: tuple[Item, ...] = ()
-    """What may be served, while :attr:`generation` is the store's."""
     spending: Spending = field(default_factory=Spending)
     seen_at: float = 0.0
     """When the store was last asked for its generation, on the event loop's clock."""
-    _keys: dict[str, ItemKey] = field(default_factory=dict)
     _items: dict[str, tuple[Item, ...]] = field(default_factory=dict)
-    _pieces: dict[str, Digest] = field(default_factory=dict)
+
+    @property
+    def plan(self) -> tuple[Planned, ...]:
+        """The steps, premises first."""
+        return self.ground.plan
+
+    @property
+    def served(self) -> tuple[Item, ...]:
+        """What may be served, while :attr:`generation` is the store's."""
+        return self.holding.served
 
     def load(self, store: Store, producers: Sequence[Producer], surroundings: Surroundings) -> None:
         """Take in what the store has now. Raises what a producer's plan raises."""
-        self.served = ()
-        self.context, self.plan, self.kinds = None, (), ()
+        self.context, self.ground, self.holding, self.kinds = None, Ground(), Holding(), ()
         self.generation, record = read_context(store, self.name)
         self.spending = spending(store, self.name)
-        if record is not None:
-            self.kinds = record.kinds
-            self.context = context = Context(
-                self.name,
-                tuple(Piece(*each) for each in record.pieces),
-                surroundings.model,
-                surroundings.tokenizer,
-                record.passes,
-            )
-            self._pieces = {piece.name: piece.sha256 for piece in context.pieces}
-            self.plan = planned((each for each in producers if each.kind in record.kinds), context)
-        self._keys = {each.name: surroundings.key(each) for each in self.plan}
-        self._items = {name: store.candidates(key.slot) for name, key in self._keys.items()}
-        self.settle()
+        if record is None:
+            return
+        self.kinds = record.kinds
+        pieces = tuple(Piece(*each) for each in record.pieces)
+        self.context = context = Context(self.name, pieces, surroundings.model, surroundings.tokenizer, record.passes)
+        plan = planned((each for each in producers if each.kind in record.kinds), context)
+        self.ground = Ground.of(plan, {piece.name: piece.sha256 for piece in pieces}, surroundings)
+        self._items = {name: store.candidates(key.slot) for name, key in self.ground.keys.items()}
+        self.holding = holding(self.ground, self._candidates)
 
     def look_again(self, store: Store, step: Planned) -> None:
         """Take in what others may have made of *step*."""
-        self._items[step.name] = store.candidates(self._keys[step.name].slot)
-        self.settle()
+        self._items[step.name] = store.candidates(self.ground.keys[step.name].slot)
+        self.holding = holding_further(self.ground, self._candidates, self.holding, step)
 
     def take(self, step: Planned, item: Item) -> None:
         """Take in an item of *step* that was stored."""
         self._items[step.name] = (*(each for each in self._items[step.name] if each.id != item.id), item)
-        self.settle()
+        self.holding = holding_further(self.ground, self._candidates, self.holding, step)
 
-    def settle(self) -> None:
-        """Find out again what holds."""
+    def holding_anew(self) -> Holding:
+        """Return what holds, found out from the ground up: what :attr:`holding` must be equal to."""
+        return holding(self.ground, self._candidates)
+
+    def _candidates(self, name: str) -> Iterable[Item]:
         # The newest first: of two that hold, it is the one that a thinned store keeps.
-        self.holding = holding(self.plan, self._keys, self._pieces, lambda name: reversed(self._items[name]))
-        self.served = self.holding.served
+        return reversed(self._items[name])
 
     def newest(self, step: str) -> Item | None:
         """Return the newest item there is of *step*, whether or not it holds."""
@@ -155,7 +157,7 @@ class Prepared:
     def now(self, read: Input) -> Digest | None:
         """Return the content that *read* has now; ``None``: there is none."""
         if read.kind == "piece":
-            return self._pieces.get(read.name)
+            return self.ground.pieces.get(read.name)
         item = self.holding.items.get(read.name)
         return None if item is None else item.content
 
