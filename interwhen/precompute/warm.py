@@ -19,7 +19,7 @@ import msgspec
 from interwhen.deadlines import when_called_off
 from interwhen.errors import MissingExtraError, UsageError
 from interwhen.solving import Problem
-from interwhen.verdicts import Pass, Verdict
+from interwhen.verdicts import Pass, Verdict, Violation
 
 try:
     import z3
@@ -35,29 +35,36 @@ _NAME: Final = re.compile(r"^; interwhen: (.*)$", re.MULTILINE)
 
 
 class WarmProblem(Problem):
-    """A problem whose conditions have been asserted and solved once. One thread at a time may use it.
+    """A problem whose conditions have been asserted and, *ahead* of any question, solved once.
 
-    *minimal*: see :class:`WarmProblems`.
+    One thread at a time may use it. *minimal*: see :class:`WarmProblems`.
     """
 
-    def __init__(self, build: Build, *, memory_mb: int = 1024, minimal: bool = True) -> None:
+    def __init__(self, build: Build, *, memory_mb: int = 1024, minimal: bool = True, ahead: bool = True) -> None:
         super().__init__(z3.Context(), None, memory_mb)
         self._solver.set("core.minimize", minimal)
         build(self)
         self._conditions = len(self._names)
         self._floor = 0
         self._verdict: Verdict | None = None
-        self._verdict = self.consistent()
+        self._because: tuple[str, ...] = ()
+        if ahead:
+            self._verdict, self._because = super().consistent(), self.reasons
 
     @property
     def spent(self) -> int:
         """What Z3 has spent on it so far, in its own deterministic count (``rlimit count``)."""
         return int(self._solver.statistics().get_key_value("rlimit count"))
 
+    @property
+    def size(self) -> int:
+        """How many conditions it has."""
+        return len(self._names)
+
     def consistent(self) -> Verdict:
         """Pass if all conditions can hold at once; known from the start, where the check required nothing more."""
-        if self._verdict is not None and self._is_as_built():
-            self.reasons = ()
+        if isinstance(self._verdict, Pass | Violation) and self._is_as_built():
+            self.reasons = self._because
             return self._verdict
         return super().consistent()
 

@@ -3,8 +3,9 @@
 import threading
 
 import pytest
-from interwhen import Pass, UsageError, Violation
-from interwhen.solving import Problem, problem
+from interwhen import Pass, Unknown, UsageError, Violation
+from interwhen.bench.precompute import solvers
+from interwhen.solving import problem
 
 z3 = pytest.importorskip("z3")
 from interwhen.precompute.warm import WarmProblem, WarmProblems, from_smt2, to_smt2  # noqa: E402
@@ -13,14 +14,7 @@ JOBS = 60
 
 
 def conditions(context):
-    """A timetable: jobs in chains, and pairs of jobs that share a machine."""
-    job = [z3.Int(f"job {number}", context) for number in range(JOBS)]
-    found = {f"job {at} is in time": z3.And(job[at] >= 0, job[at] <= 120) for at in range(JOBS)}
-    for at in range(JOBS - 3):
-        found[f"job {at + 3} follows job {at}"] = job[at + 3] >= job[at] + 2 + at % 4
-    for at in range(0, JOBS - 1, 2):
-        found[f"jobs {at} and {at + 1} share a machine"] = z3.Or(job[at] + 3 <= job[at + 1], job[at + 1] + 2 <= job[at])
-    return found
+    return solvers.timetable(context, JOBS)
 
 
 def timetable(found):
@@ -29,39 +23,34 @@ def timetable(found):
 
 
 def question(found, number):
-    return z3.Int(f"job {number}", found.context) <= (90 if number % 2 else 125)
-
-
-def verdict_kinds(check):
-    return [type(check(number)) for number in range(0, JOBS, 5)]
+    return solvers.question(found.context, JOBS, number)
 
 
 def test_warm_and_cold_agree_and_warm_is_ten_times_cheaper():
-    pool = WarmProblems(minimal=False)
-    spent = {"warm": 0, "cold": 0}
+    row = solvers.solver_row(JOBS, 10, minimal=False)
+    assert row.same
+    assert row.conditions > 120
+    assert row.cold_spent >= 10 * row.warm_spent
 
-    def warm(number):
-        with pool.problem("timetable", timetable) as found:
-            before = found.spent
-            verdict = found.follows(question(found, number))
-            spent["warm"] += found.spent - before
-            return verdict
 
-    def cold(number):
-        found = Problem(z3.Context(), None, 1024)
-        found._solver.set("core.minimize", False)
-        timetable(found)
-        verdict = found.follows(question(found, number))
-        spent["cold"] += found._solver.statistics().get_key_value("rlimit count")
-        return verdict
+def test_minimal_reasons_are_paid_for_warm_or_cold():
+    row = solvers.solver_row(20, 10, minimal=True)
+    assert row.same
+    assert row.cold_spent >= 3 * row.warm_spent
 
-    warm(0)
-    spent["warm"] = 0
-    kinds = verdict_kinds(warm)
-    assert kinds == verdict_kinds(cold)
-    assert {Pass, Violation} <= set(kinds)
-    assert pool.built == 1
-    assert spent["cold"] >= 10 * spent["warm"]
+
+def test_conditions_that_contradict_each_other_are_known_from_the_start():
+    def build(found):
+        found.require("more", z3.Int("x", found.context) > 1)
+        found.require("less", z3.Int("x", found.context) < 1)
+        found.require("other", z3.Int("y", found.context) < 1)
+
+    with WarmProblems().problem("x", build) as found:
+        before = found.spent
+        assert isinstance(found.consistent(), Violation)
+        assert found.reasons == ("less", "more")
+        assert found.spent == before
+        assert isinstance(found.follows(z3.Int("y", found.context) > 5), Unknown)
 
 
 def test_it_says_what_a_problem_of_one_check_says():

@@ -13,6 +13,7 @@ from interwhen.bench.precompute.curve import CurvePoint, curve
 from interwhen.bench.precompute.families import FAMILIES, FamilyName
 from interwhen.bench.precompute.gating import RATIOS, ErrorRow, GateRow, cost_row, error_row
 from interwhen.bench.precompute.simulated import Rates
+from interwhen.bench.precompute.solvers import SolverRow, solver_rows
 from interwhen.bench.stats import Estimate, estimate
 from interwhen.precompute.gate import Weights
 
@@ -59,6 +60,8 @@ class PrecomputeReport(msgspec.Struct, frozen=True):
     curve: tuple[CurvePoint, ...]
     gate: tuple[GateRow, ...]
     errors: tuple[ErrorRow, ...]
+    solvers: tuple[SolverRow, ...]
+    """Z3 warm and cold; empty where it is not installed."""
 
 
 async def measure(
@@ -94,6 +97,7 @@ async def measure(
         curve=tuple(points),
         gate=gate,
         errors=errors,
+        solvers=solver_rows(),
     )
 
 

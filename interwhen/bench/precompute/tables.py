@@ -12,7 +12,7 @@ _SIMULATED = "SIMULATED model: slips in {step:.0%} of its lines and {fact:.0%} o
 
 def tables(report: PrecomputeReport) -> list[Table]:
     """Return *report* as tables."""
-    return [_costs(report), _curve(report), _gate(report), _errors(report)]
+    return [_costs(report), _curve(report), _gate(report), _errors(report), _solvers(report)]
 
 
 def local_table(report: LocalPrecompute) -> Table:
@@ -82,6 +82,33 @@ def _errors(report: PrecomputeReport) -> Table:
     shown = _table("Items that make no difference, looked at after each pair", "spread", "kept", "dropped", "bar")
     for row in report.errors:
         shown.add_row(f"{row.spread:g}", f"{row.kept:.1%}", f"{row.dropped:.1%}", "≤ 5 % together")
+    return shown
+
+
+def _solvers(report: PrecomputeReport) -> Table:
+    shown = _table(
+        "Z3, a question",
+        "conditions",
+        "reasons",
+        "cold",
+        "warm",
+        "times cheaper",
+        "cold, ms",
+        "warm, ms",
+        "times faster",
+    )
+    for row in report.solvers:
+        shown.add_row(
+            f"{row.conditions}",
+            "minimal" if row.minimal else "any",
+            f"{row.cold_spent:,.0f}",
+            f"{row.warm_spent:,.0f}",
+            f"{row.cold_spent / row.warm_spent:.1f}",
+            f"{row.cold_ms:.1f}",
+            f"{row.warm_ms:.1f}",
+            f"{row.cold_ms / row.warm_ms:.1f}",
+        )
+    shown.caption = "cold and warm in Z3's own count (rlimit count)"
     return shown
 
 

@@ -73,7 +73,7 @@ def test_false_moves_are_rare():
 async def test_the_report_is_whole():
     report = await measure(contexts=1, questions=2, predictable=(1.0,), families=("lookups",), gate_items=1)
     assert msgspec.json.decode(msgspec.json.encode(report), type=PrecomputeReport) == report
-    assert len(tables(report)) == 4
+    assert len(tables(report)) == 5
     assert {point.arm for point in report.curve} == {"verified", "unverified", "verbatim"}
     caption = tables(report)[0].caption
     assert "SIMULATED" in str(caption)
