@@ -22,6 +22,7 @@ from interwhen.bench.soak import soak as run_soak
 from interwhen.errors import UsageError
 
 app = cyclopts.App(name="bench", help="Measure supervision and the local model, as pairs in one run.")
+app.command("interwhen.bench.idle_cli:idle", name="idle", help="Measure what work ahead of time costs runs.")
 
 
 @app.command
