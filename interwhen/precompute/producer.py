@@ -158,7 +158,7 @@ class Producer(Protocol):
 
     @property
     def kind(self) -> Kind:
-        """What it makes. (In a class: ``kind: Kind = "facts"``.)"""
+        """What it makes; a class says so with its type: ``kind: Kind = "facts"``."""
         ...
 
     def plan(self, context: Context) -> Iterable[Step]:
