@@ -17,13 +17,17 @@ from interwhen.bench.gateway_report import GatewayReport
 from interwhen.bench.local import LocalReport
 from interwhen.bench.local import measure as measure_local
 from interwhen.bench.overhead import Overhead, measure
-from interwhen.bench.precompute.command import precompute
 from interwhen.bench.soak import SoakReport
 from interwhen.bench.soak import soak as run_soak
 from interwhen.errors import UsageError
 
 app = cyclopts.App(name="bench", help="Measure supervision and the local model, as pairs in one run.")
-app.command(precompute)
+app.command("interwhen.bench.idle_cli:idle", name="idle", help="Measure what work ahead of time costs runs.")
+app.command(
+    "interwhen.bench.precompute.command:precompute",
+    name="precompute",
+    help="Measure what work ahead of time saves, and what the productivity gate decides.",
+)
 
 
 @app.command

@@ -151,10 +151,20 @@ class Desk(Protocol):
 class Producer(Protocol):
     """A plug-in that precomputes one kind of thing."""
 
-    name: str
-    version: str
-    """Part of every key: raise it, and all items are made anew."""
-    kind: Kind
+    @property
+    def name(self) -> str:
+        """What it is called, in the names of its steps too."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Part of every key: raise it, and all items are made anew."""
+        ...
+
+    @property
+    def kind(self) -> Kind:
+        """What it makes; a class says so with its type: ``kind: Kind = "facts"``."""
+        ...
 
     def plan(self, context: Context) -> Iterable[Step]:
         """Say which items are wanted. Pure and quick: it is asked again after each edit."""
@@ -164,7 +174,7 @@ class Producer(Protocol):
         """Do one slice of work: one step of a model, or none.
 
         It is called off whenever somebody needs the model, and tried again later, so it must leave nothing behind.
-        What it raises is logged, and its item counts as nothing.
+        What it raises is logged and costs its own step only, which is tried again after a pause.
         """
         ...
 

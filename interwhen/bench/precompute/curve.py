@@ -85,7 +85,8 @@ async def _unverified(case: Case, model: SimulatedModel, passes: int) -> dict[in
     for number in range(1, passes + 1):
         for _, text in case.pieces:
             given = numbered(text, known)
-            reply = await model.complete(Request(ask_for(given, 12), sampling=Sampling(temperature=0.0)))
+            task, asked = ask_for(given, 12)
+            reply = await model.complete(Request(f"{task}\n\n{asked}", sampling=Sampling(temperature=0.0)))
             said = [statement.said for statement in read_statements(reply.text, given)]
             found.setdefault(number, []).extend(said)
             known += said

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from collections import Counter
@@ -11,9 +10,10 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from interwhen.errors import ModelError, UsageError
-from interwhen.models.base import Completion, Message, Sampling
+from interwhen.models.base import Sampling
 from interwhen.precompute.items import Digest, Item, Kind, Payload, digest
 from interwhen.precompute.producer import Context, Desk, Nothing, Proposal, Step
+from interwhen.precompute.producers.asking import ask
 from interwhen.precompute.producers.statements import is_plain_text
 from interwhen.results import Abstained, Failed, Result
 
@@ -150,22 +150,15 @@ def answer_of(item: Item) -> Answered:
 
 
 async def _anticipate(text: str, params: _Params, desk: Desk) -> Proposal | Nothing:
-    prompt = (Message("system", _ANTICIPATE.format(count=params.count)), Message("user", text))
-    reply = await desk.ask(prompt, Sampling(max_tokens=params.max_tokens, temperature=0.0, logprobs=True))
+    sampling = Sampling(max_tokens=params.max_tokens, temperature=0.0)
+    reply = await ask(desk, _ANTICIPATE.format(count=params.count), text, sampling)
     lines = [_LEAD.sub("", line, count=1).strip() for line in reply.text.splitlines()]
     found = list(dict.fromkeys(line for line in lines if line and len(line) <= _LONGEST and is_plain_text(line)))
     if not found:
         return Nothing("the model anticipated no question")
-    likely = _predictability(reply)
-    guesses = [Anticipated(question, likely / (at + 1)) for at, question in enumerate(found[: params.count])]
+    # Likeliest first is all that it was asked for: the rank is what there is to go by.
+    guesses = [Anticipated(question, 1 / (at + 2)) for at, question in enumerate(found[: params.count])]
     return Proposal(payload=Payload("\n".join(found[: params.count]), msgspec.json.encode(guesses)), basis="guess")
-
-
-def _predictability(reply: Completion) -> float:
-    """Return the probability per token of what the model anticipated (Lin and others, 2025); ½ where it is not told."""
-    if reply.logprob is None or not reply.usage.completion_tokens:
-        return 0.5
-    return min(math.exp(reply.logprob / reply.usage.completion_tokens), 1.0)
 
 
 async def _answer(text: str, wanted: Anticipated, max_tokens: int, desk: Desk) -> Proposal | Nothing:

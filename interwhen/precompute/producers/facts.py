@@ -11,6 +11,7 @@ from interwhen.errors import UsageError
 from interwhen.models.base import Completion, Sampling
 from interwhen.precompute.items import Item, Kind, Payload
 from interwhen.precompute.producer import Accepted, Context, Desk, Nothing, Proposal, Step
+from interwhen.precompute.producers.asking import ask
 from interwhen.precompute.producers.statements import Statement, ask_for, numbered, read_statements
 
 Link = Literal["none", "chain"]
@@ -87,7 +88,7 @@ class Facts:
                 return Nothing("the pass before it found too little to go on")
         known = [fact.said for item in desk.premises() for fact in notes_of(item).facts]
         given = numbered(desk.read(step.reads[0]), known)
-        reply = await desk.ask(ask_for(given, params.limit), Sampling(max_tokens=params.max_tokens, temperature=0.0))
+        reply = await ask(desk, *ask_for(given, params.limit), Sampling(max_tokens=params.max_tokens, temperature=0.0))
         proposed = read_statements(reply.text, given)[: params.limit]
         facts = [found for found in proposed if await _is_shown(found, desk)]
         if not facts:

@@ -7,8 +7,6 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from interwhen.models.base import Message
-
 LONGEST = 240
 """A longer statement is not read: facts are few and short, and this text comes from a model."""
 _ASK = (
@@ -51,12 +49,12 @@ def numbered(source: str, facts: Sequence[str]) -> Numbered:
     return Numbered(tuple(line.strip() for line in source.splitlines() if line.strip()), tuple(facts))
 
 
-def ask_for(given: Numbered, limit: int) -> tuple[Message, ...]:
-    """Return the prompt that asks for statements."""
+def ask_for(given: Numbered, limit: int) -> tuple[str, str]:
+    """Return the task and the text that ask for statements."""
     source = "\n".join(f"S{at}: {line}" for at, line in enumerate(given.source, 1))
     facts = "\n".join(f"F{at}: {line}" for at, line in enumerate(given.facts, 1))
     known = f"\n\nKnown:\n{facts}" if facts else ""
-    return (Message("system", _ASK.format(limit=limit)), Message("user", f"{source}{known}"))
+    return _ASK.format(limit=limit), f"{source}{known}"
 
 
 def read_statements(reply: str, given: Numbered) -> list[Statement]:

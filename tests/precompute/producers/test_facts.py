@@ -106,6 +106,22 @@ async def test_an_edit_of_one_piece_leaves_the_facts_of_others():
     assert "1 step above Cid is Ann." in said(precomputer, edited)
 
 
+class Continuing(ScriptedModel):
+    """Takes no chat."""
+
+    async def stream(self, request):
+        if not isinstance(request.prompt, str):
+            raise UsageError("it continues texts only")
+        return await super().stream(request)
+
+
+async def test_a_model_that_only_continues_texts_is_asked_as_one():
+    model = Continuing([RIGHT])
+    precomputer, ref = await prepared(model, {"people": PIECE})
+    assert said(precomputer, ref) == ["2 steps above Ann is Cid."]
+    assert "S1: Ann reports to Bob." in model.requests[0].prompt
+
+
 @pytest.mark.parametrize(
     "options",
     [{"limit": 0}, {"max_tokens": 0}, {"min_gain": -1.0}, {"min_gain": float("nan")}, {"link": "tree"}],

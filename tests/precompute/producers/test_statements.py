@@ -13,10 +13,10 @@ def read(reply):
 
 
 def test_lines_and_facts_are_numbered_in_the_prompt():
-    system, user = ask_for(GIVEN, 7)
-    assert "up to 7 " in system.content
-    assert user.content.splitlines()[0] == "S1: Ann reports to Bob."
-    assert "F1: 2 steps above Ann is Cid." in user.content
+    task, text = ask_for(GIVEN, 7)
+    assert "up to 7 " in task
+    assert text.splitlines()[0] == "S1: Ann reports to Bob."
+    assert "F1: 2 steps above Ann is Cid." in text
 
 
 def test_a_statement_comes_with_the_texts_it_cites():
