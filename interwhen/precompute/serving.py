@@ -10,7 +10,7 @@ from interwhen.models.base import Message, Model, Prompt
 from interwhen.precompute.items import Item
 from interwhen.precompute.producers.answers import answer_of, asked
 from interwhen.precompute.producers.facts import notes_of
-from interwhen.precompute.relevance import scores
+from interwhen.precompute.relevance import index_of
 from interwhen.precompute.saying import SayingModel
 from interwhen.tasks import Task
 
@@ -38,7 +38,7 @@ class ServeReady:
 
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
         """Return what the run begins with."""
-        allowed = [item for item in items if item.may_be_served and self.allows(item)]
+        allowed = [item for item in items if self.allows(item)]
         question = Task(prompt).question
         said = find_answer(allowed, question)
         if said is not None:
@@ -71,13 +71,12 @@ def choose_facts(
 
     Of equally good ones the latest comes first: it has been worked out from the others.
     """
-    marks = scores(question, [said for said, _ in found])
-    order = sorted(range(len(found)), key=lambda at: (-marks[at], -at))
+    marks = index_of(tuple(said for said, _ in found)).scores(question)
     chosen: dict[str, str] = {}
     left = budget
-    for at in order:
+    for at in sorted(marks, key=lambda at: (-marks[at], -at)):
         said, name = found[at]
-        if marks[at] <= 0 or len(chosen) == most:
+        if len(chosen) == most:
             break
         if said not in chosen and len(said) < left:
             chosen[said] = name

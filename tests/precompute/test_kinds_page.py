@@ -1,10 +1,13 @@
 """The page on what is prepared: its examples run, and its table says what the code does."""
 
+import importlib
 import inspect
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+from interwhen.precompute import Producer
 from interwhen.precompute.producers.answers import answers
 from interwhen.precompute.producers.facts import facts
 from interwhen.precompute.producers.prefixes import prefixes
@@ -33,3 +36,12 @@ def test_the_defaults_in_the_table_are_those_of_the_code(kind):
     assert FACTORIES[kind]().kind == kind
     for name, value in shown.items():
         assert value == "[...]" or eval(value) == there[name]
+
+
+@pytest.mark.parametrize("kind", sorted(FACTORIES))
+def test_each_kind_is_offered_by_name(kind):
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    target = project["project"]["entry-points"]["interwhen.producers"][kind]
+    module, _, name = target.partition(":")
+    assert getattr(importlib.import_module(module), name) is FACTORIES[kind]
+    assert isinstance(FACTORIES[kind](), Producer)

@@ -8,7 +8,7 @@ from interwhen.bench.precompute.checkers import sources
 from interwhen.precompute import MemoryShelf, Precomputer, Store
 from interwhen.precompute.producers.answers import answers, compose
 from interwhen.precompute.producers.facts import facts
-from interwhen.precompute.relevance import scores
+from interwhen.precompute.relevance import Index
 from interwhen.precompute.serving import HEADING, ServeReady, choose_facts, last_line, with_facts
 from interwhen.testing import ScriptedModel
 
@@ -129,15 +129,28 @@ def test_facts_stay_within_their_budget(statements, question, most, budget):
 
 
 def test_the_nearest_number_bears_most():
-    found = scores("after step 37", [f"After step {at} the value is 1." for at in (12, 36, 37, 90)])
-    assert sorted(range(4), key=lambda at: -found[at])[:2] == [2, 1]
+    found = Index([f"After step {at} the value is 1." for at in (12, 36, 37, 90)]).scores("after step 37")
+    assert sorted(found, key=lambda at: -found[at])[:2] == [2, 1]
 
 
 def test_rare_words_count_more():
-    common = ["the dog", "the cat", "the cow", "the owl"]
-    found = scores("the owl", common)
-    assert max(found) == found[3]
-    assert found[0] == found[1]
+    found = Index(["the dog", "the cat", "the cow", "the owl"]).scores("the owl")
+    assert set(found) == {3}
+    both = Index(["an old dog", "an old cat", "an old cow", "an old owl"]).scores("an old owl")
+    assert max(both, key=both.get) == 3
+    assert both[0] == both[1] > 0
+
+
+@given(st.lists(st.text(max_size=30), max_size=12), st.text(max_size=30))
+def test_any_text_can_be_looked_up(statements, question):
+    found = Index(statements).scores(question)
+    assert all(0 <= at < len(statements) and mark > 0 for at, mark in found.items())
+
+
+def test_only_statements_that_share_a_word_or_are_near_are_marked():
+    found = Index([f"Item {at} is blue {chr(97 + at % 26)}." for at in range(5_000)]).scores("Does 700 cost c?")
+    assert max(found, key=found.get) == 700 // 26 * 26 + 2 or max(found, key=found.get) == 700
+    assert len(found) < 5_000 / 26 + 100
 
 
 def test_the_question_is_the_last_line():

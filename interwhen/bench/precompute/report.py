@@ -11,7 +11,7 @@ import msgspec
 from interwhen.bench.precompute.arms import ARMS, Arm, Asked, ask, make_case, prepare
 from interwhen.bench.precompute.curve import CurvePoint, curve
 from interwhen.bench.precompute.families import FAMILIES, FamilyName
-from interwhen.bench.precompute.gating import RATIOS, ErrorRow, GateRow, cost_row, error_row
+from interwhen.bench.precompute.gating import RATIOS, WORTHLESS, ErrorRow, GateRow, cost_row, error_row
 from interwhen.bench.precompute.simulated import Rates
 from interwhen.bench.precompute.solvers import SolverRow, solver_rows
 from interwhen.bench.stats import Estimate, estimate
@@ -71,10 +71,14 @@ async def measure(
     predictable: Sequence[float] = (1.0, 0.5, 0.0),
     families: Sequence[FamilyName] = tuple(FAMILIES),
     gate_items: int = 20,
+    jobs: tuple[int, ...] = (20, 40, 60),
     seed: int = 0,
     say: Callable[[str], None] = lambda _line: None,
 ) -> PrecomputeReport:
-    """Ask all questions in all arms, draw the pass curve, and let the gate decide on simulated items."""
+    """Ask all questions in all arms, draw the pass curve, and let the gate decide on simulated items.
+
+    *jobs* are the sizes of the timetables that Z3 is asked about.
+    """
     rates = Rates()
     costs: list[CostRow] = []
     points: list[CurvePoint] = []
@@ -86,7 +90,7 @@ async def measure(
         points += await curve(family, contexts=contexts, questions=questions, rates=rates, seed=seed)
     say(f"the gate: {gate_items} items of each worth")
     gate = tuple(cost_row(ratio, weight, items=gate_items, seed=seed) for weight in (10.0, 1.0) for ratio in RATIOS)
-    errors = tuple(error_row(spread, items=20 * gate_items, seed=seed) for spread in (0.1, 0.4))
+    errors = tuple(error_row(item, items=20 * gate_items, seed=seed) for item in WORTHLESS)
     return PrecomputeReport(
         machine=f"{platform.machine()}, Python {platform.python_version()}, {platform.system()}",
         seed=seed,
@@ -97,7 +101,7 @@ async def measure(
         curve=tuple(points),
         gate=gate,
         errors=errors,
-        solvers=solver_rows(),
+        solvers=solver_rows(jobs),
     )
 
 

@@ -79,9 +79,9 @@ def _gate(report: PrecomputeReport) -> Table:
 
 
 def _errors(report: PrecomputeReport) -> Table:
-    shown = _table("Items that make no difference, looked at after each pair", "spread", "kept", "dropped", "bar")
+    shown = _table("Items that make no difference, looked at after each pair", "item", "kept", "dropped", "bar")
     for row in report.errors:
-        shown.add_row(f"{row.spread:g}", f"{row.kept:.1%}", f"{row.dropped:.1%}", "≤ 5 % together")
+        shown.add_row(row.item, f"{row.kept:.1%}", f"{row.dropped:.1%}", "≤ 5 % together")
     return shown
 
 

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -146,7 +147,12 @@ def asked(prompt: str) -> Digest:
 
 def answer_of(item: Item) -> Answered:
     """Return what an item of this producer holds beside the answer itself."""
-    return msgspec.json.decode(item.payload.data, type=Answered)
+    return _answered(item.payload.data)
+
+
+@lru_cache(maxsize=4096)
+def _answered(data: bytes) -> Answered:
+    return msgspec.json.decode(data, type=Answered)
 
 
 async def _anticipate(text: str, params: _Params, desk: Desk) -> Proposal | Nothing:

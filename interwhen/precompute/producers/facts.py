@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Literal, get_args
 
 import msgspec
@@ -113,7 +114,13 @@ def facts(*, limit: int = 12, min_gain: float = 2.0, max_tokens: int = 600, link
 
 def notes_of(item: Item) -> Notes:
     """Return what an item of this producer holds."""
-    return msgspec.json.decode(item.payload.data, type=Notes)
+    return _notes(item.payload.data)
+
+
+@lru_cache(maxsize=4096)
+def _notes(data: bytes) -> Notes:
+    # A reader waits while facts are chosen, and the same ones are looked at for each question.
+    return msgspec.json.decode(data, type=Notes)
 
 
 async def _is_shown(found: Statement, desk: Desk) -> bool:
