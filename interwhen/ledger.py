@@ -68,7 +68,7 @@ class Held(msgspec.Struct, frozen=True, gc=False):
     seconds: float
     """For how long; for verifiers with ``worker="async"`` and for other code, at least."""
     where: str = ""
-    """The innermost functions, with file and line, where somebody looked in time."""
+    """The innermost functions (under Python 3.11: the task), with file and line, where somebody looked in time."""
 
 
 class Timing(msgspec.Struct, frozen=True, gc=False):

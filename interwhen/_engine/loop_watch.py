@@ -6,14 +6,14 @@ microseconds; a token costs nothing more. Nothing is asked of a loop without a r
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePath
 from types import FrameType
 from typing import Any, Protocol
 
+from interwhen._engine.loop_frames import frames_of
 from interwhen.ledger import Held
 
 _FRAMES = 3
@@ -25,7 +25,12 @@ _WAITS_IN = frozenset(
     ]
 )
 """Files in which a loop waits for work or hands it out; whoever is found there holds nothing."""
-_OURS: Mapping[str, str] = {"check_inline": "verifier", "check_aside": "verifier", "parse": "name"}
+_OURS: Mapping[str, str] = {
+    "check_inline": "verifier",
+    "check_aside": "verifier",
+    "_check": "verifier",  # the task of a check: all that is seen of it where functions cannot be
+    "parse": "name",
+}
 """Functions of the engine that call foreign code, by the variable that says whose it is."""
 _TIMED = frozenset(("check_inline", "parse"))
 """Those whose caller measures them, and tells how long they took."""
@@ -45,24 +50,22 @@ class Sample:
 
     __slots__ = ("is_timed", "what", "where")
 
-    def __init__(self, frame: FrameType) -> None:
+    def __init__(self, frames: Iterable[FrameType]) -> None:
         self.what = "other code"
         self.is_timed = False
         trail: list[str] = []
-        found: FrameType | None = frame
-        while found is not None:
+        for found in frames:
             code = found.f_code
             if len(trail) < _FRAMES:
                 trail.append(f"{code.co_qualname} ({code.co_filename}:{found.f_lineno})")
-            if code.co_name in _OURS and code.co_filename.endswith(_HOME):
+            if code.co_name in _OURS and code.co_filename.endswith(_HOMES):
                 self.what = _whose(found) or self.what
                 self.is_timed = code.co_name in _TIMED
                 break
-            found = found.f_back
         self.where = " < ".join(trail)[:600]
 
 
-_HOME = str(PurePath("interwhen", "_engine", "checks.py"))
+_HOMES = tuple(str(PurePath("interwhen", "_engine", name)) for name in ("checks.py", "jobs.py"))
 
 
 def _whose(frame: FrameType) -> str | None:
@@ -83,8 +86,9 @@ def _whose(frame: FrameType) -> str | None:
 class Watched:
     """One event loop: when it was asked to call back, and what it was found doing when it did not."""
 
-    def __init__(self, post: Callable[[Callable[[], object]], object], thread: int) -> None:
+    def __init__(self, post: Callable[[Callable[[], object]], object], loop: object, thread: int) -> None:
         self.listeners: list[Listener] = []
+        self.loop = loop
         self.thread = thread
         self._post = post
         self._asked: float | None = None
@@ -95,15 +99,18 @@ class Watched:
         """The shortest time after which somebody wants to know."""
         return min((listener.limit for listener in self.listeners), default=float("inf"))
 
-    def look(self, now: float, frame: Callable[[], FrameType | None], clock: Callable[[], float]) -> None:
-        """Ask the loop to call back, or see what it is doing if it has not. Called from the watching thread."""
+    def look(self, now: float, frames: Callable[[], Sequence[FrameType]], clock: Callable[[], float]) -> None:
+        """Ask the loop to call back, or see what it is doing if it has not. Called from the watching thread.
+
+        *frames* says what the loop is in, innermost first; nothing: it waits for work, or it cannot be seen.
+        """
         asked = self._asked
         if asked is None:
             self._asked = now
             self._post(lambda: self.answered(clock()))
         elif self._sample is None and now - asked >= self.limit / 2:
-            found = frame()
-            if found is not None and PurePath(found.f_code.co_filename).name not in _WAITS_IN:
+            found = frames()
+            if found and PurePath(found[0].f_code.co_filename).name not in _WAITS_IN:
                 self._sample = Sample(found)
 
     def answered(self, now: float) -> None:
@@ -118,9 +125,15 @@ class Watched:
                 listener.add(Held(sample.what, late, sample.where))
 
     def place(self, what: str) -> str:
-        """Return where *what* was found while it held the loop, as it still does; empty if nobody looked."""
+        """Return where *what*, whose caller has measured it, was found while it held the loop, as it still does.
+
+        Empty if nobody looked, or saw no more than who had called it.
+        """
         sample = self._sample
-        return sample.where if sample is not None and sample.what == what else ""
+        if sample is None:
+            return ""
+        sample.is_timed = True
+        return sample.where if sample.what == what else ""
 
 
 class _Watcher:
@@ -139,7 +152,7 @@ class _Watcher:
         with self._changed:
             watched = self._loops.get(loop)
             if watched is None:
-                watched = self._loops[loop] = Watched(post, threading.get_ident())
+                watched = self._loops[loop] = Watched(post, loop, threading.get_ident())
             watched.listeners = [*watched.listeners, listener]
             if self._thread is None or not self._thread.is_alive():  # a fork leaves none alive
                 self._thread = threading.Thread(target=self._watch, name="interwhen-loop-watch", daemon=True)
@@ -168,7 +181,7 @@ class _Watcher:
 
     def _look(self, watched: Watched) -> None:
         try:
-            watched.look(time.monotonic(), lambda: sys._current_frames().get(watched.thread), time.monotonic)  # noqa: SLF001
+            watched.look(time.monotonic(), lambda: frames_of(watched.loop, watched.thread), time.monotonic)
         except RuntimeError:  # that loop is over
             with self._changed:
                 self._forget(watched)

@@ -38,7 +38,7 @@ def pass_table(prepared: Prepared) -> Table | None:
     passes: dict[int, list[Item]] = {}
     for item in prepared.holding.items.values():
         number = item.step.rpartition("/")[2]
-        if item.key.kind == "facts" and number.isdecimal():
+        if item.key.producer == "facts" and number.isdecimal():
             passes.setdefault(int(number), []).append(item)
     if not passes:
         return None

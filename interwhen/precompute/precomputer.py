@@ -31,6 +31,7 @@ from interwhen.precompute.prepared import (
 )
 from interwhen.precompute.producer import Producer
 from interwhen.precompute.serving import ServeReady
+from interwhen.precompute.shelves import MemoryShelf
 from interwhen.precompute.sleeping import Idle, Sleeper, Slice
 from interwhen.precompute.store import Store, open_store
 from interwhen.precompute.turnstile import Turnstile
@@ -158,7 +159,8 @@ class Precomputer:
     async def refresh(self, name: str) -> Prepared:
         """Take in what the store has now under *name*, and return it."""
         prepared = Prepared(name)
-        await self.in_store(lambda: prepared.load(self.store, self.producers, self.surroundings))
+        before = self._prepared.get(name)
+        await self.in_store(lambda: prepared.load(self.store, self.producers, self.surroundings, before), bulk=True)
         prepared.seen_at = anyio.current_time()
         self._prepared[name] = prepared
         return prepared
@@ -244,9 +246,10 @@ class Precomputer:
         """The contexts that were added or opened here, as they are in memory."""
         return self._prepared
 
-    async def in_store(self, work: Callable[[], T]) -> T:
-        """Do *work* on the store, in a thread where it may take long."""
-        return await anyio.to_thread.run_sync(work) if self.store.blocks else work()
+    async def in_store(self, work: Callable[[], T], *, bulk: bool = False) -> T:
+        """Do *work* on the store, in a thread where it may take long: for many entries (*bulk*) any file may."""
+        takes_long = self.store.blocks or (bulk and not isinstance(self.store.shelf, MemoryShelf))
+        return await anyio.to_thread.run_sync(work) if takes_long else work()
 
     async def aclose(self) -> None:
         """Close the store. The model is its owner's to close."""

@@ -117,8 +117,18 @@ class Prepared:
         """What may be served, while :attr:`generation` is the store's."""
         return self.holding.served
 
-    def load(self, store: Store, producers: Sequence[Producer], surroundings: Surroundings) -> None:
-        """Take in what the store has now. Raises what a producer's plan raises."""
+    def load(
+        self,
+        store: Store,
+        producers: Sequence[Producer],
+        surroundings: Surroundings,
+        before: Prepared | None = None,
+    ) -> None:
+        """Take in what the store has now; items that are in memory from *before* are only looked for, not read again.
+
+        Raises what a producer's plan raises.
+        """
+        known = {} if before is None else before.known()
         self.context, self.ground, self.holding, self.kinds = None, Ground(), Holding(), ()
         self.generation, record = read_context(store, self.name)
         self.spending = spending(store, self.name)
@@ -129,7 +139,7 @@ class Prepared:
         self.context = context = Context(self.name, pieces, surroundings.model, surroundings.tokenizer, record.passes)
         plan = planned((each for each in producers if each.kind in record.kinds), context)
         self.ground = Ground.of(plan, {piece.name: piece.sha256 for piece in pieces}, surroundings)
-        self._items = {name: store.candidates(key.slot) for name, key in self.ground.keys.items()}
+        self._items = {name: store.candidates(key.slot, known) for name, key in self.ground.keys.items()}
         self.holding = holding(self.ground, self._candidates)
 
     def look_again(self, store: Store, step: Planned) -> None:
@@ -150,6 +160,10 @@ class Prepared:
         # The newest first: of two that hold, it is the one that a thinned store keeps.
         return reversed(self._items[name])
 
+    def known(self) -> dict[ItemId, Item]:
+        """Return every item that is in memory."""
+        return {item.id: item for each in self._items.values() for item in each}
+
     def newest(self, step: str) -> Item | None:
         """Return the newest item there is of *step*, whether or not it holds."""
         return next(reversed(self._items.get(step, ())), None)
@@ -163,7 +177,7 @@ class Prepared:
 
     def ancestry(self, items: Sequence[Item]) -> dict[ItemId, Item]:
         """Return *items* with all that they were made from, as far as it is still there."""
-        known = {item.id: item for each in self._items.values() for item in each}
+        known = self.known()
         found: dict[ItemId, Item] = {}
         stack = list(items)
         while stack:

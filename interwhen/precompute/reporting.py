@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,11 +34,12 @@ class Worker(msgspec.Struct, frozen=True):
 
 
 def note_worker(store: Store, name: str, worker: Worker) -> None:
-    """Write down who works on context *name*."""
+    """Write down who works on context *name*; of two who begin at once, one of them."""
     data = msgspec.msgpack.encode(worker)
     there = store.document(f"worker:{name}")
     if there.data != data:
-        store.commit(f"worker:{name}", data, expect=there.generation)
+        with suppress(StoreConflict):
+            store.commit(f"worker:{name}", data, expect=there.generation)
 
 
 def last_worker(store: Store, name: str) -> Worker | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from interwhen.contexts import Served
 from interwhen.models.base import Message, Model, Prompt
-from interwhen.precompute.items import Item
+from interwhen.precompute.items import Digest, Item
 from interwhen.precompute.producers.answers import answer_of, asked
-from interwhen.precompute.producers.facts import notes_of
 from interwhen.precompute.relevance import index_of
 from interwhen.precompute.saying import SayingModel
 from interwhen.tasks import Task
@@ -51,7 +52,15 @@ class ServeReady:
 def find_answer(items: Sequence[Item], question: str) -> Item | None:
     """Return the item among *items* that answers *question*, which must be the very one; ``None``: there is none."""
     key = asked(question)
-    return next((item for item in items if item.key.kind == "answers" and key in answer_of(item).asked), None)
+    return next((item for item in items if item.key.kind == "answers" and key in questions_of(item)), None)
+
+
+def questions_of(item: Item) -> tuple[Digest, ...]:
+    """Return the questions that *item* answers, as :func:`asked` tells them; none of an item that does not say."""
+    try:
+        return answer_of(item).asked
+    except msgspec.MsgspecError:
+        return ()
 
 
 def last_line(question: str) -> str:
@@ -60,8 +69,14 @@ def last_line(question: str) -> str:
 
 
 def facts_in(items: Sequence[Item]) -> list[tuple[str, str]]:
-    """Return all facts in *items*, each with the name of its item."""
-    return [(fact.said, item.id) for item in items if item.key.kind == "facts" for fact in notes_of(item).facts]
+    """Return all facts in *items*, whoever produced them, each with the name of its item: a line is a fact."""
+    return [
+        (line, item.id)
+        for item in items
+        if item.key.kind == "facts"
+        for line in item.payload.text.splitlines()
+        if line.strip()
+    ]
 
 
 def choose_facts(

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import msgspec
 
@@ -22,6 +23,7 @@ from interwhen.precompute.items import Item, ItemId, SlotId, digest
 from interwhen.precompute.shelves import MemoryShelf, Shelf, latest_of, number_of, numbered
 
 _ITEMS, _DOCUMENTS, _QUARANTINE = "items", "documents", "quarantine"
+_NONE: Mapping[ItemId, Item] = MappingProxyType({})
 KEPT = 8
 """How many items of one slot are kept: the newest ones. After an edit that is taken back, the old item is there."""
 
@@ -107,9 +109,10 @@ class Store:
             # A damaged one lay there, and has been moved away.
         raise StoreError(self.place, f"{name!r} can neither be written nor be read")
 
-    def candidates(self, slot: SlotId) -> tuple[Item, ...]:
-        """Return the items of *slot*, whatever was read to make them, oldest first."""
-        found = (self.get(_id_of(name)) for name in self.shelf.names(f"{_ITEMS}/{slot}"))
+    def candidates(self, slot: SlotId, known: Mapping[ItemId, Item] = _NONE) -> tuple[Item, ...]:
+        """Return the items of *slot*, whatever was read to make them, oldest first; *known* ones are not read again."""
+        ids = (_id_of(name) for name in self.shelf.names(f"{_ITEMS}/{slot}"))
+        found = (known[each] if each in known else self.get(each) for each in ids)
         return tuple(sorted((item for item in found if item is not None), key=lambda item: item.created))
 
     def items(self) -> Iterator[Item]:

@@ -1,13 +1,16 @@
 """Whoever holds the event loop is named, and watching for that costs a token nothing."""
 
+import asyncio
 import sys
 import threading
 import time
 
+import anyio
 import interwhen
 import pytest
 from interwhen import Pass, Workers, verifier
 from interwhen._engine.holding import MOST, Holding
+from interwhen._engine.loop_frames import SEES_FUNCTIONS, frames_of
 from interwhen._engine.loop_watch import _WATCHER, Watched
 from interwhen.testing import Pause, ScriptedModel
 from structlog.testing import capture_logs
@@ -105,6 +108,8 @@ async def test_a_real_block_of_50_ms_is_found(who, loop):
     best = max(found, key=lambda each: each.seconds)
     assert best.seconds > 0.02
     if who in ("async verifier", "callback"):
+        assert best.where
+    if who in ("async verifier", "callback") and SEES_FUNCTIONS:
         assert "block (" in best.where
         assert "test_holding.py:" in best.where
 
@@ -145,14 +150,46 @@ class Listener:
 
 
 def busy():
-    return sys._getframe()
+    return [sys._getframe()]
 
 
 def watched(*limits):
     posted = []
-    it = Watched(posted.append, 0)
+    it = Watched(posted.append, None, 0)
     it.listeners = [Listener(limit) for limit in limits]
     return it, posted
+
+
+async def test_another_thread_sees_what_the_loop_is_in(loop):
+    seen = []
+
+    def look(running, thread):
+        seen.extend(frame.f_code.co_name for frame in frames_of(running, thread))
+
+    async def inner():
+        looker = threading.Thread(target=look, args=(asyncio.get_running_loop(), threading.get_ident()))
+        looker.start()
+        looker.join()
+
+    async def outer():
+        await inner()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(outer)
+    if SEES_FUNCTIONS:
+        at = seen.index("inner")
+        assert seen[at : at + 2] == ["inner", "outer"]
+    else:
+        assert seen == ["outer"]
+
+
+def test_a_loop_that_is_not_running_is_in_nothing():
+    loop = asyncio.new_event_loop()
+    try:
+        assert frames_of(loop, 0) == []
+        assert frames_of(None, 0) == []
+    finally:
+        loop.close()
 
 
 def test_a_loop_that_answers_in_time_is_not_looked_at():
@@ -185,8 +222,8 @@ def test_a_loop_that_waits_for_work_holds_nothing():
     space = {}
     exec(code, space)
     it.look(0.0, busy, lambda: 0.5)
-    it.look(0.01, lambda: space["frame"], lambda: 0.5)
-    it.look(0.02, lambda: None, lambda: 0.5)
+    it.look(0.01, lambda: [space["frame"]], lambda: 0.5)
+    it.look(0.02, list, lambda: 0.5)
     posted[0]()
     assert it.listeners[0].heard == []
 

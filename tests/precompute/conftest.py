@@ -25,6 +25,7 @@ def loop():
 @pytest.fixture
 def log():
     """What is logged while the test runs."""
+    structlog.reset_defaults()  # whatever an earlier test has left there
     structlog.configure()
     with structlog.testing.capture_logs() as entries:
         yield entries

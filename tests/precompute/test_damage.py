@@ -4,37 +4,17 @@ import shutil
 
 import pytest
 from interwhen.errors import StoreError
-from interwhen.precompute import Cost, Input, Item, ItemKey, MemoryShelf, Payload, Proof, Store, digest
+from interwhen.precompute import MemoryShelf, Store
 from interwhen.precompute import framing as framing_module
 from interwhen.precompute.framing import seal
 from interwhen.precompute.fsspec_shelf import FsspecShelf
 from interwhen.precompute.sqlite_shelf import SqliteShelf
+from tests.precompute.entries import item
 
 FLIPS = pytest.mark.fault("P6", injected="every bit of an entry flipped", happens="a miss, quarantine and a warning")
 CUTS = pytest.mark.fault(
     "P6", injected="an entry cut at every byte, or made longer", happens="a miss, quarantine and a warning"
 )
-
-
-def item(number=0, text="1+1=2"):
-    return Item(
-        key=ItemKey(
-            kind="facts",
-            producer="p",
-            version="1",
-            model="m",
-            tokenizer="",
-            judges=digest("j"),
-            step=digest(str(number)),
-            inputs=(Input("piece", "a", digest("a text")),),
-        ),
-        status="accepted",
-        payload=Payload(text),
-        proof=Proof(basis="judged", verifiers=(("v", "1"),), text_sha256=digest("x")),
-        cost=Cost(5, 6, 1),
-        created=float(number),
-        step="p::s",
-    )
 
 
 def damages(entry):
@@ -324,10 +304,10 @@ def test_each_length_of_a_file_below_a_url(tmp_path, record_property, log):
     store.put(good)
     [path] = [path for path in (tmp_path / "shared").rglob("*") if path.is_file()]
     whole = path.read_bytes()
-    for at in range(0, len(whole), 5):
+    for at in range(0, len(whole), 25):
         path.write_bytes(whole[:at])
         assert Store(FsspecShelf(url)).get(good.id) is None
         assert not path.exists()
         shutil.rmtree(tmp_path / "shared" / "quarantine")
         assert store.put(good) == good
-    record_property("tries", len(range(0, len(whole), 5)))
+    record_property("tries", len(range(0, len(whole), 25)))

@@ -69,7 +69,7 @@ async def test_of_a_hundred_pieces_an_edit_of_one_makes_five_percent_anew_at_mos
     all_of_it = len(await pre.work())
     assert all_of_it == 151
     made = pre.producers[0].made
-    for at in range(0, 100, 9):
+    for at in range(0, 100, 19):
         made.clear()
         ref = await pre.edit(ref, {f"p{at}": f"the number {at + 500}"})
         await pre.work()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from interwhen import Message
 from interwhen.bench.precompute.checkers import sources
-from interwhen.precompute import MemoryShelf, Precomputer, Store
+from interwhen.precompute import MemoryShelf, Payload, Precomputer, Proposal, Step, Store
 from interwhen.precompute.producers.answers import answers, compose
 from interwhen.precompute.producers.facts import facts
 from interwhen.precompute.relevance import Index
@@ -107,6 +107,33 @@ async def test_what_the_gate_does_not_allow_is_not_used():
     result = await run(precomputer, ref, compose(TEXT, WHO), monitors=[])
     assert result.precomputed == ()
     assert found.requests[-1].prompt == compose(TEXT, WHO)
+
+
+class Others:
+    """A producer of somebody else, with data of its own."""
+
+    version = "1"
+
+    def __init__(self, kind):
+        self.name, self.kind = f"others' {kind}", kind
+
+    def plan(self, _context):
+        return [Step(name="only", reads=("people",))]
+
+    async def make(self, _step, desk):
+        return Proposal(payload=Payload("3 steps above Ann is Dot.\n", b"\x00not ours"), prompt=desk.read("people"))
+
+
+@pytest.mark.parametrize("kind", ["facts", "answers"])
+async def test_items_of_other_producers_are_used_as_far_as_they_say_what_they_are(kind):
+    found = model()
+    precomputer = Precomputer(Store(MemoryShelf()), found, [sources()], producers=[Others(kind)], debounce=0.0)
+    ref = await precomputer.add("people", {"people": TEXT})
+    await precomputer.work()
+    result = await run(precomputer, ref, "Who is 3 steps above Ann?", monitors=[])
+    assert len(found.requests) == 1
+    assert bool(result.precomputed) == (kind == "facts")
+    assert found.requests[0].prompt.startswith(HEADING) == (kind == "facts")
 
 
 def test_facts_stand_in_the_last_turn_of_the_user():

@@ -283,7 +283,7 @@ async def test_a_store_behind_a_network_is_trusted_for_a_while_only():
 
     pre = precomputer(Store(Far()), fresh_seconds=5.0)
 
-    async def inline(work):
+    async def inline(work, *, bulk=False):
         await anyio.lowlevel.checkpoint()
         return work()
 
@@ -327,3 +327,24 @@ async def test_on_a_real_loop_with_a_file(loop, tmp_path):
                 await anyio.sleep(0.02)
     assert told(pre.ready(ref)) == right(per_piece, pre.contexts["book"])
     await pre.aclose()
+
+
+async def test_a_run_in_another_thread_ends_the_step_at_its_next_token(loop):
+    shared = Shared(pause=0.02)
+    pre = precomputer(model=shared.model("offline"))
+    ref = await pre.add("book", numbers(200))
+    reader = shared.model("online")
+
+    def read():
+        with interwhen.run_sync(reader, "Q", context=ref) as run:
+            return run.drain()
+
+    async with pre.idle():
+        await anyio.sleep(0.1)
+        assert (await anyio.to_thread.run_sync(read)).text
+        made = len(pre.producers[0].made)
+        with anyio.fail_after(30):
+            while len(pre.producers[0].made) == made:
+                await anyio.sleep(0.01)
+    # Until its next token, a step that is under way in the other thread may be open.
+    assert not any(shared.beside[5:])

@@ -104,7 +104,7 @@ async def redo_if_cold(context: ContextRef, result: Result) -> tuple[ItemId, ...
     The idle worker makes them again.
     """
     precomputer = context.precomputer
-    warm = [item for item in precomputer.ready(context) if item.key.kind == "prefixes"]
+    warm = [item for item in precomputer.ready(context) if item.key.producer == Prefixes.name]
     lost = tuple(item.id for item in warm if cold(item, result))
     if lost:
         await precomputer.in_store(lambda: evict(precomputer.store, context.name, lost))

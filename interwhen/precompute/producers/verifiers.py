@@ -131,8 +131,8 @@ def _looking_first(monitor: Monitor, context: ContextRef) -> Callable[[Task], Aw
 
 
 def prepared_in(item: Item) -> PreparedFor | None:
-    """Return what an item of this producer holds; ``None`` for items of other kinds."""
-    return msgspec.msgpack.decode(item.payload.data, type=PreparedFor) if item.key.kind == "verifiers" else None
+    """Return what an item of this producer holds; ``None`` for items of others."""
+    return msgspec.msgpack.decode(item.payload.data, type=PreparedFor) if item.key.producer == Verifiers.name else None
 
 
 async def _prepared(monitor: Monitor, task: Task) -> Any:
