@@ -145,6 +145,8 @@ class Accounts:
             return
         self._running.remove(found)
         query = found[1]
+        if result.status == "failed":
+            return  # the server's failure says nothing about the item
         arm = self._arm(query.served, result)
         self._enter(query, Charge(arm, query.used))
         if query.pair:
@@ -169,8 +171,9 @@ class Accounts:
             if result is None:
                 break
             self._halves.popleft()
-            self._compare(half, result)
-            done += 1
+            if result.status != "failed":
+                self._compare(half, result)
+                done += 1
         return done
 
     def _compare(self, half: _Half, result: Result) -> None:

@@ -1,8 +1,9 @@
 """The books of the gate: real runs put items to the test, and what does not pay is not used any more."""
 
 import pytest
-from interwhen import UsageError
+from interwhen import Budgets, UsageError
 from interwhen.bench.precompute.checkers import sources
+from interwhen.errors import ConnectError
 from interwhen.precompute import MemoryShelf, Precomputer, Store
 from interwhen.precompute.accounts import Accounts, read_records, worth
 from interwhen.precompute.gate import Rule
@@ -119,6 +120,25 @@ async def test_a_half_waits_until_somebody_settles_it():
     assert (len(found.requests), books.waiting) == (asked + 1, 1)
     assert await books.settle(precomputer) == 1
     assert (len(found.requests), books.waiting) == (asked + 2, 0)
+
+
+async def test_a_server_that_fails_says_nothing_about_an_item():
+    fails = [False]
+    usual = model(helps=True)
+
+    def reply(request):
+        if fails[0]:
+            raise ConnectError("gone")
+        return usual._script(request)
+
+    books, precomputer, ref = await prepared(ScriptedModel(reply), Store(MemoryShelf()))
+    await ask(books, precomputer, ref)
+    fails[0] = True
+    assert await books.settle(precomputer, budgets=Budgets(reconnects=0)) == 0
+    async with precomputer.run(compose(TEXT, QUESTION), context=ref, budgets=Budgets(reconnects=0)) as run:
+        books.note(compose(TEXT, QUESTION), await run.drain())
+    (record,) = books.records.values()
+    assert (record.queries, record.pairs, books.waiting) == (1, [], 0)
 
 
 async def test_what_an_item_is_worth_comes_with_an_interval_at_both_weights():

@@ -48,7 +48,6 @@ class Answered(msgspec.Struct, frozen=True):
 class _Params(msgspec.Struct, frozen=True):
     max_tokens: int
     question: str = ""
-    predictability: float = 0.0
     rank: int = -1
     """Of a question that the model is to anticipate itself: its place in the list."""
     count: int = 0
@@ -77,7 +76,7 @@ class Answers:
         """Want one item for each question, likeliest first."""
         pieces = tuple(piece.name for piece in context.pieces)
         for one in self._questions:
-            params = _Params(self._max_tokens, one.question, one.predictability)
+            params = _Params(self._max_tokens, one.question)
             yield Step(
                 name=asked(one.question)[:16],
                 reads=pieces,
@@ -103,7 +102,8 @@ class Answers:
         text = "\n".join(desk.read(piece) for piece in step.reads)
         if params.count:
             return await _anticipate(text, params, desk)
-        wanted = Anticipated(params.question, params.predictability)
+        # The predictability is no part of the key: a log that grows would have all answers made anew.
+        wanted = Anticipated(params.question, step.urgency)
         if params.rank >= 0:
             listed = desk.premise("anticipated")
             guesses = msgspec.json.decode(listed.payload.data, type=list[Anticipated]) if listed is not None else []

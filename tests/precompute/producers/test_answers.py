@@ -74,6 +74,17 @@ async def test_questions_are_answered_by_how_often_they_were_asked():
     assert [request.prompt.splitlines()[-1] for request in model.requests] == [WHO, "Who?"]
 
 
+async def test_a_log_that_grows_has_no_answer_made_anew():
+    store = Store(MemoryShelf())
+    model = ScriptedModel(["2 steps above Ann is Cid."])
+    for log in ([WHO], [WHO, WHO, WHO], ["Who?", WHO]):
+        producer = answers(questions=log)
+        precomputer = Precomputer(store, model, [sources()], producers=[producer], debounce=0.0)
+        await precomputer.add("people", {"people": TEXT})
+        await precomputer.work()
+    assert len([request for request in model.requests if WHO in request.prompt]) == 1
+
+
 def test_predictability_is_a_smoothed_frequency():
     found = rank(["a", "b", "a", "a"])
     assert [one.question for one in found] == ["a", "b"]
