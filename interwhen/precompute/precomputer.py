@@ -160,7 +160,7 @@ class Precomputer:
         """Take in what the store has now under *name*, and return it."""
         prepared = Prepared(name)
         before = self._prepared.get(name)
-        await self.in_store(lambda: prepared.load(self.store, self.producers, self.surroundings, before), bulk=True)
+        await self.in_store(lambda: prepared.load(self.store, self.producers, self.surroundings, before))
         prepared.seen_at = anyio.current_time()
         self._prepared[name] = prepared
         return prepared
@@ -246,10 +246,9 @@ class Precomputer:
         """The contexts that were added or opened here, as they are in memory."""
         return self._prepared
 
-    async def in_store(self, work: Callable[[], T], *, bulk: bool = False) -> T:
-        """Do *work* on the store, in a thread where it may take long: for many entries (*bulk*) any file may."""
-        takes_long = self.store.blocks or (bulk and not isinstance(self.store.shelf, MemoryShelf))
-        return await anyio.to_thread.run_sync(work) if takes_long else work()
+    async def in_store(self, work: Callable[[], T]) -> T:
+        """Do *work* on the store, off the event loop: a file may have to be flushed, or be locked for a moment."""
+        return work() if isinstance(self.store.shelf, MemoryShelf) and not self.store.blocks else await _in_thread(work)
 
     async def aclose(self) -> None:
         """Close the store. The model is its owner's to close."""
@@ -294,6 +293,10 @@ class Foreground:
     def end(self) -> None:
         """Let it go on."""
         self.precomputer.turnstile.end()
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    return await anyio.to_thread.run_sync(work)
 
 
 def replace_record(record: ContextRecord, pieces: tuple[tuple[str, str], ...]) -> ContextRecord:

@@ -16,7 +16,7 @@ from interwhen.precompute.items import Cost, Item, Status
 from interwhen.precompute.judging import Judge
 from interwhen.precompute.making import make
 from interwhen.precompute.metering import Meter
-from interwhen.precompute.prepared import Prepared, spend
+from interwhen.precompute.prepared import Prepared, context_document, spend
 from interwhen.precompute.producer import Context, Planned
 
 if TYPE_CHECKING:
@@ -124,7 +124,12 @@ class Sleeper:
         names = list(self._host.contexts)
         self._turn += 1
         for at in range(len(names)):
-            prepared = await self._up_to_date(names[(self._turn + at) % len(names)])
+            name = names[(self._turn + at) % len(names)]
+            try:
+                prepared = await self._up_to_date(name)
+            except Exception as error:  # noqa: BLE001  (the plan of a producer may raise anything; others go on)
+                log_warning("context.failed", context=name, why=f"{type(error).__name__}: {error}")
+                continue
             if prepared.context is None or prepared.spending.cost.generated >= self._token_budget:
                 continue
             for step in prepared.holding.due:
@@ -133,8 +138,6 @@ class Sleeper:
         return None
 
     async def _up_to_date(self, name: str) -> Prepared:
-        from interwhen.precompute.prepared import context_document
-
         prepared = self._host.contexts[name]
         generation = await self._host.in_store(lambda: self._host.store.generation(context_document(name)))
         if generation != prepared.generation:

@@ -283,7 +283,7 @@ async def test_a_store_behind_a_network_is_trusted_for_a_while_only():
 
     pre = precomputer(Store(Far()), fresh_seconds=5.0)
 
-    async def inline(work, *, bulk=False):
+    async def inline(work):
         await anyio.lowlevel.checkpoint()
         return work()
 
@@ -306,6 +306,24 @@ async def test_one_precomputer_works_in_one_task():
         await anyio.sleep(0.01)
         with pytest.raises(UsageError, match="at work already"):
             await pre.work()
+
+
+async def test_a_plan_that_breaks_on_an_edit_by_others_costs_its_own_context_only(log):
+    class Fussy(Sums):
+        def plan(self, context):
+            if any(piece.name == "bad" for piece in context.pieces):
+                raise ZeroDivisionError
+            return super().plan(context)
+
+    store = Store()
+    pre, other = precomputer(store, Fussy()), precomputer(store)
+    await pre.add("a", numbers(2))
+    await pre.add("b", numbers(6))
+    await other.add("a", {"bad": "1"})
+    async with pre.idle():
+        await anyio.sleep(30)
+    assert len(pre.contexts["b"].holding.items) == 6
+    assert {entry["context"] for entry in log if entry["event"] == "context.failed"} == {"a"}
 
 
 async def test_an_exception_in_the_block_comes_out_as_it_is():

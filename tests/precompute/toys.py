@@ -69,7 +69,10 @@ class Sums:
     plans: dict = field(default_factory=dict)
 
     def plan(self, context):
-        plans = {Step(name=each.name, reads=each.pieces, premises=each.steps): each for each in self.shape(context)}
+        plans = {
+            Step(name=each.name, reads=each.pieces, premises=each.steps, params=b"lazy" * each.lazy): each
+            for each in self.shape(context)
+        }
         self.plans.update(plans)
         return list(plans)
 
