@@ -54,6 +54,7 @@ from interwhen.precompute import (
 )
 from interwhen.quantities import convert, read_number, read_unit
 from interwhen.quotes import quotes
+from interwhen.strategies import Exercise, Means, Question, Solution, Strategy, attempt, load_strategy
 from interwhen.testing import (
     LabelledTrace,
     ReplayModel,
@@ -326,3 +327,26 @@ async def ahead_of_time(model: Model) -> Result:
     ref = await pre.add("book", {"one": "text"}, kinds=["facts"])
     async with pre.idle(), interwhen.run(model, "Q", context=ref) as run:
         return await run.drain()
+
+
+class Once:
+    """A strategy of one's own."""
+
+    name = "once"
+    meets_model = False
+
+    async def solve(self, question: Question, means: Means) -> Solution:
+        """Draw one sample."""
+        trace = await means.write(question, means.sampled(means.rng.randrange(9)))
+        judged = await means.judge(question, trace)
+        return Solution(trace=trace, result=judged.result)
+
+
+async def strategies(model: Model) -> tuple[str, int]:
+    """Let two strategies attempt a question."""
+    question = Question(name="q", prompt="2 + 2?", read=str.strip, monitors=("arithmetic:level=flag",))
+    both: tuple[Strategy, ...] = (Once(), load_strategy("dvts:trees=4"))
+    outcomes = [await attempt(one, model, question, budget=500, seed=1) for one in both]
+    exercise = Exercise(question, lambda answer: answer == "4")
+    right = sum(exercise.grade(one.answer or "") for one in outcomes if one.answered)
+    return outcomes[0].status, right + outcomes[0].ledger.total_tokens

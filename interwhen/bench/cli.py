@@ -28,6 +28,7 @@ app.command(
     name="precompute",
     help="Measure what work ahead of time saves, and what the productivity gate decides.",
 )
+app.command("interwhen.bench.compare_cli:run_compare", name="compare")
 
 
 @app.command

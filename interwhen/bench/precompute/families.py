@@ -155,9 +155,9 @@ def lookups(rng: random.Random, questions: int, predictable: float, *, people: i
 def reasoning_gym(rng: random.Random, questions: int, predictable: float, *, problems: int = 12) -> Case:
     """Return a sheet of *problems* in chained sums. Raises :class:`MissingExtraError` without the package."""
     try:
-        from reasoning_gym import create_dataset  # type: ignore[import-untyped]
+        from reasoning_gym import create_dataset
     except ImportError as error:
-        raise MissingExtraError("the reasoning_gym family", "test", "pip install reasoning-gym") from error
+        raise MissingExtraError("the reasoning_gym family", "tasks") from error
     sheet: Any = create_dataset(
         "chain_sum", size=problems, seed=rng.randrange(1 << 30), min_terms=6, max_terms=9, min_digits=2, max_digits=3
     )
