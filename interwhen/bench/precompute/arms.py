@@ -65,8 +65,10 @@ def make_case(family: FamilyName, seed: int, questions: int, predictable: float)
     return FAMILIES[family](random.Random(f"{family} {seed}"), questions, predictable)  # noqa: S311  (a simulation)
 
 
-async def prepare(case: Case, arm: Arm, *, seed: int, passes: int, rates: Rates, min_gain: float = 2.0) -> Setting:
-    """Prepare *case* for *arm*, until nothing more is to be done."""
+async def prepare(
+    case: Case, arm: Arm, *, seed: int, passes: int, rates: Rates, min_gain: float = 2.0, misses: float = 0.0
+) -> Setting:
+    """Prepare *case* for *arm*, until nothing more is to be done, judged by a monitor that *misses* so much."""
     model = SimulatedModel(case, rates, seed=seed)
     producers: list[Producer] = [
         facts(link="chain" if case.family == "states" else "none", min_gain=min_gain, max_tokens=_STEP_TOKENS),
@@ -75,7 +77,7 @@ async def prepare(case: Case, arm: Arm, *, seed: int, passes: int, rates: Rates,
     precomputer = Precomputer(
         Store(MemoryShelf()),
         model,
-        [sources()],
+        [sources(misses=misses)],
         producers=producers,
         passes=passes,
         token_budget=1_000_000,

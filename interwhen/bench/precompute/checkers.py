@@ -5,6 +5,7 @@ It shares no code with the generators of the families, nor with the grader.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -75,9 +76,23 @@ def check(claim: Stated, source: Source) -> Verdict:
     return Violation("it does not follow from the text", witness=f"{said[:-1]}, not {claim.value}", repair=said)
 
 
-def sources() -> Monitor:
-    """Make the monitor."""
-    return Monitor(name="bench-sources", trigger=Lines(), extractor=extract, verifier=check, prepare=prepare)
+def sources(*, misses: float = 0.0) -> Monitor:
+    """Make the monitor. One that *misses* passes this part of the wrong statements: always the same ones."""
+    if not misses:
+        return Monitor(name="bench-sources", trigger=Lines(), extractor=extract, verifier=check, prepare=prepare)
+
+    @verifier(name="bench-sources-leaky", version=f"1 misses {misses:g}", worker="inline")
+    def leaky(claim: Stated, source: Source) -> Verdict:
+        found = check.check(claim, source)
+        chance = int.from_bytes(hashlib.sha256(claim.key.encode()).digest()[:4], "big") / (1 << 32)
+        return Pass("missed") if isinstance(found, Violation) and chance < misses else _verdict(found)
+
+    return Monitor(name="bench-sources-leaky", trigger=Lines(), extractor=extract, verifier=leaky, prepare=prepare)
+
+
+def _verdict(found: object) -> Verdict:
+    assert isinstance(found, Verdict)
+    return found
 
 
 def value_of(about: tuple[str, str, int], source: Source) -> str | None:
