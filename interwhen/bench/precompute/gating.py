@@ -50,9 +50,9 @@ class ErrorRow(msgspec.Struct, frozen=True):
 
 def cost_row(ratio: float, weight: float, *, queries: int = 1000, items: int = 20, seed: int = 0) -> GateRow:
     """Return what *items* cost under the gate, and what became of them."""
-    lives = [_life(ratio, weight, queries, seed + number) for number in range(items)]
+    lives = [life(ratio, weight, queries, seed + number) for number in range(items)]
     gated, always, never = (sum(life[1][at] for life in lives) for at in range(3))
-    kept, dropped = _shares([stage for stage, _ in lives])
+    kept, dropped = _shares([gate.stage for gate, _ in lives])
     return GateRow(ratio, weight, queries, items, gated / min(always, never), kept, dropped)
 
 
@@ -78,7 +78,8 @@ def _pair(item: Worthless, rng: random.Random) -> Pair:
     return Pair(more, less, LIMIT) if item == "rare gain" else Pair(less, more, LIMIT)
 
 
-def _life(ratio: float, weight: float, queries: int, seed: int) -> tuple[Stage, tuple[float, float, float]]:
+def life(ratio: float, weight: float, queries: int, seed: int) -> tuple[Gate, tuple[float, float, float]]:
+    """Return the gate of one item after so many queries, and what these cost: gated, always and never with the item."""
     weights = Weights(test=weight)
     rng, gate = random.Random(f"{ratio} {seed}"), Gate(rule=Rule(weights=weights))  # noqa: S311  (a simulation)
     gated = always = never = 0.0
@@ -93,7 +94,7 @@ def _life(ratio: float, weight: float, queries: int, seed: int) -> tuple[Stage, 
         gated += arm.cost(weights)
         if choice.pair:
             gate.observe(Pair(without, used, LIMIT, "without" if choice.use else "used"))
-    return gate.stage, (gated + gate.record.beside, always, never)
+    return gate, (gated + gate.record.beside, always, never)
 
 
 def _shares(stages: Sequence[Stage]) -> tuple[float, float]:
