@@ -146,7 +146,7 @@ def _settled(ground: Ground, candidates: Candidates, known: Holding, steps: Sequ
     """Settle *steps*, and whatever becomes due by that."""
     items = dict(known.items)
     served = list(known.served)
-    due = {each.name: each for each in known.due}
+    new_due: dict[str, Planned] = {}
     queue = deque(steps)
     while queue:
         each = queue.popleft()
@@ -154,19 +154,19 @@ def _settled(ground: Ground, candidates: Candidates, known: Holding, steps: Sequ
             continue
         found = next((item for item in candidates(each.name) if _holds(item, each, ground, items)), None)
         if found is None:
-            due[each.name] = each
+            new_due[each.name] = each
             continue
-        due.pop(each.name, None)
         items[each.name] = found
         if found.may_be_served:
             served.append(found)
         queue.extend(ground.followers.get(each.name, ()))
+    due = [each for each in known.due if each.name not in items and each.name not in new_due]
     places = ground.places
-    return Holding(
-        items,
-        tuple(sorted(served, key=lambda item: places[item.step])),
-        tuple(sorted(due.values(), key=lambda each: (-each.step.urgency, places[each.name]))),
-    )
+    if len(served) != len(known.served):
+        served.sort(key=lambda item: places[item.step])
+    if new_due:
+        due = sorted([*due, *new_due.values()], key=lambda each: (-each.step.urgency, places[each.name]))
+    return Holding(items, tuple(served), tuple(due))
 
 
 def _holds(item: Item, each: Planned, ground: Ground, settled: Mapping[str, Item]) -> bool:

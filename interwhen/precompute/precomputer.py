@@ -169,7 +169,7 @@ class Precomputer:
         prepared = await self.refresh(name)
         self.turnstile.touch()
         self._sleeper.wake()
-        return ContextRef(self, name, prepared.context.digest if prepared.context else Digest(""))
+        return ContextRef(self, name, prepared.digest)
 
     # ------------------------------------------------------------------ use
 
@@ -181,7 +181,7 @@ class Precomputer:
         again. After an edit, an old *ref* gets nothing.
         """
         prepared = self._prepared.get(ref.name)
-        if prepared is None or prepared.context is None or prepared.context.digest != ref.digest:
+        if prepared is None or prepared.context is None or prepared.digest != ref.digest:
             return ()
         return prepared.served if self._is_current(prepared) else ()
 

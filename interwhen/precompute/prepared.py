@@ -14,6 +14,7 @@ from interwhen.precompute.items import Cost, Digest, Input, Item, ItemId, Kind
 from interwhen.precompute.producer import Context, Piece, Planned, Producer
 from interwhen.precompute.store import Store
 
+NOTHING = Digest("")
 _TRIES = 32
 
 
@@ -99,6 +100,8 @@ class Prepared:
     generation: int = 0
     context: Context | None = None
     """``None``: the store has none, or it cannot be read; nothing is served then."""
+    digest: Digest = NOTHING
+    """That of what is in it."""
     kinds: tuple[Kind, ...] = ()
     ground: Ground = field(default_factory=Ground)
     holding: Holding = field(default_factory=Holding)
@@ -129,7 +132,8 @@ class Prepared:
         Raises what a producer's plan raises.
         """
         known = {} if before is None else before.known()
-        self.context, self.ground, self.holding, self.kinds = None, Ground(), Holding(), ()
+        self.context, self.digest, self.kinds = None, NOTHING, ()
+        self.ground, self.holding = Ground(), Holding()
         self.generation, record = read_context(store, self.name)
         self.spending = spending(store, self.name)
         if record is None:
@@ -137,6 +141,7 @@ class Prepared:
         self.kinds = record.kinds
         pieces = tuple(Piece(*each) for each in record.pieces)
         self.context = context = Context(self.name, pieces, surroundings.model, surroundings.tokenizer, record.passes)
+        self.digest = context.digest
         plan = planned((each for each in producers if each.kind in record.kinds), context)
         self.ground = Ground.of(plan, {piece.name: piece.sha256 for piece in pieces}, surroundings)
         self._items = {name: store.candidates(key.slot, known) for name, key in self.ground.keys.items()}

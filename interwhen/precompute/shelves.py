@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -73,6 +74,7 @@ class MemoryShelf:
 
     def __init__(self) -> None:
         self.entries: dict[str, bytes] = {}
+        self._names: list[str] = []
         self._lock = threading.Lock()
 
     def read(self, name: str, /) -> bytes | None:
@@ -82,31 +84,42 @@ class MemoryShelf:
     def create(self, name: str, data: bytes, /) -> bool:
         """Put it there."""
         with self._lock:
-            if name in self.entries:
-                return False
-            self.entries[name] = data
-            return True
+            return self._add(name, data)
 
     def follow(self, folder: str, number: int, data: bytes, /) -> bool:
         """Put it there, in place of the others."""
         with self._lock:
-            old = [name for name in self.entries if name.startswith(f"{folder}/")]
-            if latest_of(old) != number - 1:
+            old = self._in(folder)
+            if latest_of(old) != number - 1 or not self._add(numbered(folder, number), data):
                 return False
             for name in old:
-                del self.entries[name]
-            self.entries[numbered(folder, number)] = data
+                self._remove(name)
             return True
 
     def delete(self, name: str, /) -> None:
         """Forget it."""
         with self._lock:
-            self.entries.pop(name, None)
+            self._remove(name)
 
     def names(self, folder: str, /) -> list[str]:
-        """Look through all names."""
+        """Look where they are in the sorted list of names."""
         with self._lock:
-            return sorted(name for name in self.entries if name.startswith(f"{folder}/"))
+            return self._in(folder)
 
     def close(self) -> None:
         """Do nothing."""
+
+    def _in(self, folder: str) -> list[str]:
+        # "0" follows "/" in ASCII.
+        return self._names[bisect_left(self._names, f"{folder}/") : bisect_left(self._names, f"{folder}0")]
+
+    def _add(self, name: str, data: bytes) -> bool:
+        if name in self.entries:
+            return False
+        self.entries[name] = data
+        insort(self._names, name)
+        return True
+
+    def _remove(self, name: str) -> None:
+        if self.entries.pop(name, None) is not None:
+            del self._names[bisect_left(self._names, name)]

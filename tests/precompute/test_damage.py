@@ -42,7 +42,7 @@ def each_damage(damaged, record_property, log):
         log.clear()
         shelf = MemoryShelf()
         store = Store(shelf, clock=lambda: 7.0)
-        shelf.entries[name] = changed
+        shelf.create(name, changed)
         assert store.get(good.id) is None
         assert [line["event"] for line in log] == ["store.quarantined"]
         assert name not in shelf.entries
@@ -84,8 +84,10 @@ def document_damage(damaged, record_property, log):
     tries = 0
     for changed in damaged(whole):
         log.clear()
+        shelf = MemoryShelf()
+        shelf.create(name, changed)
+        shelf.create(first, old)  # also where the old one was never taken away
         store = Store(shelf)
-        shelf.entries = {name: changed, first: old}  # also where the old one was never taken away
         found = store.document("d")
         assert (found.generation, found.data) == (2, None)
         assert store.document("d").data is None
@@ -112,7 +114,7 @@ def test_an_entry_under_another_name(log):
     store = Store(shelf)
     one, two = item(1), item(2)
     store.put(one)
-    shelf.entries[f"items/{two.id}"] = shelf.entries[f"items/{one.id}"]
+    shelf.create(f"items/{two.id}", shelf.entries[f"items/{one.id}"])
     assert store.get(two.id) is None
     assert store.get(one.id) == one
     assert "checksum" in store.quarantined()[0].why
@@ -139,7 +141,7 @@ def test_a_shelf_that_cannot_be_written_still_misses(log):
 
     shelf = ReadOnly()
     good = item()
-    shelf.entries[f"items/{good.id}"] = b"torn"
+    MemoryShelf.create(shelf, f"items/{good.id}", b"torn")
     assert Store(shelf).get(good.id) is None
     assert [line["event"] for line in log] == ["store.quarantined", "store.quarantine_failed"]
 

@@ -157,7 +157,7 @@ class World:
             case 1:
                 del data[self.rng.randrange(len(data)) :]
             case _ if name.startswith("items/"):
-                del entries[name]
+                self.shelf.delete(name)
                 return
         entries[name] = bytes(data)
 
