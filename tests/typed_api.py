@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import assert_never
 
 import interwhen
@@ -39,6 +40,7 @@ from interwhen import (
 )
 from interwhen.models.base import Capabilities, Completion, Prompt, Request, Stream, Usage
 from interwhen.models.streams import IteratorStream
+from interwhen.policy import Admission, MadeCall, Situation, Talk, admit, read_policy
 from interwhen.precompute import (
     Context,
     Desk,
@@ -350,3 +352,13 @@ async def strategies(model: Model) -> tuple[str, int]:
     exercise = Exercise(question, lambda answer: answer == "4")
     right = sum(exercise.grade(one.answer or "") for one in outcomes if one.answered)
     return outcomes[0].status, right + outcomes[0].ledger.total_tokens
+
+
+def written_policies(folder: Path) -> tuple[str, ...]:
+    """Read a written policy, judge a call, and ask which rules may be trusted."""
+    policy = read_policy(folder)
+    state = policy.learn({}, MadeCall("get_order", {"id": "A"}, {"status": "open"}))
+    situation = Situation("cancel", {"id": "A"}, state, talk=Talk(("Yes.",), told=True))
+    broken = [judged.rule.id for judged in policy.judge(situation) if isinstance(judged.verdict, Violation)]
+    admission: Admission = admit(policy)
+    return (*broken, *admission.admitted, *admission.coverage.without)

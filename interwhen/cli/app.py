@@ -35,6 +35,10 @@ _COMMANDS = {
     "serve": ("interwhen.cli.serve:serve", "Put verifiers between clients of the OpenAI API and their servers."),
     "simulate": ("interwhen.cli.simulate:simulate", "Play simulated worlds and find those that break a promise."),
     "precompute": ("interwhen.cli.precompute:app", "Prepare contexts while nobody waits, and see what came of it."),
+    "policy": (
+        "interwhen.cli.policy:app",
+        "Check and review the rules of a written policy, or have them written.",
+    ),
     "sandbox": ("interwhen.cli.sandbox:app", "Find out what sandboxes for untrusted code can promise on this machine."),
     "bench": ("interwhen.bench.cli:app", "Measure what verifiers cost, and the local model, on this machine."),
 }
