@@ -15,6 +15,7 @@ import msgspec
 from interwhen._engine.run import Run
 from interwhen._engine.workers import Workers
 from interwhen.budgets import Budgets
+from interwhen.contexts import Ready
 from interwhen.errors import MissingExtraError, UsageError
 from interwhen.events import Event
 from interwhen.feedback import FeedbackTemplate
@@ -47,6 +48,7 @@ def run(
     threads: int = 8,
     processes: int = 2,
     journal: str | os.PathLike[str] | Journal | None = None,
+    context: Ready | None = None,
 ) -> Run:
     """Return a run of *model* on *prompt*, watched by *monitors*. Nothing happens until it is entered.
 
@@ -56,7 +58,8 @@ def run(
     give up, *feedback* words what is said to the model. ``starts_in="reasoning"`` is for models whose
     template has opened the reasoning already. *workers* (:class:`~interwhen.Workers`) run the checks of many runs;
     without them, the run has *threads* and *processes* of its own. *journal* is where the run keeps its record, from
-    which :func:`~interwhen.resume` can go on.
+    which :func:`~interwhen.resume` can go on. *context* is a prepared one (``await precomputer.add(...)``): what
+    of it is ready when the run is entered is put to use, and what is not is not waited for.
 
     Raises :class:`~interwhen.errors.UsageError` on anything that cannot work.
     """
@@ -70,6 +73,8 @@ def run(
     _vet_type("feedback", feedback, FeedbackTemplate)
     if not isinstance(workers, WorkerPool | None):
         raise UsageError(f"workers={workers!r:.200} is no pool of workers: write workers=Workers(...)")
+    if not isinstance(context, Ready | None):
+        raise UsageError(f"context={context!r:.200} is no prepared context: give what Precomputer.add() returns")
     if starts_in not in get_args(Phase):
         raise UsageError(f"starts_in={starts_in!r}, choose one of {', '.join(get_args(Phase))}")
     owned = isinstance(model, str)
@@ -89,6 +94,7 @@ def run(
         processes=processes,
         owns_model=owned,
         journal=_journal(journal, model if isinstance(model, str) else None, specs),
+        context=context,
     )
 
 

@@ -1,7 +1,7 @@
 """Only type-checked (mypy strict), never run: the public API as a user writes it."""
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
@@ -38,9 +38,22 @@ from interwhen import (
     ViolationFound,
     solving,
 )
-from interwhen.models.base import Capabilities, Completion, Request, Stream, Usage
+from interwhen.models.base import Capabilities, Completion, Prompt, Request, Stream, Usage
 from interwhen.models.streams import IteratorStream
 from interwhen.policy import Admission, MadeCall, Situation, Talk, admit, read_policy
+from interwhen.precompute import (
+    Context,
+    Desk,
+    Item,
+    Kind,
+    Nothing,
+    Payload,
+    Precomputer,
+    Proposal,
+    Served,
+    Step,
+    open_store,
+)
 from interwhen.quantities import convert, read_number, read_unit
 from interwhen.quotes import quotes
 from interwhen.strategies import Exercise, Means, Question, Solution, Strategy, attempt, load_strategy
@@ -291,6 +304,31 @@ def helpers(segment: Segment, pattern: re.Pattern[str]) -> Iterator[str]:
         number, unit, other = read_number(quote["count"]), read_unit(quote["unit"]), read_unit("km")
         if number is not None and unit is not None and other is not None:
             yield f"{convert(number, unit, other)} {quote.where('count')} {quote.span}"
+
+
+class Shouting:
+    """A producer of precomputed things."""
+
+    name, version = "shouting", "1"
+    kind: Kind = "facts"
+
+    def plan(self, context: Context) -> list[Step]:
+        return [Step(name=piece.name, reads=(piece.name,)) for piece in context.pieces]
+
+    async def make(self, step: Step, desk: Desk) -> Proposal | Nothing:
+        text = desk.read(step.name)
+        return Proposal(payload=Payload(text.upper())) if text else Nothing("it is empty")
+
+
+def serve_none(items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
+    return Served(model, prompt, tuple(item.id for item in items[:0]))
+
+
+async def ahead_of_time(model: Model) -> Result:
+    pre = Precomputer(open_store("store.db"), model, ["arithmetic"], producers=[Shouting()], serving=serve_none)
+    ref = await pre.add("book", {"one": "text"}, kinds=["facts"])
+    async with pre.idle(), interwhen.run(model, "Q", context=ref) as run:
+        return await run.drain()
 
 
 class Once:

@@ -25,6 +25,7 @@ from interwhen.journal._writer import JournalWriter
 from interwhen.journal.reading import Journaled
 from interwhen.journal.rebuilding import Past
 from interwhen.journal.settings import Journal
+from interwhen.ledger import Offline
 from interwhen.models.base import Chunk, Prompt, Sampling
 from interwhen.results import JournalState, Result
 from interwhen.wire_report import WireReport
@@ -125,6 +126,7 @@ def open_recorder(
     model: str,
     prompt: Prompt,
     sampling: Sampling,
+    offline: Offline,
 ) -> Recorder | None:
     """Return the recorder of a run, if it has a journal that is not finished.
 
@@ -134,13 +136,13 @@ def open_recorder(
     if settings is None:
         return None
     if past is None:
-        return _first(settings, core, model, prompt, sampling)
+        return _first(settings, core, model, prompt, sampling, offline)
     if past.outline is not None and past.journaled.result is not None:
         return None
     return _next(settings, core, past.journaled)
 
 
-def _first(settings: Journal, core: Core, model: str, prompt: Prompt, sampling: Sampling) -> Recorder:
+def _first(settings: Journal, core: Core, model: str, prompt: Prompt, sampling: Sampling, offline: Offline) -> Recorder:
     verifiers, monitors = describe(core.monitors, settings.monitors)
     header = Header(
         interwhen=__version__,
@@ -157,6 +159,7 @@ def _first(settings: Journal, core: Core, model: str, prompt: Prompt, sampling: 
         starts_in=core.starts_in,
         verifiers=verifiers,
         monitors=monitors,
+        offline=offline,
     )
     try:
         payload = encode(header)

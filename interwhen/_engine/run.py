@@ -15,7 +15,7 @@ from typing import Self
 import anyio
 
 from interwhen._core.messages import Abandoned, Finish, OutOfTime
-from interwhen._engine.beginning import core_for, own_template
+from interwhen._engine.beginning import core_for, own_template, served_by
 from interwhen._engine.cancelled import is_called_off
 from interwhen._engine.clock import loop_clock
 from interwhen._engine.closing import close_model
@@ -29,6 +29,7 @@ from interwhen._engine.watch import Meter, keep_time
 from interwhen._engine.watchers import Watcher
 from interwhen._engine.workers import Workers
 from interwhen.budgets import Budgets
+from interwhen.contexts import Ready, Unprepared
 from interwhen.errors import ModelError, UsageError
 from interwhen.events import Event, Finished
 from interwhen.feedback import FeedbackTemplate
@@ -70,6 +71,7 @@ class Run:
         owns_model: bool = False,
         journal: Journal | None = None,
         past: Past | None = None,
+        context: Ready | None = None,
     ) -> None:
         self._model = model
         self._prompt = prompt
@@ -80,7 +82,8 @@ class Run:
         self._starts_in: Phase = starts_in
         self._owns_workers = workers is None
         self._workers: WorkerPool = workers or Workers(threads=threads, processes=processes)
-        self._owns_model = owns_model
+        self._owned = model if owns_model else None
+        self._context: Ready = context or Unprepared()
         self._journal = journal
         self._past = past
         self._recorder: Recorder | None = None
@@ -110,7 +113,9 @@ class Run:
         self._wake = anyio.Event()
         self._news = anyio.Event()
         self._drained = anyio.Event()
+        self._context.begin()
         try:
+            self._model, self._prompt, self._offline = served_by(self._context, self._model, self._prompt)
             able = await ask_again(self._model, self._timeouts, self._budgets.seconds, past)
             self._core = core = core_for(
                 past,
@@ -123,7 +128,7 @@ class Run:
                 self._starts_in,
             )
             self._recorder = recorder = open_recorder(
-                self._journal, past, core, self._model.name, self._prompt, self._sampling
+                self._journal, past, core, self._model.name, self._prompt, self._sampling, self._offline
             )
             watchers = tuple(Watcher(monitor) for monitor in self._monitors)
             await revive(past, Task(self._prompt), watchers)
@@ -312,6 +317,7 @@ class Run:
             held=self._jobs.holding.found,
             wire=upstream.wire.report(),
             wasted=upstream.wire.wasted(now),
+            offline=self._offline,
         )
         self.error = upstream.error if result.status == "failed" else None
         if self._recorder is None:
@@ -326,8 +332,9 @@ class Run:
         self._events.append(Finished(result))
 
     async def _give_back(self) -> None:
-        if self._owns_model:
-            await close_model(self._model)
+        self._context.end()
+        if self._owned is not None:
+            await close_model(self._owned)
 
     def _go_on(self, past: Past) -> None:
         """Take the run up where its journal left it; its reader sees all of its events from the first one on."""

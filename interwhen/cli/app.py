@@ -35,6 +35,7 @@ _COMMANDS = {
     "doctor": ("interwhen.cli.doctor:doctor", "Ask an endpoint what it can do, and say what that means."),
     "serve": ("interwhen.cli.serve:serve", "Put verifiers between clients of the OpenAI API and their servers."),
     "simulate": ("interwhen.cli.simulate:simulate", "Play simulated worlds and find those that break a promise."),
+    "precompute": ("interwhen.cli.precompute:app", "Prepare contexts while nobody waits, and see what came of it."),
     "policy": (
         "interwhen.cli.policy:app",
         "Check and review the rules of a written policy, or have them written.",

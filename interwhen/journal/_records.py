@@ -28,6 +28,7 @@ from interwhen.budgets import Budgets
 from interwhen.claims import Claim
 from interwhen.feedback import FeedbackTemplate
 from interwhen.journal.settings import ModelReference
+from interwhen.ledger import Offline
 from interwhen.models.base import Chunk, Prompt, Sampling, Usage
 from interwhen.results import Result
 from interwhen.segments import Phase
@@ -79,6 +80,8 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     starts_in: Phase
     verifiers: tuple[VerifierRecord, ...]
     monitors: tuple[MonitorRecord, ...]
+    offline: Offline = Offline()
+    """What the run used that was prepared before; *prompt* has it in it."""
 
 
 class Text(msgspec.Struct, frozen=True, array_like=True, tag="text"):

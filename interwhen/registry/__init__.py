@@ -6,14 +6,17 @@ from interwhen.registry._monitors import MonitorSpec, load_monitor, load_monitor
 from interwhen.registry._paths import load_monitor_or_path
 from interwhen.registry._plugins import (
     MODELS,
+    PRODUCERS,
     STRATEGIES,
     TASKS,
     TRACES,
     VERIFIERS,
     Plugin,
+    load,
     load_trace_format,
     load_verifier,
     models,
+    producers,
     trace_formats,
     verifiers,
 )
@@ -21,6 +24,7 @@ from interwhen.registry._report import VerifierReport, describe, why_failed
 
 __all__ = [
     "MODELS",
+    "PRODUCERS",
     "STRATEGIES",
     "TASKS",
     "TRACES",
@@ -30,6 +34,7 @@ __all__ = [
     "Plugin",
     "VerifierReport",
     "describe",
+    "load",
     "load_model",
     "load_monitor",
     "load_monitor_or_path",
@@ -38,6 +43,7 @@ __all__ = [
     "load_verifier",
     "make",
     "models",
+    "producers",
     "trace_formats",
     "verifiers",
     "why_failed",
