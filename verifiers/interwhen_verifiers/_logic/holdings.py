@@ -1,0 +1,175 @@
+"""What a line says of who holds what, and whether the swaps bear it out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from interwhen import Pass, Span, Unknown, Verdict, Violation
+
+from interwhen_verifiers._logic.answers import Final, read_final
+from interwhen_verifiers._logic.swaps import NAME, SWAP, VERB, Swaps
+from interwhen_verifiers._logic.wording import MAX_LINE, is_doubtful, sentences, spelled
+
+_SAYS = re.compile(
+    rf"(?<![\w'])(?:(?P<name>{NAME}|(?-i:[A-Z]))\*{{0,2}}(?: ?[:=\u2192] ?| -> )|(?P<who>{NAME}) {VERB} )\*{{0,2}}"
+    r"(?P<thing>[^,.;:|()=\n*]{1,60}?)"
+    r"(?=\*{0,2}[,.;|)]|\*{0,2}\s*$|\s(?:and|while|so|So|but|now|from|at|after)\b)"
+)
+_START = re.compile(r"\bat the (?:start|beginning)\b|\binitial(?:ly)?\b|\bto (?:start|begin)\b|^\W*start(?:ing)?\b", re.I)
+_END = re.compile(r"\b(?:at|in) the (?:very )?end\b|\bafter all\b|\bfinal (?:state|positions?|result)\b", re.IGNORECASE)
+_TRADES = re.compile(r"\b(?:swap|switch|trad|exchang)\w{0,5}\b", re.IGNORECASE)
+_NOUN = re.compile(r"\b(?:the|this|that|each|all|these|those|after|every|of)(?: \w{1,10})? $|^\W*$", re.IGNORECASE)
+_BEFORE = re.compile(r"\bbefore\b|\bhad\b|\bprevious|\boriginal", re.IGNORECASE)
+_LIST = re.compile(r"[\s\d.()\-*]{0,8}(?:[A-Z][a-z]{0,14}\*{0,2}(?: ?[:=\u2192] ?| -> )[^,.;:()=\n]{1,60}[,.;]?\s{0,3}){2,40}$")
+
+
+class Holding(NamedTuple):
+    """This person holds that, after one of so many swaps as may have been told."""
+
+    person: int
+    thing: str
+    said: str
+    at: frozenset[int]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How many swaps the text has told."""
+
+    at: frozenset[int] = frozenset({0})
+    """The numbers that are possible. Empty: it was lost."""
+    is_open: bool = False
+    """Whether a swap was told and nothing yet of what came of it."""
+    names_swaps: bool = False
+    """Whether swaps are told at all; if not, each full list is that behind the next swap."""
+
+
+def read_holdings(problem: Swaps, told: Told, line: str) -> tuple[Told, tuple[Holding | Final, ...]]:
+    """Return how far *line* takes the story, and what it says. Linear in its length, for as many swaps."""
+    if len(line) > MAX_LINE:
+        return Told(frozenset(), names_swaps=True), ()
+    found: list[Holding | Final] = []
+    final = read_final(line)
+    cut = final.start if final else len(line)
+    if not told.names_swaps and not _START.search(line) and _LIST.fullmatch(line[:cut]):
+        told, holdings = _listed(problem, told, line[:cut])
+        found += holdings
+    else:
+        for start, end in sentences(line[:cut]):
+            told, holdings = _sentence(problem, told, line, start, end)
+            found += holdings
+    return told, (*found, final) if final else tuple(found)
+
+
+def _listed(problem: Swaps, told: Told, line: str) -> tuple[Told, list[Holding]]:
+    """Read a list without words: it stands behind the next swap, or repeats where it stood."""
+    last = len(problem.pairs)
+    said = list(_said(problem, line, 0, len(line), frozenset()))
+    now = {at + 1 for at in told.at if at < last} | {at for at in told.at if _agrees(problem, said, at)}
+    found = [each._replace(at=frozenset(now)) for each in said]
+    return replace(told, at=_narrowed(problem, found, frozenset(now))), found
+
+
+def _sentence(problem: Swaps, told: Told, line: str, start: int, end: int) -> tuple[Told, list[Holding]]:
+    text = line[start:end]
+    if is_doubtful(text) or _BEFORE.search(text):
+        # What is supposed or recalled may tell a swap that is not the next one.
+        return (Told(frozenset(), names_swaps=True), []) if _TRADES.search(text) else (told, [])
+    if _END.search(text):
+        ends = frozenset({len(problem.pairs)})
+        return told, list(_said(problem, line, start, end, ends))
+    if _START.search(text):
+        told = Told(names_swaps=told.names_swaps)
+    swaps = list(SWAP.finditer(line, start, end))
+    if _has_others(line, start, end, swaps, is_open=told.is_open):
+        return Told(frozenset(), names_swaps=True), []
+    found: list[Holding] = []
+    here = start
+    for swap in [*swaps, None]:
+        until = swap.start() if swap else end
+        some = list(_said(problem, line, here, until, told.at))
+        if some:
+            told = replace(told, at=_narrowed(problem, some, told.at), is_open=False)
+        found += some
+        if swap:
+            told, here = _swapped(problem, told, swap), swap.end()
+    return told, found
+
+
+def _has_others(line: str, start: int, end: int, swaps: list[re.Match[str]], *, is_open: bool) -> bool:
+    """Tell whether a sentence speaks of swaps in another way than is read."""
+    for word in _TRADES.finditer(line, start, end):
+        if any(swap.start() <= word.start() < swap.end() for swap in swaps):
+            continue
+        if not ((swaps or is_open) and _NOUN.search(line[max(start, word.start() - 20) : word.start()])):
+            return True
+    return False
+
+
+def _swapped(problem: Swaps, told: Told, swap: re.Match[str]) -> Told:
+    one, other = problem.find(swap["one"]), problem.find(swap["other"] or swap["with"])
+    if told.is_open or one is None or other is None:
+        # Two swaps, and nothing of what came of the first: they are listed, not made.
+        return Told(frozenset(), names_swaps=True)
+    pair = frozenset({one, other})
+    now = {at + 1 for at in told.at if at < len(problem.pairs) and problem.pairs[at] == pair}
+    return Told(frozenset(now), is_open=True, names_swaps=True)
+
+
+def _said(problem: Swaps, line: str, start: int, end: int, at: frozenset[int]) -> Iterator[Holding]:
+    for found in _SAYS.finditer(line, start, end):
+        person, thing = problem.find(found["name"] or found["who"]), problem.thing(found["thing"])
+        if person is not None and thing is not None:
+            text = found["thing"]
+            low = found.start("thing") + len(text) - len(text.lstrip())
+            yield Holding(person, thing, text.strip(), at, low, low + len(text.strip()))
+
+
+def _agrees(problem: Swaps, said: list[Holding], at: int) -> bool:
+    return all(problem.states[at][each.person] == each.thing for each in said)
+
+
+def _narrowed(problem: Swaps, said: list[Holding], at: frozenset[int]) -> frozenset[int]:
+    return frozenset(each for each in at if _agrees(problem, said, each)) or at
+
+
+def judge_holding(problem: Swaps, said: Holding) -> Verdict:
+    """Judge who holds what by the swaps of the prompt."""
+    if not said.at:
+        return Unknown("it is not known how many of the swaps have been told")
+    right = {problem.states[at][said.person] for at in said.at}
+    name = problem.names[said.person]
+    if said.thing in right:
+        return Pass(f"so it is {_when(said.at)}")
+    why = f"by the swaps so far, {name} does not have {said.thing!r} {_when(said.at)}"
+    is_answer = said.person == problem.asked and len(problem.pairs) in said.at
+    if is_answer or len(right) > 1 or (problem.asked is None and len(problem.pairs) in said.at):
+        return Violation(why=why)
+    sound = problem.short(right.pop(), said.said)
+    return Violation(
+        why=why, witness=f"{_when(said.at)}, {name} has {sound!r}", where=Span(0, len(said.said)), repair=sound
+    )
+
+
+def _when(at: frozenset[int]) -> str:
+    if len(at) > 1:
+        return "at any point that may be meant"
+    (count,) = at
+    return f"after the {spelled(count)} swap" if count else "at the start"
+
+
+def judge_held(problem: Swaps, said: Final) -> Verdict:
+    """Judge the answer by what the person asked about holds in the end."""
+    options = dict(problem.options)
+    text = options.get(said.letter, said.text)
+    thing = problem.thing(text)
+    if problem.asked is None or thing is None:
+        return Unknown("the question or the answer was not understood")
+    if thing == problem.states[-1][problem.asked]:
+        return Pass("so the swaps end")
+    return Violation(why="the swaps do not end so")
