@@ -8,30 +8,37 @@ from interwhen import Verdict
 
 from interwhen_verifiers._logic.answers import Final
 from interwhen_verifiers._logic.holdings import Holding, Told, judge_held, judge_holding, read_holdings
+from interwhen_verifiers._logic.sorting_judge import judge_sorting
+from interwhen_verifiers._logic.sortings import Chain, Letter, Sorted, Subpart, read_sorting
 from interwhen_verifiers._logic.swaps import Swaps, read_swaps
+from interwhen_verifiers._logic.words import Words, read_words
 
-Problem: TypeAlias = Swaps
-Progress: TypeAlias = Told | None
+Problem: TypeAlias = Swaps | Words
+Progress: TypeAlias = Told | int | None
 """What the text so far has come to; ``None``: nothing yet."""
-Said: TypeAlias = Holding | Final
+Said: TypeAlias = Holding | Sorted
 
 
 def read_problem(prompt: str) -> Problem | None:
     """Return the problem that *prompt* states; ``None``: none that is known."""
-    return read_swaps(prompt)
+    return read_swaps(prompt) or read_words(prompt)
 
 
 def begin(problem: Problem) -> Progress:
     match problem:
         case Swaps():
             return Told()
+        case Words():
+            return 0
 
 
 def read_line(problem: Problem, progress: Progress, line: str) -> tuple[Progress, tuple[Said, ...]]:
     """Return how far *line* takes the problem, and what it says."""
     match problem:
         case Swaps():
-            return read_holdings(problem, progress or Told(), line)
+            return read_holdings(problem, progress if isinstance(progress, Told) else Told(), line)
+        case Words():
+            return read_sorting(progress if isinstance(progress, int) else 0, line)
 
 
 def judge(problem: Problem, said: Said) -> Verdict:
@@ -41,3 +48,5 @@ def judge(problem: Problem, said: Said) -> Verdict:
             return judge_holding(problem, said)
         case Swaps(), Final():
             return judge_held(problem, said)
+        case Words(), Letter() | Subpart() | Chain() | Final():
+            return judge_sorting(problem, said)
