@@ -7,21 +7,29 @@ from typing import TypeAlias, assert_never
 from interwhen import Verdict
 
 from interwhen_verifiers._logic.answers import Final
+from interwhen_verifiers._logic.arrangements import (
+    Reading,
+    judge_arrangement,
+    judge_choice,
+    read_arrangement,
+)
+from interwhen_verifiers._logic.arrangements import Told as Arranged
 from interwhen_verifiers._logic.holdings import Holding, Told, judge_held, judge_holding, read_holdings
+from interwhen_verifiers._logic.orders import Order, read_order
 from interwhen_verifiers._logic.sorting_judge import judge_sorting
 from interwhen_verifiers._logic.sortings import Chain, Letter, Sorted, Subpart, read_sorting
 from interwhen_verifiers._logic.swaps import Swaps, read_swaps
 from interwhen_verifiers._logic.words import Words, read_words
 
-Problem: TypeAlias = Swaps | Words
-Progress: TypeAlias = Told | int | None
+Problem: TypeAlias = Swaps | Words | Order
+Progress: TypeAlias = Told | int | Reading | None
 """What the text so far has come to; ``None``: nothing yet."""
-Said: TypeAlias = Holding | Sorted
+Said: TypeAlias = Holding | Sorted | Arranged
 
 
 def read_problem(prompt: str) -> Problem | None:
     """Return the problem that *prompt* states; ``None``: none that is known."""
-    return read_swaps(prompt) or read_words(prompt)
+    return read_swaps(prompt) or read_order(prompt) or read_words(prompt)
 
 
 def begin(problem: Problem) -> Progress:
@@ -30,6 +38,8 @@ def begin(problem: Problem) -> Progress:
             return Told()
         case Words():
             return 0
+        case Order():
+            return Reading()
 
 
 def read_line(problem: Problem, progress: Progress, line: str) -> tuple[Progress, tuple[Said, ...]]:
@@ -39,6 +49,8 @@ def read_line(problem: Problem, progress: Progress, line: str) -> tuple[Progress
             return read_holdings(problem, progress if isinstance(progress, Told) else Told(), line)
         case Words():
             return read_sorting(progress if isinstance(progress, int) else 0, line)
+        case Order():
+            return read_arrangement(problem, progress if isinstance(progress, Reading) else Reading(), line)
 
 
 def judge(problem: Problem, said: Said) -> Verdict:
@@ -50,3 +62,7 @@ def judge(problem: Problem, said: Said) -> Verdict:
             return judge_held(problem, said)
         case Words(), Letter() | Subpart() | Chain() | Final():
             return judge_sorting(problem, said)
+        case Order(), Arranged():
+            return judge_arrangement(problem, said)
+        case Order(), Final():
+            return judge_choice(problem, said)

@@ -26,10 +26,8 @@ _DOUBT = re.compile(
     r"|n['’]t\b",
     re.IGNORECASE,
 )
-_SUPPOSED = re.compile(
-    r"\b(?:if|unless|suppos\w{1,5}|assum\w{1,5}|imagine|case|cases|try|trying|say|scenario|hypothe\w{1,6}|were)\b",
-    re.IGNORECASE,
-)
+_SUPPOSED = re.compile(r"\b(?:suppos\w{1,5}|assum\w{1,5}|imagine|cases? \w|scenario|hypothe\w{1,6})\b", re.IGNORECASE)
+_PERHAPS = re.compile(r"\b(?:if|unless|try|trying|let|say|guess)\b", re.IGNORECASE)
 _SENTENCE = re.compile(r"[^.;!?\n]*(?:[.;!?]+(?=[\s\"')*]|$)|[.;!?\n]|$)")
 
 
@@ -49,9 +47,12 @@ def is_doubtful(text: str) -> bool:
     return _DOUBT.search(text) is not None
 
 
-def supposes(text: str) -> bool:
-    """Tell whether *text* may open a supposition, under which the statements behind it stand."""
-    return _SUPPOSED.search(text) is not None
+def supposes(text: str, *, is_about: bool) -> bool:
+    """Tell whether *text* may open a supposition, under which the statements behind it stand.
+
+    *is_about*: whether it speaks of what the problem is about.
+    """
+    return _SUPPOSED.search(text) is not None or (is_about and _PERHAPS.search(text) is not None)
 
 
 def sentences(line: str) -> list[tuple[int, int]]:
