@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import permutations
 from typing import Final, NamedTuple, TypeAlias
 
 from interwhen_verifiers._logic.axes import AXES, Axis
@@ -116,9 +115,24 @@ def read_order(prompt: str) -> Order | None:
         grammar = _grammar(axis, names, noun)
         facts = [found.fact for low, high in sentences(told) for found in read_facts(grammar, names, told[low:high])]
         if facts:
-            rows = tuple(row for row in permutations(range(number)) if all(holds(fact, row) for fact in facts))
+            rows = tuple(_arranged(number, facts))
             return Order(names, grammar, rows, tuple(read_options(prompt).items())) if rows else None
     return None
+
+
+def _arranged(count: int, facts: list[Fact]) -> Iterator[tuple[int, ...]]:
+    """Yield each arrangement in which *facts* hold: object by object, so that most are never begun."""
+    allowed = [set(range(count)) for _ in range(count)]
+    befores = [fact for fact in facts if isinstance(fact, Before)]
+    for fact in facts:
+        if isinstance(fact, Placed):
+            allowed[fact.item] &= fact.places
+    rows: list[tuple[int, ...]] = [()]
+    for item in range(count):
+        ties = [fact for fact in befores if max(fact) == item]
+        longer = [(*row, place) for row in rows for place in sorted(allowed[item]) if place not in row]
+        rows = [row for row in longer if all(holds(fact, row) for fact in ties)]
+    yield from rows
 
 
 def read_facts(grammar: Grammar, names: tuple[str, ...], sentence: str) -> Iterator[Found]:

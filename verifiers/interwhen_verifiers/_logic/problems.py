@@ -14,6 +14,16 @@ from interwhen_verifiers._logic.arrangements import (
     read_arrangement,
 )
 from interwhen_verifiers._logic.arrangements import Told as Arranged
+from interwhen_verifiers._logic.brackets import (
+    Bracketed,
+    Brackets,
+    Closing,
+    Read,
+    Stack,
+    judge_brackets,
+    read_brackets,
+    read_stacks,
+)
 from interwhen_verifiers._logic.holdings import Holding, Told, judge_held, judge_holding, read_holdings
 from interwhen_verifiers._logic.orders import Order, read_order
 from interwhen_verifiers._logic.sorting_judge import judge_sorting
@@ -21,22 +31,22 @@ from interwhen_verifiers._logic.sortings import Chain, Letter, Sorted, Subpart, 
 from interwhen_verifiers._logic.swaps import Swaps, read_swaps
 from interwhen_verifiers._logic.words import Words, read_words
 
-Problem: TypeAlias = Swaps | Words | Order
+Problem: TypeAlias = Swaps | Words | Order | Brackets
 Progress: TypeAlias = Told | int | Reading | None
 """What the text so far has come to; ``None``: nothing yet."""
-Said: TypeAlias = Holding | Sorted | Arranged
+Said: TypeAlias = Holding | Sorted | Arranged | Bracketed
 
 
 def read_problem(prompt: str) -> Problem | None:
     """Return the problem that *prompt* states; ``None``: none that is known."""
-    return read_swaps(prompt) or read_order(prompt) or read_words(prompt)
+    return read_swaps(prompt) or read_order(prompt) or read_brackets(prompt) or read_words(prompt)
 
 
 def begin(problem: Problem) -> Progress:
     match problem:
         case Swaps():
             return Told()
-        case Words():
+        case Words() | Brackets():
             return 0
         case Order():
             return Reading()
@@ -49,6 +59,8 @@ def read_line(problem: Problem, progress: Progress, line: str) -> tuple[Progress
             return read_holdings(problem, progress if isinstance(progress, Told) else Told(), line)
         case Words():
             return read_sorting(progress if isinstance(progress, int) else 0, line)
+        case Brackets():
+            return read_stacks(problem, progress if isinstance(progress, int) else 0, line)
         case Order():
             return read_arrangement(problem, progress if isinstance(progress, Reading) else Reading(), line)
 
@@ -62,6 +74,8 @@ def judge(problem: Problem, said: Said) -> Verdict:
             return judge_held(problem, said)
         case Words(), Letter() | Subpart() | Chain() | Final():
             return judge_sorting(problem, said)
+        case Brackets(), Read() | Stack() | Closing() | Final():
+            return judge_brackets(problem, said)
         case Order(), Arranged():
             return judge_arrangement(problem, said)
         case Order(), Final():
