@@ -21,7 +21,8 @@ _ITEM = re.compile(
     re.IGNORECASE,
 )
 _PLACED = re.compile(
-    rf"\bthe (?P<rank>{ORDINAL}|last) (?P<noun>[a-z]{{2,20}}) (?:is|must be) (?P<who>[^,;:.()]{{1,60}}?)(?=,|;|\.|$)", re.I
+    rf"\bthe (?P<rank>{ORDINAL}|last) (?P<noun>[a-z]{{2,20}}) (?:is|must be) (?P<who>[^,;:.()]{{1,60}}?)(?=,|;|\.|$)",
+    re.I,
 )
 _SPLIT = re.compile(r"\s?[,>\u2192|]\s?(?:and )?|\sand\s|\sthen\s")
 _MAYBE = frozenset({"can be", "could be", "may be"})

@@ -15,9 +15,11 @@ from interwhen_verifiers._logic.wording import MAX_LINE, MAX_PROMPT
 PAIRS: Constant = {"(": ")", "[": "]", "{": "}", "<": ">"}
 _SIGN = r"[()\[\]{}<>]"
 _SIGNS = rf"{_SIGN}(?:\s?{_SIGN}){{0,400}}"
-_INPUT = re.compile(rf"(?:input|sequence|brackets|parentheses)\s?:\s{{0,3}}(?P<signs>{_SIGNS})\s{{0,3}}(?=\n|$)", re.IGNORECASE)
+_INPUT = re.compile(
+    rf"(?:input|sequence|brackets|parentheses)\s?:\s{{0,3}}(?P<signs>{_SIGNS})\s{{0,3}}(?=\n|$)", re.IGNORECASE
+)
 _ALONE = re.compile(rf"\s{{0,9}}(?P<signs>{_SIGNS})\s{{0,9}}$")
-_NUMBER = r"\s{0,8}(?:[\-*]\s)?(?:(?:input |step )?#?\d{1,3}\s?[:.)]\s{1,3})?"
+_NUMBER = r"\s{0,8}(?:[\-*]\s)?(?:(?:input |step |thought )?#?\d{1,3}\s?[:.)]\s{1,3})?"
 _READ = re.compile(
     rf"{_NUMBER}(?P<signs>{_SIGNS})\s?[;,]\s{{1,3}}stack\s?:\s{{1,3}}(?P<stack>empty|{_SIGNS})\s{{0,3}}[.;]?\s{{0,3}}$",
     re.IGNORECASE,
@@ -25,7 +27,8 @@ _READ = re.compile(
 _START = re.compile(rf"{_NUMBER}(?:stack\s?:\s?empty|empty stack|the stack is empty)\s?\.?\s{{0,3}}$", re.IGNORECASE)
 _QUOTED_SIGNS = rf"[\"\u201c]\s?{_SIGNS}\s?[\"\u201d]"
 _LAST = re.compile(
-    rf"\bfinal stack (?:is|looks like)\s?:?\s(?P<stack>empty\b|[\"\u201c]\s?(?:empty|{_SIGNS})?\s?[\"\u201d])", re.IGNORECASE
+    rf"\bfinal stack (?:is|looks like)\s?:?\s(?P<stack>empty\b|[\"\u201c]\s?(?:empty|{_SIGNS})?\s?[\"\u201d])",
+    re.IGNORECASE,
 )
 _POPPED = re.compile(
     rf"\bpop(?: out)?\s(?P<signs>{_QUOTED_SIGNS}(?:,?\s(?:and\s)?{_QUOTED_SIGNS}){{0,200}})", re.IGNORECASE
@@ -133,9 +136,11 @@ def judge_brackets(problem: Brackets, said: Bracketed) -> Verdict:
                 return Violation(why=f"there are {len(problem.given)} brackets, and all of them were read before")
             if problem.given[at : at + len(signs)] == signs:
                 return Pass(f"bracket {at + 1} of the input")
-            return Violation(why=f"bracket {at + 1} of the input is not {signs[0]!r}") if len(
-                signs
-            ) == 1 else Violation(why=f"the input does not go on so behind bracket {at}")
+            return (
+                Violation(why=f"bracket {at + 1} of the input is not {signs[0]!r}")
+                if len(signs) == 1
+                else Violation(why=f"the input does not go on so behind bracket {at}")
+            )
         case Stack():
             return _judge_stack(problem, said)
         case Closing(signs=signs, is_popped=is_popped):
@@ -147,7 +152,9 @@ def judge_brackets(problem: Brackets, said: Bracketed) -> Verdict:
             signs = _only(text)
             given, right = problem.given, problem.closing
             signs = signs[len(given) :] if signs.startswith(given) and len(signs) >= len(given) + len(right) else signs
-            return Pass("it closes all brackets") if signs == right else Violation(why="that does not close all brackets")
+            return (
+                Pass("it closes all brackets") if signs == right else Violation(why="that does not close all brackets")
+            )
 
 
 def _differ(said: str, right: str) -> str:

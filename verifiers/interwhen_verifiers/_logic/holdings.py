@@ -18,12 +18,16 @@ _SAYS = re.compile(
     r"(?P<thing>[^,.;:|()=\n*]{1,60}?)"
     r"(?=\*{0,2}[,.;|)]|\*{0,2}\s*$|\s(?:and|while|so|So|but|now|from|at|after)\b)"
 )
-_START = re.compile(r"\bat the (?:start|beginning)\b|\binitial(?:ly)?\b|\bto (?:start|begin)\b|^\W*start(?:ing)?\b", re.I)
+_START = re.compile(
+    r"\bat the (?:start|beginning)\b|\binitial(?:ly)?\b|\bto (?:start|begin)\b|^\W*start(?:ing)?\b", re.I
+)
 _END = re.compile(r"\b(?:at|in) the (?:very )?end\b|\bafter all\b|\bfinal (?:state|positions?|result)\b", re.IGNORECASE)
 _TRADES = re.compile(r"\b(?:swap|switch|trad|exchang)\w{0,5}\b", re.IGNORECASE)
 _NOUN = re.compile(r"\b(?:the|this|that|each|all|these|those|after|every|of)(?: \w{1,10})? $|^\W*$", re.IGNORECASE)
 _BEFORE = re.compile(r"\bbefore\b|\bhad\b|\bprevious|\boriginal", re.IGNORECASE)
-_LIST = re.compile(r"[\s\d.()\-*]{0,8}(?:[A-Z][a-z]{0,14}\*{0,2}(?: ?[:=\u2192] ?| -> )[^,.;:()=\n]{1,60}[,.;]?\s{0,3}){2,40}$")
+_LIST = re.compile(
+    r"[\s\d.()\-*]{0,8}(?:[A-Z][a-z]{0,14}\*{0,2}(?: ?[:=\u2192] ?| -> )[^,.;:()=\n]{1,60}[,.;]?\s{0,3}){2,40}$"
+)
 
 
 class Holding(NamedTuple):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias, assert_never
+from collections.abc import Callable
+from typing import Final as Constant, TypeAlias
 
-from interwhen import Verdict
+from interwhen import Unknown, Verdict
 
 from interwhen_verifiers._logic.answers import Final
 from interwhen_verifiers._logic.arrangements import (
@@ -26,23 +27,44 @@ from interwhen_verifiers._logic.brackets import (
 )
 from interwhen_verifiers._logic.holdings import Holding, Told, judge_held, judge_holding, read_holdings
 from interwhen_verifiers._logic.orders import Order, read_order
+from interwhen_verifiers._logic.premises import (
+    Concluded,
+    Premises,
+    judge_concluded,
+    judge_reply,
+    read_conclusions,
+    read_premises,
+)
 from interwhen_verifiers._logic.sorting_judge import judge_sorting
 from interwhen_verifiers._logic.sortings import Chain, Letter, Sorted, Subpart, read_sorting
 from interwhen_verifiers._logic.swaps import Swaps, read_swaps
 from interwhen_verifiers._logic.words import Words, read_words
 
-Problem: TypeAlias = Swaps | Words | Order | Brackets
-Progress: TypeAlias = Told | int | Reading | None
+Problem: TypeAlias = Swaps | Words | Order | Brackets | Premises
+Progress: TypeAlias = Told | int | Reading | bool | None
 """What the text so far has come to; ``None``: nothing yet."""
-Said: TypeAlias = Holding | Sorted | Arranged | Bracketed
+Said: TypeAlias = Holding | Sorted | Arranged | Bracketed | Concluded
+
+
+_READERS: Constant[tuple[Callable[[str], Problem | None], ...]] = (
+    read_swaps,
+    read_order,
+    read_brackets,
+    read_premises,
+    read_words,
+)
 
 
 def read_problem(prompt: str) -> Problem | None:
     """Return the problem that *prompt* states; ``None``: none that is known."""
-    return read_swaps(prompt) or read_order(prompt) or read_brackets(prompt) or read_words(prompt)
+    for read in _READERS:
+        if (problem := read(prompt)) is not None:
+            return problem
+    return None
 
 
 def begin(problem: Problem) -> Progress:
+    """Return what a text has come to before its first line."""
     match problem:
         case Swaps():
             return Told()
@@ -50,6 +72,8 @@ def begin(problem: Problem) -> Progress:
             return 0
         case Order():
             return Reading()
+        case Premises():
+            return False
 
 
 def read_line(problem: Problem, progress: Progress, line: str) -> tuple[Progress, tuple[Said, ...]]:
@@ -61,6 +85,8 @@ def read_line(problem: Problem, progress: Progress, line: str) -> tuple[Progress
             return read_sorting(progress if isinstance(progress, int) else 0, line)
         case Brackets():
             return read_stacks(problem, progress if isinstance(progress, int) else 0, line)
+        case Premises():
+            return read_conclusions(problem, progress is True, line)
         case Order():
             return read_arrangement(problem, progress if isinstance(progress, Reading) else Reading(), line)
 
@@ -80,3 +106,9 @@ def judge(problem: Problem, said: Said) -> Verdict:
             return judge_arrangement(problem, said)
         case Order(), Final():
             return judge_choice(problem, said)
+        case Premises(), Concluded():
+            return judge_concluded(problem, said)
+        case Premises(), Final():
+            return judge_reply(problem, said)
+        case _:
+            return Unknown("that is no statement on this problem")

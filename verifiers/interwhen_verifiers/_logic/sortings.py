@@ -11,7 +11,7 @@ from interwhen_verifiers._logic.answers import Final, read_final
 from interwhen_verifiers._logic.wording import MAX_LINE, ORDINAL, ordinal
 from interwhen_verifiers._logic.words import WORD
 
-_QUOTE = "[\"\u201c\u201d]"
+_QUOTE = '["\u201c\u201d]'
 _QUOTED = re.compile(rf"{_QUOTE}([^\"\u201c\u201d\n]{{1,40}}){_QUOTE}")
 _RANK = re.compile(rf"\b(?P<rank>{ORDINAL}) letters?\b", re.IGNORECASE)
 _LETTER = re.compile(
@@ -32,10 +32,14 @@ _ITEM = re.compile(
     rf"|\[(?P<group>[^\[\]\n]{{1,800}})\]|(?P<plain>{WORD}))"
 )
 _BETWEEN = re.compile(r"\s{0,3}([<=])\s{0,3}$")
-_WHOLE = re.compile(r"\b(?:hence|so|thus|therefore|now),? we (?:now )?have:?\s{0,3}$|\bwe now have:\s{0,3}$", re.IGNORECASE)
+_WHOLE = re.compile(
+    r"\b(?:hence|so|thus|therefore|now),? we (?:now )?have:?\s{0,3}$|\bwe now have:\s{0,3}$", re.IGNORECASE
+)
 _NOW = re.compile(r"\bwe now have:\s{0,3}$", re.IGNORECASE)
 _PART = re.compile(r"\s{0,3}for the subpart", re.IGNORECASE)
-_BARE = re.compile(rf"\b(?:hence|thus|so|therefore),? we have:?\s{{1,3}}(?P<words>(?:{WORD} {{1,3}}){{2,200}}{WORD})", re.IGNORECASE)
+_BARE = re.compile(
+    rf"\b(?:hence|thus|so|therefore),? we have:?\s{{1,3}}(?P<words>(?:{WORD} {{1,3}}){{2,200}}{WORD})", re.IGNORECASE
+)
 _PAIR = re.compile(
     rf"{_QUOTE}(?P<one>[^\"\u201c\u201d\n]{{1,40}}){_QUOTE} (?:comes|goes|is|stands) (?P<way>before|after) "
     rf"{_QUOTE}(?P<other>[^\"\u201c\u201d\n]{{1,40}}){_QUOTE}",

@@ -23,7 +23,9 @@ SWAP: Final = re.compile(
     rf"(?<![\w'])(?P<one>{NAME}) (?:and (?P<other>{NAME}) {TRADE}\b|{TRADE}(?: \w{{1,12}}){{0,2}} with (?P<with>{NAME}))"
 )
 _START = re.compile(r"\bat the (?:start|beginning) of\b[^:\n]{0,120}:|\binitially\b[,:]", re.IGNORECASE)
-_ASKED = re.compile(rf"\bat the end\b[^,\n]{{0,40}}, (?P<name>{NAME}) {VERB}(?: the| a)?\s{{0,3}}:?(?=\n|$)", re.IGNORECASE)
+_ASKED = re.compile(
+    rf"\bat the end\b[^,\n]{{0,40}}, (?P<name>{NAME}) {VERB}(?: the| a)?\s{{0,3}}:?(?=\n|$)", re.IGNORECASE
+)
 _ARTICLE = re.compile(r"^(?:an?|the|his|her|their) ", re.IGNORECASE)
 _MOST = 60
 """More swaps than that are not followed."""

@@ -11,7 +11,7 @@ from typing import Final
 
 from interwhen_verifiers._logic.wording import MAX_PROMPT
 
-WORD: Final = r"[A-Za-z][\w'.\-]{0,40}"
+WORD: Final = r"[^\W_][\w'.\-]{0,40}"
 _ORDER = re.compile(
     r"\b(?:sort|alphabetize|arrange|order|put)\b[^\n]{0,200}?\b(?:alphabetical\w{0,2}|words?|descending|ascending)\b",
     re.IGNORECASE,
@@ -92,7 +92,7 @@ def read_words(prompt: str) -> Words | None:
         listed = line[line.rfind(":") + 1 :]
         if ":" in line and _LIST.fullmatch(listed):
             words = tuple(re.findall(WORD, listed))
-            if len(words) >= _LEAST and len(words) == len(listed.replace(",", " ").split()):
+            if len(words) >= _LEAST and not any(word.endswith("_") for word in words) and len(words) == len(listed.replace(",", " ").split()):
                 is_descending = bool(_DESCENDING.search(told)) and not _ASCENDING.search(told)
                 return Words(words, is_descending, "ASCII" in told)
     return None
