@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from interwhen import Pass, Span, Unknown, Verdict, Violation
 
@@ -22,10 +22,14 @@ _ITEM = re.compile(
 )
 _PLACED = re.compile(
     rf"\bthe (?P<rank>{ORDINAL}|last) (?P<noun>[a-z]{{2,20}}) (?:is|must be) (?P<who>[^,;:.()]{{1,60}}?)(?=,|;|\.|$)",
-    re.I,
+    re.IGNORECASE,
 )
 _SPLIT = re.compile(r"\s?[,>\u2192|]\s?(?:and )?|\sand\s|\sthen\s")
 _MAYBE = frozenset({"can be", "could be", "may be"})
+
+
+Way: TypeAlias = Literal["up", "down"]
+"""Whether places are listed from the low end, or from the high one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +38,8 @@ class Reading:
 
     is_supposed: bool = False
     """Whether it has supposed something, so that what it says may rest on that."""
-    is_rising: bool | None = None
-    """Whether it lists places from the low end. ``None``: that is not known."""
+    way: Way | None = None
+    """How it lists places. ``None``: that is not known."""
 
 
 class Told(NamedTuple):
@@ -59,8 +63,8 @@ def read_arrangement(problem: Order, reading: Reading, line: str) -> tuple[Readi
         if reading.is_supposed or supposes(text, is_about=problem.mentions(text)):
             reading = Reading(is_supposed=True)
             break
-        told, is_rising = _sentence(problem, reading.is_rising, text)
-        reading = Reading(is_rising=is_rising)
+        told, way = _sentence(problem, reading.way, text)
+        reading = Reading(way=way)
         found += [_moved(each, start) for each in told]
     return reading, (*found, final) if final else tuple(found)
 
@@ -70,13 +74,13 @@ def _moved(told: Told, by: int) -> Told:
     return Told(facts, told.beyond, told.start + by, told.end + by)
 
 
-def _sentence(problem: Order, is_rising: bool | None, text: str) -> tuple[list[Told], bool | None]:
+def _sentence(problem: Order, way: Way | None, text: str) -> tuple[list[Told], Way | None]:
     header = _HEADER.search(text)
     rising = _direction(problem, header) if header else None
     if header is None or rising is None:
         facts = list(read_facts(problem.grammar, problem.names, text))
-        facts += _by_rank(problem, is_rising, text)
-        return [Told((each,), 0, each.start, each.end) for each in facts], is_rising
+        facts += _by_rank(problem, way, text)
+        return [Told((each,), 0, each.start, each.end) for each in facts], way
     before = read_facts(problem.grammar, problem.names, text[: header.start()])
     told = [Told((each,), 0, each.start, each.end) for each in before]
     if not is_doubtful(text):
@@ -84,23 +88,23 @@ def _sentence(problem: Order, is_rising: bool | None, text: str) -> tuple[list[T
     return told, rising
 
 
-def _direction(problem: Order, header: re.Match[str]) -> bool | None:
+def _direction(problem: Order, header: re.Match[str]) -> Way | None:
     ends = problem.grammar.axis.ends
     one, other = (re.sub(r"^the ", "", header[group].strip().lower()) for group in ("one", "other"))
     for low, high in (("low", "high"), ("high", "low")):
         names = dict(zip(("low", "high"), (end.split("|") for end in ends), strict=True))
         # "from most to least expensive": the first is cut short.
         if other in names[high] and (one in names[low] or any(name.startswith(f"{one} ") for name in names[low])):
-            return low == "low"
+            return "up" if low == "low" else "down"
     return None
 
 
-def _place(word: str, *, count: int, is_rising: bool) -> int:
+def _place(word: str, *, count: int, way: Way) -> int:
     rank = count if word.lower() == "last" else ordinal(word)
-    return rank - 1 if is_rising else count - rank
+    return rank - 1 if way == "up" else count - rank
 
 
-def _listed(problem: Order, is_rising: bool, text: str, start: int) -> list[Told]:
+def _listed(problem: Order, way: Way, text: str, start: int) -> list[Told]:
     """Read "first is the black book, then second is …" as one statement."""
     count = len(problem.names)
     found: list[Found] = []
@@ -113,7 +117,7 @@ def _listed(problem: Order, is_rising: bool, text: str, start: int) -> list[Told
         item = problem.find(match["who"])
         if match["can"].lower() in _MAYBE or item is None:
             continue
-        places = frozenset(_place(rank, count=count, is_rising=is_rising) for rank in ranks)
+        places = frozenset(_place(rank, count=count, way=way) for rank in ranks)
         found.append(Found(Placed(item, places), *match.span()))
         spans.append(match.span())
     return _joined(found, spans)
@@ -123,7 +127,7 @@ def _joined(found: list[Found], spans: list[tuple[int, int]]) -> list[Told]:
     return [Told(tuple(found), 0, spans[0][0], spans[-1][1])] if found else []
 
 
-def _in_a_row(problem: Order, is_rising: bool, text: str, start: int) -> list[Told]:
+def _in_a_row(problem: Order, way: Way, text: str, start: int) -> list[Told]:
     """Read "the black book, the red book, …" if it names all of them."""
     rest = text[start:].rstrip(" .!")
     parts = [part for part in _SPLIT.split(rest) if part.strip()]
@@ -133,22 +137,22 @@ def _in_a_row(problem: Order, is_rising: bool, text: str, start: int) -> list[To
     if len(known) != len(items) or len(items) != count:
         return []
     end = start + len(rest)
-    places = range(count) if is_rising else range(count - 1, -1, -1)
+    places = range(count) if way == "up" else range(count - 1, -1, -1)
     facts = tuple(
         Found(Placed(item, frozenset({place})), start, end) for item, place in zip(known, places, strict=True)
     )
     return [Told(facts, 0, start, end)]
 
 
-def _by_rank(problem: Order, is_rising: bool | None, text: str) -> Iterator[Found]:
+def _by_rank(problem: Order, way: Way | None, text: str) -> Iterator[Found]:
     """Yield "the third bird must be the falcon", which counts as the last list did."""
-    if is_rising is None or is_doubtful(text):
+    if way is None or is_doubtful(text):
         return
     for match in _PLACED.finditer(text):
         item = problem.find(match["who"])
         if item is None or match["noun"].lower() not in {problem.grammar.noun, problem.grammar.noun.removesuffix("s")}:
             continue
-        place = _place(match["rank"], count=len(problem.names), is_rising=is_rising)
+        place = _place(match["rank"], count=len(problem.names), way=way)
         yield Found(Placed(item, frozenset({place}) & frozenset(range(len(problem.names)))), *match.span())
 
 

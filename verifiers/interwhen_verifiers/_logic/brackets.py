@@ -120,11 +120,15 @@ def read_stacks(problem: Brackets, at: int, line: str) -> tuple[int, tuple[Brack
     found: list[Bracketed] = []
     final = read_final(line)
     cut = final.start if final else len(line)
-    for match in _LAST.finditer(line, 0, cut):
-        found.append(Stack(_only(match["stack"]), len(problem.given), match["stack"], *match.span("stack")))
-    for pattern in (_POPPED, _NEEDED):
-        for match in pattern.finditer(line, 0, cut):
-            found.append(Closing(_only(match["signs"]), pattern is _POPPED, *match.span("signs")))
+    found += [
+        Stack(_only(match["stack"]), len(problem.given), match["stack"], *match.span("stack"))
+        for match in _LAST.finditer(line, 0, cut)
+    ]
+    found += [
+        Closing(_only(match["signs"]), pattern is _POPPED, *match.span("signs"))
+        for pattern in (_POPPED, _NEEDED)
+        for match in pattern.finditer(line, 0, cut)
+    ]
     return at, (*found, final) if final else tuple(found)
 
 

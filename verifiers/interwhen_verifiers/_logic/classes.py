@@ -16,13 +16,25 @@ MOST_CLASSES: Final = 8
 _TERM = r"[a-z][a-z\-]{0,24}(?: [a-z\-]{1,24}){0,2}?"
 _FORMS: Final[tuple[tuple[Quantity, re.Pattern[str]], ...]] = (
     ("no", re.compile(rf"no (?P<one>{_TERM}) (?:is|are) (?:an? )?(?P<other>{_TERM})", re.IGNORECASE)),
-    ("all", re.compile(rf"(?:all|every|each) (?P<one>{_TERM}) (?:is|are) (?!not )(?:an? )?(?P<other>{_TERM})", re.I)),
+    (
+        "all",
+        re.compile(
+            rf"(?:all|every|each) (?P<one>{_TERM}) (?:is|are) (?!not )(?:an? )?(?P<other>{_TERM})", re.IGNORECASE
+        ),
+    ),
     ("some not", re.compile(rf"some (?P<one>{_TERM}) (?:is|are) not (?:an? )?(?P<other>{_TERM})", re.IGNORECASE)),
     ("some", re.compile(rf"some (?P<one>{_TERM}) (?:is|are) (?!not )(?:an? )?(?P<other>{_TERM})", re.IGNORECASE)),
     ("is not", re.compile(rf"(?P<one>[A-Z][a-z]{{1,20}}) (?:is not|isn't) (?:an? )?(?P<other>{_TERM})")),
     ("is", re.compile(rf"(?P<one>[A-Z][a-z]{{1,20}}) is (?!not )(?:an? )?(?P<other>{_TERM})")),
 )
-_ODD: Final = {"men": "man", "women": "woman", "people": "person", "children": "child", "mice": "mouse", "wolves": "wolf"}
+_ODD: Final = {
+    "men": "man",
+    "women": "woman",
+    "people": "person",
+    "children": "child",
+    "mice": "mouse",
+    "wolves": "wolf",
+}
 
 
 class Statement(NamedTuple):
@@ -118,7 +130,12 @@ class Classes:
 
 def _denied(statement: Statement) -> Statement:
     contraries: dict[Quantity, Quantity] = {
-        **{"all": "some not", "some not": "all", "no": "some", "some": "no", "is": "is not", "is not": "is"}
+        "all": "some not",
+        "some not": "all",
+        "no": "some",
+        "some": "no",
+        "is": "is not",
+        "is not": "is",
     }
     return statement._replace(quantity=contraries[statement.quantity])
 
@@ -143,4 +160,8 @@ def make_classes(premises: tuple[Statement, ...]) -> Classes | None:
                 found = Classes(names, found.allowed, found.demands, tuple(named.items()))
     peopled = tuple(found.within(name) for name in names)
     left = [*found.demands, *named.values()]
-    return Classes(names, found.allowed, found.demands, found.people, peopled) if all(found.allowed & each for each in left) else None
+    return (
+        Classes(names, found.allowed, found.demands, found.people, peopled)
+        if all(found.allowed & each for each in left)
+        else None
+    )

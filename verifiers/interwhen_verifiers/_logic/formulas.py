@@ -11,8 +11,22 @@ MOST_ATOMS: Final = 10
 _LONGEST = 240
 _DEEPEST = 24
 _SIGNS: Final[dict[str, str]] = {
-    **{"\u00ac": "not", "~": "not", "!": "not", "\u2227": "and", "&": "and", "&&": "and", "\u2228": "or", "|": "or"},
-    **{"||": "or", "\u2192": "if", "->": "if", "=>": "if", "\u21d2": "if", "\u2194": "iff", "<->": "iff", "<=>": "iff"},
+    "\u00ac": "not",
+    "~": "not",
+    "!": "not",
+    "\u2227": "and",
+    "&": "and",
+    "&&": "and",
+    "\u2228": "or",
+    "|": "or",
+    "||": "or",
+    "\u2192": "if",
+    "->": "if",
+    "=>": "if",
+    "\u21d2": "if",
+    "\u2194": "iff",
+    "<->": "iff",
+    "<=>": "iff",
 }
 _TOKEN = re.compile(r"\s*(?:(<->|<=>|->|=>|&&|\|\||[\u00ac~!\u2227&\u2228|\u2192\u21d2\u2194()])|([A-Za-z]\w{0,19}))")
 _IS_SIGNS = re.compile(r"[\u00ac~\u2227&\u2228|\u2192\u21d2\u2194]|->|=>|^\(*[A-Z]\)*$")
@@ -112,17 +126,17 @@ class _Signs:
         return None if right is None else Formula(op, "", (left, right))
 
     def _unary(self, depth: int) -> Formula | None:
-        token = self._peek()
+        sign = self._peek()
         self._at += 1
-        if _SIGNS.get(token) == "not":
+        if _SIGNS.get(sign) == "not":
             inner = self._unary(depth + 1) if depth < _DEEPEST else None
             return None if inner is None else Formula("not", "", (inner,))
-        if token == "(":
+        if sign == "(":
             inner = self._binary(0, depth + 1)
             closes = self._peek() == ")"
             self._at += 1
             return inner if closes else None
-        return Formula("atom", token) if token[:1].isalpha() else None
+        return Formula("atom", sign) if sign[:1].isalpha() else None
 
     def _peek(self) -> str:
         return self._tokens[self._at] if self._at < len(self._tokens) else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
@@ -22,20 +23,23 @@ _ASKED = re.compile(
     re.IGNORECASE,
 )
 _QUERY = re.compile(
-    r"\b(?P<kind>does it (?:logically )?follow(?: that)?|is it true that|can (?:we|it be) conclude(?:d)?(?: that)?)\s?:?\s{1,3}"
-    r"(?P<query>[^?\n]{2,200})\?",
+    r"\b(?P<kind>does it (?:logically )?follow(?: that)?|is it true that|can (?:we|it be) conclude(?:d)?"
+    r"(?: that)?)\s?:?\s{1,3}(?P<query>[^?\n]{2,200})\?",
     re.IGNORECASE,
 )
 _CONCLUDES = re.compile(r"\bwhat can (?:we|be) conclude", re.IGNORECASE)
 _NUMBERED = re.compile(r"(?:^|\n)[ .]{0,3}(?:[\-*\u2022]|\(?\d{1,2}[.):])[ ]{1,3}")
 _CONNECTIVE = re.compile(
     r"^[\s*\-]{0,4}(?:\d{1,2}[.)]\s)?(?:(?:and|so|therefore|thus|hence|consequently|then|now|because|since|this means"
-    r"(?: that)?|it follows that|we (?:can |may |must )?(?:conclude|know|infer|deduce|have)(?: that)?|from (?:this|these)),?\s)*",
+    r"(?: that)?|it follows that|we (?:can |may |must )?(?:conclude|know|infer|deduce|have)(?: that)?"
+    r"|from (?:this|these)),?\s)*",
     re.IGNORECASE,
 )
 _PARTS = re.compile(r",\s(?=(?:so|therefore|thus|hence)\s)|;\s", re.IGNORECASE)
 _MOST = 40
-_YES = re.compile(r"\W{0,3}(?P<word>yes|true|no|false|unknown|uncertain|undetermined|cannot be determined)\b", re.IGNORECASE)
+_YES = re.compile(
+    r"\W{0,3}(?P<word>yes|true|no|false|unknown|uncertain|undetermined|cannot be determined)\b", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ def read_premises(prompt: str) -> Premises | None:
 def _told(told: str) -> list[tuple[int, int]]:
     """Return the sentences of the premises: an end, a line, or the next number ends one."""
     cuts = [0, *(found.end() for found in re.finditer(r"\.(?=\s|$)|\n|;", told)), len(told)]
-    return [(low, high) for low, high in zip(cuts, cuts[1:], strict=False) if told[low:high].strip(" .\n")]
+    return [(low, high) for low, high in itertools.pairwise(cuts) if told[low:high].strip(" .\n")]
 
 
 def _world(parts: list[str]) -> Sentences | Classes | None:
@@ -127,7 +131,7 @@ def read_conclusions(problem: Premises, is_supposed: bool, line: str) -> tuple[b
 def _concluded(problem: Premises, line: str, start: int, end: int) -> list[Concluded]:
     found: list[Concluded] = []
     cuts = [start, *(match.end() for match in _PARTS.finditer(line, start, end)), end]
-    for low, high in zip(cuts, cuts[1:], strict=False):
+    for low, high in itertools.pairwise(cuts):
         text = line[low:high].rstrip(" .,;!*")
         head = _CONNECTIVE.match(text)
         skip = head.end() if head else 0

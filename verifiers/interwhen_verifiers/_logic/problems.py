@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final as Constant, TypeAlias
+from typing import Final as Constant
+from typing import TypeAlias
 
 from interwhen import Unknown, Verdict
 

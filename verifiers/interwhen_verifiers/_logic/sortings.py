@@ -24,7 +24,8 @@ _LETTER_OF = re.compile(
     re.IGNORECASE,
 )
 _SUBPART = re.compile(
-    rf"\bsort (?:this|the) subpart \[(?P<words>[^\[\]\n]{{1,800}})\] by (?:looking at )?their (?P<rank>{ORDINAL}) letters",
+    rf"\bsort (?:this|the) subpart \[(?P<words>[^\[\]\n]{{1,800}})\] by (?:looking at )?their "
+    rf"(?P<rank>{ORDINAL}) letters",
     re.IGNORECASE,
 )
 _ITEM = re.compile(
@@ -102,10 +103,14 @@ def read_sorting(rank: int, line: str) -> tuple[int, tuple[Sorted, ...]]:
     final = read_final(line)
     cut = final.start if final else len(line)
     found: list[Sorted] = []
-    for match in _SUBPART.finditer(line, 0, cut):
-        found.append(Subpart(tuple(_QUOTED.findall(match["words"])), ordinal(match["rank"]), *match.span()))
-    for match in _LETTER_OF.finditer(line, 0, cut):
-        found.append(Letter(match["word"], ordinal(match["rank"]), match["letter"], 0, "", *match.span("letter")))
+    found += [
+        Subpart(tuple(_QUOTED.findall(match["words"])), ordinal(match["rank"]), *match.span())
+        for match in _SUBPART.finditer(line, 0, cut)
+    ]
+    found += [
+        Letter(match["word"], ordinal(match["rank"]), match["letter"], 0, "", *match.span("letter"))
+        for match in _LETTER_OF.finditer(line, 0, cut)
+    ]
     ranks = [(match.end(), ordinal(match["rank"])) for match in _RANK.finditer(line, 0, cut)]
     found += _letters(line, cut, rank, ranks)
     found += _chains(line, cut, ranks[-1][1] if ranks else rank)
@@ -173,6 +178,6 @@ def _linked(line: str, cut: int) -> Iterator[list[Group]]:
 def _bare(line: str, cut: int) -> Iterator[Chain]:
     for match in _BARE.finditer(line, 0, cut):
         start = match.start("words")
-        words = [found for found in re.finditer(WORD, match["words"])]
+        words = list(re.finditer(WORD, match["words"]))
         groups = tuple(Group(0, (word[0].rstrip("."),), start + word.start(), start + word.end()) for word in words)
         yield Chain(groups, 0, True, (), start, match.end())

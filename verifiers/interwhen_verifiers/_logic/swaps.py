@@ -20,7 +20,8 @@ _GIVEN = re.compile(
     rf"(?=[,;] (?:and )?{NAME} {VERB}|, and\b|[.;\n]|$)"
 )
 SWAP: Final = re.compile(
-    rf"(?<![\w'])(?P<one>{NAME}) (?:and (?P<other>{NAME}) {TRADE}\b|{TRADE}(?: \w{{1,12}}){{0,2}} with (?P<with>{NAME}))"
+    rf"(?<![\w'])(?P<one>{NAME}) (?:and (?P<other>{NAME}) {TRADE}\b"
+    rf"|{TRADE}(?: \w{{1,12}}){{0,2}} with (?P<with>{NAME}))"
 )
 _START = re.compile(r"\bat the (?:start|beginning) of\b[^:\n]{0,120}:|\binitially\b[,:]", re.IGNORECASE)
 _ASKED = re.compile(

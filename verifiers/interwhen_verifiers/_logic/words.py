@@ -92,7 +92,7 @@ def read_words(prompt: str) -> Words | None:
         listed = line[line.rfind(":") + 1 :]
         if ":" in line and _LIST.fullmatch(listed):
             words = tuple(re.findall(WORD, listed))
-            if len(words) >= _LEAST and not any(word.endswith("_") for word in words) and len(words) == len(listed.replace(",", " ").split()):
+            if len(words) >= _LEAST and "_" not in listed and len(words) == len(listed.replace(",", " ").split()):
                 is_descending = bool(_DESCENDING.search(told)) and not _ASCENDING.search(told)
                 return Words(words, is_descending, "ASCII" in told)
     return None
