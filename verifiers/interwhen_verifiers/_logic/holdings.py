@@ -25,9 +25,7 @@ _END = re.compile(r"\b(?:at|in) the (?:very )?end\b|\bafter all\b|\bfinal (?:sta
 _TRADES = re.compile(r"\b(?:swap|switch|trad|exchang)\w{0,5}\b", re.IGNORECASE)
 _NOUN = re.compile(r"\b(?:the|this|that|each|all|these|those|after|every|of)(?: \w{1,10})? $|^\W*$", re.IGNORECASE)
 _BEFORE = re.compile(r"\bbefore\b|\bhad\b|\bprevious|\boriginal", re.IGNORECASE)
-_LIST = re.compile(
-    r"[\s\d.()\-*]{0,8}(?:[A-Z][a-z]{0,14}\*{0,2}(?: ?[:=\u2192] ?| -> )[^,.;:()=\n]{1,60}[,.;]?\s{0,3}){2,40}$"
-)
+_PART = re.compile(r"\s{0,4}(?:\d{1,2}[.)]\s)?[*\-\s]{0,4}[A-Z][a-z]{0,14}\*{0,2} ?(?:[:=\u2192]|->)[^:=()]{1,60}$")
 
 
 class Holding(NamedTuple):
@@ -60,7 +58,7 @@ def read_holdings(problem: Swaps, told: Told, line: str) -> tuple[Told, tuple[Ho
     found: list[Holding | Final] = []
     final = read_final(line)
     cut = final.start if final else len(line)
-    if not told.names_swaps and not _START.search(line) and _LIST.fullmatch(line[:cut]):
+    if not told.names_swaps and not _START.search(line) and _is_list(line[:cut]):
         told, holdings = _listed(problem, told, line[:cut])
         found += holdings
     else:
@@ -70,11 +68,17 @@ def read_holdings(problem: Swaps, told: Told, line: str) -> tuple[Told, tuple[Ho
     return told, (*found, final) if final else tuple(found)
 
 
+def _is_list(text: str) -> bool:
+    """Tell whether *text* is nothing but who holds what."""
+    parts = re.split(r"[,;]", text.strip().rstrip(".,;"))
+    return len(parts) > 1 and all(map(_PART.match, parts))
+
+
 def _listed(problem: Swaps, told: Told, line: str) -> tuple[Told, list[Holding]]:
-    """Read a list without words: it stands behind the next swap, or repeats where it stood."""
+    """Read a list without words: it stands behind the next swap. At the start and in the end, it may be said again."""
     last = len(problem.pairs)
     said = list(_said(problem, line, 0, len(line), frozenset()))
-    now = {at + 1 for at in told.at if at < last} | {at for at in told.at if _agrees(problem, said, at)}
+    now = {at + 1 for at in told.at if at < last} | {at for at in told.at if at in {0, last} and _agrees(problem, said, at)}
     found = [each._replace(at=frozenset(now)) for each in said]
     return replace(told, at=_narrowed(problem, found, frozenset(now))), found
 

@@ -29,12 +29,14 @@ _QUERY = re.compile(
 )
 _CONCLUDES = re.compile(r"\bwhat can (?:we|be) conclude", re.IGNORECASE)
 _NUMBERED = re.compile(r"(?:^|\n)[ .]{0,3}(?:[\-*\u2022]|\(?\d{1,2}[.):])[ ]{1,3}")
+_BULLET = re.compile(r"[\s*\-]{0,4}(?:\d{1,2}[.)]\s)?")
 _CONNECTIVE = re.compile(
-    r"^[\s*\-]{0,4}(?:\d{1,2}[.)]\s)?(?:(?:and|so|therefore|thus|hence|consequently|then|now|because|since|this means"
-    r"(?: that)?|it follows that|we (?:can |may |must )?(?:conclude|know|infer|deduce|have)(?: that)?"
-    r"|from (?:this|these)),?\s)*",
+    r"(?:and|so|therefore|thus|hence|consequently|then|now|because|since|this means that|this means|it follows that"
+    r"|we (?:can |may |must )?(?:conclude|know|infer|deduce) that|we (?:can |may |must )?(?:conclude|know|have)"
+    r"|from this),?\s",
     re.IGNORECASE,
 )
+_MOST_CONNECTIVES = 4
 _PARTS = re.compile(r",\s(?=(?:so|therefore|thus|hence)\s)|;\s", re.IGNORECASE)
 _MOST = 40
 _YES = re.compile(
@@ -133,8 +135,7 @@ def _concluded(problem: Premises, line: str, start: int, end: int) -> list[Concl
     cuts = [start, *(match.end() for match in _PARTS.finditer(line, start, end)), end]
     for low, high in itertools.pairwise(cuts):
         text = line[low:high].rstrip(" .,;!*")
-        head = _CONNECTIVE.match(text)
-        skip = head.end() if head else 0
+        skip = _beginning(text)
         what = _read(problem.world, text[skip:]) if not text.endswith("?") else None
         if what is None:
             # "If" and "not" are words of formulas, and so only doubt in what is none.
@@ -143,6 +144,17 @@ def _concluded(problem: Premises, line: str, start: int, end: int) -> list[Concl
             continue
         found.append(Concluded(what, low + skip, low + len(text)))
     return found
+
+
+def _beginning(text: str) -> int:
+    """Return where what is concluded begins, behind "So" and the like."""
+    bullet = _BULLET.match(text)
+    at = bullet.end() if bullet else 0
+    for _ in range(_MOST_CONNECTIVES):
+        if (found := _CONNECTIVE.match(text, at)) is None:
+            break
+        at = found.end()
+    return at
 
 
 def _status(world: Sentences | Classes, what: Formula | Statement, *, are_peopled: bool = False) -> Status:
