@@ -48,7 +48,9 @@ class Told:
     is_open: bool = False
     """Whether a swap was told and nothing yet of what came of it."""
     names_swaps: bool = False
-    """Whether swaps are told at all; if not, each full list is that behind the next swap."""
+    """Whether swaps are told at all; if not, each list is that behind the next swap."""
+    is_fresh: bool = True
+    """Whether no list has been read."""
 
 
 def read_holdings(problem: Swaps, told: Told, line: str) -> tuple[Told, tuple[Holding | Final, ...]]:
@@ -78,9 +80,10 @@ def _listed(problem: Swaps, told: Told, line: str) -> tuple[Told, list[Holding]]
     """Read a list without words: it stands behind the next swap. At the start and in the end, it may be said again."""
     last = len(problem.pairs)
     said = list(_said(problem, line, 0, len(line), frozenset()))
-    now = {at + 1 for at in told.at if at < last} | {at for at in told.at if at in {0, last} and _agrees(problem, said, at)}
+    again = {at for at in told.at if told.is_fresh or (at in {0, last} and _agrees(problem, said, at))}
+    now = {at + 1 for at in told.at if at < last} | again
     found = [each._replace(at=frozenset(now)) for each in said]
-    return replace(told, at=_narrowed(problem, found, frozenset(now))), found
+    return replace(told, at=_narrowed(problem, found, frozenset(now)), is_fresh=False), found
 
 
 def _sentence(problem: Swaps, told: Told, line: str, start: int, end: int) -> tuple[Told, list[Holding]]:
