@@ -1,8 +1,9 @@
-"""Measure the verifier ``logic`` on BIG-Bench Mistake: ``python -m examples.measure_logic DATA [--half even|odd] [--show]``.
+"""Measure the verifier ``logic`` on BIG-Bench Mistake: ``python -m examples.measure_logic DATA [--show]``.
 
 DATA is a folder with the files of the set. A labelled mistake counts as *checkable* where
 :mod:`examples.recompute_logic`, which shares nothing with the verifier, finds a false claim in the labelled step. A
-chain is *clean* if nobody found a mistake in it and its answer is right.
+chain is *clean* if nobody found a mistake in it and its answer is right. With ``--half even`` or ``odd``, only every
+other chain is looked at.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from examples.recompute_logic import brackets_are_wrong, order_is_wrong, sorting_is_wrong, swaps_are_wrong
 from interwhen import Segment, Span, Task, Tracker, Violation
 
-from examples.recompute_logic import brackets_are_wrong, order_is_wrong, sorting_is_wrong, swaps_are_wrong
 from interwhen_verifiers.logic import logic
 
 TASKS: dict[str, Callable[[str, list[str], int], bool]] = {

@@ -27,11 +27,15 @@ def sorting_is_wrong(problem: str, steps: list[str], at: int) -> bool:
             return True
     if LETTER.search(step):
         return _mixed(step, rank)
+    answer = re.search(r"The answer is (.+)$", step)
+    return _chain_is_wrong(given, step, rank) or bool(answer and answer[1].rstrip(".").split() != sorted(given))
+
+
+def _chain_is_wrong(given: list[str], step: str, rank: int) -> bool:
     settled: list[str] = []
     for chain in CHAIN.finditer(step):
         groups = [re.findall(r'"([^"]+)"', group) for group in re.split(r" [<=] ", chain[0])]
         numbers = re.findall(r"\((\d+)\)", chain[0])
-        words = [word for group in groups for word in group]
         if any(one >= other for left, right in pairwise(groups) for one in left for other in right):
             return True
         if len(numbers) == len(groups) and "for the subpart" in step[chain.end() :][:20]:
@@ -39,13 +43,15 @@ def sorting_is_wrong(problem: str, steps: list[str], at: int) -> bool:
             if any(ord(word[rank : rank + 1] or "`") - 96 != int(number) for number, group in pairs for word in group):
                 return True
             settled = [group[0] for group in groups if len(group) == 1]
-        elif step[: chain.start()].endswith(("we have ", "now have: ")):
-            if sorted(words) != sorted(given) or any(len({word[0] for word in group}) > 1 for group in groups):
-                return True
-            if any(len(set(group) & set(settled)) > 1 for group in groups):
-                return True
-    answer = re.search(r"The answer is (.+)$", step)
-    return bool(answer and answer[1].rstrip(".").split() != sorted(given))
+        elif step[: chain.start()].endswith(("we have ", "now have: ")) and _list_is_wrong(given, groups, settled):
+            return True
+    return False
+
+
+def _list_is_wrong(given: list[str], groups: list[list[str]], settled: list[str]) -> bool:
+    if sorted(word for group in groups for word in group) != sorted(given):
+        return True
+    return any(len({word[0] for word in group}) > 1 or len(set(group) & set(settled)) > 1 for group in groups)
 
 
 def _mixed(step: str, rank: int) -> bool:
@@ -92,7 +98,9 @@ def order_is_wrong(problem: str, steps: list[str], at: int) -> bool:
             return True
     plain = re.sub(r"[Ss]o from .*", "", step)
     return any(
-        re.search(rf"\b{name}\b", text) and (order[name] == place) == ("cannot" in text) and not re.search(r"only|either", text)
+        re.search(rf"\b{name}\b", text)
+        and (order[name] == place) == ("cannot" in text)
+        and not re.search(r"only|either", text)
         for text, place in _ranked(plain, count)
         for name in names[:]
         if re.search(rf"(?:^|[Tt]he |, ){name}(?: \w+)? (?:is|are|finished|must be|cannot be|so) ", text)
@@ -103,7 +111,9 @@ def _picked(problem: str, step: str, order: dict[str, int]) -> bool:
     answer = re.search(r"the answer is \((\w)\)", step)
     option = re.search(rf"\({answer[1]}\) (.+?)\.?(?:\n|$)", problem) if answer else None
     ranked = _ranked(option[1], len(order)) if option else []
-    return any(order[name] != place for _, place in ranked for name in order if f" {name}" in f" {option and option[1]}")
+    return any(
+        order[name] != place for _, place in ranked for name in order if f" {name}" in f" {option and option[1]}"
+    )
 
 
 def _places(step: str, count: int, mark: str) -> list[tuple[str, int]]:
@@ -112,7 +122,9 @@ def _places(step: str, count: int, mark: str) -> list[tuple[str, int]]:
     rest = step[step.index(mark) :]
     found = re.findall(r"\b((\w+) is (?:the )?[^,.]+)", rest)
     beyond = re.findall(r"\b((eighth|ninth|tenth) can be [^,.]+)", rest) if count < 8 else []
-    words = [(text, count - 1 if word == "last" else RANKS.index(word)) for text, word in found if word in [*RANKS, "last"]]
+    words = [
+        (text, count - 1 if word == "last" else RANKS.index(word)) for text, word in found if word in [*RANKS, "last"]
+    ]
     return words + [(text, RANKS.index(word)) for text, word in beyond]
 
 
@@ -134,7 +146,7 @@ def _ranked(text: str, count: int) -> list[tuple[str, int]]:
 
 def _order(problem: str) -> tuple[list[str], dict[str, int]]:
     """Return the names, and the place of each in the only order: every one is tried."""
-    lines = problem.split("\nQ:")[0].split("\n- ")[1:]
+    lines = problem.split("\nQ:", maxsplit=1)[0].split("\n- ")[1:]
     listed = re.split(r", and |, ", lines[0].split(": ")[1].rstrip("."))
     names = [re.sub(r"^(?:an?|the) |\sbook$", "", each) for each in listed]
     rules = [_rule(line.rstrip("."), names) for line in lines[1:]]
@@ -151,7 +163,7 @@ Rule = tuple[str, str, int]
 
 def _rule(line: str, names: list[str]) -> Rule:
     inside = sorted((line.index(name), name) for name in names if re.search(rf"\b{name}\b", line))
-    if len(inside) == 1 or " than " not in line and not re.search(r"to the (?:left|right)|above|below", line):
+    if len(inside) == 1 or (" than " not in line and not re.search(r"to the (?:left|right)|above|below", line)):
         return inside[0][1], "", _ranked(line, len(names))[0][1]
     one, other = inside[0][1], inside[1][1]
     is_low = re.search(r"to the left|older|less expensive|cheaper|above", line)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen import Pass, Violation
+from tests.verifiers.logic_support import judged, kinds, refuted
 
 from interwhen_verifiers._logic.brackets import read_brackets
-from tests.verifiers.logic_support import judged, kinds, refuted
 
 CLOSES = dict(zip("([{<", ")]}>", strict=True))
 PROMPT = "Complete the rest of the sequence, making sure that the parentheses are closed properly. Input: {}"
@@ -43,14 +43,20 @@ def told(given_, stacks, *, numbered=True):
     return lines
 
 
+@settings(deadline=None, max_examples=40)
 @given(sequences(), st.booleans())
 def test_right_stacks_pass(sequence, numbered):
     given_, stacks = sequence
-    found = [verdict for line in judged(PROMPT.format(" ".join(given_)), told(*sequence, numbered=numbered)) for _, verdict in line]
+    found = [
+        verdict
+        for line in judged(PROMPT.format(" ".join(given_)), told(*sequence, numbered=numbered))
+        for _, verdict in line
+    ]
     assert len(found) == 2 * len(given_) + 1 + 3 * bool(stacks[-1])
     assert all(isinstance(verdict, Pass) for verdict in found)
 
 
+@settings(deadline=None, max_examples=40)
 @given(sequences(), st.data())
 def test_any_wrong_stack_is_found_and_repaired(sequence, data):
     given_, stacks = sequence
@@ -66,6 +72,7 @@ def test_any_wrong_stack_is_found_and_repaired(sequence, data):
     assert refuted(PROMPT.format(given_), lines)[0] == at + 1
 
 
+@settings(deadline=None, max_examples=40)
 @given(sequences(), st.data())
 def test_any_wrong_bracket_is_found(sequence, data):
     given_, _ = sequence
@@ -93,7 +100,9 @@ def test_the_end(line, why):
     assert verdict.repair is None
 
 
-@pytest.mark.parametrize("line", ["So the answer is ] )", "So the answer is ( [ < > ] )", r"\boxed{] )}", 'Answer: "])"'])
+@pytest.mark.parametrize(
+    "line", ["So the answer is ] )", "So the answer is ( [ < > ] )", r"\boxed{] )}", 'Answer: "])"']
+)
 def test_right_answers(line):
     assert kinds(PROMPT.format("( [ < >"), line) == ["Pass"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import permutations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen import Pass, Unknown, Violation
+from tests.verifiers.logic_support import judged, kinds, refuted
 
 from interwhen_verifiers._logic.orders import read_order
-from tests.verifiers.logic_support import judged, kinds, refuted
 
 RANKS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
 NUMBERS = {3: "three", 4: "four", 5: "five", 6: "six", 7: "seven"}
@@ -20,7 +20,7 @@ NAMES = ("apples", "plums", "kiwis", "mangoes", "oranges", "peaches", "blue pear
 class Row:
     """Words for one kind of order."""
 
-    def __init__(self, noun, names, low, high, from_low, from_high, ends, be):
+    def __init__(self, *, noun, names, low, high, from_low, from_high, ends, be):
         self.noun, self.names, self.low, self.high, self.be = noun, names, low, high, be
         self.from_low, self.from_high, self.ends = from_low, from_high, ends
 
@@ -41,20 +41,36 @@ def superlative(word):
 COLOURS = ("red", "blue", "orange", "gray", "white", "black", "green")
 ROWS = {
     "price": Row(
-        "fruits", [f"the {name}" for name in NAMES], "less expensive than", "more expensive than",
-        superlative("cheapest"), superlative("most expensive"), ("cheapest", "most expensive"), "are",
-    ),  # fmt: skip
+        noun="fruits",
+        names=[f"the {name}" for name in NAMES],
+        low="less expensive than",
+        high="more expensive than",
+        from_low=superlative("cheapest"),
+        from_high=superlative("most expensive"),
+        ends=("cheapest", "most expensive"),
+        be="are",
+    ),
     "side": Row(
-        "books", [f"the {name} book" for name in COLOURS], "to the left of", "to the right of",
-        lambda rank: "the leftmost" if not rank else f"the {RANKS[rank]} from the left",
-        lambda rank: "the rightmost" if not rank else f"the {RANKS[rank]} from the right", ("left", "right"), "is",
-    ),  # fmt: skip
+        noun="books",
+        names=[f"the {name} book" for name in COLOURS],
+        low="to the left of",
+        high="to the right of",
+        from_low=lambda rank: "the leftmost" if not rank else f"the {RANKS[rank]} from the left",
+        from_high=lambda rank: "the rightmost" if not rank else f"the {RANKS[rank]} from the right",
+        ends=("left", "right"),
+        be="is",
+    ),
     "rank": Row(
-        "golfers", ["Eve", "Rob", "Ana", "Mel", "Joe", "Ada", "Dan"], "above", "below",
-        lambda rank: RANKS[rank], lambda rank: "last" if not rank else f"{RANKS[rank]}-to-last",
-        ("first", "last"), "finished",
-    ),  # fmt: skip
-}  # fmt: skip
+        noun="golfers",
+        names=["Eve", "Rob", "Ana", "Mel", "Joe", "Ada", "Dan"],
+        low="above",
+        high="below",
+        from_low=lambda rank: RANKS[rank],
+        from_high=lambda rank: "last" if not rank else f"{RANKS[rank]}-to-last",
+        ends=("first", "last"),
+        be="finished",
+    ),
+}
 
 
 @st.composite
@@ -98,16 +114,22 @@ def expected(left, test):
     return "Pass" if all(held) else "Unknown" if any(held) else "Violation"
 
 
+@settings(deadline=None, max_examples=40)
 @given(puzzles())
 def test_all_arrangements_are_found_and_no_other(puzzle):
     *_, text, left = solved(puzzle)
     assert sorted(read_order(text).rows) == sorted(left)
 
 
+@settings(deadline=None, max_examples=40)
 @given(puzzles(), st.data())
 def test_places_and_relations_are_judged_by_what_follows(puzzle, data):
     row, count, text, left = solved(puzzle)
-    one, place, high = data.draw(st.integers(0, count - 1)), data.draw(st.integers(0, count - 1)), data.draw(st.booleans())
+    one, place, high = (
+        data.draw(st.integers(0, count - 1)),
+        data.draw(st.integers(0, count - 1)),
+        data.draw(st.booleans()),
+    )
     other = data.draw(st.integers(0, count - 1).filter(lambda item: item != one))
     said = row.at(one, place, count, high=high)
     assert kinds(text, f"So {said}.") == [expected(left, lambda places: places[one] == place)]
@@ -118,6 +140,7 @@ def test_places_and_relations_are_judged_by_what_follows(puzzle, data):
         assert kinds(text, f"So {said}.") == [expected(left, lambda places: places[one] != place)]
 
 
+@settings(deadline=None, max_examples=40)
 @given(puzzles(), st.data())
 def test_lists_are_judged_together(puzzle, data):
     row, count, text, left = solved(puzzle)
@@ -134,6 +157,7 @@ def test_lists_are_judged_together(puzzle, data):
         assert kinds(text, f"From {ends[0]} to {ends[1]}: {listed}.") == [wanted]
 
 
+@settings(deadline=None, max_examples=40)
 @given(puzzles(), st.data())
 def test_answers_are_judged_by_what_follows(puzzle, data):
     _, count, text, left = solved(puzzle)
@@ -176,7 +200,11 @@ def test_a_place_that_is_not_there():
 
 
 def test_ordinals_count_as_the_last_list_did():
-    lines = ["From right to left: first is the blue book.", "So the third book must be the red book.", "The first book is the red book."]
+    lines = [
+        "From right to left: first is the blue book.",
+        "So the third book must be the red book.",
+        "The first book is the red book.",
+    ]
     assert refuted(PROMPT, lines) == [2]
 
 

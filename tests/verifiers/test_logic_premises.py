@@ -10,13 +10,13 @@ import z3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen import Pass, Task, Unknown, Violation
+from tests.verifiers.logic_support import judged, kinds, refuted
 
-from interwhen_verifiers._logic.classes import make_classes, read_statement
 from interwhen_verifiers._logic.classes import Statement as Said
+from interwhen_verifiers._logic.classes import make_classes, read_statement
 from interwhen_verifiers._logic.formulas import make_sentences, read_formula
 from interwhen_verifiers._logic.premises import read_premises
 from interwhen_verifiers.logic import logic
-from tests.verifiers.logic_support import judged, kinds, refuted
 
 # ------------------------------------------------------------------------------------------------- formulas
 
@@ -24,9 +24,7 @@ SIGNS = {"and": "∧", "or": "∨", "if": "→", "iff": "↔"}
 CONDITIONS = {"and": z3.And, "or": z3.Or, "if": z3.Implies, "iff": lambda one, other: one == other}
 FORMULAS = st.recursive(
     st.sampled_from("PQRS"),
-    lambda inner: st.one_of(
-        st.tuples(st.just("not"), inner), st.tuples(st.sampled_from(sorted(SIGNS)), inner, inner)
-    ),
+    lambda inner: st.one_of(st.tuples(st.just("not"), inner), st.tuples(st.sampled_from(sorted(SIGNS)), inner, inner)),
     max_leaves=5,
 )
 
@@ -98,7 +96,9 @@ def test_words_and_signs(text, signs):
     assert world.mask(renamed(read_formula(text))) == world.mask(read_formula(signs))
 
 
-@pytest.mark.parametrize("text", ["", "all cats are grey", "(A", "A ∧", "A B ∧", "¬" * 90 + "A", "if , then", "x" * 900])
+@pytest.mark.parametrize(
+    "text", ["", "all cats are grey", "(A", "A ∧", "A B ∧", "¬" * 90 + "A", "if , then", "x" * 900]
+)
 def test_what_is_no_formula(text):
     assert read_formula(text) is None
 
@@ -216,7 +216,13 @@ def test_what_is_left_alone(line):
 
 
 def test_what_is_said_under_a_supposition_is_left_alone():
-    lines = ["Suppose Tom runs.", "Then the road is not wet.", "So it does not rain.", "That contradicts a premise.", "Answer: yes"]
+    lines = [
+        "Suppose Tom runs.",
+        "Then the road is not wet.",
+        "So it does not rain.",
+        "That contradicts a premise.",
+        "Answer: yes",
+    ]
     assert refuted(RAIN, lines) == [4]
 
 

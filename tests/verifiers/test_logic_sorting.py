@@ -7,12 +7,12 @@ from itertools import groupby
 
 import pytest
 import reasoning_gym
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from interwhen import Pass, Unknown, Violation
+from tests.verifiers.logic_support import judged, kinds, refuted
 
 from interwhen_verifiers._logic.words import read_words
-from tests.verifiers.logic_support import judged, kinds, refuted
 
 RANKS = ("first", "second", "third", "fourth", "fifth", "sixth")
 WORDS = st.lists(st.text("abcmz", min_size=3, max_size=6), min_size=4, max_size=9, unique=True)
@@ -30,7 +30,9 @@ def letters(words, rank):
 
 def chain(words, rank):
     """Return the chain of the words, those with the same letter in a group."""
-    groups = [list(group) for _, group in groupby(sorted(words, key=lambda word: word[rank]), key=lambda word: word[rank])]
+    groups = [
+        list(group) for _, group in groupby(sorted(words, key=lambda word: word[rank]), key=lambda word: word[rank])
+    ]
     return " < ".join(f"({number(group[0][rank])}) {shown(group)}" for group in groups)
 
 
@@ -44,7 +46,9 @@ def procedure(words):
     groups = [list(group) for _, group in groupby(sorted(words, key=lambda word: word[0]), key=lambda word: word[0])]
     for at, group in enumerate(groups):
         if len(group) > 1:
-            lines.append(f"Now let's sort this subpart {shown(group)} by looking at their second letters. {letters(group, 1)}")
+            lines.append(
+                f"Now let's sort this subpart {shown(group)} by looking at their second letters. {letters(group, 1)}"
+            )
             done = [[word] for word in sorted(group)]
             groups[at : at + 1] = [done[0] if len(done) == 1 else [word for each in done for word in each]]
             whole = " < ".join(
@@ -55,6 +59,7 @@ def procedure(words):
     return [*lines, f"I have now sorted all the words. The answer is {' '.join(sorted(words))}"]
 
 
+@settings(deadline=None, max_examples=40)
 @given(WORDS)
 def test_a_right_procedure_passes(words):
     lines = procedure(words)
@@ -63,6 +68,7 @@ def test_a_right_procedure_passes(words):
     assert all(isinstance(verdict, Pass) for line in found for _, verdict in line), (lines, found)
 
 
+@settings(deadline=None, max_examples=40)
 @given(WORDS, st.data())
 def test_any_wrong_letter_is_found_and_repaired(words, data):
     word = data.draw(st.sampled_from(words))
@@ -71,9 +77,13 @@ def test_any_wrong_letter_is_found_and_repaired(words, data):
     line = f'The {RANKS[rank]} letter: "{word}": "{wrong}" ({number(wrong)}).'
     ((quote, verdict),) = judged(" ".join(words), [line])[0]
     assert isinstance(verdict, Violation)
-    assert line.replace(quote, verdict.repair) == f'The {RANKS[rank]} letter: "{word}": "{word[rank]}" ({number(word[rank])}).'
+    assert (
+        line.replace(quote, verdict.repair)
+        == f'The {RANKS[rank]} letter: "{word}": "{word[rank]}" ({number(word[rank])}).'
+    )
 
 
+@settings(deadline=None, max_examples=40)
 @given(WORDS, st.randoms(use_true_random=False))
 def test_a_chain_passes_only_in_order(words, random):
     listed = list(words)
@@ -83,6 +93,7 @@ def test_a_chain_passes_only_in_order(words, random):
     assert isinstance(found[1], Pass if listed == sorted(words) else Violation)
 
 
+@settings(deadline=None, max_examples=40)
 @given(WORDS, st.data())
 def test_an_answer_passes_only_if_it_is_the_sorted_list(words, data):
     right = sorted(words)
@@ -114,8 +125,10 @@ def test_an_answer_passes_only_if_it_is_the_sorted_list(words, data):
         ('Hence, we have ["apple" ? "fig"] < "avocado" < ["pear" ? "plum"].', "'fig' does not come before 'avocado'"),
         ('Hence, we have "apple" < ["avocado" ? "fig"] < ["pear" ? "plum"].', "differ in their first letters"),
         (
-            'We now have: "apple" < "avocado" for the subpart. Hence, we have ["apple" ? "avocado"] < "fig" < ["pear" ? '
-            '"plum"].',
+            (
+                'We now have: "apple" < "avocado" for the subpart. Hence, we have ["apple" ? "avocado"] < "fig" < '
+                '["pear" ? "plum"].'
+            ),
             "was just given",
         ),
         ("Hence, we have apple avocado fig plum pear", "'plum' does not come before 'pear'"),
@@ -126,10 +139,12 @@ def test_an_answer_passes_only_if_it_is_the_sorted_list(words, data):
         ('The first letter: "fig": "f" (7).', "'f' is not the 7th letter"),
         ('The first letter: "date": "d" (4).', "'date' is not one of the words"),
     ],
-    ids=lambda value: value[-40:],
+    ids=range(15),
 )
 def test_what_is_refuted(line, why):
-    whys = [verdict.why for _, verdict in judged(GIVEN, ["The first letter:", line])[1] if isinstance(verdict, Violation)]
+    whys = [
+        verdict.why for _, verdict in judged(GIVEN, ["The first letter:", line])[1] if isinstance(verdict, Violation)
+    ]
     assert len(whys) == 1
     assert why in whys[0]
 
@@ -168,7 +183,9 @@ def test_prompts(prompt, words):
     assert read_words(prompt).given == words
 
 
-@pytest.mark.parametrize("prompt", ["", "Hello, how are you?", "Sort this out.", "Sort these words: _fig_, apple", "fig apple"])
+@pytest.mark.parametrize(
+    "prompt", ["", "Hello, how are you?", "Sort this out.", "Sort these words: _fig_, apple", "fig apple"]
+)
 def test_prompts_without_words_to_sort(prompt):
     assert read_words(prompt) is None
 

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from interwhen import Pass, Segment, Span, Task, Unknown, Violation
+from tests.verifiers.logic_support import judged, kinds, refuted
 
 from interwhen_verifiers._logic.swaps import read_swaps
 from interwhen_verifiers.logic import logic
-from tests.verifiers.logic_support import judged, kinds, refuted
 
 NAMES = ("Alice", "Bob", "Claire", "Dave", "Eve")
 THINGS = ("red ball", "blue ball", "pink ball", "white ball", "green ball")
@@ -62,6 +62,7 @@ def stories(draw):
     return count, draw(st.lists(pair, min_size=1, max_size=6)), draw(st.sampled_from(["named", "bare", "said"]))
 
 
+@settings(deadline=None, max_examples=40)
 @given(stories())
 def test_right_stories_pass(story):
     count, pairs, style = story
@@ -73,6 +74,7 @@ def test_right_stories_pass(story):
     assert all(isinstance(verdict, Pass) for verdict in found), (lines, found)
 
 
+@settings(deadline=None, max_examples=40)
 @given(stories(), st.data())
 def test_any_changed_value_is_found_where_it_stands(story, data):
     count, pairs, style = story
@@ -96,6 +98,7 @@ def test_any_changed_value_is_found_where_it_stands(story, data):
         assert verdict.repair in verdict.witness
 
 
+@settings(deadline=None, max_examples=40)
 @given(stories())
 def test_each_other_answer_is_refuted(story):
     count, pairs, _ = story

@@ -114,8 +114,11 @@ def _sentence(problem: Swaps, told: Told, line: str, start: int, end: int) -> tu
 
 def _has_others(line: str, start: int, end: int, swaps: list[re.Match[str]], *, is_open: bool) -> bool:
     """Tell whether a sentence speaks of swaps in another way than is read."""
+    at = 0
     for word in _TRADES.finditer(line, start, end):
-        if any(swap.start() <= word.start() < swap.end() for swap in swaps):
+        while at < len(swaps) and swaps[at].end() <= word.start():
+            at += 1
+        if at < len(swaps) and swaps[at].start() <= word.start():
             continue
         if not ((swaps or is_open) and _NOUN.search(line[max(start, word.start() - 20) : word.start()])):
             return True
