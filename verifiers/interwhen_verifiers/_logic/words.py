@@ -13,7 +13,7 @@ from interwhen_verifiers._logic.wording import MAX_PROMPT
 
 WORD: Final = r"[^\W_][\w'.\-]{0,40}"
 _ORDER = re.compile(
-    r"\b(?:sort|alphabetize|arrange|order|put)\b[^\n]{0,200}?\b(?:alphabetical\w{0,2}|words?|descending|ascending)\b",
+    r"\b(?:sort|alphabetize|arrange|order|put)\b[^\n]{0,200}?\b(?:alphabetical\w{0,2}|words?)\b",
     re.IGNORECASE,
 )
 _DESCENDING = re.compile(r"\b(?:descending|reverse)\b[^\n:]{0,60}:?", re.IGNORECASE)
