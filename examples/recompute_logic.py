@@ -94,7 +94,8 @@ def order_is_wrong(problem: str, steps: list[str], at: int) -> bool:
         listed = step.split(text)[0].rpartition("from ")[2].split(" to ")[0]
         is_low = any(listed.endswith(low) for low in ("left", "oldest", "cheapest", "first", "least expensive"))
         who = next((name for name in names if re.search(rf"\b{name}\b", text)), None)
-        if place >= count or (who and order[who] != (place if is_low else count - 1 - place)):
+        right = bool(who) and order[who] == (place if is_low else count - 1 - place)
+        if place >= count or (who and right == (" not " in text)):
             return True
     plain = re.sub(r"[Ss]o from .*", "", step)
     return any(

@@ -178,10 +178,11 @@ PROMPT = prompt(SIDE, 3, ["The red book is the leftmost", "The gray book is to t
         ("So from left to right: first is the red book, then second is the blue book.", "second is the blue book"),
         ("So from left to right: first can be any book, then fourth is the gray book.", None),
         ("The gray book is the second from the left, so it is the rightmost.", "so it is the rightmost"),
+        ("From left to right: first is not the red book.", "first is not the red book"),
         ("The leftmost book is the blue book.", "The leftmost book is the blue book"),
         ("The red book cannot be the leftmost.", "The red book cannot be the leftmost"),
     ],
-    ids=["list", "no such place", "pronoun", "inverted", "not"],
+    ids=["list", "no such place", "pronoun", "not in a list", "inverted", "not"],
 )
 def test_what_is_refuted(line, quote):
     bad = [

@@ -167,6 +167,20 @@ def test_a_swap_that_does_not_come_next_is_not_followed():
     assert isinstance(found[1], Unknown)
 
 
+def test_a_state_of_which_no_swap_was_told_may_be_a_later_one():
+    lines = ["Alice: red, Bob: blue, Claire: pink", "So Alice has the blue ball.", "Claire has the green ball."]
+    assert refuted(PROMPT, lines) == []
+    # Nobody holds it at any time: Claire never has the red ball.
+    assert refuted(prompt(3, [(0, 1)]), [*lines[:1], "Now Claire has the red ball."]) == [1]
+
+
+@pytest.mark.parametrize("sign", [" ", " and ", " & ", "/", "-", " <-> ", " ↔ "])
+def test_swaps_that_are_named_by_their_people_alone(sign):
+    lines = ["A: red, B: blue, C: pink", f"A{sign}B: A blue, B: red", f"B{sign}C: B pink, C blue"]
+    assert refuted(PROMPT, lines) == [2]
+    assert [quote for quote, verdict in judged(PROMPT, lines)[2] if isinstance(verdict, Violation)] == ["blue"]
+
+
 def test_things_that_are_not_known_are_not_judged():
     assert kinds(PROMPT, "Alice: happy, Zoe: red") == []
 

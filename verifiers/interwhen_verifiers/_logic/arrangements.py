@@ -16,7 +16,7 @@ from interwhen_verifiers._logic.wording import MAX_LINE, ORDINAL, is_doubtful, o
 _HEADER = re.compile(r"\bfrom (?P<one>[a-z \-]{3,24}?) to (?P<other>[a-z \-]{3,24}?)(?: is)?\s?[:,]\s?", re.IGNORECASE)
 _ITEM = re.compile(
     rf"\b(?P<places>(?:{ORDINAL}|last)(?:(?:,? or |, (?!or ))(?:{ORDINAL}|last)){{0,6}}) "
-    r"(?P<can>is|are|must be|can be|could be|can only be|may be) (?P<who>[^,;:.()]{1,60}?)"
+    r"(?P<can>is not|is|are|must be|can ?not be|can be|could be|can only be|may be) (?P<who>[^,;:.()]{1,60}?)"
     r"(?=,|;|\.|$|\sthen\b|\sand then\b)",
     re.IGNORECASE,
 )
@@ -25,6 +25,7 @@ _PLACED = re.compile(
     re.IGNORECASE,
 )
 _SPLIT = re.compile(r"\s?[,>\u2192|]\s?(?:and )?|\sand\s|\sthen\s")
+_NOT = re.compile(r"\b(?:is not|can ?not be)\b", re.IGNORECASE)
 _MAYBE = frozenset({"can be", "could be", "may be"})
 
 
@@ -83,7 +84,7 @@ def _sentence(problem: Order, way: Way | None, text: str) -> tuple[list[Told], W
         return [Told((each,), 0, each.start, each.end) for each in facts], way
     before = read_facts(problem.grammar, problem.names, text[: header.start()])
     told = [Told((each,), 0, each.start, each.end) for each in before]
-    if not is_doubtful(text):
+    if not is_doubtful(_NOT.sub("is", text)):
         told += _listed(problem, rising, text, header.end()) or _in_a_row(problem, rising, text, header.end())
     return told, rising
 
@@ -118,6 +119,8 @@ def _listed(problem: Order, way: Way, text: str, start: int) -> list[Told]:
         if match["can"].lower() in _MAYBE or item is None:
             continue
         places = frozenset(_place(rank, count=count, way=way) for rank in ranks)
+        if "not" in match["can"].lower():
+            places = frozenset(range(count)) - places
         found.append(Found(Placed(item, places), *match.span()))
         spans.append(match.span())
     return _joined(found, spans)

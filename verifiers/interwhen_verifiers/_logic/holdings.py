@@ -25,6 +25,13 @@ _END = re.compile(r"\b(?:at|in) the (?:very )?end\b|\bafter all\b|\bfinal (?:sta
 _TRADES = re.compile(r"\b(?:swap|switch|trad|exchang)\w{0,5}\b", re.IGNORECASE)
 _NOUN = re.compile(r"\b(?:the|this|that|each|all|these|those|after|every|of)(?: \w{1,10})? $|^\W*$", re.IGNORECASE)
 _BEFORE = re.compile(r"\bbefore\b|\bhad\b|\bprevious|\boriginal", re.IGNORECASE)
+_HEAD = re.compile(
+    r"\W{0,4}(?:\d{1,2}[.):]\s)?(?P<one>[A-Z][a-z]{0,14})(?: and | & | ?/ ?| ?- ?| ?<-> ?| ?\u2194 ?| )"
+    r"(?P<other>[A-Z][a-z]{0,14})\s?: (?=\S)"
+)
+_PAIR = re.compile(
+    r"\s{0,3}(?:and )?(?P<name>[A-Z][a-z]{0,14})(?: ?[:=\u2192] ?| -> | )(?P<thing>[^,;:=]{1,60}?)\s?[,;.]?\s?"
+)
 _PART = re.compile(r"\s{0,4}(?:\d{1,2}[.)]\s)?[*\-\s]{0,4}[A-Z][a-z]{0,14}\*{0,2} ?(?:[:=\u2192]|->)[^:=()]{1,60}$")
 
 
@@ -51,6 +58,10 @@ class Told:
     """Whether swaps are told at all; if not, each list is that behind the next swap."""
     is_fresh: bool = True
     """Whether no list has been read."""
+    is_exact: bool = False
+    """Whether the start or a swap was told. If not, a state may be a later one than the text has shown."""
+    known: frozenset[int] = frozenset()
+    """Whose things were told since: to tell them again may be to tell a later state."""
 
 
 def read_holdings(problem: Swaps, told: Told, line: str) -> tuple[Told, tuple[Holding | Final, ...]]:
@@ -60,7 +71,11 @@ def read_holdings(problem: Swaps, told: Told, line: str) -> tuple[Told, tuple[Ho
     found: list[Holding | Final] = []
     final = read_final(line)
     cut = final.start if final else len(line)
-    if not told.names_swaps and not _START.search(line) and _is_list(line[:cut]):
+    headed = _headed(problem, told, line[:cut])
+    if headed is not None:
+        told, holdings = headed
+        found += holdings
+    elif not told.names_swaps and not _START.search(line) and _is_list(line[:cut]):
         told, holdings = _listed(problem, told, line[:cut])
         found += holdings
     else:
@@ -95,7 +110,7 @@ def _sentence(problem: Swaps, told: Told, line: str, start: int, end: int) -> tu
         ends = frozenset({len(problem.pairs)})
         return told, list(_said(problem, line, start, end, ends))
     if _START.search(text):
-        told = Told(names_swaps=told.names_swaps)
+        told = Told(names_swaps=told.names_swaps, is_exact=True)
     swaps = list(SWAP.finditer(line, start, end))
     if _has_others(line, start, end, swaps, is_open=told.is_open):
         return Told(frozenset(), names_swaps=True), []
@@ -103,13 +118,46 @@ def _sentence(problem: Swaps, told: Told, line: str, start: int, end: int) -> tu
     here = start
     for swap in [*swaps, None]:
         until = swap.start() if swap else end
-        some = list(_said(problem, line, here, until, told.at))
-        if some:
-            told = replace(told, at=_narrowed(problem, some, told.at), is_open=False)
+        told, some = _stated(problem, told, list(_said(problem, line, here, until, told.at)))
         found += some
         if swap:
             told, here = _swapped(problem, told, swap), swap.end()
     return told, found
+
+
+def _stated(problem: Swaps, told: Told, said: list[Holding]) -> tuple[Told, list[Holding]]:
+    """Place what is said together: where the story stands, or, if that is not sure, there or anywhere behind it."""
+    if not said:
+        return told, []
+    people = frozenset(each.person for each in said)
+    at = told.at
+    if at and (not told.is_exact or people & told.known):
+        at = frozenset(range(min(at), len(problem.pairs) + 1))
+    placed = [each._replace(at=at) for each in said]
+    now = _narrowed(problem, placed, at)
+    return replace(told, at=now, is_open=False, known=told.known | people), placed
+
+
+def _headed(problem: Swaps, told: Told, line: str) -> tuple[Told, list[Holding]] | None:
+    """Read "A B: A red, B blue": a swap that is named by its people alone, and what came of it."""
+    head = _HEAD.match(line)
+    if head is None or problem.find(head["one"]) in {None, problem.find(head["other"])}:
+        return None
+    said: list[Holding] = []
+    start = head.end()
+    for part in re.split(r"(?<=[,;])", line[start:]):
+        found = _PAIR.fullmatch(part)
+        person, thing = (problem.find(found["name"]), problem.thing(found["thing"])) if found else (None, None)
+        if found and person is not None and thing is not None:
+            said.append(Holding(person, thing, found["thing"], told.at, *_moved(found.span("thing"), start)))
+        elif part.strip(" .,;"):
+            return None
+        start += len(part)
+    return _stated(problem, _swapped(problem, told, head), said) if said else None
+
+
+def _moved(span: tuple[int, int], by: int) -> tuple[int, int]:
+    return span[0] + by, span[1] + by
 
 
 def _has_others(line: str, start: int, end: int, swaps: list[re.Match[str]], *, is_open: bool) -> bool:
@@ -126,13 +174,13 @@ def _has_others(line: str, start: int, end: int, swaps: list[re.Match[str]], *, 
 
 
 def _swapped(problem: Swaps, told: Told, swap: re.Match[str]) -> Told:
-    one, other = problem.find(swap["one"]), problem.find(swap["other"] or swap["with"])
+    one, other = problem.find(swap["one"]), problem.find(swap["other"] or swap.groupdict().get("with") or "")
     if told.is_open or one is None or other is None:
         # Two swaps, and nothing of what came of the first: they are listed, not made.
         return Told(frozenset(), names_swaps=True)
     pair = frozenset({one, other})
     now = {at + 1 for at in told.at if at < len(problem.pairs) and problem.pairs[at] == pair}
-    return Told(frozenset(now), is_open=True, names_swaps=True)
+    return Told(frozenset(now), is_open=True, names_swaps=True, is_exact=True)
 
 
 def _said(problem: Swaps, line: str, start: int, end: int, at: frozenset[int]) -> Iterator[Holding]:

@@ -19,9 +19,9 @@ def judge_sorting(problem: Words, said: Sorted) -> Verdict:
     """Judge a statement on letters and order by the words themselves."""
     match said:
         case Letter():
-            return _judge_letter(problem, said)
+            return _judge_letter(said)
         case Subpart():
-            return _judge_subpart(problem, said)
+            return _judge_subpart(said)
         case Chain():
             return _judge_chain(problem, said)
         case Final():
@@ -37,9 +37,7 @@ def _number(letter: str) -> int:
     return _ALPHABET.find(letter) + 1 if letter else 0
 
 
-def _judge_letter(problem: Words, said: Letter) -> Verdict:
-    if not problem.knows(said.word):
-        return Violation(why=f"{said.word!r} is not one of the words to sort")
+def _judge_letter(said: Letter) -> Verdict:
     right, low = _at(said.word, said.rank), said.letter.casefold()
     is_letter = low in right
     if is_letter and said.number in (0, _number(low)):
@@ -62,10 +60,7 @@ def _judge_letter(problem: Words, said: Letter) -> Verdict:
     )
 
 
-def _judge_subpart(problem: Words, said: Subpart) -> Verdict:
-    for word in said.words:
-        if not problem.knows(word):
-            return Violation(why=f"{word!r} is not one of the words to sort")
+def _judge_subpart(said: Subpart) -> Verdict:
     for one, other in pairwise(said.words):
         heads = {(letters(word)[: said.rank - 1], word[: said.rank - 1].casefold()) for word in (one, other)}
         if len({head[0] for head in heads}) > 1 and len({head[1] for head in heads}) > 1:
@@ -74,16 +69,17 @@ def _judge_subpart(problem: Words, said: Subpart) -> Verdict:
 
 
 def _judge_chain(problem: Words, said: Chain) -> Verdict:
-    known = [word for group in said.groups for word in group.words]
-    unknown = next((word for word in known if not problem.knows(word)), None)
-    if unknown is not None:
-        is_about = sum(map(problem.knows, known)) * 2 > len(known)
-        what = f"{unknown!r} is not one of the words to sort"
-        return Violation(why=what) if is_about else Unknown(what)
+    listed = [word for group in said.groups for word in group.words]
+    strange = [word for word in listed if not problem.knows(word)]
+    if len(strange) * 2 >= len(listed):
+        return Unknown(f"{strange[0]!r} is not one of the words to sort")
     found = _misnumbered(said) or _misplaced(problem, said) or _misgrouped(said)
     if found is not None:
         return found
-    if said.is_whole and (what := problem.difference(known)):
+    if strange:
+        # It may be misspelt on the way, and written well in the end.
+        return Unknown(f"{strange[0]!r} is not one of the words to sort")
+    if said.is_whole and (what := problem.difference(listed)):
         return Violation(why=f"{what} in the list")
     return Pass("the words stand so")
 
