@@ -112,6 +112,8 @@ def read_order(prompt: str) -> Order | None:
     end = _END.search(rest)
     told = rest[: end.start()] if end else rest
     for axis in AXES:
+        if not re.search(rf"{axis.low}|{axis.high}|{axis.from_low}|{axis.from_high}", told, re.IGNORECASE):
+            continue
         grammar = _grammar(axis, names, noun)
         facts = [found.fact for low, high in sentences(told) for found in read_facts(grammar, names, told[low:high])]
         if facts:
@@ -127,12 +129,14 @@ def _arranged(count: int, facts: list[Fact]) -> Iterator[tuple[int, ...]]:
     for fact in facts:
         if isinstance(fact, Placed):
             allowed[fact.item] &= fact.places
-    rows: list[tuple[int, ...]] = [()]
-    for item in range(count):
-        ties = [fact for fact in befores if max(fact) == item]
-        longer = [(*row, place) for row in rows for place in sorted(allowed[item]) if place not in row]
-        rows = [row for row in longer if all(holds(fact, row) for fact in ties)]
-    yield from rows
+    # The objects with the fewest places first, so that little is tried in vain.
+    items = sorted(range(count), key=lambda item: len(allowed[item]))
+    rows: list[dict[int, int]] = [{}]
+    for item in items:
+        ties = [fact for fact in befores if item in fact and rows and {*fact} - {item} <= rows[0].keys()]
+        longer = [{**row, item: place} for row in rows for place in sorted(allowed[item]) if place not in row.values()]
+        rows = [row for row in longer if all(row[fact.one] < row[fact.other] for fact in ties)]
+    yield from (tuple(row[item] for item in range(count)) for row in rows)
 
 
 def read_facts(grammar: Grammar, names: tuple[str, ...], sentence: str) -> Iterator[Found]:
