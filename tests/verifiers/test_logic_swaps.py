@@ -174,6 +174,11 @@ def test_a_state_of_which_no_swap_was_told_may_be_a_later_one():
     assert refuted(prompt(3, [(0, 1)]), [*lines[:1], "Now Claire has the red ball."]) == [1]
 
 
+def test_behind_the_last_swap_only_the_last_state_is_right():
+    lines = ["A: red, B: blue, C: pink", "A: blue, B: red, C: pink", "A: blue, B: red, C: pink", "A: blue, B: pink"]
+    assert refuted(prompt(3, [(0, 1)]), lines) == [3]
+
+
 @pytest.mark.parametrize("sign", [" ", " and ", " & ", "/", "-", " <-> ", " ↔ "])
 def test_swaps_that_are_named_by_their_people_alone(sign):
     lines = ["A: red, B: blue, C: pink", f"A{sign}B: A blue, B: red", f"B{sign}C: B pink, C blue"]

@@ -95,8 +95,8 @@ def _listed(problem: Swaps, told: Told, line: str) -> tuple[Told, list[Holding]]
     """Read a list without words: it stands behind the next swap. At the start and in the end, it may be said again."""
     last = len(problem.pairs)
     said = list(_said(problem, line, 0, len(line), frozenset()))
-    again = {at for at in told.at if told.is_fresh or (at in {0, last} and _agrees(problem, said, at))}
-    now = {at + 1 for at in told.at if at < last} | again
+    again = {at for at in told.at if told.is_fresh or (at == 0 and _agrees(problem, said, at))}
+    now = {min(at + 1, last) for at in told.at} | again
     found = [each._replace(at=frozenset(now)) for each in said]
     return replace(told, at=_narrowed(problem, found, frozenset(now)), is_fresh=False), found
 
