@@ -209,6 +209,18 @@ def test_ordinals_count_as_the_last_list_did():
     assert refuted(PROMPT, lines) == [2]
 
 
+def test_ranks_that_were_counted_from_the_last_go_on_so():
+    text = prompt(ROWS["rank"], 3, ["Eve finished first", "Rob finished second"])
+    lines = [
+        "From last to first: first is Ana.",
+        "Then third is Eve.",
+        "Eve is first in the list.",
+        "Ana finished first.",
+    ]
+    assert refuted(text, lines) == [3]
+    assert refuted(text, ["First is Ana."]) == [0]
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -79,7 +79,8 @@ def _sentence(problem: Order, way: Way | None, text: str) -> tuple[list[Told], W
     header = _HEADER.search(text)
     rising = _direction(problem, header) if header else None
     if header is None or rising is None:
-        facts = list(read_facts(problem.grammar, problem.names, text))
+        is_ranked = problem.grammar.axis.name == "rank"
+        facts = list(read_facts(problem.grammar, problem.names, text, counts_down=is_ranked and way == "down"))
         facts += _by_rank(problem, way, text)
         return [Told((each,), 0, each.start, each.end) for each in facts], way
     before = read_facts(problem.grammar, problem.names, text[: header.start()])

@@ -58,7 +58,7 @@ AXES: Final = (
         "rank",
         r"(?:above|ahead of|before)",
         r"(?:below|behind|after)",
-        rf"(?:in )?(?P<low>{ORDINAL})(?: place)?(?![ -](?:to|from)\b)",
+        rf"(?:in )?(?P<low>{ORDINAL})(?: place)?(?![ -](?:to|from|in|on|of)\b)",
         rf"(?:in )?(?:(?P<high>{ORDINAL})[ -](?:to|from)[ -])?(?:the )?last(?: place)?",
         ("first|top", "last|bottom"),
     ),

@@ -139,11 +139,15 @@ def _arranged(count: int, facts: list[Fact]) -> Iterator[tuple[int, ...]]:
     yield from (tuple(row[item] for item in range(count)) for row in rows)
 
 
-def read_facts(grammar: Grammar, names: tuple[str, ...], sentence: str) -> Iterator[Found]:
-    """Yield what *sentence* asserts, in its order."""
-    matches = sorted(
-        [*grammar.facts.finditer(sentence), *grammar.inverted.finditer(sentence)], key=lambda match: match.start()
-    )
+def read_facts(
+    grammar: Grammar, names: tuple[str, ...], sentence: str, *, counts_down: bool = False
+) -> Iterator[Found]:
+    """Yield what *sentence* asserts, in its order.
+
+    *counts_down*: places have been listed from the high end, so that "second is X" may not count from the low one.
+    """
+    inverted = [] if counts_down else [*grammar.inverted.finditer(sentence)]
+    matches = sorted([*grammar.facts.finditer(sentence), *inverted], key=lambda match: match.start())
     plain = re.sub(_NOT, "", sentence, flags=re.IGNORECASE) if matches else ""
     if not matches or is_doubtful(plain):
         return
