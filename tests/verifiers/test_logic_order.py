@@ -230,6 +230,9 @@ def test_ranks_that_were_counted_from_the_last_go_on_so():
         "The book to the right of the blue book is the leftmost.",
         "The blue book is the leftmost or the rightmost.",
         "From left to right: first can be the blue book.",
+        "A. The blue book is the leftmost.",
+        "(B) The blue book is the leftmost.",
+        "- C: The blue book is the leftmost.",
         "Blue is a fine colour, and the leftmost is another.",
     ],
 )

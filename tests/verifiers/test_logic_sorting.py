@@ -167,6 +167,13 @@ def test_a_word_that_is_not_one_of_them_may_be_misspelt():
     assert refuted(GIVEN, ['Hence, we have "avocado" < "aple" < "fig" < "pear" < "plum".']) == [0]
 
 
+def test_chains_of_what_is_sorted_the_other_way_are_left_open():
+    given = "Sort these words in descending alphabetical order: fig, apple, pear"
+    assert kinds(given, '"apple" < "fig" < "pear"') == kinds(given, '"pear" < "fig" < "apple"') == ["Unknown"]
+    assert kinds(given, "Answer: pear, fig, apple") == ["Pass"]
+    assert kinds(given, "Answer: apple, fig, pear") == ["Violation"]
+
+
 def test_signs_in_words_leave_the_order_open():
     given = "we're well wedge its it's"
     assert kinds(given, '"well" comes before "we\'re".') == ["Pass"]

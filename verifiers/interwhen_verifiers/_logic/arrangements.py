@@ -24,6 +24,7 @@ _PLACED = re.compile(
     rf"\bthe (?P<rank>{ORDINAL}|last) (?P<noun>[a-z]{{2,20}}) (?:is|must be) (?P<who>[^,;:.()]{{1,60}}?)(?=,|;|\.|$)",
     re.IGNORECASE,
 )
+_OPTION = re.compile(r"(?:^|\s)[(*\-]{0,3}[A-H]\s?[).:]\s")
 _SPLIT = re.compile(r"\s?[,>\u2192|]\s?(?:and )?|\sand\s|\sthen\s")
 _NOT = re.compile(r"\b(?:is not|can ?not be)\b", re.IGNORECASE)
 _MAYBE = frozenset({"can be", "could be", "may be"})
@@ -58,7 +59,8 @@ def read_arrangement(problem: Order, reading: Reading, line: str) -> tuple[Readi
         return Reading(is_supposed=True), ()
     found: list[Told | Final] = []
     final = read_final(line)
-    cut = final.start if final else len(line)
+    # An option that is quoted is not asserted.
+    cut = 0 if _OPTION.search(line, 0, final.start if final else len(line)) else final.start if final else len(line)
     for start, end in sentences(line[:cut]):
         text = line[start:end]
         if reading.is_supposed or supposes(text, is_about=problem.mentions(text)):

@@ -18,6 +18,7 @@ _SAYS = re.compile(
     r"(?P<thing>[^,.;:|()=\n*]{1,60}?)"
     r"(?=\*{0,2}[,.;|)]|\*{0,2}\s*$|\s(?:and|while|so|So|but|now|from|at|after)\b)"
 )
+_LETTERS = re.compile(r"\b([A-H])\*{0,2} ?[:=\u2192]")
 _START = re.compile(
     r"\bat the (?:start|beginning)\b|\binitial(?:ly)?\b|\bto (?:start|begin)\b|^\W*start(?:ing)?\b", re.IGNORECASE
 )
@@ -94,11 +95,24 @@ def _is_list(text: str) -> bool:
 def _listed(problem: Swaps, told: Told, line: str) -> tuple[Told, list[Holding]]:
     """Read a list without words: it stands behind the next swap. At the start and in the end, it may be said again."""
     last = len(problem.pairs)
-    said = list(_said(problem, line, 0, len(line), frozenset()))
+    said = list(_said(problem, line, 0, len(line), frozenset(), initials=True))
     again = {at for at in told.at if told.is_fresh or (at == 0 and _agrees(problem, said, at))}
     now = {min(at + 1, last) for at in told.at} | again
+    if not told.is_fresh and _may_be_options(problem, line, said):
+        wide = frozenset(now | told.at)
+        is_right = any(_agrees(problem, said, at) for at in wide)
+        return replace(told, at=wide), [each._replace(at=wide) for each in said] if is_right else []
     found = [each._replace(at=frozenset(now)) for each in said]
     return replace(told, at=_narrowed(problem, found, frozenset(now)), is_fresh=False), found
+
+
+def _may_be_options(problem: Swaps, line: str, said: list[Holding]) -> bool:
+    """Tell whether the letters in *line* may be those of the options rather than initials."""
+    options, letters = dict(problem.options), _LETTERS.findall(line)
+    pairs = zip(letters, said, strict=False)
+    return len(letters) == len(said) and all(
+        problem.thing(options.get(letter, "")) == each.thing for letter, each in pairs
+    )
 
 
 def _sentence(problem: Swaps, told: Told, line: str, start: int, end: int) -> tuple[Told, list[Holding]]:
@@ -115,10 +129,10 @@ def _sentence(problem: Swaps, told: Told, line: str, start: int, end: int) -> tu
     if _has_others(line, start, end, swaps, is_open=told.is_open):
         return Told(frozenset(), names_swaps=True), []
     found: list[Holding] = []
-    here = start
+    here, is_told = start, bool(swaps) or _START.search(text) is not None
     for swap in [*swaps, None]:
         until = swap.start() if swap else end
-        told, some = _stated(problem, told, list(_said(problem, line, here, until, told.at)))
+        told, some = _stated(problem, told, list(_said(problem, line, here, until, told.at, initials=is_told)))
         found += some
         if swap:
             told, here = _swapped(problem, told, swap), swap.end()
@@ -183,8 +197,13 @@ def _swapped(problem: Swaps, told: Told, swap: re.Match[str]) -> Told:
     return Told(frozenset(now), is_open=True, names_swaps=True, is_exact=True)
 
 
-def _said(problem: Swaps, line: str, start: int, end: int, at: frozenset[int]) -> Iterator[Holding]:
+def _said(
+    problem: Swaps, line: str, start: int, end: int, at: frozenset[int], *, initials: bool = False
+) -> Iterator[Holding]:
+    """Yield who is said to hold what. A letter alone may be that of an option, and is read only with *initials*."""
     for found in _SAYS.finditer(line, start, end):
+        if not initials and len(found["name"] or found["who"]) == 1:
+            continue
         person, thing = problem.find(found["name"] or found["who"]), problem.thing(found["thing"])
         if person is not None and thing is not None:
             text = found["thing"]

@@ -69,6 +69,8 @@ def _judge_subpart(said: Subpart) -> Verdict:
 
 
 def _judge_chain(problem: Words, said: Chain) -> Verdict:
+    if problem.is_descending:
+        return Unknown("whether that is meant in the order of the alphabet is not known")
     listed = [word for group in said.groups for word in group.words]
     strange = [word for word in listed if not problem.knows(word)]
     if len(strange) * 2 >= len(listed):
