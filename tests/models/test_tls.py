@@ -33,10 +33,10 @@ def certificate(tmp_path_factory):
 
 
 def transport_of(name, context):
-    if name == "aiohttp":
-        from interwhen.models.aiohttp_transport import AiohttpTransport
+    if name == "fast":
+        from interwhen.models.fast_transport import FastTransport
 
-        return AiohttpTransport(ssl_context=context)
+        return FastTransport(ssl_context=context)
     return Httpx2Transport(ssl_context=context)
 
 
