@@ -36,7 +36,7 @@ app.command("interwhen.bench.penalty_cli:penalty")
 @app.command
 def overhead(
     *,
-    transport: Literal["httpx2", "aiohttp"] = "httpx2",
+    transport: Literal["httpx2", "fast"] = "httpx2",
     chunks: int = 20000,
     per_second: float = 0.0,
     rounds: int = 15,
@@ -193,7 +193,7 @@ def gateway(
     run_rate: float = 50.0,
     sdk_rounds: int = 15,
     monitor: str = "arithmetic",
-    transport: Literal["httpx2", "aiohttp"] = "aiohttp",
+    transport: Literal["httpx2", "fast"] = "fast",
     seed: int = 0,
     uvloop: bool = True,
     json: bool = False,
@@ -274,7 +274,7 @@ def soak(
     minutes: float = 60.0,
     streams: int = 200,
     rate: float = 8.0,
-    transport: Literal["httpx2", "aiohttp"] = "aiohttp",
+    transport: Literal["httpx2", "fast"] = "fast",
     seed: int = 1,
     uvloop: bool = True,
     json: bool = False,

@@ -47,7 +47,7 @@ async def measure(
     run_rate: float = 50.0,
     sdk_rounds: int = 15,
     monitor: str = "arithmetic",
-    transport: TransportName = "aiohttp",
+    transport: TransportName = "fast",
     seed: int = 0,
     say: Callable[[str], None] = lambda _line: None,
 ) -> GatewayReport:

@@ -10,7 +10,7 @@ from interwhen.models.fast_answer import Answer
 
 
 class Connection(asyncio.Protocol):
-    """What the loop calls. *on_idle* hears that an answer is over and the next may be asked for, *on_lost* of the end."""
+    """What the loop calls. *on_idle* hears when it can be asked for the next answer, *on_lost* when it is gone."""
 
     __slots__ = ("_answer", "_is_paused", "_on_idle", "_on_lost", "_transport", "idle_since")
 
@@ -95,7 +95,7 @@ class Connection(asyncio.Protocol):
         self.abort()
 
     def abort(self) -> None:
-        """Close the socket now, without a word to the answer, which asks for it; it is closed in the loop's next turn."""
+        """Close the socket now (the loop does in its next turn), without a word to the answer, which asks for it."""
         self._answer = None
         if self._transport is not None:
             self._transport.abort()

@@ -1,0 +1,406 @@
+"""The fast transport by itself: what its parser may be shown, what it keeps, and on uvloop."""
+
+import asyncio
+import gc
+import itertools
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from interwhen.errors import ConnectError, ModelError, StreamClosed, StreamProtocolError, UsageError
+from interwhen.models import fast_answer, fast_transport
+from interwhen.models.fast_connection import Connection
+from interwhen.models.fast_transport import FastTransport
+from interwhen.models.transport import HttpRequest
+from interwhen.testing.server import Head, ScriptedServer, Send, Stall, events, fault
+
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+WHOLE = {
+    "chunked": CHUNKED + b"3\r\none\r\n4;x=y\r\n two\r\n0\r\ntrailer: 1\r\n\r\n",
+    "length": b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\none two",
+    "until it closes": b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\none two",
+    "interim answers": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n"
+    b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\none two",
+}
+
+
+class Wire(asyncio.Transport):
+    """What the loop gives to a connection, without a socket."""
+
+    def __init__(self):
+        super().__init__()
+        self.sent = b""
+        self.paused = self.closed = False
+
+    def write(self, data):
+        self.sent += data
+
+    def pause_reading(self):
+        self.paused = True
+
+    def resume_reading(self):
+        self.paused = False
+
+    def is_closing(self):
+        return self.closed
+
+    def abort(self):
+        self.closed = True
+
+
+class Asked:
+    """A connection that was asked for one answer."""
+
+    def __init__(self):
+        self.idle = []
+        self.wire = Wire()
+        self.connection = Connection(self.idle.append, lambda _: None)
+        self.connection.connection_made(self.wire)
+        self.answer = self.connection.ask(b"GET", "http://h/v1", asyncio.get_running_loop())
+
+    def feed(self, *parts):
+        for part in parts:
+            if not self.wire.closed:
+                self.connection.data_received(part)
+
+    async def body(self):
+        await self.answer.head()
+        return await collected(self.answer)
+
+
+def on_asyncio(main):
+    return asyncio.run(main())
+
+
+# ---------------------------------------------------------------------- what comes
+
+
+@pytest.mark.parametrize("name", list(WHOLE))
+@given(cuts=st.lists(st.integers(0, 200), max_size=12))
+@settings(max_examples=25, deadline=None)
+def test_no_cut_of_the_bytes_changes_an_answer(name, cuts):
+    data = WHOLE[name]
+    places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+
+    async def main():
+        asked = Asked()
+        asked.feed(*(data[a:b] for a, b in itertools.pairwise(places)))
+        asked.connection.eof_received()
+        assert await asked.body() == b"one two"
+        assert (asked.answer.status, len(asked.idle)) == (200, int(name != "until it closes"))
+
+    on_asyncio(main)
+
+
+@given(
+    name=st.sampled_from(sorted(WHOLE)),
+    place=st.integers(0, 120),
+    junk=st.binary(max_size=6),
+    gone=st.integers(0, 3),
+)
+@settings(max_examples=150, deadline=None)
+def test_whatever_comes_nobody_waits_for_ever(name, place, junk, gone):
+    data = WHOLE[name]
+    data = data[:place] + junk + data[place + gone :]
+
+    async def main():
+        asked = Asked()
+        asked.feed(data)
+        asked.connection.connection_lost(None)
+        try:
+            async with asyncio.timeout(1):
+                await asked.body()
+        except ModelError:
+            pass
+
+    on_asyncio(main)
+
+
+def test_what_came_meanwhile_is_handed_over_at_once():
+    async def main():
+        asked = Asked()
+        asked.feed(CHUNKED + b"1\r\na\r\n", b"1\r\nb\r\n1\r\nc\r\n", b"1\r\nd\r\n")
+        await asked.answer.head()
+        assert await asked.answer.receive() == b"abcd"
+
+    on_asyncio(main)
+
+
+def test_a_chunk_wakes_its_reader_once():
+    class Counting(asyncio.Future):
+        made = 0
+
+        def __init__(self, **options):
+            Counting.made += 1
+            super().__init__(**options)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.create_future = lambda: Counting(loop=loop)
+        asked = Asked()
+        asked.feed(CHUNKED)
+        await asked.answer.head()
+        seen = []
+
+        async def read():
+            while data := await asked.answer.receive():
+                seen.append(data)
+
+        reader = asyncio.ensure_future(read())
+        for number in range(5):
+            await asyncio.sleep(0)
+            asked.feed(b"1\r\n%d\r\n" % number)
+        await asyncio.sleep(0)
+        asked.feed(b"0\r\n\r\n")
+        await reader
+        assert (len(seen), Counting.made) == (5, 6)
+
+    on_asyncio(main)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"SSH-2.0-OpenSSH_9.9\r\n\r\n", StreamProtocolError),
+        (b"HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n", StreamProtocolError),
+        (CHUNKED + b"3\r\none\r\nnonsense\r\n", ConnectError),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n", StreamProtocolError),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabcd", StreamProtocolError),
+    ],
+    ids=["another protocol", "an upgrade", "wrong chunk", "two framings", "two lengths"],
+)
+def test_what_is_no_answer_closes_the_connection(data, kind):
+    async def main():
+        asked = Asked()
+        asked.feed(data)
+        with pytest.raises(kind):
+            await asked.body()
+        assert asked.wire.closed
+        assert not asked.idle
+
+    on_asyncio(main)
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nx: ", CHUNKED + b"0\r\nx: "], ids=["head", "trailers"])
+def test_a_head_without_an_end_does_not_fill_the_memory(head):
+    async def main():
+        asked = Asked()
+        asked.feed(head)
+        for _ in range(1000):
+            asked.feed(b"x" * 1000)
+        assert asked.wire.closed
+        with pytest.raises(ModelError, match="without any of the body"):
+            await asked.body()
+
+    on_asyncio(main)
+
+
+def test_a_body_that_nobody_reads_stops_the_server_and_reading_it_lets_it_go_on(monkeypatch):
+    monkeypatch.setattr(fast_answer, "HIGH_WATER", 10)
+
+    async def main():
+        asked = Asked()
+        asked.feed(CHUNKED, b"8\r\n12345678\r\n")
+        await asked.answer.head()
+        assert not asked.wire.paused
+        asked.feed(b"8\r\n12345678\r\n")
+        assert asked.wire.paused
+        assert await asked.answer.receive() == b"1234567812345678"
+        assert not asked.wire.paused
+        asked.feed(b"b\r\n12345678901\r\n", b"0\r\n\r\n")  # over the mark, and whole before it is read
+        assert not asked.wire.paused
+        assert asked.idle == [asked.connection]
+        assert await asked.answer.receive() == b"12345678901"
+
+    on_asyncio(main)
+
+
+# ---------------------------------------------------------------------- what is kept
+
+
+@pytest.mark.parametrize("more", [b"HTTP/1.1 200 OK\r\n", b"nonsense", b"\0"], ids=["answer", "text", "zero"])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_an_answer_that_nobody_asked_for_is_never_the_next_ones(more, at_once):
+    async def main():
+        asked = Asked()
+        asked.feed(*((WHOLE["length"] + more,) if at_once else (WHOLE["length"], more)))
+        assert await asked.body() == b"one two"
+        assert asked.wire.closed
+        assert not asked.connection.is_usable
+
+    on_asyncio(main)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\na",
+        b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 1\r\n\r\na",
+    ],
+    ids=["1.0", "close"],
+)
+def test_a_connection_is_not_kept_against_its_servers_word(data):
+    async def main():
+        asked = Asked()
+        asked.feed(data)
+        assert await asked.body() == b"a"
+        assert (asked.wire.closed, asked.idle) == (True, [])
+
+    on_asyncio(main)
+
+
+async def collected(response):
+    found = b""
+    while data := await response.receive():
+        found += data
+    return found
+
+
+async def ask(transport, server, path="/models"):
+    response = await transport.send(HttpRequest("GET", server.base_url + path), connect_timeout=5)
+    await collected(response)
+    await response.aclose()
+
+
+def test_idle_connections_are_closed_after_a_while(monkeypatch):
+    monkeypatch.setattr(fast_transport, "KEEPALIVE_SECONDS", 0.02)
+
+    async def main():
+        transport = FastTransport()
+        async with ScriptedServer(lambda _: events(["x"])) as server:
+            await ask(transport, server)
+            assert server.open_connections == 1
+            await server.settled()
+            await ask(transport, server)
+            assert server.connections == 2
+            await transport.aclose()
+            await server.settled()
+
+    on_asyncio(main)
+
+
+def test_no_more_idle_connections_are_kept_than_there_may_be(monkeypatch):
+    monkeypatch.setattr(fast_transport, "KEPT_CONNECTIONS", 2)
+
+    async def main():
+        transport = FastTransport()
+        async with ScriptedServer(lambda _: events(["x"])) as server:
+            async with anyio.create_task_group() as group:
+                for _ in range(5):
+                    group.start_soon(ask, transport, server)
+            with anyio.fail_after(2):
+                while server.open_connections != 2:
+                    await anyio.sleep(0.001)
+            await transport.aclose()
+            await server.settled()
+
+    on_asyncio(main)
+
+
+def test_one_transport_serves_one_loop_after_the_other():
+    transport = FastTransport()
+
+    async def main():
+        async with ScriptedServer(lambda _: events(["x"])) as server:
+            await ask(transport, server)
+            await transport.aclose()
+
+    on_asyncio(main)
+    on_asyncio(main)
+
+
+# ---------------------------------------------------------------------- what is sent
+
+
+def test_what_cannot_be_sent_is_refused_before_it_is():
+    async def main():
+        transport = FastTransport()
+        for headers in ({"authorization": "Bearer a\nx: y"}, {"x\r\ny": "z"}, {"x": "a\0"}, {"x": "\u20ac"}):
+            with pytest.raises(UsageError, match="header"):
+                await transport.send(HttpRequest("GET", "http://127.0.0.1:9/", headers), connect_timeout=5)
+        for url in ("ftp://h/", "http://", "http://h:port/", "http:///x", "nonsense"):
+            with pytest.raises(UsageError, match="no http:// or https:// URL"):
+                await transport.send(HttpRequest("GET", url), connect_timeout=5)
+
+    on_asyncio(main)
+
+
+def test_a_path_that_is_no_ascii_is_quoted_and_one_that_is_quoted_is_left_alone():
+    async def main():
+        transport = FastTransport()
+        async with ScriptedServer(lambda _: events(["x"])) as server:
+            for path in ("/a b?q=\u00e4 c", "/%2fa?x=%20y&z=[1]"):
+                request = HttpRequest("POST", server.base_url + path, {"X-Y": "z"}, b"{}")
+                await (await transport.send(request, connect_timeout=5)).aclose()
+            assert [post.path for post in server.posts] == ["/v1/a%20b?q=%C3%A4%20c", "/v1/%2fa?x=%20y&z=%5B1%5D"]
+            assert server.posts[0].headers == {"host": f"127.0.0.1:{server.port}", "x-y": "z", "content-length": "2"}
+            await transport.aclose()
+
+    on_asyncio(main)
+
+
+def test_it_says_that_it_needs_asyncio():
+    async def main():
+        with pytest.raises(UsageError, match="asyncio only"):
+            await FastTransport().send(HttpRequest("GET", "http://127.0.0.1:9/"), connect_timeout=5)
+
+    anyio.run(main, backend="trio")
+
+
+# ---------------------------------------------------------------------- on uvloop
+
+
+def test_on_uvloop_a_request_cancelled_at_any_turn_leaves_no_socket():
+    uvloop = pytest.importorskip("uvloop", reason="the extra 'fast' is not installed")
+
+    async def main():
+        transport = FastTransport()
+        async with ScriptedServer(lambda _: events(["one ", "two"])) as server:
+            for count in range(40):
+                task = asyncio.ensure_future(ask(transport, server))
+                for _ in range(count):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.wait([task])
+            await ask(transport, server)
+            await transport.aclose()
+            await server.settled()
+        gc.collect()
+
+    uvloop.run(main())
+
+
+def test_on_uvloop_a_close_wakes_the_reader_and_the_server_sees_it():
+    uvloop = pytest.importorskip("uvloop", reason="the extra 'fast' is not installed")
+
+    async def main():
+        transport = FastTransport()
+        async with ScriptedServer(lambda _: (Head(), Send(b"x"), Stall())) as server:
+            response = await transport.send(HttpRequest("POST", server.base_url, body=b"{}"), connect_timeout=5)
+            assert await response.receive() == b"x"
+            reader = asyncio.ensure_future(response.receive())
+            await asyncio.sleep(0)
+            await response.aclose()
+            with pytest.raises(StreamClosed):
+                await reader
+            with anyio.fail_after(2):
+                await server.posts[0].gone.wait()
+            await transport.aclose()
+
+    uvloop.run(main())
+
+
+def test_on_uvloop_a_reset_is_an_error_behind_the_text():
+    uvloop = pytest.importorskip("uvloop", reason="the extra 'fast' is not installed")
+
+    async def main():
+        transport = FastTransport()
+        async with ScriptedServer(lambda _: fault("rst_mid")) as server:
+            response = await transport.send(HttpRequest("POST", server.base_url, body=b"{}"), connect_timeout=5)
+            with pytest.raises(ConnectError, match="broke after"):
+                await collected(response)
+            await response.aclose()
+            await transport.aclose()
+
+    uvloop.run(main())
