@@ -201,14 +201,15 @@ def gateway(
     """Measure what the gateway adds at one stream, how many streams one process carries, and what wrapping costs.
 
     The streams come from a load generator in a process of its own, over loopback, and are read as bytes, with and
-    without the gateway between; then through interwhen.run in this process, beside httpx2 and the openai SDK; and
-    at last through the openai SDK, bare and wrapped. Chunks are late against the schedule of the generator, which
-    says itself how well it kept that.
+    without the gateway (or a bare relay) between; then through interwhen.run in this process, beside its transport
+    alone, httpx2 and the openai SDK, each just after a bare protocol that only notes when bytes come: the floor for
+    any reader in Python on this machine. At last they are read through the openai SDK, bare and wrapped. Chunks are
+    late against the schedule of the generator, which says itself how well it kept that.
 
     Parameters
     ----------
     pairs
-        Pairs of streams, direct and through the gateway, for what is added at one stream.
+        Rounds of streams, direct, through a relay and through the gateway, for what is added at one stream.
     streams
         Streams at once, for the other parts.
     seconds
