@@ -14,7 +14,7 @@ import anyio.to_thread
 import interwhen
 import pytest
 import workers
-from interwhen import Errored, Judged, Pass, Span, TimedOut, UsageError, Workers
+from interwhen import Errored, Judged, Pass, Span, TimedOut, UsageError, Workers, verifier
 from interwhen._engine.framing import Garbled, framed, length_of, receive, send
 from interwhen._engine.processes import ProcessPool, WorkerProcess
 from interwhen.testing import ScriptedModel
