@@ -180,9 +180,11 @@ class Answer:
             if self._dry > _MOST_WITHOUT_BODY:
                 self._malformed(f"{self._dry} bytes without any of the body")
                 return
-        elif self._size > HIGH_WATER and not self._paused:
-            self._paused = True
-            self._line.pause()
+        else:
+            self._dry = 0
+            if self._size > HIGH_WATER and not self._paused:
+                self._paused = True
+                self._line.pause()
         # As _wake, without the call: this is for every chunk.
         waiter = self._waiter
         if waiter is not None:

@@ -196,6 +196,20 @@ def test_a_head_without_an_end_does_not_fill_the_memory(head):
     on_asyncio(main)
 
 
+def test_a_body_whose_framing_comes_in_reads_of_its_own_may_be_as_long_as_it_likes(monkeypatch):
+    monkeypatch.setattr(fast_answer, "_MOST_WITHOUT_BODY", 100)
+
+    async def main():
+        asked = Asked()
+        asked.feed(CHUNKED)
+        for _ in range(100):
+            asked.feed(b"1\r\n", b"a", b"\r\n")
+        asked.feed(b"0\r\n\r\n")
+        assert await asked.body() == b"a" * 100
+
+    on_asyncio(main)
+
+
 def test_a_body_that_nobody_reads_stops_the_server_and_reading_it_lets_it_go_on(monkeypatch):
     monkeypatch.setattr(fast_answer, "HIGH_WATER", 10)
 
