@@ -14,6 +14,7 @@ import msgspec
 
 from interwhen._engine.run import Run
 from interwhen._engine.workers import Workers
+from interwhen._protocols import fits
 from interwhen.budgets import Budgets
 from interwhen.contexts import Ready
 from interwhen.errors import MissingExtraError, UsageError
@@ -71,7 +72,7 @@ def run(
     _vet_type("sampling", sampling, Sampling)
     _vet_type("budgets", budgets, Budgets)
     _vet_type("feedback", feedback, FeedbackTemplate)
-    if not isinstance(workers, WorkerPool | None):
+    if workers is not None and not fits(workers, WorkerPool):
         raise UsageError(f"workers={workers!r:.200} is no pool of workers: write workers=Workers(...)")
     if not isinstance(context, Ready | None):
         raise UsageError(f"context={context!r:.200} is no prepared context: give what Precomputer.add() returns")
@@ -79,7 +80,7 @@ def run(
         raise UsageError(f"starts_in={starts_in!r}, choose one of {', '.join(get_args(Phase))}")
     owned = isinstance(model, str)
     adapter = load_model(model)
-    if not isinstance(adapter, Model):
+    if not fits(adapter, Model):
         raise UsageError(f"model={model!r:.200} is no Model; give an adapter such as CompletionsModel(...), or a name")
     return Run(
         adapter,

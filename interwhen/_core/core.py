@@ -54,6 +54,9 @@ State = Literal["opening", "streaming", "deciding", "draining", "done"]
 """``deciding``: a violation stands, the stream is closed, earlier checks are awaited. ``draining``: the model
 ended, open checks are awaited."""
 
+_WORDS = FeedbackTemplate()
+"""How feedback is worded where nobody says otherwise; made once, because making one checks it."""
+
 
 class Core:
     """One run, from its first fact to its end."""
@@ -72,7 +75,7 @@ class Core:
     ) -> None:
         self.monitors = tuple(monitors)
         self.budgets = budgets or Budgets()
-        self.template = template or FeedbackTemplate()
+        self.template = template or _WORDS
         self.window = Window(max_tokens, context_tokens)
         self.prompt_sha256 = prompt_sha256
         self.think_tags = think_tags

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, assert_never
@@ -114,6 +115,7 @@ def _watch(scanner: Scanner, phase: PhaseFilter, monitors: list[int]) -> Watch:
     return Watch(scanner, phase, tuple(monitors), _any_of(scanner.wakes))
 
 
+@functools.lru_cache(maxsize=256)
 def _any_of(characters: str) -> Callable[[str], object]:
     """Return a function that looks for any of *characters*; with none, it finds nothing."""
     return re.compile(f"[{re.escape(characters)}]").search if characters else re.compile("(?!)").match

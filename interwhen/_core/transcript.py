@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -55,9 +56,10 @@ class Transcript:
     )
 
     def __init__(self, phase: Phase) -> None:
-        self._starts: list[int] = []
+        # Arrays, not lists: the garbage collector does not go over them, however long the text is.
+        self._starts = array("q")
         self._texts: list[str] = []
-        self._tokens: list[int] = []
+        self._tokens = array("q")
         self._recent = (0, "")
         self.length = 0
         self.kept_tokens = 0

@@ -101,8 +101,7 @@ class Jobs:
                     log_warning("extractor.failed", monitor=watcher.monitor.name)
                     fact = Settled(order.job, reply, self._clock() - begun)
                 else:
-                    if not watcher.is_ready:
-                        await watcher.ready.wait()
+                    await watcher.until_ready()
                     if turn is not None:
                         await turn.wait()
                     fact = watcher.extract(order, reply, self._clock() - begun)

@@ -1,13 +1,16 @@
 """Watches event loops from a thread: one that does not answer in time is looked at, to see what it is doing.
 
 A hundred times a second the thread asks each loop that has a run to call back, which costs the loop some ten
-microseconds; a token costs nothing more. Nothing is asked of a loop without a run, or of one in virtual time.
+microseconds; a token costs nothing more. Nothing is asked of a loop without a run, or of one in virtual time. When the
+last run is over, the thread looks for the next one for a while before it sleeps: to wake a thread costs more than to
+begin a run, and would delay the first token.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePath
 from types import FrameType
@@ -16,6 +19,8 @@ from typing import Any, Protocol
 from interwhen._engine.loop_frames import frames_of
 from interwhen.ledger import Held
 
+_LINGER_SECONDS, _LINGER_STEP = 5.0, 0.01
+"""For how long the thread looks for a next run, and how often."""
 _FRAMES = 3
 """How many of the innermost frames are told."""
 _WAITS_IN = frozenset(
@@ -87,17 +92,31 @@ class Watched:
     """One event loop: when it was asked to call back, and what it was found doing when it did not."""
 
     def __init__(self, post: Callable[[Callable[[], object]], object], loop: object, thread: int) -> None:
-        self.listeners: list[Listener] = []
         self.loop = loop
         self.thread = thread
+        self.limit = float("inf")
+        """The shortest time after which somebody wants to know."""
+        self._listeners: dict[Listener, None] = {}
+        self._limits: Counter[float] = Counter()
         self._post = post
         self._asked: float | None = None
         self._sample: Sample | None = None
 
-    @property
-    def limit(self) -> float:
-        """The shortest time after which somebody wants to know."""
-        return min((listener.limit for listener in self.listeners), default=float("inf"))
+    def add(self, listener: Listener) -> None:
+        """Tell *listener* from now on. Called on the loop, as everything that looks at who listens."""
+        self._listeners[listener] = None
+        self._limits[listener.limit] += 1
+        self.limit = min(self._limits)
+
+    def remove(self, listener: Listener) -> bool:
+        """Tell *listener* no more; whether anybody is left."""
+        if listener in self._listeners:
+            del self._listeners[listener]
+            self._limits[listener.limit] -= 1
+            if not self._limits[listener.limit]:
+                del self._limits[listener.limit]
+            self.limit = min(self._limits, default=float("inf"))
+        return bool(self._listeners)
 
     def look(self, now: float, frames: Callable[[], Sequence[FrameType]], clock: Callable[[], float]) -> None:
         """Ask the loop to call back, or see what it is doing if it has not. Called from the watching thread.
@@ -120,7 +139,7 @@ class Watched:
         if asked is None or sample is None or sample.is_timed:
             return
         late = now - asked
-        for listener in self.listeners:
+        for listener in self._listeners:
             if late > listener.limit:
                 listener.add(Held(sample.what, late, sample.where))
 
@@ -143,6 +162,7 @@ class _Watcher:
         self._changed = threading.Condition()
         self._loops: dict[object, Watched] = {}
         self._thread: threading.Thread | None = None
+        self._sleeps = False
 
     def enter(self, listener: Listener) -> Watched | None:
         way = _way_in()
@@ -153,31 +173,38 @@ class _Watcher:
             watched = self._loops.get(loop)
             if watched is None:
                 watched = self._loops[loop] = Watched(post, loop, threading.get_ident())
-            watched.listeners = [*watched.listeners, listener]
+            watched.add(listener)
             if self._thread is None or not self._thread.is_alive():  # a fork leaves none alive
+                self._sleeps = False
                 self._thread = threading.Thread(target=self._watch, name="interwhen-loop-watch", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            elif self._sleeps:
+                self._changed.notify()
         return watched
 
     def leave(self, watched: Watched, listener: Listener) -> None:
         with self._changed:
-            watched.listeners = [other for other in watched.listeners if other is not listener]
-            if not watched.listeners:
+            if not watched.remove(listener):
                 self._forget(watched)
 
     def _forget(self, watched: Watched) -> None:
         self._loops = {loop: other for loop, other in self._loops.items() if other is not watched}
 
     def _watch(self) -> None:
+        last = time.monotonic()
         while True:
             with self._changed:
-                while not self._loops:
-                    self._changed.wait()
+                if not self._loops and time.monotonic() - last > _LINGER_SECONDS:
+                    self._sleeps = True
+                    self._changed.wait_for(lambda: self._loops)
+                    self._sleeps = False
                 loops = list(self._loops.values())
-            time.sleep(min(watched.limit for watched in loops) / 2)
+                pause = min((watched.limit / 2 for watched in loops), default=_LINGER_STEP)
+            time.sleep(pause)
             for watched in loops:
                 self._look(watched)
+            if loops:
+                last = time.monotonic()
 
     def _look(self, watched: Watched) -> None:
         try:

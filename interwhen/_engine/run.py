@@ -16,6 +16,7 @@ import anyio
 
 from interwhen._core.messages import Abandoned, Finish, OutOfTime
 from interwhen._engine.beginning import core_for, own_template, served_by
+from interwhen._engine.bells import Bell
 from interwhen._engine.cancelled import is_called_off
 from interwhen._engine.clock import loop_clock
 from interwhen._engine.closing import close_model
@@ -96,6 +97,9 @@ class Run:
         self._open_for_readers = False
         self._is_awaited = False
         self._reads_ahead = any(monitor.delivery in GATING for monitor in self._monitors)
+        self._wake = Bell()
+        self._news = Bell()
+        self._drained = Bell()
         self._crash: Exception | None = None
         self.error: ModelError | None = None
         """The exception behind a result that is ``failed``."""
@@ -110,9 +114,6 @@ class Run:
         past = self._past
         self._clock = loop_clock()
         self._meter = Meter(self._clock)
-        self._wake = anyio.Event()
-        self._news = anyio.Event()
-        self._drained = anyio.Event()
         self._context.begin()
         try:
             self._model, self._prompt, self._offline = served_by(self._context, self._model, self._prompt)
@@ -223,7 +224,7 @@ class Run:
             else:
                 await self._wait_for_events()
         if self._reads_ahead and len(events) < _AHEAD:
-            self._drained.set()
+            self._drained.ring()
         return events.popleft()
 
     async def batch(self) -> list[Event]:
@@ -238,7 +239,7 @@ class Run:
         found = [first, *waiting]
         waiting.clear()
         if self._reads_ahead:
-            self._drained.set()
+            self._drained.ring()
         return found
 
     async def _wait_for_events(self) -> None:
@@ -255,7 +256,6 @@ class Run:
             elif self._crash is not None:
                 raise self._crash
             else:
-                self._news = anyio.Event()
                 await self._news.wait()
         finally:
             self._is_awaited = False
@@ -370,17 +370,15 @@ class Run:
         elif upstream.wanted is not None:
             await upstream.open(upstream.wanted)
         else:
-            self._wake = anyio.Event()  # for a fact that another task tells the core
-            await self._wake.wait()
+            await self._wake.wait()  # for a fact that another task tells the core
 
     async def _read_ahead(self) -> None:
         """Read whether or not the reader is there, so that a gate opens while the model is silent."""
         try:
             while self._result is None:
                 await self._advance()
-                self._news.set()
+                self._news.ring()
                 if len(self._events) >= _AHEAD:
-                    self._drained = anyio.Event()
                     await self._drained.wait()
         except Exception as error:  # noqa: BLE001  (of the model adapter: raised where the reader reads)
             self._crash = error
@@ -389,12 +387,12 @@ class Run:
                 raise
             self._crash = ModelError("the model's stream was cancelled from within")
         finally:
-            self._news.set()
+            self._news.ring()
 
     def _awaken(self) -> None:
         """Let whoever waits for news look again."""
-        self._wake.set()
-        self._news.set()
+        self._wake.ring()
+        self._news.ring()
 
     def _spent(self, seconds: float) -> None:
         self._tell(OutOfTime(seconds))

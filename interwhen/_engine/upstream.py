@@ -75,8 +75,8 @@ class Upstream:
         """What the streams of this run noticed."""
         self._opening: anyio.CancelScope | None = None
         self._overdue: StreamTimeout | None = None
-        self._closed = anyio.Event()
-        self._closed.set()
+        self._closed: anyio.Event | None = None
+        """Set once the stream before is closed; ``None``: there was none."""
         self.stream: Stream | None = None
         self.wanted: Open | None = None
         """The request that the core has ordered and that is not open yet."""
@@ -161,7 +161,7 @@ class Upstream:
 
     async def open(self, order: Open) -> None:
         """Send the request of *order*, once the stream before it is closed."""
-        if not self._closed.is_set():
+        if self._closed is not None and not self._closed.is_set():
             with anyio.move_on_after(STREAM_SECONDS):
                 await self._closed.wait()
             if self.wanted is not order:

@@ -25,7 +25,7 @@ from interwhen.triggers import EveryChars, Lines, Paragraphs, Sentences, Trigger
 from interwhen.verdicts import Pass, Verdict, Violation
 from interwhen.verifier import verifier
 
-TransportName = Literal["httpx2", "aiohttp"]
+TransportName = Literal["httpx2", "fast"]
 
 _MIXED: tuple[Trigger, ...] = (Lines(), Sentences(), Paragraphs(), EveryChars(400))
 
@@ -59,10 +59,10 @@ def first_core() -> Iterator[None]:
 
 def open_transport(name: TransportName) -> Transport:
     """Return the transport called *name*."""
-    if name == "aiohttp":
-        from interwhen.models.aiohttp_transport import AiohttpTransport
+    if name == "fast":
+        from interwhen.models.fast_transport import FastTransport
 
-        return AiohttpTransport()
+        return FastTransport()
     from interwhen.models.httpx2_transport import Httpx2Transport
 
     return Httpx2Transport()

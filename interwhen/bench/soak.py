@@ -217,7 +217,7 @@ async def soak(
     minutes: float = 60.0,
     streams: int = 200,
     rate: float = 8.0,
-    transport: TransportName = "aiohttp",
+    transport: TransportName = "fast",
     seed: int = 1,
     say: Callable[[str], None] = lambda _line: None,
 ) -> SoakReport:

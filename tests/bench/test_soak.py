@@ -117,7 +117,7 @@ def test_a_slope_is_found_and_noise_is_none() -> None:
 
 
 def test_a_short_soak_is_clean() -> None:
-    pytest.importorskip("aiohttp", reason="the extra 'fast' is not installed")
+    pytest.importorskip("httptools", reason="the extra 'fast' is not installed")
     report = anyio.run(lambda: soak(minutes=0.05, streams=8, rate=80.0, seed=5))
     assert report.is_clean
     assert report.runs >= 8

@@ -9,6 +9,7 @@ import anyio
 import interwhen
 import pytest
 from interwhen import Pass, Workers, verifier
+from interwhen._engine import loop_watch
 from interwhen._engine.holding import MOST, Holding
 from interwhen._engine.loop_frames import SEES_FUNCTIONS, frames_of
 from interwhen._engine.loop_watch import _WATCHER, Watched
@@ -156,8 +157,10 @@ def busy():
 def watched(*limits):
     posted = []
     it = Watched(posted.append, None, 0)
-    it.listeners = [Listener(limit) for limit in limits]
-    return it, posted
+    listeners = [Listener(limit) for limit in limits]
+    for listener in listeners:
+        it.add(listener)
+    return it, posted, listeners
 
 
 async def test_another_thread_sees_what_the_loop_is_in(loop):
@@ -193,31 +196,30 @@ def test_a_loop_that_is_not_running_is_in_nothing():
 
 
 def test_a_loop_that_answers_in_time_is_not_looked_at():
-    it, posted = watched(0.02)
+    it, posted, (listener,) = watched(0.02)
     for step in range(10):
         it.look(step * 0.01, lambda: pytest.fail("nobody is late"), lambda: 0.0)
         it.answered(step * 0.01 + 0.005)
     assert len(posted) == 10
-    assert it.listeners[0].heard == []
+    assert listener.heard == []
 
 
 def test_a_late_answer_is_told_to_those_who_want_to_know():
-    it, posted = watched(0.02, 1.0)
+    it, posted, (eager, patient) = watched(0.02, 1.0)
     for now in (0.0, 0.01, 0.02, 0.03):
         it.look(now, busy, lambda: 0.05)
     assert len(posted) == 1  # it is asked once, and looked at once
     posted[0]()
-    patient = it.listeners[1]
-    (held,) = it.listeners[0].heard
+    (held,) = eager.heard
     assert (held.what, held.seconds) == ("other code", 0.05)
     assert held.where.startswith("busy (")
     assert patient.heard == []
     it.answered(9.0)  # an answer to nothing
-    assert len(it.listeners[0].heard) == 1
+    assert len(eager.heard) == 1
 
 
 def test_a_loop_that_waits_for_work_holds_nothing():
-    it, posted = watched(0.02)
+    it, posted, (listener,) = watched(0.02)
     code = compile("import sys\nframe = sys._getframe()", "/lib/selectors.py", "exec")
     space = {}
     exec(code, space)
@@ -225,7 +227,40 @@ def test_a_loop_that_waits_for_work_holds_nothing():
     it.look(0.01, lambda: [space["frame"]], lambda: 0.5)
     it.look(0.02, list, lambda: 0.5)
     posted[0]()
-    assert it.listeners[0].heard == []
+    assert listener.heard == []
+
+
+def test_the_limit_is_that_of_the_most_eager_who_is_still_there():
+    it, _, (first, eager, third) = watched(0.5, 0.02, 0.5)
+    assert it.limit == 0.02
+    assert it.remove(eager)
+    assert it.limit == 0.5
+    assert it.remove(eager)  # twice is once
+    assert it.remove(first)
+    assert it.limit == 0.5
+    assert not it.remove(third)
+    assert it.limit == float("inf")
+
+
+def test_the_thread_sleeps_when_no_run_comes_and_wakes_for_the_next_one(monkeypatch):
+    monkeypatch.setattr(loop_watch, "_LINGER_SECONDS", 0.0)
+    looks = []
+    monkeypatch.setattr(Watched, "look", lambda *_: looks.append(1))
+    watcher = loop_watch._Watcher()
+
+    async def enter_and_leave():
+        listener = Listener(0.002)
+        entered = watcher.enter(listener)
+        looks.clear()
+        while not looks:
+            await anyio.sleep(0.001)
+        watcher.leave(entered, listener)
+
+    for _ in range(2):
+        anyio.run(enter_and_leave)
+        while not watcher._sleeps:
+            time.sleep(0.001)
+    assert len([each for each in threading.enumerate() if each is watcher._thread]) == 1
 
 
 def test_without_a_limit_nothing_is_kept():
