@@ -43,13 +43,13 @@ PAIRS = (
     Pair("python", "mbpp", "mbpp"),
     Pair("python", "verina", "verina"),
     Pair(
-        "tool_policy:policy=tau_airline,state={data}/tau_bench/env_airline",
+        "tool_policy:policy=airline,state={data}/tau_bench/env_airline",
         "tau_bench",
         "tau_bench/airline_gpt4o.jsonl.gz",
         "wrong: whatever made the run fail",
     ),
     Pair(
-        "tool_policy:policy=tau_retail,state={data}/tau_bench/env_retail",
+        "tool_policy:policy=retail,state={data}/tau_bench/env_retail",
         "tau_bench",
         "tau_bench/retail_grok3.jsonl.gz",
         "wrong: whatever made the run fail",

@@ -6,7 +6,11 @@ import msgspec
 
 
 class Ledger(msgspec.Struct, frozen=True, gc=False):
-    """Every token of a run. ``kept + discarded`` is all that the main stream generated."""
+    """Every token of a run. ``kept + discarded`` is all that the main stream generated.
+
+    Where the server counts, its own count holds: a chunk may stand for several tokens, and some tokens are no text.
+    Elsewhere a chunk of text is a token.
+    """
 
     kept: int = 0
     """Tokens of the model that stand in the returned trace."""

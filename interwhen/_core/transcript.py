@@ -96,6 +96,19 @@ class Transcript:
         self.insertions.append(Insertion(Span(self.length, self.length + len(text)), origin))
         self.append(text, 0)
 
+    def credit(self, tokens: int) -> bool:
+        """Let the last text stand for *tokens* more, or the last ones for fewer; tell whether there is any text."""
+        at = len(self._tokens) - 1
+        while at >= 0:
+            changed = max(self._tokens[at] + tokens, 0)
+            tokens -= changed - self._tokens[at]
+            self.kept_tokens += changed - self._tokens[at]
+            self._tokens[at] = changed
+            if not tokens:
+                break
+            at -= 1
+        return bool(self._tokens)
+
     def append_tag(self, text: str, tokens: int) -> None:
         """Add a tag that marks where the reasoning begins or ends."""
         self.tags.append(Span(self.length, self.length + len(text)))

@@ -78,7 +78,8 @@ class Recorder:
         """Write down how the run ended."""
         self._over = True
         wire = result.wire if result.wire != _PLAIN else None
-        self._note_spent(unread=self._upstream.unread, wire=wire, wasted=result.ledger.wasted_tokens)
+        upstream = self._upstream
+        self._note_spent(unread=upstream.unread, wire=wire, wasted=result.ledger.wasted_tokens, behind=upstream.behind)
         self._writer.put(Ending(self._clock() - self._began, result))
         self._writer.close()
 

@@ -31,9 +31,10 @@ _MIXED: tuple[Trigger, ...] = (Lines(), Sentences(), Paragraphs(), EveryChars(40
 
 
 @contextmanager
-def paced_server(module: str = "interwhen.bench.pacer") -> Iterator[str]:
-    """Run the load generator *module* in a process of its own; yield its base URL."""
-    child = subprocess.Popen([sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  (a module of ours)
+def paced_server(module: str = "interwhen.bench.pacer", *arguments: str) -> Iterator[str]:
+    """Run the load generator *module* with *arguments* in a process of its own; yield its base URL."""
+    command = [sys.executable, "-m", module, *arguments]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  (a module of ours)
     try:
         assert child.stdout is not None
         yield f"http://127.0.0.1:{int(child.stdout.readline())}/v1"

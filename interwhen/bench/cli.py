@@ -23,6 +23,14 @@ from interwhen.errors import UsageError
 
 app = cyclopts.App(name="bench", help="Measure supervision and the local model, as pairs in one run.")
 app.command("interwhen.bench.idle_cli:idle", name="idle", help="Measure what work ahead of time costs runs.")
+app.command(
+    "interwhen.bench.precompute.command:precompute",
+    name="precompute",
+    help="Measure what work ahead of time saves, and what the productivity gate decides.",
+)
+app.command("interwhen.bench.compare_cli:run_compare", name="compare")
+app.command("interwhen.bench.ledger_cli:ledger")
+app.command("interwhen.bench.penalty_cli:penalty")
 
 
 @app.command

@@ -12,9 +12,11 @@ from rich.text import Text
 
 from interwhen.cli import exits, flags
 from interwhen.cli.escape import joined, visible
+from interwhen.cli.precompute_worth import pass_table, worth_table
 from interwhen.cli.viewers import stdout_console
 from interwhen.errors import UsageError
 from interwhen.precompute import Kind, Slice, Store, load_producers, open_store, reporting
+from interwhen.precompute.accounts import read_records
 from interwhen.precompute.precomputer import Precomputer
 from interwhen.precompute.prepared import ContextRecord, Prepared, as_pieces, read_context, write_context
 from interwhen.precompute.reporting import State, Summary, Worker, explain, last_worker, states
@@ -134,7 +136,7 @@ async def _work(
 
 @app.command
 def status(name: str = "", /, *, store: str = PLACE) -> int:
-    """Show what there is: steps by what came of them, what may be served, and what it has cost.
+    """Show what there is: steps by what came of them, what may be served, what it has cost, and what it saves.
 
     Parameters
     ----------
@@ -147,7 +149,11 @@ def status(name: str = "", /, *, store: str = PLACE) -> int:
     found = open_store(store)
     try:
         if name:
-            console.print(_steps(_prepared(found, name)))
+            prepared = _prepared(found, name)
+            console.print(_steps(prepared))
+            for table in (pass_table(prepared), worth_table(prepared, read_records(found))):
+                if table is not None:
+                    console.print(table)
             return exits.OK
         names = reporting.contexts_in(found)
         if not names:

@@ -29,7 +29,7 @@ from interwhen.claims import Claim
 from interwhen.feedback import FeedbackTemplate
 from interwhen.journal.settings import ModelReference
 from interwhen.ledger import Offline
-from interwhen.models.base import Chunk, Prompt, Sampling
+from interwhen.models.base import Chunk, Prompt, Sampling, Usage
 from interwhen.results import Result
 from interwhen.segments import Phase
 from interwhen.verifier import Worker
@@ -126,6 +126,8 @@ class Spent(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
     wire: WireReport | None = None
     """``None``: nothing was odd."""
     wasted: int = 0
+    behind: Usage | None = None
+    """What the server counted behind the end, in the read that brought it; known with the last record, too."""
 
 
 class Ending(msgspec.Struct, frozen=True, array_like=True, tag="ending"):

@@ -2,6 +2,8 @@
 
 from interwhen.contexts import Served
 from interwhen.errors import OutOfTokens, StoreConflict, StoreError
+from interwhen.precompute.accounts import Accounts
+from interwhen.precompute.gate import Rule, Weights
 from interwhen.precompute.installed import installed_producers, load_producers
 from interwhen.precompute.items import (
     BASES,
@@ -36,6 +38,7 @@ from interwhen.precompute.producer import (
     Undecided,
 )
 from interwhen.precompute.reciting import RecitingModel
+from interwhen.precompute.serving import ServeReady
 from interwhen.precompute.shelves import MemoryShelf, Shelf
 from interwhen.precompute.sleeping import Idle, Slice
 from interwhen.precompute.store import Document, Quarantined, Store, open_store
@@ -45,6 +48,7 @@ from interwhen.precompute.using import Serving
 __all__ = [
     "BASES",
     "Accepted",
+    "Accounts",
     "Basis",
     "Context",
     "ContextRef",
@@ -72,6 +76,8 @@ __all__ = [
     "Quarantined",
     "RecitingModel",
     "Rejected",
+    "Rule",
+    "ServeReady",
     "Served",
     "Serving",
     "Shelf",
@@ -84,6 +90,7 @@ __all__ = [
     "StoreError",
     "Turnstile",
     "Undecided",
+    "Weights",
     "digest",
     "installed_producers",
     "load_producers",

@@ -15,6 +15,7 @@ from interwhen.precompute.items import Digest, Input, Item, ItemId, digest
 from interwhen.precompute.judging import Judge
 from interwhen.precompute.metering import Meter, MeteredModel
 from interwhen.precompute.producer import Context, Judgement, Planned
+from interwhen.results import Result
 
 _CLOSE_SECONDS = 5.0
 
@@ -88,6 +89,13 @@ class WorkDesk:
             with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
                 await stream.aclose()
         return Completion("".join(texts), reason or "truncated", usage)
+
+    async def work_out(self, prompt: Prompt, sampling: Sampling | None = None) -> Result:
+        """Let the model answer under the monitors: a slip costs its repair, and not the whole answer."""
+        wanted = sampling or Sampling(temperature=0.0)
+        if wanted.max_tokens is None:
+            wanted = replace(wanted, max_tokens=self._step_tokens)
+        return await self._judge.supervise(self.model, prompt, wanted)
 
     async def judge(self, text: str, prompt: Prompt = "") -> Judgement:
         """Let the monitors judge *text*, once."""

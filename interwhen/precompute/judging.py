@@ -12,7 +12,7 @@ from interwhen._engine.run import Run
 from interwhen._engine.workers import Workers
 from interwhen.budgets import Budgets
 from interwhen.journal._describing import describe
-from interwhen.models.base import Model, Prompt
+from interwhen.models.base import Model, Prompt, Sampling
 from interwhen.monitors import Monitor
 from interwhen.precompute.items import Digest, Proof, digest
 from interwhen.precompute.producer import Accepted, Judgement, Rejected, Undecided
@@ -41,7 +41,8 @@ class Judge:
         self._workers = workers
         self._least_coverage = least_coverage
         loaded = load_monitors(specs)
-        self.monitors = tuple(_observing(each) for each in loaded if not isinstance(each.remedy, Conclude))
+        self._acting = tuple(each for each in loaded if not isinstance(each.remedy, Conclude))
+        self.monitors = tuple(map(_observing, self._acting))
         verifiers, records = describe(loaded, specs)
         self.digest: Digest = digest(msgspec.msgpack.encode((verifiers, records)), repr(least_coverage))
         """Changes with the monitors' settings and their verifiers' versions, as far as these can be told from outside:
@@ -65,6 +66,11 @@ class Judge:
             )
             await stack.enter_async_context(run)
             return self._reading(text, await run.drain())
+
+    async def supervise(self, model: Model, prompt: Prompt, sampling: Sampling) -> Result:
+        """Let *model* answer *prompt* while the monitors act as they would for a reader."""
+        async with Run(model, prompt, monitors=self._acting, sampling=sampling, workers=self._workers) as run:
+            return await run.drain()
 
     def _reading(self, text: str, result: Result) -> Judgement:
         if result.violations:

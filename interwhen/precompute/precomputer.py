@@ -30,6 +30,7 @@ from interwhen.precompute.prepared import (
     write_context,
 )
 from interwhen.precompute.producer import Producer
+from interwhen.precompute.serving import ServeReady
 from interwhen.precompute.shelves import MemoryShelf
 from interwhen.precompute.sleeping import Idle, Sleeper, Slice
 from interwhen.precompute.store import Store, open_store
@@ -52,8 +53,9 @@ class Precomputer:
     *producers* are names or objects (default: all that are installed). *passes* bounds how often a consolidating
     producer goes over a context; *token_budget* bounds the tokens that are generated for one context, in all its
     generations together. One slice of work has *step_tokens* a request and *step_seconds* in all, and begins when no
-    run has wanted the model for *debounce* seconds. *serving* chooses what a run uses of what is ready; without one,
-    runs begin as if nothing were. *least_coverage* is that of :class:`~interwhen.precompute.judging.Judge`.
+    run has wanted the model for *debounce* seconds. *serving* chooses what a run uses of what is ready (default:
+    :class:`~interwhen.precompute.serving.ServeReady`). *least_coverage* is that of
+    :class:`~interwhen.precompute.judging.Judge`.
 
     Nothing is started by itself: work is done inside ``async with precomputer.idle()``, or by :meth:`work`.
     """
@@ -90,7 +92,7 @@ class Precomputer:
         self.producers = load_producers(producers)
         self.turnstile = Turnstile(debounce)
         self._passes = passes
-        self._serving = serving
+        self._serving: Serving = ServeReady() if serving is None else serving
         self._fresh_seconds = fresh_seconds
         self._prepared: dict[str, Prepared] = {}
         self._uses: Counter[ItemId] = Counter()
@@ -195,7 +197,7 @@ class Precomputer:
     def serve(self, ref: ContextRef, model: Model, prompt: Prompt) -> Served:
         """Return what a run on *prompt* begins with; *model* and *prompt* themselves where nothing helps."""
         plain = Served(model, prompt)
-        if self._serving is None or not (items := self.ready(ref)):
+        if not (items := self.ready(ref)):
             return plain
         try:
             served = self._serving(items, model, prompt)

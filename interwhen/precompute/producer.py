@@ -14,6 +14,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 from interwhen.models.base import Completion, Model, Prompt, Sampling
 from interwhen.precompute.items import Basis, Digest, Item, Kind, Payload, Proof, digest
+from interwhen.results import Result
 
 SEPARATOR = "::"
 """Stands between a producer's name and a step's, in the full name of a step."""
@@ -135,6 +136,10 @@ class Desk(Protocol):
 
     async def ask(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
         """Ask the model for one whole answer."""
+        ...
+
+    async def work_out(self, prompt: Prompt, sampling: Sampling | None = None) -> Result:
+        """Let the model answer under the monitors, which interrupt and repair as they would for a reader."""
         ...
 
     async def judge(self, text: str, prompt: Prompt = "") -> Judgement:

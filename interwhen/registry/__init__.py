@@ -1,11 +1,14 @@
 """Plug-ins by name: verifiers and models that any installed distribution offers through entry points."""
 
+from interwhen.registry._making import make
 from interwhen.registry._models import Api, load_model
 from interwhen.registry._monitors import MonitorSpec, load_monitor, load_monitors
 from interwhen.registry._paths import load_monitor_or_path
 from interwhen.registry._plugins import (
     MODELS,
     PRODUCERS,
+    STRATEGIES,
+    TASKS,
     TRACES,
     VERIFIERS,
     Plugin,
@@ -22,6 +25,8 @@ from interwhen.registry._report import VerifierReport, describe, why_failed
 __all__ = [
     "MODELS",
     "PRODUCERS",
+    "STRATEGIES",
+    "TASKS",
     "TRACES",
     "VERIFIERS",
     "Api",
@@ -36,6 +41,7 @@ __all__ = [
     "load_monitors",
     "load_trace_format",
     "load_verifier",
+    "make",
     "models",
     "producers",
     "trace_formats",

@@ -16,6 +16,11 @@ VERIFIERS = "interwhen.verifiers"
 """Entry points of this group are factories: keyword-only annotated options in, a ``Monitor`` out."""
 MODELS = "interwhen.models"
 """Entry points of this group take the text after the colon of ``name:text`` and return a ``Model``."""
+STRATEGIES = "interwhen.strategies"
+"""Entry points of this group are factories: annotated options in, an ``interwhen.strategies.Strategy`` out."""
+TASKS = "interwhen.tasks"
+"""Entry points of this group are factories: ``count``, ``seed`` and annotated options in, an iterable of
+``interwhen.strategies.Exercise`` out."""
 TRACES = "interwhen.traces"
 """Entry points of this group take a ``Path`` and return an iterable of ``interwhen.testing.traces.LabelledTrace``."""
 
