@@ -7,8 +7,9 @@ from interwhen.bench.idle import IdleReport, measure_idle
 from interwhen.bench.idle_cli import idle_table
 from interwhen.cli.main import main
 from interwhen.errors import UsageError
-from interwhen.testing import Pause, ScriptedModel, run_virtual
+from interwhen.testing import Pause, ScriptedModel
 from rich.console import Console
+from trio.testing import MockClock
 
 
 def script(request):
@@ -19,7 +20,11 @@ def script(request):
 
 
 def test_a_small_run_gives_a_whole_report_and_a_table(capsys):
-    report = run_virtual(lambda: measure_idle(ScriptedModel(script), pairs=6, tokens=10, slice_tokens=8))
+    report = anyio.run(
+        lambda: measure_idle(ScriptedModel(script), pairs=6, tokens=10, slice_tokens=8),
+        backend="trio",
+        backend_options={"clock": MockClock(autojump_threshold=0)},
+    )
     assert report.pairs == 6
     assert report.slices > 6
     assert report.preempted > 0
