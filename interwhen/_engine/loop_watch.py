@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from interwhen._engine.loop_frames import frames_of
+from interwhen._log import log_warning
 from interwhen.ledger import Held
 
 _LINGER_SECONDS, _LINGER_STEP = 5.0, 0.01
@@ -209,7 +210,9 @@ class _Watcher:
     def _look(self, watched: Watched) -> None:
         try:
             watched.look(time.monotonic(), lambda: frames_of(watched.loop, watched.thread), time.monotonic)
-        except RuntimeError:  # that loop is over
+        except Exception as error:  # noqa: BLE001  one loop must not cost the others their watch
+            if not isinstance(error, RuntimeError):  # which is how a loop says that it is over
+                log_warning("loop.unwatched", error=f"{type(error).__name__}: {error}")
             with self._changed:
                 self._forget(watched)
 
@@ -227,6 +230,8 @@ def _way_in() -> tuple[object, Callable[[Callable[[], object]], object]] | None:
             return None
         token = trio.lowlevel.current_trio_token()
         return token, token.run_sync_soon
+    if getattr(loop, "is_virtual", False):
+        return None
     return loop, loop.call_soon_threadsafe
 
 

@@ -13,7 +13,7 @@ from interwhen._engine import loop_watch
 from interwhen._engine.holding import MOST, Holding
 from interwhen._engine.loop_frames import SEES_FUNCTIONS, frames_of
 from interwhen._engine.loop_watch import _WATCHER, Watched
-from interwhen.testing import Pause, ScriptedModel
+from interwhen.testing import Pause, ScriptedModel, run_virtual
 from structlog.testing import capture_logs
 from sums import judge, sums, supervise, watch
 from trio import lowlevel
@@ -269,3 +269,22 @@ def test_without_a_limit_nothing_is_kept():
     holding.stop()
     assert holding.found == ()
     assert holding.limit == float("inf")
+
+
+def test_a_loop_in_virtual_time_is_not_watched():
+    async def enter():
+        return loop_watch.enter(Listener(0.02))
+
+    assert run_virtual(enter) is None
+
+
+def test_a_loop_that_cannot_be_asked_costs_the_others_nothing(configured):
+    def refuse(_call):
+        raise OSError("gone")
+
+    bad, good = Watched(refuse, None, 0), watched(0.02)[0]
+    with capture_logs() as logs:
+        for each in (bad, good):
+            _WATCHER._look(each)
+    assert [log["event"] for log in logs] == ["loop.unwatched"]
+    assert good._asked is not None
