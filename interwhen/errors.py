@@ -8,6 +8,8 @@
     │   └── JournalError          a file is no journal, or none that this version can read or go on with
     ├── MissingExtraError         an optional dependency is not installed
     ├── SandboxUnavailable        this machine cannot keep what a sandbox promises
+    ├── StoreError                a store of precomputed things cannot be opened, read or written
+    │   └── StoreConflict         somebody else changed it meanwhile
     └── ModelError                the model's server, or the way to it
         ├── ConnectError          could not be reached, or broke the connection
         ├── UpstreamError         answered with an error
@@ -15,6 +17,7 @@
         │   └── RateLimited       429
         ├── StreamProtocolError   sent something that is no valid stream
         │   └── MalformedEvent    one event of it is no chunk; the stream around it is whole
+        ├── OutOfTokens           was not asked: the budget for work ahead of time is spent
         ├── StreamTimeout         sent nothing in time
         └── StreamClosed          the stream was closed by us while it was being read
 """
@@ -71,6 +74,24 @@ class SandboxUnavailable(InterwhenError):
             f"the {sandbox} sandbox cannot enforce {names} here ({why}): give the machine what is missing, or name "
             f"in allow_missing what may be broken; `interwhen sandbox probe` shows what there is"
         )
+
+
+class StoreError(InterwhenError):
+    """A store of precomputed things at ``place`` cannot be opened, read or written."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        self.place = place
+        self.reason = reason
+        super().__init__(f"store {place!r}: {reason}")
+
+
+class StoreConflict(StoreError):
+    """Somebody else changed ``name`` meanwhile: read it again, and decide again."""
+
+    def __init__(self, place: str, name: str, expected: int) -> None:
+        self.name = name
+        self.expected = expected
+        super().__init__(place, f"{name!r} is no longer at generation {expected}: read it again")
 
 
 class ModelError(InterwhenError):
@@ -130,6 +151,14 @@ class StreamProtocolError(ModelError):
 
 class MalformedEvent(StreamProtocolError):
     """One event is no chunk of the API, in a stream that is otherwise whole. ``sample`` is its first 200 bytes."""
+
+
+class OutOfTokens(ModelError):
+    """The model was not asked: the *budget* for work ahead of time, in tokens, is spent."""
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        super().__init__(f"the budget of {budget} tokens for work ahead of time is spent")
 
 
 class StreamTimeout(ModelError):

@@ -114,8 +114,10 @@ def leaks(violations: tuple[ViolationRecord, ...], answer: str) -> tuple[Violati
     For measuring, where the right answer is known: feedback that hands it over makes the model look better
     than it is. A repair writes the right value by design, so expect those of the last step here.
     """
+    return tuple(violation for violation in violations if holds(violation.inserted, answer))
+
+
+def holds(text: str, answer: str) -> bool:
+    """Tell whether *text* holds *answer* as a whole word or number; nothing holds an empty one."""
     answer = answer.strip()
-    if not answer:
-        return ()
-    pattern = re.compile(rf"(?<![\w.]){re.escape(answer)}(?![\w]|\.\d)")
-    return tuple(v for v in violations if pattern.search(v.inserted))
+    return bool(answer) and re.search(rf"(?<![\w.]){re.escape(answer)}(?![\w]|\.\d)", text) is not None

@@ -6,7 +6,11 @@ import msgspec
 
 
 class Ledger(msgspec.Struct, frozen=True, gc=False):
-    """Every token of a run. ``kept + discarded`` is all that the main stream generated."""
+    """Every token of a run. ``kept + discarded`` is all that the main stream generated.
+
+    Where the server counts, its own count holds: a chunk may stand for several tokens, and some tokens are no text.
+    Elsewhere a chunk of text is a token.
+    """
 
     kept: int = 0
     """Tokens of the model that stand in the returned trace."""
@@ -39,12 +43,25 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
     inserted_chars: int = 0
     """Characters of the returned trace that we wrote (repairs and feedback)."""
     offline_tokens: int = 0
-    """Tokens spent ahead of time for this run; 0 until something is precomputed."""
+    """Tokens that were ever spent ahead of time on what this run used, and on what that was made from, in full."""
+    offline_share: float = 0.0
+    """The part of them that falls on this run: each item's tokens are shared by all runs that have used it so far."""
 
     @property
     def total_tokens(self) -> int:
         """Every token that was generated for this run: kept, discarded, forks and offline."""
         return self.kept + self.discarded + self.fork_tokens + self.offline_tokens
+
+
+class Offline(msgspec.Struct, frozen=True, gc=False):
+    """What a run used that was prepared before it began."""
+
+    items: tuple[str, ...] = ()
+    """The names of the items."""
+    tokens: int = 0
+    """As :attr:`Ledger.offline_tokens`."""
+    share: float = 0.0
+    """As :attr:`Ledger.offline_share`."""
 
 
 class Held(msgspec.Struct, frozen=True, gc=False):
@@ -55,7 +72,7 @@ class Held(msgspec.Struct, frozen=True, gc=False):
     seconds: float
     """For how long; for verifiers with ``worker="async"`` and for other code, at least."""
     where: str = ""
-    """The innermost functions, with file and line, where somebody looked in time."""
+    """The innermost functions (under Python 3.11: the task), with file and line, where somebody looked in time."""
 
 
 class Timing(msgspec.Struct, frozen=True, gc=False):

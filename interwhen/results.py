@@ -129,6 +129,8 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     journal: JournalState | None = None
     """``None``: no journal was asked for."""
     wire: WireReport = WireReport()
+    precomputed: tuple[str, ...] = ()
+    """The items that the run used of its prepared context, by name; what they cost is in the ledger."""
 
 
 class Verified(_Result, frozen=True, tag="verified"):

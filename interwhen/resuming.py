@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from interwhen._engine.run import Run
+from interwhen.contexts import Unprepared
 from interwhen.errors import JournalError, ModelError, UsageError
 from interwhen.journal._describing import recorded_monitors, refuse_others
 from interwhen.journal._records import Header
@@ -66,6 +67,7 @@ def resume(
         owns_model=not isinstance(model, Model),
         journal=settings,
         past=past,
+        context=Unprepared(header.offline),
     )
 
 

@@ -14,8 +14,10 @@ import msgspec
 
 from interwhen._engine.run import Run
 from interwhen._engine.workers import Workers
+from interwhen._protocols import fits
 from interwhen.allocation.allowance import Allocator
 from interwhen.budgets import Budgets
+from interwhen.contexts import Ready
 from interwhen.errors import MissingExtraError, UsageError
 from interwhen.events import Event
 from interwhen.feedback import FeedbackTemplate
@@ -49,6 +51,7 @@ def run(
     processes: int = 2,
     journal: str | os.PathLike[str] | Journal | None = None,
     allocator: Allocator | None = None,
+    context: Ready | None = None,
 ) -> Run:
     """Return a run of *model* on *prompt*, watched by *monitors*. Nothing happens until it is entered.
 
@@ -58,8 +61,10 @@ def run(
     give up, *feedback* words what is said to the model. ``starts_in="reasoning"`` is for models whose
     template has opened the reasoning already. *workers* (:class:`~interwhen.Workers`) run the checks of many runs;
     without them, the run has *threads* and *processes* of its own. *journal* is where the run keeps its record, from
-    which :func:`~interwhen.resume` can go on. *allocator* (:class:`~interwhen.allocation.AdaptiveAllocator`) makes the
-    budgets as small as this prompt is worth, and learns from the result.
+    which :func:`~interwhen.resume` can go on. *context* is a prepared one (``await precomputer.add(...)``): what
+    of it is ready when the run is entered is put to use, and what is not is not waited for. *allocator*
+    (:class:`~interwhen.allocation.AdaptiveAllocator`) makes the budgets as small as this prompt is worth, and learns
+    from the result.
 
     Raises :class:`~interwhen.errors.UsageError` on anything that cannot work.
     """
@@ -71,15 +76,17 @@ def run(
     _vet_type("sampling", sampling, Sampling)
     _vet_type("budgets", budgets, Budgets)
     _vet_type("feedback", feedback, FeedbackTemplate)
-    if not isinstance(workers, WorkerPool | None):
+    if workers is not None and not fits(workers, WorkerPool):
         raise UsageError(f"workers={workers!r:.200} is no pool of workers: write workers=Workers(...)")
-    if not isinstance(allocator, Allocator | None):
+    if allocator is not None and not fits(allocator, Allocator):
         raise UsageError(f"allocator={allocator!r:.200} is no Allocator: it needs the methods allow() and learn()")
+    if not isinstance(context, Ready | None):
+        raise UsageError(f"context={context!r:.200} is no prepared context: give what Precomputer.add() returns")
     if starts_in not in get_args(Phase):
         raise UsageError(f"starts_in={starts_in!r}, choose one of {', '.join(get_args(Phase))}")
     owned = isinstance(model, str)
     adapter = load_model(model)
-    if not isinstance(adapter, Model):
+    if not fits(adapter, Model):
         raise UsageError(f"model={model!r:.200} is no Model; give an adapter such as CompletionsModel(...), or a name")
     return Run(
         adapter,
@@ -95,6 +102,7 @@ def run(
         owns_model=owned,
         journal=_journal(journal, model if isinstance(model, str) else None, specs),
         allocator=allocator,
+        context=context,
     )
 
 

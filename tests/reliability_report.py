@@ -27,7 +27,7 @@ SECTIONS = {
 }
 
 
-NOT_BUILT = ("P6",)
+NOT_BUILT = ()
 """Rows of what is not built yet. Whoever builds it takes the row out of here."""
 
 

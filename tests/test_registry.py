@@ -76,6 +76,12 @@ GOOD = """
     def nothing() -> None:
         return None
 
+    def pair(*, calendar: str = "julian") -> list[Monitor]:
+        return [Monitor(name=f"{calendar}-{each}", verifier=yes, extractor=lambda segment: ()) for each in "ab"]
+
+    def mixed() -> tuple[object, ...]:
+        return (Monitor(name="one", verifier=yes, extractor=lambda segment: ()), "two")
+
     def opened(text):
         return text
 
@@ -89,6 +95,8 @@ POINTS = """
     hidden = acme_dates:hidden
     raises = acme_dates:raises
     nothing = acme_dates:nothing
+    pair = acme_dates:pair
+    mixed = acme_dates:mixed
     constant = acme_dates:CONSTANT
     absent = acme_dates:no_such_name
     broken = acme_broken:make
@@ -235,6 +243,20 @@ class TestSpecs:
         assert [m.name for m in r.load_monitors({"name": "dates"})] == ["dates"]
         assert r.load_monitors(()) == ()
 
+    def test_a_factory_that_makes_several(self, acme: Path) -> None:
+        made = r.load_monitors(["pair:calendar=mayan,delivery=observe", "dates"])
+        assert [(monitor.name, monitor.delivery) for monitor in made[:2]] == [
+            ("mayan-a", "observe"),
+            ("mayan-b", "observe"),
+        ]
+        assert made[2].name == "dates"
+        with pytest.raises(PluginError, match=r"'pair'.*makes 2 monitors \(julian-a, julian-b\), and one is wanted"):
+            r.load_monitor("pair")
+        with pytest.raises(UsageError, match="two monitors are named 'julian-a'"):
+            r.load_monitors(["pair", "pair"])
+        assert [monitor.name for monitor in r.describe("pair").monitors] == ["julian-a", "julian-b"]
+        assert r.why_failed("pair").endswith("makes the monitors 'julian-a', 'julian-b'")
+
     def test_two_of_one_name(self, acme: Path) -> None:
         with pytest.raises(UsageError, match=r"two monitors are named 'dates'.*label="):
             r.load_monitors(["dates", "dates"])
@@ -261,6 +283,8 @@ class TestFaults:
             ("constant", r"acme_dates:CONSTANT of acme-dates 2.1 is 3, which cannot be called"),
             ("raises", r"its factory raised RuntimeError: no table"),
             ("needs", r"its factory raised TypeError.*'path'.*with no options"),
+            ("pair:label=both", r"label='both' names one monitor, and it makes 2"),
+            ("mixed", r"its factory returned 'two', which is no Monitor"),
             ("nothing", r"its factory returned None, which is no Monitor"),
             ("hidden:when=today", r"annotation 'datetime' of its option 'when' cannot be resolved"),
         ],
@@ -302,10 +326,10 @@ class TestReports:
         assert report.summary == "Checks dates."
         assert any(option.startswith("tolerance: ") and "0.5" in option for option in report.options)
         assert "level" in report.generic
-        assert report.monitor is not None
+        assert [monitor.name for monitor in report.monitors] == ["dates"]
 
     def test_a_description_of_one_that_needs_options(self, acme: Path) -> None:
-        assert r.describe("needs").monitor is None
+        assert r.describe("needs").monitors == ()
 
     def test_why_failed_shows_where(self, acme: Path) -> None:
         text = r.why_failed("broken")

@@ -1,8 +1,9 @@
 """Only type-checked (mypy strict), never run: the public API as a user writes it."""
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import assert_never
 
 import interwhen
@@ -37,10 +38,25 @@ from interwhen import (
     ViolationFound,
     solving,
 )
-from interwhen.models.base import Capabilities, Completion, Request, Stream, Usage
+from interwhen.models.base import Capabilities, Completion, Prompt, Request, Stream, Usage
 from interwhen.models.streams import IteratorStream
+from interwhen.policy import Admission, MadeCall, Situation, Talk, admit, read_policy
+from interwhen.precompute import (
+    Context,
+    Desk,
+    Item,
+    Kind,
+    Nothing,
+    Payload,
+    Precomputer,
+    Proposal,
+    Served,
+    Step,
+    open_store,
+)
 from interwhen.quantities import convert, read_number, read_unit
 from interwhen.quotes import quotes
+from interwhen.strategies import Exercise, Means, Question, Solution, Strategy, attempt, load_strategy
 from interwhen.testing import (
     LabelledTrace,
     ReplayModel,
@@ -288,3 +304,61 @@ def helpers(segment: Segment, pattern: re.Pattern[str]) -> Iterator[str]:
         number, unit, other = read_number(quote["count"]), read_unit(quote["unit"]), read_unit("km")
         if number is not None and unit is not None and other is not None:
             yield f"{convert(number, unit, other)} {quote.where('count')} {quote.span}"
+
+
+class Shouting:
+    """A producer of precomputed things."""
+
+    name, version = "shouting", "1"
+    kind: Kind = "facts"
+
+    def plan(self, context: Context) -> list[Step]:
+        return [Step(name=piece.name, reads=(piece.name,)) for piece in context.pieces]
+
+    async def make(self, step: Step, desk: Desk) -> Proposal | Nothing:
+        text = desk.read(step.name)
+        return Proposal(payload=Payload(text.upper())) if text else Nothing("it is empty")
+
+
+def serve_none(items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
+    return Served(model, prompt, tuple(item.id for item in items[:0]))
+
+
+async def ahead_of_time(model: Model) -> Result:
+    pre = Precomputer(open_store("store.db"), model, ["arithmetic"], producers=[Shouting()], serving=serve_none)
+    ref = await pre.add("book", {"one": "text"}, kinds=["facts"])
+    async with pre.idle(), interwhen.run(model, "Q", context=ref) as run:
+        return await run.drain()
+
+
+class Once:
+    """A strategy of one's own."""
+
+    name = "once"
+    meets_model = False
+
+    async def solve(self, question: Question, means: Means) -> Solution:
+        """Draw one sample."""
+        trace = await means.write(question, means.sampled(means.rng.randrange(9)))
+        judged = await means.judge(question, trace)
+        return Solution(trace=trace, result=judged.result)
+
+
+async def strategies(model: Model) -> tuple[str, int]:
+    """Let two strategies attempt a question."""
+    question = Question(name="q", prompt="2 + 2?", read=str.strip, monitors=("arithmetic:level=flag",))
+    both: tuple[Strategy, ...] = (Once(), load_strategy("dvts:trees=4"))
+    outcomes = [await attempt(one, model, question, budget=500, seed=1) for one in both]
+    exercise = Exercise(question, lambda answer: answer == "4")
+    right = sum(exercise.grade(one.answer or "") for one in outcomes if one.answered)
+    return outcomes[0].status, right + outcomes[0].ledger.total_tokens
+
+
+def written_policies(folder: Path) -> tuple[str, ...]:
+    """Read a written policy, judge a call, and ask which rules may be trusted."""
+    policy = read_policy(folder)
+    state = policy.learn({}, MadeCall("get_order", {"id": "A"}, {"status": "open"}))
+    situation = Situation("cancel", {"id": "A"}, state, talk=Talk(("Yes.",), told=True))
+    broken = [judged.rule.id for judged in policy.judge(situation) if isinstance(judged.verdict, Violation)]
+    admission: Admission = admit(policy)
+    return (*broken, *admission.admitted, *admission.coverage.without)

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from math import comb
+
+from interwhen.bench.stats import mcnemar
 
 from .records import Try
-
-
-def mcnemar(fixed: int, broken: int) -> float:
-    """Return the two-sided exact p-value of McNemar's test on the discordant pairs."""
-    n, k = fixed + broken, min(fixed, broken)
-    return min(1.0, 2 * sum(comb(n, i) for i in range(k + 1)) / 2**n) if n else 1.0
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

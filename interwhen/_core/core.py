@@ -43,7 +43,7 @@ from interwhen.budgets import Budgets
 from interwhen.claims import Claim
 from interwhen.events import Delta, Event, Remedied, StreamBroken, StreamEnded, StreamStarted
 from interwhen.feedback import FeedbackTemplate
-from interwhen.models.base import Chunk, FinishReason, ResumeMode
+from interwhen.models.base import Chunk, FinishReason, ResumeMode, Usage
 from interwhen.monitors import GATING, Monitor, tracks
 from interwhen.results import Status
 from interwhen.segments import Phase
@@ -53,6 +53,9 @@ from interwhen.verdicts import Outcome
 State = Literal["opening", "streaming", "deciding", "draining", "done"]
 """``deciding``: a violation stands, the stream is closed, earlier checks are awaited. ``draining``: the model
 ended, open checks are awaited."""
+
+_WORDS = FeedbackTemplate()
+"""How feedback is worded where nobody says otherwise; made once, because making one checks it."""
 
 
 class Core:
@@ -72,7 +75,7 @@ class Core:
     ) -> None:
         self.monitors = tuple(monitors)
         self.budgets = budgets or Budgets()
-        self.template = template or FeedbackTemplate()
+        self.template = template or _WORDS
         self.window = Window(max_tokens, context_tokens)
         self.prompt_sha256 = prompt_sha256
         self.think_tags = think_tags
@@ -99,6 +102,8 @@ class Core:
         )
         self._outliner = Outliner(self.transcript, self.work, self._violations, self.tally, prompt_sha256)
         self._pace = Pace()
+        self._before = 0
+        """Tokens of the requests before this one."""
         self._finish_reason: FinishReason | None = None
         self._resume: ResumeMode | None = None
         self._frontier_is_due = False
@@ -107,7 +112,7 @@ class Core:
 
     def tokens(self) -> int:
         """Return how many tokens of the main stream have come."""
-        return self.transcript.kept_tokens + self.tally.discarded + self.tally.late
+        return self.transcript.kept_tokens + self.intake.owed + self.tally.discarded + self.tally.late
 
     # ------------------------------------------------------------------ facts
 
@@ -148,17 +153,19 @@ class Core:
             case _:
                 assert_never(fact)
 
-    def _chunk(self, chunk: Chunk) -> None:  # noqa: C901  the hot path: a call each would cost more than the branches
+    def _chunk(self, chunk: Chunk) -> None:  # noqa: C901, PLR0912  the hot path: a call each would cost more
         text = chunk.text
         if self.state != "streaming":
             # It belongs to a stream that we closed, and so does the reason it gives for its end.
             self.tally.late += chunk.tokens
+            self._audit(chunk)
             return
         if chunk.finish_reason is not None and (self._finish_reason is None or self._finish_reason in ENDED_WELL):
             # A bad reason stays: what was cut short does not become whole because the server says more.
             self._finish_reason = chunk.finish_reason
         if not text:
-            self.window.learn(chunk.usage, self.tally.requests)
+            self.intake.owed += chunk.tokens
+            self._audit(chunk)
             return
         if self._frontier_is_due:
             self._frontier_is_due = False
@@ -169,6 +176,8 @@ class Core:
             dues = intake.feed(text, chunk.tokens, chunk.phase)
         else:
             dues = intake.feed_call(chunk.call, chunk.tokens)
+        if chunk.usage is not None:
+            self._audit(chunk)
         if self._live:
             if intake.plain:
                 self.events.append(Delta(text, start, intake.phase))
@@ -182,6 +191,25 @@ class Core:
         if start > self._most or self.transcript.kept_tokens > self._ceiling:
             self._overrun()
 
+    def _audit(self, chunk: Chunk) -> None:
+        """Believe the server's own count of the tokens of this request where chunks told of another number.
+
+        A chunk may stand for several tokens, and a token may be no text: half a character, or the one that ends a turn.
+        """
+        usage = chunk.usage
+        self.window.learn(usage, self.tally.requests)
+        if usage is None or usage.completion_tokens is None:
+            return
+        missing = self.told(usage) - self.tokens()
+        if self.state != "streaming":
+            self.tally.late += max(missing, 0)
+        elif missing > 0 or self._finish_reason is not None:  # before its last word a server may not have counted yet
+            self.intake.credit(missing)
+
+    def told(self, usage: Usage) -> int:
+        """Return how many tokens of the main stream there are by what the server says of this request."""
+        return self._before + (usage.completion_tokens or 0)
+
     def _overrun(self) -> None:
         """End a stream whose server does not."""
         if self.state == "streaming":
@@ -194,6 +222,7 @@ class Core:
             return
         self.state = "streaming"
         self.tally.requests += 1
+        self._before = self.tokens()
         self._resume = resume or self._resume
         self.events.append(StreamStarted(self.tally.remedies, resume))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, assert_never
@@ -117,6 +118,7 @@ def _watch(scanner: Scanner, phase: PhaseFilter, monitors: list[int]) -> Watch:
     return Watch(scanner, phase, tuple(monitors), _any_of(scanner.wakes))
 
 
+@functools.lru_cache(maxsize=256)
 def _any_of(characters: str) -> Callable[[str], object]:
     """Return a function that looks for any of *characters*; with none, it finds nothing."""
     return re.compile(f"[{re.escape(characters)}]").search if characters else re.compile("(?!)").match
@@ -144,7 +146,8 @@ class Intake:
         """Whether no tag can matter any more: in an answer, that is nearly all of the text."""
         self._mark = tags[1][0] if tags is not None else ""
         self._first_phase: Phase = phase
-        self._owed = 0
+        self.owed = 0
+        """Tokens that have come and whose text, if they are any, is not in the trace yet."""
         self._wake = _any_of("".join(sorted({c for watch in self.watches for c in watch.scanner.wakes})))
         self._eager = eager
         self._must = eager
@@ -204,13 +207,18 @@ class Intake:
         """Take what is held back as text, unseen by any scanner: the run is over."""
         if self._tags is not None:
             for part in self._tags.drain():
-                self.transcript.append(part.text, self._owed)
-                self._owed = 0
+                self.transcript.append(part.text, self.owed)
+                self.owed = 0
         self._owe()
+
+    def credit(self, tokens: int) -> None:
+        """Count *tokens* more, or fewer, for the text that came last."""
+        if self.owed or not self.transcript.credit(tokens):
+            self.owed = max(self.owed + tokens, 0)
 
     def tokens_from(self, to: int) -> int:
         """Return how many tokens a cut at *to* drops: those of the text behind it, and those still held back."""
-        return self.transcript.tokens_from(to) + self._owed
+        return self.transcript.tokens_from(to) + self.owed
 
     def remedied(self) -> None:
         """Take note that something was wrong: polls that begin from now on may be nearer."""
@@ -221,8 +229,8 @@ class Intake:
     def cut(self, to: int) -> int:
         """Cut the trace at *to*; return the number of discarded tokens."""
         transcript = self.transcript
-        dropped = transcript.cut(to) + self._owed
-        self._owed = 0
+        dropped = transcript.cut(to) + self.owed
+        self.owed = 0
         if self._tags is not None:
             self._tags_done = False
             self._tags.restart(transcript.phase, at_start=transcript.length == 0 and self._first_phase == "answer")
@@ -270,7 +278,7 @@ class Intake:
     def _feed_tagged(self, tags: ThinkTags, text: str, tokens: int, phase: Phase) -> list[Due]:
         if phase == "reasoning":  # there is a field for it, so no tag in the text means anything
             return self._feed_field(text, tokens, phase)
-        self._owed += tokens
+        self.owed += tokens
         self.plain = False
         dues = list(self._parts(tags.feed(text)))
         self._tags_done = tags.done
@@ -293,8 +301,8 @@ class Intake:
         for part in parts:
             match part.kind:
                 case "text":
-                    self.transcript.append(part.text, self._owed)
-                    self._owed = 0
+                    self.transcript.append(part.text, self.owed)
+                    self.owed = 0
                     yield from self._scan()
                 case "open":
                     self.transcript.enter("reasoning")
@@ -309,14 +317,14 @@ class Intake:
                     assert_never(part.kind)
 
     def _append_tag(self, text: str) -> None:
-        self.transcript.append_tag(text, self._owed)
-        self._owed = 0
+        self.transcript.append_tag(text, self.owed)
+        self.owed = 0
         self._skip(self.watches)
 
     def _owe(self) -> None:
         """Count tokens that came without text."""
-        self.transcript.kept_tokens += self._owed
-        self._owed = 0
+        self.transcript.kept_tokens += self.owed
+        self.owed = 0
 
     def _enter(self, phase: Phase) -> Iterator[Due]:
         # Nothing but the phase parts the two texts. Those who have read the first one have a border now which

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -55,9 +56,10 @@ class Transcript:
     )
 
     def __init__(self, phase: Phase) -> None:
-        self._starts: list[int] = []
+        # Arrays, not lists: the garbage collector does not go over them, however long the text is.
+        self._starts = array("q")
         self._texts: list[str] = []
-        self._tokens: list[int] = []
+        self._tokens = array("q")
         self._recent = (0, "")
         self.length = 0
         self.kept_tokens = 0
@@ -95,6 +97,19 @@ class Transcript:
         """Add *text* that we wrote; it is known by offset from then on."""
         self.insertions.append(Insertion(Span(self.length, self.length + len(text)), origin))
         self.append(text, 0)
+
+    def credit(self, tokens: int) -> bool:
+        """Let the last text stand for *tokens* more, or the last ones for fewer; tell whether there is any text."""
+        at = len(self._tokens) - 1
+        while at >= 0:
+            changed = max(self._tokens[at] + tokens, 0)
+            tokens -= changed - self._tokens[at]
+            self.kept_tokens += changed - self._tokens[at]
+            self._tokens[at] = changed
+            if not tokens:
+                break
+            at -= 1
+        return bool(self._tokens)
 
     def append_tag(self, text: str, tokens: int) -> None:
         """Add a tag that marks where the reasoning begins or ends."""

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from interwhen._core.core import Core
 from interwhen._engine.outcome import prompt_sha256
 from interwhen.budgets import Budgets
+from interwhen.contexts import Ready
 from interwhen.errors import ModelError
 from interwhen.feedback import FeedbackTemplate
 from interwhen.journal.rebuilding import Past
+from interwhen.ledger import Offline
 from interwhen.models.base import Capabilities, Model, Prompt, Sampling
 from interwhen.monitors import Monitor
 from interwhen.segments import Phase
@@ -45,3 +47,9 @@ def own_template(model: Model) -> FeedbackTemplate | None:
     """Return the words that *model* brings for itself, if it does."""
     template = getattr(model, "feedback", None)
     return template if isinstance(template, FeedbackTemplate) else None
+
+
+def served_by(context: Ready, model: Model, prompt: Prompt) -> tuple[Model, Prompt, Offline]:
+    """Return whom to ask, what to ask, and what of *context* is used for that."""
+    served = context.serve(model, prompt)
+    return served.model, served.prompt, Offline(served.items, served.offline_tokens, served.offline_share)

@@ -1,21 +1,27 @@
 """Watches event loops from a thread: one that does not answer in time is looked at, to see what it is doing.
 
 A hundred times a second the thread asks each loop that has a run to call back, which costs the loop some ten
-microseconds; a token costs nothing more. Nothing is asked of a loop without a run, or of one in virtual time.
+microseconds; a token costs nothing more. Nothing is asked of a loop without a run, or of one in virtual time. When the
+last run is over, the thread looks for the next one for a while before it sleeps: to wake a thread costs more than to
+begin a run, and would delay the first token.
 """
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePath
 from types import FrameType
 from typing import Any, Protocol
 
+from interwhen._engine.loop_frames import frames_of
+from interwhen._log import log_warning
 from interwhen.ledger import Held
 
+_LINGER_SECONDS, _LINGER_STEP = 5.0, 0.01
+"""For how long the thread looks for a next run, and how often."""
 _FRAMES = 3
 """How many of the innermost frames are told."""
 _WAITS_IN = frozenset(
@@ -25,7 +31,12 @@ _WAITS_IN = frozenset(
     ]
 )
 """Files in which a loop waits for work or hands it out; whoever is found there holds nothing."""
-_OURS: Mapping[str, str] = {"check_inline": "verifier", "check_aside": "verifier", "parse": "name"}
+_OURS: Mapping[str, str] = {
+    "check_inline": "verifier",
+    "check_aside": "verifier",
+    "_check": "verifier",  # the task of a check: all that is seen of it where functions cannot be
+    "parse": "name",
+}
 """Functions of the engine that call foreign code, by the variable that says whose it is."""
 _TIMED = frozenset(("check_inline", "parse"))
 """Those whose caller measures them, and tells how long they took."""
@@ -45,24 +56,22 @@ class Sample:
 
     __slots__ = ("is_timed", "what", "where")
 
-    def __init__(self, frame: FrameType) -> None:
+    def __init__(self, frames: Iterable[FrameType]) -> None:
         self.what = "other code"
         self.is_timed = False
         trail: list[str] = []
-        found: FrameType | None = frame
-        while found is not None:
+        for found in frames:
             code = found.f_code
             if len(trail) < _FRAMES:
                 trail.append(f"{code.co_qualname} ({code.co_filename}:{found.f_lineno})")
-            if code.co_name in _OURS and code.co_filename.endswith(_HOME):
+            if code.co_name in _OURS and code.co_filename.endswith(_HOMES):
                 self.what = _whose(found) or self.what
                 self.is_timed = code.co_name in _TIMED
                 break
-            found = found.f_back
         self.where = " < ".join(trail)[:600]
 
 
-_HOME = str(PurePath("interwhen", "_engine", "checks.py"))
+_HOMES = tuple(str(PurePath("interwhen", "_engine", name)) for name in ("checks.py", "jobs.py"))
 
 
 def _whose(frame: FrameType) -> str | None:
@@ -83,27 +92,45 @@ def _whose(frame: FrameType) -> str | None:
 class Watched:
     """One event loop: when it was asked to call back, and what it was found doing when it did not."""
 
-    def __init__(self, post: Callable[[Callable[[], object]], object], thread: int) -> None:
-        self.listeners: list[Listener] = []
+    def __init__(self, post: Callable[[Callable[[], object]], object], loop: object, thread: int) -> None:
+        self.loop = loop
         self.thread = thread
+        self.limit = float("inf")
+        """The shortest time after which somebody wants to know."""
+        self._listeners: dict[Listener, None] = {}
+        self._limits: Counter[float] = Counter()
         self._post = post
         self._asked: float | None = None
         self._sample: Sample | None = None
 
-    @property
-    def limit(self) -> float:
-        """The shortest time after which somebody wants to know."""
-        return min((listener.limit for listener in self.listeners), default=float("inf"))
+    def add(self, listener: Listener) -> None:
+        """Tell *listener* from now on. Called on the loop, as everything that looks at who listens."""
+        self._listeners[listener] = None
+        self._limits[listener.limit] += 1
+        self.limit = min(self._limits)
 
-    def look(self, now: float, frame: Callable[[], FrameType | None], clock: Callable[[], float]) -> None:
-        """Ask the loop to call back, or see what it is doing if it has not. Called from the watching thread."""
+    def remove(self, listener: Listener) -> bool:
+        """Tell *listener* no more; whether anybody is left."""
+        if listener in self._listeners:
+            del self._listeners[listener]
+            self._limits[listener.limit] -= 1
+            if not self._limits[listener.limit]:
+                del self._limits[listener.limit]
+            self.limit = min(self._limits, default=float("inf"))
+        return bool(self._listeners)
+
+    def look(self, now: float, frames: Callable[[], Sequence[FrameType]], clock: Callable[[], float]) -> None:
+        """Ask the loop to call back, or see what it is doing if it has not. Called from the watching thread.
+
+        *frames* says what the loop is in, innermost first; nothing: it waits for work, or it cannot be seen.
+        """
         asked = self._asked
         if asked is None:
             self._asked = now
             self._post(lambda: self.answered(clock()))
         elif self._sample is None and now - asked >= self.limit / 2:
-            found = frame()
-            if found is not None and PurePath(found.f_code.co_filename).name not in _WAITS_IN:
+            found = frames()
+            if found and PurePath(found[0].f_code.co_filename).name not in _WAITS_IN:
                 self._sample = Sample(found)
 
     def answered(self, now: float) -> None:
@@ -113,14 +140,20 @@ class Watched:
         if asked is None or sample is None or sample.is_timed:
             return
         late = now - asked
-        for listener in self.listeners:
+        for listener in self._listeners:
             if late > listener.limit:
                 listener.add(Held(sample.what, late, sample.where))
 
     def place(self, what: str) -> str:
-        """Return where *what* was found while it held the loop, as it still does; empty if nobody looked."""
+        """Return where *what*, whose caller has measured it, was found while it held the loop, as it still does.
+
+        Empty if nobody looked, or saw no more than who had called it.
+        """
         sample = self._sample
-        return sample.where if sample is not None and sample.what == what else ""
+        if sample is None:
+            return ""
+        sample.is_timed = True
+        return sample.where if sample.what == what else ""
 
 
 class _Watcher:
@@ -130,6 +163,7 @@ class _Watcher:
         self._changed = threading.Condition()
         self._loops: dict[object, Watched] = {}
         self._thread: threading.Thread | None = None
+        self._sleeps = False
 
     def enter(self, listener: Listener) -> Watched | None:
         way = _way_in()
@@ -139,37 +173,46 @@ class _Watcher:
         with self._changed:
             watched = self._loops.get(loop)
             if watched is None:
-                watched = self._loops[loop] = Watched(post, threading.get_ident())
-            watched.listeners = [*watched.listeners, listener]
+                watched = self._loops[loop] = Watched(post, loop, threading.get_ident())
+            watched.add(listener)
             if self._thread is None or not self._thread.is_alive():  # a fork leaves none alive
+                self._sleeps = False
                 self._thread = threading.Thread(target=self._watch, name="interwhen-loop-watch", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            elif self._sleeps:
+                self._changed.notify()
         return watched
 
     def leave(self, watched: Watched, listener: Listener) -> None:
         with self._changed:
-            watched.listeners = [other for other in watched.listeners if other is not listener]
-            if not watched.listeners:
+            if not watched.remove(listener):
                 self._forget(watched)
 
     def _forget(self, watched: Watched) -> None:
         self._loops = {loop: other for loop, other in self._loops.items() if other is not watched}
 
     def _watch(self) -> None:
+        last = time.monotonic()
         while True:
             with self._changed:
-                while not self._loops:
-                    self._changed.wait()
+                if not self._loops and time.monotonic() - last > _LINGER_SECONDS:
+                    self._sleeps = True
+                    self._changed.wait_for(lambda: self._loops)
+                    self._sleeps = False
                 loops = list(self._loops.values())
-            time.sleep(min(watched.limit for watched in loops) / 2)
+                pause = min((watched.limit / 2 for watched in loops), default=_LINGER_STEP)
+            time.sleep(pause)
             for watched in loops:
                 self._look(watched)
+            if loops:
+                last = time.monotonic()
 
     def _look(self, watched: Watched) -> None:
         try:
-            watched.look(time.monotonic(), lambda: sys._current_frames().get(watched.thread), time.monotonic)  # noqa: SLF001
-        except RuntimeError:  # that loop is over
+            watched.look(time.monotonic(), lambda: frames_of(watched.loop, watched.thread), time.monotonic)
+        except Exception as error:  # noqa: BLE001  one loop must not cost the others their watch
+            if not isinstance(error, RuntimeError):  # which is how a loop says that it is over
+                log_warning("loop.unwatched", error=f"{type(error).__name__}: {error}")
             with self._changed:
                 self._forget(watched)
 
@@ -187,6 +230,8 @@ def _way_in() -> tuple[object, Callable[[Callable[[], object]], object]] | None:
             return None
         token = trio.lowlevel.current_trio_token()
         return token, token.run_sync_soon
+    if getattr(loop, "is_virtual", False):
+        return None
     return loop, loop.call_soon_threadsafe
 
 

@@ -11,7 +11,7 @@ from interwhen._core.messages import Outline
 from interwhen._engine.forks import ForkMeter
 from interwhen._log import log_info, log_warning
 from interwhen._version import __version__
-from interwhen.ledger import Held, Ledger, Timing
+from interwhen.ledger import Held, Ledger, Offline, Timing
 from interwhen.models.base import Prompt, Usage
 from interwhen.results import Abstained, Failed, Result, Unverified, Verified, sha256
 from interwhen.wire_report import WireReport
@@ -34,10 +34,11 @@ def build_result(
     held: tuple[Held, ...],
     wire: WireReport,
     wasted: int,
+    offline: Offline,
 ) -> Result:
     """Return the result that *outline* says, with ledger, timing, and what the streams noticed.
 
-    *unread* tokens came after its end, and *wasted* ones may have been generated for nobody.
+    *unread* tokens came after its end, *wasted* ones may have been generated for nobody, and *offline* ones before.
     """
     common: dict[str, Any] = {
         name: getattr(outline, name)
@@ -57,7 +58,10 @@ def build_result(
         reconnects=outline.reconnects,
         wasted_tokens=wasted,
         inserted_chars=sum(len(insertion.span) for insertion in outline.insertions),
+        offline_tokens=offline.tokens,
+        offline_share=offline.share,
     )
+    common["precomputed"] = offline.items
     common["timing"] = msgspec.structs.replace(
         timing, checking=sum(record.seconds for record in outline.checks), held=held
     )

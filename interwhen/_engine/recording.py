@@ -25,6 +25,7 @@ from interwhen.journal._writer import JournalWriter
 from interwhen.journal.reading import Journaled
 from interwhen.journal.rebuilding import Past
 from interwhen.journal.settings import Journal
+from interwhen.ledger import Offline
 from interwhen.models.base import Chunk, Prompt, Sampling
 from interwhen.results import JournalState, Result
 from interwhen.wire_report import WireReport
@@ -77,7 +78,8 @@ class Recorder:
         """Write down how the run ended."""
         self._over = True
         wire = result.wire if result.wire != _PLAIN else None
-        self._note_spent(unread=self._upstream.unread, wire=wire, wasted=result.ledger.wasted_tokens)
+        upstream = self._upstream
+        self._note_spent(unread=upstream.unread, wire=wire, wasted=result.ledger.wasted_tokens, behind=upstream.behind)
         self._writer.put(Ending(self._clock() - self._began, result))
         self._writer.close()
 
@@ -124,6 +126,7 @@ def open_recorder(
     model: str,
     prompt: Prompt,
     sampling: Sampling,
+    offline: Offline,
 ) -> Recorder | None:
     """Return the recorder of a run, if it has a journal that is not finished.
 
@@ -133,13 +136,13 @@ def open_recorder(
     if settings is None:
         return None
     if past is None:
-        return _first(settings, core, model, prompt, sampling)
+        return _first(settings, core, model, prompt, sampling, offline)
     if past.outline is not None and past.journaled.result is not None:
         return None
     return _next(settings, core, past.journaled)
 
 
-def _first(settings: Journal, core: Core, model: str, prompt: Prompt, sampling: Sampling) -> Recorder:
+def _first(settings: Journal, core: Core, model: str, prompt: Prompt, sampling: Sampling, offline: Offline) -> Recorder:
     verifiers, monitors = describe(core.monitors, settings.monitors)
     header = Header(
         interwhen=__version__,
@@ -156,6 +159,7 @@ def _first(settings: Journal, core: Core, model: str, prompt: Prompt, sampling: 
         starts_in=core.starts_in,
         verifiers=verifiers,
         monitors=monitors,
+        offline=offline,
     )
     try:
         payload = encode(header)

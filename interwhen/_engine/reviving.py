@@ -122,6 +122,7 @@ def result_of(past: Past) -> Result | None:
         held=(),
         wire=spent.wire or WireReport(),
         wasted=spent.wasted,
+        offline=past.journaled.header.offline,
     )
 
 

@@ -16,7 +16,8 @@ import anyio
 
 from interwhen._core.messages import Abandoned, Finish, OutOfTime
 from interwhen._engine.allowing import Allowing
-from interwhen._engine.beginning import core_for, own_template
+from interwhen._engine.beginning import core_for, own_template, served_by
+from interwhen._engine.bells import Bell
 from interwhen._engine.cancelled import is_called_off
 from interwhen._engine.clock import loop_clock
 from interwhen._engine.closing import close_model
@@ -31,6 +32,7 @@ from interwhen._engine.watchers import Watcher
 from interwhen._engine.workers import Workers
 from interwhen.allocation.allowance import Allocator
 from interwhen.budgets import Budgets
+from interwhen.contexts import Ready, Unprepared
 from interwhen.errors import ModelError, UsageError
 from interwhen.events import Event, Finished
 from interwhen.feedback import FeedbackTemplate
@@ -72,6 +74,7 @@ class Run:
         owns_model: bool = False,
         journal: Journal | None = None,
         past: Past | None = None,
+        context: Ready | None = None,
         allocator: Allocator | None = None,
     ) -> None:
         self._model = model
@@ -83,7 +86,8 @@ class Run:
         self._starts_in: Phase = starts_in
         self._owns_workers = workers is None
         self._workers: WorkerPool = workers or Workers(threads=threads, processes=processes)
-        self._owns_model = owns_model
+        self._owned = model if owns_model else None
+        self._context: Ready = context or Unprepared()
         self._journal = journal
         self._past = past
         self._allowing = Allowing(allocator, prompt)
@@ -97,6 +101,9 @@ class Run:
         self._open_for_readers = False
         self._is_awaited = False
         self._reads_ahead = any(monitor.delivery in GATING for monitor in self._monitors)
+        self._wake = Bell()
+        self._news = Bell()
+        self._drained = Bell()
         self._crash: Exception | None = None
         self.error: ModelError | None = None
         """The exception behind a result that is ``failed``."""
@@ -112,23 +119,14 @@ class Run:
         past = self._past
         self._clock = loop_clock()
         self._meter = Meter(self._clock)
-        self._wake = anyio.Event()
-        self._news = anyio.Event()
-        self._drained = anyio.Event()
+        self._context.begin()
         try:
+            self._model, self._prompt, self._offline = served_by(self._context, self._model, self._prompt)
             able = await ask_again(self._model, self._timeouts, self._budgets.seconds, past)
-            self._core = core = core_for(
-                past,
-                able,
-                self._prompt,
-                self._sampling,
-                self._monitors,
-                self._budgets,
-                self._template,
-                self._starts_in,
-            )
+            told = self._prompt, self._sampling, self._monitors, self._budgets, self._template, self._starts_in
+            self._core = core = core_for(past, able, *told)
             self._recorder = recorder = open_recorder(
-                self._journal, past, core, self._model.name, self._prompt, self._sampling
+                self._journal, past, core, self._model.name, self._prompt, self._sampling, self._offline
             )
             watchers = tuple(Watcher(monitor) for monitor in self._monitors)
             await revive(past, Task(self._prompt), watchers)
@@ -223,7 +221,7 @@ class Run:
             else:
                 await self._wait_for_events()
         if self._reads_ahead and len(events) < _AHEAD:
-            self._drained.set()
+            self._drained.ring()
         return events.popleft()
 
     async def batch(self) -> list[Event]:
@@ -238,7 +236,7 @@ class Run:
         found = [first, *waiting]
         waiting.clear()
         if self._reads_ahead:
-            self._drained.set()
+            self._drained.ring()
         return found
 
     async def _wait_for_events(self) -> None:
@@ -255,7 +253,6 @@ class Run:
             elif self._crash is not None:
                 raise self._crash
             else:
-                self._news = anyio.Event()
                 await self._news.wait()
         finally:
             self._is_awaited = False
@@ -317,6 +314,7 @@ class Run:
             held=self._jobs.holding.found,
             wire=upstream.wire.report(),
             wasted=upstream.wire.wasted(now),
+            offline=self._offline,
         )
         self.error = upstream.error if result.status == "failed" else None
         if self._recorder is None:
@@ -332,8 +330,9 @@ class Run:
         self._events.append(Finished(result))
 
     async def _give_back(self) -> None:
-        if self._owns_model:
-            await close_model(self._model)
+        self._context.end()
+        if self._owned is not None:
+            await close_model(self._owned)
 
     def _go_on(self, past: Past) -> None:
         """Take the run up where its journal left it; its reader sees all of its events from the first one on."""
@@ -369,17 +368,15 @@ class Run:
         elif upstream.wanted is not None:
             await upstream.open(upstream.wanted)
         else:
-            self._wake = anyio.Event()  # for a fact that another task tells the core
-            await self._wake.wait()
+            await self._wake.wait()  # for a fact that another task tells the core
 
     async def _read_ahead(self) -> None:
         """Read whether or not the reader is there, so that a gate opens while the model is silent."""
         try:
             while self._result is None:
                 await self._advance()
-                self._news.set()
+                self._news.ring()
                 if len(self._events) >= _AHEAD:
-                    self._drained = anyio.Event()
                     await self._drained.wait()
         except Exception as error:  # noqa: BLE001  (of the model adapter: raised where the reader reads)
             self._crash = error
@@ -388,12 +385,12 @@ class Run:
                 raise
             self._crash = ModelError("the model's stream was cancelled from within")
         finally:
-            self._news.set()
+            self._news.ring()
 
     def _awaken(self) -> None:
         """Let whoever waits for news look again."""
-        self._wake.set()
-        self._news.set()
+        self._wake.ring()
+        self._news.ring()
 
     def _spent(self, seconds: float) -> None:
         self._tell(OutOfTime(seconds))

@@ -75,8 +75,8 @@ class Upstream:
         """What the streams of this run noticed."""
         self._opening: anyio.CancelScope | None = None
         self._overdue: StreamTimeout | None = None
-        self._closed = anyio.Event()
-        self._closed.set()
+        self._closed: anyio.Event | None = None
+        """Set once the stream before is closed; ``None``: there was none."""
         self.stream: Stream | None = None
         self.wanted: Open | None = None
         """The request that the core has ordered and that is not open yet."""
@@ -84,19 +84,26 @@ class Upstream:
         """The last error there was."""
         self.close_latency: list[float] = []
         self.ended_at: float | None = None
-        self.unread = 0
-        """Tokens of the read that is being taken in, behind the chunk that is: the run may end at that chunk."""
+        self._foreseen = 0
+        """How many tokens will have come once the read that is being taken in is; 0: no such read."""
+        self.behind: Usage | None = None
+        """What the server counts in that read, behind the chunk that is being taken in: the run may end at it."""
 
     @property
     def usages(self) -> tuple[Usage, ...]:
         """What the server counted, a record a request."""
         return tuple(self._usages.values())
 
+    @property
+    def unread(self) -> int:
+        """Tokens of the read that is being taken in, behind the chunk that is."""
+        return max(self._foreseen - self._core.tokens(), 0)
+
     def recall(
         self, usages: Mapping[int, Usage], close_latency: Sequence[float], ended_at: float | None, unread: int
     ) -> None:
         """Go on from what was counted before this process took the run over; *unread* is that of a run that is over."""
-        self.unread = unread
+        self._foreseen = self._core.tokens() + unread if unread else 0
         self._usages.update(usages)
         self.close_latency.extend(close_latency)
         self.ended_at = ended_at
@@ -141,19 +148,20 @@ class Upstream:
         meter.last = now
         step = self._step
         if len(chunks) > 1:
-            self.unread = sum(chunk.tokens for chunk in chunks)
+            self._foresee(chunks)
         for chunk in chunks:
-            if self.unread:
-                self.unread -= chunk.tokens
+            if chunk.usage is not None:  # first: the run may end at this chunk
+                self._count(chunk.usage)
+                if chunk.usage is self.behind:
+                    self.behind = None
             orders = step(chunk)
             if orders:
                 self._do(orders)
-            if chunk.usage is not None:
-                self._count(chunk.usage)
+        self._foreseen = 0
 
     async def open(self, order: Open) -> None:
         """Send the request of *order*, once the stream before it is closed."""
-        if not self._closed.is_set():
+        if self._closed is not None and not self._closed.is_set():
             with anyio.move_on_after(STREAM_SECONDS):
                 await self._closed.wait()
             if self.wanted is not order:
@@ -229,6 +237,17 @@ class Upstream:
         self._tell(Broken(str(error), retryable=retryable))
 
     # ------------------------------------------------------------------ particulars
+
+    def _foresee(self, chunks: Sequence[Chunk]) -> None:
+        """Know before the first of *chunks* what all of them bring: the run may end in their midst."""
+        core = self._core
+        self._foreseen = core.tokens()
+        for chunk in chunks:
+            self._foreseen += chunk.tokens
+            if chunk.usage is not None:
+                self._foreseen = max(self._foreseen, core.told(chunk.usage))
+                self.behind = chunk.usage
+                self._count(chunk.usage)
 
     def _count(self, usage: Usage) -> None:
         """Keep the last count of each request: servers that count as they go repeat what they had counted."""

@@ -64,14 +64,13 @@ class Watcher:
         self.monitor = monitor
         self.verifier: Verifier = monitor.verifier
         self.is_ready = monitor.prepare is None
-        self.ready = anyio.Event()
+        self._ready: anyio.Event | None = None if self.is_ready else anyio.Event()
         self._waiting: dict[int, Extract] = {}
         self._failure: Outcome | None = None
         self._stands_aside = False
         self._fold: _Fold | None = None
         self._revived: dict[int, Fact] = {}
-        self._last = anyio.Event()
-        self._last.set()
+        self._last: anyio.Event | None = None
         self._extract: Callable[..., Any] = _nothing
         self._more: tuple[Any, ...] = ()
         if self.is_ready:
@@ -112,15 +111,16 @@ class Watcher:
             log_warning("monitor.not_prepared", monitor=monitor.name, seconds=monitor.prepare_deadline)
         self._failure = self._failure or outcome
         self.is_ready = True
-        self.ready.set()
+        if self._ready is not None:
+            self._ready.set()
         waiting = list(self._waiting.values())
         self._waiting.clear()
         return [self.extract(order) for order in waiting]
 
     async def until_ready(self) -> None:
         """Wait until it is prepared."""
-        if not self.is_ready:
-            await self.ready.wait()
+        if self._ready is not None:
+            await self._ready.wait()
 
     def _prepared(self, prepared: Any) -> None:
         if prepared is None:

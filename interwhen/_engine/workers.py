@@ -45,8 +45,10 @@ class Workers:
         if held_after is not None and not (isinstance(held_after, int | float) and held_after > 0):
             raise UsageError(f"held_after={held_after!r}: positive seconds are needed, or None for no look at all")
         self.held_after = held_after
-        self.threads = anyio.CapacityLimiter(threads)
-        self.processes = ProcessPool(processes, memory)
+        self._sizes = threads, processes
+        self._memory = memory
+        self._threads: anyio.CapacityLimiter | None = None
+        self._processes: ProcessPool | None = None
         self._loop: object = None
         self._closed = False
 
@@ -63,13 +65,19 @@ class Workers:
     async def check(self, verifier: Verifier, claim: Any, scope: anyio.CancelScope) -> WorkDone:
         """Run a check in the place that *verifier* asks for; see :class:`~interwhen.worker_pool.WorkerPool`."""
         if verifier.worker == "process":
-            return await self.processes.check(verifier, claim, scope)
+            if self._processes is None:
+                self._processes = ProcessPool(self._sizes[1], self._memory)
+                if self._closed:  # it keeps no process then
+                    await self._processes.close()
+            return await self._processes.check(verifier, claim, scope)
+        if self._threads is None:
+            self._threads = anyio.CapacityLimiter(self._sizes[0])
         # A check in a thread learns how long it has, and when nobody waits for it any more.
         ticket = Ticket(scope.deadline - anyio.current_time())
         try:
             with hold(ticket):
                 value = await anyio.to_thread.run_sync(
-                    verifier.check, claim, abandon_on_cancel=True, limiter=self.threads
+                    verifier.check, claim, abandon_on_cancel=True, limiter=self._threads
                 )
         except anyio.get_cancelled_exc_class():
             ticket.call_off()
@@ -79,7 +87,8 @@ class Workers:
     async def aclose(self) -> None:
         """End the worker processes. A check that is running in one ends with its run."""
         self._closed = True
-        await self.processes.close()
+        if self._processes is not None:
+            await self._processes.close()
 
     async def __aenter__(self) -> Self:
         self.bind()

@@ -25,15 +25,16 @@ from interwhen.triggers import EveryChars, Lines, Paragraphs, Sentences, Trigger
 from interwhen.verdicts import Pass, Verdict, Violation
 from interwhen.verifier import verifier
 
-TransportName = Literal["httpx2", "aiohttp"]
+TransportName = Literal["httpx2", "fast"]
 
 _MIXED: tuple[Trigger, ...] = (Lines(), Sentences(), Paragraphs(), EveryChars(400))
 
 
 @contextmanager
-def paced_server(module: str = "interwhen.bench.pacer") -> Iterator[str]:
-    """Run the load generator *module* in a process of its own; yield its base URL."""
-    child = subprocess.Popen([sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  (a module of ours)
+def paced_server(module: str = "interwhen.bench.pacer", *arguments: str) -> Iterator[str]:
+    """Run the load generator *module* with *arguments* in a process of its own; yield its base URL."""
+    command = [sys.executable, "-m", module, *arguments]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  (a module of ours)
     try:
         assert child.stdout is not None
         yield f"http://127.0.0.1:{int(child.stdout.readline())}/v1"
@@ -58,10 +59,10 @@ def first_core() -> Iterator[None]:
 
 def open_transport(name: TransportName) -> Transport:
     """Return the transport called *name*."""
-    if name == "aiohttp":
-        from interwhen.models.aiohttp_transport import AiohttpTransport
+    if name == "fast":
+        from interwhen.models.fast_transport import FastTransport
 
-        return AiohttpTransport()
+        return FastTransport()
     from interwhen.models.httpx2_transport import Httpx2Transport
 
     return Httpx2Transport()

@@ -24,12 +24,21 @@ from interwhen.errors import UsageError
 app = cyclopts.App(name="bench", help="Measure supervision and the local model, as pairs in one run.")
 app.command("interwhen.bench.allocation_cli:allocation", name="allocation")
 app.command("interwhen.bench.planner_cli:planner", name="planner")
+app.command("interwhen.bench.idle_cli:idle", name="idle", help="Measure what work ahead of time costs runs.")
+app.command(
+    "interwhen.bench.precompute.command:precompute",
+    name="precompute",
+    help="Measure what work ahead of time saves, and what the productivity gate decides.",
+)
+app.command("interwhen.bench.compare_cli:run_compare", name="compare")
+app.command("interwhen.bench.ledger_cli:ledger")
+app.command("interwhen.bench.penalty_cli:penalty")
 
 
 @app.command
 def overhead(
     *,
-    transport: Literal["httpx2", "aiohttp"] = "httpx2",
+    transport: Literal["httpx2", "fast"] = "httpx2",
     chunks: int = 20000,
     per_second: float = 0.0,
     rounds: int = 15,
@@ -186,7 +195,7 @@ def gateway(
     run_rate: float = 50.0,
     sdk_rounds: int = 15,
     monitor: str = "arithmetic",
-    transport: Literal["httpx2", "aiohttp"] = "aiohttp",
+    transport: Literal["httpx2", "fast"] = "fast",
     seed: int = 0,
     uvloop: bool = True,
     json: bool = False,
@@ -194,14 +203,15 @@ def gateway(
     """Measure what the gateway adds at one stream, how many streams one process carries, and what wrapping costs.
 
     The streams come from a load generator in a process of its own, over loopback, and are read as bytes, with and
-    without the gateway between; then through interwhen.run in this process, beside httpx2 and the openai SDK; and
-    at last through the openai SDK, bare and wrapped. Chunks are late against the schedule of the generator, which
-    says itself how well it kept that.
+    without the gateway (or a bare relay) between; then through interwhen.run in this process, beside its transport
+    alone, httpx2 and the openai SDK, each just after a bare protocol that only notes when bytes come: the floor for
+    any reader in Python on this machine. At last they are read through the openai SDK, bare and wrapped. Chunks are
+    late against the schedule of the generator, which says itself how well it kept that.
 
     Parameters
     ----------
     pairs
-        Pairs of streams, direct and through the gateway, for what is added at one stream.
+        Rounds of streams, direct, through a relay and through the gateway, for what is added at one stream.
     streams
         Streams at once, for the other parts.
     seconds
@@ -267,7 +277,7 @@ def soak(
     minutes: float = 60.0,
     streams: int = 200,
     rate: float = 8.0,
-    transport: Literal["httpx2", "aiohttp"] = "aiohttp",
+    transport: Literal["httpx2", "fast"] = "fast",
     seed: int = 1,
     uvloop: bool = True,
     json: bool = False,

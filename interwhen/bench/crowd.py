@@ -1,4 +1,4 @@
-"""Readers of many paced streams at once: of their bytes alone, as supervised runs, and through other clients."""
+"""Readers of many paced streams at once: a bare protocol, transports, supervised runs, and other clients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from interwhen._log import log_warning
 from interwhen.bench.stats import percentile
 from interwhen.events import Delta
 from interwhen.models.completions import CompletionsModel
-from interwhen.models.transport import Transport
+from interwhen.models.transport import HttpRequest, Transport
 from interwhen.monitors import Monitor
 from interwhen.running import run
 
@@ -77,7 +77,7 @@ class Crowd(msgspec.Struct, frozen=True):
 
 
 class _Protocol(asyncio.Protocol):
-    """Reads one answer after the other from a connection, and counts its chunks."""
+    """Reads one answer after the other from a connection, and counts its chunks: the least that Python can do."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
@@ -143,7 +143,7 @@ class Reader:
 
 
 async def read_crowd(base_url: str, streams: int, chunks: int, rate: float) -> list[Reading]:
-    """Read *streams* streams at once, as bytes."""
+    """Read *streams* streams at once by a bare protocol that only notes when their bytes come: the floor."""
 
     async def one(_: Reading) -> Reading:
         reader = Reader(base_url)
@@ -151,6 +151,26 @@ async def read_crowd(base_url: str, streams: int, chunks: int, rate: float) -> l
             return await reader.read(f"{chunks}@{rate:g}")
         finally:
             reader.close()
+
+    return await _all(one, streams, chunks, rate)
+
+
+async def transport_crowd(base_url: str, streams: int, chunks: int, rate: float, transport: Transport) -> list[Reading]:
+    """Read *streams* streams at once through *transport*, as bytes: nothing is decoded but HTTP."""
+    body = msgspec.json.encode({"model": f"{chunks}@{rate:g}", "prompt": "", "stream": True})
+    request = HttpRequest("POST", f"{base_url}/completions", {"content-type": "application/json"}, body)
+
+    async def one(found: Reading) -> Reading:
+        response = await transport.send(request, connect_timeout=_PATIENCE_SECONDS)
+        tail = b""
+        while data := await response.receive():
+            found.take_bytes(tail + data)
+            tail = data[-len(_EVENT) + 1 :]
+            found.ended = found.ended or b"[DONE]" in data
+        await response.aclose()
+        if found.ended:
+            found.arrivals.pop()  # the chunk that ends it has no time of its own
+        return found
 
     return await _all(one, streams, chunks, rate)
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 import functools
 import heapq
 import json
-import os
 import selectors
 import socket
-import sys
 import time
 
+from interwhen.bench.loopback import serve_on_loopback
 from interwhen.bench.pacer import chunk_texts
 
 _MODELS = b'{"object":"list","data":[{"id":"paced","object":"model","owned_by":"paced"}]}'
@@ -190,20 +189,8 @@ def _receive(ready: selectors.BaseSelector, connection: _Connection, tally: _Tal
 
 
 def main() -> None:
-    """Bind to loopback on a port the kernel picks, say which, and serve; ends when standard input closes."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
-    sys.stdout.write(f"{listener.getsockname()[1]}\n")
-    sys.stdout.flush()
-    import threading
-
-    def end_with_parent() -> None:
-        sys.stdin.buffer.read()
-        os._exit(0)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    serve(listener)
+    """Serve on loopback, on a core of its own; ends when standard input closes."""
+    serve_on_loopback(serve, backlog=2048)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from interwhen.bench.arms import TransportName, armed, open_transport, paced_server
 from interwhen.bench.crowd import (
@@ -26,6 +27,7 @@ from interwhen.bench.crowd import (
     openai_crowd,
     read_crowd,
     run_crowd,
+    transport_crowd,
 )
 from interwhen.bench.gateway_report import Added, Carried, GatewayReport, judged
 from interwhen.bench.sdk_cost import sdk_cost
@@ -47,7 +49,7 @@ async def measure(
     run_rate: float = 50.0,
     sdk_rounds: int = 15,
     monitor: str = "arithmetic",
-    transport: TransportName = "aiohttp",
+    transport: TransportName = "fast",
     seed: int = 0,
     say: Callable[[str], None] = lambda _line: None,
 ) -> GatewayReport:
@@ -57,10 +59,13 @@ async def measure(
     monitors = load_monitors([monitor] if monitor else []) or tuple(armed(1))
     gc.collect()
     gc.freeze()  # what is there now is no work for the collector while chunks are timed
+    gc.set_threshold(5_000, 10, 10)  # as docs/transports.md has it for many streams
     with paced_server("interwhen.bench.crowd_pacer") as url:
         with _gateway(url, monitor) as (process, gateway_url), _cores(last=True):
-            say(f"added time: {pairs} pairs at 1 stream")
-            added = await _added(url, gateway_url, pairs, random.Random(seed))  # noqa: S311
+            say(f"added time: {pairs} rounds at 1 stream: direct, through a bare relay, and through the gateway")
+            with _relay(url) as relay_url:
+                ways = {"direct": url, "relay": relay_url, "gateway": gateway_url}
+                added = await _added(ways, pairs, random.Random(seed))  # noqa: S311
             chunks = max(int(seconds * gateway_rate), 2)
             say(f"{streams} streams at {gateway_rate:g} chunks/s, as bytes and through one gateway process")
             carried = await _carried(url, gateway_url, streams, chunks, gateway_rate, process)
@@ -70,9 +75,13 @@ async def measure(
             try:
                 crowd = functools.partial(run_crowd, transport=way, monitors=monitors)
                 supervised = await bench.read("interwhen.run", crowd)
+                raw = await bench.read(
+                    f"transport {transport} alone", functools.partial(transport_crowd, transport=way)
+                )
             finally:
                 await way.aclose()
             beside = {
+                f"transport {transport}, raw bytes": raw,
                 "httpx2, raw bytes": await bench.read("httpx2", httpx2_crowd),
                 "openai SDK": await bench.read("the openai SDK", openai_crowd),
             }
@@ -95,7 +104,7 @@ async def measure(
 
 
 class _Crowds:
-    """Reads one crowd in several ways, each time just after the same crowd as bytes."""
+    """Reads one crowd in several ways, each time just after the same crowd at the floor."""
 
     def __init__(self, url: str, streams: int, chunks: int, rate: float, say: Callable[[str], None]) -> None:
         self._load = url, streams, chunks, rate
@@ -103,13 +112,21 @@ class _Crowds:
 
     async def read(self, name: str, crowd: Callable[[str, int, int, float], Awaitable[list[Reading]]]) -> Carried:
         url, streams, chunks, rate = self._load
-        self._say(f"{streams} streams at {rate:g} chunks/s, as bytes and through {name} in this process")
-        direct = judge(await read_crowd(*self._load), chunks, rate)
+        self._say(f"{streams} streams at {rate:g} chunks/s, by a bare protocol and through {name} in this process")
+        bare, floor = await self._timed(read_crowd)
         await ask_generator(url)
+        found, cost = await self._timed(crowd)
+        tally = await ask_generator(url)
+        return Carried(rate, judge(bare, chunks, rate), judge(found, chunks, rate), tally, cost, floor)
+
+    async def _timed(
+        self, crowd: Callable[[str, int, int, float], Awaitable[list[Reading]]]
+    ) -> tuple[list[Reading], float]:
+        """Read the crowd; return what came, and the CPU that each chunk took in this process, in microseconds."""
+        _, streams, chunks, _ = self._load
         begun = time.process_time()
         found = await crowd(*self._load)
-        cost = (time.process_time() - begun) / (streams * chunks) * 1e6
-        return Carried(rate, direct, judge(found, chunks, rate), await ask_generator(url), cost)
+        return found, (time.process_time() - begun) / (streams * chunks) * 1e6
 
 
 async def _carried(url: str, gateway_url: str, streams: int, chunks: int, rate: float, process: int) -> Carried:
@@ -123,12 +140,12 @@ async def _carried(url: str, gateway_url: str, streams: int, chunks: int, rate: 
     after = _cpu_seconds(process)
     cost = None if before is None or after is None else (after - before) / (streams * chunks) * 1e6
     memory = None if idle is None else (peak.kb - idle) / streams
-    return Carried(rate, direct, crowd, await ask_generator(url), cost, memory)
+    return Carried(rate, direct, crowd, await ask_generator(url), cost, memory_kb=memory)
 
 
-async def _added(url: str, gateway_url: str, pairs: int, rng: random.Random) -> Added:
-    """Read the same streams both ways, in random order within each pair."""
-    readers = {"direct": Reader(url), "gateway": Reader(gateway_url)}
+async def _added(ways: Mapping[str, str], pairs: int, rng: random.Random) -> Added:
+    """Read the same streams in all ways (by their base URLs), in random order within each round."""
+    readers = {name: Reader(url) for name, url in ways.items()}
     found: dict[str, list[Reading]] = {name: [] for name in readers}
     rate, chunks = 50.0, 25
     for number in range(pairs + 2):
@@ -142,12 +159,16 @@ async def _added(url: str, gateway_url: str, pairs: int, rng: random.Random) -> 
                 found[name].append(reading)
     for reader in readers.values():
         reader.close()
-    first = [b.first - a.first for a, b in zip(found["direct"], found["gateway"], strict=True)]
+    first, relay = (
+        [b.first - a.first for a, b in zip(found["direct"], found[name], strict=True)] for name in ("gateway", "relay")
+    )
     gaps = {name: percentile([gap for each in many for gap in each.gaps], 0.99) for name, many in found.items()}
     return Added(
         first_direct_p50_ms=percentile([each.first for each in found["direct"]], 0.5) * 1e3,
         first_p50_ms=percentile(first, 0.5) * 1e3,
         first_p99_ms=percentile(first, 0.99) * 1e3,
+        relay_p50_ms=percentile(relay, 0.5) * 1e3,
+        relay_p99_ms=percentile(relay, 0.99) * 1e3,
         gap_direct_p99_ms=(gaps["direct"] - 1 / rate) * 1e3,
         gap_p99_ms=(gaps["gateway"] - gaps["direct"]) * 1e3,
     )
@@ -212,6 +233,13 @@ def _gateway(url: str, monitor: str) -> Iterator[tuple[int, str]]:
     finally:
         child.kill()
         child.communicate()
+
+
+@contextmanager
+def _relay(url: str) -> Iterator[str]:
+    """Run a bare relay to *url*, on the first core as the gateway; yield its address."""
+    with paced_server("interwhen.bench.relay", str(urlsplit(url).port)) as relay_url:
+        yield relay_url
 
 
 @contextmanager

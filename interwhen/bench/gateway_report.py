@@ -33,6 +33,9 @@ class Added(msgspec.Struct, frozen=True):
     first_p50_ms: float
     """Of the differences of time to first token, within pairs."""
     first_p99_ms: float
+    relay_p50_ms: float
+    """The same of a bare relay, which passes bytes on and does nothing else: what a process between costs at least."""
+    relay_p99_ms: float
     gap_direct_p99_ms: float
     """99 % of the gaps between chunks are no longer than this, less the gap that is meant to be."""
     gap_p99_ms: float
@@ -40,21 +43,24 @@ class Added(msgspec.Struct, frozen=True):
 
 
 class Carried(msgspec.Struct, frozen=True):
-    """A crowd read in one way, and just before it as bytes from the generator."""
+    """A crowd read in one way, and just before it by a bare protocol that only notes when bytes come: the floor."""
 
     rate: float
     direct: Crowd
+    """The floor."""
     crowd: Crowd
     generator: Tally
     """What the generator says of itself while the crowd was read."""
     cpu_microseconds: float | None = None
     """CPU that each chunk took: in the gateway, or in this process for reading it."""
+    direct_cpu_microseconds: float | None = None
+    """CPU that each chunk took the bare protocol, where it was read in the process that was measured."""
     memory_kb: float | None = None
     """Resident memory that each stream took, in the gateway."""
 
     @property
     def added_p99_ms(self) -> float:
-        """How much later chunks come, against the generator's schedule."""
+        """How much later chunks come than at the floor, both against the generator's schedule."""
         return self.crowd.late_p99_ms - self.direct.late_p99_ms
 
 
@@ -97,6 +103,8 @@ def _bars(report: GatewayReport) -> Iterator[Bar]:
     yield _for_comparison("1 stream: time to first token, direct, p50", added.first_direct_p50_ms, "ms")
     yield _at_most("1 stream: time to first token, added by the gateway, p50", added.first_p50_ms, "ms", 2.0)
     yield _at_most("1 stream: time to first token, added by the gateway, p99", added.first_p99_ms, "ms", 8.0)
+    yield _for_comparison("1 stream: time to first token, added by a bare relay, p50", added.relay_p50_ms, "ms")
+    yield _for_comparison("1 stream: time to first token, added by a bare relay, p99", added.relay_p99_ms, "ms")
     yield _for_comparison("1 stream: gap over the meant one, direct, p99", added.gap_direct_p99_ms, "ms")
     yield _at_most("1 stream: gap, added by the gateway, p99", added.gap_p99_ms, "ms", 5.0)
     yield from _crowd("gateway", report.gateway, late=None)
@@ -105,6 +113,7 @@ def _bars(report: GatewayReport) -> Iterator[Bar]:
     yield from _crowd("interwhen.run", report.run, late=3.0)
     for name, part in report.beside.items():
         yield _for_comparison(f"{name}: share of the offered rate", part.crowd.delivered * 100, "%")
+        yield _for_comparison(f"{name}: lateness of chunks, p99", part.crowd.late_p99_ms, "ms")
         yield _for_comparison(f"{name}: added lateness, p99", part.added_p99_ms, "ms")
         yield _for_comparison(f"{name}: CPU per chunk", part.cpu_microseconds or 0.0, "µs")
     yield _for_comparison("SDK, bare: CPU per chunk", sdk.bare.median, "µs")
@@ -117,15 +126,20 @@ def _crowd(name: str, part: Carried, *, late: float | None) -> Iterator[Bar]:
     load = f"{name}: {crowd.streams} streams at {part.rate:g}/s"
     share = crowd.delivered * 100
     yield Bar(f"{load}, share of the offered rate", share, "%", 99.0, is_least=True, met=share >= 99.0)
-    yield _for_comparison(f"{name}: the same, as bytes from the generator", part.direct.delivered * 100, "%")
+    yield _for_comparison(f"{name}: the same by a bare protocol, the floor", part.direct.delivered * 100, "%")
     yield _at_most(f"{name}: streams lost", crowd.lost, "", 0.0)
     yield _for_comparison(f"{name}: lateness of chunks, p50", crowd.late_p50_ms, "ms")
+    yield _for_comparison(f"{name}: lateness of chunks, p50, at the floor", part.direct.late_p50_ms, "ms")
+    yield _for_comparison(f"{name}: lateness of chunks, p99", crowd.late_p99_ms, "ms")
+    yield _for_comparison(f"{name}: lateness of chunks, p99, at the floor", part.direct.late_p99_ms, "ms")
     if late is None:
         yield _for_comparison(f"{name}: added lateness, p99", part.added_p99_ms, "ms")
     else:
         yield _at_most(f"{name}: added lateness, p99", part.added_p99_ms, "ms", late)
     if part.cpu_microseconds is not None:
         yield _for_comparison(f"{name}: CPU per chunk", part.cpu_microseconds, "µs")
+    if part.direct_cpu_microseconds is not None:
+        yield _for_comparison(f"{name}: CPU per chunk at the floor", part.direct_cpu_microseconds, "µs")
 
 
 def _at_most(what: str, value: float, unit: str, bar: float) -> Bar:

@@ -8,13 +8,13 @@ After each stream it keeps when it sent what and when it saw the reader go, and 
 from __future__ import annotations
 
 import json
-import os
 import select
 import socket
-import sys
 import time
 
 import msgspec
+
+from interwhen.bench.loopback import serve_on_loopback
 
 PAGE = (
     "To find out how many apples there are now, we add what was bought to what was there before, "
@@ -127,22 +127,8 @@ def _gone_before(connection: socket.socket, due: float) -> bool:
 
 
 def main() -> None:
-    """Bind to loopback on a port the kernel picks, say which, and serve; ends when standard input closes."""
-    if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[-1]})
-    listener = socket.create_server(("127.0.0.1", 0), backlog=16)
-    sys.stdout.write(f"{listener.getsockname()[1]}\n")
-    sys.stdout.flush()
-    import threading
-
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    serve(listener)
-
-
-def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
-    os._exit(0)
+    """Serve on loopback, on a core of its own; ends when standard input closes."""
+    serve_on_loopback(serve, backlog=16)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import random
 import re
 from dataclasses import dataclass
 
+from interwhen.spans import Span
+
 _SLIP = 0.15
 """The share of the lines that the model gets wrong at first."""
 _NUMBER = re.compile(r"Story (\d+)\.\n")
@@ -35,17 +37,25 @@ class Story:
             return f"I have lost the thread at {begun!r}\n"
         return line[len(begun) :] + "".join(self.told[at + 1 :])
 
-    def stands(self, text: str) -> bool:
-        """Tell whether *text* is some of this story, right in every line but a last one that nobody has checked."""
+    def stands(self, text: str, *, checked: bool = True) -> bool:
+        """Tell whether *text* is some of this story, right in every line but a last one that nobody has checked.
+
+        Where the reader left before all of it was *checked*, any line may be as the model told it.
+        """
         if self.text.startswith(text):
             return True
         *whole, last = text.removesuffix("\n").split("\n")
-        at = len(whole)
-        return (
-            "".join(f"{line}\n" for line in whole) == "".join(self.right[:at])
-            and at < len(self.told)
-            and self.told[at].startswith(last)
+        if len(whole) >= len(self.told):
+            return False
+        allowed = zip(self.right, self.right if checked else self.told, strict=True)
+        return all(f"{line}\n" in lines for line, lines in zip(whole, allowed, strict=False)) and any(
+            line.startswith(last) for line in (self.right[len(whole)], self.told[len(whole)])
         )
+
+    def is_right(self, text: str, span: Span) -> bool:
+        """Tell whether *text* says within *span* what is true."""
+        # A slip is as long as what it should have been, so the places are the same.
+        return text[span.start : span.end] == self.text[span.start : span.end]
 
 
 def story(number: int) -> Story:

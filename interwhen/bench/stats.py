@@ -42,3 +42,9 @@ def growth_exponent(sizes: Sequence[int], costs: Sequence[float]) -> float:
     """Return the least-squares slope of log cost over log size: 1 is linear, 2 quadratic."""
     xs, ys = [math.log(size) for size in sizes], [math.log(max(cost, 1e-12)) for cost in costs]
     return statistics.linear_regression(xs, ys).slope
+
+
+def mcnemar(fixed: int, broken: int) -> float:
+    """Return the two-sided exact p-value of McNemar's test (1947) on the pairs in which two arms differ."""
+    count, fewer = fixed + broken, min(fixed, broken)
+    return min(1.0, 2 * sum(math.comb(count, i) for i in range(fewer + 1)) / 2**count) if count else 1.0

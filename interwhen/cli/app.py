@@ -26,6 +26,7 @@ _COMMANDS = {
     "run": ("interwhen.cli.run:run", "Generate from a prompt while verifiers check the stream."),
     "resume": ("interwhen.cli.resume:resume", "Go on with a run whose process ended, from its journal."),
     "replay": ("interwhen.cli.replay:replay", "Show a run again from its journal, or what other monitors say of it."),
+    "export": ("interwhen.cli.export:export", "Make training data of recorded runs."),
     "demo": ("interwhen.cli.demo:demo", "See a tiny model solve three problems while a verifier looks on."),
     "verifiers": (
         "interwhen.cli.verifiers:app",
@@ -35,6 +36,11 @@ _COMMANDS = {
     "doctor": ("interwhen.cli.doctor:doctor", "Ask an endpoint what it can do, and say what that means."),
     "serve": ("interwhen.cli.serve:serve", "Put verifiers between clients of the OpenAI API and their servers."),
     "simulate": ("interwhen.cli.simulate:simulate", "Play simulated worlds and find those that break a promise."),
+    "precompute": ("interwhen.cli.precompute:app", "Prepare contexts while nobody waits, and see what came of it."),
+    "policy": (
+        "interwhen.cli.policy:app",
+        "Check and review the rules of a written policy, or have them written.",
+    ),
     "sandbox": ("interwhen.cli.sandbox:app", "Find out what sandboxes for untrusted code can promise on this machine."),
     "bench": ("interwhen.bench.cli:app", "Measure what verifiers cost, and the local model, on this machine."),
 }

@@ -14,6 +14,7 @@ from interwhen.cli import exits
 from interwhen.cli.escape import joined, visible
 from interwhen.cli.signs import STYLES, signs_for
 from interwhen.cli.viewers import stdout_console
+from interwhen.monitors import Monitor
 
 app = App(name="verifiers", help="List, describe and try the installed verifiers, or begin one of your own.")
 # Imported when they are called, so that they do not slow down the others.
@@ -86,12 +87,17 @@ def show(name: str) -> int:
     console.print(Text(visible(f"\n{report.summary}\n" if report.summary else "")))
     _section(console, "options", report.options or ("none of its own",))
     _section(console, "options of every monitor", (", ".join(report.generic),))
-    monitor = report.monitor
-    if monitor is None:
+    if not report.monitors:
         console.print(Text("It needs options before it makes a monitor.", style="dim"))
-        return exits.OK
+    for monitor in report.monitors:
+        of = f" ({joined(monitor.name)})" if len(report.monitors) > 1 else ""
+        _section(console, f"without options{of}", _facts(monitor))
+    return exits.OK
+
+
+def _facts(monitor: Monitor) -> tuple[str, ...]:
     verifier = monitor.verifier
-    facts = (
+    return (
         f"trigger   {monitor.trigger}",
         f"delivery  {monitor.delivery}",
         f"remedy    {monitor.remedy}",
@@ -99,8 +105,6 @@ def show(name: str) -> int:
         f"phase     {monitor.phase}",
         f"verifier  {verifier.name} {verifier.version}, {verifier.worker}, deadline {verifier.deadline:g} s",
     )
-    _section(console, "without options", facts)
-    return exits.OK
 
 
 @app.command(name="why-failed")

@@ -13,7 +13,7 @@ from interwhen.errors import UsageError
 from interwhen.gateway.config import Config, ModelRule, Telling
 from interwhen.gateway.headers import OURS
 from interwhen.gateway.problems import Problem
-from interwhen.registry import load_monitor
+from interwhen.registry import load_monitors
 from interwhen.running import Workers
 from interwhen.wrapping import Reading, Settings
 
@@ -66,10 +66,11 @@ class Chooser:
             AdaptiveAllocator(budget=told.tokens, window=told.window, hopeless=told.hopeless) if told.tokens else None
         )
         """Learns from the calls of all clients; what it keeps of them is counts."""
-        watching = [load_monitor(entry) for entry in config.monitors]
-        self.monitors = {monitor.name: monitor for monitor in (*watching, *map(load_monitor, config.offers))}
+        watching = [monitor for entry in config.monitors for monitor in load_monitors(entry)]
+        offered = [monitor for entry in config.offers for monitor in load_monitors(entry)]
+        self.monitors = {monitor.name: monitor for monitor in (*watching, *offered)}
         """What a rule or a request may name."""
-        if len(self.monitors) < len(config.monitors) + len(config.offers):
+        if len(self.monitors) < len(watching) + len(offered):
             raise UsageError("two monitors or offers have one name; give one another name (label=... in its options)")
         self.usual = tuple(watching)
         """What watches where nothing else is said."""

@@ -149,8 +149,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = ()
     keys_file: Annotated[str, Meta(description="A file with more such keys, one a line.")] = ""
     transport: Annotated[
-        Literal["auto", "aiohttp", "httpx2"],
-        Meta(description="What speaks to the upstreams; auto is aiohttp where it is installed."),
+        Literal["auto", "fast", "httpx2"],
+        Meta(description="What speaks to the upstreams; auto is fast where httptools is installed."),
     ] = "auto"
     threads: Annotated[Positive, Meta(description="Threads for the checks of all calls.")] = 32
     processes: Annotated[Positive, Meta(description="Worker processes for the checks of all calls.")] = 2

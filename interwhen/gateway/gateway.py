@@ -124,10 +124,10 @@ def parse_upstream(text: str) -> UpstreamConfig:
 
 
 def _transport(name: str) -> Transport:
-    if name == "aiohttp" or (name == "auto" and find_spec("aiohttp") is not None):
-        from interwhen.models.aiohttp_transport import AiohttpTransport
+    if name == "fast" or (name == "auto" and find_spec("httptools") is not None):
+        from interwhen.models.fast_transport import FastTransport
 
-        return AiohttpTransport()
+        return FastTransport()
     from interwhen.models.httpx2_transport import Httpx2Transport
 
     return Httpx2Transport()

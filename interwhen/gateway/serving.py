@@ -40,6 +40,12 @@ class Serving:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         exchange = Exchange(scope, receive, send)
+        try:
+            await self._serve(exchange)
+        finally:
+            self._gateway.live.discard(exchange)
+
+    async def _serve(self, exchange: Exchange) -> None:
         api: Api | Literal["other"] = "other"
         monitors = ""
         try:
@@ -102,10 +108,7 @@ class Serving:
                 outcome = await work()
 
         gateway.live.add(exchange)
-        try:
-            await exchange.during(placed)
-        finally:
-            gateway.live.discard(exchange)
+        await exchange.during(placed)
         if not exchange.reason or exchange.ended:
             return outcome
         if exchange.reason == "cut":

@@ -28,7 +28,8 @@ from interwhen.budgets import Budgets
 from interwhen.claims import Claim
 from interwhen.feedback import FeedbackTemplate
 from interwhen.journal.settings import ModelReference
-from interwhen.models.base import Chunk, Prompt, Sampling
+from interwhen.ledger import Offline
+from interwhen.models.base import Chunk, Prompt, Sampling, Usage
 from interwhen.results import Result
 from interwhen.segments import Phase
 from interwhen.verifier import Worker
@@ -79,6 +80,8 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     starts_in: Phase
     verifiers: tuple[VerifierRecord, ...]
     monitors: tuple[MonitorRecord, ...]
+    offline: Offline = Offline()
+    """What the run used that was prepared before; *prompt* has it in it."""
 
 
 class Text(msgspec.Struct, frozen=True, array_like=True, tag="text"):
@@ -123,6 +126,8 @@ class Spent(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
     wire: WireReport | None = None
     """``None``: nothing was odd."""
     wasted: int = 0
+    behind: Usage | None = None
+    """What the server counted behind the end, in the read that brought it; known with the last record, too."""
 
 
 class Ending(msgspec.Struct, frozen=True, array_like=True, tag="ending"):

@@ -93,6 +93,8 @@ class Past:
                     )
             case Spent():
                 self.spent = record
+                if record.behind is not None:
+                    self.usages[self.core.tally.requests] = record.behind
             case Ending(at=at):
                 self.at = at
             case Header():

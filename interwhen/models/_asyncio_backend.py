@@ -8,8 +8,6 @@ nothing has come. Timeouts of reads are not supported: closing the stream ends a
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
 import ssl
 from collections.abc import Iterable
 from typing import Any, cast
@@ -17,11 +15,10 @@ from typing import Any, cast
 import anyio
 import httpcore2
 
+from interwhen.models.connecting import connect
+
 _HIGH_WATER = 1 << 20
 """Bytes that may wait unread before the loop stops reading from the socket."""
-
-_TRY_SECONDS = 1.0
-"""How long an address may take before the next one is tried."""
 
 
 class _Protocol(asyncio.Protocol):
@@ -163,7 +160,7 @@ class AsyncioBackend(httpcore2.AsyncNetworkBackend):
         local = (local_address, 0) if local_address else None
         try:
             with anyio.fail_after(timeout):
-                transport, protocol = await _connect(host, port, local)
+                transport, protocol = await connect(_Protocol, host, port, local=local)
         except TimeoutError as exc:
             raise httpcore2.ConnectTimeout(str(exc)) from exc
         except OSError as exc:
@@ -173,18 +170,3 @@ class AsyncioBackend(httpcore2.AsyncNetworkBackend):
     async def sleep(self, seconds: float) -> None:
         """Sleep."""
         await anyio.sleep(seconds)
-
-
-async def _connect(host: str, port: int, local: tuple[str, int] | None) -> tuple[asyncio.Transport, _Protocol]:
-    """Try the addresses of *host* in turn, all but the last one only for a moment.
-
-    Trying them in parallel (RFC 8305, asyncio's ``happy_eyeballs_delay``) leaves a socket open where it is cancelled
-    at the wrong turn of the loop, and uvloop cannot do it.
-    """
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    for family, *_, address in found[:-1]:
-        with anyio.move_on_after(_TRY_SECONDS), contextlib.suppress(OSError):
-            return await loop.create_connection(_Protocol, str(address[0]), port, family=family, local_addr=local)
-    family, *_, address = found[-1]
-    return await loop.create_connection(_Protocol, str(address[0]), port, family=family, local_addr=local)

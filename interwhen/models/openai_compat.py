@@ -32,7 +32,7 @@ class OpenAICompatible:
 
     *base_url* includes the version (``http://localhost:8000/v1``). *api_key* falls back to ``OPENAI_API_KEY``; an
     empty string sends none. *sampling* fills in what a request leaves open. *transport* is shared by whoever passes
-    it, and then not closed here; ``"httpx2"`` and ``"aiohttp"`` make one that is.
+    it, and then not closed here; ``"httpx2"`` and ``"fast"`` make one that is.
 
     *malformed* says what an event that cannot be read does: with ``"strict"`` it breaks the stream, which a run takes
     up from the text so far; with ``"skip"`` it is left out and counted in ``result.wire``. *abort* names the call that
@@ -196,10 +196,10 @@ def _transport(transport: Transport | str | None) -> Transport:
         return Httpx2Transport()
     if not isinstance(transport, str):
         return transport
-    if transport != "aiohttp":
-        raise UsageError(f"transport={transport!r} is not known; use 'httpx2', 'aiohttp' or a Transport")
+    if transport != "fast":
+        raise UsageError(f"transport={transport!r} is not known; use 'httpx2', 'fast' or a Transport")
     try:
-        from interwhen.models.aiohttp_transport import AiohttpTransport
+        from interwhen.models.fast_transport import FastTransport
     except ModuleNotFoundError as exc:
-        raise MissingExtraError("the aiohttp transport", "fast") from exc
-    return AiohttpTransport()
+        raise MissingExtraError("the fast transport", "fast") from exc
+    return FastTransport()

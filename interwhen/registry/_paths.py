@@ -14,7 +14,8 @@ from interwhen.monitors import Monitor
 from interwhen.registry._monitors import load_monitor, make_monitor
 from interwhen.registry._options import parse_options
 
-_PATH = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<factory>[^\W\d]\w*)(?::(?P<options>.*))?", re.DOTALL)
+PATH = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<factory>[^\W\d]\w*)(?::(?P<options>.*))?", re.DOTALL)
+"""``module:factory`` or ``module:factory:options``."""
 
 
 def load_monitor_or_path(spec: str) -> Monitor:
@@ -23,14 +24,17 @@ def load_monitor_or_path(spec: str) -> Monitor:
     The module is looked for in the working directory, too, and its code runs: this is for commands of a developer,
     never for a name that came over a network. Raises :class:`~interwhen.errors.PluginError`.
     """
-    path = _PATH.fullmatch(spec.strip())
+    path = PATH.fullmatch(spec.strip())
     if path is None:
         return load_monitor(spec)
     name = f"{path['module']}:{path['factory']}"
-    return make_monitor(name, _found(name, path["module"], path["factory"]), parse_options(name, path["options"] or ""))
+    return make_monitor(
+        name, find_factory(name, path["module"], path["factory"]), parse_options(name, path["options"] or "")
+    )
 
 
-def _found(name: str, module: str, factory: str) -> Callable[..., Any]:
+def find_factory(name: str, module: str, factory: str) -> Callable[..., Any]:
+    """Import *factory* of *module*, which may lie in the working directory. Raises :class:`PluginError`."""
     if (here := os.getcwd()) not in sys.path:  # noqa: PTH109  # sys.path holds texts
         sys.path.insert(0, here)
     importlib.invalidate_caches()

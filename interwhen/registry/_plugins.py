@@ -16,8 +16,16 @@ VERIFIERS = "interwhen.verifiers"
 """Entry points of this group are factories: keyword-only annotated options in, a ``Monitor`` out."""
 MODELS = "interwhen.models"
 """Entry points of this group take the text after the colon of ``name:text`` and return a ``Model``."""
+STRATEGIES = "interwhen.strategies"
+"""Entry points of this group are factories: annotated options in, an ``interwhen.strategies.Strategy`` out."""
+TASKS = "interwhen.tasks"
+"""Entry points of this group are factories: ``count``, ``seed`` and annotated options in, an iterable of
+``interwhen.strategies.Exercise`` out."""
 TRACES = "interwhen.traces"
 """Entry points of this group take a ``Path`` and return an iterable of ``interwhen.testing.traces.LabelledTrace``."""
+
+PRODUCERS = "interwhen.producers"
+"""Entry points of this group are factories: nothing in, an ``interwhen.precompute.Producer`` out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,11 @@ def models(*, load: bool = False) -> list[Plugin]:
 def trace_formats(*, load: bool = False) -> list[Plugin]:
     """List the installed readers of labelled traces by name. Imports nothing, unless *load* asks for it."""
     return _listed(TRACES, load=load)
+
+
+def producers(*, load: bool = False) -> list[Plugin]:
+    """List the installed producers of precomputed things by name. Imports nothing, unless *load* asks for it."""
+    return _listed(PRODUCERS, load=load)
 
 
 def load_trace_format(name: str) -> Callable[..., Any]:

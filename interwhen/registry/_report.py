@@ -12,7 +12,7 @@ from typing import Any
 
 from interwhen.errors import PluginError, UsageError
 from interwhen.monitors import Monitor
-from interwhen.registry._monitors import load_monitor
+from interwhen.registry._monitors import load_monitors
 from interwhen.registry._options import GENERIC, annotation_of, own_options
 from interwhen.registry._plugins import VERIFIERS, Plugin, described, find, load_verifier
 
@@ -32,8 +32,8 @@ class VerifierReport:
     """The options of its own, as ``name: type = default``; fixed words as ``a | b``."""
     generic: tuple[str, ...]
     """The further options, which every monitor takes."""
-    monitor: Monitor | None
-    """What it makes without options; ``None`` where it needs some."""
+    monitors: tuple[Monitor, ...]
+    """What it makes without options; empty where it needs some."""
 
 
 def describe(name: str) -> VerifierReport:
@@ -42,27 +42,32 @@ def describe(name: str) -> VerifierReport:
     factory = load_verifier(name)
     own = own_options(factory)
     try:
-        monitor = load_monitor(name)
+        monitors = load_monitors(name)
     except UsageError:
-        monitor = None
+        monitors = ()
     return VerifierReport(
         plugin=plugin,
         summary=inspect.getdoc(factory) or "",
         options=tuple(_option(factory, parameter) for parameter in own.values()),
         generic=tuple(key for key in GENERIC if key not in own),
-        monitor=monitor,
+        monitors=monitors,
     )
 
 
 def why_failed(name: str) -> str:
     """Return why the verifier *name* does not work, with the innermost frames, or that it does."""
     try:
-        monitor = load_monitor(name)
+        made = load_monitors(name)
     except PluginError as error:
         return _explained(error)
     plugin = described(find(VERIFIERS, name))
     source = f"{plugin.target} of {plugin.distribution} {plugin.version}"
-    return f"plug-in {name!r} works: {source} makes the monitor {monitor.name!r}"
+    return f"plug-in {name!r} works: {source} makes {_named(made)}"
+
+
+def _named(monitors: tuple[Monitor, ...]) -> str:
+    names = ", ".join(repr(monitor.name) for monitor in monitors)
+    return f"the monitor{'s' if len(monitors) > 1 else ''} {names}"
 
 
 def _option(factory: Callable[..., Any], parameter: inspect.Parameter) -> str:

@@ -53,6 +53,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
     :class:`OutOfVirtualTimeError` beyond *seconds* or *turns*, and :class:`RealIOError` where real I/O is asked for.
     """
 
+    is_virtual = True
+    """Nothing that watches real time watches this loop."""
     _scheduled: list[asyncio.TimerHandle]  # of BaseEventLoop: the first one is the next, and not cancelled, in a turn
 
     def __init__(self, *, seconds: float = 1e6, turns: int = 10_000_000) -> None:

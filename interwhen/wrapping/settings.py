@@ -63,7 +63,7 @@ class Settings:
                 raise UsageError(f"{label}={value!r}, choose one of {', '.join(allowed)}")
         if not isinstance(self.budgets, Budgets):
             raise UsageError(f"budgets={self.budgets!r:.200}: write budgets=Budgets(...)")
-        if not isinstance(self.allocator, Allocator | None):
+        if self.allocator is not None and not isinstance(self.allocator, Allocator):
             raise UsageError(f"allocator={self.allocator!r:.200}: write allocator=AdaptiveAllocator(...)")
         if not isinstance(self.workers, Workers | None):
             raise UsageError(f"workers={self.workers!r:.200}: write workers=Workers(...)")

@@ -13,8 +13,8 @@ import pytest
 pytest.importorskip("starlette", reason="the extra 'gateway' is not installed")
 pytest.importorskip("openai", reason="the extra 'openai' is not installed")
 
-from interwhen.bench.arms import paced_server
-from interwhen.bench.crowd import Reading, ask_generator, httpx2_crowd, judge, openai_crowd, read_crowd
+from interwhen.bench.arms import open_transport, paced_server
+from interwhen.bench.crowd import Reading, ask_generator, httpx2_crowd, judge, openai_crowd, read_crowd, transport_crowd
 from interwhen.bench.gateway import measure
 from interwhen.bench.gateway_report import GatewayReport, judged
 from interwhen.errors import UsageError
@@ -36,6 +36,9 @@ def test_a_small_run_gives_a_whole_report(report: GatewayReport) -> None:
         assert part.generator.sent == 8 * 10  # the end included, the first one not: it is sent on request
         assert part.generator.late_p99_ms <= part.generator.late_max_ms + 0.1
     assert report.added.first_direct_p50_ms > 0
+    assert report.added.relay_p50_ms <= report.added.relay_p99_ms
+    assert report.gateway.direct_cpu_microseconds is None  # what was measured is another process
+    assert (report.run.direct_cpu_microseconds or 0) > 0
     assert report.sdk.bare.n == report.sdk.wrapped.n == 1
     assert report.sdk.added.median == pytest.approx(report.sdk.wrapped.median - report.sdk.bare.median)
     assert msgspec.json.decode(msgspec.json.encode(report), type=GatewayReport) == report
@@ -94,6 +97,37 @@ def test_every_reader_sees_every_chunk_at_its_time(crowd: Any) -> None:
     for reading in found:
         assert reading.begun is not None
         assert all(b >= reading.begun + n / 20.0 - 1e-3 for n, b in enumerate(reading.arrivals))
+
+
+def test_a_transport_alone_sees_every_chunk() -> None:
+    async def main() -> list[Reading]:
+        transport = open_transport("httpx2")
+        try:
+            with paced_server("interwhen.bench.crowd_pacer") as url:
+                return await transport_crowd(url, 3, 11, 20.0, transport)
+        finally:
+            await transport.aclose()
+
+    assert judge(anyio.run(main), 11, 20.0).lost == 0
+
+
+def test_a_relay_passes_on_what_comes_and_that_either_side_is_gone() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(5)
+        with paced_server("interwhen.bench.relay", str(server.getsockname()[1])) as url:
+            port = int(url.rpartition(":")[2].partition("/")[0])
+            for leaver in (0, 1):
+                near = socket.create_connection(("127.0.0.1", port), timeout=5)
+                far, _ = server.accept()
+                far.settimeout(5)
+                near.sendall(b"question")
+                assert far.recv(100) == b"question"
+                far.sendall(b"answer")
+                assert near.recv(100) == b"answer"
+                ends = (near, far)
+                ends[leaver].close()
+                assert ends[1 - leaver].recv(100) == b""
+                ends[1 - leaver].close()
 
 
 def test_a_stream_that_fails_is_lost_and_the_others_are_not() -> None:

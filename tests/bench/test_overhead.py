@@ -19,7 +19,7 @@ def test_the_load_has_as_many_chunks_as_asked_for() -> None:
     assert {len(text) for text in texts} == {TOKEN}
 
 
-@pytest.mark.parametrize("transport", ["httpx2", "aiohttp"])
+@pytest.mark.parametrize("transport", ["httpx2", "fast"])
 def test_every_arm_reads_the_whole_stream(transport: str) -> None:
     from interwhen import run
     from interwhen.models.completions import CompletionsModel

@@ -6,6 +6,7 @@ import re
 
 import anyio
 import interwhen
+import msgspec
 import pytest
 from interwhen.bench.soak import judge, slope, soak
 from interwhen.bench.soak_server import FAULTS, Teller
@@ -51,6 +52,29 @@ def test_what_stands_of_a_story() -> None:
     assert not told.stands(told.text + "So 1")
 
 
+def test_a_reader_who_leaves_early_has_seen_what_nobody_had_checked() -> None:
+    told = story(3)
+    slip = next(at for at, line in enumerate(told.told) if line != told.right[at])
+    seen = "".join(told.right[:slip]) + told.told[slip] + told.right[slip + 1][:4]
+    assert not told.stands(seen)
+    assert told.stands(seen, checked=False)
+    assert not told.stands(seen[1:], checked=False)
+    assert not told.stands("".join(told.right[:slip]) + told.right[slip + 1], checked=False)
+    result = run_of(seen, reason="length", monitors=())
+    assert judge(told, result, left=True) is None
+    assert (judge(told, result, left=False) or "").startswith("lost")
+
+
+def test_a_pass_on_a_false_line_is_wrong() -> None:
+    told = story(3)
+    slip = next(at for at, line in enumerate(told.told) if line != told.right[at])
+    before = "".join(told.right[:slip])
+    result = run_of(before + told.right[slip], reason="length")
+    assert judge(told, result, left=True) is None
+    forged = msgspec.structs.replace(result, text=before + told.told[slip])
+    assert "passed and false" in (judge(told, forged, left=True) or "")
+
+
 def run_of(text: str, *, reason: str = "stop", monitors: tuple[str, ...] = ("arithmetic",)) -> interwhen.Result:
     model = ScriptedModel(lambda request: () if request.prefix else (text, End(reason)))  # type: ignore[arg-type]
     with interwhen.run_sync(model, "", monitors=monitors) as run:
@@ -93,7 +117,7 @@ def test_a_slope_is_found_and_noise_is_none() -> None:
 
 
 def test_a_short_soak_is_clean() -> None:
-    pytest.importorskip("aiohttp", reason="the extra 'fast' is not installed")
+    pytest.importorskip("httptools", reason="the extra 'fast' is not installed")
     report = anyio.run(lambda: soak(minutes=0.05, streams=8, rate=80.0, seed=5))
     assert report.is_clean
     assert report.runs >= 8

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import random
 
-from interwhen.bench.stats import estimate, growth_exponent, percentile
+import pytest
+from interwhen.bench.stats import estimate, growth_exponent, mcnemar, percentile
 
 
 def test_an_interval_holds_the_median_and_narrows_with_more_measurements() -> None:
@@ -24,3 +25,11 @@ def test_the_exponent_tells_linear_from_quadratic() -> None:
     sizes = [1000, 4000, 16000]
     assert abs(growth_exponent(sizes, [2e-6 * n for n in sizes]) - 1) < 1e-9
     assert abs(growth_exponent(sizes, [3e-9 * n * n for n in sizes]) - 2) < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("fixed", "broken", "p"),
+    [(0, 0, 1.0), (1, 0, 1.0), (5, 0, 0.0625), (2, 8, 0.109375), (8, 2, 0.109375), (3, 3, 1.0)],
+)
+def test_mcnemars_exact_p_is_twice_the_tail_of_a_fair_coin(fixed: int, broken: int, p: float) -> None:
+    assert mcnemar(fixed, broken) == p

@@ -1,15 +1,19 @@
 """Whoever holds the event loop is named, and watching for that costs a token nothing."""
 
+import asyncio
 import sys
 import threading
 import time
 
+import anyio
 import interwhen
 import pytest
 from interwhen import Pass, Workers, verifier
+from interwhen._engine import loop_watch
 from interwhen._engine.holding import MOST, Holding
+from interwhen._engine.loop_frames import SEES_FUNCTIONS, frames_of
 from interwhen._engine.loop_watch import _WATCHER, Watched
-from interwhen.testing import Pause, ScriptedModel
+from interwhen.testing import Pause, ScriptedModel, run_virtual
 from structlog.testing import capture_logs
 from sums import judge, sums, supervise, watch
 from trio import lowlevel
@@ -105,6 +109,8 @@ async def test_a_real_block_of_50_ms_is_found(who, loop):
     best = max(found, key=lambda each: each.seconds)
     assert best.seconds > 0.02
     if who in ("async verifier", "callback"):
+        assert best.where
+    if who in ("async verifier", "callback") and SEES_FUNCTIONS:
         assert "block (" in best.where
         assert "test_holding.py:" in best.where
 
@@ -145,50 +151,116 @@ class Listener:
 
 
 def busy():
-    return sys._getframe()
+    return [sys._getframe()]
 
 
 def watched(*limits):
     posted = []
-    it = Watched(posted.append, 0)
-    it.listeners = [Listener(limit) for limit in limits]
-    return it, posted
+    it = Watched(posted.append, None, 0)
+    listeners = [Listener(limit) for limit in limits]
+    for listener in listeners:
+        it.add(listener)
+    return it, posted, listeners
+
+
+async def test_another_thread_sees_what_the_loop_is_in(loop):
+    seen = []
+
+    def look(running, thread):
+        seen.extend(frame.f_code.co_name for frame in frames_of(running, thread))
+
+    async def inner():
+        looker = threading.Thread(target=look, args=(asyncio.get_running_loop(), threading.get_ident()))
+        looker.start()
+        looker.join()
+
+    async def outer():
+        await inner()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(outer)
+    if SEES_FUNCTIONS:
+        at = seen.index("inner")
+        assert seen[at : at + 2] == ["inner", "outer"]
+    else:
+        assert seen == ["outer"]
+
+
+def test_a_loop_that_is_not_running_is_in_nothing():
+    loop = asyncio.new_event_loop()
+    try:
+        assert frames_of(loop, 0) == []
+        assert frames_of(None, 0) == []
+    finally:
+        loop.close()
 
 
 def test_a_loop_that_answers_in_time_is_not_looked_at():
-    it, posted = watched(0.02)
+    it, posted, (listener,) = watched(0.02)
     for step in range(10):
         it.look(step * 0.01, lambda: pytest.fail("nobody is late"), lambda: 0.0)
         it.answered(step * 0.01 + 0.005)
     assert len(posted) == 10
-    assert it.listeners[0].heard == []
+    assert listener.heard == []
 
 
 def test_a_late_answer_is_told_to_those_who_want_to_know():
-    it, posted = watched(0.02, 1.0)
+    it, posted, (eager, patient) = watched(0.02, 1.0)
     for now in (0.0, 0.01, 0.02, 0.03):
         it.look(now, busy, lambda: 0.05)
     assert len(posted) == 1  # it is asked once, and looked at once
     posted[0]()
-    patient = it.listeners[1]
-    (held,) = it.listeners[0].heard
+    (held,) = eager.heard
     assert (held.what, held.seconds) == ("other code", 0.05)
     assert held.where.startswith("busy (")
     assert patient.heard == []
     it.answered(9.0)  # an answer to nothing
-    assert len(it.listeners[0].heard) == 1
+    assert len(eager.heard) == 1
 
 
 def test_a_loop_that_waits_for_work_holds_nothing():
-    it, posted = watched(0.02)
+    it, posted, (listener,) = watched(0.02)
     code = compile("import sys\nframe = sys._getframe()", "/lib/selectors.py", "exec")
     space = {}
     exec(code, space)
     it.look(0.0, busy, lambda: 0.5)
-    it.look(0.01, lambda: space["frame"], lambda: 0.5)
-    it.look(0.02, lambda: None, lambda: 0.5)
+    it.look(0.01, lambda: [space["frame"]], lambda: 0.5)
+    it.look(0.02, list, lambda: 0.5)
     posted[0]()
-    assert it.listeners[0].heard == []
+    assert listener.heard == []
+
+
+def test_the_limit_is_that_of_the_most_eager_who_is_still_there():
+    it, _, (first, eager, third) = watched(0.5, 0.02, 0.5)
+    assert it.limit == 0.02
+    assert it.remove(eager)
+    assert it.limit == 0.5
+    assert it.remove(eager)  # twice is once
+    assert it.remove(first)
+    assert it.limit == 0.5
+    assert not it.remove(third)
+    assert it.limit == float("inf")
+
+
+def test_the_thread_sleeps_when_no_run_comes_and_wakes_for_the_next_one(monkeypatch):
+    monkeypatch.setattr(loop_watch, "_LINGER_SECONDS", 0.0)
+    looks = []
+    monkeypatch.setattr(Watched, "look", lambda *_: looks.append(1))
+    watcher = loop_watch._Watcher()
+
+    async def enter_and_leave():
+        listener = Listener(0.002)
+        entered = watcher.enter(listener)
+        looks.clear()
+        while not looks:
+            await anyio.sleep(0.001)
+        watcher.leave(entered, listener)
+
+    for _ in range(2):
+        anyio.run(enter_and_leave)
+        while not watcher._sleeps:
+            time.sleep(0.001)
+    assert len([each for each in threading.enumerate() if each is watcher._thread]) == 1
 
 
 def test_without_a_limit_nothing_is_kept():
@@ -197,3 +269,22 @@ def test_without_a_limit_nothing_is_kept():
     holding.stop()
     assert holding.found == ()
     assert holding.limit == float("inf")
+
+
+def test_a_loop_in_virtual_time_is_not_watched():
+    async def enter():
+        return loop_watch.enter(Listener(0.02))
+
+    assert run_virtual(enter) is None
+
+
+def test_a_loop_that_cannot_be_asked_costs_the_others_nothing(configured):
+    def refuse(_call):
+        raise OSError("gone")
+
+    bad, good = Watched(refuse, None, 0), watched(0.02)[0]
+    with capture_logs() as logs:
+        for each in (bad, good):
+            _WATCHER._look(each)
+    assert [log["event"] for log in logs] == ["loop.unwatched"]
+    assert good._asked is not None

@@ -6,7 +6,7 @@ import types
 
 import interwhen
 
-HEAVY = ("httpx2", "aiohttp", "rich", "cyclopts", "structlog", "multiprocessing", "trio", "uvloop", "openai")
+HEAVY = ("httpx2", "httptools", "rich", "cyclopts", "structlog", "multiprocessing", "trio", "uvloop", "openai")
 
 
 def test_importing_the_package_imports_nothing_heavy():

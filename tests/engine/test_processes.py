@@ -14,7 +14,7 @@ import anyio.to_thread
 import interwhen
 import pytest
 import workers
-from interwhen import Errored, Judged, Pass, Span, TimedOut, UsageError, Workers
+from interwhen import Errored, Judged, Pass, Span, TimedOut, UsageError, Workers, verifier
 from interwhen._engine.framing import Garbled, framed, length_of, receive, send
 from interwhen._engine.processes import ProcessPool, WorkerProcess
 from interwhen.testing import ScriptedModel
@@ -242,7 +242,7 @@ async def test_a_worker_that_died_while_idle_costs_nothing():
         number = int(first.checks[0].outcome.verdict.evidence)
         os.kill(number, signal.SIGKILL)
         with anyio.fail_after(60):
-            while shared.processes._idle[0].is_well:
+            while shared._processes._idle[0].is_well:
                 await anyio.sleep(0.01)
         second, _ = await supervise(ScriptedModel(["16+1=17\n"]), watch(workers.in_process), workers=shared)
     assert (first.status, second.status) == ("verified", "verified")
@@ -313,3 +313,36 @@ async def test_half_a_message_holds_nobody_up():
         with anyio.move_on_after(0.1) as scope:
             await send(ours, b"y" * (8 << 20))  # nobody reads it
         assert scope.cancelled_caught
+
+
+async def test_workers_make_a_pool_only_for_a_check_and_a_closed_one_after_they_are_closed(monkeypatch):
+    made = []
+
+    class Pool:
+        def __init__(self, size, memory):
+            self.is_closed = False
+            made.append(self)
+
+        async def check(self, verifier, claim, scope):
+            return "checked", None
+
+        async def close(self):
+            self.is_closed = True
+
+    monkeypatch.setattr("interwhen._engine.workers.ProcessPool", Pool)
+    unused = Workers()
+    await unused.aclose()
+    assert made == []
+
+    @verifier(name="far", worker="process")
+    def far(claim):
+        raise AssertionError
+
+    assert await unused.check(far, None, anyio.CancelScope()) == ("checked", None)
+    assert [pool.is_closed for pool in made] == [True]
+    used = Workers()
+    for _ in range(2):
+        await used.check(far, None, anyio.CancelScope())
+    assert [pool.is_closed for pool in made] == [True, False]
+    await used.aclose()
+    assert [pool.is_closed for pool in made] == [True, True]

@@ -355,7 +355,7 @@ async def test_a_foreign_exception_of_a_model_reaches_the_reader_as_it_is(where,
             closed.append(True)
 
     run = interwhen.run(Buggy(["x"]), "Q", monitors=monitors_of([watch()]))
-    run._owns_model = True
+    run._owned = run._model
     with pytest.raises(ZeroDivisionError):
         async with run:
             await run.drain()
@@ -372,7 +372,7 @@ async def test_a_model_that_does_not_close_keeps_no_result_back(fault):
 
     begun = anyio.current_time()
     run = interwhen.run(Stuck(["1+1=2\n"]), "Q", monitors=[watch()])
-    run._owns_model = True
+    run._owned = run._model
     async with run:
         await run.drain()
     assert run.result.status == "verified"

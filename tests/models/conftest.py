@@ -1,8 +1,8 @@
-"""Asynchronous tests run on both loops; those that use *transport*, once more with aiohttp on asyncio."""
+"""Asynchronous tests run on both loops; those that use *transport*, once more with the fast one on asyncio."""
 
 import pytest
 
-WAYS = ["asyncio-httpx2", "trio-httpx2", "asyncio-aiohttp"]
+WAYS = ["asyncio-httpx2", "trio-httpx2", "asyncio-fast"]
 
 
 def pytest_generate_tests(metafunc):

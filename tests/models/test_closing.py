@@ -261,8 +261,8 @@ async def test_closing_the_model_closes_streams_that_are_open(transport):
 
 
 async def test_a_transport_that_was_passed_in_stays_open(way, transport):
-    if transport == "aiohttp":
-        from interwhen.models.aiohttp_transport import AiohttpTransport as Transport
+    if transport == "fast":
+        from interwhen.models.fast_transport import FastTransport as Transport
     else:
         from interwhen.models.httpx2_transport import Httpx2Transport as Transport
     shared = Transport()

@@ -3,8 +3,7 @@
 import asyncio
 
 import pytest
-from interwhen.errors import UsageError
-from interwhen.models.aiohttp_transport import AiohttpTransport
+from interwhen.models.fast_transport import FastTransport
 from interwhen.models.httpx2_transport import Httpx2Transport
 from interwhen.models.transport import HttpRequest
 
@@ -38,7 +37,7 @@ async def head_that_a_proxy_gets(monkeypatch, transport, credentials):
     return heads[0]
 
 
-@pytest.mark.parametrize("kind", [AiohttpTransport, Httpx2Transport])
+@pytest.mark.parametrize("kind", [FastTransport, Httpx2Transport])
 def test_a_request_goes_to_the_proxy_with_its_own_key_alone(monkeypatch, kind):
     head = asyncio.run(head_that_a_proxy_gets(monkeypatch, kind(), "a:b@"))
     assert head.startswith("get http://model.invalid/v1/models http/1.1\r\n")
@@ -46,13 +45,15 @@ def test_a_request_goes_to_the_proxy_with_its_own_key_alone(monkeypatch, kind):
     assert "\r\nauthorization: bearer key\r\n" in head
 
 
-def test_aiohttp_refuses_a_proxy_that_it_cannot_speak_to(monkeypatch):
-    monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:9")
+def test_the_fast_transport_asks_for_a_proxy_once_for_each_server(monkeypatch):
+    asked = []
 
-    async def ask():
-        transport = AiohttpTransport()
-        with pytest.raises(UsageError, match="'socks5' proxy; use transport='httpx2'"):
-            await transport.send(HttpRequest("GET", "http://model.invalid/v1"), connect_timeout=5)
-        await transport.aclose()
+    def no_proxy(scheme, host):
+        asked.append((scheme, host))
 
-    asyncio.run(ask())
+    monkeypatch.setattr("interwhen.models.fast_transport.environment_proxy", no_proxy)
+    transport = FastTransport()
+    for path in ("a", "b"):
+        assert not transport._has_proxy(f"http://127.0.0.1:1/{path}")
+    assert not transport._has_proxy("http://127.0.0.1:2/a")
+    assert asked == [("http", "127.0.0.1:1"), ("http", "127.0.0.1:2")]

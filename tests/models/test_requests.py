@@ -207,10 +207,11 @@ async def test_unknown_transports_are_refused():
 async def test_a_missing_extra_says_how_to_get_it(monkeypatch):
     import sys
 
-    monkeypatch.setitem(sys.modules, "aiohttp", None)
-    monkeypatch.delitem(sys.modules, "interwhen.models.aiohttp_transport", raising=False)
+    monkeypatch.setitem(sys.modules, "httptools", None)
+    for name in ("fast_transport", "fast_connection", "fast_answer"):
+        monkeypatch.delitem(sys.modules, f"interwhen.models.{name}", raising=False)
     with pytest.raises(MissingExtraError, match=r"interwhen\[fast\]"):
-        ChatModel("http://h/v1", "m", transport="aiohttp")
+        ChatModel("http://h/v1", "m", transport="fast")
 
 
 USAGE = {"prompt_tokens": 5, "completion_tokens": 2}

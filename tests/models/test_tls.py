@@ -33,10 +33,10 @@ def certificate(tmp_path_factory):
 
 
 def transport_of(name, context):
-    if name == "aiohttp":
-        from interwhen.models.aiohttp_transport import AiohttpTransport
+    if name == "fast":
+        from interwhen.models.fast_transport import FastTransport
 
-        return AiohttpTransport(ssl_context=context)
+        return FastTransport(ssl_context=context)
     return Httpx2Transport(ssl_context=context)
 
 
@@ -70,9 +70,9 @@ async def run_with(certificate, use):
         group.cancel_scope.cancel()
 
 
-async def test_a_stream_over_tls_and_closing_under_its_reader(certificate, transport):
+def read_and_close(certificate, name):
     async def use(url, server):
-        shared = transport_of(transport, ssl.create_default_context(cafile=certificate[0]))
+        shared = transport_of(name, ssl.create_default_context(cafile=certificate[0]))
         model = CompletionsModel(url, "m", transport=shared, retries=Retries(attempts=0))
         stream = await model.stream(Request("q"))
         assert (await stream.receive())[0].text == "x"
@@ -83,13 +83,23 @@ async def test_a_stream_over_tls_and_closing_under_its_reader(certificate, trans
 
         async with anyio.create_task_group() as group:
             group.start_soon(reader)
+            await anyio.lowlevel.checkpoint()
             await anyio.wait_all_tasks_blocked()
             await stream.aclose()
         with anyio.fail_after(2):
             await server.gone.wait()
         await shared.aclose()
 
-    await run_with(certificate, use)
+    return use
+
+
+async def test_a_stream_over_tls_and_closing_under_its_reader(certificate, transport):
+    await run_with(certificate, read_and_close(certificate, transport))
+
+
+def test_the_same_on_uvloop(certificate):
+    uvloop = pytest.importorskip("uvloop", reason="the extra 'fast' is not installed")
+    uvloop.run(run_with(certificate, read_and_close(certificate, "fast")))
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused(certificate, transport):

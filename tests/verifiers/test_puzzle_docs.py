@@ -14,7 +14,7 @@ from interwhen.registry import load_monitor
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", ["countdown", "maze", "spatialmap"])
+@pytest.mark.parametrize("name", ["countdown", "logic", "maze", "spatialmap"])
 def test_the_example_of_the_documentation_runs(name):
     page = (ROOT / "docs" / "verifiers" / f"{name}.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
@@ -26,7 +26,7 @@ def test_the_example_of_the_documentation_runs(name):
 @pytest.mark.parametrize(
     ("group", "names"),
     [
-        ("interwhen.verifiers", ("countdown", "game24", "maze", "spatialmap")),
+        ("interwhen.verifiers", ("countdown", "game24", "logic", "maze", "spatialmap")),
         ("interwhen.traces", ("game24", "mazenav", "spatialmap")),
     ],
 )
@@ -42,6 +42,7 @@ def test_entry_points(group, names):
     [
         ("countdown", "countdown", {"target": 24, "use": "all", "dead_ends": False, "phase": "answer"}),
         ("countdown", "game24", {"dead_ends": False, "level": "flag"}),
+        ("logic", "logic", {"phase": "reasoning", "level": "locate"}),
         ("maze", "maze", {"delivery": "gate"}),
         ("spatialmap", "spatialmap", {"delivery": "observe", "level": "explain"}),
     ],

@@ -20,7 +20,7 @@ def test_the_example_of_the_page_runs(page: str) -> None:
     exec(compile(block, page, "exec", dont_inherit=True), {"__name__": page})
 
 
-MODULES = ["policies._conversation", "policies.tau_airline", "_tools.structure", "_json_schema.machine", "_json_schema.judging",
+MODULES = ["_tools.structure", "_json_schema.machine", "_json_schema.judging",
            "_json_schema.validating"]  # fmt: skip
 
 

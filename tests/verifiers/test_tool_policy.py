@@ -25,9 +25,11 @@ from interwhen import (
     Violation,
     load_monitor,
 )
+from interwhen.policy import read_policy
 from interwhen.testing import End, ScriptedModel
 from interwhen.testing.complexity import BAITS, Bait, measure
 
+import interwhen_verifiers.tool_policy
 from interwhen_verifiers._tools.history import read_history
 from interwhen_verifiers.tool_policy import Call, Policy, judge, tool_policy
 
@@ -201,14 +203,16 @@ def test_rules_can_be_left_out_by_name() -> None:
 
 
 def test_a_policy_is_found_by_name_module_or_file(tmp_path: Path) -> None:
-    assert tool_policy(policy="tau_airline").name == "tool_policy"
-    assert tool_policy(policy="interwhen_verifiers.policies.tau_retail:POLICY").delivery == "gate_tools"
+    assert tool_policy(policy="airline").name == "tool_policy"
+    assert tool_policy(policy="tau_airline").name == "tool_policy"  # its name of before
+    folder = Path(interwhen_verifiers.tool_policy.__file__).with_name("policies") / "retail"
+    assert tool_policy(policy=str(folder)).delivery == "gate_tools"
     file = tmp_path / "mine.py"
     file.write_text("from interwhen_verifiers.tool_policy import Policy\nRULES = Policy('mine')\n", encoding="utf-8")
     assert tool_policy(policy=f"{file}:RULES").name == "tool_policy"
     for wrong, said in (
         (f"{file}", "no Policy named 'POLICY'"),
-        ("no_such", "tau_airline"),
+        ("no_such", "shipped policies: airline, retail"),
         (str(tmp_path / "x.py"), "x.py"),
     ):
         with pytest.raises(UsageError, match=said):
@@ -216,11 +220,11 @@ def test_a_policy_is_found_by_name_module_or_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="loads no state"):
         tool_policy(policy=SHOP, state="somewhere")
     with pytest.raises(UsageError, match="cannot be read"):
-        tool_policy(policy="tau_airline", state=str(tmp_path))
+        tool_policy(policy="airline", state=str(tmp_path))
 
 
 def test_by_its_name_and_options_in_a_text() -> None:
-    assert load_monitor("tool_policy:policy=tau_airline,delivery=observe").delivery == "observe"
+    assert load_monitor("tool_policy:policy=airline,delivery=observe").delivery == "observe"
     with pytest.raises(PluginError, match="policy"):
         load_monitor("tool_policy:policy=nothing_of_the_kind")
     (entry,) = entry_points(group="interwhen.verifiers", name="tool_policy")
@@ -248,3 +252,103 @@ def test_the_work_is_linear_in_the_call(bait: Bait) -> None:
         return judged(LOOKED, call_of("delete", text))
 
     assert measure(read, bait).ratio(2000) < 2.5
+
+
+WRITTEN = {
+    "policy.toml": """
+name = "shop"
+now = "clock"
+[[learn]]
+from = ["look"]
+into = "things"
+key = "args.id"
+value = "result"
+""",
+    "schema.toml": """
+[records.Thing]
+owner = "text"
+secret = "bool"
+[tools.look]
+id = "text"
+[tools.delete]
+id = "text"
+[returns]
+look = "Thing"
+[state]
+things = "map[text, Thing]"
+""",
+    "policy.md": "Nothing may be deleted that is not Ann's. No secrets are shown. Nothing is done before 2020.",
+    "rules/own.toml": """
+id = "own"
+clause = "Nothing may be deleted that is not Ann's."
+tools = ["delete"]
+require = 'state.things[args.id].owner = "Ann"'
+why = "this is not Ann's"
+witness = "{args.id} belongs to {state.things[args.id].owner}"
+""",
+    "rules/no-secrets.toml": """
+id = "no-secrets"
+clause = "No secrets are shown."
+tools = ["look"]
+moment = "after"
+require = "not result.secret"
+why = "this is secret"
+witness = "{args.id} is secret"
+""",
+    "rules/late.toml": """
+id = "late"
+clause = "Nothing is done before 2020."
+require = "now > 2020-01-01T00:00"
+why = "it is too early"
+witness = "it is {now}"
+""",
+}
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    (tmp_path / "rules").mkdir()
+    for name, text in WRITTEN.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def thing(owner: str, *, secret: bool = False) -> tuple[Message, ...]:
+    said = Message("tool", f'{{"owner": "{owner}", "secret": {str(secret).lower()}}}', call_id="c")
+    return (*LOOKED[:2], said)
+
+
+def test_a_written_policy_is_judged_from_its_folder(written: Path) -> None:
+    monitor = tool_policy(policy=str(written))
+    assert monitor.prepare is not None
+    assert isinstance(monitor.extractor, Tracker)
+    for prompt, kind in ((thing("Ann"), Pass), (thing("Bob"), Violation), ("Delete x.", Unknown)):
+        prepared = monitor.prepare(Task(prompt))
+        segment = Segment("delete(x)", Span(0, 9), "answer", call_of("delete"))
+        _, (claim,) = monitor.extractor.step(monitor.extractor.start(prepared), segment)
+        verdict = monitor.verifier.check(claim, prepared)  # type: ignore[call-arg]
+        assert isinstance(verdict, kind)
+        if isinstance(verdict, Violation):
+            assert verdict.why == "this is not Ann's"
+            assert verdict.witness == "this is not Ann's; x belongs to Bob"
+
+
+def test_a_written_policy_judges_results(written: Path) -> None:
+    policy = read_policy(written)
+    assert tool_policy(policy=policy, skip=["late"]).name == "tool_policy"
+
+    @interwhen.guard(results=[tool_policy(policy=policy, on="results")], on_refused=str)
+    def look(id: str) -> str:  # noqa: A002
+        return f'{{"owner": "Ann", "secret": {"true" if id == "vault" else "false"}}}'
+
+    assert "Ann" in look("x")
+    assert look("vault") == "The result of look is withheld: this is secret."
+
+
+def test_a_call_that_breaks_a_written_rule_is_refused_and_the_run_goes_on(written: Path) -> None:
+    model = ScriptedModel([[call_of("delete"), End("tool_calls")], ["I cannot delete it."]])
+    with interwhen.run_sync(model, thing("Bob"), monitors=[tool_policy(policy=str(written))]) as run:
+        result = run.drain()
+    assert result.violations[0].why == "this is not Ann's"
+    assert result.text.endswith("I cannot delete it.")
+    assert "delete(" not in result.text

@@ -34,6 +34,7 @@ from interwhen.sandbox import Call, Json, Limits, ProcessSandbox
 
 from interwhen_verifiers._blocks.blocks import LONGEST, read_block
 from interwhen_verifiers._python.given import Given, bare, read_given
+from interwhen_verifiers._python.types import SECONDS, both, judge_types, need_mypy
 from interwhen_verifiers._python.wording import verdict_of
 
 Late: TypeAlias = Literal["unknown", "violation"]
@@ -92,7 +93,7 @@ def step(before: Before, segment: Segment) -> tuple[Before, Iterable[Code]]:
     return replace(before, blocks=(*before.blocks, block.code)[-_MOST_EARLIER:]), (claim,)
 
 
-def _verifier(seconds: float, late: Late, *, doctests: bool) -> FunctionVerifier:
+def _verifier(seconds: float, late: Late, *, doctests: bool, typecheck: bool) -> FunctionVerifier:
     limits = Limits(seconds=seconds, cpu_seconds=seconds)
 
     async def run(claim: Code, given: Given) -> Verdict:
@@ -102,10 +103,11 @@ def _verifier(seconds: float, late: Late, *, doctests: bool) -> FunctionVerifier
         arguments: tuple[Json, ...] = (claim.code, earlier, programs, sessions, doctests)
         async with ProcessSandbox() as process:
             outcome = await process.run(Call(source=_HARNESS, function="judge", arguments=arguments), limits)
-        size = claim.starts[-1] + len(claim.code) if claim.span is None else len(claim.span)
-        return verdict_of(outcome, claim.code, claim.starts, size, late=late)
+        return verdict_of(outcome, claim.code, claim.starts, _size(claim), late=late)
 
-    @verifier(name="python", version="1", deadline=2 * seconds + _STARTING)
+    name, more = ("python-types", 2 * SECONDS) if typecheck else ("python", 0.0)
+
+    @verifier(name=name, version="1", deadline=2 * seconds + _STARTING + more)
     async def check(claim: Code, given: Given = Given()) -> Verdict:  # noqa: B008  (it is immutable)
         if claim.doubt:
             return Unknown(claim.doubt)
@@ -113,15 +115,22 @@ def _verifier(seconds: float, late: Late, *, doctests: bool) -> FunctionVerifier
         # Another run has another order of sets, and other random numbers: what fails by chance is not refuted.
         if isinstance(found, Violation) and await run(claim, given) != found:
             return Unknown(f"it fails in one run and not, or otherwise, in another: {found.why}")
-        return found
+        if not typecheck or isinstance(found, Violation):
+            return found
+        return both(found, await judge_types(claim.code, claim.earlier, claim.starts, _size(claim)))
 
     return check
+
+
+def _size(claim: Code) -> int:
+    return claim.starts[-1] + len(claim.code) if claim.span is None else len(claim.span)
 
 
 def python(
     *,
     tests: str = "",
     doctests: bool = True,
+    typecheck: bool = False,
     seconds: float = 5.0,
     late: Late = "unknown",
     level: Level = "witness",
@@ -131,12 +140,15 @@ def python(
     """Make the monitor. Raises :class:`UsageError` on an option that it does not know.
 
     ``tests``: a program with asserts, beside the tests that the task itself holds. ``doctests``: also run the examples
-    in the task and in the code. ``seconds``: how long the code may take; ``late`` says what it is when it takes longer.
+    in the task and in the code. ``typecheck``: also ask mypy, which must be installed. ``seconds``: how long the code
+    may take; ``late`` says what it is when it takes longer.
     """
     if late not in ("unknown", "violation"):
         raise UsageError(f"python: late={late!r}, choose one of unknown, violation")
     if not seconds > 0:
         raise UsageError(f"python: seconds={seconds!r} must be positive")
+    if typecheck:
+        need_mypy()
     try:
         compile(tests, "tests", "exec")
     except (SyntaxError, ValueError) as error:
@@ -150,7 +162,7 @@ def python(
         name="python",
         trigger=CodeBlocks(),
         extractor=Tracker(start, step),
-        verifier=_verifier(seconds, late, doctests=doctests),
+        verifier=_verifier(seconds, late, doctests=doctests, typecheck=typecheck),
         prepare=prepare,
         delivery=delivery,
         remedy=Feedback(place="rewind"),

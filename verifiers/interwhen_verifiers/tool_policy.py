@@ -7,6 +7,7 @@ before, and the state of the world as the policy keeps it; a rule over results s
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -33,15 +34,18 @@ from interwhen import (
     Violation,
     verifier,
 )
+from interwhen.policy import WrittenPolicy
 
 from interwhen_verifiers._tools.history import History, PastCall, read_history
 from interwhen_verifiers._tools.reading import ReadCall, read_calls
 from interwhen_verifiers._tools.rules import Call, Moment, Policy, Rule
+from interwhen_verifiers._tools.written import adapt, open_policy
 
 __all__ = ["Call", "History", "PastCall", "Policy", "Rule", "judge", "tool_policy"]
 
-POLICIES = ("tau_airline", "tau_retail")
-"""The policies that ship with interwhen."""
+POLICIES = ("airline", "retail")
+"""The policies that ship with interwhen: folders of rules beside this file."""
+_OLD_NAMES = {"tau_airline": "airline", "tau_retail": "retail"}
 _LISTED = 600
 """The most characters of evidence."""
 State: TypeAlias = str | Callable[[], Any] | None
@@ -153,7 +157,7 @@ def _preparing(policy: Policy[Any], begin: Callable[[], Any], on: Literal["calls
 
 def tool_policy(
     *,
-    policy: str | Policy[Any],
+    policy: str | Policy[Any] | WrittenPolicy,
     state: str | Callable[[], Any] | None = None,
     skip: Sequence[str] = (),
     on: Literal["calls", "results"] = "calls",
@@ -162,7 +166,8 @@ def tool_policy(
 ) -> Monitor:
     """Make the monitor. Raises :class:`UsageError` on an option that it does not know.
 
-    ``policy``: a :class:`Policy`; or the name of a shipped one (``tau_airline``, ``tau_retail``); or where one is, as
+    ``policy``: a :class:`Policy`, or a written one (:class:`interwhen.policy.WrittenPolicy`); or the name of a shipped
+    one (``airline``, ``retail``); or the folder of a written one (see ``docs/policy.md``); or where one is, as
     ``module:NAME`` or ``file.py:NAME`` (``NAME`` is ``POLICY`` if it is not given). ``state``: what the policy begins
     with, as a function; or a text that its ``load`` understands, such as the path of a database. ``skip``: names of
     rules that are left out. ``on="results"`` judges results by the rules made with ``Policy.after``; use it in
@@ -196,11 +201,18 @@ def _begin(policy: Policy[Any], state: State) -> Callable[[], Any]:
     return lambda: loaded
 
 
-def _policy(policy: str | Policy[Any]) -> Policy[Any]:
+def _policy(policy: str | Policy[Any] | WrittenPolicy) -> Policy[Any]:
     if isinstance(policy, Policy):
         return policy
+    if isinstance(policy, WrittenPolicy):
+        return adapt(policy)
     if not isinstance(policy, str) or not policy:
         raise UsageError(f"tool_policy: policy={policy!r:.100} is no Policy, and no name of one")
+    shipped = _OLD_NAMES.get(policy, policy)
+    if shipped in POLICIES:
+        return _shipped(shipped)
+    if (Path(policy) / "policy.toml").is_file():
+        return open_policy(Path(policy))
     place, _, name = policy.partition(":")
     found = getattr(_module(place), name or "POLICY", None)
     if not isinstance(found, Policy):
@@ -208,9 +220,12 @@ def _policy(policy: str | Policy[Any]) -> Policy[Any]:
     return found
 
 
+@functools.cache
+def _shipped(name: str) -> Policy[Any]:
+    return open_policy(Path(__file__).with_name("policies") / name)
+
+
 def _module(place: str) -> Any:
-    if place in POLICIES:
-        place = f"interwhen_verifiers.policies.{place}"
     try:
         if not place.endswith(".py"):
             return importlib.import_module(place)

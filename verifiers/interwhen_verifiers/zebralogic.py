@@ -82,7 +82,7 @@ def check(claim: Stated, prepared: Prepared) -> Verdict:
     fits = f"the {len(puzzle.understood)} clues" + (f" that were understood ({missing} were not)" if missing else "")
     if solved.status == "unique" and solved.arrangement is not None and holds(claim.relation, solved.arrangement):
         return Pass(f"it holds in the only arrangement that fits {fits}")
-    finding = examine(puzzle, claim.relation)
+    finding = examine(puzzle, solved.text, claim.relation)
     match finding.status:
         case "refuted":
             return _violation(puzzle, claim.relation, finding)

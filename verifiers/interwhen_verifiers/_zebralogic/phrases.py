@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -133,11 +132,13 @@ def kind_of(header: str) -> str:
     return next((kind for kind, cues in _KINDS if words & cues), "")
 
 
+@dataclass(eq=False)
 class Phrases:
     """The values of a puzzle, by the words that name them."""
 
-    def __init__(self, attributes: Iterable[Attribute]) -> None:
-        self.attributes = tuple(attributes)
+    attributes: tuple[Attribute, ...]
+
+    def __post_init__(self) -> None:
         self._cells: dict[tuple[str, ...], list[Cell]] = {}
         for at, attribute in enumerate(self.attributes):
             for number, value in enumerate(attribute.values):

@@ -67,7 +67,7 @@ def read_puzzle(text: str) -> Puzzle | None:
     attributes = _attributes(body[: border.start()], houses)
     if attributes is None:
         return None
-    phrases = Phrases(attributes)
+    phrases = Phrases(tuple(attributes))
     clues = _clues(body[border.end() :], phrases, houses)
     return Puzzle(houses, phrases, clues) if clues is not None and len(clues) <= MAX_CLUES else None
 

@@ -1,0 +1,213 @@
+"""``interwhen policy``: rules of a written policy, checked, explained, reviewed, and written by a model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import msgspec
+from cyclopts import App, Parameter
+from rich.table import Table
+from rich.text import Text
+
+from interwhen.cli import exits
+from interwhen.cli.escape import json_safe, one_line
+from interwhen.cli.flags import ModelFlags
+from interwhen.cli.policy_report import explained, say, show_admission
+from interwhen.cli.viewers import stdout_console
+from interwhen.errors import UsageError
+from interwhen.models.base import Message
+from interwhen.policy.admission import admit
+from interwhen.policy.folders import inner_folder, read_policy, read_surroundings
+from interwhen.policy.founding import found_folder
+from interwhen.policy.policies import WrittenPolicy
+from interwhen.policy.recorded import fired_in
+from interwhen.policy.rules import Rule
+from interwhen.policy.schemas import Schema
+
+app = App(name="policy", help="Check, explain and review the rules of a written policy, or have a model write them.")
+_MODEL = ModelFlags()
+
+
+@app.command
+def check(
+    folder: Path,
+    /,
+    *,
+    situations: Path | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Say which rules of the policy in FOLDER may be trusted, and which clauses have none.
+
+    Exit codes: 0 every rule is admitted, 1 some are not, 2 wrong usage.
+
+    Parameters
+    ----------
+    folder
+        The folder of the policy.
+    situations
+        Recorded situations, a line of JSON each, as examples write them: how often each rule refuted one is counted.
+    json
+        Print the findings as JSON.
+    """
+    policy = read_policy(folder)
+    admission = admit(policy, fired=None if situations is None else fired_in(policy, situations))
+    if json:
+        print(json_safe(msgspec.json.encode(admission).decode()))
+    else:
+        show_admission(policy, admission)
+    return exits.OK if len(admission.admitted) == len(policy.rules) else exits.BROKEN
+
+
+@app.command
+def explain(folder: Path, rule: str, /, *, smt: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """Explain one RULE of the policy in FOLDER: its clause, its conditions written out, its examples.
+
+    Parameters
+    ----------
+    folder
+        The folder of the policy.
+    rule
+        The id of the rule.
+    smt
+        Print the rule as SMT-LIB instead: satisfiable where a call can break it.
+    """
+    policy = read_policy(folder)
+    found = next((known for known in policy.rules if known.id == rule), None)
+    if found is None:
+        raise UsageError(
+            f"no rule {rule!r:.80} in {str(folder)!r}; rules: {', '.join(r.id for r in policy.rules)}"[:600]
+        )
+    if smt:
+        from interwhen.policy.asking import smtlib
+
+        print(smtlib(found, policy.schema))
+        return exits.OK
+    say(explained(found, policy.schema))
+    return exits.OK
+
+
+@app.command
+def review(folder: Path, /, *, accept: str | None = None, drop: str | None = None) -> int:
+    """Show what waits for a person in FOLDER: clauses without a rule, and rules that a model wrote.
+
+    Parameters
+    ----------
+    folder
+        The folder of the policy.
+    accept
+        Admit the rule that waits under this name (edit it there first, if need be), or say what is wrong with it.
+    drop
+        Take what waits under this name from the queue.
+    """
+    from interwhen.policy import waiting
+    from interwhen.policy.synthesis import judge_candidate
+
+    if accept is not None and drop is not None:
+        raise UsageError("give --accept or --drop, not both")
+    policy = read_policy(folder)
+    if drop is not None:
+        waiting.drop(folder, drop)
+        return exits.OK
+    if accept is not None:
+        queued = waiting.read_queued(folder, accept)
+        rule, problems = judge_candidate(queued.text, queued.clause, policy, read_surroundings(folder)[1])
+        if rule is None or problems:
+            say([f"not admitted: {problem}" for problem in problems])
+            return exits.BROKEN
+        waiting.write_rule(folder, rule.id, queued.text, queued.model)
+        _write_formula(folder, rule, policy.schema)
+        waiting.drop(folder, accept)
+        return exits.OK
+    _waiting(folder, policy)
+    return exits.OK
+
+
+def _write_formula(folder: Path, rule: Rule, schema: Schema) -> None:
+    from interwhen.policy.asking import smtlib
+
+    place = inner_folder(folder, "smt", make=True) / f"{rule.id}.smt2"
+    place.write_text(smtlib(rule, schema), encoding="utf-8")
+
+
+def _waiting(folder: Path, policy: WrittenPolicy) -> None:
+    from interwhen.policy import waiting
+
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for header in ("waiting", "what", "clause", "why"):
+        table.add_column(header, overflow="fold")
+    for name in waiting.queue(folder):
+        queued = waiting.read_queued(folder, name)
+        why = queued.reason or "; ".join(queued.problems)
+        table.add_row(*(Text(one_line(cell)) for cell in (name, queued.status, queued.clause, why)))
+    for rule in policy.rules:
+        if rule.origin:
+            cells = (
+                rule.id,
+                "not reviewed",
+                rule.clauses[0],
+                f"written by {rule.origin}: read it, then delete 'origin'",
+            )
+            table.add_row(*(Text(one_line(cell, 600)) for cell in cells))
+    stdout_console().print(table if table.row_count else Text("nothing waits"))
+
+
+@app.command
+def synth(
+    text: Path,
+    /,
+    *,
+    tools: Path | None = None,
+    schema: Path | None = None,
+    out: Path = Path("policy"),
+    rounds: int = 3,
+    seconds: float = 300.0,
+    model: ModelFlags = _MODEL,
+) -> int:
+    """Have a model write a rule for each clause of the policy TEXT; keep those that are admitted.
+
+    What is not admitted waits for a person: interwhen policy review. A folder that is there already is gone on with.
+
+    Exit codes: 0 every clause has a rule or needs none, 1 some wait for a review, 2 wrong usage, 5 the model failed.
+
+    Parameters
+    ----------
+    text
+        The policy.
+    tools
+        The tools of the agent: a .json file as the OpenAI API takes them, or a .py file, which is read and never run.
+    schema
+        A TOML file with what tools return and what the state holds (records, tools, returns, state).
+    out
+        The folder for the rules.
+    rounds
+        How often the model may try, for each clause.
+    seconds
+        The most that one answer may take.
+    """
+    from interwhen.policy.synthesis import Draft, Synthesis, synthesise
+    from interwhen.policy.waiting import keep
+
+    found_folder(out, text, tools, schema)
+    policy, around = read_policy(out), read_surroundings(out)[1]
+    opened = model.open((Message("user", ""),))
+    counts: Counter[str] = Counter()
+
+    def done(draft: Draft) -> None:
+        counts[draft.status] += 1
+        say([f"{draft.status:8}  {keep(out, draft, opened.name).name}  {one_line(draft.clause)[:90]}"])
+        if draft.rule is not None:
+            _write_formula(out, draft.rule, policy.schema)
+
+    async def main() -> Synthesis:
+        try:
+            return await synthesise(policy, around, opened, rounds=rounds, seconds=seconds, done=done)
+        finally:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(5):
+                await opened.aclose()
+
+    result = anyio.run(main)
+    show_admission(result.policy, result.admission)
+    return exits.BROKEN if counts["queued"] or result.admission.problems else exits.OK

@@ -1,0 +1,91 @@
+"""The rows of each format, as they are written: one JSON object a line."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+from interwhen.export.spliced import OursSpan
+
+
+class Document(msgspec.Struct, frozen=True):
+    """``tpt``: a document with the thinking behind it, as in thinking-augmented pre-training (arXiv 2509.20186)."""
+
+    id: str
+    text: str
+    """The document, and then the thinking."""
+    document: str
+    thinking: str
+    spans: tuple[OursSpan, ...]
+    """What in ``text`` is not the model's."""
+
+    @property
+    def searched(self) -> str:
+        """What is looked at for contamination."""
+        return self.text
+
+
+class FieldSpan(msgspec.Struct, frozen=True):
+    """A stretch of a field of a message that is not the model's."""
+
+    message: int
+    field: str
+    start: int
+    end: int
+    origin: str
+
+
+class Chat(msgspec.Struct, frozen=True):
+    """``messages``: a chat, whose last message is the trace."""
+
+    id: str
+    messages: tuple[dict[str, Any], ...]
+    spans: tuple[FieldSpan, ...]
+
+    @property
+    def searched(self) -> str:
+        """What is looked at for contamination."""
+        fields = ("reasoning_content", "content")
+        return "\n".join(str(message.get(name) or "") for message in self.messages for name in fields)
+
+
+class Steps(msgspec.Struct, frozen=True):
+    """``prm``: steps with their labels, behind a prompt that ends where the first of them begins."""
+
+    id: str
+    prompt: str
+    completions: tuple[str, ...]
+    labels: tuple[bool, ...]
+    prompt_spans: tuple[OursSpan, ...]
+    """What in ``prompt`` we wrote. Steps hold nothing of ours."""
+
+    @property
+    def searched(self) -> str:
+        """What is looked at for contamination."""
+        return "\n".join((self.prompt, *self.completions))
+
+
+class Preference(msgspec.Struct, frozen=True):
+    """``preference``: two continuations of the same prefix, the one that was refuted and the one that passed."""
+
+    id: str
+    prompt: str
+    """The problem and the prefix."""
+    chosen: str
+    rejected: str
+    prefix: str
+    """The part of ``prompt`` that is the beginning of the answer."""
+    prompt_spans: tuple[OursSpan, ...]
+    chosen_spans: tuple[OursSpan, ...]
+    """What in ``chosen`` we wrote: values put in the place of wrong ones. Feedback is never in it."""
+    monitor: str
+    remedy: str
+
+    @property
+    def searched(self) -> str:
+        """What is looked at for contamination."""
+        return f"{self.prompt}\n{self.chosen}\n{self.rejected}"
+
+
+Row: TypeAlias = Document | Chat | Steps | Preference

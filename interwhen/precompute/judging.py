@@ -1,0 +1,129 @@
+"""Judging a proposed text: the monitors look at it in the real engine, as they would at a model that is saying it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+import msgspec
+
+from interwhen._engine.run import Run
+from interwhen._engine.workers import Workers
+from interwhen.budgets import Budgets
+from interwhen.journal._describing import describe
+from interwhen.models.base import Model, Prompt, Sampling
+from interwhen.monitors import Monitor
+from interwhen.precompute.items import Digest, Proof, digest
+from interwhen.precompute.producer import Accepted, Judgement, Rejected, Undecided
+from interwhen.precompute.reciting import RecitingModel
+from interwhen.registry import MonitorSpec, load_monitors
+from interwhen.remedies import Conclude
+from interwhen.results import Abstained, CheckRecord, Failed, Result, Unverified, Verified
+from interwhen.spans import Span
+from interwhen.worker_pool import WorkerPool
+
+_QUOTED = 120
+
+
+class Judge:
+    """Judges texts with *monitors*, none of which acts.
+
+    Accepted is only what the engine calls verified, and of that only a text in each of whose lines a claim passed: a
+    statement that no claim rests on was not checked by anybody. *least_coverage* asks for more: the share of the text
+    that claims must rest on, between 0 and 1.
+    """
+
+    def __init__(
+        self, monitors: Sequence[MonitorSpec] = (), *, least_coverage: float = 0.0, workers: WorkerPool | None = None
+    ) -> None:
+        specs = tuple(monitors)
+        self._workers = workers
+        self._least_coverage = least_coverage
+        loaded = load_monitors(specs)
+        self._acting = tuple(each for each in loaded if not isinstance(each.remedy, Conclude))
+        self.monitors = tuple(map(_observing, self._acting))
+        verifiers, records = describe(loaded, specs)
+        self.digest: Digest = digest(msgspec.msgpack.encode((verifiers, records)), repr(least_coverage))
+        """Changes with the monitors' settings and their verifiers' versions, as far as these can be told from outside:
+        an option that a factory only closes over is seen where the monitor was asked for by name."""
+
+    async def judge(self, text: str, prompt: Prompt = "", *, forks: Model | None = None) -> Judgement:
+        """Return what the monitors say of *text* as a continuation of *prompt*. *forks* answers their forks."""
+        if not self.monitors:
+            return Undecided("there is no monitor that could show anything")
+        if not text.strip():
+            return Undecided("the text is empty")
+        async with AsyncExitStack() as stack:
+            # Nobody reads along, so that nobody need look who holds the loop.
+            workers = self._workers or await stack.enter_async_context(Workers(held_after=None))
+            run = Run(
+                RecitingModel(text, forks=forks),
+                prompt,
+                monitors=self.monitors,
+                budgets=Budgets(failures=None, characters=len(text) + 1),
+                workers=workers,
+            )
+            await stack.enter_async_context(run)
+            return self._reading(text, await run.drain())
+
+    async def supervise(self, model: Model, prompt: Prompt, sampling: Sampling) -> Result:
+        """Let *model* answer *prompt* while the monitors act as they would for a reader."""
+        async with Run(model, prompt, monitors=self._acting, sampling=sampling, workers=self._workers) as run:
+            return await run.drain()
+
+    def _reading(self, text: str, result: Result) -> Judgement:
+        if result.violations:
+            first = result.violations[0]
+            return Rejected(f"{first.monitor}: {first.why}: {first.quote!r:.{_QUOTED}}")
+        match result:
+            case Verified():
+                return self._weighed(text, result)
+            case Unverified(doubts=doubts) | Abstained(doubts=doubts):
+                doubt = doubts[0] if doubts else None
+                return Undecided(f"{doubt.monitor}: {doubt.why}" if doubt else "not verified")
+            case Failed(error=error):
+                return Undecided(error)
+
+    def _weighed(self, text: str, result: Verified) -> Judgement:
+        certificate = result.certificate
+        if not certificate.matches(text):
+            return Undecided("the certificate is for another text")
+        bare = _bare_line(text, certificate.covered)
+        if bare is not None:
+            return Undecided(f"no claim in this line was checked: {bare!r:.{_QUOTED}}")
+        if certificate.coverage < self._least_coverage:
+            return Undecided(f"claims rest on {certificate.coverage:.0%} of it: too little")
+        names = sorted({(check.verifier, check.version) for check in certificate.checks})
+        return Accepted(
+            Proof(
+                basis="judged",
+                verifiers=tuple(names),
+                verdict=digest(msgspec.msgpack.encode([_seen(check) for check in certificate.checks])),
+                text_sha256=certificate.text_sha256,
+                prompt_sha256=certificate.prompt_sha256,
+                coverage=certificate.coverage,
+                evidence=f"{len(certificate.checks)} checks passed",
+            )
+        )
+
+
+def _observing(monitor: Monitor) -> Monitor:
+    # What a monitor would do to a reader's stream does not matter here; that it says all it sees does.
+    return replace(monitor, delivery="observe", unproven="open", on_error=None)
+
+
+def _seen(check: CheckRecord) -> tuple[object, ...]:
+    """Return what is the same each time the same check passes."""
+    return check.monitor, check.verifier, check.version, check.key, check.span
+
+
+def _bare_line(text: str, covered: Sequence[Span]) -> str | None:
+    """Return the first line that is not blank and on which no claim rests."""
+    at = 0
+    for line in text.splitlines(keepends=True):
+        end = at + len(line)
+        if line.strip() and not any(span.start < end and at < span.end for span in covered):
+            return line.strip()
+        at = end
+    return None

@@ -1,0 +1,1 @@
+"""The shipped producers, found through entry points of the group ``interwhen.producers``."""

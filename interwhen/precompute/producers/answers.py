@@ -1,0 +1,189 @@
+"""Answers to questions that are likely to come, worked out and verified before they do."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+import msgspec
+
+from interwhen.errors import ModelError, UsageError
+from interwhen.models.base import Sampling
+from interwhen.precompute.items import Digest, Item, Kind, Payload, digest
+from interwhen.precompute.producer import Context, Desk, Nothing, Proposal, Step
+from interwhen.precompute.producers.asking import ask
+from interwhen.precompute.producers.statements import is_plain_text
+from interwhen.results import Abstained, Failed, Result
+
+_ANTICIPATE = (
+    "Write the {count} questions that a reader of the text is most likely to ask, one a line, most likely first, and "
+    "nothing else."
+)
+_LEAD = re.compile(r"\s{0,8}(?:[-*] |\d{1,3}[.)] )?")
+_TAGS = re.compile(r"</?think>")
+_LONGEST = 400
+
+
+class Anticipated(msgspec.Struct, frozen=True):
+    """A question, and how likely it was thought to come up: 0 to 1."""
+
+    question: str
+    predictability: float
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """The data of an item of kind ``answers``."""
+
+    question: str
+    predictability: float
+    asked: tuple[Digest, ...]
+    """What a prompt must be to get this answer: digests of normal forms (see :func:`asked`)."""
+    reasoning: int = 0
+    """So many characters of the text are reasoning."""
+
+
+class _Params(msgspec.Struct, frozen=True):
+    max_tokens: int
+    question: str = ""
+    rank: int = -1
+    """Of a question that the model is to anticipate itself: its place in the list."""
+    count: int = 0
+
+
+class Answers:
+    """Answers *questions*, and the *anticipate* ones that the model itself thinks likeliest.
+
+    An answer is stored with its whole reasoning, and only if the monitors passed every line of it.
+    """
+
+    name = "answers"
+    version = "1"
+    kind: Kind = "answers"
+
+    def __init__(self, *, questions: Sequence[str], anticipate: int, max_tokens: int) -> None:
+        if isinstance(questions, str):
+            raise UsageError(f"answers: questions={questions!r:.80} is one text: give a list of questions")
+        if anticipate < 0 or max_tokens < 1:
+            raise UsageError(f"answers: anticipate={anticipate!r} and max_tokens={max_tokens!r}: too small")
+        self._questions = rank(questions)
+        self._anticipate = anticipate
+        self._max_tokens = max_tokens
+
+    def plan(self, context: Context) -> Iterable[Step]:
+        """Want one item for each question, likeliest first."""
+        pieces = tuple(piece.name for piece in context.pieces)
+        for one in self._questions:
+            params = _Params(self._max_tokens, one.question)
+            yield Step(
+                name=asked(one.question)[:16],
+                reads=pieces,
+                params=msgspec.json.encode(params),
+                urgency=one.predictability,
+            )
+        if not self._anticipate:
+            return
+        count = _Params(self._max_tokens, count=self._anticipate)
+        yield Step(name="anticipated", reads=pieces, params=msgspec.json.encode(count))
+        for number in range(self._anticipate):
+            params = _Params(self._max_tokens, rank=number)
+            yield Step(
+                name=f"anticipated/{number}",
+                reads=pieces,
+                premises=("anticipated",),
+                params=msgspec.json.encode(params),
+            )
+
+    async def make(self, step: Step, desk: Desk) -> Proposal | Nothing:
+        """Anticipate questions, or answer one."""
+        params = msgspec.json.decode(step.params, type=_Params)
+        text = "\n".join(desk.read(piece) for piece in step.reads)
+        if params.count:
+            return await _anticipate(text, params, desk)
+        # The predictability is no part of the key: a log that grows would have all answers made anew.
+        wanted = Anticipated(params.question, step.urgency)
+        if params.rank >= 0:
+            listed = desk.premise("anticipated")
+            guesses = msgspec.json.decode(listed.payload.data, type=list[Anticipated]) if listed is not None else []
+            if params.rank >= len(guesses):
+                return Nothing("the model anticipated fewer questions")
+            wanted = guesses[params.rank]
+        return await _answer(text, wanted, params.max_tokens, desk)
+
+
+def answers(*, questions: Sequence[str] = (), anticipate: int = 0, max_tokens: int = 800) -> Answers:
+    """Make the producer.
+
+    *questions* may be a log of what was asked: it is answered by frequency, each question once. *anticipate* is how
+    many further ones the model is to guess.
+    """
+    return Answers(questions=questions, anticipate=anticipate, max_tokens=max_tokens)
+
+
+def rank(log: Sequence[str]) -> list[Anticipated]:
+    """Return the different questions of *log* with the frequency of each (add-one smoothed), most frequent first."""
+    first: dict[Digest, str] = {}
+    for question in log:
+        first.setdefault(asked(question), question)
+    counts = Counter(map(asked, log))
+    total = len(log) + len(first) + 1
+    return [Anticipated(first[key], (count + 1) / total) for key, count in counts.most_common()]
+
+
+def compose(text: str, question: str) -> str:
+    """Return the prompt that asks *question* about *text*."""
+    return f"{text}\n{question}\n"
+
+
+def asked(prompt: str) -> Digest:
+    """Return what stands for *prompt* where answers are looked up. Only white space does not count.
+
+    Case, marks and look-alikes may change what is asked ("a" and "A", "5" and "5!", "x²" and "x2").
+    """
+    return digest(" ".join(unicodedata.normalize("NFC", prompt).split()))
+
+
+def answer_of(item: Item) -> Answered:
+    """Return what an item of this producer holds beside the answer itself."""
+    return _answered(item.payload.data)
+
+
+@lru_cache(maxsize=4096)
+def _answered(data: bytes) -> Answered:
+    return msgspec.json.decode(data, type=Answered)
+
+
+async def _anticipate(text: str, params: _Params, desk: Desk) -> Proposal | Nothing:
+    sampling = Sampling(max_tokens=params.max_tokens, temperature=0.0)
+    reply = await ask(desk, _ANTICIPATE.format(count=params.count), text, sampling)
+    lines = [_LEAD.sub("", line, count=1).strip() for line in reply.text.splitlines()]
+    found = list(dict.fromkeys(line for line in lines if line and len(line) <= _LONGEST and is_plain_text(line)))
+    if not found:
+        return Nothing("the model anticipated no question")
+    # Likeliest first is all that it was asked for: the rank is what there is to go by.
+    guesses = [Anticipated(question, 1 / (at + 2)) for at, question in enumerate(found[: params.count])]
+    return Proposal(payload=Payload("\n".join(found[: params.count]), msgspec.json.encode(guesses)), basis="guess")
+
+
+async def _answer(text: str, wanted: Anticipated, max_tokens: int, desk: Desk) -> Proposal | Nothing:
+    prompt = compose(text, wanted.question)
+    result = await desk.work_out(prompt, Sampling(max_tokens=max_tokens, temperature=0.0))
+    match result:
+        case Failed(error=error):
+            raise ModelError(error)
+        case Abstained(reason=reason):
+            return Nothing(f"the run gave up: {reason}")
+        case _ if result.finish_reason != "stop":
+            return Nothing(f"the answer did not end within {max_tokens} tokens ({result.finish_reason})")
+    # The tags around the reasoning are no part of what is judged, and of what is said again.
+    reasoning, answer = _untagged(result)
+    asked_as = (asked(wanted.question), asked(prompt))
+    kept = Answered(wanted.question, wanted.predictability, asked_as, len(reasoning))
+    return Proposal(payload=Payload(reasoning + answer, msgspec.json.encode(kept)), prompt=prompt)
+
+
+def _untagged(result: Result) -> tuple[str, str]:
+    reasoning = _TAGS.sub("", result.reasoning).strip()
+    return f"{reasoning}\n" if reasoning else "", _TAGS.sub("", result.answer).strip()

@@ -1,0 +1,147 @@
+"""Verifiers made ready: what the monitors' ``prepare`` comes to, kept by version, so that no run waits for it.
+
+That may be a solved puzzle, a parsed policy or a table of a search. (Z3 problems that stay warm within a process are in
+:mod:`interwhen.precompute.warm`.)
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from interwhen._log import log_warning
+from interwhen.errors import UsageError
+from interwhen.monitors import Monitor
+from interwhen.precompute.items import Digest, Item, Kind, Payload, digest
+from interwhen.precompute.precomputer import ContextRef
+from interwhen.precompute.producer import Context, Desk, Nothing, Proposal, Step
+from interwhen.precompute.producers.answers import compose
+from interwhen.precompute.producers.pickles import Unsafe, dump, load
+from interwhen.registry import MonitorSpec, load_monitors
+from interwhen.tasks import Task
+
+_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+class PreparedFor(msgspec.Struct, frozen=True):
+    """The data of an item of kind ``verifiers``."""
+
+    made_by: str
+    """The monitor, its verifier and that one's version, and Python's: another one prepares anew."""
+    task: Digest
+    """The text of the task that was read (see :attr:`~interwhen.Task.text`)."""
+    value: bytes
+
+
+class _Params(msgspec.Struct, frozen=True):
+    made_by: str
+    question: str | None
+
+
+class Verifiers:
+    """Runs the ``prepare`` of *monitors* on the context, alone and with each of *questions*."""
+
+    name = "verifiers"
+    version = "1"
+    kind: Kind = "verifiers"
+
+    def __init__(self, *, monitors: Iterable[MonitorSpec], questions: Sequence[str]) -> None:
+        if isinstance(questions, str):
+            raise UsageError(f"verifiers: questions={questions!r:.80} is one text: give a list of questions")
+        self._monitors = {made_by(each): each for each in load_monitors(tuple(monitors)) if each.prepare is not None}
+        self._questions = tuple(dict.fromkeys(questions))
+
+    def plan(self, context: Context) -> Iterable[Step]:
+        """Want one item for each monitor and task."""
+        pieces = tuple(piece.name for piece in context.pieces)
+        for name in self._monitors:
+            for question in (None, *self._questions):
+                which = name if question is None else f"{name}/{digest(question)[:16]}"
+                yield Step(name=which, reads=pieces, params=msgspec.json.encode(_Params(name, question)))
+
+    async def make(self, step: Step, desk: Desk) -> Proposal | Nothing:
+        """Prepare one monitor for one task. No model takes part."""
+        params = msgspec.json.decode(step.params, type=_Params)
+        monitor = self._monitors[params.made_by]
+        text = "\n".join(desk.read(piece) for piece in step.reads)
+        task = Task(text if params.question is None else compose(text, params.question))
+        found: list[Any] = []
+        with anyio.move_on_after(monitor.prepare_deadline):
+            found.append(await _prepared(monitor, task))
+        if not found:
+            # Another time it may be quicker, so this is not kept as a result.
+            raise TimeoutError(f"it was not ready within {monitor.prepare_deadline:g} s")
+        if found[0] is None:
+            return Nothing("it is no problem of its kind")
+        try:
+            value = dump(found[0], _package(monitor))
+        except Unsafe as error:
+            return Nothing(f"what it prepared cannot be stored: {error}")
+        kept = PreparedFor(params.made_by, digest(task.text), value)
+        return Proposal(
+            payload=Payload(data=msgspec.msgpack.encode(kept)),
+            basis="derived",
+            evidence=f"prepared by {params.made_by}",
+        )
+
+
+def verifiers(*, monitors: Iterable[MonitorSpec] = (), questions: Sequence[str] = ()) -> Verifiers:
+    """Make the producer: *monitors* are those of the runs to come, *questions* what these are likely to ask."""
+    return Verifiers(monitors=monitors, questions=questions)
+
+
+def made_by(monitor: Monitor) -> str:
+    """Return what a prepared value depends on, beside the task."""
+    verifier = monitor.verifier
+    return f"{monitor.name} ({verifier.name} {verifier.version}, Python {_PYTHON})"
+
+
+def with_prepared(monitors: Iterable[MonitorSpec], context: ContextRef) -> tuple[Monitor, ...]:
+    """Return *monitors* for a run with *context*: they take what is ready for its very task, and else prepare as ever.
+
+    A task is told by its whole text, so a run whose prompt has facts put into it prepares anew.
+    """
+    return tuple(
+        monitor if monitor.prepare is None else replace(monitor, prepare=_looking_first(monitor, context))
+        for monitor in load_monitors(tuple(monitors))
+    )
+
+
+def _looking_first(monitor: Monitor, context: ContextRef) -> Callable[[Task], Awaitable[Any]]:
+    async def prepare(task: Task) -> Any:
+        wanted = digest(task.text)
+        name = made_by(monitor)
+        for item in context.precomputer.ready(context):
+            kept = prepared_in(item)
+            if kept is not None and (kept.made_by, kept.task) == (name, wanted):
+                try:
+                    return load(kept.value, _package(monitor))
+                except Unsafe as error:
+                    log_warning("prepared.refused", monitor=monitor.name, why=str(error))
+        return await _prepared(monitor, task)
+
+    return prepare
+
+
+def prepared_in(item: Item) -> PreparedFor | None:
+    """Return what an item of this producer holds; ``None`` for items of others."""
+    return msgspec.msgpack.decode(item.payload.data, type=PreparedFor) if item.key.producer == Verifiers.name else None
+
+
+async def _prepared(monitor: Monitor, task: Task) -> Any:
+    assert monitor.prepare is not None
+    if inspect.iscoroutinefunction(monitor.prepare):
+        return await monitor.prepare(task)
+    # A thread that is late goes on for nobody; the check of the deadline does not wait for it.
+    return await anyio.to_thread.run_sync(monitor.prepare, task, abandon_on_cancel=True)
+
+
+def _package(monitor: Monitor) -> str:
+    return str(getattr(monitor.prepare, "__module__", "")).partition(".")[0]

@@ -1,0 +1,60 @@
+"""A model that says a stored answer, and hands over to the real one as soon as it has to say anything else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio.lowlevel
+
+from interwhen.models.base import Capabilities, Chunk, Completion, Model, Request, Stream
+from interwhen.models.streams import GuardedStream
+from interwhen.models.transport import Timeouts
+
+
+class SayingModel:
+    """Says *text* to a request that has nothing to continue. All other requests go to *model*.
+
+    So a stored answer is watched like one that is being generated: where a monitor cuts it, the real model goes on from
+    the cut. The first *reasoning* characters are the reasoning. Its text counts no tokens: they were spent before, and
+    stand in the ledger as offline tokens.
+    """
+
+    def __init__(self, text: str, model: Model, *, reasoning: int = 0) -> None:
+        self._parts = (text[:reasoning], text[reasoning:])
+        self._model = model
+        self.timeouts = getattr(model, "timeouts", Timeouts())
+
+    @property
+    def name(self) -> str:
+        """The name of the model behind it: that is who said it."""
+        return self._model.name
+
+    async def capabilities(self) -> Capabilities:
+        """Return those of the model behind it."""
+        return await self._model.capabilities()
+
+    async def stream(self, request: Request) -> Stream:
+        """Say the text, or let the model go on."""
+        if request.pieces or request.side is not None:
+            return await self._model.stream(request)
+        return _Said(*self._parts)
+
+    async def complete(self, request: Request) -> Completion:
+        """Pass a fork on."""
+        return await self._model.complete(request)
+
+    async def aclose(self) -> None:
+        """Close the model behind it."""
+        await self._model.aclose()
+
+
+class _Said(GuardedStream):
+    def __init__(self, reasoning: str, answer: str) -> None:
+        super().__init__()
+        said = (Chunk(reasoning, "reasoning", tokens=0), Chunk(answer, tokens=0))
+        self._chunks = [chunk for chunk in said if chunk.text]
+        self._chunks.append(Chunk("", tokens=0, finish_reason="stop"))
+
+    async def fetch(self) -> Sequence[Chunk]:
+        await anyio.lowlevel.checkpoint()
+        return (self._chunks.pop(0),) if self._chunks else ()

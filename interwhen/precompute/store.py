@@ -1,0 +1,262 @@
+"""The store: items that never change, and documents that change by compare-and-swap, on a shelf that may be damaged.
+
+An item is found by what it was made from, so nothing in it can go stale; which items hold now is decided from the
+context, which is a document (:mod:`interwhen.precompute.currency`). Every entry is checked whenever it is read. One
+that fails is a miss: it is moved into quarantine, with a warning, and made again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import msgspec
+
+from interwhen._log import log_warning
+from interwhen.errors import StoreConflict, StoreError, UsageError
+from interwhen.precompute.framing import Damaged, Foreign, seal, unseal
+from interwhen.precompute.items import Item, ItemId, SlotId, digest
+from interwhen.precompute.shelves import MemoryShelf, Shelf, latest_of, number_of, numbered
+
+_ITEMS, _DOCUMENTS, _QUARANTINE = "items", "documents", "quarantine"
+_NONE: Mapping[ItemId, Item] = MappingProxyType({})
+KEPT = 8
+"""How many items of one slot are kept: the newest ones. After an edit that is taken back, the old item is there."""
+
+
+class Quarantined(msgspec.Struct, frozen=True, gc=False):
+    """An entry that is not served any more, as it was found."""
+
+    name: str
+    why: str
+    at: float
+    """When, in seconds since 1970 (UTC)."""
+    entry: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What stands under a name at one generation. Each change adds one to it."""
+
+    generation: int
+    """0: nothing was ever written."""
+    data: bytes | None
+    """``None``: there is nothing, or what there is cannot be read. It is never replaced by an older generation."""
+
+
+class _Entry(msgspec.Struct, frozen=True, array_like=True):
+    name: str
+    data: bytes
+
+
+class Store:
+    """Items and documents on *shelf*. Its methods may be called by any thread, and by any number of processes at once.
+
+    Raises :class:`~interwhen.errors.StoreError` where the shelf itself fails; damage is no such failure.
+    """
+
+    def __init__(self, shelf: Shelf | None = None, *, clock: Callable[[], float] = time.time) -> None:
+        self.shelf: Shelf = shelf if shelf is not None else MemoryShelf()
+        self._clock = clock
+        self._warned: set[str] = set()
+
+    @property
+    def place(self) -> str:
+        """Where it is, for messages."""
+        return self.shelf.place
+
+    @property
+    def blocks(self) -> bool:
+        """Whether its calls belong into a thread."""
+        return self.shelf.blocks
+
+    def close(self) -> None:
+        """Give back what the shelf holds."""
+        self.shelf.close()
+
+    # ------------------------------------------------------------------ items
+
+    def get(self, id_: ItemId) -> Item | None:
+        """Return the item, checked; ``None``: it is not there, or not whole."""
+        name = f"{_ITEMS}/{id_}"
+        payload = self._payload(name, self.shelf.read(name))
+        if payload is None:
+            return None
+        try:
+            item = msgspec.msgpack.decode(payload, type=Item)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            self._isolate(name, f"no item: {error}")
+            return None
+        if item.id != id_:
+            self._isolate(name, "it is the item of another key")
+            return None
+        return item
+
+    def put(self, item: Item) -> Item:
+        """Store *item*, and return what is stored under its key: of two writers, the first one's item stays."""
+        name = f"{_ITEMS}/{item.id}"
+        entry = seal(name, msgspec.msgpack.encode(item))
+        for _ in range(3):
+            if self.shelf.create(name, entry):
+                self._thin(item)
+                return item
+            if (found := self.get(item.id)) is not None:
+                return found
+            # A damaged one lay there, and has been moved away.
+        raise StoreError(self.place, f"{name!r} can neither be written nor be read")
+
+    def candidates(self, slot: SlotId, known: Mapping[ItemId, Item] = _NONE) -> tuple[Item, ...]:
+        """Return the items of *slot*, whatever was read to make them, oldest first; *known* ones are not read again."""
+        ids = (_id_of(name) for name in self.shelf.names(f"{_ITEMS}/{slot}"))
+        found = (known[each] if each in known else self.get(each) for each in ids)
+        return tuple(sorted((item for item in found if item is not None), key=lambda item: item.created))
+
+    def items(self) -> Iterator[Item]:
+        """Yield every item that is whole."""
+        for name in self.shelf.names(_ITEMS):
+            item = self.get(_id_of(name))
+            if item is not None:
+                yield item
+
+    def evict(self, id_: ItemId) -> None:
+        """Take an item away. Others that were made from it go on being right for their inputs."""
+        self.shelf.delete(f"{_ITEMS}/{id_}")
+
+    def quarantine(self, id_: ItemId, why: str) -> None:
+        """Take an item out of service and keep it to be looked at."""
+        self._isolate(f"{_ITEMS}/{id_}", why)
+
+    def quarantined(self) -> tuple[Quarantined, ...]:
+        """Return what is in quarantine, oldest first."""
+        found = []
+        for name in self.shelf.names(_QUARANTINE):
+            entry = self.shelf.read(name)
+            try:
+                payload = unseal(name, entry or b"")
+                found.append(msgspec.msgpack.decode(payload, type=Quarantined))
+            except (Damaged, Foreign, msgspec.DecodeError):
+                continue
+        return tuple(sorted(found, key=lambda each: each.at))
+
+    def _thin(self, newest: Item) -> None:
+        names = self.shelf.names(f"{_ITEMS}/{newest.key.slot}")
+        if len(names) > KEPT:
+            for old in self.candidates(newest.key.slot)[:-KEPT]:
+                if old.id != newest.id:
+                    self.evict(old.id)
+
+    # ------------------------------------------------------------------ documents
+
+    def generation(self, name: str) -> int:
+        """Return the generation of document *name*; 0: it was never written."""
+        return latest_of(self.shelf.names(_folder(name)))
+
+    def document(self, name: str) -> Document:
+        """Return the latest generation of document *name*."""
+        for _ in range(16):
+            number = self.generation(name)
+            if number == 0:
+                return Document(0, None)
+            last = numbered(_folder(name), number)
+            entry = self.shelf.read(last)
+            if entry is None:
+                continue  # a newer one has taken its place in between
+            # The damaged one stays where it is: its number must not be given again.
+            payload = self._payload(last, entry, stays=True)
+            return Document(number, None if payload is None else self._data(last, name, payload))
+        raise StoreError(self.place, f"document {name!r} changes faster than it can be read")
+
+    def commit(self, name: str, data: bytes, *, expect: int) -> int:
+        """Write the next generation of document *name*; return its number.
+
+        Raises :class:`~interwhen.errors.StoreConflict` unless it is at generation *expect* when this is written.
+        """
+        entry = seal(numbered(_folder(name), expect + 1), msgspec.msgpack.encode(_Entry(name, data)))
+        if not self.shelf.follow(_folder(name), expect + 1, entry):
+            raise StoreConflict(self.place, name, expect)
+        return expect + 1
+
+    def documents(self, start: str) -> tuple[str, ...]:
+        """Return the names of the documents whose names begin with *start*, sorted."""
+        latest = {name.rpartition("/")[0]: name for name in self.shelf.names(_DOCUMENTS) if number_of(name)}
+        found = set()
+        for name in latest.values():
+            payload = self._payload(name, self.shelf.read(name), stays=True)
+            if payload is not None:
+                title = msgspec.msgpack.decode(payload, type=_Entry).name
+                if title.startswith(start):
+                    found.add(title)
+        return tuple(sorted(found))
+
+    def _data(self, entry: str, name: str, payload: bytes) -> bytes | None:
+        try:
+            found = msgspec.msgpack.decode(payload, type=_Entry)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            self._isolate(entry, f"no document: {error}", stays=True)
+            return None
+        return found.data if found.name == name else None
+
+    # ------------------------------------------------------------------ damage
+
+    def _payload(self, name: str, entry: bytes | None, *, stays: bool = False) -> bytes | None:
+        if entry is None:
+            return None
+        try:
+            return unseal(name, entry)
+        except Damaged as error:
+            self._isolate(name, str(error), stays=stays)
+        except Foreign as error:
+            if name not in self._warned:
+                self._warned.add(name)
+                log_warning("store.foreign", place=self.place, entry=name, schema=error.schema)
+        return None
+
+    def _isolate(self, name: str, why: str, *, stays: bool = False) -> None:
+        """Copy an entry into quarantine, and take it away unless it *stays*. That this fails is only logged."""
+        if stays and name in self._warned:
+            return
+        self._warned.add(name)
+        log_warning("store.quarantined", place=self.place, entry=name, why=why)
+        try:
+            entry = self.shelf.read(name)
+            if entry is None:
+                return
+            at = f"{_QUARANTINE}/{uuid.uuid4().hex}"
+            note = Quarantined(name, why, self._clock(), entry)
+            self.shelf.create(at, seal(at, msgspec.msgpack.encode(note)))
+            if not stays:
+                self.shelf.delete(name)
+        except StoreError as error:
+            log_warning("store.quarantine_failed", place=self.place, entry=name, why=error.reason)
+
+
+def open_store(place: str | os.PathLike[str], **options: object) -> Store:
+    """Open the store at *place*: a path (one SQLite file), a URL of any file system of fsspec, or ``:memory:``.
+
+    *options* go to :class:`~interwhen.precompute.fsspec_shelf.FsspecShelf`. Raises
+    :class:`~interwhen.errors.StoreError` where it cannot be opened.
+    """
+    where = os.fspath(place)
+    if "://" in where:
+        from interwhen.precompute.fsspec_shelf import FsspecShelf
+
+        return Store(FsspecShelf(where, **options))  # type: ignore[arg-type]
+    if options:
+        raise UsageError(f"store options {sorted(options)} go with a URL; {where!r} is a path")
+    if where == ":memory:":
+        return Store(MemoryShelf())
+    from interwhen.precompute.sqlite_shelf import SqliteShelf
+
+    return Store(SqliteShelf(where))
+
+
+def _folder(name: str) -> str:
+    return f"{_DOCUMENTS}/{digest(name)}"
+
+
+def _id_of(name: str) -> ItemId:
+    return ItemId(name.removeprefix(f"{_ITEMS}/"))

@@ -1,0 +1,85 @@
+"""Ledgers are what endpoints count: the comparison itself, its teeth, and a sample of its runs."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from interwhen.bench import ledger, ledger_endpoint
+from interwhen.bench.ledger import LedgerReport, check, counters, habits_of, play
+from interwhen.bench.ledger_cli import ledger as command
+from interwhen.errors import UsageError
+from interwhen.ledger import Ledger
+
+
+def test_no_counter_of_sixty_runs_differs():
+    report = check(60)
+    assert [str(mismatch) for mismatch in report.mismatches] == []
+    assert report.is_clean
+    assert report.missing == ()  # forks, rewinds, reconnects and every fault have happened
+    assert msgspec.json.decode(msgspec.json.encode(report), type=LedgerReport) == report
+
+
+@pytest.mark.slow
+def test_no_counter_of_a_thousand_runs_differs():
+    report = check(1000, first_seed=1000)
+    assert [str(mismatch) for mismatch in report.mismatches] == []
+
+
+def test_a_run_is_the_same_whenever_it_is_played():
+    assert [play(seed).result.ledger for seed in range(5)] == [play(seed).result.ledger for seed in range(5)]
+
+
+def test_a_replay_of_the_journal_has_the_same_ledger():
+    from interwhen import Journal, replay
+    from interwhen.simulation.disk import Disk, LoopClerk
+
+    for seed in range(40):
+        disk = Disk()
+        journal = Journal("it", store=disk, clerk=lambda disk=disk: LoopClerk(disk, 0.0, lambda: None))
+        ledger_of_the_run = play(seed, journal=journal).result.ledger
+        again = replay(journal)
+        assert again.differences == ()
+        assert again.result.ledger == ledger_of_the_run
+
+
+@pytest.mark.parametrize(
+    "counter", ["requests", "main_tokens", "prompt_tokens", "fork_tokens", "fork_prompt_tokens", "cached_tokens"]
+)
+def test_a_counter_that_is_off_by_one_is_found(counter, monkeypatch):
+    real = counters
+
+    def wrong(ledger):
+        return {**real(ledger), counter: real(ledger)[counter] + 1}
+
+    monkeypatch.setattr(ledger, "counters", wrong)
+    report = check(3)
+    assert {mismatch.counter for mismatch in report.mismatches} == {counter}
+    assert len(report.mismatches) == 3
+    assert counter in str(report.mismatches[0])
+
+
+def test_the_endpoint_counts_by_itself():
+    """The books hold what the steps bring, whoever reads them."""
+    from interwhen.testing.server import ReceivedRequest, Send
+
+    endpoint = ledger_endpoint.CountingEndpoint(msgspec.structs.replace(habits_of(3), broken=0.0, has_end_token=True))
+    body = {"prompt": "Story 3.\n", "stream": True}
+    request = ReceivedRequest(0, "POST", "/v1/completions", {}, b"", body, 1)
+    events = b"".join(step.data for step in endpoint(request) if isinstance(step, Send)).split(b"\n\n")
+    texts = [line for line in events if b'"text": "' in line and b'"text": ""' not in line]
+    (served,) = endpoint.books.served
+    assert served.sent >= len(texts) + 1
+    assert served.told
+    assert served.prompt == 3
+    totals = endpoint.books.totals()
+    assert totals["main_tokens"] == served.sent
+    assert totals.keys() == counters(Ledger()).keys()
+
+
+def test_the_command_prints_a_table_or_json(capsys):
+    assert command(runs=2) == 0
+    assert "counters that differ" in capsys.readouterr().out
+    assert command(runs=2, json=True) == 0
+    assert msgspec.json.decode(capsys.readouterr().out, type=LedgerReport).runs == 2
+    with pytest.raises(UsageError, match="--runs 0"):
+        command(runs=0)

@@ -1,0 +1,67 @@
+"""The command ``interwhen export``."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from interwhen.cli.main import main
+from interwhen.errors import UsageError
+from interwhen.export.decontaminating import Decontaminator, read_texts
+
+
+def call(*arguments):
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return ended.value.code
+
+
+def test_it_writes_rows_and_says_what_it_left_out(record, tmp_path, capsys):
+    path, _ = record(["1+1=2\nso\n"])
+    out = tmp_path / "rows.jsonl"
+    assert call("export", "--format", "prm", path, "-o", out) == 0
+    (row,) = map(json.loads, out.read_text().splitlines())
+    assert row["labels"] == [True]
+    said = capsys.readouterr().err.replace("\n", "")
+    assert "1 rows from 1 journals" in said
+    assert "left out: 1 lines without a claim" in said
+
+
+def test_it_keeps_out_what_is_tested_on(record, tmp_path, capsys):
+    path, _ = record(["1+1=2\n"])
+    tests = tmp_path / "tests.jsonl"
+    tests.write_text(json.dumps({"question": ["How much is it?"], "n": 3}) + "\n")
+    out = tmp_path / "rows.jsonl"
+    assert call("export", "--format", "tpt", path, "-o", out, "--decontaminate", tests) == 0
+    assert out.read_text() == ""
+    assert "overlap" in capsys.readouterr().err
+
+
+def test_wrong_usage_ends_with_2(record, tmp_path, capsys):
+    path, _ = record(["1+1=2\n"])
+    assert call("export", "--format", "tpt", path, "-o", path) == 2
+    assert call("export", "--format", "xml", path, "-o", tmp_path / "x") == 2
+    assert call("export", "--format", "tpt", tmp_path / "gone", "-o", tmp_path / "x") == 2
+    assert call("export", "--format", "tpt", path, "-o", tmp_path / "x", "--decontaminate", tmp_path / "gone") == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_texts_are_lines_or_the_strings_of_objects(tmp_path):
+    (tmp_path / "a.txt").write_text("one\n\n two\n")
+    assert read_texts(tmp_path / "a.txt") == ["one", " two"]
+    (tmp_path / "a.jsonl").write_text('{"q": "one", "more": [{"x": "two"}, 3]}\n')
+    assert read_texts(tmp_path / "a.jsonl") == ["one", "two"]
+    (tmp_path / "b.jsonl").write_text('"one"\n{\n')
+    with pytest.raises(UsageError, match="line 2"):
+        read_texts(tmp_path / "b.jsonl")
+
+
+def test_an_overlap_is_so_many_words_in_a_row():
+    text = "the quick brown fox jumps over the lazy dog"
+    found = Decontaminator([text], size=4)
+    assert found.is_contaminated("He saw: Quick, BROWN fox jumps.")
+    assert not found.is_contaminated("quick brown cat jumps over the dog")
+    assert Decontaminator(["lazy dog"], size=4).is_contaminated("a lazy dog")
+    assert not Decontaminator([], size=4).is_contaminated(text)
+    with pytest.raises(UsageError, match="at least 1"):
+        Decontaminator([text], size=0)

@@ -1,0 +1,172 @@
+"""The fast transport by itself: what it keeps and sends, and on uvloop."""
+
+import asyncio
+import gc
+
+import anyio
+import pytest
+from interwhen.errors import ConnectError, StreamClosed, UsageError
+from interwhen.models import fast_transport
+from interwhen.models.fast_transport import FastTransport
+from interwhen.models.transport import HttpRequest
+from interwhen.testing.server import Head, ScriptedServer, Send, Stall, events, fault
+
+
+def on_asyncio(main):
+    return asyncio.run(main())
+
+
+async def collected(response):
+    found = b""
+    while data := await response.receive():
+        found += data
+    return found
+
+
+async def ask(transport, server, path="/models"):
+    response = await transport.send(HttpRequest("GET", server.base_url + path), connect_timeout=5)
+    await collected(response)
+    await response.aclose()
+
+
+def test_idle_connections_are_closed_after_a_while(monkeypatch):
+    monkeypatch.setattr(fast_transport, "KEEPALIVE_SECONDS", 0.02)
+
+    async def main():
+        transport = FastTransport()
+        async with ScriptedServer(lambda _: events(["x"])) as server:
+            await ask(transport, server)
+            assert server.open_connections == 1
+            await server.settled()
+            await ask(transport, server)
+            assert server.connections == 2
+            await transport.aclose()
+            await server.settled()
+
+    on_asyncio(main)
+
+
+def test_no_more_idle_connections_are_kept_than_there_may_be(monkeypatch):
+    monkeypatch.setattr(fast_transport, "KEPT_CONNECTIONS", 2)
+
+    async def main():
+        transport = FastTransport()
+        async with ScriptedServer(lambda _: events(["x"])) as server:
+            async with anyio.create_task_group() as group:
+                for _ in range(5):
+                    group.start_soon(ask, transport, server)
+            with anyio.fail_after(2):
+                while server.open_connections != 2:
+                    await anyio.sleep(0.001)
+            await transport.aclose()
+            await server.settled()
+
+    on_asyncio(main)
+
+
+def test_one_transport_serves_one_loop_after_the_other():
+    transport = FastTransport()
+
+    async def main():
+        async with ScriptedServer(lambda _: events(["x"])) as server:
+            await ask(transport, server)
+            await transport.aclose()
+
+    on_asyncio(main)
+    on_asyncio(main)
+
+
+# ---------------------------------------------------------------------- what is sent
+
+
+def test_what_cannot_be_sent_is_refused_before_it_is():
+    async def main():
+        transport = FastTransport()
+        for headers in ({"authorization": "Bearer a\nx: y"}, {"x\r\ny": "z"}, {"x": "a\0"}, {"x": "\u20ac"}):
+            with pytest.raises(UsageError, match="header"):
+                await transport.send(HttpRequest("GET", "http://127.0.0.1:9/", headers), connect_timeout=5)
+        for url in ("ftp://h/", "http://", "http://h:port/", "http:///x", "nonsense"):
+            with pytest.raises(UsageError, match="no http:// or https:// URL"):
+                await transport.send(HttpRequest("GET", url), connect_timeout=5)
+
+    on_asyncio(main)
+
+
+def test_a_path_that_is_no_ascii_is_quoted_and_one_that_is_quoted_is_left_alone():
+    async def main():
+        transport = FastTransport()
+        async with ScriptedServer(lambda _: events(["x"])) as server:
+            for path in ("/a b?q=\u00e4 c", "/%2fa?x=%20y&z=[1]"):
+                request = HttpRequest("POST", server.base_url + path, {"X-Y": "z"}, b"{}")
+                await (await transport.send(request, connect_timeout=5)).aclose()
+            assert [post.path for post in server.posts] == ["/v1/a%20b?q=%C3%A4%20c", "/v1/%2fa?x=%20y&z=%5B1%5D"]
+            assert server.posts[0].headers == {"host": f"127.0.0.1:{server.port}", "x-y": "z", "content-length": "2"}
+            await transport.aclose()
+
+    on_asyncio(main)
+
+
+def test_it_says_that_it_needs_asyncio():
+    async def main():
+        with pytest.raises(UsageError, match="asyncio only"):
+            await FastTransport().send(HttpRequest("GET", "http://127.0.0.1:9/"), connect_timeout=5)
+
+    anyio.run(main, backend="trio")
+
+
+# ---------------------------------------------------------------------- on uvloop
+
+
+def test_on_uvloop_a_request_cancelled_at_any_turn_leaves_no_socket():
+    uvloop = pytest.importorskip("uvloop", reason="the extra 'fast' is not installed")
+
+    async def main():
+        transport = FastTransport()
+        async with ScriptedServer(lambda _: events(["one ", "two"])) as server:
+            for count in range(40):
+                task = asyncio.ensure_future(ask(transport, server))
+                for _ in range(count):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.wait([task])
+            await ask(transport, server)
+            await transport.aclose()
+            await server.settled()
+        gc.collect()
+
+    uvloop.run(main())
+
+
+def test_on_uvloop_a_close_wakes_the_reader_and_the_server_sees_it():
+    uvloop = pytest.importorskip("uvloop", reason="the extra 'fast' is not installed")
+
+    async def main():
+        transport = FastTransport()
+        async with ScriptedServer(lambda _: (Head(), Send(b"x"), Stall())) as server:
+            response = await transport.send(HttpRequest("POST", server.base_url, body=b"{}"), connect_timeout=5)
+            assert await response.receive() == b"x"
+            reader = asyncio.ensure_future(response.receive())
+            await asyncio.sleep(0)
+            await response.aclose()
+            with pytest.raises(StreamClosed):
+                await reader
+            with anyio.fail_after(2):
+                await server.posts[0].gone.wait()
+            await transport.aclose()
+
+    uvloop.run(main())
+
+
+def test_on_uvloop_a_reset_is_an_error_behind_the_text():
+    uvloop = pytest.importorskip("uvloop", reason="the extra 'fast' is not installed")
+
+    async def main():
+        transport = FastTransport()
+        async with ScriptedServer(lambda _: fault("rst_mid")) as server:
+            response = await transport.send(HttpRequest("POST", server.base_url, body=b"{}"), connect_timeout=5)
+            with pytest.raises(ConnectError, match="broke after"):
+                await collected(response)
+            await response.aclose()
+            await transport.aclose()
+
+    uvloop.run(main())

@@ -1,0 +1,333 @@
+"""Admission: what is wrong with a rule is found, each kind of it where it was planted, and the rule is not admitted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from interwhen.policy import read_policy
+from interwhen.policy.admission import Admission, admit
+from interwhen.policy.policies import WrittenPolicy
+from policy_shop import RULE, write_shop
+
+import interwhen_verifiers.policies
+
+pytest.importorskip("z3", reason="the extra 'z3' is not installed")
+
+FOLDER = Path(interwhen_verifiers.policies.__file__).parent
+EXAMPLES = """
+base = "world"
+[[example]]
+name = "one"
+expect = "keeps"
+[[example]]
+name = "two"
+expect = "breaks"
+"""
+
+
+def rule(name: str, require: str, *, when: str = "true", tools: str = "cancel", examples: str = EXAMPLES) -> str:
+    return f"""
+id = "{name}"
+clause = "Nothing else can be cancelled."
+tools = ["{tools}"]
+when = '''{when}'''
+require = '''{require}'''
+why = "no"
+witness = "no"
+{examples}"""
+
+
+def admitted(tmp_path: Path, *rules: str) -> Admission:
+    return admit(read_policy(write_shop(tmp_path, *rules)))
+
+
+def reasons(admission: Admission, name: str) -> set[str]:
+    return {problem.reason for problem in admission.problems_of(name)}
+
+
+def said(admission: Admission, name: str) -> str:
+    return "; ".join(problem.says for problem in admission.problems_of(name))
+
+
+def test_a_sound_rule_is_admitted(tmp_path: Path) -> None:
+    found = admitted(tmp_path, RULE)
+    assert found.problems == ()
+    assert found.admitted == ("open-only",)
+    assert found.killed == 1.0
+    assert found.mutants["open-only"].killed >= 3
+
+
+VACUOUS = {
+    "it never applies": rule("planted", "args.amount > 1", when='order.status = "open" and order.status = "sent"'),
+    "its numbers never apply": rule("planted", "args.amount > 1", when="args.amount > 2 and args.amount < 3"),
+    "it is always kept": rule("planted", 'order.status in ["open", "sent", "gone"]'),
+    "it is always kept, by its numbers": rule("planted", "args.amount * 2 != 3"),
+    "it is always kept where it applies": rule("planted", "args.amount > 1", when="args.amount >= 2"),
+    "it is never kept": rule("planted", "length(order.items) < 0"),
+    "it is never kept, by its dates": rule("planted", "order.made > now and day(order.made) < day(now)"),
+}
+
+
+@pytest.mark.parametrize("what", VACUOUS)
+def test_a_rule_that_says_nothing_is_found(tmp_path: Path, what: str) -> None:
+    found = admitted(tmp_path, RULE, VACUOUS[what])
+    assert "vacuous" in reasons(found, "planted")
+    assert found.admitted == ("open-only",)
+
+
+def test_a_prohibition_is_not_vacuous(tmp_path: Path) -> None:
+    found = admitted(tmp_path, rule("never", "false", when="args.amount > 9"))
+    assert "vacuous" not in reasons(found, "never")
+
+
+CONTRADICTIONS = {
+    "numbers": ("args.amount > 5", "args.amount < 3"),
+    "words": ('order.status = "open"', 'order.status = "sent"'),
+    "lists": ('any t in args.tags: t = "x"', 'all t in args.tags: t != "x"'),
+    "lengths": ("length(args.tags) > 2", "length(args.tags) <= 2"),
+    "sums": ("(sum i in order.items: i.price) > $5", "all i in order.items: i.price < $0"),
+    "times": ("now - order.made < 24 hours", "day(now) - day(order.made) > 3 days"),
+}
+
+
+@pytest.mark.parametrize("what", CONTRADICTIONS)
+def test_rules_that_contradict_each_other_are_found(tmp_path: Path, what: str) -> None:
+    one, other = CONTRADICTIONS[what]
+    policy = read_policy(write_shop(tmp_path, *(rule(name, text) for name, text in (("one", one), ("other", other)))))
+    assert contradicting(policy) == [("one", "other")]
+
+
+def contradicting(policy: WrittenPolicy) -> list[tuple[str, ...]]:
+    from interwhen.policy.questions import contradictions
+
+    return [finding.rules for finding in contradictions(policy.rules, policy.schema)]
+
+
+def test_rules_that_hold_in_different_cases_do_not_contradict_each_other(tmp_path: Path) -> None:
+    policy = read_policy(
+        write_shop(
+            tmp_path,
+            rule("small", "args.pay < $5", when="args.amount < 3"),
+            rule("large", "args.pay > $5", when="args.amount >= 3"),
+            rule("never", "false", when="args.amount < 0"),
+        )
+    )
+    assert contradicting(policy) == []
+
+
+def test_a_contradiction_keeps_both_rules_out(tmp_path: Path) -> None:
+    def examples(*expected: str) -> str:
+        return "".join(
+            f'[[example]]\nname = "{amount}"\nbase = "world"\nexpect = "{expect}"\nset = {{ "args.amount" = {amount} }}\n'
+            for amount, expect in enumerate(expected)
+        )
+
+    found = admitted(
+        tmp_path,
+        rule("many", "args.amount > 2", examples=examples("breaks", "breaks", "breaks", "keeps")),
+        rule("few", "args.amount < 2", examples=examples("keeps", "keeps", "breaks", "breaks")),
+    )
+    # Both apply to every call, so that no call is left: that is told, too.
+    assert reasons(found, "many") == reasons(found, "few") == {"contradiction", "deadlock"}
+    assert found.admitted == ()
+
+
+CALLED = 'any c in calls("{}"): c.args.id = args.id'
+DEADLOCKS = {
+    "two that wait for each other": {
+        "cancel": CALLED.format("send"),
+        "send": CALLED.format("cancel"),
+    },
+    "one that waits for itself": {"cancel": CALLED.format("cancel")},
+    "three in a ring": {
+        "cancel": CALLED.format("send"),
+        "send": CALLED.format("get_order"),
+        "get_order": CALLED.format("cancel"),
+    },
+    "before and after": {"cancel": f'({CALLED.format("send")}) and length(calls("send")) = 0'},
+}
+
+
+@pytest.mark.parametrize("what", DEADLOCKS)
+def test_rules_that_leave_no_way_are_found(tmp_path: Path, what: str) -> None:
+    from interwhen.policy.questions import deadlocks
+
+    rules = [rule(f"for-{tool.replace('_', '-')}", text, tools=tool) for tool, text in DEADLOCKS[what].items()]
+    policy = read_policy(write_shop(tmp_path, *rules))
+    found = list(deadlocks(policy.rules, policy.schema))
+    assert {name for finding in found for name in finding.rules} == {each.id for each in policy.rules}
+    assert {finding.trouble for finding in found} == {"deadlock"}
+
+
+def test_a_sequence_that_exists_is_no_deadlock(tmp_path: Path) -> None:
+    from interwhen.policy.questions import deadlocks
+
+    rules = [
+        rule("for-cancel", CALLED.format("send"), tools="cancel"),
+        rule("for-send", CALLED.format("get_order"), tools="send"),
+        rule("for-get-order", 'length(calls("cancel")) = 0', tools="get_order"),
+    ]
+    policy = read_policy(write_shop(tmp_path, *rules))
+    assert list(deadlocks(policy.rules, policy.schema)) == []
+
+
+def test_one_sequence_must_do_for_all_rules_of_a_tool(tmp_path: Path) -> None:
+    """Each of the two rules can be kept, and they do not exclude each other; but only one of the ways can be gone."""
+    from interwhen.policy.questions import contradictions, deadlocks
+
+    rules = [
+        rule("after-send", CALLED.format("send"), tools="cancel"),
+        rule("send-is-closed", CALLED.format("send"), tools="send"),
+    ]
+    policy = read_policy(write_shop(tmp_path, *rules))
+    assert list(contradictions(policy.rules, policy.schema)) == []
+    found = list(deadlocks(policy.rules, policy.schema))
+    assert sorted(finding.rules for finding in found) == [("after-send",), ("send-is-closed",)]
+
+
+WRONG = {
+    "quote": (
+        RULE.replace("An open order can be cancelled.", "Open orders can be cancelled."),
+        "no words of the policy",
+    ),
+    "a quote of one word": (RULE.replace("An open order can be cancelled.", "order"), "no words of the policy"),
+    "kinds": (RULE.replace('order.status = "open"', 'order.status = "opened"'), "is never"),
+    "a tool that is none": (RULE.replace('["cancel"]', '["drop"]'), "no tool 'drop'"),
+    "no condition": (RULE.replace('order.status = "open"', "args.amount"), "true or false"),
+    "examples": (RULE.replace('expect = "keeps"', 'expect = "breaks"', 1), "no example keeps it"),
+    "an example that is judged otherwise": (
+        RULE.replace('status" = "gone"', 'status" = "open"'),
+        "example 'gone' says 'breaks'",
+    ),
+    "why says too much": (RULE.replace('why = "this', 'why = "{order.status}: this'), "why may show arguments"),
+    "a message that does not fit": (RULE.replace("{order.status}", "{order.state}"), "no field 'state'"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_can_be_seen_without_a_solver(tmp_path: Path, what: str) -> None:
+    text, why = WRONG[what]
+    found = admitted(tmp_path, text)
+    assert found.admitted == ()
+    assert why in said(found, "open-only")
+
+
+def test_a_message_must_not_give_the_answer_away(tmp_path: Path) -> None:
+    text = rule("price", "args.pay = order.total * args.amount", examples=EXAMPLES)
+    found = admitted(tmp_path, text.replace('witness = "no"', 'witness = "it is {order.total * args.amount}"'))
+    assert "gives the answer away" in said(found, "price")
+    found = admitted(tmp_path, text.replace('witness = "no"', 'witness = "one is {order.total}"'))
+    assert "gives the answer away" not in said(found, "price")
+
+
+def test_examples_that_notice_too_little_are_not_enough(tmp_path: Path) -> None:
+    last = RULE.index('[[example]]\nname = "sent"')
+    text = RULE[:last] + '[[example]]\nname = "sent"\nexpect = "breaks"\nset = { "state.orders.A.status" = "sent" }\n'
+    wide = text.replace('order.status = "open"', 'order.status = "open" and args.amount <= 3')
+    found = admitted(tmp_path, wide)
+    assert reasons(found, "open-only") == {"mutants"}
+    assert found.mutants["open-only"].survivors
+
+
+def test_clauses_are_mapped_to_rules_and_those_without_are_listed(tmp_path: Path) -> None:
+    found = admitted(tmp_path, RULE).coverage
+    first = found.clauses[0]
+    assert (first.clause, first.rules, first.examples, first.fired) == (
+        "An open order can be cancelled.",
+        ("open-only",),
+        3,
+        2,
+    )
+    assert found.without == (
+        "Nothing else can be cancelled.",
+        "Look at an order before you send it.",
+        "At most three things at a time!",
+    )
+
+
+def test_the_airline_is_admitted_and_its_examples_notice_mistakes() -> None:
+    found = admit(read_policy(FOLDER / "airline"))
+    assert found.problems == ()
+    assert len(found.admitted) == 22
+    assert found.killed >= 0.95
+    assert sum(tally.killed for tally in found.mutants.values()) > 300
+
+
+def test_what_is_planted_among_the_airline_rules_is_found() -> None:
+    """One vacuous rule, one that contradicts another, and one that leaves no way: all three, and by name."""
+    from interwhen.policy.folders import read_surroundings
+    from interwhen.policy.questions import deadlocks, vacuous
+    from interwhen.policy.reading_rules import read_rule
+
+    policy, (_, around) = read_policy(FOLDER / "airline"), read_surroundings(FOLDER / "airline")
+
+    def planted(body: str) -> WrittenPolicy:
+        text = f"""
+id = "planted"
+clause = "Basic economy flights cannot be modified."
+tools = ["update_reservation_flights"]
+why = "no"
+witness = "no"
+{body}"""
+        over = [each for each in policy.rules if "update_reservation_flights" in each.tools]
+        return replace(policy, rules=(*over, read_rule(text, around)))
+
+    empty = planted("require = '''reservation.cabin in [\"basic_economy\", \"economy\", \"business\"]'''")
+    assert [finding.trouble for finding in vacuous(empty.rules[-1], empty.schema)] == ["vacuous"]
+
+    against = planted(
+        "when = '''reservation.cabin = \"basic_economy\"'''\nrequire = 'not any f in args.flights: kept(f)'"
+    )
+    assert ("basic-economy-stays", "planted") not in contradicting(against)  # a trip of no flights would keep both
+    with_flights = planted(
+        "when = '''reservation.cabin = \"basic_economy\" and length(reservation.flights) > 0'''\n"
+        "require = 'not any f in args.flights: kept(f)'"
+    )
+    with_flights = replace(
+        with_flights, rules=tuple(each for each in with_flights.rules if "stay" in each.id or each.id == "planted")
+    )
+    assert contradicting(with_flights) == [("basic-economy-stays", "planted")]
+
+    stuck = planted("require = '''any c in calls(\"update_reservation_flights\"): true'''")
+    assert [finding.rules for finding in deadlocks(stuck.rules, stuck.schema)] == [("planted",)]
+
+
+@pytest.mark.slow
+def test_the_shop_is_admitted_too() -> None:
+    found = admit(read_policy(FOLDER / "retail"))
+    assert found.problems == ()
+    assert len(found.admitted) == 19
+    assert found.killed >= 0.95
+
+
+def test_a_question_without_an_answer_admits_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from interwhen.policy.asking import Questions
+
+    monkeypatch.setattr(Questions, "ask_why", lambda *_: ("open", ()))
+    found = admitted(tmp_path, RULE, rule("other", "args.amount > 1", examples=EXAMPLES))
+    assert found.admitted == ()
+    assert "open" in reasons(found, "open-only")
+    says = said(found, "other")
+    assert "whether it never applies" in says
+    assert "whether both can be kept" in says
+    assert "whether any sequence leads to a call of cancel" in says
+
+
+def test_a_formula_that_is_too_large_admits_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from interwhen.policy import encoding
+
+    monkeypatch.setattr(encoding, "_LARGEST", 300)
+    large = "length(args.tags) > 7 or any a in args.tags: any b in args.tags: any c in args.tags: a = c"
+    found = admitted(tmp_path, RULE, rule("large", large))
+    assert "open" in reasons(found, "large")
+    assert "more than 300 terms" in said(found, "large")
+    assert found.admitted == ("open-only",)
+
+
+def test_hard_arithmetic_does_not_hold_up_the_admission(tmp_path: Path) -> None:
+    hard = "args.amount * args.amount * args.amount + length(args.tags) * args.amount * args.amount = 2017"
+    found = admitted(tmp_path, RULE, rule("hard", hard))
+    assert "hard" not in found.admitted
+    assert "open-only" in found.admitted

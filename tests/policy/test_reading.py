@@ -1,0 +1,145 @@
+"""Policy folders may come from anybody: what is in them is read within limits, and never run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from interwhen.errors import UsageError
+from interwhen.policy import limits, read_policy
+from interwhen.policy.reading_rules import Surroundings, checked_id, read_rule
+from policy_shop import RULE, SCHEMA, made_shop, write_shop
+
+AROUND = Surroundings(made_shop(), situations={"world": {"args": {"id": "A"}}})
+
+HOSTILE = {
+    "an id that leaves the folder": (RULE.replace('"open-only"', '"../../etc/passwd"'), "is no id"),
+    "an absolute id": (RULE.replace('"open-only"', '"/tmp/x"'), "is no id"),
+    "an id with a null": (RULE.replace('"open-only"', '"a\\u0000b"'), "is no id"),
+    "a long id": (RULE.replace('"open-only"', f'"{"a" * 500}"'), "is no id"),
+    "an id in capitals": (RULE.replace('"open-only"', '"Con"'), "is no id"),
+    "Python in a condition": (RULE.replace("order.status =", '__import__("os").system("id") ='), "require: .*expected"),
+    "a call of eval": (RULE.replace("order.status =", 'eval("1") ='), None),
+    "no TOML": ("id = ", "no TOML"),
+    "TOML that is nested deeply": ("a = " + "[" * 5000, "no TOML"),
+    "a number of thousands of digits": (
+        RULE + "\n[[example]]\nname = 'x'\nexpect = 'keeps'\nbeside = " + "9" * 5000,
+        None,
+    ),
+    "a file that is too large": (RULE + "#" * limits.FILE_BYTES, "larger than"),
+    "a message that is too long": (RULE.replace("this order is not open", "x" * 5000), "a message of"),
+    "a message that never ends": (RULE.replace("this order is not open", "{args.id"), "never closes"),
+    "Python in a message": (RULE.replace("this order is not open", "{args.id.__class__}"), None),
+    "a format in a message": (RULE.replace("this order is not open", "{args.id!r:>999999999}"), "means nothing"),
+    "text that is written backwards": (RULE.replace("this order", "this \u202eorder"), "cannot be seen"),
+    "text without a width": (RULE.replace("An open", "An\u200b open"), "cannot be seen"),
+    "an unknown entry": ("exec = 'id'\n" + RULE, "unknown entries 'exec'"),
+    "no clause": (RULE.replace('clause = "An open order can be cancelled."', ""), "must quote the policy"),
+    "a clause that is none": (RULE.replace('"An open order can be cancelled."', "[1]"), "list of texts"),
+    "a moment that is none": ("moment = 'never'\n" + RULE, "choose one of before, after"),
+    "an example without a name": (RULE.replace('name = "open"', ""), "needs a name"),
+    "an example that expects something else": (RULE.replace('"keeps"', '"maybe"'), "choose one of keeps"),
+    "a situation that is none": (RULE.replace('base = "world"', 'base = "heaven"'), "no situation 'heaven'"),
+    "a path that is too long": (RULE.replace('"state.orders.A.status"', '"' + "a." * 50 + '"'), "too long"),
+    "a table that is none": (RULE.replace('"state.orders.A.status"', '"state.users.A"'), "no table 'users'"),
+    "a definition that is no text": (RULE.replace("base =", "define = {a = 1}\nbase ="), "table of expressions"),
+    "many examples": (RULE + "\n[[example]]\nname='x'" * 300, "at most"),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_hostile_rule_is_an_error_or_harmless(what: str) -> None:
+    text, said = HOSTILE[what]
+    if said is None:
+        try:
+            rule = read_rule(text, AROUND)
+        except UsageError:
+            return
+        from interwhen.policy.rules import problems_of
+
+        assert list(problems_of(rule, AROUND.schema))
+        return
+    with pytest.raises(UsageError, match=said):
+        read_rule(text, AROUND)
+
+
+def test_ids_are_names_of_files() -> None:
+    assert checked_id("may-be-cancelled_2") == "may-be-cancelled_2"
+    for wrong in ("", "-a", "a--b", "a.b", "a/b", "a b", "ä", "a\n", ".."):
+        with pytest.raises(UsageError):
+            checked_id(wrong)
+
+
+def test_the_file_of_a_rule_has_its_id(shop: Path) -> None:
+    (shop / "rules" / "open-only.toml").rename(shop / "rules" / "other.toml")
+    with pytest.raises(UsageError, match=r"rules/other.toml: its id is 'open-only'"):
+        read_policy(shop)
+
+
+def test_an_error_names_the_file(shop: Path) -> None:
+    (shop / "rules" / "open-only.toml").write_text(RULE.replace("order.status", "order..status"), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"^rules/open-only.toml: require: expected a name at character 6"):
+        read_policy(shop)
+
+
+@pytest.mark.parametrize("text", ["../secret.md", "/etc/passwd", "sub/policy.md", "..", ".hidden"])
+def test_the_text_of_a_policy_lies_in_its_folder(shop: Path, text: str) -> None:
+    (shop.parent / "secret.md").write_text("secret", encoding="utf-8")
+    (shop / "policy.toml").write_text(f'text = "{text}"', encoding="utf-8")
+    with pytest.raises(UsageError, match=r"no name of a file|no plain file"):
+        read_policy(shop)
+
+
+def test_a_link_leads_nowhere(shop: Path) -> None:
+    (shop.parent / "secret.md").write_text("secret", encoding="utf-8")
+    (shop / "policy.md").unlink()
+    (shop / "policy.md").symlink_to(shop.parent / "secret.md")
+    with pytest.raises(UsageError, match="no plain file"):
+        read_policy(shop)
+
+
+def test_a_folder_of_rules_leads_nowhere_either(shop: Path) -> None:
+    (shop / "rules").rename(shop.parent / "elsewhere")
+    (shop / "rules").symlink_to(shop.parent / "elsewhere")
+    with pytest.raises(UsageError, match="leads out of"):
+        read_policy(shop)
+
+
+def test_there_are_not_too_many_rules(shop: Path) -> None:
+    for number in range(limits.RULES):
+        (shop / "rules" / f"r{number}.toml").touch()
+    with pytest.raises(UsageError, match="501 rules: 500 at most"):
+        read_policy(shop)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("policy.toml", "nme = 'x'", "unknown entries nme"),
+        ("policy.toml", "now = 'soon'", "no time"),
+        ("policy.toml", "[define]\n'a' = '('", "expected"),
+        ("policy.toml", "[[learn]]\nfrom = ['x']", "number 1: it needs"),
+        ("schema.toml", "[tools.x]\na = 'strange'", "no kind of value"),
+        ("schema.toml", "[tools.'x y']\na = 'text'", "no name"),
+        ("schema.toml", "[returns]\nx = 'text'", "not among the tools"),
+        ("schema.toml", "[state]\norders = 'text'", "must be a map"),
+        ("schema.toml", "[records.A]\na = 'A'", "no kind of value"),
+        ("schema.toml", "tools = 5", "must be a table"),
+        ("situations.toml", "= 5", "no TOML"),
+        ("policy.md", "x" * (limits.FILE_BYTES + 1), "larger than"),
+    ],
+)
+def test_what_is_wrong_with_the_other_files(shop: Path, name: str, text: str, said: str) -> None:
+    (shop / name).write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=said):
+        read_policy(shop)
+
+
+def test_a_folder_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"policy.toml"):
+        read_policy(tmp_path)
+
+
+def test_a_record_may_use_those_before_it(shop: Path) -> None:
+    assert "list[Item]" in SCHEMA
+    assert read_policy(write_shop(shop)).schema.tools["get_order"].returns is not None

@@ -1,0 +1,43 @@
+"""These tests run in virtual time on trio; those that use *loop*, on a real asyncio loop."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+import structlog
+from trio.testing import MockClock
+
+
+@pytest.fixture
+def anyio_backend(request):
+    if "loop" in request.fixturenames:
+        return "asyncio", {}
+    return "trio", {"clock": MockClock(autojump_threshold=0)}
+
+
+@pytest.fixture
+def loop():
+    """Marks a test as one for a real event loop."""
+    return "asyncio"
+
+
+@pytest.fixture
+def log():
+    """What is logged while the test runs."""
+    structlog.reset_defaults()  # whatever an earlier test has left there
+    structlog.configure()
+    with structlog.testing.capture_logs() as entries:
+        yield entries
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def quick_path(tmp_path):
+    """A folder in memory where there is one: for tests that make a thousand files, each flushed to the disk."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        yield Path(folder)

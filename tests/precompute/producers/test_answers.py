@@ -1,0 +1,108 @@
+"""Answers: worked out under the monitors, stored only when verified."""
+
+import pytest
+from interwhen import UsageError
+from interwhen.bench.precompute.checkers import sources
+from interwhen.models.base import Request
+from interwhen.precompute import MemoryShelf, Precomputer, Store
+from interwhen.precompute.producers.answers import answer_of, answers, asked, compose, rank
+from interwhen.testing import ScriptedModel
+
+# A monitor prepares in a thread, and virtual time would jump meanwhile.
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]
+TEXT = "Ann reports to Bob.\nBob reports to Cid."
+WHO = "Who is 2 steps above Ann?"
+
+
+async def prepared(model, **options):
+    precomputer = Precomputer(Store(MemoryShelf()), model, [sources()], producers=[answers(**options)], debounce=0.0)
+    ref = await precomputer.add("people", {"people": TEXT})
+    done = await precomputer.work()
+    return precomputer.ready(ref), done
+
+
+async def test_a_verified_answer_is_stored_with_its_question():
+    (item,), _ = await prepared(ScriptedModel(["1 step above Ann is Bob.\n2 steps above Ann is Cid."]), questions=[WHO])
+    assert item.payload.text == "1 step above Ann is Bob.\n2 steps above Ann is Cid."
+    assert answer_of(item).question == WHO
+    assert asked(WHO) in answer_of(item).asked
+    assert asked(compose(TEXT, WHO)) in answer_of(item).asked
+
+
+async def test_a_slip_is_put_right_before_it_is_stored():
+    replies = ["1 step above Ann is Cid.\n2 steps above Ann is Cid.", "\n2 steps above Ann is Cid."]
+    (item,), _ = await prepared(ScriptedModel(replies), questions=[WHO])
+    assert item.payload.text == "1 step above Ann is Bob.\n2 steps above Ann is Cid."
+
+
+@pytest.mark.parametrize("reply", ["It is Cid, I think.", "1 step above Ann is Bob.\nSo it is Cid.", ""])
+async def test_what_was_not_verified_is_not_stored(reply):
+    items, _ = await prepared(ScriptedModel([reply]), questions=[WHO])
+    assert items == ()
+
+
+async def test_an_answer_that_was_cut_short_is_not_stored():
+    from interwhen.testing import End
+
+    items, (done,) = await prepared(ScriptedModel([["2 steps above Ann is Cid.", End("length")]]), questions=[WHO])
+    assert items == ()
+    assert "did not end" in done.why
+
+
+async def test_tags_are_no_part_of_the_answer_and_the_reasoning_is_told_apart():
+    reply = "<think>\n1 step above Ann is Bob.\n</think>\n2 steps above Ann is Cid."
+    (item,), _ = await prepared(ScriptedModel([reply]), questions=[WHO])
+    kept = answer_of(item)
+    assert item.payload.text[: kept.reasoning] == "1 step above Ann is Bob.\n"
+    assert item.payload.text[kept.reasoning :] == "2 steps above Ann is Cid."
+
+
+async def test_the_model_may_anticipate_questions_itself():
+    def reply(request: Request):
+        if not isinstance(request.prompt, str):
+            return [f"1. {WHO}\n2. Who leads?\n"]
+        return ["2 steps above Ann is Cid." if WHO in request.prompt else "nobody knows"]
+
+    items, _ = await prepared(ScriptedModel(reply), anticipate=3)
+    assert [answer_of(item).question for item in items] == [WHO]
+    assert 0 < answer_of(items[0]).predictability <= 1
+
+
+async def test_questions_are_answered_by_how_often_they_were_asked():
+    model = ScriptedModel(["2 steps above Ann is Cid."])
+    await prepared(model, questions=["Who?", WHO, WHO, f" {WHO}  "])
+    assert [request.prompt.splitlines()[-1] for request in model.requests] == [WHO, "Who?"]
+
+
+async def test_a_log_that_grows_has_no_answer_made_anew():
+    store = Store(MemoryShelf())
+    model = ScriptedModel(["2 steps above Ann is Cid."])
+    for log in ([WHO], [WHO, WHO, WHO], ["Who?", WHO]):
+        producer = answers(questions=log)
+        precomputer = Precomputer(store, model, [sources()], producers=[producer], debounce=0.0)
+        await precomputer.add("people", {"people": TEXT})
+        await precomputer.work()
+    assert len([request for request in model.requests if WHO in request.prompt]) == 1
+
+
+def test_predictability_is_a_smoothed_frequency():
+    found = rank(["a", "b", "a", "a"])
+    assert [one.question for one in found] == ["a", "b"]
+    assert [one.predictability for one in found] == pytest.approx([4 / 7, 2 / 7])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("What is a?", "What is A?"), ("5", "5!"), ("x²", "x2"), ("is it?", "is it"), ("ab", "a b")]
+)
+def test_questions_that_may_mean_something_else_are_different(one, other):
+    assert asked(one) != asked(other)
+
+
+def test_white_space_does_not_count():
+    assert asked("Who  is\nit?") == asked(" Who is it? ")
+
+
+@pytest.mark.parametrize("options", [{"questions": "one text"}, {"anticipate": -1}, {"max_tokens": 0}], ids=str)
+def test_options_that_cannot_work_are_refused(options):
+    with pytest.raises(UsageError):
+        answers(**options)

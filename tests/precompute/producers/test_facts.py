@@ -1,0 +1,132 @@
+"""Facts: pass by pass, each statement shown to follow from what it cites."""
+
+import json
+
+import pytest
+from interwhen import UsageError
+from interwhen.bench.precompute.checkers import sources
+from interwhen.models.base import Request
+from interwhen.precompute import MemoryShelf, Precomputer, Store
+from interwhen.precompute.producers.facts import facts, notes_of
+from interwhen.testing import ScriptedModel
+
+# A monitor prepares in a thread, and virtual time would jump meanwhile.
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]
+PIECE = "Ann reports to Bob.\nBob reports to Cid.\nCid reports to Dot.\nDot reports to Eve."
+RIGHT = "2 steps above Ann is Cid. [S1 S2]"
+WRONG = "2 steps above Bob is Eve. [S2 S3]"
+VAGUE = "Eve is surely above them all. [S4]"
+
+
+def scripted(*replies):
+    return ScriptedModel(list(replies))
+
+
+async def prepared(model, pieces, *, passes=1, **options):
+    producer = facts(**options)
+    precomputer = Precomputer(
+        Store(MemoryShelf()), model, [sources()], producers=[producer], passes=passes, debounce=0.0
+    )
+    ref = await precomputer.add("people", pieces)
+    await precomputer.work()
+    return precomputer, ref
+
+
+def said(precomputer, ref):
+    return [fact.said for item in precomputer.ready(ref) for fact in notes_of(item).facts]
+
+
+async def test_only_what_was_shown_is_kept():
+    precomputer, ref = await prepared(scripted(f"{WRONG}\n{RIGHT}\n{VAGUE}"), {"people": PIECE})
+    assert said(precomputer, ref) == ["2 steps above Ann is Cid."]
+
+
+async def test_each_fact_has_its_premises():
+    precomputer, ref = await prepared(scripted(RIGHT), {"people": PIECE})
+    (item,) = precomputer.ready(ref)
+    assert notes_of(item).facts[0].cited == ("Ann reports to Bob.", "Bob reports to Cid.")
+
+
+async def test_what_is_true_but_does_not_follow_from_what_is_cited_is_not_kept():
+    precomputer, ref = await prepared(scripted("2 steps above Ann is Cid. [S1]"), {"people": PIECE})
+    assert said(precomputer, ref) == []
+
+
+async def test_a_pass_builds_on_accepted_facts_and_on_no_others():
+    model = scripted(f"{RIGHT}\n{WRONG}\n{VAGUE}", "4 steps above Ann is Eve. [F1 S3 S4]")
+    precomputer, ref = await prepared(model, {"people": PIECE}, passes=2)
+    second = model.requests[1].prompt[-1].content
+    assert "F1: 2 steps above Ann is Cid." in second
+    assert "above Bob" not in second
+    assert "surely" not in second
+    assert said(precomputer, ref)[1:] == ["4 steps above Ann is Eve."]
+
+
+async def test_passes_stop_with_one_that_finds_too_little():
+    model = scripted(RIGHT, "3 steps above Ann is Dot. [F1 S3]", "4 steps above Ann is Eve. [F2 S4]")
+    precomputer, ref = await prepared(model, {"people": PIECE}, passes=8, min_gain=1e9)
+    assert len(model.requests) == 1
+    assert len(said(precomputer, ref)) == 1
+
+
+async def test_passes_stop_with_one_that_finds_nothing():
+    model = scripted(RIGHT, "nothing new")
+    await prepared(model, {"people": PIECE}, passes=8, min_gain=0.0)
+    assert len(model.requests) == 2
+
+
+async def test_a_piece_may_build_on_the_one_before():
+    pieces = {"one": "Step 1: start with 7.\nStep 2: add 5.", "two": "Step 3: multiply by 2.\nStep 4: subtract 1."}
+
+    def reply(request: Request):
+        return ["After step 4 the value is 23. [F1 S1 S2]" if "F1" in request.prompt[-1].content else
+                "After step 2 the value is 12. [S1 S2]"]  # fmt: skip
+
+    precomputer, ref = await prepared(ScriptedModel(reply), pieces, link="chain")
+    assert said(precomputer, ref) == ["After step 2 the value is 12.", "After step 4 the value is 23."]
+    alone, other = await prepared(ScriptedModel(reply), pieces)
+    assert said(alone, other) == ["After step 2 the value is 12."]
+
+
+async def test_an_edit_of_one_piece_leaves_the_facts_of_others():
+    def reply(request: Request):
+        first = request.prompt[-1].content.splitlines()[0].removeprefix("S1: ")
+        low, high = first.rstrip(".").split(" reports to ")
+        return [f"1 step above {low} is {high}. [S1]"]
+
+    model = ScriptedModel(reply)
+    pieces = {name: f"{name} reports to Zed." for name in ("Ann", "Bob", "Cid", "Dot")}
+    precomputer, ref = await prepared(model, pieces)
+    asked = len(model.requests)
+    edited = await precomputer.edit(ref, {"Cid": "Cid reports to Ann."})
+    assert said(precomputer, ref) == []
+    assert len(said(precomputer, edited)) == 3
+    await precomputer.work()
+    assert len(model.requests) == asked + 1
+    assert "1 step above Cid is Ann." in said(precomputer, edited)
+
+
+class Continuing(ScriptedModel):
+    """Takes no chat."""
+
+    async def stream(self, request):
+        if not isinstance(request.prompt, str):
+            raise UsageError("it continues texts only")
+        return await super().stream(request)
+
+
+async def test_a_model_that_only_continues_texts_is_asked_as_one():
+    model = Continuing([RIGHT])
+    precomputer, ref = await prepared(model, {"people": PIECE})
+    assert said(precomputer, ref) == ["2 steps above Ann is Cid."]
+    assert "S1: Ann reports to Bob." in model.requests[0].prompt
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"limit": 0}, {"max_tokens": 0}, {"min_gain": -1.0}, {"min_gain": float("nan")}, {"link": "tree"}],
+    ids=json.dumps,
+)
+def test_options_that_cannot_work_are_refused(options):
+    with pytest.raises(UsageError):
+        facts(**options)

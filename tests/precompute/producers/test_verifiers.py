@@ -1,0 +1,151 @@
+"""Prepared verifiers: kept by version, taken by runs on the very task, prepared as ever for all others."""
+
+from dataclasses import dataclass
+
+import pytest
+from interwhen import Claim, Lines, Monitor, Pass, Task, UsageError, Violation, verifier
+from interwhen.precompute import MemoryShelf, Precomputer, Store
+from interwhen.precompute.producers.answers import compose
+from interwhen.precompute.producers.verifiers import prepared_in, verifiers, with_prepared
+from interwhen.testing import ScriptedModel
+
+# A monitor prepares in a thread, and virtual time would jump meanwhile.
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]
+TEXT = "Allowed: red, blue."
+WHICH = "Which colour?"
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    words: frozenset[str]
+
+
+def extract(segment, _allowed):
+    yield Claim(key=segment.text, span=segment.span)
+
+
+def monitor(*, version="1", log=None, fails=False):
+    @verifier(name="colours", version=version, worker="inline")
+    def check(claim: Claim, allowed: Allowed):
+        return Pass() if claim.key in allowed.words else Violation(why="it is not allowed")
+
+    def prepare(task: Task):
+        if log is not None:
+            log.append(task.text)
+        if fails:
+            raise RuntimeError("no")
+        if "Allowed" not in task.text:
+            return None
+        return Allowed(frozenset(task.text.partition(": ")[2].partition(".")[0].split(", ")))
+
+    return Monitor(name="colours", verifier=check, extractor=extract, trigger=Lines(), prepare=prepare)
+
+
+async def prepared(*monitors, store=None, **options):
+    store = store or Store(MemoryShelf())
+    precomputer = Precomputer(
+        store, ScriptedModel(["red"]), producers=[verifiers(monitors=monitors, **options)], debounce=0.0
+    )
+    ref = await precomputer.add("colours", {"policy": TEXT})
+    done = await precomputer.work()
+    return precomputer, ref, done
+
+
+async def run(precomputer, ref, prompt, *monitors):
+    async with precomputer.run(prompt, context=ref, monitors=with_prepared(monitors, ref)) as supervised:
+        return await supervised.drain()
+
+
+@pytest.mark.parametrize("prompt", [TEXT, compose(TEXT, WHICH)], ids=["context", "question"])
+async def test_a_run_on_the_very_task_prepares_nothing(prompt):
+    precomputer, ref, _ = await prepared(monitor(), questions=[WHICH])
+    log = []
+    result = await run(precomputer, ref, prompt, monitor(log=log))
+    assert result.status == "verified"
+    assert log == []
+
+
+@pytest.mark.parametrize(
+    ("prompt", "version"),
+    [(f"{TEXT} Please.", "1"), (TEXT, "2")],
+    ids=["another task", "another version"],
+)
+async def test_anything_else_is_prepared_as_ever(prompt, version):
+    precomputer, ref, _ = await prepared(monitor())
+    log = []
+    result = await run(precomputer, ref, prompt, monitor(log=log, version=version))
+    assert log == [prompt]
+    assert result.status == "verified"
+
+
+async def test_after_an_edit_nothing_old_is_taken():
+    precomputer, ref, _ = await prepared(monitor())
+    edited = await precomputer.edit(ref, {"policy": "Allowed: green."})
+    log = []
+    for context in (ref, edited):
+        await run(precomputer, context, TEXT, monitor(log=log))
+    assert log == [TEXT, TEXT]
+
+
+async def test_it_is_there_for_the_next_process():
+    shelf = MemoryShelf()
+    await prepared(monitor(), store=Store(shelf))
+    log = []
+    precomputer, ref, done = await prepared(monitor(log=log), store=Store(shelf))
+    assert done == ()
+    assert log == []
+    assert [prepared_in(item) is not None for item in precomputer.ready(ref)] == [True]
+
+
+async def test_no_model_takes_part():
+    precomputer, _, _ = await prepared(monitor())
+    assert precomputer.model.requests == []
+
+
+@pytest.mark.parametrize("kind", ["unpicklable", "not its kind"])
+async def test_what_cannot_be_kept_is_said(kind):
+    if kind == "unpicklable":
+        watcher = monitor()
+        object.__setattr__(watcher, "prepare", lambda task: lambda: task)
+    else:
+        watcher = monitor()
+        object.__setattr__(watcher, "prepare", lambda _task: None)
+    precomputer, ref, (done,) = await prepared(watcher)
+    assert precomputer.ready(ref) == ()
+    assert done.came_to == "nothing"
+    assert ("cannot be stored" in done.why) == (kind == "unpicklable")
+
+
+async def test_a_prepare_that_raises_costs_its_own_step_only():
+    precomputer, ref, (done,) = await prepared(monitor(fails=True))
+    assert done.came_to == "failed"
+    assert precomputer.ready(ref) == ()
+
+
+async def test_an_async_prepare_is_awaited():
+    async def prepare(task):
+        return Allowed(frozenset({"red"})) if task.text else None
+
+    watcher = monitor()
+    object.__setattr__(watcher, "prepare", prepare)
+    precomputer, ref, _ = await prepared(watcher)
+    assert (await run(precomputer, ref, TEXT, watcher)).status == "verified"
+
+
+async def test_the_puzzles_that_ship_can_be_kept():
+    pytest.importorskip("z3")
+    puzzle = (
+        "There are 2 houses, numbered 1 to 2.\n\n - Name: `Ann`, `Bob`\n - Pet: `cat`, `dog`\n\n"
+        "## Clues:\n1. Ann is in the first house.\n2. Bob has the dog.\n"
+    )
+    store = Store(MemoryShelf())
+    precomputer = Precomputer(store, ScriptedModel([""]), producers=[verifiers(monitors=["zebralogic"])], debounce=0.0)
+    ref = await precomputer.add("puzzle", {"puzzle": puzzle})
+    (done,) = await precomputer.work()
+    assert done.came_to == "accepted", done.why
+    assert len(precomputer.ready(ref)) == 1
+
+
+def test_one_text_is_no_list_of_questions():
+    with pytest.raises(UsageError, match="give a list"):
+        verifiers(questions="Which?")

@@ -1,0 +1,204 @@
+"""``interwhen precompute add|run|status|why|evict``, and a worker that is killed and gone on with."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import structlog
+from interwhen.cli import flags
+from interwhen.cli.main import main
+from interwhen.precompute import open_store
+from interwhen.precompute.prepared import read_context, spending
+from sums import watch
+from tests.precompute.toys import Sums, ToyModel
+
+TEXT = "\n\n".join(f"the number {3 * at}" for at in range(8))
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(["precompute", *map(str, arguments)])
+    return caught.value.code
+
+
+@pytest.fixture(autouse=True)
+def logging_left_alone():
+    """Undo what the command line configures for the whole process."""
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def producer(monkeypatch):
+    """The toy, as the one installed producer; the toy model; and the toy's monitor under the name ``toy``."""
+    made = Sums()
+    monkeypatch.setattr("interwhen.cli.precompute.load_producers", lambda _names: (made,))
+    monkeypatch.setattr("interwhen.precompute.precomputer.load_producers", lambda _names: (made,))
+    monkeypatch.setattr(flags, "load_model", lambda *_args, **_options: ToyModel())
+    monkeypatch.setattr("interwhen.precompute.judging.load_monitors", lambda specs: [watch() for _ in specs])
+    return made
+
+
+@pytest.fixture
+def book(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "book.txt"
+    path.write_text(TEXT)
+    return path
+
+
+def test_a_context_is_added_worked_on_shown_explained_and_evicted(producer, book, capsys):
+    assert run("status") == 0
+    assert "no contexts" in capsys.readouterr().out
+    assert run("add", "book", book) == 0
+    assert capsys.readouterr().out == "book: 8 pieces, generation 1\n"
+    assert run("status") == 0
+    assert run("run", "-m", "toy", "--slices", 3) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1].startswith("3 steps, ")
+    assert run("run", "-m", "toy") == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("5 steps, ")
+    assert run("status") == 0
+    row = " ".join(capsys.readouterr().out.split()).partition("steps ")[2]
+    name, generation, pieces, served, _tokens, wasted, accepted = row.split()[:7]
+    assert (name, generation, pieces, wasted) == ("book", "1", "8", "0")
+    assert served == accepted
+    assert sum(int(word) for word in row.split()[6:] if word.isdigit()) == 8
+    assert run("status", "book") == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    step = next(line.split()[0] for line in lines if " accepted " in line)
+    assert run("why", "book", step) == 0
+    said = capsys.readouterr().out
+    assert f"{step}: accepted\nit may be served\n" in said
+    assert "as it was" in said
+    assert "judged: 1 checks passed (sums 1)" in said
+    assert run("evict", "book", step) == 0
+    assert capsys.readouterr().out == "1 items taken away, generation 2\n"
+    assert run("why", "book", step) == 0
+    assert capsys.readouterr().out == f"{step}: due\n"
+    producer.made.clear()
+    assert run("run", "-m", "toy") == 0
+    assert len(producer.made) == 1
+    assert run("evict", "book", "--all") == 0
+    assert " 8 items taken away" in f" {capsys.readouterr().out.splitlines()[-1]}"
+
+
+def test_an_edit_is_explained_by_what_has_changed(producer, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for at, text in enumerate(["number 5", "number 9"]):
+        (tmp_path / f"{at}.txt").write_text(text)
+    files = (tmp_path / "0.txt", tmp_path / "1.txt")
+    assert run("add", "book", *files, "--kind", "facts") == 0
+    assert run("run", "-m", "toy") == 0
+    files[0].write_text("number 6")
+    assert run("add", "book", *files, "--kind", "facts") == 0
+    capsys.readouterr()
+    assert run("why", "book", "sum/0.txt") == 0
+    out = capsys.readouterr().out
+    assert "sums::sum/0.txt: due\nit is not served" in out
+    assert "read piece '0.txt': CHANGED" in out
+    assert run("why", "book", "sum/1.txt") == 0
+    assert "read piece '1.txt': as it was" in capsys.readouterr().out
+
+
+def test_a_budget_ends_the_work(producer, book, capsys):
+    run("add", "book", book)
+    assert run("run", "-m", "toy", "--token-budget", 3) == 0
+    assert len(producer.made) < 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("add", "book", "no file"), "'no file' cannot be read as text"),
+        (("status", "never"), "there is no context 'never'"),
+        (("run", "never", "-m", "toy"), "there is no context 'never'"),
+        (("why", "book", "nothing"), "names no steps of 'book'"),
+        (("evict", "book"), "say which steps, or --all"),
+        (("add", "book", "book.txt", "--store", "book.txt"), "this file is no store"),
+    ],
+)
+def test_one_line_and_code_2(arguments, said, producer, book, capsys):
+    run("add", "book", book)
+    run("run", "-m", "toy", "--slices", 1)
+    capsys.readouterr()
+    code = run(*arguments)
+    out, err = capsys.readouterr()
+    assert code in (2, 5)
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert said in err
+    assert out == ""
+
+
+def test_text_of_a_model_cannot_act_on_the_terminal(producer, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tests.precompute.toys.answer", lambda *_: "\x1b[2J1+1=2")
+    (tmp_path / "a.txt").write_text("\x1b[31mnumber 5\n")
+    assert run("add", "b\x1book", tmp_path / "a.txt") == 0
+    assert run("run", "-m", "toy") == 0
+    assert run("status", "b\x1book") == 0
+    [step] = producer.made
+    assert run("why", "b\x1book", step) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert r"\x1b[2J1+1=2" in out
+
+
+WORKER = """
+import sys, anyio
+from interwhen.precompute import open_store
+from tests.precompute.toys import ToyModel, numbers, precomputer
+
+async def main():
+    pre = precomputer(open_store(sys.argv[1]), model=ToyModel(delay=0.02))
+    await pre.add("book", numbers(60))
+    async with pre.idle():
+        while True:
+            await anyio.sleep(0.01)
+            print(len(pre.contexts["book"].holding.items), flush=True)
+
+anyio.run(main)
+"""
+
+
+@pytest.mark.fault(
+    "P6",
+    injected="SIGKILL of an idle worker",
+    happens="the next one makes what is not there, and nothing twice but the step that was under way",
+)
+def test_a_killed_worker_is_gone_on_with(tmp_path):
+    script = tmp_path / "worker.py"
+    script.write_text(textwrap.dedent(WORKER))
+    paths = [str(ROOT), str(ROOT / "tests" / "engine" / "support"), os.environ.get("PYTHONPATH", "")]
+    place = tmp_path / "store.db"
+    kept = 0
+    for turn in range(2):
+        process = subprocess.Popen(
+            [sys.executable, str(script), str(place)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        )
+        try:
+            while int(process.stdout.readline()) < kept + 5:
+                pass
+            time.sleep(0.013 * turn)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+        store = open_store(place)
+        items = list(store.items())
+        before, kept = kept, len(items)
+        assert kept >= before + 5
+        asked = sum(item.cost.requests for item in items)
+        assert asked <= spending(store, "book").cost.requests <= asked + turn + 1
+        assert read_context(store, "book")[0] == 1
+        assert store.quarantined() == ()
+        store.close()

@@ -1,0 +1,315 @@
+"""A store that is damaged anywhere misses; it never tells anything that was not written into it."""
+
+import shutil
+
+import pytest
+from interwhen.errors import StoreError
+from interwhen.precompute import MemoryShelf, Store
+from interwhen.precompute import framing as framing_module
+from interwhen.precompute.framing import seal
+from interwhen.precompute.fsspec_shelf import FsspecShelf
+from interwhen.precompute.sqlite_shelf import SqliteShelf
+from tests.precompute.entries import item
+
+FLIPS = pytest.mark.fault("P6", injected="every bit of an entry flipped", happens="a miss, quarantine and a warning")
+CUTS = pytest.mark.fault(
+    "P6", injected="an entry cut at every byte, or made longer", happens="a miss, quarantine and a warning"
+)
+
+
+def damages(entry):
+    """Every single bit flipped."""
+    for at in range(len(entry) * 8):
+        changed = bytearray(entry)
+        changed[at // 8] ^= 1 << at % 8
+        yield bytes(changed)
+
+
+def cuts(entry):
+    """Cut at every byte, and made longer."""
+    for at in range(len(entry)):
+        yield entry[:at]
+    yield entry + b"\0"
+    yield entry + entry
+
+
+def each_damage(damaged, record_property, log):
+    good = item()
+    name = f"items/{good.id}"
+    entry = seal(name, framing_module.unseal(name, _entry_of(good)))
+    tries = 0
+    for changed in damaged(entry):
+        log.clear()
+        shelf = MemoryShelf()
+        store = Store(shelf, clock=lambda: 7.0)
+        shelf.create(name, changed)
+        assert store.get(good.id) is None
+        assert [line["event"] for line in log] == ["store.quarantined"]
+        assert name not in shelf.entries
+        [found] = store.quarantined()
+        assert (found.name, found.entry, found.at) == (name, changed, 7.0)
+        assert store.put(good) == good
+        assert store.get(good.id) == good
+        tries += 1
+    record_property("tries", tries)
+    assert tries > len(entry)
+
+
+def _entry_of(good):
+    shelf = MemoryShelf()
+    Store(shelf).put(good)
+    return shelf.entries[f"items/{good.id}"]
+
+
+@FLIPS
+def test_each_bit_of_an_entry(record_property, log):
+    each_damage(damages, record_property, log)
+
+
+@CUTS
+def test_each_length_of_an_entry(record_property, log):
+    each_damage(cuts, record_property, log)
+
+
+def document_damage(damaged, record_property, log):
+    """A damaged document is unknown; the one before it must not come back in its place."""
+    shelf = MemoryShelf()
+    store = Store(shelf)
+    assert store.commit("d", b"old", expect=0) == 1
+    [first] = shelf.names("documents")
+    old = shelf.entries[first]
+    assert store.commit("d", b"new", expect=1) == 2
+    [name] = shelf.names("documents")
+    whole = shelf.entries[name]
+    tries = 0
+    for changed in damaged(whole):
+        log.clear()
+        shelf = MemoryShelf()
+        shelf.create(name, changed)
+        shelf.create(first, old)  # also where the old one was never taken away
+        store = Store(shelf)
+        found = store.document("d")
+        assert (found.generation, found.data) == (2, None)
+        assert store.document("d").data is None
+        assert [line["event"] for line in log] == ["store.quarantined"]
+        assert store.commit("d", b"newer", expect=2) == 3
+        assert store.document("d").data == b"newer"
+        tries += 1
+    record_property("tries", tries)
+
+
+@FLIPS
+def test_each_bit_of_a_document(record_property, log):
+    document_damage(damages, record_property, log)
+
+
+@CUTS
+def test_each_length_of_a_document(record_property, log):
+    document_damage(cuts, record_property, log)
+
+
+@pytest.mark.fault("P6", injected="an entry under another name", happens="a miss, quarantine and a warning")
+def test_an_entry_under_another_name(log):
+    shelf = MemoryShelf()
+    store = Store(shelf)
+    one, two = item(1), item(2)
+    store.put(one)
+    shelf.create(f"items/{two.id}", shelf.entries[f"items/{one.id}"])
+    assert store.get(two.id) is None
+    assert store.get(one.id) == one
+    assert "checksum" in store.quarantined()[0].why
+
+
+@pytest.mark.fault("P6", injected="a whole entry of another schema", happens="a miss and a warning; it is left alone")
+def test_an_entry_of_another_version_is_left_alone(monkeypatch, log):
+    shelf = MemoryShelf()
+    good = item()
+    monkeypatch.setattr(framing_module, "SCHEMA", 2)
+    Store(shelf).put(good)
+    before = dict(shelf.entries)
+    monkeypatch.undo()
+    store = Store(shelf)
+    assert store.get(good.id) is None
+    assert shelf.entries == before
+    assert [line["event"] for line in log] == ["store.foreign"]
+
+
+def test_a_shelf_that_cannot_be_written_still_misses(log):
+    class ReadOnly(MemoryShelf):
+        def create(self, name, data, /):
+            raise StoreError("x", "read-only")
+
+    shelf = ReadOnly()
+    good = item()
+    MemoryShelf.create(shelf, f"items/{good.id}", b"torn")
+    assert Store(shelf).get(good.id) is None
+    assert [line["event"] for line in log] == ["store.quarantined", "store.quarantine_failed"]
+
+
+# ---------------------------------------------------------------------- files
+
+
+def filled(path, count=2):
+    """A store in a file, closed, as it lies on the disk."""
+    store = Store(SqliteShelf(path, page_size=512))
+    for number in range(count):
+        store.put(item(number))
+    store.commit("d", b"old", expect=0)
+    store.commit("d", b"new", expect=1)
+    store.close()
+
+
+def sqlite_damage(folder, changes, log):
+    """Whatever is done to the file: what is told is what was written, or nothing; and it can be written again."""
+    source = folder / "source.db"
+    filled(source)
+    whole = source.read_bytes()
+    path = folder / "store.db"
+    missed = refused = tries = 0
+    for changed in changes(whole):
+        for old in folder.glob("store.db*"):
+            old.unlink()
+        path.write_bytes(changed)
+        log.clear()
+        tries += 1
+        try:
+            store = Store(SqliteShelf(path))
+        except StoreError:
+            refused += 1
+            continue
+        found = [store.get(item(number).id) for number in range(2)]
+        document = store.document("d")
+        assert all(each in (None, item(number)) for number, each in enumerate(found))
+        assert document.data in (None, b"new")
+        assert document.data is None or document.generation == 2
+        if found != [item(0), item(1)] or document.data is None:
+            missed += 1
+        for number in range(2):
+            assert store.put(item(number)) == item(number)
+            assert store.get(item(number).id) == item(number)
+        store.close()
+    return tries, missed, refused
+
+
+SQLITE_FLIPS = pytest.mark.fault(
+    "P6",
+    injected="bits of the SQLite file flipped",
+    happens="what is told is what was written, or nothing; the file is put aside if SQLite cannot read it",
+)
+
+
+@SQLITE_FLIPS
+def test_bits_of_a_sqlite_file(quick_path, record_property, log):
+    def changes(whole):
+        for at in range(0, len(whole), 15):
+            changed = bytearray(whole)
+            changed[at] ^= 1 << at % 8
+            yield bytes(changed)
+
+    tries, missed, refused = sqlite_damage(quick_path, changes, log)
+    record_property("tries", tries)
+    assert missed > tries // 10
+    assert refused == 0
+
+
+@pytest.mark.slow
+@SQLITE_FLIPS
+def test_every_eighth_byte_of_a_sqlite_file(quick_path, record_property, log):
+    def changes(whole):
+        for at in range(len(whole)):
+            changed = bytearray(whole)
+            changed[at] ^= 1 << at % 8
+            yield bytes(changed)
+
+    tries, missed, refused = sqlite_damage(quick_path, changes, log)
+    record_property("tries", tries)
+    assert missed > tries // 10
+    assert refused == 0
+
+
+@pytest.mark.fault(
+    "P6",
+    injected="the SQLite file cut short",
+    happens="what is told is what was written, or nothing; the file is put aside if SQLite cannot read it",
+)
+def test_lengths_of_a_sqlite_file(quick_path, record_property, log):
+    tries, missed, refused = sqlite_damage(
+        quick_path, lambda whole: (whole[:at] for at in range(0, len(whole), 37)), log
+    )
+    record_property("tries", tries)
+    assert missed > 0.8 * tries  # the last page is a free one
+    assert refused == 0
+
+
+@pytest.mark.fault("P6", injected="files of the log cut short", happens="what is told is what was written, or nothing")
+def test_lengths_of_the_log(quick_path, record_property, log):
+    source = quick_path / "source.db"
+    store = Store(SqliteShelf(source, page_size=512))
+    for number in range(2):
+        store.put(item(number))
+    # As a killed process leaves it: nothing is checkpointed.
+    copies = {suffix: (quick_path / f"source.db{suffix}").read_bytes() for suffix in ("", "-wal")}
+    store.close()
+    tries = 0
+    for at in range(0, len(copies["-wal"]), 41):
+        for old in quick_path.glob("store.db*"):
+            old.unlink()
+        (quick_path / "store.db").write_bytes(copies[""])
+        (quick_path / "store.db-wal").write_bytes(copies["-wal"][:at])
+        again = Store(SqliteShelf(quick_path / "store.db"))
+        assert all(again.get(item(number).id) in (None, item(number)) for number in range(2))
+        assert again.put(item(0)) == item(0)
+        again.close()
+        tries += 1
+    record_property("tries", tries)
+
+
+def test_a_ruined_file_is_put_aside_and_not_deleted(tmp_path, log):
+    path = tmp_path / "store.db"
+    filled(path)
+    ruin = path.read_bytes()[:700]
+    path.write_bytes(ruin)
+    store = Store(SqliteShelf(path))
+    assert store.get(item().id) is None
+    assert (tmp_path / "store.db.damaged-1").read_bytes() == ruin
+    assert [line["event"] for line in log] == ["store.damaged"]
+    store.close()
+
+
+@pytest.mark.parametrize("content", [b"# a README\n", b"\x7fELF" + bytes(500)])
+def test_somebody_elses_file_is_refused_and_left_alone(tmp_path, content):
+    path = tmp_path / "mine"
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="this file is no store"):
+        SqliteShelf(path)
+    assert path.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_another_programs_database_is_refused(tmp_path):
+    import sqlite3
+
+    path = tmp_path / "theirs.db"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE t (x)")
+    connection.commit()
+    connection.close()
+    with pytest.raises(StoreError, match="this file is no store"):
+        SqliteShelf(path)
+
+
+@CUTS
+def test_each_length_of_a_file_below_a_url(tmp_path, record_property, log):
+    url = f"file://{tmp_path / 'shared'}"
+    store = Store(FsspecShelf(url))
+    good = item()
+    store.put(good)
+    [path] = [path for path in (tmp_path / "shared").rglob("*") if path.is_file()]
+    whole = path.read_bytes()
+    for at in range(0, len(whole), 25):
+        path.write_bytes(whole[:at])
+        assert Store(FsspecShelf(url)).get(good.id) is None
+        assert not path.exists()
+        shutil.rmtree(tmp_path / "shared" / "quarantine")
+        assert store.put(good) == good
+    record_property("tries", len(range(0, len(whole), 25)))

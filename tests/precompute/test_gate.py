@@ -1,0 +1,117 @@
+"""The gate keeps what pays, drops what does not, and costs little while it finds out."""
+
+import random
+import statistics
+
+import msgspec
+import pytest
+from interwhen.bench.precompute.gating import life
+from interwhen.errors import UsageError
+from interwhen.precompute.gate import PLAIN, Arm, Gate, Pair, Record, Rule, Weights
+
+LIMIT = 1200
+
+
+@pytest.mark.parametrize("weight", [10.0, 1.0])
+@pytest.mark.parametrize("ratio", [0.1, 0.5, 0.9, 1.0, 1.2, 2.0])
+def test_it_costs_hardly_more_than_the_better_of_always_and_never(ratio, weight):
+    lives = [life(ratio, weight, 1000, seed) for seed in range(5)]
+    gated, always, never = (statistics.fmean(costs[at] for _, costs in lives) for at in range(3))
+    assert gated <= 1.05 * min(always, never)
+
+
+def test_what_pays_is_kept_and_what_costs_is_dropped():
+    kept = [life(0.2, 10.0, 400, seed)[0].stage for seed in range(20)]
+    dropped = [life(2.0, 10.0, 400, seed)[0].stage for seed in range(20)]
+    assert set(kept) == {"kept"}
+    assert set(dropped) <= {"demoted", "evicted"}
+
+
+@pytest.mark.parametrize("spread", [0.1, 0.4])
+def test_looking_after_each_pair_moves_few_items_that_make_no_difference(spread):
+    rule = Rule()
+    moved = 0
+    for seed in range(100):
+        rng, gate = random.Random(seed), Gate(rule=rule)
+        for _ in range(250):
+            one, other = (min(LIMIT, int(400 * rng.lognormvariate(0, spread))) for _ in range(2))
+            gate.observe(Pair(Arm(one), Arm(other), LIMIT))
+        moved += bool(gate.record.moves)
+    assert moved <= 10  # 5 are allowed in the mean; more than 10 come up once in a hundred times
+
+
+def test_an_item_that_stops_paying_is_demoted_and_then_evicted():
+    gate = Gate()
+    good, bad = Pair(Arm(500), Arm(50), LIMIT), Pair(Arm(50), Arm(500), LIMIT)
+    for _ in range(100):
+        gate.observe(good)
+    for _ in range(200):
+        gate.observe(bad)
+    assert [move.to for move in gate.record.moves] == ["kept", "demoted", "evicted"]
+    kept, demoted, evicted = gate.record.moves
+    assert kept.low > 0
+    assert demoted.high < 0
+    assert evicted.high < 0
+    assert gate.choose(0.0) == (False, False)
+    assert gate.observe(good) is None
+
+
+def test_a_demoted_item_comes_back_when_it_pays_again():
+    gate = Gate()
+    for used in (500, 50):
+        while (gate.record.moves or [None])[-1] is None or gate.stage == ("demoted" if used == 50 else "trial"):
+            gate.observe(Pair(Arm(200), Arm(used), LIMIT))
+    assert [move.to for move in gate.record.moves] == ["demoted", "kept"]
+
+
+def test_an_item_that_spoils_the_answer_is_not_cheap():
+    spoiled = Pair(Arm(300), Arm(1, sound=False), LIMIT)
+    assert spoiled.saving(Weights()) < 0
+    assert Pair(Arm(300), Arm(1), LIMIT).saving(Weights()) == 2990
+
+
+def test_reading_the_item_is_paid_for():
+    assert Pair(Arm(100, 50), Arm(100, 150), LIMIT).saving(Weights()) == pytest.approx(-200)
+    assert Pair(Arm(100, 50), Arm(100, 150), LIMIT).saving(PLAIN) == pytest.approx(-20)
+
+
+def test_the_reader_gets_what_looks_better_meanwhile():
+    gate = Gate()
+    assert gate.choose(0.9) == (False, True)
+    gate.observe(Pair(Arm(300), Arm(100), LIMIT, "used"))
+    assert gate.choose(0.9).use
+    gate.observe(Pair(Arm(100), Arm(900), LIMIT))
+    assert not gate.choose(0.9).use
+
+
+def test_what_runs_beside_the_reader_stays_within_its_share():
+    gate, _ = life(0.5, 1.0, 1000, 3)
+    most = max(pair.beside.alone(PLAIN) for pair in gate.record.pairs)
+    assert gate.record.beside <= gate.rule.share * gate.record.paid + (gate.rule.first + 1) * most
+
+
+def test_a_gate_goes_on_from_its_record():
+    whole, record = Gate(), Record()
+    for number in range(60):
+        pair = Pair(Arm(400 + number), Arm(300), LIMIT)
+        whole.observe(pair)
+        resumed = Gate(msgspec.json.decode(msgspec.json.encode(record), type=Record))
+        resumed.observe(pair)
+        record = resumed.record
+    assert record == whole.record
+    assert Gate(record).interval == pytest.approx(whole.interval)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"alpha": 0.0}, {"holdout": 2.0}, {"first": 0}, {"share": -0.1}],
+    ids=["alpha", "holdout", "first", "share"],
+)
+def test_rules_that_cannot_work_are_refused(wrong):
+    with pytest.raises(UsageError):
+        Rule(**wrong)
+
+
+def test_tokens_that_cost_nothing_are_refused():
+    with pytest.raises(UsageError, match="must cost something"):
+        Weights(test=0.0)

@@ -1,0 +1,273 @@
+"""The hook: what is prepared is judged, kept, offered while it holds, and made anew only where an edit reaches."""
+
+import dataclasses
+import sys
+
+import interwhen
+import pytest
+from interwhen import Verified
+from interwhen.errors import StoreConflict, UsageError
+from interwhen.precompute import Served, Store, open_store
+from interwhen.testing import ScriptedModel
+from tests.precompute.toys import Plan, Sums, ToyModel, numbers, per_piece, precomputer, right, told
+
+pytestmark = pytest.mark.anyio
+
+
+def with_total(context):
+    """Each piece, pairs of pieces, and a total of the pairs."""
+    leaves = per_piece(context)
+    names = [plan.name for plan in leaves]
+    pairs = [Plan(f"pair/{a}+{b}", (), (a, b)) for a, b in zip(names[::2], names[1::2], strict=False)]
+    return [*leaves, *pairs, Plan("total", (), tuple(pair.name for pair in pairs))]
+
+
+async def test_only_what_was_accepted_is_offered():
+    pre = precomputer()
+    ref = await pre.add("book", numbers(12))
+    assert pre.ready(ref) == ()
+    done = await pre.work()
+    assert len(done) == 12
+    assert {each.came_to for each in done} >= {"accepted", "rejected", "unknown"}
+    offered = pre.ready(ref)
+    assert told(offered) == right(per_piece, pre.contexts["book"])
+    assert 0 < len(offered) < 12
+    for item in offered:
+        assert item.proof.verifiers == (("sums", "1"),)
+        assert item.cost.generated > 0
+
+
+async def test_the_same_again_is_not_made_again():
+    store = Store()
+    first = precomputer(store)
+    await first.add("book", numbers(8))
+    await first.work()
+    other = precomputer(store)
+    ref = await other.add("book", numbers(8))
+    assert told(other.ready(ref)) == right(per_piece, other.contexts["book"])
+    assert await other.work() == ()
+    assert other.producers[0].made == []
+
+
+async def test_an_old_reference_gets_nothing_and_a_reverted_one_all_of_it():
+    pre = precomputer()
+    old = await pre.add("book", numbers(8))
+    await pre.work()
+    before = pre.ready(old)
+    new = await pre.edit(old, {"p3": "the number 47"})
+    assert pre.ready(old) == ()
+    assert set(told(pre.ready(new))) == set(told(before)) - {"sum/p3"}
+    await pre.work()
+    assert told(pre.ready(new)) == right(per_piece, pre.contexts["book"])
+    again = await pre.add("book", numbers(8))
+    assert pre.ready(again) == before
+    assert await pre.work() == ()
+
+
+async def test_of_a_hundred_pieces_an_edit_of_one_makes_five_percent_anew_at_most():
+    pre = precomputer(producer=Sums(with_total))
+    ref = await pre.add("book", numbers(100))
+    all_of_it = len(await pre.work())
+    assert all_of_it == 151
+    made = pre.producers[0].made
+    for at in range(0, 100, 19):
+        made.clear()
+        ref = await pre.edit(ref, {f"p{at}": f"the number {at + 500}"})
+        await pre.work()
+        assert 1 <= len(made) <= 3  # its own, its pair's, and the total: 2 % of 151
+        assert told(pre.ready(ref)) == right(with_total, pre.contexts["book"])
+
+
+async def test_an_edit_that_changes_nothing_stops_where_it_stops():
+    pre = precomputer(producer=Sums(with_total))
+    ref = await pre.add("book", numbers(10))
+    await pre.work()
+    pre.producers[0].made.clear()
+    before = pre.contexts["book"].holding.items["sums::total"]
+    ref = await pre.edit(ref, {"p4": "It is the number 12"})  # other words, the same number
+    await pre.work()
+    assert pre.producers[0].made == ["sum/p4"]
+    assert pre.contexts["book"].holding.items["sums::total"] == before
+    assert told(pre.ready(ref)) == right(with_total, pre.contexts["book"])
+
+
+async def test_what_was_not_read_does_not_count():
+    def shape(context):
+        return [Plan("a", ("p1",)), Plan("b", ("p0",), ("a",), lazy=True)]
+
+    producer = Sums(shape)
+    pre = precomputer(producer=producer)
+    ref = await pre.add("book", {"p0": "7", "p1": "1"})  # 7 is odd: "b" does not look at "a"
+    await pre.work()
+    producer.made.clear()
+    ref = await pre.edit(ref, {"p1": "2"})
+    await pre.work()
+    assert producer.made == ["a"]
+    ref = await pre.edit(ref, {"p0": "8"})
+    await pre.work()
+    producer.made.clear()
+    ref = await pre.edit(ref, {"p1": "3"})
+    await pre.work()
+    assert producer.made == ["a", "b"]
+    assert told(pre.ready(ref)) == right(shape, pre.contexts["book"])
+
+
+@pytest.mark.parametrize("file", [False, True])
+async def test_what_is_ready_is_known_in_the_same_number_of_calls_however_much_it_is(loop, file, tmp_path):
+    def calls(work):
+        count = 0
+
+        def note(_frame, event, _argument):
+            nonlocal count
+            count += event in ("call", "c_call")
+
+        sys.setprofile(note)
+        try:
+            work()
+        finally:
+            sys.setprofile(None)
+        return count
+
+    found = []
+    for size in (10, 60):
+        store = open_store(tmp_path / f"{size}.db") if file else Store()
+        pre = precomputer(store)
+        ref = await pre.add("book", numbers(size))
+        await pre.work()
+        found.append((len(pre.ready(ref)), calls(lambda pre=pre, ref=ref: pre.ready(ref))))
+        await pre.aclose()
+    (few, calls_for_few), (many, calls_for_many) = found
+    assert many > 3 * few
+    assert calls_for_many == calls_for_few < 60
+
+
+@pytest.mark.parametrize("change", ["version", "model", "monitors"])
+async def test_what_others_made_or_judged_is_not_offered(change):
+    store = Store()
+    await (first := precomputer(store)).add("book", numbers(6))
+    await first.work()
+    match change:
+        case "version":
+            other = precomputer(store, Sums(version="2"))
+        case "model":
+            other = precomputer(store, model=ToyModel("another"))
+        case _:
+            other = precomputer(store, least_coverage=0.1)
+    ref = await other.open("book")
+    assert other.ready(ref) == ()
+    assert len(await other.work()) == 6
+
+
+async def test_edits_by_others_are_seen_and_conflicts_told():
+    store = Store()
+    one, two = precomputer(store), precomputer(store)
+    ref = await one.add("book", numbers(6))
+    await one.work()
+    assert one.ready(ref)
+    generation = store.generation("context:book")
+    mine = await two.add("book", numbers(6, start=1), expect=generation)
+    assert one.ready(ref) == ()
+    await one.work()  # takes the edit in, and works on what is there now
+    assert one.ready(ref) == ()
+    assert two.ready(mine) == ()  # in its memory is what it saw when it added it
+    await two.work()
+    assert told(two.ready(mine)) == right(per_piece, two.contexts["book"])
+    assert two.producers[0].made == []
+    with pytest.raises(StoreConflict, match="no longer at generation 1"):
+        await one.add("book", numbers(7), expect=generation)
+
+
+async def test_a_run_uses_what_is_ready_and_says_so():
+    def inject(items, model, prompt):
+        facts = "\n".join(item.payload.text for item in items[:2])
+        return Served(model, f"{facts}\n{prompt}", tuple(item.id for item in items[:2]))
+
+    reader = ScriptedModel(["1+1=2\n"])
+    pre = precomputer(serving=inject)
+    ref = await pre.add("book", numbers(12))
+    async with interwhen.run(reader, "Q", monitors=pre.monitors, context=ref) as run:
+        await run.drain()
+    assert reader.requests[-1].prompt == "Q"
+    assert run.result.precomputed == ()
+    await pre.work()
+    items = pre.ready(ref)[:2]
+    spent = sum(item.cost.generated for item in items)
+    for use in (1, 2):
+        async with interwhen.run(reader, "Q", monitors=pre.monitors, context=ref) as run:
+            result = await run.drain()
+        assert reader.requests[-1].prompt == "\n".join(item.payload.text for item in items) + "\nQ"
+        assert isinstance(result, Verified)
+        assert result.precomputed == tuple(item.id for item in items)
+        assert result.ledger.offline_tokens == spent > 0
+        assert result.ledger.offline_share == spent / use
+        assert result.ledger.total_tokens == result.ledger.kept + spent
+
+
+async def test_a_run_goes_on_from_its_journal_with_what_it_used(tmp_path):
+    pre = precomputer(serving=lambda items, model, prompt: Served(model, "with facts", (items[0].id,)))
+    ref = await pre.add("book", numbers(12))
+    await pre.work()
+    path = tmp_path / "run.journal"
+    async with interwhen.run(ScriptedModel(["1+1=2\n"]), "Q", context=ref, journal=path) as run:
+        result = await run.drain()
+    async with interwhen.resume(path, model=ScriptedModel([]), monitors=[]) as again:
+        assert (await again.drain()).precomputed == result.precomputed
+    assert interwhen.replay(path).result.ledger.offline_tokens == result.ledger.offline_tokens > 0
+    assert interwhen.replay(path).differences == ()
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) - 40])
+    async with interwhen.resume(path, model=ScriptedModel([""]), monitors=[]) as again:
+        assert (await again.drain()).precomputed == result.precomputed
+
+
+@pytest.mark.parametrize("wrong", ["raises", "strange item"])
+async def test_serving_that_goes_wrong_costs_the_reader_nothing(wrong, log):
+    def serving(items, model, prompt):
+        return Served(model, "nonsense", ("no such item",)) if wrong == "strange item" else 1 / 0
+
+    pre = precomputer(serving=serving)
+    ref = await pre.add("book", numbers(12))
+    await pre.work()
+    reader = ScriptedModel(["fine"])
+    async with interwhen.run(reader, "Q", context=ref) as run:
+        assert (await run.drain()).text == "fine"
+    assert reader.requests[0].prompt == "Q"
+    assert [entry["event"] for entry in log if entry["log_level"] == "warning"] == [
+        "serving.failed" if wrong == "raises" else "serving.refused"
+    ]
+
+
+async def test_a_text_is_cut_into_paragraphs_and_an_edit_leaves_the_others_alone():
+    pre = precomputer()
+    ref = await pre.add("book", "the number 3\n\nthe number 9\n\n\nthe number 3\n")
+    assert len(pre.contexts["book"].context.pieces) == 3
+    await pre.work()
+    pre.producers[0].made.clear()
+    ref = await pre.add("book", "the number 3\n\nthe number 10\n\nand 4\n\nthe number 3\n")
+    await pre.work()
+    assert len(pre.producers[0].made) == 2
+    assert told(pre.ready(ref)) == right(per_piece, pre.contexts["book"])
+
+
+async def test_what_cannot_work_is_refused_at_once():
+    pre = precomputer()
+    for call, said in (
+        (lambda: pre.add("book", {"a": 1}), "a name and a text are needed"),
+        (lambda: pre.add("book", 7), "a context is a text, or a mapping"),
+        (lambda: pre.add("book", {}, kinds=["fax"]), "choose among facts, verifiers"),
+        (lambda: pre.open("never"), "there is no context 'never'"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            await call()
+    with pytest.raises(UsageError, match="is no prepared context"):
+        interwhen.run(ScriptedModel([""]), "Q", context="book")
+    for options, said in (
+        ({"passes": 0}, "passes=0"),
+        ({"token_budget": -1}, "token_budget=-1"),
+        ({"producers": [Sums(), Sums()]}, "several producers are called 'sums'"),
+        ({"producers": [dataclasses.replace(Sums(), kind="fax")]}, "choose one of facts"),
+        ({"producers": ["nobody"]}, "not installed"),
+        ({"producers": "facts"}, "put it in a list"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            type(pre)(Store(), pre.model, **options)

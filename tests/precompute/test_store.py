@@ -1,0 +1,273 @@
+"""The store on its shelves: exclusive creation, compare-and-swap, two processes at once, a kill in the middle."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from interwhen.errors import MissingExtraError, StoreConflict, StoreError, UsageError
+from interwhen.precompute import MemoryShelf, Payload, Store, digest, open_store
+from interwhen.precompute.fsspec_shelf import FsspecShelf
+from interwhen.precompute.sqlite_shelf import SqliteShelf
+from interwhen.precompute.store import KEPT
+from msgspec.structs import replace
+from tests.precompute.entries import item
+
+KINDS = ["memory", "sqlite", "file url", "memory url"]
+
+
+@pytest.fixture(params=KINDS)
+def shelf(request, tmp_path):
+    match request.param:
+        case "memory":
+            yield MemoryShelf()
+        case "sqlite":
+            made = SqliteShelf(tmp_path / "store.db")
+            yield made
+            made.close()
+        case "file url":
+            yield FsspecShelf(f"file://{tmp_path / 'shared folder'}")
+        case _:
+            yield FsspecShelf(f"memory://{tmp_path.name}")
+
+
+class TestEveryShelf:
+    def test_it_keeps_what_it_is_given_and_creates_once(self, shelf):
+        assert shelf.read("items/a/1") is None
+        assert shelf.names("items") == []
+        assert shelf.create("items/a/1", b"one")
+        assert not shelf.create("items/a/1", b"two")
+        assert shelf.read("items/a/1") == b"one"
+        assert shelf.create("items/a/2", b"two")
+        assert shelf.create("items/ab/3", b"three")
+        shelf.delete("items/a/2")
+        assert shelf.names("items/a") == ["items/a/1"]
+        assert shelf.names("items") == ["items/a/1", "items/ab/3"]
+        shelf.delete("items/a/1")
+        shelf.delete("items/a/1")
+        assert shelf.read("items/a/1") is None
+        assert shelf.create("items/a/1", b"")
+        assert shelf.read("items/a/1") == b""
+
+    def test_of_many_who_create_one_succeeds(self, shelf):
+        won = []
+        start = threading.Barrier(6)
+
+        def create(number):
+            start.wait(30)
+            won.extend((at, number) for at in range(8) if shelf.create(f"items/x/{at}", bytes([number])))
+
+        threads = [threading.Thread(target=create, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert sorted(at for at, _ in won) == list(range(8))
+        assert all(shelf.read(f"items/x/{at}") == bytes([number]) for at, number in won)
+
+    def test_documents_go_on_by_one_and_only_from_what_was_read(self, shelf):
+        store = Store(shelf)
+        assert store.document("d").generation == store.generation("d") == 0
+        with pytest.raises(StoreConflict, match="no longer at generation 3"):
+            store.commit("d", b"x", expect=3)
+        for at in range(5):
+            assert store.commit("d", b"%d" % at, expect=at) == at + 1
+            with pytest.raises(StoreConflict):
+                store.commit("d", b"late", expect=at)
+        assert store.document("d").data == b"4"
+        assert store.generation("d") == 5
+        shelf.create(f"documents/{digest('d')}/no number", b"")
+        assert store.document("d").generation == 5
+        store.commit("e", b"", expect=0)
+        assert store.documents("d") == ("d",)
+        assert store.documents("") == ("d", "e")
+
+    def test_counters_of_many_threads_lose_nothing(self, shelf):
+        store = Store(shelf)
+
+        def add():
+            done = 0
+            while done < 5:
+                there = store.document("n")
+                try:
+                    store.commit("n", b"%d" % (int(there.data or b"0") + 1), expect=there.generation)
+                except StoreConflict:
+                    continue
+                done += 1
+
+        threads = [threading.Thread(target=add) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert store.document("n").data == b"20"
+
+    def test_items_are_written_once_and_the_newest_of_a_slot_are_kept(self, shelf):
+        store = Store(shelf)
+        first = store.put(item())
+        assert store.put(replace(item(), payload=Payload("another"))) == first
+        assert store.get(first.id) == first
+        slot = replace(item().key, inputs=(), version="2", producer="q")
+        for at in range(KEPT + 4):
+            key = replace(slot, inputs=(replace(first.key.inputs[0], name=f"p{at}"),))
+            store.put(replace(item(), key=key, created=float(at)))
+        kept = store.candidates(slot.slot)
+        assert [each.created for each in kept] == [float(at) for at in range(4, KEPT + 4)]
+        assert len(list(store.items())) == KEPT + 1
+        store.evict(first.id)
+        assert store.get(first.id) is None
+        store.quarantine(kept[0].id, "a person said so")
+        assert store.get(kept[0].id) is None
+        assert [each.why for each in store.quarantined()] == ["a person said so"]
+
+
+def test_stores_are_opened_by_their_place(tmp_path, monkeypatch):
+    assert isinstance(open_store(":memory:").shelf, MemoryShelf)
+    made = open_store(tmp_path / "a.db")
+    assert isinstance(made.shelf, SqliteShelf)
+    assert not made.blocks
+    assert (tmp_path / "a.db").stat().st_mode & 0o077 == 0
+    made.close()
+    with pytest.raises(StoreError, match="it is closed"):
+        made.get(item().id)
+    assert open_store(f"file://{tmp_path}/b").blocks
+    with pytest.raises(UsageError, match="go with a URL"):
+        open_store(tmp_path / "c.db", one_writer=True)
+    with pytest.raises(StoreError, match="cannot be opened"):
+        open_store(tmp_path / "no folder" / "a.db")
+    with pytest.raises(StoreError, match="Protocol not known: nonsense"):
+        open_store("nonsense://x")
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with pytest.raises(MissingExtraError, match=r"interwhen\[precompute\]"):
+        open_store("memory://x")
+
+
+def test_a_file_system_that_cannot_create_exclusively_is_refused(tmp_path):
+    place = f"dir::file://{tmp_path}/x"
+    with pytest.raises(StoreError, match=r"two writers could overwrite each other: say one_writer=True"):
+        open_store(place)
+    store = open_store(place, one_writer=True)
+    assert store.put(item()) == item()
+    assert store.get(item().id) == item()
+    assert store.commit("d", b"x", expect=0) == 1
+    with pytest.raises(StoreConflict):
+        store.commit("d", b"x", expect=0)
+
+
+# ---------------------------------------------------------------------- two processes, and a kill
+
+WRITER = """
+import sys
+from interwhen.errors import StoreConflict
+from interwhen.precompute import open_store
+from tests.precompute.entries import item
+from msgspec.structs import replace
+from interwhen.precompute import Payload
+
+store = open_store(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+won = 0
+for number in range(int(sys.argv[2])):
+    mine = replace(item(number % 40), payload=Payload(f"{sys.argv[3]} {number % 40}"))
+    won += store.put(mine) == mine
+    while True:
+        there = store.document("n")
+        try:
+            store.commit("n", b"%d" % (int(there.data or b"0") + 1), expect=there.generation)
+            break
+        except StoreConflict:
+            pass
+    print(number, flush=True)
+print("won", won, flush=True)
+"""
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def writer(tmp_path):
+    script = tmp_path / "writer.py"
+    script.write_text(textwrap.dedent(WRITER))
+    paths = [str(ROOT), str(ROOT / "tests" / "engine" / "support"), os.environ.get("PYTHONPATH", "")]
+    started = []
+
+    def start(place, count, name):
+        process = subprocess.Popen(
+            [sys.executable, str(script), str(place), str(count), name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def place_of(kind, tmp_path):
+    return tmp_path / "store.db" if kind == "sqlite" else f"file://{tmp_path / 'shared'}"
+
+
+@pytest.mark.fault(
+    "P6",
+    injected="two processes that write the same entries at once",
+    happens="each entry is that of one of them, whole; each compare-and-swap counts once",
+)
+@pytest.mark.parametrize("kind", ["sqlite", "file url"])
+def test_two_processes_write(kind, tmp_path, writer, record_property):
+    place = place_of(kind, tmp_path)
+    both = [writer(place, 40, name) for name in "ab"]
+    for process in both:
+        assert process.stdout.readline() == "ready\n"
+    for process in both:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    ends = [process.communicate(timeout=100)[0].splitlines()[-1] for process in both]
+    store = open_store(place)
+    found = {each.key.step: each.payload.text for each in store.items()}
+    assert len(found) == 40
+    assert {text[0] for text in found.values()} <= {"a", "b"}
+    assert sorted(int(text[2:]) for text in found.values()) == list(range(40))
+    assert sum(int(end.removeprefix("won ")) for end in ends) == 40
+    assert store.document("n").data == b"80"
+    assert store.generation("n") == 80
+    assert store.quarantined() == ()
+    store.close()
+    record_property("tries", 80)
+
+
+@pytest.mark.fault(
+    "P6", injected="SIGKILL of a process that writes", happens="each entry is there and whole, or not there"
+)
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("file url", marks=pytest.mark.slow)])
+def test_a_kill_in_the_middle_of_writing(kind, tmp_path, writer, record_property, log):
+    place = place_of(kind, tmp_path)
+    told = 0
+    for turn in range(2):
+        process = writer(place, 100_000, f"w{turn}")
+        assert process.stdout.readline() == "ready\n"
+        process.stdin.write("\n")
+        process.stdin.flush()
+        for _ in range(5 + turn):
+            told_last = process.stdout.readline()
+        time.sleep(0.003 * turn)
+        process.send_signal(signal.SIGKILL)
+        process.wait(60)
+        told += int(told_last) + 1
+        store = open_store(place)
+        assert int(store.document("n").data) >= told
+        assert all(each.payload.text[0] == "w" for each in store.items())
+        assert store.put(item(99, "w 99")) == item(99, "w 99")
+        store.close()
+    assert not log
+    record_property("tries", 2)

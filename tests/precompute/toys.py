@@ -1,0 +1,155 @@
+"""A toy to precompute: sums over numbers in pieces, said by a model that is right, wrong or vague by a rule of its own.
+
+``expected`` is the oracle: it computes what every step must come to from the pieces alone, and shares no code with what
+decides that in the package.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+
+from interwhen.models.base import Sampling
+from interwhen.precompute import Nothing, Payload, Precomputer, Proposal, Step, Store
+from interwhen.testing import ScriptedModel, cut_into
+from sums import watch
+
+NUMBERS = re.compile(r"\d+")
+
+
+def value_of(text):
+    """What a piece, or an item, comes to: its last number."""
+    found = NUMBERS.findall(text)
+    return int(found[-1]) if found else 0
+
+
+def answer(model, prompt):
+    """What *model* says to *prompt* ("add 3 4"): right for most, wrong for some, vague for others."""
+    left, right = (int(word) for word in prompt.split()[1:3])
+    draw = hashlib.sha256(f"{model} {prompt}".encode()).digest()[0] % 8
+    total = (left + right) % 1000
+    if draw == 0:
+        return f"{left}+{right}={total + 1}"
+    if draw == 1:
+        return "it is hard to say"
+    return f"{left}+{right}={left + right}" if draw % 2 else f"so {left}+{right}={left + right}"
+
+
+def judged(text):
+    """Whether the toy's monitor accepts *text*, by the oracle's own reckoning."""
+    found = re.fullmatch(r"(?:so )?(\d+)\+(\d+)=(\d+)", text)
+    if found is None:
+        return "unknown"
+    left, right, total = map(int, found.groups())
+    return "accepted" if left + right == total else "rejected"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One step: the pieces and steps it reads, and whether it reads the second one only if the first is even."""
+
+    name: str
+    pieces: tuple = ()
+    steps: tuple = ()
+    lazy: bool = False
+
+
+def per_piece(context):
+    return [Plan(f"sum/{piece.name}", (piece.name,)) for piece in context.pieces]
+
+
+@dataclass
+class Sums:
+    """A producer of facts; its steps are what *shape* says of a context."""
+
+    shape: object = per_piece
+    name: str = "sums"
+    version: str = "1"
+    kind: str = "facts"
+    made: list = field(default_factory=list)
+    plans: dict = field(default_factory=dict)
+
+    def plan(self, context):
+        plans = {
+            Step(name=each.name, reads=each.pieces, premises=each.steps, params=b"lazy" * each.lazy): each
+            for each in self.shape(context)
+        }
+        self.plans.update(plans)
+        return list(plans)
+
+    async def make(self, step, desk):
+        plan = self.plans[step]
+        self.made.append(step.name)
+        values = [value_of(desk.read(name)) % 50 for name in plan.pieces]
+        for name in plan.steps:
+            if plan.lazy and values and values[0] % 2:
+                break
+            item = desk.premise(name)
+            values.append(value_of(item.payload.text) % 5 if item else 0)
+        if sum(values) % 11 == 10:
+            return Nothing("eleven divides the next one")
+        prompt = f"add {values[0] if values else 0} {sum(values[1:]) + int(self.version)}"
+        said = await desk.ask(prompt, Sampling(max_tokens=40))
+        return Proposal(payload=Payload(said.text), prompt=prompt)
+
+
+def expected(shape, context, model="scripted", version="1"):
+    """What each step must come to: name → (status, text)."""
+    pieces = {piece.name: piece.text for piece in context.pieces}
+    done = {}
+    plans = shape(context)
+    while len(done) < len(plans):
+        for plan in plans:
+            if plan.name in done or not all(name in done for name in plan.steps):
+                continue
+            values = [value_of(pieces[name]) % 50 for name in plan.pieces]
+            for name in plan.steps:
+                if plan.lazy and values and values[0] % 2:
+                    break
+                status, text = done[name]
+                values.append(value_of(text) % 5 if status == "accepted" else 0)
+            if sum(values) % 11 == 10:
+                done[plan.name] = ("nothing", "")
+                continue
+            text = answer(model, f"add {values[0] if values else 0} {sum(values[1:]) + int(version)}")
+            status = judged(text)
+            done[plan.name] = (status, text if status == "accepted" else "")
+    return done
+
+
+class ToyModel(ScriptedModel):
+    """Says what :func:`answer` says, five characters at a time."""
+
+    def __init__(self, name="scripted", **options):
+        super().__init__(lambda request: cut_into(answer(name, request.prompt), 5), **options)
+        self._called = name
+
+    @property
+    def name(self):
+        return self._called
+
+
+def precomputer(store=None, producer=None, model=None, **options):
+    options = {"debounce": 0.0, **options}
+    return Precomputer(
+        Store() if store is None else store,
+        ToyModel() if model is None else model,
+        [watch()],
+        producers=[Sums() if producer is None else producer],
+        **options,
+    )
+
+
+def numbers(count, start=0):
+    """Pieces p0, p1, ... with a number each."""
+    return {f"p{at}": f"the number {start + 3 * at}" for at in range(count)}
+
+
+def told(items):
+    """Step → text of *items*."""
+    return {item.step.partition("::")[2]: item.payload.text for item in items}
+
+
+def right(shape, prepared, **options):
+    """What may be served, by the oracle."""
+    found = expected(shape, prepared.context, **options)
+    return {name: text for name, (status, text) in found.items() if status == "accepted"}

@@ -1,0 +1,56 @@
+"""Strategies by name, with options, and what is said where that cannot be."""
+
+import pytest
+from interwhen.errors import PluginError, UsageError
+from interwhen.strategies import BestOf, StepSearch, Strategy, load_strategies, load_strategy
+from interwhen.strategies.catalog import SHIPPED
+
+
+def test_every_shipped_one_is_a_strategy_under_its_name():
+    for name in SHIPPED:
+        found = load_strategy(name)
+        assert isinstance(found, Strategy)
+        assert found.name == name
+    assert [one.name for one in load_strategies()] == list(SHIPPED)
+
+
+def test_options_are_converted_and_show_in_the_name():
+    assert load_strategy("dvts:trees=4,expansions=3") == StepSearch("dvts:trees=4,expansions=3", 4, 1, 3)
+    assert load_strategies("best-of-n:samples=2") == (BestOf("best-of-n:samples=2", 2),)
+
+
+def test_several_stand_between_commas_with_their_options():
+    names = [one.name for one in load_strategies(("greedy, dvts:trees=4,expansions=3,interrupt", "revision"))]
+    assert names == ["greedy", "dvts:trees=4,expansions=3", "interrupt", "revision"]
+
+
+def test_one_of_the_working_directory_is_found_by_its_path(tmp_path, monkeypatch):
+    (tmp_path / "mine_strategy.py").write_text(
+        "from interwhen.strategies import Greedy\ndef make(*, name: str = 'mine'):\n    return Greedy(name)\n"
+        "def bad():\n    return 3\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert load_strategy("mine_strategy:make:name=x").name == "x"
+    with pytest.raises(PluginError, match="returned 3, which is no Strategy"):
+        load_strategy("mine_strategy:bad")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("greedi", r"'greedi': not installed .*shipped: best-of-n"),
+        ("dvts:tree=4", r"no option 'tree' \(options: expansions, trees\)"),
+        ("dvts:trees=many", "the option trees='many' does not fit"),
+        ("interrupt:restarts", "has no value"),
+        ("no.such:thing", r"no.such does not load"),
+    ],
+)
+def test_what_cannot_be_is_named(spec, message):
+    with pytest.raises(PluginError, match=message):
+        load_strategy(spec)
+
+
+def test_two_of_one_name_are_refused():
+    with pytest.raises(UsageError, match="named twice: greedy, greedy"):
+        load_strategies("greedy,greedy")

@@ -1,0 +1,135 @@
+"""Our own strategy is the engine's run, metered: each remedy, giving up, and starting afresh."""
+
+import pytest
+from interwhen import Budgets, Claim, Fork, Monitor, Pass, Sampling, run, verifier
+from interwhen.errors import UpstreamError
+from interwhen.remedies import Feedback, Repair, Resample
+from interwhen.strategies import Interrupt, load_strategy
+from tests.strategies.worlds import PLAIN, RIGHT, WRONG, question, try_out, writer
+
+pytestmark = pytest.mark.anyio
+
+
+def slip(request):
+    """Gets the sum wrong, and the answer right by what stands before it."""
+    prefix = request.prefix
+    if not prefix:
+        return "2 + 2 = 5\nAnswer: 5"
+    if "Wait" in prefix:
+        return "2 + 2 = 4\nAnswer: 4"
+    return "\nAnswer: 4" if prefix.endswith("4") else "Answer: 5"
+
+
+async def test_it_costs_what_the_run_says():
+    asked = question()
+    found = await try_out(Interrupt(), writer(slip))
+    async with run(writer(slip), asked.prompt, monitors=["arithmetic"], sampling=Sampling(max_tokens=60)) as running:
+        result = await running.drain()
+    assert (found.status, found.answer, found.text) == ("verified", "4", result.text)
+    assert result.ledger.remedies == found.ledger.remedies == 1
+    assert (found.ledger.kept, found.ledger.discarded) == (result.ledger.kept, result.ledger.discarded)
+    assert found.ledger.inserted_chars == len("4")
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [("interrupt-repair", "2 + 2 = 4\n"), ("interrupt-feedback", "2 + 2 = 5\nWait, 2 + 2 is 4, not 5.\n2 + 2 = 4\n")],
+)
+async def test_every_remedy_can_be_had(name, written):
+    found = await try_out(load_strategy(name), writer(slip))
+    assert found.text == f"{written}Answer: 4"
+    assert found.ledger.remedies == 1
+
+
+async def test_resampling_draws_again_with_another_seed():
+    def choose(request):
+        return RIGHT if request.sampling.seed % 2 else WRONG
+
+    model = writer(choose)
+    found = await try_out(Interrupt("interrupt-resample", Resample()), model, seed=2)
+    seeds = [request.sampling.seed for request in model.requests]
+    assert found.status == "verified"
+    assert seeds == list(range(seeds[0], seeds[0] + len(seeds)))
+    assert {request.sampling.temperature for request in model.requests} == {0.5}
+
+
+async def test_a_remedy_keeps_what_the_monitor_says_of_its_place():
+    model = writer(slip)
+    monitors = ("arithmetic:remedy=repair,place=rewind",)
+    found = await try_out(Interrupt(remedy=Feedback()), model, question=question(monitors=monitors))
+    assert found.text.startswith("Wait, 2 + 2 is 4, not 5.\n")
+
+
+async def test_a_run_that_gives_up_is_followed_by_another():
+    def choose(request):
+        return RIGHT if request.sampling.temperature else WRONG
+
+    model = writer(choose)
+    found = await try_out(Interrupt(remedy=Feedback()), model)
+    assert (found.status, found.answer) == ("verified", "4")
+    assert found.ledger.kept == len(RIGHT)
+    assert found.ledger.discarded > len(WRONG)
+    assert [request.sampling.temperature for request in model.requests][-1] == 0.5
+
+
+async def test_a_run_that_went_in_circles_does_not_keep_another_from_being_tried():
+    """The first run spends more than half of the budget on nothing that stands."""
+
+    def choose(request):
+        return "2 + 2 = 5\n" if request.sampling.temperature == 0 else RIGHT
+
+    monitors = ("arithmetic:remedy=feedback,place=rewind",)
+    found = await try_out(Interrupt(), writer(choose), budget=195, question=question(monitors=monitors))
+    assert (found.status, found.answer) == ("verified", "4")
+    assert found.ledger.discarded > 195 // 2
+
+
+async def test_it_abstains_when_nothing_is_left():
+    found = await try_out(Interrupt(remedy=Resample()), writer(lambda _: WRONG), budget=90)
+    assert (found.status, found.answer) == ("abstained", None)
+    assert found.ledger.total_tokens <= 90
+
+
+@pytest.mark.parametrize("budget", range(1, 50, 6))
+async def test_no_budget_is_overdrawn_or_called_a_failure(budget):
+    found = await try_out(Interrupt(), writer(slip), budget=budget)
+    assert found.ledger.total_tokens <= budget
+    assert found.status in {"verified", "unverified", "abstained"}
+
+
+async def test_text_that_the_verifier_cannot_judge_is_answered_unverified():
+    found = await try_out(Interrupt(), writer(lambda _: PLAIN))
+    assert (found.status, found.answer, found.checks.could_act) == ("unverified", "4", False)
+
+
+async def test_a_model_that_fails_is_no_abstention():
+    def script(request):
+        raise UpstreamError("gone", status=404)
+
+    found = await try_out(Interrupt(), writer(script))
+    assert (found.status, found.why) == ("failed", "gone")
+
+
+def test_the_monitors_own_remedy_is_the_default():
+    assert Interrupt().remedy is None
+    assert load_strategy("interrupt-repair").remedy == Repair(otherwise=Resample())
+    assert Budgets().remedies == 16
+
+
+async def test_forks_of_a_run_are_paid_from_the_same_budget():
+    @verifier(name="asks", worker="inline")
+    def check(claim):
+        return Pass("said so")
+
+    def parse(reply, segment):
+        yield Claim(key=f"{reply} {segment.span}", span=segment.span)
+
+    monitor = Monitor(name="asks", verifier=check, extractor=Fork("\nSure?", parse, max_tokens=5))
+    model = writer(lambda _: RIGHT, forks=lambda _: "yes I am")
+    found = await try_out(Interrupt(), model, budget=100, question=question(monitors=(monitor,)))
+    assert (found.status, found.ledger.forks, found.ledger.fork_tokens) == ("verified", 2, 6)
+    assert found.ledger.total_tokens == len(RIGHT) + 6
+    assert {request.sampling.max_tokens for request in model.fork_requests} == {5}
+    tight = await try_out(Interrupt(), model, budget=len(RIGHT), question=question(monitors=(monitor,)))
+    assert tight.ledger.total_tokens <= len(RIGHT)
+    assert tight.status != "verified"

@@ -1,0 +1,81 @@
+"""Greedy, best-of-N and votes: what they choose, and what it costs to the token."""
+
+import pytest
+from interwhen.strategies import BestOf, Greedy, Vote
+from tests.strategies.worlds import PLAIN, RIGHT, WRONG, telling, try_out, writer
+
+pytestmark = pytest.mark.anyio
+
+
+def weighted(**options):
+    return Vote("weighted-vote", weighted="by verifiers", **options)
+
+
+async def test_greedy_is_one_text_at_temperature_zero():
+    model = writer(lambda _: RIGHT)
+    found = await try_out(Greedy(), model)
+    assert [request.sampling.temperature for request in model.requests] == [0.0]
+    assert (found.status, found.answer, found.ledger.total_tokens) == ("verified", "4", len(RIGHT))
+    assert (found.ledger.kept, found.ledger.discarded) == (len(RIGHT), 0)
+
+
+async def test_a_refuted_text_is_answered_and_not_verified():
+    found = await try_out(Greedy(), writer(lambda _: WRONG))
+    assert (found.status, found.answer) == ("unverified", "5")
+    assert (found.checks.passed, found.checks.refuted) == (0, 1)
+    assert found.checks.could_act
+
+
+async def test_best_of_n_takes_the_verified_one_and_pays_for_all():
+    found = await try_out(BestOf(samples=4), telling(WRONG, PLAIN, RIGHT, WRONG))
+    assert (found.status, found.answer, found.text) == ("verified", "4", RIGHT)
+    assert found.ledger.kept == len(RIGHT)
+    assert found.ledger.total_tokens == len(WRONG + PLAIN + RIGHT + WRONG)
+
+
+async def test_best_of_n_draws_while_the_longest_so_far_can_be_afforded():
+    found = await try_out(BestOf(), telling(WRONG), budget=3 * len(WRONG) + 5)
+    assert found.ledger.requests == 3
+    assert found.ledger.total_tokens == 3 * len(WRONG)
+    assert found.status == "unverified"
+
+
+async def test_it_may_stop_at_the_first_verified_one():
+    found = await try_out(BestOf("until-verified", until_verified=True), telling(WRONG, RIGHT, PLAIN))
+    assert (found.status, found.ledger.requests) == ("verified", 2)
+
+
+async def test_a_text_without_an_answer_is_worse_than_one_that_cannot_be_shown():
+    found = await try_out(BestOf(samples=2), telling("Hm.\n", PLAIN))
+    assert found.answer == "4"
+
+
+async def test_self_consistency_says_what_most_say():
+    found = await try_out(Vote(samples=5), telling(RIGHT, WRONG, "x\n", WRONG, WRONG))
+    assert (found.answer, found.status) == ("5", "unverified")
+
+
+async def test_verifiers_outweigh_a_majority_that_they_refute():
+    found = await try_out(weighted(samples=5), telling(RIGHT, WRONG, "x\n", WRONG, WRONG))
+    assert (found.answer, found.status) == ("4", "verified")
+
+
+async def test_equal_votes_go_to_the_first():
+    for texts in ((RIGHT, WRONG), (WRONG, RIGHT)):
+        found = await try_out(Vote(samples=2), telling(*texts))
+        assert found.text == texts[0]
+
+
+async def test_without_any_answer_it_abstains():
+    found = await try_out(Vote(samples=2), telling("x\n", "y\n"))
+    assert (found.status, found.answer, found.why) == ("abstained", None, "the text gives no answer")
+
+
+async def test_equal_numbers_draw_equal_samples_in_every_strategy():
+    seeds = []
+    for strategy in (BestOf(samples=3), Vote(samples=3), weighted(samples=3)):
+        model = writer(lambda _: RIGHT)
+        await try_out(strategy, model, seed=7)
+        seeds.append([request.sampling.seed for request in model.requests])
+    assert seeds[0] == seeds[1] == seeds[2]
+    assert len(set(seeds[0])) == 3

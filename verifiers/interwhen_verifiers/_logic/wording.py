@@ -1,0 +1,60 @@
+"""What the kinds of problems share: ordinals, words that take an assertion back, and the end of a prompt."""
+
+# ruff: noqa: RUF001 (apostrophes of both kinds are read here)
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+MAX_LINE: Final = 6000
+"""A longer line is not read."""
+MAX_PROMPT: Final = 20_000
+
+ORDINALS: Final = (
+    *("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh"),
+    *("twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth"),
+)
+ORDINAL: Final = rf"(?:{'|'.join(ORDINALS)}|\d{{1,2}}(?:st|nd|rd|th))"
+NUMBERS: Final = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8}
+
+_DOUBT = re.compile(
+    r"\?(?!\s?\")|[\u2717\u2718\u274c]"
+    r"|\b(?:if|unless|whether|not|never|cannot|maybe|perhaps|might|could|would|should|suppos\w{1,5}|assum\w{1,5}"
+    r"|imagine|seems?|probably|likely|wait|hmm|unclear|unsure|wrong|incorrect\w{0,2}|mistake\w{0,2}|actually|however"
+    r"|but|instead|false|contradict\w{0,6}|impossible|let|case|try|trying|say|question|options?|asks?|asked)\b"
+    r"|n['’]t\b",
+    re.IGNORECASE,
+)
+_SUPPOSED = re.compile(r"\b(?:suppos\w{1,5}|assum\w{1,5}|imagine|cases? \w|scenario|hypothe\w{1,6})\b", re.IGNORECASE)
+_PERHAPS = re.compile(r"\b(?:if|unless|try|trying|let|say|guess)\b", re.IGNORECASE)
+_SENTENCE = re.compile(r"[^.;!?\n]*(?:[.;!?]+(?=[\s\"')*]|$)|[.;!?\n]|$)")
+
+
+def ordinal(word: str) -> int:
+    """Return what an :data:`ORDINAL` counts, from 1."""
+    low = word.lower()
+    return ORDINALS.index(low) + 1 if low in ORDINALS else int(low[:-2])
+
+
+def spelled(number: int) -> str:
+    """Return the ordinal of *number*, as a word where there is a short one."""
+    return ORDINALS[number - 1] if 0 < number <= len(ORDINALS) else f"{number}th"
+
+
+def is_doubtful(text: str) -> bool:
+    """Tell whether *text* may ask, suppose, doubt or deny rather than assert."""
+    return _DOUBT.search(text) is not None
+
+
+def supposes(text: str, *, is_about: bool) -> bool:
+    """Tell whether *text* may open a supposition, under which the statements behind it stand.
+
+    *is_about*: whether it speaks of what the problem is about.
+    """
+    return _SUPPOSED.search(text) is not None or (is_about and _PERHAPS.search(text) is not None)
+
+
+def sentences(line: str) -> list[tuple[int, int]]:
+    """Return where the sentences of *line* begin and end. Linear in its length."""
+    return [found.span() for found in _SENTENCE.finditer(line) if found[0].strip()]

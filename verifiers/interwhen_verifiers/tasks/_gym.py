@@ -1,0 +1,51 @@
+"""Exercises from a dataset of ``reasoning-gym``: it generates the problems by a seed, and it grades the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from interwhen.errors import MissingExtraError
+from interwhen.models.base import Message, Prompt
+from interwhen.strategies import Exercise, Question, Reader
+
+
+def exercises(
+    dataset: str,
+    count: int,
+    seed: int,
+    *,
+    prompt: Callable[[Mapping[str, Any]], Prompt],
+    read: Reader,
+    monitor: str,
+    **config: object,
+) -> Iterator[Exercise]:
+    """Yield *count* exercises of *dataset* with *config*, watched by *monitor*.
+
+    Raises :class:`~interwhen.errors.MissingExtraError` where ``reasoning-gym`` is not installed.
+    """
+    try:
+        import reasoning_gym
+    except ImportError as error:
+        raise MissingExtraError(f"the task {dataset!r}", "tasks") from error
+    data = reasoning_gym.create_dataset(dataset, size=count, seed=seed, **config)
+    for number in range(count):
+        entry = data[number]
+        question = Question(name=f"{dataset}-{seed}-{number}", prompt=prompt(entry), read=read, monitors=(monitor,))
+        yield Exercise(question, _Grader(data, entry))
+
+
+class _Grader:
+    """What the dataset itself says of an answer; only full marks are right."""
+
+    def __init__(self, data: Any, entry: Mapping[str, Any]) -> None:
+        self._data = data
+        self._entry = entry
+
+    def __call__(self, answer: str) -> bool:
+        return bool(self._data.score_answer(answer, self._entry) >= 1.0)
+
+
+def chat(system: str, user: str) -> Prompt:
+    """Return a chat of an instruction and a question."""
+    return (Message("system", system), Message("user", user)) if system else (Message("user", user),)

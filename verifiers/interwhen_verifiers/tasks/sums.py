@@ -1,0 +1,127 @@
+"""Arithmetic: chains of sums, chains with products, and word problems. The verifier is ``arithmetic``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from interwhen import UsageError
+from interwhen.models.base import Prompt
+from interwhen.quantities import read_number, write_number
+from interwhen.strategies import Exercise
+
+from interwhen_verifiers.tasks._gym import chat, exercises
+
+Wording = Literal["worked", "orders"]
+"""``worked``: an instruction with an example, for models that follow one; ``orders``: in words of the tiny model."""
+
+_CHAIN = """\
+Work it out step by step, from left to right, one equation a line, and end with a line "Answer: N". Write nothing else.
+For 12 + 30 - 26 + 5 you write:
+12 + 30 = 42
+42 - 26 = 16
+16 + 5 = 21
+Answer: 21"""
+_CHAINED = """\
+Work out the chain from left to right, one equation a line, and end with a line "Answer: N". Write nothing else.
+For the chain 12, + 30, * 3, - 26 you write:
+12 + 30 = 42
+42 * 3 = 126
+126 - 26 = 100
+Answer: 100"""
+_STORY = """\
+Work it out step by step, with an equation for each step, such as 12 * 3 = 36, and end with a line "Answer: N"."""
+_ANSWER = re.compile(
+    r"^\W{0,4}(?:final )?answer\W{0,6}?(?P<number>[-+\u2212]?\$?\d[\d,]*(?:\.\d+)?)", re.IGNORECASE | re.MULTILINE
+)
+_TERM = re.compile(r"([-+*]) (\d+)")
+_ORDERS = {"+": "Add", "-": "Subtract", "*": "Multiply by"}
+
+
+def read(text: str) -> str | None:
+    """Return the number behind the last "Answer:" at the start of a line, in a normal form."""
+    found = [match["number"] for match in _ANSWER.finditer(text)]
+    value = read_number(found[-1].replace("$", "").replace("\u2212", "-")) if found else None
+    return None if value is None else write_number(value)
+
+
+def chain_sum(
+    *, count: int, seed: int, terms: int = 6, digits: int = 4, wording: Wording = "worked"
+) -> Iterator[Exercise]:
+    """Generate sums and differences of *terms* numbers of up to *digits* digits."""
+    _vet("chain_sum", terms, digits)
+
+    def prompt(entry: Mapping[str, Any]) -> Prompt:
+        expression = entry["metadata"]["expression"]
+        return chat("", _ordered(expression)) if wording == "orders" else chat(_CHAIN, f"{expression} =")
+
+    return exercises(
+        "chain_sum",
+        count,
+        seed,
+        prompt=prompt,
+        read=read,
+        monitor="arithmetic",
+        min_terms=terms,
+        max_terms=terms,
+        min_digits=min(digits, 2),
+        max_digits=digits,
+    )
+
+
+def chained_arithmetic(
+    *, count: int, seed: int, terms: int = 6, digits: int = 2, wording: Wording = "worked"
+) -> Iterator[Exercise]:
+    """Generate chains of sums, differences and products, worked out from left to right.
+
+    They are the linear expressions of ``basic_arithmetic``, whose value the dataset works out in that order.
+    """
+    _vet("chained_arithmetic", terms, digits)
+
+    def prompt(entry: Mapping[str, Any]) -> Prompt:
+        expression = entry["metadata"]["expression"]
+        if wording == "orders":
+            return chat("", _ordered(expression))
+        chain = " ".join(_TERM.sub(r", \1 \2", expression).replace(" ,", ",").split())
+        return chat(_CHAINED, f"The chain is {chain}.")
+
+    return exercises(
+        "basic_arithmetic",
+        count,
+        seed,
+        prompt=prompt,
+        read=read,
+        monitor="arithmetic",
+        min_terms=terms,
+        max_terms=terms,
+        min_digits=digits,
+        max_digits=digits,
+        operators=("+", "-", "*"),
+        allow_parentheses=False,
+        allow_negation=False,
+    )
+
+
+def gsm_symbolic(*, count: int, seed: int) -> Iterator[Exercise]:
+    """Generate word problems after GSM-Symbolic."""
+    return exercises(
+        "gsm_symbolic",
+        count,
+        seed,
+        prompt=lambda entry: chat(_STORY, entry["question"]),
+        read=read,
+        monitor="arithmetic",
+    )
+
+
+def _ordered(expression: str) -> str:
+    """Return a chain of sums as a list of orders."""
+    first, _, rest = expression.partition(" ")
+    orders = " ".join(f"{_ORDERS[sign]} {number}." for sign, number in _TERM.findall(rest))
+    return f"Start with {first}. {orders} What is the result?"
+
+
+def _vet(task: str, terms: int, digits: int) -> None:
+    if terms < 2 or not 1 <= digits <= 12:
+        raise UsageError(f"{task}: terms={terms!r} (at least 2), digits={digits!r} (1 to 12)")
