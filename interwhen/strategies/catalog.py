@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from interwhen.errors import PluginError, UsageError
 from interwhen.registry import STRATEGIES, make
 from interwhen.remedies import Feedback, Repair, Resample
+from interwhen.strategies.allocating import adaptive
 from interwhen.strategies.base import Strategy
 from interwhen.strategies.forcing import BudgetForcing
 from interwhen.strategies.interrupting import Interrupt
@@ -89,6 +90,7 @@ SHIPPED: Mapping[str, Callable[..., Strategy]] = {
     "greedy": Greedy,
     "best-of-n": best_of_n,
     "until-verified": until_verified,
+    "adaptive": adaptive,
     "self-consistency": self_consistency,
     "weighted-vote": weighted_vote,
     "step-beam": step_beam,

@@ -39,7 +39,7 @@ def test_one_of_the_working_directory_is_found_by_its_path(tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("greedi", r"'greedi': not installed .*shipped: best-of-n"),
+        ("greedi", r"'greedi': not installed .*shipped: .*best-of-n"),
         ("dvts:tree=4", r"no option 'tree' \(options: expansions, trees\)"),
         ("dvts:trees=many", "the option trees='many' does not fit"),
         ("interrupt:restarts", "has no value"),
