@@ -14,7 +14,8 @@ from typing import Literal, assert_never
 from interwhen._core.arbitration import Candidate
 from interwhen._core.certify import ENDED_WELL
 from interwhen._core.checks import Checks
-from interwhen._core.cuts import Plan, plan, plan_surrender
+from interwhen._core.counting import Counting
+from interwhen._core.cuts import plan_surrender
 from interwhen._core.gates import Gates
 from interwhen._core.intake import Due, Intake
 from interwhen._core.messages import (
@@ -35,6 +36,7 @@ from interwhen._core.messages import (
 )
 from interwhen._core.outlines import Outliner
 from interwhen._core.pacing import Pace
+from interwhen._core.remedying import Remedying
 from interwhen._core.tally import Tally
 from interwhen._core.violations import Violations
 from interwhen._core.window import Window
@@ -43,11 +45,10 @@ from interwhen.budgets import Budgets
 from interwhen.claims import Claim
 from interwhen.events import Delta, Event, Remedied, StreamBroken, StreamEnded, StreamStarted
 from interwhen.feedback import FeedbackTemplate
-from interwhen.models.base import Chunk, FinishReason, ResumeMode, Usage
+from interwhen.models.base import Chunk, FinishReason, ResumeMode
 from interwhen.monitors import GATING, Monitor, tracks
 from interwhen.results import Status
 from interwhen.segments import Phase
-from interwhen.tool_calls import ToolCall
 from interwhen.verdicts import Outcome
 
 State = Literal["opening", "streaming", "deciding", "draining", "done"]
@@ -101,18 +102,14 @@ class Core:
             self.monitors, self.transcript, self.work, self._violations, self.budgets, self.tally, self.events
         )
         self._outliner = Outliner(self.transcript, self.work, self._violations, self.tally, prompt_sha256)
+        self._remedying = Remedying(self.monitors, self.template, self.intake, self._violations, self.tally)
+        self.counting = Counting(self.intake, self.tally, self.window)
         self._pace = Pace()
-        self._before = 0
-        """Tokens of the requests before this one."""
         self._finish_reason: FinishReason | None = None
         self._resume: ResumeMode | None = None
         self._frontier_is_due = False
         self._most = self.budgets.characters
         self._ceiling = self.window.ceiling
-
-    def tokens(self) -> int:
-        """Return how many tokens of the main stream have come."""
-        return self.transcript.kept_tokens + self.intake.owed + self.tally.discarded + self.tally.late
 
     # ------------------------------------------------------------------ facts
 
@@ -158,14 +155,14 @@ class Core:
         if self.state != "streaming":
             # It belongs to a stream that we closed, and so does the reason it gives for its end.
             self.tally.late += chunk.tokens
-            self._audit(chunk)
+            self.counting.audit(chunk.usage, closed=True, ended=False)
             return
         if chunk.finish_reason is not None and (self._finish_reason is None or self._finish_reason in ENDED_WELL):
             # A bad reason stays: what was cut short does not become whole because the server says more.
             self._finish_reason = chunk.finish_reason
         if not text:
             self.intake.owed += chunk.tokens
-            self._audit(chunk)
+            self.counting.audit(chunk.usage, closed=False, ended=self._finish_reason is not None)
             return
         if self._frontier_is_due:
             self._frontier_is_due = False
@@ -177,7 +174,7 @@ class Core:
         else:
             dues = intake.feed_call(chunk.call, chunk.tokens)
         if chunk.usage is not None:
-            self._audit(chunk)
+            self.counting.audit(chunk.usage, closed=False, ended=self._finish_reason is not None)
         if self._live:
             if intake.plain:
                 self.events.append(Delta(text, start, intake.phase))
@@ -191,25 +188,6 @@ class Core:
         if start > self._most or self.transcript.kept_tokens > self._ceiling:
             self._overrun()
 
-    def _audit(self, chunk: Chunk) -> None:
-        """Believe the server's own count of the tokens of this request where chunks told of another number.
-
-        A chunk may stand for several tokens, and a token may be no text: half a character, or the one that ends a turn.
-        """
-        usage = chunk.usage
-        self.window.learn(usage, self.tally.requests)
-        if usage is None or usage.completion_tokens is None:
-            return
-        missing = self.told(usage) - self.tokens()
-        if self.state != "streaming":
-            self.tally.late += max(missing, 0)
-        elif missing > 0 or self._finish_reason is not None:  # before its last word a server may not have counted yet
-            self.intake.credit(missing)
-
-    def told(self, usage: Usage) -> int:
-        """Return how many tokens of the main stream there are by what the server says of this request."""
-        return self._before + (usage.completion_tokens or 0)
-
     def _overrun(self) -> None:
         """End a stream whose server does not."""
         if self.state == "streaming":
@@ -222,7 +200,7 @@ class Core:
             return
         self.state = "streaming"
         self.tally.requests += 1
-        self._before = self.tokens()
+        self.counting.opened()
         self._resume = resume or self._resume
         self.events.append(StreamStarted(self.tally.remedies, resume))
 
@@ -338,12 +316,8 @@ class Core:
         self._finish_if_settled()
 
     def _apply(self, best: Candidate) -> None:
-        violations, first_call = self._violations, self.transcript.first_call
-        todo = plan(best, self.monitors[best.ref.monitor], self.template, violations.text(best), first_call)
-        if todo.ask:
-            todo = todo._replace(insert=self.intake.closing(todo.cut) + todo.insert)
-        discarded = self.tally.discarded + self.intake.tokens_from(todo.cut)
-        spent = violations.overspent(todo, self.tally.remedies, discarded)
+        violations = self._violations
+        todo, spent = self._remedying.plan(best)
         if spent is not None:
             if todo.ask:
                 self._go_on_thinking()
@@ -352,7 +326,7 @@ class Core:
             return
         record = violations.record(best, interrupted=True, todo=todo)
         violations.acted(best, record)
-        refused = self.transcript.calls_from(todo.cut) if best.ref.segment.call is not None else ()
+        refused = self._remedying.refused(best, todo)
         if self._has_trackers:
             self._orders.append(Disown(todo.cut if todo.ask else min(todo.cut, best.ref.segment.span.start)))
         self._cut(todo.cut)
@@ -367,7 +341,7 @@ class Core:
         self.intake.remedied()
         pause = self._pace.after(todo.cut)
         self.events.append(Remedied(record, self.tally.remedies))
-        skipped = self._write(todo, refused)
+        skipped = self._open_segments(self._remedying.write(todo, refused))
         if todo.ask:
             violations.conclude(best)
         if violations.candidates:  # another violation stands in the text that was kept
@@ -390,15 +364,6 @@ class Core:
         else:
             self._cut(self.transcript.length)
             self._reopen()
-
-    def _write(self, todo: Plan, refused: tuple[ToolCall, ...]) -> list[Job]:
-        """Write what *todo* says at the end of the trace."""
-        if todo.ask:
-            return self._open_segments(self.intake.conclude(todo.insert, todo.ask))
-        if refused and todo.insert:
-            self.intake.refuse(todo.insert, refused)
-            return []
-        return self._open_segments(self.intake.insert(todo.insert, todo.origin) if todo.insert else ())
 
     def _stop(self, why: str, *, abstain: bool) -> None:
         """End here. What a gate has not let through by now is not part of the result."""

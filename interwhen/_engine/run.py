@@ -288,7 +288,7 @@ class Run:
     def _start_tasks(self) -> None:
         timeouts, seconds = self._timeouts, self._budgets.seconds
         if timeouts.min_rate is not None:
-            self._upstream.wire.pace = Pace(self._meter, timeouts.min_rate, self._core.tokens)
+            self._upstream.wire.pace = Pace(self._meter, timeouts.min_rate, self._core.counting.tokens)
         pace = self._upstream.wire.pace
         look = None if pace is None else pace.look
         timers = (timeouts.first_token, timeouts.inter_token, timeouts.total, seconds, look)

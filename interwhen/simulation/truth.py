@@ -181,7 +181,7 @@ def _borders(text: str, trigger: str, *, closed: bool) -> Iterator[int]:
         case "sentences":
             at = 0
             for m in _SENTENCE.finditer(text):
-                if m[0] == "\n" or not text[at : m.start()].lstrip().isdigit():  # "1." begins a list
+                if m[0] != "." or not text[at : m.start()].lstrip().isdigit():  # "1." begins a list
                     yield m.end()
                     at = m.end()
         case "markers":

@@ -22,6 +22,7 @@ def anyio_backend(request):
 @pytest.fixture
 def configured():
     """Have structlog take the log, so that it can be captured."""
+    structlog.reset_defaults()  # whatever another test has left
     structlog.configure()
     yield
     structlog.reset_defaults()

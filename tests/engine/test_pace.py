@@ -18,6 +18,7 @@ def drip(seconds, count):
 
 @pytest.fixture
 def logs():
+    structlog.reset_defaults()  # whatever another test has left
     structlog.configure()
     with capture_logs() as found:
         yield found

@@ -164,6 +164,7 @@ UNABLE = {
 
 @pytest.fixture
 def configured():
+    structlog.reset_defaults()  # whatever another test has left
     structlog.configure()
     yield
     structlog.reset_defaults()

@@ -26,7 +26,7 @@ from interwhen.wrapping.call_assembly import CallAssembler
 from interwhen.wrapping.tool_format import tool_format
 from worlds import monitor
 
-SHIPPED = [plugin.name for plugin in registry.verifiers() if registry.describe(plugin.name).monitor is not None]
+SHIPPED = [plugin.name for plugin in registry.verifiers() if registry.describe(plugin.name).monitors]
 """Those that can be had without options."""
 TRIGGERS = (
     Lines(),

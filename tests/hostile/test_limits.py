@@ -13,7 +13,7 @@ from interwhen_verifiers.arithmetic import MAX_SEGMENT, arithmetic
 
 ARITHMETIC_MONITOR = arithmetic()
 read = read_and_check(ARITHMETIC_MONITOR)
-SHIPPED = [plugin.name for plugin in verifiers() if describe(plugin.name).monitor is not None]
+SHIPPED = [plugin.name for plugin in verifiers() if describe(plugin.name).monitors]
 """Those that can be had without options."""
 
 

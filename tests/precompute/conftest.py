@@ -26,6 +26,7 @@ def loop():
 def log():
     """What is logged while the test runs."""
     structlog.reset_defaults()  # whatever an earlier test has left there
+    structlog.reset_defaults()  # whatever another test has left
     structlog.configure()
     with structlog.testing.capture_logs() as entries:
         yield entries

@@ -21,6 +21,7 @@ PIECES = st.sampled_from(["3+4=7", "3+4=8", "12-3=9", "\n", "\n\n", " ", ". ", "
 @settings(max_examples=200)
 @given(st.lists(PIECES, max_size=12).map("".join), st.sampled_from(sorted(TRIGGERS)))
 @example("7 . 3+4=7", "sentences")
+@example("7! 3+4=7", "sentences")
 def test_segments_are_those_of_another_reference(text, name):
     trace = Trace("no", text, ended=True)
     found = segments_of(trace, Watch("m", trigger=name))

@@ -1,0 +1,55 @@
+"""What is to be done about a violation, and what is then written into the trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from interwhen._core.arbitration import Candidate
+from interwhen._core.cuts import Plan, plan
+from interwhen._core.intake import Due, Intake
+from interwhen._core.tally import Tally
+from interwhen._core.violations import Violations
+from interwhen.feedback import FeedbackTemplate
+from interwhen.monitors import Monitor
+from interwhen.tool_calls import ToolCall
+
+
+class Remedying:
+    """Plans remedies within the budgets, and words them."""
+
+    def __init__(
+        self,
+        monitors: Sequence[Monitor],
+        template: FeedbackTemplate,
+        intake: Intake,
+        violations: Violations,
+        tally: Tally,
+    ) -> None:
+        self._monitors = monitors
+        self._template = template
+        self._intake = intake
+        self._violations = violations
+        self._tally = tally
+
+    def plan(self, best: Candidate) -> tuple[Plan, str | None]:
+        """Return what is to be done about *best*, and which budget forbids it, if any."""
+        intake, violations = self._intake, self._violations
+        first_call = intake.transcript.first_call
+        todo = plan(best, self._monitors[best.ref.monitor], self._template, violations.text(best), first_call)
+        if todo.ask:
+            todo = todo._replace(insert=intake.closing(todo.cut) + todo.insert)
+        discarded = self._tally.discarded + intake.tokens_from(todo.cut)
+        return todo, violations.overspent(todo, self._tally.remedies, discarded)
+
+    def refused(self, best: Candidate, todo: Plan) -> tuple[ToolCall, ...]:
+        """Return the calls that go with *best*, if it is one; to be asked before they are cut."""
+        return self._intake.transcript.calls_from(todo.cut) if best.ref.segment.call is not None else ()
+
+    def write(self, todo: Plan, refused: tuple[ToolCall, ...]) -> Iterable[Due]:
+        """Write what *todo* says at the end of the trace; return the segments that this made whole."""
+        if todo.ask:
+            return self._intake.conclude(todo.insert, todo.ask)
+        if refused and todo.insert:
+            self._intake.refuse(todo.insert, refused)
+            return ()
+        return self._intake.insert(todo.insert, todo.origin) if todo.insert else ()
