@@ -115,6 +115,8 @@ class _SharedStream:
         self._said = 0
         """Tokens."""
         self._stream: Stream | None = None
+        self._goes_on = False
+        """Whether the stream goes on with a text that was known."""
         self._at = shared.now()
         self._is_closed = False
         self._is_over = False
@@ -144,6 +146,8 @@ class _SharedStream:
             left = None if most is None else most - self._said
             pieces = (*request.pieces, *_pieces(chunk for _, chunk in told.chunks))
             request = replace(request, pieces=pieces, sampling=replace(request.sampling, max_tokens=left))
+            # What the server counts from now on is a prompt with that text behind it, which nobody alone would send.
+            self._goes_on = True
         self._at = self._shared.now()
         self._stream = await self._shared.ask(request)
 
@@ -169,6 +173,8 @@ class _SharedStream:
         now = self._shared.now()
         seconds, self._at = now - self._at, now
         told = self._told
+        if self._goes_on:
+            chunks = [msgspec.structs.replace(chunk, usage=chunk.usage and told.usage) for chunk in chunks]
         for chunk in chunks:
             self._said += chunk.tokens
             self._shared.generated += chunk.tokens

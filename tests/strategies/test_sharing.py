@@ -142,3 +142,17 @@ async def test_samples_of_all_strategies_are_drawn_once():
         assert found.ledger.total_tokens == 3 * len(RIGHT)
     assert len(model.requests) == 3
     assert shared.generated == 3 * len(RIGHT)
+
+
+async def test_who_goes_on_with_a_known_text_pays_for_the_prompt_and_not_for_that_text():
+    class Counting(ScriptedModel):
+        async def stream(self, request):
+            self.requests.append(request)
+            left = TEXT[len(request.prefix) :][: request.sampling.max_tokens]
+            usage = Usage(prompt_tokens=9 + len(request.prefix), cached_tokens=0, completion_tokens=len(left))
+            text = [Chunk(char, tokens=1) for char in left]
+            return Read([*text, Chunk("", tokens=0, finish_reason="length"), Chunk("", tokens=0, usage=usage)])
+
+    shared = Shared(Counting([""]))
+    found = [(await read(shared, most))[2] for most in (5, 10, 10, 4)]
+    assert [usage.prompt_tokens for usage in found] == [9, 9, 9, 9]
