@@ -12,8 +12,8 @@ from interwhen.verdicts import Judged, Pass
 
 Judgement = Literal["right", "wrong", "open", "plain"]
 """``right``: a claim in the line passed, and nothing that was asked of it came to anything else. ``wrong``: a violation
-lies in it. ``open``: some check of it came to no verdict, or to one that another line shares. ``plain``: it states
-nothing that anybody checked. Only the first is right: what is unknown is not correct."""
+lies in it. ``open``: some check of it came to no verdict or no end, or to one that another line shares. ``plain``: it
+states nothing that anybody checked. Only the first is right: what is unknown is not correct."""
 
 
 class Line(NamedTuple):
@@ -43,7 +43,7 @@ def judge(attempt: Attempt, start: int, end: int) -> Judgement:
     if any(_touches(violation.span, start, end) for violation in attempt.violations):
         return "wrong"
     touching = [check for check in attempt.checks if _touches(place_of(check), start, end)]
-    if any(not _passed(check) for check in touching):
+    if any(not _passed(check) for check in touching) or any(_touches(span, start, end) for span in attempt.open):
         return "open"
     if any(start <= check.span.start and check.span.end <= end for check in touching if check.span is not None):
         return "right"

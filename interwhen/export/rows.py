@@ -85,7 +85,7 @@ class Preference(msgspec.Struct, frozen=True):
     @property
     def searched(self) -> str:
         """What is looked at for contamination."""
-        return f"{self.prompt}\n{self.chosen}\n{self.rejected}"
+        return f"{self.prompt}{self.chosen}\n{self.prompt}{self.rejected}"
 
 
 Row: TypeAlias = Document | Chat | Steps | Preference

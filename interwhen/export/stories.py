@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from interwhen._core.core import Core
 from interwhen._core.messages import Extracted, OutOfTime, Settled
 from interwhen._engine.reviving import result_of
 from interwhen.events import CheckSettled, Remedied, ViolationFound
@@ -31,6 +32,8 @@ class Attempt:
     """The violations that were found in it."""
     ended_by: ViolationRecord | None = None
     """The violation that was acted upon; ``None``: this is the last attempt."""
+    open: tuple[Span, ...] = ()
+    """Where checks had begun by then and come to no end: whoever only observes is not waited for."""
 
     @property
     def text(self) -> str:
@@ -108,8 +111,8 @@ class _Teller:
     checks: list[CheckRecord] = field(default_factory=list)
     violations: list[ViolationRecord] = field(default_factory=list)
 
-    def hear(self, before: tuple[Piece, ...]) -> None:
-        """Take in what the core said of the last fact, which met the trace *before*."""
+    def hear(self, before: tuple[Piece, ...], unsettled: tuple[Span, ...]) -> None:
+        """Take in what the core said of the last fact, which met the trace *before*, and checks *unsettled*."""
         for event in self.past.core.events:
             match event:
                 case CheckSettled(check=check):
@@ -117,14 +120,14 @@ class _Teller:
                 case ViolationFound(violation=violation):
                     self.violations.append(violation)
                 case Remedied(violation=violation):
-                    self._end(before, violation)
+                    self._end(before, violation, unsettled)
                 case _:
                     pass
         self.past.core.events.clear()
 
-    def _end(self, before: tuple[Piece, ...], violation: ViolationRecord) -> None:
+    def _end(self, before: tuple[Piece, ...], violation: ViolationRecord, unsettled: tuple[Span, ...]) -> None:
         found = (*self.violations, violation)
-        self.attempts.append(Attempt(before, self.start, tuple(self.checks), found, violation))
+        self.attempts.append(Attempt(before, self.start, tuple(self.checks), found, violation, unsettled))
         cut = violation.cut or 0
         self.start = cut + len(violation.inserted)
         self.checks = [check for check in self.checks if place_of(check).end <= cut]
@@ -149,15 +152,25 @@ def tell(path: str | os.PathLike[str]) -> Story:
     for record in standing(found.records):
         # What may cut the trace: looked at before it does.
         for at, fact in facts_of(record):
-            before = core.transcript.pieces() if isinstance(fact, Extracted | Settled | OutOfTime) else ()
+            cuts = isinstance(fact, Extracted | Settled | OutOfTime)
+            before = core.transcript.pieces() if cuts else ()
+            unsettled = _open(core, fact.job if isinstance(fact, Settled) else None) if cuts else ()
             past.tell(at, fact)
-            teller.hear(before)
+            teller.hear(before, unsettled)
         if not tuple(facts_of(record)):
             past.read(record)
     result = result_of(past)
     checks = teller.checks if result is None else result.checks
-    last = Attempt(core.transcript.pieces(), teller.start, tuple(checks), tuple(teller.violations))
+    unsettled = _open(core) if result is None else ()
+    last = Attempt(core.transcript.pieces(), teller.start, tuple(checks), tuple(teller.violations), open=unsettled)
     return Story(found, (*teller.attempts, last), tuple(core.transcript.tags), result)
+
+
+def _open(core: Core, settled: int | None = None) -> tuple[Span, ...]:
+    """Return where the open work of *core* lies, but for the job that is *settled* now."""
+    jobs = [job for number, job in core.work.jobs.items() if number != settled]
+    claims = [ref.span for job in jobs for ref in job.refs or ()]
+    return (*claims, *(job.segment.span for job in jobs if job.refs is None))
 
 
 def tell_all(paths: Iterable[str | os.PathLike[str]]) -> Sequence[Story]:

@@ -257,3 +257,19 @@ def test_text_that_is_no_unicode_is_written_all_the_same(record, rows):
 
 def test_the_package_is_not_imported_with_interwhen():
     assert not hasattr(interwhen, "export_journals")
+
+
+def test_a_check_that_was_still_open_when_the_attempt_ended_is_no_verdict(record, rows):
+    def doubting(claim):
+        return Unknown("no idea")
+
+    late = watch(slow(0.5, name="late", function=doubting), name="late", delivery="observe")
+    path, _ = record(["1+1=2\n2+2=5\n", "2+2=4\n"], watch(remedy=Resample()), late)
+    found, left_out = rows(path, "prm")
+    assert [(row["completions"], row["labels"]) for row in found] == [(["2+2=5"], [False])]
+    assert left_out == {"lines that are open": 2}
+
+
+def test_an_overlap_with_the_refuted_continuation_is_found_across_its_beginning(record, rows):
+    path, _ = record(["1+1=2\n2+2=5\n", "2+2=4\n"], watch(remedy=Resample()))
+    assert rows(path, "preference", keep_out=["1+1=2 2+2=5"])[1] == {"rows that overlap with what is kept out": 1}
