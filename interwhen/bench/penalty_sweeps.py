@@ -119,7 +119,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
 
 async def run_sweep(setup: Setup, axis: Axis, values: Sequence[int] = ()) -> Sweep:
     """Measure the penalty at each of *values*, or at the usual ones. Raises :class:`UsageError` on what cannot be."""
-    chosen = tuple(values) or VALUES[axis]
+    chosen = tuple(dict.fromkeys(values)) or VALUES[axis]
     if setup.chosen and axis in ("verifier-latency", "polls", "monitors"):
         raise UsageError(f"--sweep {axis} changes the benchmark's own monitors, so it does not go with --monitor")
     if min(chosen) < (0 if axis in ("verifier-latency", "monitors") else 1):

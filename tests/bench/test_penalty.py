@@ -181,7 +181,7 @@ def test_a_measurement_without_a_correct_run_says_so():
 
 def test_a_sweep_changes_one_thing_at_a_time():
     setup = Setup(source=SMALL, plan=Plan(pairs=1), monitors=1, verifier_seconds=0.0)
-    found = anyio.run(run_sweep, setup, "length", (20, 40))
+    found = anyio.run(run_sweep, setup, "length", (20, 20, 40))  # each value once
     assert [(row.value, row.tokens.mean) for row in found.rows] == [(20, 20), (40, 40)]
     assert found.slope is not None
     for axis, value in (("verifier-latency", 10), ("polls", 50), ("monitors", 2), ("concurrency", 2)):
