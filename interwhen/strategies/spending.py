@@ -70,7 +70,11 @@ class Meter:
         return self.requests - self.counted
 
     def ledger(self, kept: int, *, remedies: int = 0, reconnects: int = 0, inserted_chars: int = 0) -> Ledger:
-        """Return all that was spent, *kept* tokens of which stand in what is returned."""
+        """Return all that was spent, *kept* tokens of which stand in what is returned.
+
+        A run counts the token that ends a text where the server does; here it is nobody's, so that all pay the same.
+        """
+        kept = min(kept, self.generated)
         return Ledger(
             kept=kept,
             discarded=self.generated - kept,

@@ -117,3 +117,10 @@ def test_streams_never_overdraw(budget, streams):
 
     meter = anyio.run(spend)
     assert meter.spent + meter.left == budget
+
+
+def test_no_fewer_tokens_than_none_are_discarded():
+    meter = Meter(ScriptedModel([""]), 10)
+    assert meter.take(3)
+    ledger = meter.ledger(4)  # a run that was told of the token which ends the text
+    assert (ledger.kept, ledger.discarded) == (3, 0)
