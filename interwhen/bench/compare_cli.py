@@ -17,10 +17,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from interwhen.bench.compare import Compared, Plan, compare
-from interwhen.bench.compare_plot import need_plots
 from interwhen.bench.compare_plot import plot as draw
 from interwhen.bench.compare_report import Comparison, cells, markdown, tables
 from interwhen.bench.compare_tasks import SHIPPED
+from interwhen.bench.outputs import check_outputs
 from interwhen.errors import UsageError
 from interwhen.models.base import Model, Sampling
 from interwhen.registry import load_model
@@ -93,8 +93,7 @@ def run_compare(
     baseline = against or ("greedy" if "greedy" in names else names[0])
     if baseline not in names:
         raise UsageError(f"--against {baseline!r} is none of the strategies: {', '.join(names)}")
-    if plot is not None:
-        need_plots()
+    check_outputs(json=json, plot=plot)
     exercises = load_exercises(task, count=problems, seed=seed, shipped=SHIPPED)
     plan = Plan(
         exercises=exercises,

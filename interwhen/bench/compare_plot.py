@@ -11,19 +11,14 @@ from interwhen.errors import MissingExtraError, UsageError
 _MARKERS = "osD^vP*Xd<>h8p"
 
 
-def need_plots() -> None:
-    """Raise :class:`~interwhen.errors.MissingExtraError` without matplotlib: before an hour of work, not behind it."""
-    if find_spec("matplotlib") is None:
-        raise MissingExtraError("a plot", "plots")
-
-
 def plot(report: Comparison, path: Path) -> None:
     """Draw *report* into *path*, whose ending says the format (``.png``, ``.svg``, ``.pdf``).
 
     Raises :class:`~interwhen.errors.MissingExtraError` without matplotlib, and
     :class:`~interwhen.errors.UsageError` where the file cannot be written.
     """
-    need_plots()
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError("a plot", "plots")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import ScalarFormatter

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from interwhen.bench.arms import TransportName
 from interwhen.bench.local import PROBLEMS
+from interwhen.bench.outputs import check_outputs
 from interwhen.bench.penalty import Plan
 from interwhen.bench.penalty_bars import parse_share
 from interwhen.bench.penalty_monitors import Waiting
@@ -27,6 +28,9 @@ from interwhen.bench.penalty_sweeps import Axis, Setup, Sweep, run_sweep
 from interwhen.bench.penalty_tables import sweep_table, tables
 from interwhen.errors import UsageError
 from interwhen.registry import Api, load_monitors
+
+_ENOUGH = 0.8
+"""The share of the pairs that must count before ``--fail-above`` lets a run pass."""
 
 
 def penalty(
@@ -67,7 +71,7 @@ def penalty(
     seed, one after the other in random order. Only pairs in which no violation interrupted count as correct runs; the
     others are listed.
 
-    Exit codes: 0, or 1 where the total is above --fail-above.
+    Exit codes: 0, or 1 where the total is above --fail-above, or fewer than 80 % of the pairs were correct runs.
 
     Parameters
     ----------
@@ -133,6 +137,7 @@ def penalty(
         raise UsageError("--sweep goes with neither --fail-above nor --record")
     if replay != RECORDED and (model or base_url):
         raise UsageError("--replay goes with neither --model nor --base-url: a replay is a model of its own")
+    check_outputs(json=json, plot=plot, page=page, record=record)
     console = Console(stderr=True)
     source = _source(
         model, base_url, api, replay, speed, transport, prompt, tokens, temperature, slots=concurrency * (1 + 2 * forks)
@@ -168,7 +173,12 @@ def penalty(
         return 0
     report = anyio.run(setup.measure, backend_options=options)
     _show(report, json, plot, page)
-    return int(most is not None and report.difference("total").percent.high > most)
+    if most is None:
+        return 0
+    if report.correct < _ENOUGH * report.pairs:
+        console.print(f"only {report.correct} of {report.pairs} pairs were correct runs: too few to pass --fail-above")
+        return 1
+    return int(report.difference("total").percent.high > most)
 
 
 def _source(

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 import msgspec
 import pytest
-from interwhen.bench import compare_plot
+from interwhen.bench import outputs
 from interwhen.bench.compare_cli import read_budgets, run_compare
 from interwhen.bench.compare_plot import plot
 from interwhen.bench.compare_report import Comparison
@@ -64,7 +64,7 @@ def test_a_plot_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_a_plot_needs_its_extra_before_anything_is_run(task, monkeypatch, tmp_path):
-    monkeypatch.setattr(compare_plot, "find_spec", lambda name: None)
+    monkeypatch.setattr(outputs, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"interwhen\[plots\]"):
         run_compare(task=task, model="no-such-model", plot=tmp_path / "front.png")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from importlib.util import find_spec
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -39,6 +40,12 @@ def test_it_fails_above_a_share(tmp_path):
     assert penalty(**slow, json=tmp_path / "b.json", fail_above="100000%") == 0
 
 
+def test_it_does_not_pass_on_the_few_pairs_that_are_left(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Penalty, "correct", property(lambda report: 0.7 * report.pairs))
+    assert penalty(**SMALL, json=tmp_path / "a.json", fail_above="100000%") == 1
+    assert "too few" in capsys.readouterr().err
+
+
 def test_a_sweep_is_a_table_a_report_and_a_page(tmp_path, capsys):
     paths = {"json": tmp_path / "s.json", "page": tmp_path / "s.html"}
     if find_spec("matplotlib") is not None:
@@ -71,6 +78,8 @@ def test_a_stream_is_recorded_and_replayed(tmp_path, capsys):
         ({"sweep": "polls", "monitor": ("arithmetic",)}, "--monitor"),
         ({"speed": 0.0}, "speed=0.0"),
         ({"monitors": -1}, "negative"),
+        ({"page": Path("no/such/p.html")}, "--page 'no/such/p.html': there is no folder 'no/such'"),
+        ({"json": Path("/")}, "is a folder"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(options, why):
