@@ -86,8 +86,6 @@ class Sleeper:
             if found is None:
                 break
             done.append(found)
-            if found.came_to == "out of tokens":
-                break
         return tuple(done)
 
     async def sleep_and_work(self) -> None:
@@ -99,7 +97,7 @@ class Sleeper:
             except StoreError as error:
                 log_warning("sleeper.stopped_short", why=error.reason)
                 done = None
-            if done is None or done.came_to == "out of tokens":
+            if done is None:
                 with anyio.move_on_after(_LOOK_SECONDS):
                     await self._news.wait()
 
