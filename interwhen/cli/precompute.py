@@ -52,6 +52,8 @@ def add(
     passes
         How often facts are consolidated, at most.
     """
+    if passes < 1:
+        raise UsageError(f"--passes {passes}: at least one is needed")
     texts = {path.name: _text(path) for path in files}
     if not texts:
         raise UsageError("give at least one file")
@@ -126,8 +128,6 @@ async def _work(
             why = f"  {visible(each.why)}" if each.why else ""
             line = f"{each.came_to:<10} {each.cost.generated:>6} tokens  {visible(each.context)}  {visible(each.step)}"
             console.print(Text(line + why), soft_wrap=True)
-            if each.came_to == "out of tokens":
-                break
     finally:
         found.close()
         await adapter.aclose()

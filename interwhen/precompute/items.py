@@ -141,6 +141,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """When, in seconds since 1970 (UTC)."""
     step: str = ""
     """The step's full name, for people."""
+    context: str = ""
+    """The context it was made for. Others may use it, too."""
     why: str = ""
     """Why it is not accepted."""
 

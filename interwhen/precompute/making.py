@@ -28,6 +28,7 @@ async def make(
         cost=meter.cost,
         created=clock(),
         step=planned.name,
+        context=desk.context.name,
         **decided,
     )
 

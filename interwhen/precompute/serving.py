@@ -41,7 +41,7 @@ class ServeReady:
         """Return what the run begins with."""
         allowed = [item for item in items if self.allows(item)]
         question = Task(prompt).question
-        said = find_answer(allowed, question)
+        said = find_answer(allowed, whole_question(prompt))
         if said is not None:
             reasoning = answer_of(said).reasoning
             return Served(SayingModel(said.payload.text, model, reasoning=reasoning), prompt, (said.id,))
@@ -53,6 +53,12 @@ def find_answer(items: Sequence[Item], question: str) -> Item | None:
     """Return the item among *items* that answers *question*, which must be the very one; ``None``: there is none."""
     key = asked(question)
     return next((item for item in items if item.key.kind == "answers" and key in questions_of(item)), None)
+
+
+def whole_question(prompt: Prompt) -> str:
+    """Return all of *prompt*, since earlier turns may change what is asked; nothing of a chat with replies in it."""
+    task = Task(prompt)
+    return task.text if all(turn.role in ("system", "user") for turn in task.messages) else ""
 
 
 def questions_of(item: Item) -> tuple[Digest, ...]:

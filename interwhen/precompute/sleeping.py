@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 import anyio
+from msgspec.structs import replace
 
 from interwhen._log import log_info, log_warning
 from interwhen.errors import ModelError, OutOfTokens, StoreError, UsageError
@@ -86,8 +87,6 @@ class Sleeper:
             if found is None:
                 break
             done.append(found)
-            if found.came_to == "out of tokens":
-                break
         return tuple(done)
 
     async def sleep_and_work(self) -> None:
@@ -99,7 +98,7 @@ class Sleeper:
             except StoreError as error:
                 log_warning("sleeper.stopped_short", why=error.reason)
                 done = None
-            if done is None or done.came_to == "out of tokens":
+            if done is None:
                 with anyio.move_on_after(_LOOK_SECONDS):
                     await self._news.wait()
 
@@ -171,7 +170,7 @@ class Sleeper:
             with host.turnstile.slice(), anyio.move_on_after(self._step_seconds) as limit:
                 came_to = await self._made(prepared, step, desk, meter)
         finally:
-            await self._account(prepared, meter.cost, discarded=not isinstance(came_to, Item))
+            await self._account(prepared, step, meter.cost, discarded=not isinstance(came_to, Item))
         if came_to is None:
             ending: Ending = "late" if limit.cancelled_caught else "called off"
             came_to = Slice(prepared.name, step.name, ending, meter.cost)
@@ -200,17 +199,31 @@ class Sleeper:
         self._troubles[key] = _Trouble(anyio.current_time() + pause, pause)
         log_warning("step.failed", context=prepared.name, step=step.name, why=why, again_in=pause)
 
-    async def _account(self, prepared: Prepared, cost: Cost, *, discarded: bool) -> None:
+    async def _account(self, prepared: Prepared, step: Planned, cost: Cost, *, discarded: bool) -> None:
         """Write down what was spent, also when the slice was called off."""
         if cost == Cost():
             return
         host = self._host
-        with anyio.move_on_after(_STORE_SECONDS, shield=True):
-            prepared.spending = await host.in_store(lambda: spend(host.store, prepared.name, cost, discarded=discarded))
+        past = prepared.spending
+        # It counts here also where it cannot be written down.
+        prepared.spending = replace(past, cost=past.cost + cost, slices=past.slices + 1)
+        try:
+            with anyio.move_on_after(_STORE_SECONDS, shield=True):
+                prepared.spending = await host.in_store(
+                    lambda: spend(host.store, prepared.name, cost, discarded=discarded)
+                )
+        except StoreError as error:
+            self._failed(prepared, step, error.reason)
+            raise
 
     async def _keep(self, prepared: Prepared, step: Planned, made: Item) -> Slice:
         host = self._host
-        stored = await host.in_store(lambda: host.store.put(made))
+        try:
+            stored = await host.in_store(lambda: host.store.put(made))
+        except StoreError as error:
+            # Made again at once, it would cost the same tokens again, and come to the same end.
+            self._failed(prepared, step, error.reason)
+            raise
         prepared.take(step, stored)
         log_info("step.made", context=prepared.name, step=step.name, status=stored.status, tokens=made.cost.generated)
         return Slice(prepared.name, step.name, stored.status, made.cost, stored.why)

@@ -25,7 +25,8 @@ from interwhen.precompute.shelves import MemoryShelf, Shelf, latest_of, number_o
 _ITEMS, _DOCUMENTS, _QUARANTINE = "items", "documents", "quarantine"
 _NONE: Mapping[ItemId, Item] = MappingProxyType({})
 KEPT = 8
-"""How many items of one slot are kept: the newest ones. After an edit that is taken back, the old item is there."""
+"""How many items of one slot are kept that were made for the same context: the newest ones. After an edit that is taken
+back, the old item is there; and contexts whose pieces have the same names do not take away each other's."""
 
 
 class Quarantined(msgspec.Struct, frozen=True, gc=False):
@@ -145,7 +146,8 @@ class Store:
     def _thin(self, newest: Item) -> None:
         names = self.shelf.names(f"{_ITEMS}/{newest.key.slot}")
         if len(names) > KEPT:
-            for old in self.candidates(newest.key.slot)[:-KEPT]:
+            made = [item for item in self.candidates(newest.key.slot) if item.context == newest.context]
+            for old in made[:-KEPT]:
                 if old.id != newest.id:
                     self.evict(old.id)
 

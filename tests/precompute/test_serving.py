@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interwhen import Message
+from interwhen import Claim, Lines, Message, Monitor, Pass, Violation, verifier
 from interwhen.bench.precompute.checkers import sources
 from interwhen.precompute import MemoryShelf, Payload, Precomputer, Proposal, Step, Store
 from interwhen.precompute.producers.answers import answers, compose
@@ -40,6 +40,17 @@ async def prepared(found, **serving):
     return precomputer, ref
 
 
+def no_cid():
+    @verifier(name="no Cid", version="1", worker="inline")
+    def check(claim: Claim):
+        return Violation("Cid has left") if "Cid" in claim.key else Pass()
+
+    def extract(segment):
+        yield Claim(key=segment.text, span=segment.span)
+
+    return Monitor(name="no Cid", verifier=check, extractor=extract, trigger=Lines())
+
+
 async def run(precomputer, ref, prompt, **options):
     async with precomputer.run(prompt, context=ref, **options) as supervised:
         return await supervised.drain()
@@ -50,7 +61,8 @@ async def test_the_very_question_gets_the_stored_answer_and_no_token_is_generate
     found = model()
     precomputer, ref = await prepared(found)
     asked = len(found.requests)
-    result = await run(precomputer, ref, prompt if prompt != WHO else (Message("user", WHO),), monitors=[])
+    chats = {WHO: (Message("user", WHO),), compose(TEXT, WHO): (Message("system", TEXT), Message("user", WHO))}
+    result = await run(precomputer, ref, chats.get(prompt, prompt), monitors=[])
     assert result.text == SAID
     assert len(found.requests) == asked
     assert result.ledger.kept == result.ledger.discarded == 0
@@ -69,9 +81,8 @@ async def test_a_stored_answer_that_the_readers_monitors_refute_is_gone_on_with_
     found = model()
     precomputer, ref = await prepared(found)
     asked = len(found.requests)
-    # The reader's prompt says otherwise than the text that the answer was verified on.
-    other = (Message("system", "Bob reports to Dot."), Message("system", "Ann reports to Bob."), Message("user", WHO))
-    result = await run(precomputer, ref, other)
+    # The reader's monitor knows better than those that the answer was verified by.
+    result = await run(precomputer, ref, WHO, monitors=[no_cid()])
     assert result.violations
     assert len(found.requests) > asked
 
@@ -183,3 +194,19 @@ def test_only_statements_that_share_a_word_or_are_near_are_marked():
 def test_the_question_is_the_last_line():
     assert last_line("a long text\nWho?\n\n") == "Who?"
     assert last_line("") == ""
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        (Message("user", "Let us speak of the other firm."), Message("assistant", "Yes.")),
+        (Message("system", "Ann now reports to Eve."),),
+        (Message("user", "Let us speak of the other firm."),),
+    ],
+    ids=["earlier turns", "instructions", "two turns"],
+)
+async def test_a_question_inside_of_something_else_is_another_one(before):
+    precomputer, ref = await prepared(model())
+    served = ref.serve(precomputer.model, (*before, Message("user", WHO)))
+    kinds = {item.key.kind for item in precomputer.ready(ref) if item.id in served.items}
+    assert "answers" not in kinds

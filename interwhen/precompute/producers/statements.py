@@ -19,7 +19,7 @@ _LINE = re.compile(
     r"\s{0,8}(?:[-*] |\d{1,3}[.)] )?(?P<said>[^\[\]]+?)\s{0,4}\[(?P<cited>[SF]\d{1,5}(?:[ ,;]+[SF]\d{1,5}){0,40})\]\s*"
 )
 _CITED = re.compile(r"[SF]\d{1,5}")
-_NOTES = re.compile(r"<\|?/?[\w ]{1,40}\|?>")
+_NOTES = re.compile(r"<[|\uff5c]?/?[\w \u2581]{1,40}[|\uff5c]?>")
 
 
 @dataclass(frozen=True, slots=True)

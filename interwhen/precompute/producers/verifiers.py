@@ -24,6 +24,7 @@ from interwhen.precompute.precomputer import ContextRef
 from interwhen.precompute.producer import Context, Desk, Nothing, Proposal, Step
 from interwhen.precompute.producers.answers import compose
 from interwhen.precompute.producers.pickles import Unsafe, dump, load
+from interwhen.precompute.producers.settings import Unseen, settings_of
 from interwhen.registry import MonitorSpec, load_monitors
 from interwhen.tasks import Task
 
@@ -34,7 +35,7 @@ class PreparedFor(msgspec.Struct, frozen=True):
     """The data of an item of kind ``verifiers``."""
 
     made_by: str
-    """The monitor, its verifier and that one's version, and Python's: another one prepares anew."""
+    """The monitor with its options, its verifier and that one's version, and Python's: another one prepares anew."""
     task: Digest
     """The text of the task that was read (see :attr:`~interwhen.Task.text`)."""
     value: bytes
@@ -55,7 +56,14 @@ class Verifiers:
     def __init__(self, *, monitors: Iterable[MonitorSpec], questions: Sequence[str]) -> None:
         if isinstance(questions, str):
             raise UsageError(f"verifiers: questions={questions!r:.80} is one text: give a list of questions")
-        self._monitors = {made_by(each): each for each in load_monitors(tuple(monitors)) if each.prepare is not None}
+        self._monitors: dict[str, Monitor] = {}
+        for each in load_monitors(tuple(monitors)):
+            if each.prepare is None:
+                continue
+            try:
+                self._monitors[made_by(each)] = each
+            except Unseen as error:
+                log_warning("prepared.untold", monitor=each.name, why=str(error))
         self._questions = tuple(dict.fromkeys(questions))
 
     def plan(self, context: Context) -> Iterable[Step]:
@@ -98,9 +106,10 @@ def verifiers(*, monitors: Iterable[MonitorSpec] = (), questions: Sequence[str] 
 
 
 def made_by(monitor: Monitor) -> str:
-    """Return what a prepared value depends on, beside the task."""
+    """Return what a prepared value depends on, beside the task. Raises ``Unseen`` where the options cannot be told."""
     verifier = monitor.verifier
-    return f"{monitor.name} ({verifier.name} {verifier.version}, Python {_PYTHON})"
+    options = settings_of(monitor.prepare)[:16]
+    return f"{monitor.name} ({verifier.name} {verifier.version}, options {options}, Python {_PYTHON})"
 
 
 def with_prepared(monitors: Iterable[MonitorSpec], context: ContextRef) -> tuple[Monitor, ...]:
@@ -117,7 +126,10 @@ def with_prepared(monitors: Iterable[MonitorSpec], context: ContextRef) -> tuple
 def _looking_first(monitor: Monitor, context: ContextRef) -> Callable[[Task], Awaitable[Any]]:
     async def prepare(task: Task) -> Any:
         wanted = digest(task.text)
-        name = made_by(monitor)
+        try:
+            name = made_by(monitor)
+        except Unseen:
+            return await _prepared(monitor, task)
         for item in context.precomputer.ready(context):
             kept = prepared_in(item)
             if kept is not None and (kept.made_by, kept.task) == (name, wanted):

@@ -6,13 +6,18 @@ import pytest
 from interwhen import Claim, Lines, Monitor, Pass, Task, UsageError, Violation, verifier
 from interwhen.precompute import MemoryShelf, Precomputer, Store
 from interwhen.precompute.producers.answers import compose
-from interwhen.precompute.producers.verifiers import prepared_in, verifiers, with_prepared
+from interwhen.precompute.producers.verifiers import made_by, prepared_in, verifiers, with_prepared
+from interwhen.registry import load_monitors
 from interwhen.testing import ScriptedModel
+
+from interwhen_verifiers.provenance import provenance
 
 # A monitor prepares in a thread, and virtual time would jump meanwhile.
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]
 TEXT = "Allowed: red, blue."
 WHICH = "Which colour?"
+LOG = []
+"""The tasks that were prepared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +29,18 @@ def extract(segment, _allowed):
     yield Claim(key=segment.text, span=segment.span)
 
 
-def monitor(*, version="1", log=None, fails=False):
+def monitor(*, version="1", fails=False, also=()):
     @verifier(name="colours", version=version, worker="inline")
     def check(claim: Claim, allowed: Allowed):
         return Pass() if claim.key in allowed.words else Violation(why="it is not allowed")
 
     def prepare(task: Task):
-        if log is not None:
-            log.append(task.text)
+        LOG.append(task.text)
         if fails:
             raise RuntimeError("no")
         if "Allowed" not in task.text:
             return None
-        return Allowed(frozenset(task.text.partition(": ")[2].partition(".")[0].split(", ")))
+        return Allowed(frozenset(task.text.partition(": ")[2].partition(".")[0].split(", ")).union(also))
 
     return Monitor(name="colours", verifier=check, extractor=extract, trigger=Lines(), prepare=prepare)
 
@@ -59,10 +63,35 @@ async def run(precomputer, ref, prompt, *monitors):
 @pytest.mark.parametrize("prompt", [TEXT, compose(TEXT, WHICH)], ids=["context", "question"])
 async def test_a_run_on_the_very_task_prepares_nothing(prompt):
     precomputer, ref, _ = await prepared(monitor(), questions=[WHICH])
-    log = []
-    result = await run(precomputer, ref, prompt, monitor(log=log))
+    LOG.clear()
+    result = await run(precomputer, ref, prompt, monitor())
     assert result.status == "verified"
-    assert log == []
+    assert LOG == []
+
+
+async def test_a_monitor_with_other_options_does_not_take_what_was_prepared():
+    precomputer, ref, _ = await prepared(monitor(also=["green"]))
+    precomputer.model = ScriptedModel(["green"])
+    assert (await run(precomputer, ref, TEXT, monitor(also=["green"]))).status == "verified"
+    assert (await run(precomputer, ref, TEXT, monitor())).violations
+
+
+async def test_a_monitor_whose_options_cannot_be_told_is_prepared_in_its_runs():
+    odd = monitor(also=iter(["green"]))
+    precomputer, ref, done = await prepared(odd)
+    assert done == ()
+    LOG.clear()
+    assert (await run(precomputer, ref, TEXT, odd)).status == "verified"
+    assert LOG == [TEXT]
+
+
+def test_the_options_of_shipped_monitors_are_told():
+    def shipped():
+        named = load_monitors(["zebralogic", "maze", "countdown"])
+        return [made_by(each) for each in (*named, provenance(), provenance(trusted=["mail"]))]
+
+    assert shipped() == shipped()
+    assert len(set(shipped())) == len(shipped())
 
 
 @pytest.mark.parametrize(
@@ -72,28 +101,28 @@ async def test_a_run_on_the_very_task_prepares_nothing(prompt):
 )
 async def test_anything_else_is_prepared_as_ever(prompt, version):
     precomputer, ref, _ = await prepared(monitor())
-    log = []
-    result = await run(precomputer, ref, prompt, monitor(log=log, version=version))
-    assert log == [prompt]
+    LOG.clear()
+    result = await run(precomputer, ref, prompt, monitor(version=version))
+    assert [prompt] == LOG
     assert result.status == "verified"
 
 
 async def test_after_an_edit_nothing_old_is_taken():
     precomputer, ref, _ = await prepared(monitor())
     edited = await precomputer.edit(ref, {"policy": "Allowed: green."})
-    log = []
+    LOG.clear()
     for context in (ref, edited):
-        await run(precomputer, context, TEXT, monitor(log=log))
-    assert log == [TEXT, TEXT]
+        await run(precomputer, context, TEXT, monitor())
+    assert LOG == [TEXT, TEXT]
 
 
 async def test_it_is_there_for_the_next_process():
     shelf = MemoryShelf()
     await prepared(monitor(), store=Store(shelf))
-    log = []
-    precomputer, ref, done = await prepared(monitor(log=log), store=Store(shelf))
+    LOG.clear()
+    precomputer, ref, done = await prepared(monitor(), store=Store(shelf))
     assert done == ()
-    assert log == []
+    assert LOG == []
     assert [prepared_in(item) is not None for item in precomputer.ready(ref)] == [True]
 
 
