@@ -21,7 +21,8 @@ from interwhen.precompute.shelves import latest_of, numbered
 
 T = TypeVar("T")
 
-_BUSY_SECONDS = 5.0
+_BUSY_SECONDS, _PAUSE_SECONDS = 5.0, 0.01
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _APPLICATION = 0x49575043  # "IWPC": another program's file is not taken for ours
 _DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
 """What Python raises where the file says nonsense: also where a message of SQLite quotes that, and is no text."""
@@ -95,19 +96,35 @@ class SqliteShelf:
     # ------------------------------------------------------------------ the file
 
     def _do(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Do *work*; a file that turns out to be damaged is moved aside, and *work* finds an empty one."""
-        with self._lock:
-            for _ in range(2):
-                if self._connection is None:
-                    raise StoreError(self.place, "it is closed")
-                try:
-                    return work(self._connection)
-                except sqlite3.OperationalError as error:
-                    if not (_is_damage(error) or _forbids_writing(self.place)):
-                        raise StoreError(self.place, f"{error} (is the disk full, or read-only?)") from error
-                    self._replace(error)
-                except _DAMAGE as error:
-                    self._replace(error)
+        """Do *work*; a file that turns out to be damaged is moved aside, and *work* finds an empty one.
+
+        While another process writes, the connection is given back between tries, so that no look-up waits for that.
+        """
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                with self._lock:
+                    return self._try(work)
+            except sqlite3.OperationalError as error:
+                if time.monotonic() > deadline:
+                    raise StoreError(self.place, f"{error}: another process writes to it without end") from error
+            time.sleep(_PAUSE_SECONDS)
+
+    def _try(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
+        """Do *work*. Raises :class:`sqlite3.OperationalError` where another process is at it just now."""
+        for _ in range(2):
+            if self._connection is None:
+                raise StoreError(self.place, "it is closed")
+            try:
+                return work(self._connection)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF in _BUSY:
+                    raise
+                if not (_is_damage(error) or _forbids_writing(self.place)):
+                    raise StoreError(self.place, f"{error} (is the disk full, or read-only?)") from error
+                self._replace(error)
+            except _DAMAGE as error:
+                self._replace(error)
         return None
 
     def _open(self) -> None:
@@ -142,9 +159,7 @@ class SqliteShelf:
 
     def _try_to_connect(self) -> None:
         path = Path(self.place)
-        self._connection = found = sqlite3.connect(
-            path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
+        self._connection = found = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         # A name with a flipped bit is one row that nobody finds, not a file that cannot be read.
         found.text_factory = lambda data: data.decode("ascii", "replace")
         self._inode = path.stat().st_ino

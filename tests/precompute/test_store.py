@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -271,3 +272,30 @@ def test_a_kill_in_the_middle_of_writing(kind, tmp_path, writer, record_property
         store.close()
     assert not log
     record_property("tries", 2)
+
+
+def test_no_look_up_waits_for_a_write_that_waits_for_another_process(tmp_path):
+    path = tmp_path / "store.db"
+    shelf = SqliteShelf(path)
+    shelf.create("a/1", b"known")
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    begun = threading.Event()
+
+    def write():
+        begun.set()
+        shelf.create("a/2", b"later")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    begun.wait()
+    try:
+        # Each look-up is done while the write is still refused.
+        assert [shelf.read("a/1") for _ in range(50)] == [b"known"] * 50
+        assert writer.is_alive()
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+        writer.join()
+    assert shelf.read("a/2") == b"later"
+    shelf.close()
