@@ -79,7 +79,7 @@ class _Writer:
     def _size(self, node: Node) -> int:
         """Return how many nodes *node* has; one that stands in it several times is looked at once."""
         if id(node) not in self.sizes:
-            self.sizes[id(node)] = (node, 1 + sum(map(self._size, children(node))))  # kept, so that the id stays its own
+            self.sizes[id(node)] = (node, 1 + sum(map(self._size, children(node))))  # kept: its id stays its own
         return self.sizes[id(node)][1]
 
     def _count(self, nodes: int) -> None:

@@ -87,7 +87,7 @@ def _shelves(written: Any) -> Mapping[str, Shelf]:
     try:
         return {name: Shelf(str(at["tool"]), str(at["key"])) for name, at in written.items()}
     except (AttributeError, KeyError, TypeError) as error:
-        says = "policy.toml: 'database' must be a table such as orders = { tool = \"get_order\", key = \"id\" }"
+        says = 'policy.toml: \'database\' must be a table such as orders = { tool = "get_order", key = "id" }'
         raise UsageError(says) from error
 
 
@@ -125,7 +125,7 @@ def _time(written: Any) -> dt.datetime | Literal["clock"] | None:
     except ValueError as error:
         raise UsageError(f"policy.toml: now={str(written)[:60]!r} is no time, and not 'clock'") from error
     if found.tzinfo is not None:  # times of the data have none, and the two cannot be compared
-        raise UsageError(f"policy.toml: now={str(written)[:60]!r} names a time zone: write the time in that of the data")
+        raise UsageError(f"policy.toml: now={str(written)[:60]!r} names a time zone: write it in that of the data")
     return found
 
 
