@@ -50,15 +50,15 @@ def write_out(node: Node, definitions: Definitions) -> Node:
 class _Writer:
     definitions: Definitions
     nodes: int = 0
+    sizes: dict[int, tuple[Node, int]] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def expand(self, node: Node, bound: Mapping[str, Node], depth: int) -> Node:
         """Return *node* with the names in *bound* replaced and definitions written out."""
-        self.nodes += 1
-        if self.nodes > limits.NODES:
-            raise ExpressionError(f"the expression has more than {limits.NODES:,} nodes, definitions written out")
+        self._count(1)
         match node:
             case Name(name=name) if name in bound:
+                self._count(self._size(bound[name]) - 1)  # it stands there whole, once for each time
                 return bound[name]
             case Name(name=name) if name in self.definitions:
                 return self._body(name, (), depth)
@@ -75,6 +75,17 @@ class _Writer:
                 )
             case _:
                 return rebuild(node, tuple(self.expand(child, bound, depth) for child in children(node)))
+
+    def _size(self, node: Node) -> int:
+        """Return how many nodes *node* has; one that stands in it several times is looked at once."""
+        if id(node) not in self.sizes:
+            self.sizes[id(node)] = (node, 1 + sum(map(self._size, children(node))))  # kept: its id stays its own
+        return self.sizes[id(node)][1]
+
+    def _count(self, nodes: int) -> None:
+        self.nodes += nodes
+        if self.nodes > limits.NODES:
+            raise ExpressionError(f"the expression has more than {limits.NODES:,} nodes, definitions written out")
 
     def _body(self, name: str, arguments: tuple[Node, ...], depth: int) -> Node:
         definition = self.definitions[name]

@@ -199,7 +199,11 @@ class _Evaluator:
         return Held(Items(pairs), ListOf(kind), "the pairs")
 
     def _flat(self, value: Value) -> Value:
-        inner = [part for item in self._items(value) for part in self._items(item)]
+        inner: list[Value] = []
+        for item in self._items(value):
+            if isinstance(item, Missing):  # it may hold any number of items
+                return item
+            inner += self._items(item)
         return Held(Items(inner), ListOf(Bool()), "the list")
 
 

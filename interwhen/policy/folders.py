@@ -58,7 +58,10 @@ def read_surroundings(folder: Path) -> tuple[Mapping[str, Any], Surroundings]:
     tools = () if listed is None else read_tools(read_file(folder, str(listed)), str(listed))
     schema = read_schema(read_toml(read_file(folder, "schema.toml", needed=listed is None), "schema.toml"), tools)
     now = _time(head.get("now"))
-    definitions = read_definitions(head.get("define", {}))
+    defined = head.get("define", {})
+    if not isinstance(defined, Mapping) or not all(isinstance(body, str) for body in defined.values()):
+        raise UsageError("policy.toml: 'define' must be a table of expressions")
+    definitions = read_definitions(defined)
     situations = read_toml(read_file(folder, "situations.toml", needed=False), "situations.toml")
     return head, Surroundings(schema, definitions, situations, now if isinstance(now, dt.datetime) else None)
 
@@ -76,8 +79,16 @@ def read_policy(folder: Path) -> WrittenPolicy:
         now=_time(head.get("now")),
         definitions=around.definitions,
         learnings=read_learnings(head.get("learn", []), around.definitions, around.schema),
-        database={name: Shelf(str(at["tool"]), str(at["key"])) for name, at in head.get("database", {}).items()},
+        database=_shelves(head.get("database", {})),
     )
+
+
+def _shelves(written: Any) -> Mapping[str, Shelf]:
+    try:
+        return {name: Shelf(str(at["tool"]), str(at["key"])) for name, at in written.items()}
+    except (AttributeError, KeyError, TypeError) as error:
+        says = 'policy.toml: \'database\' must be a table such as orders = { tool = "get_order", key = "id" }'
+        raise UsageError(says) from error
 
 
 def inner_folder(folder: Path, name: str, *, make: bool = False) -> Path:
@@ -110,9 +121,12 @@ def _time(written: Any) -> dt.datetime | Literal["clock"] | None:
     if written is None or written == "clock":
         return written  # type: ignore[no-any-return]
     try:
-        return dt.datetime.fromisoformat(str(written))
+        found = dt.datetime.fromisoformat(str(written))
     except ValueError as error:
-        raise UsageError(f"policy.toml: now={written!r:.60} is no time, and not 'clock'") from error
+        raise UsageError(f"policy.toml: now={str(written)[:60]!r} is no time, and not 'clock'") from error
+    if found.tzinfo is not None:  # times of the data have none, and the two cannot be compared
+        raise UsageError(f"policy.toml: now={str(written)[:60]!r} names a time zone: write it in that of the data")
+    return found
 
 
 def read_database(policy: WrittenPolicy, folder: Path) -> State:

@@ -12,7 +12,7 @@ from interwhen.policy.defining import Definitions, write_out
 from interwhen.policy.evaluating import evaluate
 from interwhen.policy.kinds import Anything, Kind, ListOf, MapOf, PairsOf, Record, Text, describe
 from interwhen.policy.lexer import ExpressionError
-from interwhen.policy.nodes import Compare, Constant, Name, Node, Quantified, show, walk
+from interwhen.policy.nodes import Compare, Constant, In, Listed, Name, Node, Not, Quantified, show, walk
 from interwhen.policy.parser import parse
 from interwhen.policy.schemas import Schema
 from interwhen.policy.situations import Situation
@@ -88,13 +88,24 @@ def problem_of(message: Message, level: Literal["why", "witness"], require: Node
 
 def _answers(require: Node) -> Iterator[str]:
     """Yield the expressions that an argument must equal."""
+    own = {"args"}
     for node in walk(require):
-        if isinstance(node, Compare) and node.op == "=":
-            for mine, other in ((node.left, node.right), (node.right, node.left)):
-                if _of_arguments(mine) and not _of_arguments(other) and not isinstance(other, Constant):
-                    yield show(other)
+        if isinstance(node, Quantified) and _of_arguments(node.source, own):
+            own.update(node.names)  # walked from above: each is known before it is used
+    for node in walk(require):
+        for mine, other in _equated(node):
+            if _of_arguments(mine, own) and not _of_arguments(other, own) and not isinstance(other, Constant):
+                yield show(other)
 
 
-def _of_arguments(node: Node) -> bool:
+def _equated(node: Node) -> Iterator[tuple[Node, Node]]:
+    match node:
+        case Compare(op="=", left=left, right=right) | Not(of=Compare(op="!=", left=left, right=right)):
+            yield from ((left, right), (right, left))
+        case In(item=item, among=Listed(items=(only,))):
+            yield item, only
+
+
+def _of_arguments(node: Node, own: set[str]) -> bool:
     names = [part.name for part in walk(node) if isinstance(part, Name)]
-    return bool(names) and names[0] == "args" and "state" not in names
+    return bool(names) and names[0] in own and "state" not in names

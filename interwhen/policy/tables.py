@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from interwhen.policy.evaluating import evaluate
-from interwhen.policy.kinds import ListOf
+from interwhen.policy.kinds import Anything, Kind, ListOf, MapOf, Record
 from interwhen.policy.nodes import Node
 from interwhen.policy.schemas import Schema
 from interwhen.policy.situations import MadeCall, Situation
@@ -113,7 +113,8 @@ def _entries(learning: Learning, call: MadeCall, schema: Schema) -> Iterator[tup
             continue
         value = evaluate(learning.value, situation, schema, names)
         if not isinstance(value, Missing):
-            yield key, _changed(raw_of(value), learning, situation, schema, names)
+            kind = _kind_of_entry(learning, schema)
+            yield key, _changed(raw_of(value, kind), kind, learning, situation, schema, names)
 
 
 def _items(learning: Learning, situation: Situation, schema: Schema) -> Iterator[Mapping[str, Value]]:
@@ -129,8 +130,17 @@ def _items(learning: Learning, situation: Situation, schema: Schema) -> Iterator
             yield {"item": item}
 
 
-def _changed(raw: Any, learning: Learning, situation: Situation, schema: Schema, names: Mapping[str, Value]) -> Any:
+def _kind_of_entry(learning: Learning, schema: Schema) -> Kind:
+    table = schema.state.field(learning.table)
+    return table.value if isinstance(table, MapOf) else Anything()
+
+
+def _changed(
+    raw: Any, kind: Kind, learning: Learning, situation: Situation, schema: Schema, names: Mapping[str, Value]
+) -> Any:
     if not learning.changes or not isinstance(raw, Mapping):
         return raw
     new = {name: evaluate(node, situation, schema, names) for name, node in learning.changes}
-    return {**raw, **{name: raw_of(value) for name, value in new.items() if not isinstance(value, Missing)}}
+    kinds = dict(kind.fields) if isinstance(kind, Record) else {}
+    known = {name: value for name, value in new.items() if not isinstance(value, Missing)}
+    return {**raw, **{name: raw_of(value, kinds.get(name, Anything())) for name, value in known.items()}}

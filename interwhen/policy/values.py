@@ -131,15 +131,16 @@ def key_text(value: Scalar) -> str:
             assert_never(value)
 
 
-def raw_of(value: Value) -> Any:
-    """Return the data that :func:`hold` makes *value* of; ``None`` for what is missing."""
+def raw_of(value: Value, kind: Kind) -> Any:
+    """Return the data of which :func:`hold` makes *value*, as one of *kind*; ``None`` for what is missing."""
     match value:
         case Missing():
             return None
         case Held(raw=raw):
             return raw
         case Fraction():
-            return int(value) if value.denominator == 1 else float(value)
+            plain = value / kind.factor if isinstance(kind, Quantity) else value
+            return int(plain) if plain.denominator == 1 else float(plain)
         case bool() | str():
             return value
         case dt.datetime() | dt.date():

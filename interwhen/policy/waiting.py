@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -31,11 +33,15 @@ def keep(folder: Path, draft: Draft, model: str) -> Path:
     """Write *draft* into *folder*: a rule into ``rules/``, anything else into ``review/``. Returns the file."""
     if draft.rule is not None:
         return write_rule(folder, draft.rule.id, draft.text, model)
-    place = inner_folder(folder, "review", make=True) / f"clause-{draft.number:03}.json"
+    inner, name = inner_folder(folder, "review", make=True), f"clause-{draft.number:03}"
     problems = draft.attempts[-1].problems if draft.attempts else ()
     queued = Queued(draft.clause, draft.status, problems, draft.text, draft.reason, len(draft.attempts), model)
-    place.write_bytes(msgspec.json.format(msgspec.json.encode(queued)) + b"\n")
-    return place
+    for number in itertools.count(1):  # what waits already may have been edited, so it stays
+        place = inner / (f"{name}.json" if number == 1 else f"{name}-{number}.json")
+        with suppress(FileExistsError), place.open("xb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(queued)) + b"\n")
+            return place
+    raise AssertionError
 
 
 def write_rule(folder: Path, rule_id: str, text: str, model: str) -> Path:

@@ -222,6 +222,19 @@ def test_a_message_must_not_give_the_answer_away(tmp_path: Path) -> None:
     assert "gives the answer away" not in said(found, "price")
 
 
+@pytest.mark.parametrize(
+    ("require", "shown"),
+    [
+        ("all t in args.tags: t = order.notes[args.id]", "order.notes[args.id]"),
+        ("args.id in [order.notes[args.id]]", "order.notes[args.id]"),
+        ("not args.pay != order.total", "order.total"),
+    ],
+)
+def test_an_answer_is_not_given_away_by_other_words_for_it(tmp_path: Path, require: str, shown: str) -> None:
+    text = rule("price", require, examples=EXAMPLES).replace('witness = "no"', f'witness = "it is {{{shown}}}"')
+    assert "gives the answer away" in said(admitted(tmp_path, text), "price")
+
+
 def test_examples_that_notice_too_little_are_not_enough(tmp_path: Path) -> None:
     last = RULE.index('[[example]]\nname = "sent"')
     text = RULE[:last] + '[[example]]\nname = "sent"\nexpect = "breaks"\nset = { "state.orders.A.status" = "sent" }\n'

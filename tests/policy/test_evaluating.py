@@ -10,6 +10,7 @@ import pytest
 from interwhen.policy.evaluating import evaluate
 from interwhen.policy.example_reading import read_situation
 from interwhen.policy.parser import parse
+from interwhen.policy.schemas import read_schema
 from interwhen.policy.situations import Situation
 from interwhen.policy.values import Missing
 from policy_shop import made_shop
@@ -156,3 +157,11 @@ def test_a_missing_time_is_missing() -> None:
     bare = Situation("cancel", {"id": "A"})
     assert isinstance(evaluate(parse("now > 2024-01-01T00:00"), bare, SCHEMA), Missing)
     assert isinstance(evaluate(parse(f"{A}.total > $1"), bare, SCHEMA), Missing)
+
+
+def test_how_many_items_a_list_of_lists_has_is_not_known_where_one_of_them_is_not() -> None:
+    schema = read_schema({"tools": {"f": {"lists": "list[list[integer]]"}}})
+    for odd in (None, "x"):
+        found = Situation("f", {"lists": [[1, 2], odd]})
+        assert isinstance(evaluate(parse("length(flat(args.lists)) = 3"), found, schema), Missing)
+    assert evaluate(parse("length(flat(args.lists)) = 3"), Situation("f", {"lists": [[1, 2], [3]]}), schema) is True

@@ -119,6 +119,13 @@ def test_there_are_not_too_many_rules(shop: Path) -> None:
         ("policy.toml", "now = 'soon'", "no time"),
         ("policy.toml", "[define]\n'a' = '('", "expected"),
         ("policy.toml", "[[learn]]\nfrom = ['x']", "number 1: it needs"),
+        ("policy.toml", "define = 'x'", "'define' must be a table"),
+        ("policy.toml", "define = { a = 1 }", "'define' must be a table"),
+        ("policy.toml", "database = 5", "'database' must be a table"),
+        ("policy.toml", "database = { orders = 3 }", "'database' must be a table"),
+        ("policy.toml", "database = { orders = { tool = 'x' } }", "'database' must be a table"),
+        ("policy.toml", "now = 2024-05-15T15:00:00Z", "names a time zone"),
+        ("policy.toml", "now = '2024-05-15T15:00:00-05:00'", "names a time zone"),
         ("schema.toml", "[tools.x]\na = 'strange'", "no kind of value"),
         ("schema.toml", "[tools.'x y']\na = 'text'", "no name"),
         ("schema.toml", "[returns]\nx = 'text'", "not among the tools"),
@@ -143,3 +150,11 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
 def test_a_record_may_use_those_before_it(shop: Path) -> None:
     assert "list[Item]" in SCHEMA
     assert read_policy(write_shop(shop)).schema.tools["get_order"].returns is not None
+
+
+@pytest.mark.parametrize("depth", [12, 16, 40])
+def test_definitions_that_double_what_they_are_given_are_counted_whole(depth: int) -> None:
+    doubled = "d(" * depth + "true" + ")" * depth
+    text = RULE.replace("'order.status = \"open\"'", f"'{doubled}'\ndefine = {{ 'd(x)' = 'x and x' }}")
+    with pytest.raises(UsageError, match="more than 1,500 nodes"):
+        read_rule(text, AROUND)

@@ -237,3 +237,12 @@ def test_what_waits_can_be_dropped(empty: Path) -> None:
     for wrong in ("clause-001", "../policy", ""):
         with pytest.raises(ValueError, match="nothing waits under"):
             drop(empty, wrong)
+
+
+def test_what_waits_is_not_overwritten_by_the_next_synthesis(empty: Path) -> None:
+    run(empty, scripted({}), done=lambda draft: keep(empty, draft, "scripted"))
+    edited = empty / "review" / "clause-001.json"
+    edited.write_text('{"clause": "Mine.", "status": "queued"}', encoding="utf-8")
+    run(empty, scripted({}), done=lambda draft: keep(empty, draft, "scripted"))
+    assert read_queued(empty, "clause-001").clause == "Mine."
+    assert "clause-001-2" in queue(empty)

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 from interwhen.errors import UsageError
 from interwhen.policy import MadeCall, Situation, read_database, read_policy
+from interwhen.policy.evaluating import evaluate
 from interwhen.policy.learning import read_learnings
-from interwhen.policy.tables import Overlay
+from interwhen.policy.parser import parse
+from interwhen.policy.schemas import read_schema
+from interwhen.policy.tables import Overlay, learn
 from policy_shop import POLICY, made_shop
 
 ORDER = {"status": "open", "items": [{"name": "Mug", "price": 1}, {"name": "Cup", "price": 2}], "notes": {"a": "b"}}
@@ -130,3 +133,27 @@ def test_declarations_are_checked(what: str) -> None:
     entry, said = WRONG[what]
     with pytest.raises(UsageError, match=said):
         read_learnings([entry], {}, made_shop())
+
+
+def test_an_amount_that_is_learned_keeps_its_unit() -> None:
+    schema = read_schema(
+        {
+            "records": {"Plan": {"size": "quantity[GB]"}},
+            "tools": {"get": {"id": "text", "size": "quantity[GB]"}},
+            "returns": {"get": "Plan"},
+            "state": {"sizes": "map[text, quantity[GB]]", "plans": "map[text, Plan]"},
+        }
+    )
+    said = {"from": ["get"], "key": "args.id"}
+    learnings = read_learnings(
+        [
+            {**said, "into": "sizes", "value": "args.size"},
+            {**said, "into": "plans", "value": "result", "with": {"size": "args.size"}},
+        ],
+        {},
+        schema,
+    )
+    state = learn({}, MadeCall("get", {"id": "A", "size": 2.5}, {"size": 5}), learnings, schema)
+    now = Situation("get", {"id": "A", "size": "2.5 GB"}, state)
+    for place in ('state.sizes["A"]', 'state.plans["A"].size'):
+        assert evaluate(parse(f"{place} = args.size"), now, schema) is True

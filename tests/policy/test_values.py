@@ -77,7 +77,7 @@ def test_any_data_is_a_value_or_missing(raw: Any) -> None:
         if isinstance(found, Missing):
             assert found.why.startswith("x is ")
         elif not isinstance(found, Held) and not isinstance(kind, Quantity):
-            assert hold(raw_of(found), kind, "x") == found
+            assert hold(raw_of(found, kind), kind, "x") == found
 
 
 @given(st.fractions(min_value=0, max_value=10**9, max_denominator=10**6))

@@ -234,6 +234,15 @@ def test_ranks_that_were_counted_from_the_last_go_on_so():
         "(B) The blue book is the leftmost.",
         "- C: The blue book is the leftmost.",
         "Blue is a fine colour, and the leftmost is another.",
+        "The statement that the blue book is the leftmost fails.",
+        "Ruled out: the blue book is the leftmost.",
+        "It can't be that the blue book is the leftmost.",
+        "It is untrue that the blue book is the leftmost.",
+        "The claim is that the blue book is the leftmost.",
+        "Without the red book, the blue book is the leftmost.",
+        "The blue book is the leftmost of the two remaining books.",
+        "Of the blue and green books, the blue book is the leftmost.",
+        "The blue book is the leftmost among the last two.",
     ],
 )
 def test_what_is_left_alone(line):

@@ -64,6 +64,16 @@ def test_calls_and_results_in_the_text_of_turns_are_what_they_are() -> None:
     assert list(history.texts("user")) == ["Look!"]
 
 
+def test_a_result_that_names_another_call_is_not_that_of_this_one() -> None:
+    messages = (
+        Message("assistant", "", (ToolCall("1", "look", "{}"),)),
+        Message("assistant", "", (ToolCall("2", "look", "{}"),)),
+        Message("tool", "late", call_id="1"),
+        Message("tool", "mine", call_id="2"),
+    )
+    assert [past.result for past in read_history(Task(messages)).calls] == [None, "mine"]
+
+
 @pytest.mark.parametrize("bait", BAITS[::6])
 def test_reading_is_linear(bait: object) -> None:
     def read(text: str) -> object:

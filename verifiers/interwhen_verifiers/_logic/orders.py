@@ -148,7 +148,7 @@ def read_facts(
     """
     inverted = [] if counts_down else [*grammar.inverted.finditer(sentence)]
     matches = sorted([*grammar.facts.finditer(sentence), *inverted], key=lambda match: match.start())
-    plain = re.sub(_NOT, "", sentence, flags=re.IGNORECASE) if matches else ""
+    plain = re.sub(rf"{_NOT}(?! (?:be )?that)", "", sentence, flags=re.IGNORECASE) if matches else ""
     if not matches or is_doubtful(plain):
         return
     subject: int | None = None

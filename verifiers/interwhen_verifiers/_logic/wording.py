@@ -22,7 +22,12 @@ _DOUBT = re.compile(
     r"\?(?!\s?\")|[\u2717\u2718\u274c]"
     r"|\b(?:if|unless|whether|not|never|cannot|maybe|perhaps|might|could|would|should|suppos\w{1,5}|assum\w{1,5}"
     r"|imagine|seems?|probably|likely|wait|hmm|unclear|unsure|wrong|incorrect\w{0,2}|mistake\w{0,2}|actually|however"
-    r"|but|instead|false|contradict\w{0,6}|impossible|let|case|try|trying|say|question|options?|asks?|asked)\b"
+    r"|but|instead|false|contradict\w{0,6}|impossible|let|case|try|trying|say|question|options?|asks?|asked"
+    # What is denied in other words, what somebody else says, and what is said of some of the things alone.
+    r"|untrue|fails?|failed|hardly|rul(?:es?|ed|ing) out|exclud\w{1,3}|reject\w{0,3}|refut\w{1,3}|disprov\w{1,3}"
+    r"|claims?|claimed|statement|believes?|thinks?|among|remaining|without|ignor\w{1,3}|remov\w{1,3}"
+    r"|of (?:the|these|those) two|mirror\w{0,3}|viewed|revers\w{0,3}|backwards?)\b"
+    r"|^\W{0,4}of (?:the|these|those) [^,.;]{1,60},"
     r"|n['’]t\b",
     re.IGNORECASE,
 )

@@ -75,8 +75,8 @@ def read_history(task: Task) -> History:
             for call in message.calls:
                 waiting.append((call, len(found)))
                 found.append(PastCall(call.name, values_of(call), None, at))
-        elif message.role == "tool" and waiting:
-            _, place = waiting.pop(_match(waiting, message))
+        elif message.role == "tool" and (number := _match(waiting, message)) is not None:
+            _, place = waiting.pop(number)
             call_made = found[place]
             found[place] = PastCall(call_made.name, call_made.arguments, message.content, call_made.at, at)
     return History(messages, tuple(found))
@@ -108,8 +108,10 @@ def _between(text: str, opening: str, closing: str) -> Iterator[str]:
         at = text.find(opening, end) if end >= 0 else -1
 
 
-def _match(waiting: Sequence[tuple[ToolCall, int]], result: Message) -> int:
-    """Return which call *result* belongs to: by id, else by name, else the first one."""
+def _match(waiting: Sequence[tuple[ToolCall, int]], result: Message) -> int | None:
+    """Return which call *result* belongs to: by id, else by name, else the first one; ``None``: to none of them."""
+    if not waiting or (result.call_id and all(call.id and call.id != result.call_id for call, _ in waiting)):
+        return None  # it answers another call, such as one of an earlier turn: nothing is known of these
     for number, (call, _) in enumerate(waiting):
         if call.id and call.id == result.call_id:
             return number
