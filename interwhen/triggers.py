@@ -89,7 +89,7 @@ class Polls(msgspec.Struct, frozen=True, tag=True):
         """
         fade = min(memory / (self.seen + characters), 1.0)
         found = max(fade * (self.found + remedies), 1e-3)
-        return msgspec.structs.replace(self, found=found, seen=fade * (self.seen + characters))
+        return msgspec.structs.replace(self, found=found, seen=min(self.seen + characters, memory))
 
 
 class Answer(msgspec.Struct, frozen=True, tag=True):

@@ -7,7 +7,7 @@ import random
 
 import interwhen
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from interwhen import Polls, UsageError
 from interwhen.testing import ScriptedModel
@@ -111,6 +111,7 @@ def test_what_a_run_showed_goes_into_the_next_one():
     assert calm.length(0, 0) > start.length(0, 0) > wild.length(0, 0)
 
 
+@example([(0, 133_808)])
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 10**6)), max_size=20))
 def test_what_is_learnt_fades_and_stays_usable(runs):
     trigger = Polls()
