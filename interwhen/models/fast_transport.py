@@ -133,7 +133,7 @@ class FastTransport:
                 _, connection = await connect(made, server.host, server.port, context=context)
         except TimeoutError as exc:
             raise StreamTimeout("connect", seconds or 0.0) from exc
-        except OSError as exc:  # ssl.SSLError is one
+        except (OSError, UnicodeError) as exc:  # ssl.SSLError is one; a label of a name may be empty or too long
             raise ConnectError(f"could not connect to {url!r} ({exc}); is the server running?") from exc
         if not connection.is_usable:
             raise ConnectError(f"{url!r} closed the connection before it was asked anything")
