@@ -27,6 +27,7 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.sent = b""
         self.paused = self.closed = False
+        self.unsent = 0
 
     def write(self, data):
         self.sent += data
@@ -39,6 +40,9 @@ class Wire(asyncio.Transport):
 
     def is_closing(self):
         return self.closed
+
+    def get_write_buffer_size(self):
+        return self.unsent
 
     def abort(self):
         self.closed = True
@@ -278,5 +282,16 @@ def test_the_body_of_an_answer_that_does_not_count_is_not_part_of_the_one_that_d
         asked = Asked()
         asked.feed(b"HTTP/1.1 000 No\r\ncontent-length: 4\r\n\r\nevil" + WHOLE["length"])
         assert await asked.body() == b"one two"
+
+    on_asyncio(main)
+
+
+def test_a_connection_is_not_kept_while_some_of_the_request_has_not_gone_out():
+    async def main():
+        asked = Asked()
+        asked.wire.unsent = 1
+        asked.feed(WHOLE["length"])
+        assert await asked.body() == b"one two"
+        assert (asked.wire.closed, asked.idle) == (True, [])
 
     on_asyncio(main)
