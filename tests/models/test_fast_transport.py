@@ -9,7 +9,7 @@ from interwhen.errors import ConnectError, StreamClosed, UsageError
 from interwhen.models import fast_transport
 from interwhen.models.fast_transport import FastTransport
 from interwhen.models.transport import HttpRequest
-from interwhen.testing.server import Head, ScriptedServer, Send, Stall, events, fault
+from interwhen.testing.server import Head, ScriptedServer, Send, Sleep, Stall, events, fault
 
 
 def on_asyncio(main):
@@ -197,5 +197,19 @@ def test_a_host_that_no_name_can_be_is_an_error_of_the_connection():
         for host in ("a" * 64 + ".com", "a..b"):
             with pytest.raises(ConnectError, match="could not connect"):
                 await FastTransport(trust_env=False).send(HttpRequest("GET", f"http://{host}/"), connect_timeout=5)
+
+    on_asyncio(main)
+
+
+def test_a_connection_of_another_loop_is_not_kept_for_this_one():
+    async def main():
+        transport = FastTransport()
+        async with ScriptedServer(lambda _: (Head(), Send(b"x"), Sleep(0.05))) as server:
+            response = await transport.send(HttpRequest("POST", server.base_url, body=b"{}"), connect_timeout=5)
+            transport._loop = asyncio.new_event_loop()  # as the first request of another thread leaves it
+            await collected(response)
+            transport._loop.close()
+            assert not transport._idle
+            await server.settled()
 
     on_asyncio(main)
