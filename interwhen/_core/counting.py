@@ -7,6 +7,9 @@ from interwhen._core.tally import Tally
 from interwhen._core.window import Window
 from interwhen.models.base import Usage
 
+_MOST_TOKENS = 1 << 40
+"""The most that a server is believed of one request: the trace keeps 64 bits for each text."""
+
 
 class Counting:
     """Keeps the count of a run that may take several requests."""
@@ -26,7 +29,7 @@ class Counting:
 
     def told(self, usage: Usage) -> int:
         """Return how many tokens of the main stream there are by what the server says of this request."""
-        return self._before + (usage.completion_tokens or 0)
+        return self._before + min(usage.completion_tokens or 0, _MOST_TOKENS)
 
     def opened(self) -> None:
         """Begin with another request."""

@@ -90,6 +90,8 @@ class Answer:
     async def head(self) -> None:
         """Wait for the status and the headers; raises :class:`~interwhen.errors.ModelError` where none come."""
         while not self.status:
+            if self._closed:
+                raise StreamClosed("the transport was closed before an answer came")
             if self._error is not None:
                 raise self._error
             await self._wait()
@@ -228,6 +230,8 @@ class Answer:
 
     def on_headers_complete(self) -> None:
         """Take the head; that of an interim answer (1xx) is followed by the one that counts."""
+        if self._is_whole:  # of an answer that nobody asked for, in the same read
+            return
         assert self._parser is not None
         status = self._parser.get_status_code()
         if status < 200:
@@ -241,8 +245,8 @@ class Answer:
         self.status = status
 
     def on_body(self, data: bytes) -> None:
-        """Keep a part of the body, unless nobody wants it."""
-        if not self._closed:
+        """Keep a part of the body, unless nobody wants it, or it is that of another answer."""
+        if self.status and not self._closed and not self._is_whole:
             self._parts.append(data)
             self._size += len(data)
 

@@ -79,10 +79,10 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def release(self, *, keep: bool) -> None:
-        """Part with the answer, which is whole."""
+        """Part with the answer, which is whole. It may have come before all of the request had gone out."""
         self._answer = None
         self.resume()
-        if keep and self.is_usable:
+        if keep and self.is_usable and self._transport is not None and not self._transport.get_write_buffer_size():
             self._on_idle(self)
         else:
             self.abort()

@@ -123,17 +123,18 @@ class FastTransport:
 
     async def _connected(self, server: _Server, url: str, seconds: float | None) -> Connection:
         """Return a new connection to *server*."""
+        loop = asyncio.get_running_loop()
         context = self._context() if server.scheme == "https" else None
 
         def made() -> Connection:
-            return Connection(functools.partial(self._keep, server), self._open.discard)
+            return Connection(functools.partial(self._keep, server, loop), self._open.discard)
 
         try:
             with anyio.fail_after(seconds):
                 _, connection = await connect(made, server.host, server.port, context=context)
         except TimeoutError as exc:
             raise StreamTimeout("connect", seconds or 0.0) from exc
-        except OSError as exc:  # ssl.SSLError is one
+        except (OSError, UnicodeError) as exc:  # ssl.SSLError is one; a label of a name may be empty or too long
             raise ConnectError(f"could not connect to {url!r} ({exc}); is the server running?") from exc
         if not connection.is_usable:
             raise ConnectError(f"{url!r} closed the connection before it was asked anything")
@@ -148,9 +149,12 @@ class FastTransport:
             self._ssl_context = httpcore2.default_ssl_context()
         return self._ssl_context
 
-    def _keep(self, server: _Server, connection: Connection) -> None:
-        """Keep *connection*, whose answer is over, for a while."""
+    def _keep(self, server: _Server, loop: asyncio.AbstractEventLoop, connection: Connection) -> None:
+        """Keep *connection* of *loop*, whose answer is over, for a while."""
         assert self._loop is not None
+        if loop is not self._loop:  # another loop, maybe of another thread, has taken the transport over
+            connection.abort()
+            return
         kept = self._idle.setdefault(server, [])
         if len(kept) >= KEPT_CONNECTIONS:
             connection.abort()

@@ -21,7 +21,7 @@ from interwhen.events import (
     Remedied,
     StreamBroken,
 )
-from interwhen.models.base import Chunk
+from interwhen.models.base import Chunk, Usage
 from interwhen.spans import Span
 from interwhen.triggers import Paragraphs
 from interwhen.verdicts import Judged
@@ -261,3 +261,13 @@ def test_half_a_tag_stays_where_the_model_may_write_nothing_more(retryable):
     assert driver.outline.text == driver.shown == "<think>so</th"
     assert (driver.outline.finish_reason, driver.outline.reconnects) == ("length", 0)
     assert driver.outline.kept == driver.fed == 1
+
+
+@pytest.mark.parametrize("count", [(1 << 63) - 1, 1 << 63, 10**30])
+def test_a_server_that_counts_more_tokens_than_there_can_be_does_not_end_the_run_by_an_exception(count):
+    driver = drive(monitor())
+    driver.feed("1+1=2\n")
+    driver.tell(Chunk("", tokens=0, finish_reason="stop", usage=Usage(completion_tokens=count)))
+    driver.tell(Ended())
+    driver.settle()
+    assert driver.outline is not None

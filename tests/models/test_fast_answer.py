@@ -27,6 +27,7 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.sent = b""
         self.paused = self.closed = False
+        self.unsent = 0
 
     def write(self, data):
         self.sent += data
@@ -39,6 +40,9 @@ class Wire(asyncio.Transport):
 
     def is_closing(self):
         return self.closed
+
+    def get_write_buffer_size(self):
+        return self.unsent
 
     def abort(self):
         self.closed = True
@@ -257,6 +261,37 @@ def test_a_connection_is_not_kept_against_its_servers_word(data):
         asked = Asked()
         asked.feed(data)
         assert await asked.body() == b"a"
+        assert (asked.wire.closed, asked.idle) == (True, [])
+
+    on_asyncio(main)
+
+
+def test_a_second_answer_in_the_same_read_does_not_become_part_of_the_first():
+    async def main():
+        asked = Asked()
+        asked.feed(WHOLE["length"] + b"HTTP/1.1 500 No\r\nx-other: 1\r\ncontent-length: 4\r\n\r\nevil")
+        assert await asked.body() == b"one two"
+        assert (asked.answer.status, asked.answer.headers) == (200, {"content-length": "7"})
+        assert asked.wire.closed
+
+    on_asyncio(main)
+
+
+def test_the_body_of_an_answer_that_does_not_count_is_not_part_of_the_one_that_does():
+    async def main():
+        asked = Asked()
+        asked.feed(b"HTTP/1.1 000 No\r\ncontent-length: 4\r\n\r\nevil" + WHOLE["length"])
+        assert await asked.body() == b"one two"
+
+    on_asyncio(main)
+
+
+def test_a_connection_is_not_kept_while_some_of_the_request_has_not_gone_out():
+    async def main():
+        asked = Asked()
+        asked.wire.unsent = 1
+        asked.feed(WHOLE["length"])
+        assert await asked.body() == b"one two"
         assert (asked.wire.closed, asked.idle) == (True, [])
 
     on_asyncio(main)

@@ -9,7 +9,7 @@ from interwhen.errors import ConnectError, StreamClosed, UsageError
 from interwhen.models import fast_transport
 from interwhen.models.fast_transport import FastTransport
 from interwhen.models.transport import HttpRequest
-from interwhen.testing.server import Head, ScriptedServer, Send, Stall, events, fault
+from interwhen.testing.server import Head, ScriptedServer, Send, Sleep, Stall, events, fault
 
 
 def on_asyncio(main):
@@ -170,3 +170,46 @@ def test_on_uvloop_a_reset_is_an_error_behind_the_text():
             await transport.aclose()
 
     uvloop.run(main())
+
+
+# ---------------------------------------------------------------------- what others do to it
+
+
+def test_closing_the_transport_wakes_whoever_waits_for_a_head():
+    async def main():
+        transport = FastTransport()
+        async with ScriptedServer(lambda _: (Stall(),)) as server:
+            request = HttpRequest("POST", server.base_url, body=b"{}")
+            waiting = asyncio.ensure_future(transport.send(request, connect_timeout=5))
+            with anyio.fail_after(2):
+                while not server.posts:
+                    await anyio.sleep(0.001)
+                await transport.aclose()
+                with pytest.raises(StreamClosed, match="closed before an answer"):
+                    await waiting
+            await server.settled()
+
+    on_asyncio(main)
+
+
+def test_a_host_that_no_name_can_be_is_an_error_of_the_connection():
+    async def main():
+        for host in ("a" * 64 + ".com", "a..b"):
+            with pytest.raises(ConnectError, match="could not connect"):
+                await FastTransport(trust_env=False).send(HttpRequest("GET", f"http://{host}/"), connect_timeout=5)
+
+    on_asyncio(main)
+
+
+def test_a_connection_of_another_loop_is_not_kept_for_this_one():
+    async def main():
+        transport = FastTransport()
+        async with ScriptedServer(lambda _: (Head(), Send(b"x"), Sleep(0.05))) as server:
+            response = await transport.send(HttpRequest("POST", server.base_url, body=b"{}"), connect_timeout=5)
+            transport._loop = asyncio.new_event_loop()  # as the first request of another thread leaves it
+            await collected(response)
+            transport._loop.close()
+            assert not transport._idle
+            await server.settled()
+
+    on_asyncio(main)
