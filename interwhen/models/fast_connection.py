@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Callable
 from typing import cast
 
@@ -26,6 +27,22 @@ class Connection(asyncio.Protocol):
     def is_usable(self) -> bool:
         """Whether a request can be sent on it."""
         return self._answer is None and self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something has come that the loop has not handed over yet: an end, or an answer that nobody asked for.
+
+        Where the loop was held for a while, the next request would take it for its own.
+        """
+        sock = self._transport.get_extra_info("socket") if self._transport is not None else None
+        number = sock.fileno() if sock is not None else -1
+        if number < 0:
+            return True
+        if not hasattr(select, "poll"):  # Windows
+            return bool(select.select([number], [], [], 0)[0])
+        poll = select.poll()
+        poll.register(number, select.POLLIN)
+        return bool(poll.poll(0))
 
     def ask(self, request: bytes, url: str, loop: asyncio.AbstractEventLoop) -> Answer:
         """Send *request* and return its answer, of which nothing has come yet."""

@@ -30,6 +30,9 @@ KEPT_CONNECTIONS = 64
 KEEPALIVE_SECONDS = 4.0
 """For how long an idle connection is kept: less than the 5 s after which uvicorn closes it."""
 _NOT_IN_A_HEADER = re.compile(r"[\r\n\0]")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OURS = frozenset(("content-length", "host", "transfer-encoding"))
+"""Headers that say where a request goes and where it ends: two of them would be two requests."""
 _SAFE = "/%:@!$&'()*+,;=~?"
 """What stays as it is in the path and the query of a URL."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -116,7 +119,8 @@ class FastTransport:
         kept = self._idle.get(server)
         while kept:
             connection = kept.pop()
-            if connection.is_usable and self._loop.time() - connection.idle_since < KEEPALIVE_SECONDS:
+            is_fresh = self._loop.time() - connection.idle_since < KEEPALIVE_SECONDS
+            if connection.is_usable and is_fresh and not connection.has_news:
                 return connection
             connection.abort()
         return None
@@ -215,7 +219,10 @@ def _place(url: str) -> _Place:
 def _encoded(request: HttpRequest, place: _Place) -> bytes:
     """Return *request* as it goes over the wire."""
     lines = [f"{request.method} {place.target} HTTP/1.1", f"host: {place.name}"]
-    lines += [f"{name}: {value}" for name, value in request.headers.items()]
+    for name, value in request.headers.items():
+        if name.lower() in _OURS or not _NAME.fullmatch(name):
+            raise UsageError(f"the header {name!r:.100} cannot be set; take it out of headers={{...}}")
+        lines.append(f"{name}: {value}")
     if request.method == "POST":
         lines.append(f"content-length: {len(request.body)}")
     head = "\r\n".join(lines)

@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import threading
+import time
 
 import anyio
 import pytest
@@ -211,5 +213,66 @@ def test_a_connection_of_another_loop_is_not_kept_for_this_one():
             transport._loop.close()
             assert not transport._idle
             await server.settled()
+
+    on_asyncio(main)
+
+
+class Talker(asyncio.Protocol):
+    """A server that answers each request, and says one more thing a moment later."""
+
+    def __init__(self, more):
+        self.more = more
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+        asyncio.get_running_loop().call_later(0.02, self.more, self.transport)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [lambda it: it.write(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil"), lambda it: it.close()],
+    ids=["answer", "end"],
+)
+def test_what_comes_while_the_loop_is_held_is_no_answer_to_the_next_request(more):
+    ready, url, stop = threading.Event(), [], threading.Event()
+
+    async def serve():
+        server = await asyncio.get_running_loop().create_server(lambda: Talker(more), "127.0.0.1", 0)
+        url.append(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        ready.set()
+        while not stop.is_set():
+            await asyncio.sleep(0.005)
+        server.close()
+
+    async def main():
+        transport = FastTransport()
+        for _ in range(3):
+            response = await transport.send(HttpRequest("GET", url[0]), connect_timeout=5)
+            assert await collected(response) == b"ok"
+            await response.aclose()
+            time.sleep(0.06)  # holds the loop, as a callback of somebody's may
+        await transport.aclose()
+
+    server = threading.Thread(target=asyncio.run, args=(serve(),))
+    server.start()
+    try:
+        assert ready.wait(5)
+        on_asyncio(main)
+    finally:
+        stop.set()
+        server.join()
+
+
+@pytest.mark.parametrize("name", ["Host", "content-length", "Transfer-Encoding", "a:b", "", "a b"])
+def test_a_header_that_would_make_two_requests_of_one_is_refused(name):
+    async def main():
+        transport = FastTransport()
+        request = HttpRequest("POST", "http://127.0.0.1:9/v1", {name: "1"}, b"x")
+        with pytest.raises(UsageError, match="cannot be set"):
+            await transport.send(request, connect_timeout=1)
+        await transport.aclose()
 
     on_asyncio(main)
