@@ -80,7 +80,7 @@ def run(
         raise UsageError(f"workers={workers!r:.200} is no pool of workers: write workers=Workers(...)")
     if allocator is not None and not fits(allocator, Allocator):
         raise UsageError(f"allocator={allocator!r:.200} is no Allocator: it needs the methods allow() and learn()")
-    if not isinstance(context, Ready | None):
+    if context is not None and not fits(context, Ready):
         raise UsageError(f"context={context!r:.200} is no prepared context: give what Precomputer.add() returns")
     if starts_in not in get_args(Phase):
         raise UsageError(f"starts_in={starts_in!r}, choose one of {', '.join(get_args(Phase))}")

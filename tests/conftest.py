@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+import pytest
+import structlog
 from hypothesis import settings
 
 # For the modules that tests share, however pytest was started.
@@ -16,6 +18,19 @@ from tests.fault_rows import ROWS
 # CI machines are slow.
 settings.register_profile("interwhen", deadline=None)
 settings.load_profile("interwhen")
+
+
+@pytest.fixture(autouse=True)
+def unconfigured():
+    """Leave structlog as it was found: a command that a test runs configures it."""
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def configured():
+    """Have structlog take the log, so that it can be captured."""
+    structlog.configure()
 
 
 def pytest_addoption(parser):

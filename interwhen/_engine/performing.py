@@ -52,6 +52,14 @@ class Performer:
         )
         """The model's side."""
 
+    def part(self) -> None:
+        """Forget the run, which is over: what knows each other in a ring would wait for the collector, and stop others.
+
+        The core orders nothing any more.
+        """
+        self._on_told, self._on_finish = _nothing, _nothing
+        del self.jobs, self.upstream
+
     def tell(self, fact: Fact) -> None:
         """Tell the core *fact*, and do what it orders."""
         self.do(self._step(fact))
@@ -93,3 +101,7 @@ class Performer:
             return self.jobs.extract(order)
         self.jobs.fork(order, self._model, self._prompt, self._sampling)
         return None
+
+
+def _nothing(*_: object) -> None:
+    """Hear what nobody needs any more."""

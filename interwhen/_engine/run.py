@@ -155,7 +155,7 @@ class Run:
             on_told=self._awaken,
             on_finish=self._finish,
         )
-        self._do, self._tell = performer.do, performer.tell
+        self._do, self._tell, self._part = performer.do, performer.tell, performer.part
         self._jobs, self._upstream = performer.jobs, performer.upstream
         self._open_for_readers = True
         self._reads_directly = not self._reads_ahead
@@ -193,6 +193,7 @@ class Run:
                     await self._seal()
                 await self._jobs.close()
             finally:
+                self._part()
                 await self._give_back()
 
     def __aiter__(self) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import anyio
 
@@ -103,6 +104,20 @@ async def keep_time(
     cancelled for a token. ``on_stall`` gets the timer's name and its seconds, once for each wait. ``look`` is told
     the time and says when it wants to be told again.
     """
+    # Cancelled, it ends like any other task: one that is cancelled keeps its frames, in a ring with its exception, and
+    # the run with them, until the collector comes.
+    with suppress(anyio.get_cancelled_exc_class()):
+        await _watch(meter, timeouts, seconds, on_stall, on_spent, look)
+
+
+async def _watch(
+    meter: Meter,
+    timeouts: Timeouts,
+    seconds: float | None,
+    on_stall: Callable[[str, float], None],
+    on_spent: Callable[[float], None],
+    look: Callable[[float], float] | None,
+) -> None:
     total = timeouts.total
     limits = [limit for limit in (timeouts.first_token, timeouts.inter_token) if limit is not None]
     reported = -1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,8 +24,8 @@ from interwhen.running import run
 
 _EVENT = b"data: {"
 _BEGUN = re.compile(rb'"(?:content|text)":"(\d+\.\d+)\\n"')
-_BEGUN_PER_SECOND = 250
-"""How many streams of a crowd begin in a second."""
+_BEGIN_WITHIN = 0.25
+"""The share of a stream's length within which all streams begin, at random: real ones do not march in step."""
 _PATIENCE_SECONDS, _PATIENCE = 60.0, 10.0
 """For how long a stream is read: so long, and as many times what it should take."""
 
@@ -235,10 +236,12 @@ async def openai_crowd(base_url: str, streams: int, chunks: int, rate: float) ->
 
 
 async def _all(one: Callable[[Reading], Awaitable[Reading]], streams: int, chunks: int, rate: float) -> list[Reading]:
-    """Let *one* read each of the streams, which begin one after the other. What fails, or takes too long, is lost."""
+    """Let *one* read each of the streams, which begin at random times. What fails, or takes too long, is lost."""
+    rng = random.Random(streams)  # noqa: S311  the same for every way of reading
+    begins = [rng.uniform(0, chunks / rate * _BEGIN_WITHIN) for _ in range(streams)]
 
     async def begin(number: int) -> Reading:
-        await asyncio.sleep(number / _BEGUN_PER_SECOND)
+        await asyncio.sleep(begins[number])
         found = Reading(time.monotonic())
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS + _PATIENCE * chunks / rate):

@@ -59,7 +59,7 @@ async def measure(
     monitors = load_monitors([monitor] if monitor else []) or tuple(armed(1))
     gc.collect()
     gc.freeze()  # what is there now is no work for the collector while chunks are timed
-    gc.set_threshold(5_000, 10, 10)  # as docs/transports.md has it for many streams
+    gc.set_threshold(1_000, 10, 100)  # as docs/transports.md has it for many streams
     with paced_server("interwhen.bench.crowd_pacer") as url:
         with _gateway(url, monitor) as (process, gateway_url), _cores(last=True):
             say(f"added time: {pairs} rounds at 1 stream: direct, through a bare relay, and through the gateway")

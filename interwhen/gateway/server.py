@@ -56,6 +56,7 @@ async def serve(gateway: Gateway, listener: socket.socket, *, ready: Callable[[]
     _raise_file_limit()
     gc.collect()
     gc.freeze()  # what is there now stays; the collector need not look at it between two chunks
+    gc.set_threshold(1_000, 10, 100)  # short pauses, and few that look at everything: calls leave next to no rings
     server = Server(gateway)
     async with anyio.create_task_group() as group:
         group.start_soon(_tell_when_ready, server, ready, name="ready")

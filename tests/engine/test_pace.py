@@ -3,7 +3,6 @@
 import anyio
 import interwhen
 import pytest
-import structlog
 from interwhen.models.transport import Timeouts
 from interwhen.testing import Pause, ScriptedModel
 from structlog.testing import capture_logs
@@ -17,12 +16,9 @@ def drip(seconds, count):
 
 
 @pytest.fixture
-def logs():
-    structlog.reset_defaults()  # whatever another test has left
-    structlog.configure()
+def logs(configured):
     with capture_logs() as found:
         yield found
-    structlog.reset_defaults()
 
 
 @pytest.mark.fault("W21", injected="a token every two seconds", happens="an alarm in log and result; the run goes on")

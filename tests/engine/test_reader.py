@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 
 import anyio
 import anyio.lowlevel
@@ -398,10 +397,3 @@ async def test_reading_ahead_of_a_reader_is_bounded():
             await anext(run)
         await anyio.sleep(1000)
         assert seen < read < 3000
-
-
-async def test_a_run_that_was_left_is_not_kept_alive_by_anything():
-    model, monitors = scene()
-    await supervise(model, *monitors)
-    gc.collect()
-    assert not [found for found in gc.get_objects() if type(found) is interwhen.Run and found._model is model]

@@ -9,7 +9,6 @@ import anyio
 import httpx2
 import interwhen
 import pytest
-import structlog
 from helpers import ASK, post, sse
 from interwhen import Abstain, Feedback, Fork, Monitor, Pass, Resample, Violation
 from interwhen.testing.server import Reset, Sleep, Stall, delta, events, tool_call
@@ -160,14 +159,6 @@ UNABLE = {
     "timedout": Monitor(name="unable", verifier=is_late, extractor=every_line),
     "skipped": Monitor(name="unable", verifier=raises, extractor=Fork("Is that so?", lambda answer, segment: ())),
 }
-
-
-@pytest.fixture
-def configured():
-    structlog.reset_defaults()  # whatever another test has left
-    structlog.configure()
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.mark.fault("G2", injected="a check that cannot be made", happens="it is counted and logged as not made")

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import structlog
+from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 
@@ -23,14 +23,10 @@ def loop():
 
 
 @pytest.fixture
-def log():
+def log(configured):
     """What is logged while the test runs."""
-    structlog.reset_defaults()  # whatever an earlier test has left there
-    structlog.reset_defaults()  # whatever another test has left
-    structlog.configure()
-    with structlog.testing.capture_logs() as entries:
+    with capture_logs() as entries:
         yield entries
-    structlog.reset_defaults()
 
 
 @pytest.fixture

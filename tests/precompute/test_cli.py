@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-import structlog
 from interwhen.cli import flags
 from interwhen.cli.main import main
 from interwhen.precompute import open_store
@@ -25,13 +24,6 @@ def run(*arguments):
     with pytest.raises(SystemExit) as caught:
         main(["precompute", *map(str, arguments)])
     return caught.value.code
-
-
-@pytest.fixture(autouse=True)
-def logging_left_alone():
-    """Undo what the command line configures for the whole process."""
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture

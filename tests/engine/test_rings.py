@@ -1,0 +1,78 @@
+"""A run that is over goes at once: it leaves no ring of objects for the garbage collector, which stops everything."""
+
+import contextlib
+import gc
+import weakref
+
+import anyio
+import interwhen
+import pytest
+from interwhen import Finished
+from interwhen.testing import ScriptedModel
+from sums import slow, watch
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def no_collector():
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+async def read(run):
+    async for _ in run:
+        pass
+
+
+async def leave(run):
+    await anext(run)
+
+
+async def let_go(run):
+    """Leave while the stream is awaited."""
+    with anyio.move_on_after(0.5):
+        await read(run)
+
+
+async def fail(run):
+    await anext(run)
+    raise RuntimeError("of the reader")
+
+
+SCENES = {
+    # Not of a failed one: it keeps its error, whose traceback knows the run.
+    "verified": ({"script": ["1+1=2\n2+2=4\n"]}, [watch()], read),
+    "repaired": ({"script": ["1+1=3\n2+2=4\n", "\n2+2=4\n"]}, [watch()], read),
+    "checked aside": ({"script": ["1+1=3\n2+2=4\n", "\n2+2=4\n"]}, [watch(slow(0.002))], read),
+    "gated": ({"script": ["1+1=2\n2+2=4\n"]}, [watch(delivery="gate")], read),
+    "left": ({"script": ["1+1=2\n2+2=4\n"], "delay": 1.0}, [watch()], leave),
+    "cancelled": ({"script": ["1+1=2\n2+2=4\n"], "delay": 1.0}, [watch()], let_go),
+    "left by an error": ({"script": ["1+1=2\n2+2=4\n"], "delay": 0.1}, [watch()], fail),
+}
+
+
+@pytest.mark.parametrize("scene", SCENES)
+async def test_a_run_that_is_over_needs_no_collector(scene, loop, no_collector):
+    told, monitors, use = SCENES[scene]
+    for _ in range(2):  # what is made once for all, is made by the first one
+        model = ScriptedModel(**told)
+        with contextlib.suppress(RuntimeError):
+            async with interwhen.run(model, "Q", monitors=monitors) as run:
+                await use(run)
+        assert run.is_over
+        gone = weakref.ref(run._core)
+        del run, model
+        await anyio.sleep(0.01)
+    assert gone() is None, gc.get_referrers(gone())
+
+
+async def test_a_run_that_was_left_still_tells_what_it_knows(loop):
+    model = ScriptedModel(["1+1=2\n2+2=4\n"], delay=0.001)
+    async with interwhen.run(model, "Q", monitors=[watch()]) as run:
+        await anext(run)
+    assert run.is_over
+    assert [event async for event in run][-1] == Finished(run.result)
+    assert run.text == run.result.text
