@@ -108,6 +108,10 @@ class FeedbackTemplate(msgspec.Struct, frozen=True):
         return _FIELDS.sub(lambda field: quote(values[field[1]]), template)
 
 
+DEFAULT_TEMPLATE = FeedbackTemplate()
+"""How feedback is worded where nobody says otherwise; made once, because making one checks it."""
+
+
 def leaks(violations: tuple[ViolationRecord, ...], answer: str) -> tuple[ViolationRecord, ...]:
     """Audit: return the violations whose inserted text holds *answer* as a whole word or number.
 

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, assert_never
 
 from interwhen._core.arbitration import Candidate
-from interwhen._core.certify import ENDED_WELL
 from interwhen._core.checks import Checks
 from interwhen._core.counting import Counting
 from interwhen._core.cuts import plan_surrender
+from interwhen._core.ending import Ending
 from interwhen._core.gates import Gates
 from interwhen._core.intake import Due, Intake
 from interwhen._core.messages import (
@@ -26,7 +26,6 @@ from interwhen._core.messages import (
     Ended,
     Extracted,
     Fact,
-    Finish,
     Open,
     Opened,
     Order,
@@ -34,7 +33,6 @@ from interwhen._core.messages import (
     Resumed,
     Settled,
 )
-from interwhen._core.outlines import Outliner
 from interwhen._core.pacing import Pace
 from interwhen._core.remedying import Remedying
 from interwhen._core.tally import Tally
@@ -44,8 +42,8 @@ from interwhen._core.work import Job, Work
 from interwhen.budgets import Budgets
 from interwhen.claims import Claim
 from interwhen.events import Delta, Event, Remedied, StreamBroken, StreamEnded, StreamStarted
-from interwhen.feedback import FeedbackTemplate
-from interwhen.models.base import Chunk, FinishReason, ResumeMode
+from interwhen.feedback import DEFAULT_TEMPLATE, FeedbackTemplate
+from interwhen.models.base import Chunk, ResumeMode
 from interwhen.monitors import GATING, Monitor, tracks
 from interwhen.results import Status
 from interwhen.segments import Phase
@@ -54,9 +52,6 @@ from interwhen.verdicts import Outcome
 State = Literal["opening", "streaming", "deciding", "draining", "done"]
 """``deciding``: a violation stands, the stream is closed, earlier checks are awaited. ``draining``: the model
 ended, open checks are awaited."""
-
-_WORDS = FeedbackTemplate()
-"""How feedback is worded where nobody says otherwise; made once, because making one checks it."""
 
 
 class Core:
@@ -74,9 +69,9 @@ class Core:
         context_tokens: int | None = None,
         prompt_sha256: str = "",
     ) -> None:
-        self.monitors = tuple(monitors)
+        monitors = self.monitors = tuple(monitors)
         self.budgets = budgets or Budgets()
-        self.template = template or _WORDS
+        self.template = template or DEFAULT_TEMPLATE
         self.window = Window(max_tokens, context_tokens)
         self.prompt_sha256 = prompt_sha256
         self.think_tags = think_tags
@@ -85,31 +80,23 @@ class Core:
         """Events for the reader, oldest first; the owner takes them out."""
         self.state: State = "opening"
         self.tally = Tally()
-        self.intake = Intake(
-            self.monitors,
-            tags=think_tags,
-            phase=starts_in,
-            eager=any(monitor.delivery in GATING for monitor in self.monitors),
-        )
+        eager = any(monitor.delivery in GATING for monitor in monitors)
+        self.intake = Intake(monitors, tags=think_tags, phase=starts_in, eager=eager)
         self.transcript = self.intake.transcript
-        self.work = Work(self.monitors)
-        self.gates = Gates(self.monitors, self.intake, self.work)
+        self.work = Work(monitors)
+        self.gates = Gates(monitors, self.intake, self.work)
         self._live = not self.gates.holding
-        self._has_trackers = any(tracks(monitor.extractor) for monitor in self.monitors)
+        self._has_trackers = any(tracks(monitor.extractor) for monitor in monitors)
         self._orders: list[Order] = []
-        self._violations = Violations(self.monitors, self.transcript, self.budgets)
+        self._violations = Violations(monitors, self.transcript, self.budgets)
         self._checks = Checks(
-            self.monitors, self.transcript, self.work, self._violations, self.budgets, self.tally, self.events
+            monitors, self.transcript, self.work, self._violations, self.budgets, self.tally, self.events
         )
-        self._outliner = Outliner(self.transcript, self.work, self._violations, self.tally, prompt_sha256)
-        self._remedying = Remedying(self.monitors, self.template, self.intake, self._violations, self.tally)
+        self._ending = Ending(self.transcript, self.work, self._violations, self.tally, prompt_sha256)
+        self._remedying = Remedying(monitors, self.template, self.intake, self.work, self._violations, self.tally)
         self.counting = Counting(self.intake, self.tally, self.window)
         self._pace = Pace()
-        self._finish_reason: FinishReason | None = None
-        self._resume: ResumeMode | None = None
         self._frontier_is_due = False
-        self._most = self.budgets.characters
-        self._ceiling = self.window.ceiling
 
     # ------------------------------------------------------------------ facts
 
@@ -135,16 +122,14 @@ class Core:
                 self._settled(job, outcome, seconds)
             case Opened(resume):
                 self._opened(resume)
-            case Ended():
-                self._model_ended()
+            case Ended() | Resumed():
+                self._stream_is_over(lost=isinstance(fact, Resumed))
             case Broken(error, retryable):
                 self._broken(error, retryable=retryable)
             case OutOfTime(seconds):
                 self._out_of_time(seconds)
             case Abandoned():
                 self._end("unverified", "the reader left before the end", shown=False)
-            case Resumed():
-                self._resumed()
             case Chunk():
                 self._chunk(fact)
             case _:
@@ -157,12 +142,11 @@ class Core:
             self.tally.late += chunk.tokens
             self.counting.audit(chunk.usage, closed=True, ended=False)
             return
-        if chunk.finish_reason is not None and (self._finish_reason is None or self._finish_reason in ENDED_WELL):
-            # A bad reason stays: what was cut short does not become whole because the server says more.
-            self._finish_reason = chunk.finish_reason
+        if chunk.finish_reason is not None:
+            self._ending.hear(chunk.finish_reason)
         if not text:
             self.intake.owed += chunk.tokens
-            self.counting.audit(chunk.usage, closed=False, ended=self._finish_reason is not None)
+            self.counting.audit(chunk.usage, closed=False, ended=self._ending.reason is not None)
             return
         if self._frontier_is_due:
             self._frontier_is_due = False
@@ -174,7 +158,7 @@ class Core:
         else:
             dues = intake.feed_call(chunk.call, chunk.tokens)
         if chunk.usage is not None:
-            self.counting.audit(chunk.usage, closed=False, ended=self._finish_reason is not None)
+            self.counting.audit(chunk.usage, closed=False, ended=self._ending.reason is not None)
         if self._live:
             if intake.plain:
                 self.events.append(Delta(text, start, intake.phase))
@@ -185,14 +169,14 @@ class Core:
             self._due(dues)
         elif not self._live:
             self._release()
-        if start > self._most or self.transcript.kept_tokens > self._ceiling:
+        if start > self.budgets.characters or self.transcript.kept_tokens > self.window.ceiling:
             self._overrun()
 
     def _overrun(self) -> None:
         """End a stream whose server does not."""
         if self.state == "streaming":
             self._orders.append(Close())
-            self._finish_reason = "length"
+            self._ending.reason = "length"
             self._ended()
 
     def _opened(self, resume: ResumeMode | None) -> None:
@@ -201,20 +185,16 @@ class Core:
         self.state = "streaming"
         self.tally.requests += 1
         self.counting.opened()
-        self._resume = resume or self._resume
+        self._ending.resume = resume or self._ending.resume
         self.events.append(StreamStarted(self.tally.remedies, resume))
-
-    def _model_ended(self) -> None:
-        if self.state == "streaming":
-            self._ended()
 
     def _ended(self) -> None:
         self.state = "draining"
-        self._finish_reason = self._finish_reason or "truncated"
+        reason = self._ending.reason = self._ending.reason or "truncated"
         skipped = self._open_segments(self.intake.end())
         self._orders.extend(self._checks.call_off_concluding())
         self._release()
-        self.events.append(StreamEnded(self._finish_reason))
+        self.events.append(StreamEnded(reason))
         self._skip(skipped)
         self._finish_if_settled()
 
@@ -222,10 +202,10 @@ class Core:
         if self.state not in ("streaming", "opening"):
             return
         is_full = self.window.is_full(self.transcript.kept_tokens)
-        if self.state == "streaming" and (self._finish_reason is not None or is_full):
+        if self.state == "streaming" and (self._ending.reason is not None or is_full):
             # The model had said that it is done, or may write nothing more: going on would only add to its answer.
             self._orders.append(Close())
-            self._finish_reason = self._finish_reason or "length"
+            self._ending.reason = self._ending.reason or "length"
             self._ended()
         elif not retryable or self.tally.reconnects >= self.budgets.reconnects:
             self.events.append(StreamBroken(error, "fail"))
@@ -233,19 +213,16 @@ class Core:
         else:
             self.events.append(StreamBroken(error, "reconnect"))
             self.tally.reconnects += 1
-            # Half a tag is not known to the model that goes on: it will write it again.
-            self._cut(self.transcript.length)
-            self._reopen()
+            self._go_on()
 
-    def _resumed(self) -> None:
+    def _stream_is_over(self, *, lost: bool) -> None:
         if self.state != "streaming":
             return
-        if self._finish_reason is not None:
-            self._ended()
-        else:
+        if lost and self._ending.reason is None:
             # As after a break, but nobody's fault: it costs no reconnect.
-            self._cut(self.transcript.length)
-            self._reopen()
+            self._go_on()
+        else:
+            self._ended()
 
     def _out_of_time(self, seconds: float) -> None:
         reason = f"the time budget of {seconds:g} s is spent"
@@ -324,8 +301,7 @@ class Core:
             else:
                 self._give_up(best, spent)
             return
-        record = violations.record(best, interrupted=True, todo=todo)
-        violations.acted(best, record)
+        record = violations.acted(best, todo)
         refused = self._remedying.refused(best, todo)
         if self._has_trackers:
             self._orders.append(Disown(todo.cut if todo.ask else min(todo.cut, best.ref.segment.span.start)))
@@ -334,11 +310,7 @@ class Core:
             self.events.append(Remedied(record, self.tally.remedies))
             self._stop(f"{self.monitors[best.ref.monitor].name}: {best.why}", abstain=todo.remedy == "abstain")
             return
-        if todo.answers_segment:
-            violations.answer(best.ref.segment.span)
-            self.work.forgive(violations.disavowed())
-        self.tally.remedies += 1
-        self.intake.remedied()
+        self._remedying.begin(best, todo)
         pause = self._pace.after(todo.cut)
         self.events.append(Remedied(record, self.tally.remedies))
         skipped = self._open_segments(self._remedying.write(todo, refused))
@@ -358,12 +330,11 @@ class Core:
         self._violations.pass_over_conclusions()
         if self._violations.candidates:
             self._after_settling()
-        elif self._finish_reason is not None:
+        elif self._ending.reason is not None:
             self.state = "draining"
             self._finish_if_settled()
         else:
-            self._cut(self.transcript.length)
-            self._reopen()
+            self._go_on()
 
     def _stop(self, why: str, *, abstain: bool) -> None:
         """End here. What a gate has not let through by now is not part of the result."""
@@ -374,23 +345,28 @@ class Core:
     def _give_up(self, best: Candidate, reason: str) -> None:
         """End without an answer. The text before the wrong segment is all that stands, and all that is shown."""
         todo = plan_surrender(best, self.transcript.first_call)
-        self._violations.acted(best, self._violations.record(best, interrupted=True, todo=todo))
+        self._violations.acted(best, todo)
         self._cut(todo.cut)
         self._end("abstained", reason)
 
     def _cut(self, to: int) -> None:
-        self._finish_reason = None  # what the model ended is not what stands now
+        self._ending.reason = None  # what the model ended is not what stands now
         self.tally.discarded += self.intake.cut(to)
         self._violations.cut(to)
         self._orders.extend(self._checks.cut(to))
         self.gates.retract(to, self.events)
+
+    def _go_on(self) -> None:
+        # Half a tag is not known to the model that goes on: it will write it again.
+        self._cut(self.transcript.length)
+        self._reopen()
 
     def _reopen(self, after: float = 0.0) -> None:
         kept = self.transcript.kept_tokens
         pieces = self.transcript.pieces()
         room = self.window.room(pieces, kept)
         if self.window.is_full(kept) or room == 0:
-            self._finish_reason = "length"
+            self._ending.reason = "length"
             self._ended()
             return
         self.state = "opening"
@@ -406,7 +382,7 @@ class Core:
         if self.state != "draining" or self.work.awaited:
             return
         self.gates.advance(self.events)
-        self._end("unverified" if self._outliner.doubts(self._finish_reason) else "verified", "")
+        self._end(self._ending.status(), "")
 
     def _end(self, status: Status, reason: str, *, shown: bool = True) -> None:
         if self.state in ("streaming", "opening"):
@@ -416,4 +392,4 @@ class Core:
         self._orders.extend(self._checks.call_off())
         if shown and status in ("verified", "unverified"):
             self.gates.release(self.events, ended=True)
-        self._orders.append(Finish(self._outliner.outline(status, reason, self._finish_reason, self._resume)))
+        self._orders.append(self._ending.finish(status, reason))

@@ -9,6 +9,7 @@ from interwhen._core.cuts import Plan, plan
 from interwhen._core.intake import Due, Intake
 from interwhen._core.tally import Tally
 from interwhen._core.violations import Violations
+from interwhen._core.work import Work
 from interwhen.feedback import FeedbackTemplate
 from interwhen.monitors import Monitor
 from interwhen.tool_calls import ToolCall
@@ -22,12 +23,14 @@ class Remedying:
         monitors: Sequence[Monitor],
         template: FeedbackTemplate,
         intake: Intake,
+        work: Work,
         violations: Violations,
         tally: Tally,
     ) -> None:
         self._monitors = monitors
         self._template = template
         self._intake = intake
+        self._work = work
         self._violations = violations
         self._tally = tally
 
@@ -40,6 +43,14 @@ class Remedying:
             todo = todo._replace(insert=intake.closing(todo.cut) + todo.insert)
         discarded = self._tally.discarded + intake.tokens_from(todo.cut)
         return todo, violations.overspent(todo, self._tally.remedies, discarded)
+
+    def begin(self, best: Candidate, todo: Plan) -> None:
+        """Count a remedy that goes on. A segment that it answers stays, and stands in nobody's way any more."""
+        if todo.answers_segment:
+            self._violations.answer(best.ref.segment.span)
+            self._work.forgive(self._violations.disavowed())
+        self._tally.remedies += 1
+        self._intake.remedied()
 
     def refused(self, best: Candidate, todo: Plan) -> tuple[ToolCall, ...]:
         """Return the calls that go with *best*, if it is one; to be asked before they are cut."""

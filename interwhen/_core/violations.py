@@ -99,12 +99,17 @@ class Violations:
         self._answered = [span for span in self._answered if span.end < to]
         self.candidates = [candidate for candidate in self.candidates if candidate.ref.segment.span.end <= to]
 
-    def acted(self, candidate: Candidate, record: ViolationRecord) -> None:
-        """Take note that *candidate* was acted upon. An unproven claim is no violation: it ends the run as a doubt."""
+    def acted(self, candidate: Candidate, todo: Plan) -> ViolationRecord:
+        """Take note that *todo* is done about *candidate*, and say so.
+
+        An unproven claim is no violation: it ends the run as a doubt.
+        """
+        record = self.record(candidate, interrupted=True, todo=todo)
         if candidate.violation is not None:
             self._acted.append(record)
         else:
             self.unproven.append(Doubt(record.monitor, candidate.span, candidate.why, record.verifier))
+        return record
 
     def saw(self, record: ViolationRecord) -> None:
         """Take note of a violation that changes nothing."""

@@ -193,6 +193,7 @@ def gateway(
     seconds: float = 20.0,
     gateway_rate: float = 20.0,
     run_rate: float = 50.0,
+    run_rounds: int = 3,
     sdk_rounds: int = 15,
     monitor: str = "arithmetic",
     transport: Literal["httpx2", "fast"] = "fast",
@@ -220,6 +221,8 @@ def gateway(
         Chunks a second of each stream through the gateway.
     run_rate
         Chunks a second of each stream through interwhen.run, and through other clients.
+    run_rounds
+        Rounds of the streams through interwhen.run; the one with the median lateness is shown.
     sdk_rounds
         Pairs of streams through the openai SDK, bare and wrapped.
     monitor
@@ -242,6 +245,7 @@ def gateway(
             seconds=seconds,
             gateway_rate=gateway_rate,
             run_rate=run_rate,
+            run_rounds=run_rounds,
             sdk_rounds=sdk_rounds,
             monitor=monitor,
             transport=transport,

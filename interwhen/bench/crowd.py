@@ -71,7 +71,7 @@ class Crowd(msgspec.Struct, frozen=True):
     lost: int
     """Streams that did not come to their end, or not with all chunks."""
     delivered: float
-    """The rate at which chunks came, as a share of the rate at which they were sent."""
+    """The rate at which chunks came since the first one was sent, as a share of the rate at which they were sent."""
     late_p50_ms: float
     """How much later than it was due at the generator a chunk came."""
     late_p99_ms: float
@@ -185,9 +185,9 @@ async def run_crowd(
     monitors: Sequence[Monitor],
 ) -> list[Reading]:
     """Read *streams* streams at once, each as a supervised run."""
+    model = CompletionsModel(base_url, f"{chunks}@{rate:g}", api_key="", transport=transport)
 
     async def one(found: Reading) -> Reading:
-        model = CompletionsModel(base_url, f"{chunks}@{rate:g}", api_key="", transport=transport)
         async with run(model, "", monitors=monitors) as supervised:
             async for event in supervised:
                 if isinstance(event, Delta):
@@ -293,7 +293,7 @@ def judge(readings: Sequence[Reading], chunks: int, rate: float) -> Crowd:
         if each.begun is not None
         for number, arrival in enumerate(each.arrivals)
     ]
-    rates = [(chunks - 1) / max(each.arrivals[-1] - each.arrivals[0], 1e-9) / rate for each in whole]
+    rates = [(chunks - 1) / rate / max(each.arrivals[-1] - (each.begun or 0.0), 1e-9) for each in whole]
     return Crowd(
         streams=len(readings),
         lost=len(readings) - len(whole),

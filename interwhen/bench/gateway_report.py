@@ -83,6 +83,8 @@ class GatewayReport(msgspec.Struct, frozen=True):
     uvloop: bool
     pairs: int
     seconds: float
+    run_rounds: int
+    """Of so many rounds through interwhen.run, what is reported is the one with the median lateness."""
     added: Added
     gateway: Carried
     run: Carried

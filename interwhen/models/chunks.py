@@ -57,12 +57,21 @@ def finish_reason(reason: str) -> FinishReason:
     return _FINISH.get(reason, "other")
 
 
+_MOST_TOKENS = 1 << 53
+"""What every reader of a journal can hold, JSON's numbers included; no request has as many."""
+
+
 def usage_of(usage: WireUsage | None) -> Usage | None:
-    """Translate the server's counts."""
+    """Translate the server's counts. What is no number of tokens was not said."""
     if usage is None:
         return None
     details = usage.prompt_tokens_details
-    return Usage(usage.prompt_tokens, details.cached_tokens if details else None, usage.completion_tokens)
+    cached = details.cached_tokens if details else None
+    return Usage(_count(usage.prompt_tokens), _count(cached), _count(usage.completion_tokens))
+
+
+def _count(value: int | None) -> int | None:
+    return value if value is not None and 0 <= value < _MOST_TOKENS else None
 
 
 def usage_of_answer(body: CompletionBody | ChatBody) -> Usage:

@@ -24,7 +24,7 @@ from interwhen.errors import UsageError
 def report() -> GatewayReport:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("interwhen.bench.gateway._SDK_CHUNKS", 100)
-        return anyio.run(lambda: measure(pairs=3, streams=8, seconds=0.5, run_rate=20.0, sdk_rounds=1))
+        return anyio.run(lambda: measure(pairs=3, streams=8, seconds=0.5, run_rate=20.0, run_rounds=2, sdk_rounds=1))
 
 
 def test_a_small_run_gives_a_whole_report(report: GatewayReport) -> None:
@@ -80,7 +80,9 @@ def test_the_table_shows_each_number_beside_its_bar(report: GatewayReport) -> No
     assert "the generator was late" in text
 
 
-@pytest.mark.parametrize("wrong", [{"pairs": 0}, {"streams": 0}, {"seconds": 0.01}, {"sdk_rounds": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"pairs": 0}, {"streams": 0}, {"seconds": 0.01}, {"sdk_rounds": 0}, {"run_rounds": 0}]
+)
 def test_what_cannot_be_measured_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError, match="at least one"):
         anyio.run(lambda: measure(**wrong))  # type: ignore[arg-type]

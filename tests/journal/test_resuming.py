@@ -13,7 +13,7 @@ from interwhen.models.transport import Timeouts
 from interwhen.testing import Pause, ScriptedModel, VirtualWorkers, cut_into
 from interwhen.triggers import Answer, Lines, Markers, Paragraphs, Sentences, ThinkEnd, ToolCalls
 from interwhen.wire_report import SkippedEvent
-from journals import KINDS, LINES, Kind, borders, finely, goes_on, put_together, recorded, rest, taken_apart
+from journals import KINDS, Kind, borders, finely, goes_on, put_together, recorded, rest, taken_apart
 from sums import apply, slow, sums, supervise, watch
 
 pytestmark = pytest.mark.anyio
@@ -359,52 +359,3 @@ async def test_a_journal_may_lie_anywhere(path):
     assert interwhen.read_journal(journal).left_out == 0
     with pytest.raises(JournalError, match=r"cannot be read .nothing of that name"):
         interwhen.replay(interwhen.Journal("there", store=shelf))
-
-
-@pytest.mark.parametrize(
-    ("monitors", "said"),
-    [
-        ([], "had the monitors 'sums'; got 0"),
-        ([watch(), watch(name="b")], "got 2"),
-        ([watch(name="other")], "had name='sums', and has 'other' now"),
-        ([watch(delivery="gate")], "delivery='interrupt', and has 'gate' now"),
-        ([watch(slow(1.0))], "had the verifier 'sums' version '1'"),
-        (None, "does not say how monitor 'sums' is made"),
-    ],
-)
-async def test_other_monitors_are_refused(monitors, said, path):
-    _, _, data = await recorded(KINDS["repairs"], path)
-    path.write_bytes(data[: borders(data)[9]])
-    with pytest.raises(JournalError, match="(?s)" + said.replace("'", ".")):
-        interwhen.resume(path, model=goes_on(), monitors=monitors)
-
-
-async def test_a_model_must_be_said_where_the_journal_does_not(path):
-    _, _, data = await recorded(KINDS["repairs"], path)
-    path.write_bytes(data[: borders(data)[9]])
-    with pytest.raises(JournalError, match="say which model goes on: it was 'scripted'"):
-        interwhen.resume(path, monitors=[watch()])
-
-
-async def test_two_runs_do_not_write_one_journal(path):
-    kind = KINDS["repairs"]
-    _, _, data = await recorded(kind, path)
-    path.write_bytes(data[: borders(data)[9]])
-    first, second, third = kind.resume(path), kind.resume(path), kind.resume(path)
-    async with first:
-        with pytest.raises(JournalError, match="another run is writing it"):
-            async with second:
-                pass
-        await first.drain()
-    with pytest.raises(JournalError, match="changed since it was read"):
-        async with third:
-            pass
-
-
-def test_plain_code_goes_on_too(path):
-    with interwhen.run_sync(goes_on(), "Q", monitors=[watch()], journal=path) as run:
-        for event in run:
-            if isinstance(event, interwhen.Remedied):
-                break
-    with interwhen.resume_sync(path, model=goes_on(), monitors=[watch()]) as run:
-        assert run.drain().text == "".join(LINES).replace("=5", "=4").replace("=9", "=8")

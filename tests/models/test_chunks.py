@@ -76,6 +76,13 @@ def test_usage_alone_is_kept(decode):
     assert decode(json.dumps({"usage": counts}).encode(), 0, True).usage == Usage(7, None, 3)
 
 
+@pytest.mark.parametrize("decode", [decode_completion, decode_chat])
+@pytest.mark.parametrize("count", [-1, 1 << 53, 10**30])
+def test_what_is_no_number_of_tokens_was_not_said(decode, count):
+    counts = {"prompt_tokens": count, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": count}}
+    assert decode(json.dumps({"usage": counts}).encode(), 0, True).usage == Usage(None, None, 3)
+
+
 def test_usage_beside_text_is_kept():
     data = json.dumps({"choices": [{"text": "a"}], "usage": {"prompt_tokens": 1}}).encode()
     assert decode_completion(data, 0, False) == Chunk("a", usage=Usage(1))

@@ -8,10 +8,10 @@ import time
 import anyio
 import pytest
 from interwhen.errors import ConnectError, StreamClosed, UsageError
-from interwhen.models import fast_transport
+from interwhen.models import fast_pool
 from interwhen.models.fast_transport import FastTransport
 from interwhen.models.transport import HttpRequest
-from interwhen.testing.server import Head, ScriptedServer, Send, Sleep, Stall, events, fault
+from interwhen.testing.server import Head, ScriptedServer, Send, Stall, events, fault
 
 
 def on_asyncio(main):
@@ -32,7 +32,7 @@ async def ask(transport, server, path="/models"):
 
 
 def test_idle_connections_are_closed_after_a_while(monkeypatch):
-    monkeypatch.setattr(fast_transport, "KEEPALIVE_SECONDS", 0.02)
+    monkeypatch.setattr(fast_pool, "KEEPALIVE_SECONDS", 0.02)
 
     async def main():
         transport = FastTransport()
@@ -49,7 +49,7 @@ def test_idle_connections_are_closed_after_a_while(monkeypatch):
 
 
 def test_no_more_idle_connections_are_kept_than_there_may_be(monkeypatch):
-    monkeypatch.setattr(fast_transport, "KEPT_CONNECTIONS", 2)
+    monkeypatch.setattr(fast_pool, "KEPT_CONNECTIONS", 2)
 
     async def main():
         transport = FastTransport()
@@ -203,18 +203,45 @@ def test_a_host_that_no_name_can_be_is_an_error_of_the_connection():
     on_asyncio(main)
 
 
-def test_a_connection_of_another_loop_is_not_kept_for_this_one():
+def test_one_transport_serves_the_loops_of_several_threads_at_once():
+    transport, together = FastTransport(), threading.Barrier(3, timeout=20)
+    counts = []
+
     async def main():
-        transport = FastTransport()
-        async with ScriptedServer(lambda _: (Head(), Send(b"x"), Sleep(0.05))) as server:
-            response = await transport.send(HttpRequest("POST", server.base_url, body=b"{}"), connect_timeout=5)
-            transport._loop = asyncio.new_event_loop()  # as the first request of another thread leaves it
-            await collected(response)
-            transport._loop.close()
-            assert not transport._idle
-            await server.settled()
+        async with ScriptedServer(lambda _: events(["x"])) as server:
+            for _ in range(5):
+                await asyncio.to_thread(together.wait)
+                await ask(transport, server)
+            counts.append(server.connections)
+            await asyncio.to_thread(together.wait)
+            if threading.current_thread() is threading.main_thread():
+                await transport.aclose()
+            await server.settled()  # the others, too, have their connections closed
+
+    threads = [threading.Thread(target=on_asyncio, args=(main,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    on_asyncio(main)
+    for thread in threads:
+        thread.join()
+    assert counts == [1, 1, 1]  # each loop kept its own
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of the loop, whose connection nobody closed
+@pytest.mark.parametrize("closes", ["in another loop", "without a loop"])
+def test_closing_it_when_its_loop_is_over_is_no_error(closes):
+    transport = FastTransport()
+
+    async def main():
+        async with ScriptedServer(lambda _: events(["x"])) as server:
+            await ask(transport, server)
 
     on_asyncio(main)
+    if closes == "in another loop":
+        on_asyncio(transport.aclose)
+    else:
+        with pytest.raises(StopIteration):
+            transport.aclose().send(None)
 
 
 class Talker(asyncio.Protocol):

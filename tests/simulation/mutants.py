@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import anyio
 import msgspec
-from interwhen._core import certify, checks, core, gates, intake, outlines, transcript, violations, work
+from interwhen._core import certify, checks, core, ending, gates, intake, transcript, violations, work
 from interwhen._core.arbitration import Candidate
 from interwhen._engine import checks as engine_checks
 from interwhen._engine import jobs, run, upstream
@@ -264,17 +264,17 @@ def only_whole_chunks_are_scanned(patch):
 
 
 def certificate_of_another_text(patch):
-    real = outlines.certificate
+    real = ending.certificate
 
     def certificate(*arguments):
         return msgspec.structs.replace(real(*arguments), text_sha256="0" * 64)
 
-    patch.setattr(outlines, "certificate", certificate)
+    patch.setattr(ending, "certificate", certificate)
 
 
 def only_the_first_monitor_counts(patch):
     real = certify.doubts
-    patch.setattr(outlines, "doubts", lambda records, monitors, *rest: real(records, monitors[:1], *rest))
+    patch.setattr(ending, "doubts", lambda records, monitors, *rest: real(records, monitors[:1], *rest))
 
 
 def answers_are_disavowed(patch):

@@ -61,21 +61,25 @@ def nothing_is_told_again(patch):
 
 
 def going_on_is_a_reconnect(patch):
-    real = core.Core._resumed
+    real = core.Core._stream_is_over
 
-    def resumed(self):
-        self.tally.reconnects += 1
-        real(self)
+    def over(self, *, lost):
+        self.tally.reconnects += lost
+        real(self, lost=lost)
 
-    patch.setattr(core.Core, "_resumed", resumed)
+    patch.setattr(core.Core, "_stream_is_over", over)
 
 
 def half_a_tag_stays(patch):
-    def resumed(self):
-        if self.state == "streaming":
-            self._reopen()
+    real = core.Core._stream_is_over
 
-    patch.setattr(core.Core, "_resumed", resumed)
+    def over(self, *, lost):
+        if lost and self.state == "streaming":
+            self._reopen()
+        else:
+            real(self, lost=lost)
+
+    patch.setattr(core.Core, "_stream_is_over", over)
 
 
 def time_begins_anew(patch):

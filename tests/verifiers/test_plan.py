@@ -23,7 +23,6 @@ from interwhen_verifiers.plan import check_whole, plan
 from interwhen_verifiers.traces.planbench import planbench
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "planbench"
-PAGE = Path(__file__).parents[2] / "docs" / "verifiers" / "plan.md"
 
 EXAMPLE = """[STATEMENT]
 As initial conditions I have that, the white block is clear, the hand is empty and the white block is on the table.
@@ -387,18 +386,6 @@ class TestReader:
             assert (one.passed, one.violated) == ((1, 0) if one.trace.label == "right" else (0, 1)), one.trace.name
         for one in try_monitor_sync(plan(judge="steps"), traces):
             assert one.trace.label == "wrong" or not one.violated
-
-
-def test_the_page_names_each_option_and_its_specs_load():
-    rows = dict(
-        re.findall(r"^\| `(\w+)` \| `?([^|`]*?)`? \|", PAGE.read_text().partition("## Numbers")[0], re.MULTILINE)
-    )
-    options = inspect.signature(plan).parameters
-    assert rows == {name: option.default or "none" for name, option in options.items()}
-    specs = re.findall(r"--monitor '?([\w:=]+)", PAGE.read_text())
-    assert len(specs) == 2
-    for spec in specs:
-        assert load_monitor(spec).name in {"plan", "plan_steps"}
 
 
 def test_unknown_is_said():

@@ -1,9 +1,9 @@
-"""How a run ended: everything the core knows about it, in one record."""
+"""How the model's stream ended, as far as it said, and what the run's end is for that: everything in one record."""
 
 from __future__ import annotations
 
-from interwhen._core.certify import certificate, doubts
-from interwhen._core.messages import Outline
+from interwhen._core.certify import ENDED_WELL, certificate, doubts
+from interwhen._core.messages import Finish, Outline
 from interwhen._core.tally import Tally
 from interwhen._core.transcript import Transcript
 from interwhen._core.violations import Violations
@@ -12,8 +12,8 @@ from interwhen.models.base import FinishReason, ResumeMode
 from interwhen.results import Doubt, Status
 
 
-class Outliner:
-    """Says how a run stands and how it ended, from the books of its core."""
+class Ending:
+    """Keeps why the model stopped; says how a run stands and how it ended, from the books of its core."""
 
     def __init__(
         self, transcript: Transcript, work: Work, violations: Violations, tally: Tally, prompt_sha256: str
@@ -23,22 +23,36 @@ class Outliner:
         self._violations = violations
         self._tally = tally
         self._prompt_sha256 = prompt_sha256
+        self.reason: FinishReason | None = None
+        """Why the model stopped; ``None``: it has not said that it did."""
+        self.resume: ResumeMode | None = None
+        """How the text so far was given to the model last; ``None``: it never was."""
 
-    def doubts(self, finish_reason: FinishReason | None) -> tuple[Doubt, ...]:
+    def hear(self, reason: FinishReason) -> None:
+        """Take what the model says. A bad reason stays: what was cut short is not whole because more is said."""
+        if self.reason is None or self.reason in ENDED_WELL:
+            self.reason = reason
+
+    def status(self) -> Status:
+        """Return what a run is whose checks are all settled."""
+        return "unverified" if self._doubts() else "verified"
+
+    def finish(self, status: Status, why: str) -> Finish:
+        """Return the order that ends the run as *status*, because of *why*."""
+        return Finish(self._outline(status, why))
+
+    def _doubts(self) -> tuple[Doubt, ...]:
         """Return everything that keeps the standing text from being verified."""
         work, violations = self._work, self._violations
-        found = doubts(work.ordered_records(), work.monitors, violations.disavowed(), finish_reason)
+        found = doubts(work.ordered_records(), work.monitors, violations.disavowed(), self.reason)
         return (*violations.concluded, *found)
 
-    def outline(
-        self, status: Status, reason: str, finish_reason: FinishReason | None, resume: ResumeMode | None
-    ) -> Outline:
-        """Return the record of a run that ended as *status*, because of *reason*."""
+    def _outline(self, status: Status, why: str) -> Outline:
         transcript, violations, tally = self._transcript, self._violations, self._tally
         records = self._work.ordered_records()
-        found = (*violations.unproven, *self.doubts(finish_reason))
-        if reason and status == "unverified":
-            found = (Doubt("", None, reason), *found)
+        found = (*violations.unproven, *self._doubts())
+        if why and status == "unverified":
+            found = (Doubt("", None, why), *found)
         certified = None
         if status == "verified":
             certified = certificate(transcript, records, violations.disavowed(), self._prompt_sha256)
@@ -47,14 +61,14 @@ class Outliner:
             text=transcript.slice(0, transcript.length),
             reasoning=transcript.text_of("reasoning"),
             answer=transcript.text_of("answer"),
-            finish_reason=finish_reason,
+            finish_reason=self.reason,
             checks=records,
             violations=violations.all(),
             insertions=tuple(transcript.insertions),
-            resume=resume,
+            resume=self.resume,
             doubts=found,
             certificate=certified,
-            reason=reason,
+            reason=why,
             kept=transcript.kept_tokens,
             discarded=tally.discarded + tally.late,
             late=tally.late,

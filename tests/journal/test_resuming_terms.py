@@ -1,0 +1,58 @@
+"""What a run may be gone on with, and by whom."""
+
+import interwhen
+import pytest
+from interwhen import JournalError
+from journals import KINDS, LINES, borders, goes_on, recorded
+from sums import slow, watch
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    ("monitors", "said"),
+    [
+        ([], "had the monitors 'sums'; got 0"),
+        ([watch(), watch(name="b")], "got 2"),
+        ([watch(name="other")], "had name='sums', and has 'other' now"),
+        ([watch(delivery="gate")], "delivery='interrupt', and has 'gate' now"),
+        ([watch(slow(1.0))], "had the verifier 'sums' version '1'"),
+        (None, "does not say how monitor 'sums' is made"),
+    ],
+)
+async def test_other_monitors_are_refused(monitors, said, path):
+    _, _, data = await recorded(KINDS["repairs"], path)
+    path.write_bytes(data[: borders(data)[9]])
+    with pytest.raises(JournalError, match="(?s)" + said.replace("'", ".")):
+        interwhen.resume(path, model=goes_on(), monitors=monitors)
+
+
+async def test_a_model_must_be_said_where_the_journal_does_not(path):
+    _, _, data = await recorded(KINDS["repairs"], path)
+    path.write_bytes(data[: borders(data)[9]])
+    with pytest.raises(JournalError, match="say which model goes on: it was 'scripted'"):
+        interwhen.resume(path, monitors=[watch()])
+
+
+async def test_two_runs_do_not_write_one_journal(path):
+    kind = KINDS["repairs"]
+    _, _, data = await recorded(kind, path)
+    path.write_bytes(data[: borders(data)[9]])
+    first, second, third = kind.resume(path), kind.resume(path), kind.resume(path)
+    async with first:
+        with pytest.raises(JournalError, match="another run is writing it"):
+            async with second:
+                pass
+        await first.drain()
+    with pytest.raises(JournalError, match="changed since it was read"):
+        async with third:
+            pass
+
+
+def test_plain_code_goes_on_too(path):
+    with interwhen.run_sync(goes_on(), "Q", monitors=[watch()], journal=path) as run:
+        for event in run:
+            if isinstance(event, interwhen.Remedied):
+                break
+    with interwhen.resume_sync(path, model=goes_on(), monitors=[watch()]) as run:
+        assert run.drain().text == "".join(LINES).replace("=5", "=4").replace("=9", "=8")
