@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from interwhen.bench.allocation import AllocationReport, measure
+from interwhen.bench.showing import show_tables
 from interwhen.errors import UsageError
 
 
@@ -38,7 +39,7 @@ def allocation(*, tasks: int = 1500, seeds: int = 5, seed: int = 0, json: bool =
     if json:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     else:
-        Console().print(table(report))
+        show_tables(table(report))
 
 
 def table(report: AllocationReport) -> Table:

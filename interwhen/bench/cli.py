@@ -17,6 +17,7 @@ from interwhen.bench.gateway_report import GatewayReport
 from interwhen.bench.local import LocalReport
 from interwhen.bench.local import measure as measure_local
 from interwhen.bench.overhead import Overhead, measure
+from interwhen.bench.showing import show_tables
 from interwhen.bench.soak import SoakReport
 from interwhen.bench.soak import soak as run_soak
 from interwhen.errors import UsageError
@@ -361,4 +362,4 @@ def _show(report: object, picture: Table, *, json: bool) -> None:
     if json:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     else:
-        Console().print(picture)
+        show_tables(picture)

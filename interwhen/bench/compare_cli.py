@@ -21,6 +21,7 @@ from interwhen.bench.compare_plot import plot as draw
 from interwhen.bench.compare_report import Comparison, cells, markdown, tables
 from interwhen.bench.compare_tasks import SHIPPED
 from interwhen.bench.outputs import check_outputs
+from interwhen.bench.showing import show_tables
 from interwhen.errors import UsageError
 from interwhen.models.base import Model, Sampling
 from interwhen.registry import load_model
@@ -146,11 +147,10 @@ def show(report: Comparison, *, in_markdown: bool) -> None:
         f"temperature {report.temperature:g}, at most {report.max_tokens} tokens a trace; "
         f"{report.generated} tokens generated{once}, {report.seconds:.0f} s; {report.machine}"
     )
-    console = Console()
     if in_markdown:
         sys.stdout.write(heading + "\n")
     else:
-        console.print(escape(heading), highlight=False)
+        Console().print(escape(heading), highlight=False)
     for title, (head, lines) in tables(report).items():
         if in_markdown:
             sys.stdout.write(f"\n{title}\n\n{markdown(head, lines)}\n")
@@ -160,7 +160,7 @@ def show(report: Comparison, *, in_markdown: bool) -> None:
             shown.add_column(column, justify="left" if at == 1 else "right")
         for line in lines:
             shown.add_row(*map(escape, line))
-        console.print(shown)
+        show_tables(shown)
 
 
 def read_budgets(text: str) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from interwhen.bench.idle import BAR, IdleReport, measure_idle
+from interwhen.bench.showing import show_tables
 from interwhen.registry import load_model
 
 
@@ -70,7 +71,7 @@ def idle(
     if json:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     else:
-        Console().print(idle_table(report))
+        show_tables(idle_table(report))
     return 0 if report.met else 1
 
 

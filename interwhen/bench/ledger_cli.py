@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from interwhen.bench.ledger import LedgerReport, check
+from interwhen.bench.showing import show_tables
 from interwhen.errors import UsageError
 
 
@@ -35,7 +36,7 @@ def ledger(*, runs: int = 1000, seed: int = 0, json: bool = False) -> int:
     if json:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     else:
-        Console().print(ledger_table(report))
+        show_tables(ledger_table(report))
     return 0 if report.is_clean else 1
 
 

@@ -26,6 +26,7 @@ from interwhen.bench.penalty_report import Penalty
 from interwhen.bench.penalty_sources import RECORDED, Endpoint, Local, Replayed, Source
 from interwhen.bench.penalty_sweeps import Axis, Setup, Sweep, run_sweep
 from interwhen.bench.penalty_tables import sweep_table, tables
+from interwhen.bench.showing import show_tables
 from interwhen.errors import UsageError
 from interwhen.registry import Api, load_monitors
 
@@ -231,8 +232,6 @@ def _write(report: Penalty | Sweep, json: Path | None, shown: Sequence[Table]) -
     if json is not None and str(json) == "-":
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
         return
-    console = Console()
-    for table in shown:
-        console.print(table)
+    show_tables(*shown)
     if json is not None:
         json.write_bytes(msgspec.json.encode(report) + b"\n")

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from interwhen.bench.planner import PlannerReport, measure
+from interwhen.bench.showing import show_tables
 from interwhen.errors import UsageError
 
 
@@ -34,7 +35,7 @@ def planner(*, forks: int = 200, seed: int = 1, json: bool = False) -> None:
     if json:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     else:
-        Console().print(table(report))
+        show_tables(table(report))
 
 
 def table(report: PlannerReport) -> Table:

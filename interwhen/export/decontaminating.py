@@ -60,15 +60,16 @@ def read_texts(path: Path) -> list[str]:
     texts: list[str] = []
     for number, line in enumerate(lines, start=1):
         try:
-            texts.extend(_strings(json.loads(line)))
+            texts.extend(strings_in(json.loads(line)))
         except (ValueError, RecursionError) as error:
             raise UsageError(f"--decontaminate {str(path)!r}, line {number}: no JSON ({error})") from error
     return texts
 
 
-def _strings(value: object) -> Iterator[str]:
+def strings_in(value: object) -> Iterator[str]:
+    """Yield every string in *value*, keys apart."""
     if isinstance(value, str):
         yield value
-    elif isinstance(value, dict | list):
+    elif isinstance(value, dict | list | tuple):
         for each in value.values() if isinstance(value, dict) else value:
-            yield from _strings(each)
+            yield from strings_in(each)

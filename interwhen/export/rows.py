@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import msgspec
 
+from interwhen.export.decontaminating import strings_in
 from interwhen.export.spliced import OursSpan
 
 
@@ -45,9 +48,21 @@ class Chat(msgspec.Struct, frozen=True):
 
     @property
     def searched(self) -> str:
-        """What is looked at for contamination."""
-        fields = ("reasoning_content", "content")
-        return "\n".join(str(message.get(name) or "") for message in self.messages for name in fields)
+        """What is looked at for contamination: everything that is said, what tools are called with included."""
+        return "\n".join(text for message in self.messages for text in _said(message))
+
+
+def _said(message: dict[str, Any]) -> Iterator[str]:
+    for name, value in message.items():
+        if name != "tool_calls":
+            yield from strings_in(value)
+            continue
+        for call in value:
+            arguments = call["function"]["arguments"]
+            try:
+                yield from strings_in(json.loads(arguments))
+            except (ValueError, RecursionError):
+                yield arguments
 
 
 class Steps(msgspec.Struct, frozen=True):

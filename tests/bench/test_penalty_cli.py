@@ -18,14 +18,17 @@ from interwhen.testing import load_recordings
 SMALL = {"speed": 60.0, "tokens": 60, "pairs": 1, "verifier_ms": 1.0, "monitors": 2}
 
 
-def test_it_prints_tables_and_writes_a_report_a_picture_and_a_page(tmp_path, capsys):
+def test_it_prints_tables_and_writes_a_report_a_picture_and_a_page(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
     paths = {"json": tmp_path / "p.json", "page": tmp_path / "p.html"}
     if find_spec("matplotlib") is not None:
         paths["plot"] = tmp_path / "p.png"
     assert penalty(**SMALL, **paths, control=True) == 0
     report = msgspec.json.decode(paths["json"].read_bytes(), type=Penalty)
     assert report.correct == 1
-    assert "bare, once more" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "bare, once more" in shown
+    assert "…" not in shown  # no number is cut where there is no terminal
     page = paths["page"].read_text(encoding="utf-8")
     assert page.count("<svg") == page.count("</svg>") == 4
     assert not re.search(r"(?:src|href)=", page)  # it needs no other file

@@ -8,6 +8,7 @@ import pytest
 from interwhen.cli.main import main
 from interwhen.errors import UsageError
 from interwhen.export.decontaminating import Decontaminator, read_texts
+from interwhen.export.rows import Chat
 
 
 def call(*arguments):
@@ -35,6 +36,14 @@ def test_it_keeps_out_what_is_tested_on(record, tmp_path, capsys):
     assert call("export", "--format", "tpt", path, "-o", out, "--decontaminate", tests) == 0
     assert out.read_text() == ""
     assert "overlap" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", ['{"to": ["the quick brown fox\\njumps"]}', "the quick brown fox, jumps {"])
+def test_what_a_tool_is_called_with_is_looked_at_too(arguments):
+    calls = [{"id": "1", "type": "function", "function": {"name": "say", "arguments": arguments}}]
+    turns = ({"role": "user", "content": "go"}, {"role": "assistant", "content": None, "tool_calls": calls})
+    assert Decontaminator(["quick brown fox jumps"], size=4).is_contaminated(Chat("a", turns, ()).searched)
+    assert not Decontaminator(["quick brown cat jumps"], size=4).is_contaminated(Chat("a", turns, ()).searched)
 
 
 def test_wrong_usage_ends_with_2(record, tmp_path, capsys):

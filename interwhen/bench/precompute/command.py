@@ -12,6 +12,7 @@ from rich.table import Table
 from interwhen.bench.precompute.local import LocalPrecompute, measure_local
 from interwhen.bench.precompute.report import measure
 from interwhen.bench.precompute.tables import local_table, tables
+from interwhen.bench.showing import show_tables
 from interwhen.errors import UsageError
 
 
@@ -75,5 +76,4 @@ def _show(report: object, pictures: list[Table], *, json: bool) -> None:
     if json:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
         return
-    for picture in pictures:
-        Console().print(picture)
+    show_tables(*pictures)
