@@ -57,6 +57,12 @@ ended, open checks are awaited."""
 class Core:
     """One run, from its first fact to its end."""
 
+    __slots__ = (
+        "__weakref__", "_checks", "_ending", "_frontier_is_due", "_has_trackers", "_live", "_orders", "_pace",
+        "_remedying", "_violations", "budgets", "counting", "events", "gates", "intake", "monitors", "prompt_sha256",
+        "starts_in", "state", "tally", "template", "think_tags", "transcript", "window", "work",
+    )  # fmt: skip
+
     def __init__(
         self,
         monitors: Sequence[Monitor] = (),
@@ -253,18 +259,16 @@ class Core:
             self._after_settling()
 
     def _extracted(self, number: int, claims: tuple[Claim, ...], seconds: float) -> None:
-        if number not in self.work.jobs:  # its text was cut meanwhile
-            return
-        orders = self._checks.extracted(number, claims, seconds)
-        self._stop_if_violated()
-        self._orders.extend(orders)
-        self._after_settling()
+        if number in self.work.jobs:  # its text was not cut meanwhile
+            orders = self._checks.extracted(number, claims, seconds)
+            self._stop_if_violated()
+            self._orders.extend(orders)
+            self._after_settling()
 
     def _settled(self, number: int, outcome: Outcome, seconds: float) -> None:
-        if number not in self.work.jobs:  # the same
-            return
-        self._orders.extend(self._checks.settled(number, outcome, seconds))
-        self._after_settling()
+        if number in self.work.jobs:  # the same
+            self._orders.extend(self._checks.settled(number, outcome, seconds))
+            self._after_settling()
 
     # ------------------------------------------------------------------ interrupts
 

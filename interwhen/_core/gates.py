@@ -14,6 +14,10 @@ from interwhen.monitors import GATING, Monitor
 class Gates:
     """Holds text back until the checks of gating monitors are settled; without gates, holds nothing."""
 
+    __slots__ = (
+        "_gating", "_holds_answer", "_intake", "_required", "_transcript", "_work", "frontier", "released",
+    )  # fmt: skip
+
     def __init__(self, monitors: Sequence[Monitor], intake: Intake, work: Work) -> None:
         self.released = 0
         """Up to where the reader has been shown the trace."""

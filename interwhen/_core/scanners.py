@@ -17,6 +17,10 @@ from interwhen.spans import Span
 class Scanner:
     """What all scanners share: borders, rewinding, skipping. Subclasses say where segments end."""
 
+    __slots__ = (
+        "_borders", "due", "hot", "pos", "start",
+    )  # fmt: skip
+
     wakes: str = ""
     """Characters that can end a segment: text without any of them need not be scanned now."""
 
@@ -92,6 +96,10 @@ class Scanner:
 
 class LineScanner(Scanner):
     """Lines that are not blank, in groups of ``every``."""
+
+    __slots__ = (
+        "_line", "_lines", "every",
+    )  # fmt: skip
 
     wakes = "\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 
 from interwhen._engine import loop_watch
@@ -15,11 +16,13 @@ MOST = 16
 class Holding:
     """Collects for one run who held the event loop for longer than *limit* seconds; ``None``: nobody looks."""
 
-    __slots__ = ("_found", "_logged", "_watch", "limit")
+    __slots__ = ("_found", "_least", "_logged", "_watch", "limit")
 
     def __init__(self, limit: float | None) -> None:
         self.limit = limit if limit is not None else float("inf")
         self._found: list[Held] = []
+        self._least = 0.0
+        """The shortest that is kept, once there are as many as are: a hold is told to all runs of a loop."""
         self._logged: set[str] = set()
         self._watch: loop_watch.Watched | None = None
 
@@ -44,14 +47,21 @@ class Holding:
         if held.what not in self._logged and len(self._logged) < MOST:
             self._logged.add(held.what)
             log_warning("loop.held", what=held.what, seconds=round(held.seconds, 3), where=held.where)
-        self._found.append(held)
-        if len(self._found) > MOST:
-            self._found.remove(min(self._found, key=lambda held: held.seconds))
+        found = self._found
+        if held.seconds <= self._least:
+            return
+        found.append(held)
+        if len(found) > MOST:
+            found.remove(min(found, key=_seconds))
+            self._least = min(map(_seconds, found))
 
     @property
     def found(self) -> tuple[Held, ...]:
         """The longest holds, in order of time."""
         return tuple(self._found)
+
+
+_seconds = operator.attrgetter("seconds")
 
 
 def _place(function: Callable[..., object]) -> str:

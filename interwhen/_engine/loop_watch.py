@@ -4,14 +4,18 @@ A hundred times a second the thread asks each loop that has a run to call back, 
 microseconds; a token costs nothing more. Nothing is asked of a loop without a run, or of one in virtual time. When the
 last run is over, the thread looks for the next one for a while before it sleeps: to wake a thread costs more than to
 begin a run, and would delay the first token.
+
+Many short calls in one turn of the loop make it late as well. Then nobody holds it, and nobody is blamed: who is found
+in it must be found again at the next look, unless the loop has answered by then.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import PurePath
 from types import FrameType
 from typing import Any, Protocol
@@ -54,9 +58,13 @@ class Listener(Protocol):
 class Sample:
     """What a loop was found doing."""
 
-    __slots__ = ("is_timed", "what", "where")
+    __slots__ = ("call", "is_passing", "is_timed", "what", "where")
 
-    def __init__(self, frames: Iterable[FrameType]) -> None:
+    def __init__(self, frames: Sequence[FrameType], *, is_passing: bool) -> None:
+        self.call = _call(frames)
+        """The frame of what the loop called."""
+        self.is_passing = is_passing
+        """Whether another call was found in the same turn, and this one only once."""
         self.what = "other code"
         self.is_timed = False
         trail: list[str] = []
@@ -72,6 +80,17 @@ class Sample:
 
 
 _HOMES = tuple(str(PurePath("interwhen", "_engine", name)) for name in ("checks.py", "jobs.py"))
+
+
+def _call(frames: Sequence[FrameType]) -> FrameType:
+    """Return the frame of what the loop called, of its *frames*, innermost first."""
+    return deque(takewhile(lambda frame: not _is_of_loop(frame), frames), maxlen=1).pop()
+
+
+def _is_of_loop(frame: FrameType) -> bool:
+    code = frame.f_code
+    name = PurePath(code.co_filename).name
+    return name in _WAITS_IN or (name == "events.py" and code.co_name == "_run")  # asyncio's Handle
 
 
 def _whose(frame: FrameType) -> str | None:
@@ -128,16 +147,20 @@ class Watched:
         if asked is None:
             self._asked = now
             self._post(lambda: self.answered(clock()))
-        elif self._sample is None and now - asked >= self.limit / 2:
-            found = frames()
-            if found and PurePath(found[0].f_code.co_filename).name not in _WAITS_IN:
-                self._sample = Sample(found)
+        elif now - asked >= self.limit / 2:
+            found, sample = frames(), self._sample
+            if not found or _is_of_loop(found[0]):
+                return
+            if sample is None or sample.call is not _call(found):
+                self._sample = Sample(found, is_passing=sample is not None)
+            else:
+                sample.is_passing = False
 
     def answered(self, now: float) -> None:
         """Take the loop's answer, on the loop: whatever held it is over."""
         asked, self._asked = self._asked, None
         sample, self._sample = self._sample, None
-        if asked is None or sample is None or sample.is_timed:
+        if asked is None or sample is None or sample.is_timed or sample.is_passing:
             return
         late = now - asked
         for listener in self._listeners:

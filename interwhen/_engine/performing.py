@@ -21,6 +21,10 @@ from interwhen.worker_pool import WorkerPool
 class Performer:
     """Tells the core each fact by *step*, and does at once what it orders; *on_told* hears of every fact but text."""
 
+    __slots__ = (
+        "_model", "_on_finish", "_on_told", "_prompt", "_sampling", "_step", "jobs", "upstream",
+    )  # fmt: skip
+
     def __init__(
         self,
         model: Model,

@@ -22,7 +22,6 @@ from interwhen._engine.cancelled import is_called_off
 from interwhen._engine.clock import loop_clock
 from interwhen._engine.closing import close_model
 from interwhen._engine.outcome import build_result, log_result
-from interwhen._engine.pace import Pace
 from interwhen._engine.performing import Performer
 from interwhen._engine.recording import Recorder, open_recorder
 from interwhen._engine.reviving import ask_again, known_result, prime, revive, unfinished
@@ -57,6 +56,14 @@ class Run:
     Iterating from another task than the one that entered is allowed; from two tasks at once is not. A model
     without ``timeouts`` of its own gets those of :class:`~interwhen.models.transport.Timeouts`.
     """
+
+    __slots__ = (
+        "__weakref__", "_allowing", "_budgets", "_clock", "_context", "_core", "_crash", "_do", "_drained",
+        "_entered", "_events", "_group", "_is_awaited", "_jobs", "_journal", "_meter", "_model", "_monitors", "_news",
+        "_offline", "_open_for_readers", "_owned", "_owns_workers", "_part", "_past", "_prompt", "_reads_ahead",
+        "_reads_directly", "_recorder", "_result", "_sampling", "_starts_in", "_step", "_tell", "_template",
+        "_timeouts", "_unsealed", "_upstream", "_wake", "_workers", "error",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -275,8 +282,7 @@ class Run:
         """The trace that stands now. Raises :class:`UsageError` before the run is entered."""
         if not self._open_for_readers:
             raise UsageError("the run has no text yet: enter it first")
-        transcript = self._core.transcript
-        return transcript.slice(0, transcript.length)
+        return self._core.transcript.slice(0, self._core.transcript.length)
 
     async def drain(self) -> Result:
         """Read all events, keep none, return the result."""
@@ -288,10 +294,7 @@ class Run:
 
     def _start_tasks(self) -> None:
         timeouts, seconds = self._timeouts, self._budgets.seconds
-        if timeouts.min_rate is not None:
-            self._upstream.wire.pace = Pace(self._meter, timeouts.min_rate, self._core.counting.tokens)
-        pace = self._upstream.wire.pace
-        look = None if pace is None else pace.look
+        look = self._upstream.wire.keep_pace(self._meter, timeouts.min_rate, self._core.counting.tokens)
         timers = (timeouts.first_token, timeouts.inter_token, timeouts.total, seconds, look)
         if any(timer is not None for timer in timers):
             self._group.start_soon(

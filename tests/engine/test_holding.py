@@ -206,9 +206,10 @@ def test_a_loop_that_answers_in_time_is_not_looked_at():
 
 def test_a_late_answer_is_told_to_those_who_want_to_know():
     it, posted, (eager, patient) = watched(0.02, 1.0)
+    found = busy()
     for now in (0.0, 0.01, 0.02, 0.03):
-        it.look(now, busy, lambda: 0.05)
-    assert len(posted) == 1  # it is asked once, and looked at once
+        it.look(now, lambda: found, lambda: 0.05)
+    assert len(posted) == 1  # it is asked once
     posted[0]()
     (held,) = eager.heard
     assert (held.what, held.seconds) == ("other code", 0.05)
@@ -216,6 +217,39 @@ def test_a_late_answer_is_told_to_those_who_want_to_know():
     assert patient.heard == []
     it.answered(9.0)  # an answer to nothing
     assert len(eager.heard) == 1
+
+
+def test_many_short_calls_hold_nothing():
+    it, posted, (listener,) = watched(0.02)
+    for now in (0.0, 0.01, 0.02, 0.03):  # each time in another call
+        it.look(now, busy, lambda: 0.05)
+    posted.pop()()
+    assert listener.heard == []
+
+    found = [busy(), busy()]
+    found[1:1] = [found[1]]
+    it.look(1.0, list, lambda: 1.25)
+    for now in (1.125, 1.1875, 1.21875):  # in the second one twice
+        it.look(now, lambda: found.pop(0), lambda: 1.25)
+    posted.pop()()
+    assert [held.seconds for held in listener.heard] == [0.25]
+
+
+def test_a_call_is_the_same_whatever_it_is_in():
+    it, posted, (listener,) = watched(0.02)
+    turn = compile("import sys\ndef _run(call):\n    return call()", "/lib/asyncio/events.py", "exec")
+    space = {}
+    exec(turn, space)
+
+    def call():
+        mine = sys._getframe()
+        for now in (0.01, 0.02):  # each time in another function
+            it.look(now, lambda: [*busy(), mine, mine.f_back, mine.f_back.f_back], lambda: 0.05)
+
+    it.look(0.0, list, lambda: 0.05)
+    space["_run"](call)
+    posted.pop()()
+    assert len(listener.heard) == 1
 
 
 def test_a_loop_that_waits_for_work_holds_nothing():

@@ -35,7 +35,8 @@ MAX_DIGITS = 40
 _PATTERN = re.compile(
     r"""
 \s*+ (?:
-  (?P<num>    [0-9]++(?:(?:[.,]|\{,\}|\\,)[0-9]++)*+ | (?<![\w.])\.[0-9]++(?:[.,][0-9]++)*+ )
+  (?P<plain>  [A-Za-z][A-Za-z]++(?![\w'’-]) )
+| (?P<num>    [0-9]++(?:(?:[.,]|\{,\}|\\,)[0-9]++)*+ | (?<![\w.])\.[0-9]++(?:[.,][0-9]++)*+ )
 | (?P<space>  & | \\[,;!\x20] | (?<=[0-9])-(?=[^\W0-9_]{2}) )
 | (?P<times>  (?<=[0-9)\]}%])[xX](?=\x20?[0-9($.]) | (?<=\s)[xX](?=\s{1,3}-?(?:\\?\$)?[0-9(.]) )
 | (?P<sup>    [⁰¹²³⁴⁵⁶⁷⁸⁹]++ )
@@ -72,13 +73,21 @@ _RELATIONS = {"=": "=", "==": "=", "≈": "~", "≅": "~", "≃": "~"}
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 
 
+_token = tuple.__new__
+
+
 def tokenize(text: str) -> list[Token]:
     """Return the tokens of *text*, in order and without overlaps. White space leaves none."""
     tokens: list[Token] = []
+    functions = vocabulary.FUNCTIONS
     for match in _PATTERN.finditer(text, 0, len(text.rstrip())):
         group: Any = match.lastgroup
         start, end = match.span(group)
         found = match[group]
+        if group == "plain":  # as _word reads it, without the call: nearly all of a text is this
+            lower = found.lower()
+            tokens.append(_token(Token, ("opaque" if lower in functions else "word", lower, start, end)))
+            continue
         if group == "prose":
             tokens.extend(_prose(found, start))
             continue
@@ -209,6 +218,9 @@ def _settle(tokens: list[Token]) -> list[Token]:
     for index, token in enumerate(tokens):
         if skip:
             skip -= 1
+            continue
+        if token.kind == "word" and token.text != "of":
+            settled.append(token)
             continue
         before = settled[-1] if settled else None
         if token.text == "~" and token.kind == "rel" and before and before.kind == "rel":
