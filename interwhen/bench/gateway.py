@@ -78,12 +78,18 @@ async def measure(
             try:
                 crowd = functools.partial(run_crowd, transport=way, monitors=monitors)
                 supervised = await bench.read("interwhen.run", crowd, rounds=run_rounds)
+                unwatched = await bench.read(
+                    "interwhen.run without a monitor",
+                    functools.partial(run_crowd, transport=way, monitors=()),
+                    rounds=run_rounds,
+                )
                 raw = await bench.read(
                     f"transport {transport} alone", functools.partial(transport_crowd, transport=way)
                 )
             finally:
                 await way.aclose()
             beside = {
+                "interwhen.run, no monitor": unwatched,
                 f"transport {transport}, raw bytes": raw,
                 "httpx2, raw bytes": await bench.read("httpx2", httpx2_crowd),
                 "openai SDK": await bench.read("the openai SDK", openai_crowd),
