@@ -35,7 +35,7 @@ MAX_DIGITS = 40
 _PATTERN = re.compile(
     r"""
 \s*+ (?:
-  (?P<plain>  [A-Za-z][A-Za-z]++(?![\w'’-]) )
+  (?P<plain>  [A-Za-z]{2,}+(?![\w'’-]) (?: \x20[A-Za-z]{2,}+(?![\w'’-]) )*+ )
 | (?P<num>    [0-9]++(?:(?:[.,]|\{,\}|\\,)[0-9]++)*+ | (?<![\w.])\.[0-9]++(?:[.,][0-9]++)*+ )
 | (?P<space>  & | \\[,;!\x20] | (?<=[0-9])-(?=[^\W0-9_]{2}) )
 | (?P<times>  (?<=[0-9)\]}%])[xX](?=\x20?[0-9($.]) | (?<=\s)[xX](?=\s{1,3}-?(?:\\?\$)?[0-9(.]) )
@@ -84,9 +84,11 @@ def tokenize(text: str) -> list[Token]:
         group: Any = match.lastgroup
         start, end = match.span(group)
         found = match[group]
-        if group == "plain":  # as _word reads it, without the call: nearly all of a text is this
-            lower = found.lower()
-            tokens.append(_token(Token, ("opaque" if lower in functions else "word", lower, start, end)))
+        if group == "plain":  # words as _word reads them: nearly all of a text is this
+            for word in found.lower().split(" "):
+                end = start + len(word)
+                tokens.append(_token(Token, ("opaque" if word in functions else "word", word, start, end)))
+                start = end + 1
             continue
         if group == "prose":
             tokens.extend(_prose(found, start))
