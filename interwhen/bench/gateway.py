@@ -30,7 +30,7 @@ from interwhen.bench.crowd import (
     run_crowd,
     transport_crowd,
 )
-from interwhen.bench.gateway_report import Added, Carried, GatewayReport, judged
+from interwhen.bench.gateway_report import UNWATCHED, Added, Carried, GatewayReport, judged
 from interwhen.bench.sdk_cost import sdk_cost
 from interwhen.bench.stats import percentile
 from interwhen.errors import UsageError
@@ -89,7 +89,7 @@ async def measure(
             finally:
                 await way.aclose()
             beside = {
-                "interwhen.run, no monitor": unwatched,
+                UNWATCHED: unwatched,
                 f"transport {transport}, raw bytes": raw,
                 "httpx2, raw bytes": await bench.read("httpx2", httpx2_crowd),
                 "openai SDK": await bench.read("the openai SDK", openai_crowd),
