@@ -5,45 +5,26 @@ microseconds; a token costs nothing more. Nothing is asked of a loop without a r
 last run is over, the thread looks for the next one for a while before it sleeps: to wake a thread costs more than to
 begin a run, and would delay the first token.
 
-Many short calls in one turn of the loop make it late as well. Then nobody holds it, and nobody is blamed: who is found
-in it must be found again at the next look, unless the loop has answered by then.
+Many short calls in one turn of the loop make it late as well. Then nobody holds it, and nobody is blamed: a loop that
+is late is looked at more often, and who is found in it must be found there for a while.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
-from itertools import takewhile
-from pathlib import PurePath
+from collections import Counter
+from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Any, Protocol
+from typing import Protocol
 
 from interwhen._engine.loop_frames import frames_of
+from interwhen._engine.loop_turn import Turn
 from interwhen._log import log_warning
 from interwhen.ledger import Held
 
 _LINGER_SECONDS, _LINGER_STEP = 5.0, 0.01
 """For how long the thread looks for a next run, and how often."""
-_FRAMES = 3
-"""How many of the innermost frames are told."""
-_WAITS_IN = frozenset(
-    [
-        *("selectors.py", "windows_events.py", "base_events.py", "runners.py"),
-        *("_io_epoll.py", "_io_kqueue.py", "_io_windows.py", "_run.py"),
-    ]
-)
-"""Files in which a loop waits for work or hands it out; whoever is found there holds nothing."""
-_OURS: Mapping[str, str] = {
-    "check_inline": "verifier",
-    "check_aside": "verifier",
-    "_check": "verifier",  # the task of a check: all that is seen of it where functions cannot be
-    "parse": "name",
-}
-"""Functions of the engine that call foreign code, by the variable that says whose it is."""
-_TIMED = frozenset(("check_inline", "parse"))
-"""Those whose caller measures them, and tells how long they took."""
 
 
 class Listener(Protocol):
@@ -53,59 +34,6 @@ class Listener(Protocol):
 
     def add(self, held: Held) -> None:
         """Take note of who held the loop."""
-
-
-class Sample:
-    """What a loop was found doing."""
-
-    __slots__ = ("call", "is_passing", "is_timed", "what", "where")
-
-    def __init__(self, frames: Sequence[FrameType], *, is_passing: bool) -> None:
-        self.call = _call(frames)
-        """The frame of what the loop called."""
-        self.is_passing = is_passing
-        """Whether another call was found in the same turn, and this one only once."""
-        self.what = "other code"
-        self.is_timed = False
-        trail: list[str] = []
-        for found in frames:
-            code = found.f_code
-            if len(trail) < _FRAMES:
-                trail.append(f"{code.co_qualname} ({code.co_filename}:{found.f_lineno})")
-            if code.co_name in _OURS and code.co_filename.endswith(_HOMES):
-                self.what = _whose(found) or self.what
-                self.is_timed = code.co_name in _TIMED
-                break
-        self.where = " < ".join(trail)[:600]
-
-
-_HOMES = tuple(str(PurePath("interwhen", "_engine", name)) for name in ("checks.py", "jobs.py"))
-
-
-def _call(frames: Sequence[FrameType]) -> FrameType:
-    """Return the frame of what the loop called, of its *frames*, innermost first."""
-    return deque(takewhile(lambda frame: not _is_of_loop(frame), frames), maxlen=1).pop()
-
-
-def _is_of_loop(frame: FrameType) -> bool:
-    code = frame.f_code
-    name = PurePath(code.co_filename).name
-    return name in _WAITS_IN or (name == "events.py" and code.co_name == "_run")  # asyncio's Handle
-
-
-def _whose(frame: FrameType) -> str | None:
-    """Return whose code *frame*, one of the engine's, has called; ``None``: it only hands it to a worker."""
-    local = _OURS[frame.f_code.co_name]
-    role = "verifier" if local == "verifier" else "extractor of"
-    whose: Any = frame.f_locals.get(local)
-    try:
-        if isinstance(whose, str):
-            return f"{role} {whose!r:.100}"
-        is_handed_on = whose.worker not in ("inline", "async")
-        name = f"{role} {whose.name!r}"
-    except Exception:  # noqa: BLE001  (they may be properties of the user's)
-        return role
-    return None if is_handed_on else name
 
 
 class Watched:
@@ -119,8 +47,8 @@ class Watched:
         self._listeners: dict[Listener, None] = {}
         self._limits: Counter[float] = Counter()
         self._post = post
-        self._asked: float | None = None
-        self._sample: Sample | None = None
+        self.turn: Turn | None = None
+        """``None``: the loop has answered."""
 
     def add(self, listener: Listener) -> None:
         """Tell *listener* from now on. Called on the loop, as everything that looks at who listens."""
@@ -143,40 +71,39 @@ class Watched:
 
         *frames* says what the loop is in, innermost first; nothing: it waits for work, or it cannot be seen.
         """
-        asked = self._asked
-        if asked is None:
-            self._asked = now
+        turn = self.turn
+        if turn is None:
+            self.turn = Turn(now)
             self._post(lambda: self.answered(clock()))
-        elif now - asked >= self.limit / 2:
-            found, sample = frames(), self._sample
-            if not found or _is_of_loop(found[0]):
-                return
-            if sample is None or sample.call is not _call(found):
-                self._sample = Sample(found, is_passing=sample is not None)
-            else:
-                sample.is_passing = False
+        elif now - turn.asked >= self.limit / 2:
+            turn.see(now, frames(), self.limit)
 
     def answered(self, now: float) -> None:
         """Take the loop's answer, on the loop: whatever held it is over."""
-        asked, self._asked = self._asked, None
-        sample, self._sample = self._sample, None
-        if asked is None or sample is None or sample.is_timed or sample.is_passing:
+        turn, self.turn = self.turn, None
+        if turn is None:
             return
-        late = now - asked
-        for listener in self._listeners:
-            if late > listener.limit:
-                listener.add(Held(sample.what, late, sample.where))
+        turn.part(now, self.limit)
+        for sample, seconds in turn.held:
+            for listener in self._listeners:
+                if seconds > listener.limit:
+                    listener.add(Held(sample.what, seconds, sample.where))
 
     def place(self, what: str) -> str:
         """Return where *what*, whose caller has measured it, was found while it held the loop, as it still does.
 
         Empty if nobody looked, or saw no more than who had called it.
         """
-        sample = self._sample
+        sample = self.turn.sample if self.turn is not None else None
         if sample is None:
             return ""
         sample.is_timed = True
         return sample.where if sample.what == what else ""
+
+    @property
+    def pause(self) -> float:
+        """How long to wait before the next look, in seconds."""
+        return self.limit / (2 if self.turn is None else 8)
 
 
 class _Watcher:
@@ -223,7 +150,7 @@ class _Watcher:
                     self._changed.wait_for(lambda: self._loops)
                     self._sleeps = False
                 loops = list(self._loops.values())
-                pause = min((watched.limit / 2 for watched in loops), default=_LINGER_STEP)
+                pause = min((watched.pause for watched in loops), default=_LINGER_STEP)
             time.sleep(pause)
             for watched in loops:
                 self._look(watched)

@@ -82,6 +82,7 @@ class Recorder:
         self._note_spent(unread=upstream.unread, wire=wire, wasted=result.ledger.wasted_tokens, behind=upstream.behind)
         self._writer.put(Ending(self._clock() - self._began, result))
         self._writer.close()
+        del self._upstream  # which knows this recorder: a ring would wait for the collector
 
     async def seal(self, result: Result) -> Result:
         """Wait, for a bounded time, until all is written; return *result* with what became of it."""

@@ -320,7 +320,8 @@ class Run:
             wasted=upstream.wire.wasted(now),
             offline=self._offline,
         )
-        self.error = upstream.error if result.status == "failed" else None
+        # An error's traceback knows the run: without the error, nothing of a run that is over is kept.
+        self.error, upstream.error = upstream.error if result.status == "failed" else None, None
         if self._recorder is None:
             self._conclude(result)
         else:  # what the result says of the journal is known once that is written
@@ -385,9 +386,8 @@ class Run:
         except Exception as error:  # noqa: BLE001  (of the model adapter: raised where the reader reads)
             self._crash = error
         except anyio.get_cancelled_exc_class():
-            if is_called_off():
-                raise
-            self._crash = ModelError("the model's stream was cancelled from within")
+            if not is_called_off():
+                self._crash = ModelError("the model's stream was cancelled from within")
         finally:
             self._news.ring()
 

@@ -117,6 +117,11 @@ def find_price(
     most, fewest = spent_at(low), spent_at(high)
     if most <= budget:
         return Price(low, low, 1.0)
+    # Between two ways to make a try that must be made, only the tokens count that one takes more than the other.
+    at_least = spent_at(high * 2.0**halvings)
+    while fewest > max(budget, at_least):
+        high *= 2.0
+        fewest = spent_at(high)
     if fewest >= budget:
         return Price(high, high, 0.0)
     for _ in range(halvings):

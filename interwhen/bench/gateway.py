@@ -30,7 +30,7 @@ from interwhen.bench.crowd import (
     run_crowd,
     transport_crowd,
 )
-from interwhen.bench.gateway_report import UNWATCHED, Added, Carried, GatewayReport, judged
+from interwhen.bench.gateway_report import UNWATCHED, Added, Carried, GatewayReport, judged, middle_of
 from interwhen.bench.sdk_cost import sdk_cost
 from interwhen.bench.stats import percentile
 from interwhen.errors import UsageError
@@ -124,12 +124,12 @@ class _Crowds:
         self._say = say
 
     async def read(self, name: str, crowd: _Crowd, *, rounds: int = 1) -> Carried:
-        """Return what the round with the median lateness found."""
+        """Return what the round with the median lateness found, with all streams that any round lost."""
         url, streams, chunks, rate = self._load
         self._say(f"{streams} streams at {rate:g} chunks/s, by a bare protocol and through {name} in this process")
         await crowd(url, streams, max(chunks // 20, 2), rate)
         found = [await self._round(crowd) for _ in range(rounds)]
-        return sorted(found, key=lambda each: each.added_p99_ms)[rounds // 2]
+        return middle_of(found)
 
     async def _round(self, crowd: _Crowd) -> Carried:
         url, _, chunks, rate = self._load

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from rich.console import Console
 from rich.table import Table
 
-_WIDE = 160
-"""Columns of what is no terminal. Rich takes 80, and cuts numbers off."""
+_UNBOUNDED = 10_000
 
 
 def show_tables(*tables: Table) -> None:
-    """Print *tables* to standard output."""
+    """Print *tables* to standard output; rich takes 80 columns of what is no terminal, and cuts numbers off."""
     console = Console()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console = Console(width=_WIDE)
+    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
+        wide = Console(width=_UNBOUNDED)
+        console = Console(width=max([console.width, *(wide.measure(table).maximum for table in tables)]))
     for table in tables:
         console.print(table)

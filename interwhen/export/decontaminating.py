@@ -12,6 +12,7 @@ from interwhen.errors import UsageError
 SIZE = 13
 """Words that a row and a test may not share one after the other: as in Brown et al. 2020, appendix C."""
 
+_ROLES = ("system", "developer", "user", "assistant", "tool")
 _WORD = re.compile(r"\w+")
 
 
@@ -67,9 +68,13 @@ def read_texts(path: Path) -> list[str]:
 
 
 def strings_in(value: object) -> Iterator[str]:
-    """Yield every string in *value*, keys apart."""
+    """Yield every string in *value*, keys apart, and apart from who says it in a chat."""
     if isinstance(value, str):
         yield value
-    elif isinstance(value, dict | list | tuple):
-        for each in value.values() if isinstance(value, dict) else value:
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            if not (name == "role" and each in _ROLES):
+                yield from strings_in(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
             yield from strings_in(each)

@@ -53,16 +53,21 @@ class Chat(msgspec.Struct, frozen=True):
 
 
 def _said(message: dict[str, Any]) -> Iterator[str]:
-    for name, value in message.items():
-        if name != "tool_calls":
-            yield from strings_in(value)
-            continue
-        for call in value:
-            arguments = call["function"]["arguments"]
-            try:
-                yield from strings_in(json.loads(arguments))
-            except (ValueError, RecursionError):
-                yield arguments
+    """Yield what *message* says, in the order in which it is said: thoughts, text, calls. Roles and names are not."""
+    yield from strings_in(message.get("reasoning_content"))
+    yield from strings_in(message.get("content"))
+    for call in (*message.get("tool_calls", ()), message.get("function_call")):
+        if call is not None:
+            yield from _arguments(call.get("custom") or call.get("function") or call)
+
+
+def _arguments(called: dict[str, Any]) -> Iterator[str]:
+    """Yield what a tool was *called* with: the strings in a JSON text, or else the text."""
+    text = called["input"] if "input" in called else called["arguments"]
+    try:
+        yield from strings_in(json.loads(text))
+    except (ValueError, RecursionError):
+        yield text
 
 
 class Steps(msgspec.Struct, frozen=True):

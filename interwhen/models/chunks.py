@@ -67,11 +67,12 @@ def usage_of(usage: WireUsage | None) -> Usage | None:
         return None
     details = usage.prompt_tokens_details
     cached = details.cached_tokens if details else None
-    return Usage(_count(usage.prompt_tokens), _count(cached), _count(usage.completion_tokens))
+    return Usage(count_of(usage.prompt_tokens), count_of(cached), count_of(usage.completion_tokens))
 
 
-def _count(value: int | None) -> int | None:
-    return value if value is not None and 0 <= value < _MOST_TOKENS else None
+def count_of(value: object) -> int | None:
+    """Return *value* if it is a number of tokens, which a server may have said of anything."""
+    return value if type(value) is int and 0 <= value < _MOST_TOKENS else None
 
 
 def usage_of_answer(body: CompletionBody | ChatBody) -> Usage:

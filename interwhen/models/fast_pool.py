@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from interwhen.models.fast_connection import Connection
+
+if TYPE_CHECKING:
+    from interwhen.models.httpx2_transport import Httpx2Transport
 
 KEPT_CONNECTIONS = 64
 """Idle connections that are kept for a server; in use there may be any number."""
@@ -29,6 +32,9 @@ class Pool:
         self._idle: dict[Server, list[Connection]] = {}
         self._open: set[Connection] = set()
         self._sweep: asyncio.TimerHandle | None = None
+        self.way_round: Httpx2Transport | None = None
+        """What reaches the servers behind a proxy."""
+        self._closing: asyncio.Task[None] | None = None
 
     def connection(self, server: Server) -> Connection:
         """Return a connection that is to be made to *server*; it comes back here when its answer is over."""
@@ -63,6 +69,19 @@ class Pool:
         for connection in connections:
             connection.close()
         return bool(connections)
+
+    async def aclose(self) -> None:
+        """Close all connections, those to proxies included."""
+        any_here = self.close()
+        way_round, self.way_round = self.way_round, None
+        if way_round is not None:
+            await way_round.aclose()
+        if any_here:
+            await asyncio.sleep(0)  # the loop closes the sockets in its next turn
+
+    def close_soon(self) -> None:
+        """Close all connections; called in the loop, which another thread asks to."""
+        self._closing = self.loop.create_task(self.aclose())
 
     def _keep(self, server: Server, connection: Connection) -> None:
         """Keep *connection*, whose answer is over, for a while."""

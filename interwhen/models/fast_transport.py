@@ -59,12 +59,11 @@ class FastTransport:
         self._pools: tuple[Pool, ...] = ()
         self._lock = threading.Lock()
         self._proxied: dict[tuple[str, str], bool] = {}
-        self._way_round: Httpx2Transport | None = None
 
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> HttpResponse:
         """Send *request* and return the response once its head has come."""
         if self._trust_env and self._has_proxy(request.url):
-            return await self._httpx2().send(request, connect_timeout=connect_timeout)
+            return await self._way_round().send(request, connect_timeout=connect_timeout)
         place = _place(request.url)
         data = _encoded(request, place)
         pool = self._pool()
@@ -75,21 +74,15 @@ class FastTransport:
 
     async def aclose(self) -> None:
         """Close every connection; those of a loop that runs in another thread, in that loop's next turn."""
-        pools, self._pools = self._pools, ()
+        with self._lock:
+            pools, self._pools = self._pools, ()
         running = _running_loop()
-        any_here = False
         for pool in pools:
             if pool.loop is running:
-                any_here = pool.close()
+                await pool.aclose()
             elif not pool.loop.is_closed():
                 with suppress(RuntimeError):  # it was closed at this very moment
-                    pool.loop.call_soon_threadsafe(pool.close)
-        way_round, self._way_round = self._way_round, None
-        if way_round is not None:
-            await way_round.aclose()
-        if any_here:
-            # The loop closes the sockets in its next turn.
-            await asyncio.sleep(0)
+                    pool.loop.call_soon_threadsafe(pool.close_soon)
 
     # ------------------------------------------------------------------ connections
 
@@ -140,12 +133,13 @@ class FastTransport:
             self._proxied[server] = environment_proxy(*server) is not None
         return self._proxied[server]
 
-    def _httpx2(self) -> Httpx2Transport:
-        if self._way_round is None:
+    def _way_round(self) -> Httpx2Transport:
+        pool = self._pool()
+        if pool.way_round is None:
             from interwhen.models.httpx2_transport import Httpx2Transport
 
-            self._way_round = Httpx2Transport(ssl_context=self._ssl_context)
-        return self._way_round
+            pool.way_round = Httpx2Transport(ssl_context=self._ssl_context)
+        return pool.way_round
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

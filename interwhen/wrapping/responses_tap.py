@@ -8,7 +8,7 @@ import msgspec
 
 from interwhen.errors import StreamProtocolError, UpstreamError
 from interwhen.models.base import Chunk, FinishReason, Piece, Usage
-from interwhen.models.chunks import DONE, NOT_JSON, Decoded
+from interwhen.models.chunks import DONE, NOT_JSON, Decoded, count_of
 from interwhen.models.refusals import refusal
 from interwhen.tool_calls import ToolCall
 from interwhen.wrapping.arrivals import Arrival, Field, Kind, Tap
@@ -113,7 +113,7 @@ class ResponsesTap(Tap):
         counted = None
         if usage is not None:
             cached = usage.input_tokens_details.cached_tokens if usage.input_tokens_details else None
-            counted = Usage(usage.input_tokens, cached, usage.output_tokens)
+            counted = Usage(count_of(usage.input_tokens), count_of(cached), count_of(usage.output_tokens))
         return Chunk("", tokens=0, finish_reason=reason, usage=counted)
 
 

@@ -11,6 +11,7 @@ from interwhen._log import log_warning
 from interwhen.errors import ModelError, StreamProtocolError, UpstreamError
 from interwhen.models.base import Capabilities, Completion, Request, ResumeMode, Sampling, Usage
 from interwhen.models.chunks import (
+    count_of,
     decode_chat,
     decode_completion,
     error_of,
@@ -235,7 +236,7 @@ def _response(data: bytes) -> Completion:
     items = [item for item in body.get("output") or () if item.get("type") == "message"]
     text = "".join(part.get("text") or "" for item in items for part in item.get("content") or ())
     usage = body.get("usage") or {}
-    counts = Usage(usage.get("input_tokens"), None, usage.get("output_tokens"))
+    counts = Usage(count_of(usage.get("input_tokens")), None, count_of(usage.get("output_tokens")))
     return Completion(text, "stop" if body.get("status") == "completed" else "length", counts)
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from interwhen.allocation import (
     Odds,
@@ -42,6 +42,7 @@ def test_a_higher_price_never_spends_more(ladder, one, other):
 
 
 @given(st.dictionaries(st.sampled_from("abc"), LADDERS, min_size=1), st.floats(1.0, 5000.0))
+@example({"a": [[Odds("sample", 0.0, 5.0), Odds("sample", 0.5, 6.0)]]}, 1.0)
 def test_the_price_meets_the_budget_as_far_as_anything_can_be_bought(ladders, budget):
     weights = dict.fromkeys(ladders, 1.0)
     price = find_price(ladders, weights, budget)

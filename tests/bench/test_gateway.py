@@ -16,7 +16,7 @@ pytest.importorskip("openai", reason="the extra 'openai' is not installed")
 from interwhen.bench.arms import open_transport, paced_server
 from interwhen.bench.crowd import Reading, ask_generator, httpx2_crowd, judge, openai_crowd, read_crowd, transport_crowd
 from interwhen.bench.gateway import measure
-from interwhen.bench.gateway_report import GatewayReport, judged
+from interwhen.bench.gateway_report import Carried, GatewayReport, judged, middle_of
 from interwhen.errors import UsageError
 
 
@@ -49,7 +49,7 @@ def test_each_bar_is_judged_by_its_number(report: GatewayReport) -> None:
     bars = [bar for bar in report.bars if bar.bar is not None]
     assert [(bar.bar, bar.unit) for bar in bars] == [
         (2.0, "ms"), (8.0, "ms"), (5.0, "ms"), (99.0, "%"), (0.0, ""), (300.0, "KB"),
-        (99.0, "%"), (0.0, ""), (3.0, "ms"), (3.0, "ms"), (0.0, "µs"),
+        (99.0, "%"), (0.0, ""), (3.0, "ms"), (99.0, "%"), (0.0, ""), (3.0, "ms"), (0.0, "µs"),
     ]  # fmt: skip
     for bar in bars:
         assert bar.bar is not None
@@ -58,6 +58,15 @@ def test_each_bar_is_judged_by_its_number(report: GatewayReport) -> None:
     missed = [bar.what for bar in judged(msgspec.structs.replace(report, run=worse)).bars if bar.met is False]
     assert "interwhen.run: 8 streams at 20/s, share of the offered rate" in missed
     assert "interwhen.run: streams lost" in missed
+
+
+def test_no_round_hides_what_another_one_lost(report: GatewayReport) -> None:
+    def round_of(late: float, lost: int) -> Carried:
+        crowd = msgspec.structs.replace(report.run.crowd, late_p99_ms=late, lost=lost, delivered=1 - lost / 8)
+        return msgspec.structs.replace(report.run, crowd=crowd)
+
+    found = middle_of([round_of(3.0, 2), round_of(1.0, 1), round_of(2.0, 0)])
+    assert (found.crowd.late_p99_ms, found.crowd.lost, found.crowd.delivered) == (2.0, 2, 0.75)
 
 
 def test_a_generator_that_is_late_is_told_of(report: GatewayReport) -> None:

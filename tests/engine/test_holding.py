@@ -219,20 +219,58 @@ def test_a_late_answer_is_told_to_those_who_want_to_know():
     assert len(eager.heard) == 1
 
 
-def test_many_short_calls_hold_nothing():
-    it, posted, (listener,) = watched(0.02)
-    for now in (0.0, 0.01, 0.02, 0.03):  # each time in another call
-        it.look(now, busy, lambda: 0.05)
-    posted.pop()()
-    assert listener.heard == []
+def looked_at(calls, answered):
+    """What is told of a loop that is looked at each hundredth of a second, in *calls* one after the other."""
+    it, posted, (listener,) = watched(0.04)
+    it.look(0.0, list, None)
+    for at, call in enumerate(calls, start=2):
+        it.look(at / 100, lambda call=call: call, None)
+    it.answered(answered)
+    assert len(posted) == 1
+    return [round(held.seconds, 3) for held in listener.heard]
 
-    found = [busy(), busy()]
-    found[1:1] = [found[1]]
-    it.look(1.0, list, lambda: 1.25)
-    for now in (1.125, 1.1875, 1.21875):  # in the second one twice
-        it.look(now, lambda: found.pop(0), lambda: 1.25)
-    posted.pop()()
-    assert [held.seconds for held in listener.heard] == [0.25]
+
+def test_many_short_calls_hold_nothing():
+    assert looked_at([busy() for _ in range(8)], 0.1) == []
+    assert looked_at([busy()], 0.045) == []
+
+
+def test_whoever_holds_a_loop_is_told_of_whatever_comes_before_and_after():
+    short, long, longer = [busy() for _ in range(5)], busy(), busy()
+    assert looked_at([*short[:2], *[long] * 5, *short[2:]], 0.12) == [0.06]
+    assert looked_at([*[long] * 5, *short[:2]], 0.09) == [0.07]
+    assert looked_at([*[long] * 5, *[longer] * 4], 0.111) == [0.07, 0.051]
+    assert looked_at([*[long] * 3, [], *[longer] * 2], 0.08) == [0.05]  # the second one for too short a time
+
+
+def test_what_keeps_the_watching_thread_from_looking_is_found_once():
+    it, _, (listener,) = watched(0.04)
+    found = busy()
+    it.look(0.0, list, None)
+    it.look(0.2, lambda: found, None)
+    it.answered(0.21)
+    assert [held.seconds for held in listener.heard] == [0.21]
+
+
+def test_what_its_caller_has_timed_is_not_told_twice():
+    it, _, (listener,) = watched(0.04)
+    timed, other = busy(), busy()
+    for at in (0, 2, 3, 4, 5):
+        it.look(at / 100, lambda: timed, None)
+    it.place("other code")
+    for at in (6, 7, 8, 9, 10):
+        it.look(at / 100, lambda: other, None)
+    it.answered(0.11)
+    assert [round(held.seconds, 3) for held in listener.heard] == [0.06]
+
+
+def test_a_late_loop_is_looked_at_more_often():
+    it, _, _ = watched(0.04)
+    assert it.pause == 0.02
+    it.look(0.0, list, None)
+    assert it.pause == 0.005
+    it.answered(0.001)
+    assert it.pause == 0.02
 
 
 def test_a_call_is_the_same_whatever_it_is_in():
@@ -321,4 +359,4 @@ def test_a_loop_that_cannot_be_asked_costs_the_others_nothing(configured):
         for each in (bad, good):
             _WATCHER._look(each)
     assert [log["event"] for log in logs] == ["loop.unwatched"]
-    assert good._asked is not None
+    assert good.turn is not None

@@ -43,11 +43,13 @@ async def fail(run):
 
 
 SCENES = {
-    # Not of a failed one: it keeps its error, whose traceback knows the run.
+    # Not one whose stream broke: the traceback of an error knows the run.
     "verified": ({"script": ["1+1=2\n2+2=4\n"]}, [watch()], read),
     "repaired": ({"script": ["1+1=3\n2+2=4\n", "\n2+2=4\n"]}, [watch()], read),
     "checked aside": ({"script": ["1+1=3\n2+2=4\n", "\n2+2=4\n"]}, [watch(slow(0.002))], read),
     "gated": ({"script": ["1+1=2\n2+2=4\n"]}, [watch(delivery="gate")], read),
+    "gated, left": ({"script": ["1+1=2\n2+2=4\n"], "delay": 1.0}, [watch(delivery="gate")], leave),
+    "gated, cancelled": ({"script": ["1+1=2\n2+2=4\n"], "delay": 1.0}, [watch(delivery="gate")], let_go),
     "left": ({"script": ["1+1=2\n2+2=4\n"], "delay": 1.0}, [watch()], leave),
     "cancelled": ({"script": ["1+1=2\n2+2=4\n"], "delay": 1.0}, [watch()], let_go),
     "left by an error": ({"script": ["1+1=2\n2+2=4\n"], "delay": 0.1}, [watch()], fail),
@@ -66,6 +68,17 @@ async def test_a_run_that_is_over_needs_no_collector(scene, loop, no_collector):
         gone = weakref.ref(run._core)
         del run, model
         await anyio.sleep(0.01)
+    assert gone() is None, gc.get_referrers(gone())
+
+
+async def test_a_journal_keeps_no_run(loop, no_collector, tmp_path):
+    for number in range(2):
+        model = ScriptedModel(["1+1=2\n2+2=4\n"])
+        async with interwhen.run(model, "Q", monitors=[watch()], journal=tmp_path / str(number)) as run:
+            await read(run)
+        gone = weakref.ref(run._core)
+        del run, model
+        await anyio.sleep(0.05)
     assert gone() is None, gc.get_referrers(gone())
 
 

@@ -9,6 +9,7 @@ from interwhen.cli.main import main
 from interwhen.errors import UsageError
 from interwhen.export.decontaminating import Decontaminator, read_texts
 from interwhen.export.rows import Chat
+from interwhen.tool_calls import ToolCall
 
 
 def call(*arguments):
@@ -44,6 +45,36 @@ def test_what_a_tool_is_called_with_is_looked_at_too(arguments):
     turns = ({"role": "user", "content": "go"}, {"role": "assistant", "content": None, "tool_calls": calls})
     assert Decontaminator(["quick brown fox jumps"], size=4).is_contaminated(Chat("a", turns, ()).searched)
     assert not Decontaminator(["quick brown cat jumps"], size=4).is_contaminated(Chat("a", turns, ()).searched)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"id": "1", "type": "custom", "custom": {"name": "say", "input": "the quick brown fox jumps"}},
+        {"function_call": {"name": "say", "arguments": '{"what": "the quick brown fox jumps"}'}},
+    ],
+)
+def test_every_kind_of_call_is_looked_at(call):
+    said = call if "function_call" in call else {"tool_calls": [call]}
+    chat = Chat("a", ({"role": "assistant", "content": None, **said},), ())
+    assert Decontaminator(["quick brown fox jumps"], size=4).is_contaminated(chat.searched)
+
+
+def test_a_custom_call_is_exported(record, tmp_path):
+    call_of = ToolCall("1", "say", "the quick brown fox jumps", "custom")
+    path, _ = record([["1+1=2\n", call_of]])
+    assert call("export", "--format", "messages", path, "-o", tmp_path / "x") == 0
+    assert "quick brown fox" in (tmp_path / "x").read_text()
+
+
+def test_who_says_it_is_not_said(tmp_path):
+    turns = ({"role": "user", "content": "go"}, {"role": "assistant", "content": "gone", "reasoning_content": "well"})
+    (tmp_path / "tests.jsonl").write_text('{"messages": [{"role": "user", "content": "something else"}]}\n')
+    texts = read_texts(tmp_path / "tests.jsonl")
+    assert texts == ["something else"]
+    chat = Chat("a", turns, ())
+    assert not Decontaminator(["user", "assistant"]).is_contaminated(chat.searched)
+    assert Decontaminator(["go well gone"]).is_contaminated(chat.searched)  # in the order in which it is said
 
 
 def test_wrong_usage_ends_with_2(record, tmp_path, capsys):

@@ -1,6 +1,8 @@
 """The environment's proxies are used by both transports, and no password file is read."""
 
 import asyncio
+import contextlib
+import threading
 
 import pytest
 from interwhen.models.fast_transport import FastTransport
@@ -57,3 +59,36 @@ def test_the_fast_transport_asks_for_a_proxy_once_for_each_server(monkeypatch):
         assert not transport._has_proxy(f"http://127.0.0.1:1/{path}")
     assert not transport._has_proxy("http://127.0.0.1:2/a")
     assert asked == [("http", "127.0.0.1:1"), ("http", "127.0.0.1:2")]
+
+
+def test_the_way_round_is_one_for_each_loop(monkeypatch):
+    """Connections of one loop are of no use in another, whoever holds the transport."""
+    transport, together, ways = FastTransport(), threading.Barrier(2, timeout=20), []
+
+    async def answer(reader, writer):
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+        writer.close()
+
+    async def main():
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            if threading.current_thread() is threading.main_thread():
+                monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            await asyncio.to_thread(together.wait)
+            for _ in range(5):
+                response = await transport.send(HttpRequest("GET", "http://model.invalid/"), connect_timeout=5)
+                assert await response.receive() == b"ok"
+                await response.aclose()
+            ways.append(transport._pool().way_round)
+            await asyncio.to_thread(together.wait)
+            if threading.current_thread() is threading.main_thread():
+                await transport.aclose()
+                assert ways[0] is not ways[1]
+            await asyncio.to_thread(together.wait)
+
+    other = threading.Thread(target=asyncio.run, args=(main(),))
+    other.start()
+    asyncio.run(main())
+    other.join()
+    assert len(ways) == 2

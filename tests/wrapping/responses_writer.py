@@ -71,8 +71,8 @@ class Writer:
         self.output.append(item)
         return self
 
-    def steps(self, status="completed", **more):
-        usage = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
+    def steps(self, status="completed", written=4, **more):
+        usage = {"input_tokens": 3, "output_tokens": written, "total_tokens": 7}
         usage |= {"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}
         self.say(f"response.{status}", response=self.response(status, usage=usage, **more))
         return tuple(Send(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()) for event in self.events)

@@ -47,6 +47,13 @@ async def test_whole_responses_are_the_same(serve, pair):
     assert got.interwhen.result.status == "verified"
 
 
+@pytest.mark.parametrize("written", [-1000, 1 << 70])
+async def test_a_count_that_cannot_be_is_not_believed(written, serve, pair):
+    _, wrapped = pair(serve(lambda _: Writer().text("one\n", "two").steps(written=written)))
+    events = await read(await ask(wrapped, "responses", stream=True))
+    assert events[-1].interwhen.result.ledger.kept == 2
+
+
 @pytest.mark.parametrize("where", ["text", "reasoning"])
 async def test_what_is_wrong_is_corrected(where, serve, pair):
     def script(request):
