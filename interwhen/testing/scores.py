@@ -39,7 +39,8 @@ class Rate(msgspec.Struct, frozen=True):
         share, z2 = hits / of, _Z * _Z
         middle = (share + z2 / (2 * of)) / (1 + z2 / of)
         half = _Z / (1 + z2 / of) * math.sqrt(share * (1 - share) / of + z2 / (4 * of * of))
-        return cls(hits, of, share, max(middle - half, 0.0), min(middle + half, 1.0))
+        # Rounding may put an end of it on the wrong side of the share, where that is 0 or 1.
+        return cls(hits, of, share, max(min(middle - half, share), 0.0), min(max(middle + half, share), 1.0))
 
     def __str__(self) -> str:
         if self.value is None:

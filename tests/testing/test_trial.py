@@ -290,6 +290,12 @@ class TestScores:
         assert str(found.recall) == "none to count"
         assert found.check_ms == Spread()
 
+    def test_a_share_lies_in_its_interval_whatever_is_rounded(self):
+        for of in range(1, 200):
+            for hits in range(of + 1):
+                rate = Rate.make(hits, of)
+                assert 0.0 <= rate.low <= rate.value <= rate.high <= 1.0
+
     @pytest.mark.parametrize(
         ("hits", "of", "low", "high"),
         # Newcombe (1998), table I, method 3
