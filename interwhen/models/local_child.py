@@ -28,6 +28,8 @@ CACHE_MIB = 64
 """Memory for prompts that lost their slot. The limit of llama.cpp itself is 8 GiB, and run after run fills it."""
 
 _CHECK_SECONDS = 1.0
+_LOOK_SECONDS, _LOOKS, _QUIET_LOOKS = 0.05, 20, 3
+"""How the log of a failed start is awaited: for a second at most, and until nothing has come for a while."""
 
 
 def main() -> None:
@@ -41,6 +43,7 @@ def main() -> None:
     try:
         server = _serve(json.loads(line))
     except Exception as error:  # noqa: BLE001  # whatever it was, the parent turns it into its own exception
+        _await_log()
         _tell(report, {"error": f"{type(error).__name__}: {error}"})
         _end(1)
     _tell(report, {"url": server.listening_address})
@@ -117,6 +120,17 @@ def _tell(report: int, message: dict[str, str]) -> None:
     """Send the one line that the parent waits for."""
     os.write(report, json.dumps(message).encode() + b"\n")
     os.close(report)
+
+
+def _await_log() -> None:
+    """Wait for what the native code says of its failure: it logs from a thread of its own, which we would end."""
+    size, quiet = 0, 0
+    for _ in range(_LOOKS):
+        time.sleep(_LOOK_SECONDS)
+        before, size = size, os.fstat(2).st_size
+        quiet = quiet + 1 if size == before else 0
+        if size and quiet == _QUIET_LOOKS:
+            break
 
 
 def _end(code: int = 0) -> NoReturn:
