@@ -109,6 +109,8 @@ class TagScanner(Scanner):
         self.closing = closing
         self.wakes = opening[-1] + closing[-1]
         self._open_at: int | None = None
+        self._half = 0
+        """Where the text that has been read ends in what may become an opening tag."""
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
         """Yield each call whose closing tag has come."""
@@ -126,6 +128,10 @@ class TagScanner(Scanner):
                 yield span
             tag, base = self._sought()
         self.pos = transcript.length
+        tail = transcript.slice(max(self.start, self.pos - len(self.opening) + 1), self.pos)
+        while not self.opening.startswith(tail):
+            tail = tail[1:]
+        self._half = self.pos - len(tail)
 
     def _sought(self) -> tuple[str, int]:
         """Return the tag that must come next, and from where on it may."""
@@ -136,7 +142,7 @@ class TagScanner(Scanner):
     @property
     def hold(self) -> int:
         """Text before a call is nobody's segment: it need not wait for one."""
-        return self._open_at if self._open_at is not None else max(self.start, self.pos - len(self.opening) + 1)
+        return self._open_at if self._open_at is not None else max(self.start, self._half)
 
     @property
     def bridges(self) -> bool:
@@ -153,3 +159,4 @@ class TagScanner(Scanner):
     def _reset(self) -> None:
         super()._reset()
         self._open_at = None
+        self._half = 0

@@ -39,9 +39,14 @@ def history_of(played: Played) -> History:
     acts = [(n, s.event) for n, s in enumerate(played.seen) if isinstance(s.event, Remedied)]
     watches = {watch.name: watch for watch in world.watches}
     sent = list(played.model.sent)
+    late = played.result.ledger.late if played.result is not None else 0
+    before: Sent | None = None
     for generation in range(len(acts) + 1):
         while sent and sent[0].generation == generation:
-            _stream(history, sent.pop(0), with_tags=world.thinking in ("tags", "opened"))
+            now = sent.pop(0)
+            _lose(trace, now, before, late)
+            _stream(history, now, with_tags=world.thinking in ("tags", "opened"))
+            before = now
         if generation < len(acts):
             number, event = acts[generation]
             trace.ended = _has_ended(played, number)
@@ -57,6 +62,23 @@ def _has_ended(played: Played, act: int) -> bool:
         if isinstance(seen.event, StreamEnded | StreamStarted):
             return isinstance(seen.event, StreamEnded)
     return False
+
+
+def _lose(trace: Trace, sent: Sent, before: Sent | None, late: int) -> None:
+    """Drop what came from the stream *before* once it was closed, for a remedy that there was no budget for.
+
+    Nothing was cut then: the model writes it again, behind all that stands. *late* is how many tokens are counted so.
+    """
+    lost, prefix = trace.text[len(sent.request.prefix) :], sent.request.prefix
+    if before is None or not lost or not trace.text.startswith(prefix):
+        return
+    tail, tokens = "", 0
+    for chunk in reversed(before.chunks):
+        if len(tail) >= len(lost):
+            break
+        tail, tokens = chunk.text + tail, tokens + chunk.tokens
+    if tail == lost and tokens <= late:
+        trace.cut(len(prefix))
 
 
 def _stream(history: History, sent: Sent, *, with_tags: bool) -> None:
