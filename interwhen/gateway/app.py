@@ -1,4 +1,4 @@
-"""The routes of a gateway, as a Starlette application."""
+"""What answers a request to a gateway: a page about it, or :class:`~interwhen.gateway.serving.Serving`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from interwhen.gateway.config import Config
 from interwhen.gateway.gateway import Gateway
@@ -21,9 +21,23 @@ from interwhen.gateway.serving import Serving
 _JSON = "application/json"
 
 
-def make_app(config: Config | Gateway) -> Starlette:
+def make_app(config: Config | Gateway) -> ASGIApp:
     """Return the ASGI application for *config*. Raises :class:`~interwhen.errors.UsageError` where it cannot work."""
     gateway = config if isinstance(config, Gateway) else Gateway(config)
+    router = _pages(gateway)
+    paths = frozenset(route.path for route in router.routes if isinstance(route, Route))
+    pages, serving = _open_to_browsers(router, gateway), _open_to_browsers(Serving(gateway), gateway)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        # Calls go around the router and its middleware, which a call, and each chunk of it, would pay for.
+        is_call = scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) not in paths
+        await (serving if is_call else pages)(scope, receive, send)
+
+    return app
+
+
+def _pages(gateway: Gateway) -> Starlette:
+    """Return what tells of the gateway itself, and begins and ends it."""
     prober = Prober(gateway)
 
     @asynccontextmanager
@@ -41,12 +55,13 @@ def make_app(config: Config | Gateway) -> Starlette:
     async def metrics(_: Request) -> Response:
         return Response(gateway.meters.text(), media_type=CONTENT_TYPE)
 
-    routes = [
-        Route("/healthz", healthz),
-        Route("/readyz", readyz),
-        Route("/metrics", metrics),
-        Route("/{path:path}", Serving(gateway)),
-    ]
+    routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+    return Starlette(routes=routes, lifespan=lifespan)
+
+
+def _open_to_browsers(app: ASGIApp, gateway: Gateway) -> ASGIApp:
+    """Return *app* as web pages of the configured origins may call it."""
     origins = gateway.config.origins
-    cors = Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"])
-    return Starlette(routes=routes, lifespan=lifespan, middleware=[cors] if origins else [])
+    if not origins:
+        return app
+    return CORSMiddleware(app, allow_origins=origins, allow_methods=["*"], allow_headers=["*"])
