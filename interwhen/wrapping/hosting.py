@@ -36,9 +36,12 @@ class Host:
         self._error: BaseException | None = None
         self._soon: Callable[[Callable[[], object]], object] | None = None
 
-    async def start(self) -> None:
-        """Enter the run. Raises what entering it raises."""
+    def begin(self) -> None:
+        """Have the run entered as soon as whoever calls this waits for anything."""
         self._soon = _start_task(self._hold)
+
+    async def entered(self) -> None:
+        """Wait until the run is entered. Raises what entering it raises."""
         await self._entered.wait()
         if self._error is not None:
             raise self._error

@@ -23,8 +23,9 @@ from interwhen.wrapping.upstream import CallModel, Endpoint, Wire, make_tap
 class Supervised:
     """The answer to one call, chunk by chunk. Make it with :func:`supervise`; close it, or read it to its end."""
 
-    def __init__(self, inner: Run, composer: Composer) -> None:
+    def __init__(self, inner: Run, model: CallModel, composer: Composer) -> None:
         self._run = inner
+        self._model = model
         self._composer = composer
         self._host = Host(inner)
         self._waiting: list[Event] = []
@@ -32,10 +33,16 @@ class Supervised:
         self._told = False
         """Whether the reader has been told of the error that ended the run."""
 
-    async def start(self) -> None:
-        """Send the request and wait until the server has accepted it. Raises as :meth:`parts` does."""
+    async def start(self, *, ahead: bool, seconds: float | None) -> None:
+        """Send the request and wait until the server has accepted it. Raises as :meth:`parts` does.
+
+        *ahead*: the run is made while the server, which is given *seconds* for that, reads the request.
+        """
         try:
-            await self._host.start()
+            self._host.begin()
+            if ahead:
+                await self._model.send_ahead(seconds)
+            await self._host.entered()
             while not any(isinstance(event, StreamStarted | Finished) for event in self._waiting):
                 batch = await self._run.batch()
                 if not batch:
@@ -44,6 +51,8 @@ class Supervised:
         except BaseException:
             self.leave()
             raise
+        finally:
+            await self._model.forget()
         failed = next((e.result for e in self._waiting if isinstance(e, Finished)), None)
         if failed is not None and failed.status == "failed":
             await self.aclose()
@@ -117,8 +126,10 @@ async def supervise(call: Call, settings: Settings, wire: Wire, endpoint: Endpoi
         processes=settings.processes,
         allocator=settings.allocator,
     )
-    supervised = Supervised(inner, _composer(call, settings, tap, inner, monitors))
-    await supervised.start()
+    supervised = Supervised(inner, model, _composer(call, settings, tap, inner, monitors))
+    # A run with gates opens its stream itself, at once: nobody may do so beside it.
+    ahead = not any(monitor.delivery in GATING for monitor in monitors)
+    await supervised.start(ahead=ahead, seconds=None if settings.budgets is None else settings.budgets.seconds)
     return supervised
 
 

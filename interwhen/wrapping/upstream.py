@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
+import anyio
 import msgspec
 
 from interwhen._log import log_warning
@@ -80,6 +82,13 @@ class ResumedStream(TokenStream):
     resumed: ResumeMode
 
 
+class _Ahead(NamedTuple):
+    """What the server said to a request that was sent before anybody read it."""
+
+    body: dict[str, Any]
+    answer: HttpResponse | ModelError
+
+
 class CallModel:
     """A :class:`~interwhen.models.base.Model` for one call: its requests are the caller's own, but for what stands."""
 
@@ -92,6 +101,7 @@ class CallModel:
         self._tap = tap
         self._resume: Literal["prefill", "turn"] | None = None if resume == "auto" else resume
         self.timeouts = endpoint.timeouts
+        self._ahead: _Ahead | None = None
 
     @property
     def name(self) -> str:
@@ -103,10 +113,26 @@ class CallModel:
         mode: ResumeMode = "prefix" if self._call.api == "completions" else self._resume or "turn"
         return Capabilities(resume=mode, logprobs=True)
 
+    async def send_ahead(self, seconds: float | None) -> None:
+        """Send the caller's own request, for :meth:`stream` to find; wait for the server so many *seconds* at most."""
+        body = self._first(self._call.sampling)
+        with anyio.move_on_after(math.inf if seconds is None else seconds):
+            try:
+                self._ahead = _Ahead(body, await self._opened(dict(body)))
+            except ModelError as error:
+                self._ahead = _Ahead(body, error)
+
+    async def forget(self) -> None:
+        """Close what was sent ahead and did not become a stream."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and not isinstance(ahead.answer, ModelError):
+            with anyio.CancelScope(shield=True):
+                await ahead.answer.aclose()
+
     async def stream(self, request: Request) -> TokenStream:
         """Send *request* and return the open stream, once the server has accepted it."""
         body, mode = await self._body(request)
-        response = await streamed(self._call.api, await self._opened(body))
+        response = await streamed(self._call.api, await self._answer(body))
         self._tap.begin(request.pieces)
         if mode is None:
             return TokenStream(response, self._tap.decode)
@@ -136,12 +162,7 @@ class CallModel:
     async def _body(self, request: Request) -> tuple[dict[str, Any], ResumeMode | None]:
         """Build the body of *request*; say how it goes on, if it does."""
         call = self._call
-        body = dict(call.body)
-        sampling = request.sampling
-        if sampling.max_tokens is not None and (call.limit is not None or request.side is not None):
-            body[call.limit or "max_tokens"] = sampling.max_tokens
-        if sampling.seed is not None:
-            body["seed"] = sampling.seed
+        body = self._first(request.sampling, aside=request.side is not None)
         if not request.pieces and not request.side:
             return body, None
         if call.api == "completions":
@@ -158,6 +179,25 @@ class CallModel:
         body["continue_final_message"] = True
         body["add_generation_prompt"] = False
         return body, "prefill"
+
+    def _first(self, sampling: Sampling, *, aside: bool = False) -> dict[str, Any]:
+        """Build the body of a request that goes on with nothing; *aside*: of a fork."""
+        call, body = self._call, dict(self._call.body)
+        if sampling.max_tokens is not None and (call.limit is not None or aside):
+            body[call.limit or "max_tokens"] = sampling.max_tokens
+        if sampling.seed is not None:
+            body["seed"] = sampling.seed
+        return body
+
+    async def _answer(self, body: dict[str, Any]) -> HttpResponse:
+        """Return the answer to *body*: the one that was asked for ahead, or a new one."""
+        ahead = self._ahead
+        if ahead is None or ahead.body != body:
+            return await self._opened(body)
+        self._ahead = None
+        if isinstance(ahead.answer, ModelError):
+            raise ahead.answer
+        return ahead.answer
 
     async def _mode(self) -> Literal["prefill", "turn"]:
         if self._resume is not None:
