@@ -347,11 +347,16 @@ def soak_table(report: SoakReport) -> Table:
     shown.add_row("wrong", f"{len(report.wrong)}", "0")
     shown.add_row("tasks left", f"{report.tasks_left}", "0")
     shown.add_row("sockets left", "unknown" if report.sockets_left is None else f"{report.sockets_left}", "0")
-    if report.first_mb is not None and report.last_mb is not None:
-        shown.add_row("memory after warming up, at the end", f"{report.first_mb:.0f}, {report.last_mb:.0f} MB", "")
-    if (slope := report.slope) is not None:
-        growth = f"{slope.mb_per_hour:.2f} [{slope.low:.2f}, {slope.high:.2f}] MB/h"
+    if report.first is not None and report.last is not None:
+        held = f"{report.first.mb:.1f}, {report.last.mb:.1f} MB"
+        blocks = f"{report.first.blocks:,.0f}, {report.last.blocks:,.0f}"
+        shown.add_row("memory after warming up, at the end", held, "")
+        shown.add_row("blocks in use after warming up, at the end", blocks, "")
+    if report.mb is not None and report.blocks is not None:
+        growth = f"{report.mb.per_hour:.2f} [{report.mb.low:.2f}, {report.mb.high:.2f}] MB/h"
+        blocks = f"{report.blocks.per_hour:,.0f} [{report.blocks.low:,.0f}, {report.blocks.high:,.0f}] /h"
         shown.add_row("growth of memory", growth, "0 within noise")
+        shown.add_row("growth of blocks in use", blocks, "0 within noise")
     for flaw in (*report.lost, *report.wrong):
         shown.add_row(escape(flaw), "", "")
     return shown

@@ -7,6 +7,7 @@ line. What a run says of itself is held against that.
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import os
 import platform
@@ -16,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -51,12 +53,22 @@ _SHAKY_DEADLINE = 0.3
 
 
 class Slope(msgspec.Struct, frozen=True):
-    """Growth of memory in MB an hour by least squares, with a 95 % interval; *n* means of equal stretches of time."""
+    """Growth an hour by least squares, with a 95 % interval; *n* means of equal stretches of time."""
 
-    mb_per_hour: float
+    per_hour: float
     low: float
     high: float
     n: int
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """What the process held at a time, in seconds since the soak began."""
+
+    at: float
+    mb: float
+    """What the system counts for it: this never shrinks much, and grows where the allocator has no fitting hole."""
+    blocks: float
+    """What Python had allocated and not freed: objects that are there."""
 
 
 class SoakReport(msgspec.Struct, frozen=True):
@@ -81,9 +93,11 @@ class SoakReport(msgspec.Struct, frozen=True):
     """Runs that claim more than is true, or raised; the first few."""
     tasks_left: int
     sockets_left: int | None
-    first_mb: float | None
-    last_mb: float | None
-    slope: Slope | None
+    first: Sample | None
+    """Once the process was warm."""
+    last: Sample | None
+    mb: Slope | None
+    blocks: Slope | None
 
     @property
     def is_clean(self) -> bool:
@@ -224,19 +238,20 @@ async def soak(
     """Read *streams* streams of *rate* chunks a second for *minutes*, each a run after the other."""
     if minutes <= 0 or streams < 1 or rate <= 0:
         raise UsageError(f"minutes={minutes:g}, streams={streams}, rate={rate:g}: all must be positive")
-    way, sizes = open_transport(transport), list[tuple[float, float]]()
+    way, samples = open_transport(transport), array("d")
     with _server(seed, rate) as (child, url):
         begun = time.monotonic()
         readers = Soak(url, way, streams=streams, seed=seed)
         async with anyio.create_task_group() as group:
-            group.start_soon(_watch, sizes, begun, readers, minutes, say)
+            group.start_soon(_watch, samples, begun, readers, minutes, say)
             await readers.read(begun + 60 * minutes)
             group.cancel_scope.cancel()
         await way.aclose()
         await anyio.sleep(0.5)
         tasks = len(anyio.get_running_tasks()) - 1
         ended = _ended(child)
-    warm = [(at, mb) for at, mb in sizes if at >= _WARM * 60 * minutes]
+    taken = itertools.starmap(Sample, zip(samples[::3], samples[1::3], samples[2::3], strict=True))
+    warm = [sample for sample in taken if sample.at >= _WARM * 60 * minutes]
     return SoakReport(
         machine=f"{platform.machine()}, Python {platform.python_version()}, {platform.system()}",
         minutes=minutes,
@@ -254,25 +269,26 @@ async def soak(
         wrong=tuple(readers.wrong[:20]),
         tasks_left=tasks,
         sockets_left=ended.open,
-        first_mb=warm[0][1] if warm else None,
-        last_mb=warm[-1][1] if warm else None,
-        slope=slope(warm),
+        first=warm[0] if warm else None,
+        last=warm[-1] if warm else None,
+        mb=slope([(sample.at, sample.mb) for sample in warm]),
+        blocks=slope([(sample.at, sample.blocks) for sample in warm]),
     )
 
 
 def slope(sizes: Sequence[tuple[float, float]], stretches: int = 24) -> Slope | None:
-    """Return the growth of *sizes* (seconds, MB), or ``None`` where there are too few to tell.
+    """Return the growth of *sizes* (seconds, size), or ``None`` where there are too few to tell.
 
     Samples that follow each other are not independent, so it is fitted to the means of stretches of time.
     """
     if len(sizes) < 2 * stretches:
         return None
-    size = len(sizes) // stretches
-    parts = [sizes[at * size : (at + 1) * size] for at in range(stretches)]
+    each = len(sizes) // stretches
+    parts = [sizes[at * each : (at + 1) * each] for at in range(stretches)]
     hours = [statistics.fmean(at for at, _ in part) / 3600 for part in parts]
-    mean = [statistics.fmean(mb for _, mb in part) for part in parts]
+    mean = [statistics.fmean(size for _, size in part) for part in parts]
     line = statistics.linear_regression(hours, mean)
-    spread = sum((mb - line.slope * at - line.intercept) ** 2 for at, mb in zip(hours, mean, strict=True))
+    spread = sum((size - line.slope * at - line.intercept) ** 2 for at, size in zip(hours, mean, strict=True))
     centre = statistics.fmean(hours)
     error = (spread / (stretches - 2) / sum((at - centre) ** 2 for at in hours)) ** 0.5
     t = 2.074  # Student's t for 22 degrees of freedom, 97.5 %
@@ -280,15 +296,16 @@ def slope(sizes: Sequence[tuple[float, float]], stretches: int = 24) -> Slope | 
 
 
 async def _watch(
-    sizes: list[tuple[float, float]], begun: float, readers: Soak, minutes: float, say: Callable[[str], None]
+    samples: array[float], begun: float, readers: Soak, minutes: float, say: Callable[[str], None]
 ) -> None:
+    """Add a sample to *samples*, flat numbers that are no blocks of their own, every few seconds."""
     shown = 0.0
     while True:
         await anyio.sleep(min(_SAMPLE_SECONDS, minutes * 60 / 200))
         at = time.monotonic() - begun
         mb = _resident_mb()
         if mb is not None:
-            sizes.append((at, mb))
+            samples.extend((at, mb, sys.getallocatedblocks()))
         if at - shown >= 60:
             shown = at
             gc.collect()
