@@ -17,6 +17,7 @@ from interwhen.monitors import Monitor
 from interwhen.precompute.items import Digest, Proof, digest
 from interwhen.precompute.producer import Accepted, Judgement, Rejected, Undecided
 from interwhen.precompute.reciting import RecitingModel
+from interwhen.precompute.settings import settings_seen_of
 from interwhen.registry import MonitorSpec, load_monitors
 from interwhen.remedies import Conclude
 from interwhen.results import Abstained, CheckRecord, Failed, Result, Unverified, Verified
@@ -44,9 +45,10 @@ class Judge:
         self._acting = tuple(each for each in loaded if not isinstance(each.remedy, Conclude))
         self.monitors = tuple(map(_observing, self._acting))
         verifiers, records = describe(loaded, specs)
-        self.digest: Digest = digest(msgspec.msgpack.encode((verifiers, records)), repr(least_coverage))
-        """Changes with the monitors' settings and their verifiers' versions, as far as these can be told from outside:
-        an option that a factory only closes over is seen where the monitor was asked for by name."""
+        settings = map(settings_seen_of, loaded)
+        self.digest: Digest = digest(msgspec.msgpack.encode((verifiers, records)), repr(least_coverage), *settings)
+        """Changes with the monitors' settings, what their functions close over, and their verifiers' versions: what was
+        judged with others counts for nothing."""
 
     async def judge(self, text: str, prompt: Prompt = "", *, forks: Model | None = None) -> Judgement:
         """Return what the monitors say of *text* as a continuation of *prompt*. *forks* answers their forks."""

@@ -24,7 +24,7 @@ from interwhen.precompute.precomputer import ContextRef
 from interwhen.precompute.producer import Context, Desk, Nothing, Proposal, Step
 from interwhen.precompute.producers.answers import compose
 from interwhen.precompute.producers.pickles import Unsafe, dump, load
-from interwhen.precompute.producers.settings import Unseen, settings_of
+from interwhen.precompute.settings import Unseen, settings_of
 from interwhen.registry import MonitorSpec, load_monitors
 from interwhen.tasks import Task
 
