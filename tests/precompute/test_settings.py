@@ -65,7 +65,9 @@ VALUES = [
 ]
 
 
-@pytest.mark.parametrize(("one", "other"), VALUES, ids=repr)
+@pytest.mark.parametrize(
+    ("one", "other"), VALUES, ids=[type(one).__name__ + str(at) for at, (one, _) in enumerate(VALUES)]
+)
 def test_another_value_is_another_setting(one, other):
     assert settings_seen_of(below(one)) == settings_seen_of(below(one))
     assert settings_seen_of(below(one)) != settings_seen_of(below(other))
