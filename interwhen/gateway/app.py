@@ -22,7 +22,10 @@ _JSON = "application/json"
 
 
 def make_app(config: Config | Gateway) -> ASGIApp:
-    """Return the ASGI application for *config*. Raises :class:`~interwhen.errors.UsageError` where it cannot work."""
+    """Return the ASGI application for *config*, for servers on asyncio such as uvicorn.
+
+    Raises :class:`~interwhen.errors.UsageError` where it cannot work.
+    """
     gateway = config if isinstance(config, Gateway) else Gateway(config)
     router = _pages(gateway)
     paths = frozenset(route.path for route in router.routes if isinstance(route, Route))
