@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from interwhen.events import Event, Finished, StreamStarted
-from interwhen.monitors import GATING, Monitor
+from interwhen.monitors import GATING
 from interwhen.results import Result
 from interwhen.running import Run, run
 from interwhen.wrapping.arrivals import Tap
@@ -126,15 +124,15 @@ async def supervise(call: Call, settings: Settings, wire: Wire, endpoint: Endpoi
         processes=settings.processes,
         allocator=settings.allocator,
     )
-    supervised = Supervised(inner, model, _composer(call, settings, tap, inner, monitors))
+    has_gates = any(monitor.delivery in GATING for monitor in monitors)
+    supervised = Supervised(inner, model, _composer(call, settings, tap, inner, splits=has_gates))
     # A run with gates opens its stream itself, at once: nobody may do so beside it.
-    ahead = not any(monitor.delivery in GATING for monitor in monitors)
-    await supervised.start(ahead=ahead, seconds=None if settings.budgets is None else settings.budgets.seconds)
+    await supervised.start(ahead=not has_gates, seconds=None if settings.budgets is None else settings.budgets.seconds)
     return supervised
 
 
-def _composer(call: Call, settings: Settings, tap: Tap, inner: Run, monitors: Sequence[Monitor]) -> Composer:
-    hold, splits = not call.streams, any(monitor.delivery in GATING for monitor in monitors)
+def _composer(call: Call, settings: Settings, tap: Tap, inner: Run, *, splits: bool) -> Composer:
+    hold = not call.streams
     if isinstance(tap, ResponsesTap):
         return ResponsesComposer(tap, lambda: inner.text, hold=hold, splits=splits, correction=settings.correction)
     return Composer(

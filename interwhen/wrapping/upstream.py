@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -116,7 +115,7 @@ class CallModel:
     async def send_ahead(self, seconds: float | None) -> None:
         """Send the caller's own request, for :meth:`stream` to find; wait for the server so many *seconds* at most."""
         body = self._first(self._call.sampling)
-        with anyio.move_on_after(math.inf if seconds is None else seconds):
+        with anyio.move_on_after(seconds):
             try:
                 self._ahead = _Ahead(body, await self._opened(dict(body)))
             except ModelError as error:
