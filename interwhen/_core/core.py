@@ -30,6 +30,7 @@ from interwhen._core.messages import (
     Opened,
     Order,
     OutOfTime,
+    Rare,
     Resumed,
     Settled,
 )
@@ -110,17 +111,43 @@ class Core:
         """Return the first orders."""
         return [Open((), 0, 0)]
 
-    def step(self, fact: Fact) -> list[Order]:
+    def step(self, fact: Fact) -> list[Order]:  # noqa: C901, PLR0912  the hot path: a call each would cost more
         """Advance by one fact; return what is to be done now, in order. Facts after the end are ignored."""
         orders: list[Order] = []
         self._orders = orders
-        if type(fact) is Chunk:
-            self._chunk(fact)
-        elif self.state != "done":
-            self._rare(fact)
+        if not isinstance(fact, Chunk):
+            if self.state != "done":
+                self._rare(fact)
+        elif self.state == "streaming" and fact.text:
+            if fact.finish_reason is not None:
+                self._ending.hear(fact.finish_reason)
+            if self._frontier_is_due:
+                self._frontier_is_due = False
+                self.gates.advance(self.events)
+            intake, text, start = self.intake, fact.text, self.transcript.length
+            if fact.call is None:
+                dues = intake.feed(text, fact.tokens, fact.phase)
+            else:
+                dues = intake.feed_call(fact.call, fact.tokens)
+            if fact.usage is not None:
+                self.counting.audit(fact.usage, closed=False, ended=self._ending.reason is not None)
+            if self._live:
+                if intake.plain:
+                    self.events.append(Delta(text, start, intake.phase))
+                    self.gates.released = start + len(text)
+                else:
+                    self._release()
+            if dues:
+                self._due(dues)
+            elif not self._live:
+                self._release()
+            if start > self.budgets.characters or self.transcript.kept_tokens > self.window.ceiling:
+                self._overrun()
+        else:
+            self._textless(fact)
         return orders
 
-    def _rare(self, fact: Fact) -> None:
+    def _rare(self, fact: Rare) -> None:
         match fact:
             case Extracted(job, claims, seconds):
                 self._extracted(job, claims, seconds)
@@ -136,13 +163,11 @@ class Core:
                 self._out_of_time(seconds)
             case Abandoned():
                 self._end("unverified", "the reader left before the end", shown=False)
-            case Chunk():
-                self._chunk(fact)
             case _:
                 assert_never(fact)
 
-    def _chunk(self, chunk: Chunk) -> None:  # noqa: C901, PLR0912  the hot path: a call each would cost more
-        text = chunk.text
+    def _textless(self, chunk: Chunk) -> None:
+        """Take a chunk that brings no text, or none any more."""
         if self.state != "streaming":
             # It belongs to a stream that we closed, and so does the reason it gives for its end.
             self.tally.late += chunk.tokens
@@ -150,33 +175,8 @@ class Core:
             return
         if chunk.finish_reason is not None:
             self._ending.hear(chunk.finish_reason)
-        if not text:
-            self.intake.owed += chunk.tokens
-            self.counting.audit(chunk.usage, closed=False, ended=self._ending.reason is not None)
-            return
-        if self._frontier_is_due:
-            self._frontier_is_due = False
-            self.gates.advance(self.events)
-        intake = self.intake
-        start = self.transcript.length
-        if chunk.call is None:
-            dues = intake.feed(text, chunk.tokens, chunk.phase)
-        else:
-            dues = intake.feed_call(chunk.call, chunk.tokens)
-        if chunk.usage is not None:
-            self.counting.audit(chunk.usage, closed=False, ended=self._ending.reason is not None)
-        if self._live:
-            if intake.plain:
-                self.events.append(Delta(text, start, intake.phase))
-                self.gates.released = start + len(text)
-            else:
-                self._release()
-        if dues:
-            self._due(dues)
-        elif not self._live:
-            self._release()
-        if start > self.budgets.characters or self.transcript.kept_tokens > self.window.ceiling:
-            self._overrun()
+        self.intake.owed += chunk.tokens
+        self.counting.audit(chunk.usage, closed=False, ended=self._ending.reason is not None)
 
     def _overrun(self) -> None:
         """End a stream whose server does not."""

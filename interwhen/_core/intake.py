@@ -121,7 +121,7 @@ def _watch(scanner: Scanner, phase: PhaseFilter, monitors: list[int]) -> Watch:
 @functools.lru_cache(maxsize=256)
 def _any_of(characters: str) -> Callable[[str], object]:
     """Return a function that looks for any of *characters*; with none, it finds nothing."""
-    return re.compile(f"[{re.escape(characters)}]").search if characters else re.compile("(?!)").match
+    return re.compile(f"[{re.escape(characters)}]").search if characters else frozenset[str]().__contains__
 
 
 def _in_order(dues: list[Due]) -> list[Due]:
@@ -172,7 +172,7 @@ class Intake:
         self.plain = True
         transcript = self.transcript
         transcript.append(text, tokens)
-        if self._must or self._wake(text) is not None or transcript.length >= self._next_due:
+        if self._must or self._wake(text) or transcript.length >= self._next_due:
             return self._scan(text)
         return ()
 

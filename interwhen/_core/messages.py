@@ -69,7 +69,9 @@ class Resumed(msgspec.Struct, frozen=True, tag=True, gc=False):
     """Whether the fact before this one, which ended the run, holds no more: the reader left, or the model failed."""
 
 
-Fact: TypeAlias = Chunk | Opened | Ended | Broken | Extracted | Settled | OutOfTime | Abandoned | Resumed
+Rare: TypeAlias = Opened | Ended | Broken | Extracted | Settled | OutOfTime | Abandoned | Resumed
+"""Facts of which there are few for a token."""
+Fact: TypeAlias = Chunk | Rare
 
 
 class Open(msgspec.Struct, frozen=True, gc=False):

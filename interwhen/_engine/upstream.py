@@ -152,7 +152,6 @@ class Upstream:
             if gap > meter.largest_gap:
                 meter.largest_gap = gap
         meter.last = now
-        step = self._step
         if len(chunks) > 1:
             self._foresee(chunks)
         for chunk in chunks:
@@ -160,7 +159,7 @@ class Upstream:
                 self._count(chunk.usage)
                 if chunk.usage is self.behind:
                     self.behind = None
-            orders = step(chunk)
+            orders = self._step(chunk)
             if orders:
                 self._do(orders)
         self._foreseen = 0

@@ -169,6 +169,8 @@ def decode_completion(data: bytes, offset: int, first: bool) -> Decoded:  # noqa
         if first and choice.finish_reason is None:
             raise _unknown(data, offset)
         text = None
+    if text and choice.finish_reason is None and choice.logprobs is None and body.usage is None:
+        return Chunk(text)  # nearly every event, without a call
     return _chunk(text or "", choice.finish_reason, choice.logprobs, body.usage)
 
 
@@ -191,6 +193,8 @@ def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT0
         return _chunk("", choice.finish_reason, None, body.usage)
     reasoning = delta.reasoning_content or delta.reasoning
     if not reasoning:
+        if delta.content and choice.finish_reason is None and choice.logprobs is None and body.usage is None:
+            return Chunk(delta.content)  # nearly every event, without a call
         return _chunk(delta.content or "", choice.finish_reason, choice.logprobs, body.usage)
     thought = Chunk(reasoning, "reasoning")
     if not delta.content:

@@ -12,7 +12,7 @@ from interwhen.models.base import Chunk, Completion, FinishReason, Stream, Usage
 from interwhen.models.chunks import Decode, Done
 from interwhen.models.ghosts import Ghost, Ghosts
 from interwhen.models.notes import StreamNotes
-from interwhen.models.sse import SseDecoder
+from interwhen.models.sse import SseDecoder, SseEvent
 from interwhen.models.transport import HttpResponse
 
 _DRAIN_SECONDS = 0.05
@@ -77,7 +77,7 @@ class TokenStream:
         self._closed = False
         self._error: ModelError | None = None
 
-    async def receive(self) -> Sequence[Chunk]:
+    async def receive(self) -> Sequence[Chunk]:  # noqa: C901  the hot path: a call each would cost more
         """Wait for text and return what has come; empty at the end of the stream."""
         if self._ended or self._error is not None or self._closed:
             return self._after_end()
@@ -85,7 +85,18 @@ class TokenStream:
         while not self._ended:
             try:
                 data = await self._receive()
-                self._take(data, chunks)
+                events = self._feed(data)
+                for event, offset in events:
+                    found = self._decode(event, offset, self._first)
+                    if isinstance(found, Chunk):
+                        self._first = False
+                        chunks.append(found)
+                        if found.finish_reason is not None:
+                            self._finished = True
+                    elif found is not None:
+                        self._take(found, chunks, offset, events)
+                        if self._ended:
+                            break  # what follows the first end mark is not looked at
                 if not data:
                     self._end(chunks, "truncated")
             except ModelError as exc:
@@ -126,26 +137,14 @@ class TokenStream:
             if self._ghosts is not None and self.notes.ghost is not None:
                 self._ghosts.lay(self.notes.ghost)
 
-    def _take(self, data: bytes, chunks: list[Chunk]) -> None:
-        decode = self._decode
-        events = self._feed(data)
-        for event, offset in events:
-            found = decode(event, offset, self._first)
-            if isinstance(found, Chunk):
-                self._first = False
-                chunks.append(found)
-                if found.finish_reason is not None:
-                    self._finished = True
-            elif found is None:
-                continue
-            elif isinstance(found, Done):
-                # What follows the first end mark is not looked at.
-                self.notes.bytes_after_end += self._after(offset, events)
-                self._end(chunks, "other")
-                return
-            else:
-                chunks.extend(found)
-                self._finished = self._finished or found[-1].finish_reason is not None
+    def _take(self, found: Done | tuple[Chunk, ...], chunks: list[Chunk], at: int, events: Sequence[SseEvent]) -> None:
+        """Take what stands in the event *at* that offset, of *events*, and is not one chunk."""
+        if isinstance(found, Done):
+            self.notes.bytes_after_end += self._after(at, events)
+            self._end(chunks, "other")
+        else:
+            chunks.extend(found)
+            self._finished = self._finished or found[-1].finish_reason is not None
 
     def _is_news(self, chunks: Sequence[Chunk]) -> bool:
         """Tell whether anything has come but counts, of which the first ones behind the finish reason are the last."""
@@ -154,7 +153,7 @@ class TokenStream:
             return True
         return any(chunk.tokens or chunk.text or chunk.finish_reason is not None for chunk in chunks)
 
-    def _after(self, offset: int, events: Sequence[tuple[bytes, int]]) -> int:
+    def _after(self, offset: int, events: Sequence[SseEvent]) -> int:
         """Return how many bytes have come behind the end mark at *offset*."""
         following = next((at for _, at in events if at > offset), None)
         return self._decoder.unfinished if following is None else self._decoder.offset - following

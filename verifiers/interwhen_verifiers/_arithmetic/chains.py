@@ -27,12 +27,14 @@ def find_chains(tokens: list[Token]) -> Iterator[Chain]:
     """Yield the chains of at least two sides that hold an equality and an operation."""
     start = 0
     has_equality = False
-    for index, token in enumerate(tokens):
-        if token.kind in {"break", "math", "quote"}:
+    for index, (kind, text, _, _) in enumerate(tokens):
+        if kind == "word":
+            continue
+        if kind in {"break", "math", "quote"}:
             if has_equality:
                 yield from _Run(tokens, start, index).chains()
             start, has_equality = index + 1, False
-        elif token.kind == "rel" and token.text != "!":
+        elif kind == "rel" and text != "!":
             has_equality = True
     if has_equality:
         yield from _Run(tokens, start, len(tokens)).chains()
@@ -49,7 +51,8 @@ class _Run:
 
     def chains(self) -> Iterator[Chain]:
         """Yield the chains of this run."""
-        relations = [at for at in range(self.start, self.stop) if self.tokens[at].kind == "rel"]
+        here = self.tokens[self.start : self.stop]
+        relations = [at for at, (kind, _, _, _) in enumerate(here, self.start) if kind == "rel"]
         sides: list[Side] = []
         links: list[str] = []
         first = self._suffix(self.start, relations[0])
@@ -117,8 +120,7 @@ def _matches(tokens: list[Token], start: int, stop: int) -> dict[int, int]:
     """Return for each closing bracket the place of the one that opens it."""
     opening: dict[int, int] = {}
     stack: list[int] = []
-    for at in range(start, stop):
-        kind = tokens[at].kind
+    for at, (kind, _, _, _) in enumerate(tokens[start:stop], start):
         if kind == "open":
             stack.append(at)
         elif kind == "close" and stack:

@@ -35,6 +35,7 @@ _VULGAR = {
     "⅞": (7, 8),
 }
 _OPENING = {")": "(", "]": "[", "}": "{"}
+_VARIABLES = frozenset(letter.lower() for letter in UNIT_LETTERS)
 
 
 class Side(NamedTuple):
@@ -374,8 +375,6 @@ def doubt_of_unit(tokens: list[Token], at: int) -> str:
     if token.text in SCALES or FAMILY.get(stem(token.text)) == "count":
         return "a word scales the number"
     glued = at > 0 and tokens[at - 1].end == token.start
-    if (glued and len(token.text) < 4 and token.text not in UNIT_SUFFIXES) or token.text in {
-        letter.lower() for letter in UNIT_LETTERS
-    }:
+    if (glued and len(token.text) < 4 and token.text not in UNIT_SUFFIXES) or token.text in _VARIABLES:
         return "a letter may be a variable"
     return ""

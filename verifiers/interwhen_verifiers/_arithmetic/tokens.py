@@ -74,30 +74,42 @@ _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 
 
 _token = tuple.__new__
+_UNSETTLED = frozenset(("of", "^"))
 
 
 def tokenize(text: str) -> list[Token]:
     """Return the tokens of *text*, in order and without overlaps. White space leaves none."""
     tokens: list[Token] = []
     functions = vocabulary.FUNCTIONS
+    unsettled = -1  # the first token that its neighbours may change
     for match in _PATTERN.finditer(text, 0, len(text.rstrip())):
         group: Any = match.lastgroup
         start, end = match.span(group)
         found = match[group]
         if group == "plain":  # words as _word reads them: nearly all of a text is this
-            for word in found.lower().split(" "):
+            words = found.lower().split(" ")
+            if unsettled < 0 and "of" in words:
+                unsettled = len(tokens) + words.index("of")
+            for word in words:
                 end = start + len(word)
                 tokens.append(_token(Token, ("opaque" if word in functions else "word", word, start, end)))
                 start = end + 1
             continue
         if group == "prose":
+            unsettled = len(tokens) if unsettled < 0 else unsettled
             tokens.extend(_prose(found, start))
             continue
         read = _READERS.get(group)
         token = read(found, start, end, text) if read else Token(group, found, start, end)
-        if token is not None:
-            tokens.append(token)
-    return _settle(tokens)
+        if token is None:
+            continue
+        if unsettled < 0:
+            kind, said, _, _ = token
+            joins = kind == "rel" and tokens and tokens[-1].kind == "rel"
+            if joins or kind == "sup" or said in _UNSETTLED:
+                unsettled = len(tokens)
+        tokens.append(token)
+    return tokens if unsettled < 0 else _settle(tokens, unsettled)
 
 
 def _number(text: str, start: int, end: int, source: str) -> Token:
@@ -213,11 +225,15 @@ _READERS: dict[str, Callable[[str, int, int, str], Token | None]] = {
 }
 
 
-def _settle(tokens: list[Token]) -> list[Token]:
-    """Resolve what depends on the neighbours: ``of``, powers of units, approximate values, joined relations."""
-    settled: list[Token] = []
+def _settle(tokens: list[Token], first: int) -> list[Token]:
+    """Resolve what depends on the neighbours: ``of``, powers of units, approximate values, joined relations.
+
+    Nothing does before the *first* one.
+    """
+    settled = tokens[:first]
     skip = 0
-    for index, token in enumerate(tokens):
+    for index in range(first, len(tokens)):
+        token = tokens[index]
         if skip:
             skip -= 1
             continue
