@@ -15,6 +15,7 @@ from typing import Self
 import anyio
 
 from interwhen._core.messages import Abandoned, Finish, OutOfTime
+from interwhen._engine.alarm import Alarm
 from interwhen._engine.allowing import Allowing
 from interwhen._engine.beginning import core_for, own_template, served_by
 from interwhen._engine.bells import Bell
@@ -26,7 +27,7 @@ from interwhen._engine.performing import Performer
 from interwhen._engine.recording import Recorder, open_recorder
 from interwhen._engine.reviving import ask_again, known_result, prime, revive, unfinished
 from interwhen._engine.upstream import TWO_READERS
-from interwhen._engine.watch import Meter, keep_time
+from interwhen._engine.watch import Meter, Timers
 from interwhen._engine.watchers import Watcher
 from interwhen._engine.workers import Workers
 from interwhen.allocation.allowance import Allocator
@@ -58,7 +59,7 @@ class Run:
     """
 
     __slots__ = (
-        "__weakref__", "_allowing", "_budgets", "_clock", "_context", "_core", "_crash", "_do", "_drained",
+        "__weakref__", "_alarm", "_allowing", "_budgets", "_clock", "_context", "_core", "_crash", "_do", "_drained",
         "_entered", "_events", "_group", "_is_awaited", "_jobs", "_journal", "_meter", "_model", "_monitors", "_news",
         "_offline", "_open_for_readers", "_owned", "_owns_workers", "_part", "_past", "_prompt", "_reads_ahead",
         "_reads_directly", "_recorder", "_result", "_sampling", "_starts_in", "_step", "_tell", "_template",
@@ -111,6 +112,7 @@ class Run:
         self._wake = Bell()
         self._news = Bell()
         self._drained = Bell()
+        self._alarm: Alarm | None = None
         self._crash: Exception | None = None
         self.error: ModelError | None = None
         """The exception behind a result that is ``failed``."""
@@ -196,8 +198,9 @@ class Run:
             return None
         finally:
             try:
-                with anyio.CancelScope(shield=True):
-                    await self._seal()
+                if self._unsealed is not None:
+                    with anyio.CancelScope(shield=True):
+                        await self._seal()
                 await self._jobs.close()
             finally:
                 self._part()
@@ -293,17 +296,17 @@ class Run:
     # ------------------------------------------------------------------ beginning and end
 
     def _start_tasks(self) -> None:
-        timeouts, seconds = self._timeouts, self._budgets.seconds
-        look = self._upstream.wire.keep_pace(self._meter, timeouts.min_rate, self._core.counting.tokens)
-        timers = (timeouts.first_token, timeouts.inter_token, timeouts.total, seconds, look)
-        if any(timer is not None for timer in timers):
-            self._group.start_soon(
-                keep_time, self._meter, timeouts, seconds, self._upstream.stalled, self._spent, look, name="timers"
-            )
+        meter, limits, upstream = self._meter, self._timeouts, self._upstream
+        look = upstream.wire.keep_pace(meter, limits.min_rate, self._core.counting.tokens)
+        told = upstream.stalled, lambda after: self._tell(OutOfTime(after)), look
+        self._alarm = Alarm(self._group, self._clock, Timers(meter, limits, self._budgets.seconds, *told).check)
+        self._alarm.start()
         if self._reads_ahead:
             self._group.start_soon(self._read_ahead, name="reader")
 
     def _finish(self, order: Finish) -> None:
+        if self._alarm is not None:
+            self._alarm.stop()
         upstream = self._upstream
         now = self._clock()
         upstream.wire.finish(now)
@@ -395,6 +398,3 @@ class Run:
         """Let whoever waits for news look again."""
         self._wake.ring()
         self._news.ring()
-
-    def _spent(self, seconds: float) -> None:
-        self._tell(OutOfTime(seconds))

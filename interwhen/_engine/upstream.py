@@ -276,8 +276,14 @@ class Upstream:
         self.lost(error)
 
     def _part(self, stream: Stream, found: float | None = None) -> None:
-        """Part with *stream*: a task of its own closes it, which no cancellation of the reader reaches."""
+        """Part with *stream*: at once, or in a task of its own, which no cancellation of the reader reaches."""
         self.stream = None
+        settle = getattr(stream, "settle", None)
+        if settle is not None and settle():
+            self._closed = None
+            if found is not None:
+                self.close_latency.append(self._clock() - found)
+            return
         self._closed = closed = anyio.Event()
 
         async def close() -> None:

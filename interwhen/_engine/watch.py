@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
-
-import anyio
 
 from interwhen.ledger import Timing
 from interwhen.models.transport import Timeouts
@@ -90,61 +87,64 @@ class Meter:
             self.stopped_at = None
 
 
-async def keep_time(
-    meter: Meter,
-    timeouts: Timeouts,
-    seconds: float | None,
-    on_stall: Callable[[str, float], None],
-    on_spent: Callable[[float], None],
-    look: Callable[[float], float] | None = None,
-) -> None:
-    """Watch the timers of a run until cancelled.
+class Timers:
+    """The timers of a run: which instant is the next at which anything could be due, and what is due then.
 
-    One sleep to the next instant at which anything could be due, then a look at the meter: no timer is set or
-    cancelled for a token. ``on_stall`` gets the timer's name and its seconds, once for each wait. ``look`` is told
-    the time and says when it wants to be told again.
+    *on_stall* gets the timer's name and its seconds, once for each wait; *on_spent* the budget of *seconds*. *look* is
+    told the time and says when it wants to be told again.
     """
-    # Cancelled, it ends like any other task: one that is cancelled keeps its frames, in a ring with its exception, and
-    # the run with them, until the collector comes.
-    with suppress(anyio.get_cancelled_exc_class()):
-        await _watch(meter, timeouts, seconds, on_stall, on_spent, look)
 
+    __slots__ = ("_limits", "_look", "_meter", "_on_spent", "_on_stall", "_reported", "_seconds", "_timeouts", "_total")
 
-async def _watch(
-    meter: Meter,
-    timeouts: Timeouts,
-    seconds: float | None,
-    on_stall: Callable[[str, float], None],
-    on_spent: Callable[[float], None],
-    look: Callable[[float], float] | None,
-) -> None:
-    total = timeouts.total
-    limits = [limit for limit in (timeouts.first_token, timeouts.inter_token) if limit is not None]
-    reported = -1.0
-    while True:
-        now = anyio.current_time()
-        wake = float("inf") if look is None else look(now)
-        if seconds is not None:
-            if now >= meter.started + seconds:
-                on_spent(seconds)
-                return
-            wake = meter.started + seconds
-        if total is not None:
+    def __init__(
+        self,
+        meter: Meter,
+        timeouts: Timeouts,
+        seconds: float | None,
+        on_stall: Callable[[str, float], None],
+        on_spent: Callable[[float], None],
+        look: Callable[[float], float] | None = None,
+    ) -> None:
+        self._meter = meter
+        self._timeouts = timeouts
+        self._seconds = seconds
+        self._total = timeouts.total
+        self._limits = [limit for limit in (timeouts.first_token, timeouts.inter_token) if limit is not None]
+        self._on_stall = on_stall
+        self._on_spent = on_spent
+        self._look = look
+        self._reported = -1.0
+
+    def check(self, now: float) -> float:
+        """Tell what is due *now*; return when to check again (``inf``: never). A look at the meter, whatever came."""
+        wake = float("inf") if self._look is None else self._look(now)
+        meter = self._meter
+        if self._seconds is not None:
+            if now >= meter.started + self._seconds:
+                self._on_spent(self._seconds)
+                return float("inf")
+            wake = min(wake, meter.started + self._seconds)
+        if self._total is not None:
+            total = self._total
             if now >= meter.started + total:
-                on_stall("total", total)
-                total = None
+                self._total = None
+                self._on_stall("total", total)
             else:
                 wake = min(wake, meter.started + total)
-        if limits:
-            timer = "inter_token" if meter.has_text else "first_token"
-            limit = timeouts.inter_token if meter.has_text else timeouts.first_token
-            wake = min(wake, now + min(limits))  # a wait that begins after this look cannot be over before
-            if limit is not None and meter.waiting and reported != meter.since:
-                if now >= meter.since + limit:
-                    reported = meter.since
-                    on_stall(timer, limit)
-                else:
-                    wake = min(wake, meter.since + limit)
-        if wake == float("inf"):
-            await anyio.sleep_forever()
-        await anyio.sleep(max(wake - now, 0.001))
+        if self._limits:
+            # A wait that begins after this look cannot be over before.
+            wake = min(wake, now + min(self._limits), self._check_wait(now))
+        return wake
+
+    def _check_wait(self, now: float) -> float:
+        """Tell of the wait for the model if it is too long by *now*; return when it will be."""
+        meter, timeouts = self._meter, self._timeouts
+        timer = "inter_token" if meter.has_text else "first_token"
+        limit = timeouts.inter_token if meter.has_text else timeouts.first_token
+        if limit is None or not meter.waiting or self._reported == meter.since:
+            return float("inf")
+        if now < meter.since + limit:
+            return meter.since + limit
+        self._reported = meter.since
+        self._on_stall(timer, limit)
+        return float("inf")

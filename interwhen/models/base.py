@@ -179,7 +179,8 @@ class Stream(Protocol):
 
     A model that finds out only now how it goes on may say so: ``resumed``, a :data:`ResumeMode`, on the stream. So may
     one that noticed oddities (``notes``, a :class:`~interwhen.models.notes.StreamNotes`), and one that can tell its
-    server to stop: a method ``abort()``, called after :meth:`aclose` of a stream that was not at its end.
+    server to stop: a method ``abort()``, called after :meth:`aclose` of a stream that was not at its end. A plain
+    method ``settle()`` spares a task: it closes the stream if nothing has to be waited for, and tells whether it did.
     """
 
     async def receive(self) -> Sequence[Chunk]:

@@ -132,6 +132,13 @@ class Answer:
             # The loop closes the socket in its next turn.
             await asyncio.sleep(0)
 
+    def settle(self) -> bool:
+        """Close now if the answer is whole and all of it has been read; tells whether that was so."""
+        if not self._is_whole or self._parts:
+            return False
+        self.close()
+        return True
+
     def close(self) -> None:
         """Close the connection, unless the answer is whole, and forget what was not read."""
         self._closed = True

@@ -121,6 +121,14 @@ class TokenStream:
             self.notes.ghost = self._ghost(self._ghosts)
         await self._response.aclose()
 
+    def settle(self) -> bool:
+        """Close at once where nothing has to be waited for, the answer being whole; tells whether that was so."""
+        settle = getattr(self._response, "settle", None)
+        if not self._ended or self._closed or settle is None or not settle():
+            return False
+        self._closed = True
+        return True
+
     async def abort(self) -> None:
         """Tell the server to stop, where it has a call for that and the stream was closed before its end.
 

@@ -37,7 +37,10 @@ class HttpRequest:
 
 
 class HttpResponse(Protocol):
-    """An answer whose head has come, and whose body is read as the bytes arrive."""
+    """An answer whose head has come, and whose body is read as the bytes arrive.
+
+    It may have a plain method ``settle()``, which closes it if it is whole and was read, and tells whether it did.
+    """
 
     @property
     def status(self) -> int:

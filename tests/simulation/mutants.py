@@ -113,14 +113,14 @@ def discarded_is_forgotten(patch):
 
 
 def late_is_forgotten(patch):
-    real = core.Core._chunk
+    real = core.Core._textless
 
     def chunk(self, item):
         late = self.tally.late
         real(self, item)
         self.tally.late = late
 
-    patch.setattr(core.Core, "_chunk", chunk)
+    patch.setattr(core.Core, "_textless", chunk)
 
 
 def reads_behind_the_end_are_forgotten(patch):
