@@ -129,6 +129,25 @@ def test_what_came_meanwhile_is_handed_over_at_once():
     on_asyncio(main)
 
 
+def test_only_an_answer_that_is_whole_and_read_settles():
+    async def main():
+        asked = Asked()
+        head, end = WHOLE["chunked"].split(b"0\r\n")
+        asked.feed(head)
+        await asked.answer.head()
+        assert not asked.answer.settle()  # not whole, and unread
+        assert await asked.answer.receive() == b"one two"
+        assert not asked.answer.settle()  # not whole
+        asked.feed(b"3\r\nend\r\n0\r\n" + end)
+        assert not asked.answer.settle()  # unread
+        assert await asked.answer.receive() == b"end"
+        assert asked.answer.settle()
+        assert asked.idle == [asked.connection]
+        assert not asked.wire.closed
+
+    on_asyncio(main)
+
+
 def test_a_chunk_wakes_its_reader_once():
     class Counting(asyncio.Future):
         made = 0

@@ -2,6 +2,7 @@
 
 import pytest
 import trio.testing
+from interwhen.errors import StreamClosed
 from interwhen.models.base import Request
 from interwhen.models.chat import ChatModel
 from interwhen.models.chunks import decode_completion
@@ -60,6 +61,36 @@ async def test_they_are_in_the_result(api):
     run, _ = await supervised(open_model(api, "http://h/v1", transport=transport))
     assert (run.result.status, run.result.text) == ("verified", WHOLE)
     assert run.result.wire.bytes_after_end > 50
+
+
+class Whole(Body):
+    """A body that says whether all of it was read."""
+
+    def __init__(self, parts):
+        super().__init__(parts)
+        self.count = len(parts)
+
+    def settle(self):
+        return self.reads >= self.count
+
+
+async def test_a_stream_settles_at_its_end_only_and_where_the_body_does():
+    body = Whole([WHOLE_BODY])
+    stream = TokenStream(body, decode_completion)
+    assert not stream.settle()
+    while finish(stream.receive()):
+        pass
+    assert stream.settle()
+    assert not stream.settle()  # it is closed
+    with pytest.raises(StreamClosed):
+        finish(stream.receive())
+    assert not after_end([WHOLE_BODY]).settle()  # a body that cannot say so
+    unread = TokenStream(Whole([WHOLE_BODY, JUNK]), decode_completion)
+    while finish(unread.receive()):
+        pass
+    assert not unread.settle()
+    await unread.aclose()
+    assert unread.notes.bytes_after_end > 0
 
 
 @pytest.mark.fault(
