@@ -210,6 +210,10 @@ class Transcript:
 
     def runs(self, start: int, end: int) -> Iterator[Run]:
         """Yield the text of ``[start, end)``, split where the origin or the phase changes."""
+        if len(self.phases) == 1 and not (self.insertions or self.calls or self.refusals or self.tags):
+            if start < end:
+                yield Run(start, self.slice(start, end), "model", self.phases[0][1])
+            return
         # All of these are in the order of the text: what lies outside is not looked at.
         calls = {span.start: (span, call) for span, call in _overlapping(self.calls, start, end)}
         refusals = {span.start: refused for span, refused in _overlapping(self.refusals, start, end)}
