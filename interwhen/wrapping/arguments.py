@@ -128,7 +128,8 @@ def _plain(value: Any) -> Any:
             return [_plain(each) for each in value]
     if isinstance(value, _SPELLED):
         return msgspec.to_builtins(value)
-    return _named((name, getattr(value, name)) for name in _fields(value))
+    fields = ((name, getattr(value, name)) for name in _fields(value))
+    return _named((name, each) for name, each in fields if each is not msgspec.UNSET)
 
 
 def _number(value: Any) -> int | float:

@@ -99,8 +99,9 @@ class _Supervising:
     def beta(self) -> Any:
         """The beta resource, of which ``responses`` and the ``chat`` of old are supervised as those beside it are."""
         beta = super().beta  # type: ignore[misc]
-        _accept(beta.responses)
-        _accept(beta.chat.completions)
+        # Not every version of the SDK has both.
+        _accept(getattr(beta, "responses", None))
+        _accept(getattr(getattr(beta, "chat", None), "completions", None))
         return beta
 
     def copy(self, **options: Any) -> Any:

@@ -40,6 +40,7 @@ class Record:
 
 class Struct(msgspec.Struct, omit_defaults=True):
     to: str = "BAD"
+    also: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Model(pydantic.BaseModel):
