@@ -21,7 +21,6 @@ from interwhen.errors import UsageError
 from interwhen.tool_calls import ToolCall
 
 _SPELLED = (dt.date, dt.time, dt.timedelta, uuid.UUID, decimal.Decimal)
-_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class Unshowable(ValueError):
@@ -72,7 +71,7 @@ class Signature:
                     if more in bound.arguments and more != name:
                         raise Unshowable(f"there are two arguments {more!r:.80}")
                     self._put(texts, more, each)
-            elif value != () or kind not in _VARIADIC:
+            elif kind is not inspect.Parameter.VAR_POSITIONAL or value:
                 self._put(texts, name, value)
         spelled = ", ".join(f"{name}: {text}" for name, text in texts.items())
         return ToolCall("", self._name, f"{{{spelled}}}")
@@ -174,6 +173,5 @@ def _own(tool: Callable[..., Any], signature: inspect.Signature) -> frozenset[st
     """Return the name of the object whose method *tool* is, where it is written in a class."""
     outside = str(getattr(tool, "__qualname__", "")).rpartition(".")[0]
     first = next(iter(signature.parameters), "")
-    return (
-        frozenset({first}) if outside and not outside.endswith("<locals>") and first in ("self", "cls") else frozenset()
-    )
+    in_class = bool(outside) and not outside.endswith("<locals>")
+    return frozenset({first}) if in_class and first in ("self", "cls") else frozenset()

@@ -15,6 +15,7 @@ import pydantic
 import pytest
 from guarded import make, use
 from interwhen import Refused, guard
+from interwhen.wrapping.arguments import Signature
 from watchers import no_call_with, word
 
 pytestmark = pytest.mark.anyio
@@ -127,6 +128,30 @@ async def test_what_no_check_can_be_shown_is_refused(kind, name):
     if not isinstance(HIDDEN[name], str):  # text is read as it is
         with pytest.raises(Refused, match=r"withheld: it cannot be checked: ."):
             await use(guard(lambda: HIDDEN[name], results=[word("nothing")]))
+
+
+def test_a_call_is_put_as_a_model_would_write_it():
+    def move(to, *rest, fast=True, client=None, **more):
+        pass
+
+    signature = Signature(move, "move", ["client"])
+    assert signature.call(["a"], {"client": object()}).text == 'move({"to": "a", "fast": true})'
+    call = signature.call(["é", 1, 2], {"fast": False, "x": {"y": [None]}})
+    assert call.text == 'move({"to": "é", "rest": [1,2], "fast": false, "x": {"y":[null]}})'
+    assert call.values() == {"to": "é", "rest": [1, 2], "fast": False, "x": {"y": [None]}}
+
+
+async def test_a_value_of_the_program_s_own_is_not_looked_at(kind):
+    class Touchy:
+        def __eq__(self, other):
+            raise RuntimeError("never compare me")
+
+        __bool__ = __len__ = __iter__ = __eq__
+        __hash__ = None
+
+    ran = []
+    await use(make(kind, ran, calls=[no_call_with()], results=[word()]), "home", ctx=Touchy())
+    assert ran == ["home"]
 
 
 async def test_who_only_observes_refuses_nothing_that_cannot_be_shown(kind):

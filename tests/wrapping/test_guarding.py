@@ -143,8 +143,10 @@ def test_no_argument_hides_another_of_its_name(options):
     def move(to, /, *rest, **more):
         ran.append((to, rest, more))
 
-    move("a", "b", other="c")
-    assert ran == [("a", ("b",), {"other": "c"})]
+    move("a", "b", other="c", more="d")
+    assert ran == [("a", ("b",), {"other": "c", "more": "d"})]
+    with pytest.raises(Refused, match="BAD must not be touched"):
+        move("a", more="BAD")
     with pytest.raises(Refused):
         move("BAD" if "to" in options else "a", "b", **dict.fromkeys(options, "ok"))
     with pytest.raises(Refused):
