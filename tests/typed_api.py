@@ -259,8 +259,8 @@ def wrapped() -> list[object]:
     return []
 
 
-@interwhen.guard(calls=["arithmetic"], on_refused=str)
-def tool(path: str) -> int:
+@interwhen.guard(calls=["arithmetic"], on_refused=str, context=["client"])
+def tool(path: str, client: object = None) -> int:
     return len(path)
 
 

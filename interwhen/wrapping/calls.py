@@ -104,6 +104,9 @@ def _refuse(api: Api, body: Mapping[str, Any]) -> None:
             raise Unsupported(f"prompt={prompt!r:.80}: one text is needed to go on from; {_OFF}")
         if body.get("echo") or body.get("suffix"):
             raise Unsupported(f"echo and suffix: there is no one text to go on from; {_OFF}")
+    agents = body.get("multi_agent")
+    if api == "responses" and isinstance(agents, Mapping) and agents.get("enabled"):
+        raise Unsupported(f"multi_agent={agents!r:.80}: several agents in one stream cannot be supervised; {_OFF}")
     if api == "responses" and body.get("background"):
         raise Unsupported(f"background=True: such a response is not read while it is written; {_OFF}")
 

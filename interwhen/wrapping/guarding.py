@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar, cast, overload
 
-import msgspec
-
+from interwhen._log import log_warning
+from interwhen.claims import Claim
 from interwhen.errors import InterwhenError, UsageError
 from interwhen.models.base import Capabilities, Chunk, Completion, Message, Request
 from interwhen.models.streams import GuardedStream
@@ -18,7 +18,12 @@ from interwhen.registry import MonitorSpec, load_monitors
 from interwhen.remedies import Stop
 from interwhen.results import Result
 from interwhen.running import run
+from interwhen.segments import Segment
 from interwhen.tool_calls import ToolCall
+from interwhen.triggers import ToolCalls
+from interwhen.verdicts import Verdict, Violation
+from interwhen.verifier import FunctionVerifier
+from interwhen.wrapping.arguments import Signature, Unshowable, as_text
 from interwhen.wrapping.loop_thread import LoopThread
 
 ToolT = TypeVar("ToolT", bound=Callable[..., Any])
@@ -54,6 +59,7 @@ def guard(
     on_refused: Callable[[Refused], Any] | None = None,
     name: str | None = None,
     history: Conversation | None = None,
+    context: Collection[str] = (),
 ) -> Callable[[ToolT], ToolT]: ...
 @overload
 def guard(
@@ -65,6 +71,7 @@ def guard(
     on_refused: Callable[[Refused], Any] | None = None,
     name: str | None = None,
     history: Conversation | None = None,
+    context: Collection[str] = (),
 ) -> ToolT: ...
 def guard(
     tool: Any = None,
@@ -75,23 +82,29 @@ def guard(
     on_refused: Callable[[Refused], Any] | None = None,
     name: str | None = None,
     history: Conversation | None = None,
+    context: Collection[str] = (),
 ) -> Any:
     """Return *tool*, a plain or async function, such that it runs only if *calls* find nothing wrong.
 
     *calls* are monitors (trigger ``ToolCalls``) that see the call as a structured one: its name (*name*, or the
-    function's) and its arguments as JSON; arguments that are no JSON values, such as a context object, are left out.
-    *results* see what the tool returned: a string as it is, anything else as JSON. Whatever their remedy says, a
-    violation refuses; so does a check without a verdict where ``unproven="closed"``. *history* returns the conversation
-    so far, for monitors that must know it; the prompt of *results* ends with the call.
+    function's) and all its arguments as JSON, defaults too, but for the parameters that *context* names: what the
+    program passes, and no model. *results* see what the tool returned: text as it is, anything else as JSON; what it
+    returned to be awaited is awaited first. Whatever their remedy says, a violation refuses; so does a check without a
+    verdict where ``unproven="closed"``, and so does an argument or a result that JSON cannot say whole. *history*
+    returns the conversation so far, for monitors that must know it; the prompt of *results* ends with the call.
 
     A refusal raises :class:`Refused`, or returns what *on_refused* makes of it: ``on_refused=str`` gives the model
-    its reason as the tool's result. Works as a decorator, too: ``@guard(calls=[...])``.
+    its reason as the tool's result. Works as a decorator, too: ``@guard(calls=[...])``. Raises
+    :class:`~interwhen.errors.UsageError` where *results* are to watch a generator, which gives them piece by piece.
     """
     if tool is None:
-        return functools.partial(guard, calls=calls, results=results, on_refused=on_refused, name=name, history=history)
+        options = {"calls": calls, "results": results, "on_refused": on_refused, "name": name}
+        return functools.partial(guard, **options, history=history, context=context)
     if not callable(tool):
         raise UsageError(f"guard({tool!r:.200}): a function is needed; write @guard(calls=[...]) to give options")
-    guarded = _Guarded(tool, _refusing(calls), _refusing(results), on_refused, name, history)
+    if isinstance(context, str):
+        raise UsageError(f"context={context!r}: give the names in a list, [{context!r}]")
+    guarded = _Guarded(tool, _refusing(calls), _refusing(results), on_refused, name, history, context)
     return guarded.wrapped()
 
 
@@ -106,6 +119,7 @@ class _Guarded:
         on_refused: Callable[[Refused], Any] | None,
         name: str | None,
         history: Conversation | None,
+        context: Collection[str],
     ) -> None:
         self._tool = tool
         self._history = history
@@ -113,18 +127,23 @@ class _Guarded:
         self._results = results
         self._on_refused = on_refused
         self._name = name or str(getattr(tool, "__name__", type(tool).__name__))
-        self._signature = inspect.signature(tool)
+        self._signature = Signature(tool, self._name, context) if calls or results else None
+        if results and (_is(inspect.isgeneratorfunction, tool) or _is(inspect.isasyncgenfunction, tool)):
+            raise UsageError(
+                f"guard({self._name}, results=...): what a generator gives is gone before it could be checked; "
+                f"let the tool return it whole, or watch its calls only"
+            )
 
     def wrapped(self) -> Callable[..., Any]:
         tool = self._tool
-        if inspect.iscoroutinefunction(tool):
+        if _is(inspect.iscoroutinefunction, tool):
 
             @functools.wraps(tool)
             async def guarded(*args: Any, **options: Any) -> Any:
                 try:
-                    await self._check_call(args, options)
+                    call = await self._before(args, options)
                     value = await tool(*args, **options)
-                    await self._check_result(args, options, value)
+                    await self._after(call, value)
                 except Refused as refusal:
                     return self._refused(refusal)
                 return value
@@ -134,44 +153,64 @@ class _Guarded:
         @functools.wraps(tool)
         def guarded_plain(*args: Any, **options: Any) -> Any:
             try:
-                _loop.running().call(self._check_call, args, options)
+                call = _loop.running().call(self._before, args, options)
                 value = tool(*args, **options)
-                _loop.running().call(self._check_result, args, options, value)
+                if self._results and inspect.isawaitable(value):
+                    return self._later(call, value)
+                _loop.running().call(self._after, call, value)
             except Refused as refusal:
                 return self._refused(refusal)
             return value
 
         return guarded_plain
 
+    async def _later(self, call: ToolCall | None, pending: Awaitable[Any]) -> Any:
+        """Await what a plain function returned to be awaited; that is its result."""
+        try:
+            value = await pending
+            await self._after(call, value)
+        except Refused as refusal:
+            return self._refused(refusal)
+        return value
+
     def _refused(self, refusal: Refused) -> Any:
         if self._on_refused is None or refusal.tool != self._name:
             raise refusal
         return self._on_refused(refusal)
 
-    async def _check_call(self, args: Sequence[Any], options: dict[str, Any]) -> None:
+    async def _before(self, args: Sequence[Any], options: Mapping[str, Any]) -> ToolCall | None:
+        """Check the call and return it as it was checked; ``None`` where nobody watches, or only those who observe."""
+        if self._signature is None:
+            return None
+        try:
+            call = self._signature.call(args, options)
+        except Unshowable as error:
+            await self._unshowable(str(error), (*self._calls, *self._results), ran=False)
+            return None
         if self._calls:
-            call = self._call(args, options)
             await self._judge(Chunk(call.text, call=call), self._calls, self._said() or "", ran=False)
+        return call
 
-    async def _check_result(self, args: Sequence[Any], options: dict[str, Any], value: Any) -> None:
-        if self._results:
-            text = value if isinstance(value, str) else _json(value)
-            made = Message("assistant", "", (self._call(args, options),))
-            chunk = Chunk(str(value) if text is None else text)
-            await self._judge(chunk, self._results, (*self._said(), made), ran=True)
+    async def _after(self, call: ToolCall | None, value: Any) -> None:
+        if not self._results:
+            return
+        try:
+            text = as_text(value)
+        except Unshowable as error:
+            await self._unshowable(f"it cannot be checked: {error}", self._results, ran=True)
+            return
+        made = () if call is None else (Message("assistant", "", (call,)),)
+        await self._judge(Chunk(text), self._results, (*self._said(), *made), ran=True)
+
+    async def _unshowable(self, why: str, monitors: tuple[Monitor, ...], *, ran: bool) -> None:
+        """Refuse what *monitors* cannot be shown, unless all of them only observe."""
+        log_warning("guard.unshowable", tool=self._name, why=why)
+        if any(monitor.delivery != "observe" for monitor in monitors):
+            call = ToolCall("", self._name, "{}")
+            await self._judge(Chunk(call.text, call=call), (_refuted(why),), "", ran=ran)
 
     def _said(self) -> Sequence[Message | Mapping[str, Any]]:
         return () if self._history is None else tuple(self._history())
-
-    def _call(self, args: Sequence[Any], options: dict[str, Any]) -> ToolCall:
-        bound = self._signature.bind(*args, **options)
-        arguments: dict[str, Any] = {}
-        for parameter, value in bound.arguments.items():
-            kind = self._signature.parameters[parameter].kind
-            arguments |= value if kind is inspect.Parameter.VAR_KEYWORD else {parameter: value}
-        texts = {key: text for key, value in arguments.items() if (text := _json(value)) is not None}
-        spelled = ", ".join(f"{msgspec.json.encode(key).decode()}: {text}" for key, text in texts.items())
-        return ToolCall("", self._name, f"{{{spelled}}}")
 
     async def _judge(
         self,
@@ -230,8 +269,26 @@ def _refusing(specs: Iterable[MonitorSpec]) -> tuple[Monitor, ...]:
     )
 
 
-def _json(value: object) -> str | None:
-    try:
-        return msgspec.json.encode(value).decode()
-    except (TypeError, ValueError, msgspec.MsgspecError):
-        return None
+def _refuted(why: str) -> Monitor:
+    """Return the monitor that refuses any call because of *why*."""
+
+    def extract(segment: Segment) -> Iterator[Claim]:
+        yield Claim(key=segment.text, span=segment.span)
+
+    def check(_claim: Claim) -> Verdict:
+        return Violation(why=why)
+
+    return Monitor(
+        name="guard",
+        trigger=ToolCalls(),
+        extractor=extract,
+        verifier=FunctionVerifier("guard", "1", 1.0, "inline", check),
+        delivery="interrupt",
+        remedy=Stop(),
+        unproven="closed",
+    )
+
+
+def _is(kind: Callable[[Any], bool], tool: Callable[..., Any]) -> bool:
+    """Tell whether *tool* is of *kind*: a function of it, or an object that is called as one."""
+    return kind(tool) or kind(getattr(type(tool), "__call__", None))  # noqa: B004  how it is called, not whether

@@ -10,7 +10,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import httpx2
 from openai import AsyncOpenAI, OpenAI
@@ -21,18 +21,25 @@ from openai._streaming import extract_stream_chunk_type
 from interwhen.wrapping.calls import PATHS, Call, read_call
 from interwhen.wrapping.loop_thread import LoopThread
 from interwhen.wrapping.sdk_calls import SdkCall
-from interwhen.wrapping.sdk_responses import note, streamed, whole_response
+from interwhen.wrapping.sdk_helpers import noting as noting_stream
+from interwhen.wrapping.sdk_objects import attach
+from interwhen.wrapping.sdk_responses import facts_of_all, noting, streamed, whole_response
 from interwhen.wrapping.sdk_streams import AsyncBody, SupervisedAsyncStream, SupervisedStream, SyncBody
 from interwhen.wrapping.sdk_sync import sync_sender
 from interwhen.wrapping.settings import Settings
 from interwhen.wrapping.upstream import Endpoint
 
 _FIELD = "interwhen"
+_KNOWN_MODELS = 256
 _METHODS = ("create", "stream", "parse")
 _WHOLE: dict[str, Any] = {"stream": False, "stream_cls": None}
 
 
-def wrapped(client: Any, settings: Settings, endpoint: Endpoint | None = None) -> Any:
+Endpoints: TypeAlias = Callable[[str, str], Endpoint]
+"""What has been learned about a model at a base URL."""
+
+
+def wrapped(client: Any, settings: Settings, endpoints: Endpoints | None = None) -> Any:
     """Return *client* wrapped; ``None`` if it is no client of the SDK. A wrapped client is wrapped anew."""
     bare = getattr(client, "_interwhen_bare", client)
     mixin = AsyncSupervising if isinstance(bare, AsyncOpenAI) else SyncSupervising if isinstance(bare, OpenAI) else None
@@ -40,9 +47,13 @@ def wrapped(client: Any, settings: Settings, endpoint: Endpoint | None = None) -
         return None
     kind: Any = type(bare)
     made: Any = object.__new__(_class(mixin, kind))
-    ours = {"bare": bare, "settings": settings, "endpoint": endpoint or Endpoint()}
+    ours = {"bare": bare, "settings": settings, "endpoints": endpoints or _endpoints()}
     made.__dict__.update(_state(bare), **{f"_interwhen_{name}": value for name, value in ours.items()})
     return made
+
+
+def _endpoints() -> Endpoints:
+    return functools.lru_cache(maxsize=_KNOWN_MODELS)(lambda _url, _model: Endpoint())
 
 
 @functools.cache
@@ -65,7 +76,7 @@ class _Supervising:
 
     _interwhen_bare: Any
     _interwhen_settings: Settings
-    _interwhen_endpoint: Endpoint
+    _interwhen_endpoints: Endpoints
 
     @cached_property
     def chat(self) -> Any:
@@ -84,11 +95,25 @@ class _Supervising:
         """The responses resource, whose calls take ``interwhen=``."""
         return _accept(super().responses)  # type: ignore[misc]
 
+    @cached_property
+    def beta(self) -> Any:
+        """The beta resource, of which ``responses`` and the ``chat`` of old are supervised as those beside it are."""
+        beta = super().beta  # type: ignore[misc]
+        # Not every version of the SDK has both.
+        _accept(getattr(beta, "responses", None))
+        _accept(getattr(getattr(beta, "chat", None), "completions", None))
+        return beta
+
     def copy(self, **options: Any) -> Any:
         """Return a copy of the client with other options, supervised as this one is."""
-        return wrapped(self._interwhen_bare.copy(**options), self._interwhen_settings, self._interwhen_endpoint)
+        # Another HTTP client may lead to another server, whatever the URL is.
+        known = None if options.get("http_client") is not None else self._interwhen_endpoints
+        return wrapped(self._interwhen_bare.copy(**options), self._interwhen_settings, known)
 
     with_options = copy
+
+    def _interwhen_endpoint(self, call: Call) -> Endpoint:
+        return self._interwhen_endpoints(str(self._interwhen_bare.base_url), str(call.body.get("model")))
 
     def _interwhen_call(self, options: FinalRequestOptions) -> tuple[FinalRequestOptions, Call | None, Settings]:
         """Return *options* without our field, and what is to be supervised, if anything is."""
@@ -98,7 +123,7 @@ class _Supervising:
             options = options.model_copy()
             left = {name: value for name, value in extra.items() if name != _FIELD}
             override, options.extra_json = extra[_FIELD], left or None
-        api = PATHS.get(options.url.strip("/")) if options.method.lower() == "post" else None
+        api = PATHS.get(options.url.partition("?")[0].strip("/")) if options.method.lower() == "post" else None
         if api is None or not isinstance(options.json_data, dict):
             return options, None, self._interwhen_settings
         settings = self._interwhen_settings.changed(override)
@@ -127,16 +152,18 @@ class AsyncSupervising(_Supervising):
             asked = FinalRequestOptions.construct(method="get", url="/models")
             return cast("bytes", (await bare.request(httpx2.Response, asked)).content)
 
-        made = SdkCall(bare, call, settings, options, self._interwhen_endpoint, send, list_models)
-        process = functools.partial(bare._process_response, options=options)  # noqa: SLF001  the SDK's own parsing
+        made = SdkCall(bare, call, settings, options, self._interwhen_endpoint(call), send, list_models)
+        process = bare._process_response  # noqa: SLF001  the SDK's own parsing
         if not call.streams:
             parts, head = await made.whole()
             response = whole_response(head, call, parts, options)
-            return note(await process(cast_to=_cast(bare, cast_to, options), **_WHOLE, response=response), parts)
+            options = noting(options, facts := facts_of_all(parts))
+            asked = {"cast_to": _cast(bare, cast_to, options), "options": options}
+            return attach(await process(**asked, **_WHOLE, response=response), facts)
         supervised, head = await made.begin()
         response = streamed(head, supervised, AsyncBody(supervised, head.request), options)
         kind = _kind(SupervisedAsyncStream, stream_cls, cast_to)
-        return await process(cast_to=cast_to, response=response, stream=True, stream_cls=kind)
+        return await process(cast_to=cast_to, options=options, response=response, stream=True, stream_cls=kind)
 
 
 class SyncSupervising(_Supervising):
@@ -156,16 +183,18 @@ class SyncSupervising(_Supervising):
             return bare.request(cast_to, options, stream=stream, stream_cls=stream_cls)
         loop = self._interwhen_loop.running()
         send, list_models = sync_sender(bare, loop)
-        made = SdkCall(bare, call, settings, options, self._interwhen_endpoint, send, list_models)
-        process = functools.partial(bare._process_response, options=options)  # noqa: SLF001  the SDK's own parsing
+        made = SdkCall(bare, call, settings, options, self._interwhen_endpoint(call), send, list_models)
+        process = bare._process_response  # noqa: SLF001  the SDK's own parsing
         if not call.streams:
             parts, head = loop.call(made.whole)
             response = whole_response(head, call, parts, options)
-            return note(process(cast_to=_cast(bare, cast_to, options), **_WHOLE, response=response), parts)
+            options = noting(options, facts := facts_of_all(parts))
+            asked = {"cast_to": _cast(bare, cast_to, options), "options": options}
+            return attach(process(**asked, **_WHOLE, response=response), facts)
         supervised, head = loop.call(made.begin)
         response = streamed(head, supervised, SyncBody(supervised, head.request, loop), options)
         kind = _kind(SupervisedStream, stream_cls, cast_to)
-        return process(cast_to=cast_to, response=response, stream=True, stream_cls=kind)
+        return process(cast_to=cast_to, options=options, response=response, stream=True, stream_cls=kind)
 
     def close(self) -> None:
         """Close the client and the event loop of its calls."""
@@ -207,7 +236,8 @@ def _accepting(method: Callable[..., Any]) -> Callable[..., Any]:
 
         @functools.wraps(method)
         def call(*args: Any, **options: Any) -> Any:
-            return method(*args, **moved(options))
+            made = method(*args, **moved(options))
+            return noting_stream(made) if method.__name__ == "stream" else made
 
     signature = inspect.signature(method)
     ours = inspect.Parameter(_FIELD, inspect.Parameter.KEYWORD_ONLY, default=None)

@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import msgspec
 from openai._constants import RAW_RESPONSE_HEADER
+from openai._models import FinalRequestOptions
 from openai._utils import is_given
 
 from interwhen.events import Event
@@ -33,10 +34,22 @@ def whole_response(first: httpx2.Response, call: Call, parts: Sequence[Part], op
     return _response(first, options, "application/json", {}, content=content)
 
 
-def note(made: Any, parts: Sequence[Part]) -> Any:
-    """Put the facts of a whole answer on *made*."""
+def facts_of_all(parts: Sequence[Part]) -> Facts:
+    """Return the facts of a whole answer."""
     events: tuple[Event, ...] = tuple(event for part in parts for event in part.facts.events)
-    return attach(made, Facts(events=events, result=parts[-1].facts.result if parts else None))
+    return Facts(events=events, result=parts[-1].facts.result if parts else None)
+
+
+def noting(options: FinalRequestOptions, facts: Facts) -> FinalRequestOptions:
+    """Return *options* that put *facts* on whatever is parsed of the answer, whenever a raw response is parsed."""
+    parse = options.post_parser
+
+    def parsed(made: Any) -> Any:
+        return attach(parse(made) if is_given(parse) else made, facts)
+
+    options = options.model_copy()
+    options.post_parser = parsed
+    return options
 
 
 def _response(

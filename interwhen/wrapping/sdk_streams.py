@@ -11,6 +11,7 @@ import msgspec
 from openai import AsyncStream, Stream
 
 from interwhen.errors import ModelError
+from interwhen.events import Event
 from interwhen.results import Result
 from interwhen.wrapping.facts import Part
 from interwhen.wrapping.loop_thread import Running
@@ -80,6 +81,9 @@ class SupervisedAsyncStream(AsyncStream[_T], Generic[_T]):
         weakref.finalize(self, self._supervised.leave)
         super().__init__(cast_to=cast_to, response=response, client=client, options=options)
 
+    noted: list[Event] | None = None
+    """Where the events of all chunks are kept, for who wants them at the end."""
+
     @property
     def result(self) -> Result | None:
         """How the run ended, once the stream is over."""
@@ -87,7 +91,7 @@ class SupervisedAsyncStream(AsyncStream[_T], Generic[_T]):
 
     async def __stream__(self) -> AsyncIterator[_T]:
         supervised, response = self._supervised, self.response
-        make = _maker(self._client, self._cast_to, response)
+        make = _maker(self._client, self._cast_to, response, self.noted)
         try:
             while parts := await supervised.parts():
                 for part in parts:
@@ -106,6 +110,9 @@ class SupervisedStream(Stream[_T], Generic[_T]):
         weakref.finalize(self, self._supervised.leave)
         super().__init__(cast_to=cast_to, response=response, client=client, options=options)
 
+    noted: list[Event] | None = None
+    """Where the events of all chunks are kept, for who wants them at the end."""
+
     @property
     def result(self) -> Result | None:
         """How the run ended, once the stream is over."""
@@ -113,7 +120,7 @@ class SupervisedStream(Stream[_T], Generic[_T]):
 
     def __stream__(self) -> Iterator[_T]:
         response = self.response
-        make = _maker(self._client, self._cast_to, response)
+        make = _maker(self._client, self._cast_to, response, self.noted)
         try:
             for part in cast("SyncBody", response.stream).feed:
                 yield make(part)
@@ -123,7 +130,19 @@ class SupervisedStream(Stream[_T], Generic[_T]):
             response.close()
 
 
-def _maker(client: Any, cast_to: Any, response: httpx2.Response) -> Callable[[Part], Any]:
+def _maker(client: Any, cast_to: Any, response: httpx2.Response, noted: list[Event] | None) -> Callable[[Part], Any]:
+    make = _plain_maker(client, cast_to, response)
+    if noted is None:
+        return make
+
+    def noting(part: Part) -> Any:
+        noted.extend(part.facts.events)
+        return make(part)
+
+    return noting
+
+
+def _plain_maker(client: Any, cast_to: Any, response: httpx2.Response) -> Callable[[Part], Any]:
     process = client._process_response_data  # noqa: SLF001  what the SDK's own streams call
 
     def slow(data: dict[str, Any]) -> Any:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
+
+import msgspec
 
 from interwhen.allocation.allowance import Allocator
 from interwhen.budgets import Budgets
@@ -16,6 +18,8 @@ from interwhen.monitors import Delivery, Monitor
 from interwhen.registry import MonitorSpec, load_monitors
 from interwhen.running import Workers
 from interwhen.segments import Phase
+
+StructT = TypeVar("StructT", bound=msgspec.Struct)
 
 Reading = Literal["live", "gate", "final"]
 """What a reader sees: text as it comes, with retractions; only text that was checked; the answer once it is whole."""
@@ -54,19 +58,25 @@ class Settings:
     """Makes the budgets of each call as small as it is worth, and learns from what came of it."""
 
     def __post_init__(self) -> None:
-        for label, value, allowed in (
+        for label, value, choices in (
             ("reading", self.reading, get_args(Reading)),
             ("resume", self.resume, get_args(Resuming)),
             ("starts_in", self.starts_in, get_args(Phase)),
         ):
-            if value not in allowed:
-                raise UsageError(f"{label}={value!r}, choose one of {', '.join(allowed)}")
-        if not isinstance(self.budgets, Budgets):
-            raise UsageError(f"budgets={self.budgets!r:.200}: write budgets=Budgets(...)")
-        if self.allocator is not None and not isinstance(self.allocator, Allocator):
-            raise UsageError(f"allocator={self.allocator!r:.200}: write allocator=AdaptiveAllocator(...)")
-        if not isinstance(self.workers, Workers | None):
-            raise UsageError(f"workers={self.workers!r:.200}: write workers=Workers(...)")
+            if value not in choices:
+                raise UsageError(f"{label}={value!r:.200}, choose one of {', '.join(choices)}")
+        for label, fits, allowed in (
+            ("budgets", isinstance(self.budgets, Budgets), "Budgets(...) or a mapping of its fields"),
+            ("feedback", isinstance(self.feedback, FeedbackTemplate | None), "FeedbackTemplate(...) or a mapping"),
+            ("correction", isinstance(self.correction, str), "a text"),
+            ("tools", isinstance(self.tools, bool), "True or False"),
+            ("workers", isinstance(self.workers, Workers | None), "Workers(...)"),
+            ("threads", _is_count(self.threads), "a number of at least 1"),
+            ("processes", _is_count(self.processes), "a number of at least 1"),
+            ("allocator", isinstance(self.allocator, Allocator | None), "AdaptiveAllocator(...)"),
+        ):
+            if not fits:
+                raise UsageError(f"{label}={getattr(self, label)!r:.200}: give {allowed}")
 
     def changed(self, override: object) -> Settings:
         """Return these settings with those of *override*, a mapping; ``None`` changes nothing, ``False`` is off."""
@@ -96,17 +106,33 @@ def make_settings(monitors: Iterable[MonitorSpec], options: Mapping[str, Any]) -
 
 
 def _known(options: Mapping[str, Any]) -> dict[str, Any]:
-    names = [item.name for item in dataclasses.fields(Settings)]
     found = dict(options)
-    for name in found:
-        if name not in names:
-            close = difflib.get_close_matches(str(name), names, n=1)
-            meant = f"did you mean {close[0]!r}? " if close else ""
-            raise UsageError(f"interwhen has no option {name!r}; {meant}options: {', '.join(names)}")
+    _vet_names("interwhen", found, [item.name for item in dataclasses.fields(Settings)])
     if "monitors" in found:
         found["monitors"] = load_monitors(found["monitors"])
     if isinstance(found.get("budgets"), Mapping):
-        found["budgets"] = Budgets(**{"reconnects": 0, **found["budgets"]})
+        found["budgets"] = _made("budgets", Budgets, {"reconnects": 0, **found["budgets"]})
     if isinstance(found.get("feedback"), Mapping):
-        found["feedback"] = FeedbackTemplate(**found["feedback"])
+        found["feedback"] = _made("feedback", FeedbackTemplate, found["feedback"])
     return found
+
+
+def _made(option: str, kind: type[StructT], fields: Mapping[str, Any]) -> StructT:
+    """Make the value of *option* from *fields*, whose types are looked at too."""
+    _vet_names(option, fields, kind.__struct_fields__)
+    try:
+        return msgspec.convert(dict(fields), kind)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{option}={dict(fields)!r:.200}: {error}") from error
+
+
+def _vet_names(place: str, given: Iterable[object], names: Sequence[str]) -> None:
+    for name in given:
+        if name not in names:
+            close = difflib.get_close_matches(str(name), names, n=1)
+            meant = f"did you mean {close[0]!r}? " if close else ""
+            raise UsageError(f"{place} has no option {name!r:.200}; {meant}options: {', '.join(names)}")
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 1

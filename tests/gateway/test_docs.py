@@ -1,20 +1,19 @@
 """What the pages about the gateway say is so."""
 
 import re
+import shutil
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import msgspec
+import page
+import pytest
 from interwhen.gateway import Config, Gateway
 from interwhen.gateway.config import Limits
-from interwhen.testing.server import events
-from watchers import word
 
 ROOT = Path(__file__).parents[2]
 GATEWAY = (ROOT / "docs" / "gateway.md").read_text()
-WRAP = (ROOT / "docs" / "wrap.md").read_text()
 
 
 def blocks(page, language):
@@ -46,12 +45,54 @@ def test_the_defaults_are_those_of_the_code():
     assert limits.body_bytes == 16 << 20
 
 
-def test_the_client_by_base_url_works_as_shown(upstream, gateway, tmp_path):
-    server = upstream(lambda r: events(["17 * 24", " = BAD\n"] if r.number == 0 else ["\n"], api="chat"))
-    running = gateway(server, watchers=[word(good="408")])
-    script = tmp_path / "page.py"
-    code = blocks(WRAP, "py")[0].replace("http://localhost:8400/v1", running.base_url)
-    script.write_text(code.replace('/v1"', '/v1", api_key="k"'))
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "17 * 24 = 408\nverified\n"
+OURS, THEIRS = "http://localhost:8400/v1", "http://localhost:8000/v1"
+
+
+def at(code, url, expected=OURS):
+    assert expected in code
+    return code.replace(expected, url)
+
+
+def test_a_client_by_base_url_works_as_shown(upstream, gateway, tmp_path):
+    running = gateway(upstream(page.mistaken), monitors=("arithmetic",))
+    [code] = page.blocks("For one request")
+    shown = page.run(at(code, running.base_url), tmp_path)
+    assert shown.split() == ["17", "*", "24", "=", "408", "verified"]
+
+
+def test_an_agent_by_base_url_works_as_shown(upstream, gateway, tmp_path):
+    pytest.importorskip("agents", reason="openai-agents is not installed")
+    running = gateway(upstream(page.mistaken), monitors=("arithmetic",))
+    [command] = page.blocks("An agent library", "sh")
+    assert f"OPENAI_BASE_URL={OURS} python agent.py" in command
+    before = page.blocks("An agent library")[0]
+    assert before.startswith("# before: agent.py")
+    assert page.run(before, tmp_path, running.base_url).rstrip() == "17 * 24 = 408"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
+def test_curl_works_as_shown(upstream, gateway, tmp_path):
+    server = upstream(page.mistaken)
+    before, after = page.blocks("curl", "sh")
+    assert "= 418" in curl(at(before, server.base_url, THEIRS), tmp_path)
+    running = gateway(upstream(page.mistaken), monitors=("arithmetic",))
+    answer = msgspec.json.decode(curl(at(after, running.base_url), tmp_path))
+    assert answer["choices"][0]["message"]["content"].rstrip() == "17 * 24 = 408"
+    assert answer["interwhen"]["result"]["type"] == "verified"
+
+
+def curl(command, folder):
+    script = command.replace("curl ", "curl --silent --show-error --fail --max-time 20 --noproxy '*' ")
+    done = subprocess.run(["bash", "-euc", script], cwd=folder, capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout
+
+
+def test_a_llama_cpp_server_behind_it_continues_the_turn(upstream, gateway, tmp_path):
+    server = upstream(page.mistaken, owned_by="llamacpp")
+    serving = page.blocks("A llama.cpp server", "sh")[-1]
+    assert serving == "interwhen serve --upstream http://localhost:8080/v1 --monitor arithmetic\n"
+    running = gateway(server, monitors=("arithmetic",))
+    before = page.blocks("A llama.cpp server")[0]
+    shown = page.run(at(before, running.base_url, "http://localhost:8080/v1"), tmp_path)
+    assert shown.rstrip() == "17 * 24 = 408"
+    assert server.posts[-1].json["continue_final_message"] is True

@@ -11,6 +11,15 @@ async def done(value):
     return await value if inspect.isawaitable(value) else value
 
 
+async def in_its_way(client, call):
+    """Make *call* as one does with a client of this kind."""
+    if isinstance(client, openai.AsyncOpenAI):
+        return await call()
+    import anyio.to_thread
+
+    return await anyio.to_thread.run_sync(call)
+
+
 async def read(stream):
     if hasattr(stream, "__aiter__"):
         return [chunk async for chunk in stream]

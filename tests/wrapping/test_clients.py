@@ -41,12 +41,6 @@ def test_a_wrapped_client_is_one_of_the_sdk():
         assert "interwhen" not in inspect.signature(client.chat.completions.create).parameters
 
 
-@pytest.mark.parametrize("bad", [{"reading": "alive"}, {"readin": "live"}, {"monitors": "nobody"}, {"budgets": 3}])
-def test_options_that_cannot_work_are_refused_at_once(bad):
-    with pytest.raises(UsageError):
-        wrap(openai.OpenAI(api_key="k"), **{"monitors": [passing()], **bad})
-
-
 def test_what_is_no_client_is_refused():
     with pytest.raises(UsageError, match=r"openai\.AsyncOpenAI"):
         wrap(object(), [passing()])

@@ -1,38 +1,17 @@
 """A guarded tool runs only when its call was found right, and its result is given only when that is."""
 
+import dataclasses
+import functools
 import threading
 
 import anyio
 import interwhen
 import pytest
+from guarded import make, use
 from interwhen import Refused, UsageError, guard
 from watchers import no_call_with, word
 
 pytestmark = pytest.mark.anyio
-
-
-def make(kind, ran, **options):
-    if kind == "plain":
-
-        @guard(**options)
-        def move(to, *, ctx=None):
-            """Move."""
-            ran.append(to)
-            return f"moved to {to}"
-    else:
-
-        @guard(**options)
-        async def move(to, *, ctx=None):
-            """Move."""
-            ran.append(to)
-            return f"moved to {to}"
-
-    return move
-
-
-async def use(tool, *args, **options):
-    found = tool(*args, **options)
-    return await found if hasattr(found, "__await__") else found
 
 
 @pytest.fixture(params=["plain", "async"])
@@ -76,8 +55,6 @@ async def test_a_check_that_raises_refuses_where_unproven_is_closed(kind):
     @interwhen.verifier(name="broken", worker="inline")
     def broken(claim):
         raise RuntimeError("no")
-
-    import dataclasses
 
     monitor = dataclasses.replace(no_call_with(), verifier=broken)
     ran = []
@@ -144,3 +121,133 @@ async def test_monitors_know_the_conversation_and_results_their_call(kind):
     said[0] = {"role": "user", "content": "Stay."}
     with pytest.raises(Refused, match=r"not made: Stay\. came before"):
         await use(move, "home")
+
+
+async def test_a_default_is_an_argument_too():
+    ran = []
+
+    @guard(calls=[no_call_with()])
+    def move(to="BAD"):
+        ran.append(to)
+
+    with pytest.raises(Refused):
+        move()
+    assert ran == []
+
+
+@pytest.mark.parametrize("options", [{"to": "BAD"}, {"rest": "BAD"}], ids=["positional", "its own name"])
+def test_no_argument_hides_another_of_its_name(options):
+    ran = []
+
+    @guard(calls=[no_call_with()])
+    def move(to, /, *rest, **more):
+        ran.append((to, rest, more))
+
+    move("a", "b", other="c", more="d")
+    assert ran == [("a", ("b",), {"other": "c", "more": "d"})]
+    with pytest.raises(Refused, match="BAD must not be touched"):
+        move("a", more="BAD")
+    with pytest.raises(Refused):
+        move("BAD" if "to" in options else "a", "b", **dict.fromkeys(options, "ok"))
+    with pytest.raises(Refused):
+        move("a", "b", **options)
+    assert len(ran) == 1
+
+
+async def test_a_method_is_checked_without_its_object():
+    class Robot:
+        @guard(calls=[no_call_with()])
+        async def move(self, to):
+            return to
+
+        @guard(calls=[no_call_with()])
+        def turn(self, to):
+            return to
+
+    robot = Robot()
+    assert await robot.move("home") == robot.turn("home") == "home"
+    assert guard(robot.turn, calls=[no_call_with()])("home") == "home"
+    for tool in (robot.move, robot.turn):
+        with pytest.raises(Refused):
+            await use(tool, "BAD")
+
+    def free(self):
+        return self
+
+    with pytest.raises(Refused):
+        guard(free, calls=[no_call_with()])("BAD")
+
+
+def test_context_must_be_a_parameter_and_a_default_must_be_shown():
+    sentinel = object()
+
+    def move(to, client=sentinel):
+        return to
+
+    with pytest.raises(UsageError, match=r"context='ctx': move has no such parameter; it has to, client"):
+        guard(move, calls=[no_call_with()], context=["ctx"])
+    with pytest.raises(UsageError, match=r"give the names in a list"):
+        guard(move, calls=[no_call_with()], context="client")
+    with pytest.raises(UsageError, match=r"context=\['client'\]"):
+        guard(move, calls=[no_call_with()])
+    assert guard(move, calls=[no_call_with()], context=["client"])("home") == "home"
+
+
+class Calling:
+    async def __call__(self, to):
+        return to
+
+
+def coming(to):
+    async def later():
+        return to
+
+    return later()
+
+
+async def plainly(to):
+    return to
+
+
+TOOLS = {
+    "object": Calling(),
+    "awaitable": coming,
+    "static": staticmethod(plainly),
+    "partial": functools.partial(plainly),
+}
+
+
+@pytest.mark.parametrize("name", TOOLS)
+async def test_results_of_tools_that_are_awaited_are_checked(name):
+    tool = guard(TOOLS[name], calls=[no_call_with("WORSE")], results=[word()], name="move")
+    assert await use(tool, "home") == "home"
+    with pytest.raises(Refused, match="withheld"):
+        await use(tool, "BAD")
+    with pytest.raises(Refused, match="not made"):
+        await use(tool, "WORSE")
+    told = guard(TOOLS[name], results=[word()], name="move", on_refused=str)
+    assert (await use(told, "BAD")).startswith("The result of move is withheld")
+
+
+def pieces(to):
+    yield to
+
+
+async def async_pieces(to):
+    yield to
+
+
+class Pieces:
+    def __call__(self, to):
+        yield to
+
+
+@pytest.mark.parametrize("tool", [pieces, async_pieces, Pieces()], ids=["plain", "async", "object"])
+async def test_results_of_generators_are_refused_at_once(tool):
+    with pytest.raises(UsageError, match="let the tool return it whole"):
+        guard(tool, results=[word()])
+    watched = guard(tool, calls=[no_call_with()])
+    found = watched("home")
+    assert ([each async for each in found] if tool is async_pieces else list(found)) == ["home"]
+    with pytest.raises(Refused):
+        watched("BAD")

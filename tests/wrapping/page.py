@@ -1,0 +1,68 @@
+"""The page about wrapping: its blocks of code, by the heading that they stand under, and a server for them."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from interwhen.testing.server import delta, events, reply
+from responses_writer import Writer
+
+PAGE = Path(__file__).parents[2] / "docs" / "wrap.md"
+
+
+def blocks(heading, language="python"):
+    """The blocks of a language under a heading."""
+    [section] = re.findall(rf"^##+ {re.escape(heading)}\n(.*?)(?=^##|\Z)", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+
+
+def everything(language):
+    """All blocks of a language, whatever their heading."""
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def mistaken(request):
+    """Says 17 * 24 = 418 in whatever way it is asked, and goes on from what it is given after that."""
+    texts = ["17 * 24", " = 418\n"] if request.number == 0 else ["\n"]
+    api = request.path.removeprefix("/v1/")
+    if api == "responses":
+        writer = Writer(f"resp_{request.number}").text(*texts)
+        return writer.steps() if request.json.get("stream") else whole(writer.response("completed"))
+    if request.json.get("stream"):
+        return events(texts, api="chat" if api == "chat/completions" else "completions")
+    text = "".join(texts)
+    said = {"message": {"role": "assistant", "content": text}} if api == "chat/completions" else {"text": text}
+    choice = {"index": 0, "finish_reason": "stop", "logprobs": None, **said}
+    return whole({"id": "x", "object": "answer", "created": 0, "model": "m", "choices": [choice]})
+
+
+def whole(body):
+    """An answer in one piece."""
+    return reply(200, json.dumps(body).encode())
+
+
+def thinking(request):
+    """Says so in its reasoning, and then answers."""
+    texts = ["17 * 24", " = 418\n"] if request.number == 0 else ["\n"]
+    return (*[delta({"reasoning_content": text}) for text in texts], *events(["So it is."], api="chat"))
+
+
+def run(script, folder, url=""):
+    """Run *script* in *folder* as a user would whose environment names the server at *url*; return what it printed."""
+    path = folder / "page.py"
+    path.write_text(script)
+    environment = {**os.environ, "OPENAI_BASE_URL": url, "OPENAI_API_KEY": "k", "OPENAI_AGENTS_DISABLE_TRACING": "1"}
+    done = subprocess.run(
+        [sys.executable, path],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        cwd=folder,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
