@@ -199,12 +199,11 @@ class Composer:
             self._block(result)
         if self._wants_usage:
             self._add_usage(result)
-        if not self._parts and self._hold:
+        if not self._parts:  # a stream without an end: what there was has been shown
             self._add(Part(None, self._shape.text("content" if self._chat else "text", "")))
-        if self._parts:
-            facts = self._parts[-1].facts
-            start = len(result.text) if self._spelled > len(result.text) else facts.start
-            self._parts[-1].facts = Facts(start, facts.lead, (*facts.events, *self._events), result)
+        facts = self._parts[-1].facts
+        start = len(result.text) if self._spelled > len(result.text) else facts.start
+        self._parts[-1].facts = Facts(start, facts.lead, (*facts.events, *self._events), result)
 
     def _block(self, result: Result) -> None:  # noqa: ARG002  for another API
         """End an answer that was withheld, or ended by a monitor."""

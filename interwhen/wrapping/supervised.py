@@ -84,6 +84,11 @@ class Supervised:
         """How the run ended, once it has."""
         return self._host.result
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether the server's stream just ended, with neither a finish reason nor an end mark."""
+        return self._host.result is not None and self._host.result.finish_reason == "truncated"
+
     def leave(self) -> None:
         """Let the run end soon; may be called by any thread."""
         self._host.leave()
