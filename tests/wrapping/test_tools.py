@@ -178,6 +178,18 @@ async def test_a_call_of_no_tool_and_one_that_lacks_an_argument_do_not_pass():
     ]
 
 
+@pytest.mark.parametrize("required", [5, "to", {"at": 1}, True, [7, "to"]], ids=repr)
+@pytest.mark.parametrize("arguments", ["{}", '{"to": "home"}'])
+async def test_a_schema_that_is_none_requires_nothing_and_is_the_server_s_to_refuse(arguments, required):
+    tools = [{"type": "function", "function": {"name": "move", "parameters": {"required": required}}}]
+    wire = MemoryWire(lambda number, _: [called(("move", arguments)), called(GOOD)][number])
+    parts, result = await collect(wire, [passing()], tools=tools)
+    missing = isinstance(required, list) and arguments == "{}"
+    assert calls_in(parts) == [GOOD if missing else ("move", arguments)]
+    assert len(result.violations) == missing
+    assert wire.bodies[0]["tools"] == tools
+
+
 async def test_a_call_without_arguments_needs_none():
     wire = MemoryWire(lambda *_: called(("look", "")))
     parts, _ = await collect(wire, [passing()], tools=TOOLS)
