@@ -11,6 +11,7 @@ from interwhen.wrapping.arrivals import Arrival, Tap
 from interwhen.wrapping.facts import Facts, Part
 from interwhen.wrapping.leading import Leading
 from interwhen.wrapping.shapes import BLOCKED, Shape, wire_reason
+from interwhen.wrapping.unread import doubted
 
 
 class Composer:
@@ -68,7 +69,7 @@ class Composer:
                 self._urgent = self._urgent or event.violation.interrupted
             elif isinstance(event, Finished):
                 self._events.pop()
-                result = event.result
+                result = self.judged(event.result)
         if result is None:
             if not self._hold:
                 self._flush()
@@ -79,6 +80,10 @@ class Composer:
             self._add(Part(None, empty), self._shown if self._spelled > self._shown else None)
         self._urgent = False
         return parts
+
+    def judged(self, result: Result) -> Result:
+        """Return *result* as it holds for this reader, who may have been given what no monitor reads."""
+        return doubted(result, self._tap.unread)
 
     @property
     def _shape(self) -> Shape:

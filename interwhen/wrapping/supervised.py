@@ -82,7 +82,8 @@ class Supervised:
     @property
     def result(self) -> Result | None:
         """How the run ended, once it has."""
-        return self._host.result
+        result = self._host.result
+        return None if result is None else self._composer.judged(result)
 
     @property
     def is_cut(self) -> bool:

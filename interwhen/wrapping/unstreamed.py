@@ -94,7 +94,9 @@ def _responses(body: Body) -> list[Body]:
         ]
         for part in item.get("content") or ():
             kind = "reasoning_text" if item.get("type") == "reasoning" else "output_text"
-            if part.get("type") == kind:
+            if part.get("type") == "refusal":
+                events.append({"type": "response.refusal.delta", **place, "delta": part.get("refusal") or ""})
+            elif part.get("type") == kind:
                 events.append({"type": f"response.{kind}.delta", **place, "delta": part.get("text") or ""})
         events.append({"type": "response.output_item.done", "output_index": index, "item": item})
     status = "incomplete" if body.get("status") == "incomplete" else "completed"
