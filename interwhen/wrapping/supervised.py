@@ -87,8 +87,9 @@ class Supervised:
 
     @property
     def is_cut(self) -> bool:
-        """Whether the server's stream just ended, with neither a finish reason nor an end mark."""
-        return self._host.result is not None and self._host.result.finish_reason == "truncated"
+        """Whether the server's stream just ended, with neither a finish reason nor an end mark, and we did not end it."""
+        result = self._host.result
+        return result is not None and result.status == "unverified" and result.finish_reason == "truncated"
 
     def leave(self) -> None:
         """Let the run end soon; may be called by any thread."""
