@@ -87,7 +87,7 @@ class Supervised:
 
     @property
     def is_cut(self) -> bool:
-        """Whether the server's stream just ended, with neither a finish reason nor an end mark, and we did not end it."""
+        """Whether the answer just ended: the server gave neither a finish reason nor an end mark, and we did not."""
         result = self._host.result
         return result is not None and result.status == "unverified" and result.finish_reason == "truncated"
 
