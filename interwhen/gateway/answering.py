@@ -68,7 +68,8 @@ class _Answer:
         except ModelError as error:
             await exchange.fail(noted(self.gateway, self.upstream, error))
         else:
-            await exchange.end(b"" if self.api == "responses" else DONE)
+            # An end that the upstream never said is not ours to say.
+            await exchange.end(b"" if self.api == "responses" or self.supervised.is_cut else DONE)
 
     async def whole(self) -> None:
         """Send the answer once it stands. Raises :class:`Problem` where there is none."""

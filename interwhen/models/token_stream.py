@@ -12,7 +12,7 @@ from interwhen.models.base import Chunk, Completion, FinishReason, Stream, Usage
 from interwhen.models.chunks import Decode, Done
 from interwhen.models.ghosts import Ghost, Ghosts
 from interwhen.models.notes import StreamNotes
-from interwhen.models.sse import SseDecoder, SseEvent
+from interwhen.models.sse import DEFAULT_LIMIT, SseDecoder, SseEvent
 from interwhen.models.transport import HttpResponse
 
 _DRAIN_SECONDS = 0.05
@@ -26,7 +26,7 @@ class TokenStream:
     next :meth:`receive` raises. Counts alone are no reason to return: what has no end but counts has stalled.
 
     ``notes`` says what was odd. *stop* tells the server to stop, for :meth:`abort`. Closed before its end, the stream
-    is one of *ghosts*, of whose tokens there are at most *limit*.
+    is one of *ghosts*, of whose tokens there are at most *limit*. One event has at most *event_bytes*.
     """
 
     __slots__ = (
@@ -58,11 +58,12 @@ class TokenStream:
         stop: Callable[[], Awaitable[None]] | None = None,
         ghosts: Ghosts | None = None,
         limit: int | None = None,
+        event_bytes: int = DEFAULT_LIMIT,
     ) -> None:
         self.notes = notes or StreamNotes()
         self._response = response
         self._receive = response.receive
-        self._decoder = SseDecoder()
+        self._decoder = SseDecoder(limit=event_bytes)
         self._feed = self._decoder.feed
         self._decode = decode
         self._stop = stop

@@ -12,6 +12,7 @@ import msgspec
 from interwhen.models.base import Chunk, Piece
 from interwhen.models.chunks import DONE, Decode, Decoded
 from interwhen.wrapping.call_assembly import CallAssembler
+from interwhen.wrapping.unread import unread_field
 
 Kind = Literal["text", "call", "end", "usage", "ours"]
 """Text or nothing at all; a piece of a tool call; a finish reason; token counts only; text that we wrote."""
@@ -98,6 +99,8 @@ class Tap:
         """The first chunk there was: what all others of ours are made like."""
         self.reasoning: Field | None = None
         """The field in which reasoning comes, once one has."""
+        self.unread = ""
+        """The field of an answer that had text which no monitor reads; empty: there was none."""
         self._decode = decode
         self._field: Field = field
         self._at = 0
@@ -163,6 +166,7 @@ class Tap:
             return found
         if not self.first:
             self.first = data
+        self.unread = self.unread or unread_field(data)
         if self._calls.is_open or b'"tool_calls"' in data or b'"function_call"' in data:
             return self._with_calls(data, found)
         self._keep(data, found, ())

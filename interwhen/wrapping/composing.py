@@ -11,6 +11,7 @@ from interwhen.wrapping.arrivals import Arrival, Tap
 from interwhen.wrapping.facts import Facts, Part
 from interwhen.wrapping.leading import Leading
 from interwhen.wrapping.shapes import BLOCKED, Shape, wire_reason
+from interwhen.wrapping.unread import doubted
 
 
 class Composer:
@@ -68,7 +69,7 @@ class Composer:
                 self._urgent = self._urgent or event.violation.interrupted
             elif isinstance(event, Finished):
                 self._events.pop()
-                result = event.result
+                result = self.judged(event.result)
         if result is None:
             if not self._hold:
                 self._flush()
@@ -79,6 +80,10 @@ class Composer:
             self._add(Part(None, empty), self._shown if self._spelled > self._shown else None)
         self._urgent = False
         return parts
+
+    def judged(self, result: Result) -> Result:
+        """Return *result* as it holds for this reader, who may have been given what no monitor reads."""
+        return doubted(result, self._tap.unread)
 
     @property
     def _shape(self) -> Shape:
@@ -199,12 +204,11 @@ class Composer:
             self._block(result)
         if self._wants_usage:
             self._add_usage(result)
-        if not self._parts and self._hold:
+        if not self._parts:  # a stream without an end: what there was has been shown
             self._add(Part(None, self._shape.text("content" if self._chat else "text", "")))
-        if self._parts:
-            facts = self._parts[-1].facts
-            start = len(result.text) if self._spelled > len(result.text) else facts.start
-            self._parts[-1].facts = Facts(start, facts.lead, (*facts.events, *self._events), result)
+        facts = self._parts[-1].facts
+        start = len(result.text) if self._spelled > len(result.text) else facts.start
+        self._parts[-1].facts = Facts(start, facts.lead, (*facts.events, *self._events), result)
 
     def _block(self, result: Result) -> None:  # noqa: ARG002  for another API
         """End an answer that was withheld, or ended by a monitor."""

@@ -18,6 +18,9 @@ from interwhen.wrapping.shapes import BLOCKED
 
 Body = dict[str, Any]
 
+_NONE: Body = {"id": "resp_interwhen", "object": "response", "created_at": 0, "status": "in_progress", "output": []}
+"""The response where the server sent none."""
+
 
 class ResponsesShape:
     """Makes events of one response; see :class:`~interwhen.wrapping.shapes.Shape`."""
@@ -61,8 +64,14 @@ class ResponsesShape:
         kind = "response.incomplete" if response.get("status") == "incomplete" else "response.completed"
         return {**said, "type": kind, "response": response}
 
+    def cut(self, result: Result, items: Items) -> Body:
+        """Return the response that stands where the server never ended it: as an event that says no more than that."""
+        found = self.end(None, result, items)
+        return {**found, "response": {**found["response"], "incomplete_details": None}}
+
     def _first(self) -> Body:
-        return msgspec.json.decode(self._tap.first).get("response") or {}
+        first = self._tap.first
+        return (msgspec.json.decode(first).get("response") if first else None) or dict(_NONE)
 
 
 class ResponsesComposer(Composer):
@@ -114,6 +123,8 @@ class ResponsesComposer(Composer):
         for arrival in self._tap.calls if stand else ():
             self._add(Part(arrival.data))
         if last is None:
+            if self._hold:
+                self._tell([*self._items.close("incomplete"), self._own.cut(result, self._items)])
             return
         if self._tap.requests > 1 or self._items.corrected or (self._tap.calls and not stand):
             self._tell([*self._items.close("completed"), self._own.end(last.data, result, self._items)])

@@ -17,6 +17,7 @@ from interwhen.wrapping.responses_wire import DONE as ITEM_DONE
 
 _TEXT = "response.output_text.delta"
 _REASONING = ("response.reasoning_text.delta", "response.reasoning_summary_text.delta")
+_REFUSAL = "response.refusal."
 _PREAMBLE = ("response.created", "response.in_progress", "response.queued")
 _INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_filter": "content_filter"}
 
@@ -79,6 +80,8 @@ class ResponsesTap(Tap):
         if kind in _REASONING and isinstance(delta, str):
             self.reasoning = "reasoning"
             return self._text(delta, data, "reasoning")
+        if kind.startswith(_REFUSAL):
+            self.unread = "refusal"
         item, index = event.item, event.output_index
         if item is not None and item.type in CALLS and index is not None:
             self._calls_of.add(index)

@@ -24,6 +24,7 @@ _T = TypeVar("_T")
 
 KEY = "interwhen"
 """Under which a response's extensions carry the supervised call."""
+DONE = b"data: [DONE]\n\n"
 
 
 def as_event(part: Part) -> bytes:
@@ -43,7 +44,8 @@ class AsyncBody(httpx2.AsyncByteStream):
             while parts := await self._supervised.parts():
                 for part in parts:
                     yield as_event(part)
-            yield b"data: [DONE]\n\n"
+            if not self._supervised.is_cut:
+                yield DONE
         except ModelError as error:
             raise_sdk_error(error, self._request)
 
@@ -56,6 +58,7 @@ class SyncBody(httpx2.SyncByteStream):
     """The same for a sync client."""
 
     def __init__(self, supervised: Supervised, request: httpx2.Request, loop: Running) -> None:
+        self._supervised = supervised
         self.feed = Feed(supervised, loop)
         self._request = request
 
@@ -63,7 +66,8 @@ class SyncBody(httpx2.SyncByteStream):
         try:
             for part in self.feed:
                 yield as_event(part)
-            yield b"data: [DONE]\n\n"
+            if not self._supervised.is_cut:
+                yield DONE
         except ModelError as error:
             raise_sdk_error(error, self._request)
 

@@ -11,6 +11,9 @@ from interwhen.wrapping.arrivals import Field
 
 Body = dict[str, Any]
 
+_NONE: Body = {"id": "interwhen", "created": 0, "model": ""}
+"""How chunks begin where the server sent none."""
+
 BLOCKED = "content_filter"
 """The finish reason of an answer that was withheld or ended by a monitor: the API's own word for it."""
 
@@ -28,11 +31,12 @@ def wire_reason(reason: FinishReason | None) -> str | None:
 
 
 class Shape:
-    """Makes chunks of one API like *first*, the first one of the server."""
+    """Makes chunks of one API like *first*, the first one of the server; empty where there was none."""
 
     def __init__(self, first: bytes, *, chat: bool) -> None:
         self._chat = chat
-        found: Body = msgspec.json.decode(first) if first else {}
+        kind = "chat.completion.chunk" if chat else "text_completion"
+        found: Body = msgspec.json.decode(first) if first else {**_NONE, "object": kind}
         self._head = {name: value for name, value in found.items() if name not in ("choices", "usage", "error")}
         choices = found.get("choices") or [{}]
         self._role = (choices[0].get("delta") or {}).get("role")

@@ -82,7 +82,14 @@ class Supervised:
     @property
     def result(self) -> Result | None:
         """How the run ended, once it has."""
-        return self._host.result
+        result = self._host.result
+        return None if result is None else self._composer.judged(result)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the answer just ended: the server gave neither a finish reason nor an end mark, and we did not."""
+        result = self._host.result
+        return result is not None and result.status == "unverified" and result.finish_reason == "truncated"
 
     def leave(self) -> None:
         """Let the run end soon; may be called by any thread."""

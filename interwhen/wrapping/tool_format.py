@@ -78,6 +78,7 @@ def tool_format(tools: Sequence[Mapping[str, Any]]) -> Monitor:
 
 
 def _required(tool: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what the schema of *tool* requires; nothing where that is no list: it is the server's to refuse."""
     schema = tool.get("parameters")
     names = schema.get("required") if isinstance(schema, Mapping) else None
-    return tuple(name for name in names or () if isinstance(name, str))
+    return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list | tuple) else ()

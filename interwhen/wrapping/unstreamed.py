@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from interwhen.errors import StreamProtocolError
+from interwhen.models.sse import DEFAULT_LIMIT
 from interwhen.models.transport import HttpResponse
 from interwhen.wrapping.calls import Api
 
@@ -19,6 +21,8 @@ class Told:
     status = 200
 
     def __init__(self, body: bytes) -> None:
+        self.event_bytes = max(len(body), DEFAULT_LIMIT)
+        """How large one event may be: the answer is bounded as a whole already."""
         self.headers = {"content-type": "text/event-stream"}
         self._body = body
 
@@ -32,7 +36,10 @@ class Told:
 
 
 async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
-    """Return *response* as a stream, where it is a whole answer in JSON."""
+    """Return *response* as a stream, where it is a whole answer in JSON.
+
+    Raises :class:`~interwhen.errors.StreamProtocolError` where that is larger than 16 MiB.
+    """
     if not response.headers.get("content-type", "").startswith("application/json"):
         return response
     body = bytearray()
@@ -41,6 +48,10 @@ async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
             body += data
     finally:
         await response.aclose()
+    if len(body) > _MAX_BODY:
+        raise StreamProtocolError(
+            f"an answer larger than {_MAX_BODY} bytes", offset=_MAX_BODY, sample=bytes(body[:200])
+        )
     return Told(as_events(api, bytes(body)))
 
 
@@ -50,7 +61,7 @@ def as_events(api: Api, data: bytes) -> bytes:
         body = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         body = None
-    if not isinstance(body, dict) or ("error" in body and not body.get("choices")):
+    if not isinstance(body, dict) or (body.get("error") and not body.get("choices")):
         return b"data: " + data.strip() + b"\n\n"  # for the decoder to refuse
     events = _responses(body) if api == "responses" else _choices(body, api)
     return b"".join(b"data: " + msgspec.json.encode(event) + b"\n\n" for event in events) + b"data: [DONE]\n\n"
@@ -83,7 +94,9 @@ def _responses(body: Body) -> list[Body]:
         ]
         for part in item.get("content") or ():
             kind = "reasoning_text" if item.get("type") == "reasoning" else "output_text"
-            if part.get("type") == kind:
+            if part.get("type") == "refusal":
+                events.append({"type": "response.refusal.delta", **place, "delta": part.get("refusal") or ""})
+            elif part.get("type") == kind:
                 events.append({"type": f"response.{kind}.delta", **place, "delta": part.get("text") or ""})
         events.append({"type": "response.output_item.done", "output_index": index, "item": item})
     status = "incomplete" if body.get("status") == "incomplete" else "completed"

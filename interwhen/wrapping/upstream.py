@@ -22,6 +22,7 @@ from interwhen.models.chunks import (
     usage_of,
 )
 from interwhen.models.openai_compat import read_json
+from interwhen.models.sse import DEFAULT_LIMIT
 from interwhen.models.token_stream import TokenStream
 from interwhen.models.transport import HttpResponse, Timeouts
 from interwhen.models.wire import Text, chat_decoder, completion_decoder, models_decoder
@@ -29,7 +30,7 @@ from interwhen.wrapping.arrivals import Tap
 from interwhen.wrapping.calls import Call
 from interwhen.wrapping.continuing import in_items, in_turns, needs_turns, prefilled
 from interwhen.wrapping.responses_tap import ResponsesTap
-from interwhen.wrapping.unstreamed import streamed
+from interwhen.wrapping.unstreamed import Told, streamed
 
 _STREAM = re.compile(r"\bstream(ing|ed)?\b", re.IGNORECASE)
 _PREFILLING = frozenset({"llamacpp", "vllm", "sglang"})
@@ -133,9 +134,10 @@ class CallModel:
         body, mode = await self._body(request)
         response = await streamed(self._call.api, await self._answer(body))
         self._tap.begin(request.pieces)
+        event_bytes = response.event_bytes if isinstance(response, Told) else DEFAULT_LIMIT
         if mode is None:
-            return TokenStream(response, self._tap.decode)
-        stream = ResumedStream(response, self._tap.decode)
+            return TokenStream(response, self._tap.decode, event_bytes=event_bytes)
+        stream = ResumedStream(response, self._tap.decode, event_bytes=event_bytes)
         stream.resumed = mode
         return stream
 

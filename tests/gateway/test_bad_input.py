@@ -13,7 +13,7 @@ from watchers import passing
 def sound(upstream, gateway):
     server = upstream(events(["one\n"], api="chat"))
     running = gateway(server, watchers=[passing()], limits={"body_bytes": 2000})
-    running.posts = server.posts
+    running.upstream = server
     return running
 
 
@@ -23,7 +23,7 @@ def sound(upstream, gateway):
 )
 def test_a_malformed_body(body, sound):
     refused(post(sound, body), 400, "malformed_body")
-    assert sound.posts == []
+    assert sound.upstream.posts == []
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,14 @@ def test_a_malformed_body(body, sound):
 )
 def test_a_body_of_another_form(fields, param, sound):
     assert refused(post(sound, {**ASK, **fields}), 400, "invalid_type")["param"] == param
-    assert sound.posts == []
+    assert sound.upstream.posts == []
+
+
+@pytest.mark.parametrize("parameters", [{"required": 5}, {"required": "ab"}, {"required": None}, 3, "x"], ids=repr)
+def test_a_schema_that_is_none_is_the_upstream_s_to_refuse(parameters, sound):
+    tools = [{"type": "function", "function": {"name": "a", "parameters": parameters}}]
+    assert post(sound, {**ASK, "tools": tools}).status_code == 200
+    assert sound.upstream.posts[0].json["tools"] == tools
 
 
 def test_several_answers_at_once_cannot_be_watched(sound):
@@ -76,7 +83,7 @@ def test_an_unknown_monitor(sound):
         error = refused(httpx2.post(f"{sound.base_url}/chat/completions", **options), 400, "unknown_monitor")
         assert "none-such" in error["message"]
         assert "passing" in error["message"]
-    assert sound.posts == []
+    assert sound.upstream.posts == []
 
 
 @pytest.mark.parametrize(

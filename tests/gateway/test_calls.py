@@ -94,6 +94,17 @@ def test_an_abstention_is_a_block_and_no_server_failure(upstream, gateway):
     assert running.metric('interwhen_calls_total{api="chat",outcome="failed"}') == 0
 
 
+def test_a_refusal_that_nobody_reads_is_not_said_to_be_verified(upstream, gateway):
+    steps = (delta({"content": "ok\n"}), delta({"refusal": "BAD\n"}), *events([], api="chat"))
+    running = gateway(upstream(steps), watchers=[passing()])
+    whole = post(running, ASK)
+    assert whole.json()["choices"][0]["message"]["refusal"] == "BAD\n"
+    assert whole.headers["x-interwhen-status"] == whole.json()["interwhen"]["result"]["type"] == "unverified"
+    *_, last, _ = sse(post(running, {**ASK, "stream": True}).text)
+    assert last["interwhen"]["result"]["type"] == "unverified"
+    assert running.metric('interwhen_calls_total{api="chat",outcome="unverified"}') == 2
+
+
 @pytest.mark.fault("G15", injected="a tool call is refused", happens="no piece of it reaches the client")
 def test_a_refused_tool_call_never_reaches_the_client(upstream, gateway):
     def script(request):

@@ -6,7 +6,8 @@ import httpx2
 import openai
 import pytest
 from helpers import ASK, post, refused, sse
-from interwhen.testing.server import Reset, Send, Stall, data, delta, fault
+from interwhen.testing.server import Reset, Send, Stall, data, delta, events, fault
+from responses_writer import Writer
 from watchers import passing
 
 
@@ -62,6 +63,31 @@ def test_an_upstream_that_fails_mid_stream(name, upstream, gateway):
     assert refused_whole.status_code == (503 if name == "error_event" else 502)
     assert "error" in refused_whole.json()
     assert running.metric('interwhen_calls_total{api="chat",outcome="failed"}') == 2
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_an_upstream_whose_stream_just_ends_is_not_said_to_have_ended_well(api, upstream, gateway):
+    steps = (delta({"content": "one "}),) if api == "chat" else Writer().text("one ").steps()[:4]
+    running = gateway(upstream(steps), watchers=[passing()])
+    body, path = (ASK, "chat/completions") if api == "chat" else ({"model": "m", "input": "q"}, "responses")
+    seen = sse(post(running, {**body, "stream": True}, path).text)
+    assert "[DONE]" not in seen
+    assert [event for event in seen if event.get("choices", [{}])[0].get("finish_reason")] == []
+    assert not {event.get("type") for event in seen} & {"response.completed", "response.incomplete"}
+    result = seen[-1]["interwhen"]["result"]
+    assert (result["type"], result["finish_reason"]) == ("unverified", "truncated")
+    whole = post(running, body, path).json()
+    assert whole["interwhen"]["result"]["finish_reason"] == "truncated"
+    assert (whole["choices"][0]["finish_reason"] is None) if api == "chat" else (whole["status"] == "incomplete")
+    assert running.metric(f'interwhen_calls_total{{api="{api}",outcome="unverified"}}') == 2
+
+
+def test_an_end_mark_without_a_finish_reason_is_passed_on(upstream, gateway):
+    running = gateway(upstream(events(["one "], api="chat", finish_reason=None)), watchers=[passing()])
+    *chunks, last = sse(post(running, {**ASK, "stream": True}).text)
+    assert last == "[DONE]"
+    assert [choice["finish_reason"] for chunk in chunks for choice in chunk["choices"]] == [None, None]
+    assert chunks[-1]["interwhen"]["result"]["finish_reason"] == "other"
 
 
 def test_the_sdk_raises_what_fails_mid_stream(upstream, gateway):

@@ -41,6 +41,15 @@ class Writer:
         self.output.append(item)
         return self
 
+    def hidden_reasoning(self):
+        """Reasoning that nobody may read: no summary, and its content encrypted."""
+        index, item = len(self.output), {"id": f"rs_{self.name}_{len(self.output)}", "type": "reasoning", "summary": []}
+        self.say("response.output_item.added", output_index=index, item={**item, "encrypted_content": "gAAA"})
+        item = {**item, "encrypted_content": f"gAAA of {self.name}"}
+        self.say("response.output_item.done", output_index=index, item=item)
+        self.output.append(item)
+        return self
+
     def text(self, *texts):
         index, item_id = len(self.output), f"msg_{self.name}_{len(self.output)}"
         item = {"id": item_id, "type": "message", "role": "assistant", "status": "in_progress", "content": []}

@@ -111,6 +111,38 @@ async def test_streamed_raw_responses_show_what_a_reader_may_see(serve, clients)
 
 
 @pytest.mark.parametrize("kind", KINDS)
+async def test_a_raw_body_has_an_end_mark_only_where_the_server_came_to_an_end(kind, serve, clients):
+    scripts = [events(["one\n"], api="chat")[:1], events(["one\n"], api="chat")]
+    server = serve(lambda request: scripts[request.number])
+    client = wrap(clients(KINDS[kind], server), [passing()])
+
+    async def read_raw():
+        found = client.chat.completions.with_streaming_response.create(**ASK, stream=True)
+        if kind == "async":
+            async with found as response:
+                return [line async for line in response.iter_lines() if line]
+        return await anyio.to_thread.run_sync(read_plainly, found)
+
+    def read_plainly(found):
+        with found as response:
+            return [line for line in response.iter_lines() if line]
+
+    cut, ended = await read_raw(), await read_raw()
+    assert "one" in cut[0]
+    assert "data: [DONE]" not in cut
+    assert ended[-1] == "data: [DONE]"
+
+
+async def test_an_end_of_ours_has_an_end_mark_though_the_server_had_none(serve, clients):
+    client = wrap(clients(openai.AsyncOpenAI, serve(events(["one\n"], api="chat")[:1])), [word(slow=60)])
+    own = {"budgets": {"seconds": 0.2}}
+    async with client.chat.completions.with_streaming_response.create(**ASK, stream=True, interwhen=own) as response:
+        lines = [line async for line in response.iter_lines() if line]
+    assert '"content_filter"' in lines[-2]
+    assert lines[-1] == "data: [DONE]"
+
+
+@pytest.mark.parametrize("kind", KINDS)
 async def test_options_for_one_call(kind, serve, clients):
     server = serve(lambda request: events(["BAD\n", "x"] if request.number % 2 == 0 else ["fine"], api="chat"))
     client = wrap(clients(KINDS[kind], server), [word()], reading="final")

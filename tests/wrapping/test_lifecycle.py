@@ -164,23 +164,65 @@ async def test_a_verifier_that_blocks_does_not_freeze_the_loop(serve, clients):
     assert stream.result.status == "verified"
 
 
-async def test_a_slow_sibling_does_not_delay_an_interrupt(serve, clients):
-    slow = Monitor(name="slow", verifier=word(slow=30).verifier, extractor=every_line, phase="answer")
-    server = serve(
-        lambda request: slow_stream("BAD\n", *["x"] * 500) if request.number == 0 else events(["fine"], api="chat")
-    )
-    import dataclasses
+def held_back(delivery):
+    """A monitor whose checks of lines wait; and what has begun, what has ended, and what lets them end."""
+    begun, ended, may_end = [], [], anyio.Event()
 
-    late = dataclasses.replace(slow, trigger=interwhen.Answer())
-    client = wrap(clients(openai.AsyncOpenAI, server), [word(), late])
-    begun = time.monotonic()
-    stream = await ask(client, stream=True)
-    async for chunk in stream:
-        if "fine" in (chunk.choices[0].delta.content or ""):
-            break
-    assert time.monotonic() - begun < 2
+    @interwhen.verifier(name="slow", worker="async", deadline=120.0)
+    async def slow(claim):
+        begun.append(claim.key)
+        await may_end.wait()
+        ended.append(claim.key)
+        return Pass()
+
+    return Monitor(name="slow", verifier=slow, extractor=every_line, delivery=delivery), begun, ended, may_end
+
+
+def wrong_behind_a_line(request):
+    """What is wrong stands behind a line that is still being checked; the server would never end."""
+    if request.number:
+        return events(["fine"], api="chat")
+    return (delta({"content": "one\n"}), Sleep(0.05), delta({"content": "BAD\n"}), Stall())
+
+
+async def test_a_slow_sibling_that_only_observes_does_not_delay_an_interrupt(serve, clients):
+    slow, begun, ended, _ = held_back("observe")
+    server = serve(wrong_behind_a_line)
+    client = wrap(clients(openai.AsyncOpenAI, server), [word(), slow])
+    with anyio.fail_after(30):
+        stream = await ask(client, stream=True)
+        async for chunk in stream:
+            if "fine" in (chunk.choices[0].delta.content or ""):
+                break
+    assert "one" in begun
+    assert ended == []
     assert server.posts[0].gone.is_set()
     await stream.close()
+
+
+async def test_a_slow_sibling_does_not_delay_the_end_of_the_stream_that_is_wrong(serve, clients):
+    """It delays the cut: what it looks at stands before what is wrong, and might be cut itself."""
+    slow, begun, ended, may_end = held_back("interrupt")
+    server = serve(wrong_behind_a_line)
+    client = wrap(clients(openai.AsyncOpenAI, server), [word(), slow])
+    with anyio.fail_after(30):
+        stream = await ask(client, stream=True)
+        async with anyio.create_task_group() as group:
+            chunks = []
+
+            async def reader():
+                chunks.extend([chunk async for chunk in stream])
+
+            group.start_soon(reader)
+            while not server.posts[0].gone.is_set():
+                await anyio.sleep(0.01)
+            assert "one" in begun
+            assert ended == []
+            assert len(server.posts) == 1
+            may_end.set()
+    assert "one" in ended
+    assert "fine" in "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert len(chunks[-1].interwhen.result.violations) == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -18,7 +18,6 @@ STREAMS = {
     "finish with text": (delta({"content": "one\n"}), delta({"content": "two"}, finish_reason="stop"), END),
     "length": events(["one\n", "two"], api="chat", finish_reason="length"),
     "filter": events(["one\n"], api="chat", finish_reason="content_filter"),
-    "no finish": events(["one\n", "two"], api="chat", finish_reason=None),
     "no done": events(["one\n", "two"], api="chat")[:-1],
     "empty": (delta({"role": "assistant", "content": ""}), delta({}, finish_reason="stop"), END),
     "reasoning_content": (
@@ -99,6 +98,28 @@ async def test_chunks_are_the_same(name, serve, pair):
     bare, wrapped = pair(serve(STREAMS[name]))
     tools = {"tools": TOOLS} if "call" in name else {}
     await same(bare, wrapped, stream=True, **tools)
+
+
+UNENDED = {
+    "cut": (delta({"role": "assistant", "content": "one\n"}), delta({"content": "two"})),
+    "no finish": events(["one\n", "two"], api="chat", finish_reason=None),
+    "nothing": (),
+}
+
+
+@pytest.mark.parametrize("name", UNENDED)
+async def test_a_stream_that_does_not_end_has_one_chunk_more_which_says_how_it_went(name, serve, pair):
+    bare, wrapped = pair(serve(UNENDED[name]))
+    want, _ = await outcome(bare, stream=True)
+    got, error = await outcome(wrapped, stream=True)
+    assert error is None
+    assert [shown(chunk) for chunk in got[:-1]] == [shown(chunk) for chunk in want]
+    last = got[-1]
+    assert last.interwhen.result.status == "unverified"
+    assert last.interwhen.result.finish_reason == ("other" if name == "no finish" else "truncated")
+    assert not last.choices[0].delta.content
+    assert last.choices[0].finish_reason is None
+    assert (last.id, last.object) == (want[0].id if want else "interwhen", "chat.completion.chunk")
 
 
 @pytest.mark.parametrize("counted", [False, True])

@@ -47,6 +47,26 @@ async def test_whole_responses_are_the_same(serve, pair):
     assert got.interwhen.result.status == "verified"
 
 
+@pytest.mark.parametrize("sent", [5, 0])
+async def test_a_response_that_does_not_end_has_one_event_more_which_says_how_it_went(sent, serve, pair):
+    bare, wrapped = pair(serve(lambda _: Writer().text("one\n", "two").steps()[:sent]))
+    want, _ = await outcome(bare, "responses", stream=True)
+    got, error = await outcome(wrapped, "responses", stream=True)
+    assert error is None
+    assert [shown(event) for event in got[:-1]] == [shown(event) for event in want]
+    assert (got[-1].type, got[-1].sequence_number) == ("response.in_progress", len(want))
+    assert got[-1].interwhen.result.status == "unverified"
+    assert got[-1].interwhen.result.finish_reason == "truncated"
+
+
+async def test_a_whole_response_whose_stream_does_not_end_is_incomplete(serve, pair):
+    _, wrapped = pair(serve(lambda _: Writer().text("one\n", "two").steps()[:6]))
+    got = await ask(wrapped, "responses")
+    assert (got.status, got.incomplete_details) == ("incomplete", None)
+    assert got.output_text == got.interwhen.result.text == "one\ntwo"
+    assert got.interwhen.result.status == "unverified"
+
+
 @pytest.mark.parametrize("written", [-1000, 1 << 70])
 async def test_a_count_that_cannot_be_is_not_believed(written, serve, pair):
     _, wrapped = pair(serve(lambda _: Writer().text("one\n", "two").steps(written=written)))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from itertools import zip_longest
 
 import interwhen
 import pytest
@@ -23,15 +24,25 @@ TOOLS = [
 DONE = b"data: [DONE]\n\n"
 
 
+def pieces_of(index, call, size):
+    name, arguments = call
+    yield {"index": index, "id": f"c{index}", "type": "function", "function": {"name": name, "arguments": ""}}
+    for at in range(0, len(arguments), size):
+        yield {"index": index, "function": {"arguments": arguments[at : at + size]}}
+
+
 def called(*calls, finish="tool_calls", size=4):
     """Script calls (name, arguments) as pieces."""
-    found = []
-    for index, (name, arguments) in enumerate(calls):
-        head = {"index": index, "id": f"c{index}", "type": "function", "function": {"name": name, "arguments": ""}}
-        found.append(said({"tool_calls": [head]}))
-        for at in range(0, len(arguments), size):
-            piece = {"index": index, "function": {"arguments": arguments[at : at + size]}}
-            found.append(said({"tool_calls": [piece]}))
+    found = [
+        said({"tool_calls": [piece]}) for index, call in enumerate(calls) for piece in pieces_of(index, call, size)
+    ]
+    return [*found, said({}, finish), DONE]
+
+
+def by_turns(*calls, finish="tool_calls", size=4):
+    """Script calls whose pieces come by turns: the first of each, the second of each, and so on."""
+    rounds = zip_longest(*(pieces_of(index, call, size) for index, call in enumerate(calls)))
+    found = [said({"tool_calls": [piece]}) for pieces in rounds for piece in pieces if piece is not None]
     return [*found, said({}, finish), DONE]
 
 
@@ -54,6 +65,7 @@ def finish_of(parts):
 
 GOOD = ("move", '{"to": "home"}')
 BAD = ("move", '{"to": "BAD"}')
+LOOK = ("look", "{}")
 
 
 async def test_a_good_call_reaches_the_caller_and_can_be_verified():
@@ -71,7 +83,7 @@ async def test_a_good_call_reaches_the_caller_and_can_be_verified():
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_refused_call_never_reaches_the_caller(delivery, slow, stream):
     wire = MemoryWire(lambda number, _: [called(BAD), called(GOOD)][number])
-    monitor = no_call_with(delivery=delivery)
+    monitor = no_call_with(delivery=delivery, slow=slow)
     parts, result = await collect(wire, [monitor], tools=TOOLS, stream=stream)
     assert calls_in(parts) == [GOOD]
     assert "BAD" not in json.dumps([part.chunk() for part in parts])
@@ -94,12 +106,55 @@ async def test_a_refused_call_never_reaches_the_caller(delivery, slow, stream):
 
 
 async def test_parallel_calls_are_each_judged_and_asked_for_again_together():
-    wire = MemoryWire(lambda number, _: [called(GOOD, BAD, GOOD), called(GOOD, GOOD)][number])
+    wire = MemoryWire(lambda number, _: [called(GOOD, BAD, LOOK), called(GOOD, LOOK)][number])
     parts, result = await collect(wire, [no_call_with()], tools=TOOLS)
-    assert calls_in(parts) == [GOOD, GOOD]
+    assert calls_in(parts) == [GOOD, LOOK]
     turns = wire.bodies[1]["messages"]
     assert [call["id"] for call in turns[1]["tool_calls"]] == [turn["tool_call_id"] for turn in turns[2:]]
-    assert len(result.certificate.checks) == 3 or result.status == "verified"
+    assert [violation.why for violation in result.violations] == ["BAD must not be touched"]
+    judged = [(check.monitor, result.text[check.span.start : check.span.end]) for check in result.certificate.checks]
+    expected = [
+        (monitor, call) for monitor in ("calls", "tool-format") for call in ("look({})", 'move({"to": "home"})')
+    ]
+    assert sorted(judged) == expected
+    assert result.status == "verified"
+
+
+@pytest.mark.parametrize("slow", [None, 0.01])
+@pytest.mark.parametrize("delivery", ["gate_tools", "interrupt"])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_calls_whose_pieces_come_by_turns_are_released(delivery, slow, stream):
+    wire = MemoryWire(lambda *_: by_turns(GOOD, LOOK, GOOD))
+    parts, result = await collect(wire, [no_call_with(delivery=delivery, slow=slow)], tools=TOOLS, stream=stream)
+    assert calls_in(parts) == [GOOD, LOOK, GOOD]
+    assert finish_of(parts) == ["tool_calls"]
+    assert len(wire.bodies) == 1
+    assert result.status == "verified"
+
+
+async def test_a_refused_call_among_calls_whose_pieces_come_by_turns_never_reaches_the_caller():
+    wire = MemoryWire(lambda number, _: [by_turns(GOOD, BAD, LOOK), by_turns(GOOD, LOOK)][number])
+    parts, result = await collect(wire, [no_call_with()], tools=TOOLS)
+    assert calls_in(parts) == [GOOD, LOOK]
+    assert "BAD" not in json.dumps([part.chunk() for part in parts])
+    assert [violation.why for violation in result.violations] == ["BAD must not be touched"]
+    assert result.status == "verified"
+
+
+@pytest.mark.parametrize("finish", ["length", None])
+async def test_calls_whose_pieces_come_by_turns_do_not_pass_where_the_stream_is_truncated(finish):
+    steps = by_turns(GOOD, GOOD, finish=finish)
+    wire = MemoryWire(lambda *_: steps if finish else steps[:-2])
+    parts, result = await collect(wire, [passing()], tools=TOOLS)
+    assert calls_in(parts) == []
+    assert result.status == "unverified"
+
+
+async def test_a_call_by_turns_whose_json_is_not_whole_does_not_pass():
+    wire = MemoryWire(lambda number, _: [by_turns(GOOD, ("move", '{"to": "ho')), called(GOOD)][number])
+    parts, result = await collect(wire, [passing()], tools=TOOLS)
+    assert calls_in(parts) == [GOOD]
+    assert result.violations[0].monitor == "tool-format"
 
 
 @pytest.mark.parametrize(
@@ -121,6 +176,18 @@ async def test_a_call_of_no_tool_and_one_that_lacks_an_argument_do_not_pass():
         "there is no tool 'fly'; there are move, look",
         "the call of 'move' lacks 'to'",
     ]
+
+
+@pytest.mark.parametrize("required", [5, "to", {"at": 1}, True, [7, "to"]], ids=repr)
+@pytest.mark.parametrize("arguments", ["{}", '{"to": "home"}'])
+async def test_a_schema_that_is_none_requires_nothing_and_is_the_server_s_to_refuse(arguments, required):
+    tools = [{"type": "function", "function": {"name": "move", "parameters": {"required": required}}}]
+    wire = MemoryWire(lambda number, _: [called(("move", arguments)), called(GOOD)][number])
+    parts, result = await collect(wire, [passing()], tools=tools)
+    missing = isinstance(required, list) and arguments == "{}"
+    assert calls_in(parts) == [GOOD if missing else ("move", arguments)]
+    assert len(result.violations) == missing
+    assert wire.bodies[0]["tools"] == tools
 
 
 async def test_a_call_without_arguments_needs_none():
@@ -221,7 +288,11 @@ async def test_a_call_in_the_older_form_is_a_call():
     good = [said(older), said({"function_call": {"arguments": GOOD[1]}}), said({}, "function_call"), DONE]
     wire = MemoryWire(lambda number, _: [bad, good][number])
     functions = [tool["function"] for tool in TOOLS]
-    parts, _ = await collect(wire, [no_call_with()], functions=functions)
+    parts, result = await collect(wire, [no_call_with()], functions=functions)
+    pieces = [choice["delta"].get("function_call") or {} for part in parts for choice in part.chunk()["choices"]]
+    assert tuple("".join(piece.get(field) or "" for piece in pieces) for field in ("name", "arguments")) == GOOD
+    assert finish_of(parts) == ["function_call"]
+    assert result.status == "verified"
     assert "BAD" not in json.dumps([part.chunk() for part in parts])
     assert wire.bodies[1]["messages"][1]["function_call"] == {"name": "move", "arguments": BAD[1]}
     assert wire.bodies[1]["messages"][2]["role"] == "function"

@@ -40,15 +40,21 @@ def word(bad="BAD", good=None, *, slow=None, **options):
     return Monitor(name="word", verifier=now if slow is None else later, extractor=every_line, **options)
 
 
-def no_call_with(bad="BAD", **options):
-    """Refutes tool calls whose arguments hold *bad*."""
+def no_call_with(bad="BAD", *, slow=None, **options):
+    """Refutes tool calls whose arguments hold *bad*. *slow* is in seconds."""
 
     @interwhen.verifier(name="calls", worker=options.pop("worker", "inline"))
-    def check(claim):
+    def now(claim):
+        return Violation(why=f"{bad} must not be touched") if bad in claim.key else Pass()
+
+    @interwhen.verifier(name="calls", worker="async", deadline=120.0)
+    async def later(claim):
+        await anyio.sleep(slow)
         return Violation(why=f"{bad} must not be touched") if bad in claim.key else Pass()
 
     options.setdefault("delivery", "gate_tools")
     options.setdefault("level", "explain")
+    check = now if slow is None else later
     return Monitor(
         name="calls", verifier=check, extractor=every_line, trigger=ToolCalls(), remedy=Feedback(), **options
     )
