@@ -90,9 +90,12 @@ class GatewayWire:
 async def _again(call: Callable[[], Awaitable[T]]) -> T:
     """Await *call*, twice if need be: a kept connection may be closed by its server just as it is used anew.
 
-    Whatever a server has answered is the client's to see: how often to try again is its own choice.
+    Whatever else goes wrong is the client's to see: a server that took a request and broke may have worked on it, and
+    how often to try again is the client's own choice.
     """
     try:
         return await call()
-    except ConnectError:
+    except ConnectError as error:
+        if not error.stale:
+            raise
         return await call()

@@ -96,6 +96,11 @@ class Answer:
                 raise self._error
             await self._wait()
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything of it has come, be it a part of its head."""
+        return bool(self.status or self._dry or self._size)
+
     async def receive(self) -> bytes:
         """Wait for bytes of the body; empty at its end."""
         parts = self._parts

@@ -67,9 +67,16 @@ class FastTransport:
         place = _place(request.url)
         data = _encoded(request, place)
         pool = self._pool()
-        connection = pool.kept(place.server) or await self._connected(pool, place.server, request.url, connect_timeout)
+        kept = pool.kept(place.server)
+        connection = kept or await self._connected(pool, place.server, request.url, connect_timeout)
         answer = connection.ask(data, request.url, pool.loop)
-        await answer.head()
+        try:
+            await answer.head()
+        except ConnectError as error:
+            if kept is not None and not answer.has_begun:
+                error.stale = True
+                pool.forget(place.server)
+            raise
         return answer
 
     async def aclose(self) -> None:

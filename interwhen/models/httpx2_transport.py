@@ -129,12 +129,19 @@ class Httpx2Transport:
         headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()]
         if request.method == "POST":
             headers.append((b"content-length", str(len(request.body)).encode()))
+        is_kept = True
+
+        async def trace(name: str, _info: object) -> None:
+            nonlocal is_kept
+            if name.endswith("connect_tcp.started"):
+                is_kept = False
+
         sent = httpcore2.Request(
             request.method,
             url,
             headers=headers,
             content=request.body,
-            extensions={"timeout": {"connect": connect_timeout}},
+            extensions={"timeout": {"connect": connect_timeout}, "trace": trace},
         )
         pool = self._pool(request.url)
         try:
@@ -144,7 +151,10 @@ class Httpx2Transport:
         except httpcore2.UnsupportedProtocol as exc:
             raise UsageError(f"{request.url!r} is no http:// or https:// URL") from exc
         except Exception as exc:
-            raise translate(exc, request.url) from exc
+            error = translate(exc, request.url)
+            if isinstance(error, ConnectError) and not isinstance(exc, httpcore2.TimeoutException):
+                error.stale = is_kept
+            raise error from exc
         return Httpx2Response(request.url, response)
 
     async def aclose(self) -> None:

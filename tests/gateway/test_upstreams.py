@@ -1,12 +1,13 @@
 """Upstreams that fail: what the client gets is an error as clear as the upstream's own, and never a block."""
 
 import json
+import threading
 
 import httpx2
 import openai
 import pytest
 from helpers import ASK, post, refused, sse
-from interwhen.testing.server import Reset, Send, Stall, data, delta, fault
+from interwhen.testing.server import Close, Reset, Send, SendRaw, Sleep, Stall, data, delta, events, fault
 from watchers import passing
 
 
@@ -85,3 +86,56 @@ def test_no_stream_is_taken_up_twice_so_no_text_is_said_twice(upstream, gateway)
     running = gateway(server, watchers=[passing()])
     post(running, {**ASK, "stream": True})
     assert len(server.posts) == 1
+
+
+@pytest.mark.fault(
+    "G20",
+    injected="an upstream that takes a request and closes, on a new connection",
+    happens="502, and the request was sent once; on a kept connection it is sent anew, once",
+)
+@pytest.mark.parametrize("transport", ["fast", "httpx2"])
+@pytest.mark.parametrize("watchers", [[passing()], []], ids=["supervised", "relayed"])
+@pytest.mark.parametrize("end", [Close(), Reset()], ids=["closed", "reset"])
+def test_only_a_kept_connection_is_opened_anew(end, watchers, transport, upstream, gateway):
+    server = upstream(lambda request: events(["one"], api="chat") if request.number in {1, 3} else (end,))
+    running = gateway(server, watchers=watchers, transport=transport)
+    refused(post(running, ASK), 502, "upstream_unreachable")
+    assert len(server.posts) == 1
+    assert [post(running, {**ASK, "stream": True}).status_code for _ in range(2)] == [200, 200]
+    first, second, third = (request.connection for request in server.posts[1:])
+    assert first == second != third
+
+
+def test_of_two_kept_connections_that_are_closed_one_is_used(upstream, gateway):
+    both = threading.Barrier(2)
+    steps = (*events(["one"], api="chat")[:-1], Sleep(0.3), *events([], api="chat"))
+    server = upstream(
+        lambda request: (
+            events(["two"], api="chat") if request.number == 3 else steps if request.number < 2 else (Close(),)
+        )
+    )
+    running = gateway(server, transport="fast")
+
+    def call():
+        both.wait(10)
+        post(running, {**ASK, "stream": True})
+
+    callers = [threading.Thread(target=call) for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(20)
+    assert "two" in post(running, {**ASK, "stream": True}).text
+    connections = [request.connection for request in server.posts]
+    assert connections[2] in connections[:2]
+    assert connections[3] not in connections[:2]
+
+
+def test_what_has_begun_to_answer_is_not_asked_again(upstream, gateway):
+    begun = (SendRaw(b"HTTP/1.1 200 OK\r\ncontent-"), Close())
+    server = upstream(lambda request: begun if request.number else events(["one"], api="chat"))
+    running = gateway(server, transport="fast")
+    assert post(running, {**ASK, "stream": True}).status_code == 200
+    refused(post(running, ASK), 502, "upstream_unreachable")
+    first, second = (request.connection for request in server.posts)
+    assert first == second
