@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from base64 import b64encode
 from contextlib import AsyncExitStack
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import anyio
 import anyio.abc
@@ -106,13 +107,27 @@ class Gateway:
 
 def _upstream(entry: UpstreamConfig | str, transport: Transport, timeouts: Timeouts) -> Upstream:
     config = entry if isinstance(entry, UpstreamConfig) else parse_upstream(entry)
-    parts = urlsplit(config.url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
-        raise UsageError(f"upstream {config.url!r} is no http:// or https:// URL; give it as http://host:port/v1")
+    shown = config.url.rpartition("@")[2].partition("?")[0]  # what stands before and behind may be secret
+    try:
+        parts = urlsplit(config.url)
+        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and not parts.query and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url:
+        raise UsageError(f"upstream {shown!r} is no http:// or https:// URL; give it as http://host:port/v1")
+    user, at, place = parts.netloc.rpartition("@")
     if config.key_env and not os.environ.get(config.key_env):
-        raise UsageError(f"upstream {config.url!r}: the environment has no {config.key_env!r} (key_env) with its key")
-    key = os.environ[config.key_env] if config.key_env else ""
-    return Upstream(config.url, config.models, key, transport, timeouts)
+        raise UsageError(f"upstream {shown!r}: the environment has no {config.key_env!r} (key_env) with its key")
+    if config.key_env and at:
+        raise UsageError(f"upstream {shown!r} has a key (key_env) and a user in its URL; give one of them")
+    authorization = f"Bearer {os.environ[config.key_env]}" if config.key_env else _basic(user) if at else ""
+    return Upstream(parts._replace(netloc=place).geturl(), config.models, authorization, transport, timeouts)
+
+
+def _basic(user: str) -> str:
+    """Return the header for *user*, which is ``NAME:PASSWORD`` as it stands in a URL (RFC 7617)."""
+    name, _, password = user.partition(":")
+    return "Basic " + b64encode(f"{unquote(name)}:{unquote(password)}".encode()).decode()
 
 
 def parse_upstream(text: str) -> UpstreamConfig:

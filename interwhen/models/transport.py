@@ -28,12 +28,21 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A request as it goes out. Its ``headers`` may hold a key, so they are not in its repr."""
+    """A request as it goes out. Its ``headers`` may hold a key, so they are not in its repr.
+
+    With an ``alias``, errors name that instead of the URL.
+    """
 
     method: Literal["GET", "POST", "DELETE"]
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
+    alias: str = ""
+
+    @property
+    def name(self) -> str:
+        """What errors call the place it goes to."""
+        return self.alias or self.url
 
 
 class HttpResponse(Protocol):

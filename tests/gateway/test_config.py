@@ -126,6 +126,22 @@ def test_what_cannot_work_is_said_at_the_start(config, said):
         Gateway(Config(**config))
 
 
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("someone:secret@a/v1", "http://"),
+        ("http://someone:secret@a:port/v1", "http://"),
+        ("http://a/v1?key=secret", "http://"),
+        ("http://someone:secret@a/v1", "key_env"),
+    ],
+)
+def test_no_message_at_the_start_shows_what_an_upstreams_url_keeps_secret(url, said, monkeypatch):
+    monkeypatch.setenv("UPSTREAM_KEY", "key")
+    with pytest.raises(UsageError, match=said) as caught:
+        Gateway(Config(upstreams=(UpstreamConfig(url=url, key_env="UPSTREAM_KEY"),)))
+    assert "secret" not in str(caught.value)
+
+
 def test_keys_stand_in_a_file(tmp_path):
     path = tmp_path / "keys"
     path.write_text("# ours\nkey-number-one\n\nkey-number-two\n")

@@ -107,14 +107,21 @@ def test_it_says_that_it_is_not_ready_before_it_closes_its_door(upstream, tmp_pa
         assert running.wait() == 0
 
 
-SECRETS = ("sk-upstream-secret", "sk-gateway-secret", "what-the-user-asks", "what-the-model-says", "query-secret")
+SECRETS = (
+    "sk-upstream-secret",
+    "sk-gateway-secret",
+    "what-the-user-asks",
+    "what-the-model-says",
+    "query-secret",
+    "url-secret",
+)
 
 
 @pytest.mark.parametrize("end", ["well", "badly"])
 def test_neither_keys_nor_texts_are_logged(end, upstream, tmp_path):
     (tmp_path / "keys").write_text("sk-gateway-secret\n")
     server = upstream(events(["what-the-model-says 2 + 2 = 5\n"], api="chat"))
-    url = server.base_url if end == "well" else "http://127.0.0.1:9/v1"
+    url = (server.base_url if end == "well" else "http://127.0.0.1:9/v1").replace("//", "//someone:url-secret@")
     arguments = ["--monitor", "arithmetic", "--keys-file", str(tmp_path / "keys")]
     with serving(url, *arguments, log_level="debug") as running:
         body = {**STREAM, "messages": [{"role": "user", "content": "what-the-user-asks"}]}

@@ -2,12 +2,14 @@
 
 import json
 import threading
+from base64 import b64encode
 
 import httpx2
 import openai
 import pytest
 from helpers import ASK, post, refused, sse
-from interwhen.testing.server import Close, Reset, Send, SendRaw, Sleep, Stall, data, delta, events, fault
+from interwhen.testing.server import Close, Reset, Send, SendRaw, Sleep, Stall, data, delta, events, fault, reply
+from structlog.testing import capture_logs
 from watchers import passing
 
 
@@ -139,3 +141,60 @@ def test_what_has_begun_to_answer_is_not_asked_again(upstream, gateway):
     refused(post(running, ASK), 502, "upstream_unreachable")
     first, second = (request.connection for request in server.posts)
     assert first == second
+
+
+def with_user(server):
+    return server.base_url.replace("//", "//someone:top%40secret@")
+
+
+def is_discreet(answer):
+    """Whether it names the host of the upstream and nothing more."""
+    return not any(word in answer for word in ("secret", "someone", "http:", "/v1", "chat/"))
+
+
+@pytest.mark.parametrize("transport", ["fast", "httpx2"])
+@pytest.mark.parametrize("watchers", [[passing()], []], ids=["supervised", "relayed"])
+def test_an_error_names_the_upstreams_host_and_no_more(watchers, transport, gateway):
+    running = gateway("http://someone:topsecret@localhost:9/v1", watchers=watchers, transport=transport)
+    with capture_logs() as logs:
+        answer = post(running, ASK)
+        running.idle()
+    assert "localhost:9" in refused(answer, 502, "upstream_unreachable")["message"]
+    assert is_discreet(answer.text)
+    assert "127.0.0.1" not in answer.text
+    assert "upstream.failed" in {log["event"] for log in logs}
+    assert "secret" not in str(logs)
+    told = httpx2.get(f"{running.root}/readyz").text + httpx2.get(f"{running.root}/metrics").text
+    assert "secret" not in told
+
+
+@pytest.mark.parametrize("transport", ["fast", "httpx2"])
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (Close(),),
+        (delta({"content": "one "}), Reset()),
+        reply(307, b"", {"location": "http://someone:topsecret@elsewhere/v1/chat/completions"}),
+        (SendRaw(b"nonsense\r\n\r\n"), Close()),
+        reply(200, b"{}", {"content-encoding": "gzip"}),
+        reply(200, b"<html>", {"content-type": "text/html"}),
+    ],
+    ids=["closed", "reset", "redirected", "nonsense", "encoded", "page"],
+)
+def test_what_breaks_later_names_no_more_of_it_either(steps, transport, upstream, gateway):
+    running = gateway(
+        with_user(upstream(steps)), watchers=[passing()], transport=transport, budgets={"reconnects": 1}, tell="full"
+    )
+    for streamed in (True, False):
+        answer = post(running, {**ASK, "stream": streamed})
+        assert '"error"' in answer.text
+        assert is_discreet(answer.text)
+
+
+def test_the_user_of_an_upstreams_url_is_sent_to_it(upstream, gateway):
+    server = upstream(events(["one"], api="chat"))
+    running = gateway(with_user(server), watchers=[passing()])
+    post(running, ASK)
+    post(running, ASK, headers={"authorization": "Bearer own"})
+    basic = "Basic " + b64encode(b"someone:top@secret").decode()
+    assert [request.headers["authorization"] for request in server.posts] == [basic, "Bearer own"]
