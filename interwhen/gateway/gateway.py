@@ -15,13 +15,14 @@ import anyio
 import anyio.abc
 
 from interwhen.errors import UsageError
+from interwhen.gateway.bodies import Bodies
 from interwhen.gateway.choosing import Chooser
 from interwhen.gateway.config import Config, UpstreamConfig
 from interwhen.gateway.exchanging import Exchange
 from interwhen.gateway.keys import load_keys
 from interwhen.gateway.meters import Meters
 from interwhen.gateway.places import Places
-from interwhen.gateway.problems import Problem
+from interwhen.gateway.problems import Problem, shutting_down
 from interwhen.gateway.wire import Upstream
 from interwhen.models.transport import Timeouts, Transport
 
@@ -35,6 +36,7 @@ class Gateway:
         self.config = config
         self.chooser = Chooser(config)
         self.keys = load_keys(config)
+        self.bodies = Bodies(config.limits)
         self.places = Places(config.limits)
         self.meters = Meters(self.places)
         self.transport = _transport(config.transport)
@@ -65,7 +67,7 @@ class Gateway:
     def admit(self, exchange: Exchange) -> None:
         """Raise :class:`Problem` unless the request may be served."""
         if self.closing:
-            raise Problem(503, "shutting_down", "the gateway shuts down; try another one", retry_after=5, close=True)
+            raise shutting_down()
         origin = exchange.headers.get("origin")
         if origin is not None and not {origin, "*"} & set(self.config.origins):
             raise Problem(
@@ -89,6 +91,11 @@ class Gateway:
             return self.upstream_for(model) is upstream
         except Problem:
             return False
+
+    def close(self) -> None:
+        """Take no more calls, and none whose body has not come yet; those that are served go on."""
+        self.closing = True
+        self.bodies.end()
 
     def cut(self) -> None:
         """End all calls with an error."""

@@ -11,6 +11,8 @@ import msgspec
 from interwhen.errors import ConnectError, InterwhenError, ModelError, StreamTimeout, UpstreamError, UsageError
 
 Headers = list[tuple[bytes, bytes]]
+RETRY_SECONDS = 2.0
+"""When to come back where there is too much to do."""
 
 _TYPES: Mapping[int, str] = {
     400: "invalid_request_error",
@@ -74,6 +76,11 @@ class Problem(InterwhenError):
         if self.status == 401:
             found.append((b"www-authenticate", b"Bearer"))
         return found
+
+
+def shutting_down() -> Problem:
+    """Return what those are told who cannot be served any more."""
+    return Problem(503, "shutting_down", "the gateway shuts down; ask another one", retry_after=5, close=True)
 
 
 def problem_of(error: Exception) -> Problem:

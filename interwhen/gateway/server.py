@@ -92,7 +92,7 @@ class Server(uvicorn.Server):
         gateway, limits = self._gateway, self._gateway.config.limits
         gateway.unready = True
         await self._sleep(limits.ready_seconds)  # still serving: whoever balances the load has not noticed yet
-        gateway.closing = True
+        gateway.close()
         async with anyio.create_task_group() as group:
             group.start_soon(self._cut, name="cut")
             await super().shutdown(sockets)

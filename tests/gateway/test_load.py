@@ -8,7 +8,7 @@ import time
 import anyio
 import httpx2
 import pytest
-from helpers import ASK, post, refused
+from helpers import ASK, post, refused, rest_of
 from interwhen.testing.server import Sleep, Stall, delta, events
 from watchers import passing, word
 
@@ -141,3 +141,44 @@ async def test_who_leaves_the_queue_leaves_no_place_taken(upstream, gateway):
         first.cancel()
         while running.gateway.places.taken:
             await anyio.sleep(0.005)
+
+
+def half(running, sent=b"{"):
+    """A client that sends a part of a body, and no more."""
+    client = socket.create_connection(("127.0.0.1", int(running.root.rpartition(":")[2])), timeout=10)
+    client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 5000000\r\n\r\n" + sent)
+    return client
+
+
+async def parted(running, count):
+    until = time.monotonic() + 10
+    while running.gateway.bodies.parted != count:
+        assert time.monotonic() < until
+        await anyio.sleep(0.005)
+
+
+@pytest.mark.fault(
+    "G21",
+    injected="many bodies that come in parts, at once",
+    happens="429 with Retry-After beyond concurrent + waiting; whole requests are served meanwhile",
+)
+async def test_no_more_bodies_are_being_read_than_calls_could_be_taken(upstream, gateway):
+    running = gateway(upstream(events(["one"], api="chat")), limits={"concurrent": 1, "waiting": 2})
+    readers = []
+    for count in range(3):
+        readers.append(half(running, b" " * 1_000_000))
+        await parted(running, count + 1)
+    for _ in range(20):
+        with half(running) as further:
+            head, _, rest = (await anyio.to_thread.run_sync(rest_of, further)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 429 ")
+        assert b"retry-after: 2" in head
+        assert b"connection: close" in head
+        assert json.loads(rest)["error"]["code"] == "too_many_requests"
+    assert (await anyio.to_thread.run_sync(post, running, ASK)).status_code == 200
+    for reader in readers:
+        reader.close()
+    await parted(running, 0)
+    body = json.dumps(ASK).encode().ljust(5_000_000)
+    assert (await anyio.to_thread.run_sync(post, running, body)).status_code == 200
+    assert running.metric('interwhen_refusals_total{code="too_many_requests"}') == 20

@@ -7,7 +7,7 @@ import time
 
 import httpx2
 import pytest
-from helpers import ASK, post, sse
+from helpers import ASK, post, rest_of, sse
 from interwhen.testing.server import Sleep, Stall, delta, events
 from processes import serving
 
@@ -79,6 +79,31 @@ def test_calls_that_take_too_long_are_ended_with_an_error(upstream):
         reader.join(5)
         assert sse(reader.text)[-1]["error"]["code"] == "shutting_down"
         assert server.posts[0].gone.is_set()
+
+
+@pytest.mark.fault(
+    "G22",
+    injected="SIGTERM while a client is still sending its request",
+    happens="503 shutting_down at once; calls that run come to their end",
+)
+@pytest.mark.parametrize("sent", [b"", b"{"], ids=["nothing of the body", "a part of it"])
+def test_a_request_that_has_not_come_yet_does_not_hold_up_the_end(sent, upstream):
+    with serving(upstream(SLOW).base_url, "--monitor", "arithmetic") as running:
+        port = int(running.root.rpartition(":")[2])
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=20) as head,
+            socket.create_connection(("127.0.0.1", port), timeout=20) as body,
+        ):
+            head.sendall(b"POST /v1/chat/comp")
+            body.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n" + sent)
+            reader = Reader(running)
+            running.child.send_signal(signal.SIGTERM)
+            assert b'"shutting_down"' in rest_of(body)
+            assert reader.is_alive()
+            assert head.recv(4096) == b""
+            assert running.wait(10) == 0
+        reader.join(5)
+        assert sse(reader.text)[-1] == "[DONE]"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
