@@ -38,7 +38,7 @@ class _Form(msgspec.Struct):
 
 
 class Bodies:
-    """Reads the bodies of requests, so many at once of those that come in parts: they are in no place, and in no queue."""
+    """Reads the bodies of requests. So many at once may come in parts: they are in no place and in no queue."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits

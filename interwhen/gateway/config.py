@@ -55,6 +55,12 @@ class ModelRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one gateway process takes on."""
 
+    head_bytes: Annotated[
+        Positive, Meta(description="The largest request line with its headers; a larger one is refused with 431.")
+    ] = 64 << 10
+    head_seconds: Annotated[
+        Seconds, Meta(description="How long a request's head may take to come; then it is refused with 408.")
+    ] = 30.0
     body_bytes: Annotated[Positive, Meta(description="The largest request body; a larger one is refused with 413.")] = (
         16 << 20
     )

@@ -22,7 +22,7 @@ from interwhen.gateway.exchanging import Exchange
 from interwhen.gateway.keys import load_keys
 from interwhen.gateway.meters import Meters
 from interwhen.gateway.places import Places
-from interwhen.gateway.problems import Problem, shutting_down
+from interwhen.gateway.problems import Problem, head_too_large, shutting_down
 from interwhen.gateway.wire import Upstream
 from interwhen.models.transport import Timeouts, Transport
 
@@ -68,6 +68,9 @@ class Gateway:
         """Raise :class:`Problem` unless the request may be served."""
         if self.closing:
             raise shutting_down()
+        limit = self.config.limits.head_bytes
+        if exchange.head_size > limit:
+            raise head_too_large(limit)
         origin = exchange.headers.get("origin")
         if origin is not None and not {origin, "*"} & set(self.config.origins):
             raise Problem(

@@ -83,6 +83,13 @@ def shutting_down() -> Problem:
     return Problem(503, "shutting_down", "the gateway shuts down; ask another one", retry_after=5, close=True)
 
 
+def head_too_large(limit: int) -> Problem:
+    """Return what those are told whose request line and headers have more than *limit* bytes."""
+    return Problem(
+        431, "request_head_too_large", f"the request's line and headers are larger than {limit:,} bytes", close=True
+    )
+
+
 def problem_of(error: Exception) -> Problem:
     """Return what a client is told about *error*."""
     if isinstance(error, Problem):
