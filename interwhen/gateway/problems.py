@@ -42,6 +42,7 @@ class Problem(InterwhenError):
         param: str | None = None,
         retry_after: float | None = None,
         close: bool = False,
+        allow: str = "",
         body: bytes | None = None,
         of_upstream: bool = False,
     ) -> None:
@@ -53,6 +54,7 @@ class Problem(InterwhenError):
         self._param = param
         self._retry_after = retry_after
         self._close = close
+        self._allow = allow
         self._body = body
 
     @property
@@ -73,6 +75,8 @@ class Problem(InterwhenError):
             found.append((b"retry-after", str(math.ceil(self._retry_after)).encode()))
         if self._close:
             found.append((b"connection", b"close"))
+        if self._allow:
+            found.append((b"allow", self._allow.encode()))
         if self.status == 401:
             found.append((b"www-authenticate", b"Bearer"))
         return found
@@ -88,6 +92,11 @@ def head_too_large(limit: int) -> Problem:
     return Problem(
         431, "request_head_too_large", f"the request's line and headers are larger than {limit:,} bytes", close=True
     )
+
+
+def wrong_method(method: str, allow: str) -> Problem:
+    """Return what those are told whose *method* is none of those of *allow*, which are words with commas."""
+    return Problem(405, "method_not_allowed", f"{method:.50} is none of {allow}", allow=allow)
 
 
 def problem_of(error: Exception) -> Problem:

@@ -16,12 +16,12 @@ from interwhen.gateway.bodies import ClientGone, read_fields
 from interwhen.gateway.exchanging import Exchange
 from interwhen.gateway.gateway import Gateway
 from interwhen.gateway.listing import list_models
-from interwhen.gateway.problems import Problem, problem_of, shutting_down
+from interwhen.gateway.problems import Problem, problem_of, shutting_down, wrong_method
 from interwhen.gateway.relaying import relay
 from interwhen.gateway.wire import Upstream
 from interwhen.wrapping.calls import PATHS, Api
 
-_METHODS = ("GET", "POST", "DELETE")
+_METHODS = ("GET", "HEAD", "POST", "DELETE")
 _UNSEEN = frozenset(("embeddings", "moderations", "rerank", "score", "tokenize", "detokenize"))
 """What a locked gateway passes on although no monitor sees it: routes that generate nothing."""
 _UNCLEAN = re.compile(r"(^|/)\.{1,2}(/|$)|//|%2f|%2e|%5c|\\", re.IGNORECASE)
@@ -78,8 +78,8 @@ class Serving:
         """Return what answers anything else."""
         gateway, method = self._gateway, exchange.method
         if method not in _METHODS:
-            raise Problem(405, "method_not_allowed", f"{method} is none of {', '.join(_METHODS)}")
-        if method == "GET" and path == "models":
+            raise wrong_method(method, ", ".join(_METHODS))
+        if method in ("GET", "HEAD") and path == "models":
             return lambda: list_models(gateway, exchange)
         if gateway.config.locked and method == "POST" and path not in _UNSEEN:
             raise Problem(403, "locked", f"this gateway passes nothing on that its monitors do not see: /v1/{path}")

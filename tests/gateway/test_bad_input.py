@@ -118,7 +118,32 @@ def test_a_body_that_does_not_come(upstream, gateway):
 def test_no_such_path_and_no_such_method(sound):
     refused(httpx2.get(f"{sound.root}/nothing"), 404, "not_found")
     refused(httpx2.get(f"{sound.root}/v2/models"), 404, "not_found")
-    refused(httpx2.request("PATCH", f"{sound.base_url}/models"), 405, "method_not_allowed")
+    for method in ("PATCH", "PUT", "OPTIONS"):
+        for path in ("models", "chat/completions"):
+            answer = httpx2.request(method, f"{sound.base_url}/{path}")
+            refused(answer, 405, "method_not_allowed")
+            assert answer.headers["allow"] == "GET, HEAD, POST, DELETE"
+
+
+@pytest.mark.parametrize("page", ["healthz", "readyz", "metrics"])
+def test_a_page_can_only_be_read(page, sound):
+    for method in ("POST", "OPTIONS", "DELETE", "PUT"):
+        answer = httpx2.request(method, f"{sound.root}/{page}")
+        refused(answer, 405, "method_not_allowed")
+        assert {each.strip() for each in answer.headers["allow"].split(",")} == {"GET", "HEAD"}
+    assert httpx2.head(f"{sound.root}/{page}").status_code == 200
+
+
+def test_the_head_alone_is_that_of_the_whole(upstream, gateway):
+    server = upstream(())
+    one, two = gateway(server, watchers=[passing()]), gateway(f"a={server.base_url}", f"b={server.base_url}")
+    for running in (one, two):
+        with httpx2.Client() as client:
+            for _ in range(2):  # on a connection that is kept: nothing follows the head
+                answer = client.head(f"{running.base_url}/models")
+                assert (answer.status_code, answer.content) == (200, b"")
+                assert "json" in answer.headers["content-type"]
+    assert {request.method for request in server.requests} == {"GET"}
 
 
 KEY = "sk-of-the-gateway"
