@@ -1,10 +1,12 @@
 """What each kind of bad request gets: a clear error body of the API's form, and nothing else."""
 
 import socket
+from types import SimpleNamespace
 
 import httpx2
 import pytest
 from helpers import ASK, post, refused
+from interwhen.gateway.keys import Keys
 from interwhen.testing.server import events, reply
 from watchers import passing
 
@@ -157,6 +159,9 @@ KEY = "sk-of-the-gateway"
         {"authorization": "Bearer wrong"},
         {"authorization": KEY},
         {"authorization": f"Bearer {KEY}x"},
+        {"authorization": f"Bearer {KEY[:-1]}"},
+        {"x-interwhen-key": KEY[:1]},
+        {"x-interwhen-key": ""},
         {"x-interwhen-key": "wrong"},
         {"authorization": "Bearer \xfc"},
     ],
@@ -172,6 +177,19 @@ def test_a_wrong_key(headers, upstream, gateway):
     assert server.requests == []
     assert httpx2.get(f"{running.base_url}/models").status_code == 401
     assert httpx2.get(f"{running.root}/healthz").status_code == 200
+
+
+def test_keys_are_compared_in_constant_time_and_all_of_them(monkeypatch):
+    calls = []
+
+    def compare(given, known):
+        calls.append((given, known))
+        return known == b"another-key"  # whatever was given
+
+    monkeypatch.setattr("interwhen.gateway.keys.hmac", SimpleNamespace(compare_digest=compare))
+    keys = Keys((KEY, "another-key", "a-third-key"))
+    assert keys.admit({"x-interwhen-key": "given"}) == "x-interwhen-key"
+    assert calls == [(b"given", known) for known in (KEY.encode(), b"another-key", b"a-third-key")]
 
 
 def test_a_right_key_is_not_sent_on_and_the_upstreams_is(upstream, gateway):
