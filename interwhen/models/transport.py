@@ -84,8 +84,9 @@ class Transport(Protocol):
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> HttpResponse:
         """Send *request* and return the response once its head has come.
 
-        Raises :class:`~interwhen.errors.ConnectError`, and :class:`~interwhen.errors.StreamTimeout` where no
-        connection came about in *connect_timeout* seconds. Redirects are not followed.
+        Raises :class:`~interwhen.errors.ConnectError` (``stale`` where it was a kept connection that broke before
+        anything of an answer had come), and :class:`~interwhen.errors.StreamTimeout` where no connection came about
+        in *connect_timeout* seconds. Redirects are not followed.
         """
         ...
 
