@@ -106,6 +106,30 @@ def protocol(gateway: Gateway) -> type[asyncio.Protocol]:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
     class Httptools(_Bounded, HttpToolsProtocol):  # type: ignore[misc]
+        _dry = 0
+
+        def data_received(self, data: bytes) -> None:
+            """Take *data*, and count what brings nothing of a body: trailers, and extensions of chunks."""
+            cycle = self.cycle
+            before = 0 if cycle is None else len(cycle.body)
+            super().data_received(data)
+            if cycle is not None and cycle is self.cycle and cycle.more_body and not cycle.response_complete:
+                self._dry = 0 if len(cycle.body) > before else self._dry + len(data)
+                if self._dry > self.gateway.config.limits.head_bytes:
+                    self._cut_off()
+
+        def on_headers_complete(self) -> None:
+            """Begin the request; uvicorn would put trailers among its headers."""
+            super().on_headers_complete()
+            self.headers = []
+
+        def _cut_off(self) -> None:
+            cycle = self.cycle
+            cycle.response_complete = not cycle.response_started  # for who waits for the body: this is the answer
+            self._refuse(head_too_large(self.gateway.config.limits.head_bytes))
+            cycle.disconnected = True
+            cycle.message_event.set()
+
         @property
         def _is_in_head(self) -> bool:
             # uvicorn makes the scope with the first byte of a request, and completes it with the last of its head.

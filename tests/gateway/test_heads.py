@@ -122,3 +122,42 @@ def test_what_is_no_http_is_told_so_in_the_form_of_the_api(sent, start):
     with connected(start()) as client:
         client.sendall(sent)
         assert told(client) == (400, "malformed_request")
+
+
+@pytest.mark.fault("G26", injected="trailers, or a chunk's extension, without an end", happens="refused, and closed")
+@pytest.mark.parametrize("end", [b"0\r\nx-long: ", b"1;x="], ids=["trailer", "extension"])
+def test_what_follows_a_body_is_bounded_as_its_head_is(end, parser, start):
+    running = start(head_bytes=10_000)
+    with connected(running) as client:
+        client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        client.sendall(b"%x\r\n%b\r\n%b" % (len(BODY), BODY, end))
+        ended = None
+        try:
+            for _ in range(1000):
+                client.sendall(b"a" * 1000)
+                time.sleep(0.001)
+        except OSError as error:
+            ended = error
+        assert ended is not None
+    if parser == "httptools":
+        assert running.metric('interwhen_refusals_total{code="request_head_too_large"}') == 1
+    assert running.gateway.bodies.parted == 0
+
+
+def test_a_body_in_many_chunks_is_read_and_its_trailers_are_no_headers(parser, upstream, gateway):
+    server = upstream(events(["one"], api="chat"))
+    running = gateway(server, limits={"head_bytes": 500})
+    chunks = b"".join(b"1;extension=%d\r\n%c\r\n" % (number, byte) for number, byte in enumerate(BODY.ljust(2000)))
+    with connected(running) as client:
+        client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        for at in range(0, len(chunks), 1000):
+            client.sendall(chunks[at : at + 1000])
+        client.sendall(b"0\r\nx-trailer: 1\r\n\r\n")
+        seen = b""
+        while b"[DONE]" not in seen:
+            data = client.recv(65536)
+            assert data
+            seen += data
+    assert seen.startswith(b"HTTP/1.1 200 ")
+    assert server.posts[0].body == BODY.ljust(2000)
+    assert "x-trailer" not in server.posts[0].headers
