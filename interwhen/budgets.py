@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from interwhen.errors import UsageError
+
+Count = Annotated[int, Meta(ge=0)]
 
 
 class Budgets(msgspec.Struct, frozen=True):
@@ -13,23 +18,23 @@ class Budgets(msgspec.Struct, frozen=True):
     Raises :class:`~interwhen.errors.UsageError` on a negative value.
     """
 
-    remedies: int = 16
+    remedies: Count = 16
     """Interrupts that are remedied."""
-    repeats: int = 2
+    repeats: Count = 2
     """How often the same text may be written at the same place before the run counts as not converging."""
-    discarded_tokens: int = 8192
+    discarded_tokens: Count = 8192
     """Tokens that may be cut, in all."""
-    forks: int = 256
+    forks: Count = 256
     """Side inferences; further ones are skipped, which leaves their text unverified."""
-    reconnects: int = 3
+    reconnects: Count = 3
     """Broken streams that are taken up again; the next one ends the run as ``failed``. Those that break without having
     brought text are spaced by the waits of the model's ``retries``."""
-    characters: int = 4_000_000
+    characters: Count = 4_000_000
     """Characters of the standing trace. A stream that brings more is ended as one that ran into its length limit
     (``finish_reason="length"``), for servers that know no end."""
-    seconds: float | None = None
+    seconds: Annotated[float, Meta(ge=0)] | None = None
     """Wall time of the whole run."""
-    failures: int | None = 5
+    failures: Count | None = 5
     """Checks of one verifier that may fail in a row (by an error or a timeout). Its further checks are skipped, which
     leaves their text unverified, but for a trial now and then; a trial that comes to a verdict ends that. ``None``:
     no limit."""

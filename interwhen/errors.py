@@ -101,9 +101,14 @@ class ModelError(InterwhenError):
 
 
 class ConnectError(ModelError):
-    """The server could not be reached, or the connection broke."""
+    """The server could not be reached, or the connection broke.
+
+    ``stale`` tells that it was one kept from before, found dead before anything of an answer had come: most likely the
+    server had closed it as the request went out.
+    """
 
     retryable = True
+    stale: bool = False
 
 
 class UpstreamError(ModelError):

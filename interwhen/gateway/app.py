@@ -16,6 +16,7 @@ from interwhen.gateway.config import Config
 from interwhen.gateway.gateway import Gateway
 from interwhen.gateway.meters import CONTENT_TYPE
 from interwhen.gateway.probing import Prober
+from interwhen.gateway.problems import wrong_method
 from interwhen.gateway.serving import Serving
 
 _JSON = "application/json"
@@ -58,8 +59,12 @@ def _pages(gateway: Gateway) -> Starlette:
     async def metrics(_: Request) -> Response:
         return Response(gateway.meters.text(), media_type=CONTENT_TYPE)
 
+    async def refuse(request: Request, _: Exception) -> Response:
+        problem = wrong_method(request.method, "GET, HEAD")
+        return Response(problem.body, problem.status, headers={k.decode(): v.decode() for k, v in problem.headers})
+
     routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
-    return Starlette(routes=routes, lifespan=lifespan)
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={405: refuse})
 
 
 def _open_to_browsers(app: ASGIApp, gateway: Gateway) -> ASGIApp:

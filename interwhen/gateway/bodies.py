@@ -11,7 +11,7 @@ import msgspec
 from starlette.types import Receive
 
 from interwhen.gateway.config import Limits
-from interwhen.gateway.problems import Problem
+from interwhen.gateway.problems import RETRY_SECONDS, Problem, shutting_down
 
 
 class ClientGone(Exception):
@@ -37,27 +37,77 @@ class _Form(msgspec.Struct):
     seed: int | None = None
 
 
-async def read_body(headers: Mapping[str, str], receive: Receive, limits: Limits) -> bytes:
-    """Return the body of a request. Raises :class:`Problem`, and :class:`ClientGone`."""
-    size = headers.get("content-length", "")
-    if size.isdigit() and int(size) > limits.body_bytes:
-        raise _too_large(limits)
-    body = bytearray()
-    with suppress(TimeoutError):
-        # asyncio's own, as ASGI servers have asyncio: a scope of anyio takes four times as long, before each call.
-        async with asyncio.timeout(limits.body_seconds):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGone
-                body += message.get("body", b"")
+class Bodies:
+    """Reads the bodies of requests. So many at once may come in parts: they are in no place and in no queue."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._most = limits.concurrent + limits.waiting
+        self._timers: set[asyncio.Timeout] = set()
+        self._is_over = False
+        self.parted = 0
+        """How many bodies are being read that come in parts."""
+
+    async def read(self, headers: Mapping[str, str], receive: Receive) -> bytes:
+        """Return the body of a request. Raises :class:`Problem`, and :class:`ClientGone`."""
+        limits = self._limits
+        size = headers.get("content-length", "")
+        if size.isdigit() and int(size) > limits.body_bytes:
+            raise _too_large(limits)
+        with suppress(TimeoutError):
+            # asyncio's own, as ASGI servers have asyncio: a scope of anyio takes four times as long, before each call.
+            async with asyncio.timeout(limits.body_seconds) as timer:
+                self._timers.add(timer)
+                try:
+                    return await self._read(receive)
+                finally:
+                    self._timers.discard(timer)
+        if self._is_over:
+            raise shutting_down()
+        raise Problem(
+            408, "request_timeout", f"the request's body did not come within {limits.body_seconds:g} s", close=True
+        )
+
+    def end(self) -> None:
+        """Turn away whoever is still sending a body: they are to ask elsewhere."""
+        self._is_over = True
+        for timer in self._timers:
+            timer.reschedule(0.0)
+
+    async def _read(self, receive: Receive) -> bytes:
+        limits = self._limits
+        part, is_whole = await _part(receive)
+        if len(part) > limits.body_bytes:
+            raise _too_large(limits)
+        if is_whole:  # as most of them come
+            return part
+        if self.parted >= self._most:
+            raise Problem(
+                429,
+                "too_many_requests",
+                f"the bodies of {self._most} requests are being read already; try again later",
+                retry_after=RETRY_SECONDS,
+                close=True,
+            )
+        self.parted += 1
+        try:
+            body = bytearray(part)
+            while not is_whole:
+                part, is_whole = await _part(receive)
+                body += part
                 if len(body) > limits.body_bytes:
                     raise _too_large(limits)
-                if not message.get("more_body", False):
-                    return bytes(body)
-    raise Problem(
-        408, "request_timeout", f"the request's body did not come within {limits.body_seconds:g} s", close=True
-    )
+            return bytes(body)
+        finally:
+            self.parted -= 1
+
+
+async def _part(receive: Receive) -> tuple[bytes, bool]:
+    """Return what has come of a body, and whether that is the rest of it."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    return message.get("body", b""), not message.get("more_body", False)
 
 
 _OBJECT = msgspec.json.Decoder(dict[str, Any])

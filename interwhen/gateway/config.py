@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from interwhen.budgets import Budgets
+from interwhen.budgets import Budgets, Count
 from interwhen.segments import Phase
 from interwhen.wrapping import Reading
 
@@ -17,9 +17,10 @@ Telling = Literal["off", "brief", "full"]
 MonitorEntry: TypeAlias = str | dict[str, Any]
 """``"arithmetic:delivery=gate"`` or ``{"name": "arithmetic", "delivery": "gate"}``."""
 
-Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
+SHORTEST_KEY = 8
+"""Characters that a key of the gateway has at least."""
 
 
 class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,6 +56,12 @@ class ModelRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one gateway process takes on."""
 
+    head_bytes: Annotated[
+        Positive, Meta(description="The largest request line with its headers; a larger one is refused with 431.")
+    ] = 64 << 10
+    head_seconds: Annotated[
+        Seconds, Meta(description="How long a request's head may take to come; then it is refused with 408.")
+    ] = 30.0
     body_bytes: Annotated[Positive, Meta(description="The largest request body; a larger one is refused with 413.")] = (
         16 << 20
     )
@@ -80,7 +87,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class CallBudgets(Budgets, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one call may spend. A broken stream is not taken up again unless this says so."""
 
-    reconnects: int = 0
+    reconnects: Count = 0
 
 
 class AllocatorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -144,7 +151,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         tuple[str, ...], Meta(description="Web pages that may call, as origins; none may otherwise.")
     ] = ()
     keys: Annotated[
-        tuple[Annotated[str, Meta(min_length=8)], ...],
+        tuple[Annotated[str, Meta(min_length=SHORTEST_KEY)], ...],
         Meta(description="Keys of which a client must bring one; none: anybody may call."),
     ] = ()
     keys_file: Annotated[str, Meta(description="A file with more such keys, one a line.")] = ""

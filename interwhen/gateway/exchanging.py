@@ -43,6 +43,11 @@ class Exchange:
         self._send = send
         self._scope: anyio.CancelScope | None = None
 
+    @property
+    def head_size(self) -> int:
+        """The bytes of the path, the query and the headers."""
+        return len(self.path) + len(self.query) + sum([len(name) + len(value) for name, value in self.raw_headers])
+
     def onward(self, path: str) -> str:
         """Return *path* with the query, for an upstream."""
         return f"{path}?{self.query}" if self.query else path

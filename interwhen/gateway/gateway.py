@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 import time
+from base64 import b64encode
 from contextlib import AsyncExitStack
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import anyio
 import anyio.abc
 
 from interwhen.errors import UsageError
+from interwhen.gateway.bodies import Bodies
 from interwhen.gateway.choosing import Chooser
 from interwhen.gateway.config import Config, UpstreamConfig
 from interwhen.gateway.exchanging import Exchange
 from interwhen.gateway.keys import load_keys
 from interwhen.gateway.meters import Meters
 from interwhen.gateway.places import Places
-from interwhen.gateway.problems import Problem
+from interwhen.gateway.problems import Problem, head_too_large, shutting_down
 from interwhen.gateway.wire import Upstream
 from interwhen.models.transport import Timeouts, Transport
 
@@ -34,6 +36,7 @@ class Gateway:
         self.config = config
         self.chooser = Chooser(config)
         self.keys = load_keys(config)
+        self.bodies = Bodies(config.limits)
         self.places = Places(config.limits)
         self.meters = Meters(self.places)
         self.transport = _transport(config.transport)
@@ -64,7 +67,10 @@ class Gateway:
     def admit(self, exchange: Exchange) -> None:
         """Raise :class:`Problem` unless the request may be served."""
         if self.closing:
-            raise Problem(503, "shutting_down", "the gateway shuts down; try another one", retry_after=5, close=True)
+            raise shutting_down()
+        limit = self.config.limits.head_bytes
+        if exchange.head_size > limit:
+            raise head_too_large(limit)
         origin = exchange.headers.get("origin")
         if origin is not None and not {origin, "*"} & set(self.config.origins):
             raise Problem(
@@ -89,6 +95,11 @@ class Gateway:
         except Problem:
             return False
 
+    def close(self) -> None:
+        """Take no more calls, and none whose body has not come yet; those that are served go on."""
+        self.closing = True
+        self.bodies.end()
+
     def cut(self) -> None:
         """End all calls with an error."""
         for exchange in tuple(self.live):
@@ -106,13 +117,27 @@ class Gateway:
 
 def _upstream(entry: UpstreamConfig | str, transport: Transport, timeouts: Timeouts) -> Upstream:
     config = entry if isinstance(entry, UpstreamConfig) else parse_upstream(entry)
-    parts = urlsplit(config.url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
-        raise UsageError(f"upstream {config.url!r} is no http:// or https:// URL; give it as http://host:port/v1")
+    shown = config.url.rpartition("@")[2].partition("?")[0]  # what stands before and behind may be secret
+    try:
+        parts = urlsplit(config.url)
+        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and not parts.query and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url:
+        raise UsageError(f"upstream {shown!r} is no http:// or https:// URL; give it as http://host:port/v1")
+    user, at, place = parts.netloc.rpartition("@")
     if config.key_env and not os.environ.get(config.key_env):
-        raise UsageError(f"upstream {config.url!r}: the environment has no {config.key_env!r} (key_env) with its key")
-    key = os.environ[config.key_env] if config.key_env else ""
-    return Upstream(config.url, config.models, key, transport, timeouts)
+        raise UsageError(f"upstream {shown!r}: the environment has no {config.key_env!r} (key_env) with its key")
+    if config.key_env and at:
+        raise UsageError(f"upstream {shown!r} has a key (key_env) and a user in its URL; give one of them")
+    authorization = f"Bearer {os.environ[config.key_env]}" if config.key_env else _basic(user) if at else ""
+    return Upstream(parts._replace(netloc=place).geturl(), config.models, authorization, transport, timeouts)
+
+
+def _basic(user: str) -> str:
+    """Return the header for *user*, which is ``NAME:PASSWORD`` as it stands in a URL (RFC 7617)."""
+    name, _, password = user.partition(":")
+    return "Basic " + b64encode(f"{unquote(name)}:{unquote(password)}".encode()).decode()
 
 
 def parse_upstream(text: str) -> UpstreamConfig:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from interwhen.errors import UsageError
-from interwhen.gateway.config import Config
+from interwhen.gateway.config import SHORTEST_KEY, Config
 from interwhen.gateway.problems import Problem
 
 HEADER = "x-interwhen-key"
@@ -51,15 +51,21 @@ class Keys:
 
 
 def load_keys(config: Config) -> Keys:
-    """Return the keys of *config*. Raises :class:`UsageError` where their file cannot be read."""
+    """Return the keys of *config*. Raises :class:`UsageError` where their file cannot be read, or has no good ones."""
     keys = list(config.keys)
     if config.keys_file:
         try:
             lines = Path(config.keys_file).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"keys_file={config.keys_file!r} cannot be read: {error}") from error
-        found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        found = [(number, line.strip()) for number, line in enumerate(lines, 1)]
+        found = [(number, key) for number, key in found if key and not key.startswith("#")]
         if not found:
             raise UsageError(f"keys_file={config.keys_file!r} holds no key; write one a line")
-        keys += found
+        for number, key in found:
+            if len(key) < SHORTEST_KEY:
+                raise UsageError(
+                    f"keys_file={config.keys_file!r}, line {number}: a key has {SHORTEST_KEY} characters or more"
+                )
+        keys += [key for _, key in found]
     return Keys(keys)

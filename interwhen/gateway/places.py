@@ -8,9 +8,7 @@ from contextlib import asynccontextmanager
 import anyio
 
 from interwhen.gateway.config import Limits
-from interwhen.gateway.problems import Problem
-
-_RETRY_SECONDS = 2.0
+from interwhen.gateway.problems import RETRY_SECONDS, Problem
 
 
 class Places:
@@ -50,7 +48,7 @@ class Places:
                 429,
                 "too_many_requests",
                 f"{limits.concurrent} calls are being served and {limits.waiting} wait already; try again later",
-                retry_after=_RETRY_SECONDS,
+                retry_after=RETRY_SECONDS,
             )
         self.waiting += 1
         try:
@@ -63,5 +61,5 @@ class Places:
             503,
             "overloaded",
             f"no place became free within {limits.wait_seconds:g} s; try again later",
-            retry_after=_RETRY_SECONDS,
+            retry_after=RETRY_SECONDS,
         )

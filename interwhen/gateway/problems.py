@@ -11,6 +11,8 @@ import msgspec
 from interwhen.errors import ConnectError, InterwhenError, ModelError, StreamTimeout, UpstreamError, UsageError
 
 Headers = list[tuple[bytes, bytes]]
+RETRY_SECONDS = 2.0
+"""When to come back where there is too much to do."""
 
 _TYPES: Mapping[int, str] = {
     400: "invalid_request_error",
@@ -40,6 +42,7 @@ class Problem(InterwhenError):
         param: str | None = None,
         retry_after: float | None = None,
         close: bool = False,
+        allow: str = "",
         body: bytes | None = None,
         of_upstream: bool = False,
     ) -> None:
@@ -51,6 +54,7 @@ class Problem(InterwhenError):
         self._param = param
         self._retry_after = retry_after
         self._close = close
+        self._allow = allow
         self._body = body
 
     @property
@@ -71,9 +75,28 @@ class Problem(InterwhenError):
             found.append((b"retry-after", str(math.ceil(self._retry_after)).encode()))
         if self._close:
             found.append((b"connection", b"close"))
+        if self._allow:
+            found.append((b"allow", self._allow.encode()))
         if self.status == 401:
             found.append((b"www-authenticate", b"Bearer"))
         return found
+
+
+def shutting_down() -> Problem:
+    """Return what those are told who cannot be served any more."""
+    return Problem(503, "shutting_down", "the gateway shuts down; ask another one", retry_after=5, close=True)
+
+
+def head_too_large(limit: int) -> Problem:
+    """Return what those are told whose request line and headers have more than *limit* bytes."""
+    return Problem(
+        431, "request_head_too_large", f"the request's line and headers are larger than {limit:,} bytes", close=True
+    )
+
+
+def wrong_method(method: str, allow: str) -> Problem:
+    """Return what those are told whose *method* is none of those of *allow*, which are words with commas."""
+    return Problem(405, "method_not_allowed", f"{method:.50} is none of {allow}", allow=allow)
 
 
 def problem_of(error: Exception) -> Problem:

@@ -22,7 +22,8 @@ async def relay(
     body: bytes,
 ) -> str:
     """Send a request on as it is, and return its answer as it is."""
-    method = cast("Method", exchange.method)
+    only_head = exchange.method == "HEAD"
+    method = "GET" if only_head else cast("Method", exchange.method)
     headers = sent(exchange.raw_headers, without=exchange.admitted_by)
     limit = gateway.timeouts.first_token
     try:
@@ -36,7 +37,7 @@ async def relay(
     try:
         unseen = (b"x-interwhen-monitors", b"none")
         await exchange.start(response.status, [*returned(response.headers, new_body=False), unseen])
-        while data := await response.receive():
+        while not only_head and (data := await response.receive()):
             await exchange.write(data)
         await exchange.end()
     except ModelError as error:

@@ -18,10 +18,13 @@ from interwhen.errors import UsageError
 from interwhen.gateway.app import make_app
 from interwhen.gateway.config import Config
 from interwhen.gateway.gateway import Gateway
+from interwhen.gateway.heads import protocol
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _KEEP_ALIVE_SECONDS = 75
 """How long an idle connection is kept: longer than clients keep theirs, so that it is they who close it."""
+_READ = 1 << 18
+"""What is read from a socket at once, at most."""
 _LAST_SECONDS = 5
 """How long calls that were cut may take to say so."""
 
@@ -77,6 +80,8 @@ class Server(uvicorn.Server):
                 log_config=None,
                 log_level="critical",
                 lifespan="on",
+                http=protocol(gateway),
+                h11_max_incomplete_event_size=limits.head_bytes + _READ,
                 ws="none",
                 proxy_headers=False,
                 server_header=False,
@@ -92,7 +97,7 @@ class Server(uvicorn.Server):
         gateway, limits = self._gateway, self._gateway.config.limits
         gateway.unready = True
         await self._sleep(limits.ready_seconds)  # still serving: whoever balances the load has not noticed yet
-        gateway.closing = True
+        gateway.close()
         async with anyio.create_task_group() as group:
             group.start_soon(self._cut, name="cut")
             await super().shutdown(sockets)

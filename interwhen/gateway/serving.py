@@ -12,16 +12,16 @@ from starlette.types import Receive, Scope, Send
 
 from interwhen._log import log_info, log_warning
 from interwhen.gateway.answering import answer
-from interwhen.gateway.bodies import ClientGone, read_body, read_fields
+from interwhen.gateway.bodies import ClientGone, read_fields
 from interwhen.gateway.exchanging import Exchange
 from interwhen.gateway.gateway import Gateway
 from interwhen.gateway.listing import list_models
-from interwhen.gateway.problems import Problem, problem_of
+from interwhen.gateway.problems import Problem, problem_of, shutting_down, wrong_method
 from interwhen.gateway.relaying import relay
 from interwhen.gateway.wire import Upstream
 from interwhen.wrapping.calls import PATHS, Api
 
-_METHODS = ("GET", "POST", "DELETE")
+_METHODS = ("GET", "HEAD", "POST", "DELETE")
 _UNSEEN = frozenset(("embeddings", "moderations", "rerank", "score", "tokenize", "detokenize"))
 """What a locked gateway passes on although no monitor sees it: routes that generate nothing."""
 _UNCLEAN = re.compile(r"(^|/)\.{1,2}(/|$)|//|%2f|%2e|%5c|\\", re.IGNORECASE)
@@ -66,7 +66,7 @@ class Serving:
     async def _call(self, exchange: Exchange, api: Api, path: str) -> tuple[str, Work]:
         """Return who watches a call to a model, and what answers it."""
         gateway = self._gateway
-        body = await read_body(exchange.headers, exchange.receive, gateway.config.limits)
+        body = await gateway.bodies.read(exchange.headers, exchange.receive)
         choice = gateway.chooser.choose(read_fields(body), exchange.headers)
         if choice.settings.monitors:
             return choice.names, lambda: answer(gateway, exchange, api, path, choice)
@@ -78,14 +78,14 @@ class Serving:
         """Return what answers anything else."""
         gateway, method = self._gateway, exchange.method
         if method not in _METHODS:
-            raise Problem(405, "method_not_allowed", f"{method} is none of {', '.join(_METHODS)}")
-        if method == "GET" and path == "models":
+            raise wrong_method(method, ", ".join(_METHODS))
+        if method in ("GET", "HEAD") and path == "models":
             return lambda: list_models(gateway, exchange)
         if gateway.config.locked and method == "POST" and path not in _UNSEEN:
             raise Problem(403, "locked", f"this gateway passes nothing on that its monitors do not see: /v1/{path}")
         body = b""
         if method == "POST":
-            body = await read_body(exchange.headers, exchange.receive, gateway.config.limits)
+            body = await gateway.bodies.read(exchange.headers, exchange.receive)
         upstream = self._upstream(path, body)
         return lambda: relay(gateway, exchange, upstream, path, body)
 
@@ -112,9 +112,7 @@ class Serving:
         if not exchange.reason or exchange.ended:
             return outcome
         if exchange.reason == "cut":
-            await exchange.fail(
-                Problem(503, "shutting_down", "the gateway shuts down; ask another one", retry_after=5, close=True)
-            )
+            await exchange.fail(shutting_down())
         return exchange.reason
 
     async def _fail(self, exchange: Exchange, error: Exception) -> str:

@@ -21,22 +21,27 @@ _KNOWN_MODELS = 256
 class Upstream:
     """One server behind the gateway."""
 
-    def __init__(self, url: str, patterns: tuple[str, ...], key: str, transport: Transport, timeouts: Timeouts) -> None:
+    def __init__(
+        self, url: str, patterns: tuple[str, ...], authorization: str, transport: Transport, timeouts: Timeouts
+    ) -> None:
         self.url = url.rstrip("/")
-        self.host = url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+        self.host = url.partition("://")[2].partition("/")[0]
         """Where it is, for people and metrics."""
         self.patterns = patterns
         self.endpoint = functools.lru_cache(maxsize=_KNOWN_MODELS)(lambda _model: Endpoint(timeouts))
         """What has been learned about it, by the name of the model."""
-        self._key = key
+        self._authorization = authorization
         self._transport = transport
         self._timeouts = timeouts
 
     def request(self, method: Method, path: str, headers: dict[str, str], body: bytes = b"") -> HttpRequest:
-        """Return a request to *path* (with its query) below the version, with the upstream's key if none came."""
-        if self._key and "authorization" not in headers and "api-key" not in headers:
-            headers = {**headers, "authorization": f"Bearer {self._key}"}
-        return HttpRequest(method, f"{self.url}/{path}", headers, body)
+        """Return a request to *path* (with its query) below the version, with the upstream's key if none came.
+
+        Errors name the host and not the URL: clients are told of them.
+        """
+        if self._authorization and "authorization" not in headers and "api-key" not in headers:
+            headers = {**headers, "authorization": self._authorization}
+        return HttpRequest(method, f"{self.url}/{path}", headers, body, self.host)
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         """Send *request* and return the response, whatever its status, once its head has come."""
@@ -90,9 +95,12 @@ class GatewayWire:
 async def _again(call: Callable[[], Awaitable[T]]) -> T:
     """Await *call*, twice if need be: a kept connection may be closed by its server just as it is used anew.
 
-    Whatever a server has answered is the client's to see: how often to try again is its own choice.
+    Whatever else goes wrong is the client's to see: a server that took a request and broke may have worked on it, and
+    how often to try again is the client's own choice.
     """
     try:
         return await call()
-    except ConnectError:
+    except ConnectError as error:
+        if not error.stale:
+            raise
         return await call()

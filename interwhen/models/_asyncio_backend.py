@@ -15,7 +15,7 @@ from typing import Any, cast
 import anyio
 import httpcore2
 
-from interwhen.models.connecting import connect
+from interwhen.models.connecting import connect, why_not
 
 _HIGH_WATER = 1 << 20
 """Bytes that may wait unread before the loop stops reading from the socket."""
@@ -164,7 +164,7 @@ class AsyncioBackend(httpcore2.AsyncNetworkBackend):
         except TimeoutError as exc:
             raise httpcore2.ConnectTimeout(str(exc)) from exc
         except OSError as exc:
-            raise httpcore2.ConnectError(str(exc)) from exc
+            raise httpcore2.ConnectError(why_not(exc)) from exc
         return AsyncioStream(transport, protocol)
 
     async def sleep(self, seconds: float) -> None:

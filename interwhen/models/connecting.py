@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -44,6 +45,13 @@ async def connect(
     return await loop.create_connection(
         factory, address, port, family=family, local_addr=local, ssl=context, server_hostname=name
     )
+
+
+def why_not(exc: OSError | UnicodeError) -> str:
+    """Return why there is no connection, without the addresses that asyncio writes beside it."""
+    if isinstance(exc, OSError) and not isinstance(exc, (socket.gaierror, ssl.SSLError)) and exc.errno:
+        return os.strerror(exc.errno)
+    return str(exc)
 
 
 async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[tuple[int, str]]:

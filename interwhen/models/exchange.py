@@ -71,7 +71,7 @@ async def _send(transport: Transport, request: HttpRequest, timeouts: Timeouts) 
             raise refusal(body, status=response.status, headers=response.headers)
         await response.aclose()
         request = _redirected(request, response)
-    raise UpstreamError(f"{request.url!r} redirects in a circle", status=response.status)
+    raise UpstreamError(f"{request.name!r} redirects in a circle", status=response.status)
 
 
 async def _head(transport: Transport, request: HttpRequest, timeouts: Timeouts) -> HttpResponse:
@@ -89,7 +89,7 @@ async def _refuse_encoded(request: HttpRequest, response: HttpResponse) -> None:
     if coding not in {"", "identity"}:
         await response.aclose()
         raise StreamProtocolError(
-            f"{request.url!r} sent a body in {coding!r}, which was not asked for; switch compression off there",
+            f"{request.name!r} sent a body in {coding!r}, which was not asked for; switch compression off there",
             offset=0,
         )
 
@@ -100,10 +100,15 @@ def _redirected(request: HttpRequest, response: HttpResponse) -> HttpRequest:
     url = urljoin(request.url, location)
     if not location or not _same_server(request.url, url):
         raise UpstreamError(
-            f"{request.url!r} redirects to {location!r}, another server; if that is right, use it as base_url",
+            f"{request.name!r} redirects to {_redacted(request, location)}; if that is right, use it as base_url",
             status=response.status,
         )
     return replace(request, url=url)
+
+
+def _redacted(request: HttpRequest, location: str) -> str:
+    """Return where it is redirected to, for an error: who is not to see the one URL is not to see the other."""
+    return "another server" if request.alias else f"{location!r}, another server"
 
 
 def _same_server(old: str, new: str) -> bool:

@@ -53,21 +53,21 @@ class Answer:
         "_keep",
         "_line",
         "_loop",
+        "_name",
         "_parser",
         "_parts",
         "_paused",
         "_received",
         "_size",
-        "_url",
         "_waiter",
         "headers",
         "status",
     )
 
-    def __init__(self, url: str, line: Line, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, name: str, line: Line, loop: asyncio.AbstractEventLoop) -> None:
         self.status = 0  # until the head has come
         self.headers: Mapping[str, str] = {}
-        self._url = url
+        self._name = name
         self._line = line
         self._loop = loop
         self._headers: dict[str, str] = {}
@@ -95,6 +95,11 @@ class Answer:
             if self._error is not None:
                 raise self._error
             await self._wait()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything of it has come, be it a part of its head."""
+        return bool(self.status or self._dry or self._size)
 
     async def receive(self) -> bytes:
         """Wait for bytes of the body; empty at its end."""
@@ -209,7 +214,7 @@ class Answer:
             return
         came = self._received + self._size
         why = "the server closed it" if exc is None else f"{type(exc).__name__}: {exc}"
-        self._fail(ConnectError(f"the connection to {self._url!r} broke after {came} bytes ({why})"))
+        self._fail(ConnectError(f"the connection to {self._name!r} broke after {came} bytes ({why})"))
 
     def _malformed(self, why: str) -> None:
         self._line.abort()
@@ -218,9 +223,9 @@ class Answer:
             return
         if self.status:
             came = self._received + self._size
-            error: ModelError = ConnectError(f"the body of {self._url!r} is framed wrongly after {came} bytes ({why})")
+            error: ModelError = ConnectError(f"the body of {self._name!r} is framed wrongly after {came} bytes ({why})")
         else:
-            error = StreamProtocolError(f"{self._url!r} does not speak HTTP/1.1 ({why})", offset=0)
+            error = StreamProtocolError(f"{self._name!r} does not speak HTTP/1.1 ({why})", offset=0)
         self._fail(error)
 
     def _fail(self, error: ModelError) -> None:

@@ -44,10 +44,10 @@ class Connection(asyncio.Protocol):
         poll.register(number, select.POLLIN)
         return bool(poll.poll(0))
 
-    def ask(self, request: bytes, url: str, loop: asyncio.AbstractEventLoop) -> Answer:
-        """Send *request* and return its answer, of which nothing has come yet."""
+    def ask(self, request: bytes, name: str, loop: asyncio.AbstractEventLoop) -> Answer:
+        """Send *request* and return its answer, of which nothing has come yet. *name* is for its errors."""
         assert self._transport is not None
-        self._answer = answer = Answer(url, self, loop)
+        self._answer = answer = Answer(name, self, loop)
         self._transport.write(request)
         return answer
 

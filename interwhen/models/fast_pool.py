@@ -59,6 +59,11 @@ class Pool:
             connection.abort()
         return None
 
+    def forget(self, server: Server) -> None:
+        """Close what is kept for *server*: one of them was found dead, and so may be the others."""
+        for connection in self._idle.pop(server, ()):
+            connection.abort()
+
     def close(self) -> bool:
         """Close all connections (the loop does in its next turn); tell whether there were any."""
         if self._sweep is not None:

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 import anyio
 
 from interwhen.errors import ConnectError, StreamTimeout, UsageError
-from interwhen.models.connecting import connect
+from interwhen.models.connecting import connect, why_not
 from interwhen.models.fast_connection import Connection
 from interwhen.models.fast_pool import Pool, Server
 from interwhen.models.proxies import environment_proxy, scheme_and_host
@@ -67,9 +67,16 @@ class FastTransport:
         place = _place(request.url)
         data = _encoded(request, place)
         pool = self._pool()
-        connection = pool.kept(place.server) or await self._connected(pool, place.server, request.url, connect_timeout)
-        answer = connection.ask(data, request.url, pool.loop)
-        await answer.head()
+        kept = pool.kept(place.server)
+        connection = kept or await self._connected(pool, place.server, request.name, connect_timeout)
+        answer = connection.ask(data, request.name, pool.loop)
+        try:
+            await answer.head()
+        except ConnectError as error:
+            if kept is not None and not answer.has_begun:
+                error.stale = True
+                pool.forget(place.server)
+            raise
         return answer
 
     async def aclose(self) -> None:
@@ -99,7 +106,7 @@ class FastTransport:
             self._pools = (*(each for each in self._pools if not each.loop.is_closed()), pool)
         return pool
 
-    async def _connected(self, pool: Pool, server: Server, url: str, seconds: float | None) -> Connection:
+    async def _connected(self, pool: Pool, server: Server, name: str, seconds: float | None) -> Connection:
         """Return a new connection to *server*."""
         context = self._context() if server.scheme == "https" else None
         try:
@@ -110,9 +117,9 @@ class FastTransport:
         except TimeoutError as exc:
             raise StreamTimeout("connect", seconds or 0.0) from exc
         except (OSError, UnicodeError) as exc:  # ssl.SSLError is one; a label of a name may be empty or too long
-            raise ConnectError(f"could not connect to {url!r} ({exc}); is the server running?") from exc
+            raise ConnectError(f"could not connect to {name!r} ({why_not(exc)}); is the server running?") from exc
         if not connection.is_usable:
-            raise ConnectError(f"{url!r} closed the connection before it was asked anything")
+            raise ConnectError(f"{name!r} closed the connection before it was asked anything")
         pool.opened(connection)
         return connection
 

@@ -30,16 +30,16 @@ KEEPALIVE_SECONDS = 4.0
 _CLOSE_SECONDS = 1.0
 
 
-def translate(exc: Exception, url: str, *, received: int = 0) -> ModelError:
-    """Say in our words what httpcore2 raised for a request to *url* after *received* bytes of the body."""
+def translate(exc: Exception, name: str, *, received: int = 0) -> ModelError:
+    """Say in our words what httpcore2 raised for a request to *name* after *received* bytes of the body."""
     if isinstance(exc, httpcore2.TimeoutException):
-        return ConnectError(f"a timeout of the connection to {url!r}: {exc}")
+        return ConnectError(f"a timeout of the connection to {name!r}: {exc}")
     if isinstance(exc, httpcore2.ProtocolError) and received == 0 and "disconnected" not in str(exc):
-        return StreamProtocolError(f"{url!r} does not speak HTTP/1.1 ({exc})", offset=0)
+        return StreamProtocolError(f"{name!r} does not speak HTTP/1.1 ({exc})", offset=0)
     if isinstance(exc, httpcore2.ConnectError):
-        return ConnectError(f"could not connect to {url!r} ({_reason(exc)}); is the server running?")
+        return ConnectError(f"could not connect to {name!r} ({_reason(exc)}); is the server running?")
     return ConnectError(
-        f"the connection to {url!r} broke after {received} bytes ({type(exc).__name__}: {_reason(exc)})"
+        f"the connection to {name!r} broke after {received} bytes ({type(exc).__name__}: {_reason(exc)})"
     )
 
 
@@ -56,12 +56,12 @@ def _reason(exc: BaseException) -> str:
 class Httpx2Response:
     """A response; see :class:`~interwhen.models.transport.HttpResponse`."""
 
-    def __init__(self, url: str, response: httpcore2.Response) -> None:
+    def __init__(self, name: str, response: httpcore2.Response) -> None:
         self.status: int = response.status
         self.headers: Mapping[str, str] = {
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers
         }
-        self._url = url
+        self._name = name
         self._response = response
         # PoolByteStream's own generator; each layer of it closes the one below.
         stream = cast("AsyncIterator[bytes]", response.stream)
@@ -84,7 +84,7 @@ class Httpx2Response:
             if self._closed:
                 raise StreamClosed("the stream was closed while it was read") from exc
             self._broken = True
-            raise translate(exc, self._url, received=self._received) from exc
+            raise translate(exc, self._name, received=self._received) from exc
         except BaseException:
             # A cancelled generator is finished; without the mark its next answer would read as the body's end.
             self._broken = True
@@ -129,12 +129,19 @@ class Httpx2Transport:
         headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()]
         if request.method == "POST":
             headers.append((b"content-length", str(len(request.body)).encode()))
+        is_kept = True
+
+        async def trace(name: str, _info: object) -> None:
+            nonlocal is_kept
+            if name.endswith("connect_tcp.started"):
+                is_kept = False
+
         sent = httpcore2.Request(
             request.method,
             url,
             headers=headers,
             content=request.body,
-            extensions={"timeout": {"connect": connect_timeout}},
+            extensions={"timeout": {"connect": connect_timeout}, "trace": trace},
         )
         pool = self._pool(request.url)
         try:
@@ -144,8 +151,11 @@ class Httpx2Transport:
         except httpcore2.UnsupportedProtocol as exc:
             raise UsageError(f"{request.url!r} is no http:// or https:// URL") from exc
         except Exception as exc:
-            raise translate(exc, request.url) from exc
-        return Httpx2Response(request.url, response)
+            error = translate(exc, request.name)
+            if isinstance(error, ConnectError) and not isinstance(exc, httpcore2.TimeoutException):
+                error.stale = is_kept
+            raise error from exc
+        return Httpx2Response(request.name, response)
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -28,12 +28,21 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A request as it goes out. Its ``headers`` may hold a key, so they are not in its repr."""
+    """A request as it goes out. Its ``headers`` may hold a key, so they are not in its repr.
+
+    With an ``alias``, errors name that instead of the URL.
+    """
 
     method: Literal["GET", "POST", "DELETE"]
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
+    alias: str = ""
+
+    @property
+    def name(self) -> str:
+        """What errors call the place it goes to."""
+        return self.alias or self.url
 
 
 class HttpResponse(Protocol):
@@ -75,8 +84,9 @@ class Transport(Protocol):
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> HttpResponse:
         """Send *request* and return the response once its head has come.
 
-        Raises :class:`~interwhen.errors.ConnectError`, and :class:`~interwhen.errors.StreamTimeout` where no
-        connection came about in *connect_timeout* seconds. Redirects are not followed.
+        Raises :class:`~interwhen.errors.ConnectError` (``stale`` where it was a kept connection that broke before
+        anything of an answer had come), and :class:`~interwhen.errors.StreamTimeout` where no connection came about
+        in *connect_timeout* seconds. Redirects are not followed.
         """
         ...
 

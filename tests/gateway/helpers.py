@@ -23,6 +23,11 @@ def post(gateway, body, path="chat/completions", **options):
     return httpx2.post(f"{gateway.base_url}/{path}", timeout=20, **data, **options)
 
 
+def rest_of(client):
+    """What a socket says until it is closed by the other side."""
+    return b"".join(iter(lambda: client.recv(65536), b""))
+
+
 def refused(answer, status, code, *, retry_after=False):
     assert answer.status_code == status
     error = answer.json()["error"]

@@ -1,10 +1,12 @@
 """What each kind of bad request gets: a clear error body of the API's form, and nothing else."""
 
 import socket
+from types import SimpleNamespace
 
 import httpx2
 import pytest
 from helpers import ASK, post, refused
+from interwhen.gateway.keys import Keys
 from interwhen.testing.server import events, reply
 from watchers import passing
 
@@ -125,7 +127,32 @@ def test_a_body_that_does_not_come(upstream, gateway):
 def test_no_such_path_and_no_such_method(sound):
     refused(httpx2.get(f"{sound.root}/nothing"), 404, "not_found")
     refused(httpx2.get(f"{sound.root}/v2/models"), 404, "not_found")
-    refused(httpx2.request("PATCH", f"{sound.base_url}/models"), 405, "method_not_allowed")
+    for method in ("PATCH", "PUT", "OPTIONS"):
+        for path in ("models", "chat/completions"):
+            answer = httpx2.request(method, f"{sound.base_url}/{path}")
+            refused(answer, 405, "method_not_allowed")
+            assert answer.headers["allow"] == "GET, HEAD, POST, DELETE"
+
+
+@pytest.mark.parametrize("page", ["healthz", "readyz", "metrics"])
+def test_a_page_can_only_be_read(page, sound):
+    for method in ("POST", "OPTIONS", "DELETE", "PUT"):
+        answer = httpx2.request(method, f"{sound.root}/{page}")
+        refused(answer, 405, "method_not_allowed")
+        assert {each.strip() for each in answer.headers["allow"].split(",")} == {"GET", "HEAD"}
+    assert httpx2.head(f"{sound.root}/{page}").status_code == 200
+
+
+def test_the_head_alone_is_that_of_the_whole(upstream, gateway):
+    server = upstream(())
+    one, two = gateway(server, watchers=[passing()]), gateway(f"a={server.base_url}", f"b={server.base_url}")
+    for running in (one, two):
+        with httpx2.Client() as client:
+            for _ in range(2):  # on a connection that is kept: nothing follows the head
+                answer = client.head(f"{running.base_url}/models")
+                assert (answer.status_code, answer.content) == (200, b"")
+                assert "json" in answer.headers["content-type"]
+    assert {request.method for request in server.requests} == {"GET"}
 
 
 KEY = "sk-of-the-gateway"
@@ -139,6 +166,9 @@ KEY = "sk-of-the-gateway"
         {"authorization": "Bearer wrong"},
         {"authorization": KEY},
         {"authorization": f"Bearer {KEY}x"},
+        {"authorization": f"Bearer {KEY[:-1]}"},
+        {"x-interwhen-key": KEY[:1]},
+        {"x-interwhen-key": ""},
         {"x-interwhen-key": "wrong"},
         {"authorization": "Bearer \xfc"},
     ],
@@ -154,6 +184,19 @@ def test_a_wrong_key(headers, upstream, gateway):
     assert server.requests == []
     assert httpx2.get(f"{running.base_url}/models").status_code == 401
     assert httpx2.get(f"{running.root}/healthz").status_code == 200
+
+
+def test_keys_are_compared_in_constant_time_and_all_of_them(monkeypatch):
+    calls = []
+
+    def compare(given, known):
+        calls.append((given, known))
+        return known == b"another-key"  # whatever was given
+
+    monkeypatch.setattr("interwhen.gateway.keys.hmac", SimpleNamespace(compare_digest=compare))
+    keys = Keys((KEY, "another-key", "a-third-key"))
+    assert keys.admit({"x-interwhen-key": "given"}) == "x-interwhen-key"
+    assert calls == [(b"given", known) for known in (KEY.encode(), b"another-key", b"a-third-key")]
 
 
 def test_a_right_key_is_not_sent_on_and_the_upstreams_is(upstream, gateway):

@@ -10,7 +10,8 @@ import msgspec
 import page
 import pytest
 from interwhen.gateway import Config, Gateway
-from interwhen.gateway.config import Limits
+from interwhen.gateway.config import SHORTEST_KEY, Limits
+from interwhen.gateway.server import _KEEP_ALIVE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 GATEWAY = (ROOT / "docs" / "gateway.md").read_text()
@@ -31,7 +32,7 @@ def test_the_example_of_a_file_works(monkeypatch):
 def test_every_code_of_the_source_is_in_the_table():
     source = "\n".join(path.read_text() for path in (ROOT / "interwhen" / "gateway").glob("*.py"))
     codes = set(re.findall(r"Problem\(\s*\d{3},\s*\"(\w+)\"", source)) | {"upstream_unreachable", "upstream_timeout"}
-    codes -= {"internal_error"}
+    codes.add("upstream_protocol")
     assert len(codes) > 15
     for code in codes:
         assert f"`{code}`" in GATEWAY, code
@@ -39,10 +40,22 @@ def test_every_code_of_the_source_is_in_the_table():
 
 def test_the_defaults_are_those_of_the_code():
     limits = Limits()
-    for name in ("body_seconds", "concurrent", "waiting", "wait_seconds", "write_seconds", "drain_seconds"):
+    for name in (
+        "head_seconds",
+        "body_seconds",
+        "concurrent",
+        "waiting",
+        "wait_seconds",
+        "write_seconds",
+        "drain_seconds",
+    ):
         value = f"{getattr(limits, name):g}"
         assert re.search(rf"`limits\.{name}`.*\b{value}\b", GATEWAY), name
     assert limits.body_bytes == 16 << 20
+    assert limits.head_bytes == 64 << 10
+    assert limits.concurrent + limits.waiting == 1200
+    assert _KEEP_ALIVE_SECONDS == 75
+    assert SHORTEST_KEY == 8
 
 
 OURS, THEIRS = "http://localhost:8400/v1", "http://localhost:8000/v1"

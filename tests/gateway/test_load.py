@@ -8,11 +8,17 @@ import time
 import anyio
 import httpx2
 import pytest
-from helpers import ASK, post, refused
+from helpers import ASK, post, refused, rest_of
 from interwhen.testing.server import Sleep, Stall, delta, events
 from watchers import passing, word
 
 pytestmark = pytest.mark.anyio
+
+
+def call(fields):
+    """A request as it goes over the wire."""
+    body = json.dumps(fields).encode()
+    return b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
 
 
 async def gone(request, seconds=5):
@@ -58,15 +64,14 @@ def flood(request):
 )
 @pytest.mark.parametrize("watchers", [[passing()], []])
 async def test_a_slow_reader_holds_nothing_but_itself(watchers, upstream, gateway):
-    """It gets all of its stream as slowly as it reads; meanwhile the upstream is held back, and others are served."""
+    """It is dropped, and its upstream with it; meanwhile others are served."""
     server = upstream(
         lambda request: flood(request) if request.json["model"] == "flood" else events(["one"], api="chat")
     )
     running = gateway(server, watchers=watchers, limits={"write_seconds": 1.0})
     client = socket.create_connection(("127.0.0.1", int(running.root.rpartition(":")[2])))
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    body = json.dumps({**ASK, "model": "flood", "stream": True}).encode()
-    client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+    client.sendall(call({**ASK, "model": "flood", "stream": True}))
     began = time.monotonic()
     other = await anyio.to_thread.run_sync(lambda: post(running, ASK))
     assert other.status_code == 200
@@ -75,6 +80,62 @@ async def test_a_slow_reader_holds_nothing_but_itself(watchers, upstream, gatewa
     running.idle()
     client.close()
     assert running.metric('interwhen_calls_total{api="chat",outcome="slow"}') == 1
+
+
+@pytest.mark.fault(
+    "G25",
+    injected="a reader that takes little at a time, for longer than limits.write_seconds",
+    happens="it gets all of its stream; its upstream is held back",
+)
+@pytest.mark.parametrize("watchers", [[passing()], []], ids=["supervised", "relayed"])
+async def test_a_slow_reader_gets_all_of_its_stream(watchers, upstream, gateway):
+    server = upstream(flood)
+    limits = {"write_seconds": 1.0}
+    running = gateway(server, watchers=watchers, limits=limits, budgets={"characters": 1 << 30})
+
+    def read():
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+            client.connect(("127.0.0.1", int(running.root.rpartition(":")[2])))
+            client.settimeout(20)
+            client.sendall(call({**ASK, "stream": True}))
+            found = bytearray()
+            slow_until = time.monotonic() + 2.5
+            while time.monotonic() < slow_until:
+                found += client.recv(1 << 16)
+                time.sleep(0.01)
+            held_back_at = server.posts[0].generated
+            while not found.endswith(b"0\r\n\r\n"):
+                data = client.recv(1 << 20)
+                assert data, "it was cut off"
+                found += data
+            return held_back_at, bytes(found)
+
+    held_back_at, found = await anyio.to_thread.run_sync(read)
+    assert held_back_at < 2000
+    assert server.posts[0].generated >= 2000
+    assert found.count(b"xxx\\n") == 2000
+    assert b"data: [DONE]" in found
+    outcome = "verified" if watchers else "passed"
+    assert running.metric(f'interwhen_calls_total{{api="chat",outcome="{outcome}"}}') == 1
+
+
+@pytest.mark.parametrize("watchers", [[passing()], []], ids=["supervised", "relayed"])
+@pytest.mark.parametrize("steps", [(Stall(),), (delta({"content": "one\n"}), Stall())], ids=["silent", "begun"])
+async def test_a_client_that_leaves_a_whole_answer_ends_the_upstream_at_once(steps, watchers, upstream, gateway):
+    server = upstream(steps)
+    running = gateway(server, watchers=watchers)
+    with socket.create_connection(("127.0.0.1", int(running.root.rpartition(":")[2])), timeout=10) as client:
+        client.sendall(call(ASK))
+        until = time.monotonic() + 10
+        while not server.posts or (len(steps) > 1 and not server.posts[0].generated):
+            assert time.monotonic() < until
+            await anyio.sleep(0.005)
+        assert not server.posts[0].gone.is_set()
+        left = time.monotonic()
+    await gone(server.posts[0])
+    assert time.monotonic() - left < 1.0
+    assert running.metric('interwhen_calls_total{api="chat",outcome="left"}') == 1
 
 
 async def burst(running, count, body):
@@ -141,3 +202,44 @@ async def test_who_leaves_the_queue_leaves_no_place_taken(upstream, gateway):
         first.cancel()
         while running.gateway.places.taken:
             await anyio.sleep(0.005)
+
+
+def half(running, sent=b"{"):
+    """A client that sends a part of a body, and no more."""
+    client = socket.create_connection(("127.0.0.1", int(running.root.rpartition(":")[2])), timeout=10)
+    client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 5000000\r\n\r\n" + sent)
+    return client
+
+
+async def parted(running, count):
+    until = time.monotonic() + 10
+    while running.gateway.bodies.parted != count:
+        assert time.monotonic() < until
+        await anyio.sleep(0.005)
+
+
+@pytest.mark.fault(
+    "G21",
+    injected="many bodies that come in parts, at once",
+    happens="429 with Retry-After beyond concurrent + waiting; whole requests are served meanwhile",
+)
+async def test_no_more_bodies_are_being_read_than_calls_could_be_taken(upstream, gateway):
+    running = gateway(upstream(events(["one"], api="chat")), limits={"concurrent": 1, "waiting": 2})
+    readers = []
+    for count in range(3):
+        readers.append(half(running, b" " * 1_000_000))
+        await parted(running, count + 1)
+    for _ in range(20):
+        with half(running) as further:
+            head, _, rest = (await anyio.to_thread.run_sync(rest_of, further)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 429 ")
+        assert b"retry-after: 2" in head
+        assert b"connection: close" in head
+        assert json.loads(rest)["error"]["code"] == "too_many_requests"
+    assert (await anyio.to_thread.run_sync(post, running, ASK)).status_code == 200
+    for reader in readers:
+        reader.close()
+    await parted(running, 0)
+    body = json.dumps(ASK).encode().ljust(5_000_000)
+    assert (await anyio.to_thread.run_sync(post, running, body)).status_code == 200
+    assert running.metric('interwhen_refusals_total{code="too_many_requests"}') == 20

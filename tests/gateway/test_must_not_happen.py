@@ -79,12 +79,12 @@ def test_a_word_in_two_deltas_neither_trips_nor_dodges_a_rule(cut, upstream, gat
 @pytest.mark.fault(
     "G19", injected="a client that leaves, an upstream that fails", happens="no task and no place is left"
 )
-@pytest.mark.parametrize("way", ["to the end", "left", "failed"])
-async def test_no_task_is_left_after_a_call(way, portal, upstream, gateway):
+@pytest.mark.parametrize(("way", "outcome"), [("to the end", "verified"), ("left", "left"), ("failed", "failed")])
+async def test_no_task_is_left_after_a_call(way, outcome, portal, upstream, gateway):
     steps = {
         "to the end": events(["one\n"], api="chat"),
         "left": (delta({"content": "one\n"}), Stall()),
-        "failed": (delta({"content": "one\n"}), Sleep(0.05)),
+        "failed": (delta({"content": "one\n"}), Sleep(0.05), Reset()),
     }[way]
     running = gateway(upstream(steps), watchers=[word(slow=30) if way == "left" else passing()])
 
@@ -106,6 +106,7 @@ async def test_no_task_is_left_after_a_call(way, portal, upstream, gateway):
     await anyio.sleep(0.05)
     assert portal.call(count) <= before | {"count"}
     assert running.gateway.places.taken == 0
+    assert running.metric(f'interwhen_calls_total{{api="chat",outcome="{outcome}"}}') == 1
 
 
 TOOLS = [{"type": "function", "function": {"name": "act", "parameters": {"type": "object", "required": ["on"]}}}]

@@ -7,7 +7,7 @@ import time
 
 import httpx2
 import pytest
-from helpers import ASK, post, sse
+from helpers import ASK, post, rest_of, sse
 from interwhen.testing.server import Sleep, Stall, delta, events
 from processes import serving
 
@@ -81,6 +81,31 @@ def test_calls_that_take_too_long_are_ended_with_an_error(upstream):
         assert server.posts[0].gone.is_set()
 
 
+@pytest.mark.fault(
+    "G22",
+    injected="SIGTERM while a client is still sending its request",
+    happens="503 shutting_down at once; calls that run come to their end",
+)
+@pytest.mark.parametrize("sent", [b"", b"{"], ids=["nothing of the body", "a part of it"])
+def test_a_request_that_has_not_come_yet_does_not_hold_up_the_end(sent, upstream):
+    with serving(upstream(SLOW).base_url, "--monitor", "arithmetic") as running:
+        port = int(running.root.rpartition(":")[2])
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=20) as head,
+            socket.create_connection(("127.0.0.1", port), timeout=20) as body,
+        ):
+            head.sendall(b"POST /v1/chat/comp")
+            body.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n" + sent)
+            reader = Reader(running)
+            running.child.send_signal(signal.SIGTERM)
+            assert b'"shutting_down"' in rest_of(body)
+            assert reader.is_alive()
+            assert head.recv(4096) == b""
+            assert running.wait(10) == 0
+        reader.join(5)
+        assert sse(reader.text)[-1] == "[DONE]"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_ends_it_at_once(number, upstream):
     with serving(upstream((delta({"content": "one\n"}), Stall())).base_url) as running:
@@ -107,14 +132,21 @@ def test_it_says_that_it_is_not_ready_before_it_closes_its_door(upstream, tmp_pa
         assert running.wait() == 0
 
 
-SECRETS = ("sk-upstream-secret", "sk-gateway-secret", "what-the-user-asks", "what-the-model-says", "query-secret")
+SECRETS = (
+    "sk-upstream-secret",
+    "sk-gateway-secret",
+    "what-the-user-asks",
+    "what-the-model-says",
+    "query-secret",
+    "url-secret",
+)
 
 
 @pytest.mark.parametrize("end", ["well", "badly"])
 def test_neither_keys_nor_texts_are_logged(end, upstream, tmp_path):
     (tmp_path / "keys").write_text("sk-gateway-secret\n")
     server = upstream(events(["what-the-model-says 2 + 2 = 5\n"], api="chat"))
-    url = server.base_url if end == "well" else "http://127.0.0.1:9/v1"
+    url = (server.base_url if end == "well" else "http://127.0.0.1:9/v1").replace("//", "//someone:url-secret@")
     arguments = ["--monitor", "arithmetic", "--keys-file", str(tmp_path / "keys")]
     with serving(url, *arguments, log_level="debug") as running:
         body = {**STREAM, "messages": [{"role": "user", "content": "what-the-user-asks"}]}

@@ -1,13 +1,16 @@
 """Upstreams that fail: what the client gets is an error as clear as the upstream's own, and never a block."""
 
 import json
+import threading
+from base64 import b64encode
 
 import httpx2
 import openai
 import pytest
 from helpers import ASK, post, refused, sse
-from interwhen.testing.server import Reset, Send, Stall, data, delta, events, fault
+from interwhen.testing.server import Close, Reset, Send, SendRaw, Sleep, Stall, data, delta, events, fault, reply
 from responses_writer import Writer
+from structlog.testing import capture_logs
 from watchers import passing
 
 
@@ -111,3 +114,113 @@ def test_no_stream_is_taken_up_twice_so_no_text_is_said_twice(upstream, gateway)
     running = gateway(server, watchers=[passing()])
     post(running, {**ASK, "stream": True})
     assert len(server.posts) == 1
+
+
+@pytest.mark.fault(
+    "G20",
+    injected="an upstream that takes a request and closes, on a new connection",
+    happens="502, and the request was sent once; on a kept connection it is sent anew, once",
+)
+@pytest.mark.parametrize("transport", ["fast", "httpx2"])
+@pytest.mark.parametrize("watchers", [[passing()], []], ids=["supervised", "relayed"])
+@pytest.mark.parametrize("end", [Close(), Reset()], ids=["closed", "reset"])
+def test_only_a_kept_connection_is_opened_anew(end, watchers, transport, upstream, gateway):
+    server = upstream(lambda request: events(["one"], api="chat") if request.number in {1, 3} else (end,))
+    running = gateway(server, watchers=watchers, transport=transport)
+    refused(post(running, ASK), 502, "upstream_unreachable")
+    assert len(server.posts) == 1
+    assert [post(running, {**ASK, "stream": True}).status_code for _ in range(2)] == [200, 200]
+    first, second, third = (request.connection for request in server.posts[1:])
+    assert first == second != third
+
+
+def test_of_two_kept_connections_that_are_closed_one_is_used(upstream, gateway):
+    both = threading.Barrier(2)
+    steps = (*events(["one"], api="chat")[:-1], Sleep(0.3), *events([], api="chat"))
+    server = upstream(
+        lambda request: (
+            events(["two"], api="chat") if request.number == 3 else steps if request.number < 2 else (Close(),)
+        )
+    )
+    running = gateway(server, transport="fast")
+
+    def call():
+        both.wait(10)
+        post(running, {**ASK, "stream": True})
+
+    callers = [threading.Thread(target=call) for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(20)
+    assert "two" in post(running, {**ASK, "stream": True}).text
+    connections = [request.connection for request in server.posts]
+    assert connections[2] in connections[:2]
+    assert connections[3] not in connections[:2]
+
+
+def test_what_has_begun_to_answer_is_not_asked_again(upstream, gateway):
+    begun = (SendRaw(b"HTTP/1.1 200 OK\r\ncontent-"), Close())
+    server = upstream(lambda request: begun if request.number else events(["one"], api="chat"))
+    running = gateway(server, transport="fast")
+    assert post(running, {**ASK, "stream": True}).status_code == 200
+    refused(post(running, ASK), 502, "upstream_unreachable")
+    first, second = (request.connection for request in server.posts)
+    assert first == second
+
+
+def with_user(server):
+    return server.base_url.replace("//", "//someone:top%40secret@")
+
+
+def is_discreet(answer):
+    """Whether it names the host of the upstream and nothing more."""
+    return not any(word in answer for word in ("secret", "someone", "http:", "/v1", "chat/"))
+
+
+@pytest.mark.parametrize("transport", ["fast", "httpx2"])
+@pytest.mark.parametrize("watchers", [[passing()], []], ids=["supervised", "relayed"])
+def test_an_error_names_the_upstreams_host_and_no_more(watchers, transport, gateway):
+    running = gateway("http://someone:topsecret@localhost:9/v1", watchers=watchers, transport=transport)
+    with capture_logs() as logs:
+        answer = post(running, ASK)
+        running.idle()
+    assert "localhost:9" in refused(answer, 502, "upstream_unreachable")["message"]
+    assert is_discreet(answer.text)
+    assert "127.0.0.1" not in answer.text
+    assert "upstream.failed" in {log["event"] for log in logs}
+    assert "secret" not in str(logs)
+    told = httpx2.get(f"{running.root}/readyz").text + httpx2.get(f"{running.root}/metrics").text
+    assert "secret" not in told
+
+
+@pytest.mark.parametrize("transport", ["fast", "httpx2"])
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (Close(),),
+        (delta({"content": "one "}), Reset()),
+        reply(307, b"", {"location": "http://someone:topsecret@elsewhere/v1/chat/completions"}),
+        (SendRaw(b"nonsense\r\n\r\n"), Close()),
+        reply(200, b"{}", {"content-encoding": "gzip"}),
+        reply(200, b"<html>", {"content-type": "text/html"}),
+    ],
+    ids=["closed", "reset", "redirected", "nonsense", "encoded", "page"],
+)
+def test_what_breaks_later_names_no_more_of_it_either(steps, transport, upstream, gateway):
+    running = gateway(
+        with_user(upstream(steps)), watchers=[passing()], transport=transport, budgets={"reconnects": 1}, tell="full"
+    )
+    for streamed in (True, False):
+        answer = post(running, {**ASK, "stream": streamed})
+        assert '"error"' in answer.text
+        assert is_discreet(answer.text)
+
+
+def test_the_user_of_an_upstreams_url_is_sent_to_it(upstream, gateway):
+    server = upstream(events(["one"], api="chat"))
+    running = gateway(with_user(server), watchers=[passing()])
+    post(running, ASK)
+    post(running, ASK, headers={"authorization": "Bearer own"})
+    basic = "Basic " + b64encode(b"someone:top@secret").decode()
+    assert [request.headers["authorization"] for request in server.posts] == [basic, "Bearer own"]
