@@ -18,7 +18,7 @@ BAD = [
     ({"budgets": 3}, "budgets=3: give Budgets(...) or a mapping of its fields"),
     ({"budgets": {"remedis": 1}}, "budgets has no option 'remedis'; did you mean 'remedies'? options: remedies, "),
     ({"budgets": {"remedies": "1"}}, "Expected `int`, got `str` - at `$.remedies`"),
-    ({"budgets": {"seconds": -1}}, "budget seconds=-1.0 is negative"),
+    ({"budgets": {"seconds": -1}}, "Expected `float` >= 0.0 - at `$.seconds`"),
     ({"feedback": {"x": 1}}, "feedback has no option 'x'; options: flag, locate, explain, witness"),
     ({"feedback": {"flag": 1}}, "Expected `str`, got `int` - at `$.flag`"),
     ({"feedback": "Wait."}, "feedback='Wait.': give FeedbackTemplate(...) or a mapping"),
