@@ -14,10 +14,13 @@ __all__ = ["time_left", "when_called_off"]
 def time_left() -> float:
     """Return how many seconds the running check has left; ``inf`` outside of a thread or process worker.
 
-    Never negative. A check that asks can give up in good time and say ``Unknown``, which tells more than a timeout.
+    Never negative, and 0 for one that nobody waits for any more. A check that asks can give up in good time and say
+    ``Unknown``, which tells more than a timeout.
     """
     ticket = CURRENT.get()
-    return max(ticket.deadline - time.monotonic(), 0.0) if ticket is not None else float("inf")
+    if ticket is None:
+        return float("inf")
+    return 0.0 if ticket.called_off else max(ticket.deadline - time.monotonic(), 0.0)
 
 
 @contextmanager

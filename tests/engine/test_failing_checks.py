@@ -201,6 +201,14 @@ async def test_a_check_in_a_thread_knows_its_time_and_is_told_when_it_is_up(loop
     assert time_left() == float("inf")
 
 
+def test_a_check_that_nobody_waits_for_has_no_time_left():
+    ticket = Ticket(100.0)
+    with hold(ticket):
+        assert time_left() > 90.0
+        ticket.call_off()
+        assert time_left() == 0.0
+
+
 def test_a_callback_that_was_taken_back_is_not_called():
     called = []
     ticket = Ticket(1.0)
