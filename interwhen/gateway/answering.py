@@ -16,8 +16,9 @@ from interwhen.gateway.gateway import Gateway
 from interwhen.gateway.headers import returned, sent
 from interwhen.gateway.noting import noted
 from interwhen.gateway.problems import Headers, Problem
-from interwhen.gateway.rendering import DONE, error_event, renderer, whole_body
+from interwhen.gateway.rendering import error_event, renderer, whole_body
 from interwhen.gateway.wire import GatewayWire, Upstream
+from interwhen.models.sse import END_MARK
 from interwhen.wrapping import Part
 from interwhen.wrapping.calls import Api, Call, read_call
 from interwhen.wrapping.supervised import Supervised, supervise
@@ -69,7 +70,7 @@ class _Answer:
             await exchange.fail(noted(self.gateway, self.upstream, error))
         else:
             # An end that the upstream never said is not ours to say.
-            await exchange.end(b"" if self.api == "responses" or self.supervised.is_cut else DONE)
+            await exchange.end(b"" if self.api == "responses" or self.supervised.is_cut else END_MARK)
 
     async def whole(self) -> None:
         """Send the answer once it stands. Raises :class:`Problem` where there is none."""

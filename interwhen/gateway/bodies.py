@@ -11,7 +11,7 @@ import msgspec
 from starlette.types import Receive
 
 from interwhen.gateway.config import Limits
-from interwhen.gateway.problems import RETRY_SECONDS, Problem, shutting_down
+from interwhen.gateway.problems import Problem, shutting_down, too_many
 
 
 class ClientGone(Exception):
@@ -82,13 +82,7 @@ class Bodies:
         if is_whole:  # as most of them come
             return part
         if self.parted >= self._most:
-            raise Problem(
-                429,
-                "too_many_requests",
-                f"the bodies of {self._most} requests are being read already; try again later",
-                retry_after=RETRY_SECONDS,
-                close=True,
-            )
+            raise too_many(f"the bodies of {self._most} requests are being read already", close=True)
         self.parted += 1
         try:
             body = bytearray(part)

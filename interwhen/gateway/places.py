@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import anyio
 
 from interwhen.gateway.config import Limits
-from interwhen.gateway.problems import RETRY_SECONDS, Problem
+from interwhen.gateway.problems import overloaded, too_many
 
 
 class Places:
@@ -44,12 +44,7 @@ class Places:
                 return
         limits = self._limits
         if self.waiting >= limits.waiting:
-            raise Problem(
-                429,
-                "too_many_requests",
-                f"{limits.concurrent} calls are being served and {limits.waiting} wait already; try again later",
-                retry_after=RETRY_SECONDS,
-            )
+            raise too_many(f"{limits.concurrent} calls are being served and {limits.waiting} wait already")
         self.waiting += 1
         try:
             with anyio.move_on_after(limits.wait_seconds):
@@ -57,9 +52,4 @@ class Places:
                 return
         finally:
             self.waiting -= 1
-        raise Problem(
-            503,
-            "overloaded",
-            f"no place became free within {limits.wait_seconds:g} s; try again later",
-            retry_after=RETRY_SECONDS,
-        )
+        raise overloaded(limits.wait_seconds)

@@ -11,7 +11,7 @@ import msgspec
 from interwhen.errors import ConnectError, InterwhenError, ModelError, StreamTimeout, UpstreamError, UsageError
 
 Headers = list[tuple[bytes, bytes]]
-RETRY_SECONDS = 2.0
+_RETRY_SECONDS = 2.0
 """When to come back where there is too much to do."""
 
 _TYPES: Mapping[int, str] = {
@@ -85,6 +85,17 @@ class Problem(InterwhenError):
 def shutting_down() -> Problem:
     """Return what those are told who cannot be served any more."""
     return Problem(503, "shutting_down", "the gateway shuts down; ask another one", retry_after=5, close=True)
+
+
+def too_many(what: str, *, close: bool = False) -> Problem:
+    """Return what those are told for whom there is no room, nor any to wait in; *what* says what is full."""
+    return Problem(429, "too_many_requests", f"{what}; try again later", retry_after=_RETRY_SECONDS, close=close)
+
+
+def overloaded(seconds: float) -> Problem:
+    """Return what those are told who have waited for *seconds*."""
+    why = f"no place became free within {seconds:g} s; try again later"
+    return Problem(503, "overloaded", why, retry_after=_RETRY_SECONDS)
 
 
 def head_too_large(limit: int) -> Problem:

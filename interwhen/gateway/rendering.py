@@ -16,7 +16,6 @@ from interwhen.wrapping import Facts, Part
 from interwhen.wrapping.calls import Api
 from interwhen.wrapping.whole import whole
 
-DONE = b"data: [DONE]\n\n"
 Render = Callable[[Sequence[Part]], bytes]
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode

@@ -16,6 +16,8 @@ from interwhen.errors import StreamProtocolError
 SseEvent: TypeAlias = tuple[bytes, int]
 """The data of one event, and the byte offset of its first ``data`` line in the body. A plain tuple: it is hot."""
 
+END_MARK = b"data: [DONE]\n\n"
+"""What the servers of chats and completions say last, as the event that it is."""
 DEFAULT_LIMIT = 1 << 20
 """Bytes that one event may have (1 MiB)."""
 

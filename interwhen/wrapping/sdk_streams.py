@@ -12,6 +12,7 @@ from openai import AsyncStream, Stream
 
 from interwhen.errors import ModelError
 from interwhen.events import Event
+from interwhen.models.sse import END_MARK
 from interwhen.results import Result
 from interwhen.wrapping.facts import Part
 from interwhen.wrapping.loop_thread import Running
@@ -24,7 +25,6 @@ _T = TypeVar("_T")
 
 KEY = "interwhen"
 """Under which a response's extensions carry the supervised call."""
-DONE = b"data: [DONE]\n\n"
 
 
 def as_event(part: Part) -> bytes:
@@ -45,7 +45,7 @@ class AsyncBody(httpx2.AsyncByteStream):
                 for part in parts:
                     yield as_event(part)
             if not self._supervised.is_cut:
-                yield DONE
+                yield END_MARK
         except ModelError as error:
             raise_sdk_error(error, self._request)
 
@@ -67,7 +67,7 @@ class SyncBody(httpx2.SyncByteStream):
             for part in self.feed:
                 yield as_event(part)
             if not self._supervised.is_cut:
-                yield DONE
+                yield END_MARK
         except ModelError as error:
             raise_sdk_error(error, self._request)
 

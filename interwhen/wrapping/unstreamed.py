@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from interwhen.errors import StreamProtocolError
-from interwhen.models.sse import DEFAULT_LIMIT
+from interwhen.models.sse import DEFAULT_LIMIT, END_MARK
 from interwhen.models.transport import HttpResponse
 from interwhen.wrapping.calls import Api
 
@@ -64,7 +64,7 @@ def as_events(api: Api, data: bytes) -> bytes:
     if not isinstance(body, dict) or (body.get("error") and not body.get("choices")):
         return b"data: " + data.strip() + b"\n\n"  # for the decoder to refuse
     events = _responses(body) if api == "responses" else _choices(body, api)
-    return b"".join(b"data: " + msgspec.json.encode(event) + b"\n\n" for event in events) + b"data: [DONE]\n\n"
+    return b"".join(b"data: " + msgspec.json.encode(event) + b"\n\n" for event in events) + END_MARK
 
 
 def _choices(body: Body, api: Api) -> list[Body]:
