@@ -32,9 +32,9 @@ from interwhen import (
 )
 
 from interwhen_verifiers._blocks.blocks import LONGEST, read_block
-from interwhen_verifiers._command.checker import PRESETS, Checker, compiled
+from interwhen_verifiers._command.checker import PRESETS, Checker, need_pattern
 from interwhen_verifiers._command.judging import judge
-from interwhen_verifiers._command.running import Ran, run_inside, run_outside
+from interwhen_verifiers._command.running import Ran, read_apart, run_inside, run_outside
 
 Preset: TypeAlias = Literal["gcc", "gcc-run", "coq", "lean", "mypy", "script"]
 Where: TypeAlias = Literal["process", "none"]
@@ -101,8 +101,10 @@ def _verifier(
     async def run(text: str) -> Ran:
         data = text.encode("utf-8", "replace")
         if sandbox == "process":
-            return await run_inside(checker, data, seconds=seconds, readable=readable)
-        return await run_outside(checker, data, seconds=seconds, directory=directory)
+            ran = await run_inside(checker, data, seconds=seconds, readable=readable)
+        else:
+            ran = await run_outside(checker, data, seconds=seconds, directory=directory)
+        return await read_apart(checker, ran)
 
     @verifier(name=f"command-{checker.name}", version="1", deadline=2 * seconds + _STARTING)
     async def check(claim: Source) -> Verdict:
@@ -191,7 +193,8 @@ def _checker(
     if file:
         changes["file"] = file
     if pattern:
-        changes["pattern"] = compiled(pattern)
+        need_pattern(pattern)
+        changes["own_pattern"] = pattern
     if refutes is not None:
         if 0 in refutes:
             raise UsageError(f"command: refutes={refutes!r}: the exit code 0 says that the file is right")

@@ -47,7 +47,7 @@ def judge(
 def _refuted(checker: Checker, ran: Ran, starts: tuple[int, ...], end: int, before: int, line: str) -> Verdict:
     if checker.unclear.search(ran.output):
         return Unknown(f"{line} lacks something on this machine: {ran.output.strip()[:200]}")
-    found = list(checker.diagnostics(ran.output))
+    found = list(checker.diagnostics(ran.output)) if ran.found is None else list(ran.found)
     mine = next((one for one in found if one.line > before), None)
     if mine is None and (checker.needs_diagnostic or any(one.line for one in found)):
         return Unknown(f"{line} ended with exit code {ran.code}, and names no line of this text")
