@@ -129,8 +129,9 @@ def _read(puzzle: Puzzle, text: str, context: Any) -> _Read:
     solver.from_string(text)
     numbers = {f"clue{clue.number}": clue.number for clue in puzzle.understood}
     labels = tuple(_label(number, context) for number in numbers.values())
-    _READ.last = _Read(text, context, solver, _Houses(puzzle, context), numbers, labels)
-    return _READ.last
+    read = _Read(text, context, solver, _Houses(puzzle, context), numbers, labels)
+    _READ.last = read
+    return read
 
 
 def _core(puzzle: Puzzle, text: str, relation: Relation) -> tuple[int, ...] | str:
