@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, assert_never
 
 from interwhen._core.arbitration import Candidate
+from interwhen._core.certify import ENDED_WELL
 from interwhen._core.checks import Checks
 from interwhen._core.counting import Counting
 from interwhen._core.cuts import plan_surrender
@@ -196,7 +197,7 @@ class Core:
     def _ended(self) -> None:
         self.state = "draining"
         reason = self._ending.reason = self._ending.reason or "truncated"
-        skipped = self._open_segments(self.intake.end())
+        skipped = self._open_segments(self.intake.end(finished=reason in ENDED_WELL))
         self._orders.extend(self._checks.call_off_concluding())
         self._release()
         self.events.append(StreamEnded(reason))

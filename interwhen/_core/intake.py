@@ -199,13 +199,17 @@ class Intake:
         self.transcript.refuse(text, calls)
         self._skip(self.watches)
 
-    def end(self) -> Iterable[Due]:
-        """Take what is there as complete: the model ended."""
+    def end(self, *, finished: bool = True) -> Iterable[Due]:
+        """Take the end of the stream. If the model *finished*, what is there is complete; else its last segment is not.
+
+        A stream that was cut may have ended inside a number or a word, so its last segment says nothing yet.
+        """
         dues: list[Due] = []
         if self._tags is not None:
             dues.extend(self._parts(self._tags.drain()))
         self._owe()
-        dues.extend(self._flush(self.watches))
+        if finished:
+            dues.extend(self._flush(self.watches))
         return dues
 
     def keep_held(self) -> None:
