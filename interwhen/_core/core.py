@@ -374,6 +374,7 @@ class Core:
         self._ending.reason = None  # what the model ended is not what stands now
         self.tally.discarded += self.intake.cut(to)
         self._violations.cut(to)
+        self._remedying.cut(to)
         self._orders.extend(self._checks.cut(to))
         self.gates.retract(to, self.events)
 
@@ -408,7 +409,7 @@ class Core:
         self._end(self._ending.status(), "")
 
     def _withhold_unfinished(self) -> None:
-        """Keep the segment that the model did not finish out of the result, where a gate holds it: it was not checked."""
+        """Keep the segment that the model did not finish out of the result, where a gate holds it unchecked."""
         reason = self._ending.reason
         while (to := max(self._finished(), self.gates.released)) < self.transcript.length:
             self._cut(to)
