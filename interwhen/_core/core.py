@@ -392,7 +392,7 @@ class Core:
             self._ended()
             return
         self.state = "opening"
-        self._orders.append(Open(pieces, kept, self.tally.remedies, after, room))
+        self._orders.append(Open(pieces, kept, self.tally.remedies, after, room, self._remedying.resamples))
 
     # ------------------------------------------------------------------ the reader's side and the end
 

@@ -36,6 +36,8 @@ class Remedying:
         self._violations = violations
         self._tally = tally
         self._trouble = Trouble(intake.transcript)
+        self.resamples = 0
+        """How many remedies in a row sampled the text again, up to now."""
 
     def plan(self, best: Candidate) -> tuple[Plan, str | None]:
         """Return what is to be done about *best*, and which budget forbids it, if any."""
@@ -57,6 +59,7 @@ class Remedying:
             self._trouble.answered(best.ref.segment.span)
             self._violations.answer(best.ref.segment.span)
             self._work.forgive(self._violations.disavowed())
+        self.resamples = self.resamples + 1 if todo.remedy == "resample" else 0
         self._tally.remedies += 1
         self._intake.remedied()
 
