@@ -166,4 +166,5 @@ def python(
         remedy=Feedback(place="rewind"),
         level=level,
         phase=phase,
+        scope="answer",
     )
