@@ -98,7 +98,7 @@ def test_a_cheat_does_not_pass(name: str) -> None:
 
 def test_honest_code_passes_the_same_tests() -> None:
     assert verdict_on(f"def f(n):\n    return {SECRET} + n - 2") == Pass(
-        "it compiles, and 2 asserts and 1 examples hold"
+        "it compiles, and 2 asserts and 1 examples hold", scope="answer"
     )
 
 
@@ -193,7 +193,7 @@ def test_the_docstring_of_the_task_does_not_go_in() -> None:
 )  # fmt: skip
 def test_what_holds_is_passed(code: str, test: str) -> None:
     assert verdict_on(code, f"```\nassert {test}\n```") == Pass(
-        f"it compiles, and {1 + test.count(' and ')} asserts hold"
+        f"it compiles, and {1 + test.count(' and ')} asserts hold", scope="answer"
     )
 
 
@@ -218,7 +218,7 @@ def test_state_between_tests_is_that_of_the_test() -> None:
     task = (
         "```\ns = Stack()\ns.push(1)\ns.push(2)\nassert s.size() == 2\nassert s.pop() == 2\nassert s.size() == 1\n```"
     )
-    assert verdict_on(stack, task) == Pass("it compiles, and 3 asserts hold")
+    assert verdict_on(stack, task) == Pass("it compiles, and 3 asserts hold", scope="answer")
     assert isinstance(verdict_on(stack.replace("self.items.pop()", "self.items[-1]"), task), Violation)
 
 
@@ -307,3 +307,9 @@ def test_cases_are_values() -> None:
     (case,) = cases_of("assert f(1) == 2", frozenset("f")).cases
     assert isinstance(case, Case)
     assert (case.shown, case.relation) == ("f(1)", "Eq")
+
+
+def test_what_the_code_says_of_itself_is_no_judgement_of_the_answer() -> None:
+    code = 'def g(n):\n    """\n    >>> g(1)\n    2\n    """\n    return n + 1'
+    assert verdict_on(code, "Write g.") == Pass("it compiles, and 1 examples hold", scope="steps")
+    assert verdict_on(code, "Write g.\n>>> g(1)\n2") == Pass("it compiles, and 2 examples hold", scope="answer")

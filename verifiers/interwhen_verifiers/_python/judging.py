@@ -24,6 +24,8 @@ Told: TypeAlias = dict[str, Any]
 
 _HARNESS = Path(__file__).with_name("harness.py").read_text(encoding="utf-8")
 _MOST_CALLS = 100
+_COUNTS = ("asserts", "examples", "of_task", "unclear", "unreached")
+"""What is counted of the tests; ``of_task`` are those that held and that the code does not bring itself."""
 _SHOWN = 160
 _BINDS = re.compile(
     r"^[ \t]*(?:(?:async[ \t]+)?def[ \t]+(\w+)|class[ \t]+(\w+)|(\w+)[ \t]*(?::[^=\n]{1,80})?=(?!=)"
@@ -76,7 +78,7 @@ async def judge(code: str, earlier: tuple[str, ...], given: Given, limits: Limit
         bound = frozenset(looked["bound"])
         tests = _really_about(tests, bound, before)
         if doctests and looked["texts"]:
-            own = [example for text in looked["texts"] for example in examples_of(str(text), bound)]
+            own = [replace(one, own=True) for text in looked["texts"] for one in examples_of(str(text), bound)]
             tests = replace(tests, examples=tuple(dict.fromkeys((*tests.examples, *own))))
         told: Told | Outcome = {"kind": "compiled"}
         if tests.questions() or any(one.unreached for _, one in tests.programs):
@@ -205,7 +207,7 @@ async def _judged(asking: _Asking, tests: Tests, *, earlier: bool = False, bare:
 class _Found:
     first: Told | Outcome | None = None
     """The first test that fails, or why the first that cannot be judged is not."""
-    counts: dict[str, int] = field(default_factory=lambda: {"asserts": 0, "examples": 0, "unclear": 0, "unreached": 0})
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTS, 0))
     waiting: list[tuple[Case, Call, list[Any]]] = field(default_factory=list)
 
     def settle(self, waiting: tuple[Case, Call, list[Any]], told: Told | None) -> None:
@@ -216,6 +218,7 @@ class _Found:
             self.counts["unreached"] += 1
         elif told["held"]:
             self.counts["asserts"] += 1
+            self.counts["of_task"] += 1
         elif self.first is None:
             self.first = _failed(case, values)
 
@@ -262,6 +265,7 @@ def _compare(case: Case, answers: _Answers, found: _Found) -> None:
     try:
         if held(case.test, names):
             found.counts["asserts"] += 1
+            found.counts["of_task"] += 1
         else:
             found.first = _failed(case, values)
     except NotPlainError:
@@ -310,6 +314,7 @@ def _compare_example(example: Example, answers: _Answers, found: _Found) -> None
     if isinstance(told, dict) and told.get("what") == "the call":
         if example.want.startswith("Traceback"):
             found.counts["examples"] += 1
+            found.counts["of_task"] += not example.own
             return
         if not example.want:
             found.counts["unclear"] += 1
@@ -325,6 +330,7 @@ def _compare_example(example: Example, answers: _Answers, found: _Found) -> None
     match same:
         case "held":
             found.counts["examples"] += 1
+            found.counts["of_task"] += not example.own
         case "unclear":
             found.counts["unclear"] += 1
         case (got, expected):

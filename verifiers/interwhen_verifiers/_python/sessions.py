@@ -20,6 +20,8 @@ class Example:
     shown: str
     question: Question
     want: str
+    own: bool = False
+    """Whether the code itself brings it, so that it says nothing of the task."""
 
 
 def examples_of(text: str, names: frozenset[str]) -> list[Example]:

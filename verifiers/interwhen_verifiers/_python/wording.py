@@ -79,7 +79,7 @@ def _passed(told: Told) -> Verdict:
         so_far = f", {' and '.join(done)} hold" if done else ""
         return Unknown(f"it compiles{so_far}, and {told['unreached']} asserts cannot be judged outside of its process")
     if done:
-        return Pass(f"it compiles, and {' and '.join(done)} hold", scope="answer")
+        return Pass(f"it compiles, and {' and '.join(done)} hold", scope="answer" if told.get("of_task") else "steps")
     if told.get("unclear"):
         return Unknown("it compiles; of its examples none could be judged")
     if told["wanted"] and not told["elsewhere"]:
