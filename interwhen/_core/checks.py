@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from interwhen._core.arbitration import Candidate, refutation
 from interwhen._core.breakers import Breaker
 from interwhen._core.intake import Due
-from interwhen._core.messages import Check, Drop, Extract, Order, Suspend
+from interwhen._core.messages import Check, Drop, Extract, Extracted, Order, Suspend
 from interwhen._core.policies import ends, pause_before_next
 from interwhen._core.release import gates
 from interwhen._core.tally import Tally
@@ -20,7 +20,11 @@ from interwhen.claims import Claim
 from interwhen.events import CheckSettled, CheckStarted, Event, ViolationFound
 from interwhen.monitors import Fork, Monitor
 from interwhen.remedies import Conclude
-from interwhen.verdicts import Cancelled, Errored, Judged, Outcome, Skipped, TimedOut, Violation
+from interwhen.spans import Span
+from interwhen.verdicts import Cancelled, Errored, Judged, Outcome, Skipped, TimedOut, Unknown, Violation
+
+UNREAD = Judged(Unknown("this looks like a claim, and it could not be read"))
+"""The outcome for what a recognizer found and no claim covers."""
 
 
 class Checks:
@@ -45,6 +49,8 @@ class Checks:
         self._events = events
         self._breakers = [Breaker(budgets.failures) for _ in monitors]
         """By the number of the verifier: one that several monitors share has one."""
+        self._looks: list[tuple[int, Span]] = []
+        """The segments that were looked at before the model finished them, with the monitor that looked."""
 
     def open(self, dues: Iterable[Due]) -> tuple[list[Order], list[Job]]:
         """Return the orders for the extractions, and the jobs that must be skipped.
@@ -74,26 +80,60 @@ class Checks:
                     orders.append(Extract(job.number, number, segment, pieces))
         return orders, skipped
 
+    def look(self, dues: Iterable[tuple[Due, int]]) -> list[Order]:
+        """Return the orders for a look at segments that the model has not finished, each certain up to its offset."""
+        orders: list[Order] = []
+        for due, certain in dues:
+            for number in due.monitors:
+                if isinstance(self._monitors[number].extractor, Fork) or self._is_moot(number):
+                    continue
+                losses = self._work.admit(number, due.segment.span)
+                if losses is None:
+                    continue
+                orders.extend(self._lose(losses))
+                job = self._work.extraction(number, due.segment, certain)
+                self._looks.append((number, due.segment.span))
+                orders.append(Extract(job.number, number, due.segment))
+        return orders
+
+    def withdraw(self) -> list[Order]:
+        """Forget the looks at segments that were not finished: the model goes on, or is at its end."""
+        if not self._looks:
+            return []
+        looks, self._looks = self._looks, []
+        for number, span in looks:
+            self._violations.forget(self._monitors[number].name, span)
+        return self._lose(self._work.withdraw(looks))
+
     def skip(self, job: Job) -> None:
         """Settle a fork that the budget forbids."""
         self.settled(job.number, Skipped(f"the budget of {self._budgets.forks} forks is spent"), 0.0)
 
-    def extracted(self, number: int, claims: tuple[Claim, ...], seconds: float) -> list[Order]:
+    def extracted(self, fact: Extracted) -> list[Order]:
         """Take the claims of a segment; return the orders for those that are not known yet."""
+        number, claims, unread, seconds = fact.job, fact.claims, fact.unread, fact.seconds
         job = self._work.jobs[number]
         if job.refs is not None:
             return self.settled(number, Errored("claims came where a verdict was awaited"), seconds)
         self._work.close(number)
         orders: list[Order] = []
-        if claims:
+        certain = job.home.certain
+        if certain is not None:
+            claims = tuple(claim for claim in claims if claim.span is not None and claim.span.end <= certain)
+            unread = ()
+        if claims or unread:
             whole = job.segment.span
-            bad = [claim.span for claim in claims if claim.span is not None and not whole.covers(claim.span)]
+            spans = (*(claim.span for claim in claims if claim.span is not None), *unread)
+            bad = [span for span in spans if not whole.covers(span)]
             if bad:
                 self._failed(job, Errored(f"a claim at {bad[0]!r} lies outside its segment {whole!r}"), seconds)
                 return []
-            job.home.pending += len(claims)
+            job.home.pending += len(claims) + len(unread)
             for claim in claims:
                 self._claim(Ref(job.monitor, claim, job.segment, job.home), orders)
+            for span in unread:
+                # The verifier is not asked: there is no claim. Its monitor says what follows, as for any Unknown.
+                self._judge(Ref(job.monitor, Claim(key="", span=span), job.segment, job.home), UNREAD, 0.0)
         self._work.settle(job.monitor, job.home, passed=True)
         return orders
 
@@ -204,7 +244,8 @@ class Checks:
         """Take note of an extraction that brought no claims."""
         self._events.append(CheckSettled(self._work.record_extraction(job, outcome, seconds)))
         claim = Claim(key="", span=job.segment.span)
-        self._unproven(Ref(job.monitor, claim, job.segment, job.home), outcome)
+        if job.home.certain is None:
+            self._unproven(Ref(job.monitor, claim, job.segment, job.home), outcome)
         self._work.settle(job.monitor, job.home, passed=False)
 
     def _judge(self, ref: Ref, outcome: Outcome, seconds: float, tries: int = 1) -> None:
@@ -214,7 +255,7 @@ class Checks:
         if not is_pass:
             if isinstance(outcome, Judged) and isinstance(outcome.verdict, Violation):
                 self._refuted(ref, outcome.verdict)
-            else:
+            elif ref.home.certain is None:  # what a segment comes to is known once it is finished
                 self._unproven(ref, outcome, tries)
         self._work.settle(ref.monitor, ref.home, passed=is_pass or self._violations.is_disavowed(ref))
 
@@ -226,6 +267,8 @@ class Checks:
     def _refuted(self, ref: Ref, violation: Violation) -> None:
         monitor = self._monitors[ref.monitor]
         candidate = refutation(ref, violation)
+        if ref.home.certain is not None and self._may_become_right(candidate):
+            return
         acts = monitor.delivery != "observe" and ref.claim.span is not None and not self._violations.is_answered(ref)
         acts = acts and not self._is_moot(ref.monitor)
         record = self._violations.record(candidate, interrupted=acts)
@@ -238,3 +281,10 @@ class Checks:
             # It is not known what is wrong in the segment, so nothing can be cut or mended, and nothing released.
             why = f"a claim that has no place was refuted: {violation.why}"
             self._violations.candidates.append(Candidate(ref.span, ref, None, why))
+
+    def _may_become_right(self, candidate: Candidate) -> bool:
+        """Tell whether the model may be in the midst of writing the right value: it ends the text, and begins so."""
+        violation = candidate.violation
+        if violation is None or violation.repair is None or candidate.span.end < candidate.ref.segment.span.end:
+            return False
+        return violation.repair.startswith(self._violations.text(candidate))

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, assert_never
 
 from interwhen._core.arbitration import Candidate
+from interwhen._core.certify import ENDED_WELL
 from interwhen._core.checks import Checks
 from interwhen._core.counting import Counting
 from interwhen._core.cuts import plan_surrender
@@ -26,6 +27,7 @@ from interwhen._core.messages import (
     Ended,
     Extracted,
     Fact,
+    Idle,
     Open,
     Opened,
     Order,
@@ -41,7 +43,6 @@ from interwhen._core.violations import Violations
 from interwhen._core.window import Window
 from interwhen._core.work import Job, Work
 from interwhen.budgets import Budgets
-from interwhen.claims import Claim
 from interwhen.events import Delta, Event, Remedied, StreamBroken, StreamEnded, StreamStarted
 from interwhen.feedback import DEFAULT_TEMPLATE, FeedbackTemplate
 from interwhen.models.base import Chunk, ResumeMode
@@ -123,6 +124,7 @@ class Core:
                 self._ending.hear(fact.finish_reason)
             if self._frontier_is_due:
                 self._frontier_is_due = False
+                orders.extend(self._checks.withdraw())
                 self.gates.advance(self.events)
             intake, text, start = self.intake, fact.text, self.transcript.length
             if fact.call is None:
@@ -149,8 +151,8 @@ class Core:
 
     def _rare(self, fact: Rare) -> None:
         match fact:
-            case Extracted(job, claims, seconds):
-                self._extracted(job, claims, seconds)
+            case Extracted():
+                self._extracted(fact)
             case Settled(job, outcome, seconds):
                 self._settled(job, outcome, seconds)
             case Opened(resume):
@@ -161,6 +163,8 @@ class Core:
                 self._broken(error, retryable=retryable)
             case OutOfTime(seconds):
                 self._out_of_time(seconds)
+            case Idle(dead=dead):
+                self._idle(dead=dead)
             case Abandoned():
                 self._end("unverified", "the reader left before the end", shown=False)
             case _:
@@ -194,10 +198,22 @@ class Core:
         self._ending.resume = resume or self._ending.resume
         self.events.append(StreamStarted(self.tally.remedies, resume))
 
+    def _idle(self, *, dead: bool) -> None:
+        """Look at the segments in which the model is silent. What is wrong in them is acted upon; nothing else counts.
+
+        Once the model goes on, the look is void: a segment is judged as a whole when it is complete.
+        """
+        if self.state != "streaming" or self._ending.reason is not None:
+            return
+        self._orders.extend(self._checks.withdraw())
+        self._orders.extend(self._checks.look(self.intake.unfinished(dead=dead)))
+        self._frontier_is_due = True
+
     def _ended(self) -> None:
         self.state = "draining"
         reason = self._ending.reason = self._ending.reason or "truncated"
-        skipped = self._open_segments(self.intake.end())
+        self._orders.extend(self._checks.withdraw())
+        skipped = self._open_segments(self.intake.end(finished=reason in ENDED_WELL))
         self._orders.extend(self._checks.call_off_concluding())
         self._release()
         self.events.append(StreamEnded(reason))
@@ -258,9 +274,9 @@ class Core:
         if jobs:
             self._after_settling()
 
-    def _extracted(self, number: int, claims: tuple[Claim, ...], seconds: float) -> None:
-        if number in self.work.jobs:  # its text was not cut meanwhile
-            orders = self._checks.extracted(number, claims, seconds)
+    def _extracted(self, fact: Extracted) -> None:
+        if fact.job in self.work.jobs:  # its text was not cut meanwhile
+            orders = self._checks.extracted(fact)
             self._stop_if_violated()
             self._orders.extend(orders)
             self._after_settling()
@@ -298,6 +314,7 @@ class Core:
 
     def _apply(self, best: Candidate) -> None:
         violations = self._violations
+        self._orders.extend(self._checks.withdraw())
         todo, spent = self._remedying.plan(best)
         if spent is not None:
             if todo.ask:
@@ -393,8 +410,17 @@ class Core:
     def _finish_if_settled(self) -> None:
         if self.state != "draining" or self.work.awaited:
             return
+        if self._ending.reason not in ENDED_WELL:
+            self._withhold_unfinished()
         self.gates.advance(self.events)
         self._end(self._ending.status(), "", cut_short=False)
+
+    def _withhold_unfinished(self) -> None:
+        """Keep the segment that the model did not finish out of the result, where a gate holds it: nobody checked it."""
+        reason = self._ending.reason
+        while (to := max(self.gates.settled(), self.gates.released)) < self.transcript.length:
+            self._cut(to)
+        self._ending.reason = reason
 
     def _end(self, status: Status, reason: str, *, shown: bool = True, cut_short: bool = True) -> None:
         if self.state in ("streaming", "opening"):

@@ -14,6 +14,7 @@ from interwhen.claims import Claim
 from interwhen.models.base import Chunk, FinishReason, Piece, Reply, ResumeMode
 from interwhen.results import Certificate, CheckRecord, Doubt, Insertion, Status, ViolationRecord
 from interwhen.segments import Segment
+from interwhen.spans import Span
 from interwhen.verdicts import Outcome
 
 
@@ -42,6 +43,8 @@ class Extracted(msgspec.Struct, frozen=True, tag=True, gc=False):
     seconds: float = 0.0
     reply: str | Reply | None = None
     """What a fork said, from which the claims were read: it is needed to read them again."""
+    unread: tuple[Span, ...] = ()
+    """Where the recognizer of the monitor found something that none of the claims covers."""
 
 
 class Settled(msgspec.Struct, frozen=True, tag=True, gc=False):
@@ -58,6 +61,14 @@ class OutOfTime(msgspec.Struct, frozen=True, tag=True, gc=False):
     seconds: float
 
 
+class Idle(msgspec.Struct, frozen=True, tag=True, gc=False):
+    """The model has been silent for a while in the midst of its stream."""
+
+    seconds: float
+    dead: bool = False
+    """Whether the silence is so long that the stream may well be dead: then its last word counts as written."""
+
+
 class Abandoned(msgspec.Struct, frozen=True, tag=True, gc=False):
     """The reader left before the end."""
 
@@ -69,7 +80,7 @@ class Resumed(msgspec.Struct, frozen=True, tag=True, gc=False):
     """Whether the fact before this one, which ended the run, holds no more: the reader left, or the model failed."""
 
 
-Rare: TypeAlias = Opened | Ended | Broken | Extracted | Settled | OutOfTime | Abandoned | Resumed
+Rare: TypeAlias = Opened | Ended | Broken | Extracted | Settled | OutOfTime | Idle | Abandoned | Resumed
 """Facts of which there are few for a token."""
 Fact: TypeAlias = Chunk | Rare
 

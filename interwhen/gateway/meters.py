@@ -27,14 +27,21 @@ class Meters:
         registry.register(_PlacesCollector(places))
         self.calls = Counter(
             "interwhen_calls",
-            "Calls by API and how they ended: verified, unverified, abstained (a block), failed (the upstream), "
-            "passed (not supervised), refused (by the gateway), left (by the client), slow (the client takes nothing), "
-            "cut (at a shutdown), or error (of the gateway).",
+            "Calls by API and how they ended: answer verified, steps verified, unverified, abstained (a block), "
+            "failed (the upstream), passed (not supervised), refused (by the gateway), left (by the client), slow (the "
+            "client takes nothing), cut (at a shutdown), or error (of the gateway).",
             ("api", "outcome"),
             registry=registry,
         )
         self.refusals = Counter(
             "interwhen_refusals", "Requests that were refused, by code.", ("code",), registry=registry
+        )
+        self.unwatched = Counter(
+            "interwhen_unwatched_answers",
+            "Answers that no monitor has read: unmonitored (a call without monitors), or the kind of their route: "
+            "stored (written earlier), generated, or unknown.",
+            ("why",),
+            registry=registry,
         )
         self.upstream_errors = Counter(
             "interwhen_upstream_errors", "Errors of upstreams, by code.", ("upstream", "code"), registry=registry

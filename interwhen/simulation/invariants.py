@@ -283,9 +283,11 @@ def _whole(case: Case) -> Iterator[str]:
     missing = trace.text[len(result.text) :]
     if missing and case.world.deaths and case.world.thinking in ("tags", "opened") and is_half_a_tag(missing):
         missing = ""  # whoever goes on drops it, and the model writes it again if it is asked
-    # A gate keeps what it held when the run ended early: by then nobody checks it any more.
-    early = _is_gated(case) and (result.status == "failed" or not case.played.saw_all)
-    if result.status != "abstained" and not stopped and not early and not result.ledger.late and missing:
+    # A gate keeps the segment that the model did not finish, and what was not checked when the run ended early.
+    early = result.status == "failed" or not case.played.saw_all or result.finish_reason not in ("stop", "tool_calls")
+    if _is_gated(case) and early:
+        missing = ""
+    if result.status != "abstained" and not stopped and not result.ledger.late and missing:
         yield f"{missing!r} is missing from a text that is {result.status}"
     size = len(result.text)
     ours = [(start, min(end, size), who) for start, end, who in trace.ours if start < size]
