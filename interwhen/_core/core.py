@@ -402,8 +402,31 @@ class Core:
     def _finish_if_settled(self) -> None:
         if self.state != "draining" or self.work.awaited:
             return
+        if self._ending.reason not in ENDED_WELL:
+            self._withhold_unfinished()
         self.gates.advance(self.events)
         self._end(self._ending.status(), "")
+
+    def _withhold_unfinished(self) -> None:
+        """Keep the segment that the model did not finish out of the result, where a gate holds it: it was not checked."""
+        reason = self._ending.reason
+        while (to := max(self._finished(), self.gates.released)) < self.transcript.length:
+            self._cut(to)
+        self._ending.reason = reason
+
+    def _finished(self) -> int:
+        """Return up to where each monitor that holds text back has been shown whole segments."""
+        length = self.transcript.length
+        answer = next((at for at, phase in self.transcript.phases if phase == "answer"), length)
+        least = {"gate": 0, "gate_tools": 0, "final": answer}
+        return min(
+            (
+                max(self.intake.hold(number), least[monitor.delivery])
+                for number, monitor in enumerate(self.monitors)
+                if monitor.delivery in least
+            ),
+            default=length,
+        )
 
     def _end(self, status: Status, reason: str, *, shown: bool = True) -> None:
         if self.state in ("streaming", "opening"):
