@@ -149,13 +149,14 @@ class OpenAICompatible:
 
         return stop
 
-    async def _ask(self, path: str, body: dict[str, Any], decoder: msgspec.json.Decoder[T]) -> T:
-        """Post *body*, and return the whole answer."""
+    async def _ask(self, path: str, body: dict[str, Any], decoder: msgspec.json.Decoder[T]) -> tuple[T, bytes]:
+        """Post *body*, and return the whole answer, decoded and as it came."""
 
         async def attempt() -> bytes:
             return await exchange(self._transport, self._post(path, {**body, "stream": False}), self.timeouts)
 
-        return read_json(await retrying(attempt, self.retries), decoder)
+        data = await retrying(attempt, self.retries)
+        return read_json(data, decoder), data
 
     async def _get(self, path: str, decoder: msgspec.json.Decoder[T]) -> T:
         """Get *path* once, without retries."""

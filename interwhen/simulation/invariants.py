@@ -280,6 +280,9 @@ def _whole(case: Case) -> Iterator[str]:
     missing = trace.text[len(result.text) :]
     if missing and case.world.deaths and case.world.thinking in ("tags", "opened") and is_half_a_tag(missing):
         missing = ""  # whoever goes on drops it, and the model writes it again if it is asked
+    gated = any(watch.delivery in ("gate", "gate_tools", "final") for watch in case.world.watches)
+    if gated and result.finish_reason not in ("stop", "tool_calls"):
+        missing = ""  # a gate keeps the segment that the model did not finish
     if result.status != "abstained" and not stopped and not result.ledger.late and missing:
         yield f"{missing!r} is missing from a text that is {result.status}"
     size = len(result.text)

@@ -98,7 +98,7 @@ async def test_no_budget_is_overdrawn_or_called_a_failure(budget):
 
 
 async def test_text_that_the_verifier_cannot_judge_is_answered_unverified():
-    found = await try_out(Interrupt(), writer(lambda _: PLAIN))
+    found = await try_out(Interrupt(), writer(lambda _: PLAIN), question=question(monitors=("arithmetic",)))
     assert (found.status, found.answer, found.checks.could_act) == ("unverified", "4", False)
 
 
