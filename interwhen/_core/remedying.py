@@ -41,13 +41,17 @@ class Remedying:
         todo = plan(best, self._monitors[best.ref.monitor], self._template, violations.text(best), first_call)
         if todo.ask:
             todo = todo._replace(insert=intake.closing(todo.cut) + todo.insert)
+        if todo.answers_segment and violations.is_answered_by_another(best.ref):
+            # Two pieces of feedback cannot both follow the segment, and each gate opens for its own only.
+            start = best.ref.segment.span.start
+            todo = todo._replace(cut=start, insert=todo.insert.lstrip("\n"), answers_segment=False)
         discarded = self._tally.discarded + intake.tokens_from(todo.cut)
         return todo, violations.overspent(todo, self._tally.remedies, discarded)
 
     def begin(self, best: Candidate, todo: Plan) -> None:
         """Count a remedy that goes on. A segment that it answers stays, and stands in nobody's way any more."""
         if todo.answers_segment:
-            self._violations.answer(best.ref.segment.span)
+            self._violations.answer(best.ref.segment.span, best.ref.monitor)
             self._work.forgive(self._violations.disavowed())
         self._tally.remedies += 1
         self._intake.remedied()
