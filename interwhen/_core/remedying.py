@@ -50,6 +50,10 @@ class Remedying:
         todo = plan(best, monitor, self._template, violations.text(best), first_call, again=times > 1)
         if todo.ask:
             todo = todo._replace(insert=intake.closing(todo.cut) + todo.insert)
+        if todo.answers_segment and violations.is_answered_by_another(best.ref):
+            # Two pieces of feedback cannot both follow the segment, and each gate opens for its own only.
+            start = best.ref.segment.span.start
+            todo = todo._replace(cut=start, insert=todo.insert.lstrip("\n"), answers_segment=False)
         discarded = self._tally.discarded + intake.tokens_from(todo.cut)
         return todo, violations.overspent(todo, self._tally.remedies, discarded, times)
 
@@ -57,7 +61,7 @@ class Remedying:
         """Count a remedy that goes on. A segment that it answers stays, and stands in nobody's way any more."""
         if todo.answers_segment:
             self._trouble.answered(best.ref.segment.span)
-            self._violations.answer(best.ref.segment.span)
+            self._violations.answer(best.ref.segment.span, best.ref.monitor)
             self._work.forgive(self._violations.disavowed())
         self.resamples = self.resamples + 1 if todo.remedy == "resample" else 0
         self._tally.remedies += 1

@@ -258,8 +258,11 @@ def _shown(case: Case) -> Iterator[str]:
 
 def _may_hide(case: Case) -> bool:
     """Tell whether a run that gives up may keep text from the reader: behind a gate, or half a tag."""
-    gated = any(watch.delivery in ("gate", "gate_tools", "final") for watch in case.world.watches)
-    return gated or case.world.thinking in ("tags", "opened")
+    return _is_gated(case) or case.world.thinking in ("tags", "opened")
+
+
+def _is_gated(case: Case) -> bool:
+    return any(watch.delivery in ("gate", "gate_tools", "final") for watch in case.world.watches)
 
 
 @invariant("P4: the model goes on from the very text that stands, whatever was cut, repaired or broken")
@@ -281,9 +284,10 @@ def _whole(case: Case) -> Iterator[str]:
     missing = trace.text[len(result.text) :]
     if missing and case.world.deaths and case.world.thinking in ("tags", "opened") and is_half_a_tag(missing):
         missing = ""  # whoever goes on drops it, and the model writes it again if it is asked
-    gated = any(watch.delivery in ("gate", "gate_tools", "final") for watch in case.world.watches)
-    if gated and result.finish_reason not in ("stop", "tool_calls"):
-        missing = ""  # a gate keeps the segment that the model did not finish
+    # A gate keeps the segment that the model did not finish, and what was not checked when the run ended early.
+    early = result.status == "failed" or not case.played.saw_all or result.finish_reason not in ("stop", "tool_calls")
+    if _is_gated(case) and early:
+        missing = ""
     if result.status != "abstained" and not stopped and not result.ledger.late and missing:
         yield f"{missing!r} is missing from a text that is {result.status}"
     size = len(result.text)
