@@ -416,7 +416,7 @@ class Core:
         self._end(self._ending.status(), "", cut_short=False)
 
     def _withhold_unfinished(self) -> None:
-        """Keep the segment that the model did not finish out of the result, where a gate holds it: nobody checked it."""
+        """Keep the segment that the model did not finish out of the result where a gate holds it: nobody checked it."""
         reason = self._ending.reason
         while (to := max(self.gates.settled(), self.gates.released)) < self.transcript.length:
             self._cut(to)
