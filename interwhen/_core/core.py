@@ -382,6 +382,7 @@ class Core:
         self._ending.reason = None  # what the model ended is not what stands now
         self.tally.discarded += self.intake.cut(to)
         self._violations.cut(to)
+        self._remedying.cut(to)
         self._orders.extend(self._checks.cut(to))
         self.gates.retract(to, self.events)
 
@@ -399,7 +400,7 @@ class Core:
             self._ended()
             return
         self.state = "opening"
-        self._orders.append(Open(pieces, kept, self.tally.remedies, after, room))
+        self._orders.append(Open(pieces, kept, self.tally.remedies, after, room, self._remedying.resamples))
 
     # ------------------------------------------------------------------ the reader's side and the end
 
@@ -416,7 +417,7 @@ class Core:
         self._end(self._ending.status(), "", cut_short=False)
 
     def _withhold_unfinished(self) -> None:
-        """Keep the segment that the model did not finish out of the result where a gate holds it: nobody checked it."""
+        """Keep the segment that the model did not finish out of the result, where a gate holds it unchecked."""
         reason = self._ending.reason
         while (to := max(self.gates.settled(), self.gates.released)) < self.transcript.length:
             self._cut(to)

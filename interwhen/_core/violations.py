@@ -35,7 +35,6 @@ class Violations:
         self._acted: list[ViolationRecord] = []
         self._seen: dict[tuple[str, str, Span], ViolationRecord] = {}
         """Violations that changed nothing."""
-        self._written: dict[tuple[int, str], int] = {}
         self._ranked: tuple[list[Candidate], int, Candidate | None] = (self.candidates, 0, None)
         """The list that was ranked last, how much of it, and the candidate that counts."""
 
@@ -152,8 +151,11 @@ class Violations:
         ordered = sorted(others.values(), key=lambda record: (record.span, record.monitor, record.key))
         return (*self._acted, *ordered)
 
-    def overspent(self, todo: Plan, remedies: int, discarded: int) -> str | None:
-        """Return which budget forbids *todo*, if any. *discarded*: the tokens lost by then, its own cut included."""
+    def overspent(self, todo: Plan, remedies: int, discarded: int, times: int = 1) -> str | None:
+        """Return which budget forbids *todo*, if any. *discarded*: the tokens lost by then, its own cut included.
+
+        *times*: how often the same words were refuted at this place by now.
+        """
         if not todo.goes_on:
             return None
         budgets = self._budgets
@@ -161,10 +163,8 @@ class Violations:
             return f"the budget of {budgets.remedies} remedies is spent"
         if discarded > budgets.discarded_tokens:
             return f"the budget of {budgets.discarded_tokens} discarded tokens is spent"
-        key = (todo.cut, f"{todo.remedy}:{todo.insert}")
-        self._written[key] = times = self._written.get(key, 0) + 1
         if times > budgets.repeats:
-            return f"not converging: the same {todo.remedy} would stand at the same place {times} times"
+            return f"not converging: the same words were refuted at the same place {times} times"
         return None
 
     def record(self, candidate: Candidate, *, interrupted: bool, todo: Plan | None = None) -> ViolationRecord:
