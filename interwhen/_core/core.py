@@ -37,7 +37,7 @@ from interwhen._core.messages import (
     Settled,
 )
 from interwhen._core.pacing import Pace
-from interwhen._core.remedying import Remedying
+from interwhen._core.remedying import RULES, Remedying
 from interwhen._core.tally import Tally
 from interwhen._core.violations import Violations
 from interwhen._core.window import Window
@@ -76,6 +76,7 @@ class Core:
         max_tokens: int | None = None,
         context_tokens: int | None = None,
         prompt_sha256: str = "",
+        rules: int = RULES,
     ) -> None:
         monitors = self.monitors = tuple(monitors)
         self.budgets = budgets or Budgets()
@@ -101,7 +102,9 @@ class Core:
             monitors, self.transcript, self.work, self._violations, self.budgets, self.tally, self.events
         )
         self._ending = Ending(self.transcript, self.work, self._violations, self.tally, prompt_sha256)
-        self._remedying = Remedying(monitors, self.template, self.intake, self.work, self._violations, self.tally)
+        self._remedying = Remedying(
+            monitors, self.template, self.intake, self.work, self._violations, self.tally, rules
+        )
         self.counting = Counting(self.intake, self.tally, self.window)
         self._pace = Pace()
         self._frontier_is_due = False
