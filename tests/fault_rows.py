@@ -60,4 +60,6 @@ ROWS = {
     "G3": "a route that no monitor sees",
     "G5": "what one client's error teaches about a server",
     "G6": "a stream that is cut inside a number or a word",
+    "G2": "text in a field that no monitor reads",
+    "G12": "large JSON bodies, and many unfinished ones",
 }
