@@ -7,6 +7,7 @@ sides exactly with its own parser, and speaks up only where nothing else can be 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -30,14 +31,16 @@ from interwhen import (
 )
 
 from interwhen_verifiers._arithmetic.chains import Chain, find_chains
-from interwhen_verifiers._arithmetic.judge import Differs, Rounding, Unclear, compare
+from interwhen_verifiers._arithmetic.judge import Differs, Rounded, Rounding, Unclear, compare
 from interwhen_verifiers._arithmetic.nodes import Value, bare, exact
 from interwhen_verifiers._arithmetic.parser import Side
+from interwhen_verifiers._arithmetic.setting import PLAIN, Setting
 from interwhen_verifiers._arithmetic.tokens import tokenize
 from interwhen_verifiers._arithmetic.wording import locate, result, statement
 
 MAX_SEGMENT = 20_000
 """A longer segment is not read. What it says is not known, and that is said: it does not hide an equation."""
+_RELATION = re.compile(r"[=≈≅≃<>≠≤≥]|\\(?:approx|simeq|thickapprox|ne|l[et]|g[et])")
 _TOO_LONG = f"a text of more than {MAX_SEGMENT:,} characters is not read"
 
 
@@ -54,12 +57,14 @@ class Equation(Claim):
     """Between each two sides: ``=``, ``~`` (approximately) or ``!`` (some other relation, which is not judged)."""
     doubt: str
     """Why the text around the chain may not assert it, or why there is none. Empty: it is taken at its word."""
+    setting: Setting = PLAIN
+    """What the text before says about its arithmetic: a modulus, a base."""
 
 
 def extract(segment: Segment) -> Iterator[Equation]:
     """Yield the equations of *segment* that hold an operation. Linear in the length of the text."""
     text = segment.text
-    if "=" not in text and "≈" not in text and "\\approx" not in text:
+    if _RELATION.search(text) is None:
         return
     if len(text) > MAX_SEGMENT:
         yield Equation(key=_TOO_LONG, span=segment.span, text="", base=0, sides=(), links=(), doubt=_TOO_LONG)
@@ -87,18 +92,29 @@ def _equation(segment: Segment, chain: Chain) -> Equation:
 
 def _judge(claim: Equation, rounding: Rounding) -> Verdict:
     unclear = "" if claim.links else claim.doubt
+    places: set[int | None] = set()
     for index, relation in enumerate(claim.links):
         left, right = claim.sides[index], claim.sides[index + 1]
-        if relation == "!" or (bare(left.node) and bare(right.node) and (left.units or right.units)):
-            continue
-        match compare(left, right, relation=relation, doubt=claim.doubt, rounding=rounding):
+        found = compare(left, right, relation=relation, doubt=claim.doubt, setting=claim.setting, rounding=rounding)
+        match found:
+            case Differs() if all(bare(side.node) for side in claim.sides):
+                unclear = unclear or "two plain numbers are equated"
             case Differs(value=value):
                 return _violation(claim, index, value, rounding)
             case Unclear(why=why):
                 unclear = unclear or why
+            case Rounded(places=shown):
+                places.add(shown)
             case None:
                 pass
-    return Unknown(unclear) if unclear else Pass("both sides were computed exactly")
+    return Unknown(unclear) if unclear else Pass(_evidence(places))
+
+
+def _evidence(places: set[int | None]) -> str:
+    said = ["both sides were computed exactly"]
+    said += [f"one is rounded to {count} decimal{'s'[: count > 1]}" for count in sorted(places - {None})]  # type: ignore[type-var]
+    said += ["one is rounded, as the text says"] if None in places else []
+    return ", and ".join(said)
 
 
 def _violation(claim: Equation, index: int, value: Value, rounding: Rounding) -> Violation:

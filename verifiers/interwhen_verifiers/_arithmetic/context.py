@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from interwhen_verifiers._arithmetic.parser import doubt_of_unit
 from interwhen_verifiers._arithmetic.tokens import Token
 from interwhen_verifiers._arithmetic.vocabulary import (
+    ADVERBS,
     CASTING_DOUBT,
     FAMILY,
+    FOREIGN,
+    INEXACT,
     JOINING,
     LABELS,
     NEGATING,
     NOT_UNITS,
     OPERATING,
     REFERRING,
+    REJECTED,
     RELATING,
     REPORTING,
     RETRACTING,
@@ -32,37 +36,74 @@ class Surroundings(NamedTuple):
     """What the text around a chain says: why it may not be asserted (or nothing), and whether it is approximate."""
 
     doubt: str
-    approximate: bool
+    relation: Literal["=", "~", "?"]
+    """What an equality sign in the chain means: equal, approximately equal, or perhaps the latter."""
 
 
-_NEUTRAL = Surroundings("", approximate=False)
-_TELLING = CASTING_DOUBT | NEGATING | REPORTING | RETRACTING | ROUNDING | {"should", "no", "?", '"', *"“”„«»`"}
+_NEUTRAL = Surroundings("", "=")
+_QUOTES = frozenset('"“”„«»‘`')
+_TELLING = (
+    CASTING_DOUBT
+    | NEGATING
+    | REPORTING
+    | RETRACTING
+    | REJECTED
+    | FOREIGN
+    | ROUNDING
+    | ADVERBS
+    | INEXACT
+    | _QUOTES
+    | {"should", "no", "?"}
+)
 
 
 def surroundings(tokens: list[Token], first: int, last: int) -> Surroundings:
     """Look at the sentence around ``tokens[first:last]``, and at what comes after it."""
-    ahead = tokens[last : last + REACH]
     if _TELLING.isdisjoint(_words(tokens, max(0, first - REACH), last + REACH)):
         return _NEUTRAL
     clause_start, sentence_start = _back(tokens, first)
     clause_end, sentence_end = _ahead(tokens, last)
     sentence = _words(tokens, sentence_start, sentence_end)
     clause = _words(tokens, clause_start, clause_end)
-    approximate = not ROUNDING.isdisjoint(sentence)
-    if sentence_end < len(tokens) and tokens[sentence_end].text == "?":
-        return Surroundings("it is part of a question", approximate)
+    relation = _relation(tokens, first, last, sentence)
+    return Surroundings(_doubt(tokens, first, last, _Reach(clause, sentence, clause_end, sentence_end)), relation)
+
+
+class _Reach(NamedTuple):
+    """The words around a chain, and where they end."""
+
+    clause: set[str]
+    sentence: set[str]
+    clause_end: int
+    sentence_end: int
+
+
+def _relation(tokens: list[Token], first: int, last: int, sentence: set[str]) -> Literal["=", "~", "?"]:
+    beside = {token.text for token in (*tokens[max(0, first - 1) : first], *tokens[last : last + 1])}
+    if not ROUNDING.isdisjoint(sentence) or not ADVERBS.isdisjoint(beside):
+        return "~"
+    return "=" if INEXACT.isdisjoint(sentence) else "?"
+
+
+def _doubt(tokens: list[Token], first: int, last: int, reach: _Reach) -> str:
+    """Say why the text around ``tokens[first:last]`` may not assert it, or return an empty string."""
+    sentence, end = reach.sentence, reach.sentence_end
+    ahead = tokens[last : last + REACH]
+    following = {token.text for token in ahead}
+    if end < len(tokens) and tokens[end].text == "?":
+        return "it is part of a question"
     if not CASTING_DOUBT.isdisjoint(sentence):
-        return Surroundings("the sentence around it casts doubt on it", approximate)
-    after = _words(tokens, last, _end_of_comment(tokens, sentence_end))
-    if not NEGATING.isdisjoint(clause | after) or ("no" in sentence and sentence & {"solution", "solutions"}):
-        return Surroundings("it may be denied", approximate)
-    if not REPORTING.isdisjoint(clause) or "should" in _words(tokens, last, clause_end):
-        return Surroundings("it may not be asserted", approximate)
-    if not RETRACTING.isdisjoint({token.text for token in ahead}):
-        return Surroundings("it may be taken back in what follows", approximate)
-    if first and tokens[first - 1].kind == "quote" and ahead and ahead[0].kind == "quote":
-        return Surroundings("it is quoted", approximate)
-    return Surroundings("", approximate)
+        return "the sentence around it casts doubt on it"
+    after = _words(tokens, last, _end_of_comment(tokens, end))
+    if not NEGATING.isdisjoint(reach.clause | after) or ("no" in sentence and sentence & {"solution", "solutions"}):
+        return "it may be denied"
+    if not REPORTING.isdisjoint(reach.clause) or "should" in _words(tokens, last, reach.clause_end):
+        return "it may not be asserted"
+    if not RETRACTING.isdisjoint(following) or not REJECTED.isdisjoint(following):
+        return "it may be taken back in what follows"
+    if not _QUOTES.isdisjoint(_words(tokens, max(0, first - REACH), first)) and not _QUOTES.isdisjoint(following):
+        return "it is quoted"
+    return "" if FOREIGN.isdisjoint(sentence) else "the words around it are not English"
 
 
 def _end_of_comment(tokens: list[Token], sentence_end: int) -> int:
@@ -133,10 +174,24 @@ def _after_break(tokens: list[Token], first: int, *, is_bare: bool) -> str | Non
     before = tokens[first - 1]
     if (before.text == "," and is_bare) or _is_factorial(tokens, first - 1):
         return None
+    if before.text == "," and _is_broken(tokens, first):
+        return "a space may stand inside a number"
     if before.text == ":" and first > 1 and tokens[first - 2].kind == "num":
         spaced = (tokens[first - 2].end < before.start, before.end < tokens[first].start)
         return "" if spaced == (False, True) else None
     return ""
+
+
+def _is_broken(tokens: list[Token], at: int) -> bool:
+    """Tell whether the three digits at *at* may belong to the number before the comma: ``14, 400 / 80``."""
+    number, comma = tokens[at - 2 : at - 1], tokens[at - 1]
+    return (
+        bool(number)
+        and number[0].kind == "num"
+        and number[0].end == comma.start
+        and tokens[at].kind == "num"
+        and len(tokens[at].text) == 3
+    )
 
 
 def _is_factorial(tokens: list[Token], at: int) -> bool:
@@ -153,7 +208,9 @@ def _after_bracket(tokens: list[Token], first: int) -> str | None:
 
 def _after_words(tokens: list[Token], first: int) -> str | None:
     word, here = tokens[first - 1], tokens[first]
-    if (here.kind == "open" and word.end == here.start) or (word.text in LABELS and here.kind == "num"):
+    if here.kind == "open" and (word.end == here.start or len(word.text) == 1):
+        return None
+    if word.text in LABELS and here.kind == "num":
         return None
     if here.text == "[":
         return None  # an index

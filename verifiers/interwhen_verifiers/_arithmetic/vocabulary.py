@@ -23,10 +23,13 @@ LATEX: Final[dict[str, tuple[str, str]]] = {
     **dict.fromkeys(("times", "cdot", "ast"), ("op", "*")),
     "div": ("op", "/"),
     **dict.fromkeys(("approx", "simeq", "approxeq", "thickapprox"), ("rel", "~")),
-    **dict.fromkeys(
-        ("ne", "neq", "le", "leq", "leqslant", "ge", "geq", "geqslant", "lt", "gt", "equiv", "cong", "sim", "propto"),
-        ("rel", "!"),
-    ),
+    **dict.fromkeys(("ne", "neq"), ("rel", "≠")),
+    **dict.fromkeys(("le", "leq", "leqslant"), ("rel", "≤")),
+    **dict.fromkeys(("ge", "geq", "geqslant"), ("rel", "≥")),
+    "lt": ("rel", "<"),
+    "gt": ("rel", ">"),
+    "equiv": ("rel", "≡"),
+    **dict.fromkeys(("cong", "sim", "propto"), ("rel", "!")),
     **dict.fromkeys(
         (
             *("implies", "Rightarrow", "Longrightarrow", "rightarrow", "to", "iff", "Leftrightarrow", "therefore"),
@@ -37,7 +40,7 @@ LATEX: Final[dict[str, tuple[str, str]]] = {
     **dict.fromkeys(
         (
             *("left", "right", "big", "Big", "bigl", "bigr", "Bigl", "Bigr", "displaystyle"),
-            *("boxed", "textbf", "mathbf", "bf", "fbox", "underline", ":", ">"),
+            *("boxed", "textbf", "mathbf", "bf", "fbox", "underline", ":", ">", "!"),
         ),
         _SKIP,
     ),
@@ -132,6 +135,54 @@ def stem(word: str) -> str:
     return word.rstrip("seiy") or word
 
 
+_FACTORS: Final[tuple[tuple[tuple[str, int], ...], ...]] = (
+    (
+        ("second seconds sec secs s", 1),
+        ("minute minutes min mins", 60),
+        ("hour hours hr hrs h", 3600),
+        ("day days", 86_400),
+        ("week weeks", 604_800),
+    ),
+    (("month months", 1), ("year years yr yrs", 12), ("decade decades", 120), ("century centuries", 1200)),
+    (
+        ("mm millimeter millimeters", 1),
+        ("cm centimeter centimeters", 10),
+        ("m meter meters metre metres", 1000),
+        ("km kms kilometer kilometers", 10**6),
+    ),
+    (("inch inches", 1), ("foot feet ft", 12), ("yard yards yd", 36), ("mile miles mi", 63_360)),
+    (
+        ("mg milligram milligrams", 1),
+        ("g gram grams", 1000),
+        ("kg kgs kilogram kilograms kilo kilos", 10**6),
+        ("tonne tonnes", 10**9),
+    ),
+    (("ounce ounces oz", 1), ("pound pounds lb lbs", 16), ("ton tons", 32_000)),
+    (("ml milliliter milliliters", 1), ("l liter liters litre litres", 1000)),
+    (
+        ("teaspoon teaspoons tsp", 1),
+        ("tablespoon tablespoons tbsp tbs", 3),
+        ("ounce ounces oz", 6),
+        ("cup cups", 48),
+        ("pint pints", 96),
+        ("quart quarts", 192),
+        ("gallon gallons", 768),
+    ),
+    (
+        ("cent cents ¢ penny pennies", 1),
+        ("nickel nickels", 5),
+        ("dime dimes", 10),
+        ("quarter quarters", 25),
+        ("$ dollar dollars bucks", 100),
+    ),
+)
+SCALE_OF: Final[dict[str, dict[int, int]]] = {}
+"""Stem of a unit to its size in each table of units that it is in."""
+for _table, _units in enumerate(_FACTORS):
+    for _names, _size in _units:
+        for _name in _names.split():
+            SCALE_OF.setdefault(stem(_name), {})[_table] = _size
+
 FAMILY: Final = {stem(word): family for family, words in _FAMILIES.items() for word in words.split()}
 """Stems of units that convert into one another, by family. In two families, it goes by the last: there is doubt."""
 
@@ -141,6 +192,7 @@ UNIT_SUFFIXES: Final = _words(
 """Short words that are a unit when glued to a number."""
 
 CASTING_DOUBT: Final = _words(
+    "\\pmod \\bmod \\mod ≡ \\oplus gf boolean "
     "wrong incorrect incorrectly mistake mistaken mistakenly false untrue invalid contradiction contradicts impossible "
     "mod modulo modulus binary octal hexadecimal hex base suppose supposing assume assuming pretend imagine "
     "inconsistent absurd contradictory unsolvable carry carrying carries borrow borrowing xor bitwise "
@@ -151,8 +203,22 @@ CASTING_DOUBT: Final = _words(
 NEGATING: Final = _words("not never cannot can't isn't doesn't don't won't wouldn't aren't neither nor")
 """In the clause of an equation or after it, these say that it may be denied."""
 
-REPORTING: Final = _words("if whether unless instead rather claims claimed says said")
+REPORTING: Final = _words(
+    "if whether unless instead rather claims claimed says said wrote writes written answered thought thinks believes "
+    "believed states stated argues argued according try trying tried attempt guess guessed would could might"
+)
 """In the clause of an equation, these say that it may not be asserted."""
+
+REJECTED: Final = frozenset(["✗", "✘", "❌", "✖", "╳", "fails", "fail", "failed", "reject", "rejected", "nope"])
+"""After an equation, these say that it was a trial, and what came of it."""
+
+FOREIGN: Final = _words(
+    "und nicht falsch wenn angenommen ist sind ergibt gleich ergeben schrieb schreibt sagt das dann daher stimmt mal "
+    "que supongamos entonces porque falso incorrecto igual por los las una del cierto pero dice resultado "
+    "donc alors est sont une dans pas faux supposons égal fait les des mais "
+    "quindi allora sono non della che falso oppure então não "
+)
+"""Words of other languages: what the text says about an equation is not understood."""
 
 REFERRING: Final = _words("this that it's but no nope which")
 """A sentence that starts so may be about the equation before it."""
@@ -163,8 +229,11 @@ RETRACTING: Final = _words(
 )
 """Later in the text, these say that an equation is being taken back."""
 
-ROUNDING: Final = _words(
-    "about approximately approx roughly around nearly almost rounded rounding round rounds estimate estimated "
-    "estimation ceiling floor"
-)
-"""Near an equation, these say that its values are approximate."""
+ROUNDING: Final = _words("approximately approx roughly rounded rounding estimate estimated estimation")
+"""In the sentence of an equation, these say that its values are approximate."""
+
+ADVERBS: Final = _words("about approximately approx roughly around nearly almost")
+"""Beside an equation or after its relation, these say so too."""
+
+INEXACT: Final = _words("about around nearly almost round rounds ceiling floor")
+"""Elsewhere in the sentence these may say so, or something else: ``a round of golf``."""
