@@ -24,7 +24,8 @@ from interwhen.feedback import FeedbackTemplate
 from interwhen.journal import Journal, Journaled, read_journal
 from interwhen.ledger import Held, Ledger, Timing
 from interwhen.models.base import Message, Model, Sampling
-from interwhen.monitors import Delivery, Extractor, Fork, Monitor, Parser
+from interwhen.monitors import Delivery, Extractor, Fork, Monitor, Parser, Recognizer
+from interwhen.normalization import Normalized, normalize
 from interwhen.rechecking import Finding, Recheck, recheck
 from interwhen.registry import load_model, load_monitor
 from interwhen.remedies import Abstain, Conclude, Feedback, Remedy, Repair, Resample, Stop
@@ -70,6 +71,7 @@ from interwhen.verdicts import (
     Level,
     Outcome,
     Pass,
+    Scope,
     Skipped,
     TimedOut,
     Unknown,
@@ -125,6 +127,7 @@ __all__ = [
     "Model",
     "ModelError",
     "Monitor",
+    "Normalized",
     "Offset",
     "OnError",
     "Outcome",
@@ -136,6 +139,7 @@ __all__ = [
     "PluginError",
     "Polls",
     "Recheck",
+    "Recognizer",
     "Refused",
     "Remedied",
     "Remedy",
@@ -147,6 +151,7 @@ __all__ = [
     "Retry",
     "Run",
     "Sampling",
+    "Scope",
     "Segment",
     "Sentences",
     "Skipped",
@@ -182,6 +187,7 @@ __all__ = [
     "guard",
     "load_model",
     "load_monitor",
+    "normalize",
     "read_journal",
     "recheck",
     "replay",

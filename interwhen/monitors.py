@@ -10,10 +10,11 @@ from interwhen.claims import Claim
 from interwhen.errors import UsageError
 from interwhen.failing import Ending, OnError, Retry
 from interwhen.remedies import Conclude, Remedy, Repair
+from interwhen.spans import Span
 from interwhen.tasks import Task
 from interwhen.trackers import Tracker
 from interwhen.triggers import Answer, Lines, PhaseFilter, ThinkEnd, ToolCalls, Trigger
-from interwhen.verdicts import Level
+from interwhen.verdicts import Level, Scope
 from interwhen.verifier import Verifier
 
 Delivery = Literal["observe", "interrupt", "gate", "gate_tools", "final"]
@@ -28,6 +29,11 @@ MOST_SCORES = 20
 Parser: TypeAlias = Callable[..., Iterable[Claim]]
 """Segment to claims, by code: no tokens. Runs on the event loop, so it must be linear and quick. In a monitor with
 ``prepare`` it is called with the segment and what was prepared."""
+
+Recognizer: TypeAlias = Callable[..., Iterable[Span]]
+"""Segment to the spans of the trace that look like this monitor's kind of claim, whether the extractor reads them or
+not: cheap, and rather one too many than one too few. Like a parser it runs on the event loop and, in a monitor with
+``prepare``, gets what was prepared as well."""
 
 Prepare: TypeAlias = Callable[[Task], Any]
 """What a run was asked, to whatever the extractor and the verifier need of it; ``None``: not their kind of problem."""
@@ -118,6 +124,12 @@ class Monitor:
     monitor stands aside. If it raises or is late, no segment of this monitor is proven."""
     prepare_deadline: float = 30.0
     """How long ``prepare`` may take, in seconds."""
+    recognizer: Recognizer | None = None
+    """Finds what looks like a claim of this monitor. What it finds and the spans of the extractor's claims do not cover
+    is ``Unknown``, at its place: text that cannot be read is not taken for text that says nothing. ``None``: the
+    extractor's silence means that there is nothing to check."""
+    scope: Scope = "steps"
+    """The most that a pass may cover. ``answer``: the verifier may say ``Pass(scope="answer")``."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.verifier, Verifier):
@@ -130,6 +142,7 @@ class Monitor:
             ("level", self.level, get_args(Level)),
             ("phase", self.phase, get_args(PhaseFilter)),
             ("unproven", self.unproven, ("open", "closed")),
+            ("scope", self.scope, get_args(Scope)),
         ):
             if value not in allowed:
                 raise UsageError(f"monitor {self.name!r}: {label}={value!r}, choose one of {', '.join(allowed)}")
@@ -165,6 +178,8 @@ class Monitor:
             )
         if self.prepare is not None and not callable(self.prepare):
             raise UsageError(f"monitor {self.name!r}: prepare={self.prepare!r} is no function")
+        if self.recognizer is not None and not callable(self.recognizer):
+            raise UsageError(f"monitor {self.name!r}: recognizer={self.recognizer!r} is not a function")
         if not self.prepare_deadline > 0:
             raise UsageError(f"monitor {self.name!r}: prepare_deadline={self.prepare_deadline!r} must be positive")
         if isinstance(self.extractor, Fork):

@@ -10,7 +10,7 @@ import msgspec
 from interwhen.ledger import Ledger, Timing
 from interwhen.models.base import FinishReason, Origin, ResumeMode
 from interwhen.spans import Span
-from interwhen.verdicts import Outcome
+from interwhen.verdicts import Outcome, Scope
 from interwhen.wire_report import WireReport
 
 RemedyName = Literal["repair", "feedback", "resample", "conclude", "stop", "abstain"]
@@ -87,6 +87,9 @@ class Certificate(msgspec.Struct, frozen=True, gc=False):
     """Reasoning that was refuted and then answered by feedback inside the trace; not part of what is certified."""
     interwhen: str = ""
     """The version of this package."""
+    scope: Scope = "steps"
+    """``answer``: a check that knows the task judged the answer itself. ``steps``: all checks passed, and none of them
+    did that, so the answer may be wrong. (Certificates of older versions do not say, and count as ``steps``.)"""
 
     def matches(self, text: str) -> bool:
         """Tell whether *text* is the very text this certificate was given for."""

@@ -12,10 +12,17 @@ Level = Literal["flag", "locate", "explain", "witness"]
 """How much feedback may give away: that something is wrong, where, why, or a counterexample."""
 
 
+Scope = Literal["answer", "steps"]
+"""What a pass covers: the answer to the task itself, or steps on the way to it."""
+
+
 class Pass(msgspec.Struct, frozen=True, tag=True, gc=False):
     """The claim is right. ``evidence`` says how that was established, for a person to read."""
 
     evidence: str = ""
+    scope: Scope = "steps"
+    """``answer``: the verifier knows the task, and this claim is the answer to it. It counts only for a claim in the
+    answer phase, and in a monitor that declares the scope ``answer``."""
 
 
 class Violation(msgspec.Struct, frozen=True, tag=True, gc=False):

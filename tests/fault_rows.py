@@ -57,4 +57,5 @@ ROWS = {
     "P10": "code that verifiers run",
     "P11": "many runs that share what they were given",
     "P12": "500 streams in one process",
+    "G3": "a route that no monitor sees",
 }

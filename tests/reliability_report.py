@@ -23,6 +23,7 @@ SECTIONS = {
     "W": "The wire: server and network",
     "V": "Verifiers",
     "P": "Readers, processes, storage, hostile text",
+    "G": "Gates, limits, and what no monitor sees",
     "": "Others",
 }
 
@@ -66,15 +67,15 @@ class Tally:
 
 
 def place(row):
-    """Sort W before V before P before all others, and 2 before 10."""
+    """Sort W before V before P before G before all others, and 2 before 10."""
     letter, number = re.fullmatch(r"(\D*)(\d*).*", row).groups()
-    order = "WVP".find(letter) if letter in {"W", "V", "P"} else 3
+    order = "WVPG".find(letter) if letter in {"W", "V", "P", "G"} else 4
     return order, letter, int(number or 0), row
 
 
 def section_of(row):
     letter = row[:1]
-    return letter if re.fullmatch(r"[WVP]\d+", row) else ""
+    return letter if re.fullmatch(r"[WVPG]\d+", row) else ""
 
 
 def render(tally, rows, not_built=()):

@@ -80,7 +80,7 @@ def test_a_row_that_is_built_after_all_is_named(tmp_path):
 
 
 def test_rows_stand_in_the_order_of_the_table_and_others_last():
-    assert sorted(["P2", "X3", "W10", "V1", "W2"], key=place) == ["W2", "W10", "V1", "P2", "X3"]
+    assert sorted(["P2", "X3", "W10", "G1", "V1", "W2"], key=place) == ["W2", "W10", "V1", "P2", "G1", "X3"]
     tally = Tally()
     tally.add("W10", "a", "b", 3)
     assert tally.missing({"W10": "", "W2": ""}) == ["W2"]

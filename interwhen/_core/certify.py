@@ -10,6 +10,7 @@ from interwhen.models.base import FinishReason
 from interwhen.monitors import Monitor
 from interwhen.results import Certificate, CheckRecord, Doubt, sha256
 from interwhen.spans import Span
+from interwhen.verdicts import Judged, Pass
 
 ENDED_WELL: frozenset[FinishReason] = frozenset(("stop", "tool_calls"))
 
@@ -41,7 +42,11 @@ def doubts(
 
 
 def certificate(
-    transcript: Transcript, records: Sequence[CheckRecord], disavowed: Sequence[Span], prompt_sha256: str
+    transcript: Transcript,
+    records: Sequence[CheckRecord],
+    monitors: Sequence[Monitor],
+    disavowed: Sequence[Span],
+    prompt_sha256: str,
 ) -> Certificate:
     """Return the certificate of a text without doubts."""
     good = tuple(record for record in records if passed(record.outcome) and not _inside(_ground(record), disavowed))
@@ -55,6 +60,7 @@ def certificate(
         covered=covered,
         coverage=sum(map(len, covered)) / total if total else 0.0,
         disavowed=merge(disavowed),
+        scope="answer" if any(_answers(record, transcript, monitors) for record in good) else "steps",
     )
 
 
@@ -67,6 +73,20 @@ def merge(spans: Iterable[Span]) -> tuple[Span, ...]:
         else:
             merged.append(span)
     return tuple(merged)
+
+
+def _answers(record: CheckRecord, transcript: Transcript, monitors: Sequence[Monitor]) -> bool:
+    """Tell whether *record*, a pass, shows that the answer itself is right.
+
+    The claim must stand in the answer: a right value in the reasoning says nothing on what the answer says. The monitor
+    must be a required one, since other answers that an optional monitor refuted leave no doubt.
+    """
+    verdict = record.outcome.verdict if isinstance(record.outcome, Judged) else None
+    if not isinstance(verdict, Pass) or verdict.scope != "answer" or not record.span:
+        return False
+    if transcript.phase_at(record.span.start) != "answer":
+        return False
+    return any(who.name == record.monitor and who.required and who.scope == "answer" for who in monitors)
 
 
 def _ground(record: CheckRecord) -> Span:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from interwhen._core.arbitration import Candidate, refutation
 from interwhen._core.breakers import Breaker
 from interwhen._core.intake import Due
-from interwhen._core.messages import Check, Drop, Extract, Order, Suspend
+from interwhen._core.messages import Check, Drop, Extract, Extracted, Order, Suspend
 from interwhen._core.policies import ends, pause_before_next
 from interwhen._core.tally import Tally
 from interwhen._core.transcript import Transcript
@@ -19,7 +19,10 @@ from interwhen.claims import Claim
 from interwhen.events import CheckSettled, CheckStarted, Event, ViolationFound
 from interwhen.monitors import Fork, Monitor
 from interwhen.remedies import Conclude
-from interwhen.verdicts import Cancelled, Errored, Judged, Outcome, Skipped, TimedOut, Violation
+from interwhen.verdicts import Cancelled, Errored, Judged, Outcome, Skipped, TimedOut, Unknown, Violation
+
+UNREAD = Judged(Unknown("this looks like a claim, and it could not be read"))
+"""The outcome for what a recognizer found and no claim covers."""
 
 
 class Checks:
@@ -77,22 +80,27 @@ class Checks:
         """Settle a fork that the budget forbids."""
         self.settled(job.number, Skipped(f"the budget of {self._budgets.forks} forks is spent"), 0.0)
 
-    def extracted(self, number: int, claims: tuple[Claim, ...], seconds: float) -> list[Order]:
+    def extracted(self, fact: Extracted) -> list[Order]:
         """Take the claims of a segment; return the orders for those that are not known yet."""
+        number, claims, unread, seconds = fact.job, fact.claims, fact.unread, fact.seconds
         job = self._work.jobs[number]
         if job.refs is not None:
             return self.settled(number, Errored("claims came where a verdict was awaited"), seconds)
         self._work.close(number)
         orders: list[Order] = []
-        if claims:
+        if claims or unread:
             whole = job.segment.span
-            bad = [claim.span for claim in claims if claim.span is not None and not whole.covers(claim.span)]
+            spans = (*(claim.span for claim in claims if claim.span is not None), *unread)
+            bad = [span for span in spans if not whole.covers(span)]
             if bad:
                 self._failed(job, Errored(f"a claim at {bad[0]!r} lies outside its segment {whole!r}"), seconds)
                 return []
-            job.home.pending += len(claims)
+            job.home.pending += len(claims) + len(unread)
             for claim in claims:
                 self._claim(Ref(job.monitor, claim, job.segment, job.home), orders)
+            for span in unread:
+                # The verifier is not asked: there is no claim. Its monitor says what follows, as for any Unknown.
+                self._judge(Ref(job.monitor, Claim(key="", span=span), job.segment, job.home), UNREAD, 0.0)
         self._work.settle(job.monitor, job.home, passed=True)
         return orders
 

@@ -41,7 +41,6 @@ from interwhen._core.violations import Violations
 from interwhen._core.window import Window
 from interwhen._core.work import Job, Work
 from interwhen.budgets import Budgets
-from interwhen.claims import Claim
 from interwhen.events import Delta, Event, Remedied, StreamBroken, StreamEnded, StreamStarted
 from interwhen.feedback import DEFAULT_TEMPLATE, FeedbackTemplate
 from interwhen.models.base import Chunk, ResumeMode
@@ -149,8 +148,8 @@ class Core:
 
     def _rare(self, fact: Rare) -> None:
         match fact:
-            case Extracted(job, claims, seconds):
-                self._extracted(job, claims, seconds)
+            case Extracted():
+                self._extracted(fact)
             case Settled(job, outcome, seconds):
                 self._settled(job, outcome, seconds)
             case Opened(resume):
@@ -258,9 +257,9 @@ class Core:
         if jobs:
             self._after_settling()
 
-    def _extracted(self, number: int, claims: tuple[Claim, ...], seconds: float) -> None:
-        if number in self.work.jobs:  # its text was not cut meanwhile
-            orders = self._checks.extracted(number, claims, seconds)
+    def _extracted(self, fact: Extracted) -> None:
+        if fact.job in self.work.jobs:  # its text was not cut meanwhile
+            orders = self._checks.extracted(fact)
             self._stop_if_violated()
             self._orders.extend(orders)
             self._after_settling()

@@ -55,7 +55,8 @@ class Ending:
             found = (Doubt("", None, why), *found)
         certified = None
         if status == "verified":
-            certified = certificate(transcript, records, violations.disavowed(), self._prompt_sha256)
+            monitors = self._work.monitors
+            certified = certificate(transcript, records, monitors, violations.disavowed(), self._prompt_sha256)
         return Outline(
             status=status,
             text=transcript.slice(0, transcript.length),

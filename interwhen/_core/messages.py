@@ -14,6 +14,7 @@ from interwhen.claims import Claim
 from interwhen.models.base import Chunk, FinishReason, Piece, Reply, ResumeMode
 from interwhen.results import Certificate, CheckRecord, Doubt, Insertion, Status, ViolationRecord
 from interwhen.segments import Segment
+from interwhen.spans import Span
 from interwhen.verdicts import Outcome
 
 
@@ -42,6 +43,8 @@ class Extracted(msgspec.Struct, frozen=True, tag=True, gc=False):
     seconds: float = 0.0
     reply: str | Reply | None = None
     """What a fork said, from which the claims were read: it is needed to read them again."""
+    unread: tuple[Span, ...] = ()
+    """Where the recognizer of the monitor found something that none of the claims covers."""
 
 
 class Settled(msgspec.Struct, frozen=True, tag=True, gc=False):

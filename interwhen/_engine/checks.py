@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+from bisect import bisect_right
 from collections.abc import Callable
 from itertools import islice
 from types import CoroutineType
@@ -10,9 +12,11 @@ from typing import Any, cast
 
 import anyio
 
+from interwhen._core.certify import merge
 from interwhen._engine.cancelled import is_called_off
 from interwhen._engine.naming import name_error, name_value
 from interwhen.claims import Claim
+from interwhen.segments import Segment
 from interwhen.spans import Span
 from interwhen.verdicts import Errored, Judged, Outcome, Pass, Unknown, Verdict, Violation
 from interwhen.verifier import Verifier
@@ -21,7 +25,8 @@ from interwhen.worker_pool import WorkerPool
 LONGEST = 65_536
 """The most characters of a text in a verdict."""
 MOST_CLAIMS = 10_000
-"""The most claims of one segment."""
+"""The most claims of one segment, and the most spans that a recognizer may find in one."""
+_MISSING = object()
 
 
 def as_outcome(verifier: Verifier, claim: Claim, value: object) -> Outcome:
@@ -32,6 +37,8 @@ def as_outcome(verifier: Verifier, claim: Claim, value: object) -> Outcome:
     flaw: str | None
     if type(value) is Pass:
         flaw = _text_flaw("evidence", value.evidence)
+        if flaw is None and value.scope not in ("answer", "steps"):
+            flaw = "whose scope is neither 'answer' nor 'steps'"
     elif type(value) is Unknown:
         flaw = _text_flaw("why", value.why)
     elif type(value) is Violation:
@@ -121,11 +128,78 @@ def parse(name: str, extract: Callable[..., Any], *given: object) -> tuple[Claim
         for claim in claims:
             if not _is_claim(claim):
                 return Errored(f"extractor of {name!r} returned {name_value(claim)}, which is no sound Claim")
+        clash = _clash(claims)
+        if clash is not None:
+            return Errored(f"extractor of {name!r}: {clash}")
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001  (whatever it is, it comes from the parser)
         return Errored(f"extractor of {name!r}: {name_error(error)}")
     return claims
+
+
+def _clash(claims: tuple[Claim, ...]) -> str | None:
+    """Return what is wrong if two claims have one key and one span, and still say different things.
+
+    Claims with one key and one text share one verdict, so one of the two would pass unchecked.
+    """
+    if len(claims) < 2:
+        return None
+    known: dict[tuple[str, Span | None], Claim] = {}
+    for claim in claims:
+        other = known.setdefault((claim.key, claim.span), claim)
+        if other is claim:
+            continue
+        differing = [each for each in _labels(claim, other) if not _equal(each, claim, other)]
+        if differing:
+            return (
+                f"two claims with the key {claim.key!r:.80} at {claim.span!r} differ in {', '.join(differing[:5])}; "
+                "a key must name everything that the verdict depends on"
+            )
+        if type(claim) is not type(other):
+            return f"two claims with the key {claim.key!r:.80} at {claim.span!r} are of different types"
+    return None
+
+
+def _labels(*claims: Claim) -> list[str]:
+    found = {entry.name for claim in claims for entry in dataclasses.fields(claim)}
+    found.update(name for claim in claims for name in getattr(claim, "__dict__", ()))
+    return sorted(found)
+
+
+def _equal(label: str, *claims: Claim) -> bool:
+    one, other = (getattr(claim, label, _MISSING) for claim in claims)
+    return one is other or bool(one == other)
+
+
+def recognize(
+    name: str, find: Callable[..., Any], segment: Segment, claims: tuple[Claim, ...]
+) -> tuple[Span, ...] | Errored:
+    """Run the recognizer of monitor *name* on *segment*; return what it found and *claims* do not cover, in order."""
+    try:
+        found = tuple(islice(find(segment), MOST_CLAIMS + 1))
+        if len(found) > MOST_CLAIMS:
+            return Errored(f"recognizer of {name!r} found more than {MOST_CLAIMS} spans in one segment")
+        for span in found:
+            if not _is_span(span) or not segment.span.covers(span):
+                return Errored(f"recognizer of {name!r} returned {name_value(span)}, which is no Span of its segment")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  (whatever it is, it comes from the recognizer)
+        return Errored(f"recognizer of {name!r}: {name_error(error)}")
+    return _uncovered(found, claims) if found else ()
+
+
+def _uncovered(found: tuple[Span, ...], claims: tuple[Claim, ...]) -> tuple[Span, ...]:
+    """Return those of *found* that lie, even in part, outside the spans of *claims*."""
+    covered = merge(claim.span for claim in claims if claim.span is not None)
+    starts = [span.start for span in covered]
+    left = []
+    for span in sorted(set(found)):
+        at = bisect_right(starts, span.start) - 1
+        if len(span) and (at < 0 or not covered[at].covers(span)):
+            left.append(span)
+    return tuple(left)
 
 
 def _is_claim(claim: object) -> bool:

@@ -11,12 +11,12 @@ import anyio
 import anyio.to_thread
 
 from interwhen._core.messages import Disown, Drop, Extract, Extracted, Fact, Settled
-from interwhen._engine.checks import parse
+from interwhen._engine.checks import parse, recognize
 from interwhen._engine.naming import name_error
 from interwhen._log import log_info, log_warning
 from interwhen.claims import Claim
 from interwhen.models.base import Reply
-from interwhen.monitors import Fork, Monitor, tracks
+from interwhen.monitors import Fork, Monitor, Recognizer, tracks
 from interwhen.segments import Segment
 from interwhen.tasks import Task
 from interwhen.trackers import Tracker
@@ -73,6 +73,7 @@ class Watcher:
         self._last: anyio.Event | None = None
         self._extract: Callable[..., Any] = _nothing
         self._more: tuple[Any, ...] = ()
+        self._recognize: Recognizer | None = None
         if self.is_ready:
             self._bind(())
 
@@ -132,7 +133,9 @@ class Watcher:
 
     def _bind(self, more: tuple[Any, ...]) -> None:
         self._more = more
-        extractor = self.monitor.extractor
+        extractor, recognizer = self.monitor.extractor, self.monitor.recognizer
+        if recognizer is not None:
+            self._recognize = (lambda segment: recognizer(segment, *more)) if more else recognizer
         match extractor:
             case (Tracker() as tracker) | Fork(parse=Tracker() as tracker):
                 self._fold = _Fold(tracker, more[0] if more else None)
@@ -190,7 +193,7 @@ class Watcher:
         if isinstance(claims, Errored):
             log_warning("extractor.failed", monitor=self.monitor.name)
             return Settled(order.job, claims, seconds)
-        return Extracted(order.job, claims, seconds, reply)
+        return self._found(order, claims, seconds, reply)
 
     def locally(self, order: Extract, seconds: float = 0.0) -> Fact | None:
         """Return what a fork's own parser finds in a segment; ``None``: the model must be asked."""
@@ -208,7 +211,17 @@ class Watcher:
         if isinstance(claims, Errored):
             log_warning("extractor.failed", monitor=self.monitor.name)
             return None
-        return None if answers == [None] else Extracted(order.job, claims, seconds)
+        return None if answers == [None] else self._found(order, claims, seconds, None)
+
+    def _found(self, order: Extract, claims: tuple[Claim, ...], seconds: float, reply: str | Reply | None) -> Fact:
+        """Return the fact on a segment with *claims*, and on what looks like a claim beside them."""
+        if self._recognize is None:
+            return Extracted(order.job, claims, seconds, reply)
+        unread = recognize(self.monitor.name, self._recognize, order.segment, claims)
+        if isinstance(unread, Errored):
+            log_warning("recognizer.failed", monitor=self.monitor.name)
+            return Settled(order.job, unread, seconds)
+        return Extracted(order.job, claims, seconds, reply, unread)
 
 
 class _Fold:

@@ -1,4 +1,7 @@
-"""The console script ``interwhen``: runs a command and turns what is raised into one line and an exit code."""
+"""The command line: runs a command and turns what is raised into one line and an exit code.
+
+The console script is ``interwhen_launcher``, which calls this for all but the general help and the version.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ import sys
 from collections.abc import Sequence
 from types import TracebackType
 
+import interwhen_launcher
+
 from interwhen.errors import InterwhenError
 
-_MISSING = "error: the command line needs two more packages: pip install 'interwhen[cli]'"
+_MISSING = "error: the command line needs an extra that is not installed: pip install 'interwhen[cli]'"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -16,6 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:
         sys.excepthook = _show  # the process is ours
+    if (text := interwhen_launcher.answer(given)) is not None:
+        print(text)
+        sys.exit(0)
     sys.exit(_exit_code(given))
 
 

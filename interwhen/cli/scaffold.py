@@ -63,7 +63,7 @@ def _vet(name: str) -> None:
     module = f"interwhen_{name}"
     if keyword.iskeyword(name) or keyword.issoftkeyword(name) or name in sys.stdlib_module_names:
         raise UsageError(f"{name!r} is a word of Python itself: take another name")
-    if module in {"interwhen_verifiers", "interwhen_pytest"}:
+    if module in {"interwhen_launcher", "interwhen_pytest", "interwhen_verifiers"}:
         raise UsageError(f"the package {module!r} belongs to interwhen: take another name")
     for plugin in registry.verifiers():
         if plugin.name == name:

@@ -29,6 +29,7 @@ def serve(
     monitor: Annotated[tuple[str, ...], Parameter(alias="-m", negative="", group=_SUPERVISION)] = (),
     offer: Annotated[tuple[str, ...], Parameter(negative="", group=_SUPERVISION)] = (),
     locked: Annotated[bool | None, Parameter(negative="", group=_SUPERVISION)] = None,
+    pass_unsupervised: Annotated[bool | None, Parameter(negative="", group=_SUPERVISION)] = None,
     reading: Annotated[Reading | None, Parameter(group=_SUPERVISION)] = None,
     tell: Annotated[Literal["off", "brief", "full"] | None, Parameter(group=_SUPERVISION)] = None,
     host: Annotated[str | None, Parameter(group=_ACCESS)] = None,
@@ -57,7 +58,9 @@ def serve(
     offer
         A monitor that requests may name, besides those.
     locked
-        Let requests add monitors, and change nothing else.
+        Let requests add monitors, and change nothing else; refuse everything that no monitor sees.
+    pass_unsupervised
+        Pass on, and count, what no monitor sees: other routes that generate text, and stored answers.
     reading
         What clients see: text as it comes (live), only checked text (gate), or the answer once it is whole (final).
     tell
@@ -99,6 +102,7 @@ def serve(
         "monitors": monitor,
         "offers": offer,
         "locked": locked,
+        "pass_unsupervised": pass_unsupervised,
         "reading": reading,
         "tell": tell,
         "host": host,

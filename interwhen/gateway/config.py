@@ -126,6 +126,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     locked: Annotated[bool, Meta(description="Whether requests may only add monitors, and change nothing else.")] = (
         False
     )
+    pass_unsupervised: Annotated[
+        bool,
+        Meta(description="Whether routes that no monitor sees are passed on and counted; they are refused otherwise."),
+    ] = False
     models: Annotated[tuple[ModelRule, ...], Meta(description="Rules for some models.")] = ()
     reading: Annotated[
         Reading,

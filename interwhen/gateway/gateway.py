@@ -23,6 +23,7 @@ from interwhen.gateway.keys import load_keys
 from interwhen.gateway.meters import Meters
 from interwhen.gateway.places import Places
 from interwhen.gateway.problems import Problem, head_too_large, shutting_down
+from interwhen.gateway.routes import mode_of
 from interwhen.gateway.wire import Upstream
 from interwhen.models.transport import Timeouts, Transport
 
@@ -33,7 +34,12 @@ class Gateway:
     def __init__(self, config: Config) -> None:
         if not config.upstreams:
             raise UsageError("a gateway needs a server behind it: --upstream http://localhost:8000/v1")
+        if config.locked and config.pass_unsupervised:
+            raise UsageError(
+                "locked and pass_unsupervised exclude each other: a locked gateway passes on nothing that is not seen"
+            )
         self.config = config
+        self.mode = mode_of(locked=config.locked, passing=config.pass_unsupervised)
         self.chooser = Chooser(config)
         self.keys = load_keys(config)
         self.bodies = Bodies(config.limits)

@@ -36,6 +36,13 @@ class Meters:
         self.refusals = Counter(
             "interwhen_refusals", "Requests that were refused, by code.", ("code",), registry=registry
         )
+        self.unwatched = Counter(
+            "interwhen_unwatched_answers",
+            "Answers that no monitor has read: unmonitored (a call without monitors), or the kind of their route: "
+            "stored (written earlier), generated, or unknown.",
+            ("why",),
+            registry=registry,
+        )
         self.upstream_errors = Counter(
             "interwhen_upstream_errors", "Errors of upstreams, by code.", ("upstream", "code"), registry=registry
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Literal, cast
 
 import anyio
 
@@ -13,6 +13,9 @@ from interwhen.gateway.headers import returned, sent
 from interwhen.gateway.noting import noted
 from interwhen.gateway.wire import Method, Upstream
 
+Unwatched = Literal["unmonitored", "stored", "generated", "unknown"]
+"""Why no monitor reads an answer that may be text of a model: the call has none, or its route is not supervised."""
+
 
 async def relay(
     gateway: Gateway,
@@ -20,8 +23,10 @@ async def relay(
     upstream: Upstream,
     path: str,
     body: bytes,
+    *,
+    unwatched: Unwatched | None = None,
 ) -> str:
-    """Send a request on as it is, and return its answer as it is."""
+    """Send a request on as it is, and return its answer as it is; *unwatched* answers are counted."""
     only_head = exchange.method == "HEAD"
     method = "GET" if only_head else cast("Method", exchange.method)
     headers = sent(exchange.raw_headers, without=exchange.admitted_by)
@@ -35,6 +40,8 @@ async def relay(
     except ModelError as error:
         raise noted(gateway, upstream, error) from error
     try:
+        if unwatched is not None and response.status < 400:
+            gateway.meters.unwatched.labels(unwatched).inc()
         unseen = (b"x-interwhen-monitors", b"none")
         await exchange.start(response.status, [*returned(response.headers, new_body=False), unseen])
         while not only_head and (data := await response.receive()):

@@ -17,13 +17,12 @@ from interwhen.gateway.exchanging import Exchange
 from interwhen.gateway.gateway import Gateway
 from interwhen.gateway.listing import list_models
 from interwhen.gateway.problems import Problem, problem_of, shutting_down, wrong_method
-from interwhen.gateway.relaying import relay
+from interwhen.gateway.relaying import Unwatched, relay
+from interwhen.gateway.routes import DECISIONS, Found, Mode, route_of
 from interwhen.gateway.wire import Upstream
 from interwhen.wrapping.calls import PATHS, Api
 
 _METHODS = ("GET", "HEAD", "POST", "DELETE")
-_UNSEEN = frozenset(("embeddings", "moderations", "rerank", "score", "tokenize", "detokenize"))
-"""What a locked gateway passes on although no monitor sees it: routes that generate nothing."""
 _UNCLEAN = re.compile(r"(^|/)\.{1,2}(/|$)|//|%2f|%2e|%5c|\\", re.IGNORECASE)
 """Paths that two servers may understand differently."""
 
@@ -50,12 +49,12 @@ class Serving:
         monitors = ""
         try:
             self._gateway.admit(exchange)
-            path = _path(exchange)
-            if exchange.method == "POST" and path in PATHS:
-                api = PATHS[path]
-                monitors, work = await self._call(exchange, PATHS[path], path)
+            found = _found(exchange)
+            if found.api is not None:
+                api = found.api
+                monitors, work = await self._call(exchange, found.api, found.path)
             else:
-                work = await self._other(exchange, path)
+                work = await self._other(exchange, found)
             outcome = await self._do(exchange, work)
         except ClientGone:
             outcome = "left"
@@ -72,22 +71,25 @@ class Serving:
             return choice.names, lambda: answer(gateway, exchange, api, path, choice)
         upstream = gateway.upstream_for(choice.model)
         sent = msgspec.json.encode(choice.body) if choice.changed else body
-        return choice.names, lambda: relay(gateway, exchange, upstream, path, sent)
+        return choice.names, lambda: relay(gateway, exchange, upstream, path, sent, unwatched="unmonitored")
 
-    async def _other(self, exchange: Exchange, path: str) -> Work:
-        """Return what answers anything else."""
+    async def _other(self, exchange: Exchange, found: Found) -> Work:
+        """Return what answers anything else. Raises :class:`Problem` where that may be text which no monitor reads."""
         gateway, method = self._gateway, exchange.method
         if method not in _METHODS:
             raise wrong_method(method, ", ".join(_METHODS))
-        if method in ("GET", "HEAD") and path == "models":
+        decision = DECISIONS[found.kind][gateway.mode]
+        if decision == "refuse":
+            raise _refused(gateway.mode, method, found)
+        path = found.path
+        if method != "POST" and path == "models":
             return lambda: list_models(gateway, exchange)
-        if gateway.config.locked and method == "POST" and path not in _UNSEEN:
-            raise Problem(403, "locked", f"this gateway passes nothing on that its monitors do not see: /v1/{path}")
         body = b""
         if method == "POST":
             body = await gateway.bodies.read(exchange.headers, exchange.receive)
         upstream = self._upstream(path, body)
-        return lambda: relay(gateway, exchange, upstream, path, body)
+        unwatched: Unwatched | None = found.kind if decision == "pass unwatched" else None  # type: ignore[assignment]
+        return lambda: relay(gateway, exchange, upstream, path, body, unwatched=unwatched)
 
     def _upstream(self, path: str, body: bytes) -> Upstream:
         """Return where a request goes that is no call to a model: by its model, if it names one, or to the first."""
@@ -136,13 +138,29 @@ class Serving:
         log_info("call.ended", api=api, monitors=monitors, outcome=outcome, seconds=round(seconds, 4))
 
 
-def _path(exchange: Exchange) -> str:
-    """Return the path below the version. Raises :class:`Problem` on one that is not ours, or not clear."""
+def _found(exchange: Exchange) -> Found:
+    """Return the route of the request. Raises :class:`Problem` on a path that is not ours, or not clear."""
     path = exchange.path
     if not path.startswith("/v1/") or _UNCLEAN.search(path):
         raise Problem(404, "not_found", f"there is nothing at {path!r:.200}; the API is below /v1")
-    known = exchange.decoded_path.removeprefix("/v1/").rstrip("/").lower()
-    return known if known in PATHS else path.removeprefix("/v1/")
+    return route_of(exchange.method, path.removeprefix("/v1/"), exchange.decoded_path.removeprefix("/v1/"))
+
+
+def _refused(mode: Mode, method: str, found: Found) -> Problem:
+    """Return what a client is told whose request would be answered with text that no monitor reads."""
+    route = f"{method} /v1/{found.path:.200}"
+    if mode == "locked":
+        return Problem(
+            403, "locked", f"this gateway is locked and passes on nothing that its monitors do not see: {route}"
+        )
+    what = {
+        "stored": "answers with text that a model wrote earlier, and no monitor reads it",
+        "generated": "answers with what a model writes, and no monitor reads it",
+    }.get(found.kind, "is not known to this gateway, and may answer with text that no monitor reads")
+    supervised = ", ".join(f"/v1/{path}" for path in PATHS)
+    return Problem(
+        403, "unsupervised", f"{route} {what}; supervised are {supervised}; --pass-unsupervised passes everything on"
+    )
 
 
 def _place(error: BaseException) -> str:

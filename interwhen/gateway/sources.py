@@ -7,7 +7,7 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 
@@ -18,7 +18,6 @@ from interwhen.gateway.config import Config
 FILE = "interwhen.toml"
 """Read from the working directory, unless another one is named."""
 PREFIX = "INTERWHEN_"
-_TABLES = ("allocator", "limits", "patience", "budgets")
 
 
 def load_config(
@@ -42,11 +41,17 @@ def load_config(
 def variables() -> Iterator[tuple[str, str]]:
     """Yield the environment variables that are read, and the fields they set."""
     for field in msgspec.structs.fields(Config):
-        if field.name not in _TABLES:
+        inside = _bare(field.type)
+        if not (isinstance(inside, type) and issubclass(inside, msgspec.Struct)):
             yield f"{PREFIX}{field.name.upper()}", field.name
             continue
-        for inner in msgspec.structs.fields(field.type):
+        for inner in msgspec.structs.fields(inside):
             yield f"{PREFIX}{field.name}_{inner.name}".upper(), f"{field.name}.{inner.name}"
+
+
+def _bare(annotation: Any) -> Any:
+    """Return the type inside an ``Annotated``: up to Python 3.12 msgspec takes one for its struct, from 3.13 on not."""
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
 def _named(environment: Mapping[str, str]) -> Path | None:

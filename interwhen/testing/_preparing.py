@@ -30,6 +30,7 @@ def prepared_for(monitor: Monitor, prompt: Prompt) -> Monitor | None:
         prepare=None,
         verifier=Bound(monitor.verifier, prepared),
         extractor=_extractor(monitor.extractor, prepared),
+        recognizer=None if monitor.recognizer is None else _with(monitor.recognizer, prepared),
     )
 
 

@@ -107,8 +107,9 @@ class Growth:
 def read_and_check(monitor: Monitor, prompt: Prompt = "") -> Reader:
     """Return what *monitor* does with a segment, as a function of its text: it extracts, and checks each claim.
 
-    A monitor with ``prepare`` is prepared for *prompt* first; one that stands aside then does nothing. The text is the
-    reply, too, where a fork extracts. Of asynchronous verifiers, only the extraction is measured.
+    Its recognizer is called, too. A monitor with ``prepare`` is prepared for *prompt* first; one that stands aside then
+    does nothing. The text is the reply, too, where a fork extracts. Of asynchronous verifiers, only the extraction is
+    measured.
     """
     bound = prepared_for(monitor, prompt)
     if bound is None:
@@ -129,6 +130,8 @@ def read_and_check(monitor: Monitor, prompt: Prompt = "") -> Reader:
                 found = step(start(None), segment)[1]
             case _:
                 found = extractor(segment)
+        if monitor.recognizer is not None:
+            list(monitor.recognizer(segment))
         verdicts: list[Verdict] = []
         for claim in found or ():
             verdict = monitor.verifier.check(claim)

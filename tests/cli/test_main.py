@@ -215,7 +215,7 @@ def test_without_the_extra_there_is_one_clear_line():
     code = "import sys; sys.modules['rich'] = None\nfrom interwhen.cli.main import main\nmain(['run'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "error: the command line needs two more packages: pip install 'interwhen[cli]'\n"
+    assert done.stderr == "error: the command line needs an extra that is not installed: pip install 'interwhen[cli]'\n"
 
 
 @pytest.mark.fault("P3", injected="SIGINT to a run that is under way", happens="ends at once with code 130")

@@ -19,7 +19,7 @@ def sound(upstream, gateway):
     return running
 
 
-@pytest.mark.fault("G5", injected="a body that is no JSON object", happens="400 malformed_body, nothing sent on")
+@pytest.mark.fault("S5", injected="a body that is no JSON object", happens="400 malformed_body, nothing sent on")
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"nonsense", b'{"model": "m",}', b"\xff\xfe", b"[1, 2]", b'"text"', b"null", b"[" * 1500]
 )
@@ -57,7 +57,7 @@ def test_several_answers_at_once_cannot_be_watched(sound):
 
 
 @pytest.mark.fault(
-    "G6", injected="a model that nobody serves", happens="404 model_not_found, or the upstream's own 404"
+    "S6", injected="a model that nobody serves", happens="404 model_not_found, or the upstream's own 404"
 )
 def test_an_unknown_model(upstream, gateway):
     server = upstream(
@@ -72,7 +72,7 @@ def test_an_unknown_model(upstream, gateway):
 
 
 @pytest.mark.fault(
-    "G7",
+    "S7",
     injected="a monitor that does not exist",
     happens="400 unknown_monitor with the names there are, nothing sent on",
 )
@@ -103,7 +103,7 @@ def test_a_wrong_word_to_us(said, code, sound):
 
 
 @pytest.mark.fault(
-    "G8", injected="a body over the limit, declared or not", happens="413, the connection closed, others served"
+    "S8", injected="a body over the limit, declared or not", happens="413, the connection closed, others served"
 )
 def test_an_oversize_body(sound):
     big = {**ASK, "user": "x" * 3000}
@@ -158,7 +158,7 @@ def test_the_head_alone_is_that_of_the_whole(upstream, gateway):
 KEY = "sk-of-the-gateway"
 
 
-@pytest.mark.fault("G9", injected="no key, a wrong one, half of one", happens="401 invalid_api_key, nothing sent on")
+@pytest.mark.fault("S9", injected="no key, a wrong one, half of one", happens="401 invalid_api_key, nothing sent on")
 @pytest.mark.parametrize(
     "headers",
     [

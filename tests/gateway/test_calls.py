@@ -74,7 +74,7 @@ def test_who_knows_the_facts_has_the_standing_text_at_the_end(upstream, gateway)
 
 
 @pytest.mark.fault(
-    "G14",
+    "S14",
     injected="a monitor blocks the answer",
     happens="200 with content_filter, counted as abstained, not as failed",
 )
@@ -105,7 +105,7 @@ def test_a_refusal_that_nobody_reads_is_not_said_to_be_verified(upstream, gatewa
     assert running.metric('interwhen_calls_total{api="chat",outcome="unverified"}') == 2
 
 
-@pytest.mark.fault("G15", injected="a tool call is refused", happens="no piece of it reaches the client")
+@pytest.mark.fault("S15", injected="a tool call is refused", happens="no piece of it reaches the client")
 def test_a_refused_tool_call_never_reaches_the_client(upstream, gateway):
     def script(request):
         what = "BAD" if request.number == 0 else "fine"

@@ -46,7 +46,7 @@ def told(client):
     return int(head.split()[1]), error["code"]
 
 
-@pytest.mark.fault("G23", injected="a request head without an end", happens="431 beyond limits.head_bytes, and closed")
+@pytest.mark.fault("S23", injected="a request head without an end", happens="431 beyond limits.head_bytes, and closed")
 @pytest.mark.parametrize("path", [b"/v1/models", b"/healthz"])
 def test_a_head_that_grows_is_refused_when_it_is_too_large(path, start):
     running = start(head_bytes=10_000)
@@ -68,7 +68,7 @@ def test_a_large_head_that_comes_at_once_is_refused_all_the_same(start):
 
 
 @pytest.mark.fault(
-    "G24", injected="a request head that comes slowly or not", happens="408 after limits.head_seconds, and closed"
+    "S24", injected="a request head that comes slowly or not", happens="408 after limits.head_seconds, and closed"
 )
 @pytest.mark.parametrize("sent", [b"G", b"GET /v1/models HTTP/1.1\r\nhost:"])
 def test_a_head_that_does_not_come_is_refused(sent, start):
@@ -124,7 +124,7 @@ def test_what_is_no_http_is_told_so_in_the_form_of_the_api(sent, start):
         assert told(client) == (400, "malformed_request")
 
 
-@pytest.mark.fault("G26", injected="trailers, or a chunk's extension, without an end", happens="refused, and closed")
+@pytest.mark.fault("S26", injected="trailers, or a chunk's extension, without an end", happens="refused, and closed")
 @pytest.mark.parametrize("end", [b"0\r\nx-long: ", b"1;x="], ids=["trailer", "extension"])
 def test_what_follows_a_body_is_bounded_as_its_head_is(end, parser, start):
     running = start(head_bytes=10_000)

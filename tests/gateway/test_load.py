@@ -58,7 +58,7 @@ def flood(request):
 
 
 @pytest.mark.fault(
-    "G12",
+    "S12",
     injected="a reader that takes nothing",
     happens="dropped after limits.write_seconds, its upstream closed, others served meanwhile",
 )
@@ -83,7 +83,7 @@ async def test_a_slow_reader_holds_nothing_but_itself(watchers, upstream, gatewa
 
 
 @pytest.mark.fault(
-    "G25",
+    "S25",
     injected="a reader that takes little at a time, for longer than limits.write_seconds",
     happens="it gets all of its stream; its upstream is held back",
 )
@@ -155,7 +155,7 @@ async def burst(running, count, body):
 
 
 @pytest.mark.fault(
-    "G13", injected="1,000 clients at once", happens="served whole, or 429 with Retry-After; no place is lost"
+    "S13", injected="1,000 clients at once", happens="served whole, or 429 with Retry-After; no place is lost"
 )
 async def test_many_sudden_clients_are_served_or_told_to_come_back(upstream, gateway, record_property):
     steps = (delta({"content": "one\n"}), Sleep(0.5), *events([], api="chat"))
@@ -219,7 +219,7 @@ async def parted(running, count):
 
 
 @pytest.mark.fault(
-    "G21",
+    "S21",
     injected="many bodies that come in parts, at once",
     happens="429 with Retry-After beyond concurrent + waiting; whole requests are served meanwhile",
 )

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.fault("V3", injected="a verifier that blocks, behind the gateway", happens="no other call waits")
-@pytest.mark.fault("G16", injected="a sync verifier blocks for 2 s", happens="other calls go on meanwhile")
+@pytest.mark.fault("S16", injected="a sync verifier blocks for 2 s", happens="other calls go on meanwhile")
 def test_a_verifier_that_blocks_freezes_no_other_call(upstream, gateway):
     started = threading.Event()
 
@@ -41,7 +41,7 @@ def test_a_verifier_that_blocks_freezes_no_other_call(upstream, gateway):
     slow.join(10)
 
 
-@pytest.mark.fault("G17", injected="a sibling check that takes 20 s", happens="a violation closes the upstream at once")
+@pytest.mark.fault("S17", injected="a sibling check that takes 20 s", happens="a violation closes the upstream at once")
 async def test_a_slow_check_beside_does_not_delay_an_interrupt(upstream, gateway):
     server = upstream((delta({"content": "fine\n"}), delta({"content": "BAD\n"}), Stall()))
     slow = word(bad="never", slow=20)
@@ -59,7 +59,7 @@ async def test_a_slow_check_beside_does_not_delay_an_interrupt(upstream, gateway
             break
 
 
-@pytest.mark.fault("G18", injected="a word cut in two by the deltas", happens="it trips no rule and dodges none")
+@pytest.mark.fault("S18", injected="a word cut in two by the deltas", happens="it trips no rule and dodges none")
 @pytest.mark.parametrize("cut", range(1, 7))
 def test_a_word_in_two_deltas_neither_trips_nor_dodges_a_rule(cut, upstream, gateway):
     @interwhen.verifier(name="whole words", worker="inline")
@@ -77,7 +77,7 @@ def test_a_word_in_two_deltas_neither_trips_nor_dodges_a_rule(cut, upstream, gat
 
 
 @pytest.mark.fault(
-    "G19", injected="a client that leaves, an upstream that fails", happens="no task and no place is left"
+    "S19", injected="a client that leaves, an upstream that fails", happens="no task and no place is left"
 )
 @pytest.mark.parametrize(("way", "outcome"), [("to the end", "verified"), ("left", "left"), ("failed", "failed")])
 async def test_no_task_is_left_after_a_call(way, outcome, portal, upstream, gateway):
@@ -113,7 +113,7 @@ TOOLS = [{"type": "function", "function": {"name": "act", "parameters": {"type":
 
 
 @pytest.mark.fault(
-    "G1", injected="a correction in a call with reasoning and tools", happens="reasoning and tools are all there, twice"
+    "S1", injected="a correction in a call with reasoning and tools", happens="reasoning and tools are all there, twice"
 )
 @pytest.mark.parametrize("reading", ["live", "gate", "final"])
 def test_neither_reasoning_nor_tools_are_dropped(reading, upstream, gateway):
@@ -162,7 +162,7 @@ UNABLE = {
 }
 
 
-@pytest.mark.fault("G2", injected="a check that cannot be made", happens="it is counted and logged as not made")
+@pytest.mark.fault("S2", injected="a check that cannot be made", happens="it is counted and logged as not made")
 @pytest.mark.parametrize("streamed", [True, False])
 @pytest.mark.parametrize("why", UNABLE)
 def test_a_check_that_was_not_made_is_never_told_as_done(why, streamed, upstream, gateway, configured):
@@ -180,7 +180,7 @@ def test_a_check_that_was_not_made_is_never_told_as_done(why, streamed, upstream
     assert running.metric('interwhen_calls_total{api="chat",outcome="verified"}') == 0
 
 
-@pytest.mark.fault("G3", injected="the connection breaks mid-stream, budgets.reconnects=1", happens="no text twice")
+@pytest.mark.fault("S3", injected="the connection breaks mid-stream, budgets.reconnects=1", happens="no text twice")
 @pytest.mark.parametrize("reading", ["live", "gate"])
 def test_a_stream_that_is_taken_up_again_says_nothing_twice(reading, upstream, gateway):
     broken = (delta({"role": "assistant", "content": "one\n"}), delta({"content": "two"}), Sleep(0.3), Reset())
@@ -194,7 +194,7 @@ def test_a_stream_that_is_taken_up_again_says_nothing_twice(reading, upstream, g
     assert server.posts[1].json["messages"][1] == {"role": "assistant", "content": "one\ntwo"}
 
 
-@pytest.mark.fault("G4", injected="a violation in each of many lines, every reading", happens="no fact is text")
+@pytest.mark.fault("S4", injected="a violation in each of many lines, every reading", happens="no fact is text")
 @pytest.mark.parametrize("reading", ["live", "gate", "final"])
 @pytest.mark.parametrize("tell", ["brief", "full", "off"])
 def test_no_fact_is_ever_text(tell, reading, upstream, gateway):

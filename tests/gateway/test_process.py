@@ -82,7 +82,7 @@ def test_calls_that_take_too_long_are_ended_with_an_error(upstream):
 
 
 @pytest.mark.fault(
-    "G22",
+    "S22",
     injected="SIGTERM while a client is still sending its request",
     happens="503 shutting_down at once; calls that run come to their end",
 )

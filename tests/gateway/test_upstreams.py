@@ -15,7 +15,7 @@ from watchers import passing
 
 
 @pytest.mark.fault(
-    "G10",
+    "S10",
     injected="nobody listens at the upstream",
     happens="502 upstream_unreachable, counted as failed, never as a block",
 )
@@ -50,7 +50,7 @@ def test_an_upstream_that_says_nothing_in_time(upstream, gateway):
 
 
 @pytest.mark.fault(
-    "G11",
+    "S11",
     injected="an error event, a reset or nonsense mid-stream",
     happens="an error event and no end mark; 502 or its own status where nothing was sent",
 )
@@ -117,7 +117,7 @@ def test_no_stream_is_taken_up_twice_so_no_text_is_said_twice(upstream, gateway)
 
 
 @pytest.mark.fault(
-    "G20",
+    "S20",
     injected="an upstream that takes a request and closes, on a new connection",
     happens="502, and the request was sent once; on a kept connection it is sent anew, once",
 )

@@ -1,7 +1,7 @@
 """What the process sandbox does for honest programs, and what it leaves behind when it is stopped: nothing."""
 
-import os
 import shutil
+import subprocess
 import sys
 import sysconfig
 import threading
@@ -202,13 +202,14 @@ def test_cancelling_kills_the_program(sandbox, host, backend, after):
     "P10", injected="our process is killed while untrusted code runs", happens="the program ends with it"
 )
 def test_nothing_outlives_us(host):
-    ours = os.fork()
-    if ours == 0:
-        with ProcessSandbox(allow_missing=ProcessSandbox().probe().missing) as one:
-            one.run_sync(
-                Script(source=host.aim("import os\nos.execvp('sleep', ['sleep', '$tag'])")), Limits(seconds=300.0)
-            )
-        os._exit(0)
+    source = host.aim("import os\nos.execvp('sleep', ['sleep', '$tag'])")
+    # A process of its own that is started anew: a fork of this one, which has threads, might deadlock.
+    code = (
+        "from interwhen.sandbox import Limits, ProcessSandbox, Script\n"
+        "with ProcessSandbox(allow_missing=ProcessSandbox().probe().missing) as one:\n"
+        f"    one.run_sync(Script(source={source!r}), Limits(seconds=300.0))\n"
+    )
+    ours = subprocess.Popen([sys.executable, "-c", code])
     try:
         for _ in range(1000):
             try:
@@ -219,8 +220,8 @@ def test_nothing_outlives_us(host):
         else:
             pytest.fail("the program never started")
     finally:
-        os.kill(ours, 9)
-        os.waitpid(ours, 0)
+        ours.kill()
+        ours.wait()
     for _ in range(500):
         try:
             host.check()

@@ -288,7 +288,9 @@ def verdicts_forget_the_verifier(patch):
 
 def first_claim_only(patch):
     real = checks.Checks.extracted
-    patch.setattr(checks.Checks, "extracted", lambda self, job, claims, s: real(self, job, claims[:1], s))
+    patch.setattr(
+        checks.Checks, "extracted", lambda self, fact: real(self, msgspec.structs.replace(fact, claims=fact.claims[:1]))
+    )
 
 
 def repair_is_not_noted(patch):

@@ -22,11 +22,15 @@ class Progress:
     fresh: bool = False
     """Whether other text stands behind the last action."""
     numbered: bool = False
-    """Whether an action in English stood in a numbered list: one without a number may only explain another."""
+    """Whether an action stood in a numbered list: one without a number may only explain another."""
     dropped: bool = False
     """Whether the plan can only have begun anew, and had not reached its goal before."""
     ended: bool = False
     """Whether the text says that the plan ends here."""
+    last: int | None = None
+    """The number of the last item in the list of actions."""
+    before: Step | None = None
+    """The last action that was taken."""
     doubt: str = ""
     """Why nothing is known any more."""
     broken: bool = False
@@ -53,24 +57,26 @@ def advance(progress: Progress, line: Line, problem: Problem) -> tuple[Progress,
     if progress.broken or progress.doubt or progress.ended:
         return progress, ()
     match line:
-        case Aside():
+        case Aside(item=item):
+            if item is not None and progress.last is not None and item == progress.last + 1:
+                return replace(progress, doubt="an item of the list of actions is not understood"), ()
             return replace(progress, fresh=progress.steps > 0), ()
         case Doubt(why=why):
             return replace(progress, doubt=why), ()
         case End():
             return replace(progress, ended=True), ()
     taken = []
-    for step in line:
-        progress, one = _take(progress, step, problem)
+    for at, step in enumerate(line):
+        anew = at == 0 and (progress.fresh or (step.number == 1 and progress.steps > 0))
+        progress, one = _take(progress, step, problem, anew=anew)
         taken.append(one)
         if progress.broken:
             break
     return progress, tuple(taken)
 
 
-def _take(progress: Progress, step: Step, problem: Problem) -> tuple[Progress, Taken]:
+def _take(progress: Progress, step: Step, problem: Problem, *, anew: bool) -> tuple[Progress, Taken]:
     states = progress.states
-    anew = progress.fresh or (step.number == 1 and progress.steps > 0)
     if anew and problem.start not in states and len(states) < _MOST:
         states = (*states, problem.start)
     place = progress.steps + 1
@@ -78,18 +84,35 @@ def _take(progress: Progress, step: Step, problem: Problem) -> tuple[Progress, T
         return replace(progress, broken=True), Taken(step, place, (step.fault,))
     operator = problem.domain.operators[step.action[0]]
     bound = bind(operator, step.action[1:])
-    perhaps = step.told and step.number is None and progress.numbered
     able = [state for state in states if not unmet(operator.needs, state, bound)]
+    perhaps = _may_explain(progress, step)
     if not able and not perhaps:
         return replace(progress, broken=True), Taken(step, place, unmet(operator.needs, states[0], bound))
     behind = dict.fromkeys(after(operator, state, bound) for state in able)
     if perhaps:
-        return _explained(progress, behind), Taken(step, progress.steps)
-    numbered = progress.numbered or (step.told and step.number is not None)
+        again = progress.fresh and _says_again(progress, step)
+        return replace(_explained(progress, behind), dropped=progress.dropped or again), Taken(step, progress.steps)
     left = not any(state in able for state in progress.states) and all(
         unmet(problem.goal, state) for state in progress.states
     )
-    return Progress(tuple(behind), place, numbered=numbered, dropped=progress.dropped or left), Taken(step, place)
+    return Progress(
+        tuple(behind),
+        place,
+        numbered=progress.numbered or step.number is not None,
+        dropped=progress.dropped or left,
+        last=progress.last if step.number is None else step.number,
+        before=step,
+    ), Taken(step, place)
+
+
+def _may_explain(progress: Progress, step: Step) -> bool:
+    """Tell whether *step* may only explain another: it is told under a numbered one, or in another form."""
+    return step.number is None and ((step.told and progress.numbered) or _says_again(progress, step))
+
+
+def _says_again(progress: Progress, step: Step) -> bool:
+    before = progress.before
+    return before is not None and step.action == before.action and step.told != before.told
 
 
 def _explained(progress: Progress, behind: Iterable[State]) -> Progress:

@@ -1,0 +1,113 @@
+"""The console script ``interwhen``: answers ``--help`` and ``--version`` itself, and starts a command for the rest.
+
+A package of its own, because whoever imports a part of ``interwhen`` waits for all of it, and neither answer needs any.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False  # typing and collections would be imported for nothing
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["COMMANDS", "EXIT_CODES", "SUMMARY", "answer", "main", "version"]
+
+SUMMARY = "Verifiers beside the reasoning stream of a language model."
+EXIT_CODES = "Exit codes: 0 verified or done, 3 unverified, 4 abstained, 5 failed, 2 usage, 130 interrupted."
+COMMANDS = {
+    "bench": ("interwhen.bench.cli:app", "Measure what verifiers cost, and the local model, on this machine."),
+    "demo": ("interwhen.cli.demo:demo", "See a tiny model solve three problems while a verifier looks on."),
+    "doctor": ("interwhen.cli.doctor:doctor", "Ask an endpoint what it can do, and say what that means."),
+    "export": ("interwhen.cli.export:export", "Make training data of recorded runs."),
+    "plan": ("interwhen.cli.plan:app", "See how forks get their prefix, and what that was thought to take."),
+    "policy": ("interwhen.cli.policy:app", "Check and review the rules of a written policy, or have them written."),
+    "precompute": ("interwhen.cli.precompute:app", "Prepare contexts while nobody waits, and see what came of it."),
+    "replay": ("interwhen.cli.replay:replay", "Show a run again from its journal, or what other monitors say of it."),
+    "resume": ("interwhen.cli.resume:resume", "Go on with a run whose process ended, from its journal."),
+    "run": ("interwhen.cli.run:run", "Generate from a prompt while verifiers check the stream."),
+    "sandbox": ("interwhen.cli.sandbox:app", "Find out what sandboxes for untrusted code can promise on this machine."),
+    "serve": ("interwhen.cli.serve:serve", "Put verifiers between clients of the OpenAI API and their servers."),
+    "simulate": ("interwhen.cli.simulate:simulate", "Play simulated worlds and find those that break a promise."),
+    "verifiers": (
+        "interwhen.cli.verifiers:app",
+        "List, describe and try the installed verifiers, or begin one of your own.",
+    ),
+}
+"""Where each command is, and what it does; imported when it is called."""
+_OPTIONS = {
+    "--log-level": "Which log events go to stderr: debug, info, warning or error. They never hold text of a trace.",
+    "--debug": "Show a traceback where an error ends the command.",
+    "--help, -h": "Display this message, or that of a command, and exit.",
+    "--version": "Display the version and exit.",
+}
+_WIDEST = 100
+_NARROWEST = 40
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command in *arguments* (default: those of the process) and exit."""
+    given = sys.argv[1:] if arguments is None else arguments
+    text = answer(given)
+    if text is None:
+        from interwhen.cli.main import main as run_command
+
+        run_command(arguments)
+    else:
+        _print(text)
+
+
+def answer(arguments: Sequence[str]) -> str | None:
+    """Return the help or the version where *arguments* ask for one of them and for no command; else None."""
+    if not COMMANDS.keys().isdisjoint(arguments):
+        return None
+    if not arguments or "--help" in arguments or "-h" in arguments:
+        return _help(_columns())
+    return f"interwhen {version()}" if arguments[0] == "--version" else None
+
+
+def version() -> str:
+    """Return the version of interwhen, read from its source: the metadata of packages take 40 ms to import."""
+    # pathlib would be half of the time that this takes.
+    place = os.path.join(os.path.dirname(os.path.dirname(__file__)), "interwhen", "_version.py")
+    with open(place, encoding="utf-8") as source:
+        return source.read().rpartition("= ")[2].strip().strip('"')
+
+
+def _help(columns: int) -> str:
+    lines = ["Usage: interwhen COMMAND [OPTIONS]", "", *_wrapped(SUMMARY, columns)]
+    for title, rows in (("Commands", {name: text for name, (_, text) in COMMANDS.items()}), ("Options", _OPTIONS)):
+        indent = max(map(len, rows)) + 4
+        lines += ["", f"{title}:"]
+        for name, text in rows.items():
+            first, *rest = _wrapped(text, columns - indent)
+            lines += [f"  {name:{indent - 2}}{first}", *(" " * indent + line for line in rest)]
+    return "\n".join([*lines, "", *_wrapped(EXIT_CODES, columns)])
+
+
+def _wrapped(text: str, columns: int) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > columns:
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}".lstrip()
+    return lines
+
+
+def _columns() -> int:
+    """Return how wide the help may be (``shutil`` knows it too, but takes 10 ms to import)."""
+    try:
+        found = int(os.environ.get("COLUMNS", "")) if os.environ.get("COLUMNS") else os.get_terminal_size().columns
+    except (OSError, ValueError):
+        found = _WIDEST
+    return max(_NARROWEST, min(found, _WIDEST))
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # ``interwhen --help | head``
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

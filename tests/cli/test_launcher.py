@@ -1,0 +1,83 @@
+"""The console script answers `--help` and `--version` without importing what commands need."""
+
+import importlib
+import subprocess
+import sys
+
+import interwhen
+import interwhen_launcher
+import pytest
+from interwhen_launcher import COMMANDS, answer, main
+
+
+def new_modules(code):
+    """What *code* imports that a bare interpreter has not."""
+    watched = f"import sys; before = set(sys.modules)\n{code}\nprint(*set(sys.modules) - before, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", watched], capture_output=True, text=True, timeout=60, check=True)
+    return set(done.stderr.split())
+
+
+# Each module is time: interwhen has 150 of its own, and cyclopts with rich as many.
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["--version"]])
+def test_help_and_version_import_hardly_anything(arguments):
+    loaded = new_modules(f"from interwhen_launcher import main; main({arguments!r})")
+    assert "interwhen_launcher" in loaded
+    assert loaded <= {"__future__", "interwhen_launcher"}
+
+
+def test_a_command_is_started(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["verifiers", "list"])
+    assert caught.value.code == 0
+    assert "arithmetic" in capsys.readouterr().out
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    main(["--version"])
+    assert capsys.readouterr().out == f"interwhen {interwhen.__version__}\n"
+
+
+def test_every_command_is_there():
+    for target, _ in COMMANDS.values():
+        module, _, name = target.partition(":")
+        assert callable(getattr(importlib.import_module(module), name)), target
+
+
+def test_every_command_of_the_app_has_its_line():
+    from interwhen.cli.app import app
+
+    assert {name for name in app if not name.startswith("-")} == set(COMMANDS)
+    text = answer(["--help"])
+    for name, (_, told) in COMMANDS.items():
+        assert any(line.split() == [name, *told.split()] for line in text.splitlines()), name
+
+
+@pytest.mark.parametrize("columns", ["1", "40", "63", "80", "500", "wide", ""])
+def test_help_fits_the_terminal(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
+    text = answer([])
+    widest = max(map(len, text.splitlines()))
+    assert widest <= (100 if columns in ("500", "wide", "") else max(int(columns), 40))
+    assert text.split() == answer(["-h"]).split()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["run", "--help"], ["--debug", "run", "-h"], ["verifiers", "--version"], ["nonsense"], ["--debug"]]
+)
+def test_all_else_is_left_to_the_commands(arguments):
+    assert answer(arguments) is None
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    code = (
+        "import interwhen_launcher; interwhen_launcher.answer = lambda given: 'x' * 10**7; interwhen_launcher.main([])"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_it_exports_what_it_says():
+    assert set(interwhen_launcher.__all__) <= set(vars(interwhen_launcher))

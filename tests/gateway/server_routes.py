@@ -1,0 +1,202 @@
+"""The routes of servers that a gateway may stand before, and the page about them.
+
+``python tests/gateway/server_routes.py > docs/routes.md`` writes the page; a test compares it with the code.
+"""
+
+import sys
+
+from interwhen.gateway.routes import DECISIONS, route_of
+
+SOURCES = {
+    "vLLM": "`vllm/entrypoints/openai/*/api_router.py`",
+    "llama.cpp": "`tools/server/server.cpp`",
+    "LiteLLM": "`litellm/proxy/_types.py`, `LiteLLMRoutes`",
+    "Ollama": "`server/routes.go`",
+}
+
+SERVERS = {
+    "vLLM": """
+        POST /v1/chat/completions
+        POST /v1/completions
+        POST /v1/responses
+        GET /v1/responses/{id}
+        POST /v1/responses/{id}/cancel
+        POST /v1/chat/completions/batch
+        POST /v1/chat/completions/render
+        POST /v1/completions/render
+        POST /v1/messages
+        POST /v1/messages/count_tokens
+        POST /v1/embeddings
+        POST /v1/score
+        POST /v1/rerank
+        POST /v2/rerank
+        POST /v1/audio/transcriptions
+        POST /v1/audio/translations
+        GET /v1/realtime
+        GET /v1/models
+        POST /v1/load_lora_adapter
+        POST /v1/unload_lora_adapter
+        POST /tokenize
+        POST /detokenize
+        POST /pooling
+        POST /classify
+        POST /inference/v1/generate
+        POST /invocations
+    """,
+    "llama.cpp": """
+        POST /v1/chat/completions
+        POST /v1/completions
+        POST /v1/responses
+        POST /v1/chat/completions/control
+        POST /v1/messages
+        POST /v1/messages/count_tokens
+        POST /v1/embeddings
+        POST /v1/rerank
+        POST /v1/reranking
+        POST /v1/audio/transcriptions
+        GET /v1/models
+        POST /completion
+        POST /completions
+        POST /chat/completions
+        POST /responses
+        POST /infill
+        POST /api/chat
+        POST /apply-template
+        POST /tokenize
+        POST /detokenize
+        POST /slots/{id}
+    """,
+    "LiteLLM": """
+        POST /v1/chat/completions
+        POST /v1/completions
+        POST /v1/responses
+        GET /v1/responses/{id}
+        DELETE /v1/responses/{id}
+        GET /v1/responses/{id}/input_items
+        POST /v1/responses/{id}/cancel
+        POST /v1/messages
+        POST /v1/messages/count_tokens
+        POST /v1/embeddings
+        POST /v1/moderations
+        POST /v1/rerank
+        POST /v1/images/generations
+        POST /v1/images/edits
+        POST /v1/audio/speech
+        POST /v1/audio/transcriptions
+        POST /v1/videos
+        GET /v1/videos/{id}/content
+        POST /v1/batches
+        GET /v1/batches/{id}
+        POST /v1/batches/{id}/cancel
+        POST /v1/files
+        GET /v1/files/{id}
+        GET /v1/files/{id}/content
+        DELETE /v1/files/{id}
+        GET /v1/fine_tuning/jobs
+        POST /v1/fine_tuning/jobs
+        POST /v1/assistants
+        POST /v1/threads
+        GET /v1/threads/{id}/messages
+        POST /v1/threads/{id}/runs
+        POST /v1/vector_stores/{id}/search
+        POST /v1/search
+        POST /v1/ocr
+        POST /v1/rag/query
+        POST /v1/containers
+        GET /v1/realtime
+        GET /v1/models
+        GET /v1/models/{id}
+        GET /v1/model/info
+        POST /v1/skills
+        POST /v1/agents
+        POST /v1/mcp/server
+        POST /chat/completions
+        POST /engines/{id}/chat/completions
+        POST /openai/deployments/{id}/chat/completions
+        POST /models/{id}:generateContent
+        POST /v1beta/models/{id}:generateContent
+        POST /anthropic/v1/messages
+        POST /a2a/{id}/message/send
+    """,
+    "Ollama": """
+        POST /v1/chat/completions
+        POST /v1/completions
+        POST /v1/responses
+        POST /v1/messages
+        POST /v1/embeddings
+        POST /v1/images/generations
+        POST /v1/images/edits
+        POST /v1/audio/transcriptions
+        GET /v1/models
+        GET /v1/models/{id}
+        POST /api/generate
+        POST /api/chat
+        POST /api/embed
+        GET /api/tags
+        POST /api/pull
+        DELETE /api/delete
+    """,
+}
+
+MODES = {"open": "by default", "passing": "`--pass-unsupervised`", "locked": "`--locked`"}
+TOLD = {
+    "supervise": "supervised",
+    "pass": "passed on purpose",
+    "pass unwatched": "passed, counted as unwatched",
+    "refuse": "refused (403)",
+}
+KINDS = {
+    "supervised": "what a model writes, read by the monitors",
+    "plain": "no text of a model: lists, numbers, tokens",
+    "managed": "files, jobs, deletions: no text of a model",
+    "stored": "what a model wrote earlier",
+    "generated": "what a model writes, speaks or draws, read by no monitor",
+    "unknown": "any other route",
+}
+
+HEAD = """# Routes
+
+What the gateway does with each route of the servers that it may stand before. One table in `interwhen/gateway/routes.py`
+decides, for sub-paths and other spellings too; this page is written from it by
+`python tests/gateway/server_routes.py > docs/routes.md`, and a test compares the two.
+
+A route that may answer with text which no monitor reads is refused, unless the gateway was started with
+`--pass-unsupervised`: then the answer says `X-Interwhen-Monitors: none`, and `interwhen_unwatched_answers_total` counts
+it. So does a call to a supervised route that no monitor watches. Routes outside `/v1` do not exist at the gateway (404).
+"""
+
+
+def routes(server):
+    """The methods and paths of *server*."""
+    return [tuple(line.split()) for line in SERVERS[server].strip().splitlines()]
+
+
+def found_of(method, path):
+    """The route that the gateway takes *path* for; ``None`` outside ``/v1``."""
+    if not path.startswith("/v1/"):
+        return None
+    inner = path.removeprefix("/v1/").replace("{id}", "x-1")
+    return route_of(method, inner, inner)
+
+
+def page():
+    lines = [HEAD, "## What a route answers with\n"]
+    lines += [f"| | | {' | '.join(MODES.values())} |", "|---|---|---|---|---|"]
+    for kind, decisions in DECISIONS.items():
+        told = " | ".join(TOLD[decisions[mode]] for mode in MODES)
+        lines.append(f"| `{kind}` | {KINDS[kind]} | {told} |")
+    lines.append("")
+    for server in SERVERS:
+        lines += [f"## {server}\n", f"From {SOURCES[server]}.\n"]
+        lines += [f"| route | | {' | '.join(MODES.values())} |", "|---|---|---|---|---|"]
+        for method, path in routes(server):
+            found = found_of(method, path)
+            kind = "" if found is None else f"`{found.kind}`"
+            told = ["none (404)"] * 3 if found is None else [TOLD[DECISIONS[found.kind][mode]] for mode in MODES]
+            lines.append(f"| `{method} {path}` | {kind} | {' | '.join(told)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

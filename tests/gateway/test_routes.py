@@ -1,0 +1,161 @@
+"""Every route is decided by one table: supervised, refused, or passed on purpose; and nothing unwatched is silent."""
+
+from pathlib import Path
+
+import httpx2
+import pytest
+from helpers import ASK, post, refused
+from hypothesis import example, given
+from hypothesis import strategies as st
+from interwhen.errors import UsageError
+from interwhen.gateway import Config, Gateway
+from interwhen.gateway.routes import DECISIONS, ROUTES, route_of
+from interwhen.testing.server import events, reply
+from server_routes import MODES, SERVERS, found_of, page, routes
+from watchers import passing
+
+PAGE = Path(__file__).parents[2] / "docs" / "routes.md"
+FLAGS = {"open": {}, "passing": {"pass_unsupervised": True}, "locked": {"locked": True}}
+ALL = sorted({route for server in SERVERS for route in routes(server)} | {("GET", "/v1/chat/completions/{id}")})
+PATHS = sorted({path for methods in ROUTES.values() for paths in methods.values() for path in paths})
+
+
+def unwatched(running, why):
+    return running.metric(f'interwhen_unwatched_answers_total{{why="{why}"}}')
+
+
+def test_the_page_is_that_of_the_code():
+    assert PAGE.read_text() == page(), "run python tests/gateway/server_routes.py > docs/routes.md"
+
+
+@pytest.mark.fault("G3", injected="each route of vLLM, llama.cpp, LiteLLM, Ollama", happens="as docs/routes.md says")
+@pytest.mark.parametrize("mode", MODES)
+def test_each_route_of_each_server_is_decided_by_the_table(mode, upstream, gateway, record_property):
+    record_property("tries", len(ALL))
+
+    def script(request):
+        return events(["fine\n"], api="chat") if b"messages" in request.body else reply(200, b'{"text": "unseen"}')
+
+    server = upstream(script)
+    running = gateway(server, watchers=[passing()], **FLAGS[mode])
+    counted = dict.fromkeys(("stored", "generated", "unknown"), 0)
+    for method, path in ALL:
+        before = len(server.requests)
+        found = found_of(method, path)
+        decision = "none" if found is None else DECISIONS[found.kind][mode]
+        if found is not None and found.kind == "supervised" and path != "/v1/chat/completions":
+            continue  # the other two need an answer of their own API, and are tested with it
+        answer = httpx2.request(
+            method, running.root + path.replace("{id}", "x-1"), json=ASK if method == "POST" else None, timeout=20
+        )
+        sent = len(server.requests) - before
+        if decision in ("none", "refuse"):
+            code = ("not_found", "locked" if mode == "locked" else "unsupervised")[decision == "refuse"]
+            refused(answer, 404 if decision == "none" else 403, code)
+            assert sent == 0, (method, path)
+            continue
+        assert (answer.status_code, sent) == (200, 1), (method, path)
+        watched = "passing" if decision == "supervise" else "none"
+        if path != "/v1/models":
+            assert answer.headers["x-interwhen-monitors"] == watched, (method, path)
+        if decision == "pass unwatched":
+            counted[found.kind] += 1
+    assert {why: unwatched(running, why) for why in counted} == counted
+    assert (sum(counted.values()) > 10) == (mode == "passing")
+
+
+def test_a_refusal_says_what_to_do(upstream, gateway):
+    running = gateway(upstream(()), watchers=[passing()])
+    message = refused(post(running, ASK, "messages"), 403, "unsupervised")["message"]
+    assert "POST /v1/messages" in message
+    assert "/v1/chat/completions" in message
+    assert "--pass-unsupervised" in message
+    assert running.metric('interwhen_refusals_total{code="unsupervised"}') == 1
+
+
+@pytest.mark.fault("G3", injected="GET and DELETE of stored answers, locked", happens="403, nothing sent on")
+@pytest.mark.parametrize("path", ["chat/completions/chatcmpl-1", "responses/resp_1", "Responses/resp_1/"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
+def test_a_locked_gateway_gives_and_deletes_no_stored_answer(method, path, upstream, gateway):
+    server = upstream(reply(200, b"{}"))
+    running = gateway(server, watchers=[passing()], locked=True)
+    assert httpx2.request(method, f"{running.base_url}/{path}").status_code == 403
+    assert server.requests == []
+
+
+def test_a_call_that_nobody_watches_is_counted(upstream, gateway):
+    running = gateway(upstream(events(["fine\n"], api="chat")), watchers=[passing()])
+    post(running, ASK)
+    assert unwatched(running, "unmonitored") == 0
+    post(running, {**ASK, "interwhen": False})
+    assert unwatched(running, "unmonitored") == 1
+
+
+def test_an_answer_that_is_an_error_is_not_counted(upstream, gateway):
+    running = gateway(upstream(reply(400, b'{"error": {"message": "no"}}')), pass_unsupervised=True)
+    post(running, ASK, "messages")
+    post(running, ASK)
+    assert unwatched(running, "generated") == unwatched(running, "unmonitored") == 0
+
+
+def test_locked_and_passing_exclude_each_other():
+    with pytest.raises(UsageError, match="exclude each other"):
+        Gateway(Config(upstreams=("http://localhost:1/v1",), locked=True, pass_unsupervised=True))
+
+
+SEGMENTS = st.text(st.sampled_from("abz09._:@~+-"), min_size=1, max_size=6)
+
+
+@given(st.sampled_from(PATHS), st.sampled_from(["GET", "POST", "DELETE"]), st.lists(SEGMENTS, min_size=1, max_size=2))
+@example("embeddings", "POST", ["anything"])
+@example("moderations", "POST", ["x"])
+def test_a_path_below_a_route_is_not_that_route(path, method, more):
+    inner = "/".join([path.replace("{id}", "x").replace("{path}", "x"), *more])
+    found = route_of(method, inner, inner)
+    if method != "GET" and not (method == "DELETE" and inner.startswith("models/")):
+        assert found.kind != "plain", inner
+    assert found.kind != "supervised"
+    if found.kind == "unknown":
+        assert "refuse" in DECISIONS["unknown"].values()
+
+
+@given(st.sampled_from(PATHS), st.sampled_from(["GET", "HEAD", "POST", "DELETE"]), st.data())
+def test_another_spelling_is_the_same_route(path, method, data):
+    inner = path.replace("{id}", "x-1").replace("{path}", "org/model")
+    want = route_of(method, inner, inner)
+    upper = "".join(letter.upper() if data.draw(st.booleans()) else letter for letter in inner)
+    found = route_of(method, f"{upper}/", f"{upper}/")
+    assert found.kind == want.kind
+    assert found.api == want.api
+    if found.kind == "supervised":
+        assert found.path == want.path
+
+
+def test_the_head_of_a_route_is_decided_as_the_whole():
+    for path in ("files", "files/x", "models/a/b", "responses/x"):
+        assert route_of("HEAD", path, path) == route_of("GET", path, path)
+        assert route_of("HEAD", path, path).kind != "unknown"
+
+
+@given(st.text(max_size=40), st.sampled_from(["GET", "POST", "DELETE"]))
+@example("files/\u0664", "GET")
+def test_no_odd_character_is_in_a_path_that_passes_by_itself(text, method):
+    found = route_of(method, text, text)
+    if found.kind != "unknown":
+        assert found.path.isascii()
+        assert not set(found.path) & set("?#%&;\\ \t\r\n\0")
+
+
+@pytest.mark.parametrize("kind", DECISIONS)
+def test_the_stricter_mode_never_passes_more(kind):
+    open_, passing_, locked = (DECISIONS[kind][mode] for mode in ("open", "passing", "locked"))
+    strictness = ["pass", "pass unwatched", "supervise", "refuse"]
+    assert strictness.index(locked) >= strictness.index(open_)
+    assert passing_ != "refuse"
+    assert "pass" not in {open_, passing_, locked} or kind in ("plain", "managed")
+
+
+def test_no_route_is_in_two_kinds():
+    seen = [(method, path) for methods in ROUTES.values() for method, paths in methods.items() for path in paths]
+    assert len(seen) == len(set(seen))
+    assert not {path for _, path in seen if path.startswith("/") or path.endswith("/") or path != path.lower()}

@@ -1,0 +1,153 @@
+"""``plan``: behind a line of the plan that is not understood, the state is not known, and nobody is accused."""
+
+from __future__ import annotations
+
+import pytest
+from interwhen.testing import LabelledTrace, Turn, try_monitor_sync
+from interwhen.testing.complexity import Bait, assert_linear, read_and_check
+
+from interwhen_verifiers.plan import plan
+
+COLOURS = """[STATEMENT]
+As initial conditions I have that, the red block is clear, the yellow block is clear, the hand is empty, \
+the red block is on top of the blue block, the yellow block is on the table and the blue block is on the table.
+My goal is to have that the blue block is on top of the yellow block.
+
+What is the plan to achieve my goal? Just give the actions in the plan."""
+VANS = """
+(define (domain vans) (:predicates (at ?v ?p) (road ?p ?q))
+  (:action drive :parameters (?v ?p ?q) :precondition (and (at ?v ?p) (road ?p ?q))
+   :effect (and (not (at ?v ?p)) (at ?v ?q))))
+(define (problem one) (:domain vans) (:objects van1 home shop farm)
+  (:init (at van1 home) (road home shop) (road shop farm)) (:goal (at van1 farm)))
+"""
+REST = ("Put down the red block", "Pick up the blue block", "Stack the blue block on top of the yellow block")
+
+
+def tried(text, prompt=COLOURS, **options):
+    trace = LabelledTrace(name="t", turns=(Turn(prompt=prompt, text=text),), label="unclear")
+    [one] = try_monitor_sync(plan(**options), [trace])
+    assert one.troubles == ()
+    return one
+
+
+def numbered(steps):
+    return "".join(f"{number}. {step}\n" for number, step in enumerate(steps, 1))
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        ("Unstack red from blue", "Putdown red", "Pickup blue", "Stack blue on yellow"),
+        ("Un-stack red from blue", "Put-down red", "Pick-up blue", "Stack blue on yellow"),
+        ("Unstack(red, blue)", "PutDown(red)", "PickUp(blue)", "Stack(blue, yellow)"),
+        ("`unstack(red, blue)`", "*put_down(red)*", "**pick-up(blue)**", "Action: stack(blue, yellow)"),
+        ("unstack a b", "put_down a", "Pick-up b", "stack b d"),
+        ("(unstack a b) ; red is held", "(put-down a)", "(pick-up b)", "(stack b d) ; done"),
+    ],
+)
+def test_other_spellings_of_actions_are_read(steps):
+    for text in (numbered(steps), "\n".join(steps) + "\n"):
+        assert tried(text).passed == 1, tried(text).reasons
+        assert tried(text, judge="steps").passed == 4
+
+
+def test_actions_with_their_number_before_them_are_read():
+    text = (
+        "- **Action 1:** Unstack the red block from the blue block.\n- *Action 2*: Put down the red block.\n"
+        "- Action 3: Pick up the blue block.\n- **Step 4**: Stack the blue block on top of the yellow block.\n"
+    )
+    assert tried(text).passed == 1
+
+
+def test_a_wrong_action_in_another_spelling_is_found():
+    [found] = tried("Unstack(red, blue)\nPickUp(blue)\n", judge="steps").found
+    assert found.quote == "PickUp(blue)"
+    [found] = tried("Unstack red from blue\nPickup blue\n", judge="steps").found
+    assert found.quote == "Pickup blue"
+
+
+UNREAD = [
+    "Lift the red block off the blue block",
+    "Take red from blue",
+    "Remove the red block from the blue block",
+    "Then unstack the red block from the blue block",
+    "Next, unstack red from blue",
+    "Finally, the arm unstacks red from blue",
+    "Grab red (it stands on blue)",
+    "Hebe den roten Block red hoch",
+    "Desapila el bloque red de blue",
+    "(unstack a b) - red is held now",
+    "First (unstack a b)",
+    "I then unstack the red block from the blue block",
+    "Take(red)",
+    "unstack(red from blue)",
+]
+
+
+@pytest.mark.parametrize("line", UNREAD)
+@pytest.mark.parametrize("form", [numbered, lambda steps: "".join(f"- {each}\n" for each in steps), "\n".join])
+def test_behind_an_action_that_is_not_understood_nobody_is_accused(line, form):
+    text = form((line, *REST)) + "\n"
+    assert tried(text, judge="steps").found == ()
+    assert tried(text).found == ()
+    assert tried(text).passed == 0
+    # The same in the middle of the plan: the first steps are judged all the same.
+    text = form(
+        ("Unstack the red block from the blue block", "Put down the red block", line.replace("red", "blue"), *REST[2:])
+    )
+    assert tried(text + "\n", judge="steps").found == ()
+    assert tried(text + "\n").found == ()
+
+
+def test_an_item_of_the_list_that_names_no_block_leaves_the_state_open():
+    text = numbered(("Unstack red from blue", "Set it aside", "Pick up blue", "Stack blue on yellow"))
+    assert tried(text, judge="steps").found == ()
+    assert "not understood" in tried(text).reasons[0]
+
+
+def test_in_a_domain_of_its_own_too():
+    for line in ("Go with van1 from home to shop", "drive van1 to shop", "Drive van1 from home to shop"):
+        text = f"{line}\n(drive van1 shop farm)\n"
+        assert tried(text, VANS, judge="steps").found == ()
+        assert tried(text, VANS).found == ()
+    assert tried("drive van1 home shop\ndrive(van1, shop, farm)\n", VANS).passed == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "The red block is clear now.",
+        "Red is in hand.",
+        "   - **Reasoning:** The red block is clear and on blue. Picking it up frees blue.",
+        "   - Effects: You are now holding the red block; the blue block becomes clear.",
+        "   Resulting State: the red block is clear, the hand is empty, the red block is on the table",
+        "   - Since the red block is clear and your hand is empty, you can unstack it.",
+        "This sequence of actions will result in the blue block on top of the yellow block.",
+        "To achieve the goal of having the blue block on yellow, follow these steps:",
+        "   - You are holding the red block, so you can put it down on the table.",
+    ],
+)
+def test_remarks_are_no_actions_and_the_plan_is_judged(line):
+    plain = ["Unstack the red block from the blue block", *REST]
+    text = f"{line}\n1. {plain[0]}\n{line}\n2. {plain[1]}\n{line}\n3. {plain[2]}\n{line}\n4. {plain[3]}\n{line}\n"
+    assert tried(text).passed == 1, tried(text).reasons
+    [found] = tried(f"1. {plain[0]}\n{line}\n2. {plain[2]}\n", judge="steps").found
+    assert found.quote == plain[2]
+
+
+def test_states_that_are_numbered_are_no_actions():
+    text = (
+        "1. Current State: the red block is clear, the hand is empty\n   Action: unstack the red block from the blue block\n"
+        "   Resulting State: the hand is holding the red block\n2. Current State: the red block is held\n"
+        "   Action: pick up the blue block\n"
+    )
+    [found] = tried(text, judge="steps").found
+    assert found.quote == "pick up the blue block"
+
+
+@pytest.mark.parametrize(
+    "bait", ["(unstack a b) x ", "take red ", "stack(", "action 1: ", "- * ` ", "(unstack a b); ", "i put "]
+)
+def test_reading_is_linear(bait):
+    assert_linear(read_and_check(plan(judge="steps"), COLOURS), baits=[Bait(bait), Bait(bait, start="red ", end="x")])
