@@ -20,8 +20,9 @@ MAX_SIDES = 64
 
 
 class Chain(NamedTuple):
-    """Neighbouring sides with the relation between each two: ``=``, ``~`` (about), ``?`` (equal, or about), a comparison,
-    or one that is not judged (``!``, ``≡``).
+    """Neighbouring sides with the relation between each two.
+
+    That is ``=``, ``~`` (about), ``?`` (equal, or about), a comparison, or one that is not judged (``!``, ``≡``).
     """
 
     sides: tuple[Side, ...]
@@ -221,6 +222,8 @@ class _Backwards:
             token = self.tokens[at - 1]
             if token.kind == "word" and words <= MAX_UNIT_WORDS and token.text not in NOT_UNITS:
                 words += 1
+            elif token.text == "of" and words and token.kind == "word":
+                pass
             elif token.kind == "close" and (opened := self.opening.get(at - 1)) and self._is_remark(opened, at - 1):
                 at = opened + 1
             elif token.kind not in {"pct", "cur", "sup"} and not (token.text == "/" and words):

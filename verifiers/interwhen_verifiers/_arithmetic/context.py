@@ -1,5 +1,7 @@
 """What stands around an equation, and what that says about it."""
 
+# ruff: noqa: RUF001 (signs that look alike are what this file is about)
+
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
@@ -9,6 +11,8 @@ from interwhen_verifiers._arithmetic.tokens import Token
 from interwhen_verifiers._arithmetic.vocabulary import (
     ADVERBS,
     CASTING_DOUBT,
+    COMING,
+    EACH,
     FAMILY,
     FOREIGN,
     INEXACT,
@@ -99,7 +103,8 @@ def _doubt(tokens: list[Token], first: int, last: int, reach: _Reach) -> str:
         return "it may be denied"
     if not REPORTING.isdisjoint(reach.clause) or "should" in _words(tokens, last, reach.clause_end):
         return "it may not be asserted"
-    if not RETRACTING.isdisjoint(following) or not REJECTED.isdisjoint(following):
+    corrected = len(ahead) > 1 and ahead[0].text in ",—" and ahead[1].text == "no"
+    if corrected or not RETRACTING.isdisjoint(following) or not REJECTED.isdisjoint(following):
         return "it may be taken back in what follows"
     if not _QUOTES.isdisjoint(_words(tokens, max(0, first - REACH), first)) and not _QUOTES.isdisjoint(following):
         return "it is quoted"
@@ -124,7 +129,7 @@ def _back(tokens: list[Token], first: int) -> tuple[int, int]:
         token = tokens[at - 1]
         if token.kind == "break":
             clause = at if clause is None else clause
-            if token.text in ".?!;|":
+            if token.text in ".?!;|。":
                 break
         at -= 1
     return (at if clause is None else clause), at
@@ -138,7 +143,7 @@ def _ahead(tokens: list[Token], last: int) -> tuple[int, int]:
         token = tokens[at]
         if token.kind == "break":
             clause = at if clause is None else clause
-            if token.text in ".?!;|":
+            if token.text in ".?!;|。":
                 break
         at += 1
     return (at if clause is None else clause), at
@@ -202,28 +207,34 @@ def _after_bracket(tokens: list[Token], first: int) -> str | None:
     if first == 1:
         return ""
     before, bracket = tokens[first - 2], tokens[first - 1]
-    is_call = before.kind == "word" and before.end == bracket.start
+    glued = before.end == bracket.start
+    if before.kind in {"num", "close"} and not glued:
+        return ""  # a remark, since it holds the relation: "Jean is 23 (21 + 2 = 23)"
+    is_call = before.kind == "word" and glued
     return None if is_call or before.kind in {"op", "num", "opaque", "frac", "close", "open"} else ""
 
 
-def _after_words(tokens: list[Token], first: int) -> str | None:
+def _belongs(tokens: list[Token], first: int) -> bool:
+    """Tell whether the word before *first* makes what follows its argument, its index, its number, or its inches."""
     word, here = tokens[first - 1], tokens[first]
-    if here.kind == "open" and (word.end == here.start or len(word.text) == 1):
+    if here.kind == "open" and (word.end == here.start or len(word.text) == 1 or here.text == "["):
+        return True
+    if word.text in LABELS and here.kind == "num" and not (first > 1 and tokens[first - 2].text in EACH):
+        return True
+    return first > 1 and tokens[first - 2].kind == "num" and FAMILY.get(stem(word.text)) is not None
+
+
+def _after_words(tokens: list[Token], first: int) -> str | None:
+    if _belongs(tokens, first):
         return None
-    if word.text in LABELS and here.kind == "num":
-        return None
-    if here.text == "[":
-        return None  # an index
-    if first > 1 and tokens[first - 2].kind == "num" and FAMILY.get(stem(word.text)):
-        return None  # 5 feet 6 inches
     for at in range(first - 1, max(-1, first - 9), -1):
         token = tokens[at]
         if token.kind == "pct":
             return None  # 10% tax on 20 + 5
         if token.kind != "word":
-            return None if word.text in {"and", "or"} and not _ends_chain(tokens, at) else ""
-        if token.text == "of" and at > 0 and tokens[at - 1].text in TOTALS:
-            return ""
+            return None if tokens[first - 1].text in {"and", "or"} and not _ends_chain(tokens, at) else ""
+        if at > 0 and tokens[at - 1].text in (TOTALS if token.text == "of" else COMING if token.text == "to" else ()):
+            return None if at > 1 and tokens[at - 2].text == "absolute" else ""
         if token.text in OPERATING or (token.text in RELATING and _amount_before(tokens, at)):
             return None
         if token.text in VERBS and token.text != "and":
@@ -233,8 +244,6 @@ def _after_words(tokens: list[Token], first: int) -> str | None:
 
 def _amount_before(tokens: list[Token], at: int) -> bool:
     """Tell whether an amount stands before *at* in its clause, and is not equated with what follows."""
-    if tokens[at].text == "to" and tokens[at - 1].text == "equal":
-        return False
     for before in range(at - 1, max(-1, at - REACH), -1):
         if tokens[before].kind == "break":
             return False
@@ -290,13 +299,15 @@ def _break_after(tokens: list[Token], at: int, *, glued: bool) -> tuple[tuple[st
     return _NOTHING
 
 
-def _words_after(tokens: list[Token], at: int) -> tuple[tuple[str, ...], str]:
+def _words_after(tokens: list[Token], at: int) -> tuple[tuple[str, ...], str] | None:
     doubt = doubt_of_unit(tokens, at)
     units: list[str] = []
     is_unit = True
     for ahead in range(at, min(len(tokens), at + 5)):
         token = tokens[ahead]
         if token.kind != "word":
+            if token.kind == "op" and tokens[ahead + 1 : ahead + 2] and tokens[ahead + 1].kind == "opaque":
+                return None  # 459 blinks / x minutes
             doubt = doubt or (_amount_after(tokens, ahead) if ahead > at else "")
             break
         is_unit = is_unit and token.text not in NOT_UNITS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -60,12 +59,17 @@ Link: TypeAlias = Differs | Unclear | Rounded | None
 """How one link fails, or what it is right about but not exact; ``None`` where it holds."""
 
 _COMPARISONS: dict[str, Callable[[Value, Value], bool]] = {
-    "<": operator.lt,
-    ">": operator.gt,
-    "≤": operator.le,
-    "≥": operator.ge,
-    "≠": operator.ne,
+    "<": lambda left, right: left < right,
+    ">": lambda left, right: left > right,
+    "≤": lambda left, right: left <= right,
+    "≥": lambda left, right: left >= right,
+    "≠": lambda left, right: left != right,
 }
+
+
+def _holds(relation: str, left: Value, right: Value) -> bool:
+    compares = _COMPARISONS.get(relation)
+    return left == right if compares is None else compares(left, right)
 
 
 def compare(left: Side, right: Side, *, relation: str, doubt: str, setting: Setting, rounding: Rounding) -> Link:
@@ -81,7 +85,7 @@ def compare(left: Side, right: Side, *, relation: str, doubt: str, setting: Sett
     if relation in _COMPARISONS:
         # A sum that is compared may be a condition, so that a comparison that fails is no proof of a mistake.
         named = set(left.units) ^ set(right.units)
-        holds = not named and _COMPARISONS[relation](value, other)
+        holds = not named and _holds(relation, value, other)
         return None if holds else Unclear("a comparison may be a condition")
     if value == other or _as_percentage(left, right, value, other):
         return None
@@ -114,8 +118,7 @@ def _converted(left: Side, right: Side, relation: str) -> Link:
     if value == other and (same or not (left.units and right.units)) and relation in "=~?≤≥":
         return None
     tables = (sizes or {}).keys() & (others or {}).keys()
-    holds = _COMPARISONS.get(relation, operator.eq)
-    if sizes and others and any(holds(value * sizes[table], other * others[table]) for table in tables):
+    if sizes and others and any(_holds(relation, value * sizes[table], other * others[table]) for table in tables):
         return None
     return Unclear("units may have been converted")
 
@@ -157,9 +160,9 @@ def _rounds(full: Value, shown: Value, places: int) -> bool:
 def _is_cut(full: Value, shown: Value, places: int) -> bool:
     """Tell whether *shown* is *full* rounded, half away from zero, and *full* does not end within *places*."""
     scaled = magnitude(full) * 10**places
-    if scaled == int(scaled) or (full < 0) != (shown < 0 or (shown == 0 and full < 0)):
+    if scaled == int(scaled) or (shown and (full < 0) != (shown < 0)):
         return False
-    return int(scaled + Fraction(1, 2)) == magnitude(shown) * 10**places
+    return bool(int(scaled + Fraction(1, 2)) == magnitude(shown) * 10**places)
 
 
 def _units(left: Side, right: Side, value: Value, other: Value) -> str:
@@ -239,13 +242,17 @@ def _readings(left: Side, right: Side, value: Value, other: Value) -> str:
         return "the calculation may run on"
     if _may_be_defined(left.node, right.node):
         return "the operation may be defined in the text"
+    return _otherwise(left.node, right.node, value, other)
+
+
+def _otherwise(left: Node, right: Node, value: Value, other: Value) -> str:
+    """Say how operators or numbers can be read so that the sides agree, or return an empty string."""
     for reread, why in _REREADINGS:
-        if _value(reread(left.node)) == other or _value(reread(right.node)) == value:
+        if _value(reread(left)) == other or _value(reread(right)) == value:
             return why
-    if _value(_in_thousands(left.node)) == _value(_in_thousands(right.node)) is not None:
-        return "a point may separate thousands"
-    if _value(_with_decimal_commas(left.node)) == _value(_with_decimal_commas(right.node)) is not None:
-        return "a comma may separate decimals"
+    for renumber, why in _RENUMBERINGS:
+        if _value(renumber(left)) == _value(renumber(right)) is not None:
+            return why
     return ""
 
 
@@ -388,6 +395,34 @@ _REREADINGS: tuple[tuple[Callable[[Node], Node], str], ...] = (
     (_division_last, "a division after a division can be read in two ways"),
     (_bitwise, "the sign for powers may be exclusive or"),
 )
+
+
+def unambiguous(node: Node) -> bool:
+    """Tell whether *node* has a value, and people read no other from it."""
+    value = _value(node)
+    return (
+        value is not None
+        and all(_value(reread(node)) == value for reread, _ in _REREADINGS[:2])
+        and not _adds_percentage(node)
+    )
+
+
+def is_value(side: Side, value: Value) -> bool | None:
+    """Tell whether *side* gives *value*, exactly or correctly rounded; ``None`` where it is close to it, or unclear."""
+    stated = _value(side.node)
+    if stated is None:
+        return None
+    if stated == value:
+        return True
+    number = bare(side.node)
+    if number and number.places and not number.percent and _is_cut(value, stated, number.places):
+        return True
+    if side.doubt or number is None or number.percent or number.loose:
+        return None
+    near = magnitude(stated - value) * 50 <= magnitude(value) and isinstance(value, Fraction)
+    return None if near or magnitude(stated - value) < 1 else False
+
+
 _DOTTED = re.compile(r"[0-9]{1,3}\.[0-9]{3}")
 _COMMA = re.compile(r"[0-9]{1,3},(?!000)[0-9]{3}")
 
@@ -412,6 +447,12 @@ def _with_decimal_commas(node: Node) -> Node:
     return _renumbered(
         node, lambda number: _shifted(number, Fraction(1, 1000)) if _COMMA.fullmatch(number.text) else number
     )
+
+
+_RENUMBERINGS: tuple[tuple[Callable[[Node], Node], str], ...] = (
+    (_in_thousands, "a point may separate thousands"),
+    (_with_decimal_commas, "a comma may separate decimals"),
+)
 
 
 def _shifted(number: Number, factor: Value) -> Number:

@@ -391,11 +391,18 @@ def end_of_unit(tokens: list[Token], at: int, stop: int) -> int:
         if token.kind == "word" and token.text not in NOT_UNITS:
             words += 1
             at += 1
-        elif token.text == "/" and token.kind == "op" and at + 1 < stop and tokens[at + 1].kind == "word":
+        elif (token.text == "of" and words and _goes_on(tokens, at + 1, stop)) or (
+            token.text == "/" and token.kind == "op" and at + 1 < stop and tokens[at + 1].kind == "word"
+        ):
             at += 1
         else:
             return at
     return at
+
+
+def _goes_on(tokens: list[Token], at: int, stop: int) -> bool:
+    """Tell whether a unit goes on after ``of``: ``5 pieces of pie``."""
+    return at < stop and tokens[at].kind == "word" and tokens[at].text not in NOT_UNITS
 
 
 def doubt_of_unit(tokens: list[Token], at: int, *, unread: bool = False) -> str:

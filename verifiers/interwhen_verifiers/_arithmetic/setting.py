@@ -1,5 +1,7 @@
 """What a text says about its own arithmetic: a modulus, a base, an operation that it defines."""
 
+# ruff: noqa: RUF001 (signs that look alike are what this file is about)
+
 from __future__ import annotations
 
 import re
@@ -12,27 +14,9 @@ MOST = 16
 """So many moduli and bases of a text are remembered."""
 ANY = 0
 """A modulus that the text does not write as a number."""
-WORDS = tuple(
-    [
-        "mod",
-        "Mod",
-        "base",
-        "inary",
-        "ctal",
-        "exadecimal",
-        "ool",
-        "XOR",
-        "xor",
-        "GF",
-        "F_",
-        "Z_",
-        "Z/",
-        "mathbb",
-        "efine",
-        "peration",
-        "enote",
-        "remainder",
-    ]
+WORDS = (
+    *("mod", "Mod", "base", "inary", "ctal", "exadecimal", "ool", "XOR", "xor", "GF", "F_", "Z_", "Z/", "mathbb"),
+    *("efine", "peration", "enote", "remainder"),
 )
 """A line without any of these says nothing of the kind."""
 _MODULUS = re.compile(
@@ -71,6 +55,10 @@ class Setting(NamedTuple):
     defines: bool = False
     """It defines an operation by a formula."""
 
+    def marks(self) -> str:
+        """Return it as a part of a key."""
+        return f"{sorted(self.moduli)}{sorted(self.bases)}{self.defines}"
+
 
 PLAIN = Setting()
 
@@ -87,6 +75,8 @@ def setting_of(text: str, before: Setting = PLAIN) -> Setting:
         else:
             moduli.add(2)
     defines = before.defines or bool(_DEFINING.search(text) and _DEFINED.search(text))
+    if before.moduli >= moduli and before.bases >= bases and before.defines == defines:
+        return before
     return Setting(_some(before.moduli | moduli), _some(before.bases | bases), defines)
 
 

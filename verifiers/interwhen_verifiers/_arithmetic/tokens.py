@@ -35,7 +35,8 @@ MAX_DIGITS = 40
 _PATTERN = re.compile(
     r"""
 \s*+ (?:
-  (?P<plain>  (?<![0-9])[A-Za-z]{2,}+(?![\w'’-]) (?: \x20[A-Za-z]{2,}+(?![\w'’-]) )*+ )
+  (?P<link>   https?://\S++ )
+| (?P<plain>  (?<![0-9])[A-Za-z]{2,}+(?![\w'’-]) (?: \x20[A-Za-z]{2,}+(?![\w'’-]) )*+ )
 | (?P<endless> [0-9]++\.[0-9]*+(?: \((?=[0-9]++\)) | \\(?:overline|bar|dot|ldots|dots|cdots)(?![A-Za-z]) ) )
 | (?P<num>    [0-9]++(?: (?: [.,] | \{,\} | ,?\\[,!] | ['’\u00a0\u2009\u202f](?=[0-9]{3}(?![0-9])) ) [0-9]++ )*+
             | (?<![\w.])\.[0-9]++(?:[.,][0-9]++)*+ )
@@ -62,7 +63,7 @@ _PATTERN = re.compile(
 | (?P<cur>    [$€£¥₹] )
 | (?P<pct>    % )
 | (?P<quote>  ["“”„«»‘`] )
-| (?P<break>  [.,;:?!—|•✓✔✅] )
+| (?P<break>  [.,;:?!—|•✓✔✅。、] )
 | (?P<tilde>  ~ )
 | (?P<other>  \S )
 )
@@ -104,6 +105,8 @@ _INLINE_TAGS = frozenset(("b", "i", "u", "em", "strong", "span", "code", "mark",
 
 
 _token = tuple.__new__
+_VULGAR = frozenset("½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞")
+_AFTER_NOTE = frozenset(("", ".", ",", ";", ":"))
 _UNSETTLED = frozenset(("of", "^"))
 
 
@@ -241,6 +244,10 @@ def _word(text: str, start: int, end: int, source: str) -> Token:
         before = source[start - 1 : start]
         counted = text in vocabulary.UNIT_LETTERS and source[max(0, start - 2) : max(0, start - 1)].isdigit()
         is_word = not (before.isalnum() or before in {")", "}", "]"}) and (text in "aI" or counted)
+    if text[0].isdigit():
+        return Token("opaque", text, start, end)  # a number in other digits
+    if not text.isascii() and max(text) >= vocabulary.OTHER_SCRIPT:
+        lower = vocabulary.OTHER_SCRIPT
     return Token("word" if is_word else "opaque", lower, start, end)
 
 
@@ -264,7 +271,7 @@ def _star(text: str, start: int, end: int, source: str) -> Token | None:
     if text == "*":
         # Emphasis around prose is no operator; neither is a footnote mark after a number.
         is_emphasis = after.isalpha() and not before.isdigit()
-        is_footnote = before.isdigit() and after in {"", ".", ",", ";", ":"}
+        is_footnote = before.isdigit() and after in _AFTER_NOTE and not source[end + 1 : end + 2].isdigit()
         return None if is_emphasis or is_footnote else Token("op", "*", start, end)
     is_power = (before.isdigit() or before == ")") and (after.isdigit() or after in {"(", "-"})
     return Token("op", "^", start, end) if is_power or before == after == " " else None
@@ -284,6 +291,7 @@ _READERS: dict[str, Callable[[str, int, int, str], Token | None]] = {
     "vulgar": _vulgar,
     "degree": _degree,
     "dots": _opaque,
+    "link": _arrow,
     "endless": _opaque,
     "fact": _opaque,
     "half": _half,
@@ -340,7 +348,7 @@ def _takes_part(settled: list[Token], tokens: list[Token], index: int) -> bool:
     """Tell whether the ``of`` at *index* multiplies: a percentage or a fraction of a number."""
     if not settled or index + 1 >= len(tokens) or tokens[index + 1].kind not in {"num", "cur", "open"}:
         return False
-    if settled[-1].kind == "pct":
+    if settled[-1].kind == "pct" or settled[-1].text in _VULGAR:
         return True
     if settled[-1].kind == "close":
         return settled[-1].text == "}"
