@@ -16,7 +16,8 @@
         │   ├── ContextOverflow   the prompt is longer than the context window
         │   └── RateLimited       429
         ├── StreamProtocolError   sent something that is no valid stream
-        │   └── MalformedEvent    one event of it is no chunk; the stream around it is whole
+        │   ├── MalformedEvent    one event of it is no chunk; the stream around it is whole
+        │   └── UnexpectedForm    another form of answer than was asked for: a page, gzip, the other API, n > 1
         ├── OutOfTokens           was not asked: the budget for work ahead of time is spent
         ├── StreamTimeout         sent nothing in time
         └── StreamClosed          the stream was closed by us while it was being read
@@ -156,6 +157,12 @@ class StreamProtocolError(ModelError):
 
 class MalformedEvent(StreamProtocolError):
     """One event is no chunk of the API, in a stream that is otherwise whole. ``sample`` is its first 200 bytes."""
+
+
+class UnexpectedForm(StreamProtocolError):
+    """The answer has another form than was asked for. The same request would bring it again, so it is sent once."""
+
+    retryable = False
 
 
 class OutOfTokens(ModelError):

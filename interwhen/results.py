@@ -15,6 +15,14 @@ from interwhen.wire_report import WireReport
 
 RemedyName = Literal["repair", "feedback", "resample", "conclude", "stop", "abstain"]
 Status = Literal["verified", "unverified", "abstained", "failed"]
+Label = Literal["answer verified", "steps verified", "unverified", "abstained", "failed"]
+"""How a result is called wherever a person reads it: ``verified`` alone would say nothing of the answer."""
+_LABELS: dict[Status, Label] = {
+    "verified": "steps verified",
+    "unverified": "unverified",
+    "abstained": "abstained",
+    "failed": "failed",
+}
 
 
 class CheckRecord(msgspec.Struct, frozen=True, gc=False):
@@ -134,13 +142,29 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     wire: WireReport = WireReport()
     precomputed: tuple[str, ...] = ()
     """The items that the run used of its prepared context, by name; what they cost is in the ledger."""
+    status: ClassVar[Status]
+
+    @property
+    def label(self) -> Label:
+        """How to call this result wherever a person reads it: its status, and of a verified one the scope, too."""
+        return _LABELS[self.status]
+
+    @property
+    def answer_verified(self) -> bool:
+        """Whether a check that knows the task judged the answer itself, and every required check passed."""
+        return self.label == "answer verified"
 
 
 class Verified(_Result, frozen=True, tag="verified"):
-    """Every required check passed on this very text."""
+    """Every required check passed on this very text. ``certificate.scope`` says what that means for the answer."""
 
     status: ClassVar[Status] = "verified"
     certificate: Certificate
+
+    @property
+    def label(self) -> Label:
+        """``answer verified`` or ``steps verified``, by the scope of the certificate."""
+        return "answer verified" if self.certificate.scope == "answer" else "steps verified"
 
 
 class Unverified(_Result, frozen=True, tag="unverified"):

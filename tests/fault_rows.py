@@ -58,4 +58,7 @@ ROWS = {
     "P11": "many runs that share what they were given",
     "P12": "500 streams in one process",
     "G3": "a route that no monitor sees",
+    "G5": "what one client's error teaches about a server",
+    "G6": "a stream that is cut inside a number or a word",
+    "G7": "a segment that never ends, because the stream stalls",
 }

@@ -19,6 +19,7 @@ from interwhen.claims import Claim
 from interwhen.events import CheckSettled, CheckStarted, Event, ViolationFound
 from interwhen.monitors import Fork, Monitor
 from interwhen.remedies import Conclude
+from interwhen.spans import Span
 from interwhen.verdicts import Cancelled, Errored, Judged, Outcome, Skipped, TimedOut, Unknown, Violation
 
 UNREAD = Judged(Unknown("this looks like a claim, and it could not be read"))
@@ -47,6 +48,8 @@ class Checks:
         self._events = events
         self._breakers = [Breaker(budgets.failures) for _ in monitors]
         """By the number of the verifier: one that several monitors share has one."""
+        self._looks: list[tuple[int, Span]] = []
+        """The segments that were looked at before the model finished them, with the monitor that looked."""
 
     def open(self, dues: Iterable[Due]) -> tuple[list[Order], list[Job]]:
         """Return the orders for the extractions, and the jobs that must be skipped.
@@ -76,6 +79,31 @@ class Checks:
                     orders.append(Extract(job.number, number, segment, pieces))
         return orders, skipped
 
+    def look(self, dues: Iterable[tuple[Due, int]]) -> list[Order]:
+        """Return the orders for a look at segments that the model has not finished, each certain up to its offset."""
+        orders: list[Order] = []
+        for due, certain in dues:
+            for number in due.monitors:
+                if isinstance(self._monitors[number].extractor, Fork) or self._is_moot(number):
+                    continue
+                losses = self._work.admit(number, due.segment.span)
+                if losses is None:
+                    continue
+                orders.extend(self._lose(losses))
+                job = self._work.extraction(number, due.segment, certain)
+                self._looks.append((number, due.segment.span))
+                orders.append(Extract(job.number, number, due.segment))
+        return orders
+
+    def withdraw(self) -> list[Order]:
+        """Forget the looks at segments that were not finished: the model goes on, or is at its end."""
+        if not self._looks:
+            return []
+        looks, self._looks = self._looks, []
+        for number, span in looks:
+            self._violations.forget(self._monitors[number].name, span)
+        return self._lose(self._work.withdraw(looks))
+
     def skip(self, job: Job) -> None:
         """Settle a fork that the budget forbids."""
         self.settled(job.number, Skipped(f"the budget of {self._budgets.forks} forks is spent"), 0.0)
@@ -88,6 +116,10 @@ class Checks:
             return self.settled(number, Errored("claims came where a verdict was awaited"), seconds)
         self._work.close(number)
         orders: list[Order] = []
+        certain = job.home.certain
+        if certain is not None:
+            claims = tuple(claim for claim in claims if claim.span is not None and claim.span.end <= certain)
+            unread = ()
         if claims or unread:
             whole = job.segment.span
             spans = (*(claim.span for claim in claims if claim.span is not None), *unread)
@@ -211,7 +243,8 @@ class Checks:
         """Take note of an extraction that brought no claims."""
         self._events.append(CheckSettled(self._work.record_extraction(job, outcome, seconds)))
         claim = Claim(key="", span=job.segment.span)
-        self._unproven(Ref(job.monitor, claim, job.segment, job.home), outcome)
+        if job.home.certain is None:
+            self._unproven(Ref(job.monitor, claim, job.segment, job.home), outcome)
         self._work.settle(job.monitor, job.home, passed=False)
 
     def _judge(self, ref: Ref, outcome: Outcome, seconds: float, tries: int = 1) -> None:
@@ -221,7 +254,7 @@ class Checks:
         if not is_pass:
             if isinstance(outcome, Judged) and isinstance(outcome.verdict, Violation):
                 self._refuted(ref, outcome.verdict)
-            else:
+            elif ref.home.certain is None:  # what a segment comes to is known once it is finished
                 self._unproven(ref, outcome, tries)
         self._work.settle(ref.monitor, ref.home, passed=is_pass or self._violations.is_disavowed(ref))
 
@@ -233,6 +266,8 @@ class Checks:
     def _refuted(self, ref: Ref, violation: Violation) -> None:
         monitor = self._monitors[ref.monitor]
         candidate = refutation(ref, violation)
+        if ref.home.certain is not None and self._may_become_right(candidate):
+            return
         acts = monitor.delivery != "observe" and ref.claim.span is not None and not self._violations.is_answered(ref)
         acts = acts and not self._is_moot(ref.monitor)
         record = self._violations.record(candidate, interrupted=acts)
@@ -241,3 +276,10 @@ class Checks:
             self._violations.candidates.append(candidate)
         else:
             self._violations.saw(record)
+
+    def _may_become_right(self, candidate: Candidate) -> bool:
+        """Tell whether the model may be in the midst of writing the right value: it ends the text, and begins so."""
+        violation = candidate.violation
+        if violation is None or violation.repair is None or candidate.span.end < candidate.ref.segment.span.end:
+            return False
+        return violation.repair.startswith(self._violations.text(candidate))

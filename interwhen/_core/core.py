@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, assert_never
 
 from interwhen._core.arbitration import Candidate
+from interwhen._core.certify import ENDED_WELL
 from interwhen._core.checks import Checks
 from interwhen._core.counting import Counting
 from interwhen._core.cuts import plan_surrender
@@ -26,6 +27,7 @@ from interwhen._core.messages import (
     Ended,
     Extracted,
     Fact,
+    Idle,
     Open,
     Opened,
     Order,
@@ -122,6 +124,7 @@ class Core:
                 self._ending.hear(fact.finish_reason)
             if self._frontier_is_due:
                 self._frontier_is_due = False
+                orders.extend(self._checks.withdraw())
                 self.gates.advance(self.events)
             intake, text, start = self.intake, fact.text, self.transcript.length
             if fact.call is None:
@@ -160,6 +163,8 @@ class Core:
                 self._broken(error, retryable=retryable)
             case OutOfTime(seconds):
                 self._out_of_time(seconds)
+            case Idle(dead=dead):
+                self._idle(dead=dead)
             case Abandoned():
                 self._end("unverified", "the reader left before the end", shown=False)
             case _:
@@ -193,10 +198,22 @@ class Core:
         self._ending.resume = resume or self._ending.resume
         self.events.append(StreamStarted(self.tally.remedies, resume))
 
+    def _idle(self, *, dead: bool) -> None:
+        """Look at the segments in which the model is silent. What is wrong in them is acted upon; nothing else counts.
+
+        Once the model goes on, the look is void: a segment is judged as a whole when it is complete.
+        """
+        if self.state != "streaming" or self._ending.reason is not None:
+            return
+        self._orders.extend(self._checks.withdraw())
+        self._orders.extend(self._checks.look(self.intake.unfinished(dead=dead)))
+        self._frontier_is_due = True
+
     def _ended(self) -> None:
         self.state = "draining"
         reason = self._ending.reason = self._ending.reason or "truncated"
-        skipped = self._open_segments(self.intake.end())
+        self._orders.extend(self._checks.withdraw())
+        skipped = self._open_segments(self.intake.end(finished=reason in ENDED_WELL))
         self._orders.extend(self._checks.call_off_concluding())
         self._release()
         self.events.append(StreamEnded(reason))
@@ -297,6 +314,7 @@ class Core:
 
     def _apply(self, best: Candidate) -> None:
         violations = self._violations
+        self._orders.extend(self._checks.withdraw())
         todo, spent = self._remedying.plan(best)
         if spent is not None:
             if todo.ask:

@@ -199,14 +199,34 @@ class Intake:
         self.transcript.refuse(text, calls)
         self._skip(self.watches)
 
-    def end(self) -> Iterable[Due]:
-        """Take what is there as complete: the model ended."""
+    def end(self, *, finished: bool = True) -> Iterable[Due]:
+        """Take the end of the stream. If the model *finished*, what is there is complete; else its last segment is not.
+
+        A stream that was cut may have ended inside a number or a word, so its last segment says nothing yet.
+        """
         dues: list[Due] = []
         if self._tags is not None:
             dues.extend(self._parts(self._tags.drain()))
         self._owe()
-        dues.extend(self._flush(self.watches))
+        if finished:
+            dues.extend(self._flush(self.watches))
         return dues
+
+    def unfinished(self, *, dead: bool) -> Iterable[tuple[Due, int]]:
+        """Return the segments in which the model is silent, each with the offset up to which its words are certain.
+
+        The last two words are not: the number may have more digits, and the equation another operator. Where the
+        stream seems *dead*, all words are.
+        """
+        for watch in self._active:
+            span = watch.scanner.begun(self.transcript)
+            if span is None:
+                continue
+            due = self._due(span, watch)
+            if dead:
+                yield due, span.end
+            elif len(words := due.segment.text.rsplit(None, 2)) > 2:
+                yield due, span.start + len(words[0])
 
     def keep_held(self) -> None:
         """Take what is held back as text, unseen by any scanner: the run is over."""

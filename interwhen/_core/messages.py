@@ -61,6 +61,14 @@ class OutOfTime(msgspec.Struct, frozen=True, tag=True, gc=False):
     seconds: float
 
 
+class Idle(msgspec.Struct, frozen=True, tag=True, gc=False):
+    """The model has been silent for a while in the midst of its stream."""
+
+    seconds: float
+    dead: bool = False
+    """Whether the silence is so long that the stream may well be dead: then its last word counts as written."""
+
+
 class Abandoned(msgspec.Struct, frozen=True, tag=True, gc=False):
     """The reader left before the end."""
 
@@ -72,7 +80,7 @@ class Resumed(msgspec.Struct, frozen=True, tag=True, gc=False):
     """Whether the fact before this one, which ended the run, holds no more: the reader left, or the model failed."""
 
 
-Rare: TypeAlias = Opened | Ended | Broken | Extracted | Settled | OutOfTime | Abandoned | Resumed
+Rare: TypeAlias = Opened | Ended | Broken | Extracted | Settled | OutOfTime | Idle | Abandoned | Resumed
 """Facts of which there are few for a token."""
 Fact: TypeAlias = Chunk | Rare
 

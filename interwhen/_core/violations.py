@@ -115,6 +115,11 @@ class Violations:
         """Take note of a violation that changes nothing."""
         self._seen[record.monitor, record.key, record.span] = record
 
+    def forget(self, monitor: str, segment: Span) -> None:
+        """Forget what *monitor* saw in *segment*, which was not finished."""
+        for key in [key for key in self._seen if key[0] == monitor and segment.covers(key[2])]:
+            del self._seen[key]
+
     def all(self) -> tuple[ViolationRecord, ...]:
         """Return those acted upon in the order of the acts, then all others in the order of the text."""
         done = {(record.monitor, record.key, record.span) for record in self._acted}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias, assert_never
 
@@ -26,6 +26,8 @@ class OpenSegment(msgspec.Struct, eq=False):
     span: Span
     pending: int = 1
     clear: bool = True
+    certain: int | None = None
+    """Up to where its words are certain, for a segment that the model has not finished; ``None``: it has."""
 
 
 class Ref(msgspec.Struct, eq=False):
@@ -136,11 +138,20 @@ class Work:
             opened.pop()
         return self._forget(lambda who, segment: who == monitor and segment.end > span.start, None)
 
-    def extraction(self, monitor: int, segment: Segment) -> Job:
+    def withdraw(self, looks: Iterable[tuple[int, Span]]) -> list[Loss]:
+        """Forget *looks*, each of a monitor at a segment that was not finished; return what was lost with them."""
+        gone = set(looks)
+        for monitor, span in gone:
+            opened = self._opened[monitor]
+            if opened and opened[-1] == span:
+                opened.pop()
+        return self._forget(lambda who, segment: (who, segment) in gone, None)
+
+    def extraction(self, monitor: int, segment: Segment, certain: int | None = None) -> Job:
         """Open *segment* for *monitor*: its claims are not known yet."""
         self._opened[monitor].append(segment.span)
         self._next += 1
-        home = OpenSegment(segment.span)
+        home = OpenSegment(segment.span, certain=certain)
         self.open_segments[monitor][id(home)] = home
         job = Job(self._next, monitor, segment, home)
         self.jobs[job.number] = job

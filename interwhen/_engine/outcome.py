@@ -94,7 +94,7 @@ def log_result(result: Result) -> None:
     """Log how a run ended, in numbers only: the content of a trace is never logged."""
     log_info(
         "run.finished",
-        status=result.status,
+        status=result.label,
         characters=len(result.text),
         checks=len(result.checks),
         remedies=result.ledger.remedies,

@@ -34,7 +34,7 @@ _BROKEN = 0.3
 """The share of the requests that meet a fault."""
 _REMEMBERED = 256
 
-_REFUSALS = ("http_429", "http_500", "html_200", "eof_before", "stall_headers")
+_REFUSALS = ("http_429", "http_500", "http_503", "eof_before", "stall_headers")
 """Faults in place of an answer."""
 _BREAKS: dict[str, Callable[[bytes], Sequence[Step]]] = {
     "rst_mid": lambda event: (Send(event[: len(event) // 2]), Reset()),

@@ -119,7 +119,7 @@ def _conclude(console: Console, results: list[Result], signs: Signs) -> None:
         interrupts = sum(violation.interrupted for violation in result.violations)
         table.add_row(
             Text(f"Run {number}"),
-            Text(f"{signs.of(kind)} {result.status}", style=STYLES[kind]),
+            Text(f"{signs.of(kind)} {result.label}", style=STYLES[kind]),
             Text(f"{ledger.kept + ledger.discarded} tokens, {ledger.discarded} of them discarded"),
             Text(f"{interrupts} interrupt{'' if interrupts == 1 else 's'}"),
         )

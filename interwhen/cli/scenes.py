@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from interwhen.budgets import Budgets
 from interwhen.models.base import Message, Sampling
-from interwhen.results import Status
+from interwhen.results import Label
 
 MODEL = "local:tiny"
 SAMPLING = Sampling(max_tokens=400, temperature=0.0)
@@ -25,7 +25,7 @@ class Scene:
     problem: str
     monitor: str
     budgets: Budgets | None = None
-    ends: Status
+    ends: Label
     """How it ends with the model that the problem was chosen for."""
     interrupts: tuple[int, int]
     """How often that model is interrupted: at least, at most."""
@@ -42,7 +42,7 @@ SCENES = (
         "them but the signs in the margin.",
         problem="Eve has 52 stamps, buys 11, gets 76 more and gets 645 more. How many stamps are there now?",
         monitor="arithmetic",
-        ends="verified",
+        ends="steps verified",
         interrupts=(0, 0),
     ),
     Scene(
@@ -50,7 +50,7 @@ SCENES = (
         "same model goes on from there.",
         problem="Take 59. Multiply by 12. Subtract 63. What do you get?",
         monitor="arithmetic:remedy=repair",
-        ends="verified",
+        ends="steps verified",
         interrupts=(1, 2),
     ),
     Scene(

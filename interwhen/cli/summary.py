@@ -11,9 +11,15 @@ from interwhen.cli.escape import one_line
 from interwhen.cli.signs import STYLES, Signs
 from interwhen.ledger import Timing
 from interwhen.results import Abstained, Certificate, Doubt, Failed, Result, Unverified, Verified, ViolationRecord
+from interwhen.verdicts import Scope
 
 _DOUBTS = 12
 """How many doubts and violations are listed; there may be one for each line."""
+
+_MEANING: dict[Scope, str] = {
+    "answer": "a check that knows the task judged the answer itself, and all others passed",
+    "steps": "every required check passed on this very text; none of them knows whether the answer is right",
+}
 
 
 def summary(result: Result, signs: Signs) -> RenderableType:
@@ -32,15 +38,15 @@ def summary(result: Result, signs: Signs) -> RenderableType:
 
 def _verdict(result: Result, signs: Signs) -> Text:
     match result:
-        case Verified():
-            sign, style, why = signs.passed, STYLES["passed"], "every required check passed on this very text"
+        case Verified(certificate=certificate):
+            sign, style, why = signs.passed, STYLES["passed"], _MEANING[certificate.scope]
         case Unverified():
             sign, style, why = signs.unproven, STYLES["unproven"], "something in it was not shown to be right"
         case Abstained(reason=reason):
             sign, style, why = signs.violated, STYLES["violated"], f"no answer is given: {one_line(reason)}"
         case Failed(error=error):
             sign, style, why = signs.violated, STYLES["violated"], one_line(error, 400)
-    text = Text.assemble((f"\n {sign} {result.status}", f"bold {style}"), f"  {why}")
+    text = Text.assemble((f"\n {sign} {result.label}", f"bold {style}"), f"  {why}")
     if result.finish_reason not in {"stop", None}:
         text.append(f"\n   the model stopped because of: {result.finish_reason}", style=STYLES["unproven"])
     return text

@@ -14,6 +14,7 @@ from interwhen.cli import exits
 from interwhen.cli.escape import joined, visible
 from interwhen.cli.signs import STYLES, signs_for
 from interwhen.cli.viewers import stdout_console
+from interwhen.errors import PluginError
 from interwhen.monitors import Monitor
 
 app = App(name="verifiers", help="List, describe and try the installed verifiers, or begin one of your own.")
@@ -28,12 +29,12 @@ app.command("interwhen.cli.scaffold:new", name="new", help="Begin a verifier of 
 
 @app.command(name="list")
 def list_(*, load: Annotated[bool, Parameter(negative="")] = False) -> int:
-    """List the installed verifiers.
+    """List the installed verifiers, and the scope that each can reach: the answer to the task, or steps on the way.
 
     Parameters
     ----------
     load
-        Also import each one and say whether that works. Exit code 5 if one does not.
+        Also say whether each one loads. Exit code 5 if one does not.
     """
     console = stdout_console()
     plugins = registry.verifiers(load=load)
@@ -41,14 +42,21 @@ def list_(*, load: Annotated[bool, Parameter(negative="")] = False) -> int:
         console.print("no verifiers are installed")
         return exits.OK
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for header in ("name", "from", "version", "target", *(("loads",) if load else ())):
+    for header in ("name", "scope", "from", "version", "target", *(("loads",) if load else ())):
         table.add_column(header, overflow="fold")
     for plugin in plugins:
-        origin = (plugin.distribution, plugin.version, plugin.target)
+        origin = (_scope(plugin), plugin.distribution, plugin.version, plugin.target)
         cells = [Text(joined(plugin.name), style="bold"), *(Text(joined(each)) for each in origin)]
         table.add_row(*cells, *((_loads(plugin, console),) if load else ()))
     console.print(table)
     return exits.FAILED if any(plugin.loaded is False for plugin in plugins) else exits.OK
+
+
+def _scope(plugin: registry.Plugin) -> str:
+    try:
+        return registry.scope_of(plugin.name)
+    except PluginError:
+        return "?"  # it does not load: --load and why-failed say why
 
 
 @app.command
@@ -95,6 +103,16 @@ def show(name: str) -> int:
     return exits.OK
 
 
+_SCOPES = {
+    "answer": "answer: it can judge the answer itself",
+    "steps": "steps: a pass does not say that the answer is right",
+}
+_UNREAD = {
+    True: "recognized: text that looks like a claim and cannot be read leaves the run unverified",
+    False: "not recognized: text that it cannot read counts as text without claims",
+}
+
+
 def _facts(monitor: Monitor) -> tuple[str, ...]:
     verifier = monitor.verifier
     return (
@@ -103,6 +121,8 @@ def _facts(monitor: Monitor) -> tuple[str, ...]:
         f"remedy    {monitor.remedy}",
         f"level     {monitor.level}",
         f"phase     {monitor.phase}",
+        f"scope     {_SCOPES[monitor.scope]}",
+        f"unread    {_UNREAD[monitor.recognizer is not None]}",
         f"verifier  {verifier.name} {verifier.version}, {verifier.worker}, deadline {verifier.deadline:g} s",
     )
 

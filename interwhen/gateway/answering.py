@@ -41,7 +41,7 @@ async def answer(gateway: Gateway, exchange: Exchange, api: Api, path: str, choi
         if (result := supervised.result) is not None:
             gateway.meters.ended(result)
     assert result is not None
-    return result.status
+    return result.label
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class _Answer:
             raise noted(self.gateway, self.upstream, error) from error
         result = self.supervised.result
         assert result is not None
-        head = [*self._head("application/json"), (b"x-interwhen-status", result.status.encode())]
+        head = [*self._head("application/json"), (b"x-interwhen-status", result.label.encode())]
         await self.exchange.whole(200, head, whole_body(self.api, found, self.choice.tell))
 
     def _head(self, kind: str) -> Headers:

@@ -37,6 +37,10 @@ class Exchange:
         self.ended = False
         self.blocked_since: float | None = None
         """Since when the client has taken nothing of what is being sent."""
+        self.silent_since: float | None = None
+        """Since when the upstream of what passes through is waited for, within its body."""
+        self.stall: Callable[[], None] | None = None
+        """Ends what passes through, because its upstream is silent for too long."""
         self.reason: Reason = ""
         self.last_words: Callable[[Problem], bytes] | None = None
         """How a body that has begun is ended with a problem; ``None``: it cannot be."""

@@ -63,7 +63,7 @@ class Gateway:
             stack.push_async_callback(self.chooser.workers.aclose)
             group = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(group.cancel_scope.cancel)
-            group.start_soon(self._drop_slow_clients, name="slow clients")
+            group.start_soon(self._end_what_stands_still, name="what stands still")
             self._stack = stack.pop_all()
         return self
 
@@ -111,14 +111,18 @@ class Gateway:
         for exchange in tuple(self.live):
             exchange.leave("cut")
 
-    async def _drop_slow_clients(self) -> None:
-        limit = self.config.limits.write_seconds
+    async def _end_what_stands_still(self) -> None:
+        """End calls whose client takes nothing, and what passes through from an upstream that says nothing."""
+        takes, silent = self.config.limits.write_seconds, self.timeouts.inter_token
         while True:
-            await anyio.sleep(min(1.0, limit / 4))
-            late = time.monotonic() - limit
+            await anyio.sleep(min(1.0, takes / 4, (silent or takes) / 4))
+            now = time.monotonic()
             for exchange in tuple(self.live):
-                if exchange.blocked_since is not None and exchange.blocked_since < late:
+                if exchange.blocked_since is not None and exchange.blocked_since < now - takes:
                     exchange.leave("slow")
+                since, stall = exchange.silent_since, exchange.stall
+                if silent is not None and since is not None and stall is not None and since < now - silent:
+                    stall()
 
 
 def _upstream(entry: UpstreamConfig | str, transport: Transport, timeouts: Timeouts) -> Upstream:

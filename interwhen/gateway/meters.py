@@ -27,9 +27,9 @@ class Meters:
         registry.register(_PlacesCollector(places))
         self.calls = Counter(
             "interwhen_calls",
-            "Calls by API and how they ended: verified, unverified, abstained (a block), failed (the upstream), "
-            "passed (not supervised), refused (by the gateway), left (by the client), slow (the client takes nothing), "
-            "cut (at a shutdown), or error (of the gateway).",
+            "Calls by API and how they ended: answer verified, steps verified, unverified, abstained (a block), "
+            "failed (the upstream), passed (not supervised), refused (by the gateway), left (by the client), slow (the "
+            "client takes nothing), cut (at a shutdown), or error (of the gateway).",
             ("api", "outcome"),
             registry=registry,
         )

@@ -120,4 +120,4 @@ def _brief(facts: Facts, events: Sequence[Event]) -> dict[str, Any]:
 
 def _summary(result: Result) -> dict[str, Any]:
     fields = {name: getattr(result, name) for name in result.__struct_fields__ if name not in _LONG}
-    return {"type": result.status, **fields, "checks": len(result.checks)}
+    return {"type": result.status, "label": result.label, **fields, "checks": len(result.checks)}

@@ -28,7 +28,9 @@ class Upstream:
         self.host = url.partition("://")[2].partition("/")[0]
         """Where it is, for people and metrics."""
         self.patterns = patterns
-        self.endpoint = functools.lru_cache(maxsize=_KNOWN_MODELS)(lambda _model: Endpoint(timeouts))
+        self.endpoint = functools.lru_cache(maxsize=_KNOWN_MODELS)(
+            lambda model: Endpoint(timeouts, model=model, host=self.host)
+        )
         """What has been learned about it, by the name of the model."""
         self._authorization = authorization
         self._transport = transport

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
+from msgspec import UNSET
+
 from interwhen._log import log_warning
 from interwhen.errors import ModelError, StreamProtocolError
 from interwhen.models.aborting import Abort
@@ -19,6 +21,7 @@ from interwhen.models.chunks import (
     scored,
     scored_tokens,
     scores_of,
+    unknown_shape,
     usage_of_answer,
 )
 from interwhen.models.openai_compat import Malformed, OpenAICompatible
@@ -101,10 +104,12 @@ class ChatModel(OpenAICompatible):
             read = decode if self._wants_logprobs(request) else decode_chat
             found = await collect(await self._open("chat/completions", payload, read))
             return replace(found, tokens=tuple(tokens))
-        answer = await self._ask("chat/completions", payload, chat_decoder)
+        answer, data = await self._ask("chat/completions", payload, chat_decoder)
         if not answer.choices:
             raise error_of(answer) or StreamProtocolError("an answer without choices", offset=0)
         choice = answer.choices[0]
+        if choice.message is UNSET:
+            raise unknown_shape(data, 0)
         text = choice.message.content if isinstance(choice.message, Text) else None
         reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
         scores = choice.logprobs

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from msgspec import UNSET
 
-from interwhen.errors import MalformedEvent, StreamProtocolError, UpstreamError
+from interwhen.errors import MalformedEvent, UnexpectedForm, UpstreamError
 from interwhen.models.base import Chunk, FinishReason, ScoredToken, Usage
 from interwhen.models.refusals import refusal
 from interwhen.models.wire import (
@@ -167,7 +167,7 @@ def decode_completion(data: bytes, offset: int, first: bool) -> Decoded:  # noqa
     text = choice.text
     if text is UNSET:
         if first and choice.finish_reason is None:
-            raise _unknown(data, offset)
+            raise unknown_shape(data, offset)
         text = None
     if text and choice.finish_reason is None and choice.logprobs is None and body.usage is None:
         return Chunk(text)  # nearly every event, without a call
@@ -189,7 +189,7 @@ def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT0
     delta = choice.delta
     if not isinstance(delta, Text):
         if delta is UNSET and first and choice.finish_reason is None:
-            raise _unknown(data, offset)
+            raise unknown_shape(data, offset)
         return _chunk("", choice.finish_reason, None, body.usage)
     reasoning = delta.reasoning_content or delta.reasoning
     if not reasoning:
@@ -252,13 +252,29 @@ def _without_choices(body: CompletionBody | ChatBody, data: bytes, offset: int, 
     if body.usage is not None:
         return Chunk("", tokens=0, usage=usage_of(body.usage))
     if first and body.choices is UNSET:
-        raise _unknown(data, offset)
+        raise unknown_shape(data, offset)
     return None
 
 
-def _unknown(data: bytes, offset: int) -> StreamProtocolError:
-    return StreamProtocolError("an object that is no chunk of this API", offset=offset, sample=data)
+def unknown_shape(data: bytes, offset: int) -> UnexpectedForm:
+    """Return the error for *data*, which is no answer of the API that was asked; it names the API that it is of."""
+    keys = {key for choice in _shape_of(data) for key in choice}
+    if keys & {"delta", "message"}:
+        hint = "; it is one of /chat/completions: use ChatModel"
+    elif "text" in keys:
+        hint = "; it is one of /completions: use CompletionsModel"
+    else:
+        hint = ""
+    return UnexpectedForm(f"an object that is no chunk of this API{hint}", offset=offset, sample=data)
 
 
-def _several(data: bytes, offset: int) -> StreamProtocolError:
-    return StreamProtocolError("several choices, where one was asked for (n>1)", offset=offset, sample=data)
+def _shape_of(data: bytes) -> list[dict[str, Any]]:
+    try:
+        choices = msgspec.json.decode(data)["choices"]
+    except (*NOT_JSON, KeyError, TypeError):
+        return []
+    return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+
+
+def _several(data: bytes, offset: int) -> UnexpectedForm:
+    return UnexpectedForm("several choices, where one was asked for (n>1)", offset=offset, sample=data)

@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+from msgspec import UNSET
+
 from interwhen._log import log_warning
 from interwhen.errors import ModelError, StreamProtocolError, UsageError
 from interwhen.models.aborting import Abort
 from interwhen.models.base import Capabilities, Completion, Message, Request, Sampling
-from interwhen.models.chunks import decode_completion, error_of, finish_reason, scored, scored_tokens, usage_of_answer
+from interwhen.models.chunks import (
+    decode_completion,
+    error_of,
+    finish_reason,
+    scored,
+    scored_tokens,
+    unknown_shape,
+    usage_of_answer,
+)
 from interwhen.models.openai_compat import Malformed, OpenAICompatible
 from interwhen.models.retrying import Retries
 from interwhen.models.token_stream import TokenStream
@@ -77,10 +87,12 @@ class CompletionsModel(OpenAICompatible):
 
     async def complete(self, request: Request) -> Completion:
         """Answer *request* whole, in one response."""
-        answer = await self._ask("completions", self._payload(request), completion_decoder)
+        answer, data = await self._ask("completions", self._payload(request), completion_decoder)
         if not answer.choices:
             raise error_of(answer) or StreamProtocolError("an answer without choices", offset=0)
         choice = answer.choices[0]
+        if choice.text is UNSET:
+            raise unknown_shape(data, 0)
         reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
         text = choice.text if isinstance(choice.text, str) else ""
         scores = choice.logprobs

@@ -7,7 +7,7 @@ from urllib.parse import urljoin, urlsplit
 
 import anyio
 
-from interwhen.errors import ModelError, StreamProtocolError, StreamTimeout, UpstreamError
+from interwhen.errors import ModelError, StreamProtocolError, StreamTimeout, UnexpectedForm, UpstreamError
 from interwhen.models.refusals import EXCERPT, refusal
 from interwhen.models.transport import HttpRequest, HttpResponse, Timeouts, Transport
 
@@ -25,7 +25,7 @@ async def open_stream(
 
     With *whole_too*, a body of JSON will do: of a server that does not stream.
 
-    Raises what :func:`exchange` raises, and :class:`~interwhen.errors.StreamProtocolError` for another content type.
+    Raises what :func:`exchange` raises, and :class:`~interwhen.errors.UnexpectedForm` for another content type.
     """
     response = await _send(transport, request, timeouts)
     kind = response.headers.get("content-type", "")
@@ -34,7 +34,7 @@ async def open_stream(
         sample = await _excerpt(response)
         if kind.startswith("application/json") and b'"error"' in sample:
             raise refusal(sample)
-        raise StreamProtocolError(f"expected an event stream, got {kind!r}", offset=0, sample=sample)
+        raise UnexpectedForm(f"expected an event stream, got {kind!r}", offset=0, sample=sample)
     return response
 
 
@@ -88,7 +88,7 @@ async def _refuse_encoded(request: HttpRequest, response: HttpResponse) -> None:
     coding = response.headers.get("content-encoding", "identity").strip().lower()
     if coding not in {"", "identity"}:
         await response.aclose()
-        raise StreamProtocolError(
+        raise UnexpectedForm(
             f"{request.name!r} sent a body in {coding!r}, which was not asked for; switch compression off there",
             offset=0,
         )

@@ -15,6 +15,7 @@ from interwhen.models.aborting import Abort
 from interwhen.models.base import Request, Sampling
 from interwhen.models.chunks import NOT_JSON, Decode
 from interwhen.models.exchange import exchange, open_stream
+from interwhen.models.field_support import FieldSupport, mentions, refuses
 from interwhen.models.ghosts import Ghosts
 from interwhen.models.notes import StreamNotes, lenient
 from interwhen.models.retrying import Retries, retrying
@@ -77,7 +78,7 @@ class OpenAICompatible:
         self.ghosts = None if max_ghosts is None else Ghosts(max_ghosts)
         """The generations that may still run behind closed connections; ``None``: the server is trusted to stop."""
         self._headers = _headers(os.environ.get("OPENAI_API_KEY") if api_key is None else api_key, headers or {})
-        self._stream_options = True  # until the server refuses them
+        self._stream_options = FieldSupport("stream_options", self.name)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._host!r}, {self.model!r})"
@@ -125,17 +126,17 @@ class OpenAICompatible:
                 await self.ghosts.room()
             sent: dict[str, Any] = {**body, "stream": True}
             stop = None if self._abort is None else self._stopper(self._abort, self._abort.mark(sent))
-            asked = self._stream_options and "stream_options" not in sent
+            asked = self._stream_options.is_likely and "stream_options" not in sent
             if asked:
                 sent["stream_options"] = {"include_usage": True}
             try:
                 response = await open_stream(self._transport, self._post(path, sent), self.timeouts)
             except UpstreamError as exc:
-                if not asked or exc.status not in {400, 422} or "stream_options" not in exc.body:
+                if not asked or not (refuses(exc, "stream_options") or mentions(exc, "stream_options")):
                     raise
-                self._stream_options = False
                 del sent["stream_options"]
                 response = await open_stream(self._transport, self._post(path, sent), self.timeouts)
+                self._stream_options.learn(exc, body)
             notes = StreamNotes()
             read = decode if self._malformed == "strict" else lenient(decode, notes)
             return TokenStream(response, read, notes=notes, stop=stop, ghosts=self.ghosts, limit=sent.get("max_tokens"))
@@ -148,13 +149,14 @@ class OpenAICompatible:
 
         return stop
 
-    async def _ask(self, path: str, body: dict[str, Any], decoder: msgspec.json.Decoder[T]) -> T:
-        """Post *body*, and return the whole answer."""
+    async def _ask(self, path: str, body: dict[str, Any], decoder: msgspec.json.Decoder[T]) -> tuple[T, bytes]:
+        """Post *body*, and return the whole answer, decoded and as it came."""
 
         async def attempt() -> bytes:
             return await exchange(self._transport, self._post(path, {**body, "stream": False}), self.timeouts)
 
-        return read_json(await retrying(attempt, self.retries), decoder)
+        data = await retrying(attempt, self.retries)
+        return read_json(data, decoder), data
 
     async def _get(self, path: str, decoder: msgspec.json.Decoder[T]) -> T:
         """Get *path* once, without retries."""

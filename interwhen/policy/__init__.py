@@ -7,6 +7,7 @@ keeps the state; ``admit(policy)`` says which of its rules may be trusted. See `
 from interwhen.policy.admission import Admission, MutantTally, Problem, admit
 from interwhen.policy.clauses import Coverage, Covered
 from interwhen.policy.folders import read_database, read_policy
+from interwhen.policy.globs import name_fits
 from interwhen.policy.policies import Judged, WrittenPolicy
 from interwhen.policy.rules import Example, Rule
 from interwhen.policy.schemas import Schema, Tool
@@ -30,6 +31,7 @@ __all__ = [
     "Tool",
     "WrittenPolicy",
     "admit",
+    "name_fits",
     "read_database",
     "read_policy",
 ]

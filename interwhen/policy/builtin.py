@@ -43,19 +43,33 @@ def _keys(of: Held) -> Value:
 
 
 @functools.lru_cache(maxsize=256)
-def _searcher(words: tuple[str, ...]) -> re.Pattern[str]:
-    """Return a pattern for whole words; ``*`` at the end of one stands for any ending. It takes linear time."""
-    parts = []
-    for word in words:
-        stem = r"\s".join(map(re.escape, word.rstrip("*").split()))
-        parts.append(stem + (r"\w*+" if word.endswith("*") else ""))
-    return re.compile(rf"(?<!\w)(?:{'|'.join(parts)})(?!\w)", re.IGNORECASE)
+def _listed(words: tuple[str, ...]) -> tuple[tuple[str, bool], ...]:
+    """Return *words* in lower case, each with whether it may go on (``*`` at its end). Empty ones are left out."""
+    stems = ((" ".join(word.lower().rstrip("*").split()), word.endswith("*")) for word in words)
+    return tuple((stem, open_) for stem, open_ in stems if stem)
+
+
+def _is_word(char: str) -> bool:
+    return char.isalnum() or char == "_"
+
+
+def _holds(text: str, stem: str, *, may_go_on: bool) -> bool:
+    """Tell whether *stem* stands in *text* as a whole word, or, if it *may_go_on*, as the beginning of one."""
+    at = text.find(stem)
+    while at >= 0:
+        end = at + len(stem)
+        if not (_is_word(text[at - 1 : at]) or (_is_word(text[end : end + 1]) and not may_go_on)):
+            return True
+        at = text.find(stem, at + 1)
+    return False
 
 
 def _mentions(text: str, words: Held) -> Value:
     if len(text) > _LONGEST:
         return Missing(f"a text of more than {_LONGEST:,} characters is not searched")
-    if _searcher(tuple(str(word) for word in words.raw)).search(text):
+    flat = "".join(" " if char.isspace() else char for char in text.lower())
+    listed = _listed(tuple(str(word) for word in words.raw))
+    if any(_holds(flat, stem, may_go_on=may_go_on) for stem, may_go_on in listed):
         return True
     if text.strip() and not _LATIN.search(text):
         return Missing("the words are not understood")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Mapping
 from typing import Any
 
 from interwhen.errors import UsageError
 from interwhen.policy.checking import Scope, joined, kind_of
 from interwhen.policy.defining import Definitions, write_out
+from interwhen.policy.globs import name_fits
 from interwhen.policy.kinds import Bool, Kind, ListOf, MapOf, Record, describe
 from interwhen.policy.lexer import ExpressionError
 from interwhen.policy.nodes import Node
@@ -66,7 +66,7 @@ def _check(learning: Learning, schema: Schema) -> None:
     if not isinstance(table, MapOf) or len(table.keys) != len(learning.keys):
         raise UsageError(f"the state has no table {learning.table!r:.80} with {len(learning.keys)} keys")
     for pattern in learning.tools:
-        tools = fnmatch.filter(schema.tools, pattern)
+        tools = [tool for tool in schema.tools if name_fits(tool, pattern)]
         if not tools:
             raise UsageError(f"no tool is named like {pattern!r:.80}; tools: {', '.join(schema.tools)}")
         for tool in tools:

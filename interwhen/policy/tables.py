@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
 from interwhen.policy.evaluating import evaluate
+from interwhen.policy.globs import name_fits
 from interwhen.policy.kinds import Anything, Kind, ListOf, MapOf, Record
 from interwhen.policy.nodes import Node
 from interwhen.policy.schemas import Schema
@@ -42,7 +42,7 @@ class Learning:
 
     def is_about(self, call: MadeCall) -> bool:
         """Tell whether *call* says anything of the kind."""
-        return any(fnmatch.fnmatchcase(call.tool, pattern) for pattern in self.tools)
+        return any(name_fits(call.tool, pattern) for pattern in self.tools)
 
 
 class Overlay(Mapping[Key, Any]):

@@ -20,7 +20,7 @@ from interwhen.registry._plugins import (
     trace_formats,
     verifiers,
 )
-from interwhen.registry._report import VerifierReport, describe, why_failed
+from interwhen.registry._report import VerifierReport, describe, scope_of, why_failed
 
 __all__ = [
     "MODELS",
@@ -44,6 +44,7 @@ __all__ = [
     "make",
     "models",
     "producers",
+    "scope_of",
     "trace_formats",
     "verifiers",
     "why_failed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import traceback
 import typing
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from interwhen.monitors import Monitor
 from interwhen.registry._monitors import load_monitors
 from interwhen.registry._options import GENERIC, annotation_of, own_options
 from interwhen.registry._plugins import VERIFIERS, Plugin, described, find, load_verifier
+from interwhen.verdicts import Scope
 
 _HERE = Path(__file__).parent
 _FRAMES = 6
@@ -34,6 +36,8 @@ class VerifierReport:
     """The further options, which every monitor takes."""
     monitors: tuple[Monitor, ...]
     """What it makes without options; empty where it needs some."""
+    scope: Scope
+    """The most that a pass of it may cover."""
 
 
 def describe(name: str) -> VerifierReport:
@@ -51,7 +55,27 @@ def describe(name: str) -> VerifierReport:
         options=tuple(_option(factory, parameter) for parameter in own.values()),
         generic=tuple(key for key in GENERIC if key not in own),
         monitors=monitors,
+        scope=_scope(factory, monitors),
     )
+
+
+def scope_of(name: str) -> Scope:
+    """Return the most that a pass of the verifier *name* may cover. Raises :class:`PluginError` if it does not load.
+
+    Of one that needs options, the constant ``SCOPE`` of its module says it; without one, it is ``steps``.
+    """
+    factory = load_verifier(name)
+    try:
+        monitors = load_monitors(name)
+    except UsageError:
+        monitors = ()
+    return _scope(factory, monitors)
+
+
+def _scope(factory: Callable[..., Any], monitors: tuple[Monitor, ...]) -> Scope:
+    declared = getattr(sys.modules.get(factory.__module__), "SCOPE", "steps")
+    reached = declared == "answer" or any(monitor.scope == "answer" for monitor in monitors)
+    return "answer" if reached else "steps"
 
 
 def why_failed(name: str) -> str:

@@ -6,7 +6,7 @@ import bisect
 
 import msgspec
 
-from interwhen.errors import StreamProtocolError, UpstreamError
+from interwhen.errors import StreamProtocolError, UnexpectedForm, UpstreamError
 from interwhen.models.base import Chunk, FinishReason, Piece, Usage
 from interwhen.models.chunks import DONE, NOT_JSON, Decoded, count_of
 from interwhen.models.refusals import refusal
@@ -61,7 +61,7 @@ class ResponsesTap(Tap):
             if kind == "error" or b'"error"' in data:
                 raise _failure(data)
             if first:
-                raise StreamProtocolError("an object that is no event of this API", offset=offset, sample=data)
+                raise UnexpectedForm("an object that is no event of this API", offset=offset, sample=data)
         if kind == "response.failed":
             raise _failure(data)
         if self.requests > 1:

@@ -53,7 +53,10 @@ def wrapped(client: Any, settings: Settings, endpoints: Endpoints | None = None)
 
 
 def _endpoints() -> Endpoints:
-    return functools.lru_cache(maxsize=_KNOWN_MODELS)(lambda _url, _model: Endpoint())
+    def endpoint(url: str, model: str) -> Endpoint:
+        return Endpoint(model=model, host=httpx2.URL(url).netloc.decode("ascii", "replace"))
+
+    return functools.lru_cache(maxsize=_KNOWN_MODELS)(endpoint)
 
 
 @functools.cache

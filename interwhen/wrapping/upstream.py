@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Literal, NamedTuple, Protocol
 
 import anyio
@@ -21,6 +20,7 @@ from interwhen.models.chunks import (
     scored_tokens,
     usage_of,
 )
+from interwhen.models.field_support import FieldSupport, mentions, refuses
 from interwhen.models.openai_compat import read_json
 from interwhen.models.sse import DEFAULT_LIMIT
 from interwhen.models.token_stream import TokenStream
@@ -32,7 +32,6 @@ from interwhen.wrapping.continuing import in_items, in_turns, needs_turns, prefi
 from interwhen.wrapping.responses_tap import ResponsesTap
 from interwhen.wrapping.unstreamed import Told, streamed
 
-_STREAM = re.compile(r"\bstream(ing|ed)?\b", re.IGNORECASE)
 _PREFILLING = frozenset({"llamacpp", "vllm", "sglang"})
 """Who serves (``owned_by`` of the model list) where an unfinished assistant turn is continued."""
 
@@ -62,16 +61,17 @@ class Wire(Protocol):
 
 
 class Endpoint:
-    """What has been learned about a server; shared by all calls to it."""
+    """What has been learned about one model of a server; shared by all calls to it, whoever makes them."""
 
-    def __init__(self, timeouts: Timeouts | None = None) -> None:
+    def __init__(self, timeouts: Timeouts | None = None, *, model: str = "", host: str = "") -> None:
         self.timeouts = timeouts or Timeouts(connect=None, first_token=None, inter_token=None, min_rate=None)
         """How long it is waited for; without any, the wire has its own patience."""
         self.resume: Literal["prefill", "turn"] | None = None
-        self.streams = True
+        place = f"{model:.100}@{host}"
+        self.stream = FieldSupport("stream", place)
         """Whether it streams; some models do not."""
-        self.stream_options = True
-        """Whether it takes ``stream_options``, as far as is known."""
+        self.stream_options = FieldSupport("stream_options", place)
+        """Whether it counts tokens on demand."""
 
 
 class ResumedStream(TokenStream):
@@ -220,29 +220,35 @@ class CallModel:
         """Send *body*; a caller who wants no stream gets an answer from a server that has none, too."""
         if self._call.streams:
             return await self._open({**body, "stream": True})
-        if self._endpoint.streams:
+        stream = self._endpoint.stream
+        refused: UpstreamError | None = None
+        if stream.is_likely:
             try:
                 return await self._open({**body, "stream": True})
             except UpstreamError as error:
-                if error.status not in {400, 422} or not _STREAM.search(error.body):
+                if not (refuses(error, "stream") or mentions(error, r"stream(ing|ed)?")):
                     raise
-            self._endpoint.streams = False
+                refused = error
         body.pop("stream_options", None)
-        return await self._wire.open({**body, "stream": False})
+        response = await self._wire.open({**body, "stream": False})
+        if refused is not None:
+            stream.learn(refused, body)
+        return response
 
     async def _open(self, body: dict[str, Any]) -> HttpResponse:
         """Send *body*; ask for token counts, where the caller did not say and the server does not mind."""
-        takes = self._call.api != "responses" and self._endpoint.stream_options
-        asks = takes and "stream_options" not in body
-        if not asks:
+        options = self._endpoint.stream_options
+        if self._call.api == "responses" or "stream_options" in body or not options.is_likely:
             return await self._wire.open(body)
         try:
             return await self._wire.open({**body, "stream_options": {"include_usage": True}})
         except UpstreamError as error:
-            if error.status not in {400, 422} or "stream_options" not in error.body:
+            if not (refuses(error, options.field) or mentions(error, options.field)):
                 raise
-        self._endpoint.stream_options = False
-        return await self._wire.open(body)
+            refused = error
+        response = await self._wire.open(body)
+        options.learn(refused, body)
+        return response
 
 
 def make_tap(call: Call) -> Tap:

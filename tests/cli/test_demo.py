@@ -35,7 +35,7 @@ def demo(*arguments):
 def conclusion(out):
     """The ends and the interrupts that the last lines tell."""
     return re.findall(
-        r"^Run (\d) +\S (\w+) +\d+ tokens, \d+ of them discarded +(\d+) interrupts? *$", out, re.MULTILINE
+        r"^Run (\d) +\S ([\w ]+?) +\d+ tokens, \d+ of them discarded +(\d+) interrupts? *$", out, re.MULTILINE
     )
 
 
@@ -48,7 +48,7 @@ def test_each_run_is_told_beforehand_and_all_are_summed_up(scripted, capsys):
         assert scene.problem in out
     assert "was written by interwhen in its place" in out
     assert " » repair: 3" in out
-    assert conclusion(out) == [("1", "verified", "0"), ("2", "verified", "1"), ("3", "abstained", "3")]
+    assert conclusion(out) == [("1", "steps verified", "0"), ("2", "steps verified", "1"), ("3", "abstained", "3")]
     assert {request.sampling.temperature for request in model.requests} == {0.0}
     assert [request.prompt[0].content for request in model.requests if not request.prefix] == [
         scene.problem for scene in SCENES
@@ -58,7 +58,11 @@ def test_each_run_is_told_beforehand_and_all_are_summed_up(scripted, capsys):
 def test_any_honest_end_is_a_good_end(scripted, capsys):
     scripted(RIGHT, RIGHT, ("nothing to check", End()))
     assert demo() == 0
-    assert [end for _, end, _ in conclusion(capsys.readouterr().out)] == ["verified", "verified", "unverified"]
+    assert [end for _, end, _ in conclusion(capsys.readouterr().out)] == [
+        "steps verified",
+        "steps verified",
+        "unverified",
+    ]
 
 
 @pytest.mark.parametrize("error", [UpstreamError("the server is on fire", status=400), ConnectError("gone")])
@@ -66,7 +70,7 @@ def test_a_model_that_fails_is_not_asked_again(scripted, capsys, error):
     scripted(RIGHT, *[(error,)] * 4)
     assert demo() == 5
     out = capsys.readouterr().out
-    assert [end for _, end, _ in conclusion(out)] == ["verified", "failed"]
+    assert [end for _, end, _ in conclusion(out)] == ["steps verified", "failed"]
     assert "Run 3" not in out
 
 

@@ -63,9 +63,9 @@ class TestCommands:
         assert [line for line in replayed.splitlines() if "│" in line] == [
             line for line in first.splitlines() if "│" in line
         ]
-        assert "✓ verified" in replayed
+        assert "✓ steps verified" in replayed
         assert run("resume", path) == 0
-        assert "✓ verified" in capsys.readouterr().out
+        assert "✓ steps verified" in capsys.readouterr().out
         assert len(model) == 1
 
     def test_a_torn_record_is_gone_on_with_from_what_it_says(self, model, path, capsys):

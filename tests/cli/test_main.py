@@ -41,7 +41,7 @@ class TestExitCodes:
         scripted()
         assert run("run", "p", "-m", "arithmetic") == 0
         out = capsys.readouterr().out
-        assert "✓ verified" in out
+        assert "✓ steps verified" in out
         assert "certificate" in out
 
     def test_unverified(self, scripted, capsys):

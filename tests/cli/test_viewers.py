@@ -99,7 +99,7 @@ class TestPlain:
         out = plain(REPAIR)
         assert "\x1b" not in out
         assert " ✗ sums: 12  (5 + 6 is 11)\n" in out
-        assert " ✓ verified" in out
+        assert " ✓ steps verified" in out
 
     @pytest.mark.parametrize("result", RESULTS, ids=lambda r: r.status)
     def test_a_summary_of_every_ending(self, result):

@@ -6,6 +6,7 @@ import pytest
 from interwhen import Stop
 from interwhen._core.messages import (
     Abandoned,
+    Broken,
     Finish,
     OutOfTime,
     Settled,
@@ -13,9 +14,10 @@ from interwhen._core.messages import (
 from interwhen._core.work import describe
 from interwhen.events import (
     FrontierMoved,
+    ViolationFound,
 )
 from interwhen.spans import Span
-from interwhen.triggers import Paragraphs
+from interwhen.triggers import Answer, Lines, Markers, Paragraphs, Sentences
 from interwhen.verdicts import Cancelled, Errored, Judged, Skipped, TimedOut, Unknown
 from tests.core.worlds import STRICT, drive, monitor, parse_ungrounded
 
@@ -53,6 +55,43 @@ def test_a_text_that_did_not_end_by_itself_is_never_verified(reason):
     driver.settle()
     assert driver.outline.status == "unverified"
     assert driver.outline.finish_reason == (reason or "truncated")
+
+
+STORY = "1+1=2 and\n2+2=4. Then 3+9=12\n\n1+8=9"
+
+
+@pytest.mark.fault("G6", injected="a cut at every character", happens="no claim is read from the unfinished segment")
+@pytest.mark.parametrize("reason", ["length", "content_filter", "other", None])
+@pytest.mark.parametrize("trigger", [Lines(), Lines(every=2), Paragraphs(), Sentences(), Markers(), Answer()])
+def test_what_the_model_did_not_finish_is_no_claim(reason, trigger):
+    for at in range(len(STORY) + 1):
+        driver = drive(monitor(trigger=trigger))
+        driver.feed(STORY[:at], size=1)
+        driver.end(reason)
+        driver.settle()
+        end = driver.outline
+        assert (end.status, end.violations, end.remedies) == ("unverified", (), 0), STORY[:at]
+        assert end.text == driver.shown == STORY[:at]
+        # A claim is read only from a segment that the text behind it completes.
+        unfinished = driver.core.intake.hold(0)
+        assert all(check.segment.end <= unfinished for check in end.checks)
+
+
+@pytest.mark.parametrize("reason", ["stop", "tool_calls"])
+def test_what_the_model_ended_by_itself_is_finished(reason):
+    driver = drive(monitor())
+    driver.feed("1+1=2\n3+9=1")
+    driver.end(reason)
+    driver.settle()
+    assert [event.violation.key for event in driver.of(ViolationFound)] == ["3+9=1"]
+
+
+def test_a_stream_that_broke_after_the_model_was_done_is_finished():
+    driver = drive(monitor())
+    driver.feed("3+9=1", finish="stop")
+    driver.tell(Broken("reset", retryable=True))
+    driver.settle()
+    assert [event.violation.key for event in driver.of(ViolationFound)] == ["3+9=1"]
 
 
 @pytest.mark.parametrize(

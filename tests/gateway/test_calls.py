@@ -206,7 +206,7 @@ def test_it_says_whether_it_lives_and_is_ready(upstream, gateway):
 def test_what_is_counted(upstream, gateway):
     running = gateway(upstream(corrected), watchers=[word(good="good")])
     post(running, ASK)
-    assert running.metric('interwhen_calls_total{api="chat",outcome="verified"}') == 1
+    assert running.metric('interwhen_calls_total{api="chat",outcome="steps verified"}') == 1
     assert running.metric('interwhen_checks_total{monitor="word",outcome="pass"}') >= 2
     assert running.metric('interwhen_violations_total{monitor="word"}') == 1
     assert running.metric('interwhen_tokens_total{kind="kept"}') > 0

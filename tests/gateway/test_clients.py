@@ -237,7 +237,7 @@ def test_a_real_model_is_corrected_behind_the_gateway(api, llama, gateway):
     assert told["ledger"]["kept"] > 10
     if told["violations"]:
         assert told["resume"] == ("prefix" if api == "completions" else "prefill")
-    assert running.metric(f'interwhen_calls_total{{api="{api}",outcome="{told["type"]}"}}') == 1
+    assert running.metric(f'interwhen_calls_total{{api="{api}",outcome="{told["label"]}"}}') == 1
 
 
 @pytest.mark.slow

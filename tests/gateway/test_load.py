@@ -116,7 +116,7 @@ async def test_a_slow_reader_gets_all_of_its_stream(watchers, upstream, gateway)
     assert server.posts[0].generated >= 2000
     assert found.count(b"xxx\\n") == 2000
     assert b"data: [DONE]" in found
-    outcome = "verified" if watchers else "passed"
+    outcome = "steps verified" if watchers else "passed"
     assert running.metric(f'interwhen_calls_total{{api="chat",outcome="{outcome}"}}') == 1
 
 

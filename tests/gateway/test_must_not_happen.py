@@ -79,7 +79,7 @@ def test_a_word_in_two_deltas_neither_trips_nor_dodges_a_rule(cut, upstream, gat
 @pytest.mark.fault(
     "S19", injected="a client that leaves, an upstream that fails", happens="no task and no place is left"
 )
-@pytest.mark.parametrize(("way", "outcome"), [("to the end", "verified"), ("left", "left"), ("failed", "failed")])
+@pytest.mark.parametrize(("way", "outcome"), [("to the end", "steps verified"), ("left", "left"), ("failed", "failed")])
 async def test_no_task_is_left_after_a_call(way, outcome, portal, upstream, gateway):
     steps = {
         "to the end": events(["one\n"], api="chat"),
@@ -177,7 +177,7 @@ def test_a_check_that_was_not_made_is_never_told_as_done(why, streamed, upstream
     counted = "errored" if why == "garbage" else why
     assert running.metric(f'interwhen_checks_total{{monitor="unable",outcome="{counted}"}}') >= 1
     assert running.metric('interwhen_checks_total{monitor="unable",outcome="pass"}') == 0
-    assert running.metric('interwhen_calls_total{api="chat",outcome="verified"}') == 0
+    assert running.metric('interwhen_calls_total{api="chat",outcome="steps verified"}') == 0
 
 
 @pytest.mark.fault("S3", injected="the connection breaks mid-stream, budgets.reconnects=1", happens="no text twice")

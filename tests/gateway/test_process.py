@@ -44,7 +44,7 @@ def test_it_serves_with_what_the_command_line_says(upstream):
     with serving(server.base_url, "--monitor", "arithmetic", "--reading", "gate") as running:
         answer = post(running, ASK)
         assert answer.json()["choices"][0]["message"]["content"] == "2 + 2 = 4\n"
-        assert answer.headers["x-interwhen-status"] == "verified"
+        assert answer.headers["x-interwhen-status"] == "steps verified"
         assert running.end(signal.SIGTERM) == 0
     assert "Traceback" not in running.output
 

@@ -51,7 +51,7 @@ async def test_invalid_utf8_is_replaced_and_counted(api):
     assert (result.wire.replaced_events, result.wire.skipped_events) == (1, 0)
 
 
-@pytest.mark.parametrize("name", ["two_choices", "unknown_shape", "error_event", "huge_chunk"])
+@pytest.mark.parametrize("name", ["error_event", "huge_chunk"])
 async def test_what_is_more_than_one_bad_event_is_never_skipped(name, api):
     result, _ = await run_of(faulty(name, story=STORY), api, "skip")
     assert (result.status, result.text, result.ledger.reconnects) == ("verified", WHOLE, 1)
@@ -87,3 +87,9 @@ async def test_strict_names_the_place_and_shows_the_start(api):
 def test_another_policy_is_refused():
     with pytest.raises(UsageError, match="strict, skip"):
         CompletionsModel("http://h/v1", "m", malformed="ignore")
+
+
+@pytest.mark.parametrize(("name", "text"), [("two_choices", STORY[0]), ("unknown_shape", "")])
+async def test_what_the_same_request_would_bring_again_is_neither_skipped_nor_asked_for_again(name, api, text):
+    result, _ = await run_of(faulty(name, story=STORY), api, "skip")
+    assert (result.status, result.text, result.ledger.reconnects) == ("failed", text, 0)

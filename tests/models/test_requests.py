@@ -190,13 +190,25 @@ async def test_an_address_that_cannot_work_is_refused_with_an_example(url):
 async def test_a_server_that_refuses_stream_options_is_asked_without(transport):
     def script(request):
         if "stream_options" in request.json:
-            return reply(400, b'{"error": {"message": "unknown field: stream_options"}}')
+            return reply(400, b'{"error": {"message": "unknown field", "param": "stream_options"}}')
         return both(request)
 
     async with ScriptedServer(script) as server, CompletionsModel(server.base_url, "m", transport=transport) as model:
         for _ in range(2):
             await (await model.stream(Request("q"))).aclose()
         assert ["stream_options" in post.json for post in server.posts] == [True, False, False]
+
+
+async def test_what_a_server_says_in_words_is_tried_and_not_learned(transport):
+    def script(request):
+        if "stream_options" in request.json:
+            return reply(400, b'{"error": {"message": "unknown field: stream_options"}}')
+        return both(request)
+
+    async with ScriptedServer(script) as server, CompletionsModel(server.base_url, "m", transport=transport) as model:
+        for _ in range(2):
+            await (await model.stream(Request("q"))).aclose()
+        assert ["stream_options" in post.json for post in server.posts] == [True, False, True, False]
 
 
 async def test_unknown_transports_are_refused():

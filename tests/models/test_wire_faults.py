@@ -1,5 +1,7 @@
 """Every named fault of the wire, against both APIs and each way to a server."""
 
+import json
+
 import anyio
 import pytest
 from interwhen.errors import (
@@ -8,6 +10,7 @@ from interwhen.errors import (
     RateLimited,
     StreamProtocolError,
     StreamTimeout,
+    UnexpectedForm,
     UpstreamError,
 )
 from interwhen.models.base import Request, Usage
@@ -15,7 +18,7 @@ from interwhen.models.chat import ChatModel
 from interwhen.models.completions import CompletionsModel
 from interwhen.models.retrying import Retries
 from interwhen.models.transport import Timeouts
-from interwhen.testing.server import FAULTS, ScriptedServer, events, fault
+from interwhen.testing.server import FAULTS, ScriptedServer, events, fault, reply
 
 pytestmark = pytest.mark.anyio
 
@@ -92,13 +95,42 @@ async def test_nonsense_ends_the_stream_with_a_typed_error_and_keeps_the_text(na
     assert isinstance(error, StreamProtocolError)
     assert error.offset > 0
     assert error.sample
-    assert error.retryable
+    assert error.retryable == (name != "two_choices")
 
 
 async def test_an_unknown_shape_is_an_error_at_once(api, transport):
     text, _, _, error = await play("unknown_shape", api, transport)
     assert text == ""
-    assert isinstance(error, StreamProtocolError)
+    assert isinstance(error, UnexpectedForm)
+    assert not error.retryable
+
+
+OTHERS = [
+    ("completions", "chat", "use ChatModel"),
+    ("chat", "completions", "use CompletionsModel"),
+]
+
+
+@pytest.mark.parametrize(("asked", "answers", "hint"), OTHERS)
+async def test_an_answer_of_the_other_api_says_which_model_to_use(asked, answers, hint, transport):
+    async with ScriptedServer(lambda _: events(["one ", "two"], api=answers)) as server:
+        async with ADAPTERS[asked](server.base_url, "m", transport=transport) as model:
+            stream = await model.stream(Request("q"))
+            _, _, _, error = await read(stream)
+            await stream.aclose()
+        assert isinstance(error, UnexpectedForm)
+        assert hint in str(error)
+
+
+@pytest.mark.parametrize(("asked", "answers", "hint"), OTHERS)
+async def test_a_whole_answer_of_the_other_api_is_no_empty_one(asked, answers, hint, transport):
+    said = {"message": {"role": "assistant", "content": "one"}} if answers == "chat" else {"text": "one"}
+    body = json.dumps({"choices": [{"index": 0, **said, "finish_reason": "stop"}]}).encode()
+    async with ScriptedServer(lambda _: reply(200, body)) as server:
+        async with ADAPTERS[asked](server.base_url, "m", transport=transport) as model:
+            with pytest.raises(UnexpectedForm, match=hint):
+                await model.complete(Request("q"))
+        assert len(server.posts) == 1
 
 
 @pytest.mark.parametrize("name", ["huge_chunk", "no_newline"])
@@ -143,7 +175,7 @@ async def test_finish_reasons_arrive(name, reason, api, transport):
         ("http_400", UpstreamError),
         ("http_429", RateLimited),
         ("http_500", UpstreamError),
-        ("html_200", StreamProtocolError),
+        ("html_200", UnexpectedForm),
         ("http_307_away", UpstreamError),
         ("eof_before", ConnectError),
     ],

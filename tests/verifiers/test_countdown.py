@@ -381,3 +381,38 @@ def test_it_stands_aside_elsewhere():
     result = run(["12 - 8 = 5 (left: 5)\n"], "Tell me a story.", countdown())
     assert result.status == "unverified"
     assert not result.violations
+
+
+# -------------------------------------------------------------------------------------------------- repairs
+
+
+def test_a_list_that_is_too_long_to_write_is_not_repaired():
+    numbers = "999983 999979 -999961 -999959 -999953 -999931 -999917 -999907"
+    text = "999983 / 999979 = 999983/999979 (left: 5 -999961 -999959 -999953 -999931 -999917 -999907)"
+    [verdict] = verdicts(f"Use the numbers {numbers} to make 24. Use each number once.", text)
+    assert isinstance(verdict, Violation)
+    assert verdict.repair is None
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10**6))
+def test_what_is_repaired_reads_back_as_what_was_meant(seed):
+    rng = Random(seed)
+    numbers = [rng.randint(1, 13) for _ in range(rng.randint(3, 6))]
+    one, other, *rest = numbers
+    sign = rng.choice("+-*/")
+    value = {"+": one + other, "-": one - other, "*": one * other, "/": Fraction(one, other)}[sign]
+    left = [*map(str, rest), str(value)]
+    said = str(value + rng.randint(1, 5)) if rng.random() < 0.5 else str(value)
+    if said == str(value):
+        left[rng.randrange(len(left))] = "97"
+    text = f"{one} {sign} {other} = {said} (left: {' '.join(left)})"
+    prompt = f"Use the numbers {' '.join(map(str, numbers))} to make 24. Use each number once."
+    for _ in range(2):
+        [(quote, verdict)] = judged(prompt, text)
+        if not isinstance(verdict, Violation) or verdict.repair is None or verdict.where is None:
+            break
+        start = text.index(quote) + verdict.where.start
+        text = text[:start] + verdict.repair + text[start + len(verdict.where) :]
+    [verdict] = verdicts(prompt, text, monitor=countdown(dead_ends=False))
+    assert not isinstance(verdict, Violation) or verdict.repair is None, (text, verdict)

@@ -42,7 +42,7 @@ def verdict_on(*codes, task=TASK, **options):
 
 def test_code_that_passes_its_tests():
     verdict, _ = verdict_on("def double(n):\n    return 2 * n")
-    assert verdict == Pass("it compiles, and 2 asserts hold")
+    assert verdict == Pass("it compiles, and 2 asserts hold", scope="answer")
 
 
 def test_a_failing_assert_says_what_came_out_and_where():
@@ -62,7 +62,9 @@ def test_an_exception_is_placed_at_its_line():
 
 def test_the_style_of_humaneval():
     task = "```python\ndef check(candidate):\n    assert candidate(2) == 4\n\ncheck(double)\n```"
-    assert verdict_on("def double(n):\n    return n * 2", task=task)[0] == Pass("it compiles, and 1 asserts hold")
+    assert verdict_on("def double(n):\n    return n * 2", task=task)[0] == Pass(
+        "it compiles, and 1 asserts hold", scope="answer"
+    )
     wrong, _ = verdict_on("def double(n):\n    return n * 3", task=task)
     assert wrong.witness == "double(2) is 6, and must be 4"
 
@@ -164,7 +166,9 @@ def test_a_builtin_may_be_what_is_tested():
 
 def test_doctests_of_the_task_and_of_the_code():
     task = 'Complete it:\n```python\ndef inc(n):\n    """Add one.\n\n    >>> inc(1)\n    2\n    """\n```'
-    assert verdict_on("def inc(n):\n    return n + 1", task=task)[0] == Pass("it compiles, and 1 examples hold")
+    assert verdict_on("def inc(n):\n    return n + 1", task=task)[0] == Pass(
+        "it compiles, and 1 examples hold", scope="answer"
+    )
     wrong, _ = verdict_on("def inc(n):\n    return n", task=task)
     assert wrong.why == "the example of inc(1) fails: it is 1, not what it must be"
     own = 'def dec(n):\n    """\n    >>> dec(3)\n    2\n    """\n    return n'
@@ -270,4 +274,4 @@ async def test_a_run_with_a_wrong_answer_is_put_right():
     assert result.violations[0].remedy == "feedback"
     assert "n + 2" not in result.text
     assert result.text.startswith("Here it is:\n\nWait, double(5) is 7, and must be 10.\nCorrected:")
-    assert result.certificate.checks[-1].outcome.verdict == Pass("it compiles, and 2 asserts hold")
+    assert result.certificate.checks[-1].outcome.verdict == Pass("it compiles, and 2 asserts hold", scope="answer")

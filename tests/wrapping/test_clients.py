@@ -208,7 +208,7 @@ async def test_an_http_client_of_the_user_s_own_is_used_in_plain_code(serve):
 
 
 async def test_a_server_that_takes_no_stream_options_is_asked_without(serve, clients):
-    refused = reply(400, b'{"error": {"message": "stream_options is not supported"}}')
+    refused = reply(400, b'{"error": {"message": "stream_options is not supported", "param": "stream_options"}}')
     server = serve(lambda r: refused if "stream_options" in r.json else events(["a\n"], api="chat"))
     client = wrap(clients(openai.AsyncOpenAI, server), [passing()])
     await read(await ask(client, stream=True))

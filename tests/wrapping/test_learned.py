@@ -45,7 +45,7 @@ async def test_another_http_client_may_lead_to_another_server(serve, clients):
 
 
 async def test_what_one_model_refuses_is_not_kept_from_another(serve, clients):
-    refused = reply(400, b'{"error": {"message": "stream_options is not supported"}}')
+    refused = reply(400, b'{"error": {"message": "not supported", "param": "stream_options"}}')
 
     def script(request):
         refuses = request.json["model"] == "old" and "stream_options" in request.json

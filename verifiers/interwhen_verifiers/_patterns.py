@@ -27,6 +27,8 @@ from interwhen import (
     Violation,
 )
 
+from interwhen_verifiers._linear import Place
+
 Must: TypeAlias = Literal["absent", "present"]
 Scope: TypeAlias = Literal["sentence", "line", "paragraph", "answer"]
 
@@ -50,14 +52,24 @@ class PatternClaim(Claim):
     must: Must
 
 
-def search(claim: PatternClaim) -> Verdict:
-    """Judge *claim* with :mod:`re`."""
+Find: TypeAlias = Callable[[str, str], Place | None]
+"""Finds the first place of a pattern in a text."""
+
+
+def search_by_re(pattern: str, text: str) -> Place | None:
+    """Return the first place of *pattern*, by :mod:`re`: for our own patterns, and in worker processes."""
+    found = re.search(pattern, text)
+    return None if found is None else Place(*found.span())
+
+
+def search(claim: PatternClaim, find: Find) -> Verdict:
+    """Judge *claim*, whose patterns *find* finds."""
     for pattern, name in zip(claim.patterns, claim.names, strict=True):
-        found = re.search(pattern, claim.text)
+        found = find(pattern, claim.text)
         if found is None:
             continue
         if claim.must == "present":
-            return Pass(f"{_shown(name)} occurs at character {found.start()}")
+            return Pass(f"{_shown(name)} occurs at character {found.start}")
         return Violation(why=f"{_shown(name)} must not occur here", where=_place(claim, found))
     wanted = " or ".join(map(_shown, claim.names[:3])) + (" or another of the list" if len(claim.names) > 3 else "")
     if claim.must == "absent":
@@ -106,9 +118,9 @@ def _reader(
     return read
 
 
-def _place(claim: PatternClaim, found: re.Match[str]) -> Span | None:
+def _place(claim: PatternClaim, found: Place) -> Span | None:
     # An empty match (of "^", say) stands nowhere in particular.
-    return Span(*found.span()) if found.end() > found.start() and claim.span is not None else None
+    return Span(*found) if found.end > found.start and claim.span is not None else None
 
 
 def _shown(name: str) -> str:

@@ -22,6 +22,7 @@ from interwhen import (
     Level,
     Monitor,
     PhaseFilter,
+    Scope,
     Segment,
     Tracker,
     Unknown,
@@ -31,13 +32,15 @@ from interwhen import (
 )
 
 from interwhen_verifiers._blocks.blocks import LONGEST, read_block
-from interwhen_verifiers._command.checker import PRESETS, Checker, compiled
+from interwhen_verifiers._command.checker import PRESETS, Checker, need_pattern
 from interwhen_verifiers._command.judging import judge
-from interwhen_verifiers._command.running import Ran, run_inside, run_outside
+from interwhen_verifiers._command.running import Ran, read_apart, run_inside, run_outside
 
 Preset: TypeAlias = Literal["gcc", "gcc-run", "coq", "lean", "mypy", "script"]
 Where: TypeAlias = Literal["process", "none"]
 
+SCOPE: Scope = "answer"
+"""The most that it can cover, with ``scope="answer"``."""
 _MOST_EARLIER = 16
 _STARTING = 5.0
 
@@ -93,24 +96,27 @@ def _too_long(segment: Segment) -> Source:
 
 
 def _verifier(
-    checker: Checker, sandbox: Where, seconds: float, directory: str | None, readable: tuple[str, ...]
+    checker: Checker, sandbox: Where, seconds: float, directory: str | None, readable: tuple[str, ...], scope: Scope
 ) -> FunctionVerifier:
     async def run(text: str) -> Ran:
         data = text.encode("utf-8", "replace")
         if sandbox == "process":
-            return await run_inside(checker, data, seconds=seconds, readable=readable)
-        return await run_outside(checker, data, seconds=seconds, directory=directory)
+            ran = await run_inside(checker, data, seconds=seconds, readable=readable)
+        else:
+            ran = await run_outside(checker, data, seconds=seconds, directory=directory)
+        return await read_apart(checker, ran)
 
     @verifier(name=f"command-{checker.name}", version="1", deadline=2 * seconds + _STARTING)
     async def check(claim: Source) -> Verdict:
         if claim.doubt:
             return Unknown(claim.doubt)
         size = len(claim.text) + (claim.starts[-1] if claim.starts else 0) if claim.span is None else len(claim.span)
-        found = judge(checker, await run(claim.text), claim.starts, size, before=0)
+        found = judge(checker, await run(claim.text), claim.starts, size, before=0, scope=scope)
         if claim.earlier and not found.passed:
             # What it lacks may stand in the blocks before it.
             before = "".join(claim.earlier)
-            found = judge(checker, await run(before + claim.text), claim.starts, size, before=before.count("\n"))
+            ran = await run(before + claim.text)
+            found = judge(checker, ran, claim.starts, size, before=before.count("\n"), scope=scope)
         return found.verdict
 
     return check
@@ -128,6 +134,7 @@ def command(
     directory: str = "",
     readable: tuple[str, ...] = (),
     seconds: float = 10.0,
+    scope: Scope = "steps",
     level: Level = "witness",
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "answer",
@@ -139,7 +146,8 @@ def command(
     ``pattern``: finds diagnostics in the output, with groups ``line``, ``column`` and ``message``; ``refutes``: the
     exit codes that say that the file is wrong (0 says that it is right, and any other nothing). ``sandbox``:
     ``process``, or ``none`` to run with all rights of this process (``lean``: always ``none``), in a scratch
-    directory or in ``directory``. ``readable``: what else the sandbox shows.
+    directory or in ``directory``. ``readable``: what else the sandbox shows. ``scope``: ``answer`` where the command
+    knows the task, so that what it accepts is right (a test of the task, a proof of its statement).
     """
     if not seconds > 0:
         raise UsageError(f"command: seconds={seconds!r} must be positive")
@@ -153,11 +161,12 @@ def command(
         name=f"command-{checker.name}",
         trigger=CodeBlocks() if checker.languages else Answer(),
         extractor=_blocks(checker) if checker.languages else _whole,
-        verifier=_verifier(checker, where, seconds, directory or None, readable),
+        verifier=_verifier(checker, where, seconds, directory or None, readable, scope),
         delivery=delivery,
         remedy=Feedback(place="rewind"),
         level=level,
         phase=phase,
+        scope=scope,
     )
 
 
@@ -184,7 +193,8 @@ def _checker(
     if file:
         changes["file"] = file
     if pattern:
-        changes["pattern"] = compiled(pattern)
+        need_pattern(pattern)
+        changes["own_pattern"] = pattern
     if refutes is not None:
         if 0 in refutes:
             raise UsageError(f"command: refutes={refutes!r}: the exit code 0 says that the file is right")

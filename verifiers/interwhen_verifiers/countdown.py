@@ -31,6 +31,7 @@ from interwhen import (
 from interwhen_verifiers._countdown.judge import Numbers, follow, judge_final, judge_hopeless, judge_step
 from interwhen_verifiers._countdown.lines import Final, Hopeless, Said, Step, read_line
 from interwhen_verifiers._countdown.problem import Puzzle, Use, read_puzzle
+from interwhen_verifiers._puzzles.answers import of_answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +94,10 @@ def check(claim: Line, problem: Problem) -> Verdict:
         case Step() as step:
             return judge_step(problem.puzzle, claim.left, step, dead_ends=problem.dead_ends)
         case Final() as final:
-            return judge_final(problem.puzzle, final, claim.text)
-        case Hopeless():
-            return judge_hopeless(problem.puzzle)
+            return of_answer(judge_final(problem.puzzle, final, claim.text))
+        case Hopeless(is_answer=is_answer):
+            verdict = judge_hopeless(problem.puzzle)
+            return of_answer(verdict) if is_answer else verdict
 
 
 def countdown(
@@ -162,4 +164,5 @@ def _monitor(
         level=level,
         phase=phase,
         prepare=prepare,
+        scope="answer",
     )

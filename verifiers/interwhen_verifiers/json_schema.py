@@ -33,7 +33,7 @@ from interwhen import (
 
 from interwhen_verifiers._json_schema.finding import Finder, Found, Search, Where
 from interwhen_verifiers._json_schema.machine import Reader
-from interwhen_verifiers._json_schema.validating import matches, read_schema, validate, validator
+from interwhen_verifiers._json_schema.validating import Judge, read_schema
 from interwhen_verifiers._tools.reading import read_calls
 
 Schema = Mapping[str, Any] | str | bool
@@ -56,8 +56,12 @@ class Documented(Claim):
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    finder: Finder
-    judge: Any
+    finder: Finder | None
+    """``None`` in a worker process, where nothing is looked for."""
+    judge: Judge
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Prepared, (None, self.judge)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +73,25 @@ class _Answer:
     end: int | None = None
 
 
-@verifier(name="json_schema", version="1", deadline=10.0)
-def check(claim: Documented, prepared: Any) -> Verdict:
-    """Say what is wrong with a prefix, or judge a whole document."""
+def _check(claim: Documented, prepared: Any) -> Verdict:
     if claim.wrong:
         return Violation(why=claim.wrong)
-    if claim.pattern:
-        return matches(claim.pattern, claim.value)
-    judge = prepared.judge if isinstance(prepared, _Prepared) else prepared.get(claim.tool)
-    return Unknown("there is no schema for this tool") if judge is None else validate(claim.document, judge)
+    judge: Judge | None = prepared.judge if isinstance(prepared, _Prepared) else prepared.get(claim.tool)
+    if judge is None:
+        return Unknown("there is no schema for this tool")
+    return judge.matches(claim.pattern, claim.value) if claim.pattern else judge.validate(claim.document)
+
+
+@verifier(name="json_schema", version="2", deadline=10.0)
+def check(claim: Documented, prepared: Any) -> Verdict:
+    """Say what is wrong with a prefix, or judge a whole document."""
+    return _check(claim, prepared)
+
+
+@verifier(name="json_schema", version="2", deadline=10.0, worker="process")
+def check_apart(claim: Documented, prepared: Any) -> Verdict:
+    """Do the same in a process that can be killed: the schema holds a pattern that may take for ever."""
+    return _check(claim, prepared)
 
 
 def _step(answer: _Answer, segment: Segment) -> tuple[_Answer, Iterable[Documented]]:
@@ -121,6 +135,7 @@ def json_schema(
     tools: Mapping[str, Any] | str | None = None,
     where: Where = "auto",
     every: int = 16,
+    remote: tuple[str, ...] = (),
     level: Level = "witness",
     delivery: Delivery | None = None,
 ) -> Monitor:
@@ -129,21 +144,23 @@ def json_schema(
     ``schema``: what the answer must fit; a mapping, JSON text, or the path of a file that ends in ``.json``. Or
     ``tools``: for each tool by its name, what the arguments of a call must fit. ``where``: the whole ``answer`` is one
     document; or documents are ``fenced`` as json; ``auto`` takes the answer where it begins with a bracket, and fences
-    otherwise. ``every``: how many characters are read at a time.
+    otherwise. ``every``: how many characters are read at a time. ``remote``: addresses of schemas that a ``$ref`` may
+    name (a folder ends in ``/``); they are fetched once, when the monitor is made. No other is ever fetched.
     """
     if where not in get_args(Where):
         raise UsageError(f"json_schema: where={where!r}, choose one of {', '.join(get_args(Where))}")
     if (schema is None) == (tools is None):
         raise UsageError("json_schema: give either a schema for the answer or tools with a schema for each")
     if tools is not None:
-        return _calls_monitor(tools, level, delivery)
+        return _calls_monitor(tools, remote, level, delivery)
     read = read_schema(_loaded(schema))
-    prepared = _Prepared(Finder(Reader(read), where), validator(read))
+    judge = Judge(read, remote)
+    prepared = _Prepared(Finder(Reader(read), where), judge)
     return Monitor(
         name="json_schema",
         trigger=EveryChars(every),
         extractor=Tracker(_begin, _step),
-        verifier=check,
+        verifier=check_apart if judge.apart else check,
         prepare=_always(prepared),
         delivery=delivery or "interrupt",
         remedy=Resample(),  # feedback inside a document would spoil it
@@ -153,6 +170,7 @@ def json_schema(
 
 
 def _begin(prepared: _Prepared) -> _Answer:
+    assert prepared.finder is not None
     return _Answer(prepared.finder, Search())
 
 
@@ -160,16 +178,19 @@ def _always(value: Any) -> Callable[[Task], Any]:
     return lambda _task: value
 
 
-def _calls_monitor(tools: Mapping[str, Any] | str, level: Level, delivery: Delivery | None) -> Monitor:
+def _calls_monitor(
+    tools: Mapping[str, Any] | str, remote: tuple[str, ...], level: Level, delivery: Delivery | None
+) -> Monitor:
     named = read_schema(_loaded(tools))
     if not isinstance(named, dict) or not named:
         raise UsageError(f"json_schema: tools={tools!r:.100} is no mapping of names to schemas")
+    judges = {name: Judge(read_schema(inner), remote) for name, inner in named.items()}
     return Monitor(
         name="json_schema",
         trigger=ToolCalls(),
         extractor=_of_calls,
-        verifier=check,
-        prepare=_always({name: validator(read_schema(inner)) for name, inner in named.items()}),
+        verifier=check_apart if any(judge.apart for judge in judges.values()) else check,
+        prepare=_always(judges),
         delivery=delivery or "gate_tools",
         remedy=Feedback(),
         level=level,

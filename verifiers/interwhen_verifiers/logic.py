@@ -25,7 +25,9 @@ from interwhen import (
     verifier,
 )
 
+from interwhen_verifiers._logic.answers import Final
 from interwhen_verifiers._logic.problems import Problem, Progress, Said, begin, judge, read_line, read_problem
+from interwhen_verifiers._puzzles.answers import of_answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,8 @@ def _read(state: State, segment: Segment) -> tuple[State, Iterable[Statement]]:
 @verifier(name="logic", version="1", deadline=2.0, worker="inline")
 def check(claim: Statement, problem: Problem) -> Verdict:
     """Judge a statement by the problem of the prompt."""
-    return judge(problem, claim.said)
+    verdict = judge(problem, claim.said)
+    return of_answer(verdict) if isinstance(claim.said, Final) else verdict
 
 
 def logic(
@@ -86,4 +89,5 @@ def logic(
         level=level,
         phase=phase,
         prepare=_prepare,
+        scope="answer",
     )

@@ -30,6 +30,7 @@ from interwhen_verifiers._maze.problem import Problem, read_problem
 from interwhen_verifiers._maze.questions import judge_count, judge_final, judge_place
 from interwhen_verifiers._maze.walk import Place as Where
 from interwhen_verifiers._maze.walk import begin, judge_field, judge_rotation, locate, walk
+from interwhen_verifiers._puzzles.answers import of_answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ def check(claim: Statement, problem: Problem) -> Verdict:
         case Place(place=place):
             return judge_place(problem, place)
         case Final() as final:
-            return judge_final(problem, final)
+            return of_answer(judge_final(problem, final))
 
 
 def _prepare(task: Task) -> Problem | None:
@@ -128,4 +129,5 @@ def maze(
         level=level,
         phase=phase,
         prepare=_prepare,
+        scope="answer",
     )

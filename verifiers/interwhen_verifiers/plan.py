@@ -128,7 +128,7 @@ def _ending(progress: Progress, problem: Problem, *, blank: bool) -> Verdict:
         return Violation(why=f"behind the last of {progress.steps} actions the goal is not reached: {lacking[0]}")
     if progress.dropped:
         return Unknown("one plan fails, another that reaches the goal can be read behind it")
-    return Pass(f"all {progress.steps} actions can be done, and the goal holds behind them")
+    return Pass(f"all {progress.steps} actions can be done, and the goal holds behind them", scope="answer")
 
 
 def plan(
@@ -156,6 +156,7 @@ def plan(
         remedy=Feedback(place="rewind"),
         phase=phase if judge == "steps" else "answer",
         prepare=_preparing(domain, problem),
+        scope="steps" if judge == "steps" else "answer",
     )
 
 

@@ -168,4 +168,5 @@ def python(
         remedy=Feedback(place="rewind"),
         level=level,
         phase=phase,
+        scope="answer",
     )

@@ -1,26 +1,37 @@
 """The shipped verifier ``regex``: patterns that must not occur, or one of which must.
 
-The patterns are the user's, the text is the model's, and :mod:`re` may take exponential time over the two. So each
-check runs in a worker process, which is killed at its deadline: that check then came to nothing, which is never a
-pass, and the stream goes on meanwhile.
+On some patterns and texts :mod:`re` takes exponential time. So patterns that RE2 can express are matched by it, in
+time proportional to the text; with any other, each check runs in a worker process, which is killed at its deadline.
+That check then came to nothing, which is never a pass, and the stream goes on meanwhile.
 """
 
 from __future__ import annotations
 
-import re
-
 from interwhen import Delivery, Monitor, PhaseFilter, UsageError, Verdict, verifier
 
-from interwhen_verifiers._patterns import Must, PatternClaim, Scope, make, search
+from interwhen_verifiers._linear import Place, linear, problems_of
+from interwhen_verifiers._patterns import Must, PatternClaim, Scope, make, search, search_by_re
 
 MOST = 64
 """The most patterns of one monitor."""
 
 
-@verifier(name="regex", version="1", deadline=1.0, worker="process")
+def _find(pattern: str, text: str) -> Place | None:
+    known = linear(pattern)
+    assert known is not None, "a pattern that takes linear time where the monitor was made takes it everywhere"
+    return known.search(text)
+
+
+@verifier(name="regex", version="2", deadline=1.0, worker="thread")
 def check(claim: PatternClaim) -> Verdict:
+    """Judge *claim*, whose patterns take linear time."""
+    return search(claim, _find)
+
+
+@verifier(name="regex", version="2", deadline=1.0, worker="process")
+def check_apart(claim: PatternClaim) -> Verdict:
     """Judge *claim*, in a process that can be killed."""
-    return search(claim)
+    return search(claim, search_by_re)
 
 
 def regex(
@@ -41,10 +52,8 @@ def regex(
     """
     if len(patterns) > MOST:
         raise UsageError(f"regex: {len(patterns)} patterns, {MOST} is the most; for lists of words there is 'terms'")
-    for pattern in patterns:
-        try:
-            re.compile(pattern)
-        except (re.error, RecursionError, OverflowError) as error:
-            raise UsageError(f"regex: the pattern {pattern!r} does not compile: {error}") from error
+    for pattern, problem in problems_of(patterns).items():
+        raise UsageError(f"regex: the pattern {pattern!r} does not compile: {problem}")
     flagged = tuple(f"(?i:{pattern})" if ignore_case else pattern for pattern in patterns)
-    return make("regex", check, flagged, patterns, must=must, scope=scope, delivery=delivery, phase=phase)
+    judge = check if all(map(linear, flagged)) else check_apart
+    return make("regex", judge, flagged, patterns, must=must, scope=scope, delivery=delivery, phase=phase)

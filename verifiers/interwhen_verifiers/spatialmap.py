@@ -30,7 +30,7 @@ from interwhen import (
     verifier,
 )
 
-from interwhen_verifiers._puzzles.answers import choose
+from interwhen_verifiers._puzzles.answers import choose, of_answer
 from interwhen_verifiers._spatialmap.lines import (
     Final,
     Grammar,
@@ -129,7 +129,7 @@ def check(claim: Remark, prepared: Map) -> Verdict:
                 else _judge_count(problem, number, relation, place)
             )
         case Final(text=text):
-            return _judge_final(problem, text)
+            return of_answer(_judge_final(problem, text))
 
 
 def _judge(problem: Problem, one: int, relation: Relation, other: int) -> Verdict:
@@ -204,4 +204,5 @@ def spatialmap(
         level=level,
         phase=phase,
         prepare=_prepare,
+        scope="answer",
     )

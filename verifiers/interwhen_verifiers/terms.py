@@ -9,7 +9,7 @@ import re
 
 from interwhen import Delivery, Monitor, PhaseFilter, UsageError, Verdict, verifier
 
-from interwhen_verifiers._patterns import Must, PatternClaim, Scope, make, search
+from interwhen_verifiers._patterns import Must, PatternClaim, Scope, make, search, search_by_re
 
 MOST = 1000
 """The most terms of one monitor."""
@@ -19,7 +19,7 @@ LONGEST = 200
 @verifier(name="terms", version="1", deadline=5.0, worker="thread")
 def check(claim: PatternClaim) -> Verdict:
     """Judge *claim*."""
-    return search(claim)
+    return search(claim, search_by_re)
 
 
 def terms(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import interwhen
 from interwhen import Budgets
-from interwhen.errors import ContextOverflow, RateLimited, StreamProtocolError, UpstreamError
+from interwhen.errors import ContextOverflow, RateLimited, StreamProtocolError, UnexpectedForm, UpstreamError
 from interwhen.models.chat import ChatModel
 from interwhen.models.completions import CompletionsModel
 from sums import apply, watch
@@ -71,10 +71,10 @@ CASES = {
     "no_choices": harmless("W12"),
     "usage_only": harmless("W12"),
     "usage_forever": resumed("W20", "counts are no content: the stream is closed and taken up", seconds=25.0),
-    "unknown_shape": resumed("W13", "a typed error at the first chunk, and another try"),
+    "unknown_shape": failed("W13", UnexpectedForm, "a typed error at the first chunk; it is not asked for again"),
     "text_null": harmless("W13"),
     "chat_delta": harmless("W13"),
-    "two_choices": resumed("W14", "a typed error instead of two texts in one; the stream is taken up"),
+    "two_choices": failed("W14", UnexpectedForm, "a typed error instead of two texts in one; asked once", FIRST),
     "http_400": failed("W15", UpstreamError),
     "http_401": failed("W15", UpstreamError),
     "http_404": failed("W15", UpstreamError),
@@ -94,9 +94,9 @@ CASES = {
     "http_308": harmless("W17", posts=2),
     "http_307_circle": failed("W17", UpstreamError, posts=4),
     "http_307_away": failed("W17", UpstreamError, "prompt and key go to no other host: the run fails"),
-    "html_200": resumed("W17", "a typed error that shows what came, and another try"),
-    "gzip": resumed("W29", "refused unread, and another try"),
-    "bad_gzip": resumed("W29", "refused unread, and another try"),
+    "html_200": failed("W17", UnexpectedForm, "a typed error that shows what came; it is not asked for again"),
+    "gzip": failed("W29", UnexpectedForm, "refused unread; it is not asked for again"),
+    "bad_gzip": failed("W29", UnexpectedForm, "refused unread; it is not asked for again"),
     "rst_mid": resumed("W18"),
     "eof_mid": resumed("W18"),
     "eof_before": harmless("W18", posts=2),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from interwhen import UsageError
+
+from interwhen_verifiers._linear import problems_of
 
 LINES = re.compile(
     r"^(?P<file>[^\s:]{1,80}):(?P<line>\d{1,7}):(?:(?P<column>\d{1,7}):)? (?P<severity>fatal error|error)"
@@ -21,7 +24,7 @@ _COQ = re.compile(
     r"(?P<severity>Error|Syntax error):?(?P<message>(?:[^\n]{0,300}\n?){1,3})",
     re.MULTILINE,
 )
-_MOST = 100
+MOST = 100
 """The most diagnostics that are read of one run."""
 
 
@@ -47,6 +50,8 @@ class Checker:
     file: str = "main.txt"
     pattern: re.Pattern[str] = LINES
     """Finds diagnostics, with the groups ``line``, ``message`` and perhaps ``column`` (and ``file``)."""
+    own_pattern: str = ""
+    """A pattern that a user gave instead. It is matched in a process of its own, which can be killed."""
     column_from: int = 1
     """The number of the first column."""
     refutes: frozenset[int] = frozenset((1,))
@@ -67,16 +72,18 @@ class Checker:
     """Whether it is a Python package that is installed here."""
 
     def diagnostics(self, output: str) -> Iterator[Diagnostic]:
-        """Yield what *output* says is wrong with the file."""
-        for count, found in enumerate(self.pattern.finditer(output)):
-            groups = found.groupdict()
+        """Yield what *output* says is wrong with the file, by the pattern that is ours."""
+        found = itertools.islice(self.pattern.finditer(output), MOST)
+        return self.read({**one.groupdict(), "": one[0]} for one in found)
+
+    def read(self, found: Iterable[Mapping[str, str | None]]) -> Iterator[Diagnostic]:
+        """Yield the diagnostics that stand in the groups of matches; ``""`` is the whole match."""
+        for groups in found:
             named = groups.get("file")
             if named is not None and named.rpartition("/")[2] != self.file:
                 continue
-            if count >= _MOST:
-                return
             column = groups.get("column")
-            message = " ".join((groups.get("message") or found[0]).split())[:300]
+            message = " ".join((groups.get("message") or groups[""] or "").split())[:300]
             yield Diagnostic(
                 _number(groups.get("line")), 0 if column is None else _number(column) + 1 - self.column_from, message
             )
@@ -161,12 +168,9 @@ PRESETS: dict[str, Checker] = {
 """The checkers that are known by name."""
 
 
-def compiled(pattern: str) -> re.Pattern[str]:
-    """Return the pattern for diagnostics that a user gave. Raises :class:`UsageError`."""
-    try:
-        found = re.compile(pattern, re.MULTILINE)
-    except re.error as error:
-        raise UsageError(f"command: pattern={pattern!r} is no regular expression: {error}") from error
-    if "message" not in found.groupindex:
+def need_pattern(pattern: str) -> None:
+    """Raise :class:`UsageError` where the pattern for diagnostics that a user gave cannot be one."""
+    for problem in problems_of([pattern]).values():
+        raise UsageError(f"command: pattern={pattern!r} is no regular expression: {problem}")
+    if "(?P<message>" not in pattern:
         raise UsageError(f"command: pattern={pattern!r} needs a group named message, and should have one named line")
-    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from interwhen import Pass, Span, Unknown, Verdict, Violation
+from interwhen import Pass, Scope, Span, Unknown, Verdict, Violation
 
 from interwhen_verifiers._blocks.blocks import line_span
 from interwhen_verifiers._command.checker import Checker, Diagnostic
@@ -20,10 +20,12 @@ class Judgement(NamedTuple):
     passed: bool = False
 
 
-def judge(checker: Checker, ran: Ran, starts: tuple[int, ...], end: int, *, before: int) -> Judgement:
+def judge(
+    checker: Checker, ran: Ran, starts: tuple[int, ...], end: int, *, before: int, scope: Scope = "steps"
+) -> Judgement:
     """Return what *ran* says of a text whose lines stand at *starts* and that ends at *end*.
 
-    In the file that was judged, *before* other lines stand in front of it.
+    In the file that was judged, *before* other lines stand in front of it. *scope* is that of a pass.
     """
     line = " ".join(checker.steps[min(ran.step, len(checker.steps) - 1)]).replace("{file}", checker.file)
     if ran.missing:
@@ -31,7 +33,7 @@ def judge(checker: Checker, ran: Ran, starts: tuple[int, ...], end: int, *, befo
     if ran.trouble:
         return Judgement(Unknown(f"{line}: {ran.trouble}"))
     if ran.code == 0:
-        return Judgement(Pass(f"{line} accepts it"), passed=True)
+        return Judgement(Pass(f"{line} accepts it", scope=scope), passed=True)
     if checker.crash_refutes and ran.step == len(checker.steps) - 1:
         name = _SIGNALS.get(ran.code or 0)
         if name is None:
@@ -45,7 +47,7 @@ def judge(checker: Checker, ran: Ran, starts: tuple[int, ...], end: int, *, befo
 def _refuted(checker: Checker, ran: Ran, starts: tuple[int, ...], end: int, before: int, line: str) -> Verdict:
     if checker.unclear.search(ran.output):
         return Unknown(f"{line} lacks something on this machine: {ran.output.strip()[:200]}")
-    found = list(checker.diagnostics(ran.output))
+    found = list(checker.diagnostics(ran.output)) if ran.found is None else list(ran.found)
     mine = next((one for one in found if one.line > before), None)
     if mine is None and (checker.needs_diagnostic or any(one.line for one in found)):
         return Unknown(f"{line} ended with exit code {ran.code}, and names no line of this text")

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
@@ -18,7 +18,7 @@ import anyio.abc
 import anyio.to_thread
 from interwhen.sandbox import Crashed, Denied, Limited, Limits, ProcessSandbox, Returned, Script
 
-from interwhen_verifiers._command.checker import Checker
+from interwhen_verifiers._command.checker import MOST, Checker, Diagnostic
 
 _MIB = 1 << 20
 _MOST_OUTPUT = 256 * 1024
@@ -54,6 +54,8 @@ class Ran:
     """Why it did not come to an end."""
     missing: bool = False
     """Whether it is not installed."""
+    found: tuple[Diagnostic, ...] | None = None
+    """The diagnostics in its output, where they were read in a process of their own."""
 
 
 async def run_inside(checker: Checker, text: bytes, *, seconds: float, readable: tuple[str, ...]) -> Ran:
@@ -84,6 +86,30 @@ async def run_inside(checker: Checker, text: bytes, *, seconds: float, readable:
             return Ran(output=output, trouble=f"it tried what is not allowed: {what}")
         case Crashed(reason=reason):
             return Ran(output=output, trouble=reason)
+
+
+_FINDING = """
+import itertools, json, re, sys
+pattern, output, most = json.load(sys.stdin)
+found = re.compile(pattern, re.MULTILINE).finditer(output)
+json.dump([{**one.groupdict(), "": one[0]} for one in itertools.islice(found, most)], sys.stdout)
+"""
+_FINDING_SECONDS = 3.0
+
+
+async def read_apart(checker: Checker, ran: Ran) -> Ran:
+    """Return *ran* with its diagnostics, found by the user's own pattern in a process that is killed when it is late.
+
+    The output may hold what the model's code has printed, so the two may take :mod:`re` any time.
+    """
+    if not checker.own_pattern or ran.code not in checker.refutes:
+        return ran
+    given = json.dumps([checker.own_pattern, ran.output, MOST]).encode()
+    with anyio.move_on_after(_FINDING_SECONDS):
+        ended = await anyio.run_process([sys.executable, "-I", "-S", "-c", _FINDING], input=given, check=False)
+        if ended.returncode == 0:
+            return replace(ran, found=tuple(checker.read(json.loads(ended.stdout))))
+    return replace(ran, trouble="the pattern for its diagnostics took too long on its output")
 
 
 def _told(output: str) -> Ran:

@@ -1,18 +1,26 @@
-"""The whole document, judged by the library ``jsonschema``."""
+"""The whole document, judged by the library ``jsonschema``.
+
+Its keywords for patterns call :mod:`re`; here they are replaced. A pattern that takes linear time is matched in this
+process. Where a schema holds any other, all of its judging happens in a worker process, which its deadline ends.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from interwhen import Pass, Unknown, UsageError, Verdict, Violation
 from interwhen.errors import MissingExtraError
 
+from interwhen_verifiers._json_schema.references import Schemas, collected, registry_of
+from interwhen_verifiers._linear import linear, problems_of
+
 try:
     import jsonschema
-    from jsonschema.validators import validator_for
+    from jsonschema.validators import extend, validator_for
 except ImportError as missing:
     raise MissingExtraError("interwhen_verifiers.json_schema", "jsonschema") from missing
 
@@ -25,14 +33,119 @@ class _DoubleKeyError(ValueError):
     pass
 
 
-def validator(schema: Any) -> Any:
-    """Return the validator of *schema*. Raises :class:`UsageError` where it is none."""
+class Judge:
+    """A schema that documents are judged by, and the schemas elsewhere that it refers to.
+
+    Raises :class:`UsageError` where it is no valid schema, or refers to an address that is not allowed.
+    """
+
+    def __init__(self, schema: Any, allowed: tuple[str, ...] = ()) -> None:
+        kind = validator_for(schema, default=jsonschema.Draft202012Validator)
+        try:
+            # Without its formats: that of patterns would have re compile them.
+            kind.check_schema(schema, format_checker=jsonschema.FormatChecker(formats=()))
+        except jsonschema.SchemaError as error:
+            raise UsageError(f"json_schema: this is no valid schema: {error.message:.300}") from error
+        elsewhere = collected(schema, allowed)
+        patterns = set(_patterns_in([schema, *elsewhere.values()]))
+        for pattern, problem in problems_of(patterns).items():
+            raise UsageError(f"json_schema: the pattern {pattern!r:.200} does not compile: {problem}")
+        self.apart = not all(map(linear, patterns)) or _looks_at_evaluated_names([schema, *elsewhere.values()])
+        """Whether it may be judged by in a process of its own only."""
+        self._text = json.dumps([schema, elsewhere])
+        self._may_wait = not self.apart
+
+    def __getstate__(self) -> tuple[str, bool]:
+        return self._text, self.apart
+
+    def __setstate__(self, state: tuple[str, bool]) -> None:
+        # It is unpickled in a worker process, and nowhere else.
+        self._text, self.apart = state
+        self._may_wait = True
+
+    def validate(self, document: str) -> Verdict:
+        """Judge a whole *document*."""
+        return validate(document, _built(self._text)) if self._may_wait else Unknown(_APART)
+
+    def matches(self, pattern: str, value: str) -> Verdict:
+        """Judge a string in a document by the *pattern* of its schema."""
+        if not self._may_wait:
+            return Unknown(_APART)
+        if _found(pattern, value):
+            return Pass("the string matches its pattern")
+        return Violation(why="this string does not match its pattern", witness=f"it must match {_clean(pattern)}")
+
+
+_APART = "the schema holds a pattern that is matched in a worker process only"
+
+
+@functools.lru_cache(maxsize=64)
+def _built(text: str) -> Any:
+    """Return the library's validator of a schema and those elsewhere, which *text* holds."""
+    schema, elsewhere = json.loads(text)
     kind = validator_for(schema, default=jsonschema.Draft202012Validator)
-    try:
-        kind.check_schema(schema)
-    except jsonschema.SchemaError as error:
-        raise UsageError(f"json_schema: this is no valid schema: {error.message:.300}") from error
-    return kind(schema)
+    ours = {"pattern": _pattern, "patternProperties": _pattern_properties, "additionalProperties": _additional}
+    known = {word: function for word, function in ours.items() if word in kind.VALIDATORS}
+    return extend(kind, known)(schema, registry=registry_of(elsewhere))
+
+
+def _found(pattern: str, text: str) -> bool:
+    found = linear(pattern)
+    # Any other pattern gets here in a worker process only.
+    return (re.search(pattern, text) if found is None else found.search(text)) is not None
+
+
+def _pattern(validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[Any]:
+    if validator.is_type(instance, "string") and not _found(pattern, instance):
+        yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _pattern_properties(validator: Any, patterns: Mapping[str, Any], instance: Any, _schema: Any) -> Iterator[Any]:
+    if not validator.is_type(instance, "object"):
+        return
+    for pattern, inner in patterns.items():
+        for name, value in instance.items():
+            if _found(pattern, name):
+                yield from validator.descend(value, inner, path=name, schema_path=pattern)
+
+
+def _additional(validator: Any, wanted: Any, instance: Any, schema: Mapping[str, Any]) -> Iterator[Any]:
+    if not validator.is_type(instance, "object"):
+        return
+    named, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+    more = [name for name in instance if name not in named and not any(_found(each, name) for each in patterns)]
+    if validator.is_type(wanted, "object"):
+        for name in more:
+            yield from validator.descend(instance[name], wanted, path=name)
+    elif not wanted and more:
+        yield jsonschema.ValidationError(f"no property may be named {', '.join(map(repr, more[:5]))}")
+
+
+def _parts(schemas: Schemas) -> Iterator[Mapping[str, Any]]:
+    """Yield every object in *schemas*, whether or not it is a schema itself."""
+    waiting = list(schemas)
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Mapping):
+            yield part
+            waiting.extend(part.values())
+        elif isinstance(part, list):
+            waiting.extend(part)
+
+
+def _patterns_in(schemas: Schemas) -> Iterator[str]:
+    """Yield every text in *schemas* that the library may take for a pattern."""
+    for part in _parts(schemas):
+        if isinstance(part.get("pattern"), str):
+            yield part["pattern"]
+        if isinstance(part.get("patternProperties"), Mapping):
+            yield from map(str, part["patternProperties"])
+
+
+def _looks_at_evaluated_names(schemas: Schemas) -> bool:
+    """Tell whether the library matches names by itself: ``unevaluatedProperties`` cannot be replaced as the others."""
+    parts = list(_parts(schemas))
+    return any("unevaluatedProperties" in part for part in parts) and any("patternProperties" in part for part in parts)
 
 
 def validate(document: str, judge: Any) -> Verdict:
@@ -62,17 +175,6 @@ def validate(document: str, judge: Any) -> Verdict:
         why=f"the document breaks the schema at {place}: {wrong.validator}",
         witness=f"at {place}: {_clean(wrong.message)}",
     )
-
-
-def matches(pattern: str, value: str) -> Verdict:
-    """Judge a string in a document by the *pattern* of its schema, as the library does."""
-    try:
-        found = re.search(pattern, value)
-    except (re.error, RecursionError, OverflowError):
-        return Pass("the pattern is none that is understood here; the whole document is judged at its end")
-    if found is not None:
-        return Pass("the string matches its pattern")
-    return Violation(why="this string does not match its pattern", witness=f"it must match {_clean(pattern)}")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -43,8 +43,8 @@ async def _run(text: str) -> Ran:
 def both(found: Verdict, types: Verdict) -> Verdict:
     """Return the verdict on code of which the tests say *found*, which is no violation, and mypy says *types*."""
     match found, types:
-        case Pass(evidence=evidence), Pass():
-            return Pass(f"{evidence}; mypy accepts it")
+        case Pass(evidence=evidence, scope=scope), Pass():
+            return Pass(f"{evidence}; mypy accepts it", scope=scope)
         case Pass(), Unknown(why=why):
             # What was asked for and could not be looked at is not passed.
             return Unknown(why)

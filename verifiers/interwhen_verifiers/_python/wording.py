@@ -76,7 +76,7 @@ def _verdict(told: Told, code: str, starts: tuple[int, ...], end: int) -> Verdic
 def _passed(told: Told) -> Verdict:
     done = [f"{told[kind]} {kind}" for kind in ("asserts", "examples") if told.get(kind)]
     if done:
-        return Pass(f"it compiles, and {' and '.join(done)} hold")
+        return Pass(f"it compiles, and {' and '.join(done)} hold", scope="answer")
     if told.get("unclear"):
         return Unknown("it compiles; of its examples none could be judged")
     if told["wanted"] and not told["elsewhere"]:

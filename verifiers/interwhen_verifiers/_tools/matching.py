@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fnmatch
-import re
 from collections.abc import Callable, Sequence
 
 from interwhen import UsageError
+from interwhen.policy import name_fits
 
 
 def matcher(verifier: str, option: str, patterns: Sequence[str]) -> Callable[[str], bool]:
@@ -14,7 +13,5 @@ def matcher(verifier: str, option: str, patterns: Sequence[str]) -> Callable[[st
     listed = [patterns] if isinstance(patterns, str) else list(patterns)
     if not all(isinstance(pattern, str) and pattern for pattern in listed):
         raise UsageError(f"{verifier}: {option}={patterns!r:.200} is no list of names")
-    if not listed:
-        return lambda _name: False
-    joined = re.compile("|".join(f"(?:{fnmatch.translate(pattern.lower())})" for pattern in listed))
-    return lambda name: joined.match(name.lower()) is not None
+    lowered = [pattern.lower() for pattern in listed]
+    return lambda name: any(name_fits(name.lower(), pattern) for pattern in lowered)

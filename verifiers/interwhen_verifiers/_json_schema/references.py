@@ -1,0 +1,116 @@
+"""Schemas elsewhere that a schema refers to: fetched once, from allowed addresses only, and never while judging."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+from interwhen import UsageError
+from interwhen.errors import MissingExtraError
+
+try:
+    import referencing
+    from jsonschema.validators import SPECIFICATIONS
+    from referencing.exceptions import NoSuchResource, Unresolvable
+    from referencing.jsonschema import DRAFT202012
+except ImportError as missing:
+    raise MissingExtraError("interwhen_verifiers.json_schema", "jsonschema") from missing
+
+Schemas: TypeAlias = Iterable[Any]
+_SECONDS = 10.0
+_LARGEST = 1_000_000
+"""A larger schema is not fetched."""
+_MOST = 50
+"""More are not fetched for one schema."""
+
+
+def collected(schema: Any, allowed: tuple[str, ...]) -> dict[str, Any]:
+    """Return the schemas elsewhere that *schema* refers to, directly or not, by their addresses.
+
+    Raises :class:`UsageError` where one of them is at no allowed address, or cannot be had.
+    """
+    found: dict[str, Any] = {}
+    waiting = _addresses(schema, "", found)
+    while waiting:
+        address = waiting.pop()
+        if address in found:
+            continue
+        _need_allowed(address, allowed)
+        if len(found) == _MOST:
+            raise UsageError(f"json_schema: the schema refers to more than {_MOST} others")
+        found[address] = _fetched(address)
+        waiting.extend(_addresses(found[address], address, found))
+    return found
+
+
+def registry_of(elsewhere: Mapping[str, Any]) -> Any:
+    """Return the schemas that may be referred to. It fetches nothing: what is not there is an error of the check."""
+    resources = ((address, _resource(schema)) for address, schema in elsewhere.items())
+    return referencing.Registry().with_resources(resources)
+
+
+def _resource(schema: Any) -> Any:
+    return referencing.Resource.from_contents(schema, default_specification=DRAFT202012)
+
+
+def _addresses(schema: Any, base: str, known: Mapping[str, Any]) -> list[str]:
+    """Return the addresses of documents that *schema*, itself at *base*, refers to and that are not here."""
+    absent: list[str] = []
+
+    def retrieve(address: str) -> Any:
+        absent.append(address)
+        raise NoSuchResource(ref=address)  # type: ignore[call-arg]
+
+    resource = _resource(schema)
+    here = registry_of(known).with_resource(base, resource)
+    registry = SPECIFICATIONS.combine(
+        here,
+        referencing.Registry(retrieve=retrieve),  # type: ignore[call-arg]
+    ).crawl()
+    waiting = [(resource, registry.resolver(base).in_subresource(resource))]
+    while waiting:
+        part, resolver = waiting.pop()
+        if isinstance(part.contents, Mapping):
+            for word in ("$ref", "$dynamicRef", "$recursiveRef"):
+                reference = part.contents.get(word)
+                if isinstance(reference, str):
+                    # A place that a document here lacks is found out when a document is judged.
+                    with contextlib.suppress(Unresolvable):
+                        resolver.lookup(reference)
+        waiting.extend((inner, resolver.in_subresource(inner)) for inner in part.subresources())
+    return absent
+
+
+def _need_allowed(address: str, allowed: tuple[str, ...]) -> None:
+    fits = any(address == each or (each.endswith("/") and address.startswith(each)) for each in allowed)
+    parts = urlsplit(address)
+    if fits and parts.scheme in ("http", "https") and ".." not in parts.path and "\\" not in address:
+        return
+    raise UsageError(
+        f"json_schema: the schema refers to {address!r:.200}, which is not in it; put that schema under its $defs, or "
+        f"allow the address by remote=({address!r:.200},)"
+    )
+
+
+class _Straight(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: it might lead to an address that is not allowed."""
+
+    def redirect_request(self, *_arguments: Any, **_options: Any) -> None:
+        """Refuse it."""
+
+
+def _fetched(address: str) -> Any:
+    try:
+        with urllib.request.build_opener(_Straight).open(address, timeout=_SECONDS) as answer:
+            data = answer.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise UsageError(f"json_schema: the schema at {address!r:.200} has more than {_LARGEST:,} bytes")
+        return json.loads(data)
+    except (OSError, urllib.error.URLError, http.client.HTTPException, ValueError, RecursionError) as error:
+        raise UsageError(f"json_schema: the schema at {address!r:.200} cannot be fetched: {error}") from error

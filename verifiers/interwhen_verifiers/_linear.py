@@ -1,0 +1,273 @@
+"""Patterns from outside, in linear time: written in Python's syntax, matched by RE2.
+
+A schema, a request or an option may hold a pattern on which :mod:`re` takes exponential time, and :mod:`re` holds the
+interpreter's lock meanwhile, in whichever thread it runs. RE2 takes time in proportion to the text and gives the lock
+back while it searches. :func:`linear` returns ``None`` for a pattern that RE2 cannot express, and for any pattern where
+the package ``google-re2`` (extra ``re2``) is not installed. Such a pattern belongs into a process that can be killed.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from interwhen import UsageError
+
+try:
+    import re2
+except ImportError:  # without it every pattern runs in a process: slower, and never less safe
+    re2 = None
+
+_LONGEST = 2_000
+"""A longer pattern is not translated."""
+_MEMORY = 1 << 20
+"""For the program and the states of one pattern. It also bounds the time of its compilation, to about 40 ms."""
+_KEPT = 512
+_SPACE = r"\t-\r\x1c-\x20\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"
+_WORD = r"\p{L}\p{N}_"
+_CLASSES = {"d": r"\p{Nd}", "w": _WORD, "s": _SPACE}
+_SAME = frozenset("nrtfva")
+"""Escapes of control characters that mean the same in both."""
+_HEX = {"x": 2, "u": 4, "U": 8}
+
+
+class Place(NamedTuple):
+    """Where a pattern was found first."""
+
+    start: int
+    end: int
+
+
+class Linear:
+    """A pattern that RE2 has compiled. It finds what ``re.search`` would find, whatever the text is."""
+
+    __slots__ = ("_compiled", "_ends")
+
+    def __init__(self, compiled: Any, *, ends: bool) -> None:
+        self._compiled = compiled
+        self._ends = ends
+
+    def search(self, text: str) -> Place | None:
+        """Return the first place in *text* that the pattern fits."""
+        found = self._search(text)
+        if self._ends and text.endswith("\n"):
+            # In Python "$" also stands before the last line end; in RE2 it stands at the end alone.
+            before = self._search(text[:-1])
+            if before is not None and (found is None or before.start <= found.start):
+                return before
+        return found
+
+    def _search(self, text: str) -> Place | None:
+        try:
+            found = self._compiled.search(text)
+        except UnicodeEncodeError:
+            # Half of a surrogate pair is no character, and UTF-8 has none for it.
+            found = self._compiled.search(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+        return None if found is None else Place(*found.span())
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def linear(pattern: str) -> Linear | None:
+    """Return *pattern*, in Python's syntax, as one that takes linear time; ``None`` where there is none such."""
+    if re2 is None or len(pattern) > _LONGEST:
+        return None
+    try:
+        body, ends = _Translation(pattern).run()
+        options = re2.Options()
+        options.max_mem = _MEMORY
+        options.log_errors = False
+        return Linear(re2.compile(body, options), ends=ends)
+    except (_InexpressibleError, re2.error, UnicodeError):
+        return None
+
+
+class _InexpressibleError(Exception):
+    """RE2 has no word for this, or one that means something else."""
+
+
+class _Translation:
+    """From Python's syntax to that of RE2, with Python's meaning for every character of Unicode."""
+
+    def __init__(self, pattern: str) -> None:
+        self._pattern = pattern
+        self._at = 0
+        self._written: list[str] = []
+        self._names: set[str] = set()
+        self._multiline = False
+        self._ends = False
+
+    def run(self) -> tuple[str, bool]:
+        """Return the pattern for RE2, and whether it asks for the end of the text."""
+        pattern = self._pattern
+        while self._at < len(pattern):
+            char = pattern[self._at]
+            self._at += 1
+            match char:
+                case "\\":
+                    self._escape(inside=False)
+                case "[":
+                    self._set()
+                case "(":
+                    self._group()
+                case "{":
+                    self._braces()
+                case "$":
+                    self._end()
+                case _:
+                    self._written.append(char)
+        return "".join(self._written), self._ends
+
+    def _escape(self, *, inside: bool) -> None:
+        """Translate what follows a backslash, in a set (*inside*) or outside of one."""
+        char = self._take()
+        kind = _CLASSES.get(char.lower())
+        if kind is not None:
+            self._class(char, kind, inside=inside)
+        elif char in _HEX:
+            self._character(_HEX[char])
+        elif char in _SAME or (char.isascii() and not char.isalnum()):
+            self._written.append(f"\\{char}")
+        elif not char.isascii():
+            self._written.append(char)
+        elif char == "A" and not inside:
+            self._written.append(r"\A")
+        elif char == "Z" and not inside:
+            self._written.append(r"\z")
+        else:
+            # Back-references, octal numbers, names of characters, and word boundaries, which RE2 knows of ASCII alone.
+            raise _InexpressibleError
+
+    def _class(self, char: str, kind: str, *, inside: bool) -> None:
+        if char == "D":
+            self._written.append(r"\P{Nd}")
+        elif inside and char.isupper():
+            raise _InexpressibleError
+        elif inside:
+            self._written.append(kind)
+        else:
+            self._written.append(f"[{'^' if char.isupper() else ''}{kind}]")
+
+    def _character(self, digits: int) -> None:
+        text = self._pattern[self._at : self._at + digits]
+        if len(text) < digits or not all(digit in "0123456789abcdefABCDEF" for digit in text):
+            raise _InexpressibleError
+        if 0xD800 <= int(text, 16) <= 0xDFFF:
+            raise _InexpressibleError
+        self._at += digits
+        self._written.append(rf"\x{{{text}}}")
+
+    def _set(self) -> None:
+        """Translate a set of characters."""
+        self._written.append("[")
+        if self._next("^"):
+            self._written.append("^")
+        if self._next("]"):
+            self._written.append(r"\]")
+        while (char := self._take()) != "]":
+            if char == "\\":
+                self._escape(inside=True)
+            elif char == "[" and self._pattern[self._at : self._at + 1] in (":", ".", "="):
+                raise _InexpressibleError  # RE2 reads the name of a class there
+            elif char == "-" and self._pattern[self._at : self._at + 1] == "-":
+                raise _InexpressibleError
+            else:
+                self._written.append(r"\[" if char == "[" else char)
+        self._written.append("]")
+
+    def _group(self) -> None:
+        self._written.append("(")
+        if not self._next("?"):
+            return
+        if self._next(":"):
+            self._written.append("?:")
+        elif self._pattern.startswith("P<", self._at):
+            name = self._pattern[self._at + 2 :].partition(">")[0]
+            if name in self._names:
+                raise _InexpressibleError
+            self._names.add(name)
+            self._at += 2
+            self._written.append("?P<")
+        elif self._at == 2 and (flags := self._flags()):
+            self._multiline = "m" in flags
+            self._written.append(f"?{flags})")
+        else:
+            raise _InexpressibleError
+
+    def _flags(self) -> str:
+        """Return the flags for the whole pattern that are written here, if they mean the same to RE2."""
+        end = self._pattern.find(")", self._at)
+        flags = self._pattern[self._at : end] if end >= 0 else ""
+        if not flags or not all(flag in "ms" for flag in flags):
+            return ""
+        self._at = end + 1
+        return flags
+
+    def _braces(self) -> None:
+        """Translate a number of repetitions, or braces that stand for themselves."""
+        end = self._pattern.find("}", self._at)
+        low, comma, high = self._pattern[self._at : end].partition(",") if end >= 0 else ("", "", "")
+        numbers = all(not text or (text.isascii() and text.isdigit()) for text in (low, high))
+        if not numbers or not (low or comma):
+            self._written.append(r"\{")
+            return
+        self._at = end + 1
+        self._written.append(f"{{{low or 0}{comma}{high}}}")
+
+    def _end(self) -> None:
+        if self._multiline:
+            self._written.append("$")
+            return
+        if self._pattern[self._at : self._at + 1] not in ("", ")", "|"):
+            raise _InexpressibleError
+        self._ends = True
+        self._written.append(r"\z")
+
+    def _take(self) -> str:
+        if self._at == len(self._pattern):
+            raise _InexpressibleError
+        self._at += 1
+        return self._pattern[self._at - 1]
+
+    def _next(self, char: str) -> bool:
+        found = self._pattern.startswith(char, self._at)
+        self._at += found
+        return found
+
+
+_COMPILING = """
+import json, re, sys
+told = {}
+for pattern in json.load(sys.stdin):
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        told[pattern] = str(error)
+json.dump(told, sys.stdout)
+"""
+_SECONDS = 10.0
+
+
+def problems_of(patterns: Iterable[str]) -> dict[str, str]:
+    """Return why patterns do not compile, by these patterns. What RE2 cannot express is compiled in another process.
+
+    Raises :class:`UsageError` where that process comes to nothing.
+    """
+    other = sorted(pattern for pattern in set(patterns) if linear(pattern) is None)
+    if not other:
+        return {}
+    try:
+        ran = subprocess.run(  # noqa: S603  (our own program)
+            [sys.executable, "-I", "-S", "-c", _COMPILING],
+            input=json.dumps(other).encode(),
+            capture_output=True,
+            timeout=_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise UsageError(f"the patterns {other!r:.200} cannot be compiled: {error}") from error
+    found: dict[str, str] = json.loads(ran.stdout)
+    return found
