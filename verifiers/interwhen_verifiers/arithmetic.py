@@ -42,7 +42,7 @@ from interwhen_verifiers._arithmetic.nodes import Node, Value, bare, exact, rend
 from interwhen_verifiers._arithmetic.parser import Side
 from interwhen_verifiers._arithmetic.problem import Problem, answer_in, is_stated_by, read_problem
 from interwhen_verifiers._arithmetic.recognition import may_state, statements
-from interwhen_verifiers._arithmetic.setting import PLAIN, Setting, setting_of
+from interwhen_verifiers._arithmetic.setting import PLAIN, Setting, may_set, setting_of
 from interwhen_verifiers._arithmetic.tokens import Token, tokenize
 from interwhen_verifiers._arithmetic.wording import locate, result, statement
 
@@ -69,9 +69,13 @@ _HEADING = re.compile(
     r"mistakes|error|errors|erroneous|flawed|fake|trial)\b",
     re.IGNORECASE,
 )
+_TRYING = frozenset(("try", "trying", "suppose", "assume", "guess:", "guess", "attempt", "attempt:"))
 _TRIAL = re.compile(r"\W*(?:let's |let us |now |next,? )?(?:try|trying|suppose|assume|guess|attempt)\b", re.IGNORECASE)
 _TOO_LONG = f"a text of more than {MAX_SEGMENT:,} characters is not read"
 _UNREAD = "it looks like a statement of arithmetic, and it could not be read"
+_REORDERED = "its characters may be shown in another order"
+_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
+"""Characters that make others appear from right to left."""
 _TRIED = "the lines before may speak of a trial, or of a mistake"
 
 
@@ -124,18 +128,32 @@ class _Source:
         return self.normalized.original(max(0, start - self.before), max(0, end - self.before))
 
 
-class _Line(NamedTuple):
-    """A line, read."""
+@dataclass(slots=True)
+class _Line:
+    """A line, read once for the extractor and the recognizer."""
 
     normalized: Normalized
     tokens: list[Token]
+    chains: list[Chain] | None = None
+    """The chains of the line alone, once they were looked for."""
 
 
 @lru_cache(maxsize=4)
 def _read(text: str) -> _Line:
-    """Read a line once for the extractor and the recognizer."""
     normalized = normalize(text)
     return _Line(normalized, tokenize(normalized.text))
+
+
+@lru_cache(maxsize=4)
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.lower().split())
+
+
+def _may_relate(text: str) -> bool:
+    """Tell whether *text* holds a sign for a relation."""
+    if "=" in text or "<" in text or ">" in text:
+        return True
+    return ("\\" in text or not text.isascii()) and _RELATION.search(text) is not None
 
 
 class State(NamedTuple):
@@ -173,22 +191,29 @@ def step(state: State, segment: Segment) -> tuple[State, list[Claim]]:
     text = segment.text
     if state.tail and _RULE.fullmatch(text):
         return state._replace(end=segment.span.end), []
-    setting = setting_of(text, state.setting)
+    relates = _may_relate(text)
+    goes_on = _goes_on(state, segment)
+    setting = state.setting
+    if "\\" in text or may_set(_words(text)):
+        setting = setting_of(text, setting)
+    if not (relates or goes_on or state.problem.node):
+        return State(
+            state.problem, setting, text, segment.span.end, segment.phase, _announces(text), state.answered
+        ), []
     if setting is not state.setting:
         state = state._replace(setting=setting)
     tail = text
-    if _goes_on(state, segment):
+    if goes_on:
         before = _LINE_END.sub("", normalize(state.tail).text) + " "
         claims: list[Claim] = list(_continued(state, segment, before))
         tail = before + normalize(text).text
     else:
         claims = list(_equations(segment, state))
-    related = bool(claims) or _RELATION.search(text) is not None
     answered = state.answered
     if state.problem.node is not None and segment.phase == "answer":
         claims += _answers(state, segment, has_equations=bool(claims))
         answered = answered or any(claim.answers for claim in claims if isinstance(claim, Given | Equation))
-    tried = _announces(text) or (state.tried and related)
+    tried = _announces(text) or (state.tried and (relates or bool(claims)))
     return State(state.problem, setting, tail, segment.span.end, segment.phase, tried, answered), claims
 
 
@@ -210,7 +235,7 @@ def _announces(text: str) -> bool:
     """Tell whether what follows *text* may be a trial, or somebody else's work."""
     if ":" in text[-4:]:
         return _HEADING.search(text) is not None
-    return _TRIAL.match(text) is not None
+    return not _TRYING.isdisjoint(_words(text)) and _TRIAL.match(text) is not None
 
 
 def extract(segment: Segment) -> Iterator[Equation]:
@@ -220,14 +245,15 @@ def extract(segment: Segment) -> Iterator[Equation]:
 
 def _equations(segment: Segment, state: State | None) -> Iterator[Equation]:
     text = segment.text
-    if _RELATION.search(text) is None:
+    if not _may_relate(text):
         return
     if len(text) > MAX_SEGMENT:
         yield _unread(segment.span, _TOO_LONG)
         return
     line = _read(text)
     source = _Source(line.normalized) if line.normalized.changed else None
-    for chain in find_chains(line.tokens):
+    line.chains = list(find_chains(line.tokens))
+    for chain in line.chains:
         yield _equation(segment, chain, line.normalized.text, source, state)
 
 
@@ -271,6 +297,7 @@ def _equation(segment: Segment, chain: Chain, text: str, source: _Source | None,
     if source is not None:
         here = source.place(base, end)
         here = Span(here.end - len(segment.text[here.start : here.end].lstrip(" \t&$")), here.end)
+        doubt = doubt or (_REORDERED if _TURNING.search(segment.text) else "")
         marks.append(f"{source.before - base}{segment.text[here.start : here.end]}")
     return Equation(
         key="\x1f".join((text, doubt, "".join(chain.links), *marks)),
@@ -308,10 +335,11 @@ def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Spa
     """Yield where *segment* looks like a statement of arithmetic, in signs or in words."""
     del prepared
     text = segment.text
-    if len(text) > MAX_SEGMENT or not (_RELATION.search(text) or may_state(text)):
+    if len(text) > MAX_SEGMENT or not (_may_relate(text) or may_state(text, _words(text))):
         return
     line = _read(text)
-    for start, end in statements(line.tokens, line.normalized.text):
+    read = [(chain.sides[0].start, chain.sides[-1].end) for chain in line.chains or ()]
+    for start, end in statements(line.tokens, line.normalized.text, read):
         yield _placed(segment, line.normalized.original(start, end))
 
 

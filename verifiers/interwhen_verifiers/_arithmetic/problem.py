@@ -33,19 +33,26 @@ _ASKING = words_of(
 """Words of a question that asks for a value and for nothing else."""
 _SIGNS = frozenset(".,:?!;=")
 _ENDS = frozenset((".", "!", "✓", "✔", "✅", "</answer>"))
-_ORDERS = re.compile(
-    r"(?:Start with|Begin with|Take) (?P<first>[0-9]+)[.,;]?(?P<steps>(?:\s+(?:and |then |Then )?"
-    r"(?:[Aa]dd|[Ss]ubtract|[Mm]ultiply by|[Dd]ivide by) [0-9]+[.,;]?)+)"
-    r"\s*What is the (?:result|answer|final value|total)\?"
-)
-_ORDER = re.compile(r"(add|subtract|multiply by|divide by) ([0-9]+)", re.IGNORECASE)
-_CHAIN = re.compile(r"\b[Tt]he chain is (?P<first>[0-9]+)(?P<steps>(?:, [-+*/] [0-9]+)+)\.?\s*")
-_STEP = re.compile(r"([-+*/]) ([0-9]+)")
-_VERBS: dict[str, Operator] = {"add": "+", "subtract": "-", "multiply by": "*", "divide by": "/"}
+_FIRST = re.compile(r"\s*+(?:Start with|Begin with|Take) ([0-9]++)[.,;]?")
+_ORDER = re.compile(r"\s++(?:and |then )?(add|subtract|multiply by|divide by) ([0-9]++)[.,;]?", re.IGNORECASE)
+_LAST = re.compile(r"\s*+What is the (?:result|answer|final value|total)\?\s*+\Z")
+_CHAIN = re.compile(r"\s*+The chain is ([0-9]++)")
+_STEP = re.compile(r", ([-+*/]) ([0-9]++)")
+_END = re.compile(r"\.?\s*+\Z")
+_OPERATORS: dict[str, Operator] = {
+    "add": "+",
+    "subtract": "-",
+    "multiply by": "*",
+    "divide by": "/",
+    "+": "+",
+    "-": "-",
+    "*": "*",
+    "/": "/",
+}
 _MARK = re.compile(
     r"(?P<said>[\W_]{0,8}(?:(?:so|thus|therefore|hence),?\s)?(?:(?:the|my)\s)?(?:final\s)?answer\b[\s*_]{0,4}(?:is\b|=|:)?"
-    r"[\s:*_]{0,6}|\s*(?:####|<answer>)\s*|\s*(?=\${0,2}\\boxed))"
-    r"|[\W_]{0,8}(?:the\s)?result\b[\s*_]{0,4}(?:is\b|=|:)[\s:*_]{0,6}|\s*=?\s*(?=-?[0-9(])",
+    r"[\s:*_]{0,6}|\s*+(?:####|<answer>)\s*+|\s*+(?=\${0,2}\\boxed))"
+    r"|[\W_]{0,8}(?:the\s)?result\b[\s*_]{0,4}(?:is\b|=|:)[\s:*_]{0,6}|\s*+(?:=\s*+)?(?=-?[0-9(])",
     re.IGNORECASE,
 )
 """What an answer starts with; where it is not *said*, it may be something else."""
@@ -67,21 +74,26 @@ def read_problem(question: str, context: str) -> Problem:
 def _computation(question: str, context: str) -> Node | None:
     if len(question) > MAX_QUESTION:
         return None
-    node = _ordered(_ORDERS.fullmatch(question.strip()), _ORDER)
+    node = _ordered(question, _FIRST, _ORDER, _LAST)
     if node is None and "left to right" in context:
-        node = _ordered(_CHAIN.fullmatch(question.strip()), _STEP)
+        node = _ordered(question, _CHAIN, _STEP, _END)
     return node or _asked(tokenize(question))
 
 
-def _ordered(found: re.Match[str] | None, step: re.Pattern[str]) -> Node | None:
-    """Return the computation that goes from left to right."""
+def _ordered(question: str, first: re.Pattern[str], step: re.Pattern[str], last: re.Pattern[str]) -> Node | None:
+    """Return the computation that goes from left to right, where *question* is one from its start to its end."""
+    found = first.match(question)
     if found is None:
         return None
-    node: Node = _number(found["first"])
-    for sign, number in step.findall(found["steps"]):
-        operator: Operator = _VERBS.get(sign.lower(), sign)
-        node = Binary(operator, operator, node, _number(number))
-    return node if _value(node) is not None else None
+    node: Node = _number(found[1])
+    at = found.end()
+    while found := step.match(question, at):
+        operator = _OPERATORS[found[1].lower()]
+        node = Binary(operator, operator, node, _number(found[2]))
+        at = found.end()
+    if isinstance(node, Number) or last.match(question, at) is None or _value(node) is None:
+        return None
+    return node
 
 
 def _number(text: str) -> Number:

@@ -9,7 +9,7 @@ covers is reported as not read, so that a true equation says nothing about a fal
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from interwhen_verifiers._arithmetic.tokens import Token
@@ -40,6 +40,7 @@ NUMERALS = words_of(
 ARROWS = frozenset(("->", "-->", "=>", "==>", "→", "⇒", "⟹"))
 _SOFT = frozenset(",|!✓✔✅")
 _OPERANDS = frozenset(("num", "open", "close", "frac", "opaque", "pct", "cur", "sup"))
+_DIGIT = re.compile(r"\d")
 _MAKING = frozenset(("make", "makes", "give", "gives", "equals"))
 _MORE = frozenset(("more", "less", "fewer"))
 _CUES = BINARY | UNARY | _MORE
@@ -51,26 +52,35 @@ _WRITTEN = re.compile(
 """A statement in a script that puts no spaces between words."""
 
 
-def may_state(text: str) -> bool:
-    """Tell whether *text*, which holds no sign for a relation, may still state one in words."""
-    words = set(text.lower().split())
-    if text.startswith("|") or not _CUES.isdisjoint(words) or ("and" in words and not _MAKING.isdisjoint(words)):
+def may_state(text: str, words: frozenset[str]) -> bool:
+    """Tell whether *text*, which holds no sign for a relation, may still state one in *words* (in lower case)."""
+    if text.startswith("|"):
         return True
+    operates = not _CUES.isdisjoint(words) or ("and" in words and not _MAKING.isdisjoint(words))
+    if operates and not RELATIONS.isdisjoint(words):
+        return _DIGIT.search(text) is not None or not NUMERALS.isdisjoint(words)
     return not text.isascii() and _WRITTEN.search(text) is not None
 
 
-def statements(tokens: list[Token], text: str) -> Iterator[tuple[int, int]]:
-    """Yield where *text* relates two expressions: from the last digit before each relation to the first after it."""
+def statements(tokens: list[Token], text: str, read: Sequence[tuple[int, int]] = ()) -> Iterator[tuple[int, int]]:
+    """Yield where *text* relates two expressions: from the last digit before each relation to the first after it.
+
+    What lies in the spans *read* is left out.
+    """
     for at, token in enumerate(tokens):
         found = None
         if token.kind == "rel":
-            found = _signed(tokens, at)
+            found = None if any(start <= token.start < end for start, end in read) else _signed(tokens, at)
         elif token.kind == "word":
             found = _spoken(tokens, at) if token.text in RELATIONS else None
         elif token.kind == "break" and token.text in ARROWS:
             found = _led(tokens, at)
         if found is not None:
             yield found
+    yield from _written(text)
+
+
+def _written(text: str) -> Iterator[tuple[int, int]]:
     if text.startswith("|"):
         for match in _ROW.finditer(text):
             yield match.span(1)
@@ -99,17 +109,20 @@ class _Part(NamedTuple):
 
 
 def _signed(tokens: list[Token], at: int) -> tuple[int, int] | None:
-    left, right = _part(tokens, at, -1), _part(tokens, at, 1)
-    if left.near is None or right.near is None:
+    left = _part(tokens, at, -1)
+    if left.near is None or not (left.operates or left.begins):
+        return None  # a name, with or without a number: "The cost of 3 apples ="
+    right = _part(tokens, at, 1)
+    if right.near is None:
         return None
-    if not left.operates and not left.begins:
-        return None  # a name that holds a number: "The cost of 3 apples ="
     if not (left.operates or right.operates) and (left.words or right.words):
         return None  # a quantity in other units: "3 boxes = 36 eggs"
     return left.near.start, right.near.end
 
 
 def _spoken(tokens: list[Token], at: int) -> tuple[int, int] | None:
+    if not (_has_near(tokens[max(0, at - NEAR - 1) : at]) and _has_near(tokens[at + 1 : at + NEAR + 2])):
+        return None
     left = _part(tokens, at, -1, soft=frozenset("|"))
     if left.near is None or not left.operates or left.distance > NEAR:
         return None
@@ -119,6 +132,10 @@ def _spoken(tokens: list[Token], at: int) -> tuple[int, int] | None:
     if left.numbers < 2 and right.signs and right.related:
         return None  # a name for an equation that follows: "Twice the 12 is 2 * 12 = 24"
     return left.near.start, right.near.end
+
+
+def _has_near(tokens: list[Token]) -> bool:
+    return any(_has_digits(token) for token in tokens)
 
 
 def _led(tokens: list[Token], at: int) -> tuple[int, int] | None:

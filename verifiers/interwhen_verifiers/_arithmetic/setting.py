@@ -5,31 +5,30 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
 from interwhen_verifiers._arithmetic.nodes import Binary, Node, NoValueError, Number, Value, exact, numbers
+from interwhen_verifiers._arithmetic.vocabulary import words_of
 
 MOST = 16
 """So many moduli and bases of a text are remembered."""
 ANY = 0
 """A modulus that the text does not write as a number."""
-WORDS = (
-    *("mod", "Mod", "base", "inary", "ctal", "exadecimal", "ool", "XOR", "xor", "GF", "F_", "Z_", "Z/", "mathbb"),
-    *("efine", "peration", "enote", "remainder"),
-)
-"""A line without any of these says nothing of the kind."""
 _MODULUS = re.compile(
     r"(?:\b[Mm]od(?:ulo|ulus)?\b(?: (?:is|of|=))?|mod\b|\bGF|\\mathbb\s?\{?[FZ]\}?_|\b[FZ]_|\bZ/)"
     r"[\s({$\\]{0,6}(?P<number>[0-9]{1,6})?"
     r"|remainders?\b[^.;\n]{0,60}?\bby \$?(?P<divisor>[0-9]{1,6})"
 )
-_BASE = re.compile(r"[Bb]ase[\s$-]{0,3}(?P<number>[0-9]{1,2}|[a-z]+)")
+_BASE = re.compile(r"ase[\s$-]{0,3}(?P<number>[0-9]{1,2}|[a-z]+)")
 _NAMED = re.compile(r"([Bb]inary|[Oo]ctal|[Hh]exadecimal)(?! operation)|([Bb]oolean|XOR|xor)")
 _DEFINED = re.compile(
     r"\b[a-zA-Z]\}?\s?(?P<sign>[-+*/^@#&×·∗⋆∘◦⊕⊗⊙△◇□★]|\\[A-Za-z]+)\s?\{?[a-zA-Z]\b\}?\s{0,2}\$?\s{0,2}(?:=|:=|is|means|be)"
 )
-_DEFINING = re.compile(r"[Dd]efine|[Oo]peration|[Dd]enote")
+
+_MODULAR = ("mod ", "mod{", "mod(", "odul", "GF", "F_", "Z_", "Z/", "mathbb", "remainder")
+_NAMES = ("inary", "ctal", "exadecimal", "oolean", "XOR", "xor")
 _BASES = {
     "two": 2,
     "three": 3,
@@ -63,21 +62,48 @@ class Setting(NamedTuple):
 PLAIN = Setting()
 
 
+_CUES = words_of(
+    "mod (mod modulo modulus base bases binary octal hexadecimal boolean xor gf(2) gf(2), gf(2). operation operation, "
+    "operation: define defined defines denote denotes remainder remainders binary, binary. binary: octal. octal: octal, "
+    "boolean. modulo: hexadecimal: hexadecimal. xor, operations base: base-2"
+)
+
+
+def may_set(words: frozenset[str]) -> bool:
+    """Tell whether a text of *words*, in lower case, may say something of the kind. Most text does not."""
+    return not _CUES.isdisjoint(words)
+
+
+def _may_set(text: str) -> bool:
+    return (
+        ("mod" in text or "Mod" in text or "base" in text or "Base" in text or "efine" in text or "peration" in text)
+        or ("inary" in text or "ctal" in text or "exadecimal" in text or "oolean" in text or "xor" in text)
+        or ("XOR" in text or "GF" in text or "F_" in text or "Z_" in text or "Z/" in text or "mathbb" in text)
+        or ("enote" in text or "remainder" in text)
+    )
+
+
 def setting_of(text: str, before: Setting = PLAIN) -> Setting:
     """Return *before* with what *text* adds."""
-    if not any(word in text for word in WORDS):
+    if not _may_set(text):
         return before
-    moduli = {int(found["number"] or found["divisor"] or ANY) for found in _MODULUS.finditer(text)}
-    bases = {_base(found["number"]) for found in _BASE.finditer(text)} - {0, 1, 10}
-    for found in _NAMED.finditer(text):
+    moduli = {int(found["number"] or found["divisor"] or ANY) for found in _found(_MODULUS, text, _MODULAR)}
+    bases = {_base(found["number"]) for found in _found(_BASE, text, ("ase",))} - {0, 1, 10}
+    for found in _found(_NAMED, text, _NAMES):
         if found[1]:
             bases.add(_BASES[found[1].lower()])
         else:
             moduli.add(2)
-    defines = before.defines or bool(_DEFINING.search(text) and _DEFINED.search(text))
+    defines = "efine" in text or "peration" in text or "enote" in text
+    defines = before.defines or (defines and _DEFINED.search(text) is not None)
     if before.moduli >= moduli and before.bases >= bases and before.defines == defines:
         return before
     return Setting(_some(before.moduli | moduli), _some(before.bases | bases), defines)
+
+
+def _found(pattern: re.Pattern[str], text: str, cues: tuple[str, ...]) -> Iterator[re.Match[str]]:
+    """Yield what *pattern* finds in a text that holds one of its *cues*: looking for these is much quicker."""
+    return pattern.finditer(text) if any(cue in text for cue in cues) else iter(())
 
 
 def _base(text: str) -> int:
