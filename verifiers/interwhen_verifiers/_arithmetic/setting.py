@@ -64,8 +64,8 @@ PLAIN = Setting()
 
 _CUES = words_of(
     "mod (mod modulo modulus base bases binary octal hexadecimal boolean xor gf(2) gf(2), gf(2). operation operation, "
-    "operation: define defined defines denote denotes remainder remainders binary, binary. binary: octal. octal: octal, "
-    "boolean. modulo: hexadecimal: hexadecimal. xor, operations base: base-2"
+    "operation: define defined defines denote denotes remainder remainders binary, binary. binary: octal. octal: "
+    "octal, boolean. modulo: hexadecimal: hexadecimal. xor, operations base: base-2"
 )
 
 
