@@ -96,6 +96,8 @@ class Open(msgspec.Struct, frozen=True, gc=False):
     """Seconds to wait before it is sent: a storm of remedies must not become one of requests."""
     room: int | None = None
     """Tokens that the context window still has, at least one; ``None``: not known."""
+    resamples: int = 0
+    """How often the text was just sampled again: a greedy model would write the same text each time."""
 
 
 class Close(msgspec.Struct, frozen=True, gc=False):

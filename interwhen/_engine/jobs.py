@@ -168,7 +168,8 @@ class Jobs:
             if order.after:
                 await anyio.sleep(order.after)
             if verifier.worker == "inline":
-                self._scopes.pop(order.job)
+                if self._scopes.pop(order.job, None) is None:
+                    return  # dropped at the very moment at which the pause was over
                 self._tell(self._check_inline(verifier, order))
                 return
             outcome = await check_aside(verifier, order.claim, workers=self._workers, scope=scope)

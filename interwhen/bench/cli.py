@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from interwhen.bench.extras import loop_options, require
 from interwhen.bench.gateway import measure as measure_gateway
 from interwhen.bench.gateway_report import GatewayReport
 from interwhen.bench.local import LocalReport
@@ -73,6 +74,8 @@ def overhead(
     json
         Print the report as one JSON object.
     """
+    require("interwhen bench overhead", *(["fast"] if transport == "fast" else []))
+    options = loop_options("interwhen bench overhead", uvloop=uvloop)
     console = Console(stderr=True)
 
     async def once() -> Overhead:
@@ -86,7 +89,7 @@ def overhead(
             say=lambda line: console.print(line, style="dim", highlight=False),
         )
 
-    report = anyio.run(once, backend_options={"use_uvloop": True} if uvloop else {})
+    report = anyio.run(once, backend_options=options)
     _show(report, table(report), json=json)
 
 
@@ -237,6 +240,8 @@ def gateway(
     json
         Print the report as one JSON object.
     """
+    require("interwhen bench gateway", "gateway", "openai", *(["fast"] if uvloop or transport == "fast" else []))
+    options = loop_options("interwhen bench gateway", uvloop=uvloop)
     console = Console(stderr=True)
 
     async def once() -> GatewayReport:
@@ -254,7 +259,7 @@ def gateway(
             say=lambda line: console.print(line, style="dim", highlight=False),
         )
 
-    report = anyio.run(once, backend_options={"use_uvloop": True} if uvloop else {})
+    report = anyio.run(once, backend_options=options)
     _show(report, gateway_table(report), json=json)
 
 
@@ -311,6 +316,8 @@ def soak(
     json
         Print the report as one JSON object.
     """
+    require("interwhen bench soak", *(["fast"] if transport == "fast" else []))
+    options = loop_options("interwhen bench soak", uvloop=uvloop)
     console = Console(stderr=True)
 
     async def once() -> SoakReport:
@@ -323,7 +330,7 @@ def soak(
             say=lambda line: console.print(line, style="dim", highlight=False),
         )
 
-    report = anyio.run(once, backend_options={"use_uvloop": True} if uvloop else {})
+    report = anyio.run(once, backend_options=options)
     _show(report, soak_table(report), json=json)
     return 0 if report.is_clean else 1
 

@@ -122,7 +122,10 @@ def apply_generic(name: str, monitor: Monitor, options: Mapping[str, object]) ->
     if "deadline" in options:
         fields["verifier"] = _with_deadline(name, monitor.verifier, options["deadline"])
     if "remedy" in options or "place" in options:
-        fields["remedy"] = _remedy(name, options.get("remedy", monitor.remedy), options.get("place"))
+        own, wanted = monitor.remedy, options.get("remedy", monitor.remedy)
+        if wanted == "repair" and isinstance(own, Repair):
+            wanted = own  # with what it falls back on
+        fields["remedy"] = _remedy(name, wanted, options.get("place"))
     try:
         return dataclasses.replace(monitor, **fields)
     except UsageError as error:
@@ -145,7 +148,7 @@ def _remedy(name: str, wanted: object, place: object) -> Remedy:
             return remedy
         case Feedback(), "rewind" | "append":
             return Feedback(place)
-        case Repair(otherwise=Feedback()), "rewind" | "append":
+        case Repair(), "rewind" | "append":
             return Repair(otherwise=Feedback(place))
         case _:
             raise PluginError(

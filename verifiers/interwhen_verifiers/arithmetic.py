@@ -24,6 +24,7 @@ from interwhen import (
     Normalized,
     Pass,
     Repair,
+    Resample,
     Segment,
     Span,
     Task,
@@ -455,7 +456,7 @@ def arithmetic(
         scope="answer",
         verifier=_VERIFIERS[rounding],
         delivery=delivery,
-        remedy=Repair(),
+        remedy=Repair(otherwise=Resample()),
         level=level,
         phase=phase,
     )
