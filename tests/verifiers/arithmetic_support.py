@@ -9,7 +9,7 @@ from typing import NamedTuple
 from interwhen import Pass, Segment, Span, Task, Tracker, Unknown, Violation
 from interwhen.segments import Phase
 
-from interwhen_verifiers.arithmetic import arithmetic
+from interwhen_verifiers.arithmetic import arithmetic, read_task
 
 CORPUS = Path(__file__).parent / "arithmetic_corpus"
 MONITOR = arithmetic()
@@ -28,10 +28,9 @@ UNREAD = Unknown("not read")
 
 def judge(text: str, prompt: str = "", phase: Phase = "answer") -> list[Found]:
     """Return what the monitor says about *text*, what its recognizer finds beside the claims included."""
-    assert MONITOR.prepare is not None
     assert MONITOR.recognizer is not None
     assert isinstance(MONITOR.extractor, Tracker)
-    prepared = MONITOR.prepare(Task(prompt))
+    prepared = read_task(Task(prompt))
     state = MONITOR.extractor.start(prepared)
     found: list[Found] = []
     at = 0
