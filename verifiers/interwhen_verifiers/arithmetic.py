@@ -67,12 +67,25 @@ _COLUMN = re.compile(r"\s*+(?:[+×÷]\s*+)?\$?[0-9][0-9.,]*+\s*+")  # noqa: RUF0
 _COLUMNS = re.compile(r"[0-9.,$\s+×÷]+")  # noqa: RUF001
 _RULE = re.compile(r"\s*+[-_─]{2,}+\s*+")
 _LINE_END = re.compile(r"(?:\\\\|&|\s)+\Z")
-_HEADING = re.compile(
-    r"(?:try|trying|attempt|guess|suppose|assume|imagine|student|pupil|claim|claims|wrote|wrong|incorrect|mistake|"
-    r"mistakes|error|errors|erroneous|flawed|fake|trial)\b",
-    re.IGNORECASE,
+_HEADINGS = frozenset(
+    (
+        *(
+            "try",
+            "trying",
+            "attempt",
+            "guess",
+            "suppose",
+            "assume",
+            "imagine",
+            "trial",
+            "student",
+            "pupil",
+            "claim",
+            "claims",
+        ),
+        *("wrote", "wrong", "incorrect", "mistake", "mistakes", "error", "errors", "erroneous", "flawed", "fake"),
+    )
 )
-_TRYING = frozenset(("try", "trying", "suppose", "assume", "guess:", "guess", "attempt", "attempt:"))
 _TRIAL = re.compile(r"\W*(?:let's |let us |now |next,? )?(?:try|trying|suppose|assume|guess|attempt)\b", re.IGNORECASE)
 _TOO_LONG = f"a text of more than {MAX_SEGMENT:,} characters is not read"
 _UNREAD = "it looks like a statement of arithmetic, and it could not be read"
@@ -147,11 +160,6 @@ def _read(text: str) -> _Line:
     return _Line(normalized, tokenize(normalized.text))
 
 
-@lru_cache(maxsize=4)
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.lower().split())
-
-
 def _may_relate(text: str) -> bool:
     """Tell whether *text* holds a sign for a relation."""
     if "=" in text or "<" in text or ">" in text:
@@ -202,7 +210,7 @@ def step(state: State, segment: Segment) -> tuple[State, list[Claim]]:
     relates = _may_relate(text)
     goes_on = _goes_on(state, segment)
     setting = state.setting
-    if "\\" in text or may_set(_words(text)):
+    if may_set(text):
         setting = setting_of(text, setting)
     if not (relates or goes_on or state.problem.node):
         return State(
@@ -242,8 +250,10 @@ def _goes_on(state: State, segment: Segment) -> bool:
 def _announces(text: str) -> bool:
     """Tell whether what follows *text* may be a trial, or somebody else's work."""
     if ":" in text[-4:]:
-        return _HEADING.search(text) is not None
-    return not _TRYING.isdisjoint(_words(text)) and _TRIAL.match(text) is not None
+        return not _HEADINGS.isdisjoint(text.lower().replace("'s", " ").replace(":", " ").split())
+    lower = text[:40].lower()
+    tries = "try" in lower or "guess" in lower or "ssume" in lower or "uppose" in lower or "ttempt" in lower
+    return tries and _TRIAL.match(text) is not None
 
 
 def extract(segment: Segment) -> Iterator[Equation]:
@@ -343,7 +353,7 @@ def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Spa
     """Yield where *segment* looks like a statement of arithmetic, in signs or in words."""
     del prepared
     text = segment.text
-    if len(text) > MAX_SEGMENT or not (_may_relate(text) or may_state(text, _words(text))):
+    if len(text) > MAX_SEGMENT or not (_may_relate(text) or may_state(text)):
         return
     line = _read(text)
     read = [(chain.sides[0].start, chain.sides[-1].end) for chain in line.chains or ()]

@@ -163,6 +163,8 @@ class Parser:
             return False
         if token.kind == "frac" and before.kind == "num":
             self.doubt = self.doubt or "a number before a fraction may be a mixed number"
+        if before.kind == "num" and before.end == token.start and "." in before.text:
+            self.doubt = self.doubt or "digits in brackets may be repeated without end"
         if token.kind == "open" and token.text != "(":
             self.doubt = self.doubt or "such a bracket may be a note"
         if before.end != token.start:

@@ -41,6 +41,7 @@ ARROWS = frozenset(("->", "-->", "=>", "==>", "→", "⇒", "⟹"))
 _SOFT = frozenset(",|!✓✔✅")
 _OPERANDS = frozenset(("num", "open", "close", "frac", "opaque", "pct", "cur", "sup"))
 _DIGIT = re.compile(r"\d")
+_TWO = re.compile(r"\d\D+\d")
 _MAKING = frozenset(("make", "makes", "give", "gives", "equals"))
 _MORE = frozenset(("more", "less", "fewer"))
 _CUES = BINARY | UNARY | _MORE
@@ -52,14 +53,44 @@ _WRITTEN = re.compile(
 """A statement in a script that puts no spaces between words."""
 
 
-def may_state(text: str, words: frozenset[str]) -> bool:
-    """Tell whether *text*, which holds no sign for a relation, may still state one in *words* (in lower case)."""
+def may_state(text: str) -> bool:
+    """Tell whether *text*, which holds no sign for a relation, may still state one in words."""
     if text.startswith("|"):
         return True
-    operates = not _CUES.isdisjoint(words) or ("and" in words and not _MAKING.isdisjoint(words))
-    if operates and not RELATIONS.isdisjoint(words):
-        return _DIGIT.search(text) is not None or not NUMERALS.isdisjoint(words)
+    if _may_operate(text):
+        words = set(text.lower().split())
+        operates = not _CUES.isdisjoint(words) or ("and" in words and not _MAKING.isdisjoint(words))
+        if operates and not RELATIONS.isdisjoint(words):
+            return _TWO.search(text) is not None or len(NUMERALS & words) + (_DIGIT.search(text) is not None) > 1
     return not text.isascii() and _WRITTEN.search(text) is not None
+
+
+def _may_operate(text: str) -> bool:
+    """Tell whether a word for an operation may be in *text*: looking for parts of them is the quickest."""
+    return (
+        ("times" in text or "plus" in text or "minus" in text or "multipl" in text or "divid" in text)
+        or ("half" in text or "Half" in text or "wice" in text or "hrice" in text or "ouble" in text or "riple" in text)
+        or ("sum " in text or "product" in text or "difference" in text or "quotient" in text or "subtract" in text)
+        or (
+            "mod" in text
+            or "xor" in text
+            or "add" in text
+            or "squared" in text
+            or "cubed" in text
+            or "factorial" in text
+        )
+        or (" than " in text or " make" in text or " give" in text or " equals" in text)
+        or (" mal " in text or "geteilt" in text or " por " in text or "más" in text or "menos" in text)
+        or (
+            "fois" in text
+            or "moins" in text
+            or "divis" in text
+            or "mitad" in text
+            or "oble" in text
+            or "oppelt" in text
+        )
+        or ("moiti" in text or "lfte" in text or " entre " in text)
+    )
 
 
 def statements(tokens: list[Token], text: str, read: Sequence[tuple[int, int]] = ()) -> Iterator[tuple[int, int]]:
@@ -108,7 +139,18 @@ class _Part(NamedTuple):
     """Another relation follows."""
 
 
+def _is_named(tokens: list[Token], at: int) -> bool:
+    """Tell whether the relation at *at* says what a letter stands for: ``A = (2 + 3) and B = (4 - 1)``."""
+    while at and tokens[at - 1].kind in {"math", "cur"}:
+        at -= 1
+    if not at or tokens[at - 1].kind != "opaque" or not tokens[at - 1].text[:1].isalpha():
+        return False
+    return at < 2 or tokens[at - 2].kind in {"word", "break", "math", "cur", "quote"}
+
+
 def _signed(tokens: list[Token], at: int) -> tuple[int, int] | None:
+    if _is_named(tokens, at):
+        return None
     left = _part(tokens, at, -1)
     if left.near is None or not (left.operates or left.begins):
         return None  # a name, with or without a number: "The cost of 3 apples ="
@@ -158,6 +200,8 @@ def _part(tokens: list[Token], at: int, step: int, soft: frozenset[str] = _SOFT)
         if kind == "rel" or (kind == "break" and text not in soft):
             related = kind == "rel"
             break
+        if text == "," and near is None and step < 0:
+            break  # "..., so the total ="
         if kind != "break":
             first, last = first or here, here
         if kind == "word":

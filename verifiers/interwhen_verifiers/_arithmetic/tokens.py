@@ -37,12 +37,12 @@ _PATTERN = re.compile(
 \s*+ (?:
   (?P<link>   https?://\S++ )
 | (?P<plain>  (?<![0-9])[A-Za-z]{2,}+(?![\w'’-]) (?: \x20[A-Za-z]{2,}+(?![\w'’-]) )*+ )
-| (?P<endless> [0-9]++\.[0-9]*+(?: \((?=[0-9]++\)) | \\(?:overline|bar|dot|ldots|dots|cdots)(?![A-Za-z]) ) )
-| (?P<num>    [0-9]++(?: (?: [.,] | \{,\} | ,?\\[,!] | ['’\u00a0\u2009\u202f](?=[0-9]{3}(?![0-9])) ) [0-9]++ )*+
+| (?P<num>    [0-9]++(?: (?: [.,] | \{,\} | ,?\\[,!] | ['’](?=[0-9]{3}(?![0-9])) ) [0-9]++ )*+
+              (?: \.\((?=[0-9]++\)) | \.?+\\(?:overline|bar|dot|ldots|dots|cdots)(?![A-Za-z]) )?+
             | (?<![\w.])\.[0-9]++(?:[.,][0-9]++)*+ )
 | (?P<space>  & | \\[,;!:\x20] | (?<=[0-9])-(?=[^\W0-9_]{2}) )
 | (?P<tag>    <(?:sup>\s?-?[0-9]{1,8}\s?</sup|/?[A-Za-z][A-Za-z0-9]{0,12}\s?/?)> )
-| (?P<fact>   (?<![\w)\]}!])!(?=[0-9(]) )
+| (?P<fact>   !(?=[0-9(])(?<![\w)\]}!]!) )
 | (?P<half>   \\[dtc]?frac\s?[1-9][1-9](?![0-9]) )
 | (?P<times>  (?<=[0-9)\]}%])[xX](?=\x20?[0-9($.]) | (?<=\s)[xX](?=\s{1,3}-?(?:\\?\$)?[0-9(.]) )
 | (?P<sup>    ⁻?[⁰¹²³⁴⁵⁶⁷⁸⁹]++ )
@@ -70,11 +70,11 @@ _PATTERN = re.compile(
 """,
     re.VERBOSE,
 )
-SEPARATORS = r"(?:\{,\}|,?\\[,!]|[,'’\u00a0\u2009\u202f])"
-"""What stands between thousands: a comma, an apostrophe, a thin space, or one of these in LaTeX."""
+SEPARATORS = r"(?:\{,\}|,?\\[,!]|[,'’])"
+"""What stands between thousands: a comma, an apostrophe, or one of these in LaTeX."""
 _PLAIN_NUMBER = re.compile(rf"[0-9]{{1,3}}(?:{SEPARATORS}[0-9]{{3}})++(?:\.[0-9]++)?|[0-9]*+\.[0-9]++")
 _LOOSE_NUMBER = re.compile(
-    r"(?P<comma>[0-9]++(?:,|\{,\})[0-9]++|[0-9]{1,3}(?:[.'’\u00a0\u2009\u202f][0-9]{3})++(?:,|\{,\})[0-9]++)"
+    r"(?P<comma>[0-9]++(?:,|\{,\})[0-9]++|[0-9]{1,3}(?:[.'’][0-9]{3})++(?:,|\{,\})[0-9]++)"
     r"|[0-9]{1,3}(?:\.[0-9]{3}){2,}+|[0-9]{1,2}(?:,[0-9]{2})++,[0-9]{3}(?:\.[0-9]++)?"
 )
 """A number as other languages write it: a decimal comma, points between thousands, lakhs."""
@@ -151,6 +151,8 @@ def tokenize(text: str) -> list[Token]:
 
 
 def _number(text: str, start: int, end: int, source: str) -> Token:
+    if not text[-1].isdigit():
+        return Token("opaque", text, start, end)  # 0.(3), 0.\overline{3}
     plain = text.isdigit() or _PLAIN_NUMBER.fullmatch(text) or _is_loose(text, start, end, source)
     # Glued to what precedes (a decimal of "v1.", an exponent), it is part of something else.
     before = source[start - 1 : start]
@@ -292,7 +294,6 @@ _READERS: dict[str, Callable[[str, int, int, str], Token | None]] = {
     "degree": _degree,
     "dots": _opaque,
     "link": _arrow,
-    "endless": _opaque,
     "fact": _opaque,
     "half": _half,
     "tag": _tag,

@@ -206,7 +206,7 @@ UNIT_SUFFIXES: Final = words_of(
 """Short words that are a unit when glued to a number."""
 
 CASTING_DOUBT: Final = words_of(
-    "\\pmod \\bmod \\mod ≡ \\oplus gf boolean according "
+    "\\oplus gf boolean according "
     "wrong incorrect incorrectly mistake mistaken mistakenly false untrue invalid contradiction contradicts impossible "
     "mod modulo modulus binary octal hexadecimal hex base suppose supposing assume assuming pretend imagine "
     "inconsistent absurd contradictory unsolvable carry carrying carries borrow borrowing xor bitwise "
