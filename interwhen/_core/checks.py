@@ -10,6 +10,7 @@ from interwhen._core.breakers import Breaker
 from interwhen._core.intake import Due
 from interwhen._core.messages import Check, Drop, Extract, Extracted, Order, Suspend
 from interwhen._core.policies import ends, pause_before_next
+from interwhen._core.release import gates
 from interwhen._core.tally import Tally
 from interwhen._core.transcript import Transcript
 from interwhen._core.violations import Violations
@@ -152,11 +153,11 @@ class Checks:
         if pause is not None:
             job.tries += 1
             job.seconds = seconds
-            return [*orders, Check(number, job.monitor, job.refs[0].claim, pause)]
+            return [*orders, Check(number, job.monitor, job.refs[0].claim, pause, job.segment)]
         self._work.close(number)
         self._work.learn(job, outcome)
         for ref in job.refs:
-            self._judge(ref, outcome, seconds, job.tries)
+            self._judge(ref, self._work.fitting(ref, outcome), seconds, job.tries)
             seconds = 0.0
         return orders
 
@@ -226,7 +227,7 @@ class Checks:
         question = work.question(ref)
         verdict = work.known(question)
         if verdict is not None:
-            self._judge(ref, Judged(verdict, cached=True), 0.0)
+            self._judge(ref, work.fitting(ref, Judged(verdict, cached=True)), 0.0)
             return
         if not work.is_asked(question):
             breaker = self._breakers[question[0]]
@@ -237,7 +238,7 @@ class Checks:
         self._events.append(CheckStarted(self._monitors[ref.monitor].name, claim.key, claim.span))
         job = work.join(ref, question)
         if job is not None:
-            orders.append(Check(job.number, ref.monitor, claim))
+            orders.append(Check(job.number, ref.monitor, claim, segment=ref.segment))
 
     def _failed(self, job: Job, outcome: Outcome, seconds: float) -> None:
         """Take note of an extraction that brought no claims."""
@@ -260,7 +261,7 @@ class Checks:
 
     def _unproven(self, ref: Ref, outcome: Outcome, tries: int = 1) -> None:
         monitor = self._monitors[ref.monitor]
-        if ends(monitor, outcome) and not self._violations.is_answered(ref):
+        if ends(monitor, outcome) and not self._violations.is_excused(ref):
             self._violations.candidates.append(Candidate(ref.span, ref, None, describe(outcome, tries)))
 
     def _refuted(self, ref: Ref, violation: Violation) -> None:
@@ -274,8 +275,12 @@ class Checks:
         self._events.append(ViolationFound(record))
         if acts:
             self._violations.candidates.append(candidate)
-        else:
-            self._violations.saw(record)
+            return
+        self._violations.saw(record)
+        if ref.claim.span is None and gates(monitor.delivery) and not self._violations.is_answered(ref):
+            # It is not known what is wrong in the segment, so nothing can be cut or mended, and nothing released.
+            why = f"a claim that has no place was refuted: {violation.why}"
+            self._violations.candidates.append(Candidate(ref.span, ref, None, why))
 
     def _may_become_right(self, candidate: Candidate) -> bool:
         """Tell whether the model may be in the midst of writing the right value: it ends the text, and begins so."""

@@ -329,7 +329,8 @@ class Core:
         self._cut(todo.cut)
         if not todo.goes_on:
             self.events.append(Remedied(record, self.tally.remedies))
-            self._stop(f"{self.monitors[best.ref.monitor].name}: {best.why}", abstain=todo.remedy == "abstain")
+            why = f"{self.monitors[best.ref.monitor].name}: {best.why}"
+            self._end("abstained" if todo.remedy == "abstain" else "unverified", why)
             return
         self._remedying.begin(best, todo)
         pause = self._pace.after(todo.cut)
@@ -357,11 +358,18 @@ class Core:
         else:
             self._go_on()
 
-    def _stop(self, why: str, *, abstain: bool) -> None:
-        """End here. What a gate has not let through by now is not part of the result."""
-        while (to := max(self.gates.settled, self.gates.released)) < self.transcript.length and not abstain:
+    def _withhold(self) -> None:
+        """Keep what a gate has not let through by now out of the result: its checks will never end."""
+        if not self.gates.holding:
+            return
+        length, reason = self.transcript.length, self._ending.reason
+        self._violations.file()
+        refuted = [candidate.ref for candidate in self._violations.candidates]
+        self._cut(length)  # half a tag, which no monitor has seen
+        while (to := max(self.gates.settled(refuted), self.gates.released)) < self.transcript.length:
             self._cut(to)
-        self._end("abstained" if abstain else "unverified", why)
+        if self.transcript.length == length:
+            self._ending.reason = reason
 
     def _give_up(self, best: Candidate, reason: str) -> None:
         """End without an answer. The text before the wrong segment is all that stands, and all that is shown."""
@@ -374,6 +382,7 @@ class Core:
         self._ending.reason = None  # what the model ended is not what stands now
         self.tally.discarded += self.intake.cut(to)
         self._violations.cut(to)
+        self._remedying.cut(to)
         self._orders.extend(self._checks.cut(to))
         self.gates.retract(to, self.events)
 
@@ -391,7 +400,7 @@ class Core:
             self._ended()
             return
         self.state = "opening"
-        self._orders.append(Open(pieces, kept, self.tally.remedies, after, room))
+        self._orders.append(Open(pieces, kept, self.tally.remedies, after, room, self._remedying.resamples))
 
     # ------------------------------------------------------------------ the reader's side and the end
 
@@ -405,35 +414,23 @@ class Core:
         if self._ending.reason not in ENDED_WELL:
             self._withhold_unfinished()
         self.gates.advance(self.events)
-        self._end(self._ending.status(), "")
+        self._end(self._ending.status(), "", cut_short=False)
 
     def _withhold_unfinished(self) -> None:
-        """Keep the segment that the model did not finish out of the result, where a gate holds it: it was not checked."""
+        """Keep the segment that the model did not finish out of the result, where a gate holds it unchecked."""
         reason = self._ending.reason
-        while (to := max(self._finished(), self.gates.released)) < self.transcript.length:
+        while (to := max(self.gates.settled(), self.gates.released)) < self.transcript.length:
             self._cut(to)
         self._ending.reason = reason
 
-    def _finished(self) -> int:
-        """Return up to where each monitor that holds text back has been shown whole segments."""
-        length = self.transcript.length
-        answer = next((at for at, phase in self.transcript.phases if phase == "answer"), length)
-        least = {"gate": 0, "gate_tools": 0, "final": answer}
-        return min(
-            (
-                max(self.intake.hold(number), least[monitor.delivery])
-                for number, monitor in enumerate(self.monitors)
-                if monitor.delivery in least
-            ),
-            default=length,
-        )
-
-    def _end(self, status: Status, reason: str, *, shown: bool = True) -> None:
+    def _end(self, status: Status, reason: str, *, shown: bool = True, cut_short: bool = True) -> None:
         if self.state in ("streaming", "opening"):
             self._orders.append(Close())
+        self._orders.extend(self._checks.call_off())
+        if cut_short:
+            self._withhold()
         self.state = "done"
         self.intake.keep_held()
-        self._orders.extend(self._checks.call_off())
         if shown and status in ("verified", "unverified"):
             self.gates.release(self.events, ended=True)
         self._orders.append(self._ending.finish(status, reason))

@@ -96,6 +96,8 @@ class Open(msgspec.Struct, frozen=True, gc=False):
     """Seconds to wait before it is sent: a storm of remedies must not become one of requests."""
     room: int | None = None
     """Tokens that the context window still has, at least one; ``None``: not known."""
+    resamples: int = 0
+    """How often the text was just sampled again: a greedy model would write the same text each time."""
 
 
 class Close(msgspec.Struct, frozen=True, gc=False):
@@ -119,6 +121,8 @@ class Check(msgspec.Struct, frozen=True, gc=False):
     claim: Claim
     after: float = 0.0
     """Seconds to wait first: it has failed before."""
+    segment: Segment | None = None
+    """Where the claim stands: a repair is read again there."""
 
 
 class Suspend(msgspec.Struct, frozen=True, gc=False):

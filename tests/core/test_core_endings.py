@@ -180,4 +180,7 @@ def test_a_reader_who_left_gets_an_unverified_result_and_no_more_text(delivery):
     assert driver.outline.doubts[0].why == "the reader left before the end"
     assert [v.key for v in driver.outline.violations] == ["2+2=5"]
     assert driver.shown == shown
-    assert driver.outline.checks[0].outcome == Cancelled("the run ended first")
+    if delivery == "interrupt":
+        assert driver.outline.checks[0].outcome == Cancelled("the run ended first")
+    else:  # nobody will ever check what was held: it is no part of the result
+        assert (driver.outline.text, driver.outline.checks) == ("", ())

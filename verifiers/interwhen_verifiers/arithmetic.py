@@ -20,6 +20,7 @@ from interwhen import (
     Monitor,
     Pass,
     Repair,
+    Resample,
     Segment,
     Span,
     Unknown,
@@ -154,7 +155,7 @@ def arithmetic(
         extractor=extract,
         verifier=_VERIFIERS[rounding],
         delivery=delivery,
-        remedy=Repair(),
+        remedy=Repair(otherwise=Resample()),
         level=level,
         phase=phase,
     )
