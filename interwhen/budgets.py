@@ -21,7 +21,8 @@ class Budgets(msgspec.Struct, frozen=True):
     remedies: Count = 16
     """Interrupts that are remedied."""
     repeats: Count = 2
-    """How often the same text may be written at the same place before the run counts as not converging."""
+    """How often the same words may be refuted at one place of the model's own text, whatever was done about them,
+    before the run counts as not converging. Samples that differ are no repetition."""
     discarded_tokens: Count = 8192
     """Tokens that may be cut, in all."""
     forks: Count = 256

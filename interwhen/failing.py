@@ -9,7 +9,8 @@ import msgspec
 from interwhen.errors import UsageError
 
 Ending = Literal["open", "closed"]
-"""``open`` lets the text through, marked unverified in the result; ``closed`` ends the run as abstained."""
+"""``open`` lets the text through, marked unverified in the result; ``closed`` holds it back, and ends the run as
+abstained."""
 
 LONGEST_PAUSE = 2.0
 """The most seconds between two tries."""
@@ -24,7 +25,7 @@ class Retry(msgspec.Struct, frozen=True, tag=True):
     times: int = 2
     """How often it is tried again: two times are three tries."""
     then: Ending | None = None
-    """``None``: as the monitor's ``unproven`` says."""
+    """``None``: as for a monitor without ``on_error``: its delivery decides."""
     pause: float = 0.1
     """Seconds before the second try; each further pause is twice as long, up to 2 s."""
 
@@ -42,7 +43,7 @@ class Retry(msgspec.Struct, frozen=True, tag=True):
 
 
 OnError: TypeAlias = Ending | Retry | None
-"""What a monitor does about checks without a verdict. ``None``: what its ``unproven`` says."""
+"""What a monitor does about checks without a verdict. ``None``: its delivery decides; a gate is closed."""
 
 
 def read_on_error(text: str) -> OnError:

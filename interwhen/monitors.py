@@ -110,11 +110,12 @@ class Monitor:
     phase: PhaseFilter = "both"
     """Which text it looks at. ``ThinkEnd`` and ``Answer`` say so themselves."""
     unproven: Ending = "open"
-    """What becomes of a check that neither passes nor refutes: ``open`` lets the text through, marked
-    unverified in the result; ``closed`` ends the run as abstained."""
+    """What becomes of a claim that the verifier judged ``Unknown``: ``open`` lets the text through, marked unverified
+    in the result; ``closed`` holds it back or takes it back, and ends the run as abstained."""
     on_error: OnError = None
-    """The same for a check that came to no verdict at all (it raised, timed out, lost its worker, or was skipped),
-    or :class:`Retry`. ``None``: as ``unproven`` says."""
+    """The same for a check that came to no verdict at all (it raised, timed out, lost its worker or was skipped, or the
+    extractor or ``prepare`` failed), or :class:`Retry`. ``None``: ``closed`` for a delivery that gates, and where
+    ``unproven`` is; ``open`` for any other."""
     required: bool = True
     """Whether the result is ``verified`` only if the checks of this monitor passed."""
     prepare: Prepare | None = None

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 import structlog
@@ -35,6 +36,25 @@ def configured():
 
 def pytest_addoption(parser):
     reliability_report.add_option(parser)
+    group = parser.getgroup("interwhen")
+    group.addoption(
+        "--sample", type=int, default=1, metavar="N", help="run the first test of each file, and one in N others"
+    )
+    group.addoption("--wheel", help="the wheel that tests/packaging installs with each extra")
+    group.addoption("--uv", default="uv", help="the uv that installs it")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Keep a sample that touches every file and stays the same when tests are added elsewhere."""
+    every = config.getoption("--sample")
+    if every > 1:
+        kept, left, seen = [], [], set()
+        for item in items:
+            chosen = item.path not in seen or not crc32(item.nodeid.encode()) % every
+            seen.add(item.path)
+            (kept if chosen else left).append(item)
+        items[:] = kept
+        config.hook.pytest_deselected(items=left)
 
 
 def pytest_configure(config):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from interwhen import Delivery, Feedback, Level, Lines, Monitor, Remedy, Repair, ToolCalls, Verdict, verifier
+from interwhen import Delivery, Feedback, Level, Lines, Monitor, Pass, Remedy, Repair, ToolCalls, Verdict, verifier
 
 from .countdown import read_countdown
 from .maze import read_maze
@@ -48,6 +48,12 @@ def monitors_for(
     def check(claim: LineClaim) -> Verdict:
         return trace.check(claim)
 
+    # It knows the problem, so a pass of it says that the answer is right, not only that its steps are.
+    @verifier(name=f"{family}-answer", version="1", deadline=1.0, worker="inline")
+    def check_answer(claim: LineClaim) -> Verdict:
+        verdict = trace.check(claim)
+        return Pass(verdict.evidence, scope="answer") if isinstance(verdict, Pass) else verdict
+
     return (
         Monitor(
             name=family,
@@ -63,7 +69,8 @@ def monitors_for(
             name=f"{family}-answer",
             trigger=ToolCalls() if family == "stock" else Lines(),
             extractor=trace.answers,
-            verifier=check,
+            verifier=check_answer,
+            scope="answer",
             delivery=delivery,
             remedy=remedy,
             level=level,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from interwhen._core.policies import may_end
+from interwhen._core.release import gates
 from interwhen._core.work import Job, Ref
 from interwhen.monitors import Monitor
 from interwhen.spans import Span
@@ -18,7 +19,8 @@ from interwhen.verdicts import Violation
 class Candidate:
     """Something that must change the course of the run, at an absolute place of the trace.
 
-    ``violation`` is ``None`` where a check of a ``closed`` monitor ended without a verdict; ``why`` says how.
+    ``violation`` is ``None`` where nothing can be mended: a check ended without a verdict and the release rule holds
+    its text back, or a gate refuted a claim that has no place; ``why`` says how.
     """
 
     span: Span
@@ -71,5 +73,6 @@ def _may_precede(start: int, job: Job, monitors: Sequence[Monitor]) -> bool:
 
 
 def _may_act(ref: Ref, monitor: Monitor) -> bool:
-    """Tell whether some outcome could change the course: a claim without a span can only stay unproven."""
-    return may_end(monitor) or (monitor.delivery != "observe" and ref.claim.span is not None)
+    """Tell whether some outcome could change the course. A claim without a span can only keep a gate shut."""
+    acts = monitor.delivery != "observe" and ref.claim.span is not None
+    return acts or gates(monitor.delivery) or may_end(monitor)

@@ -10,6 +10,7 @@ from interwhen._core.breakers import Breaker
 from interwhen._core.intake import Due
 from interwhen._core.messages import Check, Drop, Extract, Extracted, Order, Suspend
 from interwhen._core.policies import ends, pause_before_next
+from interwhen._core.release import gates
 from interwhen._core.tally import Tally
 from interwhen._core.transcript import Transcript
 from interwhen._core.violations import Violations
@@ -19,6 +20,7 @@ from interwhen.claims import Claim
 from interwhen.events import CheckSettled, CheckStarted, Event, ViolationFound
 from interwhen.monitors import Fork, Monitor
 from interwhen.remedies import Conclude
+from interwhen.spans import Span
 from interwhen.verdicts import Cancelled, Errored, Judged, Outcome, Skipped, TimedOut, Unknown, Violation
 
 UNREAD = Judged(Unknown("this looks like a claim, and it could not be read"))
@@ -47,6 +49,8 @@ class Checks:
         self._events = events
         self._breakers = [Breaker(budgets.failures) for _ in monitors]
         """By the number of the verifier: one that several monitors share has one."""
+        self._looks: list[tuple[int, Span]] = []
+        """The segments that were looked at before the model finished them, with the monitor that looked."""
 
     def open(self, dues: Iterable[Due]) -> tuple[list[Order], list[Job]]:
         """Return the orders for the extractions, and the jobs that must be skipped.
@@ -76,6 +80,31 @@ class Checks:
                     orders.append(Extract(job.number, number, segment, pieces))
         return orders, skipped
 
+    def look(self, dues: Iterable[tuple[Due, int]]) -> list[Order]:
+        """Return the orders for a look at segments that the model has not finished, each certain up to its offset."""
+        orders: list[Order] = []
+        for due, certain in dues:
+            for number in due.monitors:
+                if isinstance(self._monitors[number].extractor, Fork) or self._is_moot(number):
+                    continue
+                losses = self._work.admit(number, due.segment.span)
+                if losses is None:
+                    continue
+                orders.extend(self._lose(losses))
+                job = self._work.extraction(number, due.segment, certain)
+                self._looks.append((number, due.segment.span))
+                orders.append(Extract(job.number, number, due.segment))
+        return orders
+
+    def withdraw(self) -> list[Order]:
+        """Forget the looks at segments that were not finished: the model goes on, or is at its end."""
+        if not self._looks:
+            return []
+        looks, self._looks = self._looks, []
+        for number, span in looks:
+            self._violations.forget(self._monitors[number].name, span)
+        return self._lose(self._work.withdraw(looks))
+
     def skip(self, job: Job) -> None:
         """Settle a fork that the budget forbids."""
         self.settled(job.number, Skipped(f"the budget of {self._budgets.forks} forks is spent"), 0.0)
@@ -88,6 +117,10 @@ class Checks:
             return self.settled(number, Errored("claims came where a verdict was awaited"), seconds)
         self._work.close(number)
         orders: list[Order] = []
+        certain = job.home.certain
+        if certain is not None:
+            claims = tuple(claim for claim in claims if claim.span is not None and claim.span.end <= certain)
+            unread = ()
         if claims or unread:
             whole = job.segment.span
             spans = (*(claim.span for claim in claims if claim.span is not None), *unread)
@@ -120,11 +153,11 @@ class Checks:
         if pause is not None:
             job.tries += 1
             job.seconds = seconds
-            return [*orders, Check(number, job.monitor, job.refs[0].claim, pause)]
+            return [*orders, Check(number, job.monitor, job.refs[0].claim, pause, job.segment)]
         self._work.close(number)
         self._work.learn(job, outcome)
         for ref in job.refs:
-            self._judge(ref, outcome, seconds, job.tries)
+            self._judge(ref, self._work.fitting(ref, outcome), seconds, job.tries)
             seconds = 0.0
         return orders
 
@@ -194,7 +227,7 @@ class Checks:
         question = work.question(ref)
         verdict = work.known(question)
         if verdict is not None:
-            self._judge(ref, Judged(verdict, cached=True), 0.0)
+            self._judge(ref, work.fitting(ref, Judged(verdict, cached=True)), 0.0)
             return
         if not work.is_asked(question):
             breaker = self._breakers[question[0]]
@@ -205,13 +238,14 @@ class Checks:
         self._events.append(CheckStarted(self._monitors[ref.monitor].name, claim.key, claim.span))
         job = work.join(ref, question)
         if job is not None:
-            orders.append(Check(job.number, ref.monitor, claim))
+            orders.append(Check(job.number, ref.monitor, claim, segment=ref.segment))
 
     def _failed(self, job: Job, outcome: Outcome, seconds: float) -> None:
         """Take note of an extraction that brought no claims."""
         self._events.append(CheckSettled(self._work.record_extraction(job, outcome, seconds)))
         claim = Claim(key="", span=job.segment.span)
-        self._unproven(Ref(job.monitor, claim, job.segment, job.home), outcome)
+        if job.home.certain is None:
+            self._unproven(Ref(job.monitor, claim, job.segment, job.home), outcome)
         self._work.settle(job.monitor, job.home, passed=False)
 
     def _judge(self, ref: Ref, outcome: Outcome, seconds: float, tries: int = 1) -> None:
@@ -221,23 +255,36 @@ class Checks:
         if not is_pass:
             if isinstance(outcome, Judged) and isinstance(outcome.verdict, Violation):
                 self._refuted(ref, outcome.verdict)
-            else:
+            elif ref.home.certain is None:  # what a segment comes to is known once it is finished
                 self._unproven(ref, outcome, tries)
         self._work.settle(ref.monitor, ref.home, passed=is_pass or self._violations.is_disavowed(ref))
 
     def _unproven(self, ref: Ref, outcome: Outcome, tries: int = 1) -> None:
         monitor = self._monitors[ref.monitor]
-        if ends(monitor, outcome) and not self._violations.is_answered(ref):
+        if ends(monitor, outcome) and not self._violations.is_excused(ref):
             self._violations.candidates.append(Candidate(ref.span, ref, None, describe(outcome, tries)))
 
     def _refuted(self, ref: Ref, violation: Violation) -> None:
         monitor = self._monitors[ref.monitor]
         candidate = refutation(ref, violation)
+        if ref.home.certain is not None and self._may_become_right(candidate):
+            return
         acts = monitor.delivery != "observe" and ref.claim.span is not None and not self._violations.is_answered(ref)
         acts = acts and not self._is_moot(ref.monitor)
         record = self._violations.record(candidate, interrupted=acts)
         self._events.append(ViolationFound(record))
         if acts:
             self._violations.candidates.append(candidate)
-        else:
-            self._violations.saw(record)
+            return
+        self._violations.saw(record)
+        if ref.claim.span is None and gates(monitor.delivery) and not self._violations.is_answered(ref):
+            # It is not known what is wrong in the segment, so nothing can be cut or mended, and nothing released.
+            why = f"a claim that has no place was refuted: {violation.why}"
+            self._violations.candidates.append(Candidate(ref.span, ref, None, why))
+
+    def _may_become_right(self, candidate: Candidate) -> bool:
+        """Tell whether the model may be in the midst of writing the right value: it ends the text, and begins so."""
+        violation = candidate.violation
+        if violation is None or violation.repair is None or candidate.span.end < candidate.ref.segment.span.end:
+            return False
+        return violation.repair.startswith(self._violations.text(candidate))

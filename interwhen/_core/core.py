@@ -27,6 +27,7 @@ from interwhen._core.messages import (
     Ended,
     Extracted,
     Fact,
+    Idle,
     Open,
     Opened,
     Order,
@@ -123,6 +124,7 @@ class Core:
                 self._ending.hear(fact.finish_reason)
             if self._frontier_is_due:
                 self._frontier_is_due = False
+                orders.extend(self._checks.withdraw())
                 self.gates.advance(self.events)
             intake, text, start = self.intake, fact.text, self.transcript.length
             if fact.call is None:
@@ -161,6 +163,8 @@ class Core:
                 self._broken(error, retryable=retryable)
             case OutOfTime(seconds):
                 self._out_of_time(seconds)
+            case Idle(dead=dead):
+                self._idle(dead=dead)
             case Abandoned():
                 self._end("unverified", "the reader left before the end", shown=False)
             case _:
@@ -194,9 +198,21 @@ class Core:
         self._ending.resume = resume or self._ending.resume
         self.events.append(StreamStarted(self.tally.remedies, resume))
 
+    def _idle(self, *, dead: bool) -> None:
+        """Look at the segments in which the model is silent. What is wrong in them is acted upon; nothing else counts.
+
+        Once the model goes on, the look is void: a segment is judged as a whole when it is complete.
+        """
+        if self.state != "streaming" or self._ending.reason is not None:
+            return
+        self._orders.extend(self._checks.withdraw())
+        self._orders.extend(self._checks.look(self.intake.unfinished(dead=dead)))
+        self._frontier_is_due = True
+
     def _ended(self) -> None:
         self.state = "draining"
         reason = self._ending.reason = self._ending.reason or "truncated"
+        self._orders.extend(self._checks.withdraw())
         skipped = self._open_segments(self.intake.end(finished=reason in ENDED_WELL))
         self._orders.extend(self._checks.call_off_concluding())
         self._release()
@@ -298,6 +314,7 @@ class Core:
 
     def _apply(self, best: Candidate) -> None:
         violations = self._violations
+        self._orders.extend(self._checks.withdraw())
         todo, spent = self._remedying.plan(best)
         if spent is not None:
             if todo.ask:
@@ -312,7 +329,8 @@ class Core:
         self._cut(todo.cut)
         if not todo.goes_on:
             self.events.append(Remedied(record, self.tally.remedies))
-            self._stop(f"{self.monitors[best.ref.monitor].name}: {best.why}", abstain=todo.remedy == "abstain")
+            why = f"{self.monitors[best.ref.monitor].name}: {best.why}"
+            self._end("abstained" if todo.remedy == "abstain" else "unverified", why)
             return
         self._remedying.begin(best, todo)
         pause = self._pace.after(todo.cut)
@@ -340,11 +358,18 @@ class Core:
         else:
             self._go_on()
 
-    def _stop(self, why: str, *, abstain: bool) -> None:
-        """End here. What a gate has not let through by now is not part of the result."""
-        while (to := max(self.gates.settled, self.gates.released)) < self.transcript.length and not abstain:
+    def _withhold(self) -> None:
+        """Keep what a gate has not let through by now out of the result: its checks will never end."""
+        if not self.gates.holding:
+            return
+        length, reason = self.transcript.length, self._ending.reason
+        self._violations.file()
+        refuted = [candidate.ref for candidate in self._violations.candidates]
+        self._cut(length)  # half a tag, which no monitor has seen
+        while (to := max(self.gates.settled(refuted), self.gates.released)) < self.transcript.length:
             self._cut(to)
-        self._end("abstained" if abstain else "unverified", why)
+        if self.transcript.length == length:
+            self._ending.reason = reason
 
     def _give_up(self, best: Candidate, reason: str) -> None:
         """End without an answer. The text before the wrong segment is all that stands, and all that is shown."""
@@ -357,6 +382,7 @@ class Core:
         self._ending.reason = None  # what the model ended is not what stands now
         self.tally.discarded += self.intake.cut(to)
         self._violations.cut(to)
+        self._remedying.cut(to)
         self._orders.extend(self._checks.cut(to))
         self.gates.retract(to, self.events)
 
@@ -374,7 +400,7 @@ class Core:
             self._ended()
             return
         self.state = "opening"
-        self._orders.append(Open(pieces, kept, self.tally.remedies, after, room))
+        self._orders.append(Open(pieces, kept, self.tally.remedies, after, room, self._remedying.resamples))
 
     # ------------------------------------------------------------------ the reader's side and the end
 
@@ -385,15 +411,26 @@ class Core:
     def _finish_if_settled(self) -> None:
         if self.state != "draining" or self.work.awaited:
             return
+        if self._ending.reason not in ENDED_WELL:
+            self._withhold_unfinished()
         self.gates.advance(self.events)
-        self._end(self._ending.status(), "")
+        self._end(self._ending.status(), "", cut_short=False)
 
-    def _end(self, status: Status, reason: str, *, shown: bool = True) -> None:
+    def _withhold_unfinished(self) -> None:
+        """Keep the segment that the model did not finish out of the result, where a gate holds it unchecked."""
+        reason = self._ending.reason
+        while (to := max(self.gates.settled(), self.gates.released)) < self.transcript.length:
+            self._cut(to)
+        self._ending.reason = reason
+
+    def _end(self, status: Status, reason: str, *, shown: bool = True, cut_short: bool = True) -> None:
         if self.state in ("streaming", "opening"):
             self._orders.append(Close())
+        self._orders.extend(self._checks.call_off())
+        if cut_short:
+            self._withhold()
         self.state = "done"
         self.intake.keep_held()
-        self._orders.extend(self._checks.call_off())
         if shown and status in ("verified", "unverified"):
             self.gates.release(self.events, ended=True)
         self._orders.append(self._ending.finish(status, reason))

@@ -27,8 +27,16 @@ class Plan(NamedTuple):
     """What is said in place of ``insert`` to a model that goes on by turns only; given where the reasoning ends."""
 
 
-def plan(candidate: Candidate, monitor: Monitor, template: FeedbackTemplate, wrong_text: str, first_call: int) -> Plan:
-    """Return what the monitor's remedy does about *candidate*.
+def plan(
+    candidate: Candidate,
+    monitor: Monitor,
+    template: FeedbackTemplate,
+    wrong_text: str,
+    first_call: int,
+    *,
+    again: bool = False,
+) -> Plan:
+    """Return what the monitor's remedy does about *candidate*; *again*: the same words were refuted here before.
 
     A refuted tool call goes with all calls of its turn, from *first_call* on: what is done is asked for again as a
     whole, so that no call is made twice.
@@ -38,7 +46,10 @@ def plan(candidate: Candidate, monitor: Monitor, template: FeedbackTemplate, wro
     segment = candidate.ref.segment.span
     if candidate.violation is None:
         return Plan("abstain", segment.start, goes_on=False)
-    return _plan(candidate, candidate.violation, monitor, monitor.remedy, template, wrong_text)
+    remedy = monitor.remedy
+    if again and isinstance(remedy, Repair):
+        remedy = remedy.otherwise  # the model came back to these words, or our own ones were refuted in turn
+    return _plan(candidate, candidate.violation, monitor, remedy, template, wrong_text)
 
 
 def plan_surrender(candidate: Candidate, first_call: int) -> Plan:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from interwhen._core.intake import Intake
-from interwhen._core.work import Work
+from interwhen._core.work import Ref, Work
 from interwhen.events import Delta, Event, FrontierMoved, Retracted
 from interwhen.monitors import GATING, Monitor
 
@@ -15,7 +15,7 @@ class Gates:
     """Holds text back until the checks of gating monitors are settled; without gates, holds nothing."""
 
     __slots__ = (
-        "_gating", "_holds_answer", "_intake", "_required", "_transcript", "_work", "frontier", "released",
+        "_final", "_gating", "_intake", "_required", "_transcript", "_work", "frontier", "released",
     )  # fmt: skip
 
     def __init__(self, monitors: Sequence[Monitor], intake: Intake, work: Work) -> None:
@@ -28,12 +28,12 @@ class Gates:
         self._work = work
         self._gating = [number for number, monitor in enumerate(monitors) if monitor.delivery in GATING]
         self._required = [number for number, monitor in enumerate(monitors) if monitor.required]
-        self._holds_answer = any(monitor.delivery == "final" for monitor in monitors)
+        self._final = [number for number, monitor in enumerate(monitors) if monitor.delivery == "final"]
 
     @property
     def holding(self) -> bool:
         """Whether any monitor holds text back."""
-        return bool(self._gating) or self._holds_answer
+        return bool(self._gating or self._final)
 
     def release(self, events: deque[Event], *, ended: bool) -> None:
         """Show the reader what may be shown now."""
@@ -56,16 +56,29 @@ class Gates:
             self.frontier = frontier
             events.append(FrontierMoved(frontier))
 
-    @property
-    def settled(self) -> int:
-        """Up to where no gating monitor has anything open, or not even seen."""
-        return min((self._cleared(number, None) for number in self._gating), default=self._transcript.length)
+    def settled(self, refuted: Iterable[Ref] = ()) -> int:
+        """Return up to where no monitor that holds text back has anything open, not even seen, or *refuted*.
+
+        This is what a run may keep that ends before its time. A ``final`` monitor holds the answer only.
+        """
+        settled = self._settled()
+        first = {ref.monitor: ref.segment.span.start for ref in sorted(refuted, key=_start, reverse=True)}
+        for number in self._gating:
+            settled = min(settled, first.get(number, settled))
+        if self._final:
+            answer = self._answer_start()
+            for number in self._final:
+                cleared = min(self._cleared(number, None), first.get(number, self._transcript.length))
+                settled = min(settled, max(cleared, answer))
+        return settled
+
+    def _settled(self) -> int:
+        length = self._transcript.length
+        return min((self._cleared(number, None) for number in self._gating), default=length)
 
     def _limit(self) -> int:
-        limit = min(self.settled, self._transcript.length)
-        if self._holds_answer:
-            limit = min(limit, self._answer_start())
-        return limit
+        limit = min(self._settled(), self._transcript.length)
+        return min(limit, self._answer_start()) if self._final else limit
 
     def retract(self, to: int, events: deque[Event]) -> None:
         """Take back what was shown of the text from *to* on."""
@@ -87,3 +100,7 @@ class Gates:
 
     def _answer_start(self) -> int:
         return next((at for at, phase in self._transcript.phases if phase == "answer"), self._transcript.length)
+
+
+def _start(ref: Ref) -> int:
+    return ref.segment.span.start

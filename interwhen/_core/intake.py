@@ -212,6 +212,22 @@ class Intake:
             dues.extend(self._flush(self.watches))
         return dues
 
+    def unfinished(self, *, dead: bool) -> Iterable[tuple[Due, int]]:
+        """Return the segments in which the model is silent, each with the offset up to which its words are certain.
+
+        The last two words are not: the number may have more digits, and the equation another operator. Where the
+        stream seems *dead*, all words are.
+        """
+        for watch in self._active:
+            span = watch.scanner.begun(self.transcript)
+            if span is None:
+                continue
+            due = self._due(span, watch)
+            if dead:
+                yield due, span.end
+            elif len(words := due.segment.text.rsplit(None, 2)) > 2:
+                yield due, span.start + len(words[0])
+
     def keep_held(self) -> None:
         """Take what is held back as text, unseen by any scanner: the run is over."""
         if self._tags is not None:

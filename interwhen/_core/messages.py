@@ -61,6 +61,14 @@ class OutOfTime(msgspec.Struct, frozen=True, tag=True, gc=False):
     seconds: float
 
 
+class Idle(msgspec.Struct, frozen=True, tag=True, gc=False):
+    """The model has been silent for a while in the midst of its stream."""
+
+    seconds: float
+    dead: bool = False
+    """Whether the silence is so long that the stream may well be dead: then its last word counts as written."""
+
+
 class Abandoned(msgspec.Struct, frozen=True, tag=True, gc=False):
     """The reader left before the end."""
 
@@ -72,7 +80,7 @@ class Resumed(msgspec.Struct, frozen=True, tag=True, gc=False):
     """Whether the fact before this one, which ended the run, holds no more: the reader left, or the model failed."""
 
 
-Rare: TypeAlias = Opened | Ended | Broken | Extracted | Settled | OutOfTime | Abandoned | Resumed
+Rare: TypeAlias = Opened | Ended | Broken | Extracted | Settled | OutOfTime | Idle | Abandoned | Resumed
 """Facts of which there are few for a token."""
 Fact: TypeAlias = Chunk | Rare
 
@@ -88,6 +96,8 @@ class Open(msgspec.Struct, frozen=True, gc=False):
     """Seconds to wait before it is sent: a storm of remedies must not become one of requests."""
     room: int | None = None
     """Tokens that the context window still has, at least one; ``None``: not known."""
+    resamples: int = 0
+    """How often the text was just sampled again: a greedy model would write the same text each time."""
 
 
 class Close(msgspec.Struct, frozen=True, gc=False):
@@ -111,6 +121,8 @@ class Check(msgspec.Struct, frozen=True, gc=False):
     claim: Claim
     after: float = 0.0
     """Seconds to wait first: it has failed before."""
+    segment: Segment | None = None
+    """Where the claim stands: a repair is read again there."""
 
 
 class Suspend(msgspec.Struct, frozen=True, gc=False):

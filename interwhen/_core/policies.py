@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from interwhen._core.release import Kind, fate_of, kind_of, way_of
 from interwhen._core.work import Ref
-from interwhen.failing import Ending, Retry
+from interwhen.failing import Retry
 from interwhen.monitors import Monitor
-from interwhen.verdicts import Judged, Outcome
+from interwhen.verdicts import Outcome
 
 
 def ends(monitor: Monitor, outcome: Outcome) -> bool:
     """Tell whether *outcome*, which is no pass and no violation, ends the run."""
-    ending = monitor.unproven if isinstance(outcome, Judged) else _at_last(monitor)
-    return ending == "closed" and monitor.delivery != "observe"
+    return _stops(monitor, kind_of(outcome))
 
 
 def may_end(monitor: Monitor) -> bool:
     """Tell whether any check of *monitor* that proves nothing could end the run."""
-    return monitor.delivery != "observe" and "closed" in (monitor.unproven, _at_last(monitor))
+    return _stops(monitor, "unknown") or _stops(monitor, "failure")
 
 
 def pause_before_next(refs: Iterable[Ref], monitors: Sequence[Monitor], tries: int) -> float | None:
@@ -31,6 +31,6 @@ def pause_before_next(refs: Iterable[Ref], monitors: Sequence[Monitor], tries: i
     return patient.before(tries) if patient is not None and tries <= patient.times else None
 
 
-def _at_last(monitor: Monitor) -> Ending:
-    policy = monitor.on_error
-    return (policy.then if isinstance(policy, Retry) else policy) or monitor.unproven
+def _stops(monitor: Monitor, kind: Kind) -> bool:
+    fate = fate_of(kind, way_of(monitor.delivery), unproven=monitor.unproven, on_error=monitor.on_error)
+    return fate in ("held", "retracted")

@@ -40,6 +40,13 @@ class Scanner:
         """From where on the text may still become part of a segment that is not complete."""
         return self.start
 
+    looks_early: bool = False
+    """Whether a segment that is not complete says something already, where the stream stalls in it."""
+
+    def begun(self, transcript: Transcript) -> Span | None:
+        """Return what there is of the current segment, which is not complete."""
+        return self._trimmed(transcript, self.start, transcript.length) if self.looks_early else None
+
     @property
     def bridges(self) -> bool:
         """Whether the current segment goes on behind feedback that is written into it."""
@@ -102,6 +109,7 @@ class LineScanner(Scanner):
     )  # fmt: skip
 
     wakes = "\n"
+    looks_early = True
 
     def __init__(self, every: int) -> None:
         super().__init__()
@@ -139,6 +147,7 @@ class ParagraphScanner(Scanner):
     """Runs of lines between blank lines."""
 
     wakes = "\n"
+    looks_early = True
 
     def __init__(self) -> None:
         super().__init__()

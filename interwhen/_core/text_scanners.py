@@ -22,6 +22,7 @@ class SentenceScanner(Scanner):
     """Sentences: up to a full stop and the like before white space, or to the end of the line."""
 
     wakes = "\n.!?"
+    looks_early = True
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
         """Yield each sentence whose following white space has come."""

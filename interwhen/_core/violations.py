@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from interwhen._core.arbitration import Candidate, earliest, must_wait
 from interwhen._core.cuts import Plan
+from interwhen._core.release import gates
 from interwhen._core.transcript import Transcript
 from interwhen._core.work import Job, Ref
 from interwhen.budgets import Budgets
@@ -28,12 +29,12 @@ class Violations:
         self._monitors = monitors
         self._transcript = transcript
         self._budgets = budgets
-        self._answered: list[Span] = []
-        """Segments that were refuted and stay in the trace, with feedback behind them."""
+        self._answered: list[tuple[Span, int]] = []
+        """Segments that were refuted and stay in the trace, with feedback behind them, and the monitor that refuted
+        each."""
         self._acted: list[ViolationRecord] = []
         self._seen: dict[tuple[str, str, Span], ViolationRecord] = {}
         """Violations that changed nothing."""
-        self._written: dict[tuple[int, str], int] = {}
         self._ranked: tuple[list[Candidate], int, Candidate | None] = (self.candidates, 0, None)
         """The list that was ranked last, how much of it, and the candidate that counts."""
 
@@ -55,8 +56,20 @@ class Violations:
         return best
 
     def is_answered(self, ref: Ref) -> bool:
-        """Tell whether the trace already says that the text of this claim is wrong."""
-        return any(span.covers(ref.span) for span in self._answered)
+        """Tell whether the trace already says that the text of this claim is wrong.
+
+        A gate is opened by the feedback of its own monitor only: what another one said is about something else.
+        """
+        gated = gates(self._monitors[ref.monitor].delivery)
+        return any(span.covers(ref.span) and (who == ref.monitor or not gated) for span, who in self._answered)
+
+    def is_excused(self, ref: Ref) -> bool:
+        """Tell whether it does not matter that the check of this claim proved nothing."""
+        return self.is_answered(ref) and not gates(self._monitors[ref.monitor].delivery)
+
+    def is_answered_by_another(self, ref: Ref) -> bool:
+        """Tell whether feedback of another monitor follows the segment of this claim."""
+        return any(span.covers(ref.segment.span) and who != ref.monitor for span, who in self._answered)
 
     def is_disavowed(self, ref: Ref) -> bool:
         """Tell whether the text of this claim is no part of what may be certified."""
@@ -64,14 +77,15 @@ class Violations:
 
     def disavowed(self) -> list[Span]:
         """Return the answered segments that are reasoning: an answer with a refuted claim is never verified."""
-        return [span for span in self._answered if self._transcript.phase_at(span.start) == "reasoning"]
+        return [span for span, _ in self._answered if self._transcript.phase_at(span.start) == "reasoning"]
 
-    def answer(self, span: Span) -> None:
-        """Take note that feedback follows the segment at *span*, which stays."""
-        self._answered.append(span)
+    def answer(self, span: Span, monitor: int) -> None:
+        """Take note that feedback of *monitor* follows the segment at *span*, which stays."""
+        self._answered.append((span, monitor))
         standing, self.candidates = self.candidates, []
         for candidate in standing:
-            if not self.is_answered(candidate.ref):
+            settled = self.is_answered if candidate.violation is not None else self.is_excused
+            if not settled(candidate.ref):
                 self.candidates.append(candidate)
             elif candidate.violation is not None:
                 self.saw(self.record(candidate, interrupted=False))
@@ -96,7 +110,7 @@ class Violations:
     def cut(self, to: int) -> None:
         """Forget what stood behind *to*. Feedback begins where the segment that it answers ends."""
         self.concluded = [doubt for doubt in self.concluded if doubt.span is not None and doubt.span.end < to]
-        self._answered = [span for span in self._answered if span.end < to]
+        self._answered = [(span, who) for span, who in self._answered if span.end < to]
         self.candidates = [candidate for candidate in self.candidates if candidate.ref.segment.span.end <= to]
 
     def acted(self, candidate: Candidate, todo: Plan) -> ViolationRecord:
@@ -111,9 +125,20 @@ class Violations:
             self.unproven.append(Doubt(record.monitor, candidate.span, candidate.why, record.verifier))
         return record
 
+    def file(self) -> None:
+        """Keep the violations that were not acted upon, since the run ends and their text may go."""
+        for candidate in self.candidates:
+            if candidate.violation is not None:
+                self.saw(self.record(candidate, interrupted=True))
+
     def saw(self, record: ViolationRecord) -> None:
         """Take note of a violation that changes nothing."""
         self._seen[record.monitor, record.key, record.span] = record
+
+    def forget(self, monitor: str, segment: Span) -> None:
+        """Forget what *monitor* saw in *segment*, which was not finished."""
+        for key in [key for key in self._seen if key[0] == monitor and segment.covers(key[2])]:
+            del self._seen[key]
 
     def all(self) -> tuple[ViolationRecord, ...]:
         """Return those acted upon in the order of the acts, then all others in the order of the text."""
@@ -126,8 +151,11 @@ class Violations:
         ordered = sorted(others.values(), key=lambda record: (record.span, record.monitor, record.key))
         return (*self._acted, *ordered)
 
-    def overspent(self, todo: Plan, remedies: int, discarded: int) -> str | None:
-        """Return which budget forbids *todo*, if any. *discarded*: the tokens lost by then, its own cut included."""
+    def overspent(self, todo: Plan, remedies: int, discarded: int, times: int = 1) -> str | None:
+        """Return which budget forbids *todo*, if any. *discarded*: the tokens lost by then, its own cut included.
+
+        *times*: how often the same words were refuted at this place by now.
+        """
         if not todo.goes_on:
             return None
         budgets = self._budgets
@@ -135,10 +163,8 @@ class Violations:
             return f"the budget of {budgets.remedies} remedies is spent"
         if discarded > budgets.discarded_tokens:
             return f"the budget of {budgets.discarded_tokens} discarded tokens is spent"
-        key = (todo.cut, f"{todo.remedy}:{todo.insert}")
-        self._written[key] = times = self._written.get(key, 0) + 1
         if times > budgets.repeats:
-            return f"not converging: the same {todo.remedy} would stand at the same place {times} times"
+            return f"not converging: the same words were refuted at the same place {times} times"
         return None
 
     def record(self, candidate: Candidate, *, interrupted: bool, todo: Plan | None = None) -> ViolationRecord:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias, assert_never
 
@@ -13,7 +13,7 @@ from interwhen.monitors import Monitor
 from interwhen.results import CheckRecord
 from interwhen.segments import Segment
 from interwhen.spans import Span
-from interwhen.verdicts import Cancelled, Errored, Judged, Outcome, Pass, Skipped, TimedOut, Verdict
+from interwhen.verdicts import Cancelled, Errored, Judged, Outcome, Pass, Skipped, TimedOut, Verdict, Violation
 
 Question: TypeAlias = tuple[int, str, str]
 """What is asked of a verifier: its number, the claim's key, and the claim's very text. Positions in a verdict are
@@ -26,6 +26,8 @@ class OpenSegment(msgspec.Struct, eq=False):
     span: Span
     pending: int = 1
     clear: bool = True
+    certain: int | None = None
+    """Up to where its words are certain, for a segment that the model has not finished; ``None``: it has."""
 
 
 class Ref(msgspec.Struct, eq=False):
@@ -95,6 +97,8 @@ class Work:
     _unclear: list[list[Span]] = field(default_factory=list)
     """For each monitor, its standing segments without a pass; the first one comes first."""
     _verdicts: dict[Question, Verdict] = field(default_factory=dict)
+    _read_in: dict[Question, tuple[int, str]] = field(default_factory=dict)
+    """By which monitor, and in which segment, the repair of a verdict was read again."""
     _in_flight: dict[Question, int] = field(default_factory=dict)
     _verifier_ids: list[int] = field(default_factory=list)
     _names: list[tuple[str, str, str]] = field(default_factory=list)
@@ -136,11 +140,20 @@ class Work:
             opened.pop()
         return self._forget(lambda who, segment: who == monitor and segment.end > span.start, None)
 
-    def extraction(self, monitor: int, segment: Segment) -> Job:
+    def withdraw(self, looks: Iterable[tuple[int, Span]]) -> list[Loss]:
+        """Forget *looks*, each of a monitor at a segment that was not finished; return what was lost with them."""
+        gone = set(looks)
+        for monitor, span in gone:
+            opened = self._opened[monitor]
+            if opened and opened[-1] == span:
+                opened.pop()
+        return self._forget(lambda who, segment: (who, segment) in gone, None)
+
+    def extraction(self, monitor: int, segment: Segment, certain: int | None = None) -> Job:
         """Open *segment* for *monitor*: its claims are not known yet."""
         self._opened[monitor].append(segment.span)
         self._next += 1
-        home = OpenSegment(segment.span)
+        home = OpenSegment(segment.span, certain=certain)
         self.open_segments[monitor][id(home)] = home
         job = Job(self._next, monitor, segment, home)
         self.jobs[job.number] = job
@@ -183,6 +196,17 @@ class Work:
         """Keep a verdict for equal claims. Errors and timeouts are no knowledge."""
         if isinstance(outcome, Judged) and job.key is not None:
             self._verdicts[job.key] = outcome.verdict
+            if isinstance(outcome.verdict, Violation) and outcome.verdict.repair is not None:
+                self._read_in[job.key] = (job.monitor, job.segment.text)
+
+    def fitting(self, ref: Ref, outcome: Outcome) -> Outcome:
+        """Return *outcome* for the claim of *ref*: a repair was read again in one segment, and counts in no other."""
+        verdict = outcome.verdict if isinstance(outcome, Judged) else None
+        if not isinstance(verdict, Violation) or verdict.repair is None:
+            return outcome
+        if self._read_in.get(self.question(ref)) == (ref.monitor, ref.segment.text):
+            return outcome
+        return msgspec.structs.replace(outcome, verdict=msgspec.structs.replace(verdict, repair=None))
 
     def record(self, ref: Ref, outcome: Outcome, seconds: float, tries: int = 1) -> CheckRecord:
         """Write down how the check of one claim ended."""

@@ -14,10 +14,10 @@ from typing import Self
 
 import anyio
 
-from interwhen._core.messages import Abandoned, Finish, OutOfTime
+from interwhen._core.messages import Abandoned, Finish, Idle, OutOfTime
 from interwhen._engine.alarm import Alarm
 from interwhen._engine.allowing import Allowing
-from interwhen._engine.beginning import core_for, own_template, served_by
+from interwhen._engine.beginning import core_for, own_template, refuse_import, served_by
 from interwhen._engine.bells import Bell
 from interwhen._engine.cancelled import is_called_off
 from interwhen._engine.clock import loop_clock
@@ -85,6 +85,7 @@ class Run:
         context: Ready | None = None,
         allocator: Allocator | None = None,
     ) -> None:
+        refuse_import()
         self._model = model
         self._prompt = prompt
         self._monitors = tuple(monitors)
@@ -298,8 +299,9 @@ class Run:
     def _start_tasks(self) -> None:
         meter, limits, upstream = self._meter, self._timeouts, self._upstream
         look = upstream.wire.keep_pace(meter, limits.min_rate, self._core.counting.tokens)
+        idle = (lambda after, dead: self._tell(Idle(after, dead))) if self._monitors else None
         told = upstream.stalled, lambda after: self._tell(OutOfTime(after)), look
-        self._alarm = Alarm(self._group, self._clock, Timers(meter, limits, self._budgets.seconds, *told).check)
+        self._alarm = Alarm(self._group, self._clock, Timers(meter, limits, self._budgets.seconds, *told, idle).check)
         self._alarm.start()
         if self._reads_ahead:
             self._group.start_soon(self._read_ahead, name="reader")

@@ -21,6 +21,9 @@ from interwhen.models.base import Capabilities, Chunk, Model, Prompt, Request, R
 from interwhen.models.notes import StreamNotes
 from interwhen.models.transport import Timeouts
 
+RAISED, STEP, HOTTEST = 0.7, 0.1, 1.0
+"""The temperature at which a greedy stream goes on that is sampled again, how much it rises each time in a row, and its
+limit. With temperature 0 the model would write the refuted text again."""
 TWO_READERS = "two tasks read the same run at once"
 
 
@@ -297,10 +300,12 @@ class Upstream:
 
     def _sampling_for(self, order: Open) -> Sampling:
         sampling = self._sampling
-        changes: dict[str, int] = {}
+        changes: dict[str, float] = {}
         if sampling.max_tokens is not None:
             left = max(sampling.max_tokens - order.spent, 1)
             changes["max_tokens"] = left if order.room is None else min(left, order.room)
         if sampling.seed is not None and order.attempt:
             changes["seed"] = sampling.seed + order.attempt
+        if order.resamples and sampling.temperature == 0:
+            changes["temperature"] = min(RAISED + STEP * (order.resamples - 1), HOTTEST)
         return replace(sampling, **changes) if changes else sampling  # type: ignore[arg-type]

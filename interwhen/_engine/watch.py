@@ -87,14 +87,24 @@ class Meter:
             self.stopped_at = None
 
 
+_DEAD = 5
+"""A stream that is silent for so many times ``Timeouts.idle`` may well be dead."""
+_SOON = 0.9
+"""The part of ``Timeouts.inter_token`` after which it is taken for dead, at the latest: then comes the reconnect."""
+
+
 class Timers:
     """The timers of a run: which instant is the next at which anything could be due, and what is due then.
 
     *on_stall* gets the timer's name and its seconds, once for each wait; *on_spent* the budget of *seconds*. *look* is
-    told the time and says when it wants to be told again.
+    told the time and says when it wants to be told again. *on_idle* hears twice of a silence: when it has become one,
+    and when the stream may well be dead.
     """
 
-    __slots__ = ("_limits", "_look", "_meter", "_on_spent", "_on_stall", "_reported", "_seconds", "_timeouts", "_total")
+    __slots__ = (
+        "_idle", "_limits", "_look", "_meter", "_on_idle", "_on_spent", "_on_stall", "_reported", "_seconds",
+        "_silence", "_timeouts", "_total",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -104,12 +114,22 @@ class Timers:
         on_stall: Callable[[str, float], None],
         on_spent: Callable[[float], None],
         look: Callable[[float], float] | None = None,
+        on_idle: Callable[[float, bool], None] | None = None,
     ) -> None:
         self._meter = meter
         self._timeouts = timeouts
         self._seconds = seconds
         self._total = timeouts.total
         self._limits = [limit for limit in (timeouts.first_token, timeouts.inter_token) if limit is not None]
+        self._idle: tuple[float, ...] = ()
+        """How long the two silences are; empty: nobody asks."""
+        if on_idle is not None and timeouts.idle is not None:
+            most = float("inf") if timeouts.inter_token is None else timeouts.inter_token
+            self._idle = min(timeouts.idle, most / 2), min(timeouts.idle * _DEAD, most * _SOON)
+            self._limits.append(self._idle[0])
+        self._silence = (-1.0, 0)
+        """The wait that was told of last, and how often it was."""
+        self._on_idle = on_idle
         self._on_stall = on_stall
         self._on_spent = on_spent
         self._look = look
@@ -134,7 +154,20 @@ class Timers:
         if self._limits:
             # A wait that begins after this look cannot be over before.
             wake = min(wake, now + min(self._limits), self._check_wait(now))
+        if self._idle and self._meter.waiting and self._meter.has_text:
+            wake = min(wake, self._check_idle(now))
         return wake
+
+    def _check_idle(self, now: float) -> float:
+        """Tell of a silence that has become one by *now*; return when there is more to tell of it."""
+        since = self._meter.since
+        told = self._silence[1] if self._silence[0] == since else 0
+        if told < len(self._idle) and now >= since + self._idle[told]:
+            self._silence = (since, told + 1)
+            assert self._on_idle is not None
+            self._on_idle(self._idle[told], told > 0)
+            told += 1
+        return since + self._idle[told] if told < len(self._idle) else float("inf")
 
     def _check_wait(self, now: float) -> float:
         """Tell of the wait for the model if it is too long by *now*; return when it will be."""

@@ -56,7 +56,9 @@ class AdaptiveAllocator:
     samples again. *most* tries are looked ahead, the first *least* are made at any price. Overspending is made up over
     *window* tasks. Before any try was seen, one is thought to take *first_tokens*; by default a quarter of the budget.
 
-    Nothing is ever verified by it: it says how often to try, and a monitor's verifier says what came of that.
+    Nothing is ever verified by it: it says how often to try, and a monitor's verifier says what came of that. A try
+    worked if its answer was verified: steps that passed on the way say nothing on the answer, so a run whose monitors
+    cannot judge the answer never works, as far as an allocator can tell.
     """
 
     def __init__(
@@ -163,6 +165,6 @@ class AdaptiveAllocator:
         share = ledger.total_tokens / (ledger.remedies + 1)
         for failures in range(ledger.remedies + 1):
             action: Action = "correct" if failures else "sample"
-            worked = result.status == "verified" and failures == ledger.remedies
+            worked = result.answer_verified and failures == ledger.remedies
             self.saw(key, action, failures, worked=worked, tokens=share)
         self.ended()

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from interwhen.bench.extras import loop_options, require
 from interwhen.bench.gateway import measure as measure_gateway
 from interwhen.bench.gateway_report import GatewayReport
 from interwhen.bench.local import LocalReport
@@ -22,18 +23,25 @@ from interwhen.bench.soak import SoakReport
 from interwhen.bench.soak import soak as run_soak
 from interwhen.errors import UsageError
 
+# A command that is loaded when it is run has no docstring yet for the list of commands.
+_ALLOCATION = "Simulate the allocator beside best-of-N and stop-on-verified."
+_COMPARE = "Compare strategies: the same exercises, model and verifiers, at equal budgets."
+_LEDGER = "Hold the ledgers of many runs against what their endpoint counted."
+_PENALTY = "Measure what verifiers add to correct runs, as pairs."
+_PLANNER = "Simulate the fork planner on many servers, prefixes and sets of routes."
+
 app = cyclopts.App(name="bench", help="Measure supervision and the local model, as pairs in one run.")
-app.command("interwhen.bench.allocation_cli:allocation", name="allocation")
-app.command("interwhen.bench.planner_cli:planner", name="planner")
+app.command("interwhen.bench.allocation_cli:allocation", name="allocation", help=_ALLOCATION)
+app.command("interwhen.bench.planner_cli:planner", name="planner", help=_PLANNER)
 app.command("interwhen.bench.idle_cli:idle", name="idle", help="Measure what work ahead of time costs runs.")
 app.command(
     "interwhen.bench.precompute.command:precompute",
     name="precompute",
     help="Measure what work ahead of time saves, and what the productivity gate decides.",
 )
-app.command("interwhen.bench.compare_cli:run_compare", name="compare")
-app.command("interwhen.bench.ledger_cli:ledger")
-app.command("interwhen.bench.penalty_cli:penalty")
+app.command("interwhen.bench.compare_cli:run_compare", name="compare", help=_COMPARE)
+app.command("interwhen.bench.ledger_cli:ledger", help=_LEDGER)
+app.command("interwhen.bench.penalty_cli:penalty", help=_PENALTY)
 
 
 @app.command
@@ -73,6 +81,8 @@ def overhead(
     json
         Print the report as one JSON object.
     """
+    require("interwhen bench overhead", *(["fast"] if transport == "fast" else []))
+    options = loop_options("interwhen bench overhead", uvloop=uvloop)
     console = Console(stderr=True)
 
     async def once() -> Overhead:
@@ -86,7 +96,7 @@ def overhead(
             say=lambda line: console.print(line, style="dim", highlight=False),
         )
 
-    report = anyio.run(once, backend_options={"use_uvloop": True} if uvloop else {})
+    report = anyio.run(once, backend_options=options)
     _show(report, table(report), json=json)
 
 
@@ -237,6 +247,8 @@ def gateway(
     json
         Print the report as one JSON object.
     """
+    require("interwhen bench gateway", "gateway", "openai", *(["fast"] if uvloop or transport == "fast" else []))
+    options = loop_options("interwhen bench gateway", uvloop=uvloop)
     console = Console(stderr=True)
 
     async def once() -> GatewayReport:
@@ -254,7 +266,7 @@ def gateway(
             say=lambda line: console.print(line, style="dim", highlight=False),
         )
 
-    report = anyio.run(once, backend_options={"use_uvloop": True} if uvloop else {})
+    report = anyio.run(once, backend_options=options)
     _show(report, gateway_table(report), json=json)
 
 
@@ -311,6 +323,8 @@ def soak(
     json
         Print the report as one JSON object.
     """
+    require("interwhen bench soak", *(["fast"] if transport == "fast" else []))
+    options = loop_options("interwhen bench soak", uvloop=uvloop)
     console = Console(stderr=True)
 
     async def once() -> SoakReport:
@@ -323,7 +337,7 @@ def soak(
             say=lambda line: console.print(line, style="dim", highlight=False),
         )
 
-    report = anyio.run(once, backend_options={"use_uvloop": True} if uvloop else {})
+    report = anyio.run(once, backend_options=options)
     _show(report, soak_table(report), json=json)
     return 0 if report.is_clean else 1
 

@@ -23,10 +23,14 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """Answered ones of all."""
     soundness: Rate
     """Right ones of the answered."""
-    verified: Rate
-    """Verified ones of all."""
-    sound_verified: Rate
-    """Right ones of the verified."""
+    answer_verified: Rate
+    """Of all: those whose answer a check judged that knows the task. Only this is a claim that the answer is right."""
+    sound_answer_verified: Rate
+    """Right ones of these."""
+    steps_verified: Rate
+    """Of all: those in which every required check passed, and none of them judged the answer."""
+    sound_steps_verified: Rate
+    """Right ones of these."""
     failed: int
     tokens: float
     kept: float
@@ -95,7 +99,8 @@ def _cell(budget: int, strategy: str, rows: Sequence[Row], base: Sequence[Row]) 
     count = len(rows)
     outcomes = [row.outcome for row in rows]
     answered = [row for row in rows if row.outcome.answered]
-    verified = [row for row in rows if row.outcome.status == "verified"]
+    proven = [row for row in rows if row.outcome.answer_verified]
+    steps = [row for row in rows if row.outcome.status == "verified" and not row.outcome.answer_verified]
     fixed, broken = paired(base, rows)
 
     def mean(name: str) -> float:
@@ -107,8 +112,10 @@ def _cell(budget: int, strategy: str, rows: Sequence[Row], base: Sequence[Row]) 
         accuracy=Rate.make(_right(rows), count),
         coverage=Rate.make(len(answered), count),
         soundness=Rate.make(_right(answered), len(answered)),
-        verified=Rate.make(len(verified), count),
-        sound_verified=Rate.make(_right(verified), len(verified)),
+        answer_verified=Rate.make(len(proven), count),
+        sound_answer_verified=Rate.make(_right(proven), len(proven)),
+        steps_verified=Rate.make(len(steps), count),
+        sound_steps_verified=Rate.make(_right(steps), len(steps)),
         failed=sum(one.status == "failed" for one in outcomes),
         tokens=mean("total_tokens"),
         kept=mean("kept"),
@@ -154,8 +161,10 @@ def tables(report: Comparison) -> Mapping[str, _Lines]:
         "95 %",
         "answered %",
         "sound %",
-        "verified %",
-        "right of verified %",
+        "answer verified %",
+        "right of these %",
+        "steps verified %",
+        "right of these %",
         "tokens",
         "seconds",
     )
@@ -173,8 +182,10 @@ def tables(report: Comparison) -> Mapping[str, _Lines]:
                 f"{100 * cell.accuracy.low:.0f} to {100 * cell.accuracy.high:.0f}",
                 _percent(cell.coverage),
                 _percent(cell.soundness),
-                _percent(cell.verified),
-                _percent(cell.sound_verified),
+                _percent(cell.answer_verified),
+                _percent(cell.sound_answer_verified),
+                _percent(cell.steps_verified),
+                _percent(cell.sound_steps_verified),
                 f"{cell.tokens:.0f}",
                 f"{cell.seconds:.2f}",
             )

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from interwhen.bench.arms import TransportName
+from interwhen.bench.extras import loop_options
 from interwhen.bench.local import PROBLEMS
 from interwhen.bench.outputs import check_outputs
 from interwhen.bench.penalty import Plan
@@ -161,7 +162,7 @@ def penalty(
         poll_chars=poll_chars,
         forks=forks,
     )
-    options = {"use_uvloop": True} if uvloop else {}
+    options = loop_options("interwhen bench penalty", uvloop=uvloop)
     if record is not None:
         if record.exists():  # recordings of two models do not mix
             raise UsageError(f"--record {str(record)!r} is there already: name a new file")

@@ -25,9 +25,9 @@ def export(
 ) -> int:
     """Make training data of recorded runs, one JSON object a line; TRL and datasets load it as it is.
 
-    What is unknown is not taken for correct: whole traces are written of verified runs only, a step is labelled only
-    where a claim in it was judged, and a correction is preferred only where it passed. What interwhen wrote is marked
-    by spans of characters, so that a loss can leave it out. What is left out is counted on stderr.
+    What is unknown is not taken for correct: whole traces are written only of runs whose answer is verified, a step is
+    labelled only where a claim in it was judged, and a correction is preferred only where it passed. What interwhen
+    wrote is marked by spans of characters, so that a loss can leave it out. What is left out is counted on stderr.
 
     Parameters
     ----------

@@ -93,7 +93,7 @@ class BudgetFlags:
     max_remedies: Annotated[int, Parameter(group=_BUDGETS)] = _DEFAULTS.remedies
     """Violations that are remedied."""
     max_repeats: Annotated[int, Parameter(group=_BUDGETS)] = _DEFAULTS.repeats
-    """How often the same text may be written at the same place."""
+    """How often the same words may be refuted at one place."""
     max_discarded: Annotated[int, Parameter(group=_BUDGETS)] = _DEFAULTS.discarded_tokens
     """Tokens that may be cut, in all."""
     max_forks: Annotated[int, Parameter(group=_BUDGETS)] = _DEFAULTS.forks

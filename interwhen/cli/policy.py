@@ -15,7 +15,7 @@ from rich.text import Text
 from interwhen.cli import exits
 from interwhen.cli.escape import json_safe, one_line
 from interwhen.cli.flags import ModelFlags
-from interwhen.cli.policy_report import explained, say, show_admission
+from interwhen.cli.policy_report import explained, say, show_admission, show_replayed, written
 from interwhen.cli.viewers import stdout_console
 from interwhen.errors import UsageError
 from interwhen.models.base import Message
@@ -59,6 +59,56 @@ def check(
     else:
         show_admission(policy, admission)
     return exits.OK if len(admission.admitted) == len(policy.rules) else exits.BROKEN
+
+
+@app.command
+def lint(
+    folder: Path,
+    /,
+    *,
+    replay: Path,
+    format: str | None = None,  # noqa: A002  # the name of the option
+    state: Path | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Say what the policy in FOLDER makes of recorded runs: fields that no result has, rules that never decide.
+
+    Exit codes: 0 nothing was found, 1 something was, 2 wrong usage.
+
+    Parameters
+    ----------
+    folder
+        The folder of the policy.
+    replay
+        Recorded runs: labelled traces, a line of JSON each, or what the reader named by --format finds there.
+    format
+        The reader of the runs, such as tau_bench.
+    state
+        The database that each run began with, a folder.
+    json
+        Print the findings as JSON.
+    """
+    from interwhen.policy.folders import read_database
+    from interwhen.policy.replaying import replay as replayed
+    from interwhen.policy.replaying import run_of
+    from interwhen.testing.traces import read_traces
+
+    policy = read_policy(folder)
+    turns = (trace.turns[-1] for trace in read_traces(replay, format))
+    # Calls that were only written down, such as the right ones of a task, have no results to learn from.
+    runs = (
+        run_of((*turn.prompt, Message("assistant", turn.text, turn.calls)))
+        for turn in turns
+        if not isinstance(turn.prompt, str) and any(message.role == "tool" for message in turn.prompt)
+    )
+    found = replayed(policy, runs, None if state is None else read_database(policy, state))
+    if not found.calls:
+        raise UsageError(f"there are no tool calls with results in the runs at {str(replay)!r}")
+    if json:
+        print(json_safe(msgspec.json.encode(written(found)).decode()))
+    else:
+        show_replayed(found)
+    return exits.BROKEN if found.unseen or found.undecided else exits.OK
 
 
 @app.command

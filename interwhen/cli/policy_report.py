@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 
 from rich.table import Table
 from rich.text import Text
@@ -13,6 +14,7 @@ from interwhen.cli.viewers import stdout_console
 from interwhen.policy.admission import Admission, outcome
 from interwhen.policy.nodes import show
 from interwhen.policy.policies import WrittenPolicy
+from interwhen.policy.replaying import Replayed
 from interwhen.policy.rules import Rule
 from interwhen.policy.schemas import Schema
 
@@ -67,3 +69,33 @@ def explained(rule: Rule, schema: Schema) -> Iterator[str]:
         yield f"example:  {example.name}: {example.expect}" + (
             "" if said == example.expect else f" (but it is {said!r})"
         )
+
+
+def show_replayed(found: Replayed) -> None:
+    """Print what a policy made of recorded runs."""
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for header in ("rule", "keeps", "breaks", "unknown", "not applicable", "why unknown"):
+        table.add_column(header, overflow="fold", justify="left" if header in ("rule", "why unknown") else "right")
+    for name, tally in found.tallies.items():
+        counts = (tally.keeps, tally.breaks, tally.unknown, tally.not_applicable)
+        table.add_row(Text(name), *map(str, counts), Text(one_line(tally.why_unknown, 80)))
+    stdout_console().print(table)
+    say([f"{found.calls} calls, of which {found.results} have a result that is data"])
+    for (record, field), rules in found.unseen.items():
+        say([f"never there: the field {field!r} of {record}, which is read by {', '.join(rules)}"])
+    for record, rules in found.never_returned.items():
+        say([f"no result holds a record {record}, which is read by {', '.join(rules)}"])
+    for name in found.undecided:
+        say([f"never decided: {name}"])
+
+
+def written(found: Replayed) -> dict[str, object]:
+    """Return *found* as plain values."""
+    return {
+        "calls": found.calls,
+        "results": found.results,
+        "rules": {name: asdict(tally) for name, tally in found.tallies.items()},
+        "unseen": [{"record": record, "field": name, "rules": rules} for (record, name), rules in found.unseen.items()],
+        "never_returned": found.never_returned,
+        "undecided": found.undecided,
+    }

@@ -14,7 +14,7 @@ from interwhen.tool_calls import ToolCall
 
 
 def documents(story: Story, left_out: Counter[str]) -> Iterator[Document]:
-    """Yield the trace of *story* behind its problem, if the run was verified."""
+    """Yield the trace of *story* behind its problem, if its answer was verified."""
     if not _is_fit(story, left_out):
         return
     document, thinking = story.problem, story.last.text
@@ -23,7 +23,7 @@ def documents(story: Story, left_out: Counter[str]) -> Iterator[Document]:
 
 
 def chats(story: Story, left_out: Counter[str]) -> Iterator[Chat]:
-    """Yield the problem and the trace of *story* as messages, if the run was verified.
+    """Yield the problem and the trace of *story* as messages, if its answer was verified.
 
     The reasoning, without its tags, is the ``reasoning_content`` of the last message.
     """
@@ -56,9 +56,9 @@ def chats(story: Story, left_out: Counter[str]) -> Iterator[Chat]:
 
 
 def _is_fit(story: Story, left_out: Counter[str]) -> bool:
-    if story.is_verified:
+    if story.is_answer_verified:
         return True
-    left_out["runs that are not verified"] += 1
+    left_out["runs whose answer is not verified"] += 1
     return False
 
 

@@ -79,9 +79,9 @@ class Story:
         return self.attempts[-1]
 
     @property
-    def is_verified(self) -> bool:
-        """Whether every required check passed on that trace."""
-        return isinstance(self.result, Verified)
+    def is_answer_verified(self) -> bool:
+        """Whether every required check passed on that trace, one of which judged the answer itself."""
+        return self.result is not None and self.result.answer_verified
 
     @property
     def refuted(self) -> tuple[Span, ...]:

@@ -19,6 +19,7 @@ from interwhen._core.messages import (
     Ended,
     Extracted,
     Fact,
+    Idle,
     Opened,
     OutOfTime,
     Resumed,
@@ -35,7 +36,7 @@ from interwhen.segments import Phase
 from interwhen.verifier import Worker
 from interwhen.wire_report import WireReport
 
-RareFact: TypeAlias = Opened | Ended | Broken | Extracted | Settled | OutOfTime | Abandoned | Resumed
+RareFact: TypeAlias = Opened | Ended | Broken | Extracted | Settled | OutOfTime | Idle | Abandoned | Resumed
 
 
 class VerifierRecord(msgspec.Struct, frozen=True):

@@ -15,6 +15,8 @@ class Timeouts:
     is read, whoever reads it enforces ``first_token``, ``inter_token`` and ``total``, by closing the stream: a timer
     per read would cost more than the read.
 
+    ``idle`` ends nothing: once the model is silent for so long within a line, its monitors look at what there is of it.
+
     ``min_rate`` (tokens a second) is an alarm and not a timer: a run that waits for a slower model says so in its log
     and in ``result.wire``.
     """
@@ -24,6 +26,7 @@ class Timeouts:
     inter_token: float | None = 60.0
     total: float | None = None
     min_rate: float | None = 1.0
+    idle: float | None = 2.0
 
 
 @dataclass(frozen=True, slots=True)

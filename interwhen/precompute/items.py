@@ -11,6 +11,8 @@ from typing import Literal, NewType
 
 import msgspec
 
+from interwhen.verdicts import Scope
+
 Digest = NewType("Digest", str)
 """A SHA-256 in hex."""
 SlotId = NewType("SlotId", str)
@@ -110,6 +112,8 @@ class Proof(msgspec.Struct, frozen=True, gc=False):
     """The share of the text that claims rest on."""
     evidence: str = ""
     """A line for a person."""
+    scope: Scope = "steps"
+    """As in the certificate: whether a check that knows the task judged the answer itself."""
 
 
 class Cost(msgspec.Struct, frozen=True, gc=False):
@@ -158,9 +162,14 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def may_be_served(self) -> bool:
-        """Whether it was accepted, on a basis that is enough for its kind, on this very text."""
+        """Whether it was accepted, on a basis that is enough for its kind, on this very text.
+
+        An answer is served only if the answer itself was judged, not the steps on the way alone.
+        """
         proof = self.proof
         if self.status != "accepted" or proof is None or proof.basis not in BASES[self.key.kind]:
+            return False
+        if self.key.kind == "answers" and proof.scope != "answer":
             return False
         return proof.basis != "judged" or (
             bool(proof.verifiers)

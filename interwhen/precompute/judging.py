@@ -106,6 +106,7 @@ class Judge:
                 prompt_sha256=certificate.prompt_sha256,
                 coverage=certificate.coverage,
                 evidence=f"{len(certificate.checks)} checks passed",
+                scope=certificate.scope,
             )
         )
 

@@ -8,7 +8,7 @@ from typing import Any, assert_never
 from interwhen.errors import PluginError
 from interwhen.precompute.currency import Surroundings
 from interwhen.precompute.desk import WorkDesk
-from interwhen.precompute.items import BASES, Cost, Item, Proof, digest
+from interwhen.precompute.items import BASES, Cost, Item, Kind, Proof, digest
 from interwhen.precompute.metering import Meter
 from interwhen.precompute.producer import Accepted, Nothing, Planned, Proposal, Rejected, Undecided
 
@@ -50,7 +50,7 @@ async def _decided(planned: Planned, made: object, desk: WorkDesk, spent: Cost) 
         case Proposal(basis="derived") if spent.requests:
             raise PluginError(producer.name, "it calls 'derived' what a model took part in", "let it be judged")
         case Proposal(basis="judged"):
-            return await _judged(made, desk)
+            return await _judged(made, desk, producer.kind)
         case Proposal():
             seen = digest(made.payload.text, made.payload.data, made.evidence)
             proof = Proof(basis=made.basis, verdict=seen, evidence=made.evidence)
@@ -59,9 +59,11 @@ async def _decided(planned: Planned, made: object, desk: WorkDesk, spent: Cost) 
             raise PluginError(producer.name, f"make() returned {made!r:.200}", "return a Proposal or Nothing")
 
 
-async def _judged(proposal: Proposal, desk: WorkDesk) -> dict[str, Any]:
+async def _judged(proposal: Proposal, desk: WorkDesk, kind: Kind) -> dict[str, Any]:
     judgement = await desk.judge(proposal.payload.text, proposal.prompt)
     match judgement:
+        case Accepted(proof) if kind == "answers" and proof.scope != "answer":
+            return {"status": "unknown", "why": "its steps were verified, and no check judged the answer itself"}
         case Accepted(proof):
             return {"status": "accepted", "payload": proposal.payload, "proof": proof}
         case Rejected(why):

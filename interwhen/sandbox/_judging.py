@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Sequence
 from typing import get_args
 
 from interwhen.sandbox._inside.plan import Answer
@@ -25,12 +26,25 @@ def findings_of(answer: Answer) -> tuple[Finding, ...]:
 
 def judge(heard: Heard, program: Program, limits: Limits) -> Outcome:
     """Say how the run of *program* ended."""
+    return judge_each(heard, (program,), limits)[0]
+
+
+def judge_each(heard: Heard, programs: Sequence[Program], limits: Limits) -> tuple[Outcome, ...]:
+    """Say how the runs of *programs* ended, one after another; what they wrote is that of all of them."""
     answer = heard.answer
     if isinstance(answer, str):
         record = Record(stdout=_text(heard.stdout), stderr=_text(heard.stderr))
         if heard.ended_for == "output":
-            return Limited("output", record)
-        return Crashed(f"the sandbox could not run it: {answer}", record)
+            return (Limited("output", record),) * len(programs)
+        return (Crashed(f"the sandbox could not run it: {answer}", record),) * len(programs)
+    answers = [answer, *answer["more"]]
+    found = [_judged(one, heard, program, limits) for one, program in zip(answers, programs, strict=False)]
+    # The output or the time of all was used up before the others were begun.
+    which: LimitName = "output" if heard.ended_for == "output" else "seconds"
+    return (*found, *(Limited(which, Record()) for _ in range(len(programs) - len(found))))
+
+
+def _judged(answer: Answer, heard: Heard, program: Program, limits: Limits) -> Outcome:
     record = Record(
         stdout=_text(heard.stdout),
         stderr=_text(heard.stderr),

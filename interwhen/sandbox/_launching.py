@@ -127,8 +127,8 @@ def _follow(plan: Plan, process: subprocess.Popen[bytes], status: int, closing: 
     limit = plan["output_bytes"]
     stdout, stderr = _Stream(process.stdout.fileno(), limit), _Stream(process.stderr.fileno(), limit)
     # The answer is the keeper's, whom we trust; its size is bounded by what it reads of the value.
-    answer = _Stream(status, 8 * limit + (1 << 20))
-    ended_for = _listen((stdout, stderr, answer), plan["seconds"] + _SET_UP_SECONDS, closing)
+    answer = _Stream(status, (8 * limit + (1 << 20)) * (1 + len(plan["more"])))
+    ended_for = _listen((stdout, stderr, answer), plan["total_seconds"] + _SET_UP_SECONDS, closing)
     heard: Answer | str = marshal.loads(bytes(answer.data)) if answer.data else "the sandbox died"  # noqa: S302
     why = "aborted" if abort.aborted else ended_for
     return Heard(heard, bytes(stdout.data[:limit]), bytes(stderr.data[:limit]), why)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import marshal
 import os
 import shutil
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ import anyio.to_thread
 from interwhen.errors import SandboxUnavailable, UsageError
 from interwhen.sandbox._aborting import Abort, in_thread
 from interwhen.sandbox._inside.plan import Plan
-from interwhen.sandbox._judging import findings_of, judge
+from interwhen.sandbox._judging import findings_of, judge, judge_each
 from interwhen.sandbox._launching import Heard, interpreter, launch
 from interwhen.sandbox.guarantees import ALL, Finding, Guarantee, Guarantees
 from interwhen.sandbox.limits import Limits
@@ -114,16 +115,37 @@ class ProcessSandbox:
             raise UsageError("run() needs the sandbox to be entered with `async with`; in threads, use run_sync()")
         return await in_thread(lambda abort: self._run(program, limits, abort), self._limiter)
 
+    async def run_each(self, calls: Sequence[Call], limits: Limits = Limits()) -> tuple[Outcome, ...]:  # noqa: B008
+        """Run *calls*, one after another, each in a process of its own; cancelling kills them.
+
+        No call can influence another: when one has ended, its processes are gone and its directory is empty again.
+        The file system is made once for all of them, so that each takes little more than the start of an interpreter.
+        *limits* are those of each call, but its ``seconds`` are for all calls together, and so is the output to stdout
+        and stderr. *calls* share the ``files`` and ``stdin`` of the first.
+        """
+        if self._limiter is None:
+            raise UsageError("run_each() needs the sandbox to be entered with `async with`")
+        if not calls:
+            return ()
+
+        def run(abort: Abort) -> tuple[Outcome, ...]:
+            return judge_each(self._heard(calls, limits, abort), calls, limits)
+
+        return await in_thread(run, self._limiter)
+
     def _run(self, program: Program, limits: Limits, abort: Abort) -> Outcome:
+        return judge(self._heard((program,), limits, abort), program, limits)
+
+    def _heard(self, programs: Sequence[Program], limits: Limits, abort: Abort) -> Heard:
         if not self._entered:
             raise UsageError("a sandbox must be entered before it runs anything: `with` or `async with`")
-        size = sum(map(len, program.files.values()))
+        size = sum(map(len, programs[0].files.values()))
         if size > limits.disk_bytes:
             raise UsageError(f"the program's files have {size} bytes, its disk only {limits.disk_bytes}")
-        heard = _carry_out(self._setting, program, limits, abort)
+        heard = _carry_out(self._setting, programs, limits, abort)
         if not isinstance(heard.answer, str) and heard.answer["kind"] == "unavailable":
             raise _unavailable(Guarantees(self.name, findings_of(heard.answer)), self._setting.required)
-        return judge(heard, program, limits)
+        return heard
 
     def __enter__(self) -> Self:
         guarantees = self.probe()
@@ -172,7 +194,7 @@ def _try(setting: _Setting) -> tuple[Guarantees, bool]:
     if not sys.platform.startswith("linux"):
         return _nothing(f"needs Linux, and this is {sys.platform}"), True
     relaxed = _Setting(setting.python, setting.site, setting.readable, (), setting.without)
-    heard = _carry_out(relaxed, Script(source=""), Limits(), Abort())
+    heard = _carry_out(relaxed, (Script(source=""),), Limits(), Abort())
     if isinstance(heard.answer, str):
         return _nothing(heard.answer), False
     if heard.answer["kind"] != "exit" or heard.answer["code"] != 0:
@@ -185,28 +207,31 @@ def _nothing(missing: str) -> Guarantees:
     return Guarantees("process", tuple(Finding(name, missing=missing) for name in ALL))
 
 
-def _carry_out(setting: _Setting, program: Program, limits: Limits, abort: Abort) -> Heard:
+def _carry_out(setting: _Setting, programs: Sequence[Program], limits: Limits, abort: Abort) -> Heard:
     # Used only where there is no mount namespace, but that is found out inside.
     folder = tempfile.mkdtemp(prefix="interwhen-")
     try:
-        return launch(_plan(setting, program, limits, folder), abort)
+        return launch(_plan(setting, programs, limits, folder), abort)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _plan(setting: _Setting, program: Program, limits: Limits, folder: str) -> Plan:
-    python = [setting.python, "-I", *(() if setting.site else ("-S",)), "-c", _RUNNER]
-    task: bytes | None
-    extra: dict[str, str] = {}
+def _task(program: Program) -> bytes | None:
     match program:
         case Call(source=source, function=function, arguments=arguments):
-            argv, task = python, marshal.dumps((source, function, encoded(arguments)))
+            return marshal.dumps((source, function, json.loads(encoded(arguments))))
         case Script(source=source):
-            argv, task = python, marshal.dumps((source, None, "[]"))
-        case Command(argv=given, environment=more):
-            argv, task, extra = list(given), None, dict(more)
+            return marshal.dumps((source, None, []))
+        case Command():
+            return None
         case _:
             assert_never(program)
+
+
+def _plan(setting: _Setting, programs: Sequence[Program], limits: Limits, folder: str) -> Plan:
+    program = programs[0]
+    python = [setting.python, "-I", *(() if setting.site else ("-S",)), "-c", _RUNNER]
+    argv, extra = (list(program.argv), dict(program.environment)) if isinstance(program, Command) else (python, {})
     environment = {
         "PATH": f"{Path(setting.python).parent}:/usr/local/bin:/usr/bin:/bin",
         "LANG": "C.UTF-8",
@@ -218,11 +243,13 @@ def _plan(setting: _Setting, program: Program, limits: Limits, folder: str) -> P
         "argv": argv,
         "environment": {**environment, **extra},
         "stdin": program.stdin,
-        "task": task,
+        "task": _task(program),
+        "more": [task for other in programs[1:] if (task := _task(other)) is not None],
         "files": list(program.files.items()),
         "readable": list(setting.readable),
         "folder": folder,
         "seconds": limits.seconds,
+        "total_seconds": limits.seconds,
         "cpu_seconds": limits.cpu_seconds,
         "memory_bytes": limits.memory_bytes,
         "output_bytes": limits.output_bytes,

@@ -185,6 +185,7 @@ def _watch(dice: Random, swarm: _Swarm, name: str, judges: int, items: tuple[Ite
         level=dice.choice(("witness", "witness", "explain", "locate", "flag")),
         phase="reasoning" if remedy == "conclude" else dice.choice(("both", "both", "both", "reasoning", "answer")),
         unproven="closed" if dice.random() < 0.15 else "open",
+        on_error=dice.choice(("", "", "", "", "open", "open", "closed", "retry", "retry_open")),
         required=dice.random() < 0.8 and remedy != "conclude",
         grounded=dice.random() < 0.92,
         fork=swarm.forks and dice.random() < 0.6,

@@ -9,7 +9,7 @@ from interwhen.events import Delta, Retracted
 from interwhen.results import Abstained, Failed, Unverified, Verified
 from interwhen.simulation import showing, surviving  # noqa: F401  they enlist their own
 from interwhen.simulation.cases import INVARIANTS, Broken, Case, case_of, final_trace, invariant
-from interwhen.simulation.history import Act, is_half_a_tag
+from interwhen.simulation.history import Act, History, is_half_a_tag
 from interwhen.simulation.lives import Played, ReaderError
 from interwhen.simulation.model import TIMER
 from interwhen.simulation.processes import PROMPT
@@ -23,6 +23,7 @@ from interwhen.simulation.truth import (
     passes,
     read_by,
     refutes,
+    segments_of,
 )
 from interwhen.simulation.watching import concludes
 from interwhen.simulation.world import Judge, Sum, Watch
@@ -257,8 +258,11 @@ def _shown(case: Case) -> Iterator[str]:
 
 def _may_hide(case: Case) -> bool:
     """Tell whether a run that gives up may keep text from the reader: behind a gate, or half a tag."""
-    gated = any(watch.delivery in ("gate", "gate_tools", "final") for watch in case.world.watches)
-    return gated or case.world.thinking in ("tags", "opened")
+    return _is_gated(case) or case.world.thinking in ("tags", "opened")
+
+
+def _is_gated(case: Case) -> bool:
+    return any(watch.delivery in ("gate", "gate_tools", "final") for watch in case.world.watches)
 
 
 @invariant("P4: the model goes on from the very text that stands, whatever was cut, repaired or broken")
@@ -280,6 +284,10 @@ def _whole(case: Case) -> Iterator[str]:
     missing = trace.text[len(result.text) :]
     if missing and case.world.deaths and case.world.thinking in ("tags", "opened") and is_half_a_tag(missing):
         missing = ""  # whoever goes on drops it, and the model writes it again if it is asked
+    # A gate keeps the segment that the model did not finish, and what was not checked when the run ended early.
+    early = result.status == "failed" or not case.played.saw_all or result.finish_reason not in ("stop", "tool_calls")
+    if _is_gated(case) and early:
+        missing = ""
     if result.status != "abstained" and not stopped and not result.ledger.late and missing:
         yield f"{missing!r} is missing from a text that is {result.status}"
     size = len(result.text)
@@ -316,6 +324,21 @@ def _ledger(case: Case) -> Iterator[str]:
         yield f"{ledger.inserted_chars} inserted characters counted"
 
 
+def _refuted_where(case: Case, history: History) -> Iterator[tuple[int, str]]:
+    """Yield what was refuted before each remedy, and how much of the model's own text stood before its segment."""
+    watches = {watch.name: watch for watch in case.world.watches}
+    for act in history.acts:
+        record, trace = act.record, act.before
+        if record.remedy in ("stop", "abstain", "conclude") or watches[record.monitor].trigger == "chars":
+            continue
+        for start, end, _ in segments_of(trace, watches[record.monitor]):
+            if start <= record.span.start and record.span.end <= end:
+                ours = [*trace.feedback, *trace.answered]
+                own = [c for at, c in enumerate(trace.text[:start]) if not any(low <= at < high for low, high in ours)]
+                yield len("".join("".join(own).split())), record.key
+                break
+
+
 @invariant("budgets are kept")
 def _budgets(case: Case) -> Iterator[str]:
     result, limits = case.result, case.world.limits
@@ -335,8 +358,8 @@ def _budgets(case: Case) -> Iterator[str]:
     if isinstance(result, Verified) and not again and cut > limits.discarded:
         yield f"{cut} tokens discarded, the budget is {limits.discarded}"
     if case.history is not None:
-        written = [(a.record.cut, a.record.remedy, a.record.inserted) for a in case.history.acts]
-        if any(written.count(w) > limits.repeats for w in written if w[1] not in ("stop", "abstain")):
-            yield f"the same text was written more than {limits.repeats} times at the same place"
+        refuted = list(_refuted_where(case, case.history))
+        if any(refuted.count(one) > limits.repeats for one in refuted):
+            yield f"the same words were refuted, and remedied, more than {limits.repeats} times at the same place"
     if limits.seconds is not None and result.timing.total > limits.seconds + 0.01:
         yield f"the run took {result.timing.total:g} s of {limits.seconds:g}"

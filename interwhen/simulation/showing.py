@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from interwhen.events import Delta, Finished, FrontierMoved, Retracted, ViolationFound
-from interwhen.simulation.cases import Case, invariant
+from interwhen.simulation.cases import Case, final_trace, invariant
 from interwhen.simulation.truth import (
     Stated,
     Trace,
@@ -15,8 +16,10 @@ from interwhen.simulation.truth import (
     mishap_of,
     passes,
     read_by,
+    released,
+    segments_of,
 )
-from interwhen.simulation.world import Watch
+from interwhen.simulation.world import Watch, World
 
 
 @invariant("a gate lets no text through before its checks have ended")
@@ -48,6 +51,78 @@ def _let_through(case: Case, watch: Watch, trace: Trace, judged: int, number: in
         if is_crowded(case.world) or may_be_suspended(case.world, judge) or claim.end == len(trace.text):
             continue
         yield f"event {number} shows {claim.text} at {claim.start}, which {watch.name} holds and nobody had checked"
+
+
+class _Answered(NamedTuple):
+    """A stretch that a monitor refuted and that stays, with feedback of this monitor behind it."""
+
+    monitor: str
+    start: int
+    end: int
+    at: int
+    """The number of the event that told of it."""
+
+
+@invariant("a gate shows and keeps nothing that the release rule does not release")
+def _rule(case: Case) -> Iterator[str]:
+    gates = [w for w in case.world.watches if w.delivery in ("gate", "gate_tools", "final")]
+    if not gates:
+        return
+    answered = _answered(case)
+    for number, trace in _shown_traces(case):
+        known = [stretch for stretch in answered if stretch.at < number]
+        for watch in gates:
+            yield from _unreleased(case.world, watch, trace, known, f"event {number} shows")
+    if case.result is not None:
+        for watch in gates:
+            yield from _unreleased(case.world, watch, final_trace(case, case.result), answered, "the result holds")
+
+
+def _answered(case: Case) -> list[_Answered]:
+    if case.history is None:  # a reader who left early was not told of every remedy
+        records = case.result.violations if case.result is not None else ()
+        return [_Answered(r.monitor, 0, r.cut, 0) for r in records if r.remedy == "feedback" and r.cut is not None]
+    watches = {watch.name: watch for watch in case.world.watches}
+    found = []
+    for act in case.history.acts:
+        record, cut = act.record, act.record.cut
+        if record.remedy == "feedback" and cut is not None and cut >= record.span.end:
+            segments = segments_of(act.before, watches[record.monitor])
+            starts = [start for start, end, _ in segments if start <= record.span.start and record.span.end <= end]
+            found.append(_Answered(record.monitor, min(starts, default=record.span.start), cut, act.at))
+    return found
+
+
+def _shown_traces(case: Case) -> Iterator[tuple[int, Trace]]:
+    """Yield the trace as the reader has it, each time that something was shown.
+
+    What is released at once comes in several events, by author: a segment is whole with the last of them.
+    """
+    trace, shown = Trace(case.world.thinking), False
+    for number, seen in enumerate(case.played.seen):
+        event = seen.event
+        if shown and not isinstance(event, Delta):
+            yield number, trace
+        shown = isinstance(event, Delta)
+        if isinstance(event, Retracted):
+            trace.cut(event.to)
+        elif isinstance(event, Delta) and event.origin == "model":
+            trace.add(event.text, event.phase, call=event.call is not None)
+        elif isinstance(event, Delta):
+            trace.insert(event.text, event.origin)
+
+
+def _unreleased(world: World, watch: Watch, trace: Trace, answered: list[_Answered], what: str) -> Iterator[str]:
+    answers = [start for start, _, phase in trace.phases() if phase == "answer"]
+    held_from = 0 if watch.delivery != "final" else min(answers, default=len(trace.text))
+    mine = [stretch for stretch in answered if stretch.monitor == watch.name]
+    for claim, (start, end, _) in read_by(trace, watch):
+        if claim.start < held_from or (claim.end == len(trace.text) and not trace.ended):
+            continue  # what ends the text may go on: it is looked at again when more is shown, or at the end
+        if any(stretch.start <= claim.start and claim.end <= stretch.end for stretch in mine):
+            continue  # the user asked for it to stay, with the feedback
+        if not released(world, watch, claim, trace.text[start:end]):
+            yield f"{what} {claim.text} at {claim.start}, which {watch.name} ({watch.delivery}) must hold"
 
 
 @invariant("an answer that is held for the end is shown at the end")

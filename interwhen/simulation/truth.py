@@ -241,6 +241,29 @@ def passes(judge: Judge, claim: Stated) -> bool:
     return claim.is_right and mishap_of(judge, claim) in REFUTES
 
 
+def may_fail_otherwise(world: World, watch: Watch) -> bool:
+    """Tell whether a check of *watch* may come to no verdict though its judge and its extractor do well."""
+    return watch.fork or is_crowded(world) or may_be_suspended(world, world.judges[watch.judge])
+
+
+def released(world: World, watch: Watch, claim: Stated, segment: str) -> bool:
+    """Tell whether a gate of *watch* may let *claim* through, which stands in *segment*: the release rule in words."""
+    judge = world.judges[watch.judge]
+    lets_failures_through = watch.on_error in ("open", "retry_open")
+    if may_fail_otherwise(world, watch) and lets_failures_through:
+        return True
+    if watch.extractor_fails_on and f"{watch.extractor_fails_on}=" in segment:
+        return lets_failures_through
+    mishap = mishap_of(judge, claim)
+    if mishap in REFUTES:
+        return claim.is_right
+    if mishap == "unknown":
+        return watch.unproven == "open"
+    if mishap == "bad_where" and not watch.grounded:
+        return False  # nobody can say that the wrong part lies outside: it is a violation
+    return lets_failures_through
+
+
 def may_be_suspended(world: World, judge: Judge) -> bool:
     """Tell whether so many checks of *judge* may fail that it is asked no more for a while."""
     return world.limits.failures is not None and (bool(judge.mishaps) or max(judge.seconds) >= judge.deadline)

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 
 from interwhen.claims import Claim
+from interwhen.failing import OnError, Retry
 from interwhen.monitors import Fork, Monitor
 from interwhen.remedies import Abstain, Conclude, Feedback, Remedy, Repair, Resample, Stop
 from interwhen.segments import Segment
@@ -50,6 +51,14 @@ _TRIGGERS: dict[TriggerKind, Trigger] = {
     "answer": Answer(),
     "calls": ToolCalls(),
     "chars": EveryChars(count=CHARS),
+}
+
+_ON_ERROR: dict[str, OnError] = {
+    "": None,
+    "open": "open",
+    "closed": "closed",
+    "retry": Retry(1, pause=0.1),
+    "retry_open": Retry(1, "open", 0.1),
 }
 
 
@@ -187,6 +196,7 @@ def build_monitors(world: World, book: list[tuple[int, str]]) -> list[Monitor]:
                 level=watch.level,
                 phase=watch.phase,
                 unproven=watch.unproven,
+                on_error=_ON_ERROR[watch.on_error],
                 required=watch.required,
             )
         )

@@ -100,6 +100,8 @@ class Watch(msgspec.Struct, frozen=True):
     level: Level = "witness"
     phase: PhaseFilter = "both"
     unproven: Literal["open", "closed"] = "open"
+    on_error: Literal["", "open", "closed", "retry", "retry_open"] = ""
+    """What a failure means; ``""``: the delivery decides. The last two try once more before."""
     required: bool = True
     grounded: bool = True
     fork: bool = False

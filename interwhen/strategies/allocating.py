@@ -1,4 +1,4 @@
-"""Samples until one is verified, or until no further one is worth its tokens: learnt from question to question."""
+"""Samples until an answer is verified, or none is worth its tokens any more: learnt from question to question."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Adaptive:
-    """Samples until one is verified; how often at most is up to an allocator, which meets a mean over all questions.
+    """Samples until an answer is verified; an allocator says how often at most, and meets a mean over all questions.
 
     It learns from one question to the next, so that what it does depends on their order. An object serves one task: it
     keeps an allocator for each budget it was given. *share* is the mean that is aimed at, as a part of that budget.

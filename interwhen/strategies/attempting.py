@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 from interwhen.errors import UpstreamError, UsageError
 from interwhen.feedback import holds
@@ -15,6 +16,7 @@ from interwhen.strategies.base import Checks, Claimed, Outcome, Question, Soluti
 from interwhen.strategies.judging import needs_tokens
 from interwhen.strategies.means import Means
 from interwhen.strategies.spending import BudgetSpent, Meter
+from interwhen.verdicts import Scope
 from interwhen.worker_pool import WorkerPool
 
 _SEEDS = 2**31 - 2**20
@@ -54,7 +56,7 @@ async def attempt(
         solution = replace(solution, result=(await means.judge(question, solution.trace)).result)
     text = solution.trace.text
     answer = None if solution.gave_up or solution.failed else question.answer(solution.trace)
-    status, why = _claimed(solution, answer)
+    status, scope, why = _claimed(solution, answer)
     tally = means.tally
     return Outcome(
         strategy=strategy.name,
@@ -74,6 +76,7 @@ async def attempt(
         uncounted=meter.uncounted,
         handed=_is_handed(solution, answer),
         why=why,
+        scope=scope,
     )
 
 
@@ -97,15 +100,21 @@ def _is_handed(solution: Solution, answer: str | None) -> bool:
     return answer is not None and any(holds(text, answer) for text in (*solution.told, *written))
 
 
-def _claimed(solution: Solution, answer: str | None) -> tuple[Claimed, str]:
+class _Claim(NamedTuple):
+    status: Claimed
+    scope: Scope | None = None
+    why: str = ""
+
+
+def _claimed(solution: Solution, answer: str | None) -> _Claim:
     """Return what may be claimed, and why it is no more."""
     if solution.failed:
-        return "failed", solution.failed
+        return _Claim("failed", why=solution.failed)
     if solution.gave_up:
-        return "abstained", solution.gave_up
+        return _Claim("abstained", why=solution.gave_up)
     if answer is None:
-        return "abstained", "the text gives no answer"
+        return _Claim("abstained", why="the text gives no answer")
     result = solution.result
     if isinstance(result, Verified) and result.certificate.matches(solution.trace.text):
-        return "verified", ""
-    return "unverified", ""
+        return _Claim("verified", result.certificate.scope)
+    return _Claim("unverified")

@@ -17,9 +17,11 @@ from interwhen.results import Result
 from interwhen.segments import Phase
 from interwhen.strategies.means import Means
 from interwhen.strategies.tracing import Trace
+from interwhen.verdicts import Scope
 
 Claimed = Literal["verified", "unverified", "abstained", "failed"]
-"""What a strategy claims of its answer. ``verified``: the engine verified the very text; ``failed``: the model did."""
+"""What a strategy claims of its answer. ``verified``: the engine verified the very text, and the outcome's ``scope``
+says whether that covers the answer; ``failed``: the model did."""
 
 Reader: TypeAlias = Callable[[str], str | None]
 """From the text of a trace to the answer it gives, in a normal form that can be counted; ``None``: it gives none."""
@@ -138,6 +140,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the answer stands in what was said to the model: in a repair, in feedback, or in ``Solution.told``."""
     why: str = ""
     """Why it gave up or failed."""
+    scope: Scope | None = None
+    """What the certificate covers; ``None``: it is not verified."""
+
+    @property
+    def answer_verified(self) -> bool:
+        """Whether a check that knows the task judged the answer itself: only this counts as a right answer."""
+        return self.status == "verified" and self.scope == "answer"
 
     @property
     def answered(self) -> bool:

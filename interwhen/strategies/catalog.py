@@ -27,7 +27,7 @@ def best_of_n(*, samples: int = MOST_SAMPLES) -> BestOf:
 
 
 def until_verified(*, samples: int = MOST_SAMPLES) -> BestOf:
-    """Make best-of-N that stops at the first verified sample."""
+    """Make best-of-N that stops at the first sample whose answer is verified."""
     return BestOf("until-verified", samples, until_verified=True)
 
 

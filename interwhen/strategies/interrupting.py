@@ -72,10 +72,10 @@ class Interrupt:
 def _fitting(remedy: Remedy, own: Remedy) -> Remedy:
     """Return *remedy* with what a monitor's *own* says of its place, where it is of that kind, or falls back on it."""
     fallback = own.otherwise if isinstance(own, Repair) else own
-    if isinstance(remedy, Repair) and isinstance(own, Repair):
-        return own
-    if isinstance(remedy, Feedback) and isinstance(fallback, Feedback):
-        return fallback
+    if isinstance(remedy, Feedback):
+        return fallback if isinstance(fallback, Feedback) else remedy
+    if isinstance(remedy, Repair) and isinstance(remedy.otherwise, Feedback) and isinstance(fallback, Feedback):
+        return Repair(otherwise=fallback)
     return remedy
 
 

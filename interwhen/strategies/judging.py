@@ -37,12 +37,12 @@ class Judgement:
 
     @property
     def verified(self) -> bool:
-        """Whether the engine verified it."""
-        return self.result.status == "verified"
+        """Whether the engine verified it, and a check that knows the task judged the answer itself."""
+        return self.result.answer_verified
 
     @property
     def rank(self) -> tuple[bool, int, float]:
-        """Orders texts, the best one last: verified, then by how little was refuted, then by the share that passed."""
+        """Orders texts, the best one last: answer verified, then by how little was refuted, then by what passed."""
         return self.verified, -self.refuted, self.share
 
     @property
@@ -79,7 +79,7 @@ async def judge(
 
 
 def merit(question: Question, trace: Trace, found: Judgement) -> tuple[bool, bool, int, float]:
-    """Order finished texts, the best one last: verified, then with an answer, then as :attr:`Judgement.rank` says."""
+    """Order finished texts, the best one last: answer verified, with an answer, then as :attr:`Judgement.rank` says."""
     verified, unrefuted, share = found.rank
     return verified, question.answer(trace) is not None, unrefuted, share
 

@@ -32,8 +32,8 @@ class Greedy:
 class BestOf:
     """As many samples as the budget holds; answers with the one that the verifiers like best (best-of-N).
 
-    With ``until_verified`` it stops at the first one that is verified. It never abstains: a best one that is refuted
-    is answered as unverified.
+    With ``until_verified`` it stops at the first one whose answer is verified. It never abstains: a best one that is
+    refuted is answered as unverified.
     """
 
     name: str = "best-of-n"
@@ -64,8 +64,8 @@ class Vote:
     """As many samples as the budget holds; answers with what most of them say.
 
     ``weighted="not"`` is self-consistency (Wang et al. 2022, arXiv 2203.11171), ``"by verifiers"`` lets a sample count
-    for the share of its checks that passed, a tenth of that where something was refuted, and twice where it is
-    verified (after Li et al. 2022, arXiv 2206.02336).
+    for the share of its checks that passed, a tenth of that where something was refuted, and twice where its
+    answer is verified (after Li et al. 2022, arXiv 2206.02336).
     """
 
     name: str = "self-consistency"

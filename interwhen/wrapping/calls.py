@@ -46,8 +46,10 @@ class Call:
 
     @property
     def sampling(self) -> Sampling:
-        """The part of the sampling that the engine must know: limit and seed."""
-        return Sampling(max_tokens=self.body[self.limit] if self.limit else None, seed=self.body.get("seed"))
+        """The part of the sampling that the engine must know: limit, seed, and whether the model is greedy."""
+        limit = self.body[self.limit] if self.limit else None
+        greedy = 0.0 if self.body.get("temperature") == 0 else None
+        return Sampling(max_tokens=limit, seed=self.body.get("seed"), temperature=greedy)
 
     @property
     def prompt(self) -> Prompt:

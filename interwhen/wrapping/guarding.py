@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar, cast, overload
 
+from interwhen._engine.loop_thread import LoopThread
 from interwhen._log import log_warning
 from interwhen.claims import Claim
 from interwhen.errors import InterwhenError, UsageError
@@ -24,7 +25,6 @@ from interwhen.triggers import ToolCalls
 from interwhen.verdicts import Verdict, Violation
 from interwhen.verifier import FunctionVerifier
 from interwhen.wrapping.arguments import Signature, Unshowable, as_text
-from interwhen.wrapping.loop_thread import LoopThread
 
 ToolT = TypeVar("ToolT", bound=Callable[..., Any])
 Conversation: TypeAlias = Callable[[], Iterable[Message | Mapping[str, Any]]]
@@ -89,9 +89,11 @@ def guard(
     *calls* are monitors (trigger ``ToolCalls``) that see the call as a structured one: its name (*name*, or the
     function's) and all its arguments as JSON, defaults too, but for the parameters that *context* names: what the
     program passes, and no model. *results* see what the tool returned: text as it is, anything else as JSON; what it
-    returned to be awaited is awaited first. Whatever their remedy says, a violation refuses; so does a check without a
-    verdict where ``unproven="closed"``, and so does an argument or a result that JSON cannot say whole. *history*
-    returns the conversation so far, for monitors that must know it; the prompt of *results* ends with the call.
+    returned to be awaited is awaited first. Whatever their remedy says, a violation refuses; so does a check that
+    came to no verdict (it raised, was late or lost its worker, or its extractor or ``prepare`` failed), unless the
+    monitor says ``on_error="open"``; so does ``Unknown`` where it says ``unproven="closed"``; and so does an argument
+    or a result that JSON cannot say whole. *history* returns the conversation so far, for monitors that must know it;
+    the prompt of *results* ends with the call.
 
     A refusal raises :class:`Refused`, or returns what *on_refused* makes of it: ``on_refused=str`` gives the model
     its reason as the tool's result. Works as a decorator, too: ``@guard(calls=[...])``. Raises
@@ -260,11 +262,9 @@ class _Whole(GuardedStream):
 
 
 def _refusing(specs: Iterable[MonitorSpec]) -> tuple[Monitor, ...]:
-    """Return the monitors such that a violation ends the matter: nobody is there who could mend it."""
+    """Return the monitors as gates of which a violation ends the matter: there is nobody who could mend it."""
     return tuple(
-        dataclasses.replace(
-            monitor, remedy=Stop(), delivery="observe" if monitor.delivery == "observe" else "interrupt"
-        )
+        dataclasses.replace(monitor, remedy=Stop(), delivery="observe" if monitor.delivery == "observe" else "gate")
         for monitor in load_monitors(cast("Any", specs))
     )
 
@@ -283,7 +283,7 @@ def _refuted(why: str) -> Monitor:
         trigger=ToolCalls(),
         extractor=extract,
         verifier=FunctionVerifier("guard", "1", 1.0, "inline", check),
-        delivery="interrupt",
+        delivery="gate",
         remedy=Stop(),
         unproven="closed",
     )

@@ -6,6 +6,7 @@ Only the reading of the body is ours: straight from the connection's bytes, past
 from __future__ import annotations
 
 import ssl
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
@@ -123,13 +124,21 @@ class SdkWire:
 def read_error(error: Exception, request: httpx2.Request) -> Exception:
     """Return what to raise for *error*, which reading a body brought: carried, as the SDK says it."""
     import openai
-    from openai._httpx2 import request_exceptions, timeout_exceptions
 
-    if isinstance(error, timeout_exceptions()):
+    if isinstance(error, _kinds("TimeoutException")):
         found: Exception = openai.APITimeoutError(request=request)
-    elif isinstance(error, (*request_exceptions(), ssl.SSLError, anyio.EndOfStream)):
+    elif isinstance(error, (*_kinds("RequestError"), ssl.SSLError, anyio.EndOfStream)):
         found = openai.APIConnectionError(request=request)
     else:
         return Carried(error)
     found.__cause__ = error
     return Carried(found, retryable=True)
+
+
+def _kinds(name: str) -> tuple[type[Exception], ...]:
+    """Return the exception *name* of httpx2, and of httpx where the user's client is one of it.
+
+    The SDK has functions for this, but only from 3.13 on, and in a private module.
+    """
+    modules = (httpx2, sys.modules.get("httpx"))
+    return tuple(getattr(module, name) for module in modules if module is not None)

@@ -188,6 +188,8 @@ class CallModel:
             body[call.limit or "max_tokens"] = sampling.max_tokens
         if sampling.seed is not None:
             body["seed"] = sampling.seed
+        if sampling.temperature:  # raised, for a greedy call that is sampled again
+            body["temperature"] = sampling.temperature
         return body
 
     async def _answer(self, body: dict[str, Any]) -> HttpResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from interwhen.errors import MissingExtraError, UsageError
@@ -26,9 +27,24 @@ def wrap(client: ClientT, monitors: Iterable[MonitorSpec] = (), **options: Any) 
     settings = make_settings(monitors, options)
     try:
         from interwhen.wrapping.sdk_client import wrapped
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("interwhen.wrap", "openai") from error
+    except ImportError as error:
+        if find_spec("openai") is None:
+            raise MissingExtraError("interwhen.wrap", "openai") from error
+        # The SDK has no public place for what comes between a call and its chunks.
+        raise UsageError(
+            f"this version of the package openai ({_installed()}) is not supported ({error}): "
+            "pip install --upgrade 'interwhen[openai]' brings one that is"
+        ) from error
     made = wrapped(client, settings)
     if made is None:
         raise UsageError(f"client={client!r:.200} is no openai.OpenAI or openai.AsyncOpenAI")
     return made  # type: ignore[no-any-return]
+
+
+def _installed() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("openai")
+    except PackageNotFoundError:
+        return "of unknown version"

@@ -49,6 +49,19 @@ def test_all_attempts_are_made_in_an_order_of_their_own():
     assert all(row.right and row.outcome.status == "verified" for row in compared.rows)
 
 
+def test_steps_that_passed_are_no_claim_on_the_answer():
+    """The model computes something else correctly: all sums hold, and the answer is wrong."""
+    asked = [Exercise(question(monitors=("arithmetic",), prompt="What is it?"), lambda answer: answer == "7")]
+    compared, _ = play(
+        writer(lambda _: RIGHT), plan("greedy,until-verified:samples=3", exercises=asked, budgets=(100,))
+    )
+    found = {cell.strategy: cell for cell in cells(compared, "greedy")}
+    assert {row.outcome.scope for row in compared.rows} == {"steps"}
+    for cell in found.values():
+        assert (cell.answer_verified.hits, cell.steps_verified.hits, cell.sound_steps_verified.value) == (0, 1, 0.0)
+    assert found["until-verified:samples=3"].tokens > found["greedy"].tokens  # it did not stop there
+
+
 def test_the_grader_knows_better_than_the_verifier():
     compared, _ = play(writer(lambda _: RIGHT), plan(exercises=exercises(1, right="7"), budgets=(50,)))
     assert [row.outcome.status for row in compared.rows] == ["verified"] * 3
@@ -100,10 +113,15 @@ def test_a_cell_counts_what_its_rows_say():
     compared, _ = play(telling(WRONG, RIGHT), plan(count=2, budgets=(100,)))
     found = {cell.strategy: cell for cell in cells(compared, "greedy")}
     greedy, best = found["greedy"], found["best-of-n:samples=2"]
-    assert (greedy.accuracy.hits, greedy.coverage.hits, greedy.verified.hits, greedy.refuted.hits) == (0, 2, 0, 2)
+    assert (greedy.accuracy.hits, greedy.coverage.hits, greedy.answer_verified.hits, greedy.refuted.hits) == (
+        0,
+        2,
+        0,
+        2,
+    )
     assert greedy.soundness.value == 0
-    assert greedy.sound_verified.value is None
-    assert (best.accuracy.hits, best.verified.hits, best.sound_verified.value) == (2, 2, 1.0)
+    assert greedy.sound_answer_verified.value is None
+    assert (best.accuracy.hits, best.answer_verified.hits, best.sound_answer_verified.value) == (2, 2, 1.0)
     assert (best.kept, best.discarded, best.tokens) == (len(RIGHT), len(WRONG), len(RIGHT + WRONG))
     assert (best.fixed, best.broken, best.p) == (2, 0, 0.5)
     assert (greedy.fixed, greedy.broken, greedy.p) == (0, 0, 1.0)

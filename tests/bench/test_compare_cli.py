@@ -36,10 +36,12 @@ def test_a_comparison_of_all_strategies(task, tmp_path, capsys):
     assert len(report.rows) == len(SHIPPED)
     assert all(row.outcome.ledger.total_tokens <= 250 for row in report.rows)
     greedy = next(cell for cell in report.cells if cell.strategy == "greedy")
-    assert greedy.accuracy.hits == greedy.verified.hits == 1
+    assert greedy.accuracy.hits == 1
+    assert greedy.answer_verified.hits + greedy.steps_verified.hits == 1
     assert greedy.prompt > 0
     out = capsys.readouterr().out
     assert "| budget | strategy | right % |" in out
+    assert "answer verified % | right of these % | steps verified % | right of these %" in out
     assert "Against greedy" in out
 
 

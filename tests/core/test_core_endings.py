@@ -77,6 +77,25 @@ def test_what_the_model_did_not_finish_is_no_claim(reason, trigger):
         assert all(check.segment.end <= unfinished for check in end.checks)
 
 
+@pytest.mark.fault("G6", injected="a cut at every character, behind a gate", happens="only whole segments are shown")
+@pytest.mark.parametrize("reason", ["length", None])
+@pytest.mark.parametrize("delivery", ["gate", "final"])
+@pytest.mark.parametrize("trigger", [Lines(), Paragraphs(), Answer()])
+def test_a_gate_shows_nothing_of_a_segment_that_is_not_finished(reason, delivery, trigger):
+    story = "1+1=2 and\n2+2=4. Then\n\n1+8=9"
+    for at in range(len(story) + 1):
+        driver = drive(monitor(trigger=trigger, delivery=delivery))
+        driver.feed(story[:at], size=1)
+        driver.end(reason)
+        driver.settle()
+        end = driver.outline
+        assert (end.status, end.finish_reason) == ("unverified", reason or "truncated")
+        assert end.text == driver.shown
+        assert story.startswith(end.text)
+        assert driver.core.intake.hold(0) == len(end.text)
+        assert end.kept + end.discarded == at
+
+
 @pytest.mark.parametrize("reason", ["stop", "tool_calls"])
 def test_what_the_model_ended_by_itself_is_finished(reason):
     driver = drive(monitor())
@@ -161,4 +180,7 @@ def test_a_reader_who_left_gets_an_unverified_result_and_no_more_text(delivery):
     assert driver.outline.doubts[0].why == "the reader left before the end"
     assert [v.key for v in driver.outline.violations] == ["2+2=5"]
     assert driver.shown == shown
-    assert driver.outline.checks[0].outcome == Cancelled("the run ended first")
+    if delivery == "interrupt":
+        assert driver.outline.checks[0].outcome == Cancelled("the run ended first")
+    else:  # nobody will ever check what was held: it is no part of the result
+        assert (driver.outline.text, driver.outline.checks) == ("", ())

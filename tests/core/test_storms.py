@@ -8,6 +8,8 @@ import pytest
 from interwhen import Budgets, Claim, Feedback, Judged, Pass, Repair, Resample, Violation
 from interwhen._core.messages import Open, Settled
 from interwhen._core.pacing import LONGEST_PAUSE, Pace
+from interwhen.events import Remedied
+from interwhen.triggers import Lines, Paragraphs, Sentences
 from tests.core.worlds import STRICT, drive, monitor
 
 
@@ -37,9 +39,8 @@ def test_a_storm_that_makes_no_progress_pauses_longer_and_longer():
 
 
 @pytest.mark.fault("V10", injected="1000 violations, each further on", happens="no pause; the budget ends it")
-@pytest.mark.parametrize("remedy", [Repair(), Feedback()])
-def test_a_storm_that_goes_on_is_ended_by_its_budget(remedy):
-    driver = drive(monitor(remedy=remedy))
+def test_a_storm_that_goes_on_is_ended_by_its_budget():
+    driver = drive(monitor(remedy=Repair()))
     end = storm(driver, text="\n2+2=5\n")
     assert (end.status, end.remedies) == ("abstained", 16)
     assert opened(driver) == [0.0] * 17
@@ -62,22 +63,55 @@ def test_progress_ends_the_pauses():
     assert [pace.after(cut) for cut in (6, 6, 6, 7)] == [0.0, 0.0, 0.1, 0.0]
 
 
-@pytest.mark.fault("V11", injected="the same repair at the same place", happens="not converging, after two")
-def test_the_same_remedy_at_the_same_place_is_no_convergence():
-    driver = drive(monitor(remedy=Feedback("rewind")))
-    end = storm(driver, text="1+1=2\n2+2=5\n")
-    assert end.status == "abstained"
-    assert end.remedies > 2  # each piece of feedback moves the place on, so the budget ends this one
-    driver = drive(monitor(remedy=Resample()))
-    end = storm(driver, text="2+2=5\n")
-    assert (end.status, end.remedies, end.text) == ("abstained", 2, "")
-    assert "not converging: the same resample would stand at the same place 3 times" in end.reason
-    assert [violation.key for violation in end.violations] == ["2+2=5"] * 3
+REMEDIES = [Resample(), Feedback(), Feedback("rewind"), Repair(otherwise=Resample()), Repair(otherwise=Feedback())]
+
+
+@pytest.mark.fault("V11", injected="a model that always says the same", happens="not converging, after three requests")
+@pytest.mark.fault("G9", injected="a model that always says the same", happens="not converging, after three requests")
+@pytest.mark.parametrize("remedy", REMEDIES)
+@pytest.mark.parametrize("trigger", [Lines(), Paragraphs(), Sentences()])
+@pytest.mark.parametrize("said", ["3+2=9\n\n", "\n3+2=9. \n\n", "  so 3+2=9\n\n"])
+def test_the_same_words_at_the_same_place_are_no_convergence(remedy, trigger, said):
+    driver = drive(monitor(remedy=remedy, trigger=trigger))
+    driver.feed("1+1=2\n\n")
+    end = storm(driver, text=said)
+    assert (end.status, end.remedies) == ("abstained", 2)
+    assert "not converging: the same words were refuted at the same place 3 times" in end.reason
+    assert [violation.key for violation in end.violations] == ["3+2=9"] * 3
+    assert len(opened(driver)) == 3
+
+
+@pytest.mark.parametrize("remedy", [Resample(), Feedback(), Feedback("rewind")])
+def test_samples_that_differ_go_on_within_the_budgets(remedy):
+    driver = drive(monitor(remedy=remedy), budgets=Budgets(remedies=8))
+    for wrong in (7, 8, 9, 6, 4, 3, 2, 1):
+        driver.feed(f"3+2={wrong}\n")
+        driver.settle()
+        driver.open()
+    driver.feed("3+2=5\n")
+    driver.settle()
+    driver.end()
+    assert driver.outline.finish_reason == "stop"
+    assert driver.outline.remedies == 8
+
+
+@pytest.mark.parametrize("remedy", [Resample(), Repair(), Feedback()])
+def test_the_same_words_further_on_are_no_repetition(remedy):
+    driver = drive(monitor(remedy=remedy))
+    for number in range(5):
+        driver.feed(f"and number {number}\n4+4=9\n")
+        driver.settle()
+        driver.open()
+        driver.feed("\n8+1=9\n")
+    driver.settle()
+    driver.end()
+    assert driver.outline.remedies == 5
 
 
 @pytest.mark.fault("V11", injected="two repairs that undo each other, for ever", happens="not converging")
 def test_a_cycle_of_two_is_found_too():
-    driver = drive(monitor(extractor=lambda s: [Claim(key=s.text, span=s.span)]))
+    remedy = Repair(otherwise=Resample())
+    driver = drive(monitor(extractor=lambda s: [Claim(key=s.text, span=s.span)], remedy=remedy))
     other = {"a": "b", "b": "a"}
     driver.feed("sound\na\n")
     for _ in range(40):
@@ -85,7 +119,7 @@ def test_a_cycle_of_two_is_found_too():
             break
         if driver.state == "opening":
             driver.open()
-            driver.feed("\n")
+            driver.feed("\n" if driver.of(Remedied)[-1].violation.remedy == "repair" else "a\n")
         driver.extract()
         for job in sorted(driver.pending):
             order = driver.pending.pop(job, None)

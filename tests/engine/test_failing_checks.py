@@ -87,17 +87,32 @@ WAYS = [raises, is_garbage, hangs, overflows, exhausts, is_odd]
     # An inline check that hangs holds the loop: there is no cure but to find it.
     [(how, worker) for how in WAYS for worker in ("inline", "async") if (how, worker) != (hangs, "inline")],
 )
-@pytest.mark.parametrize("delivery", ["interrupt", "gate"])
-async def test_each_way_to_fail_at_each_call_costs_one_check(how, delivery, worker, record_property):
+async def test_each_way_to_fail_at_each_call_costs_one_check(how, worker, record_property):
     record_property("tries", len(LINES))
     for bad in range(len(LINES)):
-        faulty = watch(Faulty(how, {bad}, worker), name="faulty", delivery=delivery)
+        faulty = watch(Faulty(how, {bad}, worker), name="faulty")
         result, events = await supervise(ScriptedModel([[*LINES]]), faulty, watch(name="other"))
         assert (result.status, result.text, apply(events)) == ("unverified", TEXT, TEXT)
         mine = [record.outcome for record in result.checks if record.monitor == "faulty"]
         assert [isinstance(outcome, Judged) for outcome in mine] == [call != bad for call in range(len(LINES))]
         assert all(r.outcome == Judged(Pass(r.key)) for r in result.checks if r.monitor == "other")
         (doubt,) = result.doubts
+        assert (doubt.monitor, doubt.verifier) == ("faulty", "faulty")
+
+
+@pytest.mark.fault("G1", injected="each way to fail, at each call of a gate", happens="its text is never shown")
+@pytest.mark.parametrize(
+    ("how", "worker"),
+    [(how, worker) for how in WAYS for worker in ("inline", "async") if (how, worker) != (hangs, "inline")],
+)
+async def test_a_gate_holds_what_each_way_to_fail_at_each_call_leaves_unchecked(how, worker, record_property):
+    record_property("tries", len(LINES))
+    for bad in range(len(LINES)):
+        faulty = watch(Faulty(how, {bad}, worker), name="faulty", delivery="gate")
+        result, events = await supervise(ScriptedModel([[*LINES]]), faulty, watch(name="other"))
+        assert (result.status, result.text) == ("abstained", "".join(LINES[:bad]))
+        assert result.text.startswith(apply(events))
+        (doubt,) = [doubt for doubt in result.doubts if doubt.verifier]
         assert (doubt.monitor, doubt.verifier) == ("faulty", "faulty")
 
 

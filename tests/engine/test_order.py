@@ -61,9 +61,12 @@ async def test_a_gate_opens_when_the_check_passes_though_the_model_is_silent():
     assert result.status == "verified"
 
 
-async def test_a_gate_shows_what_failed_to_be_checked_only_when_it_is_settled():
+async def test_a_gate_that_is_open_to_failures_waits_for_them_and_any_other_ends_the_run():
     model = ScriptedModel([["1+1=2\n", Pause(20.0), "x\n"]])
     result, events = await timeline(model, watch(slow(1e9, deadline=7.0), delivery="gate"))
+    assert not any(isinstance(event, Delta) for _, event in events)
+    assert (result.status, result.text, events[-1][0]) == ("abstained", "", 7.0)
+    result, events = await timeline(model, watch(slow(1e9, deadline=7.0), delivery="gate", on_error="open"))
     assert next(at for at, event in events if isinstance(event, Delta)) == 7.0
     assert result.status == "unverified"
 

@@ -1,11 +1,13 @@
 """Every delivery with every remedy: what is asked of the model next, and what the reader is left with."""
 
 import interwhen
+import msgspec
 import pytest
-from interwhen import Abstain, Feedback, FeedbackTemplate, Repair, Resample, Sampling, Stop
+from interwhen import Abstain, Feedback, FeedbackTemplate, Repair, Resample, Sampling, Stop, Violation
+from interwhen.errors import ConnectError
 from interwhen.models.base import Capabilities, Piece
 from interwhen.testing import ScriptedModel
-from sums import Accountant, apply, supervise, watch
+from sums import Accountant, apply, judge, supervise, watch
 
 pytestmark = pytest.mark.anyio
 
@@ -82,3 +84,34 @@ async def test_a_model_may_bring_its_own_words_and_a_run_may_overrule_them():
         async with run:
             result = await run.drain()
         assert result.text == f"{words}\n2+2=4\n"
+
+
+@pytest.mark.parametrize(
+    ("temperature", "expected"),
+    [(0.0, [0.0, 0.7, 0.8, 0.9, 0.0]), (0.3, [0.3] * 5), (None, [None] * 5)],
+)
+async def test_a_greedy_stream_that_is_sampled_again_goes_on_at_a_raised_temperature(temperature, expected):
+    @interwhen.verifier(name="odd", worker="inline")
+    def check(claim):
+        verdict = judge(claim)
+        return (
+            msgspec.structs.replace(verdict, repair=None)
+            if claim.left % 2 and isinstance(verdict, Violation)
+            else verdict
+        )
+
+    # Three samples that differ and cannot be repaired, then one that can be.
+    model = Accountant(["3+3=7\n", "3+3=8\n", "3+3=9\n", "2+2=5\n", "\n"])
+    sampling = Sampling(temperature=temperature, seed=5)
+    result, _ = await supervise(model, watch(check, remedy=Repair(otherwise=Resample())), sampling=sampling)
+    assert result.text == "2+2=4\n"
+    assert [request.sampling.temperature for request in model.requests] == pytest.approx(expected)
+    assert [request.sampling.seed for request in model.requests] == [5, 6, 7, 8, 9]
+
+
+async def test_the_raised_temperature_stays_when_the_stream_breaks():
+    steps = [["3+3=7\n"], ["3+", ConnectError("reset")], ["3=6\n"]]
+    model = Accountant(steps)
+    result, _ = await supervise(model, watch(remedy=Resample()), sampling=Sampling(temperature=0.0))
+    assert (result.text, result.ledger.reconnects) == ("3+3=6\n", 1)
+    assert [request.sampling.temperature for request in model.requests] == [0.0, 0.7, 0.7]

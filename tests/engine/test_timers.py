@@ -177,3 +177,34 @@ async def test_a_model_that_cannot_say_what_it_can_do_is_a_failure():
         budgets = Budgets(seconds=seconds if status == "abstained" else None)
         result, _, took = await timed(Mute([""]), watch(delivery="gate"), budgets=budgets)
         assert (result.status, took, result.text) == (status, seconds, "")
+
+
+@pytest.mark.fault(
+    "G7",
+    injected="a stall within a line with something wrong",
+    happens="repaired and resumed, long before the reconnect",
+)
+@pytest.mark.parametrize(("said", "seconds"), [("3+3=7, and so we", 2.0), ("3+3=7", 10.0)])
+@pytest.mark.parametrize("delivery", ["interrupt", "gate"])
+async def test_a_violation_in_an_unfinished_line_of_a_stalled_stream_is_acted_upon(said, seconds, delivery):
+    model = Accountant([["2+2=4\n" + said, NEVER], "\n4+4=8\n"], timeouts=Timeouts(inter_token=60.0))
+    result, _, took = await timed(model, watch(delivery=delivery))
+    assert took == seconds
+    assert result.text == "2+2=4\n3+3=6\n4+4=8\n"
+    assert (result.status, result.ledger.remedies, result.ledger.reconnects) == ("verified", 1, 0)
+    model.assert_all_closed_once()
+
+
+@pytest.mark.parametrize("pause", [1.0, 3.0, 30.0])
+async def test_a_model_that_goes_on_after_a_silence_is_not_interrupted(pause):
+    steps = ["so 2+2=4 and 3+3=6", Pause(pause), " we", Pause(pause), " see 9+9=1", Pause(pause), "8\n"]
+    model = Accountant([steps], timeouts=Timeouts(inter_token=60.0))
+    result, _, took = await timed(model, watch())
+    assert (result.status, result.ledger.remedies, took) == ("verified", 0, 3 * pause)
+
+
+@pytest.mark.parametrize("inter_token", [1.0, 3.0])
+async def test_what_is_silent_is_looked_at_before_the_reconnect(inter_token):
+    model = Accountant([["3+3=7", NEVER], "\n"], timeouts=Timeouts(inter_token=inter_token))
+    result, _, took = await timed(model, watch())
+    assert (result.text, result.ledger.reconnects, took) == ("3+3=6\n", 0, inter_token * 0.9)

@@ -129,7 +129,7 @@ def test_the_chat_template_leaves_the_last_turn_of_the_assistant_open() -> None:
 
 
 def test_rows_hold_whole_documents_and_teach_the_next_token() -> None:
-    pytest.importorskip("torch", reason="needs torch: pip install 'interwhen[train]'")
+    pytest.importorskip("torch", reason="needs torch: pip install torch")
     from examples.train_tiny.batches import IGNORED, batches
 
     ids, targets = next(batches(1, 4, 400))
@@ -146,8 +146,8 @@ def _stop_at_three(line: str) -> None:
 
 
 def test_a_step_of_training_lowers_the_loss_and_goes_on_from_a_checkpoint(tmp_path) -> None:
-    torch = pytest.importorskip("torch", reason="needs torch: pip install 'interwhen[train]'")
-    pytest.importorskip("gguf", reason="needs gguf: pip install 'interwhen[train]'")
+    torch = pytest.importorskip("torch", reason="needs torch: pip install torch")
+    pytest.importorskip("gguf", reason="needs gguf: pip install gguf")
     from examples.train_tiny.export import export
     from examples.train_tiny.model import Shape
     from examples.train_tiny.training import Recipe, train

@@ -7,10 +7,26 @@ from itertools import count
 import anyio
 import interwhen
 import pytest
+from interwhen import Answer, Claim, Monitor, Pass, verifier
 from interwhen.testing import ScriptedModel
 from sums import watch
 
 PROMPT = "How much is it?\n"
+
+
+@verifier(name="knows", worker="inline")
+def _knows(_claim):
+    return Pass("it is the answer", scope="answer")
+
+
+KNOWS = Monitor(
+    name="knows",
+    verifier=_knows,
+    extractor=lambda segment: [Claim(key=segment.text, span=segment.span)],
+    trigger=Answer(),
+    scope="answer",
+)
+"""Takes any answer for the right one."""
 
 
 def _run(path, replies, monitors, prompt, options):
@@ -28,8 +44,9 @@ def record(tmp_path):
     """Return a function that runs a model on *replies* and returns the path of the journal and the result."""
     numbers = count()
 
-    def make(replies, *monitors, prompt=PROMPT, **options):
+    def make(replies, *monitors, prompt=PROMPT, answered=False, **options):
         path = tmp_path / f"{next(numbers)}.journal"
-        return path, _run(path, replies, list(monitors) or [watch()], prompt, options)
+        watching = [*(monitors or (watch(),)), *([KNOWS] if answered else [])]
+        return path, _run(path, replies, watching, prompt, options)
 
     return make

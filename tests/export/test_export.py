@@ -33,7 +33,7 @@ def rows(tmp_path):
 
 
 def test_a_verified_run_is_a_document_with_its_thinking(record, rows):
-    path, result = record([GOOD])
+    path, result = record([GOOD], answered=True)
     assert result.status == "verified"
     ((row,), _) = rows(path, "tpt")
     assert row["text"] == row["document"] + row["thinking"] == "How much is it?\n" + GOOD
@@ -42,21 +42,30 @@ def test_a_verified_run_is_a_document_with_its_thinking(record, rows):
 
 def test_what_is_not_verified_is_no_document_and_no_chat(record, rows):
     unsure = slow(0.0, function=lambda _claim: Unknown("who knows"))
-    path, result = record([GOOD], watch(unsure))
+    path, result = record([GOOD], watch(unsure), answered=True)
     assert result.status == "unverified"
     for form in ("tpt", "messages"):
-        assert rows(path, form) == ([], {"runs that are not verified": 1})
+        assert rows(path, form) == ([], {"runs whose answer is not verified": 1})
+
+
+def test_verified_steps_are_no_verified_answer(record, rows):
+    path, result = record([GOOD])
+    assert result.label == "steps verified"
+    for form in ("tpt", "messages"):
+        assert rows(path, form) == ([], {"runs whose answer is not verified": 1})
 
 
 def test_what_we_wrote_is_marked_in_documents(record, rows):
-    path, result = record(["1+1=3\n", "\n2+2=4\n"], watch(remedy=Repair()))
+    path, result = record(["1+1=3\n", "\n2+2=4\n"], watch(remedy=Repair()), answered=True)
     assert result.text == "1+1=2\n2+2=4\n"
     ((row,), _) = rows(path, "tpt")
     assert [(row["text"][span["start"] : span["end"]], span["origin"]) for span in row["spans"]] == [("2", "repair")]
 
 
 def test_feedback_and_what_it_answers_are_marked_in_chats(record, rows):
-    path, result = record(["<think>1+1=3\nmore\n", "1+1=2\n</think>two\n"], watch(remedy=Feedback("append")))
+    path, result = record(
+        ["<think>1+1=3\nmore\n", "1+1=2\n</think>two\n"], watch(remedy=Feedback("append")), answered=True
+    )
     assert result.status == "verified"
     ((row,), _) = rows(path, "messages")
     assert row["messages"][0] == {"role": "user", "content": "How much is it?\n"}
@@ -73,7 +82,9 @@ def test_feedback_and_what_it_answers_are_marked_in_chats(record, rows):
 
 
 def test_reasoning_has_a_field_of_its_own_in_chats(record, rows):
-    path, _ = record(["<think>1+1=2\n</think>3+3=6\n"], prompt=[Message("system", "Be brief."), Message("user", "Q")])
+    path, _ = record(
+        ["<think>1+1=2\n</think>3+3=6\n"], prompt=[Message("system", "Be brief."), Message("user", "Q")], answered=True
+    )
     ((row,), _) = rows(path, "messages")
     assert [message["role"] for message in row["messages"]] == ["system", "user", "assistant"]
     assert row["messages"][2]["reasoning_content"] == "1+1=2\n"
@@ -81,14 +92,14 @@ def test_reasoning_has_a_field_of_its_own_in_chats(record, rows):
 
 
 def test_reasoning_that_came_in_a_field_is_told_apart_as_well(record, rows):
-    path, _ = record(lambda _request: [Say("1+1=2\n", "reasoning"), Say("3+3=6\n", "answer")])
+    path, _ = record(lambda _request: [Say("1+1=2\n", "reasoning"), Say("3+3=6\n", "answer")], answered=True)
     ((row,), _) = rows(path, "messages")
     assert row["messages"][1]["reasoning_content"] == "1+1=2\n"
     assert row["messages"][1]["content"] == "3+3=6\n"
 
 
 def test_spans_count_from_the_start_of_their_field(record, rows):
-    path, result = record(["<think>1+1=3\n", "\n</think>3+3=6\n"], watch(remedy=Repair()))
+    path, result = record(["<think>1+1=3\n", "\n</think>3+3=6\n"], watch(remedy=Repair()), answered=True)
     assert result.status == "verified"
     ((row,), _) = rows(path, "messages")
     ((span),) = row["spans"]
@@ -210,7 +221,7 @@ def test_the_same_journals_make_the_same_bytes(record, tmp_path):
 
 
 def test_a_row_is_written_once(record, rows):
-    path, _ = record([GOOD])
+    path, _ = record([GOOD], answered=True)
     found, left_out = rows([path, path], "tpt")
     assert len(found) == 1
     assert left_out == {"rows that were there already": 1}
@@ -225,7 +236,7 @@ def test_a_run_that_is_not_over_still_tells_steps(record, rows):
 
 
 def test_rows_that_overlap_with_a_test_are_left_out(record, rows):
-    path, _ = record([GOOD])
+    path, _ = record([GOOD], answered=True)
     assert rows(path, "tpt", keep_out=["how MUCH, is it"])[1] == {"rows that overlap with what is kept out": 1}
     assert len(rows(path, "tpt", keep_out=["how much was it", "", "?!"])[0]) == 1
 
@@ -250,7 +261,7 @@ def test_what_cannot_be_exported_is_refused(record, tmp_path):
 
 
 def test_text_that_is_no_unicode_is_written_all_the_same(record, rows):
-    path, _ = record(["1+1=2 \ud800\n"])
+    path, _ = record(["1+1=2 \ud800\n"], answered=True)
     ((row,), _) = rows(path, "tpt")
     assert row["thinking"] == "1+1=2 ?\n"
 

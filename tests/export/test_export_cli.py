@@ -19,7 +19,7 @@ def call(*arguments):
 
 
 def test_it_writes_rows_and_says_what_it_left_out(record, tmp_path, capsys):
-    path, _ = record(["1+1=2\nso\n"])
+    path, _ = record(["1+1=2\nso\n"], answered=True)
     out = tmp_path / "rows.jsonl"
     assert call("export", "--format", "prm", path, "-o", out) == 0
     (row,) = map(json.loads, out.read_text().splitlines())
@@ -30,7 +30,7 @@ def test_it_writes_rows_and_says_what_it_left_out(record, tmp_path, capsys):
 
 
 def test_it_keeps_out_what_is_tested_on(record, tmp_path, capsys):
-    path, _ = record(["1+1=2\n"])
+    path, _ = record(["1+1=2\n"], answered=True)
     tests = tmp_path / "tests.jsonl"
     tests.write_text(json.dumps({"question": ["How much is it?"], "n": 3}) + "\n")
     out = tmp_path / "rows.jsonl"
@@ -62,7 +62,7 @@ def test_every_kind_of_call_is_looked_at(call):
 
 def test_a_custom_call_is_exported(record, tmp_path):
     call_of = ToolCall("1", "say", "the quick brown fox jumps", "custom")
-    path, _ = record([["1+1=2\n", call_of]])
+    path, _ = record([["1+1=2\n", call_of]], answered=True)
     assert call("export", "--format", "messages", path, "-o", tmp_path / "x") == 0
     assert "quick brown fox" in (tmp_path / "x").read_text()
 
@@ -78,7 +78,7 @@ def test_who_says_it_is_not_said(tmp_path):
 
 
 def test_wrong_usage_ends_with_2(record, tmp_path, capsys):
-    path, _ = record(["1+1=2\n"])
+    path, _ = record(["1+1=2\n"], answered=True)
     assert call("export", "--format", "tpt", path, "-o", path) == 2
     assert call("export", "--format", "xml", path, "-o", tmp_path / "x") == 2
     assert call("export", "--format", "tpt", tmp_path / "gone", "-o", tmp_path / "x") == 2

@@ -19,11 +19,18 @@ def load(record, tmp_path):
 
     def make(form):
         paths = [
-            record(["1+1=2\n2+2=4\n"])[0],
-            record(["1+1=3\n", "\n2+2=4\n"], watch(remedy=Repair()))[0],
-            record(["1+1=2\n2+2=5\n", "2+2=4\n"], watch(remedy=Resample()), prompt="Another?\n")[0],
-            record(["<think>1+1=3\n", "1+1=2\n</think>two\n"], watch(remedy=Feedback("append")), prompt="More?\n")[0],
-            record(["5+5=10\n"], prompt=[Message("system", "Be brief."), Message("user", "Five and five?")])[0],
+            record(["1+1=2\n2+2=4\n"], answered=True)[0],
+            record(["1+1=3\n", "\n2+2=4\n"], watch(remedy=Repair()), answered=True)[0],
+            record(["1+1=2\n2+2=5\n", "2+2=4\n"], watch(remedy=Resample()), prompt="Another?\n", answered=True)[0],
+            record(
+                ["<think>1+1=3\n", "1+1=2\n</think>two\n"],
+                watch(remedy=Feedback("append")),
+                prompt="More?\n",
+                answered=True,
+            )[0],
+            record(
+                ["5+5=10\n"], prompt=[Message("system", "Be brief."), Message("user", "Five and five?")], answered=True
+            )[0],
         ]
         out = tmp_path / f"{form}.jsonl"
         done = export_journals(paths, out, format=form)

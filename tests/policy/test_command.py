@@ -183,3 +183,34 @@ def test_synth_needs_something_to_check_against(files: Path, capsys: pytest.Capt
     (files / "out" / "policy.md").write_text("another policy", encoding="utf-8")
     assert run("synth", files / "shop.md", "--schema", files / "shop.toml", "--out", files / "out") == 2
     assert "choose another --out" in capsys.readouterr().err
+
+
+def test_lint_finds_a_field_that_no_result_has(shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from interwhen import Message, ToolCall
+    from interwhen.testing.traces import LabelledTrace, Turn, write_traces
+
+    def run_with(result: dict[str, Any]) -> LabelledTrace:
+        looked = ToolCall("1", "get_order", json.dumps({"id": "A"}))
+        prompt = (
+            Message("user", "Cancel A."),
+            Message("assistant", "Let me see.", (looked,)),
+            Message("tool", json.dumps(result), call_id="1"),
+        )
+        calls = (ToolCall("2", "cancel", json.dumps({"id": "A"})),)
+        return LabelledTrace(name="t", turns=(Turn(prompt=prompt, calls=calls),), label="right")
+
+    good = {"id": "A", "status": "open", "total": 3}
+    write_traces(tmp_path / "good.jsonl", [run_with(good)])
+    assert run("lint", shop, "--replay", tmp_path / "good.jsonl") == 0
+    assert "never" not in capsys.readouterr().out
+    write_traces(tmp_path / "bad.jsonl", [run_with({"id": "A", "state": "open"})])
+    assert run("lint", shop, "--replay", tmp_path / "bad.jsonl") == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "never there: the field 'status' of Order, which is read by open-only" in shown
+    assert "never decided: open-only" in shown
+    assert run("lint", shop, "--replay", tmp_path / "bad.jsonl", "--json") == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["undecided"] == ["open-only"]
+    assert found["rules"]["open-only"]["unknown"] == 1
+    write_traces(tmp_path / "none.jsonl", [LabelledTrace(name="t", turns=(Turn(prompt="x", text="y"),), label="right")])
+    assert run("lint", shop, "--replay", tmp_path / "none.jsonl") == 2

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import anyio
 import msgspec
-from interwhen._core import certify, checks, core, ending, gates, intake, transcript, violations, work
+from interwhen._core import certify, checks, core, ending, gates, intake, release, transcript, violations, work
 from interwhen._core.arbitration import Candidate
 from interwhen._engine import checks as engine_checks
 from interwhen._engine import jobs, run, upstream
@@ -278,7 +278,28 @@ def only_the_first_monitor_counts(patch):
 
 
 def answers_are_disavowed(patch):
-    patch.setattr(violations.Violations, "disavowed", lambda self: list(self._answered))
+    patch.setattr(violations.Violations, "disavowed", lambda self: [span for span, _ in self._answered])
+
+
+def gates_open_on_failure(patch):
+    changed = {("failure", "gating"): release.Rule("released", "on_error", "closed", "held")}
+    patch.setattr(release, "TABLE", {**release.TABLE, **changed})
+
+
+def gates_ignore_unproven(patch):
+    patch.setattr(release, "TABLE", {**release.TABLE, ("unknown", "gating"): release.Rule("released")})
+
+
+def feedback_opens_every_gate(patch):
+    patch.setattr(
+        violations.Violations,
+        "is_answered",
+        lambda self, ref: any(span.covers(ref.span) for span, _ in self._answered),
+    )
+
+
+def what_is_held_is_kept_at_an_early_end(patch):
+    patch.setattr(core.Core, "_withhold", lambda self: None)
 
 
 def verdicts_forget_the_verifier(patch):
@@ -329,6 +350,10 @@ MUTANTS = [
     Mutant("the ledger forgets what was read with the end", reads_behind_the_end_are_forgotten, "P5"),
     Mutant("a gate does not wait for checks", gate_ignores_open_checks, "gate"),
     Mutant("a gate lets half a segment through", gate_ignores_half_segments, "gate"),
+    Mutant("a gate opens when its check fails", gates_open_on_failure, "release rule"),
+    Mutant("a gate opens to what is unproven and closed", gates_ignore_unproven, "release rule"),
+    Mutant("feedback of one monitor opens the gate of another", feedback_opens_every_gate, "release rule"),
+    Mutant("a run that ends early keeps what a gate held", what_is_held_is_kept_at_an_early_end, "release rule"),
     Mutant("a final answer is shown early", final_is_shown_early, "held for the end"),
     Mutant("the frontier passes what has not passed", frontier_runs_ahead, "frontier"),
     Mutant("a task is left", task_is_left, "no task"),

@@ -1,5 +1,7 @@
 """Our own strategy is the engine's run, metered: each remedy, giving up, and starting afresh."""
 
+import itertools
+
 import pytest
 from interwhen import Budgets, Claim, Fork, Monitor, Pass, Sampling, run, verifier
 from interwhen.errors import UpstreamError
@@ -75,13 +77,28 @@ async def test_a_run_that_gives_up_is_followed_by_another():
 async def test_a_run_that_went_in_circles_does_not_keep_another_from_being_tried():
     """The first run spends more than half of the budget on nothing that stands."""
 
+    wrong = itertools.cycle([5, 6, 7, 8, 9, 0, 1, 2, 3])
+
     def choose(request):
-        return "2 + 2 = 5\n" if request.sampling.temperature == 0 else RIGHT
+        return f"2 + 2 = {next(wrong)}\n" if request.sampling.temperature == 0 else RIGHT
 
     monitors = ("arithmetic:remedy=feedback,place=rewind",)
     found = await try_out(Interrupt(), writer(choose), budget=195, question=question(monitors=monitors))
     assert (found.status, found.answer) == ("verified", "4")
     assert found.ledger.discarded > 195 // 2
+
+
+async def test_a_repair_falls_back_on_what_the_strategy_says_not_on_what_the_monitor_says():
+    asked = question(monitors=("arithmetic:remedy=repair,place=rewind",))
+    assert asked.watchers(acting=True)[0].remedy == Repair(otherwise=Feedback("rewind"))
+    found = {}
+    for name in ("interrupt", "interrupt-repair", "interrupt-feedback"):
+        found[name] = load_strategy(name)._remedied(asked.watchers(acting=True)[0]).remedy
+    assert found == {
+        "interrupt": Repair(otherwise=Feedback("rewind")),
+        "interrupt-repair": Repair(otherwise=Resample()),
+        "interrupt-feedback": Feedback("rewind"),
+    }
 
 
 async def test_it_abstains_when_nothing_is_left():
@@ -98,7 +115,7 @@ async def test_no_budget_is_overdrawn_or_called_a_failure(budget):
 
 
 async def test_text_that_the_verifier_cannot_judge_is_answered_unverified():
-    found = await try_out(Interrupt(), writer(lambda _: PLAIN))
+    found = await try_out(Interrupt(), writer(lambda _: PLAIN), question=question(monitors=("arithmetic",)))
     assert (found.status, found.answer, found.checks.could_act) == ("unverified", "4", False)
 
 

@@ -9,7 +9,7 @@ from interwhen.models.base import Chunk
 from interwhen.strategies import Judgement, Meter, Trace, judge
 from interwhen.strategies.judging import merit, needs_tokens
 from interwhen.testing import End, ScriptedModel, cut_into
-from tests.strategies.worlds import RIGHT, WRONG, question
+from tests.strategies.worlds import KNOWS, RIGHT, WRONG, question
 
 pytestmark = pytest.mark.anyio
 
@@ -30,14 +30,15 @@ def test_it_says_what_a_run_that_only_observes_says(lines, size, reason):
     async def both():
         again = await judge(asked, trace, ScriptedModel([""]))
         model = ScriptedModel([[*cut_into(text, 3)] if reason == "stop" else [*cut_into(text, 3), End(reason)]])
-        async with run(model, asked.prompt, monitors=["arithmetic:delivery=observe"]) as running:
+        async with run(model, asked.prompt, monitors=["arithmetic:delivery=observe", KNOWS]) as running:
             return again, await running.drain()
 
     again, result = anyio.run(both)
     assert again.result.status == result.status
     assert again.result.text == result.text == text
-    assert again.refuted == len(result.violations) == sum(line == "2 + 2 = 5" for line in lines)
-    assert again.verified == isinstance(result, Verified)
+    finished = lines if reason == "stop" else lines[:-1]  # a line that was cut off is no claim
+    assert again.refuted == len(result.violations) == sum(line == "2 + 2 = 5" for line in finished)
+    assert again.verified == result.answer_verified
     if isinstance(again.result, Verified):
         assert again.result.certificate.matches(text)
 
@@ -52,12 +53,12 @@ async def test_nothing_acts_and_no_token_is_spent():
 async def test_forks_are_asked_of_the_model_and_metered():
     @verifier(name="asks", worker="inline")
     def check(claim):
-        return Pass("said so")
+        return Pass("said so", scope="answer")
 
     def parse(reply, segment):
         yield Claim(key=reply, span=segment.span)
 
-    monitor = Monitor(name="asks", verifier=check, extractor=Fork("\nSure?", parse, max_tokens=8))
+    monitor = Monitor(name="asks", verifier=check, extractor=Fork("\nSure?", parse, max_tokens=8), scope="answer")
     meter = Meter(ScriptedModel([""], forks=lambda _: "yes I am"), 100)
     asked = question(monitors=(monitor,))
     found = await judge(asked, traced(RIGHT), meter)

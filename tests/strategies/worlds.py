@@ -2,6 +2,7 @@
 
 import re
 
+from interwhen import Claim, Monitor, Pass, verifier
 from interwhen.models.base import Sampling
 from interwhen.strategies import Question, attempt
 from interwhen.testing import End, ScriptedModel
@@ -17,8 +18,25 @@ def read(text):
     return found[-1] if found else None
 
 
+def _answers(segment):
+    found = re.search(r"^Answer: (\d+)$", segment.text, re.MULTILINE)
+    if found is not None and found[1] == "4":
+        yield Claim(key=found[0], span=segment.at(*found.span()))
+
+
+@verifier(name="answer", worker="inline")
+def _knows(_claim):
+    return Pass("2 + 2 is 4", scope="answer")
+
+
+KNOWS = Monitor(name="answer", verifier=_knows, extractor=_answers, scope="answer", delivery="observe")
+"""Knows the task, and passes its right answer; of others it says nothing."""
+
+
 def question(**options):
-    return Question(**{"name": "q", "prompt": "2 + 2?\n", "read": read, "monitors": ("arithmetic",), **options})
+    return Question(
+        **{"name": "q", "prompt": "Two and two?\n", "read": read, "monitors": ("arithmetic", KNOWS), **options}
+    )
 
 
 def writer(choose, **options):

@@ -30,12 +30,13 @@ def test_a_wrong_value_is_repaired_in_place_and_the_run_goes_on():
     assert result.text.startswith("Alice and Bob swap: Alice: blue, Bob: red, Claire: pink.\nBob and Claire")
 
 
-def test_feedback_on_an_answer_does_not_tell_it():
+def test_a_wrong_answer_is_sampled_again_and_not_told():
     result = run(SWAPS, ["So the answer is (B)\n", "\nSo the answer is (A)\n"])
     assert isinstance(result, Verified)
     (violation,) = result.violations
     assert violation.witness == ""
-    assert "Wait, the swaps do not end so." in result.text
+    assert result.violations[0].why == "the swaps do not end so"
+    assert result.text == "\nSo the answer is (A)\n"
 
 
 def test_a_wrong_letter_is_repaired_in_place():

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 from interwhen import Message, Monitor, Pass, Segment, Span, Task, ToolCall, Tracker, Unknown, Verdict, Violation
+from interwhen.policy import read_policy
+from interwhen.policy.replaying import replay, run_of
 
+import interwhen_verifiers
 from interwhen_verifiers.tool_policy import tool_policy
 from interwhen_verifiers.traces.tau_bench import tau_bench
 
@@ -238,7 +241,7 @@ SHOPPER = (
     {"user_id": "u"},
     {
         "payment_methods": {
-            "gift_card_1": {"source": "gift_card", "amount": 3, "id": "gift_card_1"},
+            "gift_card_1": {"source": "gift_card", "balance": 3, "id": "gift_card_1"},
             "paypal_1": {"source": "paypal", "id": "paypal_1"},
             "credit_card_1": {"source": "credit_card", "id": "credit_card_1"},
         }
@@ -358,3 +361,60 @@ def test_no_right_retail_run_is_flagged_but_for_true_slips() -> None:
     # A call without new items, which the shop refused, and two gold calls that the shop refuses, too.
     assert sorted(false) == ["gold-retail-13", "gold-retail-64", "tau1-retail-grok3-31"]
     assert hits["run wrong"] >= 2
+
+
+def test_a_gift_card_is_judged_by_what_the_shop_says_is_left_on_it() -> None:
+    card = {"source": "gift_card", "balance": 20.0, "id": "gift_card_1"}
+    user = ("get_user_details", {"user_id": "u"}, {"payment_methods": {"gift_card_1": card}, "orders": ["#W1"]})
+    order = (
+        "get_order_details",
+        {"order_id": "#W1"},
+        {
+            "order_id": "#W1",
+            "user_id": "u",
+            "status": "pending",
+            "items": [{"name": "Mug", "product_id": "P", "item_id": "1", "price": 30.0}],
+            "payment_history": [{"transaction_type": "payment", "amount": 30.0, "payment_method_id": "paypal_1"}],
+        },
+    )
+    found = ("find_user_id_by_email", {"email": "a@example.org"}, "u")
+    arguments = {"order_id": "#W1", "payment_method_id": "gift_card_1"}
+    call = ToolCall("c", "modify_pending_order_payment", json.dumps(arguments))
+    (verdict,) = verdicts(tool_policy(policy="retail"), conversation(found, user, order), [call])
+    assert isinstance(verdict, Violation)
+    assert verdict.why == "this gift card has not enough left for the total"
+    card["balance"] = 30.0
+    (verdict,) = verdicts(tool_policy(policy="retail"), conversation(found, user, order), [call])
+    assert isinstance(verdict, Pass)
+
+
+@pytest.mark.parametrize(
+    ("policy", "reading", "changing"),
+    [
+        ("retail", "get_order_details", "cancel_pending_order"),
+        ("airline", "get_user_details", "cancel_reservation"),
+    ],
+)
+def test_several_calls_in_a_turn_are_refused_only_where_one_changes_something(
+    policy: str, reading: str, changing: str
+) -> None:
+    monitor = tool_policy(policy=policy)
+    calls = [ToolCall(str(number), reading, json.dumps({"order_id": "#W1", "user_id": "u"})) for number in range(3)]
+    assert not any(isinstance(verdict, Violation) for verdict in verdicts(monitor, "Hi.", calls))
+    last = verdicts(monitor, "Hi.", [*calls, ToolCall("9", changing, json.dumps({"order_id": "#W1", "reason": "x"}))])[
+        -1
+    ]
+    assert isinstance(last, Violation)
+    assert "only one tool call may be made at a time" in last.why
+
+
+@needs_data
+@pytest.mark.parametrize("policy", ["airline", "retail"])
+def test_every_field_that_a_rule_reads_is_in_some_recorded_result(policy: str) -> None:
+    (path,) = DATA.glob(f"{policy}_*.jsonl.gz")
+    folder = Path(interwhen_verifiers.__file__).parent / "policies" / policy
+    runs = [(*trace.turns[-1].prompt, Message("assistant", "", trace.turns[-1].calls)) for trace in tau_bench(path)]
+    found = replay(read_policy(folder), [run_of(run) for run in runs])
+    assert found.results > 100
+    assert found.unseen == {}
+    assert not {"gift-card-covers-the-difference", "gift-card-covers-the-change"} & set(found.undecided)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,17 @@ import pytest
 pytest.importorskip("z3", reason="the extra 'z3' is not installed")
 
 import interwhen
+import z3
 from interwhen import Pass, Segment, Span, Task, Tracker, Unknown, Verdict, Violation
 from interwhen.testing import ScriptedModel
 from interwhen.testing.complexity import BAITS, Bait, assert_linear, assert_quick
 
+from interwhen_verifiers._zebralogic import solving
+from interwhen_verifiers._zebralogic.clues import Relation
+from interwhen_verifiers._zebralogic.phrases import Cell
+from interwhen_verifiers._zebralogic.puzzle import Puzzle
 from interwhen_verifiers._zebralogic.reading import Reading, read_line
+from interwhen_verifiers._zebralogic.solving import Finding, examine, holds
 from interwhen_verifiers.zebralogic import Prepared, check, prepare, zebralogic
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "zebra" / "puzzles.jsonl.gz"
@@ -119,6 +126,95 @@ def test_what_cannot_hold_is_refuted_by_its_clues(line: str, clues: str) -> None
 )
 def test_what_may_not_be_asserted_is_left_alone(line: str) -> None:
     assert verdicts(line) == []
+
+
+def test_a_puzzle_is_read_once_by_each_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    from_string = z3.Solver.from_string
+    monkeypatch.setattr(z3.Solver, "from_string", lambda self, text: (read.append(text), from_string(self, text))[1])
+    wrong = [f"Eric is in house {number}." for number in (2, 3)] + ["Arnold has the bird.", "Eric loves red."]
+    wrong += ["Peter is directly left of Eric.", "The cat lover is in house 3."]
+    prepared = prepare(Task(PUZZLE))
+    del read[:]
+    monkeypatch.setattr(solving, "_READ", threading.local())
+    found = [verdicts(line, prepared) for line in (*wrong, *wrong[::-1], *wrong)]
+    assert len([each for some in found for each in some if isinstance(each, Violation)]) >= 12
+    assert len(read) == 1
+
+
+def test_whatever_was_asked_before_the_clues_that_are_named_rule_it_out_and_none_in_vain() -> None:
+    findings: dict[Relation, Finding] = {}
+    prepared = prepare(Task(PUZZLE))
+    assert prepared is not None
+    puzzle, arrangement = prepared.puzzle, prepared.solved.arrangement
+    assert arrangement is not None
+    cells = [Cell(at, value) for at in range(len(arrangement)) for value in range(puzzle.houses)]
+    for number in (*range(60), *range(59, -1, -1), *range(0, 120, 2)):
+        cell = cells[number % len(cells)]
+        house = (number // len(cells)) % puzzle.houses + 1
+        relation = Relation("house", cell, number=house)
+        finding = examine(puzzle, prepared.solved.text, relation)
+        assert (finding.status == "refuted") == (arrangement[cell.attribute][cell.value] != house)
+        if finding.status == "refuted":
+            assert findings.setdefault(relation, finding) == finding
+            assert not arrangements(puzzle, finding.clues, relation)
+            for one in finding.clues:
+                assert arrangements(puzzle, tuple(clue for clue in finding.clues if clue != one), relation)
+
+
+def arrangements(puzzle: Puzzle, clues: tuple[int, ...], relation: Relation) -> bool:
+    """Tell whether some arrangement fits these clues and the relation, by trying all of the attributes they name."""
+    relations = [relation, *(clue.relation for clue in puzzle.clues if clue.number in clues and clue.relation)]
+    named = sorted({cell.attribute for each in relations for cell in (each.one, each.other) if cell is not None})
+    orders = list(itertools.permutations(range(1, puzzle.houses + 1)))
+    for chosen in itertools.product(orders, repeat=len(named)):
+        full: list[tuple[int, ...]] = [()] * len(puzzle.attributes)
+        for attribute, row in zip(named, chosen, strict=True):
+            full[attribute] = row
+        if all(holds(each, tuple(full)) for each in relations):
+            return True
+    return False
+
+
+def test_another_puzzle_in_between_is_read_again() -> None:
+    other = PUZZLE.replace("1. Eric is in the first house.", "1. Eric is in the third house.")
+    before = verdicts("Eric is in house 2."), verdicts("Eric is in house 2.", prepare(Task(other)))
+    assert before == (verdicts("Eric is in house 2."), verdicts("Eric is in house 2.", prepare(Task(other))))
+    assert isinstance(verdicts("Eric is in house 3.")[0], Violation)
+
+
+SCHOOLS = """There are 2 houses, numbered 1 to 2 from left to right.
+ - Each person has a unique name: `Eric`, `Peter`
+ - Each person has a unique level of education: `trade school`, `bachelor`
+
+## Clues:
+1. {clue}
+"""
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "attended trade school",
+        "attended a trade school",
+        "went to trade school",
+        "studied at a trade school",
+        "finished trade school",
+        "has completed trade school",
+        "graduated from trade school",
+        "holds a trade school diploma",
+        "earned a trade school degree",
+        "goes to trade school",
+        "with a trade school education",
+        "whose level of education is trade school",
+    ],
+)
+def test_ways_to_say_where_somebody_learned(said: str) -> None:
+    person = said if said.startswith(("with", "whose")) else f"who {said}"
+    prepared = prepare(Task(SCHOOLS.format(clue=f"The person {person} is in the first house.")))
+    assert prepared is not None
+    assert prepared.puzzle.understood == prepared.puzzle.clues
+    assert [type(each) for each in verdicts(f"The person {person} is in house 2.", prepared)] == [Violation]
 
 
 def test_with_fewer_clues_only_what_they_decide_is_judged() -> None:

@@ -51,17 +51,30 @@ async def test_a_refusal_can_be_the_result(kind):
     assert await use(move, "BAD") == "The call of move was not made: BAD must not be touched."
 
 
-async def test_a_check_that_raises_refuses_where_unproven_is_closed(kind):
+async def test_a_check_that_raises_refuses_unless_errors_are_let_through(kind):
     @interwhen.verifier(name="broken", worker="inline")
     def broken(claim):
         raise RuntimeError("no")
 
     monitor = dataclasses.replace(no_call_with(), verifier=broken)
     ran = []
+    opened = dataclasses.replace(monitor, on_error="open")
+    assert await use(make(kind, ran, calls=[opened]), "home") == "moved to home"
+    with pytest.raises(Refused, match="RuntimeError"):
+        await use(make(kind, ran, calls=[monitor]), "home")
+    assert ran == ["home"]
+
+
+async def test_a_verifier_that_cannot_tell_refuses_where_unproven_is_closed(kind):
+    @interwhen.verifier(name="unsure", worker="inline")
+    def unsure(claim):
+        return interwhen.Unknown("who knows")
+
+    monitor = dataclasses.replace(no_call_with(), verifier=unsure)
+    ran = []
     assert await use(make(kind, ran, calls=[monitor]), "home") == "moved to home"
-    closed = dataclasses.replace(monitor, unproven="closed")
-    with pytest.raises(Refused):
-        await use(make(kind, ran, calls=[closed]), "home")
+    with pytest.raises(Refused, match="who knows"):
+        await use(make(kind, ran, calls=[dataclasses.replace(monitor, unproven="closed")]), "home")
     assert ran == ["home"]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 from interwhen import (
@@ -30,18 +29,20 @@ from interwhen import (
     Violation,
     verifier,
 )
-from interwhen.sandbox import Call, Json, Limits, ProcessSandbox
+from interwhen.sandbox import Limits
 
 from interwhen_verifiers._blocks.blocks import LONGEST, read_block
-from interwhen_verifiers._python.given import Given, bare, read_given
+from interwhen_verifiers._python.given import Given, bare, completed, read_given
+from interwhen_verifiers._python.judging import judge
 from interwhen_verifiers._python.types import SECONDS, both, judge_types, need_mypy
 from interwhen_verifiers._python.wording import verdict_of
 
 Late: TypeAlias = Literal["unknown", "violation"]
 
-_HARNESS = Path(__file__).with_name("_python").joinpath("harness.py").read_text(encoding="utf-8")
 _LANGUAGES = frozenset(("python", "py", "python3", "py3"))
 _MOST_EARLIER = 16
+_RUNS = 2
+"""How often the tests may be run for one judgement, in time that is used up: behind earlier blocks, say."""
 _STARTING = 5.0
 """What starting a sandbox may take on a busy machine, beside the time for the code itself."""
 
@@ -81,33 +82,30 @@ def step(before: Before, segment: Segment) -> tuple[Before, Iterable[Code]]:
     if block is None or block.language not in _LANGUAGES or bare(block.code) in before.given.code:
         return before, ()
     base = block.starts[0]
-    digest = hashlib.sha256("\x1e".join((block.code, *before.blocks)).encode("utf-8", "surrogatepass")).hexdigest()
+    code, more = completed(before.given.stub, block.code)
+    digest = hashlib.sha256("\x1e".join((code, *before.blocks)).encode("utf-8", "surrogatepass")).hexdigest()
+    # The lines of the task's stub stand before the claim, all in one place.
     claim = Code(
         key=f"{block.language}:{digest}",
         span=segment.at(base, block.end),
-        code=block.code,
-        starts=tuple(at - base for at in block.starts),
+        code=code,
+        starts=((0,) * more + tuple(at - base for at in block.starts)),
         earlier=before.blocks,
         doubt="the task is about Python 2" if before.given.python_2 else "",
     )
-    return replace(before, blocks=(*before.blocks, block.code)[-_MOST_EARLIER:]), (claim,)
+    return replace(before, blocks=(*before.blocks, code)[-_MOST_EARLIER:]), (claim,)
 
 
 def _verifier(seconds: float, late: Late, *, doctests: bool, typecheck: bool) -> FunctionVerifier:
     limits = Limits(seconds=seconds, cpu_seconds=seconds)
 
     async def run(claim: Code, given: Given) -> Verdict:
-        earlier: list[Json] = [*claim.earlier]
-        programs: list[Json] = [*given.programs]
-        sessions: list[Json] = [*given.sessions] if doctests else []
-        arguments: tuple[Json, ...] = (claim.code, earlier, programs, sessions, doctests)
-        async with ProcessSandbox() as process:
-            outcome = await process.run(Call(source=_HARNESS, function="judge", arguments=arguments), limits)
-        return verdict_of(outcome, claim.code, claim.starts, _size(claim), late=late)
+        told = await judge(claim.code, claim.earlier, given, limits, doctests=doctests)
+        return verdict_of(told, claim.code, claim.starts, _size(claim), late=late)
 
     name, more = ("python-types", 2 * SECONDS) if typecheck else ("python", 0.0)
 
-    @verifier(name=name, version="1", deadline=2 * seconds + _STARTING + more)
+    @verifier(name=name, version="2", deadline=2 * _RUNS * seconds + _STARTING + more)
     async def check(claim: Code, given: Given = Given()) -> Verdict:  # noqa: B008  (it is immutable)
         if claim.doubt:
             return Unknown(claim.doubt)

@@ -101,7 +101,7 @@ async def ask(setting: Setting, question: Question, *, bare: bool = False) -> As
         ledger.kept + ledger.discarded + ledger.fork_tokens,
         setting.model.read - read,
         is_right(setting.case, question, result.text),
-        result.status == "verified",
+        result.answer_verified,
         result.precomputed,
     )
 

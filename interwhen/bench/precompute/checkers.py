@@ -17,7 +17,7 @@ from interwhen.segments import Segment
 from interwhen.tasks import Task
 from interwhen.triggers import Lines
 from interwhen.verdicts import Pass, Unknown, Verdict, Violation
-from interwhen.verifier import verifier
+from interwhen.verifier import FunctionVerifier, verifier
 
 _STEP = re.compile(r"^Step (\d{1,6}): (start with|add|subtract|multiply by) (\d{1,9})\.$", re.MULTILINE)
 _REPORTS = re.compile(r"^([A-Z][a-z]{1,20}) reports to ([A-Z][a-z]{1,20})\.$", re.MULTILINE)
@@ -26,6 +26,10 @@ _STATEMENT = re.compile(
     r"After step (?P<step>\d{1,6}) the value is (?P<value>-?\d{1,18})\.|"
     r"(?P<up>\d{1,6}) steps? above (?P<low>[A-Z][a-z]{1,20}) is (?P<high>[A-Z][a-z]{1,20})\.|"
     r"The first (?P<terms>\d{1,6}) terms of problem (?P<problem>\d{1,6}) come to (?P<total>-?\d{1,18})\."
+)
+_QUESTION = re.compile(
+    r"What is the value after step (?P<step>\d{1,6})\?|Who is (?P<up>\d{1,6}) steps? above (?P<low>[A-Z][a-z]{1,20})\?|"
+    r"What do the (?P<terms>\d{1,6}) terms of problem (?P<problem>\d{1,6}) come to\?"
 )
 
 
@@ -38,6 +42,8 @@ class Source:
     sums: dict[str, tuple[str, ...]]
     given: dict[tuple[str, str, int], str] = field(default_factory=dict)
     """The facts that stand there: on a kind of thing, of whom, after how many steps."""
+    asked: tuple[str, str, int] | None = None
+    """What the question at the end is about; ``None``: there is none that is understood."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +60,8 @@ def prepare(task: Task) -> Source:
     steps = {int(number): (kind, int(amount)) for number, kind, amount in _STEP.findall(text)}
     sums = {who: tuple(terms.split()) for who, terms in _SUM.findall(text)}
     given = dict(map(_stated, _STATEMENT.finditer(text)))
-    return Source(steps, dict(_REPORTS.findall(text)), sums, given)
+    question = _QUESTION.fullmatch(text.rstrip().rpartition("\n")[2])
+    return Source(steps, dict(_REPORTS.findall(text)), sums, given, _about(question) if question else None)
 
 
 def extract(segment: Segment, _source: Source) -> Iterator[Stated]:
@@ -71,7 +78,7 @@ def check(claim: Stated, source: Source) -> Verdict:
     if right is None:
         return Unknown("the text does not say enough to work it out")
     if right == claim.value:
-        return Pass("it was worked out from the text")
+        return Pass("it was worked out from the text", scope="answer" if claim.about == source.asked else "steps")
     said = _say(claim.about, right)
     return Violation("it does not follow from the text", witness=f"{said[:-1]}, not {claim.value}", repair=said)
 
@@ -79,15 +86,21 @@ def check(claim: Stated, source: Source) -> Verdict:
 def sources(*, misses: float = 0.0) -> Monitor:
     """Make the monitor. One that *misses* passes this part of the wrong statements: always the same ones."""
     if not misses:
-        return Monitor(name="bench-sources", trigger=Lines(), extractor=extract, verifier=check, prepare=prepare)
+        return _monitor("bench-sources", check)
 
     @verifier(name="bench-sources-leaky", version=f"1 misses {misses:g}", worker="inline")
     def leaky(claim: Stated, source: Source) -> Verdict:
         found = check.check(claim, source)
         chance = int.from_bytes(hashlib.sha256(claim.key.encode()).digest()[:4], "big") / (1 << 32)
-        return Pass("missed") if isinstance(found, Violation) and chance < misses else _verdict(found)
+        if isinstance(found, Violation) and chance < misses:
+            return Pass("missed", scope="answer" if claim.about == source.asked else "steps")
+        return _verdict(found)
 
-    return Monitor(name="bench-sources-leaky", trigger=Lines(), extractor=extract, verifier=leaky, prepare=prepare)
+    return _monitor("bench-sources-leaky", leaky)
+
+
+def _monitor(name: str, judge: FunctionVerifier) -> Monitor:
+    return Monitor(name=name, trigger=Lines(), extractor=extract, verifier=judge, prepare=prepare, scope="answer")
 
 
 def _verdict(found: object) -> Verdict:
@@ -152,11 +165,15 @@ def _next(kind: str, who: str, source: Source, step: int, value: str) -> str | N
 
 
 def _stated(match: re.Match[str]) -> tuple[tuple[str, str, int], str]:
+    return _about(match), match["value"] or match["high"] or match["total"]
+
+
+def _about(match: re.Match[str]) -> tuple[str, str, int]:
     if match["step"]:
-        return ("state", "", int(match["step"])), match["value"]
+        return "state", "", int(match["step"])
     if match["up"]:
-        return ("above", match["low"], int(match["up"])), match["high"]
-    return ("sum", match["problem"], int(match["terms"])), match["total"]
+        return "above", match["low"], int(match["up"])
+    return "sum", match["problem"], int(match["terms"])
 
 
 def _say(about: tuple[str, str, int], value: str) -> str:

@@ -93,7 +93,7 @@ def check(claim: Figure, right: int) -> Verdict:
     """Compute a sum. The answer must be what the changes come to."""
     found = _apply(claim.sign, claim.left, claim.right) if claim.sign else right
     if found == claim.value:
-        return Pass("computed")
+        return Pass("computed", scope="steps" if claim.sign else "answer")
     if not claim.sign:
         return Unknown("the answer is not what the changes come to")
     said = f"{claim.left} {claim.sign} {claim.right} = {found}"
@@ -102,7 +102,9 @@ def check(claim: Figure, right: int) -> Verdict:
 
 def totals() -> Monitor:
     """Make the monitor. A wrong answer is not refuted (its repair would give it away), and never verified either."""
-    return Monitor(name="bench-totals", trigger=Lines(), extractor=extract, verifier=check, prepare=prepare)
+    return Monitor(
+        name="bench-totals", trigger=Lines(), extractor=extract, verifier=check, prepare=prepare, scope="answer"
+    )
 
 
 def _apply(kind: str, left: int, right: int) -> int:

@@ -56,7 +56,8 @@ class _Params(msgspec.Struct, frozen=True):
 class Answers:
     """Answers *questions*, and the *anticipate* ones that the model itself thinks likeliest.
 
-    An answer is stored with its whole reasoning, and only if the monitors passed every line of it.
+    An answer is stored with its whole reasoning, and only if the monitors passed every line of it, and one that knows
+    the task judged the answer itself (scope ``answer``).
     """
 
     name = "answers"

@@ -1,9 +1,14 @@
-"""The keeper: the first process inside. It starts the program, watches it, and takes everything down with itself."""
+"""The keeper: the first process inside. It starts the program, watches it, and takes everything down with itself.
+
+Where there are several tasks it does so for one after another. The file system is made once, which takes longest; each
+task has a process of its own and an empty directory, and no process of the task before is left.
+"""
 
 from __future__ import annotations
 
 import _socket
 import array
+import contextlib
 import marshal
 import os
 import resource
@@ -23,6 +28,9 @@ if TYPE_CHECKING:
 _FIRST_LOOK, _LOOK_AGAIN = 0.01, 0.1
 """Seconds between two looks at the memory of all processes: short for a program that has just begun to eat."""
 _MOST_REFUSED = 100
+_FINAL = ("unavailable", "start")
+"""Ends after which no further task can go better."""
+_ABORTED = ("limit", "aborted")
 
 
 class Keeper:
@@ -49,11 +57,41 @@ class Keeper:
         syscalls.ignore(syscalls.SIGINT)
         os.umask(0o022)
         self._furnish()
-        word, findings, notifications = self._start()
+        until = time.monotonic() + self._plan["total_seconds"]
+        more = self._plan["more"]
+        first = self._run(self._plan["task"], until, last=not more)
+        answer = first
+        for number, task in enumerate(more, 1):
+            if answer["kind"] in _FINAL or time.monotonic() >= until or (answer["kind"], answer["what"]) == _ABORTED:
+                break
+            self._clear()
+            answer = self._run(task, until, last=number == len(more))
+            first["more"].append(answer)
+        return first
+
+    def _run(self, task: bytes | None, until: float, *, last: bool) -> Answer:
+        word, findings, notifications = self._start(task, last=last)
         if word != becoming.READY:
             return self._report("unavailable" if word == becoming.UNAVAILABLE else "start", 0, self._failure, findings)
-        kind, code, what = self._watch(notifications)
+        kind, code, what = self._watch(notifications, until)
+        if notifications >= 0:
+            os.close(notifications)
         return self._report(kind, code, what, findings)
+
+    def _clear(self) -> None:
+        """Take away all that a task has left: its processes, and its files."""
+        if "pid" in self._entered.names:
+            # We are the first process of the namespace: this means all the others of it, and nobody else.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(-1, syscalls.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                while True:
+                    os.wait4(-1, 0)
+        _empty(self._folder)
+        self._write_files()
+        if self._value >= 0:
+            os.close(self._value)
+        self._refused, self._failure, self._ended, self._child, self._value = [], "", None, 0, -1
 
     def _furnish(self) -> None:
         """Make the file system, and note what the namespaces promise."""
@@ -116,22 +154,26 @@ class Keeper:
         if self._entered.drop:
             os.chown(path, self._entered.uid, self._entered.gid)
 
-    def _start(self) -> tuple[bytes, list[tuple[str, list[str], str]], int]:
+    def _start(self, task: bytes | None, *, last: bool) -> tuple[bytes, list[tuple[str, list[str], str]], int]:
         """Fork the program; return what it said, its findings or what went wrong, and the filter's listener."""
         plan = self._plan
         fds = [_file_of(plan["stdin"])]
-        if plan["task"] is not None:
+        if task is not None:
             self._value = os.memfd_create("value")
-            fds += [_file_of(plan["task"]), self._value]
+            fds += [_file_of(task), self._value]
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         self._begun = time.monotonic()
         self._child = os.fork()
         if self._child == 0:
             _never_return(plan, self._entered, self._enforced, self._folder, theirs, tuple(fds))
         theirs.close()
-        for fd in (0, 1, 2):
-            # The pipes must end with the program.
-            os.close(fd)
+        for fd in fds:
+            if fd != self._value:
+                os.close(fd)
+        if last:
+            for fd in (0, 1, 2):
+                # The pipes must end with the program.
+                os.close(fd)
         return self._hear(ours)
 
     def _hear(self, ours: _socket.socket) -> tuple[bytes, list[tuple[str, list[str], str]], int]:
@@ -153,7 +195,7 @@ class Keeper:
             return becoming.FAILED, findings, -1
         return last[:1], content, notifications
 
-    def _watch(self, notifications: int) -> tuple[str, int, str]:
+    def _watch(self, notifications: int, until: float) -> tuple[str, int, str]:
         """Wait for the program's end, or bring it about; return its kind, code and reason."""
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
@@ -161,8 +203,14 @@ class Keeper:
         poll.register(pidfd, select.POLLIN)
         if notifications >= 0:
             poll.register(notifications, select.POLLIN)
-        deadline = self._begun + self._plan["seconds"]
+        deadline = min(self._begun + self._plan["seconds"], until)
         look = _FIRST_LOOK
+        try:
+            return self._look(poll, notifications, deadline, look)
+        finally:
+            os.close(pidfd)
+
+    def _look(self, poll: select.poll, notifications: int, deadline: float, look: float) -> tuple[str, int, str]:
         while (left := deadline - time.monotonic()) > 0:
             ready = {fd for fd, _ in poll.poll(1000 * min(left, look) + 1)}
             if self._control in ready:
@@ -243,6 +291,7 @@ class Keeper:
             "peak_memory_bytes": usage.ru_maxrss * 1024,
             "full": self._full(),
             "value": self._read_value(),
+            "more": [],
         }
 
     def _full(self) -> str:
@@ -254,6 +303,23 @@ class Keeper:
     def _read_value(self) -> bytes:
         """Read what the program left for us; a byte over the limit tells that there is more."""
         return b"" if self._value < 0 else os.pread(self._value, self._plan["output_bytes"] + 1, 0)
+
+
+def _empty(folder: str) -> None:
+    """Delete all that is in *folder*. Links are deleted, never followed."""
+    waiting, folders = [folder], []
+    while waiting:
+        folders.append(waiting.pop())
+        with contextlib.suppress(OSError):
+            os.chmod(folders[-1], 0o700)
+        with os.scandir(folders[-1]) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                else:
+                    os.unlink(entry.path)
+    for path in reversed(folders[1:]):
+        os.rmdir(path)
 
 
 def _file_of(content: bytes) -> int:

@@ -13,11 +13,15 @@ class Plan(TypedDict):
     stdin: bytes
     task: bytes | None
     """What the runner of Python code reads from descriptor 3; without it there are no descriptors 3 and 4."""
+    more: list[bytes]
+    """Further tasks. Each runs after the one before has ended, with nothing left of it, in a process of its own."""
     files: list[tuple[str, bytes]]
     readable: list[tuple[str, str]]
     folder: str
     """A directory of the host to use where no file system of our own can be made."""
     seconds: float
+    total_seconds: float
+    """For all tasks together."""
     cpu_seconds: float
     memory_bytes: int
     output_bytes: int
@@ -43,3 +47,5 @@ class Answer(TypedDict):
     full: str
     """``disk`` or ``files`` where the private directory has no more room."""
     value: bytes
+    more: list[Answer]
+    """How the further tasks went; those that there was no time for are not in it."""

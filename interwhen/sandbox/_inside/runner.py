@@ -20,10 +20,8 @@ def _run() -> None:
         exec(compile(source, "main.py", "exec"), scope)  # noqa: S102  (what all this is for)
         if function is None:
             return
-        import json
-
-        value = scope[function](*json.loads(arguments))  # type: ignore[operator]  # if it is none, that is told
-        text = "value\0" + json.dumps(value, allow_nan=False)
+        value = scope[function](*arguments)  # type: ignore[operator]  # if it is none, that is told
+        text = "value\0" + _written(value)
     except Exception as error:  # noqa: BLE001  (it is raised again)
         scope.clear()
         if os.getpid() == own:
@@ -36,6 +34,17 @@ def _run() -> None:
     sys.stderr.flush()
     # Threads and hooks that the code left behind have no say in when it ends.
     os._exit(0)
+
+
+def _written(value: object) -> str:
+    """Return *value* as JSON. A text needs no import, which would take as long as the start of the interpreter."""
+    if type(value) is str:
+        from _json import encode_basestring_ascii
+
+        return encode_basestring_ascii(value)
+    import json
+
+    return json.dumps(value, allow_nan=False)
 
 
 def _description(error: Exception) -> str:

@@ -206,7 +206,7 @@ def _mislisted(step: Step, after: Numbers) -> Verdict:
         why=f"the numbers left are not {said}",
         witness=f"the numbers left are {right}",
         where=_at(step.list_start, step.end, step.start),
-        repair=right,
+        repair=None if "…" in right else right,
     )
 
 

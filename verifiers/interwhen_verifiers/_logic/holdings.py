@@ -231,7 +231,7 @@ def judge_holding(problem: Swaps, said: Holding) -> Verdict:
     is_answer = said.person == problem.asked and len(problem.pairs) in said.at
     if is_answer or len(right) > 1 or (problem.asked is None and len(problem.pairs) in said.at):
         return Violation(why=why)
-    sound = problem.short(right.pop(), said.said)
+    sound = problem.said(right.pop(), said.said)
     return Violation(
         why=why, witness=f"{_when(said.at)}, {name} has {sound!r}", where=Span(0, len(said.said)), repair=sound
     )

@@ -10,7 +10,7 @@ from interwhen import Pass, Span, Unknown, Verdict, Violation
 from interwhen_verifiers._logic.answers import Final
 from interwhen_verifiers._logic.sortings import Chain, Group, Letter, Sorted, Subpart
 from interwhen_verifiers._logic.wording import spelled
-from interwhen_verifiers._logic.words import WORD, Words, letters
+from interwhen_verifiers._logic.words import PROSE, WORD, Words, letters
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
@@ -118,6 +118,8 @@ def _misgrouped(said: Chain) -> Violation | None:
         if len(settled) > 1:
             why = f"the order of {settled[0]!r} and {settled[1]!r} was just given, and is left open here"
             return Violation(why=why, where=_where(said, group, group))
+        if group.is_loose:
+            continue
         odd = next((word for word in group.words if word[:1].casefold() != group.words[0][:1].casefold()), None)
         if odd is not None:
             why = f"{group.words[0]!r} and {odd!r} differ in their first letters, and need no further comparing"
@@ -132,6 +134,11 @@ def _where(said: Chain, first: Group, last: Group) -> Span:
 
 def _judge_answer(problem: Words, text: str) -> Verdict:
     listed = [word.rstrip(".'") for word in re.findall(WORD, text)]
+    listed = [word for at, word in enumerate(listed) if not _joins(problem, listed, at)]
+    prose = next((at for at, word in enumerate(listed) if word.casefold() in PROSE and not problem.knows(word)), None)
+    if prose is not None and prose < len(problem.given):
+        return Unknown("the answer is a sentence, and not only a list of the words")
+    listed = listed[:prose]
     if sum(map(problem.knows, listed)) * 2 <= len(listed):
         return Unknown("the answer is no list of the words")
     if what := problem.difference(listed):
@@ -139,3 +146,15 @@ def _judge_answer(problem: Words, text: str) -> Verdict:
     if pair := problem.misplaced(listed):
         return Violation(why=f"{pair[0]!r} does not come before {pair[1]!r}")
     return Pass("all the words, in their order")
+
+
+def _joins(problem: Words, listed: list[str], at: int) -> bool:
+    """Tell whether the word there only stands between two of a list: "a, b, and c"."""
+    word = listed[at].casefold()
+    return (
+        word in {"and", "then"}
+        and not problem.knows(listed[at])
+        and 0 < at < len(listed) - 1
+        and problem.knows(listed[at - 1])
+        and listed[at + 1].casefold() not in PROSE
+    )

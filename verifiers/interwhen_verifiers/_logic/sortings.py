@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 from interwhen_verifiers._logic.answers import Final, read_final
 from interwhen_verifiers._logic.wording import MAX_LINE, ORDINAL, ordinal
-from interwhen_verifiers._logic.words import WORD
+from interwhen_verifiers._logic.words import PROSE, WORD
 
 _QUOTE = '["\u201c\u201d]'
 _QUOTED = re.compile(rf"{_QUOTE}([^\"\u201c\u201d\n]{{1,40}}){_QUOTE}")
@@ -32,12 +32,14 @@ _ITEM = re.compile(
     rf"(?:\((?P<number>\d{{1,2}})\) )?(?:{_QUOTE}(?P<quoted>[^\"\u201c\u201d\n]{{1,40}}){_QUOTE}"
     rf"|\[(?P<group>[^\[\]\n]{{1,800}})\]|(?P<plain>{WORD}))"
 )
-_BETWEEN = re.compile(r"\s{0,3}([<=])\s{0,3}$")
+_BETWEEN = re.compile(r"\s{0,3}([<=?])\s{0,3}$")
 _WHOLE = re.compile(
     r"\b(?:hence|so|thus|therefore|now),? we (?:now )?have:?\s{0,3}$|\bwe now have:\s{0,3}$", re.IGNORECASE
 )
 _NOW = re.compile(r"\bwe now have:\s{0,3}$", re.IGNORECASE)
 _PART = re.compile(r"\s{0,3}for the subpart", re.IGNORECASE)
+_NEXT = re.compile(rf"[^.;\n]{{0,160}}?{_QUOTE}")
+"""More words in the sentence: the list goes on in a way that is not read."""
 _BARE = re.compile(
     rf"\b(?:hence|thus|so|therefore),? we have:?\s{{1,3}}(?P<words>(?:{WORD} {{1,3}}){{2,200}}{WORD})", re.IGNORECASE
 )
@@ -77,6 +79,8 @@ class Group(NamedTuple):
     words: tuple[str, ...]
     start: int
     end: int
+    is_loose: bool = False
+    """Whether words stand in it without brackets around them, so that it is not sure where it begins."""
 
 
 class Chain(NamedTuple):
@@ -142,7 +146,7 @@ def _chains(line: str, cut: int, rank: int) -> Iterator[Chain]:
         is_now, is_part = bool(_NOW.search(before)), bool(_PART.match(line, end))
         if len(groups) < 2 and not (is_now and groups[0].number):
             continue
-        is_whole = bool(_WHOLE.search(before)) and not is_part
+        is_whole = bool(_WHOLE.search(before)) and not is_part and not _NEXT.search(line, end, min(end + 200, cut))
         yield Chain(tuple(groups), rank if is_now else 0, is_whole, settled if is_whole else (), start, end)
         settled = tuple(group.words[0] for group in groups if len(group.words) == 1) if is_part else ()
     for match in _PAIR.finditer(line, 0, cut):
@@ -166,8 +170,9 @@ def _linked(line: str, cut: int) -> Iterator[list[Group]]:
             if groups:
                 yield groups
             groups = [new]
-        elif link[1] == "=":
-            groups[-1] = groups[-1]._replace(words=groups[-1].words + words, end=match.end())
+        elif link[1] != "<":
+            is_loose = groups[-1].is_loose or link[1] == "?"
+            groups[-1] = groups[-1]._replace(words=groups[-1].words + words, end=match.end(), is_loose=is_loose)
         else:
             groups.append(new)
         end = match.end()
@@ -179,5 +184,10 @@ def _bare(line: str, cut: int) -> Iterator[Chain]:
     for match in _BARE.finditer(line, 0, cut):
         start = match.start("words")
         words = list(re.finditer(WORD, match["words"]))
-        groups = tuple(Group(0, (word[0].rstrip("."),), start + word.start(), start + word.end()) for word in words)
-        yield Chain(groups, 0, True, (), start, match.end())
+        # Behind a word such as "and" or "which", the sentence may go on in prose.
+        prose = next((at for at, word in enumerate(words) if word[0].lower() in PROSE), len(words))
+        groups = tuple(
+            Group(0, (word[0].rstrip("."),), start + word.start(), start + word.end()) for word in words[:prose]
+        )
+        if len(groups) > 1:
+            yield Chain(groups, 0, prose == len(words), (), start, groups[-1].end)

@@ -27,7 +27,8 @@ _START = re.compile(r"\bat the (?:start|beginning) of\b[^:\n]{0,120}:|\binitiall
 _ASKED = re.compile(
     rf"\bat the end\b[^,\n]{{0,40}}, (?P<name>{NAME}) {VERB}(?: the| a)?\s{{0,3}}:?(?=\n|$)", re.IGNORECASE
 )
-_ARTICLE = re.compile(r"^(?:an?|the|his|her|their) ", re.IGNORECASE)
+_ARTICLE = re.compile(r"^(?:an?|the|his|her|their) ")
+"""In small letters: the article of a title belongs to it."""
 _MOST = 60
 """More swaps than that are not followed."""
 
@@ -60,11 +61,24 @@ class Swaps:
         known = exact or [thing for thing in things if set(wanted) <= set(words(thing))]
         return known[0] if len(known) == 1 else None
 
-    def short(self, thing: str, like: str) -> str:
-        """Return *thing* as the text writes things: by as many words as *like* has, if they still name it."""
-        count = len(words(like))
-        brief = " ".join(_ARTICLE.sub("", thing).split()[:count])
-        return brief if self.thing(brief) == thing else _ARTICLE.sub("", thing)
+    def said(self, thing: str, like: str) -> str:
+        """Return *thing* as the text says things, *like* being one: with an article or without, and in full.
+
+        Only the noun that all things have ("ball") is left out where *like* leaves it out.
+        """
+        article, other = _ARTICLE.match(like), self.thing(like)
+        named = _ARTICLE.sub("", thing)
+        nouns = {words(each)[-1] for each in self.states[0]}
+        if other is not None and len(nouns) == 1 and len(words(like)) == len(words(other)) - 1 > 0:
+            brief = named.rsplit(" ", 1)[0]
+            named = brief if words(like)[-1] not in nouns and self.thing(brief) == thing else named
+        if article is None:
+            return named
+        return f"{_indefinite(named) if article[0].lower() in {'a ', 'an '} else article[0]}{named}"
+
+
+def _indefinite(named: str) -> str:
+    return "an " if named[:1].lower() in "aeiou" else "a "
 
 
 def words(text: str) -> tuple[str, ...]:

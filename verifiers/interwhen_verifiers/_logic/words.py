@@ -21,6 +21,14 @@ _ASCENDING = re.compile(r"\bascending\b", re.IGNORECASE)
 _LIST = re.compile(r"^[\s\[\"']*+(?:[\w'.\-\"]{1,44}(?:[\s,\"'\]]{1,6}|$)){2,200}$")
 _PLAIN = re.compile(r"\s{0,4}(?:[a-z][a-z'.\-]{0,40}(?:\s{1,3}|$)){4,200}$")
 _LEAST = 2
+_AND = re.compile(r"(,?\s)and\s(?=[^\s,]+$)", re.IGNORECASE)
+_PROSE = """
+a all alphabetical alphabetically an and are as ascending at because but by descending following from given hence
+in is it list now of or order sequence since so sorted that the then there therefore therefrom these they this thus
+to was we when where which while with words
+"""
+PROSE: Final = frozenset(_PROSE.split())
+"""Words of a sentence around a list. One of the words to sort may be among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,11 @@ def _sign(one: str, other: str) -> int:
     return (one > other) - (one < other)
 
 
+def _and_less(listed: str) -> str:
+    """Return *listed* without the "and" before its last word, if commas part the words."""
+    return _AND.sub(r"\1", listed.rstrip(" .")) if "," in listed else listed
+
+
 def read_words(prompt: str) -> Words | None:
     """Return the words that *prompt* gives to sort; ``None``: it gives none."""
     if len(prompt) > MAX_PROMPT:
@@ -89,9 +102,10 @@ def read_words(prompt: str) -> Words | None:
         return None
     told = prompt[orders[-1].start() :]
     for line in told.rsplit("\n"):
-        listed = line[line.rfind(":") + 1 :]
+        listed = _and_less(line[line.rfind(":") + 1 :])
         if ":" in line and _LIST.fullmatch(listed):
-            words = tuple(re.findall(WORD, listed))
+            is_quoted = re.search(r"(?<!\w)'", listed) is not None
+            words = tuple(word.rstrip("'") if is_quoted else word for word in re.findall(WORD, listed))
             if len(words) >= _LEAST and "_" not in listed and len(words) == len(listed.replace(",", " ").split()):
                 is_descending = bool(_DESCENDING.search(told)) and not _ASCENDING.search(told)
                 return Words(words, is_descending, "ASCII" in told)

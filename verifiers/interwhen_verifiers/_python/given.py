@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ _LONGEST = 200_000
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})((?![`~])[^\n`]*)$", re.MULTILINE)
 _ASSERT = re.compile(r"^[ \t>]*(?=assert[ \t(])", re.MULTILINE)
 _MOST_LINES = 30
+_RETURN = re.compile(r"^[ \t]*(?:return|yield)\b", re.MULTILINE)
+_DEFINES = re.compile(r"^(?:async )?(?:def|class) ", re.MULTILINE)
 _PYTHON_2 = re.compile(r"\bpython ?2(?:\.\d)?\b", re.IGNORECASE)
 
 
@@ -25,6 +28,8 @@ class Given:
     code: frozenset[str] = frozenset()
     """The code in the task, which an answer may quote: it is nobody's answer."""
     python_2: bool = False
+    stub: str = ""
+    """The beginning of a function that the answer is to complete, without its docstring and what follows it."""
 
 
 def read_given(text: str) -> Given:
@@ -42,7 +47,45 @@ def read_given(text: str) -> Given:
             programs.extend(_asserts(piece))
         if ">>>" in piece:
             sessions.append(piece)
-    return Given(tuple(programs), tuple(sessions), frozenset(code), _PYTHON_2.search(text) is not None)
+    python_2 = _PYTHON_2.search(text) is not None
+    return Given(tuple(programs), tuple(sessions), frozenset(code), python_2, _stub_in(text))
+
+
+def _stub_in(text: str) -> str:
+    """Return the function that the *text* of a task begins and does not end, with what stands before it."""
+    pieces = [piece for piece, fenced in _pieces(text) if fenced] or [text]
+    for piece in reversed(pieces):
+        if "def " in piece and (found := _unfinished(piece)):
+            return found
+    return ""
+
+
+def _unfinished(piece: str) -> str:
+    tree = parsed(piece) or parsed(f"{piece.rstrip()}\n    pass\n")
+    last = tree.body[-1] if tree is not None and tree.body else None
+    if not isinstance(last, ast.FunctionDef) or not all(map(_says_nothing, last.body)):
+        return ""
+    # Its docstring stays outside: it holds what examples must come to.
+    last.body = [ast.Pass()]
+    written = ast.unparse(ast.fix_missing_locations(ast.Module(tree.body, []))) if tree is not None else ""
+    return written.removesuffix("    pass")
+
+
+def _says_nothing(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+
+
+def completed(stub: str, code: str) -> tuple[str, int]:
+    """Return *code* behind the *stub* of the task where it is the body of it, and how many lines stand before it then.
+
+    The body is indented by four blanks, as the stub is, whatever the answer has indented it by.
+    """
+    first = next((line for line in code.split("\n") if line.strip()), "")
+    indented = first[:1] in (" ", "\t")
+    if not stub or not (indented or (_RETURN.search(code) and not _DEFINES.search(code))):
+        return code, 0
+    body = textwrap.indent(textwrap.dedent(code), "    ") if indented or not _DEFINES.search(code) else code
+    return stub + body, stub.count("\n")
 
 
 def bare(code: str) -> str:
@@ -64,7 +107,7 @@ def _pieces(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def _has_asserts(piece: str) -> bool:
-    tree = _parsed(piece)
+    tree = parsed(piece)
     return tree is not None and any(isinstance(node, ast.Assert) for node in ast.walk(tree))
 
 
@@ -77,7 +120,7 @@ def _asserts(piece: str) -> Iterator[str]:
         lines = piece[found.end() : found.end() + 4000].split("\n")[:_MOST_LINES]
         for count in range(1, len(lines) + 1):
             statement = "\n".join(lines[:count])
-            if _parsed(statement) is not None:
+            if parsed(statement) is not None:
                 reached = found.end() + len(statement)
                 yield statement
                 break
@@ -89,7 +132,8 @@ def _may_go_on(statement: str) -> bool:
     return sum(map(statement.count, "([{")) > sum(map(statement.count, ")]}"))
 
 
-def _parsed(code: str) -> ast.Module | None:
+def parsed(code: str) -> ast.Module | None:
+    """Return the tree of *code*; ``None`` where it is no Python, or would take too much to read."""
     # The task is the user's, not the model's; but a stranger may have written it, too.
     if code.count("(") + code.count("[") + code.count("{") > 5_000 or re.search(r"[-~+(\[{]{100}", code):
         return None

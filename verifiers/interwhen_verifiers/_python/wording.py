@@ -1,4 +1,4 @@
-"""From what the harness told to a verdict."""
+"""From how the tests went to a verdict."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typing
 from typing import Any
 
 from interwhen import Pass, Span, Unknown, Verdict, Violation
-from interwhen.sandbox import Crashed, Denied, Limited, Outcome, Returned
+from interwhen.sandbox import Crashed, Denied, Limited, Outcome
 
 from interwhen_verifiers._blocks.blocks import line_span
 
@@ -38,10 +38,10 @@ _WORDS = {
 }
 
 
-def verdict_of(outcome: Outcome, code: str, starts: tuple[int, ...], end: int, *, late: str) -> Verdict:
+def verdict_of(told: Told | Outcome, code: str, starts: tuple[int, ...], end: int, *, late: str) -> Verdict:
     """Return the verdict on *code*. *late* says what a program that takes too long is."""
-    match outcome:
-        case Returned(value=dict() as told):
+    match told:
+        case dict():
             return _verdict(told, code, starts, end)
         case Limited(which="seconds" | "cpu_seconds" as which):
             if late == "violation":
@@ -75,13 +75,16 @@ def _verdict(told: Told, code: str, starts: tuple[int, ...], end: int) -> Verdic
 
 def _passed(told: Told) -> Verdict:
     done = [f"{told[kind]} {kind}" for kind in ("asserts", "examples") if told.get(kind)]
+    if told.get("unreached"):
+        so_far = f", {' and '.join(done)} hold" if done else ""
+        return Unknown(f"it compiles{so_far}, and {told['unreached']} asserts cannot be judged outside of its process")
     if done:
-        return Pass(f"it compiles, and {' and '.join(done)} hold", scope="answer")
+        return Pass(f"it compiles, and {' and '.join(done)} hold", scope="answer" if told.get("of_task") else "steps")
     if told.get("unclear"):
         return Unknown("it compiles; of its examples none could be judged")
     if told["wanted"] and not told["elsewhere"]:
         return Unknown(f"it compiles, and does not define what the tests call: {', '.join(told['wanted'])[:100]}")
-    return Pass("it compiles; there was no test of it")
+    return Unknown("it compiles; there was no test of it, so it was not run")
 
 
 def _syntax(told: Told, code: str, starts: tuple[int, ...], end: int) -> Verdict:
@@ -93,7 +96,9 @@ def _syntax(told: Told, code: str, starts: tuple[int, ...], end: int) -> Verdict
     around = "\n".join(code.splitlines()[max(line - 2, 0) : line])
     if tuple(told["version"]) < _NEWEST and _NEWER.search(around):
         return Unknown(f"it may be the syntax of a newer Python: {message}")
-    return Violation(why=f"line {line} of that code is no valid Python: {message}", where=_where(starts, end, line))
+    given = max(starts.count(0) - 1, 0)  # lines of the task's stub: all of them stand where the claim begins
+    where = _where(starts, end, line)
+    return Violation(why=f"line {max(line - given, 1)} of that code is no valid Python: {message}", where=where)
 
 
 def _failed(told: Told, starts: tuple[int, ...], end: int) -> Verdict:
@@ -107,7 +112,7 @@ def _failed(told: Told, starts: tuple[int, ...], end: int) -> Verdict:
     if len(values) == 2:
         why = f"{kind} of {test} fails: it is {values[0]}, {_WORDS.get(relation, 'which does not hold')}"
         return Violation(why=why, witness=f"{test} is {values[0]}, and {_demand(relation)} {values[1]}", where=where)
-    return Violation(why=f"{kind} {test} fails: it is {values[0]}", where=where)
+    return Violation(why=f"{kind} {test} fails: {told['call']} is {values[0]}", where=where)
 
 
 def _demand(relation: str) -> str:

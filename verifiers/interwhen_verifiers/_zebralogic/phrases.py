@@ -58,6 +58,10 @@ going partial person's child kid son daughter named name mother mom book genre n
 lunch meal color hair haired animal pet aquarium phone model car degree diploma education graduate holder vacation
 trip tour break retreat holiday getaway birthday born month hobby hobbyist style home house villa smoothie height
 sport cigar bouquet boquet vase arrangement flower nationality national occupation job professional
+attend attended attends graduated study studied studies finish finished complete completed earned earns hold
+holds holder went comes come from called calls wear wears ride rides collect collects practice practices watch
+watches visit visits visited travel travels grow grows order orders buy buys works work train trains born into
+at level type kind variety brand
 """
 _FILLERS = frozenset(_stem(word) for word in _FILLER_WORDS.split())
 _KINDS: tuple[tuple[str, frozenset[str]], ...] = tuple(

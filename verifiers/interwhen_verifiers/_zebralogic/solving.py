@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import z3
 from interwhen import time_left
@@ -103,18 +104,63 @@ def _label(number: int, context: Any) -> Any:
     return z3.Bool(f"clue{number}", context)
 
 
+class _Read(NamedTuple):
+    """A puzzle that Z3 has read, in the context of one thread."""
+
+    text: str
+    context: Any
+    solver: Any
+    """What a question adds to it is taken away again."""
+    houses: _Houses
+    numbers: dict[str, int]
+    labels: tuple[Any, ...]
+
+
+_READ = threading.local()
+"""The last puzzle that each thread has read."""
+
+
+def _read(puzzle: Puzzle, text: str, context: Any) -> _Read:
+    """Return the puzzle of *text*, read once for all questions of this thread."""
+    last: _Read | None = getattr(_READ, "last", None)
+    if last is not None and last.text == text and last.context is context:
+        return last
+    solver = z3.SolverFor("QF_FD", ctx=context)
+    solver.from_string(text)
+    numbers = {f"clue{clue.number}": clue.number for clue in puzzle.understood}
+    labels = tuple(_label(number, context) for number in numbers.values())
+    read = _Read(text, context, solver, _Houses(puzzle, context), numbers, labels)
+    _READ.last = read
+    return read
+
+
 def _core(puzzle: Puzzle, text: str, relation: Relation) -> tuple[int, ...] | str:
     """Return the clues that cannot hold together with *relation*; ``"open"`` where they can."""
     with problem() as found:
-        solver = z3.SolverFor("QF_FD", ctx=found.context)
-        solver.set("core.minimize", True)
-        solver.from_string(text)
-        solver.add(_Houses(puzzle, found.context).states(relation))
-        labels = {f"clue{clue.number}": clue.number for clue in puzzle.understood}
-        answer = _ask(solver, *(_label(number, found.context) for number in labels.values()))
-        if answer == z3.unsat:
-            return tuple(sorted(labels[str(label)] for label in solver.unsat_core()))
+        read = _read(puzzle, text, found.context)
+        solver = read.solver
+        solver.push()
+        try:
+            solver.add(read.houses.states(relation))
+            answer = _ask(solver, *read.labels)
+            if answer == z3.unsat:
+                return tuple(read.numbers[str(label)] for label in _needed(solver, read.labels))
+        finally:
+            solver.pop()
         return "open" if answer == z3.sat else "late"
+
+
+def _needed(solver: Any, labels: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return those of *labels* that are left if each, from the last to the first, is left out where it is not needed.
+
+    Z3's own cores depend on what it was asked before, and are not always minimal.
+    """
+    kept = labels
+    for one in reversed(labels):
+        less = tuple(label for label in kept if label is not one)
+        if _ask(solver, *less) == z3.unsat:
+            kept = less
+    return kept
 
 
 def _ask(solver: Any, *assumed: Any) -> Any:

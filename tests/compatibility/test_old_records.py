@@ -1,0 +1,65 @@
+"""Journals, stores and configuration that an earlier version wrote are still read.
+
+The files in `records/` were written before the layout of the packages changed and before certificates had a scope. They
+are never written again: a change of a format must read them as they are.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import interwhen
+import pytest
+from interwhen.gateway.sources import load_config
+from interwhen.precompute import open_store
+from interwhen.testing import ScriptedModel
+
+RECORDS = Path(__file__).parent / "records"
+EXPECTED = json.loads((RECORDS / "expected.json").read_text())
+FINISHED = ["verified", "repaired", "feedback", "abstained", "unverified", "gated"]
+
+
+@pytest.mark.parametrize("name", FINISHED)
+def test_an_old_journal_gives_the_result_that_was_recorded(name):
+    journaled = interwhen.read_journal(RECORDS / f"{name}.journal")
+    assert journaled.result is not None
+    assert journaled.result.status == EXPECTED[name]["status"]
+    assert journaled.result.text == EXPECTED[name]["text"]
+    assert len(journaled.result.checks) == EXPECTED[name]["checks"]
+    assert len(journaled.result.violations) == EXPECTED[name]["violations"]
+
+
+@pytest.mark.parametrize("name", FINISHED)
+def test_an_old_journal_replays_without_a_model(name):
+    replay = interwhen.replay(RECORDS / f"{name}.journal")
+    assert replay.result is not None
+    assert replay.result.text == EXPECTED[name]["text"]
+
+
+@pytest.mark.anyio
+async def test_an_old_journal_of_a_run_that_was_not_over_is_resumed(tmp_path):
+    path = tmp_path / "unfinished.journal"
+    shutil.copy(RECORDS / "unfinished.journal", path)
+    whole = EXPECTED["unfinished"]["text"]
+    standing = interwhen.replay(path).text
+    assert whole.startswith(standing) and 0 < len(standing) < len(whole)
+    model = ScriptedModel([whole[len(standing) :]])
+    async with interwhen.resume(path, model=model, monitors=["arithmetic"]) as run:
+        async for _ in run:
+            pass
+    assert isinstance(run.result, interwhen.Verified)
+    assert run.result.text == whole
+
+
+def test_items_of_an_old_store_are_still_read(tmp_path):
+    path = tmp_path / "store.db"
+    shutil.copy(RECORDS / "store.db", path)
+    store = open_store(str(path))
+    assert [item.payload.text for item in store.items() if item.payload.text] == EXPECTED["store"]
+    assert store.quarantined() == ()
+
+
+def test_an_old_configuration_is_still_read():
+    config = load_config({}, path=RECORDS / "interwhen.toml", environment={})
+    assert config.limits.concurrent == 500
+    assert [offer["label"] for offer in config.offers] == ["strict"]

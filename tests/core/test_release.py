@@ -1,0 +1,234 @@
+"""The release rule: one table in the code, the same in the docs, and a core that keeps to it whatever happens."""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+from pathlib import Path
+
+import pytest
+from interwhen import Budgets, Feedback, Fork, Repair, Resample, Retry, Skipped, Stop, TimedOut
+from interwhen._core.messages import Abandoned, Broken, OutOfTime, Settled
+from interwhen._core.release import TABLE, fate_of, kind_of, way_of
+from interwhen.triggers import Answer, Paragraphs, ToolCalls
+from interwhen.verdicts import Cancelled, Errored, Judged, Pass, Unknown, Violation
+from tests.core.worlds import STRICT, drive, monitor, parse_ungrounded
+
+DOCS = Path(__file__).parents[2] / "docs" / "release.md"
+FAILED = [Errored("x"), TimedOut(1.0), Cancelled("x"), Skipped("x")]
+GATES = ["gate", "gate_tools", "final"]
+DELIVERIES = ["observe", "interrupt", *GATES]
+CALL = "<tool_call>1+1=2</tool_call>"
+
+
+def gated(delivery, **options):
+    return monitor(delivery=delivery, trigger=ToolCalls() if delivery == "gate_tools" else Answer(), **options)
+
+
+def play(*monitors, outcome, text=CALL, **options):
+    """Let the first check end with *outcome*, and everything else as it should."""
+    driver = drive(*monitors, **options)
+    driver.feed(text)
+    driver.end()
+    driver.extract()
+    driver.pending.pop(job := min(driver.pending))
+    driver.tell(Settled(job, outcome))
+    driver.settle()
+    return driver
+
+
+# ------------------------------------------------------------------ the table
+
+
+def test_the_docs_have_the_table_of_the_code():
+    rows = re.findall(r"^\| (\S+) \| (\S+) \| (.+) \|$", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
+    written = {(kind, way): rest for kind, way, rest in rows if (kind, way) in TABLE}
+    assert len(rows) == len(written), "a row twice, or one that the code does not have"
+    assert written == {key: in_words(rule) for key, rule in TABLE.items()}
+
+
+def in_words(rule):
+    return rule.fate if rule.option is None else f'{rule.fate}; `{rule.option}="{rule.value}"`: {rule.otherwise}'
+
+
+def test_the_table_has_every_case_and_only_a_gate_holds():
+    kinds, ways = {kind for kind, _ in TABLE}, {way for _, way in TABLE}
+    assert set(TABLE) == set(product(kinds, ways))
+    for (kind, way), rule in TABLE.items():
+        fates = {rule.fate, rule.otherwise} - {None}
+        assert fates <= {"gating": {"released", "held"}, "live": {"shown", "retracted"}, "observe": {"shown"}}[way]
+        assert kind != "pass" or fates <= {"released", "shown"}
+        assert kind != "violation" or way == "observe" or fates <= {"held", "retracted"}
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_every_outcome_has_a_fate(delivery):
+    way = way_of(delivery)
+    assert kind_of(Judged(Pass())) == "pass"
+    assert kind_of(Judged(Unknown(""))) == "unknown"
+    assert kind_of(Judged(Violation(""))) == "violation"
+    assert {kind_of(outcome) for outcome in FAILED} == {kind_of(Judged("garbage"))} == {"failure"}
+    assert fate_of("failure", way) == ("held" if delivery in GATES else "shown")
+    assert fate_of("failure", way, on_error=Retry(2)) == fate_of("failure", way)
+    assert fate_of("failure", way, on_error="open") == fate_of("pass", way)
+    assert fate_of("failure", way, on_error=Retry(2, then="open")) == fate_of("pass", way)
+    assert fate_of("failure", way, unproven="closed") == fate_of("unknown", way, unproven="closed")
+    assert fate_of("failure", way, unproven="closed", on_error="open") == fate_of("pass", way)
+    assert fate_of("unknown", way, on_error="closed") == fate_of("pass", way)
+
+
+# ------------------------------------------------------------------ the core keeps to it
+
+CASES = [*FAILED, Judged(Unknown("?")), Judged("garbage")]
+
+
+@pytest.mark.fault("G1", injected="each failure of a check, each delivery", happens="a gate holds; live text is shown")
+@pytest.mark.parametrize("on_error", [None, "open", "closed", Retry(0), Retry(0, then="open")])
+@pytest.mark.parametrize("unproven", ["open", "closed"])
+@pytest.mark.parametrize("delivery", DELIVERIES)
+@pytest.mark.parametrize("outcome", CASES, ids=str)
+@pytest.mark.parametrize("extraction", [False, True])
+def test_a_check_without_a_pass_has_the_fate_that_the_table_says(outcome, delivery, unproven, on_error, extraction):
+    who = gated(delivery, unproven=unproven, on_error=on_error)
+    if extraction:
+        outcome = outcome if not isinstance(outcome, Judged) else Errored("x")
+        driver = drive(who)
+        driver.feed(CALL)
+        driver.end()
+        driver.pending.pop(job := min(driver.pending))
+        driver.tell(Settled(job, outcome))
+    else:
+        driver = play(who, outcome=outcome)
+    fate = fate_of(kind_of(outcome), way_of(delivery), unproven=unproven, on_error=on_error)
+    shown = "" if fate in ("held", "retracted") else CALL
+    assert (driver.shown, driver.outline.text) == (shown, shown)
+    assert driver.outline.status == ("unverified" if shown else "abstained")
+    if fate == "held":
+        assert not any(event.text for event in driver.seen if hasattr(event, "text")), "it was shown for a moment"
+
+
+@pytest.mark.parametrize("delivery", GATES)
+def test_a_gate_that_is_not_required_holds_too(delivery):
+    assert play(gated(delivery, required=False), monitor("m"), outcome=Errored("x")).shown == ""
+
+
+@pytest.mark.parametrize("delivery", GATES)
+def test_a_fork_that_the_budget_forbids_is_a_failure(delivery):
+    fork = Fork(prompt="?", parse=lambda _reply, _segment: ())
+    driver = drive(gated(delivery, extractor=fork), budgets=Budgets(forks=0))
+    driver.feed(CALL)
+    driver.end()
+    assert (driver.shown, driver.outline.status) == ("", "abstained")
+
+
+@pytest.mark.parametrize("delivery", ["gate", "final"])
+@pytest.mark.parametrize("on_error", [None, "open"])
+def test_a_violation_without_a_place_keeps_a_gate_shut(delivery, on_error):
+    who = monitor(delivery=delivery, extractor=parse_ungrounded, on_error=on_error)
+    driver = drive(who)
+    driver.feed("1+1=2\n2+2=5\n1+1=2\n")
+    driver.end()
+    driver.settle(max)
+    assert driver.outline.status == "abstained"
+    assert "2+2=5" not in driver.shown + driver.outline.text
+    assert [record.key for record in driver.outline.violations] == ["2+2=5"]
+    assert "it is 4" not in driver.outline.reason
+
+
+@pytest.mark.parametrize("outcome", [Errored("x"), Judged(Violation("secret"))])
+@pytest.mark.parametrize("order", [min, max])
+def test_feedback_of_another_monitor_opens_no_gate(outcome, order):
+    """What the gate refutes is not answered by what a live monitor said about the same line."""
+    driver = drive(
+        monitor("a", remedy=Feedback(), level="flag"), monitor("g", verifier=STRICT, delivery="gate", remedy=Resample())
+    )
+    driver.feed("2+2=5\n")
+    driver.extract()
+    jobs = {driver.pending[job].monitor: job for job in driver.pending}
+    for who in sorted(jobs, key=lambda who: order(who, 1 - who)):
+        if who == 0:
+            driver.answer(jobs[0])
+        else:
+            driver.pending.pop(jobs[1])
+            driver.tell(Settled(jobs[1], outcome))
+    assert "2+2=5" not in driver.shown
+    assert "2+2=5" not in driver.core.transcript.slice(0, driver.core.transcript.length)
+
+
+@pytest.mark.parametrize("other", [Feedback(), Feedback("rewind"), Repair(), Resample()])
+def test_two_gates_that_refute_one_line_let_it_through_only_with_feedback_of_both(other):
+    both = [monitor("a", delivery="gate", remedy=Feedback(), level="flag")]
+    both.append(monitor("b", delivery="gate", remedy=other, level="flag", verifier=STRICT))
+    for monitors in (both, both[::-1]):
+        driver = drive(*monitors)
+        driver.feed("2+2=5\n")
+        driver.settle()
+        while driver.state == "opening":
+            driver.open()
+            driver.feed("1+1=2\n", finish="stop")
+        driver.end()
+        driver.settle()
+        assert "2+2=5" not in driver.shown
+        assert driver.outline.text == driver.shown
+
+
+# ------------------------------------------------------------------ runs that end before their time
+
+
+@pytest.mark.parametrize("end", [Abandoned(), OutOfTime(1.0), Broken("reset", retryable=False)], ids=str)
+@pytest.mark.parametrize(
+    ("delivery", "kept"), [("gate", "1+1=2\n"), ("final", "why 1+1=2\n</think>"), ("interrupt", None)]
+)
+def test_what_a_gate_has_not_let_through_is_no_part_of_a_result_that_ends_early(end, delivery, kept):
+    whole = "1+1=2\n2+2=4\n</th" if delivery != "final" else "why 1+1=2\n</think>2+2=4\n"
+    starts = "reasoning" if delivery == "final" else "answer"
+    driver = drive(monitor(delivery=delivery), think_tags=("<think>", "</think>"), starts_in=starts)
+    driver.feed(whole)
+    driver.extract()
+    driver.answer(driver.job("1+1=2"))
+    driver.tell(end)
+    assert driver.outline.text == (whole if kept is None else kept)
+    assert driver.outline.text.startswith(driver.shown)
+    assert driver.outline.kept + driver.outline.discarded == driver.fed
+
+
+def test_what_ends_an_answer_early_releases_no_answer_that_was_not_checked_whole():
+    held = monitor("final", delivery="final", trigger=Answer(), verifier=STRICT)
+    driver = drive(held, monitor("m", remedy=Stop()))
+    driver.feed("1+1=2\n2+2=5\n")
+    driver.settle()
+    assert (driver.outline.status, driver.outline.text, driver.shown) == ("unverified", "", "")
+
+
+def test_lines_that_a_final_monitor_passed_stand_when_the_run_is_stopped():
+    driver = drive(monitor("final", delivery="final", verifier=STRICT), monitor("m", remedy=Stop()))
+    driver.feed("1+1=2\n2+2=5\n")
+    driver.settle()
+    assert (driver.outline.status, driver.outline.text) == ("unverified", "1+1=2\n")
+
+
+def test_a_paragraph_that_is_held_goes_with_a_line_that_ends_the_run():
+    driver = drive(
+        monitor("p", delivery="gate", trigger=Paragraphs()), monitor("m", on_error="closed", verifier=STRICT)
+    )
+    driver.feed("1+1=2\n\n3+1=4\n2+2=4\n")
+    driver.extract()
+    driver.pending.pop(job := driver.job("2+2=4"))
+    driver.tell(Settled(job, Errored("x")))
+    driver.settle()
+    assert (driver.outline.status, driver.outline.text) == ("abstained", "1+1=2\n\n")
+
+
+@pytest.mark.parametrize("delivery", ["gate", "final"])
+def test_a_line_that_was_refuted_while_an_earlier_one_is_checked_is_not_kept(delivery):
+    """The cut waits for the earlier check, and the run ends first."""
+    driver = drive(monitor(delivery=delivery), monitor("m", verifier=STRICT))
+    driver.feed("1+1=2\n2+2=5\n3+3=6\n")
+    driver.extract()
+    mine = sorted(job for job, order in driver.pending.items() if order.monitor == 0)
+    for job in mine:
+        driver.answer(job)
+    assert driver.state == "deciding"
+    driver.tell(OutOfTime(1.0) if delivery == "gate" else Abandoned())
+    assert "2+2=5" not in driver.outline.text
+    assert [record.key for record in driver.outline.violations][:1] == ["2+2=5"]

@@ -1,0 +1,86 @@
+"""What is built holds what is needed to run: the weights of the tiny model are data of the package."""
+
+import hashlib
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import interwhen
+import pytest
+from interwhen.models.local_weights import TinyWeights
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("interwhen", "interwhen_launcher", "interwhen_pytest", "verifiers/interwhen_verifiers")
+
+pytestmark = pytest.mark.source
+NAMES = {"interwhen/models/tiny.gguf", "interwhen/models/tiny.sha256", "interwhen/py.typed"}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A wheel and an sdist of this source; needs no network."""
+    for module in ("hatchling", "hatch_fancy_pypi_readme"):
+        pytest.importorskip(module, reason="the build backend is not installed (extra 'test')")
+    folder = tmp_path_factory.mktemp("dist")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-d", str(folder)], cwd=ROOT, check=True, capture_output=True
+    )
+    return folder
+
+
+def test_the_wheel_holds_the_weights_as_they_are(built):
+    [path] = built.glob("*.whl")
+    with zipfile.ZipFile(path) as wheel:
+        assert set(wheel.namelist()) >= NAMES
+        packed = hashlib.sha256(wheel.read("interwhen/models/tiny.gguf")).digest()
+    assert packed == hashlib.sha256(TinyWeights().path.read_bytes()).digest()
+
+
+def test_the_source_holds_them_too(built):
+    [path] = built.glob("*.tar.gz")
+    with tarfile.open(path) as source:
+        names = {name.partition("/")[2] for name in source.getnames()}
+    assert names >= NAMES
+
+
+def tracked(*folders):
+    """The files that belong to the source, by git where there is one, else all that no tool has written."""
+    done = subprocess.run(["git", "ls-files", "-z", *folders], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return {name for name in done.stdout.split("\0") if name and (ROOT / name).exists()}
+    found = (path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file())
+    return {path.relative_to(ROOT).as_posix() for path in found if "__pycache__" not in path.parts}
+
+
+def test_no_file_is_missing_from_the_wheel(built):
+    [path] = built.glob("*.whl")
+    with zipfile.ZipFile(path) as wheel:
+        names = set(wheel.namelist())
+    assert {name.removeprefix("verifiers/") for name in tracked(*PACKAGES)} - names == set()
+
+
+def test_no_file_is_missing_from_the_source(built):
+    [path] = built.glob("*.tar.gz")
+    with tarfile.open(path) as source:
+        names = {name.partition("/")[2] for name in source.getnames()}
+    assert tracked(".") - names == set()
+
+
+def test_the_package_page_has_no_link_that_leads_nowhere(built):
+    [path] = built.glob("*.whl")
+    with zipfile.ZipFile(path) as wheel:
+        [name] = [name for name in wheel.namelist() if name.endswith("METADATA")]
+        head, _, page = wheel.read(name).decode().partition("\n\n")
+    assert re.findall(r"\]\((?!https?://|#)[^)]+\)", page) == []
+    assert "\n## Changes\n" in page
+    for label in ("Homepage", "Documentation", "Changelog", "Source"):
+        assert f"Project-URL: {label}, https://" in head
+    assert "Classifier: Operating System :: POSIX :: Linux" in head
+
+
+def test_the_changelog_has_a_dated_entry_for_the_version():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(rf"^## {re.escape(interwhen.__version__)} - \d{{4}}-\d\d-\d\d$", text, re.MULTILINE)

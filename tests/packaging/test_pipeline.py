@@ -1,0 +1,138 @@
+"""The script that CI runs: what it finds, what it says, and that no failure is lost."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    spec = importlib.util.spec_from_file_location("pipeline_of_ci", ROOT / ".ci" / "pipeline.py")
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+@pytest.fixture(scope="module")
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def test_a_shim_that_runs_nothing_is_no_python(pipeline, tmp_path):
+    shim = tmp_path / "python3.12"
+    shim.write_text("#!/bin/sh\nexit 127\n")
+    shim.chmod(0o755)
+    here = sys.version_info[:2]
+    assert pipeline.find_pythons(iter([str(shim), str(tmp_path / "none"), sys.executable])) == {here: sys.executable}
+    assert pipeline.find_pythons(iter([str(shim)])) == {}
+
+
+def test_the_pythons_are_those_that_the_classifiers_name(pipeline, project):
+    named = [
+        tuple(map(int, found.split("."))) for found in re.findall(r"Python :: (3\.\d+)", str(project["classifiers"]))
+    ]
+    assert named == [(3, minor) for minor in range(pipeline.OLDEST[1], pipeline.NEWEST[1] + 1)]
+    assert project["requires-python"] == ">=" + ".".join(map(str, pipeline.OLDEST))
+
+
+def test_every_dependency_of_users_has_a_lower_bound(pipeline, project):
+    bounds = pipeline.declared()
+    assert {"anyio", "openai", "xllamacpp", "starlette", "pydantic-monty", "huggingface-hub"} <= bounds.keys()
+    assert len(bounds) >= 20
+
+
+@pytest.mark.parametrize(
+    ("bound", "installed", "wrong"),
+    [
+        ("3.13", "3.13.0", False),
+        ("3.13", "3.13", False),
+        ("2026.6", "2026.6.9538", True),
+        ("2026.6.9538", "2026.6.9538", False),
+        ("3", "3.12.0", True),
+        ("0.45", "0.46", True),
+        ("0.45", None, True),
+    ],
+)
+def test_a_bound_that_was_not_tested_is_named(bound, installed, wrong, pipeline):
+    found = pipeline.untested({"one": bound}, {} if installed is None else {"one": installed})
+    assert bool(found) == wrong
+    assert all(line.startswith(f"one>={bound}") for line in found)
+
+
+def test_a_dependency_without_a_lower_bound_is_refused(pipeline, tmp_path):
+    file = tmp_path / "pyproject.toml"
+    file.write_text('[project]\ndependencies = ["anyio"]\n[project.optional-dependencies]\n')
+    with pytest.raises(pipeline.JobError, match="anyio"):
+        pipeline.declared(file)
+
+
+@pytest.mark.parametrize(
+    ("line", "closing"),
+    [
+        ("======= 3 passed in 0.10s =======", "3 passed in 0.10s"),
+        (
+            "1 failed, 2 passed, 3 skipped, 1 error in 75.00s (0:01:15)",
+            "1 failed, 2 passed, 3 skipped, 1 error in 75.00s (0:01:15)",
+        ),
+        ("two tests passed in 3 rounds", ""),
+    ],
+)
+def test_the_closing_line_is_found(line, closing, pipeline):
+    assert pipeline.closing_line(["begin", line, "warnings", ""]) == closing
+
+
+def test_a_failed_job_does_not_stop_the_others_and_is_not_lost(pipeline, capsys):
+    def fails(shell):
+        shell.run(sys.executable, "-c", "print('1 failed, 4 passed in 1.00s'); raise SystemExit(1)")
+
+    def works(shell):
+        shell.run(sys.executable, "-c", "print('2 passed in 1.00s')")
+
+    def breaks(shell):
+        raise OSError("no disk")
+
+    jobs = [
+        pipeline.Job("one", "", fails),
+        pipeline.Job("two", "", breaks, wide=False),
+        pipeline.Job("three", "", works, wide=False),
+        pipeline.Job("four", "", works),
+    ]
+    reports = pipeline.run_jobs(jobs)
+    assert [bool(report.error) for report in reports] == [True, True, False, False]
+    lines = pipeline.table(reports, 9.0)
+    assert "jobs that failed: one, two" in lines
+    assert lines[-1] == "1 failed, 8 passed in 9.00s"
+    assert [line.split()[0] for line in lines[2:6]] == ["one", "two", "three", "four"]
+    assert "OSError: no disk" in "\n".join(lines)
+    assert "1 failed, 4 passed" in capsys.readouterr().out
+
+
+def test_what_has_no_input_and_fails_ends_with_a_code(pipeline, monkeypatch, capsys):
+    monkeypatch.setattr(pipeline.Pipeline, "jobs", lambda self: [pipeline.Job("set up", "", lambda shell: 1 / 0)])
+    assert pipeline.main(["set"]) == 1
+    assert "ZeroDivisionError" in capsys.readouterr().out
+    assert pipeline.main(["nothing"]) == 2
+
+
+def test_the_script_lists_its_jobs():
+    done = subprocess.run(
+        ["bash", ROOT / ".ci" / "run", "--list"], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=True
+    )
+    names = [line[:22].strip() for line in done.stdout.splitlines()]
+    for name in ("style", "types", "core coverage", "lowest versions", "wheel", "extras", "demo"):
+        assert name in names
+    assert any(name.startswith("suite ") for name in names)
+
+
+@pytest.mark.source
+def test_what_the_jobs_name_is_there(pipeline):
+    for path in (*pipeline.LOWEST, *pipeline.PACKAGES, pipeline.EXTRAS):
+        assert (ROOT / path).exists(), path

@@ -1,0 +1,454 @@
+"""Tests as cases: the calls that go into a sandbox as data, and the comparison that stays outside.
+
+A case of ``assert sorted(f(xs)) == [1, 2]`` is the question ``sorted(f(xs))``, with the statements that define ``xs``,
+and the test ``_v0 == [1, 2]``. The question goes in, its value comes out, and what is expected of it never goes in.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import copy
+import symtable
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from interwhen_verifiers._python.values import NotPlainError, plain
+
+_MOST_CASES = 60
+_MOST_STEPS = 2_000
+_DEEPEST = 12
+_WRAPPERS = frozenset(
+    ("list", "set", "tuple", "dict", "sorted", "len", "str", "frozenset", "sum", "max", "min", "repr", "type")
+)
+"""Functions that make a value of what a call returns (of a generator, say): with nothing else in them, they go in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What goes into one process: statements, and an expression whose value comes out."""
+
+    setup: str
+    expression: str
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One test."""
+
+    shown: str
+    """What is tested, as the test writes it."""
+    questions: tuple[Question, ...]
+    test: ast.expr
+    """What must be true of the values ``_v0``, ``_v1`` ... of the questions."""
+    relation: str
+    """The comparison, if it is one of a call with something expected."""
+    outside: str
+    """Statements that the test itself needs, and no question does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cases:
+    """The tests of one program."""
+
+    cases: tuple[Case, ...] = ()
+    unreached: int = 0
+    """How many asserts cannot be taken apart: those in a loop without an end that is written out, say."""
+
+
+def cases_of(program: str, code_names: frozenset[str]) -> Cases:
+    """Take *program* apart, whose asserts are about *code_names*. It is read here and never run."""
+    try:
+        tree = ast.parse(program)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return Cases(unreached=1)
+    reader = Reader(code_names - _defined(tree.body))
+    try:
+        reader.read(tree.body, {}, 0)
+    except (_TooLongError, RecursionError):
+        return Cases(tuple(reader.cases), reader.unreached + 1)
+    return Cases(tuple(reader.cases), reader.unreached)
+
+
+def free_names(code: str) -> frozenset[str]:
+    """Return the names that *code*, a program of the task, takes from elsewhere."""
+    try:
+        top = symtable.symtable(code, "names", "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return frozenset()
+    own = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+    found: set[str] = set()
+    tables = [top]
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        for symbol in table.get_symbols():
+            if symbol.is_referenced() and (table is top or symbol.is_global()):
+                found.add(symbol.get_name())
+    return frozenset(found - own)
+
+
+class _TooLongError(Exception):
+    """The program is longer than can be taken apart."""
+
+
+@dataclass
+class Step:
+    """A statement before a test that it may need: a binding, or the calls of an earlier assert."""
+
+    node: ast.stmt
+    binds: frozenset[str]
+    reads: frozenset[str]
+    changes: bool
+    """Whether it may change what it reads: a call of a method, say."""
+
+
+@dataclass
+class Reader:
+    """Goes through a program of the task, statement by statement, and remembers what its tests may need."""
+
+    names: frozenset[str]
+    cases: list[Case] = field(default_factory=list)
+    unreached: int = 0
+    _before: list[Step] = field(default_factory=list)
+    _functions: dict[str, ast.FunctionDef] = field(default_factory=dict)
+    _asserting: set[str] = field(default_factory=set)
+    """Functions of the tests that assert something, or call one that does."""
+    _steps: int = 0
+
+    def read(self, body: Iterable[ast.stmt], values: dict[str, ast.expr], depth: int) -> None:
+        """Read statements, in which *values* stand for parameters and variables of loops."""
+        for node in body:
+            self._steps += 1
+            if self._steps > _MOST_STEPS or depth > _DEEPEST:
+                raise _TooLongError
+            self._statement(_put_in(node, values), values, depth)
+
+    def _statement(self, node: ast.stmt, values: dict[str, ast.expr], depth: int) -> None:
+        match node:
+            case ast.Assert():
+                self._assert(node.test)
+            case ast.FunctionDef(name=name):
+                self._functions[name] = node
+                if _has_assert(node) or _called(node) & self._asserting:
+                    self._asserting.add(name)
+                self.keep(node)
+            case ast.Expr(value=ast.Call(func=ast.Name(id=name), args=args, keywords=[])) if name in self._functions:
+                self._inline(self._functions[name], args, depth)
+            case ast.For(target=target, iter=source, body=body, orelse=[]) if _has_assert(node):
+                self._unroll(target, source, body, values, depth)
+            case ast.If(test=test) if _is_main(test):
+                pass  # the tests are not run as a script
+            case _ if _has_assert(node):
+                self.unreached += sum(isinstance(inner, ast.Assert) for inner in ast.walk(node))
+            case _:
+                self.keep(node)
+
+    def _inline(self, function: ast.FunctionDef, args: list[ast.expr], depth: int) -> None:
+        """Read the body of a function of the tests, such as ``check(candidate)``, where it is called."""
+        parameters = function.args
+        plain_ones = not (parameters.kwonlyargs or parameters.vararg or parameters.kwarg or parameters.posonlyargs)
+        if function.name not in self._asserting:
+            self.keep(ast.Expr(ast.Call(ast.Name(function.name, ast.Load()), args, [])))
+        elif plain_ones and len(parameters.args) == len(args) and not function.decorator_list:
+            self.read(function.body, dict(zip((one.arg for one in parameters.args), args, strict=True)), depth + 1)
+        else:
+            self.unreached += 1
+
+    def _unroll(
+        self, target: ast.expr, source: ast.expr, body: list[ast.stmt], values: dict[str, ast.expr], depth: int
+    ) -> None:
+        items = self._items(source)
+        if items is None:
+            self.unreached += 1
+            return
+        for item in items:
+            bound = _matched(target, item)
+            if bound is None:
+                self.unreached += 1
+                return
+            self.read(body, {**values, **bound}, depth + 1)
+
+    def _items(self, source: ast.expr) -> list[ast.expr] | None:
+        """Return the items of what a loop goes through, where they are written out."""
+        match source:
+            case ast.Name(id=name):
+                found = self._literal(name)
+                return self._items(found) if found is not None else None
+            case ast.List(elts=elts) | ast.Tuple(elts=elts):
+                return elts
+            case ast.Call(func=ast.Name(id="zip"), args=args, keywords=[]) if args:
+                columns = [self._items(one) for one in args]
+                if any(column is None for column in columns):
+                    return None
+                return [ast.Tuple(list(row), ast.Load()) for row in zip(*(one for one in columns if one), strict=False)]
+            case ast.Call(func=ast.Attribute(value=inner, attr="items"), args=[], keywords=[]):
+                found = self._literal(inner.id) if isinstance(inner, ast.Name) else inner
+                if not isinstance(found, ast.Dict) or any(key is None for key in found.keys):
+                    return None
+                return [
+                    ast.Tuple([key, value], ast.Load())
+                    for key, value in zip(found.keys, found.values, strict=True)
+                    if key
+                ]
+            case ast.Call(func=ast.Name(id="range"), args=args, keywords=[]):
+                try:
+                    numbers = range(*(plain(one, {}) for one in args))
+                except (NotPlainError, TypeError, ValueError):
+                    return None
+                return [ast.Constant(number) for number in numbers] if len(numbers) <= _MOST_STEPS else None
+            case _:
+                return None
+
+    def _literal(self, name: str) -> ast.expr | None:
+        """Return what *name* was set to, where it was set once, to something that is written out."""
+        found: ast.expr | None = None
+        for step in self._before:
+            if name in step.binds or (step.changes and name in step.reads):
+                match step.node:
+                    case ast.Assign(targets=[ast.Name()], value=value) if found is None:
+                        found = value
+                    case _:
+                        return None
+        return found
+
+    def keep(self, node: ast.stmt) -> None:
+        """Remember *node*, which later tests may need."""
+        binds = _defined([node]) or frozenset(
+            inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)
+        )
+        # A definition or an import changes nothing of what it reads; what only looks like it is kept to be sure.
+        quiet = isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom)
+        calls = any(isinstance(inner, ast.Call | ast.AugAssign | ast.Delete) for inner in ast.walk(node))
+        stores = any(
+            isinstance(inner, ast.Subscript | ast.Attribute) and isinstance(inner.ctx, ast.Store | ast.Del)
+            for inner in ast.walk(node)
+        )
+        self._before.append(Step(node, binds, read_names(node), changes=not quiet and (calls or stores)))
+
+    def _assert(self, test: ast.expr) -> None:
+        match test:
+            case ast.Constant(value=value) if value:
+                return  # assert True
+            case ast.BoolOp(op=ast.And(), values=parts):
+                for part in parts:
+                    self._assert(part)
+                return
+        if len(self.cases) >= _MOST_CASES:
+            raise _TooLongError
+        inside = _Inside(self.names, self._mutable())
+        folding = _Folding(self._literals())
+        residual = inside.visit(folding.visit(copy.deepcopy(test)))
+        questions = inside.questions
+        known = questions and not inside.impossible
+        case = self._case(test, residual, questions, folding.used) if known else None
+        if case is None:
+            self.unreached += 1
+        else:
+            self.cases.append(case)
+        for question in questions:
+            self.keep(ast.Expr(question))
+
+    def _literals(self) -> dict[str, Any]:
+        """Return the variables that hold a value that is written out."""
+        found: dict[str, Any] = {}
+        for name in {name for step in self._before for name in step.binds}:
+            node = self._literal(name)
+            if node is not None:
+                with contextlib.suppress(NotPlainError):
+                    found[name] = plain(node, {})
+        return found
+
+    def _mutable(self) -> frozenset[str]:
+        """Return the variables of the tests that hold what the code made: objects of its classes, say."""
+        found: set[str] = set()
+        for step in self._before:
+            if isinstance(step.node, ast.Assign | ast.AnnAssign | ast.AugAssign) and step.reads & (self.names | found):
+                found |= step.binds
+        return frozenset(found)
+
+    def _case(
+        self, test: ast.expr, residual: ast.expr, questions: list[ast.expr], tables: frozenset[str]
+    ) -> Case | None:
+        asked: list[Question] = []
+        inner_names: set[str] = set()
+        for node in questions:
+            steps = self.needed(read_names(node))
+            inner_names |= {name for step in steps for name in step.binds if _is_value(step)}
+            asked.append(Question("\n".join(ast.unparse(step.node) for step in steps), ast.unparse(node)))
+        wanted = {name for name in read_names(residual) if not name.startswith("_v")}
+        outer = self.needed(wanted)
+        # What the test compares with must not go in with the call: a table of inputs and outputs, say. A variable that
+        # is an argument as a whole is an input.
+        compared = {name for step in outer for name in step.binds if _is_value(step)} | wanted | tables
+        shared = inner_names & compared
+        if shared - {name for node in questions for name in _whole_arguments(node)}:
+            return None
+        if any(step.reads & self.names for step in outer) or wanted & self.names:
+            return None
+        shown, relation = _described(test, questions, residual)
+        return Case(shown, tuple(asked), residual, relation, "\n".join(ast.unparse(step.node) for step in outer))
+
+    def needed(self, names: Iterable[str]) -> list[Step]:
+        """Return the statements, in their order, that bind or change what *names* stand for."""
+        wanted = set(names) - self.names
+        found: list[Step] = []
+        for step in reversed(self._before):
+            if step.binds & wanted or (step.changes and step.reads & wanted):
+                found.append(step)
+                wanted |= set(step.reads) - self.names
+        return found[::-1]
+
+
+class _Inside(ast.NodeTransformer):
+    """Takes the largest parts out of a test that must go in, and puts ``_v0``, ``_v1`` ... in their place."""
+
+    def __init__(self, names: frozenset[str], made: frozenset[str]) -> None:
+        self._names = names
+        self._made = made
+        self.questions: list[ast.expr] = []
+        self.impossible = False
+        """Whether the code is called with what a comprehension goes through, which cannot be taken apart."""
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        """Replace *node* if it goes in as a whole, else what is in it."""
+        if isinstance(node, ast.expr) and self._goes_in(node):
+            self.questions.append(node)
+            return ast.Name(f"_v{len(self.questions) - 1}", ast.Load())
+        if isinstance(node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+            self.impossible |= bool(read_names(node) & (self._names | self._made))
+            return node
+        return super().generic_visit(node)
+
+    def _goes_in(self, node: ast.expr) -> bool:
+        match node:
+            case ast.Name(id=name):
+                return name in self._made
+            case ast.Call(func=ast.Name(id=name)) if name in self._names:
+                return True
+            case ast.Call(func=ast.Name(id=name), args=[inner], keywords=[]) if name in _WRAPPERS:
+                return self._goes_in(inner)
+            case ast.Call(func=ast.Attribute(value=inner)):
+                return self._goes_in(inner) or (isinstance(inner, ast.Name) and inner.id in self._names)
+            case ast.Attribute(value=inner):
+                return self._goes_in(inner) or (isinstance(inner, ast.Name) and inner.id in self._names)
+            case ast.Subscript(value=inner):
+                return self._goes_in(inner)
+            case _:
+                return False
+
+
+def _described(test: ast.expr, questions: list[ast.expr], residual: ast.expr) -> tuple[str, str]:
+    match residual:
+        case ast.Compare(left=ast.Name(), ops=[op]) if len(questions) >= 1:
+            return ast.unparse(questions[0]), type(op).__name__
+        case _:
+            return ast.unparse(test), ""
+
+
+class _Folding(ast.NodeTransformer):
+    """Puts the entries of tables that are written out in the place where a test takes them from the table."""
+
+    def __init__(self, names: Mapping[str, Any]) -> None:
+        self._names = names
+        self.used: frozenset[str] = frozenset()
+        """The tables that entries were taken from."""
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        """Leave what has variables of its own as it is."""
+        if isinstance(node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+            return node
+        found: ast.AST = super().visit(node)
+        return found
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        """Replace *node* by its value, if that is written out."""
+        try:
+            found = ast.parse(repr(plain(node, self._names)), mode="eval").body
+        except (NotPlainError, SyntaxError, ValueError, RecursionError, MemoryError):
+            return self.generic_visit(node)
+        self.used |= read_names(node)
+        return found
+
+
+def _whole_arguments(node: ast.expr) -> Iterator[str]:
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Call):
+            for argument in (*inner.args, *(keyword.value for keyword in inner.keywords)):
+                whole = argument.value if isinstance(argument, ast.Starred) else argument
+                if isinstance(whole, ast.Name):
+                    yield whole.id
+
+
+def _is_value(step: Step) -> bool:
+    """Tell whether *step* sets a variable, which may hold what is expected."""
+    return not isinstance(step.node, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom)
+
+
+def read_names(node: ast.AST) -> frozenset[str]:
+    """Return the names in *node*."""
+    return frozenset(inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name))
+
+
+def _defined(body: Iterable[ast.stmt]) -> frozenset[str]:
+    found: set[str] = set()
+    for node in body:
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                found.add(name)
+            case ast.Import(names=names) | ast.ImportFrom(names=names):
+                found |= {(one.asname or one.name).partition(".")[0] for one in names}
+            case _:
+                pass
+    return frozenset(found)
+
+
+def _has_assert(node: ast.AST) -> bool:
+    return any(isinstance(inner, ast.Assert) for inner in ast.walk(node))
+
+
+def _called(node: ast.AST) -> set[str]:
+    return {
+        inner.func.id for inner in ast.walk(node) if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Name)
+    }
+
+
+def _is_main(test: ast.expr) -> bool:
+    return isinstance(test, ast.Compare) and isinstance(test.left, ast.Name) and test.left.id == "__name__"
+
+
+def _matched(target: ast.expr, item: ast.expr) -> dict[str, ast.expr] | None:
+    """Return the variables of *target*, each with its part of *item*."""
+    match target, item:
+        case ast.Name(id=name), _:
+            return {name: item}
+        case ((ast.Tuple(elts=names) | ast.List(elts=names)), (ast.Tuple(elts=parts) | ast.List(elts=parts))):
+            found: dict[str, ast.expr] = {}
+            if len(names) != len(parts):
+                return None
+            for one, part in zip(names, parts, strict=True):
+                inner = _matched(one, part)
+                if inner is None:
+                    return None
+                found |= inner
+            return found
+        case _:
+            return None
+
+
+class _Putting(ast.NodeTransformer):
+    def __init__(self, values: Mapping[str, ast.expr]) -> None:
+        self._values = values
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        found = self._values.get(node.id) if isinstance(node.ctx, ast.Load) else None
+        return node if found is None else copy.deepcopy(found)
+
+
+def _put_in(node: ast.stmt, values: Mapping[str, ast.expr]) -> ast.stmt:
+    """Return *node* with *values* for the names that they stand for."""
+    if not values:
+        return node
+    changed: ast.stmt = ast.fix_missing_locations(_Putting(values).visit(copy.deepcopy(node)))
+    return changed

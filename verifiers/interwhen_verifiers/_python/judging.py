@@ -1,0 +1,347 @@
+"""How code fares with its tests: what goes into the sandbox, what came out, and the comparison, which stays outside."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import anyio.to_thread
+from interwhen.sandbox import Call, Json, Limits, Outcome, ProcessSandbox, Returned
+
+from interwhen_verifiers._python.cases import Case, Cases, Question, cases_of, free_names
+from interwhen_verifiers._python.given import Given
+from interwhen_verifiers._python.sessions import Example, compared, examples_of
+from interwhen_verifiers._python.values import NotPlainError, decoded, held, holds_opaque, plain, read
+
+Told: TypeAlias = dict[str, Any]
+"""What is told of code: ``kind`` is syntax, unread, compiled, passed, failed, raised or ended."""
+
+_HARNESS = Path(__file__).with_name("harness.py").read_text(encoding="utf-8")
+_MOST_CALLS = 100
+_COUNTS = ("asserts", "examples", "of_task", "unclear", "unreached")
+"""What is counted of the tests; ``of_task`` are those that held and that the code does not bring itself."""
+_SHOWN = 160
+_BINDS = re.compile(
+    r"^[ \t]*(?:(?:async[ \t]+)?def[ \t]+(\w+)|class[ \t]+(\w+)|(\w+)[ \t]*(?::[^=\n]{1,80})?=(?!=)"
+    r"|(?:from[ \t]+[\w.]+[ \t]+)?import[ \t]+([^\n]{1,300}))",
+    re.MULTILINE,
+)
+_WORD = re.compile(r"\w+")
+
+
+def names_in(code: str) -> frozenset[str]:
+    """Return the names that *code* may bind, by the look of its lines: it is the model's, and is not parsed here."""
+    found: set[str] = set()
+    for one in _BINDS.finditer(code):
+        found |= {name for name in one.group(1, 2, 3) if name} | set(_WORD.findall(one[4] or ""))
+    return frozenset(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Tests:
+    """The tests of one block, each with its questions."""
+
+    programs: tuple[tuple[frozenset[str], Cases], ...] = ()
+    """For each program, which names it takes from the code."""
+    examples: tuple[Example, ...] = ()
+
+    def questions(self) -> list[Question]:
+        """Return what is asked, without repeating."""
+        asked = [question for _, one in self.programs for case in one.cases for question in case.questions]
+        return list(dict.fromkeys((*asked, *(example.question for example in self.examples))))
+
+
+@dataclass
+class _Answers:
+    """What came out of the sandbox, by what was asked."""
+
+    told: dict[Question, Told] = field(default_factory=dict)
+    ended: dict[Question, Outcome] = field(default_factory=dict)
+
+
+async def judge(code: str, earlier: tuple[str, ...], given: Given, limits: Limits, *, doctests: bool) -> Told | Outcome:
+    """Return how *code* fares, or the outcome of the sandbox that kept it from being told."""
+    bound = names_in(code)
+    before = frozenset(name for text in earlier for name in names_in(text))
+    tests = _tests_of(given, bound, before, doctests=doctests)
+    async with ProcessSandbox() as sandbox:
+        asking = _Asking(sandbox, limits, code, earlier)
+        looked = await asking.look(tests.questions())
+        if not isinstance(looked, dict) or looked["kind"] != "compiled":
+            return looked
+        bound = frozenset(looked["bound"])
+        tests = _really_about(tests, bound, before)
+        if doctests and looked["texts"]:
+            own = [replace(one, own=True) for text in looked["texts"] for one in examples_of(str(text), bound)]
+            tests = replace(tests, examples=tuple(dict.fromkeys((*tests.examples, *own))))
+        told: Told | Outcome = {"kind": "compiled"}
+        if tests.questions() or any(one.unreached for _, one in tests.programs):
+            told = await _with_fallbacks(asking, tests, before)
+        if not isinstance(told, dict):
+            return told
+        lacking = [free_names(program) for program in given.programs]
+        told["wanted"] = sorted({name for free in lacking for name in _lacking(free) - bound - before})
+        told["lines"] = looked["lines"]
+        told["elsewhere"] = (
+            bool(given.programs) and not tests.programs and all(_lacking(free) <= before | bound for free in lacking)
+        )
+        return told
+
+
+def _tests_of(given: Given, bound: frozenset[str], before: frozenset[str], *, doctests: bool) -> Tests:
+    programs = []
+    for program in given.programs:
+        free = free_names(program)
+        if free & bound and _lacking(free) <= bound | before:
+            names = free & (bound | before)
+            programs.append((free, cases_of(program, names)))
+    sessions = given.sessions if doctests else ()
+    known = (bound | before) - frozenset(dir(builtins)) | bound
+    examples = [example for text in sessions for example in examples_of(text, known)]
+    return Tests(tuple(programs), tuple(examples))
+
+
+def _really_about(tests: Tests, bound: frozenset[str], before: frozenset[str]) -> Tests:
+    """Leave out what is not about names that the code was seen to bind."""
+    programs = tuple((free, one) for free, one in tests.programs if free & bound and _lacking(free) <= bound | before)
+    examples = tuple(example for example in tests.examples if free_names(example.question.expression) & bound)
+    return Tests(programs, examples)
+
+
+def _lacking(free: frozenset[str]) -> frozenset[str]:
+    """Return those of the names *free* that Python itself does not have."""
+    return frozenset(name for name in free if not hasattr(builtins, name))
+
+
+class _Asking:
+    """Asks the code, in a fresh process for each question."""
+
+    def __init__(self, sandbox: ProcessSandbox, limits: Limits, code: str, earlier: tuple[str, ...]) -> None:
+        self._sandbox = sandbox
+        self._limits = limits
+        self._code = code
+        self._earlier = list(earlier)
+        self._answers: dict[tuple[bool, bool], _Answers] = {}
+
+    async def look(self, questions: list[Question]) -> Told | Outcome:
+        """Compile the code, and ask *questions* along with that."""
+        first: tuple[Json, ...] = (self._code,)
+        calls = [Call(source=_HARNESS, function="look", arguments=first), *self._calls(questions)]
+        looked, *outcomes = await self._sandbox.run_each(calls, self._limits)
+        self._keep((False, False), questions[:_MOST_CALLS], outcomes)
+        told = _told(looked)
+        return looked if told is None else told
+
+    def _calls(self, questions: list[Question], *, earlier: bool = False, bare: bool = False) -> list[Call]:
+        before: list[Json] = [*self._earlier] if earlier else []
+        return [
+            Call(source=_HARNESS, function="answer", arguments=(self._code, before, one.setup, one.expression, bare))
+            for one in questions[:_MOST_CALLS]
+        ]
+
+    async def ask(self, questions: list[Question], *, earlier: bool = False, bare: bool = False) -> _Answers:
+        """Return the answers to *questions*; what was asked before is not asked again."""
+        known = self._answers.setdefault((earlier, bare), _Answers())
+        new = [one for one in questions if one not in known.told and one not in known.ended]
+        if new:
+            outcomes = await self._sandbox.run_each(self._calls(new, earlier=earlier, bare=bare), self._limits)
+            self._keep((earlier, bare), new[:_MOST_CALLS], outcomes)
+        return known
+
+    def _keep(
+        self, mode: tuple[bool, bool], questions: list[Question], outcomes: list[Outcome] | tuple[Outcome, ...]
+    ) -> None:
+        known = self._answers.setdefault(mode, _Answers())
+        for question, outcome in zip(questions, outcomes, strict=True):
+            told = _told(outcome)
+            if told is None:
+                known.ended[question] = outcome
+            else:
+                known.told[question] = told
+
+    async def hold(self, calls: list[Call]) -> list[Told | None]:
+        """Run tests that compare by code of their own, each in a process without the model's code."""
+        return [_told(outcome) for outcome in await self._sandbox.run_each(calls, self._limits)]
+
+
+def _told(outcome: Outcome) -> Told | None:
+    """Return what the harness wrote; ``None`` where it came to nothing."""
+    if not isinstance(outcome, Returned) or not isinstance(outcome.value, str):
+        return None
+    return read(outcome.value) or None
+
+
+async def _with_fallbacks(asking: _Asking, tests: Tests, before: frozenset[str]) -> Told | Outcome:
+    """Judge by *tests*: the code alone, then behind earlier blocks if it lacks a name, then without what it shows."""
+    told = await _judged(asking, tests)
+    earlier = isinstance(told, dict) and told.get("raised", told).get("name") in before
+    if earlier:
+        told = await _judged(asking, tests, earlier=True)
+    if isinstance(told, dict) and told["kind"] == "raised" and told["what"] == "the code":
+        # What it shows at its end may be meant to fail; the tests are of what it defines.
+        again = await _judged(asking, tests, earlier=earlier, bare=True)
+        if isinstance(again, dict) and not (again["kind"] == "raised" and again["what"] == "the code"):
+            return {**told, "defined": True} if again["kind"] == "passed" else again
+    return told
+
+
+async def _judged(asking: _Asking, tests: Tests, *, earlier: bool = False, bare: bool = False) -> Told | Outcome:
+    answers = await asking.ask(tests.questions(), earlier=earlier, bare=bare)
+    # The values are the model's: to read and compare them may take a while, and not on the loop.
+    found = await anyio.to_thread.run_sync(_compare_all, tests, answers)
+    if found.waiting and found.first is None:
+        for case, told in zip(found.waiting, await asking.hold([call for _, call, _ in found.waiting]), strict=True):
+            found.settle(case, told)
+    if found.first is not None:
+        return found.first
+    return {"kind": "passed", **found.counts}
+
+
+@dataclass
+class _Found:
+    first: Told | Outcome | None = None
+    """The first test that fails, or why the first that cannot be judged is not."""
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTS, 0))
+    waiting: list[tuple[Case, Call, list[Any]]] = field(default_factory=list)
+
+    def settle(self, waiting: tuple[Case, Call, list[Any]], told: Told | None) -> None:
+        """Take what a test's own code has said of the values."""
+        case, _, values = waiting
+        if told is None or told["kind"] != "held":
+            # The test raises on this value, or took too long: a person must look.
+            self.counts["unreached"] += 1
+        elif told["held"]:
+            self.counts["asserts"] += 1
+            self.counts["of_task"] += 1
+        elif self.first is None:
+            self.first = _failed(case, values)
+
+
+def _compare_all(tests: Tests, answers: _Answers) -> _Found:
+    found = _Found()
+    for _, program in tests.programs:
+        found.counts["unreached"] += program.unreached
+        for case in program.cases:
+            if found.first is None:
+                _compare(case, answers, found)
+    for example in tests.examples:
+        if found.first is None:
+            _compare_example(example, answers, found)
+    return found
+
+
+def _values(questions: tuple[Question, ...], answers: _Answers) -> list[Told] | Told | Outcome:
+    """Return what was told of the values of *questions*, or why there is none of them."""
+    found: list[Told] = []
+    for question in questions:
+        if question in answers.ended:
+            return answers.ended[question]
+        told = answers.told.get(question)
+        if told is None:
+            return {"kind": "unread", "message": "more tests than are run"}
+        if told["kind"] != "value":
+            return told
+        found.append(told)
+    return found
+
+
+def _compare(case: Case, answers: _Answers, found: _Found) -> None:
+    told = _values(case.questions, answers)
+    if not isinstance(told, list):
+        found.first = _without_value(told, case.shown, example=False)
+        return
+    try:
+        values = [decoded(one["value"]) for one in told]
+    except (NotPlainError, KeyError):
+        found.counts["unreached"] += 1
+        return
+    names = {f"_v{number}": value for number, value in enumerate(values)}
+    try:
+        if held(case.test, names):
+            found.counts["asserts"] += 1
+            found.counts["of_task"] += 1
+        else:
+            found.first = _failed(case, values)
+    except NotPlainError:
+        if any(map(holds_opaque, values)):
+            found.counts["unreached"] += 1
+        else:
+            found.waiting.append((case, _holding(case, told), values))
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raised = {"error": type(error).__name__, "kinds": ["Exception"], "message": str(error), "line": 0, "name": ""}
+        found.first = {"kind": "failed", "test": _short(case.shown), "raised": raised}
+
+
+def _holding(case: Case, told: list[Told]) -> Call:
+    names: list[Json] = [f"_v{number}" for number in range(len(told))]
+    values: list[Json] = [json.dumps(one["value"]) for one in told]
+    arguments: tuple[Json, ...] = (case.outside, ast.unparse(case.test), names, values)
+    return Call(source=_HARNESS, function="hold", arguments=arguments)
+
+
+def _without_value(told: Told | Outcome, shown: str, *, example: bool) -> Told | Outcome:
+    """Say what it means that there is no value: the code, or this call, has raised something; or it did not end."""
+    if not isinstance(told, dict) or told["kind"] == "unread" or told.get("what") == "the code":
+        return told
+    return {"kind": "failed", "test": _short(shown), "raised": told, "example": example}
+
+
+def _failed(case: Case, values: list[Any]) -> Told:
+    told: Told = {"kind": "failed", "test": _short(case.shown), "relation": case.relation}
+    if not case.relation:
+        return {**told, "values": [_short(repr(values[0]))], "call": _short(case.questions[0].expression)}
+    assert isinstance(case.test, ast.Compare)
+    names = {f"_v{number}": value for number, value in enumerate(values)}
+    right = case.test.comparators[0]
+    return {**told, "values": [_short(repr(values[0])), _short(_shown(lambda: repr(plain(right, names)), right))]}
+
+
+def _shown(value: Callable[[], str], node: ast.expr) -> str:
+    try:
+        return value()
+    except NotPlainError:
+        return ast.unparse(node)
+
+
+def _compare_example(example: Example, answers: _Answers, found: _Found) -> None:
+    told = _values((example.question,), answers)
+    if isinstance(told, dict) and told.get("what") == "the call":
+        if example.want.startswith("Traceback"):
+            found.counts["examples"] += 1
+            found.counts["of_task"] += not example.own
+            return
+        if not example.want:
+            found.counts["unclear"] += 1
+            return
+    if not isinstance(told, list):
+        found.first = _without_value(told, example.shown, example=True)
+        return
+    try:
+        value = decoded(told[0]["value"])
+        same = compared(example.want, value, str(told[0]["shown"]), str(told[0]["printed"]))
+    except (NotPlainError, KeyError):
+        same = "unclear"
+    match same:
+        case "held":
+            found.counts["examples"] += 1
+            found.counts["of_task"] += not example.own
+        case "unclear":
+            found.counts["unclear"] += 1
+        case (got, expected):
+            found.first = {
+                "kind": "failed",
+                "test": _short(example.shown),
+                "relation": "Eq",
+                "values": [_short(got), _short(expected)],
+                "example": True,
+            }
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

@@ -1,0 +1,175 @@
+"""Values that came out of a sandbox as data, and what a test says of them, decided here without running code."""
+
+from __future__ import annotations
+
+import ast
+import json
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_NESTED = 80
+_NEVER_EQUAL = frozenset(
+    ("map", "filter", "zip", "generator", "function", "enumerate", "reversed", "list_iterator", "method", "range",
+     "builtin_function_or_method", "type", "coroutine", "tuple_iterator")
+)  # fmt: skip
+"""Types of which no object equals a value of a test: lists and numbers, say."""
+
+
+class NotPlainError(Exception):
+    """It is no value that can be handled here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """An object that did not come out: only the name of its type, as the code told it."""
+
+    type: str
+
+    def __repr__(self) -> str:
+        return f"an object of type {self.type}"
+
+
+def decoded(told: Any, depth: int = 0) -> Any:
+    """Return the value that *told* stands for. Raises :class:`NotPlainError` where the sandbox wrote nonsense."""
+    if depth > _NESTED:
+        raise NotPlainError
+    if told is None or isinstance(told, bool | str):
+        return told
+    try:
+        ((kind, held),) = told.items()
+        return _of_kind(kind, held, depth + 1)
+    except (AttributeError, TypeError, ValueError, KeyError, OverflowError) as error:
+        raise NotPlainError from error
+
+
+def _of_kind(kind: str, held: Any, depth: int) -> Any:
+    match kind:
+        case "i":
+            return int(held, 16)
+        case "f":
+            return float(held)
+        case "c":
+            return complex(float(held[0]), float(held[1]))
+        case "b":
+            return bytes.fromhex(held)
+        case "o":
+            return Opaque(str(held)[:80])
+        case "d":
+            return {decoded(key, depth): decoded(value, depth) for key, value in held}
+        case _:
+            made: Callable[[Any], Any] = {"l": list, "t": tuple, "s": set, "z": frozenset}[kind]
+            return made([decoded(one, depth) for one in held])
+
+
+def holds_opaque(value: Any) -> bool:
+    """Tell whether *value* is, or holds, an object that did not come out."""
+    if isinstance(value, dict):
+        return any(holds_opaque(key) or holds_opaque(inner) for key, inner in value.items())
+    return isinstance(value, Opaque) or (
+        isinstance(value, list | tuple | set | frozenset) and any(map(holds_opaque, value))
+    )
+
+
+def plain(node: ast.expr, names: Mapping[str, Any]) -> Any:
+    """Return the value of *node*, where it is built of literals and *names*. Raises :class:`NotPlainError`."""
+    match node:
+        case ast.Name(id=name) if name in names:
+            return names[name]
+        case ast.Call(
+            func=ast.Name(id="set" | "frozenset" | "list" | "tuple" | "dict" as kind), args=args, keywords=[]
+        ):
+            made: Callable[..., Any] = {"set": set, "frozenset": frozenset, "list": list, "tuple": tuple, "dict": dict}[
+                kind
+            ]
+            return _made(made, [plain(one, names) for one in args])
+        case ast.List(elts=elts):
+            return [plain(one, names) for one in elts]
+        case ast.Tuple(elts=elts):
+            return tuple(plain(one, names) for one in elts)
+        case ast.Set(elts=elts):
+            return _made(set, [[plain(one, names) for one in elts]])
+        case ast.Dict(keys=keys, values=values) if all(key is not None for key in keys):
+            pairs = [(plain(key, names), plain(value, names)) for key, value in zip(keys, values, strict=True) if key]
+            return _made(dict, [pairs])
+        case ast.Subscript(value=value, slice=index):
+            return _made(operator.getitem, [plain(value, names), plain(index, names)])
+        case _:
+            try:
+                return ast.literal_eval(node)
+            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+                raise NotPlainError from error
+
+
+def _made(function: Callable[..., Any], arguments: list[Any]) -> Any:
+    if any(holds_opaque(one) for one in arguments):
+        raise NotPlainError
+    try:
+        return function(*arguments)
+    except (TypeError, ValueError, LookupError) as error:
+        raise NotPlainError from error
+
+
+_COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.In: lambda one, other: one in other,
+    ast.NotIn: lambda one, other: one not in other,
+}
+
+
+def held(node: ast.expr, names: Mapping[str, Any]) -> bool:
+    """Return whether the test *node* is true, with *names* for what came out.
+
+    Raises :class:`NotPlainError` where that takes more than comparing values, and :class:`TypeError` where the test
+    compares what cannot be compared.
+    """
+    match node:
+        case ast.UnaryOp(op=ast.Not(), operand=inner):
+            return not held(inner, names)
+        case ast.BoolOp(op=ast.And(), values=parts):
+            return all(held(part, names) for part in parts)
+        case ast.BoolOp(op=ast.Or(), values=parts):
+            return any(held(part, names) for part in parts)
+        case ast.Compare(left=left, ops=[op], comparators=[right]):
+            return _compared(op, plain(left, names), plain(right, names))
+        case _:
+            value = plain(node, names)
+            if holds_opaque(value):
+                raise NotPlainError
+            return bool(value)
+
+
+def _compared(op: ast.cmpop, left: Any, right: Any) -> bool:
+    for one, other in ((left, right), (right, left)):
+        if isinstance(one, Opaque):
+            if (
+                one.type in _NEVER_EQUAL
+                and not holds_opaque(other)
+                and isinstance(op, ast.Eq | ast.NotEq | ast.Is | ast.IsNot)
+            ):
+                return isinstance(op, ast.NotEq | ast.IsNot)
+            if other is None and isinstance(op, ast.Is | ast.IsNot):
+                return isinstance(op, ast.IsNot)
+            raise NotPlainError
+    if holds_opaque(left) or holds_opaque(right):
+        raise NotPlainError
+    if isinstance(op, ast.Is | ast.IsNot):
+        if not any(one is None or isinstance(one, bool) for one in (left, right)):
+            raise NotPlainError
+        return (left is right) == isinstance(op, ast.Is)
+    return bool(_COMPARE[type(op)](left, right))
+
+
+def read(told: str) -> dict[str, Any]:
+    """Read what the harness wrote; an empty mapping where it is none of its answers."""
+    try:
+        found = json.loads(told)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) and isinstance(found.get("kind"), str) else {}
