@@ -42,13 +42,18 @@ async def ask_again(
 
 
 async def revive(past: Past | None, task: Task, watchers: Sequence[Watcher]) -> None:
-    """Prepare all *watchers*, and let trackers go over what they were shown before the process was killed."""
+    """Prepare all *watchers*, and let trackers go over what they were shown before the process was killed.
+
+    A run whose time budget is spent meanwhile is over: what is not ready by then is not needed.
+    """
     if past is None or past.outline is not None:
         return
-    async with anyio.create_task_group() as group:
-        for watcher in watchers:
-            if not watcher.is_ready:
-                group.start_soon(watcher.prepare, task)
+    budget = past.journaled.header.budgets.seconds
+    with anyio.move_on_after(None if budget is None else max(budget - past.at, 0.0)):
+        async with anyio.create_task_group() as group:
+            for watcher in watchers:
+                if not watcher.is_ready:
+                    group.start_soon(watcher.prepare, task)
     for entry in past.history:
         if isinstance(entry, Shown):
             watchers[entry.order.monitor].revive(entry.order, entry.reply)
