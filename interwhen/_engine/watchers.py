@@ -66,6 +66,8 @@ class Watcher:
         self.is_ready = monitor.prepare is None
         self._ready: anyio.Event | None = None if self.is_ready else anyio.Event()
         self._waiting: dict[int, Extract] = {}
+        self._disowned: list[Disown] = []
+        """What was refuted before it was prepared, and stays in the text."""
         self._failure: Outcome | None = None
         self._stands_aside = False
         self._fold: _Fold | None = None
@@ -139,6 +141,8 @@ class Watcher:
         match extractor:
             case (Tracker() as tracker) | Fork(parse=Tracker() as tracker):
                 self._fold = _Fold(tracker, more[0] if more else None)
+                for order in self._disowned:
+                    self._fold.disown(order.start, order.end)
                 self._extract = self._fold.extract
             case Fork(parse=read):
                 assert not isinstance(read, Tracker)
@@ -158,6 +162,8 @@ class Watcher:
             self._waiting.pop(order.job, None)
         elif self._fold is not None:
             self._fold.disown(order.start, order.end)
+        elif not self.is_ready:
+            self._disowned.append(order)
 
     def line_up(self) -> tuple[anyio.Event | None, anyio.Event]:
         """Return what a new fork must wait for before its reply is read, and what it sets when it has ended.

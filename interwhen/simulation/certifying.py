@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from interwhen.results import CheckRecord, Verified
 from interwhen.simulation.cases import Case, final_trace, invariant
 from interwhen.simulation.truth import Stated, Trace, claims_in, is_blind, read_by, segments_of
+from interwhen.simulation.watching import concludes
 from interwhen.simulation.world import Watch, World
 from interwhen.spans import Span
 from interwhen.verdicts import Judged, Pass
@@ -118,16 +119,27 @@ def _built_upon(case: Case) -> Iterator[str]:
         if not watch.tracks or not watch.grounded or not _is_followed(case.world, watch):
             continue
         for check in result.checks:
-            if check.monitor == watch.name and check.span is not None:
+            # What was refuted and stays may have been read before it was.
+            refuted = any(low < check.segment.end <= high for low, high in history.trace.answered)
+            if check.monitor == watch.name and check.span is not None and not refuted:
                 expected = _before(history.trace, watch, check)
                 if check.key.rpartition(" after ")[2] != str(expected):
                     yield f"{watch.name} judges {check.key!r} at {check.span}, and {expected} claims stand before it"
 
 
 def _is_followed(world: World, watch: Watch) -> bool:
-    """Tell whether each segment of *watch* becomes a step of its tracker."""
+    """Tell whether each segment of *watch* becomes a step of its tracker.
+
+    A monitor that could only end the reasoning is not shown what came once it was over.
+    """
     answers = not watch.fork or (world.fork_fault == "none" and world.limits.forks > 100)
-    return watch.trigger != "chars" and answers and not watch.extractor_fails_on and not is_blind(watch)
+    return (
+        watch.trigger != "chars"
+        and answers
+        and not watch.extractor_fails_on
+        and not is_blind(watch)
+        and not concludes(watch)
+    )
 
 
 def _before(trace: Trace, watch: Watch, check: CheckRecord) -> int:

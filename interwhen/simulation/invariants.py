@@ -330,15 +330,20 @@ def _ledger(case: Case) -> Iterator[str]:
 def _refuted_where(case: Case, history: History) -> Iterator[tuple[int, str]]:
     """Yield what was refuted before each remedy, and how much of the model's own text stood before its segment."""
     watches = {watch.name: watch for watch in case.world.watches}
-    for act in history.acts:
+    asked = {sent.generation for sent in case.played.model.sent}
+    for generation, act in enumerate(history.acts):
         record, trace = act.record, act.before
         if record.remedy in ("stop", "abstain", "conclude") or watches[record.monitor].trigger == "chars":
             continue
+        if generation not in asked:
+            continue  # two monitors act on what the model said once
         for start, end, _ in segments_of(trace, watches[record.monitor]):
             if start <= record.span.start and record.span.end <= end:
                 ours = [*trace.feedback, *trace.answered]
                 own = [c for at, c in enumerate(trace.text[:start]) if not any(low <= at < high for low, high in ours)]
-                yield len("".join("".join(own).split())), record.key
+                # Claims may share a key: what counts are the words.
+                named = (c.text for c in claims_in(trace.text) if c.start <= record.span.start <= c.end)
+                yield len("".join("".join(own).split())), next(named, record.key)
                 break
 
 

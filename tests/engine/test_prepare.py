@@ -260,6 +260,25 @@ async def test_a_segment_that_feedback_ends_in_refuted_text_leaves_no_state_eith
     assert keys == ["()", "()"]
 
 
+async def test_text_that_was_refuted_before_a_tracker_was_ready_leaves_no_state_either():
+    async def later(_task):
+        await anyio.sleep(1.0)
+        return ()
+
+    def lines(state, segment):
+        return (*state, segment.text), [Claim(key=repr(state), span=segment.span)]
+
+    @verifier(name="fine", worker="inline")
+    def fine(_claim, _prepared):
+        return Pass()
+
+    tracker = Monitor(name="lines", verifier=fine, extractor=Tracker(lambda _: (), lines), prepare=later)
+    model = ScriptedModel(["a\n1+1=3\nb\n", "c\n"])
+    result, _ = await supervise(model, watch(adds_up, remedy=Feedback(place="append")), tracker)
+    keys = [record.key for record in result.checks if record.monitor == "lines"]
+    assert keys == ["()", "('a',)", "('a',)"]
+
+
 async def test_what_stands_before_a_repair_in_the_same_line_is_not_forgotten():
     def sentences(state, segment):
         return (*state, segment.text.strip()), [Claim(key=repr(state), span=segment.span)]
