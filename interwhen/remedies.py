@@ -13,7 +13,9 @@ class Repair(msgspec.Struct, frozen=True, tag=True):
     """Cut at the wrong part and write the sound text in its place; the model goes on from there.
 
     Needs the level ``witness`` and a violation with a ``repair`` of at most 200 characters, without control
-    characters and chat-template tokens; else ``otherwise`` is what is done.
+    characters and chat-template tokens. The repaired text is read again by the extractor, in its place, and must be
+    judged right (by a verifier with ``worker="async"``: read as another claim); a number or a name that goes on behind
+    the wrong part is never cut short. Else ``otherwise`` is what is done. (A fork is not asked again.)
     """
 
     otherwise: Feedback | Resample = msgspec.field(default_factory=lambda: Feedback())  # noqa: PLW0108 (defined below)

@@ -153,11 +153,11 @@ class Checks:
         if pause is not None:
             job.tries += 1
             job.seconds = seconds
-            return [*orders, Check(number, job.monitor, job.refs[0].claim, pause)]
+            return [*orders, Check(number, job.monitor, job.refs[0].claim, pause, job.segment)]
         self._work.close(number)
         self._work.learn(job, outcome)
         for ref in job.refs:
-            self._judge(ref, outcome, seconds, job.tries)
+            self._judge(ref, self._work.fitting(ref, outcome), seconds, job.tries)
             seconds = 0.0
         return orders
 
@@ -227,7 +227,7 @@ class Checks:
         question = work.question(ref)
         verdict = work.known(question)
         if verdict is not None:
-            self._judge(ref, Judged(verdict, cached=True), 0.0)
+            self._judge(ref, work.fitting(ref, Judged(verdict, cached=True)), 0.0)
             return
         if not work.is_asked(question):
             breaker = self._breakers[question[0]]
@@ -238,7 +238,7 @@ class Checks:
         self._events.append(CheckStarted(self._monitors[ref.monitor].name, claim.key, claim.span))
         job = work.join(ref, question)
         if job is not None:
-            orders.append(Check(job.number, ref.monitor, claim))
+            orders.append(Check(job.number, ref.monitor, claim, segment=ref.segment))
 
     def _failed(self, job: Job, outcome: Outcome, seconds: float) -> None:
         """Take note of an extraction that brought no claims."""

@@ -121,6 +121,8 @@ class Check(msgspec.Struct, frozen=True, gc=False):
     claim: Claim
     after: float = 0.0
     """Seconds to wait first: it has failed before."""
+    segment: Segment | None = None
+    """Where the claim stands: a repair is read again there."""
 
 
 class Suspend(msgspec.Struct, frozen=True, gc=False):

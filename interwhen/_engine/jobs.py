@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import anyio
 from anyio.abc import TaskGroup
@@ -11,10 +11,13 @@ from interwhen._core.messages import Check, Disown, Drop, Extract, Fact, Settled
 from interwhen._engine.checks import check_aside, check_inline
 from interwhen._engine.forks import ForkMeter, infer
 from interwhen._engine.holding import Holding
+from interwhen._engine.repairs import are_right, repaired_claims, repairs, without_repair
 from interwhen._engine.watchers import Watcher
-from interwhen._log import log_warning
+from interwhen._log import log_info, log_warning
+from interwhen.claims import Claim
 from interwhen.models.base import Model, Prompt, Sampling
 from interwhen.monitors import Fork
+from interwhen.remedies import Repair
 from interwhen.tasks import Task
 from interwhen.verdicts import Errored, Outcome, TimedOut
 from interwhen.verifier import Verifier
@@ -148,12 +151,54 @@ class Jobs:
     def _check_inline(self, verifier: Verifier, order: Check) -> Settled:
         begun = self._clock()
         outcome = check_inline(verifier, order.claim)
+        if self._would_write(order, outcome) and not any(
+            are_right(check_inline(verifier, claim) for claim in claims) for claims in self._reread(order, outcome)
+        ):
+            outcome = self._unrepaired(order, outcome)
         seconds = self._clock() - begun
         if seconds > self.holding.limit:
             self.holding.took(f"verifier {verifier.name!r}", seconds, verifier.check)
         if isinstance(outcome, Errored):
             log_warning("verifier.failed", verifier=verifier.name)
         return Settled(order.job, outcome, seconds)
+
+    def _would_write(self, order: Check, outcome: Outcome) -> bool:
+        """Tell whether *outcome* brings a repair that its monitor may write."""
+        monitor = self.watchers[order.monitor].monitor
+        acts = isinstance(monitor.remedy, Repair) and monitor.level == "witness" and monitor.delivery != "observe"
+        return acts and repairs(outcome) is not None
+
+    def _reread(self, order: Check, outcome: Outcome) -> Iterable[tuple[Claim, ...]]:
+        """Return what stands at the place of a repair, read in one way and then in another; each must be right.
+
+        A fork is not asked again: its repair counts as it is, and there is nothing to check.
+        """
+        watcher, violation = self.watchers[order.monitor], repairs(outcome)
+        if order.segment is None or violation is None or watcher.read(order.segment) is None:
+            return ((),)
+        return repaired_claims(order.segment, order.claim, violation, lambda segment: watcher.read(segment) or ())
+
+    def _unrepaired(self, order: Check, outcome: Outcome) -> Outcome:
+        log_info("repair.refused", monitor=self.watchers[order.monitor].monitor.name)
+        return without_repair(outcome)
+
+    async def _vetted(self, order: Check, outcome: Outcome, verifier: Verifier) -> Outcome:
+        """Return *outcome* without its repair, unless what that would say is right; it has a deadline of its own.
+
+        A verifier that waits for the world is not asked once more, which would keep the stream open for as long: its
+        repair must only be read as another claim than the one that it refuted.
+        """
+        if verifier.worker == "async":
+            refuted = order.claim.key
+            sound = any(all(claim.key != refuted for claim in claims) for claims in self._reread(order, outcome))
+            return outcome if sound else self._unrepaired(order, outcome)
+        scope = self._scopes[order.job] = anyio.CancelScope(deadline=self._clock() + verifier.deadline)
+        with scope:
+            for claims in self._reread(order, outcome):
+                found = [await check_aside(verifier, claim, workers=self._workers, scope=scope) for claim in claims]
+                if are_right(found):
+                    return outcome
+        return self._unrepaired(order, outcome)
 
     async def _prepare(self, watcher: Watcher, task: Task) -> None:
         for fact in await watcher.prepare(task):
@@ -173,6 +218,8 @@ class Jobs:
                 self._tell(self._check_inline(verifier, order))
                 return
             outcome = await check_aside(verifier, order.claim, workers=self._workers, scope=scope)
+        if self._would_write(order, outcome) and order.job in self._scopes:
+            outcome = await self._vetted(order, outcome, verifier)
         if self._scopes.pop(order.job, None) is None:
             return  # dropped: nobody waits for it
         if isinstance(outcome, TimedOut):

@@ -95,7 +95,7 @@ def unfinished(past: Past, jobs: Jobs) -> tuple[list[Order], list[Settled]]:
             name = jobs.watchers[order.monitor].monitor.name
             facts.append(Settled(order.job, Errored(f"the extractor of {name!r} does not find this claim again")))
         else:
-            orders.append(Check(order.job, order.monitor, claim))
+            orders.append(Check(order.job, order.monitor, claim, segment=order.segment))
     if past.wanted is not None:
         orders.append(past.wanted)
     if past.outline is not None:

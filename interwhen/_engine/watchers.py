@@ -201,6 +201,18 @@ class Watcher:
             return Settled(order.job, claims, seconds)
         return self._found(order, claims, seconds, reply)
 
+    def read(self, segment: Segment) -> tuple[Claim, ...] | Errored | None:
+        """Return the claims of *segment*, which leaves no trace; ``None``: only the model could tell."""
+        extractor = self.monitor.extractor
+        if self._failure is not None or self._stands_aside:
+            return ()
+        if isinstance(extractor, Fork):
+            if extractor.local is None:
+                return None
+            local, more = extractor.local, self._more
+            return parse(self.monitor.name, lambda given: local(given, *more) or (), segment)
+        return parse(self.monitor.name, self._extract if self._fold is None else self._fold.read, segment)
+
     def locally(self, order: Extract, seconds: float = 0.0) -> Fact | None:
         """Return what a fork's own parser finds in a segment; ``None``: the model must be asked."""
         fork = self.monitor.extractor
@@ -256,6 +268,13 @@ class _Fold:
         self._refuted = [stretch for stretch in self._refuted if stretch[1] < max(start, end)]
         if end:
             self._refuted.append((start, end))
+
+    def read(self, segment: Segment) -> Iterable[Claim]:
+        """Return the claims of *segment*, and keep no state of it."""
+        states = (state for end, state in reversed(self._states) if end <= segment.span.start)
+        begun = next(states, None)
+        state = self._tracker.start(self._prepared) if begun is None else begun
+        return self._tracker.step(state, segment)[1]
 
     def rewind(self, start: int) -> None:
         """Go back to the state before the text at *start*."""

@@ -34,6 +34,7 @@ def _rows(total: Score) -> list[tuple[str, str]]:
         ("precision", str(total.precision)),
         ("recall", str(total.recall)),
         ("false interrupts", str(total.false_interrupts)),
+        ("right, and verified", str(total.verified)),
     ]
     if total.unclear.of:
         rows.append(("unclear, flagged", str(total.unclear)))

@@ -80,6 +80,8 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     """Flagged ones among the wrong ones."""
     false_interrupts: Rate
     """Flagged ones among the right ones."""
+    verified: Rate
+    """Among the right ones: those of which a run would end verified, as nothing was left unread or unknown."""
     unclear: Rate
     """Flagged ones among the unclear ones."""
     located: Rate
@@ -133,6 +135,7 @@ def score(tried: Iterable[Tried]) -> Score:
         precision=Rate.make(len(hits), len(hits) + false),
         recall=Rate.make(len(hits), len(wrong)),
         false_interrupts=Rate.make(false, len(right)),
+        verified=Rate.make(sum(one.is_verified for one in right), len(right)),
         unclear=Rate.make(_flagged(unclear), len(unclear)),
         located=Rate.make(places["at"], len(hits) - places["unknown"]),
         before=places["before"],

@@ -94,6 +94,11 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.found)
 
     @property
+    def is_verified(self) -> bool:
+        """Whether a run would end verified: something passed, and nothing was refuted, unknown or in trouble."""
+        return bool(self.passed) and not (self.violated or self.unknown or self.troubles)
+
+    @property
     def claims(self) -> int:
         """How many claims came to a verdict."""
         return self.passed + self.violated + self.unknown

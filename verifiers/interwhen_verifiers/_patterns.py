@@ -21,10 +21,12 @@ from interwhen import (
     Sentences,
     Span,
     Trigger,
+    Unknown,
     UsageError,
     Verdict,
     Verifier,
     Violation,
+    normalize,
 )
 
 from interwhen_verifiers._linear import Place
@@ -50,6 +52,8 @@ class PatternClaim(Claim):
     """As regexes; each is named by the word or regex of ``names`` at its place."""
     names: tuple[str, ...]
     must: Must
+    before: str = ""
+    """The end of the text before it: a word may stand on both sides of the border. Empty: that is not looked at."""
 
 
 Find: TypeAlias = Callable[[str, str], Place | None]
@@ -71,10 +75,22 @@ def search(claim: PatternClaim, find: Find) -> Verdict:
         if claim.must == "present":
             return Pass(f"{_shown(name)} occurs at character {found.start}")
         return Violation(why=f"{_shown(name)} must not occur here", where=_place(claim, found))
+    if claim.must == "absent" and (hidden := _hidden(claim, find)):
+        return Unknown(f"{_shown(hidden)} occurs here, once the text is read without characters that are not seen")
     wanted = " or ".join(map(_shown, claim.names[:3])) + (" or another of the list" if len(claim.names) > 3 else "")
     if claim.must == "absent":
         return Pass(f"{wanted} does not occur")
     return Violation(why=f"{wanted} must occur in the answer, and does not")
+
+
+def _hidden(claim: PatternClaim, find: Find) -> str:
+    """Return the name of the pattern that fits the text in normal form only; empty: there is none."""
+    normal = normalize(claim.text)
+    if not normal.changed:
+        return ""
+    return next(
+        (name for pattern, name in zip(claim.patterns, claim.names, strict=True) if find(pattern, normal.text)), ""
+    )
 
 
 def make(

@@ -7,6 +7,7 @@ complete search only. See ``docs/verifiers/countdown.md``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -32,6 +33,18 @@ from interwhen_verifiers._countdown.judge import Numbers, follow, judge_final, j
 from interwhen_verifiers._countdown.lines import Final, Hopeless, Said, Step, read_line
 from interwhen_verifiers._countdown.problem import Puzzle, Use, read_puzzle
 from interwhen_verifiers._puzzles.answers import of_answer
+from interwhen_verifiers._puzzles.unread import recognizer
+
+_EQUATION = re.compile(r"(?=(\d[\s)\]|*$`}]{0,8}[=\u2260\u2248\u2261<>\u2264\u2265]{1,2}[\s(\[|*$`{\u2212-]{0,8}\d))")
+_IN_WORDS = re.compile(
+    r"(\d\s{1,3}(?:is|are|equals?|makes?|made|gives?|yields?|gets?|leaves?|becomes?)\s{1,3}-?\d)", re.IGNORECASE
+)
+_HOPELESS = re.compile(
+    r"\b(impossible|infeasible|cannot\s(?:be\s)?(?:made|make|reached?|obtain(?:ed)?|get)|can't\s(?:be|make|reach|get)|no\s(?:way|solution))\b",
+    re.IGNORECASE,
+)
+recognize = recognizer(_EQUATION, _IN_WORDS, _HOPELESS)
+"""Finds equations, answers, and that something cannot be made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +100,7 @@ def _read(state: State, segment: Segment) -> tuple[State, Iterable[Line]]:
     return state, (claim,)
 
 
-@verifier(name="countdown", version="1", deadline=10.0, worker="thread")
+@verifier(name="countdown", version="2", deadline=10.0, worker="thread")
 def check(claim: Line, problem: Problem) -> Verdict:
     """Judge a step or an answer by exact arithmetic, by the numbers there are, and by a complete search."""
     match claim.said:
@@ -165,4 +178,5 @@ def _monitor(
         phase=phase,
         prepare=prepare,
         scope="answer",
+        recognizer=recognize,
     )

@@ -52,6 +52,8 @@ class Documented(Claim):
     value: str = ""
     tool: str = ""
     """The tool whose arguments it is, if it is that."""
+    doubt: str = ""
+    """Why it is not read, though it looks like a document. Empty: it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +78,21 @@ class _Answer:
 def _check(claim: Documented, prepared: Any) -> Verdict:
     if claim.wrong:
         return Violation(why=claim.wrong)
+    if claim.doubt:
+        return Unknown(claim.doubt)
     judge: Judge | None = prepared.judge if isinstance(prepared, _Prepared) else prepared.get(claim.tool)
     if judge is None:
         return Unknown("there is no schema for this tool")
     return judge.matches(claim.pattern, claim.value) if claim.pattern else judge.validate(claim.document)
 
 
-@verifier(name="json_schema", version="2", deadline=10.0)
+@verifier(name="json_schema", version="3", deadline=10.0)
 def check(claim: Documented, prepared: Any) -> Verdict:
     """Say what is wrong with a prefix, or judge a whole document."""
     return _check(claim, prepared)
 
 
-@verifier(name="json_schema", version="2", deadline=10.0, worker="process")
+@verifier(name="json_schema", version="3", deadline=10.0, worker="process")
 def check_apart(claim: Documented, prepared: Any) -> Verdict:
     """Do the same in a process that can be killed: the schema holds a pattern that may take for ever."""
     return _check(claim, prepared)
@@ -97,8 +101,10 @@ def check_apart(claim: Documented, prepared: Any) -> Verdict:
 def _step(answer: _Answer, segment: Segment) -> tuple[_Answer, Iterable[Documented]]:
     search = answer.search
     if answer.end is not None and segment.span.start != answer.end and search.place == "inside":
-        search = Search("over")  # something of ours stands in between: where the document goes on is not known
-    search, found = answer.finder.feed(search, segment.text)
+        # Something of ours stands in between: where the document goes on is not known.
+        search, found = Search("over"), [Found(0, len(segment.text), doubt="the document was broken off here")]
+    else:
+        search, found = answer.finder.feed(search, segment.text)
     claims = [_claim(segment, entry) for entry in found]
     return _Answer(answer.finder, search, segment.span.end), claims
 
@@ -108,12 +114,13 @@ def _claim(segment: Segment, found: Found) -> Documented:
     start = min(found.start, max(size - 1, 0))
     span = segment.at(start, min(max(found.end, start + 1), size))
     return Documented(
-        key=repr((found.wrong, found.pattern, found.value, found.document)),
+        key=repr((found.wrong, found.doubt, found.pattern, found.value, found.document)),
         span=span,
         document=found.document,
         wrong=found.wrong,
         pattern=found.pattern,
         value=found.value,
+        doubt=found.doubt,
     )
 
 
@@ -127,6 +134,9 @@ def _of_calls(segment: Segment, prepared: Mapping[str, Any]) -> Iterator[Documen
             text = segment.text[segment.text.find("{") : segment.text.rfind("}") + 1]
             wrong = call.problem
             yield Documented(key=text, span=segment.span, document=call.raw, tool=call.name, wrong=wrong)
+        else:
+            doubt = "there is no schema for this tool" if call.name else call.problem or "the call was not understood"
+            yield Documented(key=f"{call.name} {doubt}", span=segment.span, doubt=doubt)
 
 
 def json_schema(

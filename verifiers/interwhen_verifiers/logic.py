@@ -28,6 +28,7 @@ from interwhen import (
 from interwhen_verifiers._logic.answers import Final
 from interwhen_verifiers._logic.problems import Problem, Progress, Said, begin, judge, read_line, read_problem
 from interwhen_verifiers._puzzles.answers import of_answer
+from interwhen_verifiers._puzzles.unread import recognizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def _read(state: State, segment: Segment) -> tuple[State, Iterable[Statement]]:
     return State(problem, progress, segment.phase), claims
 
 
-@verifier(name="logic", version="1", deadline=2.0, worker="inline")
+@verifier(name="logic", version="2", deadline=2.0, worker="inline")
 def check(claim: Statement, problem: Problem) -> Verdict:
     """Judge a statement by the problem of the prompt."""
     verdict = judge(problem, claim.said)
@@ -90,4 +91,5 @@ def logic(
         phase=phase,
         prepare=_prepare,
         scope="answer",
+        recognizer=recognizer(),
     )

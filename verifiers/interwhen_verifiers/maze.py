@@ -6,6 +6,7 @@ counts rows and columns is found out from the text itself. See ``docs/verifiers/
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -31,6 +32,27 @@ from interwhen_verifiers._maze.questions import judge_count, judge_final, judge_
 from interwhen_verifiers._maze.walk import Place as Where
 from interwhen_verifiers._maze.walk import begin, judge_field, judge_rotation, locate, walk
 from interwhen_verifiers._puzzles.answers import of_answer
+from interwhen_verifiers._puzzles.unread import recognizer
+
+_WAY = r"(?:up|down|left|right|north|south|east|west)(?:wards?)?"
+_PAIR = re.compile(r"(\(\s{0,2}-?\d{1,3}\s{0,2}[,;]\s{0,2}-?\d{1,3}\s{0,2}\))")
+_ROW = re.compile(r"\brow\s?[=:]?\s?(\d{1,3})\b|\bcol(?:umn)?\s?[=:]?\s?(\d{1,3})\b", re.IGNORECASE)
+_MOVE = re.compile(
+    rf"\b(?:mov(?:e|es|ed|ing)|go(?:es|ing)?|went|walk(?:s|ed|ing)?|heads?|heading|steps?|turn(?:s|ed|ing)?)\s(?:\w{{1,9}}\s){{0,3}}?({_WAY})\b"
+    rf"|\b({_WAY})\b(?=\s?(?:,|->|\u2192|then)\s?\b{_WAY}\b)|([\u2191\u2193\u2190])|\b([UDLR]{{3,}})\b",
+    re.IGNORECASE,
+)
+_TURN = re.compile(
+    r"\b(\d{1,4})\s(?:\w{1,6}\s)?turns?\b|\bturns?\b[^.\n]{0,16}?(?:is|are|:|=)\W{0,4}(\d{1,4})\b|\b(right|left)[\s_-]turn\b"
+    r"|\bturn(?: type)?\W{1,4}(right|left|straight|none)\b",
+    re.IGNORECASE,
+)
+_BESIDE = re.compile(
+    r"\b(?:exit|E|goal)\b[^.\n]{0,24}?\b(above|below|left|right|top|bottom|upper|lower)\b"
+    r"[^.\n]{0,16}?\b(?:of|from|the start|S)\b"
+)
+recognize = recognizer(_PAIR, _ROW, _MOVE, _TURN, _BESIDE)
+"""Finds positions, moves, turns, how the exit lies, and answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +110,7 @@ def _after(problem: Problem, where: Where, said: Said) -> Where:
             return where
 
 
-@verifier(name="maze", version="1", deadline=2.0, worker="inline")
+@verifier(name="maze", version="2", deadline=2.0, worker="inline")
 def check(claim: Statement, problem: Problem) -> Verdict:
     """Replay a statement on the maze."""
     match claim.said:
@@ -130,4 +152,5 @@ def maze(
         phase=phase,
         prepare=_prepare,
         scope="answer",
+        recognizer=recognize,
     )

@@ -84,7 +84,7 @@ def _claim(segment: Segment, taken: Taken) -> Action:
     )
 
 
-@verifier(name="plan", version="1-steps", deadline=1.0, worker="inline")
+@verifier(name="plan", version="2-steps", deadline=1.0, worker="inline")
 def check_step(claim: Action, _problem: Problem) -> Verdict:
     """Say whether the action can be done in the state that it meets."""
     return Violation(why=claim.against) if claim.against else Pass(f"what action {claim.place} asks for holds")
@@ -94,7 +94,7 @@ def _whole(segment: Segment, _problem: Problem) -> Iterable[WholePlan]:
     yield WholePlan(key=segment.text, span=segment.span, text=segment.text)
 
 
-@verifier(name="plan", version="1-whole", deadline=5.0, worker="thread")
+@verifier(name="plan", version="2-whole", deadline=5.0, worker="thread")
 def check_whole(claim: WholePlan, problem: Problem) -> Verdict:
     """Carry the plan out from the initial state, and look whether the goal holds behind it."""
     if len(claim.text) > MAX_ANSWER:

@@ -22,13 +22,13 @@ def _find(pattern: str, text: str) -> Place | None:
     return known.search(text)
 
 
-@verifier(name="regex", version="2", deadline=1.0, worker="thread")
+@verifier(name="regex", version="3", deadline=1.0, worker="thread")
 def check(claim: PatternClaim) -> Verdict:
     """Judge *claim*, whose patterns take linear time."""
     return search(claim, _find)
 
 
-@verifier(name="regex", version="2", deadline=1.0, worker="process")
+@verifier(name="regex", version="3", deadline=1.0, worker="process")
 def check_apart(claim: PatternClaim) -> Verdict:
     """Judge *claim*, in a process that can be killed."""
     return search(claim, search_by_re)

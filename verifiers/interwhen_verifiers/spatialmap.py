@@ -31,6 +31,7 @@ from interwhen import (
 )
 
 from interwhen_verifiers._puzzles.answers import choose, of_answer
+from interwhen_verifiers._puzzles.unread import recognizer
 from interwhen_verifiers._spatialmap.lines import (
     Final,
     Grammar,
@@ -46,6 +47,9 @@ from interwhen_verifiers._spatialmap.problem import WAY, Problem, read_problem, 
 
 _WAY = re.compile(rf"(?:to the |in the )?({WAY})", re.IGNORECASE)
 _NUMBER = re.compile(r"(\d{1,4})(?: (?:objects?|places?|locations?))?", re.IGNORECASE)
+_RELATION = re.compile(
+    rf"\b(?:is|are|lies?|sits?|stands?|located|situated)\b[^.;\n]{{0,30}}?\b({WAY})\b\s?(?:of|from)\b", re.IGNORECASE
+)
 _AMBIGUOUS = ""
 """The name that an alias of two places stands for."""
 _MOST_ALIASES = 100
@@ -111,7 +115,7 @@ def _with(aliases: Mapping[str, str], given: Iterable[tuple[str, str]]) -> Mappi
     return known
 
 
-@verifier(name="spatialmap", version="1", deadline=2.0, worker="inline")
+@verifier(name="spatialmap", version="2", deadline=2.0, worker="inline")
 def check(claim: Remark, prepared: Map) -> Verdict:
     """Judge a statement by what follows from the map."""
     problem = prepared.problem
@@ -205,4 +209,5 @@ def spatialmap(
         phase=phase,
         prepare=_prepare,
         scope="answer",
+        recognizer=recognizer(_RELATION),
     )

@@ -6,20 +6,96 @@ Terms are literal texts, so that a search takes time in proportion to the text, 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
 
-from interwhen import Delivery, Monitor, PhaseFilter, UsageError, Verdict, verifier
+from interwhen import (
+    Delivery,
+    Monitor,
+    Pass,
+    PhaseFilter,
+    Segment,
+    Span,
+    Tracker,
+    Unknown,
+    UsageError,
+    Verdict,
+    Violation,
+    normalize,
+    verifier,
+)
 
+from interwhen_verifiers._linear import Place
 from interwhen_verifiers._patterns import Must, PatternClaim, Scope, make, search, search_by_re
+from interwhen_verifiers._spelling import Skeleton
 
 MOST = 1000
 """The most terms of one monitor."""
 LONGEST = 200
 
 
-@verifier(name="terms", version="1", deadline=5.0, worker="thread")
+@verifier(name="terms", version="2", deadline=5.0, worker="thread")
 def check(claim: PatternClaim) -> Verdict:
-    """Judge *claim*."""
-    return search(claim, search_by_re)
+    """Judge *claim* by its text in normal form; a word in disguise is neither there nor absent."""
+    normal = normalize(claim.text)
+
+    def find(pattern: str, _text: str) -> Place | None:
+        found = search_by_re(pattern, normal.text)
+        return None if found is None else Place(*_pair(normal.original(found.start, found.end)))
+
+    verdict = search(claim, find)
+    if claim.must == "absent" and isinstance(verdict, Violation):
+        return verdict
+    if claim.must == "present" and isinstance(verdict, Pass):
+        # Letters of other scripts and invisible ones inside make it another text for whoever searches for the word.
+        return verdict if not normal.changed or isinstance(search(claim, search_by_re), Pass) else Unknown(_SPELLED)
+    disguised = _disguised(claim)
+    if disguised is None:
+        return verdict
+    place = f"characters {disguised[1].start} to {disguised[1].end}" if disguised[1].start >= 0 else "its beginning"
+    return Unknown(f"{disguised[0]!r} may stand in this text in another spelling, at {place}")
+
+
+_SPELLED = "the word occurs in a spelling with characters that are not seen"
+
+
+def _pair(span: Span) -> tuple[int, int]:
+    return span.start, span.end
+
+
+def _disguised(claim: PatternClaim) -> tuple[str, Place] | None:
+    joined = f"{claim.before}\n{claim.text}" if claim.before else claim.text
+    ours = len(joined) - len(claim.text)
+    normal = normalize(joined)
+    skeleton = Skeleton(normal.text)
+    for name in claim.names:
+        found = skeleton.find(name)
+        if found is None:
+            continue
+        span = normal.original(found.start, found.end)
+        if span.end > ours:
+            return name, Place(span.start - ours, span.end - ours)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Behind:
+    """The end of the text so far, in one phase."""
+
+    phase: str = ""
+    tail: str = ""
+
+
+def _with_border(read: Callable[..., Iterable[Any]]) -> Tracker[_Behind]:
+    """Return the extractor that lets each claim know the text before it."""
+
+    def step(behind: _Behind, segment: Segment) -> tuple[_Behind, Iterable[PatternClaim]]:
+        before = behind.tail if behind.phase == segment.phase else ""
+        claims = [replace(claim, before=before, key=f"{claim.key}\x1f{before}") for claim in read(segment)]
+        return _Behind(segment.phase, f"{before}\n{segment.text}"[-LONGEST:]), claims
+
+    return Tracker(lambda _prepared: _Behind(), step)
 
 
 def terms(
@@ -36,7 +112,8 @@ def terms(
 
     ``terms``: the words and phrases; a space in one stands for any white space. ``must``: ``absent`` (none of them may
     occur) or ``present`` (one must occur in the answer). ``scope``: the piece of text that is searched as a whole, for
-    ``absent``.
+    ``absent``. The text is read in normal form (full-width letters, invisible characters); a word of four letters or
+    more in another disguise (other scripts, digits, signs or spaces between the letters) leaves the text unproven.
 
     Raises :class:`UsageError` on an empty term, and on an option that it does not know.
     """
@@ -45,8 +122,12 @@ def terms(
     for term in terms:
         if not term.strip() or len(term) > LONGEST:
             raise UsageError(f"terms: {term[:LONGEST]!r} is empty or longer than {LONGEST} characters")
-    patterns = tuple(_pattern(term, ignore_case=ignore_case, whole=whole_words) for term in terms)
-    return make("terms", check, patterns, terms, must=must, scope=scope, delivery=delivery, phase=phase)
+    read = [normalize(term).text for term in terms]
+    patterns = tuple(_pattern(term, ignore_case=ignore_case, whole=whole_words) for term in read)
+    monitor = make("terms", check, patterns, terms, must=must, scope=scope, delivery=delivery, phase=phase)
+    if must == "present" or not callable(monitor.extractor):
+        return monitor
+    return replace(monitor, extractor=_with_border(monitor.extractor))
 
 
 def _pattern(term: str, *, ignore_case: bool, whole: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
@@ -14,6 +15,10 @@ Place = Literal["start", "prose", "inside", "behind", "over"]
 """Before any text; in prose; inside a document; behind it (in its block, or in the answer); nothing more is read."""
 
 _FENCE = "```"
+_LIKE = re.compile(r"\{\s{0,8}[\"'}\u201c]|\[\s{0,8}[{\"\[\u201c]")
+"""How a document begins, for text in which none is read: an object with a key, a list of objects, texts or lists."""
+_CARRIED = 10
+"""So much of a piece is kept to find a beginning that the border between two pieces cuts in two."""
 _LINE = 40
 """How much of a line is kept to see whether it opens or closes a block."""
 
@@ -29,6 +34,8 @@ class Found(NamedTuple):
     pattern: str = ""
     """What the string ``value`` must match."""
     value: str = ""
+    doubt: str = ""
+    """Why it is not read, though it looks like a document. Empty: it is read."""
 
 
 _START = State()
@@ -46,6 +53,8 @@ class Search:
     reading: State = _START
     pieces: tuple[Any, ...] | None = None
     """What the document holds so far: the last piece, and the pieces before it."""
+    carried: str = ""
+    """The end of the prose that was looked through for what looks like a document."""
 
 
 class Finder:
@@ -68,7 +77,7 @@ class Finder:
             case "start":
                 return self._start(search, text, at)
             case "prose":
-                return self._prose(search, text, at)
+                return self._prose(search, text, at, found)
             case "inside":
                 return self._inside(search, text, at, found)
             case "behind":
@@ -88,8 +97,9 @@ class Finder:
     def _opened(self, *, fenced: bool) -> Search:
         return Search("inside", fenced=fenced, reading=self._reader.begin())
 
-    def _prose(self, search: Search, text: str, at: int) -> tuple[Search, int]:
+    def _prose(self, search: Search, text: str, at: int, found: list[Found]) -> tuple[Search, int]:
         end = text.find("\n", at)
+        search = _looked_through(search, text, at, len(text) if end < 0 else end + 1, found)
         if end < 0:
             return replace(search, line=(search.line + text[at : at + _LINE])[:_LINE]), len(text)
         line = (search.line + text[at : min(end, at + _LINE)])[:_LINE].strip().lower()
@@ -106,6 +116,7 @@ class Finder:
             found.append(_located(wrong, at))
             return Search("over"), len(text)
         if reading.mode == "lost":
+            found.append(Found(at, len(text), doubt="the document holds what cannot be followed"))
             return Search("over"), len(text)
         pieces = (piece[:read], search.pieces)
         if reading.mode == "done":
@@ -116,6 +127,7 @@ class Finder:
     def _behind(self, search: Search, text: str, at: int, found: list[Found]) -> tuple[Search, int]:
         if search.fenced:
             end = text.find("\n", at)
+            search = _looked_through(search, text, at, len(text) if end < 0 else end + 1, found)
             line = (search.line + text[at : len(text) if end < 0 else end])[:_LINE]
             if end < 0:
                 return replace(search, line=line), len(text)
@@ -125,8 +137,21 @@ class Finder:
         if at < len(text):
             if self._where == "answer":
                 found.append(Found(at, len(text), wrong="there is text behind the JSON document"))
-            return Search("over"), len(text)
+                return Search("over"), len(text)
+            return Search("prose"), at
         return search, at
+
+
+def _looked_through(search: Search, text: str, start: int, end: int, found: list[Found]) -> Search:
+    """Look for what looks like a document in prose, where none is read; return *search* behind it."""
+    joined = search.carried + text[start:end]
+    base = start - len(search.carried)
+    found.extend(
+        Found(max(base + match.start(), 0), base + match.end(), doubt="a document may begin here")
+        for match in _LIKE.finditer(joined)
+        if base + match.end() > start  # otherwise it was found in the piece before
+    )
+    return replace(search, carried=joined[-_CARRIED:])
 
 
 def _located(wrong: Wrong, at: int) -> Found:

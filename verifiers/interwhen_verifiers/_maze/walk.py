@@ -92,6 +92,11 @@ def locate(problem: Problem, place: Place, said: Located) -> Outcome:
         # One that is symmetric, or lies in the middle, fits several: all are kept.
         return Outcome(replace(place, frames=found, is_confirmed=True), Pass("as the maze shows"))
     others = fitting(_named(all_frames(problem), said.pair), said.pair.numbers, cell)
+    if others and said.what == "S" and place.is_confirmed:
+        # It may count in another way from here on, or be wrong.
+        return Outcome(
+            replace(place, frames=others), Unknown("the text counted rows and columns in another way before")
+        )
     if others and said.what == "S":
         return Outcome(replace(place, frames=others, is_confirmed=True), Pass("as the maze shows"))
     if place.is_confirmed and said.is_sure and frames and not (others and place.is_reasoning):
