@@ -130,6 +130,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         bool,
         Meta(description="Whether routes that no monitor sees are passed on and counted; they are refused otherwise."),
     ] = False
+    off: Annotated[
+        bool,
+        Meta(
+            description="The kill switch: every call passes unsupervised, and is counted. SIGUSR1 and SIGUSR2 set it."
+        ),
+    ] = False
     models: Annotated[tuple[ModelRule, ...], Meta(description="Rules for some models.")] = ()
     reading: Annotated[
         Reading,

@@ -67,11 +67,13 @@ class Serving:
         gateway = self._gateway
         body = await gateway.bodies.read(exchange.headers, exchange.receive)
         choice = gateway.chooser.choose(read_fields(body), exchange.headers)
-        if choice.settings.monitors:
+        off = gateway.off
+        if choice.settings.monitors and not off:
             return choice.names, lambda: answer(gateway, exchange, api, path, choice)
         upstream = gateway.upstream_for(choice.model)
         sent = msgspec.json.encode(choice.body) if choice.changed else body
-        return choice.names, lambda: relay(gateway, exchange, upstream, path, sent, unwatched="unmonitored")
+        why: Unwatched = "off" if off else "unmonitored"
+        return "none", lambda: relay(gateway, exchange, upstream, path, sent, unwatched=why)
 
     async def _other(self, exchange: Exchange, found: Found) -> Work:
         """Return what answers anything else. Raises :class:`Problem` where that may be text which no monitor reads."""
