@@ -328,7 +328,9 @@ class Core:
         record = violations.acted(best, todo)
         refused = self._remedying.refused(best, todo)
         if self._has_trackers:
-            self._orders.append(Disown(todo.cut if todo.ask else min(todo.cut, best.ref.segment.span.start)))
+            # What stands before a cut is built on, also in the line that is repaired; what feedback answers is not.
+            start = best.ref.segment.span.start
+            self._orders.append(Disown(start, todo.cut) if todo.answers_segment else Disown(todo.cut))
         self._cut(todo.cut)
         if not todo.goes_on:
             self.events.append(Remedied(record, self.tally.remedies))
