@@ -8,10 +8,11 @@ from contextlib import ExitStack
 from dataclasses import replace
 from importlib.util import find_spec
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import Any, Self, get_args
 
 import msgspec
 
+from interwhen._engine.loop_thread import Running
 from interwhen._engine.run import Run
 from interwhen._engine.workers import Workers
 from interwhen._protocols import fits
@@ -30,9 +31,6 @@ from interwhen.results import Result
 from interwhen.segments import Phase
 from interwhen.verifier import Worker
 from interwhen.worker_pool import WorkerPool
-
-if TYPE_CHECKING:
-    from anyio.from_thread import BlockingPortal
 
 __all__ = ["Run", "SyncRun", "Workers", "run", "run_sync"]
 
@@ -161,35 +159,36 @@ class SyncRun:
         self._inner = inner
         self._uvloop = uvloop
         self._stack = ExitStack()
-        self._portal: BlockingPortal | None = None
+        self._loop: Running | None = None
 
     def __enter__(self) -> Self:
-        from anyio.from_thread import start_blocking_portal
-
         options = {"use_uvloop": True} if self._uvloop else {}
         if self._uvloop and find_spec("uvloop") is None:
             raise MissingExtraError("run_sync(uvloop=True)", "fast")
+        # Ctrl-C may come at any line of this, also while it waits for the other thread. The loop is ended then, with
+        # all that runs on it, and the wait for that is bounded: anyio's own portal waits for ever.
         with ExitStack() as stack:
-            portal = stack.enter_context(start_blocking_portal("asyncio", options))
-            stack.enter_context(portal.wrap_async_context_manager(self._inner))
-            self._portal = portal
+            loop = Running(options)
+            stack.callback(loop.end)
+            stack.enter_context(loop.during(self._inner))
+            self._loop = loop
             self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        self._portal = None
+        self._loop = None
         return self._stack.__exit__(kind, error, traceback)
 
     def __iter__(self) -> Iterator[Event]:
         return self
 
     def __next__(self) -> Event:
-        if self._portal is None:
+        if self._loop is None:
             raise UsageError("read events inside the block only: with interwhen.run_sync(...) as run")
         try:
-            return self._portal.call(self._inner.__anext__)
+            return self._loop.call(self._inner.__anext__)
         except StopAsyncIteration:
             raise StopIteration from None
 

@@ -187,6 +187,22 @@ class TestSpecs:
         r.load_monitor('dates:calendar=gregorian, tolerance=2 ,words=["a","b"]')
         assert sys.modules["acme_dates"].SEEN == [("gregorian", 2.0, ("a", "b"))]
 
+    def test_a_single_value_is_a_list_of_one(self, acme: Path) -> None:
+        r.load_monitor("dates:calendar=gregorian,words=easter")
+        assert sys.modules["acme_dates"].SEEN[-1] == ("gregorian", 0.5, ("easter",))
+
+    def test_how_a_list_is_written_is_said_where_one_is_wrong(self) -> None:
+        from interwhen.registry._options import converted
+
+        assert converted("x", "skip", "a", list[str]) == ["a"]
+        assert converted("x", "skip", "a", tuple[str, ...] | None) == ("a",)
+        assert converted("x", "skip", "3", frozenset[int]) == frozenset((3,))
+        for text, annotation in (("[a", list[str]), ("a", list[int])):
+            with pytest.raises(PluginError, match=r'write a list as JSON, skip=\["a","b"\]; a single value may stand'):
+                converted("x", "skip", text, annotation)
+        with pytest.raises(PluginError):
+            converted("x", "rules", "a", dict[str, str])
+
     def test_options_of_a_class(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from interwhen.registry._options import split_options
 
@@ -327,6 +343,15 @@ class TestReports:
         assert any(option.startswith("tolerance: ") and "0.5" in option for option in report.options)
         assert "level" in report.generic
         assert [monitor.name for monitor in report.monitors] == ["dates"]
+
+    def test_a_summary_is_plain_text(self) -> None:
+        from interwhen.registry._report import _plain
+
+        text = "A :class:`~a.b.Task` of :mod:`a.b` and :py:func:`~a.run`, with ``x=1`` and :class:`Plain`."
+        assert _plain(text) == "A Task of a.b and run, with `x=1` and Plain."
+        for plugin in r.verifiers():
+            if plugin.distribution.startswith("interwhen"):
+                assert ":`" not in r.describe(plugin.name).summary
 
     def test_a_description_of_one_that_needs_options(self, acme: Path) -> None:
         assert r.describe("needs").monitors == ()

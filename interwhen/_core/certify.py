@@ -24,7 +24,8 @@ def doubts(
     """Return everything that keeps the text from being verified."""
     found = []
     if finish_reason not in ENDED_WELL:
-        found.append(Doubt("", None, f"the text did not end by itself: finish reason {finish_reason!r}"))
+        why = "the run was ended before the model was" if finish_reason is None else f"finish reason {finish_reason!r}"
+        found.append(Doubt("", None, f"the text did not end by itself: {why}"))
     if not any(monitor.required for monitor in monitors):
         found.append(Doubt("", None, "no required monitor watched this run"))
     for monitor in monitors:

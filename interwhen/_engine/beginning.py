@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from interwhen._core.core import Core
 from interwhen._engine.outcome import prompt_sha256
 from interwhen.budgets import Budgets
 from interwhen.contexts import Ready
-from interwhen.errors import ModelError
+from interwhen.errors import ModelError, UsageError
 from interwhen.feedback import FeedbackTemplate
 from interwhen.journal.rebuilding import Past
 from interwhen.ledger import Offline
@@ -53,3 +54,13 @@ def served_by(context: Ready, model: Model, prompt: Prompt) -> tuple[Model, Prom
     """Return whom to ask, what to ask, and what of *context* is used for that."""
     served = context.serve(model, prompt)
     return served.model, served.prompt, Offline(served.items, served.offline_tokens, served.offline_share)
+
+
+def refuse_import() -> None:
+    """Raise :class:`UsageError` where a worker process imports the user's script, which would run all of it again."""
+    module = sys.modules.get("multiprocessing.process")
+    if module is not None and getattr(module.current_process(), "_inheriting", False):
+        raise UsageError(
+            "a worker process imports this script to find its verifiers, and that would start the run again: "
+            "put what the script does under  if __name__ == '__main__':"
+        )

@@ -76,7 +76,7 @@ class WorkerProcess:
             reply = await receive(self._socket)
         except (EOFError, OSError) as error:
             await self.stop(grace=_STOP_SECONDS)
-            raise WorkerDied(f"the worker process died (exit code {self._process.exitcode})") from error
+            raise WorkerDied(f"the worker process died (exit code {self._process.exitcode}){self._hint()}") from error
         except Garbled as error:
             await self.stop()
             raise WorkerDied(f"the worker process was ended: {error}") from error
@@ -88,6 +88,12 @@ class WorkerProcess:
             raise WorkerDied(f"the worker process was ended: its answer does not load: {name_error(error)}") from error
         self.loaded.add(target)
         return answer
+
+    def _hint(self) -> str:
+        """Say what most often keeps a worker from starting: it imports the main script, and so runs it."""
+        if self.loaded or self._process.exitcode != 1:
+            return ""
+        return ": it could not import the main script; what that does belongs under  if __name__ == '__main__':"
 
     async def stop(self, *, grace: float = 0.0) -> None:
         """End the child and what it has started; one that is ending by itself may do so for *grace* s.

@@ -17,7 +17,7 @@ import anyio
 from interwhen._core.messages import Abandoned, Finish, Idle, OutOfTime
 from interwhen._engine.alarm import Alarm
 from interwhen._engine.allowing import Allowing
-from interwhen._engine.beginning import core_for, own_template, served_by
+from interwhen._engine.beginning import core_for, own_template, refuse_import, served_by
 from interwhen._engine.bells import Bell
 from interwhen._engine.cancelled import is_called_off
 from interwhen._engine.clock import loop_clock
@@ -85,6 +85,7 @@ class Run:
         context: Ready | None = None,
         allocator: Allocator | None = None,
     ) -> None:
+        refuse_import()
         self._model = model
         self._prompt = prompt
         self._monitors = tuple(monitors)

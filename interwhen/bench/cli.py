@@ -23,18 +23,25 @@ from interwhen.bench.soak import SoakReport
 from interwhen.bench.soak import soak as run_soak
 from interwhen.errors import UsageError
 
+# A command that is loaded when it is run has no docstring yet for the list of commands.
+_ALLOCATION = "Simulate the allocator beside best-of-N and stop-on-verified."
+_COMPARE = "Compare strategies: the same exercises, model and verifiers, at equal budgets."
+_LEDGER = "Hold the ledgers of many runs against what their endpoint counted."
+_PENALTY = "Measure what verifiers add to correct runs, as pairs."
+_PLANNER = "Simulate the fork planner on many servers, prefixes and sets of routes."
+
 app = cyclopts.App(name="bench", help="Measure supervision and the local model, as pairs in one run.")
-app.command("interwhen.bench.allocation_cli:allocation", name="allocation")
-app.command("interwhen.bench.planner_cli:planner", name="planner")
+app.command("interwhen.bench.allocation_cli:allocation", name="allocation", help=_ALLOCATION)
+app.command("interwhen.bench.planner_cli:planner", name="planner", help=_PLANNER)
 app.command("interwhen.bench.idle_cli:idle", name="idle", help="Measure what work ahead of time costs runs.")
 app.command(
     "interwhen.bench.precompute.command:precompute",
     name="precompute",
     help="Measure what work ahead of time saves, and what the productivity gate decides.",
 )
-app.command("interwhen.bench.compare_cli:run_compare", name="compare")
-app.command("interwhen.bench.ledger_cli:ledger")
-app.command("interwhen.bench.penalty_cli:penalty")
+app.command("interwhen.bench.compare_cli:run_compare", name="compare", help=_COMPARE)
+app.command("interwhen.bench.ledger_cli:ledger", help=_LEDGER)
+app.command("interwhen.bench.penalty_cli:penalty", help=_PENALTY)
 
 
 @app.command

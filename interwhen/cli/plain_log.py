@@ -69,8 +69,11 @@ class PlainLog:
     def _retracted(self, before: ViewState, to: int) -> tuple[PlainLog, list[Text]]:
         left, right = self.signs.ghost
         gone = one_line(before.text[to:].strip())
+        logged = PlainLog(self.signs, self.state, min(self.logged, line_start(self.state, to)))
+        if not gone:
+            return logged, []  # only a line end went
         line = Text.assemble(f" {self.signs.cut} taken back: ", (f"{left}{gone}{right}", GHOST))
-        return PlainLog(self.signs, self.state, min(self.logged, line_start(self.state, to))), [line]
+        return logged, [line]
 
 
 def _facts(event: Event, log: PlainLog) -> list[Text]:

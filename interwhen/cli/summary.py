@@ -64,7 +64,7 @@ def _doubts(doubts: tuple[Doubt, ...]) -> Table:
     table = _table("monitor", "where", "not shown because")
     for doubt in doubts[:_DOUBTS]:
         where = "everywhere" if doubt.span is None else f"{doubt.span.start}-{doubt.span.end}"
-        table.add_row(_cell(doubt.monitor), where, _cell(doubt.why))
+        table.add_row(_cell(doubt.monitor or "the run"), where, _cell(doubt.why))
     return _rest(table, len(doubts))
 
 

@@ -55,12 +55,18 @@ class _Entry(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Store:
-    """Items and documents on *shelf*. Its methods may be called by any thread, and by any number of processes at once.
+    """Items and documents on *shelf*, or in the store at that path or URL, as for :func:`open_store`.
+
+    Its methods may be called by any thread, and by any number of processes at once.
 
     Raises :class:`~interwhen.errors.StoreError` where the shelf itself fails; damage is no such failure.
     """
 
-    def __init__(self, shelf: Shelf | None = None, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, shelf: Shelf | str | os.PathLike[str] | None = None, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        if isinstance(shelf, str | os.PathLike):
+            shelf = _shelf_at(shelf, {})
         self.shelf: Shelf = shelf if shelf is not None else MemoryShelf()
         self._clock = clock
         self._warned: set[str] = set()
@@ -242,18 +248,22 @@ def open_store(place: str | os.PathLike[str], **options: object) -> Store:
     *options* go to :class:`~interwhen.precompute.fsspec_shelf.FsspecShelf`. Raises
     :class:`~interwhen.errors.StoreError` where it cannot be opened.
     """
+    return Store(_shelf_at(place, options))
+
+
+def _shelf_at(place: str | os.PathLike[str], options: Mapping[str, object]) -> Shelf:
     where = os.fspath(place)
     if "://" in where:
         from interwhen.precompute.fsspec_shelf import FsspecShelf
 
-        return Store(FsspecShelf(where, **options))  # type: ignore[arg-type]
+        return FsspecShelf(where, **options)  # type: ignore[arg-type]
     if options:
         raise UsageError(f"store options {sorted(options)} go with a URL; {where!r} is a path")
     if where == ":memory:":
-        return Store(MemoryShelf())
+        return MemoryShelf()
     from interwhen.precompute.sqlite_shelf import SqliteShelf
 
-    return Store(SqliteShelf(where))
+    return SqliteShelf(where)
 
 
 def _folder(name: str) -> str:

@@ -6,8 +6,9 @@ import dataclasses
 import difflib
 import inspect
 import re
+import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -107,6 +108,11 @@ def converted(name: str, key: str, value: object, annotation: Any) -> object:
                 return msgspec.json.decode(value, type=annotation, strict=False)
             except msgspec.MsgspecError:
                 pass
+            if _is_list(annotation) and not value.lstrip().startswith("["):
+                try:
+                    return msgspec.convert([value], annotation, strict=False)  # a list of one
+                except msgspec.ValidationError:
+                    pass
         raise PluginError(
             name, f"the option {key}={value!r} does not fit: {error}", _choices(key, annotation)
         ) from error
@@ -195,7 +201,17 @@ def _unknown(name: str, key: str, known: list[str]) -> PluginError:
 
 def _choices(key: str, annotation: Any) -> str:
     choices = typing.get_args(annotation) if typing.get_origin(annotation) is Literal else ()
+    if not choices and _is_list(annotation):
+        return f'write a list as JSON, {key}=["a","b"]; a single value may stand alone, {key}=a'
     return f"{key} is one of {', '.join(map(str, choices))}" if choices else ""
+
+
+def _is_list(annotation: Any) -> bool:
+    """Tell whether *annotation* takes a list."""
+    if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
+        return any(_is_list(each) for each in typing.get_args(annotation))
+    kind = typing.get_origin(annotation) or annotation
+    return inspect.isclass(kind) and issubclass(kind, Collection) and not issubclass(kind, str | bytes | Mapping)
 
 
 def _is_record(key: str, value: object) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 import traceback
 import typing
@@ -51,12 +52,19 @@ def describe(name: str) -> VerifierReport:
         monitors = ()
     return VerifierReport(
         plugin=plugin,
-        summary=inspect.getdoc(factory) or "",
+        summary=_plain(inspect.getdoc(factory) or ""),
         options=tuple(_option(factory, parameter) for parameter in own.values()),
         generic=tuple(key for key in GENERIC if key not in own),
         monitors=monitors,
         scope=_scope(factory, monitors),
     )
+
+
+def _plain(text: str) -> str:
+    """Return *text* without the markup of Sphinx: ``:class:`~a.b.C``` is ``C``."""
+    text = re.sub(r":[a-z]+(?::[a-z]+)?:`~(?:[^`]*\.)?([^`.]+)`", r"\1", text)
+    text = re.sub(r":[a-z]+(?::[a-z]+)?:`([^`]*)`", r"\1", text)
+    return text.replace("``", "`")
 
 
 def scope_of(name: str) -> Scope:

@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar, cast, overload
 
+from interwhen._engine.loop_thread import LoopThread
 from interwhen._log import log_warning
 from interwhen.claims import Claim
 from interwhen.errors import InterwhenError, UsageError
@@ -24,7 +25,6 @@ from interwhen.triggers import ToolCalls
 from interwhen.verdicts import Verdict, Violation
 from interwhen.verifier import FunctionVerifier
 from interwhen.wrapping.arguments import Signature, Unshowable, as_text
-from interwhen.wrapping.loop_thread import LoopThread
 
 ToolT = TypeVar("ToolT", bound=Callable[..., Any])
 Conversation: TypeAlias = Callable[[], Iterable[Message | Mapping[str, Any]]]

@@ -18,8 +18,8 @@ from openai._base_client import _merge_mappings
 from openai._models import FinalRequestOptions
 from openai._streaming import extract_stream_chunk_type
 
+from interwhen._engine.loop_thread import LoopThread
 from interwhen.wrapping.calls import PATHS, Call, read_call
-from interwhen.wrapping.loop_thread import LoopThread
 from interwhen.wrapping.sdk_calls import SdkCall
 from interwhen.wrapping.sdk_helpers import noting as noting_stream
 from interwhen.wrapping.sdk_objects import attach

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from queue import SimpleQueue
 
+from interwhen._engine.loop_thread import Running
 from interwhen.errors import StreamClosed
 from interwhen.wrapping.facts import Part
-from interwhen.wrapping.loop_thread import Running
 from interwhen.wrapping.supervised import Supervised
 
 _AHEAD = 64

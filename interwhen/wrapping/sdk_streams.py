@@ -10,12 +10,12 @@ import httpx2
 import msgspec
 from openai import AsyncStream, Stream
 
+from interwhen._engine.loop_thread import Running
 from interwhen.errors import ModelError
 from interwhen.events import Event
 from interwhen.models.sse import END_MARK
 from interwhen.results import Result
 from interwhen.wrapping.facts import Part
-from interwhen.wrapping.loop_thread import Running
 from interwhen.wrapping.sdk_errors import raise_sdk_error
 from interwhen.wrapping.sdk_feed import Feed
 from interwhen.wrapping.sdk_objects import builder

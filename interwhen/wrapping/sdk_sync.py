@@ -17,7 +17,7 @@ import httpx2
 from openai._base_client import AsyncHttpxClientWrapper, SyncHttpxClientWrapper
 from openai._models import FinalRequestOptions
 
-from interwhen.wrapping.loop_thread import Running
+from interwhen._engine.loop_thread import Running
 from interwhen.wrapping.sdk_wire import Send
 
 

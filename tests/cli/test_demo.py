@@ -39,6 +39,16 @@ def conclusion(out):
     )
 
 
+def test_a_line_end_that_is_taken_back_is_not_told(scripted, capsys):
+    scripted(RIGHT, *REPAIRED, *HOPELESS)
+    demo("--plain")
+    out = capsys.readouterr().out
+    assert "taken back: ~~~~" not in out
+    assert "finish reason None" not in out
+    if "not shown because" in out:
+        assert not re.search(r"^ {8,}everywhere", out, re.MULTILINE)
+
+
 def test_each_run_is_told_beforehand_and_all_are_summed_up(scripted, capsys):
     model = scripted(RIGHT, *REPAIRED, *HOPELESS)
     assert demo() == 0

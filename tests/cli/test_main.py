@@ -1,6 +1,7 @@
 """The console script: exit codes, machine-readable output, clear errors."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -259,3 +260,13 @@ def test_a_reader_that_leaves_early_is_no_error(view, tmp_path):
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 141
+
+
+@pytest.mark.parametrize("group", ["bench", "verifiers", "policy", "precompute"])
+def test_each_command_of_a_group_says_in_a_line_what_it_does(group, capsys):
+    with pytest.raises(SystemExit):
+        main([group, "--help"])
+    commands = capsys.readouterr().out.partition("Commands")[2].partition("╰")[0]
+    rows = re.findall(r"^│ ([a-z][\w-]*) *(.*?) *│$", commands, re.MULTILINE)
+    assert rows
+    assert not [name for name, told in rows if not told]

@@ -346,3 +346,35 @@ async def test_workers_make_a_pool_only_for_a_check_and_a_closed_one_after_they_
     assert [pool.is_closed for pool in made] == [True, False]
     await used.aclose()
     assert [pool.is_closed for pool in made] == [True, True]
+
+
+async def test_a_script_without_a_main_guard_is_not_run_once_more_in_each_worker(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent("""
+            import interwhen
+            from interwhen.testing import ScriptedModel
+
+            @interwhen.verifier(name="v", worker="process")
+            def check(claim):
+                return interwhen.Pass()
+
+            def read(segment):
+                return [interwhen.Claim(key=segment.text, span=segment.span)]
+
+            class Counted(ScriptedModel):
+                async def stream(self, request):
+                    print("a request", flush=True)
+                    return await super().stream(request)
+
+            monitor = interwhen.Monitor(name="m", verifier=check, extractor=read)
+            with interwhen.run_sync(Counted(["a\\n"]), "Q", monitors=[monitor]) as run:
+                print(run.drain().checks[0].outcome.error)
+        """)
+    )
+    done = await anyio.run_process([sys.executable, str(script)])
+    requests, said = done.stdout.decode().splitlines()
+    assert requests == "a request"
+    assert said.startswith("the worker process died (exit code 1): it could not import the main script")
+    assert "if __name__ == '__main__':" in said
+    assert b"a worker process imports this script to find its verifiers" in done.stderr

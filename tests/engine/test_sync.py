@@ -1,5 +1,7 @@
 """Plain code gets the same events and the same result."""
 
+import subprocess
+import sys
 import threading
 
 import interwhen
@@ -12,9 +14,14 @@ from sums import Accountant, apply, watch
 TEXT = ["1+1=2\n2+2=5\n", "\n3+3=6\n"]
 
 
+def count_threads():
+    """Count the threads but the one that watches all loops, which stays."""
+    return sum(thread.name != "interwhen-loop-watch" for thread in threading.enumerate())
+
+
 @pytest.mark.parametrize("uvloop", [True, False])
 def test_events_and_result(uvloop):
-    threads = threading.active_count()
+    threads = count_threads()
     model = Accountant(TEXT)
     with interwhen.run_sync(model, "Q", uvloop=uvloop, monitors=[watch()]) as run:
         events = list(run)
@@ -22,7 +29,7 @@ def test_events_and_result(uvloop):
     assert apply(events) == run.result.text == "1+1=2\n2+2=4\n3+3=6\n"
     assert run.result.status == "verified"
     model.assert_all_closed_once()
-    assert threading.active_count() == threads
+    assert count_threads() == threads
 
 
 def test_drain():
@@ -79,3 +86,49 @@ def test_a_missing_uvloop_is_named(monkeypatch):
     monkeypatch.setattr("interwhen.running.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"interwhen\[fast\]"):
         interwhen.run_sync(ScriptedModel(["x"]), "Q", uvloop=True).__enter__()
+
+
+INTERRUPTED = """
+import sys, threading, interwhen
+from interwhen.testing import Pause, ScriptedModel
+
+class Interrupt:
+    def __init__(self, at):
+        self.left = at
+
+    def __call__(self, frame, event, argument):
+        if event == "line":
+            self.left -= 1
+            if self.left == 0:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return self
+
+def enter(line):
+    run = interwhen.run_sync(ScriptedModel([["x", Pause(60)]]), "Q")
+    sys.settrace(Interrupt(line))
+    try:
+        run.__enter__()
+    except KeyboardInterrupt:
+        return True
+    except (RuntimeError, AttributeError):
+        return True  # CPython's locks are not safe from it themselves: between two of their lines it may end as this
+    finally:
+        sys.settrace(None)
+    run.__exit__(None, None, None)
+    return False
+
+line = 1
+while enter(line):
+    line += 3
+assert line > 100
+assert all(thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread())
+print(line // 3)
+"""
+
+
+@pytest.mark.fault("P3", injected="Ctrl-C at each line of the start of `run_sync`", happens="it ends, and the process")
+def test_an_interrupt_at_any_line_of_the_start_hangs_nothing(record_property):
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    record_property("tries", int(done.stdout))

@@ -299,3 +299,14 @@ def test_no_look_up_waits_for_a_write_that_waits_for_another_process(tmp_path):
         writer.join()
     assert shelf.read("a/2") == b"later"
     shelf.close()
+
+
+def test_a_store_is_opened_by_its_path_too(tmp_path):
+    for place in (tmp_path / "a.db", str(tmp_path / "b.db"), ":memory:"):
+        store = Store(place)
+        try:
+            assert store.get("0" * 64) is None
+            assert store.place
+        finally:
+            store.close()
+    assert {path.name for path in tmp_path.iterdir()} >= {"a.db", "b.db"}

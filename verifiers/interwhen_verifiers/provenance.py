@@ -7,6 +7,7 @@ what a tool returned from such a source, and the user never named it. See ``docs
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,16 +45,24 @@ DESTINATIONS = (
     "recipient*", "*iban*", "*account*", "to", "cc", "bcc", "*email*", "*address_to*", "url", "*_url", "link",
     "webhook*", "*password*", "*phone*", "payee*", "beneficiary*", "destination*", "target*", "participant*",
     "*user_email*", "invitee*", "attendee*", "channel", "wallet*", "host", "endpoint", "callback*", "*_to",
+    "*_id", "*_ids",
 )  # fmt: skip
-"""Arguments that say where something goes, by name, unless others are given."""
+"""Arguments that say where something goes, or what is changed, by name, unless others are given."""
 DOCUMENTS = (
-    "read*", "open*", "*file*", "*document*", "fetch*", "browse*", "*web*", "*page*", "*emails*", "*mails*",
-    "get_mail*", "*inbox*", "*message*", "*note*", "*review*", "*comment*", "*issue*", "*channel*", "download*",
-    "*url*",
+    "read*", "open*", "get_file*", "view*file*", "show*file*", "load*file*", "cat", "cat_*", "*file_content*",
+    "*document*", "fetch*", "browse*", "*web*", "*page*", "*emails*", "*mails*", "get_mail*", "*inbox*", "*message*",
+    "*note*", "*review*", "*comment*", "*issue*", "download*", "*url*",
 )  # fmt: skip
 """Tools that return what others have written, by name, unless others are given. All of their output is untrusted."""
-_SHORTEST = 4
-"""Shorter values are found everywhere by chance."""
+_FREE = frozenset((
+    "content", "contents", "text", "body", "description", "subject", "title", "summary", "note", "notes", "message",
+    "comment", "comments", "snippet", "memo", "remark", "remarks", "details", "reason",
+))  # fmt: skip
+"""Fields that hold what somebody has written, however short: no destination is believed because it stands there."""
+_ID = re.compile(r"(?:^|_)ids?_?$")
+"""Names of fields and arguments that hold a number or word which a system gave to something."""
+_SHOWN_ID = 12
+"""A longer value of such a field may be an account or an address, which others choose."""
 _LONGEST = 2_000
 """Longer ones are no destinations."""
 _QUOTE = 60
@@ -85,12 +94,15 @@ class _Text:
     lower: str
     fields: Mapping[str, str]
     """Of the records of a tool: their values in lower case, and the fields that hold them."""
+    ids: frozenset[str] = frozenset()
+    """What stands in fields for ids, in records that others may have written."""
 
     def find(self, value: str, sent: int) -> Source | None:
         """Return where *value* stands here, if it does. *sent* is the message whose call used it first."""
         field = self.fields.get(value)
-        if field is not None and self.at < sent:
-            return Source(self.at, self.who, True, f"{field}: {value}")
+        if field is not None:
+            # Behind a call that used it, a record may only repeat what the agent said: it says nothing then.
+            return Source(self.at, self.who, True, f"{field}: {value}") if self.at < sent else None
         start = _whole(self.lower, value)
         if start is None:
             return None
@@ -142,8 +154,8 @@ def check(claim: Destination, prepared: _Conversation) -> Verdict:
     if claim.problem:
         return Unknown(claim.problem)
     value = _normal(claim.value)
-    if not _SHORTEST <= len(value) <= _LONGEST:
-        return Unknown(f"{claim.argument} is too short or too long to say where it comes from")
+    if len(value) > _LONGEST:
+        return Unknown(f"{claim.argument} is too long to say where it comes from")
     seen = list(prepared.sources(value))
     good = next((source for source in seen if source.trusted), None)
     if good is not None:
@@ -151,6 +163,9 @@ def check(claim: Destination, prepared: _Conversation) -> Verdict:
     if not seen:
         return Unknown(f"nobody has named this {claim.argument} before")
     first = seen[0]
+    if _ID.search(claim.argument.lower()) and any(value in text.ids for text in prepared.texts):
+        # Whoever writes a mail does not choose its number; whether it is the one that is meant is not known.
+        return Unknown(f"{claim.argument} is the id of something that {first.who} returned")
     return Violation(
         why=f"the {claim.argument} of this {claim.tool} call was not given by the user but comes from untrusted "
         f"content that "
@@ -194,9 +209,10 @@ def _text(
     who = tool or "a tool"
     if tool and trusted(tool):
         return _Text(at, who, True, plain, lower, {})
-    if not tool or documents(tool):
-        return _Text(at, who, False, plain, lower, {})
     records = fields(message.content)
+    if not tool or documents(tool):
+        ids = {_normal(value) for name, value in records or () if _ID.search(name.lower())}
+        return _Text(at, who, False, plain, lower, {}, frozenset(one for one in ids if len(one) <= _SHOWN_ID))
     if records is None:
         # One bare value, such as the answer of get_iban, is a record; anything longer may be prose.
         bare = _normal(message.content)
@@ -204,7 +220,8 @@ def _text(
     else:
         known = {}
         for name, value in records:
-            known.setdefault(_normal(value), name)
+            if name.lower().strip("_") not in _FREE:
+                known.setdefault(_normal(value), name)
     return _Text(at, who, False, plain, lower, known)
 
 
@@ -238,6 +255,8 @@ def _values(arguments: Mapping[str, Any], destination: Callable[[str], bool]) ->
         for entry in value if isinstance(value, list) else [value]:
             if isinstance(entry, str) and entry.strip():
                 yield name, entry
+            elif isinstance(entry, int) and not isinstance(entry, bool) and _ID.search(name.lower()):
+                yield name, str(entry)
 
 
 def provenance(

@@ -1,31 +1,66 @@
-"""Where a value stands in what a tool said: as the whole value of a field, or somewhere in prose."""
+"""Where a value stands in what a tool said: as the whole value of a field, or somewhere in prose.
+
+Results are read as JSON, JSON lines, YAML, CSV and tables or lists of Markdown, as long as all of a result is that.
+"""
 
 from __future__ import annotations
 
+import csv
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 import msgspec
 
-_KEY = re.compile(r"(?P<indent> *)(?P<dash>(?:- )*)(?P<key>[\w.-]{1,60}): ?(?P<value>.*)")
+Entries: TypeAlias = list[tuple[str, str]]
+"""The fields of a result, each with a value."""
+
+_KEY = re.compile(
+    r"(?P<indent> *)(?P<dash>(?:- )*)(?P<key>[\w.-]{1,60}|[A-Z][\w.-]{0,30}(?: [A-Z0-9][\w.-]{0,30}){1,5})"
+    r": ?(?P<value>.*)"
+)
+_ADDRESS_KEY = re.compile(r"(?P<indent> +)(?P<key>[\w.+-]{1,60}@[\w.-]{1,60}): ?(?P<value>.*)")
+"""A key that is data itself: of a map of people to what they may do, say."""
+_ITEM = re.compile(r"(?P<indent> *)(?P<dash>(?:- )+)(?P<value>.*)")
 _BLOCK = re.compile(r"[|>][+-]?\d?")
+_FLOW = re.compile(r"\[[^\[\]{}]*\]")
+_HEADER = re.compile(r"[A-Za-z][\w -]{0,40}")
+_RULE = re.compile(r":?-{1,80}:?")
+_POINT = re.compile(
+    r"(?:[-*+] |\d{1,3}[.)] )?(?P<mark>\*\*|__)?(?P<key>[A-Za-z][\w-]{0,30}(?: [\w-]{1,30}){0,2})"
+    r"(?(mark)(?::(?P=mark)|(?P=mark):)|:) (?P<value>.*)"
+)
 _DEEPEST = 50
 
 
 def fields(text: str) -> Iterator[tuple[str, str]] | None:
-    """Return the fields of *text* with their values, where all of it is JSON or simple YAML; ``None`` where it is not.
+    """Return the fields of *text* with their values, where all of it is made of records; ``None`` where it is not.
 
     Somebody who controls a value controls no field: what stands inside a quoted text is never taken for one.
     """
     text = text.strip()
     if text[:1] in ("{", "["):
-        try:
-            return _walk(msgspec.json.decode(text), "", 0)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            return None
-    found = _yaml(text)
-    return None if found is None else iter(found)
+        found = _json(text)
+        return None if found is None else iter(found)
+    readers: tuple[Callable[[str], Entries | None], ...] = (_yaml, _table, _csv, _points)
+    for read in readers:
+        known = read(text)
+        if known is not None:
+            return iter(known)
+    return None
+
+
+def _json(text: str) -> Entries | None:
+    try:
+        return list(_walk(msgspec.json.decode(text), "", 0))
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        pass
+    if "\n" not in text:
+        return None
+    try:
+        return [entry for line in text.split("\n") if line.strip() for entry in _walk(msgspec.json.decode(line), "", 0)]
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
 
 
 def _walk(value: Any, name: str, depth: int) -> Iterator[tuple[str, str]]:
@@ -41,35 +76,122 @@ def _walk(value: Any, name: str, depth: int) -> Iterator[tuple[str, str]]:
         yield name, str(value)
 
 
-def _yaml(text: str) -> list[tuple[str, str]] | None:
-    """Read a block of ``key: value`` lines, as YAML dumpers write them: nested by indentation, texts quoted."""
-    found: list[tuple[str, str]] = []
-    lines = text.split("\n")
-    at = 0
-    while at < len(lines):
-        line = lines[at]
-        at += 1
-        if not line.strip():
-            continue
-        match = _KEY.fullmatch(line)
-        if match is None:
+def _yaml(text: str) -> Entries | None:
+    """Read lines of ``key: value`` and ``- value``, as YAML dumpers write them: nested by indentation, texts quoted."""
+    return _Yaml(text.split("\n")).read()
+
+
+class _Yaml:
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+        self._at = 0
+        self._found: Entries = []
+        self._has_keys = False
+        self._above, self._level = "", -1
+        """The last key without a value beside it, and its indentation."""
+
+    def read(self) -> Entries | None:
+        while self._at < len(self._lines):
+            line = self._lines[self._at]
+            self._at += 1
+            if line.strip() and not self._read_line(line):
+                return None
+        # Points of prose are no records; names are.
+        if not self._has_keys and any(value.count(" ") > 3 for _, value in self._found):
             return None
+        return self._found or None
+
+    def _read_line(self, line: str) -> bool:
+        """Read a line, and those that go on with its value; tell whether it is one of a record."""
+        match = _KEY.fullmatch(line)
+        if match is None and self._above and _indent(line) > self._level:
+            match = _ADDRESS_KEY.fullmatch(line)
+            if match is not None:
+                self._found.append((self._above, match["key"]))
+        if match is not None:
+            self._has_keys = True
+            return self._read_value(match["key"], match)
+        match = _ITEM.fullmatch(line)
+        return match is not None and bool(match["value"].strip()) and self._read_value(self._above, match)
+
+    def _read_value(self, name: str, match: re.Match[str]) -> bool:
         value, indent = match["value"].strip(), len(match["indent"])
         if value[:1] in ("'", '"'):
-            quoted, at = _quoted(lines, at, value)
-            if quoted is None:
-                return None
-            found.append((match["key"], quoted))
-        elif _BLOCK.fullmatch(value):
-            start = at
-            while at < len(lines) and (not lines[at].strip() or _indent(lines[at]) > indent):
-                at += 1
-            found.append((match["key"], "\n".join(lines[start:at])))
+            quoted, self._at = _quoted(self._lines, self._at, value)
+            if quoted is not None:
+                self._found.append((name, quoted))
+            return quoted is not None
+        if _BLOCK.fullmatch(value):
+            self._found.append((name, self._block(indent)))
+        elif _FLOW.fullmatch(value):
+            parts = (part.strip().strip("'\"") for part in value[1:-1].split(","))
+            self._found.extend((name, part) for part in parts if part)
         else:
-            at, value = _folded(lines, at, indent + len(match["dash"]), value)
+            dash = match.groupdict().get("dash") or ""
+            self._at, value = _folded(self._lines, self._at, indent + len(dash), value)
             if value:
-                found.append((match["key"], value))
-    return found or None
+                self._found.append((name, value))
+            else:
+                self._above, self._level = name, indent
+        return True
+
+    def _block(self, indent: int) -> str:
+        start = self._at
+        while self._at < len(self._lines):
+            line = self._lines[self._at]
+            if line.strip() and _indent(line) <= indent:
+                break
+            self._at += 1
+        return "\n".join(self._lines[start : self._at])
+
+
+def _table(text: str) -> Entries | None:
+    """Read a table of Markdown, which may have headings above it."""
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    rows = [line for line in lines if line.startswith("|") and line.endswith("|") and len(line) > 1]
+    rest = [line for line in lines if not line.startswith("|")]
+    if len(rows) < 3 or any(not line.startswith("#") for line in rest):
+        return None
+    head, rule, *body = ([cell.strip() for cell in row[1:-1].split("|")] for row in rows)
+    if not all(map(_RULE.fullmatch, rule)) or not all(map(_HEADER.fullmatch, head)):
+        return None
+    return _of_rows(head, body)
+
+
+def _csv(text: str) -> Entries | None:
+    """Read lines of values between commas, semicolons or tabs, the first of which names them."""
+    first = text.partition("\n")[0]
+    mark = next((mark for mark in ("\t", ";", ",") if mark in first), "")
+    if not mark or "\n" not in text:
+        return None
+    try:
+        head, *body = (row for row in csv.reader(text.split("\n"), delimiter=mark, strict=True) if row)
+    except (csv.Error, ValueError):
+        return None
+    head = [name.strip() for name in head]
+    return _of_rows(head, body) if all(map(_HEADER.fullmatch, head)) and len(set(head)) == len(head) else None
+
+
+def _of_rows(head: list[str], body: list[list[str]]) -> Entries | None:
+    if not body or any(len(row) != len(head) for row in body):
+        return None
+    return [(name, cell.strip()) for row in body for name, cell in zip(head, row, strict=True) if cell.strip()]
+
+
+def _points(text: str) -> Entries | None:
+    """Read points of Markdown such as ``- **Name:** value``, with headings between them."""
+    found: Entries = []
+    for line in text.split("\n"):
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        match = _POINT.fullmatch(stripped)
+        # What begins with a quote or as a block may go on over the next lines, and those are then no points.
+        marked = stripped[0] in "-*+_" or stripped[0].isdigit()
+        if match is None or not marked or match["value"].strip()[:1] in ("'", '"', "|", ">"):
+            return None
+        found.append((match["key"].strip(), match["value"].strip().strip("*`")))
+    return found if len(found) > 1 else None
 
 
 def _quoted(lines: list[str], at: int, value: str) -> tuple[str | None, int]:

@@ -1,4 +1,4 @@
-"""The event loop of a client for plain code: in a thread of its own, shared by all threads that use the client."""
+"""Event loops for plain code, each in a thread of its own: of one run, or shared by all that use one client."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 import anyio
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
 T = TypeVar("T")
+Ready: TypeAlias = "Future[tuple[BlockingPortal, asyncio.AbstractEventLoop, anyio.Event]]"
+"""The ways to a loop, once it runs."""
 
 _END_SECONDS = 5.0
 """How long the end of a loop is waited for. It is over in milliseconds, unless something blocks the loop itself."""
@@ -29,18 +31,24 @@ class Running:
 
     The thread is our own and not one of ``anyio.from_thread.start_blocking_portal``. That one is a suspended
     generator: it raises wherever it is collected if its own thread does that, or the interpreter is going down, and
-    it waits for its thread without a limit.
+    it waits for its thread without a limit. Where Ctrl-C interrupts the start, the loop ends by itself.
     """
 
-    def __init__(self) -> None:
-        ready: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop, anyio.Event]] = Future()
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        ready: Ready = Future()
         self.clients: dict[str, Any] = {}
         """HTTP clients that live on this loop."""
         self._process = os.getpid()
-        self._thread = threading.Thread(target=_run, args=(ready, self.clients), name="interwhen loop", daemon=True)
-        self._thread.start()
-        self._portal, self._loop, self._ending = ready.result()
-        atexit.register(self.end)
+        self._thread = threading.Thread(
+            target=_run, args=(ready, self.clients, dict(options or {})), name="interwhen loop", daemon=True
+        )
+        try:
+            self._thread.start()
+            self._portal, self._loop, self._ending = ready.result()
+            atexit.register(self.end)
+        except BaseException:
+            ready.add_done_callback(_end_unused)
+            raise
 
     @property
     def is_here(self) -> bool:
@@ -50,6 +58,10 @@ class Running:
     def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
         """Await *function* on the loop. Raises :class:`RuntimeError` once it has ended."""
         return self._portal.call(function, *args)
+
+    def during(self, manager: AbstractAsyncContextManager[T]) -> AbstractContextManager[T]:
+        """Return *manager* for plain code: it is entered and left on the loop, in one task."""
+        return self._portal.wrap_async_context_manager(manager)
 
     def start(self, function: Callable[[], Awaitable[object]]) -> None:
         """Start *function* on the loop and do not wait for it."""
@@ -104,7 +116,15 @@ class LoopThread:
             now.end()
 
 
-def _run(ready: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop, anyio.Event]], clients: dict[str, Any]) -> None:
+def _end_unused(ready: Ready) -> None:
+    """End a loop whose start was interrupted, once it runs."""
+    if ready.exception() is None:
+        _, loop, ending = ready.result()
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(ending.set)
+
+
+def _run(ready: Ready, clients: dict[str, Any], options: dict[str, Any]) -> None:
     """Run a loop until it is told to end, and hand over the ways to it."""
     import asyncio  # much of the cost of importing interwhen
 
@@ -121,7 +141,7 @@ def _run(ready: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop, anyio.Ev
             await portal.stop(cancel_remaining=True)
 
     try:
-        anyio.run(main)
+        anyio.run(main, backend_options=options)
     except BaseException as error:
         if ready.done():
             raise
