@@ -161,6 +161,7 @@ def _first(settings: Journal, core: Core, model: str, prompt: Prompt, sampling: 
         verifiers=verifiers,
         monitors=monitors,
         offline=offline,
+        min_coverage=core.min_coverage,
     )
     try:
         payload = encode(header)
