@@ -30,6 +30,7 @@ def serve(
     offer: Annotated[tuple[str, ...], Parameter(negative="", group=_SUPERVISION)] = (),
     locked: Annotated[bool | None, Parameter(negative="", group=_SUPERVISION)] = None,
     pass_unsupervised: Annotated[bool | None, Parameter(negative="", group=_SUPERVISION)] = None,
+    off: Annotated[bool | None, Parameter(negative="", group=_SUPERVISION)] = None,
     reading: Annotated[Reading | None, Parameter(group=_SUPERVISION)] = None,
     tell: Annotated[Literal["off", "brief", "full"] | None, Parameter(group=_SUPERVISION)] = None,
     host: Annotated[str | None, Parameter(group=_ACCESS)] = None,
@@ -61,6 +62,8 @@ def serve(
         Let requests add monitors, and change nothing else; refuse everything that no monitor sees.
     pass_unsupervised
         Pass on, and count, what no monitor sees: other routes that generate text, and stored answers.
+    off
+        The kill switch: pass every call on unsupervised, and count it. SIGUSR1 does so later, SIGUSR2 ends it.
     reading
         What clients see: text as it comes (live), only checked text (gate), or the answer once it is whole (final).
     tell
@@ -103,6 +106,7 @@ def serve(
         "offers": offer,
         "locked": locked,
         "pass_unsupervised": pass_unsupervised,
+        "off": off,
         "reading": reading,
         "tell": tell,
         "host": host,

@@ -65,6 +65,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     body_bytes: Annotated[Positive, Meta(description="The largest request body; a larger one is refused with 413.")] = (
         16 << 20
     )
+    body_values: Annotated[
+        Positive, Meta(description="JSON values that a request body may have; one with more is refused with 413.")
+    ] = 100_000
+    bytes_in_flight: Annotated[
+        Positive,
+        Meta(description="Bytes that the bodies of all requests in reading or service may have; beyond: 429."),
+    ] = 256 << 20
     body_seconds: Annotated[
         Seconds, Meta(description="How long a body may take to come; then it is refused with 408.")
     ] = 30.0
@@ -129,6 +136,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pass_unsupervised: Annotated[
         bool,
         Meta(description="Whether routes that no monitor sees are passed on and counted; they are refused otherwise."),
+    ] = False
+    off: Annotated[
+        bool,
+        Meta(
+            description="The kill switch: every call passes unsupervised, and is counted. SIGUSR1 and SIGUSR2 set it."
+        ),
     ] = False
     models: Annotated[tuple[ModelRule, ...], Meta(description="Rules for some models.")] = ()
     reading: Annotated[

@@ -14,6 +14,8 @@ from urllib.parse import unquote, urlsplit
 import anyio
 import anyio.abc
 
+from interwhen._log import log_warning
+from interwhen._switch import is_off, switch
 from interwhen.errors import UsageError
 from interwhen.gateway.bodies import Bodies
 from interwhen.gateway.choosing import Chooser
@@ -49,6 +51,8 @@ class Gateway:
         patience = config.patience
         self.timeouts = Timeouts(patience.connect, patience.first_token, patience.inter_token)
         self.upstreams = tuple(_upstream(entry, self.transport, self.timeouts) for entry in config.upstreams)
+        self._off = config.off
+        self.meters.off.set(self.off)
         self.live: set[Exchange] = set()
         """The calls that are being served, or wait for it."""
         self.unready = False
@@ -100,6 +104,18 @@ class Gateway:
             return self.upstream_for(model) is upstream
         except Problem:
             return False
+
+    @property
+    def off(self) -> bool:
+        """Whether calls that begin now pass unsupervised: the kill switch."""
+        return self._off or is_off()
+
+    def switch(self, *, off: bool) -> None:
+        """Set the kill switch of this gateway, and of the process. Calls that have begun end as they began."""
+        self._off = off
+        switch(off)
+        self.meters.off.set(off)
+        log_warning("gateway.switched", off=off)
 
     def close(self) -> None:
         """Take no more calls, and none whose body has not come yet; those that are served go on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from interwhen.gateway.places import Places
@@ -38,10 +38,13 @@ class Meters:
         )
         self.unwatched = Counter(
             "interwhen_unwatched_answers",
-            "Answers that no monitor has read: unmonitored (a call without monitors), or the kind of their route: "
-            "stored (written earlier), generated, or unknown.",
+            "Answers that no monitor has read: unmonitored (a call without monitors), off (the kill switch), or the "
+            "kind of their route: stored (written earlier), generated, or unknown.",
             ("why",),
             registry=registry,
+        )
+        self.off = Gauge(
+            "interwhen_supervision_off", "Whether the kill switch passes every call unsupervised.", registry=registry
         )
         self.upstream_errors = Counter(
             "interwhen_upstream_errors", "Errors of upstreams, by code.", ("upstream", "code"), registry=registry

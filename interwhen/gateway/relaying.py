@@ -13,10 +13,12 @@ from interwhen.gateway.exchanging import Exchange
 from interwhen.gateway.gateway import Gateway
 from interwhen.gateway.headers import returned, sent
 from interwhen.gateway.noting import noted
+from interwhen.gateway.problems import Headers
 from interwhen.gateway.wire import Method, Upstream
 
-Unwatched = Literal["unmonitored", "stored", "generated", "unknown"]
-"""Why no monitor reads an answer that may be text of a model: the call has none, or its route is not supervised."""
+Unwatched = Literal["unmonitored", "off", "stored", "generated", "unknown"]
+"""Why no monitor reads an answer that may be text of a model: the call has none, the kill switch is off, or
+its route is not supervised."""
 
 
 async def relay(
@@ -67,8 +69,10 @@ async def _relayed(
         scope.deadline = math.inf
         if unwatched is not None and response.status < 400:
             gateway.meters.unwatched.labels(unwatched).inc()
-        unseen = (b"x-interwhen-monitors", b"none")
-        await exchange.start(response.status, [*returned(response.headers, new_body=False), unseen])
+        unseen: Headers = [(b"x-interwhen-monitors", b"none")]
+        if unwatched == "off":
+            unseen.append((b"x-interwhen-supervision", b"off"))
+        await exchange.start(response.status, [*returned(response.headers, new_body=False), *unseen])
         exchange.stall = scope.cancel
         while data:
             await exchange.write(data)

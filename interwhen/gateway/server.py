@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import signal
 import socket
@@ -21,6 +22,8 @@ from interwhen.gateway.gateway import Gateway
 from interwhen.gateway.heads import protocol
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SWITCHES = {signal.SIGUSR1: True, signal.SIGUSR2: False} if hasattr(signal, "SIGUSR1") else {}
+"""What sets the kill switch off, so that calls pass unsupervised, and on again."""
 _KEEP_ALIVE_SECONDS = 75
 """How long an idle connection is kept: longer than clients keep theirs, so that it is they who close it."""
 _READ = 1 << 18
@@ -123,6 +126,8 @@ class Server(uvicorn.Server):
         try:
             for number in _SIGNALS:
                 loop.add_signal_handler(number, self._leave, number)
+            for number, off in _SWITCHES.items():
+                loop.add_signal_handler(number, functools.partial(self._gateway.switch, off=off))
         except NotImplementedError:  # Windows
             with super().capture_signals():
                 yield
@@ -130,7 +135,7 @@ class Server(uvicorn.Server):
         try:
             yield
         finally:
-            for number in _SIGNALS:
+            for number in (*_SIGNALS, *_SWITCHES):
                 loop.remove_signal_handler(number)
 
     def _leave(self, number: int) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_args, get_origin
 import msgspec
 
 from interwhen._log import log_warning
+from interwhen._switch import means_off
 from interwhen.errors import UsageError
 from interwhen.gateway.config import Config
 
@@ -89,6 +90,8 @@ def _value(name: str, field: str, text: str) -> Any:
             raise UsageError(f"{name} begins like JSON and is none ({error})") from error
     if field in ("upstreams", "monitors", "offers", "origins", "keys", "models"):
         return text.split()
+    if field == "off":
+        return means_off(text)  # in an emergency, any word will do
     return text
 
 

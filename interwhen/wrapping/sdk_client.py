@@ -19,6 +19,7 @@ from openai._models import FinalRequestOptions
 from openai._streaming import extract_stream_chunk_type
 
 from interwhen._engine.loop_thread import LoopThread
+from interwhen._switch import is_off
 from interwhen.wrapping.calls import PATHS, Call, read_call
 from interwhen.wrapping.sdk_calls import SdkCall
 from interwhen.wrapping.sdk_helpers import noting as noting_stream
@@ -130,7 +131,7 @@ class _Supervising:
         if api is None or not isinstance(options.json_data, dict):
             return options, None, self._interwhen_settings
         settings = self._interwhen_settings.changed(override)
-        if not settings.monitors:
+        if not settings.monitors or is_off():
             return options, None, settings
         body = _merge_mappings(options.json_data, options.extra_json) if options.extra_json else options.json_data
         return options, read_call(api, cast("dict[str, Any]", body)), settings
