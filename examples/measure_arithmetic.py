@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from interwhen import Pass, Segment, Span, Unknown, Violation
 
-from interwhen_verifiers.arithmetic import check, extract
+from interwhen_verifiers.arithmetic import begin, check, recognize, step
 
 NOTE = re.compile(r"<<[^<>]*>>")
 
@@ -35,6 +35,7 @@ class Counts:
 
     def __init__(self) -> None:
         self.passed = self.unknown = self.violations = 0
+        self.unread = self.verified = 0
         self.seconds = 0.0
         self.why_unknown: dict[str, int] = {}
 
@@ -43,6 +44,7 @@ class Counts:
         cost = self.seconds / claims * 1e6 if claims else 0.0
         return (
             f"{claims} claims: {self.passed} pass, {self.unknown} unknown, {self.violations} violations; "
+            f"{self.unread} places not read; {self.verified} traces verified; "
             f"{cost:.0f} µs per claim, lines without one included"
         )
 
@@ -55,12 +57,21 @@ def records(path: Path) -> list[dict[str, Any]]:
 
 def flags(steps: Iterable[str], counts: Counts) -> Iterator[Flag]:
     """Yield the violations of one trace in order."""
-    for number, step in enumerate(steps):
-        for line in step.splitlines():
+    state, at = begin(None), 0
+    before = (counts.passed, counts.unknown + counts.violations + counts.unread)
+    for number, text in enumerate(steps):
+        for line in text.splitlines():
+            segment = Segment(text=line, span=Span(at, at + len(line)), phase="reasoning")
+            at += len(line) + 1
+            if not line.strip():
+                continue
             began = time.perf_counter()
-            segment = Segment(text=line, span=Span(0, len(line)), phase="reasoning")
-            verdicts = [check(claim) for claim in extract(segment)]
+            state, claims = step(state, segment)
+            verdicts = [check(claim) for claim in claims]
+            found = list(recognize(segment))
             counts.seconds += time.perf_counter() - began
+            spans = [claim.span for claim in claims if claim.span is not None]
+            counts.unread += sum(not any(span.covers(place) for span in spans) for place in found)
             for verdict in verdicts:
                 counts.passed += isinstance(verdict, Pass)
                 if isinstance(verdict, Unknown):
@@ -69,6 +80,8 @@ def flags(steps: Iterable[str], counts: Counts) -> Iterator[Flag]:
                 if isinstance(verdict, Violation):
                     counts.violations += 1
                     yield Flag(number, f"{verdict.witness or verdict.why} -> {verdict.repair}", line)
+    doubts = counts.unknown + counts.violations + counts.unread
+    counts.verified += counts.passed > before[0] and doubts == before[1]
 
 
 def soak(name: str, traces: list[tuple[str, list[str]]], *, show: bool) -> None:
@@ -131,13 +144,18 @@ def main(data: Path, *, show: bool) -> None:
         soak(f"{task}, clean", clean, show=show)
         if task == "multistep_arithmetic":
             first_errors(f"{task}, wrong", [r for r in traces if r["first_error"] != -1], show=show)
-    for task in ("gsm8k", "math"):
-        traces = load(f"processbench/{task}")
+    for name in ("processbench/gsm8k", "processbench/math", "mrben/math"):
+        traces = load(name)
         clean = [(r["id"], r["steps"]) for r in traces if r["first_error"] == -1]
-        soak(f"processbench {task}, clean", clean, show=show)
-        first_errors(f"processbench {task}, wrong", [r for r in traces if r["first_error"] != -1], show=False)
-        early = [(r["id"], r["steps"][: r["first_error"]]) for r in traces if r["first_error"] != -1]
-        soak(f"processbench {task}, before the first error", early, show=show)
+        soak(f"{name}, clean", clean, show=show)
+        first_errors(f"{name}, wrong", [r for r in traces if r["first_error"] != -1], show=False)
+        early = [(r["id"], r["steps"][: r["first_error"]]) for r in traces if r["first_error"] > 0]
+        soak(f"{name}, before the first error", early, show=show)
+    for name in ("zeroeval/gsm_right", "zeroeval/math_l5_right"):
+        soak(name, [(r["id"], [r["reasoning"]]) for r in load(name)], show=show)
+    soak("long_cot", [(r["id"], [r["response"]]) for r in load("long_cot/free")], show=show)
+    outputs = [r for r in load("reasoning_gym_eval/outputs") if r["right"]]
+    soak("reasoning_gym_eval, right", [(r["id"], [r["output"]]) for r in outputs], show=show)
 
 
 if __name__ == "__main__":

@@ -42,9 +42,10 @@ async def test_an_old_journal_of_a_run_that_was_not_over_is_resumed(tmp_path):
     shutil.copy(RECORDS / "unfinished.journal", path)
     whole = EXPECTED["unfinished"]["text"]
     standing = interwhen.replay(path).text
-    assert whole.startswith(standing) and 0 < len(standing) < len(whole)
+    assert whole.startswith(standing)
+    assert 0 < len(standing) < len(whole)
     model = ScriptedModel([whole[len(standing) :]])
-    async with interwhen.resume(path, model=model, monitors=["arithmetic"]) as run:
+    async with interwhen.resume(path, model=model, monitors=["arithmetic:remedy=repair,place=append"]) as run:
         async for _ in run:
             pass
     assert isinstance(run.result, interwhen.Verified)

@@ -126,12 +126,9 @@ def test_what_cannot_be_computed_is_unknown(text):
             "(-1)¹²³⁴⁵⁶⁷⁸⁹ + 0 = -1",
             "2⁰⁰⁰⁰⁰⁰⁰⁰³ + 0 = 1",
             "٣ + ٤ = ٨",
-            "１＋１＝３",
-            "1 ＋ 1 = 3",
         ),
         *(
             "5 ⁻ 3 = 3",
-            "5 － 3 = 9",
             "5 ‐ 3 = 9",
             "1\u200b0 + 5 = 15",
             "3 + 2 = \u202e51",
@@ -152,6 +149,8 @@ def test_what_is_not_read_for_certain_is_not_refuted(text):
 def test_within_the_limits_it_is_read():
     assert verdicts("(" * 39 + "1+1" + ")" * 39 + " = 3") == ["Violation"]
     assert verdicts("2¹⁰ + 0 = 1024") == ["Pass"]
+    assert verdicts("１＋１＝３") == ["Violation"]
+    assert verdicts("5 － 3 = 9") == ["Violation"]
     assert verdicts("2^512 + 1 = 5") == ["Violation"]
     assert verdicts("+".join(["1/3", "1/7"] * 30) + " = 14.2857") == ["Pass"]
     assert verdicts("+".join(["1/3", "1/7"] * 30) + " = 15.5") == ["Violation"]
@@ -167,7 +166,7 @@ def test_a_line_that_is_too_long_hides_nothing(unit):
     text = unit * (MAX_SEGMENT // len(unit)) + " 1 + 1 = 3"
     assert len(text) > MAX_SEGMENT
     segment = Segment(text, Span(7, 7 + len(text)), "answer")
-    [claim] = ARITHMETIC_MONITOR.extractor(segment)
+    _, [claim] = ARITHMETIC_MONITOR.extractor.step(ARITHMETIC_MONITOR.extractor.start(None), segment)
     assert claim.span == segment.span
     assert isinstance(ARITHMETIC_MONITOR.verifier.check(claim), Unknown)
     short = text[-MAX_SEGMENT:]

@@ -130,3 +130,9 @@ def test_the_script_lists_its_jobs():
     for name in ("style", "types", "core coverage", "lowest versions", "wheel", "extras", "demo"):
         assert name in names
     assert any(name.startswith("suite ") for name in names)
+
+
+@pytest.mark.source
+def test_what_the_jobs_name_is_there(pipeline):
+    for path in (*pipeline.LOWEST, *pipeline.PACKAGES, pipeline.EXTRAS):
+        assert (ROOT / path).exists(), path

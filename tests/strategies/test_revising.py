@@ -8,7 +8,7 @@ from tests.strategies.worlds import PLAIN, RIGHT, WRONG, question, telling, try_
 
 pytestmark = pytest.mark.anyio
 
-CHAT = (Message("user", "2 + 2?"),)
+CHAT = (Message("user", "Two and two?"),)
 
 
 def once_told(request):
@@ -38,7 +38,7 @@ async def test_a_text_prompt_is_gone_on_with():
     model = telling(WRONG, RIGHT)
     found = await try_out(Revision(), model)
     assert found.answer == "4"
-    assert model.requests[1].prompt == f"2 + 2?\n{WRONG}\n\nWait, 2 + 2 is 4, not 5.\n{tail()}\n\n"
+    assert model.requests[1].prompt == f"Two and two?\n{WRONG}\n\nWait, 2 + 2 is 4, not 5.\n{tail()}\n\n"
 
 
 def tail():
@@ -49,7 +49,7 @@ async def test_nothing_is_said_where_it_is_to_say_nothing():
     model = telling(WRONG, WRONG, RIGHT)
     found = await try_out(Revision("generate-test", tell=False), model)
     assert (found.status, len(model.requests)) == ("verified", 3)
-    assert {request.prompt for request in model.requests} == {"2 + 2?\n"}
+    assert {request.prompt for request in model.requests} == {"Two and two?\n"}
 
 
 async def test_what_cannot_be_judged_stands_and_is_not_verified():

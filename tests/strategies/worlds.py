@@ -34,7 +34,9 @@ KNOWS = Monitor(name="answer", verifier=_knows, extractor=_answers, scope="answe
 
 
 def question(**options):
-    return Question(**{"name": "q", "prompt": "2 + 2?\n", "read": read, "monitors": ("arithmetic", KNOWS), **options})
+    return Question(
+        **{"name": "q", "prompt": "Two and two?\n", "read": read, "monitors": ("arithmetic", KNOWS), **options}
+    )
 
 
 def writer(choose, **options):

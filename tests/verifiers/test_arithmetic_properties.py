@@ -123,11 +123,27 @@ def test_sums_of_money(prices: list[tuple[int, int]], off: int) -> None:
         assert isinstance(check(claim), expected), text
 
 
-@given(st.integers(1, 10**6), st.integers(1, 999), st.integers(0, 6))
+@given(st.integers(1, 10**6), st.integers(1, 999), st.integers(1, 6))
+@example(1, 8, 2)
 def test_correct_roundings_pass(above: int, below: int, places: int) -> None:
-    rounded = round(Fraction(above, below), places)
-    text = f"{above}/{below} = {float(rounded):.{places}f}" if places else f"{above}/{below} = {int(rounded)}"
+    unit = Fraction(1, 10**places)
+    rounded = (Fraction(above, below) / unit + Fraction(1, 2)).__floor__() * unit  # half away from zero
+    text = f"{above}/{below} = {float(rounded):.{places}f}"
     assert [type(check(claim)) for claim in extract(segment(text))] == [Pass], text
+
+
+@given(st.integers(1, 10**6), st.integers(2, 999), st.integers(0, 3))
+@example(5, 2, 0)
+@example(1, 8, 2)
+def test_a_decimal_that_ends_is_never_rounded_silently(above: int, below: int, places: int) -> None:
+    """What is equal passes, and what is not equal passes only with a correct rounding to at least one decimal."""
+    value = Fraction(above, below)
+    for shown in (value.__floor__(), value.__ceil__(), round(value, places)):
+        text = f"{above}/{below} = {shown if isinstance(shown, int) else f'{float(shown):.{places}f}'}"
+        stated = Fraction(text.split("= ")[1])
+        for claim in extract(segment(text)):
+            if isinstance(check(claim), Pass):
+                assert stated == value or (places and abs(stated - value) * 2 <= Fraction(1, 10**places)), text
 
 
 @given(st.integers(1, 80), st.integers(1, 500), st.integers(2, 400))

@@ -257,7 +257,8 @@ async def test_errors_keep_the_cause_that_the_sdk_gave_them(serve, clients):
     breaking = wrap(clients(openai.AsyncOpenAI, serve(fault("rst_mid", "chat"))), [passing()])
     with pytest.raises(openai.APIConnectionError) as caught:
         await ask(breaking)
-    assert isinstance(caught.value.__cause__, httpx2.ReadError)
+    # A reset reads like an end before anyio 4.16.
+    assert isinstance(caught.value.__cause__, httpx2.ReadError | httpx2.RemoteProtocolError)
 
 
 async def test_a_structured_answer_is_never_corrected_between_its_lines(serve, clients):

@@ -1,15 +1,18 @@
 r"""The shipped verifier ``arithmetic``: it checks the equations in the text.
 
 It reads equations such as ``17 * 24 = 408``, ``$5*3=$15`` or ``\frac{1}{2} + \frac{1}{4} = 0.75``, computes both
-sides exactly with its own parser, and speaks up only where nothing else can be meant. See
-``docs/verifiers/arithmetic.md`` for what is read, what is left alone, and how it was measured.
+sides exactly with its own parser, and speaks up only where nothing else can be meant. Where the prompt asks for the
+value of an expression and for nothing else, it judges the answer, too. See ``docs/verifiers/arithmetic.md`` for what is
+read, what is left alone, and how it was measured.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 from interwhen import (
     Claim,
@@ -18,28 +21,79 @@ from interwhen import (
     Level,
     Lines,
     Monitor,
+    Normalized,
     Pass,
     Repair,
     Resample,
     Segment,
     Span,
+    Task,
+    Tracker,
     Unknown,
     UsageError,
     Verdict,
     Violation,
+    normalize,
     verifier,
 )
 
 from interwhen_verifiers._arithmetic.chains import Chain, find_chains
-from interwhen_verifiers._arithmetic.judge import Differs, Rounding, Unclear, compare
-from interwhen_verifiers._arithmetic.nodes import Value, bare, exact
+from interwhen_verifiers._arithmetic.judge import Differs, Rounded, Rounding, Unclear, compare, is_value
+from interwhen_verifiers._arithmetic.nodes import Node, Value, bare, exact, render
 from interwhen_verifiers._arithmetic.parser import Side
-from interwhen_verifiers._arithmetic.tokens import tokenize
+from interwhen_verifiers._arithmetic.problem import Problem, answer_in, is_stated_by, read_problem
+from interwhen_verifiers._arithmetic.recognition import may_state, statements
+from interwhen_verifiers._arithmetic.setting import PLAIN, Setting, may_set, setting_of
+from interwhen_verifiers._arithmetic.tokens import Token, tokenize
+from interwhen_verifiers._arithmetic.windows import windows
 from interwhen_verifiers._arithmetic.wording import locate, result, statement
 
 MAX_SEGMENT = 20_000
-"""A longer segment is not read. What it says is not known, and that is said: it does not hide an equation."""
+"""A longer segment is read in windows. A longer sentence is not read, and that is said: it does not hide an equation."""
+MAX_PROMPT = 8_000
+"""So much of the end of a prompt is read."""
+MAX_WINDOW = 2_000
+"""An equation over several lines is read up to this length."""
+MAX_GAP = 60
+"""Lines that are farther apart do not belong to one equation."""
+_RELATION = re.compile(r"[=＝﹦≈≅≃<>≠≤≥≡→⇒⟹]|\\(?:approx|simeq|thickapprox|ne|l[et]|g[et]|equiv)")  # noqa: RUF001
+_CONTINUES = re.compile(r"[\s&$]*+(?:[=≈]|\\approx)")
+"""A line that starts so goes on from the line before."""
+_ADDING = frozenset("+×÷")  # noqa: RUF001
+_OPEN_ENDS = frozenset("+-*/×÷·=≈(stvx")  # noqa: RUF001
+_BREAKS_OFF = re.compile(r"(?:[\w)\]}%]\s*+(?:[-+*/×÷·=≈(]|\\times|\\cdot|\\div|\\approx)|\\left\()[\s&]*+\Z")  # noqa: RUF001
+"""A line that ends so is continued by the next."""
+_COLUMN = re.compile(r"\s*+(?:[+×÷]\s*+)?\$?[0-9][0-9.,]*+\s*+")  # noqa: RUF001
+"""A line of a sum in columns, and one that is drawn between its lines."""
+_COLUMNS = re.compile(r"[0-9.,$\s+×÷]+")  # noqa: RUF001
+_RULE = re.compile(r"\s*+[-_─]{2,}+\s*+")
+_LINE_END = re.compile(r"(?:\\\\|&|\s)+\Z")
+_HEADINGS = frozenset(
+    (
+        *(
+            "try",
+            "trying",
+            "attempt",
+            "guess",
+            "suppose",
+            "assume",
+            "imagine",
+            "trial",
+            "student",
+            "pupil",
+            "claim",
+            "claims",
+        ),
+        *("wrote", "wrong", "incorrect", "mistake", "mistakes", "error", "errors", "erroneous", "flawed", "fake"),
+    )
+)
+_TRIAL = re.compile(r"\W*(?:let's |let us |now |next,? )?(?:try|trying|suppose|assume|guess|attempt)\b", re.IGNORECASE)
 _TOO_LONG = f"a text of more than {MAX_SEGMENT:,} characters is not read"
+_UNREAD = "it looks like a statement of arithmetic, and it could not be read"
+_REORDERED = "its characters may be shown in another order"
+_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
+"""Characters that make others appear from right to left."""
+_TRIED = "the lines before may speak of a trial, or of a mistake"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,65 +101,326 @@ class Equation(Claim):
     """A chain of neighbouring sides, such as ``2 * (3 + 4) = 2 * 7 = 14``."""
 
     text: str
-    """The chain as it stands in the trace."""
+    """The chain as it stands in the trace, in normal form; with what it goes on from, where it starts lines before."""
     base: int
-    """Where ``text`` starts in the segment: the sides count from the start of the segment."""
+    """Where ``text`` starts in the text that the sides count from."""
     sides: tuple[Side, ...]
     links: tuple[str, ...]
-    """Between each two sides: ``=``, ``~`` (approximately) or ``!`` (some other relation, which is not judged)."""
+    """Between each two sides: ``=``, ``~`` (approximately), ``?`` (either of the two), ``<``, ``>``, ``≤``, ``≥``,
+    ``≠``, or ``!`` and ``≡``, which are not judged."""
     doubt: str
     """Why the text around the chain may not assert it, or why there is none. Empty: it is taken at its word."""
+    setting: Setting = PLAIN
+    """What the text up to there says about its arithmetic: a modulus, a base."""
+    answers: bool = False
+    """Its first side is the computation that the prompt asks for."""
+    source: _Source | None = None
+    """How its characters lie in the line, where that is not simply one after another from ``span`` on."""
+    first: int = 0
+    """Where ``span`` starts in that line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given(Claim):
+    """The text gives a value as the answer to the computation that the prompt asks for."""
+
+    side: Side
+    asked: Node
+    said: bool
+    """The text calls it the answer. Otherwise the value only stands alone."""
+    answers: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The text that the sides of an equation count from: a line in normal form, with the lines that it goes on from."""
+
+    normalized: Normalized
+    """The line."""
+    before: int = 0
+    """How many characters of earlier lines stand before it."""
+
+    def place(self, start: int, end: int) -> Span:
+        """Return the place in the line of what stands from *start* to *end*, as far as it is in the line."""
+        return self.normalized.original(max(0, start - self.before), max(0, end - self.before))
+
+
+@dataclass(slots=True)
+class _Line:
+    """A line, read once for the extractor and the recognizer."""
+
+    normalized: Normalized
+    tokens: list[Token]
+    chains: list[Chain] | None = None
+    """The chains of the line alone, once they were looked for."""
+
+
+@lru_cache(maxsize=4)
+def _read(text: str) -> _Line:
+    normalized = normalize(text)
+    return _Line(normalized, tokenize(normalized.text))
+
+
+def _may_relate(text: str) -> bool:
+    """Tell whether *text* holds a sign for a relation."""
+    if "=" in text or "<" in text or ">" in text:
+        return True
+    return ("\\" in text or not text.isascii()) and _RELATION.search(text) is not None
+
+
+class State(NamedTuple):
+    """What the lines up to here have come to."""
+
+    problem: Problem
+    setting: Setting
+    tail: str = ""
+    """The line before, in normal form, with the lines that it goes on from."""
+    end: int = 0
+    """Where it ends in the trace."""
+    phase: str = ""
+    tried: bool = False
+    """The lines before may speak of a trial, or of somebody's mistake."""
+    answered: bool = False
+    """The answer has been given."""
+
+
+_NO_PROBLEM = Problem(None, PLAIN)
+
+
+def read_task(task: Task) -> Problem:
+    """Read the computation that *task* asks for (if that is all it asks for), and what it says about its arithmetic."""
+    return read_problem(task.question, task.text[-MAX_PROMPT:])
+
+
+async def prepare(task: Task) -> Problem:
+    """Do what :func:`read_task` does. As a task: it takes less time than to start a thread."""
+    return read_task(task)
+
+
+def begin(prepared: Problem | None) -> State:
+    """Return the state before the first line."""
+    problem = prepared or _NO_PROBLEM
+    return State(problem, problem.setting)
+
+
+def step(state: State, segment: Segment) -> tuple[State, list[Claim]]:
+    """Read one line: return the state after it, and its claims."""
+    text = segment.text
+    if state.tail and _RULE.fullmatch(text):
+        return state._replace(end=segment.span.end), []
+    relates = _may_relate(text)
+    goes_on = _goes_on(state, segment)
+    setting = state.setting
+    if may_set(text):
+        setting = setting_of(text, setting)
+    if not (relates or goes_on or state.problem.node):
+        return State(
+            state.problem, setting, text, segment.span.end, segment.phase, _announces(text), state.answered
+        ), []
+    if setting is not state.setting:
+        state = state._replace(setting=setting)
+    tail = text
+    if goes_on:
+        before = _LINE_END.sub("", normalize(state.tail).text) + " "
+        claims: list[Claim] = list(_continued(state, segment, before))
+        tail = before + normalize(text).text
+    else:
+        claims = list(_equations(segment, state))
+    answered = state.answered
+    if state.problem.node is not None and segment.phase == "answer":
+        claims += _answers(state, segment, has_equations=bool(claims))
+        answered = answered or any(claim.answers for claim in claims if isinstance(claim, Given | Equation))
+    tried = _announces(text) or (state.tried and (relates or bool(claims)))
+    return State(state.problem, setting, tail, segment.span.end, segment.phase, tried, answered), claims
+
+
+def _goes_on(state: State, segment: Segment) -> bool:
+    """Tell whether the line *segment* goes on from an equation on the line before."""
+    tail, text = state.tail, segment.text
+    if not tail or segment.span.start - state.end > MAX_GAP or state.phase != segment.phase:
+        return False
+    if len(tail) + len(text) > MAX_WINDOW:
+        return False
+    if _CONTINUES.match(text) is not None:
+        return True
+    if text.lstrip()[:1] in _ADDING and _COLUMN.fullmatch(text) and _COLUMNS.fullmatch(tail):
+        return True
+    return tail.rstrip("\\& ")[-1:] in _OPEN_ENDS and _BREAKS_OFF.search(tail) is not None
+
+
+def _announces(text: str) -> bool:
+    """Tell whether what follows *text* may be a trial, or somebody else's work."""
+    if ":" in text[-4:]:
+        return not _HEADINGS.isdisjoint(text.lower().replace("'s", " ").replace(":", " ").split())
+    lower = text[:40].lower()
+    tries = "try" in lower or "guess" in lower or "ssume" in lower or "uppose" in lower or "ttempt" in lower
+    return tries and _TRIAL.match(text) is not None
 
 
 def extract(segment: Segment) -> Iterator[Equation]:
-    """Yield the equations of *segment* that hold an operation. Linear in the length of the text."""
+    """Yield the equations of *segment* alone. Linear in the length of the text."""
+    return _equations(segment, None)
+
+
+def _equations(segment: Segment, state: State | None) -> Iterator[Equation]:
     text = segment.text
-    if "=" not in text and "≈" not in text and "\\approx" not in text:
+    if not _may_relate(text):
         return
     if len(text) > MAX_SEGMENT:
-        yield Equation(key=_TOO_LONG, span=segment.span, text="", base=0, sides=(), links=(), doubt=_TOO_LONG)
+        for part in _parts(segment):
+            if len(part.text) > MAX_SEGMENT:
+                yield _unread(part.span, _TOO_LONG)
+            else:
+                yield from _equations(part, state)
         return
-    for chain in find_chains(tokenize(text)):
-        yield _equation(segment, chain)
+    line = _read(text)
+    source = _Source(line.normalized) if line.normalized.changed else None
+    line.chains = list(find_chains(line.tokens))
+    for chain in line.chains:
+        yield _equation(segment, chain, line.normalized.text, source, state)
 
 
-def _equation(segment: Segment, chain: Chain) -> Equation:
+def _parts(segment: Segment) -> Iterator[Segment]:
+    """Yield the windows of a *segment* that is too long to be read at once."""
+    for start, end in windows(segment.text, MAX_SEGMENT):
+        yield Segment(segment.text[start:end], segment.at(start, end), segment.phase)
+
+
+def _continued(state: State, segment: Segment, before: str) -> Iterator[Equation]:
+    """Yield the equations that end in *segment*, read together with the text *before* it."""
+    source = _Source(normalize(segment.text), len(before))
+    text = before + source.normalized.text
+    tokens = tokenize(text)
+    read = 0
+    for chain in find_chains(tokens):
+        if chain.sides[-1].end > source.before:
+            yield _equation(segment, chain, text, source, state)
+            read = max(read, chain.sides[-1].end)
+    for start, end in statements(tokens, text):
+        # The recognizer sees one line only.
+        if start < source.before < end and end > read:
+            yield _unread(_placed(segment, source.place(source.before, end)), _UNREAD)
+
+
+def _placed(segment: Segment, place: Span) -> Span:
+    return segment.at(place.start, place.end)
+
+
+def _unread(span: Span, why: str) -> Equation:
+    return Equation(key=why, span=span, text="", base=0, sides=(), links=(), doubt=why)
+
+
+def _equation(segment: Segment, chain: Chain, text: str, source: _Source | None, state: State | None) -> Equation:
     base, end = chain.sides[0].start, chain.sides[-1].end
-    text = segment.text[base:end]
+    setting, doubt, answers = PLAIN, chain.doubt, False
     # The units and doubts come from around the text, and the verdict depends on them.
     marks = [f"{side.start - base},{side.end - base}{side.marks()}" for side in chain.sides]
-    key = "\x1f".join((text, chain.doubt, "".join(chain.links), *marks))
+    if state is not None:
+        setting = state.setting
+        doubt = doubt or (_TRIED if state.tried else "")
+        answers = state.problem.node is not None and is_stated_by(state.problem, chain.sides[0])
+        if setting is not PLAIN or answers:
+            marks.append(f"{setting.marks()}{answers}")
+    text = text[base:end]
+    here = Span(base, end)
+    if source is not None:
+        here = source.place(base, end)
+        here = Span(here.end - len(segment.text[here.start : here.end].lstrip(" \t&$")), here.end)
+        doubt = doubt or (_REORDERED if _TURNING.search(segment.text) else "")
+        marks.append(f"{source.before - base}{segment.text[here.start : here.end]}")
     return Equation(
-        key=key,
-        span=segment.at(base, end),
+        key="\x1f".join((text, doubt, "".join(chain.links), *marks)),
+        span=_placed(segment, here),
         text=text,
         base=base,
         sides=chain.sides,
         links=chain.links,
-        doubt=chain.doubt,
+        doubt=doubt,
+        setting=setting,
+        answers=answers,
+        source=source,
+        first=here.start,
     )
+
+
+def _answers(state: State, segment: Segment, *, has_equations: bool) -> Iterator[Claim]:
+    """Yield what *segment*, a line of the answer, gives as the answer."""
+    node = state.problem.node
+    assert node is not None
+    if len(segment.text) > MAX_SEGMENT:
+        return
+    normalized = normalize(segment.text)
+    found = answer_in(normalized.text)
+    if found is not None:
+        side = found.side
+        span = _placed(segment, normalized.original(side.start, side.end))
+        key = "\x1f".join(("answer", normalized.text[side.start : side.end], render(node), str(found.said), side.doubt))
+        yield Given(key=key, span=span, side=side, asked=node, said=found.said)
+    elif state.answered and not has_equations and any(character.isdigit() for character in segment.text):
+        yield _unread(segment.span, "a number follows the answer")
+
+
+def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Span]:
+    """Yield where *segment* looks like a statement of arithmetic, in signs or in words."""
+    del prepared
+    text = segment.text
+    if len(text) > MAX_SEGMENT:
+        for part in _parts(segment):
+            if len(part.text) <= MAX_SEGMENT:
+                yield from recognize(part)
+        return
+    if not (_may_relate(text) or may_state(text)):
+        return
+    line = _read(text)
+    read = [(chain.sides[0].start, chain.sides[-1].end) for chain in line.chains or ()]
+    for start, end in statements(line.tokens, line.normalized.text, read):
+        yield _placed(segment, line.normalized.original(start, end))
 
 
 def _judge(claim: Equation, rounding: Rounding) -> Verdict:
     unclear = "" if claim.links else claim.doubt
+    places: set[int | None] = set()
     for index, relation in enumerate(claim.links):
         left, right = claim.sides[index], claim.sides[index + 1]
-        if relation == "!" or (bare(left.node) and bare(right.node) and (left.units or right.units)):
-            continue
-        match compare(left, right, relation=relation, doubt=claim.doubt, rounding=rounding):
+        found = compare(left, right, relation=relation, doubt=claim.doubt, setting=claim.setting, rounding=rounding)
+        match found:
+            case Differs() if all(bare(side.node) for side in claim.sides):
+                unclear = unclear or "two plain numbers are equated"
             case Differs(value=value):
                 return _violation(claim, index, value, rounding)
             case Unclear(why=why):
                 unclear = unclear or why
+            case Rounded(places=shown):
+                places.add(shown)
             case None:
                 pass
-    return Unknown(unclear) if unclear else Pass("both sides were computed exactly")
+    if unclear:
+        return Unknown(unclear)
+    return Pass(_evidence(places), scope="answer" if claim.answers and None not in places else "steps")
+
+
+def _judge_answer(claim: Given) -> Verdict:
+    is_right = is_value(claim.side, exact(claim.asked))
+    if is_right:
+        return Pass("the computation that the prompt asks for was done exactly", scope="answer")
+    if is_right is None or not claim.said:
+        return Unknown("it may be another value than the answer, or one that is close to it")
+    # The right value is the answer to the problem, and feedback must not give that away.
+    return Violation(why="this is not the value of the expression that the prompt asks for")
+
+
+def _evidence(places: set[int | None]) -> str:
+    said = ["both sides were computed exactly"]
+    shown = sorted(count for count in places if count is not None)
+    said += [f"one is rounded to {count} decimal{'s'[: count > 1]}" for count in shown]
+    said += ["one is rounded, as the text says"] if None in places else []
+    return ", and ".join(said)
 
 
 def _violation(claim: Equation, index: int, value: Value, rounding: Rounding) -> Violation:
     left, right = claim.sides[index], claim.sides[index + 1]
-    source = " " * claim.base + claim.text
-    wrong = locate(left, right, value, source, leads=index == 0, exactly=rounding == "exact")
+    text = " " * claim.base + claim.text
+    wrong = locate(left, right, value, text, leads=index == 0, exactly=rounding == "exact")
     computed, stated = left.node, right.node
     if bare(left.node) and not bare(right.node):
         computed, stated, value = right.node, left.node, exact(right.node)
@@ -116,21 +431,37 @@ def _violation(claim: Equation, index: int, value: Value, rounding: Rounding) ->
     return Violation(
         why=f"{statement(computed)} is not {statement(stated)}",
         witness=f"{statement(computed)} is {shown}, not {statement(stated)}" if shown else "",
-        where=Span(wrong.start - claim.base, wrong.end - claim.base),
-        repair=wrong.repair,
+        where=_where(claim, wrong.start, wrong.end),
+        repair=wrong.repair if _is_in_line(claim, wrong.start) else None,
     )
 
 
-@verifier(name="arithmetic", version="1", deadline=1.0, worker="inline")
-def check(claim: Equation) -> Verdict:
-    """Compare the neighbouring sides of *claim*; a value rounded to the digits shown is right."""
-    return _judge(claim, "shown-digits")
+def _is_in_line(claim: Equation, start: int) -> bool:
+    return claim.source is None or start >= claim.source.before
 
 
-@verifier(name="arithmetic", version="1-exact", deadline=1.0, worker="inline")
-def check_exactly(claim: Equation) -> Verdict:
-    """Compare the neighbouring sides of *claim*; after ``=``, a rounded value is wrong."""
-    return _judge(claim, "exact")
+def _where(claim: Equation, start: int, end: int) -> Span | None:
+    """Return the place of what stands from *start* to *end*, from the start of the claim's span on."""
+    if claim.source is None:
+        return Span(start - claim.base, end - claim.base)
+    if not _is_in_line(claim, start):
+        return None
+    there = claim.source.place(start, end)
+    return Span(there.start - claim.first, there.end - claim.first)
+
+
+@verifier(name="arithmetic", version="2", deadline=1.0, worker="inline")
+def check(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
+    """Judge *claim*; a value that is correctly rounded to the decimals shown is right."""
+    del prepared  # the claims hold what they need of it
+    return _judge_answer(claim) if isinstance(claim, Given) else _judge(claim, "shown-digits")
+
+
+@verifier(name="arithmetic", version="2-exact", deadline=1.0, worker="inline")
+def check_exactly(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
+    """Judge *claim*; after ``=``, a rounded value is wrong."""
+    del prepared
+    return _judge_answer(claim) if isinstance(claim, Given) else _judge(claim, "exact")
 
 
 _VERIFIERS: dict[Rounding, FunctionVerifier] = {"shown-digits": check, "exact": check_exactly}
@@ -152,7 +483,10 @@ def arithmetic(
     return Monitor(
         name="arithmetic",
         trigger=Lines(),
-        extractor=extract,
+        extractor=Tracker(begin, step),
+        recognizer=recognize,
+        prepare=prepare,
+        scope="answer",
         verifier=_VERIFIERS[rounding],
         delivery=delivery,
         remedy=Repair(otherwise=Resample()),

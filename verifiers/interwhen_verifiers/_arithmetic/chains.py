@@ -6,17 +6,24 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from interwhen_verifiers._arithmetic.context import is_bullet, joins_left, right_of, surroundings
+from interwhen_verifiers._arithmetic.judge import scales
 from interwhen_verifiers._arithmetic.nodes import bare
 from interwhen_verifiers._arithmetic.parser import MAX_TOKENS, MAX_UNIT_WORDS, Parser, Side
 from interwhen_verifiers._arithmetic.tokens import Token
 from interwhen_verifiers._arithmetic.vocabulary import BEFORE_SIGN, NOT_UNITS
 
+EQUALITIES = frozenset("=~")
+UNJUDGED = frozenset("!≡")
+"""Relations that are read, and never judged."""
 MAX_SIDES = 64
 """A chain is read up to this many sides; what follows is a chain of its own."""
 
 
 class Chain(NamedTuple):
-    """Neighbouring sides with the relation between each two: ``=``, ``~`` (about) or ``!`` (any other)."""
+    """Neighbouring sides with the relation between each two.
+
+    That is ``=``, ``~`` (about), ``?`` (equal, or about), a comparison, or one that is not judged (``!``, ``≡``).
+    """
 
     sides: tuple[Side, ...]
     links: tuple[str, ...]
@@ -34,10 +41,15 @@ def find_chains(tokens: list[Token]) -> Iterator[Chain]:
             if has_equality:
                 yield from _Run(tokens, start, index).chains()
             start, has_equality = index + 1, False
-        elif kind == "rel" and text != "!":
+        elif kind == "rel" and text not in UNJUDGED:
             has_equality = True
     if has_equality:
         yield from _Run(tokens, start, len(tokens)).chains()
+
+
+def _converts(sides: list[Side]) -> bool:
+    """Tell whether plain numbers are equated that need no operation: ``1 hour = 60 minutes``, ``408 = 418``."""
+    return all(scales(side) is not None for side in sides)
 
 
 class _Run:
@@ -62,7 +74,7 @@ class _Run:
             stop = relations[number + 1] if number + 1 < len(relations) else self.stop
             link = self.tokens[at].text
             middle = Parser(self.tokens, at + 1, stop).side(whole=True) if stop < self.stop else None
-            if middle and link == "!":
+            if middle and link not in EQUALITIES and at > self.start:
                 middle = middle._replace(doubt=middle.doubt or "another relation stands before it")
             if middle is None or len(sides) == MAX_SIDES:
                 last = self._prefix(at + 1, stop)
@@ -77,11 +89,15 @@ class _Run:
     def _close(self, sides: list[Side], links: list[str], link: str, last: Side | None) -> Iterator[Chain]:
         if last is not None and sides:
             sides, links = [*sides, last], [*links, link]
-        if len(sides) < 2 or all(link == "!" for link in links) or all(bare(side.node) for side in sides):
+        if (
+            len(sides) < 2
+            or UNJUDGED.issuperset(links)
+            or (all(bare(side.node) for side in sides) and not _converts(sides))
+        ):
             return
         around = surroundings(self.tokens, sides[0].first, sides[-1].last)
-        if around.approximate:
-            links = ["~" if link == "=" else link for link in links]
+        if around.relation != "=":
+            links = [around.relation if link == "=" else link for link in links]
         yield Chain(tuple(sides), tuple(links), around.doubt)
 
     def _prefix(self, start: int, stop: int) -> Side | None:
@@ -168,11 +184,27 @@ class _Backwards:
             at = self._fraction(opened)
         elif token.kind != "num":
             return None
+        elif len(token.text) == 3 and self._is_rest(at):
+            while self._is_rest(at):
+                at -= 1
         elif at > self.start and self.tokens[at - 1].kind == "num" and token.text in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞":
             at -= 1
         while at > self.start and self.tokens[at - 1].kind == "cur":
             at -= 1
         return at
+
+    def _is_rest(self, at: int) -> bool:
+        """Tell whether a space stands between the three digits at *at* and the thousands before them: ``1 000``."""
+        before, here = self.tokens[at - 1], self.tokens[at]
+        return (
+            at > self.start
+            and before.kind == here.kind == "num"
+            and before.end + 1 == here.start
+            and len(here.text) == 3
+            and len(before.text) <= 3
+            and before.text.isdigit()
+            and here.text.isdigit()
+        )
 
     def _fraction(self, opened: int) -> int:
         r"""Return the start of a ``\frac`` whose last group opens at *opened*, or *opened*."""
@@ -190,6 +222,8 @@ class _Backwards:
             token = self.tokens[at - 1]
             if token.kind == "word" and words <= MAX_UNIT_WORDS and token.text not in NOT_UNITS:
                 words += 1
+            elif token.text == "of" and words and token.kind == "word":
+                pass
             elif token.kind == "close" and (opened := self.opening.get(at - 1)) and self._is_remark(opened, at - 1):
                 at = opened + 1
             elif token.kind not in {"pct", "cur", "sup"} and not (token.text == "/" and words):

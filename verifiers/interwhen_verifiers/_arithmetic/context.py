@@ -1,20 +1,28 @@
 """What stands around an equation, and what that says about it."""
 
+# ruff: noqa: RUF001 (signs that look alike are what this file is about)
+
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from interwhen_verifiers._arithmetic.parser import doubt_of_unit
 from interwhen_verifiers._arithmetic.tokens import Token
 from interwhen_verifiers._arithmetic.vocabulary import (
+    ADVERBS,
     CASTING_DOUBT,
+    COMING,
+    EACH,
     FAMILY,
+    FOREIGN,
+    INEXACT,
     JOINING,
     LABELS,
     NEGATING,
     NOT_UNITS,
     OPERATING,
     REFERRING,
+    REJECTED,
     RELATING,
     REPORTING,
     RETRACTING,
@@ -32,37 +40,75 @@ class Surroundings(NamedTuple):
     """What the text around a chain says: why it may not be asserted (or nothing), and whether it is approximate."""
 
     doubt: str
-    approximate: bool
+    relation: Literal["=", "~", "?"]
+    """What an equality sign in the chain means: equal, approximately equal, or perhaps the latter."""
 
 
-_NEUTRAL = Surroundings("", approximate=False)
-_TELLING = CASTING_DOUBT | NEGATING | REPORTING | RETRACTING | ROUNDING | {"should", "no", "?", '"', *"“”„«»`"}
+_NEUTRAL = Surroundings("", "=")
+_QUOTES = frozenset('"“”„«»‘`')
+_TELLING = (
+    CASTING_DOUBT
+    | NEGATING
+    | REPORTING
+    | RETRACTING
+    | REJECTED
+    | FOREIGN
+    | ROUNDING
+    | ADVERBS
+    | INEXACT
+    | _QUOTES
+    | {"should", "no", "?"}
+)
 
 
 def surroundings(tokens: list[Token], first: int, last: int) -> Surroundings:
     """Look at the sentence around ``tokens[first:last]``, and at what comes after it."""
-    ahead = tokens[last : last + REACH]
     if _TELLING.isdisjoint(_words(tokens, max(0, first - REACH), last + REACH)):
         return _NEUTRAL
     clause_start, sentence_start = _back(tokens, first)
     clause_end, sentence_end = _ahead(tokens, last)
     sentence = _words(tokens, sentence_start, sentence_end)
     clause = _words(tokens, clause_start, clause_end)
-    approximate = not ROUNDING.isdisjoint(sentence)
-    if sentence_end < len(tokens) and tokens[sentence_end].text == "?":
-        return Surroundings("it is part of a question", approximate)
+    relation = _relation(tokens, first, last, sentence)
+    return Surroundings(_doubt(tokens, first, last, _Reach(clause, sentence, clause_end, sentence_end)), relation)
+
+
+class _Reach(NamedTuple):
+    """The words around a chain, and where they end."""
+
+    clause: set[str]
+    sentence: set[str]
+    clause_end: int
+    sentence_end: int
+
+
+def _relation(tokens: list[Token], first: int, last: int, sentence: set[str]) -> Literal["=", "~", "?"]:
+    beside = {token.text for token in (*tokens[max(0, first - 1) : first], *tokens[last : last + 1])}
+    if not ROUNDING.isdisjoint(sentence) or not ADVERBS.isdisjoint(beside):
+        return "~"
+    return "=" if INEXACT.isdisjoint(sentence) else "?"
+
+
+def _doubt(tokens: list[Token], first: int, last: int, reach: _Reach) -> str:
+    """Say why the text around ``tokens[first:last]`` may not assert it, or return an empty string."""
+    sentence, end = reach.sentence, reach.sentence_end
+    ahead = tokens[last : last + REACH]
+    following = {token.text for token in ahead}
+    if end < len(tokens) and tokens[end].text == "?":
+        return "it is part of a question"
     if not CASTING_DOUBT.isdisjoint(sentence):
-        return Surroundings("the sentence around it casts doubt on it", approximate)
-    after = _words(tokens, last, _end_of_comment(tokens, sentence_end))
-    if not NEGATING.isdisjoint(clause | after) or ("no" in sentence and sentence & {"solution", "solutions"}):
-        return Surroundings("it may be denied", approximate)
-    if not REPORTING.isdisjoint(clause) or "should" in _words(tokens, last, clause_end):
-        return Surroundings("it may not be asserted", approximate)
-    if not RETRACTING.isdisjoint({token.text for token in ahead}):
-        return Surroundings("it may be taken back in what follows", approximate)
-    if first and tokens[first - 1].kind == "quote" and ahead and ahead[0].kind == "quote":
-        return Surroundings("it is quoted", approximate)
-    return Surroundings("", approximate)
+        return "the sentence around it casts doubt on it"
+    after = _words(tokens, last, _end_of_comment(tokens, end))
+    if not NEGATING.isdisjoint(reach.clause | after) or ("no" in sentence and sentence & {"solution", "solutions"}):
+        return "it may be denied"
+    if not REPORTING.isdisjoint(reach.clause) or "should" in _words(tokens, last, reach.clause_end):
+        return "it may not be asserted"
+    corrected = len(ahead) > 1 and ahead[0].text in ",—" and ahead[1].text == "no"
+    if corrected or not RETRACTING.isdisjoint(following) or not REJECTED.isdisjoint(following):
+        return "it may be taken back in what follows"
+    if not _QUOTES.isdisjoint(_words(tokens, max(0, first - REACH), first)) and not _QUOTES.isdisjoint(following):
+        return "it is quoted"
+    return "" if FOREIGN.isdisjoint(sentence) else "the words around it are not English"
 
 
 def _end_of_comment(tokens: list[Token], sentence_end: int) -> int:
@@ -83,7 +129,7 @@ def _back(tokens: list[Token], first: int) -> tuple[int, int]:
         token = tokens[at - 1]
         if token.kind == "break":
             clause = at if clause is None else clause
-            if token.text in ".?!;|":
+            if token.text in ".?!;|。":
                 break
         at -= 1
     return (at if clause is None else clause), at
@@ -97,7 +143,7 @@ def _ahead(tokens: list[Token], last: int) -> tuple[int, int]:
         token = tokens[at]
         if token.kind == "break":
             clause = at if clause is None else clause
-            if token.text in ".?!;|":
+            if token.text in ".?!;|。":
                 break
         at += 1
     return (at if clause is None else clause), at
@@ -133,10 +179,24 @@ def _after_break(tokens: list[Token], first: int, *, is_bare: bool) -> str | Non
     before = tokens[first - 1]
     if (before.text == "," and is_bare) or _is_factorial(tokens, first - 1):
         return None
+    if before.text == "," and _is_broken(tokens, first):
+        return "a space may stand inside a number"
     if before.text == ":" and first > 1 and tokens[first - 2].kind == "num":
         spaced = (tokens[first - 2].end < before.start, before.end < tokens[first].start)
         return "" if spaced == (False, True) else None
     return ""
+
+
+def _is_broken(tokens: list[Token], at: int) -> bool:
+    """Tell whether the three digits at *at* may belong to the number before the comma: ``14, 400 / 80``."""
+    number, comma = tokens[at - 2 : at - 1], tokens[at - 1]
+    return (
+        bool(number)
+        and number[0].kind == "num"
+        and number[0].end == comma.start
+        and tokens[at].kind == "num"
+        and len(tokens[at].text) == 3
+    )
 
 
 def _is_factorial(tokens: list[Token], at: int) -> bool:
@@ -147,26 +207,34 @@ def _after_bracket(tokens: list[Token], first: int) -> str | None:
     if first == 1:
         return ""
     before, bracket = tokens[first - 2], tokens[first - 1]
-    is_call = before.kind == "word" and before.end == bracket.start
+    glued = before.end == bracket.start
+    if before.kind in {"num", "close"} and not glued:
+        return ""  # a remark, since it holds the relation: "Jean is 23 (21 + 2 = 23)"
+    is_call = before.kind == "word" and glued
     return None if is_call or before.kind in {"op", "num", "opaque", "frac", "close", "open"} else ""
 
 
-def _after_words(tokens: list[Token], first: int) -> str | None:
+def _belongs(tokens: list[Token], first: int) -> bool:
+    """Tell whether the word before *first* makes what follows its argument, its index, its number, or its inches."""
     word, here = tokens[first - 1], tokens[first]
-    if (here.kind == "open" and word.end == here.start) or (word.text in LABELS and here.kind == "num"):
+    if here.kind == "open" and (word.end == here.start or len(word.text) == 1 or here.text == "["):
+        return True
+    if word.text in LABELS and here.kind == "num" and not (first > 1 and tokens[first - 2].text in EACH):
+        return True
+    return first > 1 and tokens[first - 2].kind == "num" and FAMILY.get(stem(word.text)) is not None
+
+
+def _after_words(tokens: list[Token], first: int) -> str | None:
+    if _belongs(tokens, first):
         return None
-    if here.text == "[":
-        return None  # an index
-    if first > 1 and tokens[first - 2].kind == "num" and FAMILY.get(stem(word.text)):
-        return None  # 5 feet 6 inches
     for at in range(first - 1, max(-1, first - 9), -1):
         token = tokens[at]
         if token.kind == "pct":
             return None  # 10% tax on 20 + 5
         if token.kind != "word":
-            return None if word.text in {"and", "or"} and not _ends_chain(tokens, at) else ""
-        if token.text == "of" and at > 0 and tokens[at - 1].text in TOTALS:
-            return ""
+            return None if tokens[first - 1].text in {"and", "or"} and not _ends_chain(tokens, at) else ""
+        if at > 0 and tokens[at - 1].text in (TOTALS if token.text == "of" else COMING if token.text == "to" else ()):
+            return None if at > 1 and tokens[at - 2].text == "absolute" else ""
         if token.text in OPERATING or (token.text in RELATING and _amount_before(tokens, at)):
             return None
         if token.text in VERBS and token.text != "and":
@@ -176,8 +244,6 @@ def _after_words(tokens: list[Token], first: int) -> str | None:
 
 def _amount_before(tokens: list[Token], at: int) -> bool:
     """Tell whether an amount stands before *at* in its clause, and is not equated with what follows."""
-    if tokens[at].text == "to" and tokens[at - 1].text == "equal":
-        return False
     for before in range(at - 1, max(-1, at - REACH), -1):
         if tokens[before].kind == "break":
             return False
@@ -233,13 +299,15 @@ def _break_after(tokens: list[Token], at: int, *, glued: bool) -> tuple[tuple[st
     return _NOTHING
 
 
-def _words_after(tokens: list[Token], at: int) -> tuple[tuple[str, ...], str]:
+def _words_after(tokens: list[Token], at: int) -> tuple[tuple[str, ...], str] | None:
     doubt = doubt_of_unit(tokens, at)
     units: list[str] = []
     is_unit = True
     for ahead in range(at, min(len(tokens), at + 5)):
         token = tokens[ahead]
         if token.kind != "word":
+            if token.kind == "op" and tokens[ahead + 1 : ahead + 2] and tokens[ahead + 1].kind == "opaque":
+                return None  # 459 blinks / x minutes
             doubt = doubt or (_amount_after(tokens, ahead) if ahead > at else "")
             break
         is_unit = is_unit and token.text not in NOT_UNITS

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, TypeAlias
@@ -21,8 +22,9 @@ from interwhen_verifiers._arithmetic.nodes import (
     ungrouped,
 )
 from interwhen_verifiers._arithmetic.parser import Side
+from interwhen_verifiers._arithmetic.setting import Setting, in_setting
 from interwhen_verifiers._arithmetic.spread import could_be, could_be_equal
-from interwhen_verifiers._arithmetic.vocabulary import FAMILY
+from interwhen_verifiers._arithmetic.vocabulary import FAMILY, SCALE_OF
 
 Rounding: TypeAlias = Literal["shown-digits", "exact"]
 
@@ -46,54 +48,121 @@ class Unclear:
     why: str
 
 
-Link: TypeAlias = Differs | Unclear | None
-"""How one link fails, or ``None`` where it holds."""
+@dataclass(frozen=True, slots=True)
+class Rounded:
+    """One side is the value of the other, rounded. ``places`` is ``None`` where the text says that it is not exact."""
+
+    places: int | None
 
 
-def compare(left: Side, right: Side, *, relation: str, doubt: str, rounding: Rounding) -> Link:
+Link: TypeAlias = Differs | Unclear | Rounded | None
+"""How one link fails, or what it is right about but not exact; ``None`` where it holds."""
+
+_COMPARISONS: dict[str, Callable[[Value, Value], bool]] = {
+    "<": lambda left, right: left < right,
+    ">": lambda left, right: left > right,
+    "≤": lambda left, right: left <= right,
+    "≥": lambda left, right: left >= right,
+    "≠": lambda left, right: left != right,
+}
+
+
+def _holds(relation: str, left: Value, right: Value) -> bool:
+    compares = _COMPARISONS.get(relation)
+    return left == right if compares is None else compares(left, right)
+
+
+def compare(left: Side, right: Side, *, relation: str, doubt: str, setting: Setting, rounding: Rounding) -> Link:
     """Compare two neighbouring sides."""
+    if relation in {"!", "≡"}:
+        return Unclear("a relation of this kind is not judged")
+    if bare(left.node) and bare(right.node) and (left.units or right.units):
+        return _converted(left, right, relation)
     try:
         value, other = exact(left.node), exact(right.node)
     except NoValueError as error:
         return Unclear(str(error))
+    if relation in _COMPARISONS:
+        # A sum that is compared may be a condition, so that a comparison that fails is no proof of a mistake.
+        named = set(left.units) ^ set(right.units)
+        holds = not named and _holds(relation, value, other)
+        return None if holds else Unclear("a comparison may be a condition")
     if value == other or _as_percentage(left, right, value, other):
         return None
-    if (rounding == "shown-digits" or relation == "~") and _is_rounded(left, right, value, other, relation):
-        return None
+    rounded = _rounding(left, right, value, other, relation) if rounding == "shown-digits" or relation == "~" else None
+    if rounded:
+        return rounded
     why = doubt or left.doubt or right.doubt or _units(left, right, value, other)
-    why = why or _readings(left, right, value, other)
-    if not why and (rounding == "shown-digits" or relation == "~"):
+    why = why or _readings(left, right, value, other) or in_setting(left.node, right.node, setting)
+    if not why and (rounding == "shown-digits" or relation != "="):
         why = _approximations(left, right, value, other, relation)
     return Unclear(why) if why else Differs(value)
 
 
+def scales(side: Side) -> dict[int, int] | None:
+    """Return the size of the unit of the plain number *side* in each table of units that knows it, or ``None``.
+
+    A number without a unit has an empty table.
+    """
+    units = {*side.units, "$"} if side.currency else set(side.units)
+    if len(units) > 1:
+        return None
+    return SCALE_OF.get(next(iter(units))) if units else {}
+
+
+def _converted(left: Side, right: Side, relation: str) -> Link:
+    """Compare two quantities such as ``90 minutes = 1.5 hours``."""
+    sizes, others = scales(left), scales(right)
+    value, other = exact(left.node), exact(right.node)
+    same = set(left.units) == set(right.units) and left.currency == right.currency
+    if value == other and (same or not (left.units and right.units)) and relation in "=~?≤≥":
+        return None
+    tables = (sizes or {}).keys() & (others or {}).keys()
+    if sizes and others and any(_holds(relation, value * sizes[table], other * others[table]) for table in tables):
+        return None
+    return Unclear("units may have been converted")
+
+
 def _as_percentage(left: Side, right: Side, value: Value, other: Value) -> bool:
-    """Tell whether the sides agree where one shows per cent and the other counts them."""
+    """Tell whether the sides agree where one shows per cent and the other counts them: ``30/40 * 100 = 75%``."""
     for shown, counted, read in ((right.node, left.node, value), (left.node, right.node, other)):
         number = bare(shown)
-        if number and number.percent and not any(n.percent for n in numbers(counted)):
-            hundredfold = exact(shown) * 100
-            if _rounds(read, hundredfold, number.places) or _rounds(read * 100, hundredfold, number.places):
-                return True
-    return False
-
-
-def _is_rounded(left: Side, right: Side, value: Value, other: Value, relation: str) -> bool:
-    for node, shown, full in ((right.node, other, value), (left.node, value, other)):
-        number = bare(node)
-        if number is None:
-            continue
-        places = number.places + (2 if number.percent else 0)
-        if relation == "~" and not places:
-            # Trailing zeros of an approximate value are not counted as shown.
-            places -= len(number.text) - len(number.text.rstrip("0,"))
-        if _rounds(full, shown, places):
+        if number and number.percent and not any(n.percent for n in numbers(counted)) and read == exact(shown) * 100:
             return True
     return False
 
 
+def _rounding(left: Side, right: Side, value: Value, other: Value, relation: str) -> Rounded | None:
+    """Tell how one side is the other, rounded: after ``=`` to at least one decimal, and only where digits are left."""
+    for shown, counted, full in ((right.node, left.node, value), (left.node, right.node, other)):
+        number = bare(shown)
+        if number is None:
+            continue
+        stated = exact(shown)
+        readings = [full]
+        if number.percent:
+            stated = stated * 100
+            readings = [full * 100] if any(n.percent for n in numbers(counted)) else [full * 100, full]
+        if relation == "~":
+            # Trailing zeros of an approximate value are not counted as shown.
+            zeros = 0 if number.places else len(number.text) - len(number.text.rstrip("0,"))
+            if any(_rounds(reading, stated, number.places - zeros) for reading in readings):
+                return Rounded(None)
+        elif number.places and any(_is_cut(reading, stated, number.places) for reading in readings):
+            return Rounded(number.places)
+    return None
+
+
 def _rounds(full: Value, shown: Value, places: int) -> bool:
     return magnitude(full - shown) * 2 <= Fraction(10) ** -places
+
+
+def _is_cut(full: Value, shown: Value, places: int) -> bool:
+    """Tell whether *shown* is *full* rounded, half away from zero, and *full* does not end within *places*."""
+    scaled = magnitude(full) * 10**places
+    if scaled == int(scaled) or (shown and (full < 0) != (shown < 0)):
+        return False
+    return bool(int(scaled + Fraction(1, 2)) == magnitude(shown) * 10**places)
 
 
 def _units(left: Side, right: Side, value: Value, other: Value) -> str:
@@ -160,7 +229,8 @@ def _readings(left: Side, right: Side, value: Value, other: Value) -> str:
     """Say how else the sides can be read so that they agree, or return an empty string."""
     if _adds_percentage(left.node) or _adds_percentage(right.node):
         return "a percentage is added"
-    if _names_share(left.node, right.node) or _names_share(right.node, left.node):
+    whole = left.remark and exact(left.node) == 1  # 4/4 (the whole) = 12
+    if whole or _names_share(left.node, right.node) or _names_share(right.node, left.node):
         return "a share of something may be described"
     if _is_range(left.node):
         return "a range may be described"
@@ -172,8 +242,17 @@ def _readings(left: Side, right: Side, value: Value, other: Value) -> str:
         return "the calculation may run on"
     if _may_be_defined(left.node, right.node):
         return "the operation may be defined in the text"
-    if _product_first_value(left.node) == other or _product_first_value(right.node) == value:
-        return "a product after a division can be read in two ways"
+    return _otherwise(left.node, right.node, value, other)
+
+
+def _otherwise(left: Node, right: Node, value: Value, other: Value) -> str:
+    """Say how operators or numbers can be read so that the sides agree, or return an empty string."""
+    for reread, why in _REREADINGS:
+        if _value(reread(left)) == other or _value(reread(right)) == value:
+            return why
+    for renumber, why in _RENUMBERINGS:
+        if _value(renumber(left)) == _value(renumber(right)) is not None:
+            return why
     return ""
 
 
@@ -257,31 +336,133 @@ def _is_run_on(left: Node, right: Node, value: Value) -> bool:
     )
 
 
-def _product_first_value(node: Node) -> Value | None:
-    """Return the value of *node* with ``a / b * c`` read as ``a / (b * c)``."""
+def _value(node: Node) -> Value | None:
     try:
-        return exact(_product_first(node))
+        return exact(node)
     except NoValueError:
         return None
 
 
-def _product_first(node: Node) -> Node:
+def _mapped(node: Node, change: Callable[[Binary], Node]) -> Node:
+    """Return *node* with each operation, the innermost first, as *change* makes it."""
     match node:
-        case Binary(operator="*", left=Binary(operator="/") as division):
-            below = Binary("*", "", _product_first(division.right), _product_first(node.right))
-            return Binary("/", "/", _product_first(division.left), below)
         case Binary():
-            return node._replace(left=_product_first(node.left), right=_product_first(node.right))
+            return change(node._replace(left=_mapped(node.left, change), right=_mapped(node.right, change)))
         case Number():
             return node
         case _:
-            return node._replace(inner=_product_first(node.inner))
+            return node._replace(inner=_mapped(node.inner, change))
+
+
+def _product_first(node: Node) -> Node:
+    """Read ``a / b * c`` as ``a / (b * c)``."""
+
+    def change(node: Binary) -> Node:
+        match node:
+            case Binary(operator="*", left=Binary(operator="/") as division):
+                return division._replace(right=Binary("*", "", division.right, node.right))
+        return node
+
+    return _mapped(node, change)
+
+
+def _division_last(node: Node) -> Node:
+    """Read ``a / b / c`` as ``a / (b / c)``: with spaces around the first stroke only, that is meant."""
+
+    def change(node: Binary) -> Node:
+        match node:
+            case Binary(operator="/", left=Binary(operator="/") as division):
+                return division._replace(right=Binary("/", "/", division.right, node.right))
+        return node
+
+    return _mapped(node, change)
+
+
+def _bitwise(node: Node) -> Node:
+    """Read ``a ^ b`` as programs do: exclusive or."""
+
+    def change(node: Binary) -> Node:
+        left, right = bare(node.left), bare(node.right)
+        if node.operator == "^" and left and right and isinstance(left.value, int) and isinstance(right.value, int):
+            return left._replace(value=left.value ^ right.value)
+        return node
+
+    return _mapped(node, change)
+
+
+_REREADINGS: tuple[tuple[Callable[[Node], Node], str], ...] = (
+    (_product_first, "a product after a division can be read in two ways"),
+    (_division_last, "a division after a division can be read in two ways"),
+    (_bitwise, "the sign for powers may be exclusive or"),
+)
+
+
+def unambiguous(node: Node) -> bool:
+    """Tell whether *node* has a value, and people read no other from it."""
+    value = _value(node)
+    return (
+        value is not None
+        and all(_value(reread(node)) == value for reread, _ in _REREADINGS[:2])
+        and not _adds_percentage(node)
+    )
+
+
+def is_value(side: Side, value: Value) -> bool | None:
+    """Tell whether *side* gives *value*, exactly or correctly rounded; ``None`` where it is close to it, or unclear."""
+    stated = _value(side.node)
+    if stated is None:
+        return None
+    if stated == value:
+        return True
+    number = bare(side.node)
+    if number and number.places and not number.percent and _is_cut(value, stated, number.places):
+        return True
+    if side.doubt or number is None or number.percent or number.loose:
+        return None
+    near = magnitude(stated - value) * 50 <= magnitude(value) and isinstance(value, Fraction)
+    return None if near or magnitude(stated - value) < 1 else False
+
+
+_DOTTED = re.compile(r"[0-9]{1,3}\.[0-9]{3}")
+_COMMA = re.compile(r"[0-9]{1,3},(?!000)[0-9]{3}")
+
+
+def _renumbered(node: Node, change: Callable[[Number], Number]) -> Node:
+    match node:
+        case Binary():
+            return node._replace(left=_renumbered(node.left, change), right=_renumbered(node.right, change))
+        case Number():
+            return change(node)
+        case _:
+            return node._replace(inner=_renumbered(node.inner, change))
+
+
+def _in_thousands(node: Node) -> Node:
+    """Read ``1.500`` as fifteen hundred."""
+    return _renumbered(node, lambda number: _shifted(number, 1000) if _DOTTED.fullmatch(number.text) else number)
+
+
+def _with_decimal_commas(node: Node) -> Node:
+    """Read ``1,500`` as one and a half."""
+    return _renumbered(
+        node, lambda number: _shifted(number, Fraction(1, 1000)) if _COMMA.fullmatch(number.text) else number
+    )
+
+
+_RENUMBERINGS: tuple[tuple[Callable[[Node], Node], str], ...] = (
+    (_in_thousands, "a point may separate thousands"),
+    (_with_decimal_commas, "a comma may separate decimals"),
+)
+
+
+def _shifted(number: Number, factor: Value) -> Number:
+    return number._replace(value=number.value * factor)
 
 
 def _approximations(left: Side, right: Side, value: Value, other: Value, relation: str) -> str:
     number = bare(right.node) or bare(left.node)
     difference = magnitude(value - other)
-    if relation == "~" and difference * 4 <= magnitude(value):
+    if relation in {"~", "?"} and difference * 4 <= magnitude(value):
         return "it is an estimate"
     if difference * FLOATING <= magnitude(value):
         return "a value was rounded on the way"

@@ -23,6 +23,8 @@ class Number(NamedTuple):
     percent: bool
     start: int
     end: int
+    loose: bool = False
+    """It is written as in other languages: with a decimal comma, points between thousands, or in lakhs."""
 
 
 class Group(NamedTuple):

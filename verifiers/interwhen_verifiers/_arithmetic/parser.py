@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from typing import NamedTuple
 
 from interwhen_verifiers._arithmetic.nodes import Binary, Group, Negative, Node, Number, Operator, Value
-from interwhen_verifiers._arithmetic.tokens import Token
+from interwhen_verifiers._arithmetic.tokens import SEPARATORS, Token
 from interwhen_verifiers._arithmetic.vocabulary import FAMILY, NOT_UNITS, SCALES, UNIT_LETTERS, UNIT_SUFFIXES, stem
 
 MAX_DEPTH = 40
@@ -34,6 +35,8 @@ _VULGAR = {
     "⅝": (5, 8),
     "⅞": (7, 8),
 }
+_SEPARATOR = re.compile(SEPARATORS)
+_STRICT = re.compile(rf"[0-9]{{1,3}}(?:{SEPARATORS}[0-9]{{3}})++(?:\.[0-9]++)?|[0-9]*+\.[0-9]++")
 _OPENING = {")": "(", "]": "[", "}": "{"}
 _VARIABLES = frozenset(letter.lower() for letter in UNIT_LETTERS)
 
@@ -160,6 +163,8 @@ class Parser:
             return False
         if token.kind == "frac" and before.kind == "num":
             self.doubt = self.doubt or "a number before a fraction may be a mixed number"
+        if before.kind == "num" and before.end == token.start and "." in before.text:
+            self.doubt = self.doubt or "digits in brackets may be repeated without end"
         if token.kind == "open" and token.text != "(":
             self.doubt = self.doubt or "such a bracket may be a note"
         if before.end != token.start:
@@ -230,13 +235,26 @@ class Parser:
     def _number(self, token: Token) -> Number:
         self.index += 1
         number = read_number(token)
+        if number.loose:
+            self.doubt = self.doubt or "the number is written as in other languages"
         following = self._peek()
         if following is not None and following.kind == "num":
             number = self._mixed(number, following)
         return number
 
-    def _mixed(self, whole: Number, token: Token) -> Number:
-        """Read ``2½``, ``2 ½`` or ``2 1/2`` as one number."""
+    def _mixed(self, whole: Number, token: Token | None) -> Number:
+        """Read ``2½``, ``2 ½``, ``2 1/2`` or ``2 000`` as one number."""
+        assert token is not None
+        if _is_rest(whole, token):
+            self.doubt = self.doubt or "a space may stand inside a number"
+            while token is not None and _is_rest(whole, token):
+                self.index += 1
+                value = int(whole.value) * 1000 + int(token.text)
+                whole = whole._replace(value=value, text=whole.text + " " + token.text, end=token.end)
+                token = self._peek()
+            if token is not None and token.kind == "num":
+                raise Refused
+            return whole
         if token.text in _VULGAR:
             self.index += 1
             part: Value = read_number(token).value
@@ -320,7 +338,7 @@ class Parser:
             return
         words = [token.text for token in self.tokens[self.index : at] if token.kind == "word"]
         self.units.extend(stem(word) for word in words)
-        self.doubt = self.doubt or doubt_of_unit(self.tokens, self.index)
+        self.doubt = self.doubt or doubt_of_unit(self.tokens, self.index, unread=at < self.stop)
         self.index = at
 
     def _is_remark(self, at: int) -> bool:
@@ -345,11 +363,26 @@ def read_number(token: Token) -> Number:
         return Number(int(text), text, 0, percent=False, start=token.start, end=token.end)
     if text in _VULGAR:
         return Number(Fraction(*_VULGAR[text]), text, 0, percent=False, start=token.start, end=token.end)
-    plain = text.replace("{,}", "").replace("\\,", "").replace(",", "")
-    whole, _, decimals = plain.partition(".")
+    if "/" in text:
+        above, _, below = text.partition("/")
+        return Number(Fraction(int(above), int(below)), text, 0, percent=False, start=token.start, end=token.end)
+    loose = not _STRICT.fullmatch(text)
+    plain = _SEPARATOR.sub(",", text)
+    if loose:
+        before, _, after = plain.rpartition(",")
+        if before and after.isdigit() and len(after) != 3:
+            plain = f"{before.replace(',', '').replace('.', '')}.{after}"
+        elif plain.count(".") > 1:
+            plain = plain.replace(".", "")
+    whole, _, decimals = plain.replace(",", "").partition(".")
     digits = int(whole + decimals or "0")
     value: Value = Fraction(digits, 10 ** len(decimals)) if decimals.strip("0") else int(whole or "0")
-    return Number(value, text, len(decimals), percent=False, start=token.start, end=token.end)
+    return Number(value, text, len(decimals), percent=False, start=token.start, end=token.end, loose=loose)
+
+
+def _is_rest(whole: Number, token: Token) -> bool:
+    """Tell whether the three digits of *token* may follow *whole* after a space between thousands."""
+    return whole.end + 1 == token.start and len(token.text) == 3 and token.text.isdigit() and not whole.places
 
 
 def end_of_unit(tokens: list[Token], at: int, stop: int) -> int:
@@ -360,21 +393,32 @@ def end_of_unit(tokens: list[Token], at: int, stop: int) -> int:
         if token.kind == "word" and token.text not in NOT_UNITS:
             words += 1
             at += 1
-        elif token.text == "/" and token.kind == "op" and at + 1 < stop and tokens[at + 1].kind == "word":
+        elif (token.text == "of" and words and _goes_on(tokens, at + 1, stop)) or (
+            token.text == "/" and token.kind == "op" and at + 1 < stop and tokens[at + 1].kind == "word"
+        ):
             at += 1
         else:
             return at
     return at
 
 
-def doubt_of_unit(tokens: list[Token], at: int) -> str:
-    """Say why the word at *at*, after a number, may change the number, or return an empty string."""
+def _goes_on(tokens: list[Token], at: int, stop: int) -> bool:
+    """Tell whether a unit goes on after ``of``: ``5 pieces of pie``."""
+    return at < stop and tokens[at].kind == "word" and tokens[at].text not in NOT_UNITS
+
+
+def doubt_of_unit(tokens: list[Token], at: int, *, unread: bool = False) -> str:
+    """Say why the word at *at*, after a number, may change the number, or return an empty string.
+
+    With *unread*, the expression goes on after the word: there, ``3fawn + 1`` is an unknown with its factor.
+    """
     token = tokens[at]
     if token.kind != "word":
         return ""
     if token.text in SCALES or FAMILY.get(stem(token.text)) == "count":
         return "a word scales the number"
     glued = at > 0 and tokens[at - 1].end == token.start
-    if (glued and len(token.text) < 4 and token.text not in UNIT_SUFFIXES) or token.text in _VARIABLES:
+    is_unit = token.text in UNIT_SUFFIXES or (len(token.text) >= 4 and not unread)
+    if (glued and not is_unit) or token.text in _VARIABLES:
         return "a letter may be a variable"
     return ""

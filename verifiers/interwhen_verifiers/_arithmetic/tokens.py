@@ -35,45 +35,78 @@ MAX_DIGITS = 40
 _PATTERN = re.compile(
     r"""
 \s*+ (?:
-  (?P<plain>  [A-Za-z]{2,}+(?![\w'’-]) (?: \x20[A-Za-z]{2,}+(?![\w'’-]) )*+ )
-| (?P<num>    [0-9]++(?:(?:[.,]|\{,\}|\\,)[0-9]++)*+ | (?<![\w.])\.[0-9]++(?:[.,][0-9]++)*+ )
-| (?P<space>  & | \\[,;!\x20] | (?<=[0-9])-(?=[^\W0-9_]{2}) )
+  (?P<link>   https?://\S++ )
+| (?P<plain>  (?<![0-9])[A-Za-z]{2,}+(?![\w'’-]) (?: \x20[A-Za-z]{2,}+(?![\w'’-]) )*+ )
+| (?P<num>    [0-9]++(?: (?: [.,] | \{,\} | ,?\\[,!] | ['’](?=[0-9]{3}(?![0-9])) ) [0-9]++ )*+
+              (?: \.\((?=[0-9]++\)) | \.?+\\(?:overline|bar|dot|ldots|dots|cdots)(?![A-Za-z]) )?+
+            | (?<![\w.])\.[0-9]++(?:[.,][0-9]++)*+ )
+| (?P<space>  & | \\[,;!:\x20] | (?<=[0-9])-(?=[^\W0-9_]{2}) )
+| (?P<tag>    <(?:sup>\s?-?[0-9]{1,8}\s?</sup|/?[A-Za-z][A-Za-z0-9]{0,12}\s?/?)> )
+| (?P<fact>   !(?=[0-9(])(?<![\w)\]}!]!) )
+| (?P<half>   \\[dtc]?frac\s?[1-9][1-9](?![0-9]) )
 | (?P<times>  (?<=[0-9)\]}%])[xX](?=\x20?[0-9($.]) | (?<=\s)[xX](?=\s{1,3}-?(?:\\?\$)?[0-9(.]) )
-| (?P<sup>    [⁰¹²³⁴⁵⁶⁷⁸⁹]++ )
+| (?P<sup>    ⁻?[⁰¹²³⁴⁵⁶⁷⁸⁹]++ )
 | (?P<vulgar> [½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞] )
 | (?P<word>   [^\W0-9_](?:[\w'’] | -(?=[^\W0-9_]))*+ )
 | (?P<prose>  \\(?:text|textrm|textit|mathrm|mbox)\x20?\{[^{}\\$]*+\} )
 | (?P<degree> \^\\circ | \^\{\\circ\} | ° )
 | (?P<dots>   \.{2,}+ | … )
+| (?P<open>   (?: \\(?:left|[bB]igg?l?)\s? )?+ [(\[{] )
+| (?P<close>  (?: \\(?:right|[bB]igg?r?)\s? )?+ [)\]}] )
 | (?P<latex>  \\[A-Za-z]++ | \\. )
 | (?P<arrow>  ={3,}+ | ==> | <=> | => | <?-{1,3}> | [→⇒⟹⇔↔] )
 | (?P<rel>    =/= | != | <= | >= | := | == | [=≈≅≃≠≤≥<>≡∝] )
 | (?P<assign> [+*/-]= | // )
 | (?P<star>   \*\*?+ )
-| (?P<op>     [-+/^×÷·−–⋅∗] )
-| (?P<open>   [(\[{] )
-| (?P<close>  [)\]}] )
+| (?P<op>     [-+/^×÷·−–⋅∗∙∕⁄] )
 | (?P<math>   \$\$ )
 | (?P<cur>    [$€£¥₹] )
 | (?P<pct>    % )
 | (?P<quote>  ["“”„«»‘`] )
-| (?P<break>  [.,;:?!—|•✓✔✅] )
+| (?P<break>  [.,;:?!—|•✓✔✅。、] )
 | (?P<tilde>  ~ )
 | (?P<other>  \S )
 )
 """,
     re.VERBOSE,
 )
-_PLAIN_NUMBER = re.compile(r"[0-9]{1,3}(?:(?:,|\{,\}|\\,)[0-9]{3})++(?:\.[0-9]++)?|[0-9]*+\.[0-9]++")
+SEPARATORS = r"(?:\{,\}|,?\\[,!]|[,'’])"
+"""What stands between thousands: a comma, an apostrophe, or one of these in LaTeX."""
+_PLAIN_NUMBER = re.compile(rf"[0-9]{{1,3}}(?:{SEPARATORS}[0-9]{{3}})++(?:\.[0-9]++)?|[0-9]*+\.[0-9]++")
+_LOOSE_NUMBER = re.compile(
+    r"(?P<comma>[0-9]++(?:,|\{,\})[0-9]++|[0-9]{1,3}(?:[.'’][0-9]{3})++(?:,|\{,\})[0-9]++)"
+    r"|[0-9]{1,3}(?:\.[0-9]{3}){2,}+|[0-9]{1,2}(?:,[0-9]{2})++,[0-9]{3}(?:\.[0-9]++)?"
+)
+"""A number as other languages write it: a decimal comma, points between thousands, lakhs."""
 _PROSE_WORD = re.compile(r"[^\W0-9_](?:[\w'’-])*+|\S")
 
 _BASES = frozenset("xXbBoO")
-_OPERATORS = {"×": "*", "·": "*", "⋅": "*", "∗": "*", "÷": "/", "−": "-", "–": "-"}
-_RELATIONS = {"=": "=", "==": "=", "≈": "~", "≅": "~", "≃": "~"}
-_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
+_OPERATORS = {
+    **dict.fromkeys("×·⋅∗∙", "*"),
+    **dict.fromkeys("÷∕⁄", "/"),
+    **dict.fromkeys("−–", "-"),
+}
+_RELATIONS = {
+    "=": "=",
+    "==": "=",
+    "≈": "~",
+    "≅": "~",
+    "≃": "~",
+    "<": "<",
+    ">": ">",
+    **dict.fromkeys(("≠", "!=", "=/="), "≠"),
+    **dict.fromkeys(("≤", "<="), "≤"),
+    **dict.fromkeys(("≥", ">="), "≥"),
+    "≡": "≡",
+}
+"""Relations by how they are written. Any other is ``!``; like ``≡``, it is not judged."""
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+_INLINE_TAGS = frozenset(("b", "i", "u", "em", "strong", "span", "code", "mark", "small", "big"))
 
 
 _token = tuple.__new__
+_VULGAR = frozenset("½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞")
+_AFTER_NOTE = frozenset(("", ".", ",", ";", ":"))
 _UNSETTLED = frozenset(("of", "^"))
 
 
@@ -90,6 +123,11 @@ def tokenize(text: str) -> list[Token]:
             words = found.lower().split(" ")
             if unsettled < 0 and "of" in words:
                 unsettled = len(tokens) + words.index("of")
+            if tokens and tokens[-1].kind == "rel" and words[0] in vocabulary.ADVERBS:  # 10/3 = about 3
+                end = start + len(words[0])
+                tokens[-1] = tokens[-1]._replace(text="~" if tokens[-1].text in "=~" else "!", end=end)
+                start = end + 1
+                del words[0]
             for word in words:
                 end = start + len(word)
                 tokens.append(_token(Token, ("opaque" if word in functions else "word", word, start, end)))
@@ -113,16 +151,33 @@ def tokenize(text: str) -> list[Token]:
 
 
 def _number(text: str, start: int, end: int, source: str) -> Token:
-    plain = text.isdigit() or _PLAIN_NUMBER.fullmatch(text)
+    if not text[-1].isdigit():
+        return Token("opaque", text, start, end)  # 0.(3), 0.\overline{3}
+    plain = text.isdigit() or _PLAIN_NUMBER.fullmatch(text) or _is_loose(text, start, end, source)
     # Glued to what precedes (a decimal of "v1.", an exponent), it is part of something else.
     before = source[start - 1 : start]
     if before == "." and text[0] != ".":
         before = source[start - 2 : start - 1]
     glued = (before.isalnum() or before == "_") and before not in "xX"
-    is_code = len(text) > 1 and text[0] == "0" and text[1].isdigit()  # a time, a date or a label: 0730
+    # A time, a date or a label (0730), unless it is the rest of 1 000.
+    is_code = len(text) > 1 and text[0] == "0" and text[1].isdigit() and not _is_rest(text, start, source)
     is_prefix = text == "0" and source[end : end + 1] in _BASES and source[end + 1 : end + 2].isalnum()  # 0x10
     is_number = plain and not (glued or is_code or is_prefix) and end - start <= MAX_DIGITS
     return Token("num" if is_number else "opaque", text, start, end)
+
+
+def _is_rest(text: str, start: int, source: str) -> bool:
+    return len(text) == 3 and source[max(0, start - 2) : start - 1].isdigit() and source[start - 1] == " "
+
+
+def _is_loose(text: str, start: int, end: int, source: str) -> bool:
+    """Tell whether *text* is a number as other languages write it. In brackets, a comma may also part two numbers."""
+    found = _LOOSE_NUMBER.fullmatch(text)
+    if found is None:
+        return False
+    return found["comma"] is None or not (
+        source[start - 1 : start] in {"(", "["} or source[end : end + 1] in {")", "]"}
+    )
 
 
 def _vulgar(text: str, start: int, end: int, _source: str) -> Token:
@@ -145,6 +200,27 @@ def _superscript(text: str, start: int, end: int, _source: str) -> Token:
     return Token("sup", text.translate(_SUPERSCRIPTS), start, end)
 
 
+def _opening(text: str, start: int, end: int, _source: str) -> Token:
+    return Token("open", text[-1], start, end)
+
+
+def _closing(text: str, start: int, end: int, _source: str) -> Token:
+    return Token("close", text[-1], start, end)
+
+
+def _half(text: str, start: int, end: int, _source: str) -> Token:
+    return Token("num", f"{text[-2]}/{text[-1]}", start, end)
+
+
+def _tag(text: str, start: int, end: int, _source: str) -> Token | None:
+    name = text.strip("</> ").lower()
+    if name.startswith("sup>"):
+        return Token("sup", name[4:].partition("<")[0].strip(), start, end)
+    if name in _INLINE_TAGS:
+        return None
+    return Token("opaque" if name in {"sup", "sub"} else "break", text, start, end)
+
+
 def _arrow(text: str, start: int, end: int, _source: str) -> Token:
     return Token("break", text, start, end)
 
@@ -160,14 +236,20 @@ def _degree(_text: str, start: int, end: int, _source: str) -> Token:
 def _word(text: str, start: int, end: int, source: str) -> Token:
     lower = text.lower()
     if text.isalpha() and end - start > 1:
-        is_word = lower not in vocabulary.FUNCTIONS
+        # 3Fawn is a variable with its factor; 3PM and 3apples are counted.
+        is_glued = start > 0 and source[start - 1].isdigit() and text.istitle()
+        is_word = lower not in vocabulary.FUNCTIONS and not is_glued
     elif end - start > 1:
         lower = lower.replace("’", "'").rstrip("²³")
         is_word = lower.replace("'", "").replace("-", "").isalpha()
     else:
         before = source[start - 1 : start]
-        counted = text in vocabulary.UNIT_LETTERS and source[start - 2 : start - 1].isdigit()
+        counted = text in vocabulary.UNIT_LETTERS and source[max(0, start - 2) : max(0, start - 1)].isdigit()
         is_word = not (before.isalnum() or before in {")", "}", "]"}) and (text in "aI" or counted)
+    if text[0].isdigit():
+        return Token("opaque", text, start, end)  # a number in other digits
+    if not text.isascii() and max(text) >= vocabulary.OTHER_SCRIPT:
+        lower = vocabulary.OTHER_SCRIPT
     return Token("word" if is_word else "opaque", lower, start, end)
 
 
@@ -191,7 +273,7 @@ def _star(text: str, start: int, end: int, source: str) -> Token | None:
     if text == "*":
         # Emphasis around prose is no operator; neither is a footnote mark after a number.
         is_emphasis = after.isalpha() and not before.isdigit()
-        is_footnote = before.isdigit() and after in {"", ".", ",", ";", ":"}
+        is_footnote = before.isdigit() and after in _AFTER_NOTE and not source[end + 1 : end + 2].isdigit()
         return None if is_emphasis or is_footnote else Token("op", "*", start, end)
     is_power = (before.isdigit() or before == ")") and (after.isdigit() or after in {"(", "-"})
     return Token("op", "^", start, end) if is_power or before == after == " " else None
@@ -211,6 +293,12 @@ _READERS: dict[str, Callable[[str, int, int, str], Token | None]] = {
     "vulgar": _vulgar,
     "degree": _degree,
     "dots": _opaque,
+    "link": _arrow,
+    "fact": _opaque,
+    "half": _half,
+    "tag": _tag,
+    "open": _opening,
+    "close": _closing,
     "latex": _latex,
     "word": _word,
     "arrow": _arrow,
@@ -261,7 +349,7 @@ def _takes_part(settled: list[Token], tokens: list[Token], index: int) -> bool:
     """Tell whether the ``of`` at *index* multiplies: a percentage or a fraction of a number."""
     if not settled or index + 1 >= len(tokens) or tokens[index + 1].kind not in {"num", "cur", "open"}:
         return False
-    if settled[-1].kind == "pct":
+    if settled[-1].kind == "pct" or settled[-1].text in _VULGAR:
         return True
     if settled[-1].kind == "close":
         return settled[-1].text == "}"

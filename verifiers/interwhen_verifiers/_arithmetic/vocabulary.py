@@ -1,18 +1,21 @@
 """The words and LaTeX commands that the arithmetic verifier knows."""
 
+# ruff: noqa: RUF001 (signs that look alike are what this file is about)
+
 from __future__ import annotations
 
 from typing import Final
 
 
-def _words(text: str) -> frozenset[str]:
+def words_of(text: str) -> frozenset[str]:
+    """Return the words of *text*."""
     return frozenset(text.split())
 
 
 UNIT_LETTERS: Final = frozenset("mgLlhsNJWVK")
 """Single letters that may be a unit after a number and a space. Elsewhere one letter is a variable."""
 
-FUNCTIONS: Final = _words(
+FUNCTIONS: Final = words_of(
     "sin cos tan cot sec csc log ln exp sqrt cbrt gcd lcm max min abs floor ceil mod choose sum product det arg "
     "average mean median factorial perm comb ncr npr lim round"
 )
@@ -23,10 +26,13 @@ LATEX: Final[dict[str, tuple[str, str]]] = {
     **dict.fromkeys(("times", "cdot", "ast"), ("op", "*")),
     "div": ("op", "/"),
     **dict.fromkeys(("approx", "simeq", "approxeq", "thickapprox"), ("rel", "~")),
-    **dict.fromkeys(
-        ("ne", "neq", "le", "leq", "leqslant", "ge", "geq", "geqslant", "lt", "gt", "equiv", "cong", "sim", "propto"),
-        ("rel", "!"),
-    ),
+    **dict.fromkeys(("ne", "neq"), ("rel", "≠")),
+    **dict.fromkeys(("le", "leq", "leqslant"), ("rel", "≤")),
+    **dict.fromkeys(("ge", "geq", "geqslant"), ("rel", "≥")),
+    "lt": ("rel", "<"),
+    "gt": ("rel", ">"),
+    "equiv": ("rel", "≡"),
+    **dict.fromkeys(("cong", "sim", "propto"), ("rel", "!")),
     **dict.fromkeys(
         (
             *("implies", "Rightarrow", "Longrightarrow", "rightarrow", "to", "iff", "Leftrightarrow", "therefore"),
@@ -37,7 +43,7 @@ LATEX: Final[dict[str, tuple[str, str]]] = {
     **dict.fromkeys(
         (
             *("left", "right", "big", "Big", "bigl", "bigr", "Bigl", "Bigr", "displaystyle"),
-            *("boxed", "textbf", "mathbf", "bf", "fbox", "underline", ":", ">"),
+            *("boxed", "textbf", "mathbf", "bf", "fbox", "underline", ":", ">", "!"),
         ),
         _SKIP,
     ),
@@ -49,23 +55,26 @@ LATEX: Final[dict[str, tuple[str, str]]] = {
 }
 """LaTeX commands by name: kind of token and its text. An empty kind leaves no token; any other name is opaque."""
 
-OPERATING: Final = _words(
+OPERATING: Final = words_of(
     "of times plus minus over twice thrice half double triple quarter third thirds fifth fifths percent squared cubed "
     "square cube root off between range power product quotient difference ratio average mean median "
-    "mod modulo remainder"
+    "mod modulo remainder absolute negative opposite reciprocal inverse complement magnitude modulus logarithm"
 )
 """Before an expression, these make it part of a longer one that is not all in symbols."""
 
-RELATING: Final = _words(
+RELATING: Final = words_of(
     "by than from to divided multiplied subtracted added subtract add multiply divide less decreased increased"
 )
 """Before an expression, these do so where an amount stands before them: ``add 5 to 3 + 2``."""
+
+COMING: Final = words_of("equal amount amounts amounted come comes came up equates")
+"""Before ``to``, these lead to a result: ``they amount to 3 * 4 = 12``."""
 
 _MONTHS = (
     "january february march april may june july august september october november december jan feb mar apr jun jul aug "
     "sep sept oct nov dec"
 )
-LABELS: Final = _words(
+LABELS: Final = words_of(
     f"{_MONTHS} odds "
     "step day week month year part case question problem example chapter section option round phase box table figure "
     "number no line equation eq item method page team group person row column level grade stage hour house class "
@@ -73,20 +82,27 @@ LABELS: Final = _words(
 )
 """Words that a number names rather than counts: ``Step 2``."""
 
-TOTALS: Final = _words(
+EACH: Final = words_of("every each per a this that same next last previous first second whole one another any")
+"""Before a word of :data:`LABELS` these say that it is counted, not named: ``every day 20 + 8``."""
+
+TOTALS: Final = words_of(
     "total sum cost price profit amount score worth result value salary number distance speed area perimeter volume "
+    "change depth raise discount bill tip tax payment fee fine deposit refund saving savings fare budget capacity "
+    "count "
+    "charge earnings gain loss debt interest commission wage surplus deficit mileage duration "
     "revenue rate length width height weight income balance profits costs age time"
 )
 """``a total of 3 + 4``: after these ``of`` does not multiply."""
 
-VERBS: Final = _words(
+VERBS: Final = words_of(
     "is are was were be been being equals equal gives give gave get gets got has have had having makes make made so "
     "then thus therefore hence because that's it's which sold spent earns earn earned pays pay paid costs cost needs "
-    "need needed that we he she they it i you can will would calculate compute evaluate now since if when and"
+    "need needed that we he she they it i you can will would calculate compute evaluate now since if when and "
+    "find finding obtain determine"
 )
 """Where looking back for :data:`OPERATING` words ends, and what cannot stand inside a unit."""
 
-BEFORE_SIGN: Final = _words(
+BEFORE_SIGN: Final = words_of(
     "is are was were equals equal be gives give get gets have has so then thus therefore that calculate compute "
     "evaluate now becomes"
 )
@@ -94,22 +110,23 @@ BEFORE_SIGN: Final = _words(
 
 NOT_UNITS: Final = (
     VERBS
-    | _words(
+    | words_of(
         "of times plus minus over and or than from to by twice half double less percent dozen hundred thousand million "
         "billion more with but as not where for while on at all"
     )
 ) - frozenset(("cost", "costs"))
 """Words that end a unit: what follows is no longer the name of what is counted."""
 
-SCALES: Final = _words(
+SCALES: Final = words_of(
     f"{_MONTHS} "
     "dozen dozens score hundred hundreds thousand thousands million millions billion billions "
     "trillion k ten tens ones pair pairs "
-    "couple half quarter quarters percent gross ton tons mod modulo remainder r am pm o'clock squared cubed factorial"
+    "couple half quarter quarters third thirds fifth fifths eighth eighths tenth tenths percent gross ton tons "
+    "mod modulo remainder r am pm o'clock squared cubed factorial"
 )
 """After a number these may change what it says."""
 
-JOINING: Final = _words("and times plus minus divided multiplied by over of")
+JOINING: Final = words_of("and times plus minus divided multiplied by over of")
 """After a number these change what it says where another amount follows them."""
 
 _FAMILIES: Final = {
@@ -132,15 +149,64 @@ def stem(word: str) -> str:
     return word.rstrip("seiy") or word
 
 
+_FACTORS: Final[tuple[tuple[tuple[str, int], ...], ...]] = (
+    (
+        ("second seconds sec secs s", 1),
+        ("minute minutes min mins", 60),
+        ("hour hours hr hrs h", 3600),
+        ("day days", 86_400),
+        ("week weeks", 604_800),
+    ),
+    (("month months", 1), ("year years yr yrs", 12), ("decade decades", 120), ("century centuries", 1200)),
+    (
+        ("mm millimeter millimeters", 1),
+        ("cm centimeter centimeters", 10),
+        ("m meter meters metre metres", 1000),
+        ("km kms kilometer kilometers", 10**6),
+    ),
+    (("inch inches", 1), ("foot feet ft", 12), ("yard yards yd", 36), ("mile miles mi", 63_360)),
+    (
+        ("mg milligram milligrams", 1),
+        ("g gram grams", 1000),
+        ("kg kgs kilogram kilograms kilo kilos", 10**6),
+        ("tonne tonnes", 10**9),
+    ),
+    (("ounce ounces oz", 1), ("pound pounds lb lbs", 16), ("ton tons", 32_000)),
+    (("ml milliliter milliliters", 1), ("l liter liters litre litres", 1000)),
+    (
+        ("teaspoon teaspoons tsp", 1),
+        ("tablespoon tablespoons tbsp tbs", 3),
+        ("ounce ounces oz", 6),
+        ("cup cups", 48),
+        ("pint pints", 96),
+        ("quart quarts", 192),
+        ("gallon gallons", 768),
+    ),
+    (
+        ("cent cents ¢ penny pennies", 1),
+        ("nickel nickels", 5),
+        ("dime dimes", 10),
+        ("quarter quarters", 25),
+        ("$ dollar dollars bucks", 100),
+    ),
+)
+SCALE_OF: Final[dict[str, dict[int, int]]] = {}
+"""Stem of a unit to its size in each table of units that it is in."""
+for _table, _units in enumerate(_FACTORS):
+    for _names, _size in _units:
+        for _name in _names.split():
+            SCALE_OF.setdefault(stem(_name), {})[_table] = _size
+
 FAMILY: Final = {stem(word): family for family, words in _FAMILIES.items() for word in words.split()}
 """Stems of units that convert into one another, by family. In two families, it goes by the last: there is doubt."""
 
-UNIT_SUFFIXES: Final = _words(
+UNIT_SUFFIXES: Final = words_of(
     "mm cm km kms ft yd mi mg kg kgs oz lb lbs ml tbsp tbs tsp sec secs min mins hr hrs mph kmh"
 )
 """Short words that are a unit when glued to a number."""
 
-CASTING_DOUBT: Final = _words(
+CASTING_DOUBT: Final = words_of(
+    "\\oplus gf boolean according "
     "wrong incorrect incorrectly mistake mistaken mistakenly false untrue invalid contradiction contradicts impossible "
     "mod modulo modulus binary octal hexadecimal hex base suppose supposing assume assuming pretend imagine "
     "inconsistent absurd contradictory unsolvable carry carrying carries borrow borrowing xor bitwise "
@@ -148,23 +214,44 @@ CASTING_DOUBT: Final = _words(
 )
 """Anywhere in the sentence of an equation, these say that it may not be meant as it stands."""
 
-NEGATING: Final = _words("not never cannot can't isn't doesn't don't won't wouldn't aren't neither nor")
+NEGATING: Final = words_of("not never cannot can't isn't doesn't don't won't wouldn't aren't neither nor")
 """In the clause of an equation or after it, these say that it may be denied."""
 
-REPORTING: Final = _words("if whether unless instead rather claims claimed says said")
+REPORTING: Final = words_of(
+    "if whether unless instead rather claims claimed says said wrote writes written answered thought thinks believes "
+    "believed states stated argues argued try trying tried attempt guess guessed would could might"
+)
 """In the clause of an equation, these say that it may not be asserted."""
 
-REFERRING: Final = _words("this that it's but no nope which")
+REJECTED: Final = frozenset(["✗", "✘", "❌", "✖", "╳", "fails", "fail", "failed", "reject", "rejected", "nope"])
+"""After an equation, these say that it was a trial, and what came of it."""
+
+OTHER_SCRIPT: Final = "\u0400"
+"""Stands for any word in a script other than Latin and Greek."""
+
+FOREIGN: Final = words_of(
+    f"{OTHER_SCRIPT} "
+    "und nicht falsch wenn angenommen ist sind ergibt gleich ergeben schrieb schreibt sagt das dann daher stimmt mal "
+    "que supongamos entonces porque falso incorrecto igual por los las una del cierto pero dice resultado "
+    "donc alors est sont une dans pas faux supposons égal fait les des mais "
+    "quindi allora sono non della che falso oppure então não "
+)
+"""Words of other languages: what the text says about an equation is not understood."""
+
+REFERRING: Final = words_of("this that it's but no nope which")
 """A sentence that starts so may be about the equation before it."""
 
-RETRACTING: Final = _words(
+RETRACTING: Final = words_of(
     "wrong incorrect mistake oops wait correction actually typo miscalculated recheck recalculate hmm sorry "
     "contradiction false untrue"
 )
 """Later in the text, these say that an equation is being taken back."""
 
-ROUNDING: Final = _words(
-    "about approximately approx roughly around nearly almost rounded rounding round rounds estimate estimated "
-    "estimation ceiling floor"
-)
-"""Near an equation, these say that its values are approximate."""
+ROUNDING: Final = words_of("approximately approx roughly rounded rounding estimate estimated estimation")
+"""In the sentence of an equation, these say that its values are approximate."""
+
+ADVERBS: Final = words_of("about approximately approx roughly around nearly almost")
+"""Beside an equation or after its relation, these say so too."""
+
+INEXACT: Final = words_of("about around nearly almost round rounds ceiling floor")
+"""Elsewhere in the sentence these may say so, or something else: ``a round of golf``."""

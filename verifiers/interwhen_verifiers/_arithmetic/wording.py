@@ -24,7 +24,7 @@ MAX_SHOWN = 100
 MAX_PLACES = 6
 """A decimal that ends within so many places is written in full."""
 MAX_DIGITS = 30
-_SEPARATORS = ("{,}", "\\,", ",")
+_SEPARATORS = ("{,}", ",\\!", "\\!", "\\,", ",", "'", "’")  # noqa: RUF001 (a mark between thousands)
 
 
 class Wrong(NamedTuple):

@@ -1,0 +1,62 @@
+"""Texts judged by the arithmetic monitor, line by line, as the engine shows them to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from interwhen import Pass, Segment, Span, Task, Tracker, Unknown, Violation
+from interwhen.segments import Phase
+
+from interwhen_verifiers.arithmetic import arithmetic, read_task
+
+CORPUS = Path(__file__).parent / "arithmetic_corpus"
+MONITOR = arithmetic()
+
+
+class Found(NamedTuple):
+    """What the monitor says about one place of a text."""
+
+    text: str
+    verdict: Pass | Violation | Unknown
+    span: Span
+
+
+UNREAD = Unknown("not read")
+
+
+def judge(text: str, prompt: str = "", phase: Phase = "answer") -> list[Found]:
+    """Return what the monitor says about *text*, what its recognizer finds beside the claims included."""
+    assert MONITOR.recognizer is not None
+    assert isinstance(MONITOR.extractor, Tracker)
+    prepared = read_task(Task(prompt))
+    state = MONITOR.extractor.start(prepared)
+    found: list[Found] = []
+    at = 0
+    for line in text.split("\n"):
+        segment = Segment(text=line, span=Span(at, at + len(line)), phase=phase)
+        at += len(line) + 1
+        if not line.strip():
+            continue
+        state, claims = MONITOR.extractor.step(state, segment)
+        spans = [claim.span for claim in claims]
+        for claim in claims:
+            verdict = MONITOR.verifier.check(claim)
+            assert isinstance(verdict, Pass | Violation | Unknown)
+            assert claim.span is not None
+            found.append(Found(text[claim.span.start : claim.span.end], verdict, claim.span))
+        unread = [
+            span
+            for span in MONITOR.recognizer(segment, prepared)
+            if not any(each is not None and each.covers(span) for each in spans)
+        ]
+        found.extend(Found(text[span.start : span.end], UNREAD, span) for span in unread)
+    return found
+
+
+def lines(name: str) -> Iterator[str]:
+    """Yield the texts of a corpus."""
+    for line in (CORPUS / f"{name}.txt").read_text(encoding="utf-8").split("\n"):
+        if line and not line.startswith("# "):
+            yield line.replace("⏎", "\n")

@@ -1,0 +1,159 @@
+"""The computation that a prompt asks for, and the answers that a text gives to it."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from interwhen_verifiers._arithmetic.judge import unambiguous
+from interwhen_verifiers._arithmetic.nodes import (
+    Binary,
+    Node,
+    NoValueError,
+    Number,
+    Operator,
+    Value,
+    bare,
+    exact,
+    render,
+)
+from interwhen_verifiers._arithmetic.parser import Parser, Side
+from interwhen_verifiers._arithmetic.setting import PLAIN, Setting, setting_of
+from interwhen_verifiers._arithmetic.tokens import Token, tokenize
+from interwhen_verifiers._arithmetic.vocabulary import words_of
+
+MAX_QUESTION = 2000
+"""A longer question is not read for its computation."""
+_ASKING = words_of(
+    "calculate compute evaluate solve simplify find work out what what's is the value of result answer please give me "
+    "state final to following arithmetic problem expression equation sum product quotient difference how much does "
+    "equal equals make come determine tell can you exactly step by and show your reasoning think carefully a number "
+    "as single only with just reply respond write it this exact in line"
+)
+"""Words of a question that asks for a value and for nothing else."""
+_SIGNS = frozenset(".,:?!;=")
+_ENDS = frozenset((".", "!", "✓", "✔", "✅", "</answer>"))
+_FIRST = re.compile(r"\s*+(?:Start with|Begin with|Take) ([0-9]++)[.,;]?")
+_ORDER = re.compile(r"\s++(?:and |then )?(add|subtract|multiply by|divide by) ([0-9]++)[.,;]?", re.IGNORECASE)
+_LAST = re.compile(r"\s*+What is the (?:result|answer|final value|total)\?\s*+\Z")
+_CHAIN = re.compile(r"\s*+The chain is ([0-9]++)")
+_STEP = re.compile(r", ([-+*/]) ([0-9]++)")
+_END = re.compile(r"\.?\s*+\Z")
+_OPERATORS: dict[str, Operator] = {
+    "add": "+",
+    "subtract": "-",
+    "multiply by": "*",
+    "divide by": "/",
+    "+": "+",
+    "-": "-",
+    "*": "*",
+    "/": "/",
+}
+_MARK = re.compile(
+    r"(?P<said>[\W_]{0,8}(?:(?:so|thus|therefore|hence),?\s)?(?:(?:the|my)\s)?(?:final\s)?answer\b[\s*_]{0,4}(?:is\b|=|:)?"
+    r"[\s:*_]{0,6}|\s*+(?:####|<answer>)\s*+|\s*+(?=\${0,2}\\boxed))"
+    r"|[\W_]{0,8}(?:the\s)?result\b[\s*_]{0,4}(?:is\b|=|:)[\s:*_]{0,6}|\s*+(?:=\s*+)?(?=-?[0-9(])",
+    re.IGNORECASE,
+)
+"""What an answer starts with; where it is not *said*, it may be something else."""
+
+
+class Problem(NamedTuple):
+    """What a run was asked, as far as arithmetic goes."""
+
+    node: Node | None
+    """The computation that the question asks for, and nothing else; ``None`` where it asks for something else."""
+    setting: Setting
+
+
+def read_problem(question: str, context: str) -> Problem:
+    """Read the last *question* of the user, and the whole *context* of the task."""
+    return Problem(_computation(question, context), setting_of(context, PLAIN))
+
+
+def _computation(question: str, context: str) -> Node | None:
+    if len(question) > MAX_QUESTION:
+        return None
+    node = _ordered(question, _FIRST, _ORDER, _LAST)
+    if node is None and "left to right" in context:
+        node = _ordered(question, _CHAIN, _STEP, _END)
+    return node or _asked(tokenize(question))
+
+
+def _ordered(question: str, first: re.Pattern[str], step: re.Pattern[str], last: re.Pattern[str]) -> Node | None:
+    """Return the computation that goes from left to right, where *question* is one from its start to its end."""
+    found = first.match(question)
+    if found is None:
+        return None
+    node: Node = _number(found[1])
+    at = found.end()
+    while found := step.match(question, at):
+        operator = _OPERATORS[found[1].lower()]
+        node = Binary(operator, operator, node, _number(found[2]))
+        at = found.end()
+    if isinstance(node, Number) or last.match(question, at) is None or _value(node) is None:
+        return None
+    return node
+
+
+def _number(text: str) -> Number:
+    return Number(int(text), text, 0, percent=False, start=0, end=0)
+
+
+def _asked(tokens: list[Token]) -> Node | None:
+    """Return the only expression of a question that asks for its value."""
+    start = next((at for at, token in enumerate(tokens) if token.kind not in {"word", "break", "math"}), None)
+    if start is None:
+        return None
+    parser = Parser(tokens, start, len(tokens))
+    side = parser.side(whole=False)
+    if side is None or bare(side.node) or side.doubt or side.units or side.remark or side.currency:
+        return None
+    around = tokens[:start] + tokens[parser.index :]
+    for token in around:
+        plain = (
+            token.text in _ASKING
+            if token.kind == "word"
+            else token.kind == "math" or token.text in _SIGNS or token.text == "="
+        )
+        if not plain:
+            return None
+    return side.node if unambiguous(side.node) else None
+
+
+def _value(node: Node) -> Value | None:
+    try:
+        return exact(node)
+    except NoValueError:
+        return None
+
+
+class Answer(NamedTuple):
+    """A value that a line gives as the answer."""
+
+    side: Side
+    said: bool
+    """The line calls it the answer. Otherwise it is only a value that stands alone."""
+
+
+def answer_in(text: str) -> Answer | None:
+    """Return the value that *text*, a line of the answer, gives as the answer, or ``None``."""
+    found = _MARK.match(text)
+    if found is None:
+        return None
+    tokens = tokenize(text)
+    first = next((at for at, token in enumerate(tokens) if token.start >= found.end() and token.kind != "math"), None)
+    if first is None:
+        return None
+    stop = len(tokens)
+    while stop > first and (tokens[stop - 1].kind in {"math", "cur"} or tokens[stop - 1].text in _ENDS):
+        stop -= 1
+    side = Parser(tokens, first, stop).side(whole=True)
+    if side is None or side.units or side.remark or side.currency:
+        return None
+    return Answer(side, found["said"] is not None)
+
+
+def is_stated_by(problem: Problem, side: Side) -> bool:
+    """Tell whether *side* is the computation that the question asks for, as it stands there."""
+    return problem.node is not None and render(side.node) == render(problem.node)

@@ -1,0 +1,159 @@
+"""What a text says about its own arithmetic: a modulus, a base, an operation that it defines."""
+
+# ruff: noqa: RUF001 (signs that look alike are what this file is about)
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import NamedTuple
+
+from interwhen_verifiers._arithmetic.nodes import Binary, Node, NoValueError, Number, Value, exact, numbers
+
+MOST = 16
+"""So many moduli and bases of a text are remembered."""
+ANY = 0
+"""A modulus that the text does not write as a number."""
+_MODULUS = re.compile(
+    r"(?:\b[Mm]od(?:ulo|ulus)?\b(?: (?:is|of|=))?|mod\b|\bGF|\\mathbb\s?\{?[FZ]\}?_|\b[FZ]_|\bZ/)"
+    r"[\s({$\\]{0,6}(?P<number>[0-9]{1,6})?"
+    r"|remainders?\b[^.;\n]{0,60}?\bby \$?(?P<divisor>[0-9]{1,6})"
+)
+_BASE = re.compile(r"ase[\s$-]{0,3}(?P<number>[0-9]{1,2}|[a-z]+)")
+_NAMED = re.compile(r"([Bb]inary|[Oo]ctal|[Hh]exadecimal)(?! operation)|([Bb]oolean|XOR|xor)")
+_DEFINED = re.compile(
+    r"\b[a-zA-Z]\}?\s?(?P<sign>[-+*/^@#&×·∗⋆∘◦⊕⊗⊙△◇□★]|\\[A-Za-z]+)\s?\{?[a-zA-Z]\b\}?\s{0,2}\$?\s{0,2}(?:=|:=|is|means|be)"
+)
+
+_MODULAR = ("mod ", "mod{", "mod(", "odul", "GF", "F_", "Z_", "Z/", "mathbb", "remainder")
+_NAMES = ("inary", "ctal", "exadecimal", "oolean", "XOR", "xor")
+_BASES = {
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
+    "six": 6,
+    "seven": 7,
+    "eight": 8,
+    "nine": 9,
+    "twelve": 12,
+    "sixteen": 16,
+    "binary": 2,
+    "octal": 8,
+    "hexadecimal": 16,
+}
+
+
+class Setting(NamedTuple):
+    """What the text up to here says about its arithmetic."""
+
+    moduli: frozenset[int] = frozenset()
+    bases: frozenset[int] = frozenset()
+    defines: bool = False
+    """It defines an operation by a formula."""
+
+    def marks(self) -> str:
+        """Return it as a part of a key."""
+        return f"{sorted(self.moduli)}{sorted(self.bases)}{self.defines}"
+
+
+PLAIN = Setting()
+
+
+def may_set(text: str) -> bool:
+    """Tell whether *text* may say something of the kind. Looking for parts of words is the quickest way."""
+    return (
+        ("mod" in text or "Mod" in text or "base" in text or "Base" in text or "efine" in text or "peration" in text)
+        or ("inary" in text or "ctal" in text or "exadecimal" in text or "oolean" in text or "xor" in text)
+        or ("XOR" in text or "GF" in text or "F_" in text or "Z_" in text or "Z/" in text or "mathbb" in text)
+        or ("enote" in text or "remainder" in text)
+    )
+
+
+def setting_of(text: str, before: Setting = PLAIN) -> Setting:
+    """Return *before* with what *text* adds."""
+    if not may_set(text):
+        return before
+    moduli = {int(found["number"] or found["divisor"] or ANY) for found in _found(_MODULUS, text, _MODULAR)}
+    bases = {_base(found["number"]) for found in _found(_BASE, text, ("ase",))} - {0, 1, 10}
+    for found in _found(_NAMED, text, _NAMES):
+        if found[1]:
+            bases.add(_BASES[found[1].lower()])
+        else:
+            moduli.add(2)
+    defines = "efine" in text or "peration" in text or "enote" in text
+    defines = before.defines or (defines and _DEFINED.search(text) is not None)
+    if before.moduli >= moduli and before.bases >= bases and before.defines == defines:
+        return before
+    return Setting(_some(before.moduli | moduli), _some(before.bases | bases), defines)
+
+
+def _found(pattern: re.Pattern[str], text: str, cues: tuple[str, ...]) -> Iterator[re.Match[str]]:
+    """Yield what *pattern* finds in a text that holds one of its *cues*: looking for these is much quicker."""
+    return pattern.finditer(text) if any(cue in text for cue in cues) else iter(())
+
+
+def _base(text: str) -> int:
+    return int(text) if text.isdigit() else _BASES.get(text, 0)
+
+
+def _some(found: frozenset[int] | set[int]) -> frozenset[int]:
+    return frozenset(sorted(found)[:MOST])
+
+
+def in_setting(left: Node, right: Node, setting: Setting) -> str:
+    """Say how the sides agree in the arithmetic of the text, or may, or return an empty string."""
+    if setting.defines and (_operates(left) or _operates(right)):
+        return "the operation may be defined in the text"
+    difference = _difference(left, right)
+    if difference is None:
+        return ""
+    for modulus in setting.moduli:
+        if modulus == ANY or (modulus > 1 and difference % modulus == 0):
+            return "the values may be meant modulo a number"
+    digits = {text for side in (left, right) for text in _texts(side)}
+    for base in setting.bases | ({2} if all(set(text) <= {"0", "1"} for text in digits) else set()):
+        if _agree_in(base, left, right):
+            return "the numbers may be written in another base"
+    if digits <= {"0", "1"} and (difference % 2 == 0 or min(exact(left), 1) == min(exact(right), 1)):
+        return "the values may be Boolean"
+    return ""
+
+
+def _operates(node: Node) -> bool:
+    return isinstance(node, Binary)
+
+
+def _difference(left: Node, right: Node) -> int | None:
+    try:
+        found = Fraction(exact(left) - exact(right))
+    except NoValueError:
+        return None
+    return found.numerator if found.denominator == 1 else None
+
+
+def _texts(node: Node) -> list[str]:
+    return [number.text for number in numbers(node)]
+
+
+def _agree_in(base: int, left: Node, right: Node) -> bool:
+    try:
+        return _read_in(base, left) == _read_in(base, right)
+    except (ValueError, NoValueError):
+        return False
+
+
+def _read_in(base: int, node: Node) -> Value:
+    """Return the value of *node* with its numbers read in *base*. Raises :class:`ValueError` on other digits."""
+
+    def change(node: Node) -> Node:
+        match node:
+            case Binary():
+                return node._replace(left=change(node.left), right=change(node.right))
+            case Number():
+                return node._replace(value=int(node.text, base))
+            case _:
+                return node._replace(inner=change(node.inner))
+
+    return exact(change(node))
