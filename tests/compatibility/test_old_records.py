@@ -6,12 +6,15 @@ are never written again: a change of a format must read them as they are.
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import interwhen
 import pytest
+from interwhen.errors import JournalError
 from interwhen.gateway.sources import load_config
 from interwhen.precompute import open_store
+from interwhen.registry import load_monitor
 from interwhen.testing import ScriptedModel
 
 RECORDS = Path(__file__).parent / "records"
@@ -45,7 +48,12 @@ async def test_an_old_journal_of_a_run_that_was_not_over_is_resumed(tmp_path):
     assert whole.startswith(standing)
     assert 0 < len(standing) < len(whole)
     model = ScriptedModel([whole[len(standing) :]])
-    async with interwhen.resume(path, model=model, monitors=["arithmetic:remedy=repair,place=append"]) as run:
+    # As it was then: verdicts of another version of a verifier may differ, so that one is refused.
+    now = load_monitor("arithmetic:remedy=repair,place=append")
+    then = replace(now, scope="steps", recognizer=None, verifier=replace(now.verifier, version="1"))
+    with pytest.raises(JournalError, match="its verdicts may differ"):
+        interwhen.resume(path, model=model)
+    async with interwhen.resume(path, model=model, monitors=[then]) as run:
         async for _ in run:
             pass
     assert isinstance(run.result, interwhen.Verified)
