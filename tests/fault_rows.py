@@ -60,6 +60,8 @@ ROWS = {
     "G3": "a route that no monitor sees",
     "G5": "what one client's error teaches about a server",
     "G6": "a stream that is cut inside a number or a word",
+    "G2": "text in a field that no monitor reads",
+    "G12": "large JSON bodies, and many unfinished ones",
     "G9": "the same trouble again and again at one place",
     "G7": "a segment that never ends, because the stream stalls",
 }

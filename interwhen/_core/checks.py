@@ -157,7 +157,7 @@ class Checks:
         self._work.close(number)
         self._work.learn(job, outcome)
         for ref in job.refs:
-            self._judge(ref, self._work.fitting(ref, outcome), seconds, job.tries)
+            self._judge(ref, outcome, seconds, job.tries)
             seconds = 0.0
         return orders
 
@@ -227,7 +227,7 @@ class Checks:
         question = work.question(ref)
         verdict = work.known(question)
         if verdict is not None:
-            self._judge(ref, work.fitting(ref, Judged(verdict, cached=True)), 0.0)
+            self._judge(ref, Judged(verdict, cached=True), 0.0)
             return
         if not work.is_asked(question):
             breaker = self._breakers[question[0]]

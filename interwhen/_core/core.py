@@ -37,7 +37,7 @@ from interwhen._core.messages import (
     Settled,
 )
 from interwhen._core.pacing import Pace
-from interwhen._core.remedying import Remedying
+from interwhen._core.remedying import RULES, Remedying
 from interwhen._core.tally import Tally
 from interwhen._core.violations import Violations
 from interwhen._core.window import Window
@@ -61,8 +61,8 @@ class Core:
 
     __slots__ = (
         "__weakref__", "_checks", "_ending", "_frontier_is_due", "_has_trackers", "_live", "_orders", "_pace",
-        "_remedying", "_violations", "budgets", "counting", "events", "gates", "intake", "monitors", "prompt_sha256",
-        "starts_in", "state", "tally", "template", "think_tags", "transcript", "window", "work",
+        "_remedying", "_violations", "budgets", "counting", "events", "gates", "intake", "min_coverage", "monitors",
+        "prompt_sha256", "starts_in", "state", "tally", "template", "think_tags", "transcript", "window", "work",
     )  # fmt: skip
 
     def __init__(
@@ -76,12 +76,15 @@ class Core:
         max_tokens: int | None = None,
         context_tokens: int | None = None,
         prompt_sha256: str = "",
+        min_coverage: float = 0.0,
+        rules: int = RULES,
     ) -> None:
         monitors = self.monitors = tuple(monitors)
         self.budgets = budgets or Budgets()
         self.template = template or DEFAULT_TEMPLATE
         self.window = Window(max_tokens, context_tokens)
         self.prompt_sha256 = prompt_sha256
+        self.min_coverage = min_coverage
         self.think_tags = think_tags
         self.starts_in: Phase = starts_in
         self.events: deque[Event] = deque()
@@ -100,8 +103,10 @@ class Core:
         self._checks = Checks(
             monitors, self.transcript, self.work, self._violations, self.budgets, self.tally, self.events
         )
-        self._ending = Ending(self.transcript, self.work, self._violations, self.tally, prompt_sha256)
-        self._remedying = Remedying(monitors, self.template, self.intake, self.work, self._violations, self.tally)
+        self._ending = Ending(self.transcript, self.work, self._violations, self.tally, prompt_sha256, min_coverage)
+        self._remedying = Remedying(
+            monitors, self.template, self.intake, self.work, self._violations, self.tally, rules
+        )
         self.counting = Counting(self.intake, self.tally, self.window)
         self._pace = Pace()
         self._frontier_is_due = False
@@ -325,7 +330,9 @@ class Core:
         record = violations.acted(best, todo)
         refused = self._remedying.refused(best, todo)
         if self._has_trackers:
-            self._orders.append(Disown(todo.cut if todo.ask else min(todo.cut, best.ref.segment.span.start)))
+            # What stands before a cut is built on, also in the line that is repaired; what feedback answers is not.
+            start = best.ref.segment.span.start
+            self._orders.append(Disown(start, todo.cut) if todo.answers_segment else Disown(todo.cut))
         self._cut(todo.cut)
         if not todo.goes_on:
             self.events.append(Remedied(record, self.tally.remedies))

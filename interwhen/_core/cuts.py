@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple, assert_never
 
 from interwhen._core.arbitration import Candidate
@@ -10,7 +11,14 @@ from interwhen.models.base import Origin
 from interwhen.monitors import Monitor
 from interwhen.remedies import Abstain, Conclude, Feedback, Remedy, Repair, Resample, Stop
 from interwhen.results import RemedyName
+from interwhen.spans import Span
 from interwhen.verdicts import Violation
+
+_MORE_DIGITS = re.compile(
+    r"(?:[,.'\u2019\u066b\u066c_\u00a0\u2007\u2009\u202f\u2060\u200b]|\{,\}|\\[!,;: ])+[0-9]|[ ][0-9]{3}(?![0-9])"
+)
+"""What goes on with a number: a point or a separator of thousands, as text, as LaTeX, or as a thin space."""
+_REACH = 24
 
 
 class Plan(NamedTuple):
@@ -35,8 +43,11 @@ def plan(
     first_call: int,
     *,
     again: bool = False,
+    cuts: bool = False,
 ) -> Plan:
     """Return what the monitor's remedy does about *candidate*; *again*: the same words were refuted here before.
+
+    With *cuts*, a repair may cut a number or a name short, as in runs of earlier versions.
 
     A refuted tool call goes with all calls of its turn, from *first_call* on: what is done is asked for again as a
     whole, so that no call is made twice.
@@ -49,6 +60,8 @@ def plan(
     remedy = monitor.remedy
     if again and isinstance(remedy, Repair):
         remedy = remedy.otherwise  # the model came back to these words, or our own ones were refuted in turn
+    if isinstance(remedy, Repair) and not cuts and _is_cut_short(candidate):
+        remedy = remedy.otherwise
     return _plan(candidate, candidate.violation, monitor, remedy, template, wrong_text)
 
 
@@ -89,7 +102,8 @@ def _plan(
     segment = candidate.ref.segment.span
     match remedy:
         case Repair(otherwise=otherwise):
-            if violation.repair is not None and monitor.level == "witness" and is_writable(violation.repair):
+            writes = violation.repair is not None and monitor.level == "witness" and is_writable(violation.repair)
+            if writes and violation.repair is not None:
                 return Plan("repair", candidate.span.start, violation.repair, "repair")
             return _plan(candidate, violation, monitor, otherwise, template, wrong_text)
         case Feedback(place=place):
@@ -107,3 +121,23 @@ def _plan(
             return Plan("abstain", segment.start, goes_on=False)
         case _:
             assert_never(remedy)
+
+
+def _is_cut_short(candidate: Candidate) -> bool:
+    segment = candidate.ref.segment
+    start = segment.span.start
+    return cuts_short(segment.text, Span(candidate.span.start - start, candidate.span.end - start))
+
+
+def cuts_short(text: str, where: Span) -> bool:
+    """Tell whether the word or the number at *where* goes on behind it: a repair would leave its rest in the text."""
+    if where.start == where.end:
+        return False
+    last, rest = text[where.end - 1], text[where.end : where.end + _REACH]
+    if not rest:
+        return False
+    if last.isdigit():
+        return rest[0].isdigit() or _MORE_DIGITS.match(rest) is not None
+    if not last.isalpha():
+        return False
+    return rest[0].isalnum() or rest[0] == "_" or (rest[0] in "-\u2010\u2011" and rest[1:2].isalpha())

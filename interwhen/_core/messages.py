@@ -142,6 +142,8 @@ class Disown(msgspec.Struct, frozen=True, gc=False):
     """The text from *start* on was refuted: it is cut, or stays with feedback behind it, and nothing builds on it."""
 
     start: int
+    end: int = 0
+    """Up to where it stays; 0: it is cut."""
 
 
 class Outline(msgspec.Struct, frozen=True, gc=False):

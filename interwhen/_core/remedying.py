@@ -16,6 +16,9 @@ from interwhen.monitors import Monitor
 from interwhen.remedies import Conclude
 from interwhen.tool_calls import ToolCall
 
+RULES = 1
+"""The number of the rules by which a core plans remedies; a journal says by which ones its run was."""
+
 
 class Remedying:
     """Plans remedies within the budgets, and words them."""
@@ -28,6 +31,7 @@ class Remedying:
         work: Work,
         violations: Violations,
         tally: Tally,
+        rules: int = RULES,
     ) -> None:
         self._monitors = monitors
         self._template = template
@@ -36,6 +40,9 @@ class Remedying:
         self._violations = violations
         self._tally = tally
         self._trouble = Trouble(intake.transcript)
+        self._rules = rules
+        self._written: dict[tuple[int, str], int] = {}
+        """How often the same text was written at one cut: what counted as a repetition by the rules 0."""
         self.resamples = 0
         """How many remedies in a row sampled the text again, up to now."""
 
@@ -45,9 +52,14 @@ class Remedying:
         first_call = intake.transcript.first_call
         monitor = self._monitors[best.ref.monitor]
         times = 1
-        if best.violation is not None and not isinstance(monitor.remedy, Conclude):
+        if self._rules and best.violation is not None and not isinstance(monitor.remedy, Conclude):
             times = self._trouble.met(best)
-        todo = plan(best, monitor, self._template, violations.text(best), first_call, again=times > 1)
+        todo = plan(
+            best, monitor, self._template, violations.text(best), first_call, again=times > 1, cuts=not self._rules
+        )
+        if not self._rules and todo.goes_on:
+            key = (todo.cut, f"{todo.remedy}:{todo.insert}")
+            self._written[key] = times = self._written.get(key, 0) + 1
         if todo.ask:
             todo = todo._replace(insert=intake.closing(todo.cut) + todo.insert)
         if todo.answers_segment and violations.is_answered_by_another(best.ref):

@@ -19,14 +19,18 @@ class Trouble:
 
     def __init__(self, transcript: Transcript) -> None:
         self._transcript = transcript
-        self._times: dict[tuple[int, str], int] = {}
+        self._times: dict[tuple[int, int, str], int] = {}
         self._answered: list[Span] = []
         self._marks: list[tuple[int, int]] = [(0, 0)]
         """Offsets of the trace, and the characters that count before each: no text is counted again and again."""
 
     def met(self, candidate: Candidate) -> int:
-        """Count *candidate*; return how often its words were refuted at its place, this time included."""
-        key = (self._place(candidate.ref.segment.span.start), " ".join(candidate.ref.text.split()))
+        """Count *candidate*; return how often its monitor refuted its words at its place, this time included.
+
+        Another monitor may refute the very same words of the model: that is no repetition.
+        """
+        ref = candidate.ref
+        key = (ref.monitor, self._place(ref.segment.span.start), " ".join(ref.text.split()))
         self._times[key] = times = self._times.get(key, 0) + 1
         return times
 

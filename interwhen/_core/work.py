@@ -13,7 +13,7 @@ from interwhen.monitors import Monitor
 from interwhen.results import CheckRecord
 from interwhen.segments import Segment
 from interwhen.spans import Span
-from interwhen.verdicts import Cancelled, Errored, Judged, Outcome, Pass, Skipped, TimedOut, Verdict, Violation
+from interwhen.verdicts import Cancelled, Errored, Judged, Outcome, Pass, Skipped, TimedOut, Verdict
 
 Question: TypeAlias = tuple[int, str, str]
 """What is asked of a verifier: its number, the claim's key, and the claim's very text. Positions in a verdict are
@@ -97,8 +97,6 @@ class Work:
     _unclear: list[list[Span]] = field(default_factory=list)
     """For each monitor, its standing segments without a pass; the first one comes first."""
     _verdicts: dict[Question, Verdict] = field(default_factory=dict)
-    _read_in: dict[Question, tuple[int, str]] = field(default_factory=dict)
-    """By which monitor, and in which segment, the repair of a verdict was read again."""
     _in_flight: dict[Question, int] = field(default_factory=dict)
     _verifier_ids: list[int] = field(default_factory=list)
     _names: list[tuple[str, str, str]] = field(default_factory=list)
@@ -196,17 +194,6 @@ class Work:
         """Keep a verdict for equal claims. Errors and timeouts are no knowledge."""
         if isinstance(outcome, Judged) and job.key is not None:
             self._verdicts[job.key] = outcome.verdict
-            if isinstance(outcome.verdict, Violation) and outcome.verdict.repair is not None:
-                self._read_in[job.key] = (job.monitor, job.segment.text)
-
-    def fitting(self, ref: Ref, outcome: Outcome) -> Outcome:
-        """Return *outcome* for the claim of *ref*: a repair was read again in one segment, and counts in no other."""
-        verdict = outcome.verdict if isinstance(outcome, Judged) else None
-        if not isinstance(verdict, Violation) or verdict.repair is None:
-            return outcome
-        if self._read_in.get(self.question(ref)) == (ref.monitor, ref.segment.text):
-            return outcome
-        return msgspec.structs.replace(outcome, verdict=msgspec.structs.replace(verdict, repair=None))
 
     def record(self, ref: Ref, outcome: Outcome, seconds: float, tries: int = 1) -> CheckRecord:
         """Write down how the check of one claim ended."""

@@ -164,9 +164,10 @@ class Jobs:
 
     def _would_write(self, order: Check, outcome: Outcome) -> bool:
         """Tell whether *outcome* brings a repair that its monitor may write."""
-        monitor = self.watchers[order.monitor].monitor
-        acts = isinstance(monitor.remedy, Repair) and monitor.level == "witness" and monitor.delivery != "observe"
-        return acts and repairs(outcome) is not None
+        verifier = self.watchers[order.monitor].monitor.verifier
+        # Monitors that share a verifier share its verdicts: whose check this is depends on the order of the text.
+        sharing = (each.monitor for each in self.watchers if each.monitor.verifier is verifier)
+        return repairs(outcome) is not None and any(isinstance(each.remedy, Repair) for each in sharing)
 
     def _reread(self, order: Check, outcome: Outcome) -> Iterable[tuple[Claim, ...]]:
         """Return what stands at the place of a repair, read in one way and then in another; each must be right.

@@ -11,6 +11,7 @@ import msgspec
 
 from interwhen._core.core import Core
 from interwhen._core.messages import Close, Fact, Finish, Open, Order
+from interwhen._core.remedying import RULES
 from interwhen._engine.forks import ForkMeter
 from interwhen._engine.upstream import Upstream
 from interwhen._engine.watch import Meter
@@ -161,6 +162,8 @@ def _first(settings: Journal, core: Core, model: str, prompt: Prompt, sampling: 
         verifiers=verifiers,
         monitors=monitors,
         offline=offline,
+        rules=RULES,
+        min_coverage=core.min_coverage,
     )
     try:
         payload = encode(header)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
@@ -14,12 +13,6 @@ from interwhen.verdicts import Errored, Judged, Outcome, Pass, Violation
 
 Read = Callable[[Segment], tuple[Claim, ...] | Errored]
 """The extractor of a monitor, in the state that it had before the segment."""
-
-_MORE_DIGITS = re.compile(
-    r"(?:[,.'\u2019\u066b\u066c_\u00a0\u2007\u2009\u202f\u2060\u200b]|\{,\}|\\[!,;: ])+[0-9]|[ ][0-9]{3}(?![0-9])"
-)
-"""What goes on with a number: a point or a separator of thousands, as text, as LaTeX, or as a thin space."""
-_REACH = 24
 
 
 def repairs(outcome: Outcome) -> Violation | None:
@@ -40,11 +33,11 @@ def without_repair(outcome: Outcome) -> Outcome:
 def repaired_claims(segment: Segment, claim: Claim, violation: Violation, read: Read) -> Iterator[tuple[Claim, ...]]:
     """Yield what *segment* claims at the place of the repair: as it will stand first, then with the rest of its text.
 
-    Each must pass its verifier for the repair to be sound. Nothing is yielded for a repair that would cut a number or a
-    name short, that changes what is claimed before it, or after which nothing is claimed at all.
+    Each must pass its verifier for the repair to be sound. Nothing is yielded for a repair that changes what is claimed
+    before it, or after which nothing is claimed at all.
     """
     where, repair = _place(segment, claim, violation), violation.repair
-    if where is None or not repair or cuts_short(segment.text, where):
+    if where is None or not repair:
         return
     before = _until(read(segment), segment.span.start + where.start)
     for rest in dict.fromkeys(("", segment.text[where.end :])):
@@ -57,20 +50,6 @@ def repaired_claims(segment: Segment, claim: Claim, violation: Violation, read: 
         covering = tuple(one for one in found if one.span is not None and one.span.covers(place))
         if covering:
             yield covering
-
-
-def cuts_short(text: str, where: Span) -> bool:
-    """Tell whether the word or the number at *where* goes on behind it: a repair would leave its rest in the text."""
-    if where.start == where.end:
-        return False
-    last, rest = text[where.end - 1], text[where.end : where.end + _REACH]
-    if not rest:
-        return False
-    if last.isdigit():
-        return rest[0].isdigit() or _MORE_DIGITS.match(rest) is not None
-    if not last.isalpha():
-        return False
-    return rest[0].isalnum() or rest[0] == "_" or (rest[0] in "-\u2010\u2011" and rest[1:2].isalpha())
 
 
 def are_right(outcomes: Iterable[Outcome]) -> bool:

@@ -42,13 +42,18 @@ async def ask_again(
 
 
 async def revive(past: Past | None, task: Task, watchers: Sequence[Watcher]) -> None:
-    """Prepare all *watchers*, and let trackers go over what they were shown before the process was killed."""
+    """Prepare all *watchers*, and let trackers go over what they were shown before the process was killed.
+
+    A run whose time budget is spent meanwhile is over: what is not ready by then is not needed.
+    """
     if past is None or past.outline is not None:
         return
-    async with anyio.create_task_group() as group:
-        for watcher in watchers:
-            if not watcher.is_ready:
-                group.start_soon(watcher.prepare, task)
+    budget = past.journaled.header.budgets.seconds
+    with anyio.move_on_after(None if budget is None else max(budget - past.at, 0.0)):
+        async with anyio.create_task_group() as group:
+            for watcher in watchers:
+                if not watcher.is_ready:
+                    group.start_soon(watcher.prepare, task)
     for entry in past.history:
         if isinstance(entry, Shown):
             watchers[entry.order.monitor].revive(entry.order, entry.reply)
@@ -81,7 +86,11 @@ def unfinished(past: Past, jobs: Jobs) -> tuple[list[Order], list[Settled]]:
         if isinstance(order, Extract):
             orders.append(order)
             continue
-        claim = _read_again(past, order, jobs)
+        refs = past.core.work.jobs[order.job].refs or []
+        for ref in refs:
+            # Whichever of them is asked about, now or when it is tried again, goes to its verifier as a whole.
+            ref.claim = _read_again(past, ref.monitor, ref.claim, jobs) or ref.claim
+        claim = _read_again(past, order.monitor, order.claim, jobs)
         if claim is None:
             name = jobs.watchers[order.monitor].monitor.name
             facts.append(Settled(order.job, Errored(f"the extractor of {name!r} does not find this claim again")))
@@ -132,13 +141,13 @@ def _count_forks(past: Past, forks: ForkMeter) -> None:
     forks.cached_tokens = past.spent.fork_cached_tokens
 
 
-def _read_again(past: Past, order: Check, jobs: Jobs) -> Claim | None:
-    """Return the claim of *order* with all that its extractor put into it: the journal has its key and place only."""
-    source = past.sources.get(id(order.claim))
+def _read_again(past: Past, monitor: int, known: Claim, jobs: Jobs) -> Claim | None:
+    """Return the claim *known* with all that its extractor put into it: the journal has its key and place only."""
+    source = past.sources.get(id(known))
     if source is None:
         return None
-    fact = jobs.watchers[order.monitor].read_again(source.extraction, source.reply)
+    fact = jobs.watchers[monitor].read_again(source.extraction, source.reply)
     if not isinstance(fact, Extracted) or len(fact.claims) <= source.place:
         return None
     claim = fact.claims[source.place]
-    return claim if (claim.key, claim.span) == (order.claim.key, order.claim.span) else None
+    return claim if (claim.key, claim.span) == (known.key, known.span) else None

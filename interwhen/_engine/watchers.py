@@ -66,6 +66,8 @@ class Watcher:
         self.is_ready = monitor.prepare is None
         self._ready: anyio.Event | None = None if self.is_ready else anyio.Event()
         self._waiting: dict[int, Extract] = {}
+        self._disowned: list[Disown] = []
+        """What was refuted before it was prepared, and stays in the text."""
         self._failure: Outcome | None = None
         self._stands_aside = False
         self._fold: _Fold | None = None
@@ -139,6 +141,8 @@ class Watcher:
         match extractor:
             case (Tracker() as tracker) | Fork(parse=Tracker() as tracker):
                 self._fold = _Fold(tracker, more[0] if more else None)
+                for order in self._disowned:
+                    self._fold.disown(order.start, order.end)
                 self._extract = self._fold.extract
             case Fork(parse=read):
                 assert not isinstance(read, Tracker)
@@ -157,7 +161,9 @@ class Watcher:
         if isinstance(order, Drop):
             self._waiting.pop(order.job, None)
         elif self._fold is not None:
-            self._fold.rewind(order.start)
+            self._fold.disown(order.start, order.end)
+        elif not self.is_ready:
+            self._disowned.append(order)
 
     def line_up(self) -> tuple[anyio.Event | None, anyio.Event]:
         """Return what a new fork must wait for before its reply is read, and what it sets when it has ended.
@@ -243,14 +249,25 @@ class _Fold:
         self._tracker = tracker
         self._prepared = prepared
         self._states: list[tuple[int, Any]] = []
+        self._refuted: list[tuple[int, int]] = []
+        """Stretches that stay with feedback behind them: a segment that ends in one leaves no state."""
 
     def extract(self, *given: Any) -> Iterable[Claim]:
         segment: Segment = given[-1]
         self.rewind(segment.span.start)
         state = self._states[-1][1] if self._states else self._tracker.start(self._prepared)
         state, claims = self._tracker.step(state, *given)
-        self._states.append((segment.span.end, state))
+        end = segment.span.end
+        if not any(low < end <= high for low, high in self._refuted):
+            self._states.append((end, state))
         return claims
+
+    def disown(self, start: int, end: int) -> None:
+        """Build no more on the text from *start* on, which is cut, or stays up to *end* and is refuted."""
+        self.rewind(start)
+        self._refuted = [stretch for stretch in self._refuted if stretch[1] < max(start, end)]
+        if end:
+            self._refuted.append((start, end))
 
     def read(self, segment: Segment) -> Iterable[Claim]:
         """Return the claims of *segment*, and keep no state of it."""

@@ -11,7 +11,9 @@ import msgspec
 from starlette.types import Receive
 
 from interwhen.gateway.config import Limits
+from interwhen.gateway.exchanging import Exchange
 from interwhen.gateway.problems import Problem, shutting_down, too_many
+from interwhen.models.json_size import has_more_values
 
 
 class ClientGone(Exception):
@@ -47,19 +49,26 @@ class Bodies:
         self._is_over = False
         self.parted = 0
         """How many bodies are being read that come in parts."""
+        self.bytes = 0
+        """How many bytes there are of bodies that are being read, or whose requests are being served."""
 
-    async def read(self, headers: Mapping[str, str], receive: Receive) -> bytes:
-        """Return the body of a request. Raises :class:`Problem`, and :class:`ClientGone`."""
+    async def read(self, exchange: Exchange) -> bytes:
+        """Return the body of a request. Raises :class:`Problem`, and :class:`ClientGone`.
+
+        Its bytes are in flight until :meth:`release`.
+        """
         limits = self._limits
-        size = headers.get("content-length", "")
+        size = exchange.headers.get("content-length", "")
         if size.isdigit() and int(size) > limits.body_bytes:
             raise _too_large(limits)
+        if size.isdigit():
+            self._vet_room(int(size))
         with suppress(TimeoutError):
             # asyncio's own, as ASGI servers have asyncio: a scope of anyio takes four times as long, before each call.
             async with asyncio.timeout(limits.body_seconds) as timer:
                 self._timers.add(timer)
                 try:
-                    return await self._read(receive)
+                    return await self._read(exchange)
                 finally:
                     self._timers.discard(timer)
         if self._is_over:
@@ -74,11 +83,38 @@ class Bodies:
         for timer in self._timers:
             timer.reschedule(0.0)
 
-    async def _read(self, receive: Receive) -> bytes:
-        limits = self._limits
+    def release(self, exchange: Exchange) -> None:
+        """Forget the body of *exchange*, which is over."""
+        self.bytes -= exchange.body_bytes
+        exchange.body_bytes = 0
+
+    async def fields(self, body: bytes) -> dict[str, Any]:
+        """Return the JSON object in *body*. Raises :class:`Problem` where it is none, or has too many values."""
+        most = self._limits.body_values
+        if len(body) > most and await has_more_values(body, most):
+            raise Problem(413, "request_too_complex", f"the request's body has more than {most:,} JSON values")
+        return read_fields(body)
+
+    def _vet_room(self, size: int) -> None:
+        if self.bytes + size > self._limits.bytes_in_flight:
+            raise too_many(
+                f"the bodies of requests that are being served have {self._limits.bytes_in_flight:,} bytes already",
+                close=True,
+            )
+
+    def _take(self, exchange: Exchange, part: bytes) -> None:
+        """Count *part* of a body, if there is room for it. Raises :class:`Problem`."""
+        size = len(part)
+        if exchange.body_bytes + size > self._limits.body_bytes:
+            raise _too_large(self._limits)
+        self._vet_room(size)
+        self.bytes += size
+        exchange.body_bytes += size
+
+    async def _read(self, exchange: Exchange) -> bytes:
+        receive = exchange.receive
         part, is_whole = await _part(receive)
-        if len(part) > limits.body_bytes:
-            raise _too_large(limits)
+        self._take(exchange, part)
         if is_whole:  # as most of them come
             return part
         if self.parted >= self._most:
@@ -88,9 +124,8 @@ class Bodies:
             body = bytearray(part)
             while not is_whole:
                 part, is_whole = await _part(receive)
+                self._take(exchange, part)
                 body += part
-                if len(body) > limits.body_bytes:
-                    raise _too_large(limits)
             return bytes(body)
         finally:
             self.parted -= 1

@@ -65,6 +65,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     body_bytes: Annotated[Positive, Meta(description="The largest request body; a larger one is refused with 413.")] = (
         16 << 20
     )
+    body_values: Annotated[
+        Positive, Meta(description="JSON values that a request body may have; one with more is refused with 413.")
+    ] = 100_000
+    bytes_in_flight: Annotated[
+        Positive,
+        Meta(description="Bytes that the bodies of all requests in reading or service may have; beyond: 429."),
+    ] = 256 << 20
     body_seconds: Annotated[
         Seconds, Meta(description="How long a body may take to come; then it is refused with 408.")
     ] = 30.0
@@ -146,6 +153,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = "live"
     tell: Annotated[Telling, Meta(description="What chunks say in their field 'interwhen'.")] = "brief"
     starts_in: Phase = "answer"
+    min_coverage: Annotated[
+        float,
+        Meta(ge=0, le=1, description="The share of an answer that checked claims must cover, or it is unverified."),
+    ] = 0.0
     resume: Literal["auto", "prefill", "turn"] = "auto"
     tools: Annotated[
         bool, Meta(description="Whether tool calls must be whole, valid JSON, and to a tool that was offered.")

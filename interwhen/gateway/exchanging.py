@@ -30,6 +30,8 @@ class Exchange:
         """The query, as it came."""
         self.decoded_path: str = scope["path"]
         self.receive = receive
+        self.body_bytes = 0
+        """How much of its body has come; see :class:`~interwhen.gateway.bodies.Bodies`."""
         self.admitted_by = ""
         """The header that brought our own key, if one did."""
         self.began = time.monotonic()

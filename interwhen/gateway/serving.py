@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from interwhen._log import log_info, log_warning
 from interwhen.gateway.answering import answer
-from interwhen.gateway.bodies import ClientGone, read_fields
+from interwhen.gateway.bodies import ClientGone
 from interwhen.gateway.exchanging import Exchange
 from interwhen.gateway.gateway import Gateway
 from interwhen.gateway.listing import list_models
@@ -43,6 +43,7 @@ class Serving:
             await self._serve(exchange)
         finally:
             self._gateway.live.discard(exchange)
+            self._gateway.bodies.release(exchange)
 
     async def _serve(self, exchange: Exchange) -> None:
         api: Api | Literal["other"] = "other"
@@ -65,8 +66,8 @@ class Serving:
     async def _call(self, exchange: Exchange, api: Api, path: str) -> tuple[str, Work]:
         """Return who watches a call to a model, and what answers it."""
         gateway = self._gateway
-        body = await gateway.bodies.read(exchange.headers, exchange.receive)
-        choice = gateway.chooser.choose(read_fields(body), exchange.headers)
+        body = await gateway.bodies.read(exchange)
+        choice = gateway.chooser.choose(await gateway.bodies.fields(body), exchange.headers)
         off = gateway.off
         if choice.settings.monitors and not off:
             return choice.names, lambda: answer(gateway, exchange, api, path, choice)
@@ -88,17 +89,17 @@ class Serving:
             return lambda: list_models(gateway, exchange)
         body = b""
         if method == "POST":
-            body = await gateway.bodies.read(exchange.headers, exchange.receive)
-        upstream = self._upstream(path, body)
+            body = await gateway.bodies.read(exchange)
+        upstream = await self._upstream(path, body)
         unwatched: Unwatched | None = found.kind if decision == "pass unwatched" else None  # type: ignore[assignment]
         return lambda: relay(gateway, exchange, upstream, path, body, unwatched=unwatched)
 
-    def _upstream(self, path: str, body: bytes) -> Upstream:
+    async def _upstream(self, path: str, body: bytes) -> Upstream:
         """Return where a request goes that is no call to a model: by its model, if it names one, or to the first."""
         gateway = self._gateway
         model: object = path.removeprefix("models/") if path.startswith("models/") else ""
         if len(gateway.upstreams) > 1 and body[:1] == b"{":
-            model = read_fields(body).get("model")
+            model = (await gateway.bodies.fields(body)).get("model")
         return gateway.upstream_for(model) if isinstance(model, str) and model else gateway.upstreams[0]
 
     async def _do(self, exchange: Exchange, work: Work) -> str:

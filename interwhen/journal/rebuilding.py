@@ -184,6 +184,8 @@ def core_of(header: Header, monitors: Sequence[Monitor]) -> Core:
         max_tokens=header.sampling.max_tokens,
         context_tokens=header.context_tokens,
         prompt_sha256=header.prompt_sha256,
+        rules=header.rules,
+        min_coverage=header.min_coverage,
     )
 
 

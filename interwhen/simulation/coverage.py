@@ -12,7 +12,7 @@ from interwhen.monitors import Delivery
 from interwhen.results import CheckRecord, RemedyName, Result, Status, Verified
 from interwhen.simulation.lives import Life, Played
 from interwhen.simulation.variations import is_timeless
-from interwhen.simulation.world import MishapKind, ReaderKind, Thinking, TriggerKind, WireKind
+from interwhen.simulation.world import MishapKind, Preparing, ReaderKind, Thinking, TriggerKind, Watch, WireKind
 from interwhen.triggers import PhaseFilter
 from interwhen.verdicts import Level, Outcome
 from interwhen.verifier import Worker
@@ -31,6 +31,7 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "thinking": get_args(Thinking),
     "reader": get_args(ReaderKind),
     "fork": ("asked", "raises", "hangs", "garbled"),
+    "prepared": tuple(kind for kind in get_args(Preparing) if kind != "no"),
     "ended by": ("not converging", "remedies", "discarded", "time budget", "closed monitor", "max_tokens", "total"),
     "death": (
         "before anything is on file",
@@ -61,6 +62,10 @@ _KINDS: dict[str, tuple[str, ...]] = {
         "cancelled",
         "two remedies or more",
         "cut after the end",
+        "a key that claims share",
+        "tracker",
+        "tracker of a fork",
+        "prompt counted",
     ),
 }
 """Every label there is, so that what was never reached shows as such."""
@@ -91,8 +96,7 @@ def _labels(played: Played) -> Iterator[tuple[str, str]]:
         yield "level", watch.level
         yield "phase", watch.phase
         yield "worker", world.judges[watch.judge].worker
-        if not watch.grounded:
-            yield "seen", "ungrounded"
+        yield from _of_watch(watch)
     yield from _of_faults(played)
     if is_timeless(world):
         yield "seen", "varied"
@@ -101,6 +105,17 @@ def _labels(played: Played) -> Iterator[tuple[str, str]]:
     yield from _of_deaths(played)
     yield from _of_events(played)
     yield from _of_result(played)
+
+
+def _of_watch(watch: Watch) -> Iterator[tuple[str, str]]:
+    if not watch.grounded:
+        yield "seen", "ungrounded"
+    if watch.prepares != "no":
+        yield "prepared", watch.prepares
+    if watch.key != "text":
+        yield "seen", "a key that claims share"
+    if watch.tracks:
+        yield "seen", "tracker of a fork" if watch.fork else "tracker"
 
 
 def _of_faults(played: Played) -> Iterator[tuple[str, str]]:
@@ -154,6 +169,8 @@ def _of_result(played: Played) -> Iterator[tuple[str, str]]:
     if result is None:
         return
     yield "status", result.status
+    if result.ledger.prompt_tokens:
+        yield "seen", "prompt counted"
     if result.ledger.late:
         yield "seen", "late tokens"
     if isinstance(result, Verified) and result.certificate.disavowed:

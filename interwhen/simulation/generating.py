@@ -20,10 +20,12 @@ from interwhen.simulation.world import (
     ForkFault,
     Item,
     Judge,
+    Keys,
     Limits,
     Mishap,
     MishapKind,
     Operator,
+    Preparing,
     Reader,
     ReaderKind,
     RemedyKind,
@@ -104,7 +106,35 @@ def generate(seed: int) -> World:
         seed=seed,
     )
     # Last of all, so that a seed is the world that it was before there were deaths.
-    return _deadly(dice, world) if dice.random() < _DEADLY else world
+    world = _deadly(dice, world) if dice.random() < _DEADLY else world
+    return _enriched(dice, world)
+
+
+def _enriched(dice: Random, world: World) -> World:
+    """Return *world* with more kinds of monitors, and a server that counts prompts."""
+    has = {name: dice.random() < share for name, share in (("keys", 0.3), ("prepares", 0.25), ("tracks", 0.3))}
+    watches = [_enriched_watch(dice, watch, has) for watch in world.watches]
+    if world.thinking != "no" and dice.random() < 0.15:
+        watches.append(_concluding(dice, f"m{len(watches)}", len(world.judges)))
+    return msgspec.structs.replace(world, watches=tuple(watches), counts=dice.random() < 0.4)
+
+
+def _enriched_watch(dice: Random, watch: Watch, has: dict[str, bool]) -> Watch:
+    prepares: Preparing = dice.choice(("value", "value", "value", "aside", "raises", "hangs"))
+    key: Keys = dice.choice(("kind", "kind", "text"))
+    return msgspec.structs.replace(
+        watch,
+        key=key if has["keys"] else "text",
+        prepares=prepares if has["prepares"] and dice.random() < 0.6 else "no",
+        prepare_seconds=dice.choice((0.0, 0.0, 0.2, 2.0)) if has["prepares"] else 0.0,
+        tracks=has["tracks"] and dice.random() < 0.7,
+    )
+
+
+def _concluding(dice: Random, name: str, judges: int) -> Watch:
+    """Return a monitor that ends the reasoning at the first wrong claim in it."""
+    trigger: TriggerKind = dice.choice(("lines", "sentences", "pairs"))
+    return Watch(name, dice.randrange(judges), trigger=trigger, remedy="conclude", phase="reasoning", required=False)
 
 
 def _count(dice: Random) -> int:

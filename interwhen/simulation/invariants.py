@@ -7,16 +7,16 @@ from collections.abc import Iterator
 
 from interwhen.events import Delta, Retracted
 from interwhen.results import Abstained, Failed, Unverified, Verified
-from interwhen.simulation import showing, surviving  # noqa: F401  they enlist their own
+from interwhen.simulation import certifying, showing, surviving  # noqa: F401  they enlist their own
 from interwhen.simulation.cases import INVARIANTS, Broken, Case, case_of, final_trace, invariant
 from interwhen.simulation.history import Act, History, is_half_a_tag
 from interwhen.simulation.lives import Played, ReaderError
 from interwhen.simulation.model import TIMER
-from interwhen.simulation.processes import PROMPT
 from interwhen.simulation.truth import (
     Stated,
     Trace,
     claims_in,
+    is_blind,
     is_crowded,
     may_be_suspended,
     mishap_of,
@@ -25,7 +25,7 @@ from interwhen.simulation.truth import (
     refutes,
     segments_of,
 )
-from interwhen.simulation.watching import concludes
+from interwhen.simulation.watching import PROMPT, concludes
 from interwhen.simulation.world import Judge, Sum, Watch
 from interwhen.simulation.writing import whole_text
 
@@ -111,7 +111,7 @@ def _sound(case: Case) -> Iterator[str]:
         counting = [c for c in read if not any(start <= c.start and c.end <= end for start, end in disavowed)]
         for claim in counting:
             yield from _shown_right(case, watch, claim)
-        if watch.trigger != "chars" and (not watch.grounded or not counting):
+        if watch.trigger != "chars" and (not watch.grounded or not counting or is_blind(watch)):
             yield f"{watch.name} has shown nothing of this text to be right"
 
 
@@ -157,7 +157,9 @@ def _flawless(case: Case) -> Iterator[str]:
         yield f"nothing is wrong, and the ledger says {result.ledger}"
     required = [watch for watch in case.world.watches if watch.required]
     trace = final_trace(case, result)
-    shows = all(watch.grounded and not watch.fork and read_by(trace, watch) for watch in required)
+    shows = all(
+        watch.grounded and not watch.fork and not is_blind(watch) and read_by(trace, watch) for watch in required
+    )
     if required and shows and not isinstance(result, Verified):
         yield f"nothing is wrong, and the result is {result.status}: {getattr(result, 'doubts', '')!r:.300}"
 
@@ -173,6 +175,7 @@ def _is_flawless(case: Case) -> bool:
         and not any(mishap_of(who, claim) for who in world.judges for claim in claims_in(whole_text(world, 0)))
         and not any(judge.mishaps for judge in world.judges)
         and not any(watch.extractor_fails_on for watch in world.watches)
+        and not any(watch.prepares in ("raises", "hangs") for watch in world.watches)
         and max(world.chunking.gaps) < TIMER
         and (limits.seconds, limits.max_tokens, limits.total) == (None, None, None)
         and limits.forks > 100
@@ -191,7 +194,7 @@ def _earliest(case: Case) -> Iterator[str]:
         for watch in case.world.watches:
             suspended = may_be_suspended(case.world, case.world.judges[watch.judge])
             acts = watch.delivery != "observe" and not concludes(watch)
-            if acts and watch.grounded and not watch.fork and not suspended:
+            if acts and watch.grounded and not watch.fork and not suspended and not is_blind(watch):
                 yield from _earlier(case, act, watch)
 
 
@@ -327,16 +330,45 @@ def _ledger(case: Case) -> Iterator[str]:
 def _refuted_where(case: Case, history: History) -> Iterator[tuple[int, str]]:
     """Yield what was refuted before each remedy, and how much of the model's own text stood before its segment."""
     watches = {watch.name: watch for watch in case.world.watches}
-    for act in history.acts:
+    asked = {sent.generation for sent in case.played.model.sent}
+    for generation, act in enumerate(history.acts):
         record, trace = act.record, act.before
         if record.remedy in ("stop", "abstain", "conclude") or watches[record.monitor].trigger == "chars":
             continue
+        if generation not in asked:
+            continue  # two monitors act on what the model said once
         for start, end, _ in segments_of(trace, watches[record.monitor]):
             if start <= record.span.start and record.span.end <= end:
                 ours = [*trace.feedback, *trace.answered]
                 own = [c for at, c in enumerate(trace.text[:start]) if not any(low <= at < high for low, high in ours)]
-                yield len("".join("".join(own).split())), record.key
+                # Claims may share a key: what counts are the words.
+                named = (c.text for c in claims_in(trace.text) if c.start <= record.span.start <= c.end)
+                yield len("".join("".join(own).split())), next(named, record.key)
                 break
+
+
+@invariant("P5: what the server counted of prompts and forks is in the ledger")
+def _counted(case: Case) -> Iterator[str]:
+    result = case.result
+    if result is None:
+        return
+    model, ledger = case.played.model, result.ledger
+    counted = [chunk.usage for sent in model.sent for chunk in sent.chunks if chunk.usage is not None]
+    for name, told, said in (
+        ("prompt tokens", ledger.prompt_tokens, sum(usage.prompt_tokens or 0 for usage in counted)),
+        ("fork prompt tokens", ledger.fork_prompt_tokens, model.fork_prompt_tokens),
+    ):
+        # What a fork said when its process died, or when its monitor was called off, is lost.
+        if told != said and (name == "prompt tokens" or told > said or _all_forks_end(case)):
+            yield f"{told} {name} are in the ledger, the server counted {said}"
+    if _all_forks_end(case) and ledger.fork_tokens != model.fork_tokens:
+        yield f"{ledger.fork_tokens} fork tokens counted, the model sent {model.fork_tokens}"
+
+
+def _all_forks_end(case: Case) -> bool:
+    """Tell whether each fork that answered was heard: none was called off, by a death or because its text was cut."""
+    world = case.world
+    return case.played.saw_all and not world.deaths and world.fork_fault == "none" and not world.fork_seconds
 
 
 @invariant("budgets are kept")

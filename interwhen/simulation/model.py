@@ -25,6 +25,8 @@ SEED = 1000
 """The seed of the first generation: a request tells by its seed how often the trace was rewound."""
 TIMER = 8.0
 """How long the model may be silent."""
+SILENCE = min(Timeouts().idle or TIMER, TIMER / 2)
+"""After how long a silence text that is not finished is looked at."""
 _ENDS: dict[str, FinishReason] = {"length": "length", "filtered": "content_filter"}
 
 
@@ -79,6 +81,7 @@ class SimulatedModel:
         self.sent: list[Sent] = []
         self.fork_prefixes: list[str] = []
         self.fork_tokens = 0
+        self.fork_prompt_tokens = 0
         self.fork_faults = 0
         self.open_forks = 0
         self.closed = False
@@ -140,7 +143,14 @@ class SimulatedModel:
                 case _:
                     assert_never(world.fork_fault)
         self.fork_tokens += len(found)
-        return Completion("; ".join(claim.text for claim in found), "stop", Usage(completion_tokens=len(found)))
+        self.fork_prompt_tokens += len(prefix) if world.counts else 0
+        usage = Usage(prompt_tokens=len(prefix) if world.counts else None, completion_tokens=len(found))
+        return Completion("; ".join(claim.text for claim in found), "stop", usage)
+
+    def counted(self, request: Request) -> Usage | None:
+        """Return what the server says of the prompt of *request*: a token for each character, a half of them known."""
+        size = 1 + len(request.prefix)
+        return Usage(prompt_tokens=size, cached_tokens=size // 2) if self.world.counts else None
 
     async def aclose(self) -> None:
         """Note it."""
@@ -269,7 +279,7 @@ class SimulatedStream(GuardedStream):
             sent.whole = True
             return []
         sent.ended = "tool_calls" if self._calls else "stop"
-        return [Chunk("", tokens=0, finish_reason=sent.ended)]
+        return [Chunk("", tokens=0, finish_reason=sent.ended, usage=self._model.counted(sent.request))]
 
     async def _struck(self, strike: Wire) -> list[Chunk]:
         match strike.kind:
@@ -289,7 +299,8 @@ class SimulatedStream(GuardedStream):
             case _:
                 if self._sent.ended is None:
                     self._sent.ended = _ENDS[strike.kind]
-                    return [Chunk("", tokens=0, finish_reason=self._sent.ended)]
+                    usage = self._model.counted(self._sent.request)
+                    return [Chunk("", tokens=0, finish_reason=self._sent.ended, usage=usage)]
                 self._sent.whole = True
         return []
 

@@ -20,12 +20,11 @@ from interwhen.running import Run, run
 from interwhen.simulation.disk import NAME, LoopClerk
 from interwhen.simulation.lives import Life, Played, ReaderError, Seen
 from interwhen.simulation.model import SEED
-from interwhen.simulation.watching import build_monitors, shift
+from interwhen.simulation.watching import PROMPT, build_monitors, shift
 from interwhen.simulation.world import Death
 from interwhen.testing.virtual_time import VirtualLoop
 from interwhen.testing.workers import VirtualWorkers
 
-PROMPT = "Add up."
 _TURNS_TO_DISK = 3
 """After how many turns of the loop what is urgent has been written, where the disk takes no time."""
 
@@ -118,7 +117,7 @@ class Process:
     def _supervised(self) -> Run:
         world, limits, disk = self._played.world, self._played.world.limits, self._played.disk
         monitors = build_monitors(world, self._life.book)
-        workers = VirtualWorkers(shift, threads=limits.threads, processes=limits.processes)  # type: ignore[arg-type]  # its verifiers are ours
+        workers = VirtualWorkers(shift, threads=limits.threads, processes=limits.processes)
         journal = None if disk is None else Journal(NAME, store=disk, clerk=self._make_clerk)
         if journal is not None and self._life.before.size:
             self._life.is_resumed = True

@@ -11,6 +11,7 @@ from interwhen.simulation.truth import (
     Stated,
     Trace,
     claims_in,
+    is_blind,
     is_crowded,
     may_be_suspended,
     mishap_of,
@@ -25,7 +26,7 @@ from interwhen.simulation.world import Watch, World
 @invariant("a gate lets no text through before its checks have ended")
 def _gates(case: Case) -> Iterator[str]:
     gates = [w for w in case.world.watches if w.delivery == "gate" and not w.fork and not w.extractor_fails_on]
-    gates = [w for w in gates if w.trigger != "chars"]
+    gates = [w for w in gates if w.trigger != "chars" and not is_blind(w)]
     if not gates:
         return
     trace = Trace(case.world.thinking)
@@ -141,6 +142,7 @@ def _final(case: Case) -> Iterator[str]:
 @invariant("the frontier passes nothing that a required monitor has not passed")
 def _frontier(case: Case) -> Iterator[str]:
     required = [w for w in case.world.watches if w.required and not w.fork and not w.extractor_fails_on]
+    required = [w for w in required if w.prepares != "aside"]
     if case.history is None or case.history.misfit:
         return
     acts = [act.at for act in case.history.acts]
@@ -154,7 +156,8 @@ def _frontier(case: Case) -> Iterator[str]:
             judge = case.world.judges[watch.judge]
             for claim, _ in read_by(trace, watch):
                 answered = any(low <= claim.start and claim.end <= high for low, high in trace.answered)
-                if claim.end <= seen.event.to and not passes(judge, claim) and not answered:
+                shown = passes(judge, claim) and not is_blind(watch)
+                if claim.end <= seen.event.to and not shown and not answered:
                     yield f"event {number}: the frontier is at {seen.event.to}, behind {claim.text} at {claim.start}"
 
 

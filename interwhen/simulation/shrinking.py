@@ -41,6 +41,7 @@ def simpler_worlds(world: World) -> Iterator[World]:
         ("limits", Limits()),
         ("chunking", Chunking()),
         ("disk_seconds", 0.0),
+        ("counts", False),
     ):
         if getattr(world, name) != plain:
             yield change(world, **{name: plain})

@@ -241,6 +241,11 @@ def passes(judge: Judge, claim: Stated) -> bool:
     return claim.is_right and mishap_of(judge, claim) in REFUTES
 
 
+def is_blind(watch: Watch) -> bool:
+    """Tell whether *watch* sees nothing: it stands aside, or could not be prepared."""
+    return watch.prepares in ("aside", "raises", "hangs")
+
+
 def may_fail_otherwise(world: World, watch: Watch) -> bool:
     """Tell whether a check of *watch* may come to no verdict though its judge and its extractor do well."""
     return watch.fork or is_crowded(world) or may_be_suspended(world, world.judges[watch.judge])
@@ -250,6 +255,8 @@ def released(world: World, watch: Watch, claim: Stated, segment: str) -> bool:
     """Tell whether a gate of *watch* may let *claim* through, which stands in *segment*: the release rule in words."""
     judge = world.judges[watch.judge]
     lets_failures_through = watch.on_error in ("open", "retry_open")
+    if is_blind(watch):
+        return watch.prepares == "aside" or lets_failures_through
     if may_fail_otherwise(world, watch) and lets_failures_through:
         return True
     if watch.extractor_fails_on and f"{watch.extractor_fails_on}=" in segment:

@@ -10,7 +10,7 @@ import msgspec
 from interwhen.results import Result
 from interwhen.simulation.cases import Broken
 from interwhen.simulation.lives import Played
-from interwhen.simulation.model import TIMER
+from interwhen.simulation.model import SILENCE
 from interwhen.simulation.playing import play
 from interwhen.simulation.truth import is_crowded
 from interwhen.simulation.watching import concludes
@@ -25,8 +25,9 @@ def is_timeless(world: World) -> bool:
     """Tell whether the result may not depend on time at all.
 
     It may where a fault or a budget strikes at a moment, and where acting monitors with different triggers see the
-    text at different moments: how far the model had written when it was stopped is no promise. So it may where a
-    monitor may end the reasoning, which the model may have ended itself by then.
+    text at different moments: how far the model had written when it was stopped is no promise. So it may where the
+    model is silent for so long that what is not finished is looked at, and where a monitor may end the reasoning,
+    which the model may have ended itself by then.
     """
     limits, usual = world.limits, Limits()
     acting = [watch for watch in world.watches if watch.delivery != "observe"]
@@ -35,7 +36,7 @@ def is_timeless(world: World) -> bool:
         and world.reader.kind in ("steady", "slow", "batch", "drain")
         and limits == msgspec.structs.replace(usual, remedies=limits.remedies, repeats=limits.repeats)
         and not is_crowded(world)
-        and max(world.chunking.gaps) < TIMER
+        and max(world.chunking.gaps) < SILENCE
         and len({(watch.trigger, watch.phase) for watch in acting}) <= 1
         and all(watch.grounded for watch in acting)
         and not any(map(concludes, world.watches))

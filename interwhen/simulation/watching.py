@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
 
 from interwhen.claims import Claim
 from interwhen.failing import OnError, Retry
-from interwhen.monitors import Fork, Monitor
+from interwhen.models.base import Reply
+from interwhen.monitors import Extractor, Fork, Monitor
 from interwhen.remedies import Abstain, Conclude, Feedback, Remedy, Repair, Resample, Stop
 from interwhen.segments import Segment
 from interwhen.simulation.truth import CHARS, MARKERS, REFUTES, Stated, claims_in, mishap_of, wait_of
 from interwhen.simulation.world import Judge, RemedyKind, TriggerKind, Watch, World
 from interwhen.spans import Span
+from interwhen.tasks import Task
 from interwhen.testing.workers import Shift
+from interwhen.trackers import Tracker
 from interwhen.triggers import (
     Answer,
     EveryChars,
@@ -31,6 +35,7 @@ from interwhen.triggers import (
 from interwhen.verdicts import Pass, Unknown, Verdict, Violation
 from interwhen.verifier import Worker
 
+PROMPT = "Add up."
 _REMEDIES: dict[RemedyKind, Remedy] = {
     "repair": Repair(),
     "repair_resample": Repair(otherwise=Resample()),
@@ -66,6 +71,26 @@ class _NoPass(Pass, frozen=True):
     """Looks like a pass, and is none."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named(Claim):
+    """A claim of the world: its key may say less than its text does."""
+
+    text: str
+    before: int = 0
+    """How many claims stand before it, as a tracker counted them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What was prepared for a monitor."""
+
+    question: str
+
+
+class UnpreparedError(Exception):
+    """A preparation that fails."""
+
+
 class SimulatedVerifier:
     """A verifier of the world. *book* gets each check that ends, as number of the judge and claim."""
 
@@ -78,9 +103,9 @@ class SimulatedVerifier:
         self._number = number
         self._book = book
 
-    def check(self, claim: Claim) -> Any:
+    def check(self, claim: Claim, prepared: Prepared | None = None) -> Any:
         """Judge *claim*, here or as a task."""
-        [stated] = claims_in(claim.key)
+        stated = _stated(claim, prepared)
         if self.worker == "async":
             return self._check_slowly(stated)
         return self._say(stated)
@@ -132,41 +157,96 @@ _GARBAGE: dict[str, object] = {
 }
 
 
-def shift(verifier: SimulatedVerifier, claim: Claim) -> Shift:
-    """Say how a worker of the world fares with *claim*."""
-    [stated] = claims_in(claim.key)
+def _stated(claim: Claim, prepared: Prepared | None = None) -> Stated:
+    assert isinstance(claim, Named)
+    assert prepared is None or prepared.question == PROMPT
+    [stated] = claims_in(claim.text)
+    return stated
+
+
+def shift(working: Any, claim: Claim) -> Shift:
+    """Say how a worker of the world fares with *claim*. *working*: a verifier, perhaps with what was prepared."""
+    verifier: SimulatedVerifier = getattr(working, "inner", working)
+    stated = _stated(claim)
     kind = mishap_of(verifier.judge, stated)
     seconds = math.inf if kind == "hangs" else wait_of(verifier.judge, stated.left_side)
     return Shift(seconds, dies=kind == "dies")
 
 
 class _Reader:
-    """The extractor of one monitor, as a parser and as what reads a fork's reply."""
+    """The extractor of one monitor: a parser or the step of a tracker, of segments or of a fork's replies."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
 
-    def __call__(self, segment: Segment) -> Iterable[Claim]:
+    def extractor(self) -> Extractor:
+        """Return what the monitor extracts with."""
+        if self._watch.fork:
+            replies = Tracker(_start, self._step_reply) if self._watch.tracks else self._parse
+            return Fork("Which claims?", replies, deadline=4.0)
+        return Tracker(_start, self._step) if self._watch.tracks else self._read
+
+    def _read(self, segment: Segment, prepared: Prepared | None = None) -> Iterable[Claim]:
+        self._look(prepared)
+        return self._found(segment, None, 0)
+
+    def _parse(self, reply: str, segment: Segment, prepared: Prepared | None = None) -> Iterable[Claim]:
+        self._look(prepared)
+        return self._found(segment, reply, 0)
+
+    def _step(self, state: int, segment: Segment) -> tuple[int, Iterable[Claim]]:
+        found = list(self._found(segment, None, state))
+        return state + len(found), found
+
+    def _step_reply(self, state: int, reply: Reply, segment: Segment) -> tuple[int, Iterable[Claim]]:
+        found = list(self._found(segment, reply.text, state))
+        return state + len(found), found
+
+    def _look(self, prepared: Prepared | None) -> None:
+        assert (prepared is not None) == (self._watch.prepares == "value")
+        assert prepared is None or prepared.question == PROMPT
+
+    def _found(self, segment: Segment, reply: str | None, before: int) -> Iterable[Claim]:
         watch = self._watch
+        if reply == "!":
+            raise ValueError("no sensible reply")
         if watch.extractor_fails_on and f"{watch.extractor_fails_on}=" in segment.text:
             raise KeyError(watch.extractor_fails_on)
+        named = None if reply is None else set(reply.split("; "))
         size = len(segment.text)
         for claim in claims_in(segment.text):
-            if claim.op not in watch.reads:
+            if claim.op not in watch.reads or (named is not None and claim.text not in named):
                 continue
             if watch.trigger == "chars" and (claim.start == 0 or claim.end == size):
                 continue  # it may be half of one
-            yield Claim(key=claim.text, span=segment.at(claim.start, claim.end) if watch.grounded else None)
+            span = segment.at(claim.start, claim.end) if named is None else segment.ground(claim.text)
+            yield self._claim(claim, span if watch.grounded else None, before)
+            before += 1
 
-    def parse(self, reply: str, segment: Segment) -> Iterable[Claim]:
-        """Read a fork's reply."""
-        if reply == "!":
-            raise ValueError("no sensible reply")
-        named = set(reply.split("; "))
-        for claim in self(segment):
-            if claim.key in named:
-                span = segment.ground(claim.key)
-                yield Claim(key=claim.key, span=span if self._watch.grounded else None)
+    def _claim(self, claim: Stated, span: Span | None, before: int) -> Named:
+        key = claim.op if self._watch.key == "kind" and span is not None else claim.text
+        key = f"{key} after {before}" if self._watch.tracks else key
+        return Named(key=key, span=span, text=claim.text, before=before)
+
+
+def _start(prepared: Prepared | None) -> int:
+    assert prepared is None or prepared.question == PROMPT
+    return 0
+
+
+def _preparation(watch: Watch) -> Callable[[Task], Awaitable[Prepared | None]]:
+    async def prepare(task: Task) -> Prepared | None:
+        await anyio.sleep(watch.prepare_seconds)
+        match watch.prepares:
+            case "value":
+                return Prepared(task.text)
+            case "raises":
+                raise UnpreparedError(task.text)
+            case "hangs":
+                await anyio.sleep_forever()
+        return None
+
+    return prepare
 
 
 def concludes(watch: Watch) -> bool:
@@ -182,22 +262,21 @@ def _remedy(watch: Watch) -> Remedy:
 def build_monitors(world: World, book: list[tuple[int, str]]) -> list[Monitor]:
     """Return the monitors of *world*; those with one judge share one verifier."""
     verifiers = [SimulatedVerifier(number, judge, book) for number, judge in enumerate(world.judges)]
-    made = []
-    for watch in world.watches:
-        reader = _Reader(watch)
-        made.append(
-            Monitor(
-                name=watch.name,
-                verifier=verifiers[watch.judge],
-                extractor=Fork("Which claims?", reader.parse, deadline=4.0) if watch.fork else reader,
-                trigger=_TRIGGERS[watch.trigger],
-                delivery=watch.delivery,
-                remedy=_remedy(watch),
-                level=watch.level,
-                phase=watch.phase,
-                unproven=watch.unproven,
-                on_error=_ON_ERROR[watch.on_error],
-                required=watch.required,
-            )
+    return [
+        Monitor(
+            name=watch.name,
+            verifier=verifiers[watch.judge],
+            extractor=_Reader(watch).extractor(),
+            trigger=_TRIGGERS[watch.trigger],
+            delivery=watch.delivery,
+            remedy=_remedy(watch),
+            level=watch.level,
+            phase=watch.phase,
+            unproven=watch.unproven,
+            on_error=_ON_ERROR[watch.on_error],
+            required=watch.required,
+            prepare=None if watch.prepares == "no" else _preparation(watch),
+            prepare_deadline=3.0,
         )
-    return made
+        for watch in world.watches
+    ]

@@ -86,6 +86,10 @@ class Judge(msgspec.Struct, frozen=True):
 RemedyKind = Literal["repair", "repair_resample", "append", "rewind", "resample", "conclude", "stop", "abstain"]
 TriggerKind = Literal["lines", "pairs", "paragraphs", "sentences", "markers", "think_end", "answer", "calls", "chars"]
 ForkFault = Literal["none", "raises", "hangs", "garbled"]
+Keys = Literal["text", "kind"]
+"""What the extractor takes for the key of a claim: its text, or its operator, which many claims share."""
+Preparing = Literal["no", "value", "aside", "raises", "hangs"]
+"""What ``prepare`` comes to: there is none, it brings a value, it stands aside, or it fails."""
 
 
 class Watch(msgspec.Struct, frozen=True):
@@ -107,6 +111,11 @@ class Watch(msgspec.Struct, frozen=True):
     fork: bool = False
     extractor_fails_on: str = ""
     """The extractor raises on each segment with this left side in it."""
+    key: Keys = "text"
+    prepares: Preparing = "no"
+    prepare_seconds: float = 0.0
+    tracks: bool = False
+    """Whether its extractor is a tracker, which counts the claims before each."""
 
 
 WireKind = Literal[
@@ -214,6 +223,8 @@ class World(msgspec.Struct, frozen=True):
     """One for each process but the last. A world without any has no journal."""
     disk_seconds: float = 0.0
     """How long the disk takes to be handed what is to be written at once."""
+    counts: bool = False
+    """Whether the server counts the tokens of each prompt, at the end of its stream."""
 
 
 def to_json(world: World) -> str:

@@ -12,7 +12,7 @@ import msgspec
 from interwhen.models.base import Chunk, Piece
 from interwhen.models.chunks import DONE, Decode, Decoded
 from interwhen.wrapping.call_assembly import CallAssembler
-from interwhen.wrapping.unread import unread_field
+from interwhen.wrapping.vetting import Vetting
 
 Kind = Literal["text", "call", "end", "usage", "ours"]
 """Text or nothing at all; a piece of a tool call; a finish reason; token counts only; text that we wrote."""
@@ -20,6 +20,8 @@ Kind = Literal["text", "call", "end", "usage", "ours"]
 Field = Literal["content", "reasoning_content", "reasoning", "text"]
 """Which field of a chunk holds its text."""
 
+
+_BACKSLASH = 92
 
 _NO_PLACES: Mapping[int, int] = MappingProxyType({})
 
@@ -91,7 +93,7 @@ class Tap:
     ``queue`` mirrors the trace: what a rewind cuts goes, and what we insert stands in it.
     """
 
-    def __init__(self, decode: Decode, field: Field) -> None:
+    def __init__(self, decode: Decode, field: Field, *, holds: bool = False) -> None:
         self.queue: deque[Arrival] = deque()
         self.calls: list[Arrival] = []
         """Chunks with pieces of tool calls that were taken out of the queue, to be shown at the end."""
@@ -99,8 +101,8 @@ class Tap:
         """The first chunk there was: what all others of ours are made like."""
         self.reasoning: Field | None = None
         """The field in which reasoning comes, once one has."""
-        self.unread = ""
-        """The field of an answer that had text which no monitor reads; empty: there was none."""
+        self.vetting = Vetting("chat" if field == "content" else "completions", holds=holds)
+        """What the answer had that no monitor reads; *holds*: which is held back, then."""
         self._decode = decode
         self._field: Field = field
         self._at = 0
@@ -164,10 +166,20 @@ class Tap:
         found = self._decode(data, offset, first)
         if found is DONE:
             return found
-        if not self.first:
-            self.first = data
-        self.unread = self.unread or unread_field(data)
-        if self._calls.is_open or b'"tool_calls"' in data or b'"function_call"' in data:
+        # Nearly every chunk is like the one before it but for its text, and so has nothing else to look at.
+        vetting = self.vetting
+        size = len(data)
+        if (
+            size < vetting.least
+            or not data.startswith(vetting.before)
+            or not data.endswith(vetting.after)
+            or data.find(b'"', vetting.begin, size - vetting.rest) >= 0
+            or data[size - vetting.rest - 1] == _BACKSLASH
+        ):
+            data = vetting.vetted(data)
+            if not self.first:
+                self.first = data
+        if self._calls.is_open or vetting.has_calls:
             return self._with_calls(data, found)
         self._keep(data, found, ())
         return found

@@ -9,9 +9,9 @@ from interwhen.models.base import Piece
 from interwhen.results import Result
 from interwhen.wrapping.arrivals import Arrival, Tap
 from interwhen.wrapping.facts import Facts, Part
+from interwhen.wrapping.fields import doubted
 from interwhen.wrapping.leading import Leading
 from interwhen.wrapping.shapes import BLOCKED, Shape, wire_reason
-from interwhen.wrapping.unread import doubted
 
 
 class Composer:
@@ -83,7 +83,7 @@ class Composer:
 
     def judged(self, result: Result) -> Result:
         """Return *result* as it holds for this reader, who may have been given what no monitor reads."""
-        return doubted(result, self._tap.unread)
+        return doubted(result, self._tap.vetting.unread)
 
     @property
     def _shape(self) -> Shape:

@@ -12,12 +12,12 @@ from interwhen.models.chunks import DONE, NOT_JSON, Decoded, count_of
 from interwhen.models.refusals import refusal
 from interwhen.tool_calls import ToolCall
 from interwhen.wrapping.arrivals import Arrival, Field, Kind, Tap
+from interwhen.wrapping.responses_vetting import ResponsesVetting
 from interwhen.wrapping.responses_wire import CALLS, WireEvent, WireItem, WireResponse, decode_event
 from interwhen.wrapping.responses_wire import DONE as ITEM_DONE
 
 _TEXT = "response.output_text.delta"
 _REASONING = ("response.reasoning_text.delta", "response.reasoning_summary_text.delta")
-_REFUSAL = "response.refusal."
 _PREAMBLE = ("response.created", "response.in_progress", "response.queued")
 _INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_filter": "content_filter"}
 
@@ -29,8 +29,10 @@ class ResponsesTap(Tap):
     response.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, holds: bool = False) -> None:
         super().__init__(_nothing, "content")
+        self._events = ResponsesVetting(holds=holds)
+        self.vetting = self._events  # type: ignore[assignment]
         self.items = 0
         """How many output items there have been."""
         self._starts: list[int] = []
@@ -40,6 +42,7 @@ class ResponsesTap(Tap):
     def begin(self, pieces: tuple[Piece, ...]) -> None:
         """Note that a stream begins that goes on from *pieces*."""
         super().begin(pieces)
+        self._events.begin()
         self._starts.append(self.items)
         self._called = any(piece.call is not None for piece in pieces)
         self._calls_of = set()
@@ -64,6 +67,7 @@ class ResponsesTap(Tap):
                 raise UnexpectedForm("an object that is no event of this API", offset=offset, sample=data)
         if kind == "response.failed":
             raise _failure(data)
+        data = self._events.vetted(event, data)
         if self.requests > 1:
             if kind in _PREAMBLE:
                 return None
@@ -80,8 +84,6 @@ class ResponsesTap(Tap):
         if kind in _REASONING and isinstance(delta, str):
             self.reasoning = "reasoning"
             return self._text(delta, data, "reasoning")
-        if kind.startswith(_REFUSAL):
-            self.unread = "refusal"
         item, index = event.item, event.output_index
         if item is not None and item.type in CALLS and index is not None:
             self._calls_of.add(index)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from interwhen.events import Event, Finished, StreamStarted
-from interwhen.monitors import GATING
+from interwhen.monitors import GATING, Delivery
 from interwhen.results import Result
 from interwhen.running import Run, run
 from interwhen.wrapping.arrivals import Tap
@@ -16,6 +16,9 @@ from interwhen.wrapping.responses_tap import ResponsesTap
 from interwhen.wrapping.settings import Settings
 from interwhen.wrapping.tool_format import tool_format
 from interwhen.wrapping.upstream import CallModel, Endpoint, Wire, make_tap
+
+HOLDING: tuple[Delivery, ...] = (*GATING, "final")
+"""Deliveries under which a reader gets nothing that was not checked, and so no text that no monitor reads."""
 
 
 class Supervised:
@@ -113,9 +116,9 @@ async def supervise(call: Call, settings: Settings, wire: Wire, endpoint: Endpoi
     A call that does not stream is composed at its end, from the text that stands then. Raises
     :class:`~interwhen.errors.ModelError` where the server refuses or cannot be reached.
     """
-    tap = make_tap(call)
-    model = CallModel(call, wire, endpoint, tap, resume=settings.resume)
     monitors = settings.deliveries(structured=call.is_structured)
+    tap = make_tap(call, holds=any(monitor.delivery in HOLDING for monitor in monitors))
+    model = CallModel(call, wire, endpoint, tap, resume=settings.resume)
     if settings.tools and call.api != "completions" and call.tools:
         monitors = (*monitors, tool_format(call.tools))
     inner = run(
@@ -126,6 +129,7 @@ async def supervise(call: Call, settings: Settings, wire: Wire, endpoint: Endpoi
         budgets=settings.budgets,
         feedback=settings.feedback,
         starts_in=settings.starts_in,
+        min_coverage=settings.min_coverage,
         workers=settings.workers,
         threads=settings.threads,
         processes=settings.processes,

@@ -86,13 +86,21 @@ def _responses(body: Body) -> list[Body]:
     events: list[Body] = []
     for index, item in enumerate(body.get("output") or ()):
         place = {"output_index": index, "item_id": item.get("id", "")}
-        events.append({"type": "response.output_item.added", "output_index": index, "item": item})
+        # As it is announced in a stream: its texts follow.
+        begun = {name: [] if name in ("content", "summary") and value else value for name, value in item.items()}
+        events.append({"type": "response.output_item.added", "output_index": index, "item": begun})
         summary = item.get("summary") or ()
         events += [
-            {"type": "response.reasoning_summary_text.delta", **place, "delta": part.get("text") or ""}
-            for part in summary
+            {
+                "type": "response.reasoning_summary_text.delta",
+                **place,
+                "summary_index": number,
+                "delta": part.get("text") or "",
+            }
+            for number, part in enumerate(summary)
         ]
-        for part in item.get("content") or ():
+        for number, part in enumerate(item.get("content") or ()):
+            place["content_index"] = number
             kind = "reasoning_text" if item.get("type") == "reasoning" else "output_text"
             if part.get("type") == "refusal":
                 events.append({"type": "response.refusal.delta", **place, "delta": part.get("refusal") or ""})

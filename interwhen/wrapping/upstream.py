@@ -253,11 +253,13 @@ class CallModel:
         return response
 
 
-def make_tap(call: Call) -> Tap:
-    """Return what decodes the streams of *call*."""
+def make_tap(call: Call, *, holds: bool = False) -> Tap:
+    """Return what decodes the streams of *call*; *holds*: text that no monitor reads is held back."""
     if call.api == "responses":
-        return ResponsesTap()
-    return Tap(decode_completion, "text") if call.api == "completions" else Tap(decode_chat, "content")
+        return ResponsesTap(holds=holds)
+    if call.api == "completions":
+        return Tap(decode_completion, "text", holds=holds)
+    return Tap(decode_chat, "content", holds=holds)
 
 
 def asked_scores(api: str, sampling: Sampling) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def test_a_cut_where_feedback_begins_takes_its_answer_away():
         transcript = Transcript("reasoning")
         transcript.append("1+1=2\n2+2=5\nmore", 3)
         violations = Violations((monitor(),), transcript, Budgets())
-        violations.answer(Span(6, 11))
+        violations.answer(Span(6, 11), 0)
         violations.concluded.append(Doubt("m", Span(11, 11), "the reasoning was stopped early", "plain"))
         violations.cut(to)
         assert bool(violations.concluded) is stands

@@ -88,7 +88,8 @@ def test_a_gate_changes_what_is_shown_when_and_nothing_else(seed):
     outlines = []
     for delivery in ("interrupt", "gate"):
         who = (
-            monitor("a", delivery=delivery),
+            # Feedback behind a segment would open the gate of its own monitor only.
+            monitor("a", delivery=delivery, remedy=Repair(otherwise=Feedback("rewind"))),
             monitor("b", verifier=STRICT, remedy=Feedback("rewind"), delivery=delivery),
         )
         driver = race(who, TEXTS[0], seed)

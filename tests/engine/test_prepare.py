@@ -242,6 +242,61 @@ async def test_a_line_refuted_by_another_monitor_leaves_no_state_either():
     assert "1+1=3" not in keys[-1]
 
 
+async def test_a_segment_that_feedback_ends_in_refuted_text_leaves_no_state_either():
+    def pairs(state, segment):
+        return (*state, segment.text.strip()), [Claim(key=repr(state), span=segment.span)]
+
+    @verifier(name="fine", worker="inline")
+    def fine(_claim):
+        return Pass()
+
+    tracker = Monitor(
+        name="pairs", verifier=fine, extractor=Tracker(lambda _: (), pairs), trigger=interwhen.Lines(every=2)
+    )
+    model = ScriptedModel(["1+1=3\nb\n", "c\nd\n"])
+    result, _ = await supervise(model, watch(adds_up, remedy=Feedback(place="append")), tracker)
+    assert result.text.startswith("1+1=3\nWait")
+    keys = [record.key for record in result.checks if record.monitor == "pairs"]
+    assert keys == ["()", "()"]
+
+
+async def test_text_that_was_refuted_before_a_tracker_was_ready_leaves_no_state_either():
+    async def later(_task):
+        await anyio.sleep(1.0)
+        return ()
+
+    def lines(state, segment):
+        return (*state, segment.text), [Claim(key=repr(state), span=segment.span)]
+
+    @verifier(name="fine", worker="inline")
+    def fine(_claim, _prepared):
+        return Pass()
+
+    tracker = Monitor(name="lines", verifier=fine, extractor=Tracker(lambda _: (), lines), prepare=later)
+    model = ScriptedModel(["a\n1+1=3\nb\n", "c\n"])
+    result, _ = await supervise(model, watch(adds_up, remedy=Feedback(place="append")), tracker)
+    keys = [record.key for record in result.checks if record.monitor == "lines"]
+    assert keys == ["()", "('a',)", "('a',)"]
+
+
+async def test_what_stands_before_a_repair_in_the_same_line_is_not_forgotten():
+    def sentences(state, segment):
+        return (*state, segment.text.strip()), [Claim(key=repr(state), span=segment.span)]
+
+    @verifier(name="fine", worker="inline")
+    def fine(_claim):
+        return Pass()
+
+    tracker = Monitor(
+        name="sentences", verifier=fine, extractor=Tracker(lambda _: (), sentences), trigger=interwhen.Sentences()
+    )
+    model = ScriptedModel(["One. Two. 1+1=3\nb\n", "\nc\n"])
+    result, _ = await supervise(model, watch(adds_up), tracker)
+    assert result.text == "One. Two. 1+1=2\nc\n"
+    keys = [record.key for record in result.checks if record.monitor == "sentences"]
+    assert keys == ["()", "('One.',)", "('One.', 'Two.')", "('One.', 'Two.', '1+1=2')"]
+
+
 async def test_an_observed_mistake_is_what_comes_next_builds_on():
     result, _ = await supervise(ScriptedModel(["1\n4\n5\n"]), counting(delivery="observe"))
     assert [record.key for record in result.violations] == ["1 4"]

@@ -149,3 +149,26 @@ def test_a_monitor_refuses_another_scope_and_another_recognizer():
         watch(scope="all")
     with pytest.raises(interwhen.UsageError, match="recognizer='x' is not a function"):
         watch(recognizer="x")
+
+
+# ---------------------------------------------------------------------- coverage
+
+
+async def test_the_required_share_is_an_option_of_a_run_and_stays_one_when_it_is_resumed(tmp_path):
+    path = tmp_path / "run.journal"
+    model = ScriptedModel(["1+1=2\nand much more text\n"])
+    async with interwhen.run(model, "p", monitors=[watch()], min_coverage=0.9, journal=path) as run:
+        result = await run.drain()
+    assert result.status == "unverified"
+    assert "90.0% is required" in result.doubts[-1].why
+    assert interwhen.replay(path).result.doubts == result.doubts
+    async with interwhen.resume(path, monitors=[watch()]) as run:
+        assert (await run.drain()).doubts == result.doubts
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, "half", float("nan")])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(interwhen.UsageError, match="min_coverage"):
+        interwhen.run(ScriptedModel([""]), "p", min_coverage=share)
+    with pytest.raises(interwhen.UsageError, match="min_coverage"):
+        interwhen.wrap(object(), monitors=[], min_coverage=share)

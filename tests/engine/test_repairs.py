@@ -4,7 +4,7 @@ import re
 
 import pytest
 from interwhen import Claim, Monitor, Pass, Repair, Resample, Span, Tracker, Unknown, Violation, verifier
-from interwhen._engine.repairs import cuts_short
+from interwhen._core.cuts import cuts_short
 from interwhen.testing import ScriptedModel
 from sums import adds_up, slow, sums, supervise, watch
 

@@ -53,6 +53,8 @@ def test_the_defaults_are_those_of_the_code():
         assert re.search(rf"`limits\.{name}`.*\b{value}\b", GATEWAY), name
     assert limits.body_bytes == 16 << 20
     assert limits.head_bytes == 64 << 10
+    assert f"{limits.body_values:,}" in GATEWAY
+    assert limits.bytes_in_flight == 256 << 20
     assert limits.concurrent + limits.waiting == 1200
     assert _KEEP_ALIVE_SECONDS == 75
     assert SHORTEST_KEY == 8

@@ -7,7 +7,7 @@ from dataclasses import replace
 import interwhen
 import msgspec
 import pytest
-from interwhen import Pass, Span
+from interwhen import Pass, Retry, Span
 from interwhen.journal import _records as records
 from interwhen.models.base import Usage
 from interwhen.testing import ScriptedModel, cut_into
@@ -45,6 +45,31 @@ async def test_another_claim_in_the_place_of_the_recorded_one_is_not_checked_for
     assert checked == []
     assert result.status == "unverified"
     assert "does not find this claim again" in result.doubts[0].why
+
+
+async def test_a_check_that_is_tried_again_after_going_on_gets_its_whole_claim(path):
+    """A verifier that fails when the run goes on is asked again, with all that the extractor had read."""
+    seen = []
+
+    def note(claim):
+        seen.append(getattr(claim, "total", None))
+        if len(seen) == 1:
+            raise ValueError("bad luck")
+        return Pass()
+
+    def monitors(function=None):
+        checks = slow(50.0) if function is None else slow(0.1, function=function)
+        return [watch(checks, on_error=Retry(2, pause=0.5)), watch(checks, name="again", on_error=Retry(2, pause=0.5))]
+
+    kind = Kind(lambda: goes_on(("1+1=2\n",), delay=0.01), monitors)
+    _, _, data = await recorded(kind, path)
+    entries = taken_apart(data)
+    last = [at for at, e in enumerate(entries) if isinstance(e, records.Told) and type(e.fact).__name__ == "Extracted"]
+    path.write_bytes(put_together(entries[: last[-1] + 1]))
+    async with interwhen.resume(path, model=kind.model(), monitors=monitors(note)) as run:
+        result = await run.drain()
+    assert seen == [2, 2]
+    assert result.status == "verified"
 
 
 class Counted(ScriptedModel):

@@ -102,6 +102,44 @@ def test_honest_code_passes_the_same_tests() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "test",
+    [
+        "assert isclose(f(2), 0.5)",
+        "assert not differ(f(2), 0.5)",
+        "assert isclose(f(2), 0.5) is True",
+        "assert True == same(f(2), 3)",
+    ],
+)
+def test_code_does_not_bring_the_comparison(test: str) -> None:
+    code = "isclose = same = lambda *a: True\ndef differ(a, b): return False\ndef f(n): return 0"
+    assert isinstance(verdict_on(code, f"```\n{test}\n```"), Unknown)
+
+
+def test_what_is_returned_is_not_asked_whether_it_is_right() -> None:
+    cheat = "class Any:\n    def __getattr__(self, name): return lambda *a: True\ndef f(n): return Any()"
+    for test in ("f(2).startswith('ab')", "f(2).equals(4)", "f(2).__eq__(4)", "f(2).count(3) == 1"):
+        assert isinstance(verdict_on(cheat, f"```\nassert {test}\n```"), Unknown)
+    honest = "def f(n): return n * 'ab'"
+    task = "```\nassert f(2).startswith('aba')\n```"
+    assert verdict_on(honest, task) == Pass("it compiles, and 1 asserts hold", scope="answer")
+    assert isinstance(verdict_on(honest, task.replace("aba", "b")), Violation)
+
+
+def test_a_module_is_the_library_s_own_whatever_the_code_calls_so() -> None:
+    task = "```\nassert math.isclose(f(2), 0.5)\n```"
+    cheat = "class math:\n    isclose = lambda *a: True\ndef f(n): return 0"
+    assert isinstance(verdict_on(cheat, task), Violation)
+    honest = "import math\ndef f(n): return 1 / n"
+    assert verdict_on(honest, task) == Pass("it compiles, and 1 asserts hold", scope="answer")
+
+
+def test_what_one_function_makes_of_another_s_value_may_be_compared() -> None:
+    code = "def encode(s): return s[::-1]\ndef decode(s): return s[::-1]"
+    task = "```\nassert decode(encode('abc')) == 'abc'\n```"
+    assert verdict_on(code, task) == Pass("it compiles, and 1 asserts hold", scope="answer")
+
+
 def test_there_are_enough_cheats() -> None:
     assert len(CHEATS) >= 20
 

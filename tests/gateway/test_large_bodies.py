@@ -1,0 +1,137 @@
+"""Large and many bodies: bounded in sum, in values, and never in the way of other calls."""
+
+import json
+import socket
+import threading
+import time
+from contextlib import suppress
+
+import anyio
+import httpx2
+import pytest
+from helpers import ASK, post, refused, rest_of
+from interwhen.testing.server import Sleep, events
+from watchers import passing
+
+pytestmark = pytest.mark.anyio
+M = 16 << 20
+
+
+def address_of(running):
+    return "127.0.0.1", int(running.root.rpartition(":")[2])
+
+
+def begun(running, size, sent):
+    """A client that announces *size* bytes and sends some; ``chunked``: that announces nothing."""
+    client = socket.create_connection(address_of(running), timeout=20)
+    length = b"transfer-encoding: chunked" if size == "chunked" else b"content-length: %d" % size
+    client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n" + length + b"\r\n\r\n")
+    client.sendall(b"%x\r\n" % len(sent) + sent if size == "chunked" else sent)
+    return client
+
+
+def settled(running, size):
+    until = time.monotonic() + 20
+    while running.gateway.bodies.bytes != size:
+        assert time.monotonic() < until, running.gateway.bodies.bytes
+        time.sleep(0.005)
+
+
+@pytest.mark.fault("G12", injected="half bodies beyond the bytes in flight", happens="429, closed; others are served")
+@pytest.mark.parametrize("size", [800_000, "chunked"])
+def test_half_bodies_are_bounded_in_sum(size, upstream, gateway):
+    running = gateway(
+        upstream(events(["one\n"], api="chat")), watchers=[passing()], limits={"bytes_in_flight": 1_000_000}
+    )
+    first = begun(running, size, b" " * 600_000)
+    settled(running, 600_000)
+    for _ in range(5):
+        if size == "chunked":  # closed while its bytes are on their way, so that the answer may be lost
+            with begun(running, size, b" " * 600_000) as second, suppress(OSError):
+                rest_of(second)
+            continue
+        with begun(running, size, b"") as second:
+            answer = rest_of(second)
+        assert answer.startswith(b"HTTP/1.1 429 ")
+        assert b"retry-after: 2" in answer
+        assert b"connection: close" in answer
+    settled(running, 600_000)
+    assert post(running, ASK).status_code == 200
+    first.close()
+    settled(running, 0)
+    assert post(running, json.dumps(ASK).encode().ljust(900_000)).status_code == 200
+    settled(running, 0)
+    assert running.metric('interwhen_refusals_total{code="too_many_requests"}') == 5
+
+
+@pytest.mark.fault("G12", injected="1,000 half bodies of 16 MiB", happens="429 once the bytes in flight are taken")
+def test_a_thousand_half_bodies_take_no_more_than_the_limit(upstream, gateway, record_property):
+    record_property("tries", 1000)
+    limit = 2_000_000
+    running = gateway(upstream(events(["one\n"], api="chat")), watchers=[passing()], limits={"bytes_in_flight": limit})
+    clients = []
+    most = 0
+    for _ in range(1000):
+        client = socket.create_connection(address_of(running), timeout=20)
+        clients.append(client)
+        client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        client.sendall(b"2710\r\n" + b" " * 10_000 + b"\r\n")
+        most = max(most, running.gateway.bodies.bytes)
+    assert most <= limit
+    assert post(running, json.dumps(ASK).encode()).status_code in (200, 429)
+    for client in clients:
+        client.close()
+    settled(running, 0)
+    assert post(running, ASK).status_code == 200
+
+
+def test_the_bytes_of_a_call_are_in_flight_while_it_is_served(upstream, gateway):
+    server = upstream((Sleep(1.0), *events(["one\n"], api="chat")))
+    running = gateway(server, watchers=[passing()], limits={"bytes_in_flight": 1000})
+    body = json.dumps(ASK).encode().ljust(800)
+    slow = threading.Thread(target=post, args=(running, body))
+    slow.start()
+    settled(running, 800)
+    refused(post(running, body), 429, "too_many_requests", retry_after=True)
+    slow.join(20)
+    settled(running, 0)
+    assert post(running, body).status_code == 200
+
+
+DEEP = b'{"model": "m", "messages": [' + b"{}," * (M // 3 - 20) + b"{}]}"
+
+
+@pytest.mark.fault("G12", injected="16 MiB of {},{},…", happens="413, and other calls are answered meanwhile")
+@pytest.mark.parametrize("watchers", [[passing()], []], ids=["supervised", "relayed"])
+def test_a_body_of_many_values_is_refused_and_stops_nobody(watchers, upstream, gateway):
+    server = upstream(events(["one\n"], api="chat"))
+    running = gateway(server, watchers=watchers)
+    error = refused(post(running, DEEP), 413, "request_too_complex")
+    assert "100,000 JSON values" in error["message"]
+    assert server.posts == []
+    assert post(running, ASK).status_code == 200
+
+
+@pytest.mark.fault("G12", injected="16 MiB of one text", happens="served")
+def test_a_large_text_is_served(upstream, gateway):
+    server = upstream(events(["one\n"], api="chat"))
+    running = gateway(server, watchers=[passing()])
+    prose = "hello, {this} is [prose], " * 500_000
+    answer = post(running, {"model": "m", "messages": [{"role": "user", "content": prose}]})
+    assert answer.status_code == 200
+    assert len(server.posts[0].body) > 13_000_000
+
+
+async def test_calls_go_on_while_large_bodies_are_counted(upstream, gateway):
+    running = gateway(upstream(events(["one\n"], api="chat")), watchers=[passing()])
+    await anyio.to_thread.run_sync(post, running, DEEP)  # the process that counts is there
+    slowest = 0.0
+    async with httpx2.AsyncClient(timeout=30) as client, anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(anyio.to_thread.run_sync, post, running, DEEP)
+        for _ in range(20):
+            began = time.monotonic()
+            assert (await client.get(f"{running.root}/healthz")).status_code == 200
+            slowest = max(slowest, time.monotonic() - began)
+            await anyio.sleep(0.05)
+    assert slowest < 1.5, slowest  # one such body alone took that long on the loop
