@@ -118,6 +118,12 @@ def test_other_text_with_numbers_is_not_taken_for_arithmetic(text: str) -> None:
     assert [found for found in judge(text) if not isinstance(found.verdict, Pass)] == []
 
 
+def test_what_another_line_said_before_is_not_taken_for_read() -> None:
+    found = judge("3 + 4 = 7\nf(x) +\n3 + 4 = 7")
+    assert isinstance(found[0].verdict, Pass)
+    assert any(isinstance(each.verdict, Unknown) for each in found[1:])
+
+
 CONTINUED = [
     ("17 × 24 =\n418", "418", "408"),
     ("17 × 24\n= 418", "418", "408"),
