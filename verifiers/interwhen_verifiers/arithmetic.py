@@ -49,7 +49,7 @@ from interwhen_verifiers._arithmetic.windows import windows
 from interwhen_verifiers._arithmetic.wording import locate, result, statement
 
 MAX_SEGMENT = 20_000
-"""A longer segment is read in windows. A longer sentence is not read, and that is said: no equation is overlooked."""
+"""A longer segment is read in windows. A longer sentence is not read, and that is said: it hides no equation."""
 MAX_PROMPT = 8_000
 """So much of the end of a prompt is read."""
 MAX_WINDOW = 2_000
