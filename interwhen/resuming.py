@@ -61,6 +61,7 @@ def resume(
         budgets=header.budgets,
         feedback=header.template,
         starts_in=header.starts_in,
+        min_coverage=header.min_coverage,
         workers=workers,
         threads=threads,
         processes=processes,

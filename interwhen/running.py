@@ -45,6 +45,7 @@ def run(
     budgets: Budgets | None = None,
     feedback: FeedbackTemplate | None = None,
     starts_in: Phase = "answer",
+    min_coverage: float = 0.0,
     workers: WorkerPool | None = None,
     threads: int = 8,
     processes: int = 2,
@@ -58,7 +59,8 @@ def run(
     text to be continued, or chat messages. *monitors* are monitors, names with options
     (``"arithmetic:level=explain"``), dicts, or factories. *sampling* goes to the model, *budgets* say when to
     give up, *feedback* words what is said to the model. ``starts_in="reasoning"`` is for models whose
-    template has opened the reasoning already. *workers* (:class:`~interwhen.Workers`) run the checks of many runs;
+    template has opened the reasoning already. With *min_coverage*, the checked claims must cover this share of the text
+    (0 to 1), or the result is unverified. *workers* (:class:`~interwhen.Workers`) run the checks of many runs;
     without them, the run has *threads* and *processes* of its own. *journal* is where the run keeps its record, from
     which :func:`~interwhen.resume` can go on. *context* is a prepared one (``await precomputer.add(...)``): what
     of it is ready when the run is entered is put to use, and what is not is not waited for. *allocator*
@@ -85,6 +87,8 @@ def run(
         raise UsageError(f"context={context!r:.200} is no prepared context: give what Precomputer.add() returns")
     if starts_in not in get_args(Phase):
         raise UsageError(f"starts_in={starts_in!r}, choose one of {', '.join(get_args(Phase))}")
+    if not isinstance(min_coverage, int | float) or not 0.0 <= min_coverage <= 1.0:
+        raise UsageError(f"min_coverage={min_coverage!r:.200} must be a share of the text, from 0 to 1")
     owned = isinstance(model, str)
     adapter = load_model(model)
     if not fits(adapter, Model):
@@ -97,6 +101,7 @@ def run(
         budgets=budgets,
         feedback=feedback,
         starts_in=starts_in,
+        min_coverage=min_coverage,
         workers=workers,
         threads=threads,
         processes=processes,

@@ -3,7 +3,8 @@
 The ``=`` matters: behind a blank, pytest takes a file that exists for a test.
 
 A test carries ``@pytest.mark.fault("W1", injected="...", happens="...")``, and ``record_property("tries", n)`` where
-it tries many times. Every row of ``fault_rows.ROWS`` must have a passing test, or the report fails, unless it is in
+it tries many times. ``record_property("matrix", (title, first, second, column, cell))`` puts a cell into a table of its
+own at the end. Every row of ``fault_rows.ROWS`` must have a passing test, or the report fails, unless it is in
 ``NOT_BUILT``: then it is in the table as such, and a test for it fails the report, so that the list stays true. Rows that
 are not in ``fault_rows.ROWS`` stand below it, so that a new fault needs no edit there.
 """
@@ -46,11 +47,17 @@ class Tally:
 
     lines: dict[tuple[str, str, str], Line] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
+    matrices: dict[str, dict[tuple[str, str], dict[str, str]]] = field(default_factory=dict)
+    """Tables of what tests have shown, by title: by the words of a row, what stands in each column."""
 
     def add(self, row, injected, happens, tries):
         line = self.lines.setdefault((row, injected, happens), Line())
         line.tests += 1
         line.tries += tries
+
+    def place(self, title, first, second, column, cell):
+        """Note one cell of a table, which a test shows with ``record_property("matrix", (...))``."""
+        self.matrices.setdefault(title, {}).setdefault((first, second), {})[column] = cell
 
     @property
     def shown(self):
@@ -100,6 +107,17 @@ def render(tally, rows, not_built=()):
             parts.append(f"| {name} | {fault} | {injected} | {happens} | {line.tests:,} | {line.tries:,} |")
             last = row
         parts.append("")
+    for title, rows_of in sorted(tally.matrices.items()):
+        columns = list(dict.fromkeys(column for cells in rows_of.values() for column in cells))
+        parts.append(f"## {title}\n")
+        parts.append(f"| | through | {' | '.join(f'`{column}`' for column in columns)} |")
+        parts.append(f"|---|---|{'---|' * len(columns)}")
+        last = None
+        for (first, second), cells in rows_of.items():
+            shown = " | ".join(cells.get(column, "") for column in columns)
+            parts.append(f"| {'' if first == last else first} | {second} | {shown} |")
+            last = first
+        parts.append("")
     tests, tries = (sum(getattr(line, what) for line in tally.lines.values()) for what in ("tests", "tries"))
     parts.append(f"{tests:,} tests, {tries:,} tries, over {len(tally.shown)} rows.\n")
     return "\n".join(parts)
@@ -124,6 +142,9 @@ class Reporter:
             self.tally.broken.add(item.nodeid)
         if marks and report.when == "call" and report.passed:
             tries = next((value for name, value in report.user_properties if name == "tries"), 1)
+            for name, value in report.user_properties:
+                if name == "matrix":
+                    self.tally.place(*value)
             for mark in marks:
                 (row,) = mark.args
                 self.tally.add(row, mark.kwargs["injected"], mark.kwargs["happens"], tries)

@@ -60,4 +60,4 @@ def test_supervising_a_call_works_as_shown(server_url: str, tmp_path: Path) -> N
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert "408" in done.stdout
-    assert "\nverified: 1 checks" in done.stdout
+    assert " verified: 1 checks" in done.stdout

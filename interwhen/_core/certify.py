@@ -50,8 +50,8 @@ def certificate(
     prompt_sha256: str,
 ) -> Certificate:
     """Return the certificate of a text without doubts."""
-    good = tuple(record for record in records if passed(record.outcome) and not _inside(_ground(record), disavowed))
-    covered = merge(record.span for record in good if record.span is not None)
+    good = _good(records, disavowed)
+    covered = _covered(good)
     total = transcript.length
     return Certificate(
         text_sha256=sha256(transcript.slice(0, total)),
@@ -59,10 +59,32 @@ def certificate(
         model="",
         checks=good,
         covered=covered,
-        coverage=sum(map(len, covered)) / total if total else 0.0,
+        coverage=_share(covered, total),
         disavowed=merge(disavowed),
         scope="answer" if any(_answers(record, transcript, monitors) for record in good) else "steps",
     )
+
+
+def coverage_doubt(
+    transcript: Transcript, records: Sequence[CheckRecord], disavowed: Sequence[Span], least: float
+) -> tuple[Doubt, ...]:
+    """Return the doubt that the claims which passed cover less of the text than *least*, if they do."""
+    share = _share(_covered(_good(records, disavowed)), transcript.length)
+    if share >= least:
+        return ()
+    return (Doubt("", None, f"checked claims cover {share:.1%} of the text, and {least:.1%} is required"),)
+
+
+def _good(records: Sequence[CheckRecord], disavowed: Sequence[Span]) -> tuple[CheckRecord, ...]:
+    return tuple(record for record in records if passed(record.outcome) and not _inside(_ground(record), disavowed))
+
+
+def _covered(good: Sequence[CheckRecord]) -> tuple[Span, ...]:
+    return merge(record.span for record in good if record.span is not None)
+
+
+def _share(covered: Sequence[Span], total: int) -> float:
+    return sum(map(len, covered)) / total if total else 0.0
 
 
 def merge(spans: Iterable[Span]) -> tuple[Span, ...]:

@@ -61,8 +61,8 @@ class Core:
 
     __slots__ = (
         "__weakref__", "_checks", "_ending", "_frontier_is_due", "_has_trackers", "_live", "_orders", "_pace",
-        "_remedying", "_violations", "budgets", "counting", "events", "gates", "intake", "monitors", "prompt_sha256",
-        "starts_in", "state", "tally", "template", "think_tags", "transcript", "window", "work",
+        "_remedying", "_violations", "budgets", "counting", "events", "gates", "intake", "min_coverage", "monitors",
+        "prompt_sha256", "starts_in", "state", "tally", "template", "think_tags", "transcript", "window", "work",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +76,7 @@ class Core:
         max_tokens: int | None = None,
         context_tokens: int | None = None,
         prompt_sha256: str = "",
+        min_coverage: float = 0.0,
         rules: int = RULES,
         codes: Sequence[str] = (),
     ) -> None:
@@ -84,6 +85,7 @@ class Core:
         self.template = template or DEFAULT_TEMPLATE
         self.window = Window(max_tokens, context_tokens)
         self.prompt_sha256 = prompt_sha256
+        self.min_coverage = min_coverage
         self.think_tags = think_tags
         self.starts_in: Phase = starts_in
         self.events: deque[Event] = deque()
@@ -102,7 +104,7 @@ class Core:
         self._checks = Checks(
             monitors, self.transcript, self.work, self._violations, self.budgets, self.tally, self.events
         )
-        self._ending = Ending(self.transcript, self.work, self._violations, self.tally, prompt_sha256)
+        self._ending = Ending(self.transcript, self.work, self._violations, self.tally, prompt_sha256, min_coverage)
         self._remedying = Remedying(
             monitors, self.template, self.intake, self.work, self._violations, self.tally, rules
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from interwhen._core.certify import ENDED_WELL, certificate, doubts
+from interwhen._core.certify import ENDED_WELL, certificate, coverage_doubt, doubts
 from interwhen._core.messages import Finish, Outline
 from interwhen._core.tally import Tally
 from interwhen._core.transcript import Transcript
@@ -16,13 +16,20 @@ class Ending:
     """Keeps why the model stopped; says how a run stands and how it ended, from the books of its core."""
 
     def __init__(
-        self, transcript: Transcript, work: Work, violations: Violations, tally: Tally, prompt_sha256: str
+        self,
+        transcript: Transcript,
+        work: Work,
+        violations: Violations,
+        tally: Tally,
+        prompt_sha256: str,
+        min_coverage: float = 0.0,
     ) -> None:
         self._transcript = transcript
         self._work = work
         self._violations = violations
         self._tally = tally
         self._prompt_sha256 = prompt_sha256
+        self._min_coverage = min_coverage
         self.reason: FinishReason | None = None
         """Why the model stopped; ``None``: it has not said that it did."""
         self.resume: ResumeMode | None = None
@@ -44,7 +51,10 @@ class Ending:
     def _doubts(self) -> tuple[Doubt, ...]:
         """Return everything that keeps the standing text from being verified."""
         work, violations = self._work, self._violations
-        found = doubts(work.ordered_records(), work.monitors, violations.disavowed(), self.reason)
+        records, disavowed = work.ordered_records(), violations.disavowed()
+        found = doubts(records, work.monitors, disavowed, self.reason)
+        if self._min_coverage:
+            found = (*found, *coverage_doubt(self._transcript, records, disavowed, self._min_coverage))
         return (*violations.concluded, *found)
 
     def _outline(self, status: Status, why: str) -> Outline:

@@ -28,6 +28,8 @@ def core_for(
     budgets: Budgets,
     template: FeedbackTemplate | None,
     starts_in: Phase,
+    *,
+    min_coverage: float = 0.0,
 ) -> Core:
     """Return the core of *past*, or a new one for a model that is *able* to do what it says, or cannot say."""
     if past is not None:
@@ -43,6 +45,7 @@ def core_for(
         context_tokens=known.context_tokens if known is not None else None,
         prompt_sha256=prompt_sha256(prompt),
         codes=[code_digest(monitor.verifier) for monitor in monitors],
+        min_coverage=min_coverage,
     )
 
 

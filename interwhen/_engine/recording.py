@@ -163,6 +163,7 @@ def _first(settings: Journal, core: Core, model: str, prompt: Prompt, sampling: 
         monitors=monitors,
         offline=offline,
         rules=RULES,
+        min_coverage=core.min_coverage,
     )
     try:
         payload = encode(header)

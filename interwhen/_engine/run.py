@@ -59,11 +59,12 @@ class Run:
     """
 
     __slots__ = (
-        "__weakref__", "_alarm", "_allowing", "_budgets", "_clock", "_context", "_core", "_crash", "_do", "_drained",
-        "_entered", "_events", "_group", "_is_awaited", "_jobs", "_journal", "_meter", "_model", "_monitors", "_news",
-        "_offline", "_open_for_readers", "_owned", "_owns_workers", "_part", "_past", "_prompt", "_reads_ahead",
-        "_reads_directly", "_recorder", "_result", "_sampling", "_starts_in", "_step", "_tell", "_template",
-        "_timeouts", "_unsealed", "_upstream", "_wake", "_workers", "error",
+        "__weakref__", "_alarm", "_allowing", "_budgets", "_clock", "_context", "_core", "_crash", "_do",
+        "_drained", "_entered", "_events", "_group", "_is_awaited", "_jobs", "_journal", "_meter",
+        "_min_coverage", "_model", "_monitors", "_news", "_offline", "_open_for_readers", "_owned",
+        "_owns_workers", "_part", "_past", "_prompt", "_reads_ahead", "_reads_directly", "_recorder",
+        "_result", "_sampling", "_starts_in", "_step", "_tell", "_template", "_timeouts", "_unsealed",
+        "_upstream", "_wake", "_workers", "error",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +77,7 @@ class Run:
         budgets: Budgets | None = None,
         feedback: FeedbackTemplate | None = None,
         starts_in: Phase = "answer",
+        min_coverage: float = 0.0,
         workers: WorkerPool | None = None,
         threads: int = 8,
         processes: int = 2,
@@ -93,6 +95,7 @@ class Run:
         self._budgets = budgets or Budgets()
         self._template = feedback or own_template(model)
         self._starts_in: Phase = starts_in
+        self._min_coverage = min_coverage
         self._owns_workers = workers is None
         self._workers: WorkerPool = workers or Workers(threads=threads, processes=processes)
         self._owned = model if owns_model else None
@@ -134,7 +137,7 @@ class Run:
             self._model, self._prompt, self._offline = served_by(self._context, self._model, self._prompt)
             able = await ask_again(self._model, self._timeouts, self._budgets.seconds, past)
             told = self._prompt, self._sampling, self._monitors, self._budgets, self._template, self._starts_in
-            self._core = core = core_for(past, able, *told)
+            self._core = core = core_for(past, able, *told, min_coverage=self._min_coverage)
             self._recorder = recorder = open_recorder(
                 self._journal, past, core, self._model.name, self._prompt, self._sampling, self._offline
             )

@@ -26,6 +26,7 @@ def run(
     chat: Path | None = None,
     monitor: Annotated[tuple[str, ...], Parameter(alias="-m", negative="")] = (),
     starts_in: Phase = "answer",
+    min_coverage: float = 0.0,
     journal: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
     plain: Annotated[bool, Parameter(negative="")] = False,
@@ -50,6 +51,8 @@ def run(
         See "interwhen verifiers list".
     starts_in
         "reasoning" for models whose chat template has opened the reasoning already.
+    min_coverage
+        The share of the text, from 0 to 1, that checked claims must cover; with less, the run ends unverified.
     journal
         A new file for the record of the run, from which "interwhen resume" can go on.
     json
@@ -75,6 +78,7 @@ def run(
             sampling=settings[0],
             budgets=settings[1],
             starts_in=starts_in,
+            min_coverage=min_coverage,
             journal=record,
         )
 

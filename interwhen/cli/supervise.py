@@ -30,6 +30,7 @@ async def supervise(
     sampling: Sampling | None = None,
     budgets: Budgets | None = None,
     starts_in: Phase = "answer",
+    min_coverage: float = 0.0,
     journal: Journal | None = None,
 ) -> int:
     """Run *model* on *prompt*, show every event to *viewer*, close the model, and return the exit code."""
@@ -42,6 +43,7 @@ async def supervise(
             sampling=sampling,
             budgets=budgets,
             starts_in=starts_in,
+            min_coverage=min_coverage,
             journal=journal,
         )
     return exits.BY_STATUS[result.status]
@@ -56,6 +58,7 @@ async def watch(
     sampling: Sampling | None = None,
     budgets: Budgets | None = None,
     starts_in: Phase = "answer",
+    min_coverage: float = 0.0,
     journal: Journal | None = None,
 ) -> Result:
     """Run *model* on *prompt*, show every event to *viewer*, and return the result."""
@@ -66,6 +69,7 @@ async def watch(
         sampling=sampling,
         budgets=budgets,
         starts_in=starts_in,
+        min_coverage=min_coverage,
         journal=journal,
     )
     return await look_on(run, viewer)

@@ -125,6 +125,7 @@ class Chooser:
             resume=rule.resume or config.resume,
             budgets=config.budgets,
             starts_in=rule.starts_in or config.starts_in,
+            min_coverage=config.min_coverage,
             tools=config.tools,
             workers=self.workers,
             allocator=self.allocator,

@@ -153,6 +153,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = "live"
     tell: Annotated[Telling, Meta(description="What chunks say in their field 'interwhen'.")] = "brief"
     starts_in: Phase = "answer"
+    min_coverage: Annotated[
+        float,
+        Meta(ge=0, le=1, description="The share of an answer that checked claims must cover, or it is unverified."),
+    ] = 0.0
     resume: Literal["auto", "prefill", "turn"] = "auto"
     tools: Annotated[
         bool, Meta(description="Whether tool calls must be whole, valid JSON, and to a tool that was offered.")

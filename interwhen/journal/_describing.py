@@ -21,10 +21,6 @@ from interwhen.verifier import Worker
 
 _CODE = ("verifier", "extractor")
 """What in a monitor is no data."""
-_DEFAULTS = {
-    entry.name: entry.default for entry in dataclasses.fields(Monitor) if entry.default is not dataclasses.MISSING
-}
-"""What a journal means that does not name a field of a monitor: it was written before there was one."""
 _CHOSEN = ("remedy", "scope")
 """What in a monitor is the choice of its plug-in, and may differ in another version of it."""
 _SECRET = re.compile(r"key|token|secret|password|credential|auth", re.IGNORECASE)
@@ -106,8 +102,8 @@ def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> Non
         raise JournalError(path, f"its run had the monitors {names}; got {len(records)}: give the same ones")
     for given, ours in zip(records, header.monitors, strict=True):
         name = ours.fields["name"]
-        for label in sorted(ours.fields.keys() | given.fields.keys()):
-            was, now = ours.fields.get(label, _DEFAULTS.get(label)), given.fields.get(label)
+        for label in sorted(ours.fields.keys()):  # one that it does not name is younger than the journal
+            was, now = ours.fields[label], given.fields.get(label)
             if was != now:
                 raise JournalError(path, f"monitor {name!r} had {label}={was!r}, and has {now!r} now")
         who, other = header.verifiers[ours.verifier], verifiers[given.verifier]

@@ -87,6 +87,8 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     """What the run used that was prepared before; *prompt* has it in it."""
     rules: int = 0
     """By which rules the core planned remedies; 0: those of versions that did not say."""
+    min_coverage: float = 0.0
+    """The share of the text that checked claims must cover."""
 
 
 class Text(msgspec.Struct, frozen=True, array_like=True, tag="text"):

@@ -186,6 +186,7 @@ def core_of(header: Header, monitors: Sequence[Monitor]) -> Core:
         prompt_sha256=header.prompt_sha256,
         rules=header.rules,
         codes=[header.verifiers[record.verifier].code_sha256 for record in header.monitors],
+        min_coverage=header.min_coverage,
     )
 
 

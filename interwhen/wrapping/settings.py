@@ -46,6 +46,8 @@ class Settings:
     """A broken stream is not taken up again unless this says so: the caller's own client does not either."""
     feedback: FeedbackTemplate | None = None
     starts_in: Phase = "answer"
+    min_coverage: float = 0.0
+    """The share of the text that checked claims must cover, or the result is unverified."""
     correction: str = "Correction: "
     """What leads over to text that replaces some the reader has seen already."""
     tools: bool = True
@@ -71,6 +73,7 @@ class Settings:
             ("correction", isinstance(self.correction, str), "a text"),
             ("tools", isinstance(self.tools, bool), "True or False"),
             ("workers", isinstance(self.workers, Workers | None), "Workers(...)"),
+            ("min_coverage", _is_share(self.min_coverage), "a share from 0 to 1"),
             ("threads", _is_count(self.threads), "a number of at least 1"),
             ("processes", _is_count(self.processes), "a number of at least 1"),
             ("allocator", isinstance(self.allocator, Allocator | None), "AdaptiveAllocator(...)"),
@@ -132,6 +135,10 @@ def _vet_names(place: str, given: Iterable[object], names: Sequence[str]) -> Non
             close = difflib.get_close_matches(str(name), names, n=1)
             meant = f"did you mean {close[0]!r}? " if close else ""
             raise UsageError(f"{place} has no option {name!r:.200}; {meant}options: {', '.join(names)}")
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and 0.0 <= value <= 1.0
 
 
 def _is_count(value: object) -> bool:

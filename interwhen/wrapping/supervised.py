@@ -129,6 +129,7 @@ async def supervise(call: Call, settings: Settings, wire: Wire, endpoint: Endpoi
         budgets=settings.budgets,
         feedback=settings.feedback,
         starts_in=settings.starts_in,
+        min_coverage=settings.min_coverage,
         workers=settings.workers,
         threads=settings.threads,
         processes=settings.processes,

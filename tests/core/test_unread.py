@@ -139,6 +139,24 @@ def test_one_unknown_beside_it_leaves_the_run_unverified():
     assert ends_with(Unknown("?"), scope="answer").status == "unverified"
 
 
+# ---------------------------------------------------------------------- coverage
+
+
+@pytest.mark.parametrize(("least", "status"), [(0.0, "verified"), (0.5, "verified"), (0.51, "unverified")])
+def test_a_required_share_of_the_text_must_be_covered_by_checked_claims(least, status):
+    driver = drive(monitor(), min_coverage=least)
+    driver.feed("1+1=2\nmore\n"[:10])
+    driver.extract()
+    driver.settle()
+    driver.end()
+    driver.settle()
+    assert driver.outline.status == status
+    if status == "unverified":
+        assert [doubt.why for doubt in driver.outline.doubts] == [
+            "checked claims cover 50.0% of the text, and 51.0% is required"
+        ]
+
+
 # ---------------------------------------------------------------------- two violations at one offset
 
 

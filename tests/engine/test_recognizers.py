@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 import interwhen
+import msgspec
 import pytest
 from interwhen import Claim, Fork, Pass, Span, Unknown
 from interwhen._engine.checks import parse, recognize
@@ -149,3 +150,50 @@ def test_a_monitor_refuses_another_scope_and_another_recognizer():
         watch(scope="all")
     with pytest.raises(interwhen.UsageError, match="recognizer='x' is not a function"):
         watch(recognizer="x")
+
+
+# ---------------------------------------------------------------------- coverage
+
+
+async def test_the_required_share_is_an_option_of_a_run_and_stays_one_when_it_is_resumed(tmp_path):
+    path = tmp_path / "run.journal"
+    model = ScriptedModel(["1+1=2\nand much more text\n"])
+    async with interwhen.run(model, "p", monitors=[watch()], min_coverage=0.9, journal=path) as run:
+        result = await run.drain()
+    assert result.status == "unverified"
+    assert "90.0% is required" in result.doubts[-1].why
+    assert interwhen.replay(path).result.doubts == result.doubts
+    async with interwhen.resume(path, monitors=[watch()]) as run:
+        assert (await run.drain()).doubts == result.doubts
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, "half", float("nan")])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(interwhen.UsageError, match="min_coverage"):
+        interwhen.run(ScriptedModel([""]), "p", min_coverage=share)
+    with pytest.raises(interwhen.UsageError, match="min_coverage"):
+        interwhen.wrap(object(), monitors=[], min_coverage=share)
+
+
+# ---------------------------------------------------------------------- what a result is called
+
+
+async def test_no_result_is_called_verified_without_its_scope():
+    @verifier(name="knows", worker="inline")
+    def check(claim):
+        return Pass("it is", scope="answer")
+
+    answer, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch(check, scope="answer"))
+    steps, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch())
+    doubtful, _ = await supervise(ScriptedModel(["1+1=2\n"]))
+    assert [each.label for each in (answer, steps, doubtful)] == ["answer verified", "steps verified", "unverified"]
+    assert [each.answer_verified for each in (answer, steps, doubtful)] == [True, False, False]
+
+
+async def test_certificates_and_passes_of_older_versions_say_steps():
+    result, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch())
+    old = msgspec.to_builtins(result.certificate)
+    del old["scope"]
+    for check in old["checks"]:
+        del check["outcome"]["verdict"]["scope"]
+    assert msgspec.convert(old, interwhen.Certificate) == result.certificate

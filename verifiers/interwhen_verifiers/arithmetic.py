@@ -45,10 +45,11 @@ from interwhen_verifiers._arithmetic.problem import Problem, answer_in, is_state
 from interwhen_verifiers._arithmetic.recognition import may_state, statements
 from interwhen_verifiers._arithmetic.setting import PLAIN, Setting, may_set, setting_of
 from interwhen_verifiers._arithmetic.tokens import Token, tokenize
+from interwhen_verifiers._arithmetic.windows import windows
 from interwhen_verifiers._arithmetic.wording import locate, result, statement
 
 MAX_SEGMENT = 20_000
-"""A longer segment is not read. What it says is not known, and that is said: it does not hide an equation."""
+"""A longer segment is read in windows. A longer sentence is not read, and that is said: it hides no equation."""
 MAX_PROMPT = 8_000
 """So much of the end of a prompt is read."""
 MAX_WINDOW = 2_000
@@ -266,7 +267,11 @@ def _equations(segment: Segment, state: State | None) -> Iterator[Equation]:
     if not _may_relate(text):
         return
     if len(text) > MAX_SEGMENT:
-        yield _unread(segment.span, _TOO_LONG)
+        for part in _parts(segment):
+            if len(part.text) > MAX_SEGMENT:
+                yield _unread(part.span, _TOO_LONG)
+            else:
+                yield from _equations(part, state)
         return
     line = _read(text)
     source = _Source(line.normalized) if line.normalized.changed else None
@@ -275,9 +280,17 @@ def _equations(segment: Segment, state: State | None) -> Iterator[Equation]:
         yield _equation(segment, chain, line.normalized.text, source, state)
 
 
+def _parts(segment: Segment) -> Iterator[Segment]:
+    """Yield the windows of a *segment* that is too long to be read at once."""
+    for start, end in windows(segment.text, MAX_SEGMENT):
+        yield Segment(segment.text[start:end], segment.at(start, end), segment.phase)
+
+
 def _continued(state: State, segment: Segment, before: str) -> Iterator[Equation]:
     """Yield the equations that end in *segment*, read together with the text *before* it."""
-    source = _Source(normalize(segment.text), len(before))
+    line = _read(segment.text)
+    line.chains = None  # those of the line alone are no claims
+    source = _Source(line.normalized, len(before))
     text = before + source.normalized.text
     tokens = tokenize(text)
     read = 0
@@ -353,7 +366,12 @@ def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Spa
     """Yield where *segment* looks like a statement of arithmetic, in signs or in words."""
     del prepared
     text = segment.text
-    if len(text) > MAX_SEGMENT or not (_may_relate(text) or may_state(text)):
+    if len(text) > MAX_SEGMENT:
+        for part in _parts(segment):
+            if len(part.text) <= MAX_SEGMENT:
+                yield from recognize(part)
+        return
+    if not (_may_relate(text) or may_state(text)):
         return
     line = _read(text)
     read = [(chain.sides[0].start, chain.sides[-1].end) for chain in line.chains or ()]

@@ -154,6 +154,11 @@ def family(claim):
     os._exit(5)
 
 
+@verifier(name="exits", worker="process", deadline=30.0)
+def exits(claim):
+    os._exit(5)
+
+
 @verifier(name="left", worker="process", deadline=30.0)
 def left(claim):
     return Pass(f"{time_left():.0f}")

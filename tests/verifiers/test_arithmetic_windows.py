@@ -1,0 +1,64 @@
+"""``arithmetic`` on a long answer that is one line: read in windows, between sentences."""
+
+from __future__ import annotations
+
+import interwhen
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from interwhen import Segment, Span, Unknown
+from interwhen.testing import ScriptedModel
+from interwhen.testing.complexity import Bait, assert_linear
+
+from interwhen_verifiers._arithmetic.windows import windows
+from interwhen_verifiers.arithmetic import MAX_SEGMENT, extract, recognize
+
+SENTENCES = [f"Then there are {n} + {n} = {2 * n} of them in the box." for n in range(2_000)]
+
+
+@given(st.lists(st.sampled_from(["One two.", "3.", "It is 4.5 and more.", "a", "Ab!", "(so it is.)"]), max_size=60))
+def test_windows_cover_the_text_and_end_with_a_sentence(parts: list[str]) -> None:
+    text = " ".join(parts)
+    found = list(windows(text, 40))
+    assert "".join(text[start:end] for start, end in found) == text
+    for start, end in found[:-1]:
+        assert text[start:end].endswith((". ", "! "))
+        assert not text[start:end].endswith(("3. ", "4. "))
+        assert end - start <= 40 or not any(mark in text[start : end - 2].strip() for mark in ("wo. ", "b! "))
+
+
+def test_every_equation_of_a_long_line_is_read() -> None:
+    text = " ".join(SENTENCES)
+    assert len(text) > 4 * MAX_SEGMENT
+    claims = list(extract(Segment(text, Span(5, 5 + len(text)), "answer")))
+    assert len(claims) == len(SENTENCES)
+    for claim, sentence in zip(claims, SENTENCES, strict=True):
+        assert claim.span is not None
+        assert text[claim.span.start - 5 : claim.span.end - 5] in sentence
+    assert len(list(recognize(Segment(text, Span(0, len(text)), "answer")))) == len(SENTENCES)
+
+
+def test_a_false_one_is_put_right_in_its_place() -> None:
+    wrong = [*SENTENCES]
+    wrong[1_500] = "Then there are 3 + 4 = 8 of them in the box."
+    text = " ".join(wrong)
+    model = ScriptedModel(lambda request: [" of them."] if request.pieces else [text])
+    with interwhen.run_sync(model, "How many?", monitors=["arithmetic"]) as run:
+        result = run.drain()
+    assert [text[one.span.start : one.span.end] for one in result.violations if one.span] == ["8"]
+    assert result.text.endswith("Then there are 3 + 4 = 7 of them.")
+
+
+def test_one_sentence_that_is_too_long_is_unknown() -> None:
+    text = "There are 1 + 1 = 2 of them. " + "and so on " * (MAX_SEGMENT // 5) + "1 + 1 = 3"
+    claims = list(extract(Segment(text, Span(0, len(text)), "answer")))
+    assert [claim.doubt for claim in claims] == ["", f"a text of more than {MAX_SEGMENT:,} characters is not read"]
+    from interwhen_verifiers.arithmetic import arithmetic
+
+    verdict = arithmetic().verifier.check(claims[1])
+    assert isinstance(verdict, Unknown)
+
+
+@pytest.mark.parametrize("part", ["a. ", ". ", "ab. 1 = 1 ", "1 + 1 = 2. ", "a", "ab) "])
+def test_cutting_is_linear(part: str) -> None:
+    assert_linear(lambda text: list(windows(text, 1_000)), baits=[Bait(part)], size=20_000)
