@@ -288,7 +288,9 @@ def _parts(segment: Segment) -> Iterator[Segment]:
 
 def _continued(state: State, segment: Segment, before: str) -> Iterator[Equation]:
     """Yield the equations that end in *segment*, read together with the text *before* it."""
-    source = _Source(normalize(segment.text), len(before))
+    line = _read(segment.text)
+    line.chains = None  # those of the line alone are no claims
+    source = _Source(line.normalized, len(before))
     text = before + source.normalized.text
     tokens = tokenize(text)
     read = 0
