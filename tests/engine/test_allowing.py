@@ -2,11 +2,11 @@
 
 import interwhen
 import pytest
-from interwhen import Budgets, Repair
+from interwhen import Budgets, Pass, Repair, verifier
 from interwhen.allocation import AdaptiveAllocator, Allowance
 from interwhen.errors import UsageError
 from interwhen.testing import ScriptedModel
-from sums import watch
+from sums import judge, watch
 
 pytestmark = pytest.mark.anyio
 WRONG = "1+1=3\n"
@@ -29,10 +29,9 @@ class Fixed:
             raise self.error
 
 
-async def play(script, allocator, *, budgets=None):
-    run = interwhen.run(
-        ScriptedModel(script), "What?", monitors=[watch(remedy=Repair())], allocator=allocator, budgets=budgets
-    )
+async def play(script, allocator, *, budgets=None, monitor=None):
+    monitor = monitor or watch(remedy=Repair())
+    run = interwhen.run(ScriptedModel(script), "What?", monitors=[monitor], allocator=allocator, budgets=budgets)
     async with run:
         return await run.drain()
 
@@ -84,9 +83,22 @@ async def test_an_allocator_learns_that_corrections_of_a_kind_of_task_are_in_vai
     assert last.status == "abstained"
 
 
-async def test_tries_are_counted_by_their_remedies():
+@verifier(name="sums", version="1", worker="inline")
+def knows(claim):
+    verdict = judge(claim)
+    return Pass(verdict.evidence, scope="answer") if isinstance(verdict, Pass) else verdict
+
+
+async def test_steps_that_passed_are_no_success():
     allocator = AdaptiveAllocator(budget=4000.0, first_tokens=4.0)
     result = await play([WRONG, "\n"], allocator)
+    assert result.label == "steps verified"
+    assert sum(cell.worked for cell in allocator.beliefs._cells.values()) == 0
+
+
+async def test_tries_are_counted_by_their_remedies():
+    allocator = AdaptiveAllocator(budget=4000.0, first_tokens=4.0)
+    result = await play([WRONG, "\n"], allocator, monitor=watch(knows, scope="answer", remedy=Repair()))
     assert (result.status, result.ledger.remedies) == ("verified", 1)
     cells = {
         (action, failures): (cell.worked, cell.tries)

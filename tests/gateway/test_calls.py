@@ -229,8 +229,9 @@ def test_a_check_that_could_not_be_made_is_never_counted_as_a_pass(upstream, gat
 
 
 def test_an_allocator_hears_of_every_call(upstream, gateway):
-    running = gateway(upstream(corrected), watchers=[word(good="good", delivery="gate")], allocator={"tokens": 500})
-    assert post(running, ASK).json()["interwhen"]["result"]["type"] == "verified"
+    watching = [word(good="good", delivery="gate", scope="answer")]
+    running = gateway(upstream(corrected), watchers=watching, allocator={"tokens": 500})
+    assert post(running, ASK).json()["interwhen"]["result"]["label"] == "answer verified"
     running.idle()
     allocator = running.gateway.chooser.allocator
     assert allocator.spending.tasks == 1

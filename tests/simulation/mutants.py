@@ -7,11 +7,26 @@ from dataclasses import replace
 
 import anyio
 import msgspec
-from interwhen._core import certify, checks, core, ending, gates, intake, release, transcript, violations, work
+from interwhen._core import (
+    certify,
+    checks,
+    core,
+    cuts,
+    ending,
+    gates,
+    intake,
+    release,
+    remedying,
+    transcript,
+    violations,
+    work,
+)
 from interwhen._core.arbitration import Candidate
+from interwhen._core.messages import Extracted
 from interwhen._engine import checks as engine_checks
-from interwhen._engine import jobs, run, upstream
+from interwhen._engine import jobs, reviving, run, upstream, watchers
 from interwhen.events import Delta
+from interwhen.feedback import FeedbackTemplate
 from interwhen.verdicts import Errored, Judged, Pass, TimedOut
 from tests.simulation.mutant import Mutant
 
@@ -333,6 +348,113 @@ def generation_is_not_counted(patch):
     )
 
 
+def coverage_counts_overlaps_twice(patch):
+    real = ending.certificate
+
+    def certificate(*arguments):
+        found = real(*arguments)
+        covered = tuple(check.span for check in found.checks if check.span is not None)
+        share = sum(map(len, covered)) / max(arguments[0].length, 1)
+        return msgspec.structs.replace(found, covered=covered, coverage=share)
+
+    patch.setattr(ending, "certificate", certificate)
+
+
+def certificate_lists_what_did_not_pass(patch):
+    real = ending.certificate
+
+    def certificate(transcript, records, *rest):
+        found = real(transcript, records, *rest)
+        return msgspec.structs.replace(found, checks=tuple(records)) if len(records) > len(found.checks) else found
+
+    patch.setattr(ending, "certificate", certificate)
+
+
+def certificate_forgets_a_check(patch):
+    real = ending.certificate
+
+    def certificate(*arguments):
+        found = real(*arguments)
+        fewer = found.checks[:-1] if len(found.checks) > 1 else found.checks
+        covered = certify.merge(check.span for check in fewer if check.span is not None)
+        share = sum(map(len, covered)) / arguments[0].length if arguments[0].length else 0.0
+        return msgspec.structs.replace(found, checks=fewer, covered=covered, coverage=share)
+
+    patch.setattr(ending, "certificate", certificate)
+
+
+def verdicts_are_known_by_their_key_alone(patch):
+    real = work.Work.question
+    patch.setattr(work.Work, "question", lambda self, ref: (*real(self, ref)[:2], ""))
+
+
+def everything_is_given_away(patch):
+    real = FeedbackTemplate.render
+    patch.setattr(FeedbackTemplate, "render", lambda self, _level, *rest: real(self, "witness", *rest))
+
+
+def repairs_are_written_at_any_level(patch):
+    real = cuts.plan
+
+    def plan(candidate, monitor, *rest, **more):
+        return real(candidate, replace(monitor, level="witness"), *rest, **more)
+
+    patch.setattr(remedying, "plan", plan)
+
+
+def trackers_keep_what_was_refuted(patch):
+    patch.setattr(watchers._Fold, "disown", lambda self, start, end: None)
+
+
+def trackers_forget_what_stands(patch):
+    real = watchers._Fold.disown
+    patch.setattr(watchers._Fold, "disown", lambda self, start, end: real(self, 0, 0))
+
+
+def a_preparation_that_fails_stands_aside(patch):
+    real = watchers.Watcher.prepare
+
+    async def prepare(self, task):
+        facts = await real(self, task)
+        if self._failure is not None:
+            self._failure, self._stands_aside = None, True
+            return [Extracted(fact.job, (), 0.0) for fact in facts]
+        return facts
+
+    patch.setattr(watchers.Watcher, "prepare", prepare)
+
+
+def prompts_are_not_counted(patch):
+    real = upstream.Upstream._count
+
+    def count(self, usage):
+        self._usages.clear()
+        real(self, usage)
+
+    patch.setattr(upstream.Upstream, "_count", count)
+
+
+def fork_prompts_are_not_counted(patch):
+    real = jobs.infer
+
+    async def infer(model, prompt, order, fork, sampling, meter):
+        before = meter.prompt_tokens
+        reply = await real(model, prompt, order, fork, sampling, meter)
+        meter.prompt_tokens = before
+        return reply
+
+    patch.setattr(jobs, "infer", infer)
+
+
+def tried_again_with_half_a_claim(patch):
+    real = reviving._read_again
+
+    def read_again(past, monitor, known, jobs):
+        return known if real(past, monitor, known, jobs) is not None else None
+
+    patch.setattr(reviving, "_read_again", read_again)
+
+
 MUTANTS = [
     Mutant("a verifier that raises counts as a pass", raising_passes, "P2"),
     Mutant("a verifier that answers garbage counts as a pass", garbage_passes, "P2"),
@@ -370,6 +492,18 @@ MUTANTS = [
     Mutant("a cut drops half a token more", half_a_token_is_dropped, "P4"),
     Mutant("a chunk of one character is not scanned", only_whole_chunks_are_scanned, "P"),
     Mutant("the certificate is of another text", certificate_of_another_text, "P2"),
+    Mutant("a certificate counts text twice", coverage_counts_overlaps_twice, "lists passes"),
+    Mutant("a certificate lists what did not pass", certificate_lists_what_did_not_pass, "lists passes"),
+    Mutant("a certificate forgets a check", certificate_forgets_a_check, "must show is in it"),
+    Mutant("verdicts are known by their key alone", verdicts_are_known_by_their_key_alone, "P2"),
+    Mutant("feedback gives everything away", everything_is_given_away, "P6"),
+    Mutant("a repair is written at any level", repairs_are_written_at_any_level, "P6"),
+    Mutant("a tracker builds on what was refuted", trackers_keep_what_was_refuted, "tracker"),
+    Mutant("a tracker forgets what stands", trackers_forget_what_stands, "tracker"),
+    Mutant("a preparation that fails stands aside", a_preparation_that_fails_stands_aside, ""),
+    Mutant("prompts of earlier requests are not counted", prompts_are_not_counted, "server counted"),
+    Mutant("prompts of forks are not counted", fork_prompts_are_not_counted, "server counted"),
+    Mutant("a run that goes on checks half a claim", tried_again_with_half_a_claim, ""),
     Mutant("only the first monitor counts", only_the_first_monitor_counts, "P2"),
     Mutant("a refuted answer is disavowed", answers_are_disavowed, "P2"),
     Mutant("one verifier's verdict serves another", verdicts_forget_the_verifier, "P"),

@@ -33,7 +33,7 @@ def word(bad="BAD", good=None, *, slow=None, **options):
     def judge(claim):
         at = claim.key.find(bad)
         if at < 0:
-            return Pass()
+            return Pass(scope=options.get("scope", "steps"))
         return Violation(why=f"{bad} is no word", where=interwhen.Span(at, at + len(bad)), repair=good)
 
     options.setdefault("remedy", Repair() if good is not None else Feedback())

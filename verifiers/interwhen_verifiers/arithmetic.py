@@ -49,7 +49,7 @@ from interwhen_verifiers._arithmetic.windows import windows
 from interwhen_verifiers._arithmetic.wording import locate, result, statement
 
 MAX_SEGMENT = 20_000
-"""A longer segment is read in windows. A longer sentence is not read, and that is said: it does not hide an equation."""
+"""A longer segment is read in windows. A longer sentence is not read, and that is said: it hides no equation."""
 MAX_PROMPT = 8_000
 """So much of the end of a prompt is read."""
 MAX_WINDOW = 2_000
@@ -288,7 +288,9 @@ def _parts(segment: Segment) -> Iterator[Segment]:
 
 def _continued(state: State, segment: Segment, before: str) -> Iterator[Equation]:
     """Yield the equations that end in *segment*, read together with the text *before* it."""
-    source = _Source(normalize(segment.text), len(before))
+    line = _read(segment.text)
+    line.chains = None  # those of the line alone are no claims
+    source = _Source(line.normalized, len(before))
     text = before + source.normalized.text
     tokens = tokenize(text)
     read = 0

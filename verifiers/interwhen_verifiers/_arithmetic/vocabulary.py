@@ -102,6 +102,9 @@ VERBS: Final = words_of(
 )
 """Where looking back for :data:`OPERATING` words ends, and what cannot stand inside a unit."""
 
+LEADS: Final = words_of("so thus then hence therefore also now finally indeed thereby")
+"""After these, a plain number may be a side of its own: ``so 408 = 17 * 24``."""
+
 BEFORE_SIGN: Final = words_of(
     "is are was were equals equal be gives give get gets have has so then thus therefore that calculate compute "
     "evaluate now becomes"

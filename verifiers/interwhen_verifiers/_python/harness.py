@@ -20,7 +20,6 @@ _DEPTH = 5000
 """How deep calls may go: five times as deep as usual, so that nothing fails here that would not elsewhere."""
 _NESTED, _PARTS = 60, 20_000
 _FILE = "solution"
-_LOCAL, _IMPORTED = 2, 128  # flags of symbols, as in CPython's symtable.h
 
 
 class _Sink:
@@ -117,7 +116,7 @@ def _bound(code: str) -> set[str]:
     import _symtable  # type: ignore[import-not-found]  # what the module symtable is made of: it imports much more
 
     symbols = _symtable.symtable(code, "names", "exec").symbols
-    return {name for name, flags in symbols.items() if flags & (_LOCAL | _IMPORTED)}
+    return {name for name, flags in symbols.items() if flags & (_symtable.DEF_LOCAL | _symtable.DEF_IMPORT)}
 
 
 # ---------------------------------------------------------------- values as data
