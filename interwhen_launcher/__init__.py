@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "EXIT_CODES", "SUMMARY", "answer", "main", "version"]
 
 SUMMARY = "Verifiers beside the reasoning stream of a language model."
-EXIT_CODES = "Exit codes: 0 verified or done, 3 unverified, 4 abstained, 5 failed, 2 usage, 130 interrupted."
+EXIT_CODES = (
+    "Exit codes: 0 verified (answer or steps) or done, 3 unverified, 4 abstained, 5 failed, 2 usage, 130 interrupted."
+)
 COMMANDS = {
     "bench": ("interwhen.bench.cli:app", "Measure what verifiers cost, and the local model, on this machine."),
     "demo": ("interwhen.cli.demo:demo", "See a tiny model solve three problems while a verifier looks on."),
