@@ -26,6 +26,7 @@ COMMANDS = {
     "plan": ("interwhen.cli.plan:app", "See how forks get their prefix, and what that was thought to take."),
     "policy": ("interwhen.cli.policy:app", "Check and review the rules of a written policy, or have them written."),
     "precompute": ("interwhen.cli.precompute:app", "Prepare contexts while nobody waits, and see what came of it."),
+    "recheck": ("interwhen.cli.recheck:recheck", "Check a recorded result again, offline."),
     "replay": ("interwhen.cli.replay:replay", "Show a run again from its journal, or what other monitors say of it."),
     "resume": ("interwhen.cli.resume:resume", "Go on with a run whose process ended, from its journal."),
     "run": ("interwhen.cli.run:run", "Generate from a prompt while verifiers check the stream."),
