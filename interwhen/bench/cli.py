@@ -81,7 +81,7 @@ def overhead(
     json
         Print the report as one JSON object.
     """
-    require("interwhen bench overhead", *(["fast"] if transport == "fast" else []))
+    require("interwhen bench overhead", *(["httptools"] if transport == "fast" else []))
     options = loop_options("interwhen bench overhead", uvloop=uvloop)
     console = Console(stderr=True)
 
@@ -247,7 +247,8 @@ def gateway(
     json
         Print the report as one JSON object.
     """
-    require("interwhen bench gateway", "gateway", "openai", *(["fast"] if uvloop or transport == "fast" else []))
+    needed = ["httptools"] * (transport == "fast") + ["uvloop"] * uvloop
+    require("interwhen bench gateway", "starlette", "uvicorn", "openai", *needed)
     options = loop_options("interwhen bench gateway", uvloop=uvloop)
     console = Console(stderr=True)
 
@@ -323,7 +324,7 @@ def soak(
     json
         Print the report as one JSON object.
     """
-    require("interwhen bench soak", *(["fast"] if transport == "fast" else []))
+    require("interwhen bench soak", *(["httptools"] if transport == "fast" else []))
     options = loop_options("interwhen bench soak", uvloop=uvloop)
     console = Console(stderr=True)
 

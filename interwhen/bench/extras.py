@@ -7,12 +7,12 @@ from typing import Any
 
 from interwhen.errors import MissingExtraError
 
-_MODULES = {"fast": ("httptools",), "gateway": ("starlette", "uvicorn"), "openai": ("openai",)}
+_EXTRAS = {"httptools": "fast", "uvloop": "fast", "starlette": "gateway", "uvicorn": "gateway", "openai": "openai"}
 
 
-def require(command: str, *extras: str) -> None:
-    """Raise one :class:`MissingExtraError` that names all of *extras* that are not installed."""
-    missing = [extra for extra in extras if any(find_spec(module) is None for module in _MODULES[extra])]
+def require(command: str, *modules: str) -> None:
+    """Raise one :class:`MissingExtraError` that names the extras of all *modules* that are not installed."""
+    missing = {_EXTRAS[module] for module in modules if find_spec(module) is None}
     if missing:
         raise MissingExtraError(command, ",".join(sorted(missing)))
 

@@ -14,8 +14,19 @@ from interwhen.gateway.sources import load_config
 from interwhen.precompute import open_store
 from interwhen.testing import ScriptedModel
 
+from interwhen_verifiers.arithmetic import check, extract
+
 RECORDS = Path(__file__).parent / "records"
 EXPECTED = json.loads((RECORDS / "expected.json").read_text())
+
+
+@interwhen.verifier(name="arithmetic", version="1", deadline=1.0, worker="inline")
+def check_then(claim):
+    return check(claim)
+
+
+THEN = interwhen.Monitor(name="arithmetic", verifier=check_then, extractor=extract)
+"""The monitor of the records: the shipped one of today has another verifier, remedy and scope, and is rightly refused."""
 FINISHED = ["verified", "repaired", "feedback", "abstained", "unverified", "gated"]
 
 
@@ -45,7 +56,7 @@ async def test_an_old_journal_of_a_run_that_was_not_over_is_resumed(tmp_path):
     assert whole.startswith(standing)
     assert 0 < len(standing) < len(whole)
     model = ScriptedModel([whole[len(standing) :]])
-    async with interwhen.resume(path, model=model, monitors=["arithmetic:remedy=repair,place=append"]) as run:
+    async with interwhen.resume(path, model=model, monitors=[THEN]) as run:
         async for _ in run:
             pass
     assert isinstance(run.result, interwhen.Verified)

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 import interwhen
+import msgspec
 import pytest
 from interwhen import Claim, Fork, Pass, Span, Unknown
 from interwhen._engine.checks import parse, recognize
@@ -172,3 +173,27 @@ def test_a_share_that_is_none_is_refused(share):
         interwhen.run(ScriptedModel([""]), "p", min_coverage=share)
     with pytest.raises(interwhen.UsageError, match="min_coverage"):
         interwhen.wrap(object(), monitors=[], min_coverage=share)
+
+
+# ---------------------------------------------------------------------- what a result is called
+
+
+async def test_no_result_is_called_verified_without_its_scope():
+    @verifier(name="knows", worker="inline")
+    def check(claim):
+        return Pass("it is", scope="answer")
+
+    answer, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch(check, scope="answer"))
+    steps, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch())
+    doubtful, _ = await supervise(ScriptedModel(["1+1=2\n"]))
+    assert [each.label for each in (answer, steps, doubtful)] == ["answer verified", "steps verified", "unverified"]
+    assert [each.answer_verified for each in (answer, steps, doubtful)] == [True, False, False]
+
+
+async def test_certificates_and_passes_of_older_versions_say_steps():
+    result, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch())
+    old = msgspec.to_builtins(result.certificate)
+    del old["scope"]
+    for check in old["checks"]:
+        del check["outcome"]["verdict"]["scope"]
+    assert msgspec.convert(old, interwhen.Certificate) == result.certificate

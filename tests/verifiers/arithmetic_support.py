@@ -59,4 +59,4 @@ def lines(name: str) -> Iterator[str]:
     """Yield the texts of a corpus."""
     for line in (CORPUS / f"{name}.txt").read_text(encoding="utf-8").split("\n"):
         if line and not line.startswith("# "):
-            yield line.replace("⏎", "\n")
+            yield line.replace("⏎", "\n").replace("␀", "\0")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import interwhen
 import pytest
-from interwhen import Pass, Unknown, Violation
+from interwhen import Message, Pass, Unknown, Verified, Violation
+from interwhen.testing import ScriptedModel
 from tests.verifiers.arithmetic_support import UNREAD, judge, lines
 
 TRUE = list(lines("true"))
 FALSE = list(lines("false"))
 
 
+PAIRS = list(lines("pairs"))
+
+
 def test_the_corpora_are_large_enough() -> None:
+    assert len(PAIRS) >= 300
     assert len(TRUE) >= 300
     assert len(FALSE) >= 300
 
@@ -42,6 +48,34 @@ def test_a_repair_stands_in_the_place_of_the_wrong_value_and_is_read_as_right(te
         again = [each for each in judge(repaired) if each.span.start <= where.start < each.span.end]
         assert again, repaired
         assert all(isinstance(each.verdict, Pass) for each in again), repaired
+
+
+@pytest.mark.parametrize("text", PAIRS)
+def test_a_true_equation_certifies_nothing_beside_it(text: str) -> None:
+    assert any(not isinstance(found.verdict, Pass) for found in judge(text))
+
+
+@pytest.mark.parametrize("text", PAIRS[::12], ids=range(len(PAIRS[::12])))
+def test_no_run_is_verified_with_a_false_statement_in_it(text: str) -> None:
+    model = ScriptedModel([text, ""])
+    with interwhen.run_sync(model, "Say something.", monitors=["arithmetic:delivery=observe"]) as run:
+        assert not isinstance(run.drain(), Verified)
+
+
+@pytest.mark.parametrize(
+    ("text", "scope"),
+    [
+        ("12 + 30 = 42\n42 - 26 = 16\n16 + 5 = 21\nAnswer: 21", "answer"),
+        ("12 + 30 = 42\n42 - 26 = 16\nAnswer: 16", None),
+        ("12 + 31 = 43\n43 - 26 = 17\n17 + 5 = 22\nAnswer: 22", None),
+        ("12 + 30 = 42\n42 - 26 = 16\n16 + 5 = 21", "steps"),
+    ],
+)
+def test_a_run_says_what_was_verified(text: str, scope: str | None) -> None:
+    prompt = (Message("system", "Work it out. For 1 + 2 you write: 1 + 2 = 3"), Message("user", "12 + 30 - 26 + 5 ="))
+    with interwhen.run_sync(ScriptedModel([text]), prompt, monitors=["arithmetic:delivery=observe"]) as run:
+        result = run.drain()
+    assert (result.certificate.scope if isinstance(result, Verified) else None) == scope
 
 
 @pytest.mark.parametrize(
@@ -82,6 +116,18 @@ def test_what_looks_like_arithmetic_and_is_not_read_is_said_with_its_place(text:
 )
 def test_other_text_with_numbers_is_not_taken_for_arithmetic(text: str) -> None:
     assert [found for found in judge(text) if not isinstance(found.verdict, Pass)] == []
+
+
+def test_an_equation_of_the_prompt_may_be_quoted() -> None:
+    prompt = "If 1 + 4 = 5, 2 + 5 = 12 and 3 + 6 = 21, what is 8 + 11?"
+    assert not any(isinstance(found.verdict, Violation) for found in judge("1 + 4 = 5\n2 + 5 = 12\n3 + 6 = 21", prompt))
+    assert isinstance(judge("2 + 5 = 13", prompt)[0].verdict, Violation)
+
+
+def test_what_another_line_said_before_is_not_taken_for_read() -> None:
+    found = judge("3 + 4 = 7\nf(x) +\n3 + 4 = 7")
+    assert isinstance(found[0].verdict, Pass)
+    assert any(isinstance(each.verdict, Unknown) for each in found[1:])
 
 
 CONTINUED = [

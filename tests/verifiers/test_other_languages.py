@@ -50,7 +50,7 @@ How many right turns are there in the path from S to E?"""
 TOT = "Use the numbers 4 9 10 13 and basic arithmetic operations (+ - * /) to obtain 24. Use each number once."
 
 MONITORS = {
-    "blocks": (BLOCKS, lambda: plan(), lambda: plan(judge="steps", phase="both")),
+    "blocks": (BLOCKS, plan, lambda: plan(judge="steps", phase="both")),
     "swaps": (SWAPS, logic),
     "order": (ORDER, logic),
     "words": (WORDS, logic),
@@ -63,19 +63,27 @@ MONITORS = {
 
 TRACES = {
     "blocks": [
-        "1. Hebe den roten Block vom blauen Block.\n2. Lege den roten Block auf den Tisch.\n3. Nimm den blauen Block.\n"
-        "4. Stapele den blauen Block auf den gelben Block.\n",
+        (
+            "1. Hebe den roten Block vom blauen Block.\n2. Lege den roten Block auf den Tisch.\n3. Nimm den blauen Block.\n"
+            "4. Stapele den blauen Block auf den gelben Block.\n"
+        ),
         "1. Desapila el bloque red del bloque blue.\n2. Pon red en la mesa.\n3. Toma blue.\n4. Apila blue sobre yellow.\n",
         "1. \u4ece blue \u4e0a\u62ff\u8d77 red\u3002\n2. \u628a red \u653e\u5728\u684c\u5b50\u4e0a\u3002\n3. \u62ff\u8d77 blue\u3002\n4. \u628a blue \u653e\u5728 yellow \u4e0a\u3002\n",
         "Zuerst unstack(red, blue), dann put-down(red).\npick-up blue\nstack blue yellow\n",
-        "D'abord, unstack red from blue.\nEnsuite put down red.\nPick up the blue block\nStack the blue block on top of the "
-        "yellow block\n",
+        (
+            "D'abord, unstack red from blue.\nEnsuite put down red.\nPick up the blue block\nStack the blue block on top of the "
+            "yellow block\n"
+        ),
     ],
     "swaps": [
-        "Am Anfang: Ann: rot, Bob: blau, Cy: pink.\nAnn und Bob tauschen: Ann: blau, Bob: rot, Cy: pink.\n"
-        "Bob und Cy tauschen: Ann: blau, Bob: pink, Cy: rot.\nAlso ist die Antwort (B)\n",
-        "Al principio: Ann: red, Bob: blue, Cy: pink.\nAnn y Bob intercambian: Ann: blue, Bob: red.\nBob y Cy "
-        "intercambian: Bob: pink, Cy: red.\nLa respuesta es (B)\n",
+        (
+            "Am Anfang: Ann: rot, Bob: blau, Cy: pink.\nAnn und Bob tauschen: Ann: blau, Bob: rot, Cy: pink.\n"
+            "Bob und Cy tauschen: Ann: blau, Bob: pink, Cy: rot.\nAlso ist die Antwort (B)\n"
+        ),
+        (
+            "Al principio: Ann: red, Bob: blue, Cy: pink.\nAnn y Bob intercambian: Ann: blue, Bob: red.\nBob y Cy "
+            "intercambian: Bob: pink, Cy: red.\nLa respuesta es (B)\n"
+        ),
         "\u5f00\u59cb: Ann: red, Bob: blue, Cy: pink.\nAnn \u548c Bob \u4ea4\u6362: Ann: blue, Bob: red, Cy: pink.\nBob \u548c Cy \u4ea4\u6362: Ann: blue, Bob: pink, Cy: red.\n\u7b54\u6848\u662f (B)\n",
         "Ann hat jetzt den blauen Ball, Bob den roten Ball.\nDanach hat Bob den pinken und Cy den roten Ball.\n",
     ],
@@ -120,8 +128,10 @@ TRACES = {
         "Ann's Bar liegt im S\u00fcdwesten (southwest) von Cy's Den.\n",
     ],
     "maze": [
-        "Start bei (1, 1). Gehe nach unten zu (2, 1), dann (3, 1), nach rechts (3, 2), (3, 3), nach oben (2, 3), (1, 3).\n"
-        "Antwort: 0\n",
+        (
+            "Start bei (1, 1). Gehe nach unten zu (2, 1), dann (3, 1), nach rechts (3, 2), (3, 3), nach oben (2, 3), (1, 3).\n"
+            "Antwort: 0\n"
+        ),
         "Empieza en (1,1), abajo, abajo, derecha, derecha, arriba, arriba. Respuesta: 0 giros a la derecha\n",
         "\u5411\u4e0b\u3001\u5411\u4e0b\u3001\u5411\u53f3\u3001\u5411\u53f3\u3001\u5411\u4e0a\u3001\u5411\u4e0a\u3002\u7b54\u6848: 0\n",
         "Answer: null\n",
@@ -130,8 +140,10 @@ TRACES = {
         "Answer: \u0660\n",
     ],
     "numbers": [
-        "Schritte:\n13 - 9 = 4 (\u00fcbrig: 4 4 10)\n10 - 4 = 6 (\u00fcbrig: 4 6)\n4 * 6 = 24 (\u00fcbrig: 24)\n"
-        "Antwort: (13 - 9) * (10 - 4) = 24\n",
+        (
+            "Schritte:\n13 - 9 = 4 (\u00fcbrig: 4 4 10)\n10 - 4 = 6 (\u00fcbrig: 4 6)\n4 * 6 = 24 (\u00fcbrig: 24)\n"
+            "Antwort: (13 - 9) * (10 - 4) = 24\n"
+        ),
         "Pasos:\n13 - 9 = 4 (quedan: 4 4 10)\n10 - 4 = 6 (quedan: 4 6)\n4 \u00d7 6 = 24\nRespuesta: (13 - 9) * (10 - 4) = 24\n",
         "13 \u2212 9 = 4\uff08\u5269\u4e0b: 4 4 10\uff09\n10 \u2212 4 = 6\n4 \u00d7 6 = 24\n\u7b54\u6848: (13 - 9) * (10 - 4) = 24\n",
         "\uff11\uff13 - \uff19 = \uff14 (left: 4 4 10)\n10 - 4 = 6 (left: 4 6)\n",

@@ -18,6 +18,7 @@ from interwhen_verifiers._arithmetic.vocabulary import (
     INEXACT,
     JOINING,
     LABELS,
+    LEADS,
     NEGATING,
     NOT_UNITS,
     OPERATING,
@@ -170,9 +171,13 @@ def joins_left(tokens: list[Token], first: int, *, is_bare: bool) -> str | None:
             is_marker = first <= 3 and tokens[0].kind in {"num", "open"} and tokens[first - 2].kind == "num"
             return "" if is_marker and before.text == ")" and not is_bare else None
         case "word":
-            return None if is_bare else _after_words(tokens, first)
+            return _after_lead(before) if is_bare else _after_words(tokens, first)
         case _:
             return None
+
+
+def _after_lead(word: Token) -> str | None:
+    return "" if word.text in LEADS else None
 
 
 def _after_break(tokens: list[Token], first: int, *, is_bare: bool) -> str | None:

@@ -41,6 +41,7 @@ ARROWS = frozenset(("->", "-->", "=>", "==>", "→", "⇒", "⟹"))
 _SOFT = frozenset(",|!✓✔✅")
 _OPERANDS = frozenset(("num", "open", "close", "frac", "opaque", "pct", "cur", "sup"))
 _DIGIT = re.compile(r"\d")
+_EXPRESSION = re.compile(r"\d\s?[-+*/×÷]\s?\d")
 _TWO = re.compile(r"\d\D+\d")
 _MAKING = frozenset(("make", "makes", "give", "gives", "equals"))
 _MORE = frozenset(("more", "less", "fewer"))
@@ -57,9 +58,11 @@ def may_state(text: str) -> bool:
     """Tell whether *text*, which holds no sign for a relation, may still state one in words."""
     if text.startswith("|"):
         return True
-    if _may_operate(text):
+    signs = "+" in text or "*" in text or "/" in text or "×" in text or " - " in text or "÷" in text
+    signs = signs and _EXPRESSION.search(text) is not None
+    if signs or _may_operate(text):
         words = set(text.lower().split())
-        operates = not _CUES.isdisjoint(words) or ("and" in words and not _MAKING.isdisjoint(words))
+        operates = signs or not _CUES.isdisjoint(words) or ("and" in words and not _MAKING.isdisjoint(words))
         if operates and not RELATIONS.isdisjoint(words):
             return _TWO.search(text) is not None or len(NUMERALS & words) + (_DIGIT.search(text) is not None) > 1
     return not text.isascii() and _WRITTEN.search(text) is not None
@@ -152,12 +155,12 @@ def _signed(tokens: list[Token], at: int) -> tuple[int, int] | None:
     if _is_named(tokens, at):
         return None
     left = _part(tokens, at, -1)
-    if left.near is None or not (left.operates or left.begins):
+    if left.near is None or not (left.operates or left.begins or left.distance == 0):
         return None  # a name, with or without a number: "The cost of 3 apples ="
     right = _part(tokens, at, 1)
     if right.near is None:
         return None
-    if not (left.operates or right.operates) and (left.words or right.words):
+    if not (left.operates or right.operates) and (left.distance or right.words):
         return None  # a quantity in other units: "3 boxes = 36 eggs"
     return left.near.start, right.near.end
 
