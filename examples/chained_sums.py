@@ -110,9 +110,9 @@ async def main(spec: str, count: int, seed: int, max_tokens: int) -> None:
                 sum(r.ledger.discarded for r, _ in found),
                 statistics.median(seconds for _, seconds in found),
                 ", ".join(
-                    f"{sum(r.status == status for r, _ in found)} {status}"
-                    for status in ("verified", "unverified", "abstained", "failed")
-                    if any(r.status == status for r, _ in found)
+                    f"{sum(r.label == label for r, _ in found)} {label}"
+                    for label in ("answer verified", "steps verified", "unverified", "abstained", "failed")
+                    if any(r.label == label for r, _ in found)
                 ),
             )
         )

@@ -8,22 +8,28 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import anyio.lowlevel
+import msgspec
 
 from interwhen._core.messages import Resumed
+from interwhen._core.work import describe
 from interwhen._engine.run import Run
 from interwhen.errors import ModelError, UsageError
 from interwhen.events import Remedied, StreamBroken
+from interwhen.evidence import flaws
 from interwhen.journal._describing import recorded_monitors
+from interwhen.journal._framing import MAGIC
+from interwhen.journal._records import Header
 from interwhen.journal.reading import Journaled, read_journal
 from interwhen.journal.rebuilding import Past, core_of, facts_of, standing
-from interwhen.models.base import Capabilities, Chunk, Completion, Request, Stream
+from interwhen.models.base import Capabilities, Chunk, Completion, Prompt, Request, Stream
 from interwhen.models.streams import GuardedStream
 from interwhen.monitors import Monitor
 from interwhen.registry import MonitorSpec, load_monitors
-from interwhen.results import CheckRecord, Result, ViolationRecord
+from interwhen.results import CheckRecord, Result, Verified, ViolationRecord, prompt_sha256
+from interwhen.segments import Phase
 from interwhen.verdicts import Judged, Pass, Violation
 
-__all__ = ["Finding", "Recheck", "recheck"]
+__all__ = ["Finding", "Recheck", "Still", "check_again", "recheck"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,88 @@ async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec])
             findings.append(Finding(number, violation, violation.monitor in acting))
         unproven = tuple(check for check in result.checks if _is_open(check))
     return Recheck(found, tuple(texts), tuple(findings), unproven)
+
+
+# ---------------------------------------------------------------------- the recorded checks
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """What became of one check that had passed."""
+
+    check: CheckRecord
+    passes: bool
+    """Whether it passes again, here and now."""
+    why: str = ""
+    """Why it does not."""
+    changed: str = ""
+    """What of its verifier is another than it was: its version, or its code."""
+
+
+async def check_again(
+    path: str | os.PathLike[str], monitors: Iterable[MonitorSpec] | None = None, *, prompt: Prompt | None = None
+) -> tuple[Result, tuple[Still, ...]]:
+    """Check a recorded result again, offline: the checks that had passed, by the verifiers that are installed here.
+
+    *path* is a journal, or a file with a result as JSON, which needs *monitors* (a journal names its own) and, where
+    these read the problem, its *prompt*. No model is asked: checks whose claims came from a fork are not found again.
+    Raises :class:`~interwhen.errors.JournalError` or :class:`UsageError` where the record contradicts itself.
+    """
+    result, chunks, asked, begins = _recorded(path, prompt)
+    header = begins[2]
+    if monitors is None and header is None:
+        raise UsageError(f"{os.fspath(path)!r} is a result, which does not say how its monitors are made: name them")
+    specs = monitors if monitors is not None else [one.spec for one in header.monitors if one.spec is not None]  # type: ignore[union-attr]
+    watchers = tuple(replace(monitor, delivery="observe") for monitor in load_monitors(specs))
+    model = _Recorded(chunks, begins[0])
+    async with Run(model, asked, monitors=watchers, starts_in=begins[1]) as run:
+        again = await run.drain()
+    found = {(check.monitor, check.key, check.span): check for check in again.checks}
+    passed = [check for check in result.checks if isinstance(check.outcome, Judged) and _is_pass(check)]
+    return result, tuple(_still(check, found.get((check.monitor, check.key, check.span))) for check in passed)
+
+
+def _recorded(
+    path: str | os.PathLike[str], prompt: Prompt | None
+) -> tuple[Result, Sequence[Chunk], Prompt, tuple[tuple[str, str] | None, Phase, Header | None]]:
+    with open(path, "rb") as file:  # noqa: PTH123  (what it is decides how it is read)
+        data = file.read()
+    if data.startswith(MAGIC):
+        journaled = read_journal(path)
+        if journaled.result is None:
+            raise UsageError(f"the run in {os.fspath(path)!r} is not over: there is no result to check")
+        header = journaled.header
+        begins = (header.think_tags, header.starts_in, header)
+        return journaled.result, _trails(journaled)[-1].chunks, header.prompt, begins
+    try:
+        result: Result = msgspec.json.decode(data, type=Result)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise UsageError(f"{os.fspath(path)!r} is neither a journal nor a result as JSON: {error}") from error
+    wrong = list(flaws(result))
+    asked = None if prompt is None else prompt_sha256(prompt)
+    if isinstance(result, Verified) and asked not in (None, result.certificate.prompt_sha256):
+        wrong.append("its certificate is for another prompt")
+    if wrong:
+        raise UsageError(f"the result in {os.fspath(path)!r} contradicts itself: {wrong[0]}")
+    border = len(result.text) - len(result.answer) if result.text.endswith(result.answer) else 0
+    chunks = [Chunk(result.text[:border], "reasoning"), Chunk(result.text[border:], "answer")]
+    return result, [chunk for chunk in chunks if chunk.text], prompt or "", (None, "answer", None)
+
+
+def _is_pass(check: CheckRecord) -> bool:
+    return isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Pass)
+
+
+def _still(check: CheckRecord, now: CheckRecord | None) -> Still:
+    if now is None:
+        return Still(check, passes=False, why="its claim is not found again")
+    changed = []
+    if now.version != check.version:
+        changed.append(f"version {check.version!r} then, {now.version!r} now")
+    elif check.code_sha256 and now.code_sha256 != check.code_sha256:
+        changed.append("its code is another than it was")
+    why = "" if _is_pass(now) else describe(now.outcome)
+    return Still(check, passes=_is_pass(now), why=why, changed=", ".join(changed))
 
 
 # ---------------------------------------------------------------------- the recorded text

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, TypeAlias
 import msgspec
 
 from interwhen.ledger import Ledger, Timing
-from interwhen.models.base import FinishReason, Origin, ResumeMode
+from interwhen.models.base import FinishReason, Origin, Prompt, ResumeMode
 from interwhen.spans import Span
 from interwhen.verdicts import Outcome, Scope
 from interwhen.wire_report import WireReport
@@ -42,6 +42,10 @@ class CheckRecord(msgspec.Struct, frozen=True, gc=False):
     """How long the check took, all tries together; 0 when the verdict was known already."""
     tries: int = 1
     """How often the check was tried; ``outcome`` is what the last try came to."""
+    claim_sha256: str = ""
+    """The hash of the claim's words in the trace; empty where the check is tied to none, and in older records."""
+    code_sha256: str = ""
+    """The hash of the module file in which the verifier's check is written; empty where it has none."""
 
 
 class ViolationRecord(msgspec.Struct, frozen=True, gc=False):
@@ -107,6 +111,11 @@ class Certificate(msgspec.Struct, frozen=True, gc=False):
 def sha256(text: str) -> str:
     """Return the hex SHA-256 of *text* in UTF-8 (lone surrogates are kept apart)."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def prompt_sha256(prompt: Prompt) -> str:
+    """Return the hash of a prompt: of its text, or of its messages as JSON."""
+    return sha256(prompt if isinstance(prompt, str) else msgspec.json.encode(prompt).decode())
 
 
 class JournalState(msgspec.Struct, frozen=True, gc=False):

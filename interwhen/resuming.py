@@ -10,7 +10,7 @@ from typing import Any
 from interwhen._engine.run import Run
 from interwhen.contexts import Unprepared
 from interwhen.errors import JournalError, ModelError, UsageError
-from interwhen.journal._describing import recorded_monitors, refuse_others
+from interwhen.journal._describing import as_recorded, recorded_monitors, refuse_others
 from interwhen.journal._records import Header
 from interwhen.journal.reading import Journaled, read_journal
 from interwhen.journal.rebuilding import rebuild_to_go_on
@@ -83,7 +83,7 @@ def _is_over(found: Journaled) -> bool:
 
 def _watchers(found: Journaled, monitors: Iterable[MonitorSpec] | None) -> tuple[Monitor, ...]:
     if monitors is None:
-        watchers = load_monitors(_specs(found.path, found.header))
+        watchers = as_recorded(found.header, load_monitors(_specs(found.path, found.header)))
     elif isinstance(monitors, str | Mapping):
         raise UsageError(f"monitors={monitors!r:.200} is no list of monitors: if it is one monitor, put it in a list")
     else:

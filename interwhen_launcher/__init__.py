@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "EXIT_CODES", "SUMMARY", "answer", "main", "version"]
 
 SUMMARY = "Verifiers beside the reasoning stream of a language model."
-EXIT_CODES = "Exit codes: 0 verified or done, 3 unverified, 4 abstained, 5 failed, 2 usage, 130 interrupted."
+EXIT_CODES = (
+    "Exit codes: 0 verified (answer or steps) or done, 3 unverified, 4 abstained, 5 failed, 2 usage, 130 interrupted."
+)
 COMMANDS = {
     "bench": ("interwhen.bench.cli:app", "Measure what verifiers cost, and the local model, on this machine."),
     "demo": ("interwhen.cli.demo:demo", "See a tiny model solve three problems while a verifier looks on."),
@@ -24,6 +26,7 @@ COMMANDS = {
     "plan": ("interwhen.cli.plan:app", "See how forks get their prefix, and what that was thought to take."),
     "policy": ("interwhen.cli.policy:app", "Check and review the rules of a written policy, or have them written."),
     "precompute": ("interwhen.cli.precompute:app", "Prepare contexts while nobody waits, and see what came of it."),
+    "recheck": ("interwhen.cli.recheck:recheck", "Check a recorded result again, offline."),
     "replay": ("interwhen.cli.replay:replay", "Show a run again from its journal, or what other monitors say of it."),
     "resume": ("interwhen.cli.resume:resume", "Go on with a run whose process ended, from its journal."),
     "run": ("interwhen.cli.run:run", "Generate from a prompt while verifiers check the stream."),

@@ -63,5 +63,6 @@ ROWS = {
     "G2": "text in a field that no monitor reads",
     "G12": "large JSON bodies, and many unfinished ones",
     "G9": "the same trouble again and again at one place",
+    "G14": "a record that somebody changed",
     "G7": "a segment that never ends, because the stream stalls",
 }

@@ -67,7 +67,7 @@ async def sample(model: Model, problem: Problem, seed: int) -> Sample:
     monitors: tuple[Monitor, ...] = monitors_for(problem.family, problem.prompt, delivery="observe")
     async with interwhen.run(ScriptedModel([text]), problem.prompt, monitors=monitors) as run:
         result = await run.drain()
-    return Sample(text, tokens, prompt_tokens, len(result.violations), result.status == "verified")
+    return Sample(text, tokens, prompt_tokens, len(result.violations), result.answer_verified)
 
 
 def best_of(problem: Problem, split: str, number: int, samples: Sequence[Sample]) -> Try:

@@ -62,9 +62,9 @@ def grade_text(arm: str, problem: Problem, split: str, number: int, text: str, t
 
 
 def grade_result(arm: str, problem: Problem, split: str, number: int, result: Result) -> Try:
-    """Grade a supervised run: it answers only where the result is verified."""
+    """Grade a supervised run: it answers only where the answer is verified."""
     _, answer = split_trace(result.text)
-    answered = result.status == "verified" and answer is not None
+    answered = result.answer_verified and answer is not None
     ledger = result.ledger
     return Try(
         arm=arm,

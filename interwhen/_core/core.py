@@ -78,6 +78,7 @@ class Core:
         prompt_sha256: str = "",
         min_coverage: float = 0.0,
         rules: int = RULES,
+        codes: Sequence[str] = (),
     ) -> None:
         monitors = self.monitors = tuple(monitors)
         self.budgets = budgets or Budgets()
@@ -94,7 +95,7 @@ class Core:
         eager = any(monitor.delivery in GATING for monitor in monitors)
         self.intake = Intake(monitors, tags=think_tags, phase=starts_in, eager=eager)
         self.transcript = self.intake.transcript
-        self.work = Work(monitors)
+        self.work = Work(monitors, codes)
         self.gates = Gates(monitors, self.intake, self.work)
         self._live = not self.gates.holding
         self._has_trackers = any(tracks(monitor.extractor) for monitor in monitors)

@@ -10,7 +10,7 @@ import msgspec
 
 from interwhen.claims import Claim
 from interwhen.monitors import Monitor
-from interwhen.results import CheckRecord
+from interwhen.results import CheckRecord, sha256
 from interwhen.segments import Segment
 from interwhen.spans import Span
 from interwhen.verdicts import Cancelled, Errored, Judged, Outcome, Pass, Skipped, TimedOut, Verdict
@@ -84,6 +84,8 @@ class Work:
     """Knows every job, every verdict and every record. Decides nothing."""
 
     monitors: Sequence[Monitor]
+    codes: Sequence[str] = ()
+    """The hash of each monitor's verifier, as far as it is known."""
     jobs: dict[int, Job] = field(default_factory=dict)
     records: dict[tuple[int, str, Span, bool], CheckRecord] = field(default_factory=dict)
     """By monitor, claim and place, and whether the claim is tied to it: one that is not may be judged otherwise."""
@@ -104,6 +106,7 @@ class Work:
 
     def __post_init__(self) -> None:
         self._names = [(who.name, who.verifier.name, who.verifier.version) for who in self.monitors]
+        self.codes = (*self.codes, *[""] * (len(self.monitors) - len(self.codes)))
         self.open_segments = [{} for _ in self.monitors]
         self._opened = [[] for _ in self.monitors]
         self._unclear = [[] for _ in self.monitors]
@@ -203,7 +206,9 @@ class Work:
 
     def describe(self, ref: Ref, outcome: Outcome, seconds: float, tries: int = 1) -> CheckRecord:
         """Say how the check of one claim ended, without keeping it."""
-        return self._record(ref.monitor, ref.claim.key, ref.claim.span, ref.segment.span, outcome, seconds, tries)
+        claim, segment = ref.claim, ref.segment.span
+        words = "" if claim.span is None else sha256(ref.text)
+        return self._record(ref.monitor, claim.key, claim.span, segment, outcome, seconds, tries, words)
 
     def record_extraction(self, job: Job, outcome: Outcome, seconds: float) -> CheckRecord:
         """Write down an extraction that brought no claims because it failed."""
@@ -304,9 +309,11 @@ class Work:
         outcome: Outcome,
         seconds: float,
         tries: int = 1,
+        words: str = "",
     ) -> CheckRecord:
         name, verifier, version = self._names[monitor]
-        return CheckRecord(name, verifier, version, key, span, segment, outcome, seconds, tries)
+        code = self.codes[monitor]
+        return CheckRecord(name, verifier, version, key, span, segment, outcome, seconds, tries, words, code)
 
 
 def passed(outcome: Outcome) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from interwhen._code import code_digest
 from interwhen._core.core import Core
-from interwhen._engine.outcome import prompt_sha256
 from interwhen.budgets import Budgets
 from interwhen.contexts import Ready
 from interwhen.errors import ModelError, UsageError
@@ -15,6 +15,7 @@ from interwhen.journal.rebuilding import Past
 from interwhen.ledger import Offline
 from interwhen.models.base import Capabilities, Model, Prompt, Sampling
 from interwhen.monitors import Monitor
+from interwhen.results import prompt_sha256
 from interwhen.segments import Phase
 
 
@@ -43,6 +44,7 @@ def core_for(
         max_tokens=sampling.max_tokens,
         context_tokens=known.context_tokens if known is not None else None,
         prompt_sha256=prompt_sha256(prompt),
+        codes=[code_digest(monitor.verifier) for monitor in monitors],
         min_coverage=min_coverage,
     )
 

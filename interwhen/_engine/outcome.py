@@ -12,14 +12,9 @@ from interwhen._engine.forks import ForkMeter
 from interwhen._log import log_info, log_warning
 from interwhen._version import __version__
 from interwhen.ledger import Held, Ledger, Offline, Timing
-from interwhen.models.base import Prompt, Usage
-from interwhen.results import Abstained, Failed, Result, Unverified, Verified, sha256
+from interwhen.models.base import Usage
+from interwhen.results import Abstained, Failed, Result, Unverified, Verified
 from interwhen.wire_report import WireReport
-
-
-def prompt_sha256(prompt: Prompt) -> str:
-    """Return the hash of a prompt: of its text, or of its messages as JSON."""
-    return sha256(prompt if isinstance(prompt, str) else msgspec.json.encode(prompt).decode())
 
 
 def build_result(

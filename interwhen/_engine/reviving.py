@@ -15,12 +15,13 @@ from interwhen._engine.upstream import Upstream, ask_capabilities
 from interwhen._engine.watch import Meter
 from interwhen._engine.watchers import Watcher
 from interwhen.claims import Claim
-from interwhen.errors import ModelError
+from interwhen.errors import JournalError, ModelError
 from interwhen.journal.rebuilding import Past, Shown
 from interwhen.ledger import Timing
 from interwhen.models.base import Capabilities, Model
 from interwhen.models.transport import Timeouts
-from interwhen.results import JournalState, Result
+from interwhen.results import JournalState, Result, Verified
+from interwhen.spans import Span
 from interwhen.tasks import Task
 from interwhen.verdicts import Errored
 from interwhen.wire_report import WireReport
@@ -108,7 +109,18 @@ def known_result(past: Past) -> Result | None:
     result = past.journaled.result
     if past.outline is None or result is None:
         return None
+    ours = result_of(past)
+    if ours is None or type(ours) is not type(result) or (ours.text, _shown(ours)) != (result.text, _shown(result)):
+        raise JournalError(
+            past.journaled.path, "its recorded result is not what its own facts come to, so it was changed"
+        )
     return msgspec.structs.replace(result, journal=JournalState(past.journaled.path, past.journaled.size))
+
+
+def _shown(result: Result) -> list[tuple[str, str, str, Span | None]]:
+    """Return what was shown to be right, whoever measured how long that took."""
+    checks = result.certificate.checks if isinstance(result, Verified) else ()
+    return [(check.monitor, check.verifier, check.key, check.span) for check in checks]
 
 
 def result_of(past: Past) -> Result | None:

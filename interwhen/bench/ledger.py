@@ -226,7 +226,7 @@ def _report(played: Sequence[Played], mismatches: Sequence[Mismatch], first_seed
         runs=len(played),
         first_seed=first_seed,
         seconds=seconds,
-        statuses=dict(Counter(each.result.status for each in played)),
+        statuses=dict(Counter(each.result.label for each in played)),
         faults={name: faults[name] for name in FAULTS},
         requests=sum(ledger.requests for ledger in ledgers),
         tokens=sum(ledger.kept + ledger.discarded for ledger in ledgers),

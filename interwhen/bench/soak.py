@@ -179,7 +179,7 @@ class Soak:
     def _note(self, told: Story, result: Result, *, left: bool) -> None:
         self.runs += 1
         self.left += left
-        self.statuses[result.status] += 1
+        self.statuses[result.label] += 1
         self.reconnects += result.ledger.reconnects
         self.remedies += result.ledger.remedies
         flaw = judge(told, result, left=left)

@@ -36,7 +36,7 @@ def run(
 ) -> int:
     """Generate from PROMPT while verifiers check the stream, and say what may be believed.
 
-    Exit codes: 0 verified, 3 unverified, 4 abstained, 5 failed, 2 wrong usage, 130 interrupted.
+    Exit codes: 0 answer or steps verified, 3 unverified, 4 abstained, 5 failed, 2 wrong usage, 130 interrupted.
 
     Parameters
     ----------

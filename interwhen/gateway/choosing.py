@@ -16,6 +16,7 @@ from interwhen.gateway.problems import Problem
 from interwhen.registry import load_monitors
 from interwhen.running import Workers
 from interwhen.wrapping import Reading, Settings
+from interwhen.wrapping.demotion import Demotion
 
 FIELD = "interwhen"
 """The field of a body, and of a chunk, that is ours."""
@@ -41,7 +42,10 @@ class Choice:
     @property
     def names(self) -> str:
         """The names of the monitors, for a header."""
-        return ", ".join(monitor.name for monitor in self.settings.monitors) or _NONE
+        demotion = self.settings.demotion
+        demoted = demotion.demoted if demotion is not None else ()
+        names = (f"{m.name} (demoted)" if m.name in demoted else m.name for m in self.settings.monitors)
+        return ", ".join(names) or _NONE
 
 
 @dataclass(slots=True)
@@ -66,6 +70,9 @@ class Chooser:
             AdaptiveAllocator(budget=told.tokens, window=told.window, hopeless=told.hopeless) if told.tokens else None
         )
         """Learns from the calls of all clients; what it keeps of them is counts."""
+        demotion = config.demotion
+        self.demotion = Demotion(above=demotion.above, calls=demotion.calls) if demotion.above else None
+        """Counts the calls of all clients."""
         watching = [monitor for entry in config.monitors for monitor in load_monitors(entry)]
         offered = [monitor for entry in config.offers for monitor in load_monitors(entry)]
         self.monitors = {monitor.name: monitor for monitor in (*watching, *offered)}
@@ -129,6 +136,7 @@ class Chooser:
             tools=config.tools,
             workers=self.workers,
             allocator=self.allocator,
+            demotion=self.demotion,
         )
 
     def _unknown(self, name: str) -> str:

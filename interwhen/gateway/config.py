@@ -109,6 +109,15 @@ class AllocatorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     ] = 0.01
 
 
+class DemotionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When a monitor that refutes much more than it should is made to observe only, visibly."""
+
+    above: Annotated[
+        float, Meta(ge=0, lt=1, description="The share of its last calls in which it may refute something; 0: any.")
+    ] = 0.0
+    calls: Annotated[Positive, Meta(description="How many calls that share is of.")] = 100
+
+
 class Patience(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long an upstream is waited for, in seconds; null waits for ever."""
 
@@ -164,6 +173,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     allocator: Annotated[
         AllocatorConfig, Meta(description="Spends the budget where a token is thought to help most.")
     ] = AllocatorConfig()
+    demotion: Annotated[
+        DemotionConfig, Meta(description="Makes a monitor observe only that refutes much more than it should.")
+    ] = DemotionConfig()
     budgets: Annotated[CallBudgets, Meta(description="What one call may spend.")] = CallBudgets()
 
     host: Annotated[str, Meta(description="The address to listen on.")] = "127.0.0.1"

@@ -53,6 +53,8 @@ class Gateway:
         self.upstreams = tuple(_upstream(entry, self.transport, self.timeouts) for entry in config.upstreams)
         self._off = config.off
         self.meters.off.set(self.off)
+        if self.chooser.demotion is not None:
+            self.chooser.demotion.on_change = lambda name, demoted: self.meters.demoted.labels(name).set(demoted)
         self.live: set[Exchange] = set()
         """The calls that are being served, or wait for it."""
         self.unready = False
@@ -111,7 +113,12 @@ class Gateway:
         return self._off or is_off()
 
     def switch(self, *, off: bool) -> None:
-        """Set the kill switch of this gateway, and of the process. Calls that have begun end as they began."""
+        """Set the kill switch of this gateway, and of the process. Calls that have begun end as they began.
+
+        Switching supervision on restores the monitors that were demoted, too.
+        """
+        if not off and self.chooser.demotion is not None:
+            self.chooser.demotion.restore()
         self._off = off
         switch(off)
         self.meters.off.set(off)

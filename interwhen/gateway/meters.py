@@ -46,6 +46,12 @@ class Meters:
         self.off = Gauge(
             "interwhen_supervision_off", "Whether the kill switch passes every call unsupervised.", registry=registry
         )
+        self.demoted = Gauge(
+            "interwhen_monitor_demoted",
+            "Monitors that only observe, since they refuted too much.",
+            ("monitor",),
+            registry=registry,
+        )
         self.upstream_errors = Counter(
             "interwhen_upstream_errors", "Errors of upstreams, by code.", ("upstream", "code"), registry=registry
         )

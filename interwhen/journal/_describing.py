@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
+from interwhen._code import code_digest
 from interwhen.claims import Claim
 from interwhen.errors import JournalError
 from interwhen.journal._records import Header, MonitorRecord, VerifierRecord
@@ -20,6 +21,8 @@ from interwhen.verifier import Worker
 
 _CODE = ("verifier", "extractor")
 """What in a monitor is no data."""
+_CHOSEN = ("remedy", "scope")
+"""What in a monitor is the choice of its plug-in, and may differ in another version of it."""
 _SECRET = re.compile(r"key|token|secret|password|credential|auth", re.IGNORECASE)
 _NO_SECRET = frozenset(("max_tokens", "min_tokens", "stop_token_ids", "skip_special_tokens", "ignore_eos_token"))
 
@@ -52,7 +55,8 @@ def describe(
         if number == len(seen):
             seen.append(asked)
             who = monitor.verifier
-            verifiers.append(VerifierRecord(str(who.name), str(who.version), float(who.deadline), who.worker))
+            name, version, deadline = str(who.name), str(who.version), float(who.deadline)
+            verifiers.append(VerifierRecord(name, version, deadline, who.worker, code_digest(who)))
         values = {
             entry.name: getattr(monitor, entry.name) for entry in dataclasses.fields(monitor) if entry.name not in _CODE
         }
@@ -75,6 +79,19 @@ def recorded_monitors(header: Header) -> tuple[Monitor, ...]:
         )
         for record in header.monitors
     )
+
+
+def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
+    """Return *monitors*, made by the names in *header*, with what that version of their plug-ins chose by default."""
+    if len(monitors) != len(header.monitors):
+        return tuple(monitors)
+    hints = get_type_hints(Monitor)
+    found = []
+    for monitor, record in zip(monitors, header.monitors, strict=True):
+        chosen = {name: value for name, value in _data(record, hints).items() if name in _CHOSEN}
+        chosen.setdefault("scope", "steps")  # older records do not know it
+        found.append(dataclasses.replace(monitor, **chosen))
+    return tuple(found)
 
 
 def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> None:

@@ -46,6 +46,8 @@ class VerifierRecord(msgspec.Struct, frozen=True):
     version: str
     deadline: float
     worker: Worker
+    code_sha256: str = ""
+    """The hash of its module file, as it was when the run began."""
 
 
 class MonitorRecord(msgspec.Struct, frozen=True):

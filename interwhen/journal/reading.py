@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import msgspec
 
 from interwhen.errors import JournalError
+from interwhen.evidence import flaws
 from interwhen.journal._files import Files
 from interwhen.journal._framing import START, frames
 from interwhen.journal._records import Ending, Header, Record, decode
 from interwhen.journal.settings import Journal
-from interwhen.results import Result
+from interwhen.results import Result, Verified, prompt_sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ def read_journal(journal: str | os.PathLike[str] | Journal) -> Journaled:
     """Return what *journal* (or the one at that path) holds, up to its first byte that is torn or damaged.
 
     Raises :class:`~interwhen.errors.JournalError` where it cannot be read, is no journal, was written by a newer
-    version, or holds not even its first record.
+    version, holds not even its first record, or has a result that contradicts its own certificate.
     """
     settings = journal if isinstance(journal, Journal) else Journal(journal)
     name = settings.name
@@ -67,4 +68,21 @@ def read_journal(journal: str | os.PathLike[str] | Journal) -> Journaled:
         end, chain = found.end, found.chain
     if header is None:
         raise JournalError(name, "it was cut before its first record was whole: there is nothing to go on from")
-    return Journaled(name, header, tuple(records), end, len(data) - end, chain)
+    journaled = Journaled(name, header, tuple(records), end, len(data) - end, chain)
+    _refuse_changed(journaled)
+    return journaled
+
+
+def _refuse_changed(found: Journaled) -> None:
+    """Raise :class:`JournalError` where what was recorded of the end contradicts itself: somebody changed it."""
+    result, header = found.result, found.header
+    if result is None:
+        return
+    wrong = list(flaws(result))
+    if prompt_sha256(header.prompt) != header.prompt_sha256:
+        wrong.append("its prompt is not the one that its header names by its hash")
+    if isinstance(result, Verified) and result.certificate.prompt_sha256 != header.prompt_sha256:
+        wrong.append("its certificate is for another prompt")
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise JournalError(found.path, f"its result contradicts itself, so it was changed: {wrong[0]}{more}")

@@ -185,6 +185,7 @@ def core_of(header: Header, monitors: Sequence[Monitor]) -> Core:
         context_tokens=header.context_tokens,
         prompt_sha256=header.prompt_sha256,
         rules=header.rules,
+        codes=[header.verifiers[record.verifier].code_sha256 for record in header.monitors],
         min_coverage=header.min_coverage,
     )
 

@@ -18,10 +18,12 @@ import msgspec
 
 from interwhen._log import log_warning
 from interwhen.errors import StoreConflict, StoreError, UsageError
-from interwhen.precompute.framing import Damaged, Foreign, seal, unseal
+from interwhen.precompute.framing import Damaged, Foreign, Locked, seal, unseal
 from interwhen.precompute.items import Item, ItemId, SlotId, digest
 from interwhen.precompute.shelves import MemoryShelf, Shelf, latest_of, number_of, numbered
 
+LEAST_KEY = 16
+"""The fewest bytes of a key."""
 _ITEMS, _DOCUMENTS, _QUARANTINE = "items", "documents", "quarantine"
 _NONE: Mapping[ItemId, Item] = MappingProxyType({})
 KEPT = 8
@@ -57,18 +59,26 @@ class _Entry(msgspec.Struct, frozen=True, array_like=True):
 class Store:
     """Items and documents on *shelf*, or in the store at that path or URL, as for :func:`open_store`.
 
-    Its methods may be called by any thread, and by any number of processes at once.
+    Its methods may be called by any thread, and by any number of processes at once. With a *key*, each entry carries a
+    keyed hash: give one where others can write to the medium. What is not sealed with it is a miss, and is quarantined.
 
     Raises :class:`~interwhen.errors.StoreError` where the shelf itself fails; damage is no such failure.
     """
 
     def __init__(
-        self, shelf: Shelf | str | os.PathLike[str] | None = None, *, clock: Callable[[], float] = time.time
+        self,
+        shelf: Shelf | str | os.PathLike[str] | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        key: str | bytes | None = None,
     ) -> None:
         if isinstance(shelf, str | os.PathLike):
             shelf = _shelf_at(shelf, {})
         self.shelf: Shelf = shelf if shelf is not None else MemoryShelf()
         self._clock = clock
+        self._key = key.encode() if isinstance(key, str) else key
+        if self._key is not None and len(self._key) < LEAST_KEY:
+            raise UsageError(f"the key of a store needs at least {LEAST_KEY} bytes, got {len(self._key)}")
         self._warned: set[str] = set()
 
     @property
@@ -106,7 +116,7 @@ class Store:
     def put(self, item: Item) -> Item:
         """Store *item*, and return what is stored under its key: of two writers, the first one's item stays."""
         name = f"{_ITEMS}/{item.id}"
-        entry = seal(name, msgspec.msgpack.encode(item))
+        entry = seal(name, msgspec.msgpack.encode(item), self._key)
         for _ in range(3):
             if self.shelf.create(name, entry):
                 self._thin(item)
@@ -143,9 +153,9 @@ class Store:
         for name in self.shelf.names(_QUARANTINE):
             entry = self.shelf.read(name)
             try:
-                payload = unseal(name, entry or b"")
+                payload = unseal(name, entry or b"", self._key)
                 found.append(msgspec.msgpack.decode(payload, type=Quarantined))
-            except (Damaged, Foreign, msgspec.DecodeError):
+            except (Damaged, Foreign, Locked, msgspec.DecodeError):
                 continue
         return tuple(sorted(found, key=lambda each: each.at))
 
@@ -183,7 +193,7 @@ class Store:
 
         Raises :class:`~interwhen.errors.StoreConflict` unless it is at generation *expect* when this is written.
         """
-        entry = seal(numbered(_folder(name), expect + 1), msgspec.msgpack.encode(_Entry(name, data)))
+        entry = seal(numbered(_folder(name), expect + 1), msgspec.msgpack.encode(_Entry(name, data)), self._key)
         if not self.shelf.follow(_folder(name), expect + 1, entry):
             raise StoreConflict(self.place, name, expect)
         return expect + 1
@@ -214,13 +224,15 @@ class Store:
         if entry is None:
             return None
         try:
-            return unseal(name, entry)
+            return unseal(name, entry, self._key)
         except Damaged as error:
             self._isolate(name, str(error), stays=stays)
         except Foreign as error:
             if name not in self._warned:
                 self._warned.add(name)
                 log_warning("store.foreign", place=self.place, entry=name, schema=error.schema)
+        except Locked as error:
+            raise StoreError(self.place, str(error)) from error
         return None
 
     def _isolate(self, name: str, why: str, *, stays: bool = False) -> None:
@@ -235,20 +247,20 @@ class Store:
                 return
             at = f"{_QUARANTINE}/{uuid.uuid4().hex}"
             note = Quarantined(name, why, self._clock(), entry)
-            self.shelf.create(at, seal(at, msgspec.msgpack.encode(note)))
+            self.shelf.create(at, seal(at, msgspec.msgpack.encode(note), self._key))
             if not stays:
                 self.shelf.delete(name)
         except StoreError as error:
             log_warning("store.quarantine_failed", place=self.place, entry=name, why=error.reason)
 
 
-def open_store(place: str | os.PathLike[str], **options: object) -> Store:
+def open_store(place: str | os.PathLike[str], *, key: str | bytes | None = None, **options: object) -> Store:
     """Open the store at *place*: a path (one SQLite file), a URL of any file system of fsspec, or ``:memory:``.
 
-    *options* go to :class:`~interwhen.precompute.fsspec_shelf.FsspecShelf`. Raises
+    *key* is as for :class:`Store`; *options* go to :class:`~interwhen.precompute.fsspec_shelf.FsspecShelf`. Raises
     :class:`~interwhen.errors.StoreError` where it cannot be opened.
     """
-    return Store(_shelf_at(place, options))
+    return Store(_shelf_at(place, options), key=key)
 
 
 def _shelf_at(place: str | os.PathLike[str], options: Mapping[str, object]) -> Shelf:

@@ -18,6 +18,7 @@ from interwhen.monitors import Delivery, Monitor
 from interwhen.registry import MonitorSpec, load_monitors
 from interwhen.running import Workers
 from interwhen.segments import Phase
+from interwhen.wrapping.demotion import Demotion
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
@@ -58,6 +59,8 @@ class Settings:
     processes: int = 2
     allocator: Allocator | None = None
     """Makes the budgets of each call as small as it is worth, and learns from what came of it."""
+    demotion: Demotion | None = None
+    """Makes a monitor observe only that refutes much more than it should."""
 
     def __post_init__(self) -> None:
         for label, value, choices in (
@@ -77,6 +80,7 @@ class Settings:
             ("threads", _is_count(self.threads), "a number of at least 1"),
             ("processes", _is_count(self.processes), "a number of at least 1"),
             ("allocator", isinstance(self.allocator, Allocator | None), "AdaptiveAllocator(...)"),
+            ("demotion", isinstance(self.demotion, Demotion | None), "Demotion(...)"),
         ):
             if not fits:
                 raise UsageError(f"{label}={getattr(self, label)!r:.200}: give {allowed}")
@@ -97,9 +101,10 @@ class Settings:
         A *structured* answer (JSON) is not read live but behind a gate: what corrects it would not be JSON.
         """
         change = _AS["gate" if structured and self.reading == "live" else self.reading]
+        monitors = self.monitors if self.demotion is None else self.demotion.applied(self.monitors)
         return tuple(
             dataclasses.replace(monitor, delivery=change[monitor.delivery]) if monitor.delivery in change else monitor
-            for monitor in self.monitors
+            for monitor in monitors
         )
 
 

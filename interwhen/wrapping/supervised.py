@@ -24,7 +24,8 @@ HOLDING: tuple[Delivery, ...] = (*GATING, "final")
 class Supervised:
     """The answer to one call, chunk by chunk. Make it with :func:`supervise`; close it, or read it to its end."""
 
-    def __init__(self, inner: Run, model: CallModel, composer: Composer) -> None:
+    def __init__(self, inner: Run, model: CallModel, composer: Composer, settings: Settings) -> None:
+        self._settings = settings
         self._run = inner
         self._model = model
         self._composer = composer
@@ -76,6 +77,8 @@ class Supervised:
             if not events or isinstance(events[-1], Finished):
                 self._over = True
                 await self.aclose()
+                if events and isinstance(events[-1], Finished) and self._settings.demotion is not None:
+                    self._settings.demotion.saw(self._settings.monitors, events[-1].result)
             if parts:
                 return parts
         if not self._told:
@@ -136,7 +139,7 @@ async def supervise(call: Call, settings: Settings, wire: Wire, endpoint: Endpoi
         allocator=settings.allocator,
     )
     has_gates = any(monitor.delivery in GATING for monitor in monitors)
-    supervised = Supervised(inner, model, _composer(call, settings, tap, inner, splits=has_gates))
+    supervised = Supervised(inner, model, _composer(call, settings, tap, inner, splits=has_gates), settings)
     # A run with gates opens its stream itself, at once: nobody may do so beside it.
     await supervised.start(ahead=not has_gates, seconds=None if settings.budgets is None else settings.budgets.seconds)
     return supervised

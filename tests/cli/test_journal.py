@@ -71,14 +71,14 @@ class TestCommands:
     def test_a_torn_record_is_gone_on_with_from_what_it_says(self, model, path, capsys):
         assert run("run", "p", "--model", "local:x", "-m", "arithmetic", "--journal", path) == 0
         data = path.read_bytes()
-        path.write_bytes(data[: len(data) // 2])
+        path.write_bytes(data[: len(data) // 3])
         assert run("replay", path) == 3
         assert "not over:" in capsys.readouterr().out
         assert run("resume", path, "--json") == 0
         last = json.loads(capsys.readouterr().out.splitlines()[-1])
         assert last["result"]["text"] == RIGHT
         assert [args for args, _ in model] == [("local:x",), ("local:x",)]
-        path.write_bytes(data[: len(data) // 2])
+        path.write_bytes(data[: len(data) // 3])
         assert run("resume", path, "--model", "local:y", "-m", "arithmetic") == 0
         assert model[-1][0] == ("local:y",)
 

@@ -1,0 +1,129 @@
+"""A journal that somebody changed, checksums made right again, is not believed."""
+
+import hashlib
+
+import interwhen
+import msgspec
+import pytest
+from interwhen import JournalError, Pass, Verified, resume
+from interwhen._code import code_digest
+from interwhen.evidence import flaws
+from interwhen.journal import read_journal
+from interwhen.journal._framing import frame, frames, preamble
+from interwhen.journal._records import Ending, Header, decode, encode
+from interwhen.spans import Span
+from interwhen.testing import ScriptedModel
+from interwhen.verdicts import Judged, Unknown
+from sums import adds_up, supervise, watch
+
+pytestmark = pytest.mark.anyio
+
+
+async def recorded(path, text="1+1=2 and so\n2+2=4\n", monitor=None):
+    result, _ = await supervise(ScriptedModel([text]), monitor or watch(), journal=path)
+    return result
+
+
+def forge(path, change):
+    """Change each record by *change*, and write the file anew with checksums that are right."""
+    records = [decode(found.payload) for found in frames(path.read_bytes(), "x")]
+    data, chain = preamble()
+    for record in records:
+        framed, chain = frame(encode(change(record)), chain)
+        data += framed
+    path.write_bytes(data)
+
+
+def with_result(**fields):
+    def change(record):
+        if not isinstance(record, Ending):
+            return record
+        return msgspec.structs.replace(record, result=msgspec.structs.replace(record.result, **fields))
+
+    return change
+
+
+def with_certificate(**fields):
+    def change(record):
+        if not isinstance(record, Ending):
+            return record
+        certificate = msgspec.structs.replace(record.result.certificate, **fields)
+        return with_result(certificate=certificate)(record)
+
+    return change
+
+
+def with_check(**fields):
+    def change(record):
+        if not isinstance(record, Ending):
+            return record
+        checks = tuple(msgspec.structs.replace(check, **fields) for check in record.result.checks)
+        return with_certificate(checks=checks)(with_result(checks=checks)(record))
+
+    return change
+
+
+FORGED = {
+    "the text": with_result(text="1+1=2 and so\n2+2=5\n"),
+    "the text and its hash": lambda record: with_result(text="9+9=2 and so\n2+2=4\n")(
+        with_certificate(text_sha256=hashlib.sha256(b"9+9=2 and so\n2+2=4\n").hexdigest())(record)
+    ),
+    "a longer text and its hash": lambda record: with_result(text="1+1=2 and so\n2+2=4\nmore")(
+        with_certificate(text_sha256=hashlib.sha256(b"1+1=2 and so\n2+2=4\nmore").hexdigest())(record)
+    ),
+    "the hash of the text": with_certificate(text_sha256="0" * 64),
+    "the hash of the prompt": with_certificate(prompt_sha256="0" * 64),
+    "the coverage": with_certificate(coverage=1.0),
+    "what is covered": with_certificate(covered=(Span(0, 19),)),
+    "no checks": with_certificate(checks=(), covered=(), coverage=0.0),
+    "a check's place": with_check(span=Span(0, 3)),
+    "a check's verdict": with_check(outcome=Judged(Unknown("?"))),
+    "a check's words": with_check(claim_sha256="0" * 64),
+    "the finish reason": with_result(finish_reason="length"),
+    "the prompt": lambda record: msgspec.structs.replace(record, prompt="P") if isinstance(record, Header) else record,
+}
+
+
+@pytest.mark.fault("G14", injected="each field changed, checksums made right again", happens="refused, and it says why")
+@pytest.mark.parametrize("what", FORGED)
+async def test_a_result_that_contradicts_its_certificate_is_refused(what, path):
+    assert isinstance(await recorded(path), Verified)
+    forge(path, lambda record: record)
+    assert isinstance(read_journal(path).result, Verified)
+    forge(path, FORGED[what])
+    with pytest.raises(JournalError, match="contradicts itself, so it was changed"):
+        read_journal(path)
+    with pytest.raises(JournalError, match="contradicts itself, so it was changed"):
+        resume(path, monitors=[watch()])
+
+
+@pytest.mark.fault("G14", injected="a result that fits together, of other facts", happens="refused by resume")
+async def test_a_result_of_other_facts_is_not_resumed(path, tmp_path):
+    other = tmp_path / "other.journal"
+    await recorded(path, "1+1=2 and so\n2+2=5, no\n", watch(delivery="observe"))
+    await recorded(other, "1+1=2 and so\n2+2=4, no\n", watch(delivery="observe"))
+    good = read_journal(other).result
+    assert isinstance(good, Verified)
+    forge(path, lambda record: msgspec.structs.replace(record, result=good) if isinstance(record, Ending) else record)
+    assert isinstance(read_journal(path).result, Verified)
+    with pytest.raises(JournalError, match="not what its own facts come to"):
+        async with resume(path, monitors=[watch(delivery="observe")]) as run:
+            await run.drain()
+
+
+async def test_each_check_is_bound_to_its_words_and_to_the_code_that_judged(path):
+    result = await recorded(path)
+    assert [check.claim_sha256 for check in result.checks] == [
+        hashlib.sha256(words).hexdigest() for words in (b"1+1=2", b"2+2=4")
+    ]
+    assert {check.code_sha256 for check in result.checks} == {code_digest(adds_up)}
+    assert len(code_digest(adds_up)) == 64
+    assert interwhen.replay(path).differences == ()
+    assert flaws(result) == ()
+
+
+def test_code_without_a_file_has_no_digest():
+    namespace = {"__name__": "nowhere"}
+    exec("def check(claim): ...", namespace)
+    assert code_digest(interwhen.verifier(name="v")(namespace["check"])) == ""
+    assert code_digest(interwhen.verifier(name="v")(lambda _: Pass())) != ""
