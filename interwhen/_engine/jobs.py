@@ -19,7 +19,7 @@ from interwhen.models.base import Model, Prompt, Sampling
 from interwhen.monitors import Fork
 from interwhen.remedies import Repair
 from interwhen.tasks import Task
-from interwhen.verdicts import Errored, Outcome, TimedOut
+from interwhen.verdicts import Cancelled, Errored, Outcome, TimedOut
 from interwhen.verifier import Verifier
 from interwhen.worker_pool import WorkerPool
 
@@ -132,6 +132,9 @@ class Jobs:
         await watcher.until_ready()
         if turn is not None:
             await turn.wait()
+        if order.job not in self._scopes:
+            # Its text was cut while the reply was on its way: no tracker builds on that.
+            return Settled(order.job, Cancelled("its text was cut"), self._clock() - begun)
         return watcher.extract(order, reply, self._clock() - begun)
 
     def forget(self, order: Drop | Disown) -> None:

@@ -30,6 +30,7 @@ def is_timeless(world: World) -> bool:
     which the model may have ended itself by then.
     """
     limits, usual = world.limits, Limits()
+    moments = {(watch.trigger, watch.phase) for watch in world.watches}
     acting = [watch for watch in world.watches if watch.delivery != "observe"]
     return (
         not world.wires
@@ -39,6 +40,8 @@ def is_timeless(world: World) -> bool:
         and max(world.chunking.gaps) < SILENCE
         and len({(watch.trigger, watch.phase) for watch in acting}) <= 1
         and all(watch.grounded for watch in acting)
+        # A tracker may have read what was refuted before or after it was, where it reads at other moments.
+        and not any(watch.tracks and (watch.prepares != "no" or len(moments) > 1) for watch in world.watches)
         and not any(map(concludes, world.watches))
     )
 
