@@ -327,8 +327,11 @@ def _ledger(case: Case) -> Iterator[str]:
         yield f"{ledger.inserted_chars} inserted characters counted"
 
 
-def _refuted_where(case: Case, history: History) -> Iterator[tuple[int, str]]:
-    """Yield what was refuted before each remedy, and how much of the model's own text stood before its segment."""
+def _refuted_where(case: Case, history: History) -> Iterator[tuple[str, int, str]]:
+    """Yield who refuted what before each remedy, and how much of the model's own text stood before its segment.
+
+    By monitor: feedback of one opens no gate of another, which then acts on the same words once more.
+    """
     watches = {watch.name: watch for watch in case.world.watches}
     asked = {sent.generation for sent in case.played.model.sent}
     for generation, act in enumerate(history.acts):
@@ -343,7 +346,7 @@ def _refuted_where(case: Case, history: History) -> Iterator[tuple[int, str]]:
                 own = [c for at, c in enumerate(trace.text[:start]) if not any(low <= at < high for low, high in ours)]
                 # Claims may share a key: what counts are the words.
                 named = (c.text for c in claims_in(trace.text) if c.start <= record.span.start <= c.end)
-                yield len("".join("".join(own).split())), next(named, record.key)
+                yield record.monitor, len("".join("".join(own).split())), next(named, record.key)
                 break
 
 

@@ -118,6 +118,12 @@ def test_other_text_with_numbers_is_not_taken_for_arithmetic(text: str) -> None:
     assert [found for found in judge(text) if not isinstance(found.verdict, Pass)] == []
 
 
+def test_an_equation_of_the_prompt_may_be_quoted() -> None:
+    prompt = "If 1 + 4 = 5, 2 + 5 = 12 and 3 + 6 = 21, what is 8 + 11?"
+    assert not any(isinstance(found.verdict, Violation) for found in judge("1 + 4 = 5\n2 + 5 = 12\n3 + 6 = 21", prompt))
+    assert isinstance(judge("2 + 5 = 13", prompt)[0].verdict, Violation)
+
+
 def test_what_another_line_said_before_is_not_taken_for_read() -> None:
     found = judge("3 + 4 = 7\nf(x) +\n3 + 4 = 7")
     assert isinstance(found[0].verdict, Pass)

@@ -97,6 +97,8 @@ def test_false_equations_are_refuted_and_their_repair_passes(tree: Tree, style: 
     # Without spaces, 5-10 may be a range; after a bullet, the sign of the first number is open.
     assume(not (style.space == "" and tree[0] == "-" and isinstance(tree[1], int)))  # type: ignore[index]
     assume(style.before != "- ")
+    # Numbers of zeros and ones alone may be binary or Boolean.
+    assume(not set(filter(str.isdigit, left + wrong)) <= {"0", "1"})
     text = f"{style.before}{left} = {wrong}{style.after}"
     (claim,) = extract(segment(text, at=7))
     verdict = check(claim)

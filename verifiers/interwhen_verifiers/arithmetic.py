@@ -93,6 +93,7 @@ _UNREAD = "it looks like a statement of arithmetic, and it could not be read"
 _REORDERED = "its characters may be shown in another order"
 _TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 """Characters that make others appear from right to left."""
+_GIVEN = "it stands in the prompt, too"
 _TRIED = "the lines before may speak of a trial, or of a mistake"
 
 
@@ -319,7 +320,7 @@ def _equation(segment: Segment, chain: Chain, text: str, source: _Source | None,
     marks = [f"{side.start - base},{side.end - base}{side.marks()}" for side in chain.sides]
     if state is not None:
         setting = state.setting
-        doubt = doubt or (_TRIED if state.tried else "")
+        doubt = doubt or (_TRIED if state.tried else _GIVEN if text[base:end] in state.problem.text else "")
         answers = state.problem.node is not None and is_stated_by(state.problem, chain.sides[0])
         if setting is not PLAIN or answers:
             marks.append(f"{setting.marks()}{answers}")

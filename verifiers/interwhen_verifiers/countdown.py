@@ -87,6 +87,9 @@ def _read(state: State, segment: Segment) -> tuple[State, Iterable[Line]]:
     if state.phase and segment.phase != state.phase:
         state = State(problem, puzzle.numbers)
     state = State(problem, state.left, segment.phase)
+    if any(character.isdecimal() and not character.isascii() for character in segment.text):
+        # Digits of another script are not read: it may be a step, behind which other numbers are left.
+        return State(problem, None, segment.phase), ()
     said = read_line(segment.text, puzzle, answering=segment.phase == "answer")
     if said is None:
         return state, ()

@@ -73,6 +73,7 @@ class _Run:
         for number, at in enumerate(relations):
             stop = relations[number + 1] if number + 1 < len(relations) else self.stop
             link = self.tokens[at].text
+            link = "=" if link == "==" else link
             middle = Parser(self.tokens, at + 1, stop).side(whole=True) if stop < self.stop else None
             if middle and link not in EQUALITIES and at > self.start:
                 middle = middle._replace(doubt=middle.doubt or "another relation stands before it")

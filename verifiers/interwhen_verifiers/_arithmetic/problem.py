@@ -64,11 +64,13 @@ class Problem(NamedTuple):
     node: Node | None
     """The computation that the question asks for, and nothing else; ``None`` where it asks for something else."""
     setting: Setting
+    text: str = ""
+    """The prompt: an equation that stands in it may be quoted from there."""
 
 
 def read_problem(question: str, context: str) -> Problem:
     """Read the last *question* of the user, and the whole *context* of the task."""
-    return Problem(_computation(question, context), setting_of(context, PLAIN))
+    return Problem(_computation(question, context), setting_of(context, PLAIN), context)
 
 
 def _computation(question: str, context: str) -> Node | None:

@@ -75,7 +75,7 @@ _MONTHS = (
     "sep sept oct nov dec"
 )
 LABELS: Final = words_of(
-    f"{_MONTHS} odds "
+    f"{_MONTHS} odds isbn "
     "step day week month year part case question problem example chapter section option round phase box table figure "
     "number no line equation eq item method page team group person row column level grade stage hour house class "
     "room size store"
@@ -209,7 +209,7 @@ UNIT_SUFFIXES: Final = words_of(
 """Short words that are a unit when glued to a number."""
 
 CASTING_DOUBT: Final = words_of(
-    "\\oplus gf boolean according "
+    "\\oplus gf boolean according == puzzle puzzles riddle matchstick want "
     "wrong incorrect incorrectly mistake mistaken mistakenly false untrue invalid contradiction contradicts impossible "
     "mod modulo modulus binary octal hexadecimal hex base suppose supposing assume assuming pretend imagine "
     "inconsistent absurd contradictory unsolvable carry carrying carries borrow borrowing xor bitwise "

@@ -12,6 +12,8 @@ from interwhen_verifiers._logic.sortings import Chain, Group, Letter, Sorted, Su
 from interwhen_verifiers._logic.wording import spelled
 from interwhen_verifiers._logic.words import PROSE, WORD, Words, letters
 
+_LONGEST_AND = 4
+"""The most letters of a word for "and"."""
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -149,10 +151,11 @@ def _judge_answer(problem: Words, text: str) -> Verdict:
 
 
 def _joins(problem: Words, listed: list[str], at: int) -> bool:
-    """Tell whether the word there only stands between two of a list: "a, b, and c"."""
+    """Tell whether the word there only stands between two of a list: "a, b, and c", in any language."""
     word = listed[at].casefold()
+    is_last = at == len(listed) - 2 == len(problem.given) - 1 and len(word) <= _LONGEST_AND
     return (
-        word in {"and", "then"}
+        (word in {"and", "then"} or is_last)
         and not problem.knows(listed[at])
         and 0 < at < len(listed) - 1
         and problem.knows(listed[at - 1])
