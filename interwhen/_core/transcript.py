@@ -41,6 +41,7 @@ class Transcript:
 
     __slots__ = (
         "_first",
+        "_given",
         "_recent",
         "_starts",
         "_texts",
@@ -61,6 +62,8 @@ class Transcript:
         self._texts: list[str] = []
         self._tokens = array("q")
         self._recent = (0, "")
+        self._given: list[tuple[int, Piece]] = []
+        """The pieces of the last request but its last one, each with its end."""
         self.length = 0
         self.kept_tokens = 0
         self._first: Phase = phase
@@ -173,6 +176,8 @@ class Transcript:
     def cut(self, to: int) -> int:
         """Drop everything from offset *to* on; return how many tokens went. A token cut in half is kept."""
         self._recent = (0, "")
+        while self._given and self._given[-1][0] >= to:  # one that ends right here may go on
+            self._given.pop()
         dropped = 0
         while self._starts and self._starts[-1] >= to:
             self._starts.pop()
@@ -234,10 +239,17 @@ class Transcript:
 
     def pieces(self, end: int | None = None) -> tuple[Piece, ...]:
         """Return the trace (up to *end*) as a model adapter wants it."""
-        return tuple(
-            Piece(run.text, run.origin, run.phase, run.call, run.refused, self._ask(run.start))
-            for run in self.runs(0, self.length if end is None else end)
-        )
+        if end is not None and end < self.length:
+            return tuple(map(self._piece, self.runs(0, end)))
+        # Each request needs all of the trace; what stood at the one before is not put together once more.
+        begun = self._given[-1][0] if self._given else 0
+        new = [(run.start + len(run.text), self._piece(run)) for run in self.runs(begun, self.length)]
+        pieces = (*(piece for _, piece in self._given), *(piece for _, piece in new))
+        self._given.extend(new[:-1])  # the last one may still grow
+        return pieces
+
+    def _piece(self, run: Run) -> Piece:
+        return Piece(run.text, run.origin, run.phase, run.call, run.refused, self._ask(run.start))
 
     def _ask(self, start: int) -> str | None:
         """Return what is said by turns instead of the text at *start*: once for the whole of a conclusion."""

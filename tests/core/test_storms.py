@@ -178,3 +178,20 @@ def test_a_verdict_that_comes_too_late_changes_nothing():
         elif when == "after the text grew again":
             driver.end()
             assert driver.outline.status == "verified"
+
+
+def test_a_rewind_costs_what_is_new_and_not_what_stands():
+    driver = drive(monitor(remedy=Repair()), budgets=Budgets(remedies=10**6))
+    given = []
+    transcript = driver.core.transcript
+    runs = type(transcript).runs
+    for _ in range(60):
+        driver.feed("\n2+2=5\n")
+        driver.settle()
+        [*_, last] = [order for order in driver.orders if isinstance(order, Open)]
+        # Told from the pieces kept of earlier requests, it is what a transcript without any would give.
+        whole = [run.text for run in runs(transcript, 0, transcript.length)]
+        assert [piece.text for piece in last.pieces] == whole
+        given.append(len(whole) - len(transcript._given))
+        driver.open()
+    assert set(given[1:]) == {1}  # all but the last piece are kept for the next request
