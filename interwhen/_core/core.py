@@ -395,9 +395,15 @@ class Core:
         self.gates.retract(to, self.events)
 
     def _go_on(self) -> None:
-        # Half a tag is not known to the model that goes on: it will write it again.
-        self._cut(self.transcript.length)
+        # Half a tag is not known to the model that goes on: it will write it again, unless it may write nothing more.
+        if not self._is_full():
+            self._cut(self.transcript.length)
         self._reopen()
+
+    def _is_full(self) -> bool:
+        """Tell whether the model may write nothing more."""
+        kept = self.transcript.kept_tokens
+        return self.window.is_full(kept) or self.window.room(self.transcript.pieces(), kept) == 0
 
     def _reopen(self, after: float = 0.0) -> None:
         kept = self.transcript.kept_tokens

@@ -56,7 +56,8 @@ def differences(played: Played) -> Iterator[Broken]:
     if again.result is None:
         yield Broken(name, f"there is no result at all: {again.stuck or again.life.raised!r}")
         return
-    mine, theirs = _essence(played.result), _essence(again.result)
+    gated = any(watch.delivery in ("gate", "gate_tools", "final") for watch in world.watches)
+    mine, theirs = _essence(played.result, gated=gated), _essence(again.result, gated=gated)
     if world.deaths and {mine["finish_reason"], theirs["finish_reason"]} == {"stop", "tool_calls"}:
         del mine["finish_reason"]  # an answer that only goes on behind the last tool call holds none itself
     for field, value in mine.items():
@@ -90,7 +91,7 @@ def _otherwise(judge: Judge) -> Judge:
     return msgspec.structs.replace(judge, seconds=seconds)
 
 
-def _essence(result: Result) -> dict[str, Any]:
+def _essence(result: Result, *, gated: bool) -> dict[str, Any]:
     """Return what may not depend on time: neither seconds, nor what was generated in vain, nor who had it cached."""
     checks = [
         (c.monitor, c.key, c.span, c.segment, type(c.outcome).__name__, _verdict(c.outcome)) for c in result.checks
@@ -98,10 +99,12 @@ def _essence(result: Result) -> dict[str, Any]:
     acts = [violation for violation in result.violations if violation.remedy is not None]
     if result.status == "abstained" or any(act.remedy == "stop" for act in acts):
         checks = []  # the run ended at once, and which checks were still open then is a matter of time
+    # What a gate had not let through when a run gave up is no part of it: how far that was is a matter of time.
+    is_whole = not gated or result.status != "abstained"
     return {
         "status": result.status,
-        "text": result.text,
-        "answer": result.answer,
+        "text": result.text if is_whole else "",
+        "answer": result.answer if is_whole else "",
         "finish_reason": result.finish_reason,
         "insertions": result.insertions,
         "acts": acts,
