@@ -170,7 +170,9 @@ class Jobs:
         verifier = self.watchers[order.monitor].monitor.verifier
         # Monitors that share a verifier share its verdicts: whose check this is depends on the order of the text.
         sharing = (each.monitor for each in self.watchers if each.monitor.verifier is verifier)
-        return repairs(outcome) is not None and any(isinstance(each.remedy, Repair) for each in sharing)
+        return repairs(outcome) is not None and any(
+            isinstance(each.remedy, Repair) and each.delivery != "observe" for each in sharing
+        )
 
     def _reread(self, order: Check, outcome: Outcome) -> Iterable[tuple[Claim, ...]]:
         """Return what stands at the place of a repair, read in one way and then in another; each must be right.
