@@ -43,6 +43,8 @@ def is_timeless(world: World) -> bool:
         # A tracker may have read what was refuted before or after it was, where it reads at other moments.
         and not any(watch.tracks and (watch.prepares != "no" or len(moments) > 1) for watch in world.watches)
         and not any(map(concludes, world.watches))
+        # The replies of a tracker's forks are read in order: how long one waits for another is a matter of time.
+        and not (world.fork_fault == "hangs" and any(watch.tracks and watch.fork for watch in world.watches))
     )
 
 
