@@ -249,8 +249,8 @@ class _Fold:
         self._tracker = tracker
         self._prepared = prepared
         self._states: list[tuple[int, Any]] = []
-        self._refuted: list[tuple[int, int]] = []
-        """Stretches that stay with feedback behind them: a segment that ends in one leaves no state."""
+        self._refuted: list[tuple[int, int, list[tuple[int, Any]]]] = []
+        """Stretches that stay with feedback behind them, where no segment leaves a state, and the states that did."""
 
     def extract(self, *given: Any) -> Iterable[Claim]:
         segment: Segment = given[-1]
@@ -258,16 +258,22 @@ class _Fold:
         state = self._states[-1][1] if self._states else self._tracker.start(self._prepared)
         state, claims = self._tracker.step(state, *given)
         end = segment.span.end
-        if not any(low < end <= high for low, high in self._refuted):
+        if not any(low < end <= high for low, high, _ in self._refuted):
             self._states.append((end, state))
         return claims
 
     def disown(self, start: int, end: int) -> None:
         """Build no more on the text from *start* on, which is cut, or stays up to *end* and is refuted."""
+        gone = [state for state in self._states if state[0] > start]
         self.rewind(start)
-        self._refuted = [stretch for stretch in self._refuted if stretch[1] < max(start, end)]
+        standing = [stretch for stretch in self._refuted if stretch[1] < max(start, end)]
         if end:
-            self._refuted.append((start, end))
+            standing.append((start, end, gone))
+        else:
+            # Without its feedback a stretch is refuted no more: what is left of it counts again.
+            for _, high, states in self._refuted:
+                self._states += [state for state in states if high >= start >= state[0]]
+        self._refuted = standing
 
     def read(self, segment: Segment) -> Iterable[Claim]:
         """Return the claims of *segment*, and keep no state of it."""
