@@ -23,6 +23,9 @@ from interwhen.verdicts import Cancelled, Errored, Outcome, TimedOut
 from interwhen.verifier import Verifier
 from interwhen.worker_pool import WorkerPool
 
+LEAST_VETTING = 0.25
+"""The least seconds that a repair is checked for, however quick the check was that found the mistake."""
+
 
 class Jobs:
     """Runs what the core orders beside the stream; whoever waits for an end is told through *tell*."""
@@ -188,17 +191,20 @@ class Jobs:
         log_info("repair.refused", monitor=self.watchers[order.monitor].monitor.name)
         return without_repair(outcome)
 
-    async def _vetted(self, order: Check, outcome: Outcome, verifier: Verifier) -> Outcome:
-        """Return *outcome* without its repair, unless what that would say is right; it has a deadline of its own.
+    async def _vetted(self, order: Check, outcome: Outcome, verifier: Verifier, took: float) -> Outcome:
+        """Return *outcome* without its repair, unless what that would say is right.
 
-        A verifier that waits for the world is not asked once more, which would keep the stream open for as long: its
-        repair must only be read as another claim than the one that it refuted.
+        The stream is open meanwhile, and what it brings will be cut. So the repair is checked for at most twice as long
+        as the check *took* (at least a quarter of a second): a worker that has other work must not delay the
+        interrupt. A verifier that waits for the world is not asked once more at all: its repair must only be read as
+        another claim than the one that it refuted.
         """
         if verifier.worker == "async":
             refuted = order.claim.key
             sound = any(all(claim.key != refuted for claim in claims) for claims in self._reread(order, outcome))
             return outcome if sound else self._unrepaired(order, outcome)
-        scope = self._scopes[order.job] = anyio.CancelScope(deadline=self._clock() + verifier.deadline)
+        seconds = min(verifier.deadline, max(2 * took, LEAST_VETTING))
+        scope = self._scopes[order.job] = anyio.CancelScope(deadline=self._clock() + seconds)
         with scope:
             for claims in self._reread(order, outcome):
                 found = [await check_aside(verifier, claim, workers=self._workers, scope=scope) for claim in claims]
@@ -225,7 +231,7 @@ class Jobs:
                 return
             outcome = await check_aside(verifier, order.claim, workers=self._workers, scope=scope)
         if self._would_write(order, outcome) and order.job in self._scopes:
-            outcome = await self._vetted(order, outcome, verifier)
+            outcome = await self._vetted(order, outcome, verifier, self._clock() - begun - order.after)
         if self._scopes.pop(order.job, None) is None:
             return  # dropped: nobody waits for it
         if isinstance(outcome, TimedOut):

@@ -62,13 +62,13 @@ def read_reply(reply, segment):
     yield Claim(key=f"{segment.span.start}", span=segment.span)
 
 
-@pytest.mark.parametrize("tokens", [40, 400])
+@pytest.mark.parametrize("tokens", [80, 400])
 async def test_tokens_of_streams_and_forks_are_those_of_the_server(tokens):
     asking = Monitor(
         name="asking",
         verifier=content,
         extractor=Fork(prompt="\nSo far:", parse=read_reply, max_tokens=8),
-        trigger=EveryChars(80),
+        trigger=EveryChars(40),
     )
     tap = Wiretap()
     async with open_local(slots=2) as local:

@@ -214,11 +214,11 @@ def stall_is_not_noticed(patch):
 
 def remedies_are_not_limited(patch):
     real = violations.Violations.overspent
-    patch.setattr(violations.Violations, "overspent", lambda self, todo, _remedies, gone: real(self, todo, 0, gone))
+    patch.setattr(violations.Violations, "overspent", lambda self, todo, _remedies, *rest: real(self, todo, 0, *rest))
 
 
 def repeats_are_not_limited(patch):
-    def overspent(self, todo, remedies, discarded):
+    def overspent(self, todo, remedies, discarded, times=1):
         return "the budget is spent" if todo.goes_on and remedies >= self._budgets.remedies else None
 
     patch.setattr(violations.Violations, "overspent", overspent)

@@ -8,7 +8,7 @@ import time
 import anyio
 import interwhen
 import pytest
-from interwhen import Errored, Judged, Pass, TimedOut, UsageError, verifier
+from interwhen import Errored, Judged, Pass, Repair, Resample, TimedOut, UsageError, verifier
 from interwhen.testing import (
     DeadlockError,
     OutOfVirtualTimeError,
@@ -210,13 +210,28 @@ def test_a_check_that_is_called_off_frees_its_worker():
     async def main():
         workers = VirtualWorkers(lambda _, claim: Shift(50.0 if claim.left == 9 else 1.0), threads=1)
         who = verifier(name="sums", worker="thread", deadline=100.0)(judge)
-        model = ScriptedModel([["1+1=3\n", "9+1=10\n", Pause(60)], "\n"])
-        async with interwhen.run(model, "Q", monitors=[watch(who)], workers=workers) as run:
+        model = ScriptedModel([["1+1=3\n", "9+1=10\n", Pause(60)], "1+1=2\n"])
+        async with interwhen.run(model, "Q", monitors=[watch(who, remedy=Resample())], workers=workers) as run:
             return await run.drain()
 
     result = run_virtual(main)
     assert result.text == "1+1=2\n"
     assert result.timing.total < 3
+
+
+def test_a_repair_that_no_worker_is_free_to_check_does_not_delay_the_interrupt():
+    async def main():
+        workers = VirtualWorkers(lambda _, claim: Shift(50.0 if claim.left == 9 else 1.0), threads=1)
+        who = verifier(name="sums", worker="thread", deadline=100.0)(judge)
+        model = ScriptedModel([["1+1=3\n", "9+1=10\n", Pause(60)], "1+1=2\n"])
+        monitor = watch(who, remedy=Repair(otherwise=Resample()))
+        async with interwhen.run(model, "Q", monitors=[monitor], workers=workers) as run:
+            return await run.drain()
+
+    result = run_virtual(main)
+    assert result.text == "1+1=2\n"
+    assert [violation.remedy for violation in result.violations] == ["resample"]
+    assert result.timing.total < 5
 
 
 def test_workers_that_are_none_are_refused():

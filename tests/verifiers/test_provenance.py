@@ -213,8 +213,8 @@ def test_options_say_what_is_trusted_judged_and_read() -> None:
     assert isinstance(pay(records, GOOD, documents=["get_*"]), Violation)
     monitor = load_monitor('provenance:trusted=["read_file"],delivery=observe')
     assert isinstance(verdicts(monitor, prompt, ToolCall("c", "send_money", json.dumps({"recipient": EVIL})))[0], Pass)
-    with pytest.raises(PluginError, match="documents"):
-        load_monitor("provenance:documents=3")
+    with pytest.raises(PluginError, match="document"):
+        load_monitor("provenance:document=3")
     (entry,) = entry_points(group="interwhen.verifiers", name="provenance")
     assert entry.load() is provenance
 
