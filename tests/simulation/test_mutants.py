@@ -9,7 +9,7 @@ from interwhen.simulation.world import from_json, to_json
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.mutants_of_deaths import MUTANTS_OF_DEATHS
 
-SEEDS = 2000
+SEEDS = 4_000
 
 
 def first_failure(found_as=""):
