@@ -37,7 +37,7 @@ SMOKE = 8
 """One test of so many runs on the Pythons between the oldest and the newest, and the first one of each file."""
 WHEEL = 12
 """The same of the tests that run against the installed wheel."""
-LOWEST = ("tests/wrapping", "tests/gateway", "tests/models", "tests/local", "tests/cli")
+LOWEST = ("tests/clients", "tests/gateway", "tests/models", "tests/local", "tests/cli")
 """What runs with the lowest declared versions: what talks to a dependency. Of the rest, one test in SMOKE runs."""
 
 EXTRAS = "tests/packaging/test_extras.py"

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from interwhen.errors import InterwhenError, PluginError
-from interwhen.registry import load_monitor
+from interwhen import InterwhenError, PluginError, load_monitor
 from interwhen.testing import LabelledTrace, Rate, Score, Spread, read_traces, score, try_monitor_sync
 
 START, END = "<!-- table: begin -->", "<!-- table: end -->"

@@ -20,7 +20,7 @@ from typing import Any
 from examples.recompute_logic import brackets_are_wrong, order_is_wrong, sorting_is_wrong, swaps_are_wrong
 from interwhen import Segment, Span, Task, Tracker, Violation
 
-from interwhen_verifiers.logic import logic
+from interwhen_verifiers.puzzles.logic import logic
 
 TASKS: dict[str, Callable[[str, list[str], int], bool]] = {
     "word_sorting": sorting_is_wrong,

@@ -1,11 +1,10 @@
 """interwhen: asynchronous verifiers beside the reasoning stream of a language model."""
 
-from interwhen._version import __version__
-from interwhen.budgets import Budgets
-from interwhen.claims import Claim
-from interwhen.deadlines import time_left, when_called_off
-from interwhen.errors import InterwhenError, JournalError, ModelError, PluginError, UsageError
-from interwhen.events import (
+from interwhen._run import Run, SyncRun, Workers, recheck, replay, resume, resume_sync, run, run_sync
+from interwhen._types.budgets import Budgets
+from interwhen._types.claims import Claim
+from interwhen._types.errors import InterwhenError, JournalError, ModelError, PluginError, UsageError
+from interwhen._types.events import (
     CheckSettled,
     CheckStarted,
     Delta,
@@ -19,38 +18,25 @@ from interwhen.events import (
     StreamStarted,
     ViolationFound,
 )
-from interwhen.failing import OnError, Retry
-from interwhen.feedback import FeedbackTemplate
-from interwhen.journal import Journal, Journaled, read_journal
-from interwhen.ledger import Held, Ledger, Timing
-from interwhen.models.base import Message, Model, Sampling
-from interwhen.monitors import Delivery, Extractor, Fork, Monitor, Parser, Recognizer
-from interwhen.normalization import Normalized, normalize
-from interwhen.rechecking import Finding, Recheck, recheck
-from interwhen.registry import load_model, load_monitor
-from interwhen.remedies import Abstain, Conclude, Feedback, Remedy, Repair, Resample, Stop
-from interwhen.replaying import Replay, replay
-from interwhen.results import (
+from interwhen._types.extensions import Task
+from interwhen._types.ledger import Ledger, Timing
+from interwhen._types.models import Message, Model, Sampling
+from interwhen._types.monitors import Delivery, Fork, Monitor, Recognizer, Tracker
+from interwhen._types.remedies import Abstain, Conclude, Feedback, FeedbackTemplate, Remedy, Repair, Resample, Stop
+from interwhen._types.results import (
     Abstained,
     Certificate,
     CheckRecord,
     Doubt,
     Failed,
-    Insertion,
-    JournalState,
     Result,
     Unverified,
     Verified,
     ViolationRecord,
 )
-from interwhen.resuming import resume, resume_sync
-from interwhen.running import Run, SyncRun, Workers, run, run_sync
-from interwhen.segments import Phase, Segment
-from interwhen.spans import Offset, Span
-from interwhen.tasks import Task
-from interwhen.tool_calls import ToolCall
-from interwhen.trackers import Tracker
-from interwhen.triggers import (
+from interwhen._types.segments import Phase, Segment, ToolCall
+from interwhen._types.spans import Span
+from interwhen._types.triggers import (
     Answer,
     CodeBlocks,
     EveryChars,
@@ -64,13 +50,13 @@ from interwhen.triggers import (
     ToolCalls,
     Trigger,
 )
-from interwhen.verdicts import (
+from interwhen._types.verdicts import (
     Cancelled,
     Errored,
     Judged,
     Level,
-    Outcome,
     Pass,
+    Retry,
     Scope,
     Skipped,
     TimedOut,
@@ -78,9 +64,12 @@ from interwhen.verdicts import (
     Verdict,
     Violation,
 )
-from interwhen.verifier import FunctionVerifier, Verifier, Worker, verifier
-from interwhen.wire_report import SkippedEvent, WireReport
-from interwhen.wrapping import Facts, Refused, facts_of, guard, wrap
+from interwhen._types.verifiers import FunctionVerifier, Verifier, time_left, verifier, when_called_off
+from interwhen._version import __version__
+from interwhen.clients import Facts, Refused, facts_of, guard, wrap
+from interwhen.journal import Journal, read_journal
+from interwhen.registry import load_model, load_monitor
+from interwhen.toolkit.normalization import normalize
 
 __all__ = [
     "Abstain",
@@ -101,23 +90,17 @@ __all__ = [
     "Errored",
     "Event",
     "EveryChars",
-    "Extractor",
     "Facts",
     "Failed",
     "Feedback",
     "FeedbackTemplate",
-    "Finding",
     "Finished",
     "Fork",
     "FrontierMoved",
     "FunctionVerifier",
-    "Held",
-    "Insertion",
     "InterwhenError",
     "Journal",
     "JournalError",
-    "JournalState",
-    "Journaled",
     "Judged",
     "Ledger",
     "Level",
@@ -127,24 +110,17 @@ __all__ = [
     "Model",
     "ModelError",
     "Monitor",
-    "Normalized",
-    "Offset",
-    "OnError",
-    "Outcome",
     "Paragraphs",
-    "Parser",
     "Pass",
     "Phase",
     "PhaseFilter",
     "PluginError",
     "Polls",
-    "Recheck",
     "Recognizer",
     "Refused",
     "Remedied",
     "Remedy",
     "Repair",
-    "Replay",
     "Resample",
     "Result",
     "Retracted",
@@ -155,7 +131,6 @@ __all__ = [
     "Segment",
     "Sentences",
     "Skipped",
-    "SkippedEvent",
     "Span",
     "Stop",
     "StreamBroken",
@@ -179,8 +154,6 @@ __all__ = [
     "Violation",
     "ViolationFound",
     "ViolationRecord",
-    "WireReport",
-    "Worker",
     "Workers",
     "__version__",
     "facts_of",

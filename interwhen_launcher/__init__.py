@@ -19,26 +19,24 @@ EXIT_CODES = (
     "Exit codes: 0 verified (answer or steps) or done, 3 unverified, 4 abstained, 5 failed, 2 usage, 130 interrupted."
 )
 COMMANDS = {
-    "bench": ("interwhen.bench.cli:app", "Measure what verifiers cost, and the local model, on this machine."),
-    "demo": ("interwhen.cli.demo:demo", "See a tiny model solve three problems while a verifier looks on."),
-    "doctor": ("interwhen.cli.doctor:doctor", "Ask an endpoint what it can do, and say what that means."),
-    "export": ("interwhen.cli.export:export", "Make training data of recorded runs."),
-    "plan": ("interwhen.cli.plan:app", "See how forks get their prefix, and what that was thought to take."),
-    "policy": ("interwhen.cli.policy:app", "Check and review the rules of a written policy, or have them written."),
-    "precompute": ("interwhen.cli.precompute:app", "Prepare contexts while nobody waits, and see what came of it."),
-    "recheck": ("interwhen.cli.recheck:recheck", "Check a recorded result again, offline."),
-    "replay": ("interwhen.cli.replay:replay", "Show a run again from its journal, or what other monitors say of it."),
-    "resume": ("interwhen.cli.resume:resume", "Go on with a run whose process ended, from its journal."),
-    "run": ("interwhen.cli.run:run", "Generate from a prompt while verifiers check the stream."),
-    "sandbox": ("interwhen.cli.sandbox:app", "Find out what sandboxes for untrusted code can promise on this machine."),
-    "serve": ("interwhen.cli.serve:serve", "Put verifiers between clients of the OpenAI API and their servers."),
-    "simulate": ("interwhen.cli.simulate:simulate", "Play simulated worlds and find those that break a promise."),
-    "verifiers": (
-        "interwhen.cli.verifiers:app",
-        "List, describe and try the installed verifiers, or begin one of your own.",
-    ),
+    "bench": "Measure what verifiers cost, and the local model, on this machine.",
+    "demo": "See a tiny model solve three problems while a verifier looks on.",
+    "doctor": "Ask an endpoint what it can do, and say what that means.",
+    "export": "Make training data of recorded runs.",
+    "plan": "See how forks get their prefix, and what that was thought to take.",
+    "policy": "Check and review the rules of a written policy, or have them written.",
+    "precompute": "Prepare contexts while nobody waits, and see what came of it.",
+    "recheck": "Check a recorded result again, offline.",
+    "replay": "Show a run again from its journal, or what other monitors say of it.",
+    "resume": "Go on with a run whose process ended, from its journal.",
+    "run": "Generate from a prompt while verifiers check the stream.",
+    "sandbox": "Find out what sandboxes for untrusted code can promise on this machine.",
+    "serve": "Put verifiers between clients of the OpenAI API and their servers.",
+    "simulate": "Play simulated worlds and find those that break a promise.",
+    "verifiers": "List, describe and try the installed verifiers, or begin one of your own.",
 }
-"""Where each command is, and what it does; imported when it is called."""
+"""What each shipped command does, for the general help: to import the commands for it take half a second.
+are, the entry points of the group ``interwhen.commands`` say; other distributions may add commands to it."""
 _OPTIONS = {
     "--log-level": "Which log events go to stderr: debug, info, warning or error. They never hold text of a trace.",
     "--debug": "Show a traceback where an error ends the command.",
@@ -54,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     text = answer(given)
     if text is None:
-        from interwhen.cli.main import main as run_command
+        from interwhen.cli._main import main as run_command
 
         run_command(arguments)
     else:
@@ -80,7 +78,7 @@ def version() -> str:
 
 def _help(columns: int) -> str:
     lines = ["Usage: interwhen COMMAND [OPTIONS]", "", *_wrapped(SUMMARY, columns)]
-    for title, rows in (("Commands", {name: text for name, (_, text) in COMMANDS.items()}), ("Options", _OPTIONS)):
+    for title, rows in (("Commands", COMMANDS), ("Options", _OPTIONS)):
         indent = max(map(len, rows)) + 4
         lines += ["", f"{title}:"]
         for name, text in rows.items():

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from interwhen.testing import ScriptedModel
-    from interwhen.testing.assertions import TrialAssertion
+    from interwhen.testing import ScriptedModel, TrialAssertion
 
 __all__ = ["assert_trial", "interwhen_seed", "rechunked_model", "scripted_model"]
 
@@ -76,6 +75,6 @@ def rechunked_model(interwhen_seed: int) -> Callable[..., ScriptedModel]:
 @pytest.fixture
 def assert_trial(interwhen_seed: int) -> TrialAssertion:
     """Return :func:`interwhen.testing.assert_trial` with this test's seed: bars for a verifier on labelled traces."""
-    from interwhen.testing.assertions import assert_trial as harness
+    from interwhen.testing import assert_trial as harness
 
     return partial(harness, seed=interwhen_seed)

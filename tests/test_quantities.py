@@ -6,8 +6,8 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interwhen.quantities import convert, read_number, read_unit, write_number
 from interwhen.testing.complexity import assert_linear, assert_quick
+from interwhen.toolkit.quantities import convert, read_number, read_unit, write_number
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 from interwhen import Segment, Span
-from interwhen.quotes import quotes
+from interwhen.toolkit.quotes import quotes
 
 PATTERN = re.compile(r"(?P<word>[a-z]++) has (?P<count>[0-9]++)(?P<unit> letters)?+")
 

@@ -192,7 +192,7 @@ class TestSpecs:
         assert sys.modules["acme_dates"].SEEN[-1] == ("gregorian", 0.5, ("easter",))
 
     def test_how_a_list_is_written_is_said_where_one_is_wrong(self) -> None:
-        from interwhen.registry._options import converted
+        from interwhen.registry import converted
 
         assert converted("x", "skip", "a", list[str]) == ["a"]
         assert converted("x", "skip", "a", tuple[str, ...] | None) == ("a",)
@@ -204,7 +204,7 @@ class TestSpecs:
             converted("x", "rules", "a", dict[str, str])
 
     def test_options_of_a_class(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from interwhen.registry._options import split_options
+        from interwhen.registry import split_options
 
         class Factory:
             def __init__(self, *, limit: float) -> None: ...
@@ -212,7 +212,7 @@ class TestSpecs:
         assert split_options("x", Factory, {"limit": "2"}) == ({"limit": 2.0}, {})
 
     def test_an_option_that_the_factory_has_is_the_factorys(self, install: Install) -> None:
-        from interwhen.registry._options import split_options
+        from interwhen.registry import split_options
 
         own, generic = split_options("plain", plain, {"level": "anything", "phase": "answer"})
         assert (own, generic) == ({"level": "anything"}, {"phase": "answer"})
@@ -329,7 +329,7 @@ class TestFaults:
         assert not isinstance(caught.value, PluginError)
 
     def test_a_verifier_whose_deadline_is_fixed(self) -> None:
-        from interwhen.registry._options import apply_generic
+        from interwhen.registry import apply_generic
 
         monitor = Monitor(name="m", verifier=Opaque(), extractor=lambda segment: ())
         with pytest.raises(PluginError, match="deadline of its verifier"):
@@ -345,7 +345,7 @@ class TestReports:
         assert [monitor.name for monitor in report.monitors] == ["dates"]
 
     def test_a_summary_is_plain_text(self) -> None:
-        from interwhen.registry._report import _plain
+        from interwhen.registry import _plain
 
         text = "A :class:`~a.b.Task` of :mod:`a.b` and :py:func:`~a.run`, with ``x=1`` and :class:`Plain`."
         assert _plain(text) == "A Task of a.b and run, with `x=1` and Plain."

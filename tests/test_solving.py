@@ -9,9 +9,9 @@ import pytest
 
 z3 = pytest.importorskip("z3", reason="the extra 'z3' is not installed")
 
-from interwhen import Claim, Pass, Span, Unknown, UsageError, Violation  # noqa: E402
-from interwhen._tickets import Ticket, hold  # noqa: E402
-from interwhen.solving import problem  # noqa: E402
+from interwhen import Claim, Pass, Span, Unknown, UsageError, Violation  # noqa: E402  # noqa: E402
+from interwhen._types.verifiers import Ticket, hold  # noqa: E402  # noqa: E402
+from interwhen.toolkit.solving import problem  # noqa: E402  # noqa: E402
 
 
 def ages(found, *more):
@@ -209,8 +209,8 @@ import sys
 sys.modules["z3"] = None
 import interwhen
 try:
-    import interwhen.solving
-except interwhen.errors.MissingExtraError as error:
+    import interwhen.toolkit.solving
+except interwhen._types.errors.MissingExtraError as error:
     assert "interwhen[z3]" in str(error), error
 else:
     raise AssertionError

@@ -37,7 +37,7 @@ def environment(tmp_path):
     others = [path for path in (sysconfig.get_paths()["purelib"], *sys.path) if path.endswith("site-packages")]
     (Path(found.stdout.strip()) / "borrowed.pth").write_text("\n".join(dict.fromkeys(others)) + "\n")
     subprocess.run([scripts / "python", *PIP.split()[1:], ROOT], check=True, timeout=200, capture_output=True)
-    for name, call in (("interwhen", "interwhen.cli.main"), ("pytest", "pytest")):
+    for name, call in (("interwhen", "interwhen.cli._main"), ("pytest", "pytest")):
         script = f"#!{scripts / 'python'}\nimport sys\nfrom {call} import main\nsys.exit(main())\n"
         (scripts / name).write_text(script)
         (scripts / name).chmod(0o755)

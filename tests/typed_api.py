@@ -36,10 +36,8 @@ from interwhen import (
     Verifier,
     Violation,
     ViolationFound,
-    solving,
 )
-from interwhen.models.base import Capabilities, Completion, Prompt, Request, Stream, Usage
-from interwhen.models.streams import IteratorStream
+from interwhen.models import Capabilities, Completion, IteratorStream, Prompt, Request, Stream, Usage
 from interwhen.policy import Admission, MadeCall, Situation, Talk, admit, read_policy
 from interwhen.precompute import (
     Context,
@@ -54,8 +52,6 @@ from interwhen.precompute import (
     Step,
     open_store,
 )
-from interwhen.quantities import convert, read_number, read_unit
-from interwhen.quotes import quotes
 from interwhen.strategies import Exercise, Means, Question, Solution, Strategy, attempt, load_strategy
 from interwhen.testing import (
     LabelledTrace,
@@ -70,6 +66,9 @@ from interwhen.testing import (
     try_monitor,
     try_monitor_sync,
 )
+from interwhen.toolkit import solving
+from interwhen.toolkit.quantities import convert, read_number, read_unit
+from interwhen.toolkit.quotes import quotes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +103,7 @@ class OwnVerifier:
     name = "own"
     version = "1"
     deadline = 1.0
-    worker: interwhen.Worker = "inline"
+    worker: interwhen.toolkit.Worker = "inline"
 
     def check(self, claim: DateClaim, /) -> Verdict:
         """Judge a claim."""
@@ -219,7 +218,7 @@ async def supervise() -> str:
     messages = [interwhen.Message("user", "Hi")]
     async with interwhen.run(scripted, messages, budgets=interwhen.Budgets(seconds=3.0)) as third:
         seconds: float = (await third.drain()).timing.total
-        held: tuple[interwhen.Held, ...] = third.result.timing.held
+        held: tuple[interwhen.journal.Held, ...] = third.result.timing.held
     async with (
         interwhen.Workers(threads=2, processes=1, memory=None, held_after=None) as workers,
         interwhen.run(own, "prompt", monitors=monitors, workers=workers) as shared,
@@ -244,7 +243,7 @@ def supervise_sync() -> str:
     return judge(run.result)
 
 
-extractor: interwhen.Extractor = dates
+extractor: interwhen.toolkit.Extractor = dates
 parser: Callable[[Segment], Iterator[DateClaim]] = dates
 
 
@@ -274,10 +273,10 @@ async def journalled() -> str:
     async with interwhen.run(own, "prompt", monitors=monitors, journal=journal) as run:
         result: Result = await run.drain()
     async with interwhen.resume("run.journal", model=own, monitors=monitors) as again:
-        state: interwhen.JournalState | None = (await again.drain()).journal
-    found: interwhen.Replay = interwhen.replay("run.journal")
-    others: interwhen.Recheck = await interwhen.recheck("run.journal", ["arithmetic"])
-    first: interwhen.Finding = others.findings[0]
+        state: interwhen.journal.JournalState | None = (await again.drain()).journal
+    found: interwhen.journal.Replay = interwhen.replay("run.journal")
+    others: interwhen.journal.Recheck = await interwhen.recheck("run.journal", ["arithmetic"])
+    first: interwhen.journal.Finding = others.findings[0]
     left: int = interwhen.read_journal("run.journal").left_out
     ended = found.result.status if found.result is not None else "not over"
     return ended + result.text + first.violation.why + str(left) + (state.incomplete if state is not None else "")

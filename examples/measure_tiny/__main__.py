@@ -14,7 +14,7 @@ import msgspec
 from examples.train_tiny.families import FAMILIES
 from examples.train_tiny.tasks import Problem, Split
 from interwhen import Model
-from interwhen.models.local import open_local
+from interwhen.models import open_local
 
 from . import arms, followed, forked, tables
 from .problems import problems, worked

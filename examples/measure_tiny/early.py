@@ -13,8 +13,7 @@ import interwhen
 from examples.train_tiny.families import FAMILIES
 from examples.train_tiny.tasks import Problem, Split
 from interwhen import Model, Monitor
-from interwhen.models.base import Capabilities, Chunk, Completion, Request, Stream
-from interwhen.models.local import open_local
+from interwhen.models import Capabilities, Chunk, Completion, Request, Stream, open_local
 
 from interwhen_verifiers.early_stopping import early_stopping
 

@@ -7,7 +7,7 @@ import random
 
 from examples.train_tiny.tasks import Worked
 from interwhen import Model, Sampling
-from interwhen.models.base import Piece, Request
+from interwhen.models import Piece, Request
 
 from .arms import ask
 

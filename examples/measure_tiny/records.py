@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from examples.train_tiny.tasks import Problem
 from interwhen import Result
-from interwhen.results import Status
+from interwhen.journal import Status
 
 from .graders import is_right, judge
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F  # noqa: N812  (as everyone calls it)
+import torch.nn.functional as F  # noqa: N812  (as everyone calls it)  # noqa: N812  (as everyone calls it)
 from torch import Tensor, nn
 
 from .charset import FIRST, TOKENS

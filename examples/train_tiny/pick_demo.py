@@ -17,7 +17,7 @@ from typing import NamedTuple
 import anyio
 import interwhen
 from interwhen import Abstained, Model, Result
-from interwhen.cli.scenes import MODEL, SAMPLING, SCENES, Scene
+from interwhen.cli._demo import MODEL, SAMPLING, SCENES, Scene
 from interwhen.testing import RecordingModel
 
 from .families.totals import totals

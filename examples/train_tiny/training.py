@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F  # noqa: N812  # noqa: N812
 from torch import Tensor, nn
 
 from .batches import IGNORED, Batch, batches

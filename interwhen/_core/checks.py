@@ -5,23 +5,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from interwhen._core.arbitration import Candidate, refutation
-from interwhen._core.breakers import Breaker
-from interwhen._core.intake import Due
-from interwhen._core.messages import Check, Drop, Extract, Extracted, Order, Suspend
-from interwhen._core.policies import ends, pause_before_next
+from interwhen._core.check_table import Breaker, Job, Loss, Ref, Work, describe, passed
+from interwhen._core.messages import Check, Drop, Extract, Extracted, Order, Suspend, Tally
 from interwhen._core.release import gates
-from interwhen._core.tally import Tally
+from interwhen._core.segmenter import Due
 from interwhen._core.transcript import Transcript
-from interwhen._core.violations import Violations
-from interwhen._core.work import Job, Loss, Ref, Work, describe, passed
-from interwhen.budgets import Budgets
-from interwhen.claims import Claim
-from interwhen.events import CheckSettled, CheckStarted, Event, ViolationFound
-from interwhen.monitors import Fork, Monitor
-from interwhen.remedies import Conclude
-from interwhen.spans import Span
-from interwhen.verdicts import Cancelled, Errored, Judged, Outcome, Skipped, TimedOut, Unknown, Violation
+from interwhen._core.violations import Candidate, Violations, ends, pause_before_next, refutation
+from interwhen._types.budgets import Budgets
+from interwhen._types.claims import Claim
+from interwhen._types.events import CheckSettled, CheckStarted, Event, ViolationFound
+from interwhen._types.monitors import Fork, Monitor
+from interwhen._types.remedies import Conclude
+from interwhen._types.spans import Span
+from interwhen._types.verdicts import Cancelled, Errored, Judged, Outcome, Skipped, TimedOut, Unknown, Violation
 
 UNREAD = Judged(Unknown("this looks like a claim, and it could not be read"))
 """The outcome for what a recognizer found and no claim covers."""

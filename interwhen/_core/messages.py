@@ -6,16 +6,17 @@ Facts have tags because a journal keeps them: a rename there is a new schema of 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import msgspec
 
-from interwhen.claims import Claim
-from interwhen.models.base import Chunk, FinishReason, Piece, Reply, ResumeMode
-from interwhen.results import Certificate, CheckRecord, Doubt, Insertion, Status, ViolationRecord
-from interwhen.segments import Segment
-from interwhen.spans import Span
-from interwhen.verdicts import Outcome
+from interwhen._types.claims import Claim
+from interwhen._types.models import Chunk, FinishReason, Piece, Reply, ResumeMode
+from interwhen._types.results import Certificate, CheckRecord, Doubt, Insertion, Status, ViolationRecord
+from interwhen._types.segments import Segment
+from interwhen._types.spans import Span
+from interwhen._types.verdicts import Outcome
 
 
 class Opened(msgspec.Struct, frozen=True, tag=True, gc=False):
@@ -176,3 +177,18 @@ class Finish(msgspec.Struct, frozen=True, gc=False):
 
 
 Order: TypeAlias = Open | Close | Extract | Check | Suspend | Drop | Disown | Finish
+
+
+# What a run has spent so far.
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counters of the core; tokens of forks are counted by the engine, which sees the server's numbers."""
+
+    requests: int = 0
+    remedies: int = 0
+    reconnects: int = 0
+    forks: int = 0
+    discarded: int = 0
+    late: int = 0

@@ -5,12 +5,19 @@ One table and one pure function. The same table stands in docs/release.md, and a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
-from interwhen.failing import Ending, OnError, Retry
-from interwhen.monitors import Delivery
-from interwhen.verdicts import Judged, Outcome, Pass, Unknown, Violation
+from interwhen._core.check_table import Ref, Work, describe, passed
+from interwhen._core.segmenter import Intake
+from interwhen._core.transcript import Transcript
+from interwhen._types.events import Delta, Event, FrontierMoved, Retracted
+from interwhen._types.models import FinishReason
+from interwhen._types.monitors import GATING, Delivery, Monitor
+from interwhen._types.results import Certificate, CheckRecord, Doubt, sha256
+from interwhen._types.spans import Span
+from interwhen._types.verdicts import Ending, Judged, OnError, Outcome, Pass, Retry, Unknown, Violation
 
 Kind = Literal["pass", "unknown", "failure", "violation"]
 """How a check ended. ``failure``: it raised, timed out, lost its worker, was cancelled or skipped, or its extractor or
@@ -93,3 +100,217 @@ def _at_last(unproven: Ending, on_error: OnError) -> Ending | None:
     """
     policy = on_error.then if isinstance(on_error, Retry) else on_error
     return policy or ("closed" if unproven == "closed" else None)
+
+
+# What the reader may see: release of text behind gates, and the verified frontier.
+
+
+class Gates:
+    """Holds text back until the checks of gating monitors are settled; without gates, holds nothing."""
+
+    __slots__ = (
+        "_final", "_gating", "_intake", "_required", "_transcript", "_work", "frontier", "released",
+    )  # fmt: skip
+
+    def __init__(self, monitors: Sequence[Monitor], intake: Intake, work: Work) -> None:
+        self.released = 0
+        """Up to where the reader has been shown the trace."""
+        self.frontier = 0
+        """Up to where every due check of a required monitor has passed."""
+        self._intake = intake
+        self._transcript = intake.transcript
+        self._work = work
+        self._gating = [number for number, monitor in enumerate(monitors) if monitor.delivery in GATING]
+        self._required = [number for number, monitor in enumerate(monitors) if monitor.required]
+        self._final = [number for number, monitor in enumerate(monitors) if monitor.delivery == "final"]
+
+    @property
+    def holding(self) -> bool:
+        """Whether any monitor holds text back."""
+        return bool(self._gating or self._final)
+
+    def release(self, events: deque[Event], *, ended: bool) -> None:
+        """Show the reader what may be shown now."""
+        limit = self._transcript.length if ended else self._limit()
+        if limit > self.released:
+            for run in self._transcript.runs(self.released, limit):
+                events.append(Delta(run.text, run.start, run.phase, run.origin, run.call, run.refused))
+            self.released = limit
+
+    def advance(self, events: deque[Event]) -> None:
+        """Tell the reader if the verified frontier has moved."""
+        if not self._required:
+            return
+        work = self._work
+        if not work.touched:
+            return  # who held it back last still does: the others need not be asked
+        work.touched = False
+        frontier, work.watched = min((self._verified(number), number) for number in self._required)
+        if frontier > self.frontier:
+            self.frontier = frontier
+            events.append(FrontierMoved(frontier))
+
+    def settled(self, refuted: Iterable[Ref] = ()) -> int:
+        """Return up to where no monitor that holds text back has anything open, not even seen, or *refuted*.
+
+        This is what a run may keep that ends before its time. A ``final`` monitor holds the answer only.
+        """
+        settled = self._settled()
+        first = {ref.monitor: ref.segment.span.start for ref in sorted(refuted, key=_start, reverse=True)}
+        for number in self._gating:
+            settled = min(settled, first.get(number, settled))
+        if self._final:
+            answer = self._answer_start()
+            for number in self._final:
+                cleared = min(self._cleared(number, None), first.get(number, self._transcript.length))
+                settled = min(settled, max(cleared, answer))
+        return settled
+
+    def _settled(self) -> int:
+        length = self._transcript.length
+        return min((self._cleared(number, None) for number in self._gating), default=length)
+
+    def _limit(self) -> int:
+        limit = min(self._settled(), self._transcript.length)
+        return min(limit, self._answer_start()) if self._final else limit
+
+    def retract(self, to: int, events: deque[Event]) -> None:
+        """Take back what was shown of the text from *to* on."""
+        if self.released > to:
+            self.released = to
+            events.append(Retracted(to))
+        self.frontier = min(self.frontier, to)
+
+    def _verified(self, monitor: int) -> int:
+        return self._cleared(monitor, self._work.first_unclear(monitor))
+
+    def _cleared(self, monitor: int, unclear: int | None) -> int:
+        """Return up to where *monitor* has nothing open."""
+        cleared = self._intake.hold(monitor)
+        opened = self._work.first_open(monitor)
+        if opened is not None and opened < cleared:
+            cleared = opened
+        return unclear if unclear is not None and unclear < cleared else cleared
+
+    def _answer_start(self) -> int:
+        return next((at for at, phase in self._transcript.phases if phase == "answer"), self._transcript.length)
+
+
+def _start(ref: Ref) -> int:
+    return ref.segment.span.start
+
+
+# From the records of checks to what may be claimed about the text.
+
+ENDED_WELL: frozenset[FinishReason] = frozenset(("stop", "tool_calls"))
+
+
+def doubts(
+    records: Sequence[CheckRecord],
+    monitors: Sequence[Monitor],
+    disavowed: Sequence[Span],
+    finish_reason: FinishReason | None,
+) -> tuple[Doubt, ...]:
+    """Return everything that keeps the text from being verified."""
+    found = []
+    if finish_reason not in ENDED_WELL:
+        why = "the run was ended before the model was" if finish_reason is None else f"finish reason {finish_reason!r}"
+        found.append(Doubt("", None, f"the text did not end by itself: {why}"))
+    if not any(monitor.required for monitor in monitors):
+        found.append(Doubt("", None, "no required monitor watched this run"))
+    for monitor in monitors:
+        if not monitor.required:
+            continue
+        mine = [record for record in records if record.monitor == monitor.name]
+        found.extend(
+            Doubt(monitor.name, _ground(record), describe(record.outcome, record.tries), record.verifier)
+            for record in mine
+            if not passed(record.outcome) and not _inside(_ground(record), disavowed)
+        )
+        if not any(_shows(record, disavowed) for record in mine):
+            found.append(Doubt(monitor.name, None, "found nothing that it could show to be right"))
+    return tuple(found)
+
+
+def certificate(
+    transcript: Transcript,
+    records: Sequence[CheckRecord],
+    monitors: Sequence[Monitor],
+    disavowed: Sequence[Span],
+    prompt_sha256: str,
+) -> Certificate:
+    """Return the certificate of a text without doubts."""
+    good = _good(records, disavowed)
+    covered = _covered(good)
+    total = transcript.length
+    return Certificate(
+        text_sha256=sha256(transcript.slice(0, total)),
+        prompt_sha256=prompt_sha256,
+        model="",
+        checks=good,
+        covered=covered,
+        coverage=_share(covered, total),
+        disavowed=merge(disavowed),
+        scope="answer" if any(_answers(record, transcript, monitors) for record in good) else "steps",
+    )
+
+
+def coverage_doubt(
+    transcript: Transcript, records: Sequence[CheckRecord], disavowed: Sequence[Span], least: float
+) -> tuple[Doubt, ...]:
+    """Return the doubt that the claims which passed cover less of the text than *least*, if they do."""
+    share = _share(_covered(_good(records, disavowed)), transcript.length)
+    if share >= least:
+        return ()
+    return (Doubt("", None, f"checked claims cover {share:.1%} of the text, and {least:.1%} is required"),)
+
+
+def _good(records: Sequence[CheckRecord], disavowed: Sequence[Span]) -> tuple[CheckRecord, ...]:
+    return tuple(record for record in records if passed(record.outcome) and not _inside(_ground(record), disavowed))
+
+
+def _covered(good: Sequence[CheckRecord]) -> tuple[Span, ...]:
+    return merge(record.span for record in good if record.span is not None)
+
+
+def _share(covered: Sequence[Span], total: int) -> float:
+    return sum(map(len, covered)) / total if total else 0.0
+
+
+def merge(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Return the union of *spans* as disjoint spans in order."""
+    merged: list[Span] = []
+    for span in sorted(spans):
+        if merged and span.start <= merged[-1].end:
+            merged[-1] = Span(merged[-1].start, max(merged[-1].end, span.end))
+        else:
+            merged.append(span)
+    return tuple(merged)
+
+
+def _answers(record: CheckRecord, transcript: Transcript, monitors: Sequence[Monitor]) -> bool:
+    """Tell whether *record*, a pass, shows that the answer itself is right.
+
+    The claim must stand in the answer: a right value in the reasoning says nothing on what the answer says. The monitor
+    must be a required one, since other answers that an optional monitor refuted leave no doubt.
+    """
+    verdict = record.outcome.verdict if isinstance(record.outcome, Judged) else None
+    if not isinstance(verdict, Pass) or verdict.scope != "answer" or not record.span:
+        return False
+    if transcript.phase_at(record.span.start) != "answer":
+        return False
+    return any(who.name == record.monitor and who.required and who.scope == "answer" for who in monitors)
+
+
+def _ground(record: CheckRecord) -> Span:
+    return record.segment if record.span is None else record.span
+
+
+def _shows(record: CheckRecord, disavowed: Sequence[Span]) -> bool:
+    """Tell whether *record* shows something of the text that counts to be right: a claim tied to no text does not."""
+    span = record.span
+    return passed(record.outcome) and span is not None and len(span) > 0 and not _inside(span, disavowed)
+
+
+def _inside(span: Span, disavowed: Sequence[Span]) -> bool:
+    return any(other.covers(span) for other in disavowed)

@@ -2,26 +2,71 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import anyio
 from anyio.abc import TaskGroup
 
-from interwhen._core.messages import Check, Disown, Drop, Extract, Fact, Settled
-from interwhen._engine.checks import check_aside, check_inline
-from interwhen._engine.forks import ForkMeter, infer
-from interwhen._engine.holding import Holding
-from interwhen._engine.repairs import are_right, repaired_claims, repairs, without_repair
-from interwhen._engine.watchers import Watcher
+from interwhen._core.machine import Core
+from interwhen._core.messages import Check, Close, Disown, Drop, Extract, Fact, Finish, Open, Order, Settled, Suspend
+from interwhen._engine.loop_blocking import Holding
+from interwhen._engine.monitors import (
+    Watcher,
+    are_right,
+    check_aside,
+    check_inline,
+    repaired_claims,
+    repairs,
+    without_repair,
+)
+from interwhen._engine.stream import Upstream
+from interwhen._engine.timers import Meter, is_called_off
 from interwhen._log import log_info, log_warning
-from interwhen.claims import Claim
-from interwhen.models.base import Model, Prompt, Sampling
-from interwhen.monitors import Fork
-from interwhen.remedies import Repair
-from interwhen.tasks import Task
-from interwhen.verdicts import Cancelled, Errored, Outcome, TimedOut
-from interwhen.verifier import Verifier
-from interwhen.worker_pool import WorkerPool
+from interwhen._types.claims import Claim
+from interwhen._types.errors import name_error
+from interwhen._types.extensions import Task, WorkerPool
+from interwhen._types.models import Model, Prompt, Reply, Request, ResumeMode, Sampling
+from interwhen._types.monitors import Fork
+from interwhen._types.remedies import Repair
+from interwhen._types.verdicts import Cancelled, Errored, Outcome, TimedOut
+from interwhen._types.verifiers import Verifier
+
+# Forks: short side inferences on the same prefix.
+
+
+@dataclass(slots=True)
+class ForkMeter:
+    """What forks have cost, by the server's own count where it gives one."""
+
+    tokens: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+
+
+async def infer(
+    model: Model, prompt: Prompt, order: Extract, fork: Fork, sampling: Sampling, meter: ForkMeter
+) -> str | Reply | Errored:
+    """Ask *model* the fork's question on the prefix of *order*; return its reply."""
+    asked = replace(sampling, max_tokens=fork.max_tokens, stop=fork.stop, temperature=0.0)
+    if fork.scores is not None:
+        asked = replace(asked, logprobs=True, top_logprobs=fork.scores)
+    try:
+        pieces = order.pieces or ()
+        summary = None if fork.summary is None else fork.summary("".join(piece.text for piece in pieces))
+        reply = await model.complete(Request(prompt, pieces, asked, side=fork.prompt, summary=summary))
+    except Exception as error:  # noqa: BLE001  (a fork is a check: however it fails, the stream goes on)
+        return Errored(f"fork: {name_error(error)}")
+    except anyio.get_cancelled_exc_class():
+        if is_called_off():
+            raise
+        return Errored("fork: it was cancelled from within the model")
+    meter.tokens += reply.usage.completion_tokens or 0
+    meter.prompt_tokens += reply.usage.prompt_tokens or 0
+    meter.cached_tokens += reply.usage.cached_tokens or 0
+    return Reply(reply.text, reply.tokens, reply.finish_reason) if fork.wants_reply else reply.text
+
 
 LEAST_VETTING = 0.25
 """The least seconds that a repair is checked for, however quick the check was that found the mistake."""
@@ -239,3 +284,107 @@ class Jobs:
         elif isinstance(outcome, Errored):
             log_warning("verifier.failed", verifier=verifier.name)
         self._tell(Settled(order.job, outcome, self._clock() - begun))
+
+
+# What the core orders is done here: the model is asked, segments are read, claims are checked.
+
+
+class Performer:
+    """Tells the core each fact by *step*, and does at once what it orders; *on_told* hears of every fact but text."""
+
+    __slots__ = (
+        "_model", "_on_finish", "_on_told", "_prompt", "_sampling", "_step", "jobs", "upstream",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        model: Model,
+        prompt: Prompt,
+        sampling: Sampling,
+        mode: ResumeMode,
+        core: Core,
+        group: TaskGroup,
+        meter: Meter,
+        watchers: Sequence[Watcher],
+        workers: WorkerPool,
+        *,
+        owns_workers: bool,
+        step: Callable[[Fact], list[Order]],
+        clock: Callable[[], float],
+        on_told: Callable[[], None],
+        on_finish: Callable[[Finish], None],
+    ) -> None:
+        self._model = model
+        self._prompt = prompt
+        self._sampling = sampling
+        self._step = step
+        self._on_told = on_told
+        self._on_finish = on_finish
+        self.jobs = Jobs(group, watchers, self.tell, clock, workers, owns_workers=owns_workers)
+        """What runs beside the stream."""
+        self.upstream = Upstream(
+            model, prompt, sampling, mode, core, group, meter, step=step, do=self.do, tell=self.tell, clock=clock
+        )
+        """The model's side."""
+
+    def part(self) -> None:
+        """Forget the run, which is over: what knows each other in a ring would wait for the collector, and stop others.
+
+        The core orders nothing any more.
+        """
+        self._on_told, self._on_finish = _nothing, _nothing
+        del self.jobs, self.upstream
+
+    def tell(self, fact: Fact) -> None:
+        """Tell the core *fact*, and do what it orders."""
+        self.do(self._step(fact))
+        self._on_told()
+
+    def do(self, orders: list[Order]) -> None:
+        """Do what the core ordered. What can be answered on the spot is, in order."""
+        pending = deque(orders)
+        step = self._step
+        while pending:
+            order = pending.popleft()
+            match order:
+                case Extract() | Check():
+                    fact = self._begin(order)
+                    if fact is not None:
+                        pending.extend(step(fact))
+                case Close():
+                    self.upstream.close()
+                case Open():
+                    self.upstream.wanted = order
+                case Drop() | Disown() | Suspend() | Finish():
+                    self._take_note(order)
+
+    def _take_note(self, order: Drop | Disown | Suspend | Finish) -> None:
+        match order:
+            case Drop() | Disown():
+                self.jobs.forget(order)
+            case Suspend(verifier=verifier, failures=failures):
+                log_suspended(verifier, failures)
+            case Finish():
+                self._on_finish(order)
+
+    def _begin(self, order: Extract | Check) -> Fact | None:
+        """Answer on the spot, or start what will be told later."""
+        if type(order) is Check:
+            return self.jobs.check(order)
+        assert isinstance(order, Extract)
+        if order.pieces is None:
+            return self.jobs.extract(order)
+        self.jobs.fork(order, self._model, self._prompt, self._sampling)
+        return None
+
+
+def _nothing(*_: object) -> None:
+    """Hear what nobody needs any more."""
+
+
+def log_suspended(verifier: str, failures: int) -> None:
+    """Log that a verifier is asked no more, because it failed *failures* times in a row, or that it is again."""
+    if failures:
+        log_warning("verifier.suspended", verifier=verifier, failures=failures)
+    else:
+        log_info("verifier.restored", verifier=verifier)

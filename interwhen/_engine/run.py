@@ -3,10 +3,13 @@
 The reader's task reads the model's stream itself, so that no task, timer or queue stands between a token and
 its reader. Checks run beside it in one task group. Whoever learns a fact tells the core and does at once what
 the core orders; closing the stream is what ends a read that a violation made pointless.
+
+Why: docs/decisions/0002-the-reader-reads.md.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Sequence
 from types import TracebackType
@@ -14,37 +17,118 @@ from typing import Self
 
 import anyio
 
+from interwhen._core.machine import Core
 from interwhen._core.messages import Abandoned, Finish, Idle, OutOfTime
-from interwhen._engine.alarm import Alarm
-from interwhen._engine.allowing import Allowing
-from interwhen._engine.beginning import core_for, own_template, refuse_import, served_by
-from interwhen._engine.bells import Bell
-from interwhen._engine.cancelled import is_called_off
-from interwhen._engine.clock import loop_clock
-from interwhen._engine.closing import close_model
-from interwhen._engine.outcome import build_result, log_result
-from interwhen._engine.performing import Performer
-from interwhen._engine.recording import Recorder, open_recorder
-from interwhen._engine.reviving import ask_again, known_result, prime, revive, unfinished
-from interwhen._engine.upstream import TWO_READERS
-from interwhen._engine.watch import Meter, Timers
-from interwhen._engine.watchers import Watcher
+from interwhen._engine.jobs import Performer
+from interwhen._engine.journaling import (
+    Recorder,
+    ask_again,
+    build_result,
+    known_result,
+    log_result,
+    open_recorder,
+    prime,
+    revive,
+    unfinished,
+)
+from interwhen._engine.monitors import Watcher
+from interwhen._engine.stream import TWO_READERS, close_model
+from interwhen._engine.timers import Alarm, Bell, Meter, Timers, is_called_off, loop_clock
 from interwhen._engine.workers import Workers
-from interwhen.allocation.allowance import Allocator
-from interwhen.budgets import Budgets
-from interwhen.contexts import Ready, Unprepared
-from interwhen.errors import ModelError, UsageError
-from interwhen.events import Event, Finished
-from interwhen.feedback import FeedbackTemplate
-from interwhen.journal.rebuilding import Past
-from interwhen.journal.settings import Journal
-from interwhen.models.base import Capabilities, Model, Prompt, Sampling
-from interwhen.models.transport import Timeouts
-from interwhen.monitors import GATING, Monitor
-from interwhen.results import Result
-from interwhen.segments import Phase
-from interwhen.tasks import Task
-from interwhen.worker_pool import WorkerPool
+from interwhen._log import log_warning
+from interwhen._types.budgets import Budgets
+from interwhen._types.errors import ModelError, UsageError
+from interwhen._types.events import Event, Finished
+from interwhen._types.extensions import Allocator, Ready, Task, Unprepared, WorkerPool
+from interwhen._types.ledger import Offline
+from interwhen._types.models import Capabilities, Model, Prompt, Sampling
+from interwhen._types.monitors import GATING, Monitor
+from interwhen._types.remedies import FeedbackTemplate
+from interwhen._types.results import Result, prompt_sha256
+from interwhen._types.segments import Phase
+from interwhen.journal._evidence import code_digest
+from interwhen.journal._rebuilding import Past
+from interwhen.journal._settings import Journal
+from interwhen.models._transport import Timeouts
+
+# What a run is made of before its first request.
+
+
+def core_for(
+    past: Past | None,
+    able: Capabilities | ModelError | float,
+    prompt: Prompt,
+    sampling: Sampling,
+    monitors: Sequence[Monitor],
+    budgets: Budgets,
+    template: FeedbackTemplate | None,
+    starts_in: Phase,
+    *,
+    min_coverage: float = 0.0,
+) -> Core:
+    """Return the core of *past*, or a new one for a model that is *able* to do what it says, or cannot say."""
+    if past is not None:
+        return past.core
+    known = able if isinstance(able, Capabilities) else None
+    return Core(
+        monitors,
+        budgets=budgets,
+        template=template,
+        think_tags=known.think_tags if known is not None else None,
+        starts_in=starts_in,
+        max_tokens=sampling.max_tokens,
+        context_tokens=known.context_tokens if known is not None else None,
+        prompt_sha256=prompt_sha256(prompt),
+        codes=[code_digest(monitor.verifier) for monitor in monitors],
+        min_coverage=min_coverage,
+    )
+
+
+def own_template(model: Model) -> FeedbackTemplate | None:
+    """Return the words that *model* brings for itself, if it does."""
+    template = getattr(model, "feedback", None)
+    return template if isinstance(template, FeedbackTemplate) else None
+
+
+def served_by(context: Ready, model: Model, prompt: Prompt) -> tuple[Model, Prompt, Offline]:
+    """Return whom to ask, what to ask, and what of *context* is used for that."""
+    served = context.serve(model, prompt)
+    return served.model, served.prompt, Offline(served.items, served.offline_tokens, served.offline_share)
+
+
+def refuse_import() -> None:
+    """Raise :class:`UsageError` where a worker process imports the user's script, which would run all of it again."""
+    module = sys.modules.get("multiprocessing.process")
+    if module is not None and getattr(module.current_process(), "_inheriting", False):
+        raise UsageError(
+            "a worker process imports this script to find its verifiers, and that would start the run again: "
+            "put what the script does under  if __name__ == '__main__':"
+        )
+
+
+# What a run asks its allocator, if it has one, and what it tells it at the end.
+
+
+class Allowing:
+    """The allocator of one run; without one, nothing changes."""
+
+    def __init__(self, allocator: Allocator | None, prompt: Prompt) -> None:
+        self._allocator = allocator
+        self._task = Task(prompt)
+
+    def within(self, budgets: Budgets) -> Budgets:
+        """Return what of *budgets* the run may spend."""
+        return budgets if self._allocator is None else self._allocator.allow(self._task).within(budgets)
+
+    def learn(self, result: Result) -> None:
+        """Let the allocator learn from *result*. Whatever it raises, the result stands: that is logged."""
+        if self._allocator is None:
+            return
+        try:
+            self._allocator.learn(self._task, result)
+        except Exception as error:  # noqa: BLE001  (it is a plug-in, and the run is over)
+            log_warning("allocator.failed", error=type(error).__name__)
+
 
 _AHEAD = 512
 """How many events may wait for a reader before reading ahead of it stops."""
@@ -55,7 +139,7 @@ class Run:
 
     Leaving the ``async with`` block closes the stream, calls off every check and leaves no task behind.
     Iterating from another task than the one that entered is allowed; from two tasks at once is not. A model
-    without ``timeouts`` of its own gets those of :class:`~interwhen.models.transport.Timeouts`.
+    without ``timeouts`` of its own gets those of :class:`~interwhen.models.Timeouts`.
     """
 
     __slots__ = (

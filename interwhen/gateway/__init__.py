@@ -1,7 +1,10 @@
-"""An OpenAI-compatible gateway: calls to a model are supervised on their way, in whatever language they are made."""
+"""An OpenAI-compatible gateway: calls to a model are supervised on their way, in whatever language they are made.
 
-from interwhen.gateway.app import make_app
-from interwhen.gateway.config import Config, schema
-from interwhen.gateway.gateway import Gateway
+Why: docs/decisions/0010-the-gateway.md.
+"""
+
+from interwhen.gateway._config import Config, schema
+from interwhen.gateway._gateway import Gateway
+from interwhen.gateway._serving import make_app
 
 __all__ = ["Config", "Gateway", "make_app", "schema"]

@@ -1,7 +1,33 @@
-"""The journal: the append-only record of a run, enough to replay or resume it."""
+"""The journal: the append-only record of a run, enough to replay or resume it.
 
-from interwhen.journal.places import Clerk, JournalFile, JournalStore, Writing
-from interwhen.journal.reading import Journaled, read_journal
-from interwhen.journal.settings import Journal, ModelReference
+Why: docs/decisions/0012-the-journal.md.
+"""
 
-__all__ = ["Clerk", "Journal", "JournalFile", "JournalStore", "Journaled", "ModelReference", "Writing", "read_journal"]
+from interwhen._types.ledger import Held, SkippedEvent, WireReport
+from interwhen._types.results import Insertion, JournalState, Status
+from interwhen.journal._evidence import flaws
+from interwhen.journal._files import Clerk, JournalFile, JournalStore, Writing
+from interwhen.journal._rebuilding import Journaled, read_journal
+from interwhen.journal._reports import Finding, Recheck, Replay
+from interwhen.journal._settings import Journal, ModelReference
+
+__all__ = [
+    "Clerk",
+    "Finding",
+    "Held",
+    "Insertion",
+    "Journal",
+    "JournalFile",
+    "JournalState",
+    "JournalStore",
+    "Journaled",
+    "ModelReference",
+    "Recheck",
+    "Replay",
+    "SkippedEvent",
+    "Status",
+    "WireReport",
+    "Writing",
+    "flaws",
+    "read_journal",
+]

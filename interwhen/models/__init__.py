@@ -1,0 +1,125 @@
+"""Adapters to language models, and what an adapter is made of.
+
+`ChatModel` and `CompletionsModel` speak to any OpenAI-compatible server, `open_local` runs a small model in a child
+process. To write an adapter of your own, implement `Model` and `Stream`; `GuardedStream` and `IteratorStream` help.
+The vocabulary (requests, chunks, messages) lives in `interwhen/_types/models.py`; start here with `_openai_api.py`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from interwhen._types.errors import (
+    ConnectError,
+    ContextOverflow,
+    MalformedEvent,
+    ModelError,
+    RateLimited,
+    StreamClosed,
+    StreamProtocolError,
+    StreamTimeout,
+    UnexpectedForm,
+    UpstreamError,
+)
+from interwhen._types.models import (
+    Capabilities,
+    Chunk,
+    Completion,
+    FinishReason,
+    Message,
+    Model,
+    Piece,
+    Prompt,
+    Reply,
+    Request,
+    ResumeMode,
+    Sampling,
+    ScoredToken,
+    Stream,
+    Usage,
+)
+
+if TYPE_CHECKING:
+    from interwhen.models._fast_transport import FastTransport
+    from interwhen.models._httpx2_transport import Httpx2Transport
+    from interwhen.models._local import LocalModel, open_local
+    from interwhen.models._messages import read_messages, read_turn
+    from interwhen.models._openai_api import ChatModel, CompletionsModel
+    from interwhen.models._probe import probe
+    from interwhen.models._token_stream import GuardedStream, IteratorStream, StreamNotes, collect
+    from interwhen.models._transport import HttpRequest, HttpResponse, Timeouts, Transport
+
+__all__ = [
+    "Capabilities",
+    "ChatModel",
+    "Chunk",
+    "Completion",
+    "CompletionsModel",
+    "ConnectError",
+    "ContextOverflow",
+    "FastTransport",
+    "FinishReason",
+    "GuardedStream",
+    "HttpRequest",
+    "HttpResponse",
+    "Httpx2Transport",
+    "IteratorStream",
+    "LocalModel",
+    "MalformedEvent",
+    "Message",
+    "Model",
+    "ModelError",
+    "Piece",
+    "Prompt",
+    "RateLimited",
+    "Reply",
+    "Request",
+    "ResumeMode",
+    "Sampling",
+    "ScoredToken",
+    "Stream",
+    "StreamClosed",
+    "StreamNotes",
+    "StreamProtocolError",
+    "StreamTimeout",
+    "Timeouts",
+    "Transport",
+    "UnexpectedForm",
+    "UpstreamError",
+    "Usage",
+    "collect",
+    "open_local",
+    "probe",
+    "read_messages",
+    "read_turn",
+]
+
+# `import interwhen` imports modules of this package. It must not pay for the HTTP libraries of adapters that a program
+# does not use, so these names are imported when they are first asked for.
+_LAZY = {
+    "ChatModel": "_openai_api",
+    "CompletionsModel": "_openai_api",
+    "FastTransport": "_fast_transport",
+    "GuardedStream": "_token_stream",
+    "HttpRequest": "_transport",
+    "HttpResponse": "_transport",
+    "Httpx2Transport": "_httpx2_transport",
+    "IteratorStream": "_token_stream",
+    "LocalModel": "_local",
+    "StreamNotes": "_token_stream",
+    "Timeouts": "_transport",
+    "Transport": "_transport",
+    "collect": "_token_stream",
+    "open_local": "_local",
+    "probe": "_probe",
+    "read_messages": "_messages",
+    "read_turn": "_messages",
+}
+
+
+def __getattr__(name: str) -> object:
+    home = _LAZY.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{home}"), name)

@@ -2,17 +2,16 @@
 
 ``read_policy(folder)`` reads a policy, ``policy.judge(situation)`` judges a call by it, ``policy.learn(state, call)``
 keeps the state; ``admit(policy)`` says which of its rules may be trusted. See ``docs/policy.md``.
+
+Why: docs/decisions/0022-written-policies.md.
 """
 
-from interwhen.policy.admission import Admission, MutantTally, Problem, admit
-from interwhen.policy.clauses import Coverage, Covered
-from interwhen.policy.folders import read_database, read_policy
-from interwhen.policy.globs import name_fits
-from interwhen.policy.policies import Judged, WrittenPolicy
-from interwhen.policy.rules import Example, Rule
-from interwhen.policy.schemas import Schema, Tool
-from interwhen.policy.situations import MadeCall, Situation, Talk
-from interwhen.policy.tables import State
+from interwhen.policy._admission import Admission, Coverage, Covered, MutantTally, Problem, admit
+from interwhen.policy._files import read_database, read_policy
+from interwhen.policy._limits import name_fits
+from interwhen.policy._rules import Example, Judged, Rule, WrittenPolicy
+from interwhen.policy._schemas import MadeCall, Schema, Situation, Talk, Tool
+from interwhen.policy._state import State
 
 __all__ = [
     "Admission",

@@ -1,11 +1,13 @@
-"""Work that is done before anybody asks: prepared while the model is idle, verified, and served only while it holds."""
+"""Work that is done before anybody asks: prepared while the model is idle, verified, and served only while it holds.
 
-from interwhen.contexts import Served
-from interwhen.errors import OutOfTokens, StoreConflict, StoreError
-from interwhen.precompute.accounts import Accounts
-from interwhen.precompute.gate import Rule, Weights
-from interwhen.precompute.installed import installed_producers, load_producers
-from interwhen.precompute.items import (
+Why: docs/decisions/0029-work-while-nobody-waits.md.
+"""
+
+from interwhen._types.errors import OutOfTokens, StoreConflict, StoreError
+from interwhen._types.extensions import Served
+from interwhen.precompute._contexts import pieces_of
+from interwhen.precompute._gate import Rule, Weights
+from interwhen.precompute._items import (
     BASES,
     Basis,
     Cost,
@@ -21,10 +23,10 @@ from interwhen.precompute.items import (
     Status,
     digest,
 )
-from interwhen.precompute.judging import Judge
-from interwhen.precompute.precomputer import ContextRef, Precomputer
-from interwhen.precompute.prepared import pieces_of
-from interwhen.precompute.producer import (
+from interwhen.precompute._judge import Judge
+from interwhen.precompute._models import RecitingModel
+from interwhen.precompute._precomputer import ContextRef, Idle, Precomputer, Slice, Turnstile
+from interwhen.precompute._producer import (
     Accepted,
     Context,
     Desk,
@@ -36,14 +38,14 @@ from interwhen.precompute.producer import (
     Rejected,
     Step,
     Undecided,
+    installed_producers,
+    load_producers,
 )
-from interwhen.precompute.reciting import RecitingModel
-from interwhen.precompute.serving import ServeReady
-from interwhen.precompute.shelves import MemoryShelf, Shelf
-from interwhen.precompute.sleeping import Idle, Slice
-from interwhen.precompute.store import Document, Quarantined, Store, open_store
-from interwhen.precompute.turnstile import Turnstile
-from interwhen.precompute.using import Serving
+from interwhen.precompute._savings import Accounts
+from interwhen.precompute._serving import ServeReady, Serving
+from interwhen.precompute._shelves import MemoryShelf, Shelf
+from interwhen.precompute._slots import LlamaSlots
+from interwhen.precompute._store import Document, Quarantined, Store, open_store
 
 __all__ = [
     "BASES",
@@ -64,6 +66,7 @@ __all__ = [
     "Judge",
     "Judgement",
     "Kind",
+    "LlamaSlots",
     "MemoryShelf",
     "Nothing",
     "OutOfTokens",

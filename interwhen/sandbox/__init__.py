@@ -1,13 +1,30 @@
-"""Sandboxes for untrusted code: an interpreter without a machine, and a process without a world."""
+"""Sandboxes for untrusted code: an interpreter without a machine, and a process without a world.
 
-from interwhen.errors import SandboxUnavailable
-from interwhen.sandbox.base import Sandbox
-from interwhen.sandbox.guarantees import Finding, Guarantee, Guarantees
-from interwhen.sandbox.limits import LimitName, Limits
-from interwhen.sandbox.monty import MontySandbox
-from interwhen.sandbox.outcomes import Crashed, Denied, Limited, Outcome, Record, Returned
-from interwhen.sandbox.process import ProcessSandbox
-from interwhen.sandbox.programs import Call, Command, Json, Program, Script
+Why: docs/decisions/0015-sandboxes.md.
+"""
+
+from interwhen._types.errors import SandboxUnavailable
+from interwhen.sandbox._monty import MontySandbox
+from interwhen.sandbox._process import ProcessSandbox
+from interwhen.sandbox._sandbox import (
+    Call,
+    Command,
+    Crashed,
+    Denied,
+    Finding,
+    Guarantee,
+    Guarantees,
+    Json,
+    Limited,
+    LimitName,
+    Limits,
+    Outcome,
+    Program,
+    Record,
+    Returned,
+    Sandbox,
+    Script,
+)
 
 __all__ = [
     "Call",

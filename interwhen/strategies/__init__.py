@@ -1,45 +1,118 @@
-"""Ways of spending test-time compute: one model adapter, the same verifiers, one ledger."""
+"""Ways of spending test-time compute: one model adapter, the same verifiers, one ledger.
 
-from interwhen.strategies.attempting import attempt, seed_of
-from interwhen.strategies.base import Checks, Claimed, Outcome, Question, Reader, Solution, Strategy, Watching
-from interwhen.strategies.catalog import load_strategies, load_strategy
-from interwhen.strategies.exercises import Exercise, load_exercises
-from interwhen.strategies.forcing import BudgetForcing
-from interwhen.strategies.interrupting import Interrupt
-from interwhen.strategies.judging import Judgement, judge
-from interwhen.strategies.means import Means
-from interwhen.strategies.revising import Revision
-from interwhen.strategies.sampling import BestOf, Greedy, Vote
-from interwhen.strategies.searching import StepSearch
-from interwhen.strategies.spending import BudgetSpent, Meter
-from interwhen.strategies.tracing import Trace
+Why: docs/decisions/0025-strategies-on-one-ledger.md.
+"""
+
+from interwhen._types.extensions import Allocator, Allowance
+from interwhen._types.models import Route
+from interwhen.strategies._allocation import (
+    Action,
+    AdaptiveAllocator,
+    Beliefs,
+    Classify,
+    Ladder,
+    Odds,
+    Price,
+    by_length,
+    expected_chance,
+    expected_tokens,
+    find_price,
+    mean_tokens,
+    schedule,
+)
+from interwhen.strategies._attempts import Exercise, attempt, load_exercises, seed_of
+from interwhen.strategies._baselines import BestOf, BudgetForcing, Greedy, Revision, StepSearch, Vote
+from interwhen.strategies._catalog import load_strategies, load_strategy
+from interwhen.strategies._fork_planning import (
+    Actual,
+    ForkPlanner,
+    Planned,
+    PlannedModel,
+    Planner,
+    Probe,
+    Rates,
+    Shelving,
+    Shown,
+    Situation,
+    Work,
+    calibrate,
+    probe_rates,
+    work_of,
+)
+from interwhen.strategies._interrupt import Interrupt
+from interwhen.strategies._strategy import (
+    BudgetSpent,
+    Checks,
+    Claimed,
+    Judgement,
+    Means,
+    Meter,
+    Outcome,
+    Question,
+    Reader,
+    Solution,
+    Strategy,
+    Watching,
+    judge,
+)
+from interwhen.strategies._traces import Trace
 
 __all__ = [
+    "Action",
+    "Actual",
+    "AdaptiveAllocator",
+    "Allocator",
+    "Allowance",
+    "Beliefs",
     "BestOf",
     "BudgetForcing",
     "BudgetSpent",
     "Checks",
     "Claimed",
+    "Classify",
     "Exercise",
+    "ForkPlanner",
     "Greedy",
     "Interrupt",
     "Judgement",
+    "Ladder",
     "Means",
     "Meter",
+    "Odds",
     "Outcome",
+    "Planned",
+    "PlannedModel",
+    "Planner",
+    "Price",
+    "Probe",
     "Question",
+    "Rates",
     "Reader",
     "Revision",
+    "Route",
+    "Shelving",
+    "Shown",
+    "Situation",
     "Solution",
     "StepSearch",
     "Strategy",
     "Trace",
     "Vote",
     "Watching",
+    "Work",
     "attempt",
+    "by_length",
+    "calibrate",
+    "expected_chance",
+    "expected_tokens",
+    "find_price",
     "judge",
     "load_exercises",
     "load_strategies",
     "load_strategy",
+    "mean_tokens",
+    "probe_rates",
+    "schedule",
     "seed_of",
+    "work_of",
 ]

@@ -1,20 +1,31 @@
 """For tests of interwhen and of what is built on it: models that need no server, and trials of verifiers on traces."""
 
-from interwhen.testing.assertions import assert_trial
-from interwhen.testing.replay import Arrival, Recording, RecordingModel, ReplayModel, load_recordings
-from interwhen.testing.scores import Cases, Rate, Score, Spread, cases, score
-from interwhen.testing.scripted import End, Pause, Say, ScriptedModel, Step, cut_into
-from interwhen.testing.traces import Label, LabelledTrace, Mistake, Turn, read_traces, write_traces
-from interwhen.testing.trial import Found, Tried, Trouble, recut, try_monitor, try_monitor_sync
-from interwhen.testing.virtual_time import (
+from interwhen.testing._models import (
+    Arrival,
+    End,
+    Pause,
+    Recording,
+    RecordingModel,
+    ReplayModel,
+    Say,
+    ScriptedModel,
+    Step,
+    cut_into,
+    load_recordings,
+)
+from interwhen.testing._scores import Cases, Rate, Score, Spread, TrialAssertion, assert_trial, cases, score
+from interwhen.testing._traces import Label, LabelledTrace, Mistake, Turn, read_traces, write_traces
+from interwhen.testing._trials import Found, Tried, Trouble, recut, try_monitor, try_monitor_sync
+from interwhen.testing._virtual_time import (
     DeadlockError,
     OutOfVirtualTimeError,
     RealIOError,
+    Shift,
     VirtualLoop,
     VirtualTimeError,
+    VirtualWorkers,
     run_virtual,
 )
-from interwhen.testing.workers import Shift, VirtualWorkers
 
 __all__ = [
     "Arrival",
@@ -38,6 +49,7 @@ __all__ = [
     "Shift",
     "Spread",
     "Step",
+    "TrialAssertion",
     "Tried",
     "Trouble",
     "Turn",

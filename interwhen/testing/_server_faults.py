@@ -9,10 +9,28 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from interwhen.errors import UsageError
-from interwhen.testing._server_events import DONE, Pen, data, events
-from interwhen.testing._server_requests import Api, ReceivedRequest, Script, rest_of
-from interwhen.testing._server_steps import Close, Deaf, Forever, Head, Reset, Send, SendRaw, Sleep, Stall, Step, reply
+from interwhen._types.errors import UsageError
+from interwhen.testing._server_script import (
+    DONE,
+    Api,
+    Close,
+    Deaf,
+    Forever,
+    Head,
+    Pen,
+    ReceivedRequest,
+    Reset,
+    Script,
+    Send,
+    SendRaw,
+    Sleep,
+    Stall,
+    Step,
+    data,
+    events,
+    reply,
+    rest_of,
+)
 
 STORY = ("one ", "two ", "three")
 """What a stream says unless it is told otherwise."""
@@ -41,7 +59,7 @@ def fault(
     """Return the script of the fault *name* for one request.
 
     A stream that is whole tells *story*; ``none`` is no fault. *wrong* is what a stream says that a verifier should
-    find, and *seed* decides where a fault is random. Raises :class:`~interwhen.errors.UsageError` for another name.
+    find, and *seed* decides where a fault is random. Raises :class:`~interwhen.UsageError` for another name.
     """
     if name not in FAULTS:
         raise UsageError(f"fault {name!r} is not known; choose one of {', '.join(FAULTS)}")

@@ -13,20 +13,147 @@ stream or leaves it unproven. :data:`BAITS` are texts that do that to careless c
 
 from __future__ import annotations
 
+import gc
 import inspect
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TypeAlias
+import re
+import re._constants as code  # type: ignore[import-not-found, unused-ignore]  # not public; the public module is gone
+import re._parser as parser  # type: ignore[import-not-found, unused-ignore]  # the same
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from types import CodeType, FrameType
+from typing import Any, TypeAlias
 
-from interwhen.claims import Claim
-from interwhen.models.base import Prompt, Reply
-from interwhen.monitors import Fork, Monitor
-from interwhen.segments import Segment
-from interwhen.spans import Span
-from interwhen.testing._preparing import prepared_for
-from interwhen.testing.steps import count_steps, cpu_seconds
-from interwhen.trackers import Tracker
-from interwhen.verdicts import Verdict
+import anyio
+
+from interwhen._engine.monitors import Bound
+from interwhen._types.claims import Claim
+from interwhen._types.extensions import Task
+from interwhen._types.models import Prompt, Reply
+from interwhen._types.monitors import Extractor, Fork, Monitor, Tracker
+from interwhen._types.segments import Segment
+from interwhen._types.spans import Span
+from interwhen._types.verdicts import Verdict
+
+# Counts the work of Python code in interpreted instructions: the same number on every machine, however busy.
+
+
+def count_steps(function: Callable[..., object], *arguments: Any) -> int:
+    """Return how many instructions of Python *function* executes in this thread when it is called.
+
+    What C code does inside one instruction (a slice, ``str.find``, a regex) is not seen: :func:`cpu_seconds` is for
+    that. Raises what *function* raises. Numbers of two versions of Python differ; how they grow does not.
+    """
+    counted = _monitored if sys.version_info >= (3, 12) else _traced
+    # A collection runs the callbacks and finalizers of others.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return counted(function, arguments)
+    finally:
+        if collects:
+            gc.enable()
+
+
+def cpu_seconds(function: Callable[..., object], *arguments: Any, tries: int = 3) -> float:
+    """Return the least CPU time that *function* takes in this thread, of so many *tries*, in seconds.
+
+    It does not count what other processes take; but a machine may be slow all the same, so compare it with a ceiling
+    that only work of another order can reach.
+    """
+    return min(_timed(function, arguments) for _ in range(tries))
+
+
+def _timed(function: Callable[..., object], arguments: tuple[Any, ...]) -> float:
+    began = time.thread_time()
+    function(*arguments)
+    return time.thread_time() - began
+
+
+def _traced(function: Callable[..., object], arguments: tuple[Any, ...]) -> int:
+    steps = 0
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Callable[..., Any]:
+        nonlocal steps
+        frame.f_trace_opcodes = True
+        frame.f_trace_lines = False
+        steps += event == "opcode"
+        return trace
+
+    before = sys.gettrace()  # a debugger or a coverage tool gets its place back
+    sys.settrace(trace)
+    try:
+        function(*arguments)
+    finally:
+        sys.settrace(before)
+    return steps
+
+
+def _monitored(function: Callable[..., object], arguments: tuple[Any, ...]) -> int:
+    monitoring: Any = sys.monitoring  # type: ignore[attr-defined, unused-ignore]  # from 3.12 on
+    tool = next(number for number in range(5, -1, -1) if monitoring.get_tool(number) is None)
+    event = monitoring.events.INSTRUCTION
+    thread = threading.get_ident()
+    steps = 0
+
+    def step(_code: CodeType, _offset: int) -> None:
+        nonlocal steps
+        steps += threading.get_ident() == thread
+
+    monitoring.use_tool_id(tool, "interwhen.testing.complexity")
+    try:
+        monitoring.register_callback(tool, event, step)
+        monitoring.set_events(tool, event)
+        function(*arguments)
+    finally:
+        monitoring.set_events(tool, 0)
+        monitoring.register_callback(tool, event, None)
+        monitoring.free_tool_id(tool)
+    return steps
+
+
+# A monitor for one problem, without a run.
+
+
+def prepared_for(monitor: Monitor, prompt: Prompt) -> Monitor | None:
+    """Return *monitor* as it is in a run on *prompt*, prepared already; ``None`` if it stands aside there."""
+    if monitor.prepare is None:
+        return monitor
+    task = Task(prompt)
+    prepare: Callable[[Task], Any] = monitor.prepare
+    prepared = anyio.run(prepare, task) if inspect.iscoroutinefunction(prepare) else prepare(task)
+    if prepared is None:
+        return None
+    return replace(
+        monitor,
+        prepare=None,
+        verifier=Bound(monitor.verifier, prepared),
+        extractor=_extractor(monitor.extractor, prepared),
+        recognizer=None if monitor.recognizer is None else _with(monitor.recognizer, prepared),
+    )
+
+
+def _extractor(extractor: Extractor, prepared: Any) -> Extractor:
+    match extractor:
+        case Tracker():
+            return _tracker(extractor, prepared)
+        case Fork(parse=parse):
+            known: Any = parse
+            bound: Any = _tracker(known, prepared) if isinstance(known, Tracker) else _with(known, prepared)
+            return replace(extractor, parse=bound)
+        case parser:
+            return _with(parser, prepared)
+
+
+def _tracker(tracker: Tracker[Any], prepared: Any) -> Tracker[Any]:
+    return Tracker(lambda _: tracker.start(prepared), tracker.step)
+
+
+def _with(function: Callable[..., Any], prepared: Any) -> Callable[..., Any]:
+    return lambda *given: function(*given, prepared)
+
 
 __all__ = [
     "BAITS",
@@ -190,3 +317,128 @@ def _least(read: Reader, text: str, seconds: float) -> float:
     """Return the least time of up to three tries; one that is good enough will do."""
     took = cpu_seconds(read, text, tries=1)
     return took if took <= seconds else min(took, cpu_seconds(read, text, tries=2))
+
+
+# Finds regexes that may take more than linear time, by how they are written.
+#
+# ``re`` tries every way to match before it gives up. Where one text can be matched in many ways, a text that almost
+# fits makes it try them all: quadratically many (``\\s+\\s+x``) or exponentially many (``(a+)+x``). Possessive
+# quantifiers (``++``, ``*+``) and atomic groups are the cure, from Python 3.11 on.
+
+_Items: TypeAlias = Sequence[tuple[Any, Any]]
+_SAMPLE = frozenset(map(chr, range(128))) | set("éß²½\u0663\u200b\u3000\uff11\u2019漢")
+"""What stands for all characters: two classes overlap where one of these is in both."""
+_GREEDY = (code.MAX_REPEAT, code.MIN_REPEAT)
+_REPEATS = (*_GREEDY, code.POSSESSIVE_REPEAT)
+_CATEGORIES: dict[Any, Callable[[str], bool]] = {
+    code.CATEGORY_DIGIT: str.isdecimal,
+    code.CATEGORY_SPACE: str.isspace,
+    code.CATEGORY_WORD: lambda char: char.isalnum() or char == "_",
+}
+_NOT = {
+    code.CATEGORY_NOT_DIGIT: code.CATEGORY_DIGIT,
+    code.CATEGORY_NOT_SPACE: code.CATEGORY_SPACE,
+    code.CATEGORY_NOT_WORD: code.CATEGORY_WORD,
+}
+
+
+def suspicious(pattern: str | re.Pattern[str]) -> tuple[str, ...]:
+    """Return why *pattern* may backtrack without bound, one reason for each suspicion; nothing where it is sound.
+
+    It knows the two common shapes: something repeated inside a repetition that can match the same text in several
+    ways, and two unbounded repetitions that compete for the same text. It errs on the side of suspicion.
+    """
+    compiled = re.compile(pattern)
+    items = parser.parse(compiled.pattern, compiled.flags & ~re.UNICODE.value)
+    return tuple(dict.fromkeys(_walk(items, frozenset(), looped=False)))
+
+
+def _walk(items: _Items, behind: frozenset[str], *, looped: bool) -> Iterator[str]:
+    """Yield the suspicions of *items*, after which a character of *behind* may follow."""
+    for at, (kind, value) in enumerate(items):
+        first, empty = _first(items[at + 1 :])
+        after = first | behind if empty else first
+        if kind in _REPEATS:
+            yield from _repetition(items, at, after, looped=looped)
+        elif kind is code.BRANCH:
+            starts = [_first(branch)[0] for branch in value[1]]
+            if looped and any(one & two for n, one in enumerate(starts) for two in starts[:n]):
+                yield "alternatives inside a repetition can match the same text"
+            for branch in value[1]:
+                yield from _walk(branch, after, looped=looped)
+        elif kind is code.SUBPATTERN:
+            yield from _walk(value[-1], after, looped=looped)
+        elif kind is code.ATOMIC_GROUP:
+            yield from _walk(value, frozenset(), looped=False)
+        elif kind in {code.ASSERT, code.ASSERT_NOT}:
+            yield from _walk(value[1], frozenset(), looped=False)
+
+
+def _repetition(items: _Items, at: int, after: frozenset[str], *, looped: bool) -> Iterator[str]:
+    kind, (low, high, body) = items[at]
+    start = _first(body)[0]
+    endless = kind in _GREEDY and high == code.MAXREPEAT
+    if kind in _GREEDY and looped and low != high and start & after:
+        yield "a repetition inside a repetition can divide one text in many ways"
+    if endless and not looped and _competes(items, at, start):
+        yield "two unbounded repetitions compete for the same text"
+    yield from _walk(body, after | start if endless else after, looped=endless or (looped and kind in _GREEDY))
+
+
+def _competes(items: _Items, at: int, start: frozenset[str]) -> bool:
+    """Tell whether a later unbounded repetition can take over text of the one at *at*, which begins with *start*."""
+    for kind, value in items[at + 1 :]:
+        first, empty = _first([(kind, value)])
+        if kind in _GREEDY and value[1] == code.MAXREPEAT and first & start:
+            return True
+        if not (empty or first & start):
+            return False
+    return False
+
+
+def _first(items: _Items) -> tuple[frozenset[str], bool]:
+    """Return what a match of *items* can begin with, and whether it can be empty."""
+    found: frozenset[str] = frozenset()
+    for kind, value in items:
+        chars, empty = _head(kind, value)
+        found |= chars
+        if not empty:
+            return found, False
+    return found, True
+
+
+def _head(kind: Any, value: Any) -> tuple[frozenset[str], bool]:
+    if kind in _REPEATS:
+        chars, empty = _first(value[2])
+        return chars, empty or value[0] == 0
+    if kind is code.SUBPATTERN:
+        return _first(value[-1])
+    if kind is code.ATOMIC_GROUP:
+        return _first(value)
+    if kind is code.BRANCH:
+        heads = [_first(branch) for branch in value[1]]
+        return frozenset().union(*(chars for chars, _ in heads)), any(empty for _, empty in heads)
+    if kind in {code.AT, code.ASSERT, code.ASSERT_NOT}:
+        return frozenset(), True
+    if kind in {code.LITERAL, code.NOT_LITERAL, code.ANY, code.IN}:
+        return _chars(kind, value), False
+    return _SAMPLE, True  # a reference to a group: anything
+
+
+def _chars(kind: Any, value: Any) -> frozenset[str]:
+    if kind is code.LITERAL:
+        return frozenset(chr(value))
+    if kind is code.NOT_LITERAL:
+        return _SAMPLE - {chr(value)}
+    if kind is code.ANY:
+        return _SAMPLE
+    if kind is code.RANGE:
+        low, high = value
+        return frozenset(char for char in _SAMPLE if low <= ord(char) <= high) | {chr(low), chr(high)}
+    if kind is code.CATEGORY:
+        belongs = _CATEGORIES[_NOT.get(value, value)]
+        return frozenset(char for char in _SAMPLE if belongs(char) is (value not in _NOT))
+    assert kind is code.IN
+    negated = value[0][0] is code.NEGATE
+    chars = frozenset().union(*(_chars(*part) for part in value[negated:]))
+    return _SAMPLE - chars if negated else chars

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import pytest
-from interwhen.bench.allocation import (
+from interwhen.bench._allocation import (
+    Maker,
     Score,
+    World,
     accuracy_at,
     adaptive,
     best_of,
+    shuffled,
     stop_on_verified,
     tokens_for,
     uniform,
     uniform_curves,
 )
-from interwhen.bench.allocation_world import Maker, World, shuffled
 
 
 @pytest.fixture(scope="module")

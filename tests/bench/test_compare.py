@@ -2,9 +2,8 @@
 
 import anyio
 import pytest
-from interwhen.bench.compare import Plan, Row, compare
-from interwhen.bench.compare_report import Comparison, cells, front, markdown, paired, tables
-from interwhen.models.base import Sampling
+from interwhen import Sampling
+from interwhen.bench._compare import Comparison, Plan, Row, cells, compare, front, markdown, paired, tables
 from interwhen.strategies import Exercise, load_strategies
 from tests.strategies.worlds import RIGHT, WRONG, question, telling, writer
 

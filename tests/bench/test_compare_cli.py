@@ -4,12 +4,12 @@ from importlib.util import find_spec
 
 import msgspec
 import pytest
-from interwhen.bench import outputs
-from interwhen.bench.compare_cli import read_budgets, run_compare
-from interwhen.bench.compare_plot import plot
-from interwhen.bench.compare_report import Comparison
-from interwhen.errors import MissingExtraError, UsageError
-from interwhen.strategies.catalog import SHIPPED
+from interwhen import UsageError
+from interwhen.bench import _console
+from interwhen.bench._compare import Comparison, plot
+from interwhen.bench._compare_cli import read_budgets, run_compare
+from interwhen.strategies._catalog import SHIPPED
+from interwhen.toolkit import MissingExtraError
 
 needs_server = pytest.mark.skipif(find_spec("xllamacpp") is None, reason="xllamacpp is not installed")
 needs_plots = pytest.mark.skipif(find_spec("matplotlib") is None, reason="matplotlib is not installed")
@@ -66,7 +66,7 @@ def test_a_plot_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_a_plot_needs_its_extra_before_anything_is_run(task, monkeypatch, tmp_path):
-    monkeypatch.setattr(outputs, "find_spec", lambda name: None)
+    monkeypatch.setattr(_console, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"interwhen\[plots\]"):
         run_compare(task=task, model="no-such-model", plot=tmp_path / "front.png")
 

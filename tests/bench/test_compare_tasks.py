@@ -3,10 +3,10 @@
 import sys
 
 import pytest
-from interwhen import Message
-from interwhen.bench.compare_tasks import SHIPPED, from_rows, normal
-from interwhen.errors import MissingExtraError, UsageError
+from interwhen import Message, UsageError
+from interwhen.bench._compare import SHIPPED, from_rows, normal
 from interwhen.strategies import load_exercises
+from interwhen.toolkit import MissingExtraError
 
 
 def load(path, spec="", count=2):

@@ -3,8 +3,8 @@
 import sys
 
 import pytest
-from interwhen.bench.extras import loop_options, require
-from interwhen.errors import MissingExtraError
+from interwhen.bench._extras import loop_options, require
+from interwhen.toolkit import MissingExtraError
 
 
 def test_all_that_is_missing_is_named_at_once(monkeypatch):

@@ -13,17 +13,24 @@ import pytest
 pytest.importorskip("starlette", reason="the extra 'gateway' is not installed")
 pytest.importorskip("openai", reason="the extra 'openai' is not installed")
 
-from interwhen.bench.arms import open_transport, paced_server
-from interwhen.bench.crowd import Reading, ask_generator, httpx2_crowd, judge, openai_crowd, read_crowd, transport_crowd
-from interwhen.bench.gateway import measure
-from interwhen.bench.gateway_report import Carried, GatewayReport, judged, middle_of
-from interwhen.errors import UsageError
+from interwhen import UsageError
+from interwhen.bench._crowd import (
+    Reading,
+    ask_generator,
+    httpx2_crowd,
+    judge,
+    openai_crowd,
+    read_crowd,
+    transport_crowd,
+)
+from interwhen.bench._gateway import Carried, GatewayReport, judged, measure, middle_of
+from interwhen.bench._overhead import open_transport, paced_server
 
 
 @pytest.fixture(scope="module")
 def report() -> GatewayReport:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("interwhen.bench.gateway._SDK_CHUNKS", 100)
+        patch.setattr("interwhen.bench._gateway._SDK_CHUNKS", 100)
         return anyio.run(lambda: measure(pairs=3, streams=8, seconds=0.5, run_rate=20.0, run_rounds=2, sdk_rounds=1))
 
 
@@ -77,7 +84,7 @@ def test_a_generator_that_is_late_is_told_of(report: GatewayReport) -> None:
 
 
 def test_the_table_shows_each_number_beside_its_bar(report: GatewayReport) -> None:
-    from interwhen.bench.cli import gateway_table
+    from interwhen.bench._cli import gateway_table
     from rich.console import Console
 
     console = Console(width=160, record=True, file=io.StringIO())
@@ -100,7 +107,7 @@ def test_what_cannot_be_measured_is_refused(wrong: dict[str, float]) -> None:
 @pytest.mark.parametrize("crowd", [read_crowd, httpx2_crowd, openai_crowd])
 def test_every_reader_sees_every_chunk_at_its_time(crowd: Any) -> None:
     async def main() -> list[Reading]:
-        with paced_server("interwhen.bench.crowd_pacer") as url:
+        with paced_server("interwhen.bench._crowd_pacer") as url:
             return await crowd(url, 3, 11, 20.0)
 
     found = anyio.run(main)
@@ -114,7 +121,7 @@ def test_a_transport_alone_sees_every_chunk() -> None:
     async def main() -> list[Reading]:
         transport = open_transport("httpx2")
         try:
-            with paced_server("interwhen.bench.crowd_pacer") as url:
+            with paced_server("interwhen.bench._crowd_pacer") as url:
                 return await transport_crowd(url, 3, 11, 20.0, transport)
         finally:
             await transport.aclose()
@@ -125,7 +132,7 @@ def test_a_transport_alone_sees_every_chunk() -> None:
 def test_a_relay_passes_on_what_comes_and_that_either_side_is_gone() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(5)
-        with paced_server("interwhen.bench.relay", str(server.getsockname()[1])) as url:
+        with paced_server("interwhen.bench._relay", str(server.getsockname()[1])) as url:
             port = int(url.rpartition(":")[2].partition("/")[0])
             for leaver in (0, 1):
                 near = socket.create_connection(("127.0.0.1", port), timeout=5)
@@ -152,7 +159,7 @@ def test_the_generator_knows_what_its_reader_did_not_take() -> None:
     """A reader who takes nothing holds up neither the generator nor the other readers."""
 
     async def main() -> tuple[list[Reading], Any]:
-        with paced_server("interwhen.bench.crowd_pacer") as url:
+        with paced_server("interwhen.bench._crowd_pacer") as url:
             port = int(url.rpartition(":")[2].partition("/")[0])
             slow = socket.socket()
             slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -173,7 +180,7 @@ def test_the_generator_knows_what_its_reader_did_not_take() -> None:
 
 def test_the_generator_keeps_time() -> None:
     async def main() -> list[Reading]:
-        with paced_server("interwhen.bench.crowd_pacer") as url:
+        with paced_server("interwhen.bench._crowd_pacer") as url:
             return await read_crowd(url, 3, 11, 20.0)
 
     for reading in anyio.run(main):

@@ -3,10 +3,10 @@
 import anyio
 import msgspec
 import pytest
-from interwhen.bench.idle import IdleReport, measure_idle
-from interwhen.bench.idle_cli import idle_table
-from interwhen.cli.main import main
-from interwhen.errors import UsageError
+from interwhen import UsageError
+from interwhen.bench._idle import IdleReport, measure_idle
+from interwhen.bench._idle_cli import idle_table
+from interwhen.cli._main import main
 from interwhen.testing import Pause, ScriptedModel
 from rich.console import Console
 from trio.testing import MockClock

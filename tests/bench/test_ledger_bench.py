@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from interwhen.bench import ledger, ledger_endpoint
-from interwhen.bench.ledger import LedgerReport, check, counters, habits_of, play
-from interwhen.bench.ledger_cli import ledger as command
-from interwhen.errors import UsageError
-from interwhen.ledger import Ledger
+from interwhen import Ledger, UsageError
+from interwhen.bench import _ledger, _ledger_endpoint
+from interwhen.bench._ledger import LedgerReport, check, counters, habits_of, play
+from interwhen.bench._ledger_cli import ledger as command
 
 
 def test_no_counter_of_sixty_runs_differs():
@@ -31,7 +30,7 @@ def test_a_run_is_the_same_whenever_it_is_played():
 
 def test_a_replay_of_the_journal_has_the_same_ledger():
     from interwhen import Journal, replay
-    from interwhen.simulation.disk import Disk, LoopClerk
+    from interwhen.testing.simulation._play import Disk, LoopClerk
 
     for seed in range(40):
         disk = Disk()
@@ -49,9 +48,9 @@ def test_a_counter_that_is_off_by_one_is_found(counter, monkeypatch):
     real = counters
 
     def wrong(ledger):
-        return {**real(ledger), counter: real(ledger)[counter] + 1}
+        return {**real(_ledger), counter: real(_ledger)[counter] + 1}
 
-    monkeypatch.setattr(ledger, "counters", wrong)
+    monkeypatch.setattr(_ledger, "counters", wrong)
     report = check(3)
     assert {mismatch.counter for mismatch in report.mismatches} == {counter}
     assert len(report.mismatches) == 3
@@ -62,7 +61,7 @@ def test_the_endpoint_counts_by_itself():
     """The books hold what the steps bring, whoever reads them."""
     from interwhen.testing.server import ReceivedRequest, Send
 
-    endpoint = ledger_endpoint.CountingEndpoint(msgspec.structs.replace(habits_of(3), broken=0.0, has_end_token=True))
+    endpoint = _ledger_endpoint.CountingEndpoint(msgspec.structs.replace(habits_of(3), broken=0.0, has_end_token=True))
     body = {"prompt": "Story 3.\n", "stream": True}
     request = ReceivedRequest(0, "POST", "/v1/completions", {}, b"", body, 1)
     events = b"".join(step.data for step in endpoint(request) if isinstance(step, Send)).split(b"\n\n")

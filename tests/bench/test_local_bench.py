@@ -6,10 +6,10 @@ from pathlib import Path
 import anyio
 import msgspec
 import pytest
-from interwhen.bench import cli
-from interwhen.bench.local import FORKS, LocalReport, measure, memory_mb, stream_beside
-from interwhen.errors import UsageError
-from interwhen.models.local import open_local
+from interwhen import UsageError
+from interwhen.bench import _cli
+from interwhen.bench._local import FORKS, LocalReport, measure, memory_mb, stream_beside
+from interwhen.models import open_local
 
 needs_server = pytest.mark.skipif(find_spec("xllamacpp") is None, reason="xllamacpp is not installed")
 
@@ -25,7 +25,7 @@ def test_a_small_run_gives_a_whole_report_and_a_table(capsys):
     assert report.tokens_per_second.median > 0
     assert all(row.p50.median <= row.p99.median <= row.largest.median for row in report.rows)
     assert msgspec.json.decode(msgspec.json.encode(report), type=LocalReport) == report
-    cli.Console(width=160).print(cli.local_table(report))
+    _cli.Console(width=160).print(_cli.local_table(report))
     assert "2 forks at a time: gap, p99" in capsys.readouterr().out
 
 
@@ -55,4 +55,4 @@ def test_memory_is_read_where_the_system_shows_it():
 @pytest.mark.parametrize("options", [{"model": "acme"}, {"rounds": 0}, {"starts": 0}])
 def test_what_cannot_be_measured_is_refused(options):
     with pytest.raises(UsageError):
-        cli.local(**options)
+        _cli.local(**options)

@@ -8,9 +8,17 @@ import sys
 import anyio
 import msgspec
 import pytest
-from interwhen.bench.arms import armed, open_transport, paced_server, read_decoded, read_raw, read_supervised
-from interwhen.bench.overhead import Overhead, measure
-from interwhen.bench.pacer import TOKEN, chunk_texts
+from interwhen.bench._overhead import (
+    Overhead,
+    armed,
+    measure,
+    open_transport,
+    paced_server,
+    read_decoded,
+    read_raw,
+    read_supervised,
+)
+from interwhen.bench._pacer import TOKEN, chunk_texts
 
 
 def test_the_load_has_as_many_chunks_as_asked_for() -> None:
@@ -22,7 +30,7 @@ def test_the_load_has_as_many_chunks_as_asked_for() -> None:
 @pytest.mark.parametrize("transport", ["httpx2", "fast"])
 def test_every_arm_reads_the_whole_stream(transport: str) -> None:
     from interwhen import run
-    from interwhen.models.completions import CompletionsModel
+    from interwhen.models import CompletionsModel
 
     async def main() -> None:
         with paced_server() as url:
@@ -54,7 +62,7 @@ def test_a_small_run_gives_a_whole_report() -> None:
 
 
 def test_the_command_line_offers_it() -> None:
-    code = "import sys; from interwhen.cli.main import main; sys.exit(main())"
+    code = "import sys; from interwhen.cli._main import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "bench", "overhead", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

@@ -8,17 +8,22 @@ import anyio
 import msgspec
 import pytest
 from interwhen import Monitor, Pass, UsageError, verifier
-from interwhen.bench.paired import mean_of, paired
-from interwhen.bench.penalty import Plan, measure
-from interwhen.bench.penalty_attribution import Clocked
-from interwhen.bench.penalty_bars import bars, parse_share
-from interwhen.bench.penalty_flows import Flow, read_bare, read_supervised
-from interwhen.bench.penalty_monitors import passing
-from interwhen.bench.penalty_pacer import packets, parse_model, read_file
-from interwhen.bench.penalty_report import Penalty, Round, report_of
-from interwhen.bench.penalty_sources import RECORDED, Endpoint, Local, Replayed
-from interwhen.bench.penalty_sweeps import Setup, run_sweep
-from interwhen.models.base import Chunk, Request
+from interwhen.bench._penalty import Plan, Setup, measure, run_sweep
+from interwhen.bench._penalty_pacer import packets, parse_model, read_file
+from interwhen.bench._penalty_report import Penalty, Round, bars, parse_share, report_of
+from interwhen.bench._penalty_runs import (
+    RECORDED,
+    Clocked,
+    Endpoint,
+    Flow,
+    Local,
+    Replayed,
+    passing,
+    read_bare,
+    read_supervised,
+)
+from interwhen.bench._statistics import mean_of, paired
+from interwhen.models import Chunk, Request
 from interwhen.testing import Arrival, Recording, ScriptedModel, load_recordings
 from interwhen.testing.server import ScriptedServer, events
 

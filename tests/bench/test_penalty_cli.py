@@ -8,11 +8,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from interwhen.bench.penalty_cli import penalty
-from interwhen.bench.penalty_report import Penalty
-from interwhen.bench.penalty_sweeps import Sweep
-from interwhen.cli.main import main
-from interwhen.errors import UsageError
+from interwhen import UsageError
+from interwhen.bench._penalty import Sweep
+from interwhen.bench._penalty_cli import penalty
+from interwhen.bench._penalty_report import Penalty
+from interwhen.cli._main import main
 from interwhen.testing import load_recordings
 
 SMALL = {"speed": 60.0, "tokens": 60, "pairs": 1, "verifier_ms": 1.0, "monitors": 2}

@@ -6,8 +6,8 @@ import inspect
 import re
 from pathlib import Path
 
-from interwhen.bench.penalty_cli import penalty
-from interwhen.bench.penalty_tables import LABELS
+from interwhen.bench._penalty_cli import penalty
+from interwhen.bench._penalty_page import LABELS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "penalty.md").read_text(encoding="utf-8")
 

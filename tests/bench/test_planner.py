@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from interwhen.bench.planner import RIGHT_AGAIN, ROUTES, SERVERS, WRONG, play
-from interwhen.bench.planner_world import Runner, Server
+from interwhen.bench._planner import RIGHT_AGAIN, ROUTES, SERVERS, WRONG, Runner, Server, play
 
 
 def totals(costs):

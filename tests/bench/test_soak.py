@@ -8,10 +8,9 @@ import anyio
 import interwhen
 import msgspec
 import pytest
-from interwhen.bench.soak import judge, slope, soak
-from interwhen.bench.soak_server import FAULTS, Teller
-from interwhen.bench.soak_story import asked, prompt_of, story
-from interwhen.errors import UsageError
+from interwhen import UsageError
+from interwhen.bench._soak import judge, slope, soak
+from interwhen.bench._soak_server import FAULTS, Teller, asked, prompt_of, story
 from interwhen.testing import End, ScriptedModel
 from interwhen.testing.server import ReceivedRequest, Send
 

@@ -1,34 +1,39 @@
 """Recorded runs: lists of events as the engine sends them."""
 
-from interwhen.events import (
-    CheckSettled,
-    CheckStarted,
-    Delta,
-    Event,
-    Finished,
-    FrontierMoved,
-    Remedied,
-    Retracted,
-    StreamBroken,
-    StreamEnded,
-    StreamStarted,
-    ViolationFound,
-)
-from interwhen.ledger import Ledger, Timing
-from interwhen.results import (
+from interwhen import (
     Abstained,
     Certificate,
     CheckRecord,
+    CheckSettled,
+    CheckStarted,
+    Delta,
     Doubt,
+    Errored,
+    Event,
     Failed,
+    Finished,
+    FrontierMoved,
+    Judged,
+    Ledger,
+    Pass,
+    Remedied,
     Result,
+    Retracted,
+    Span,
+    StreamBroken,
+    StreamEnded,
+    StreamStarted,
+    TimedOut,
+    Timing,
+    Unknown,
     Unverified,
     Verified,
+    Violation,
+    ViolationFound,
     ViolationRecord,
-    sha256,
 )
-from interwhen.spans import Span
-from interwhen.verdicts import Errored, Judged, Outcome, Pass, TimedOut, Unknown, Violation
+from interwhen._types.results import sha256
+from interwhen.toolkit import Outcome
 
 MONITOR = "sums"
 

@@ -5,10 +5,10 @@ from importlib.util import find_spec
 
 import interwhen
 import pytest
-from interwhen.cli import flags
-from interwhen.cli.main import main
-from interwhen.cli.scenes import MODEL, SAMPLING, SCENES
-from interwhen.errors import ConnectError, UpstreamError
+from interwhen.cli import _flags
+from interwhen.cli._demo import MODEL, SAMPLING, SCENES
+from interwhen.cli._main import main
+from interwhen.models import ConnectError, UpstreamError
 from interwhen.testing import End, ScriptedModel
 
 RIGHT = ("1 + 2 = 3\n4 + 5 = 9\n", End())
@@ -20,7 +20,7 @@ HOPELESS = (("<think>\n1 + 2 = 4\n",), ("1 + 2 = 5\n",), ("1 + 2 = 6\n",))
 def scripted(monkeypatch):
     def use(*scripts):
         model = ScriptedModel(scripts)
-        monkeypatch.setattr(flags, "load_model", lambda *args, **kwargs: model)
+        monkeypatch.setattr(_flags, "load_model", lambda *args, **kwargs: model)
         return model
 
     return use

@@ -6,11 +6,11 @@ from importlib.util import find_spec
 import anyio
 import msgspec
 import pytest
-from interwhen.cli import doctor as command
-from interwhen.cli.main import main
-from interwhen.errors import ConnectError
-from interwhen.models import probe as probing
-from interwhen.models.probe import QUESTIONS, Diagnosis, Finding, probe
+from interwhen.cli import _doctor as command
+from interwhen.cli._main import main
+from interwhen.models import ConnectError, probe
+from interwhen.models import _probe as probing
+from interwhen.models._probe import QUESTIONS, Diagnosis, Finding
 
 WHOLE = " Wednesday, Thursday, Friday, Saturday, Sunday."
 ALL = [question.name for question in QUESTIONS]

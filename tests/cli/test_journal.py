@@ -12,8 +12,8 @@ import anyio
 import anyio.to_thread
 import interwhen
 import pytest
-from interwhen.cli import flags, interrupts
-from interwhen.cli.main import main
+from interwhen.cli import _flags, _supervise
+from interwhen.cli._main import main
 from interwhen.testing import ScriptedModel, cut_into
 from interwhen.testing.server import ScriptedServer, Stall, events
 
@@ -38,8 +38,8 @@ def model(monkeypatch):
         made.append((args, kwargs))
         return ScriptedModel(lambda request: cut_into(WRONG[len(request.prefix) :], 5))
 
-    monkeypatch.setattr(flags, "load_model", load)
-    monkeypatch.setattr("interwhen.resuming.load_model", load)
+    monkeypatch.setattr(_flags, "load_model", load)
+    monkeypatch.setattr("interwhen._run.load_model", load)
     return made
 
 
@@ -142,9 +142,9 @@ import signal
 # whoever runs the tests in the background has them ignore Ctrl-C, and the child would inherit that
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import interwhen, hanging
-from interwhen.cli import flags
-import interwhen.cli.run
-from interwhen.cli.main import main
+from interwhen.cli import _flags as flags
+import interwhen.cli._run
+from interwhen.cli._main import main
 from interwhen.testing import Pause, ScriptedModel
 from sums import sums
 
@@ -152,7 +152,7 @@ def load(specs):
     return [interwhen.Monitor(name="m", verifier=getattr(hanging, where), extractor=sums) for where in specs]
 
 if __name__ == "__main__":
-    interwhen.cli.run.load_monitors = load
+    interwhen.cli._run.load_monitors = load
     flags.load_model = lambda *a, **k: ScriptedModel([["1+1=2\\n", "begun\\n", Pause(600)]])
     import sys
     main(["run", "p", "--json", *sys.argv[1:]])
@@ -264,7 +264,7 @@ def test_an_interrupted_run_goes_on(child, path):
 
 
 def test_the_hint_can_be_pasted_into_a_shell():
-    assert interrupts.resume_hint(Path("my run.journal")) == "to go on: interwhen resume 'my run.journal'"
+    assert _supervise.resume_hint(Path("my run.journal")) == "to go on: interwhen resume 'my run.journal'"
 
 
 # ---------------------------------------------------------------------- SIGKILL
@@ -288,7 +288,7 @@ async def test_a_killed_process_is_resumed_by_another(sent, path):
 
     killed = False
     async with ScriptedServer(script) as server:
-        command = [sys.executable, "-c", "from interwhen.cli.main import main; main()"]
+        command = [sys.executable, "-c", "from interwhen.cli._main import main; main()"]
         url = ("--base-url", server.base_url, "--model", "scripted")
         process = subprocess.Popen(
             [*command, "run", "Q", *url, "-m", "arithmetic", "--json", "--journal", str(path)],

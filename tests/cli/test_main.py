@@ -9,11 +9,12 @@ import sys
 import msgspec
 import pytest
 import structlog
-from interwhen.cli import exits, flags
-from interwhen.cli.main import main
-from interwhen.errors import ConnectError, MissingExtraError, ModelError, UpstreamError
-from interwhen.events import Delta, Event, Finished
+from interwhen import Delta, Event, Finished, ModelError
+from interwhen.cli import _exits, _flags
+from interwhen.cli._main import main
+from interwhen.models import ConnectError, UpstreamError
 from interwhen.testing import End, ScriptedModel
+from interwhen.toolkit import MissingExtraError
 
 HINT = "to be able to go on after an interrupt, give the run a journal: interwhen run --journal FILE ...\n"
 RIGHT = "1 + 2 = 3\n4 + 5 = 9\n"
@@ -25,7 +26,7 @@ def scripted(monkeypatch):
 
     def use(*steps):
         model = ScriptedModel([steps or (RIGHT, End())])
-        monkeypatch.setattr(flags, "load_model", lambda *args, **kwargs: model)
+        monkeypatch.setattr(_flags, "load_model", lambda *args, **kwargs: model)
         return model
 
     return use
@@ -77,7 +78,7 @@ class TestExitCodes:
         [(ConnectError("gone"), 5), (ModelError("odd"), 5), (MissingExtraError("it", "local"), 2)],
     )
     def test_errors_are_told_apart_by_blame(self, error, code):
-        assert exits.of_error(error) == code
+        assert _exits.of_error(error) == code
 
 
 class TestUsage:
@@ -213,7 +214,7 @@ class TestLogging:
 
 
 def test_without_the_extra_there_is_one_clear_line():
-    code = "import sys; sys.modules['rich'] = None\nfrom interwhen.cli.main import main\nmain(['run'])"
+    code = "import sys; sys.modules['rich'] = None\nfrom interwhen.cli._main import main\nmain(['run'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == "error: the command line needs an extra that is not installed: pip install 'interwhen[cli]'\n"
@@ -226,8 +227,8 @@ def test_ctrl_c_ends_a_run_that_is_under_way(tmp_path):
         "import signal\n"
         # whoever runs the tests in the background has them ignore Ctrl-C, and the child would inherit that
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from interwhen.cli import flags\n"
-        "from interwhen.cli.main import main\n"
+        "from interwhen.cli import _flags as flags\n"
+        "from interwhen.cli._main import main\n"
         "from interwhen.testing import Pause, ScriptedModel\n"
         "flags.load_model = lambda *a, **k: ScriptedModel([['begun\\n', Pause(60)]])\n"
         "main(['run', 'p', '--json'])\n"
@@ -247,8 +248,8 @@ def test_ctrl_c_ends_a_run_that_is_under_way(tmp_path):
 def test_a_reader_that_leaves_early_is_no_error(view, tmp_path):
     script = tmp_path / "scripted.py"
     script.write_text(
-        "from interwhen.cli import flags\n"
-        "from interwhen.cli.main import main\n"
+        "from interwhen.cli import _flags as flags\n"
+        "from interwhen.cli._main import main\n"
         "from interwhen.testing import ScriptedModel\n"
         "flags.load_model = lambda *a, **k: ScriptedModel(['words\\n' * 40000], size=6)\n"
         f"main(['run', 'p', '{view}'])\n"

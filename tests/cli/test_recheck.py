@@ -5,7 +5,7 @@ import json
 import interwhen
 import msgspec
 import pytest
-from interwhen.cli.main import main
+from interwhen.cli._main import main
 from interwhen.testing import ScriptedModel
 
 RIGHT = "17 * 3 = 51\nso 51 + 9 = 60\n"

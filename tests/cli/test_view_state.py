@@ -2,10 +2,8 @@
 
 from functools import reduce
 
-from interwhen.cli.view_state import Ghost, Mark, ViewState, apply
-from interwhen.events import CheckSettled, Delta, Event, Retracted
-from interwhen.spans import Span
-from interwhen.verdicts import Cancelled, Judged, Pass
+from interwhen import Cancelled, CheckSettled, Delta, Event, Judged, Pass, Retracted, Span
+from interwhen.cli._view import Ghost, Mark, ViewState, apply
 
 from .recorded import FEEDBACK, GATE, MONITOR, OPEN, REPAIR, REPAIRED, record
 

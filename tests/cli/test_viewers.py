@@ -8,16 +8,16 @@ import subprocess
 import sys
 
 import pytest
-from interwhen.cli.terminal import console_for
-from interwhen.cli.viewers import JsonViewer, LiveViewer, PlainViewer, viewer_for
+from interwhen.cli._text import console_for
+from interwhen.cli._view import JsonViewer, LiveViewer, PlainViewer, viewer_for
 
 from .recorded import REPAIR, RESULTS
 
 HOSTILE = "\\x1b]0;owned\\x07\\x1b[2J\\x9b31m\\u202e[bold red]x\\n1 + 2 = 4\\n\\x1b[A\\r\\n"
 SCRIPT = f"""
 import sys
-from interwhen.cli import flags
-from interwhen.cli.main import main
+from interwhen.cli import _flags as flags
+from interwhen.cli._main import main
 from interwhen.testing import ScriptedModel
 flags.load_model = lambda *a, **k: ScriptedModel(["{HOSTILE}", "\\n\\x1b[2J 2 + 2 = 4\\n"], delay=0.01)
 main(sys.argv[1:])
@@ -103,7 +103,7 @@ class TestPlain:
 
     @pytest.mark.parametrize("result", RESULTS, ids=lambda r: r.status)
     def test_a_summary_of_every_ending(self, result):
-        from interwhen.events import Finished
+        from interwhen import Finished
 
         out = plain([Finished(result)])
         assert result.status in out
@@ -135,7 +135,7 @@ class TestChoice:
 
 
 def test_a_frame_is_never_taller_than_the_screen():
-    from interwhen.events import Delta
+    from interwhen import Delta
     from rich.console import Console
 
     console = Console(file=io.StringIO(), width=40, height=12, force_terminal=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import interwhen
 import pytest
-from interwhen.gateway.sources import load_config
+from interwhen.gateway._config import load_config
 from interwhen.precompute import open_store
 from interwhen.testing import ScriptedModel
 

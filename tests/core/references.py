@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from interwhen.triggers import (
-    Answer,
-    CodeBlocks,
-    EveryChars,
-    Lines,
-    Markers,
-    Paragraphs,
-    Sentences,
-    ThinkEnd,
-    ToolCalls,
-)
+from interwhen import Answer, CodeBlocks, EveryChars, Lines, Markers, Paragraphs, Sentences, ThinkEnd, ToolCalls
 
 TRIGGERS = (
     Lines(),

@@ -5,12 +5,25 @@ from __future__ import annotations
 import re
 
 import pytest
-from interwhen import Budgets, Claim, Conclude, Feedback, Fork, Lines, Monitor, ThinkEnd, Tracker, UsageError, Violation
+from interwhen import (
+    Budgets,
+    Claim,
+    Conclude,
+    Feedback,
+    Fork,
+    Judged,
+    Lines,
+    Monitor,
+    Span,
+    ThinkEnd,
+    Tracker,
+    Unknown,
+    UsageError,
+    Violation,
+)
 from interwhen._core.messages import Close, Disown, Drop, Extract, Extracted, Open, Settled
-from interwhen.models.base import Request
-from interwhen.models.turns import extra_turns, prefill_turns
-from interwhen.spans import Span
-from interwhen.verdicts import Judged, Unknown
+from interwhen.models import Request
+from interwhen.models._openai_api import extra_turns, prefill_turns
 from tests.core.worlds import PLAIN, drive, monitor
 
 TAGS = ("<think>", "</think>")

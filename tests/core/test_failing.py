@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import pytest
-from interwhen import Budgets, Judged, Pass, Resample, Retry, Skipped, TimedOut, Unknown, UsageError
-from interwhen._core.breakers import FIRST_TRIAL, LAST_TRIAL, Breaker
+from interwhen import (
+    Budgets,
+    CheckSettled,
+    Errored,
+    Judged,
+    Pass,
+    Resample,
+    Retry,
+    Skipped,
+    TimedOut,
+    Unknown,
+    UsageError,
+)
+from interwhen._core.check_table import FIRST_TRIAL, LAST_TRIAL, Breaker
 from interwhen._core.messages import Check, Drop, Extracted, Settled, Suspend
-from interwhen.events import CheckSettled
-from interwhen.failing import read_on_error
-from interwhen.verdicts import Errored
+from interwhen._types.verdicts import read_on_error
 from tests.core.worlds import STRICT, drive, monitor, parse_ungrounded
 
 FAILED = [Errored("x"), TimedOut(1.0)]

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from interwhen import Resample
+from interwhen import Answer, Errored, Lines, Paragraphs, Remedied, Resample, Sentences, Span, ViolationFound
 from interwhen._core.messages import Ended, Idle, Settled
-from interwhen.events import Remedied, ViolationFound
-from interwhen.spans import Span
-from interwhen.triggers import Answer, Lines, Paragraphs, Sentences
-from interwhen.verdicts import Errored
 from tests.core.worlds import drive, monitor, plain_outline
 
 OPEN = [Lines(), Lines(every=3), Paragraphs(), Sentences()]

@@ -6,13 +6,36 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from interwhen import Abstain, Budgets, Conclude, Feedback, Fork, Repair, Resample, Retry, Stop
-from interwhen._core.core import Core
+from interwhen import (
+    Abstain,
+    Answer,
+    Budgets,
+    CheckSettled,
+    Conclude,
+    Delta,
+    Errored,
+    EveryChars,
+    Feedback,
+    Fork,
+    Judged,
+    Lines,
+    Markers,
+    Paragraphs,
+    Pass,
+    Remedied,
+    Repair,
+    Resample,
+    Retry,
+    Sentences,
+    Stop,
+    StreamBroken,
+    ThinkEnd,
+    TimedOut,
+    ToolCalls,
+)
+from interwhen._core.machine import Core
 from interwhen._core.messages import Abandoned, Broken, Check, Ended, Extract, Extracted, OutOfTime, Resumed, Settled
-from interwhen.events import CheckSettled, Delta, Remedied, StreamBroken
-from interwhen.results import sha256
-from interwhen.triggers import Answer, EveryChars, Lines, Markers, Paragraphs, Sentences, ThinkEnd, ToolCalls
-from interwhen.verdicts import Errored, Judged, Pass, TimedOut
+from interwhen._types.results import sha256
 from tests.core.worlds import PLAIN, STRICT, SUM, Driver, judge, monitor, parse, parse_ungrounded
 
 WHOLE = (Lines(), Lines(every=2), Paragraphs(), Sentences(), Markers(), ThinkEnd(), Answer())

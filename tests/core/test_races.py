@@ -5,11 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
-from interwhen import Feedback, Repair, Resample
-from interwhen._core.core import Core
+from interwhen import Feedback, Lines, Repair, Resample, Sentences
+from interwhen._core.machine import Core
 from interwhen._core.messages import Ended, Extract
-from interwhen.models.base import Chunk
-from interwhen.triggers import Lines, Sentences
+from interwhen.models import Chunk
 from tests.core.worlds import PLAIN, STRICT, Driver, monitor, plain_outline
 
 TEXTS = (

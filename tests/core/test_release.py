@@ -7,11 +7,28 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from interwhen import Budgets, Feedback, Fork, Repair, Resample, Retry, Skipped, Stop, TimedOut
+from interwhen import (
+    Answer,
+    Budgets,
+    Cancelled,
+    Errored,
+    Feedback,
+    Fork,
+    Judged,
+    Paragraphs,
+    Pass,
+    Repair,
+    Resample,
+    Retry,
+    Skipped,
+    Stop,
+    TimedOut,
+    ToolCalls,
+    Unknown,
+    Violation,
+)
 from interwhen._core.messages import Abandoned, Broken, OutOfTime, Settled
 from interwhen._core.release import TABLE, fate_of, kind_of, way_of
-from interwhen.triggers import Answer, Paragraphs, ToolCalls
-from interwhen.verdicts import Cancelled, Errored, Judged, Pass, Unknown, Violation
 from tests.core.worlds import STRICT, drive, monitor, parse_ungrounded
 
 DOCS = Path(__file__).parents[2] / "docs" / "release.md"

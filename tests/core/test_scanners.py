@@ -7,10 +7,22 @@ from itertools import pairwise
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from interwhen import Monitor, Pass, UsageError, verifier
-from interwhen._core.intake import Intake
+from interwhen import (
+    CodeBlocks,
+    EveryChars,
+    Lines,
+    Markers,
+    Monitor,
+    Paragraphs,
+    Pass,
+    Sentences,
+    ThinkEnd,
+    ToolCalls,
+    UsageError,
+    verifier,
+)
+from interwhen._core.segmenter import Intake
 from interwhen._core.transcript import Transcript
-from interwhen.triggers import CodeBlocks, EveryChars, Lines, Markers, Paragraphs, Sentences, ThinkEnd, ToolCalls
 from tests.core.references import TRIGGERS, reference
 
 SMALL = st.sampled_from(

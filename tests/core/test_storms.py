@@ -5,11 +5,22 @@ from __future__ import annotations
 import tracemalloc
 
 import pytest
-from interwhen import Budgets, Claim, Feedback, Judged, Pass, Repair, Resample, Violation
+from interwhen import (
+    Budgets,
+    Claim,
+    Feedback,
+    Judged,
+    Lines,
+    Paragraphs,
+    Pass,
+    Remedied,
+    Repair,
+    Resample,
+    Sentences,
+    Violation,
+)
+from interwhen._core.machine import LONGEST_PAUSE, Pace
 from interwhen._core.messages import Open, Settled
-from interwhen._core.pacing import LONGEST_PAUSE, Pace
-from interwhen.events import Remedied
-from interwhen.triggers import Lines, Paragraphs, Sentences
 from tests.core.worlds import STRICT, drive, monitor
 
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from interwhen import Span
 from interwhen._core.transcript import Transcript
-from interwhen.models.base import Piece
-from interwhen.results import Insertion
-from interwhen.spans import Span
+from interwhen.journal import Insertion
+from interwhen.models import Piece
 
 TEXT = st.text("ab\n ", min_size=1, max_size=6)
 

@@ -6,13 +6,10 @@ import itertools
 import re
 
 import pytest
-from interwhen import Monitor, Pass, Violation, verifier
-from interwhen._core.core import Core
+from interwhen import Errored, Judged, Lines, Monitor, Pass, Span, Unknown, Violation, verifier
+from interwhen._core.machine import Core
 from interwhen._core.messages import Ended, Extracted, Settled
-from interwhen.models.base import Chunk
-from interwhen.spans import Span
-from interwhen.triggers import Lines
-from interwhen.verdicts import Errored, Judged, Unknown
+from interwhen.models import Chunk
 from tests.core.worlds import Driver, drive, monitor, parse
 
 NUMBERS = re.compile(r"\d\S*\d")

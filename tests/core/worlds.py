@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, field
 
 import msgspec
-from interwhen import Claim, Monitor, Pass, Unknown, Violation, verifier
-from interwhen._core.core import Core
+from interwhen import Claim, Delta, Judged, Monitor, Pass, Retracted, Span, Unknown, Violation, verifier
+from interwhen._core.machine import Core
 from interwhen._core.messages import (
     Check,
     Close,
@@ -20,10 +20,7 @@ from interwhen._core.messages import (
     Opened,
     Settled,
 )
-from interwhen.events import Delta, Retracted
-from interwhen.models.base import Chunk
-from interwhen.spans import Span
-from interwhen.verdicts import Judged
+from interwhen.models import Chunk
 
 SUM = re.compile(r"(?<!\d)(\d)\+(\d)=(\d{1,2})(?!\d)")
 

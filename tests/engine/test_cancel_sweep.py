@@ -7,8 +7,7 @@ import anyio.lowlevel
 import interwhen
 import pytest
 from interwhen import Feedback, verifier
-from interwhen.models.base import Capabilities
-from interwhen.models.completions import CompletionsModel
+from interwhen.models import Capabilities, CompletionsModel
 from interwhen.testing.server import ScriptedServer, Sleep, events
 from journals import LINES, THOUGHT, Kind, fork, goes_on, rest
 from sums import judge, slow, watch

@@ -3,9 +3,7 @@
 import anyio
 import interwhen
 import pytest
-from interwhen.errors import ConnectError, StreamClosed, UpstreamError
-from interwhen.models.base import Capabilities, Chunk, Usage
-from interwhen.models.transport import Timeouts
+from interwhen.models import Capabilities, Chunk, ConnectError, StreamClosed, Timeouts, UpstreamError, Usage
 from interwhen.testing import Pause, ScriptedModel
 from sums import Accountant, apply, judge, slow, sums, supervise, watch
 

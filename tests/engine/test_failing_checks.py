@@ -18,7 +18,7 @@ from interwhen import (
     verifier,
     when_called_off,
 )
-from interwhen._tickets import Ticket, hold
+from interwhen._types.verifiers import Ticket, hold
 from interwhen.testing import Pause, ScriptedModel
 from structlog.testing import capture_logs
 from sums import apply, judge, slow, supervise, watch

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen import Claim, Errored, Judged, Pass, Segment, Span, Unknown, Violation
-from interwhen._engine.checks import LONGEST, MOST_CLAIMS, as_outcome, check_inline, parse
-from interwhen._engine.naming import name_error, name_value
+from interwhen._engine.monitors import LONGEST, MOST_CLAIMS, as_outcome, check_inline, parse
+from interwhen._types.errors import name_error, name_value
 from sums import Sum, sums
 
 CLAIM = Sum(key="1+1=2", span=Span(0, 5), left=1, right=1, total=2)

@@ -5,8 +5,7 @@ import anyio.lowlevel
 import interwhen
 import pytest
 from interwhen import Stop
-from interwhen.models.base import Chunk, Usage
-from interwhen.models.streams import GuardedStream
+from interwhen.models import Chunk, GuardedStream, Usage
 from interwhen.testing import ScriptedModel
 from sums import supervise, watch
 

@@ -3,10 +3,8 @@
 import anyio
 import interwhen
 import pytest
-from interwhen import Fork
-from interwhen.errors import UsageError
+from interwhen import Fork, Tracker, UsageError
 from interwhen.testing import Pause, ScriptedModel
-from interwhen.trackers import Tracker
 from sums import SUM, Sum, supervise, watch
 
 pytestmark = pytest.mark.anyio

@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 from interwhen import verifier
-from interwhen.errors import ConnectError
+from interwhen.models import ConnectError
 from interwhen.testing import ScriptedModel
 from structlog.testing import capture_logs
 from sums import slow, supervise, watch
@@ -71,7 +71,7 @@ async def test_without_structlog_configured_the_standard_library_has_them(caplog
 def test_nothing_is_printed_by_default():
     script = """
         import interwhen
-        from interwhen import errors
+        from interwhen._types import errors
         from interwhen.testing import ScriptedModel
         model = ScriptedModel([["text", errors.ConnectError("broken")], [errors.ModelError("broken")]])
         with interwhen.run_sync(model, "Q") as run:

@@ -7,10 +7,22 @@ from dataclasses import dataclass
 import anyio
 import interwhen
 import pytest
-from interwhen import Claim, Feedback, Message, Monitor, Pass, Resample, Span, Task, Tracker, UsageError, Violation
-from interwhen._engine.watchers import Bound
+from interwhen import (
+    Claim,
+    Feedback,
+    Message,
+    Monitor,
+    Pass,
+    Resample,
+    Span,
+    Task,
+    Tracker,
+    UsageError,
+    Violation,
+    verifier,
+)
+from interwhen._engine.monitors import Bound
 from interwhen.testing import Pause, ScriptedModel
-from interwhen.verifier import verifier
 from sums import adds_up, apply, sums, supervise, watch
 from workers import limited
 

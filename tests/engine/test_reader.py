@@ -10,8 +10,7 @@ import pytest
 import trio
 import trio.lowlevel
 from interwhen import Fork, UsageError
-from interwhen.models.base import Capabilities
-from interwhen.models.streams import IteratorStream
+from interwhen.models import Capabilities, IteratorStream
 from interwhen.testing import Pause, ScriptedModel
 from sums import Accountant, apply, slow, sums, supervise, watch
 

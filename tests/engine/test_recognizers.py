@@ -6,12 +6,9 @@ from dataclasses import dataclass
 import interwhen
 import msgspec
 import pytest
-from interwhen import Claim, Fork, Pass, Span, Unknown
-from interwhen._engine.checks import parse, recognize
-from interwhen.segments import Segment
+from interwhen import Claim, Errored, Fork, Judged, Pass, Segment, Span, Unknown, verifier
+from interwhen._engine.monitors import parse, recognize
 from interwhen.testing import ScriptedModel
-from interwhen.verdicts import Errored, Judged
-from interwhen.verifier import verifier
 from sums import supervise, watch
 
 pytestmark = pytest.mark.anyio

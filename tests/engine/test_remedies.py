@@ -4,8 +4,7 @@ import interwhen
 import msgspec
 import pytest
 from interwhen import Abstain, Feedback, FeedbackTemplate, Repair, Resample, Sampling, Stop, Violation
-from interwhen.errors import ConnectError
-from interwhen.models.base import Capabilities, Piece
+from interwhen.models import Capabilities, ConnectError, Piece
 from interwhen.testing import ScriptedModel
 from sums import Accountant, apply, judge, supervise, watch
 

@@ -7,8 +7,8 @@ import threading
 import interwhen
 import pytest
 from interwhen import Finished, UsageError
-from interwhen.errors import MissingExtraError
 from interwhen.testing import Pause, ScriptedModel
+from interwhen.toolkit import MissingExtraError
 from sums import Accountant, apply, watch
 
 TEXT = ["1+1=2\n2+2=5\n", "\n3+3=6\n"]
@@ -83,7 +83,7 @@ def test_what_cannot_be_done_says_so():
 
 
 def test_a_missing_uvloop_is_named(monkeypatch):
-    monkeypatch.setattr("interwhen.running.find_spec", lambda name: None)
+    monkeypatch.setattr("interwhen._run.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"interwhen\[fast\]"):
         interwhen.run_sync(ScriptedModel(["x"]), "Q", uvloop=True).__enter__()
 

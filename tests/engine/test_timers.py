@@ -4,8 +4,7 @@ import anyio
 import interwhen
 import pytest
 from interwhen import Budgets, StreamBroken
-from interwhen.errors import ConnectError, ContextOverflow, StreamTimeout, UpstreamError
-from interwhen.models.transport import Timeouts
+from interwhen.models import ConnectError, ContextOverflow, StreamTimeout, Timeouts, UpstreamError
 from interwhen.testing import Pause, ScriptedModel
 from sums import Accountant, apply, slow, supervise, watch
 

@@ -72,7 +72,7 @@ def test_the_page_has_a_place_and_its_code_runs():
     for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         exec(compile(code, str(PAGE), "exec"), {"__name__": "example"})
     import msgspec
-    from interwhen.testing.traces import LabelledTrace
+    from interwhen.testing import LabelledTrace
 
     [example] = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
     assert msgspec.json.decode(example, type=LabelledTrace).label == "wrong"

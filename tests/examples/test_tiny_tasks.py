@@ -3,7 +3,7 @@
 import anyio
 import pytest
 from examples.measure_tiny.problems import worked
-from interwhen.models.base import Chunk
+from interwhen.models import Chunk
 from interwhen.strategies import Trace, judge, load_exercises
 from interwhen.testing import ScriptedModel
 

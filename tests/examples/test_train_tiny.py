@@ -103,7 +103,7 @@ def test_every_mistake_is_one(family: str) -> None:
 
 def test_feedback_is_worded_as_interwhen_words_it() -> None:
     from interwhen import FeedbackTemplate, Violation
-    from interwhen.feedback import Level
+    from interwhen._types.remedies import Level
 
     mistake = FAMILIES["totals"](random.Random(7), hard=False).steps[0].blunder(random.Random(1))  # type: ignore[misc]
     violation = Violation(why=mistake.why, witness=mistake.witness)

@@ -12,8 +12,9 @@ from examples.tiny_monitors import monitors_for
 from examples.train_tiny.families import FAMILIES
 from examples.train_tiny.tasks import Worked
 from interwhen import Pass, Result, Segment, Span, Verdict, Violation
-from interwhen.models.base import Request
-from interwhen.testing.scripted import Script, ScriptedModel
+from interwhen.models import Request
+from interwhen.testing import ScriptedModel
+from interwhen.testing._models import Script
 
 SEEDS = 300
 

@@ -15,7 +15,7 @@ import httpx2
 import msgspec
 from anyio.from_thread import start_blocking_portal
 from interwhen.gateway import Config, Gateway
-from interwhen.gateway.server import Server, address, listen
+from interwhen.gateway._server import Server, address, listen
 from interwhen.testing.server import ScriptedServer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "wrapping"))

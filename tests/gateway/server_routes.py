@@ -5,7 +5,7 @@
 
 import sys
 
-from interwhen.gateway.routes import DECISIONS, route_of
+from interwhen.gateway._routes import DECISIONS, route_of
 
 SOURCES = {
     "vLLM": "`vllm/entrypoints/openai/*/api_router.py`",
@@ -156,7 +156,7 @@ KINDS = {
 
 HEAD = """# Routes
 
-What the gateway does with each route of the servers that it may stand before. One table in `interwhen/gateway/routes.py`
+What the gateway does with each route of the servers that it may stand before. One table in `interwhen/gateway/_routes.py`
 decides, for sub-paths and other spellings too; this page is written from it by
 `python tests/gateway/server_routes.py > docs/routes.md`, and a test compares the two.
 

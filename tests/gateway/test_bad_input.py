@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import httpx2
 import pytest
 from helpers import ASK, post, refused
-from interwhen.gateway.keys import Keys
+from interwhen.gateway._config import Keys
 from interwhen.testing.server import events, reply
 from watchers import passing
 
@@ -193,7 +193,7 @@ def test_keys_are_compared_in_constant_time_and_all_of_them(monkeypatch):
         calls.append((given, known))
         return known == b"another-key"  # whatever was given
 
-    monkeypatch.setattr("interwhen.gateway.keys.hmac", SimpleNamespace(compare_digest=compare))
+    monkeypatch.setattr("interwhen.gateway._config.hmac", SimpleNamespace(compare_digest=compare))
     keys = Keys((KEY, "another-key", "a-third-key"))
     assert keys.admit({"x-interwhen-key": "given"}) == "x-interwhen-key"
     assert calls == [(b"given", known) for known in (KEY.encode(), b"another-key", b"a-third-key")]

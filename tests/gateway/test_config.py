@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 from interwhen import UsageError
 from interwhen.gateway import Config, Gateway, schema
-from interwhen.gateway.config import UpstreamConfig
-from interwhen.gateway.gateway import parse_upstream
-from interwhen.gateway.problems import Problem
-from interwhen.gateway.server import listen
-from interwhen.gateway.sources import load_config, variables
+from interwhen.gateway._config import UpstreamConfig, load_config, variables
+from interwhen.gateway._gateway import parse_upstream
+from interwhen.gateway._http_errors import Problem
+from interwhen.gateway._server import listen
 
 TOML = """
 upstreams = ["http://one/v1", { url = "http://two/v1", models = ["gpt-*"] }]

@@ -10,8 +10,8 @@ import msgspec
 import page
 import pytest
 from interwhen.gateway import Config, Gateway
-from interwhen.gateway.config import SHORTEST_KEY, Limits
-from interwhen.gateway.server import _KEEP_ALIVE_SECONDS
+from interwhen.gateway._config import SHORTEST_KEY, Limits
+from interwhen.gateway._server import _KEEP_ALIVE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 GATEWAY = (ROOT / "docs" / "gateway.md").read_text()

@@ -7,7 +7,7 @@ import pytest
 from helpers import ASK, post, refused
 from hypothesis import given
 from hypothesis import strategies as st
-from interwhen.gateway.headers import returned, sent
+from interwhen.gateway._exchange import returned, sent
 from interwhen.testing.server import Head, SendRaw, Sleep, Stall, delta, events, reply
 from watchers import passing
 

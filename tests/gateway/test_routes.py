@@ -7,9 +7,9 @@ import pytest
 from helpers import ASK, post, refused
 from hypothesis import example, given
 from hypothesis import strategies as st
-from interwhen.errors import UsageError
+from interwhen import UsageError
 from interwhen.gateway import Config, Gateway
-from interwhen.gateway.routes import DECISIONS, ROUTES, route_of
+from interwhen.gateway._routes import DECISIONS, ROUTES, route_of
 from interwhen.testing.server import events, reply
 from server_routes import MODES, SERVERS, found_of, page, routes
 from watchers import passing

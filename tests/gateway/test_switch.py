@@ -5,7 +5,7 @@ import time
 
 import pytest
 from helpers import ASK, post
-from interwhen import _switch
+from interwhen import _run
 from interwhen.testing.server import events
 from processes import serving
 
@@ -14,8 +14,8 @@ WRONG = "2 + 2 = 5\n"
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
-    monkeypatch.delenv(_switch.VARIABLE, raising=False)
-    monkeypatch.setattr(_switch._Switch, "told", None)
+    monkeypatch.delenv(_run.VARIABLE, raising=False)
+    monkeypatch.setattr(_run._Switch, "told", None)
 
 
 def wrong(_request):
@@ -39,9 +39,9 @@ def test_a_gateway_that_is_off_passes_everything_and_says_so(upstream, gateway):
 
 @pytest.mark.parametrize("how", ["--off", "INTERWHEN_OFF"])
 def test_it_can_start_switched_off(upstream, monkeypatch, how):
-    if how == _switch.VARIABLE:
+    if how == _run.VARIABLE:
         monkeypatch.setenv(how, "1")
-    flags = () if how == _switch.VARIABLE else (how,)
+    flags = () if how == _run.VARIABLE else (how,)
     with serving(upstream(wrong).base_url, "--monitor", "arithmetic:remedy=abstain", *flags) as running:
         assert post(running, {**ASK, "stream": True}).headers["x-interwhen-supervision"] == "off"
         running.child.send_signal(signal.SIGUSR2)

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from interwhen._core.core import Core
+from interwhen import Delta, Judged, Retracted
+from interwhen._core.machine import Core
 from interwhen._core.messages import Extract, Extracted, Settled
-from interwhen.events import Delta, Retracted
-from interwhen.verdicts import Judged
 from worlds import Driver
 
 

@@ -7,23 +7,36 @@ import msgspec
 import pytest
 from corpus import TOKENS
 from driving import run
-from interwhen import Lines, Monitor, Paragraphs, Segment, Sentences, Span, ToolCall, registry
-from interwhen._core.intake import Intake
-from interwhen._core.phases import ThinkTags
-from interwhen._core.transcript import Transcript
-from interwhen.cli.escape import as_json, joined, one_line, visible
-from interwhen.errors import ModelError
-from interwhen.feedback import FeedbackTemplate, is_writable, quote
-from interwhen.models.base import Chunk
-from interwhen.models.chunks import decode_chat, decode_completion
-from interwhen.models.sse import SseDecoder
-from interwhen.registry import load_monitor
-from interwhen.testing.complexity import BAITS, Bait, assert_linear, assert_quick
-from interwhen.testing.regexes import suspicious
-from interwhen.triggers import Answer, CodeBlocks, EveryChars, Markers, ThinkEnd, ToolCalls
-from interwhen.verdicts import Violation
-from interwhen.wrapping.call_assembly import CallAssembler
-from interwhen.wrapping.tool_format import tool_format
+from interwhen import (
+    Answer,
+    CodeBlocks,
+    EveryChars,
+    FeedbackTemplate,
+    Lines,
+    Markers,
+    ModelError,
+    Monitor,
+    Paragraphs,
+    Segment,
+    Sentences,
+    Span,
+    ThinkEnd,
+    ToolCall,
+    ToolCalls,
+    Violation,
+    load_monitor,
+    registry,
+)
+from interwhen._core.segmenter import Intake
+from interwhen._core.transcript import ThinkTags, Transcript
+from interwhen._types.remedies import is_writable, quote
+from interwhen.cli._text import as_json, joined, one_line, visible
+from interwhen.clients._chunk_buffer import CallAssembler
+from interwhen.clients._supervision import tool_format
+from interwhen.models import Chunk
+from interwhen.models._chunks import decode_chat, decode_completion
+from interwhen.models._sse import SseDecoder
+from interwhen.testing.complexity import BAITS, Bait, assert_linear, assert_quick, suspicious
 from worlds import monitor
 
 SHIPPED = [plugin.name for plugin in registry.verifiers() if registry.describe(plugin.name).monitors]
@@ -312,9 +325,9 @@ def test_rendering_feedback_is_quick():
 
 @pytest.mark.fault("V12", injected="nothing", happens="no shipped regex has a shape that backtracks without bound")
 def test_no_shipped_regex_looks_dangerous():
-    import interwhen.cli.app
-    import interwhen.cli.plain_log
-    import interwhen.models.openai_compat  # noqa: F401  they are looked for in sys.modules
+    import interwhen.cli._app
+    import interwhen.cli._view
+    import interwhen.models._openai_api  # noqa: F401  they are looked for in sys.modules
 
     for name in SHIPPED:
         load_monitor(name)
@@ -326,7 +339,7 @@ def test_no_shipped_regex_looks_dangerous():
         if isinstance(value, re.Pattern)
     }
     assert ("interwhen_verifiers._arithmetic.tokens", "_PATTERN") in found
-    assert ("interwhen.feedback", "_CONTROL") in found
+    assert ("interwhen._types.remedies", "_CONTROL") in found
     bad = {}
     for place, pattern in found.items():
         text = pattern.pattern if isinstance(pattern.pattern, str) else pattern.pattern.decode("latin-1")

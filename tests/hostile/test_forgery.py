@@ -5,9 +5,21 @@ from corpus import MARKERS, SHORT, TOKENS, texts
 from driving import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interwhen import Answer, Feedback, FeedbackTemplate, Lines, Markers, Paragraphs, Repair, Sentences, ThinkEnd
-from interwhen.events import Remedied
-from interwhen.triggers import CodeBlocks, EveryChars, ToolCalls
+from interwhen import (
+    Answer,
+    CodeBlocks,
+    EveryChars,
+    Feedback,
+    FeedbackTemplate,
+    Lines,
+    Markers,
+    Paragraphs,
+    Remedied,
+    Repair,
+    Sentences,
+    ThinkEnd,
+    ToolCalls,
+)
 from worlds import SUM, monitor
 
 LEVELS = ("flag", "locate", "explain", "witness")

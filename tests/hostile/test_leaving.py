@@ -8,7 +8,7 @@ import anyio.lowlevel
 import interwhen
 import pytest
 from interwhen import Budgets, Feedback, FeedbackTemplate, Sampling
-from interwhen.models.completions import CompletionsModel
+from interwhen.models import CompletionsModel
 from interwhen.testing import ScriptedModel
 from interwhen.testing.server import ScriptedServer, Send, Sleep, chunk, data, events
 from sums import slow, supervise, watch

@@ -5,8 +5,8 @@ import time
 
 import pytest
 from corpus import ALL, ARITHMETIC
-from interwhen import Pass, Segment, Span, Unknown, Violation
-from interwhen.registry import describe, load_monitor, verifiers
+from interwhen import Pass, Segment, Span, Unknown, Violation, load_monitor
+from interwhen.registry import describe, verifiers
 from interwhen.testing.complexity import read_and_check
 
 from interwhen_verifiers.arithmetic import MAX_SEGMENT, arithmetic

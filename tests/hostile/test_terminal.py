@@ -16,22 +16,30 @@ from anyio.from_thread import start_blocking_portal
 from corpus import ALL, ARITHMETIC, EVENTS, HIDDEN, SHORT, TERMINAL, acting, texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interwhen import Judged, Pass, Span, Unknown, Violation, ViolationRecord
-from interwhen.cli import logs
-from interwhen.cli.escape import as_json, joined, one_line, visible
-from interwhen.cli.terminal import console_for, print_error
-from interwhen.cli.viewers import JsonViewer, LiveViewer, PlainViewer
-from interwhen.events import (
+from interwhen import (
+    Abstained,
+    CheckRecord,
     CheckSettled,
     CheckStarted,
     Delta,
+    Doubt,
+    Failed,
     Finished,
+    Judged,
+    Pass,
     Remedied,
     Retracted,
+    Span,
     StreamBroken,
+    Unknown,
+    Unverified,
+    Violation,
     ViolationFound,
+    ViolationRecord,
 )
-from interwhen.results import Abstained, CheckRecord, Doubt, Failed, Unverified
+from interwhen.cli import _app
+from interwhen.cli._text import as_json, console_for, joined, one_line, print_error, visible
+from interwhen.cli._view import JsonViewer, LiveViewer, PlainViewer
 from interwhen.testing.server import ScriptedServer, events, reply
 from rich.console import Console
 
@@ -144,7 +152,7 @@ def test_no_line_of_the_plain_log_can_be_forged():
 )
 def test_errors_and_logs_are_one_line_each(capsys, record_property):
     record_property("tries", 2 * len(ALL))
-    logs.configure("debug")
+    _app.configure("debug")
     log = structlog.get_logger()
     for text in ALL:
         print_error(f"the server said {text}")
@@ -188,7 +196,7 @@ def server():
         yield found
 
 
-MAIN = "from interwhen.cli.main import main; main()"
+MAIN = "from interwhen.cli._main import main; main()"
 
 
 def in_terminal(*arguments, **environment):
@@ -274,12 +282,12 @@ def test_names_on_a_terminal(arguments):
 
 def test_entry_points_with_hostile_names(monkeypatch, capsys):
     from interwhen import registry
-    from interwhen.cli import verifiers
+    from interwhen.cli import _verifiers
 
     bad = "x\x1b[2J\x9b\u202e\ny"
     plugin = registry.Plugin(name=bad, distribution=bad, version=bad, target=bad, loaded=False, error=bad)
     monkeypatch.setattr(registry, "verifiers", lambda **_: (plugin,))
-    verifiers.list_(load=True)
+    _verifiers.list_(load=True)
     assert not acting(capsys.readouterr().out)
 
 

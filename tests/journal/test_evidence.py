@@ -5,15 +5,12 @@ import hashlib
 import interwhen
 import msgspec
 import pytest
-from interwhen import JournalError, Pass, Verified, resume
-from interwhen._code import code_digest
-from interwhen.evidence import flaws
-from interwhen.journal import read_journal
-from interwhen.journal._framing import frame, frames, preamble
+from interwhen import JournalError, Judged, Pass, Span, Unknown, Verified, read_journal, resume
+from interwhen.journal import flaws
+from interwhen.journal._evidence import code_digest
+from interwhen.journal._files import frame, frames, preamble
 from interwhen.journal._records import Ending, Header, decode, encode
-from interwhen.spans import Span
 from interwhen.testing import ScriptedModel
-from interwhen.verdicts import Judged, Unknown
 from sums import adds_up, supervise, watch
 
 pytestmark = pytest.mark.anyio

@@ -8,16 +8,22 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interwhen import JournalError, Sampling, read_journal
+from interwhen import (
+    Claim,
+    Errored,
+    JournalError,
+    Judged,
+    Sampling,
+    Span,
+    ToolCall,
+    Violation,
+    load_monitor,
+    read_journal,
+)
 from interwhen._core.messages import Ended, Extracted, Opened, Settled
-from interwhen.claims import Claim
 from interwhen.journal import _records as records
-from interwhen.journal._framing import MAGIC, SCHEMA, START, frame, frames, preamble
-from interwhen.models.base import Chunk, Usage
-from interwhen.registry import load_monitor
-from interwhen.spans import Span
-from interwhen.tool_calls import ToolCall
-from interwhen.verdicts import Errored, Judged, Violation
+from interwhen.journal._files import MAGIC, SCHEMA, START, frame, frames, preamble
+from interwhen.models import Chunk, Usage
 from journals import KINDS, borders, goes_on, recorded, taken_apart
 from sums import watch
 
@@ -126,7 +132,7 @@ def test_frames_are_what_was_framed(payloads, junk):
 @given(st.lists(st.tuples(st.floats(0, 1e6), CHUNKS), max_size=8))
 def test_chunks_survive_with_their_phases_counts_and_times(items):
     items.sort(key=lambda item: item[0])
-    from interwhen.journal.rebuilding import facts_of
+    from interwhen.journal._rebuilding import facts_of
 
     back = [records.decode(records.encode(record)) for record in records.as_records(items)]
     told = [fact for record in back for fact in facts_of(record)]
@@ -181,7 +187,7 @@ async def test_nothing_secret_is_written(path):
 
 
 def test_specs_with_something_secret_are_not_written():
-    from interwhen.journal._describing import describe
+    from interwhen.journal._records import describe
 
     monitor = load_monitor("arithmetic")
     specs = ["arithmetic:level=explain", "arithmetic:api_key=x", {"name": "a", "token": "x"}, lambda: monitor]
@@ -190,7 +196,7 @@ def test_specs_with_something_secret_are_not_written():
 
 
 async def test_monitors_come_back_as_the_core_needs_them(path):
-    from interwhen.journal._describing import recorded_monitors
+    from interwhen.journal._records import recorded_monitors
 
     for name in ("forks", "feedback", "slow checks"):
         file = path.with_name(name.replace(" ", ""))

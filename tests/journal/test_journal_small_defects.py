@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from interwhen import Pass, Retry, Span
 from interwhen.journal import _records as records
-from interwhen.models.base import Usage
+from interwhen.models import Usage
 from interwhen.testing import ScriptedModel, cut_into
 from journals import Kind, borders, goes_on, put_together, recorded, rest, taken_apart
 from sums import slow, sums, watch

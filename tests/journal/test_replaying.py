@@ -6,9 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from interwhen import Abstain, Budgets, Feedback, JournalError, Repair, Resample, Stop, Unknown
-from interwhen.errors import ConnectError, UpstreamError
 from interwhen.journal import _records as records
-from interwhen.models.base import Capabilities
+from interwhen.models import Capabilities, ConnectError, UpstreamError
 from interwhen.testing import End, Say, ScriptedModel, cut_into
 from journals import KINDS, borders, fork, goes_on, put_together, recorded, taken_apart, without
 from sums import apply, judge, slow, sums, watch

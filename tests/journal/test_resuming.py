@@ -4,15 +4,24 @@ import interwhen
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from interwhen import Budgets, JournalError, Judged, Pass
-from interwhen.errors import ConnectError, UpstreamError
+from interwhen import (
+    Answer,
+    Budgets,
+    JournalError,
+    Judged,
+    Lines,
+    Markers,
+    Paragraphs,
+    Pass,
+    Sentences,
+    ThinkEnd,
+    ToolCalls,
+)
+from interwhen.journal import SkippedEvent
 from interwhen.journal import _records as records
-from interwhen.models.ghosts import Ghost
-from interwhen.models.notes import StreamNotes
-from interwhen.models.transport import Timeouts
+from interwhen.models import ConnectError, StreamNotes, Timeouts, UpstreamError
+from interwhen.models._orphans import Ghost
 from interwhen.testing import Pause, ScriptedModel, VirtualWorkers, cut_into
-from interwhen.triggers import Answer, Lines, Markers, Paragraphs, Sentences, ThinkEnd, ToolCalls
-from interwhen.wire_report import SkippedEvent
 from journals import KINDS, Kind, borders, finely, goes_on, put_together, recorded, rest, taken_apart
 from sums import apply, slow, sums, supervise, watch
 

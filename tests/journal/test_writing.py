@@ -8,7 +8,7 @@ import anyio
 import interwhen
 import pytest
 from interwhen import Journal, JournalError, UsageError, read_journal
-from interwhen.journal._framing import frames
+from interwhen.journal._files import frames
 from interwhen.testing import Pause, ScriptedModel
 from journals import KINDS, goes_on, taken_apart
 from sums import apply, slow, supervise, watch
@@ -120,7 +120,9 @@ async def test_dev_full(plain, loop):
     async with interwhen.run(goes_on(), "Q", monitors=[watch()], journal="/dev/full") as going:
         result = await going.drain()
     assert result.text == plain[0].text
-    assert result.journal == interwhen.JournalState("/dev/full", 0, "it cannot be written: No space left on device")
+    assert result.journal == interwhen.journal.JournalState(
+        "/dev/full", 0, "it cannot be written: No space left on device"
+    )
 
 
 @pytest.mark.fault("P5", injected="a disk that never answers", happens="the run ends in time, without its record")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import interwhen
 from interwhen import Claim, Delta, Message, Monitor, Pass, Retracted, Sampling, Span, Violation
-from interwhen.models.base import Request
+from interwhen.models import Request
 from interwhen.testing import RecordingModel
 
 GREEDY = Sampling(max_tokens=300, temperature=0.0)

@@ -2,7 +2,7 @@
 
 import pytest
 from interwhen import Delta, Finished, Remedied, Retracted, StreamEnded, Verified
-from interwhen.models.local import open_local
+from interwhen.models import open_local
 
 from .support import PROMPT, REPAIR, play, refuting, unwatched
 

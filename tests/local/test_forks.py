@@ -5,7 +5,7 @@ import re
 import interwhen
 import pytest
 from interwhen import Budgets, Claim, Fork, Monitor, Pass, Repair, Unverified, Verified, Violation
-from interwhen.models.local import open_local
+from interwhen.models import open_local
 
 from .support import play, unwatched
 

@@ -7,9 +7,7 @@ import json
 import interwhen
 import pytest
 from interwhen import Claim, EveryChars, Fork, Monitor, Pass, Sampling
-from interwhen.models.completions import CompletionsModel
-from interwhen.models.httpx2_transport import Httpx2Transport
-from interwhen.models.local import open_local
+from interwhen.models import CompletionsModel, Httpx2Transport, open_local
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from interwhen import Message, Verified
-from interwhen.models.local import open_local
+from interwhen.models import open_local
 
 from .support import play
 

@@ -6,14 +6,11 @@ import anyio
 import interwhen
 import pytest
 from interwhen import Feedback, Message, Repair, Sampling
-from interwhen.bench.local import memory_mb
-from interwhen.errors import ContextOverflow
-from interwhen.models.base import Piece, Request
-from interwhen.models.chat import ChatModel
-from interwhen.models.local import open_local
-from interwhen.models.local_server import LocalServer, ServerOptions
-from interwhen.models.local_weights import TINY_CONTEXT, TinyWeights, find_weights
-from interwhen.models.turns import CONTINUE
+from interwhen.bench._local import memory_mb
+from interwhen.models import ChatModel, ContextOverflow, Piece, Request, open_local
+from interwhen.models._local_server import LocalServer, ServerOptions
+from interwhen.models._local_weights import TINY_CONTEXT, TinyWeights, find_weights
+from interwhen.models._openai_api import CONTINUE
 
 from .support import GREEDY, PROMPT, REPAIR, play, refuting
 

@@ -14,8 +14,7 @@ from interwhen import (
     Unverified,
     Verified,
 )
-from interwhen.models.base import Piece
-from interwhen.models.local import open_local
+from interwhen.models import Piece, open_local
 
 from .support import REPAIR, WHY, WITNESS, play, refuting, unwatched
 

@@ -1,10 +1,9 @@
 """Forks on a real server choose how they get their prefix, and its counters say that they got it so."""
 
 import pytest
-from interwhen.errors import UsageError
-from interwhen.models.base import Piece, Request, Sampling
-from interwhen.models.local import open_local
-from interwhen.planning import ForkPlanner, PlannedModel
+from interwhen import Sampling, UsageError
+from interwhen.models import Piece, Request, open_local
+from interwhen.strategies import ForkPlanner, PlannedModel
 
 pytestmark = pytest.mark.anyio
 TRACE = "".join(f"64 + {number} = {64 + number}\n" for number in range(12))

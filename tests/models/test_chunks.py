@@ -1,9 +1,8 @@
 import json
 
 import pytest
-from interwhen.errors import ContextOverflow, RateLimited, StreamProtocolError, UpstreamError
-from interwhen.models.base import Chunk, Usage
-from interwhen.models.chunks import DONE, decode_chat, decode_completion
+from interwhen.models import Chunk, ContextOverflow, RateLimited, StreamProtocolError, UpstreamError, Usage
+from interwhen.models._chunks import DONE, decode_chat, decode_completion
 
 BOTH = pytest.mark.parametrize(("decode", "content"), [(decode_completion, "text"), (decode_chat, "delta")])
 

@@ -6,11 +6,8 @@ import time
 
 import anyio
 import pytest
-from interwhen.errors import ConnectError, StreamClosed
-from interwhen.models.base import Request
-from interwhen.models.chat import ChatModel
-from interwhen.models.completions import CompletionsModel
-from interwhen.models.retrying import Retries
+from interwhen.models import ChatModel, CompletionsModel, ConnectError, Request, StreamClosed
+from interwhen.models._exchange import Retries
 from interwhen.testing.server import Head, ScriptedServer, Send, Stall, chunk, data, events, fault
 
 pytestmark = pytest.mark.anyio
@@ -262,9 +259,9 @@ async def test_closing_the_model_closes_streams_that_are_open(transport):
 
 async def test_a_transport_that_was_passed_in_stays_open(way, transport):
     if transport == "fast":
-        from interwhen.models.fast_transport import FastTransport as Transport
+        from interwhen.models import FastTransport as Transport
     else:
-        from interwhen.models.httpx2_transport import Httpx2Transport as Transport
+        from interwhen.models import Httpx2Transport as Transport
     shared = Transport()
     async with ScriptedServer(lambda _: events(["x"])) as server:
         async with open_model(server, shared) as model:

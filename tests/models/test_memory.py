@@ -11,10 +11,10 @@ pytestmark = pytest.mark.anyio
 CLIENT = """
 import resource, sys
 import anyio
-from interwhen.errors import StreamProtocolError
-from interwhen.models.base import Request
-from interwhen.models.chat import ChatModel
-from interwhen.models.completions import CompletionsModel
+from interwhen.models import StreamProtocolError
+from interwhen.models import Request
+from interwhen.models import ChatModel
+from interwhen.models import CompletionsModel
 
 async def read(model):
     stream = await model.stream(Request("q"))

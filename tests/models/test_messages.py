@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interwhen import Message, Task, ToolCall
-from interwhen.models.base import Prompt, Request
-from interwhen.models.messages import as_turn, read_messages, read_turn
-from interwhen.models.turns import extra_turns, prompt_turns
+from interwhen.clients._calls import read_call
+from interwhen.models import Prompt, Request, read_messages, read_turn
+from interwhen.models._messages import as_turn
+from interwhen.models._openai_api import extra_turns, prompt_turns
 from interwhen.testing import ScriptedModel
-from interwhen.wrapping.calls import read_call
 
 CHAT = [
     {"role": "system", "content": "Be brief."},
@@ -126,7 +126,7 @@ def test_a_run_takes_calls_in_either_form(given: object) -> None:
 
 @pytest.mark.parametrize("form", [CHAT, {"messages": CHAT}, json.loads(msgspec.json.encode(MESSAGES))])
 def test_a_file_with_a_chat_keeps_its_calls(form: object, tmp_path: Path) -> None:
-    flags = pytest.importorskip("interwhen.cli.flags", reason="the command line is not installed (extra 'cli')")
+    flags = pytest.importorskip("interwhen.cli._flags", reason="the command line is not installed (extra 'cli')")
     file = tmp_path / "chat.json"
     file.write_text(json.dumps(form), encoding="utf-8")
     assert flags.read_prompt(None, None, file) == MESSAGES

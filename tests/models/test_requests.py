@@ -3,13 +3,24 @@
 import json
 
 import pytest
-from interwhen.errors import ContextOverflow, MissingExtraError, StreamProtocolError, UpstreamError, UsageError
-from interwhen.models.base import Completion, Message, Model, Piece, Request, Sampling, ScoredToken, Stream, Usage
-from interwhen.models.chat import ChatModel
-from interwhen.models.completions import CompletionsModel
-from interwhen.models.retrying import Retries
-from interwhen.models.turns import CONTINUE, extra_turns
+from interwhen import Message, Model, Sampling, UsageError
+from interwhen.models import (
+    ChatModel,
+    Completion,
+    CompletionsModel,
+    ContextOverflow,
+    Piece,
+    Request,
+    ScoredToken,
+    Stream,
+    StreamProtocolError,
+    UpstreamError,
+    Usage,
+)
+from interwhen.models._exchange import Retries
+from interwhen.models._openai_api import CONTINUE, extra_turns
 from interwhen.testing.server import ScriptedServer, Send, data, events, fault, reply
+from interwhen.toolkit import MissingExtraError
 
 pytestmark = pytest.mark.anyio
 
@@ -220,7 +231,7 @@ async def test_a_missing_extra_says_how_to_get_it(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "httptools", None)
-    for name in ("fast_transport", "fast_connection", "fast_answer"):
+    for name in ("_fast_transport",):
         monkeypatch.delitem(sys.modules, f"interwhen.models.{name}", raising=False)
     with pytest.raises(MissingExtraError, match=r"interwhen\[fast\]"):
         ChatModel("http://h/v1", "m", transport="fast")

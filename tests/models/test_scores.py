@@ -4,11 +4,9 @@ import json
 import math
 
 import pytest
-from interwhen.models.base import Piece, Request, Sampling, ScoredToken
-from interwhen.models.chat import ChatModel
-from interwhen.models.chunks import scored_tokens
-from interwhen.models.completions import CompletionsModel
-from interwhen.models.wire import Logprobs, chat_decoder, completion_decoder
+from interwhen import Sampling
+from interwhen.models import ChatModel, CompletionsModel, Piece, Request, ScoredToken
+from interwhen.models._chunks import Logprobs, chat_decoder, completion_decoder, scored_tokens
 from interwhen.testing.server import ScriptedServer, Send, data, reply
 
 pytestmark = pytest.mark.anyio

@@ -4,8 +4,8 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interwhen.errors import StreamProtocolError
-from interwhen.models.sse import SseDecoder
+from interwhen.models import StreamProtocolError
+from interwhen.models._sse import SseDecoder
 
 SEPARATORS = "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 

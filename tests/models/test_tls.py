@@ -7,11 +7,8 @@ import subprocess
 import anyio
 import pytest
 from anyio.streams.tls import TLSListener
-from interwhen.errors import ConnectError, StreamClosed
-from interwhen.models.base import Request
-from interwhen.models.completions import CompletionsModel
-from interwhen.models.httpx2_transport import Httpx2Transport
-from interwhen.models.retrying import Retries
+from interwhen.models import CompletionsModel, ConnectError, Httpx2Transport, Request, StreamClosed
+from interwhen.models._exchange import Retries
 
 pytestmark = [
     pytest.mark.anyio,
@@ -34,7 +31,7 @@ def certificate(tmp_path_factory):
 
 def transport_of(name, context):
     if name == "fast":
-        from interwhen.models.fast_transport import FastTransport
+        from interwhen.models import FastTransport
 
         return FastTransport(ssl_context=context)
     return Httpx2Transport(ssl_context=context)
@@ -140,7 +137,7 @@ def test_plain_http_reads_no_certificates(monkeypatch):
     ],
 )
 def test_the_environments_proxies_are_used(monkeypatch, environment, url, proxy):
-    from interwhen.models.proxies import environment_proxy, scheme_and_host
+    from interwhen.models._transport import environment_proxy, scheme_and_host
 
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)

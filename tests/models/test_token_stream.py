@@ -2,12 +2,9 @@
 
 import pytest
 import trio.testing
-from interwhen.errors import StreamClosed
-from interwhen.models.base import Request
-from interwhen.models.chat import ChatModel
-from interwhen.models.chunks import decode_completion
-from interwhen.models.completions import CompletionsModel
-from interwhen.models.token_stream import TokenStream
+from interwhen.models import ChatModel, CompletionsModel, Request, StreamClosed
+from interwhen.models._chunks import decode_completion
+from interwhen.models._token_stream import TokenStream
 from interwhen.testing.server import ScriptedTransport, Send, Sleep, data, events, fault, faulty
 from tests.fuzz.stream_property import Body, finish, read
 from wire_cases import STORY, WHOLE, open_model, supervised

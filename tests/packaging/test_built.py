@@ -10,7 +10,7 @@ from pathlib import Path
 
 import interwhen
 import pytest
-from interwhen.models.local_weights import TinyWeights
+from interwhen.models._local_weights import TinyWeights
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("interwhen", "interwhen_launcher", "interwhen_pytest", "verifiers/interwhen_verifiers")

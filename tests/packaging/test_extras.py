@@ -42,16 +42,16 @@ COMMANDS = {
 }
 # What an extra brings to Python, where no command needs it alone.
 CALLS = {
-    "datasets": "from interwhen.bench.compare_tasks import hub\nhub",
+    "datasets": "from interwhen.bench._compare import hub\nhub",
     "fast": "import interwhen, interwhen.testing as t\nwith interwhen.run_sync(t.ScriptedModel(['x']), '', uvloop=True) as r: r.drain()",
     "jsonschema": "from interwhen_verifiers.json_schema import json_schema\njson_schema(schema={'type': 'object'})",
     "openai": "import openai, interwhen\ninterwhen.wrap(openai.AsyncOpenAI(api_key='k'), monitors=['arithmetic'])",
     "plots": "from matplotlib.figure import Figure",
-    "precompute": "from interwhen.precompute.fsspec_shelf import FsspecShelf\nFsspecShelf('memory://x', one_writer=True)",
+    "precompute": "from interwhen.precompute._fsspec_shelf import FsspecShelf\nFsspecShelf('memory://x', one_writer=True)",
     "re2": "import re2",
-    "sandbox": "from interwhen.sandbox.monty import MontySandbox\nwith MontySandbox(): pass",
+    "sandbox": "from interwhen.sandbox._monty import MontySandbox\nwith MontySandbox(): pass",
     "tasks": "from interwhen_verifiers.tasks.sums import chain_sum\nprint(next(iter(chain_sum(count=1, seed=1))))",
-    "z3": "import interwhen.solving",
+    "z3": "import interwhen.toolkit.solving",
 }
 # Where a command exits with this although nothing is missing: no model reached a verdict in so few tokens.
 FINE = {0, 3, 4}

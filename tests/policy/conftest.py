@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from policy_shop import RULE, write_shop  # found by the line above
+from policy_shop import RULE, write_shop  # found by the line above  # found by the line above
 
 
 @pytest.fixture

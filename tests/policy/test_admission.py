@@ -6,9 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from interwhen.policy import read_policy
-from interwhen.policy.admission import Admission, admit
-from interwhen.policy.policies import WrittenPolicy
+from interwhen.policy import Admission, WrittenPolicy, admit, read_policy
 from policy_shop import RULE, write_shop
 
 import interwhen_verifiers.policies
@@ -100,7 +98,7 @@ def test_rules_that_contradict_each_other_are_found(tmp_path: Path, what: str) -
 
 
 def contradicting(policy: WrittenPolicy) -> list[tuple[str, ...]]:
-    from interwhen.policy.questions import contradictions
+    from interwhen.policy._smt import contradictions
 
     return [finding.rules for finding in contradictions(policy.rules, policy.schema)]
 
@@ -152,7 +150,7 @@ DEADLOCKS = {
 
 @pytest.mark.parametrize("what", DEADLOCKS)
 def test_rules_that_leave_no_way_are_found(tmp_path: Path, what: str) -> None:
-    from interwhen.policy.questions import deadlocks
+    from interwhen.policy._smt import deadlocks
 
     rules = [rule(f"for-{tool.replace('_', '-')}", text, tools=tool) for tool, text in DEADLOCKS[what].items()]
     policy = read_policy(write_shop(tmp_path, *rules))
@@ -162,7 +160,7 @@ def test_rules_that_leave_no_way_are_found(tmp_path: Path, what: str) -> None:
 
 
 def test_a_sequence_that_exists_is_no_deadlock(tmp_path: Path) -> None:
-    from interwhen.policy.questions import deadlocks
+    from interwhen.policy._smt import deadlocks
 
     rules = [
         rule("for-cancel", CALLED.format("send"), tools="cancel"),
@@ -175,7 +173,7 @@ def test_a_sequence_that_exists_is_no_deadlock(tmp_path: Path) -> None:
 
 def test_one_sequence_must_do_for_all_rules_of_a_tool(tmp_path: Path) -> None:
     """Each of the two rules can be kept, and they do not exclude each other; but only one of the ways can be gone."""
-    from interwhen.policy.questions import contradictions, deadlocks
+    from interwhen.policy._smt import contradictions, deadlocks
 
     rules = [
         rule("after-send", CALLED.format("send"), tools="cancel"),
@@ -270,9 +268,8 @@ def test_the_airline_is_admitted_and_its_examples_notice_mistakes() -> None:
 
 def test_what_is_planted_among_the_airline_rules_is_found() -> None:
     """One vacuous rule, one that contradicts another, and one that leaves no way: all three, and by name."""
-    from interwhen.policy.folders import read_surroundings
-    from interwhen.policy.questions import deadlocks, vacuous
-    from interwhen.policy.reading_rules import read_rule
+    from interwhen.policy._files import read_rule, read_surroundings
+    from interwhen.policy._smt import deadlocks, vacuous
 
     policy, (_, around) = read_policy(FOLDER / "airline"), read_surroundings(FOLDER / "airline")
 
@@ -316,7 +313,7 @@ def test_the_shop_is_admitted_too() -> None:
 
 
 def test_a_question_without_an_answer_admits_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from interwhen.policy.asking import Questions
+    from interwhen.policy._smt import Questions
 
     monkeypatch.setattr(Questions, "ask_why", lambda *_: ("open", ()))
     found = admitted(tmp_path, RULE, rule("other", "args.amount > 1", examples=EXAMPLES))
@@ -329,9 +326,9 @@ def test_a_question_without_an_answer_admits_nothing(tmp_path: Path, monkeypatch
 
 
 def test_a_formula_that_is_too_large_admits_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from interwhen.policy import encoding
+    from interwhen.policy import _smt
 
-    monkeypatch.setattr(encoding, "_LARGEST", 300)
+    monkeypatch.setattr(_smt, "_LARGEST", 300)
     large = "length(args.tags) > 7 or any a in args.tags: any b in args.tags: any c in args.tags: a = c"
     found = admitted(tmp_path, RULE, rule("large", large))
     assert "open" in reasons(found, "large")

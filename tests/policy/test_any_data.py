@@ -10,14 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interwhen import Pass, Unknown, Violation
-from interwhen.errors import UsageError
+from interwhen import Pass, Unknown, UsageError, Violation
 from interwhen.policy import MadeCall, Rule, Situation, WrittenPolicy, read_policy
-from interwhen.policy.lexer import ExpressionError
-from interwhen.policy.nodes import show
-from interwhen.policy.parser import parse
-from interwhen.policy.reading_rules import Surroundings, read_rule
-from interwhen.policy.tool_files import read_tools
+from interwhen.policy._files import Surroundings, read_rule
+from interwhen.policy._schemas import read_tools
+from interwhen.policy._syntax import ExpressionError, parse, show
 from policy_shop import RULE, made_shop
 
 import interwhen_verifiers.policies

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from anyio.from_thread import start_blocking_portal
-from interwhen.cli.main import main
+from interwhen.cli._main import main
 from interwhen.policy import read_policy
 from interwhen.testing.server import ReceivedRequest, ScriptedServer, Step, reply
 from policy_shop import RULE, SCHEMA, SITUATIONS, TEXT
@@ -187,7 +187,7 @@ def test_synth_needs_something_to_check_against(files: Path, capsys: pytest.Capt
 
 def test_lint_finds_a_field_that_no_result_has(shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from interwhen import Message, ToolCall
-    from interwhen.testing.traces import LabelledTrace, Turn, write_traces
+    from interwhen.testing import LabelledTrace, Turn, write_traces
 
     def run_with(result: dict[str, Any]) -> LabelledTrace:
         looked = ToolCall("1", "get_order", json.dumps({"id": "A"}))

@@ -8,14 +8,14 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interwhen.policy import limits
-from interwhen.policy.defining import read_definitions, write_out
-from interwhen.policy.kinds import Bool, Date, Moment, Number, Quantity, Text
-from interwhen.policy.lexer import ExpressionError
-from interwhen.policy.nodes import (
+from interwhen.policy import _limits
+from interwhen.policy._kind_check import read_definitions, write_out
+from interwhen.policy._kinds import Bool, Date, Moment, Number, Quantity, Text
+from interwhen.policy._syntax import (
     Apply,
     Compare,
     Constant,
+    ExpressionError,
     Field,
     If,
     In,
@@ -27,9 +27,9 @@ from interwhen.policy.nodes import (
     Not,
     Quantified,
     Sum,
+    parse,
     show,
 )
-from interwhen.policy.parser import parse
 
 _names = st.sampled_from(["args", "state", "item", "x"])
 _constants = st.one_of(
@@ -132,7 +132,7 @@ LARGE = {
     "factors": "2" + "*2" * 2900,
     "digits": "9" * 5000,
     "decimals": "0." + "9" * 5000,
-    "characters": "a " * limits.EXPRESSION_CHARACTERS,
+    "characters": "a " * _limits.EXPRESSION_CHARACTERS,
     "indexes in indexes": "a[" * 2900,
     "calls in calls": "f(" * 2900,
 }

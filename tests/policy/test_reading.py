@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from interwhen.errors import UsageError
-from interwhen.policy import limits, read_policy
-from interwhen.policy.reading_rules import Surroundings, checked_id, read_rule
+from interwhen import UsageError
+from interwhen.policy import _limits, read_policy
+from interwhen.policy._files import Surroundings, checked_id, read_rule
 from policy_shop import RULE, SCHEMA, made_shop, write_shop
 
 AROUND = Surroundings(made_shop(), situations={"world": {"args": {"id": "A"}}})
@@ -26,7 +26,7 @@ HOSTILE = {
         RULE + "\n[[example]]\nname = 'x'\nexpect = 'keeps'\nbeside = " + "9" * 5000,
         None,
     ),
-    "a file that is too large": (RULE + "#" * limits.FILE_BYTES, "larger than"),
+    "a file that is too large": (RULE + "#" * _limits.FILE_BYTES, "larger than"),
     "a message that is too long": (RULE.replace("this order is not open", "x" * 5000), "a message of"),
     "a message that never ends": (RULE.replace("this order is not open", "{args.id"), "never closes"),
     "Python in a message": (RULE.replace("this order is not open", "{args.id.__class__}"), None),
@@ -55,7 +55,7 @@ def test_a_hostile_rule_is_an_error_or_harmless(what: str) -> None:
             rule = read_rule(text, AROUND)
         except UsageError:
             return
-        from interwhen.policy.rules import problems_of
+        from interwhen.policy._rules import problems_of
 
         assert list(problems_of(rule, AROUND.schema))
         return
@@ -106,7 +106,7 @@ def test_a_folder_of_rules_leads_nowhere_either(shop: Path) -> None:
 
 
 def test_there_are_not_too_many_rules(shop: Path) -> None:
-    for number in range(limits.RULES):
+    for number in range(_limits.RULES):
         (shop / "rules" / f"r{number}.toml").touch()
     with pytest.raises(UsageError, match="501 rules: 500 at most"):
         read_policy(shop)
@@ -133,7 +133,7 @@ def test_there_are_not_too_many_rules(shop: Path) -> None:
         ("schema.toml", "[records.A]\na = 'A'", "no kind of value"),
         ("schema.toml", "tools = 5", "must be a table"),
         ("situations.toml", "= 5", "no TOML"),
-        ("policy.md", "x" * (limits.FILE_BYTES + 1), "larger than"),
+        ("policy.md", "x" * (_limits.FILE_BYTES + 1), "larger than"),
     ],
 )
 def test_what_is_wrong_with_the_other_files(shop: Path, name: str, text: str, said: str) -> None:

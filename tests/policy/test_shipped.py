@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from interwhen import Pass, Unknown, Violation
 from interwhen.policy import read_policy
-from interwhen.policy.rules import problems_of
+from interwhen.policy._rules import problems_of
 
 import interwhen_verifiers.policies
 

@@ -8,13 +8,12 @@ from typing import Any
 
 import anyio
 import pytest
-from interwhen.errors import ModelError
-from interwhen.models.base import Message, Request
+from interwhen import Message, ModelError
+from interwhen.models import Request
 from interwhen.policy import read_policy
-from interwhen.policy.clauses import clauses
-from interwhen.policy.folders import read_surroundings
-from interwhen.policy.synthesis import Synthesis, synthesise
-from interwhen.policy.waiting import drop, keep, queue, read_queued
+from interwhen.policy._admission import clauses
+from interwhen.policy._files import read_surroundings
+from interwhen.policy._synthesis import Synthesis, drop, keep, queue, read_queued, synthesise
 from interwhen.testing import ScriptedModel
 from policy_shop import RULE, TEXT, write_shop
 

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from interwhen.cli import flags
-from interwhen.cli.main import main
+from interwhen.cli import _flags
+from interwhen.cli._main import main
 from interwhen.precompute import open_store
-from interwhen.precompute.prepared import read_context, spending
+from interwhen.precompute._contexts import read_context, spending
 from sums import watch
 from tests.precompute.toys import Sums, ToyModel
 
@@ -30,10 +30,10 @@ def run(*arguments):
 def producer(monkeypatch):
     """The toy, as the one installed producer; the toy model; and the toy's monitor under the name ``toy``."""
     made = Sums()
-    monkeypatch.setattr("interwhen.cli.precompute.load_producers", lambda _names: (made,))
-    monkeypatch.setattr("interwhen.precompute.precomputer.load_producers", lambda _names: (made,))
-    monkeypatch.setattr(flags, "load_model", lambda *_args, **_options: ToyModel())
-    monkeypatch.setattr("interwhen.precompute.judging.load_monitors", lambda specs: [watch() for _ in specs])
+    monkeypatch.setattr("interwhen.precompute._cli.load_producers", lambda _names: (made,))
+    monkeypatch.setattr("interwhen.precompute._precomputer.load_producers", lambda _names: (made,))
+    monkeypatch.setattr(_flags, "load_model", lambda *_args, **_options: ToyModel())
+    monkeypatch.setattr("interwhen.precompute._judge.load_monitors", lambda specs: [watch() for _ in specs])
     return made
 
 

@@ -3,12 +3,11 @@
 import shutil
 
 import pytest
-from interwhen.errors import StoreError
-from interwhen.precompute import MemoryShelf, Store
-from interwhen.precompute import framing as framing_module
-from interwhen.precompute.framing import seal
-from interwhen.precompute.fsspec_shelf import FsspecShelf
-from interwhen.precompute.sqlite_shelf import SqliteShelf
+from interwhen.precompute import MemoryShelf, Store, StoreError
+from interwhen.precompute import _store as framing_module
+from interwhen.precompute._fsspec_shelf import FsspecShelf
+from interwhen.precompute._sqlite_shelf import SqliteShelf
+from interwhen.precompute._store import seal
 from tests.precompute.entries import item
 
 FLIPS = pytest.mark.fault("P6", injected="every bit of an entry flipped", happens="a miss, quarantine and a warning")

@@ -2,8 +2,7 @@
 
 import anyio
 import pytest
-from interwhen.errors import StoreError
-from interwhen.precompute import MemoryShelf, Store
+from interwhen.precompute import MemoryShelf, Store, StoreError
 from tests.precompute.toys import ToyModel, numbers, precomputer
 
 pytestmark = pytest.mark.anyio

@@ -5,9 +5,10 @@ import statistics
 
 import msgspec
 import pytest
-from interwhen.bench.precompute.gating import life
-from interwhen.errors import UsageError
-from interwhen.precompute.gate import PLAIN, Arm, Gate, Pair, Record, Rule, Weights
+from interwhen import UsageError
+from interwhen.bench._precompute import life
+from interwhen.precompute import Rule, Weights
+from interwhen.precompute._gate import PLAIN, Arm, Gate, Pair, Record
 
 LIMIT = 1200
 

@@ -5,9 +5,8 @@ import sys
 
 import interwhen
 import pytest
-from interwhen import Verified
-from interwhen.errors import StoreConflict, UsageError
-from interwhen.precompute import Served, Store, open_store
+from interwhen import UsageError, Verified
+from interwhen.precompute import Served, Store, StoreConflict, open_store
 from interwhen.testing import ScriptedModel
 from tests.precompute.toys import Plan, Sums, ToyModel, numbers, per_piece, precomputer, right, told
 

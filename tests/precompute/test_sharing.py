@@ -2,7 +2,7 @@
 
 import pytest
 from interwhen.precompute import Store
-from interwhen.precompute.store import KEPT
+from interwhen.precompute._store import KEPT
 from tests.precompute.toys import Sums, numbers, precomputer
 
 pytestmark = pytest.mark.anyio

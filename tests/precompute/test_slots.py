@@ -10,8 +10,9 @@ from pathlib import Path
 import anyio
 import pytest
 from interwhen import UsageError
-from interwhen.errors import StreamTimeout, UpstreamError
-from interwhen.precompute.slots import LlamaSlots, SlotFile
+from interwhen.models import StreamTimeout, UpstreamError
+from interwhen.precompute import LlamaSlots
+from interwhen.precompute._slots import SlotFile
 
 pytestmark = pytest.mark.anyio
 SAVED = b'{"id_slot": 0, "filename": "a.bin", "n_saved": 84, "n_written": 120, "timings": {"save_ms": 0.1}}'
@@ -127,9 +128,8 @@ async def llama(folder, name):
 @pytest.mark.usefixtures("loop")
 async def test_a_real_server_that_was_started_anew_has_its_prefix_again(tmp_path):
     pytest.importorskip("xllamacpp")
-    from interwhen.models.base import Request, Sampling
-    from interwhen.models.completions import CompletionsModel
-    from interwhen.models.httpx2_transport import Httpx2Transport
+    from interwhen import Sampling
+    from interwhen.models import CompletionsModel, Httpx2Transport, Request
 
     prompt = "Start with 64. Add 129. Multiply by 3. Subtract 17. Add 240. What is the result?"
     once = Request(prompt, sampling=Sampling(max_tokens=1, temperature=0.0))

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 
 import anyio
 import pytest
-from interwhen.errors import StoreConflict
-from interwhen.precompute import Judge, MemoryShelf, Store
-from interwhen.precompute.sqlite_shelf import SqliteShelf
+from interwhen.precompute import Judge, MemoryShelf, Store, StoreConflict
+from interwhen.precompute._sqlite_shelf import SqliteShelf
 from tests.precompute.toys import Plan, Sums, ToyModel, expected, precomputer, told
 
 
@@ -221,9 +220,9 @@ def test_nothing_stale_is_offered_from_a_file(seed, tmp_path, record_property, l
 
 
 BUGS = {
-    "what was read is not compared": ("interwhen.precompute.currency._holds", lambda *_: True),
-    "edits by others are not noticed": ("interwhen.precompute.precomputer.Precomputer._is_current", lambda *_: True),
-    "what was not accepted is offered": ("interwhen.precompute.items.Item.may_be_served", True),
+    "what was read is not compared": ("interwhen.precompute._freshness._holds", lambda *_: True),
+    "edits by others are not noticed": ("interwhen.precompute._precomputer.Precomputer._is_current", lambda *_: True),
+    "what was not accepted is offered": ("interwhen.precompute._items.Item.may_be_served", True),
 }
 
 

@@ -11,11 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
-from interwhen.errors import MissingExtraError, StoreConflict, StoreError, UsageError
-from interwhen.precompute import MemoryShelf, Payload, Store, digest, open_store
-from interwhen.precompute.fsspec_shelf import FsspecShelf
-from interwhen.precompute.sqlite_shelf import SqliteShelf
-from interwhen.precompute.store import KEPT
+from interwhen import UsageError
+from interwhen.precompute import MemoryShelf, Payload, Store, StoreConflict, StoreError, digest, open_store
+from interwhen.precompute._fsspec_shelf import FsspecShelf
+from interwhen.precompute._sqlite_shelf import SqliteShelf
+from interwhen.precompute._store import KEPT
+from interwhen.toolkit import MissingExtraError
 from msgspec.structs import replace
 from tests.precompute.entries import item
 
@@ -164,7 +165,7 @@ def test_a_file_system_that_cannot_create_exclusively_is_refused(tmp_path):
 
 WRITER = """
 import sys
-from interwhen.errors import StoreConflict
+from interwhen.precompute import StoreConflict
 from interwhen.precompute import open_store
 from tests.precompute.entries import item
 from msgspec.structs import replace

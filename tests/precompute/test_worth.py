@@ -3,10 +3,10 @@
 import io
 
 import pytest
-from interwhen.bench.precompute.arms import ask, make_case, prepare
-from interwhen.bench.precompute.simulated import Rates
-from interwhen.cli.precompute_worth import pass_table, worth_table
-from interwhen.precompute.gate import Arm, Gate, Pair
+from interwhen.bench._precompute import ask, make_case, prepare
+from interwhen.bench._precompute_world import Rates
+from interwhen.precompute._cli import pass_table, worth_table
+from interwhen.precompute._gate import Arm, Gate, Pair
 from rich.console import Console
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]

@@ -8,7 +8,7 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 
-from interwhen.models.base import Sampling
+from interwhen import Sampling
 from interwhen.precompute import Nothing, Payload, Precomputer, Proposal, Step, Store
 from interwhen.testing import ScriptedModel, cut_into
 from sums import watch

@@ -4,8 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from interwhen.errors import SandboxUnavailable
-from interwhen.sandbox import Crashed, Denied, Limited, Limits, ProcessSandbox, Returned, Script
+from interwhen.sandbox import Crashed, Denied, Limited, Limits, ProcessSandbox, Returned, SandboxUnavailable, Script
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
 CALM = Limits(seconds=30.0, memory_bytes=160 << 20)
@@ -50,10 +49,10 @@ def test_what_is_allowed_to_be_missing_is_in_the_record():
 
 def test_a_machine_that_changes_its_mind_is_noticed(monkeypatch):
     """What was found out is found out again in each run: nothing runs on the strength of an old report."""
-    from interwhen.sandbox import process
+    from interwhen.sandbox import _process
 
     lacking = ProcessSandbox(without=frozenset({"pid"}))
-    monkeypatch.setitem(process._PROBED, lacking._setting, ProcessSandbox().probe())
+    monkeypatch.setitem(_process._PROBED, lacking._setting, ProcessSandbox().probe())
     with lacking, pytest.raises(SandboxUnavailable, match="processes"):
         lacking.run_sync(Script(source="print('ran')"), CALM)
 

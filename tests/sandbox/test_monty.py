@@ -2,9 +2,10 @@
 
 import anyio
 import pytest
-from interwhen.errors import MissingExtraError, UsageError
+from interwhen import UsageError
 from interwhen.sandbox import Call, Command, Crashed, Limited, Limits, MontySandbox, Returned, Script
-from interwhen.sandbox import monty as module
+from interwhen.sandbox import _monty as module
+from interwhen.toolkit import MissingExtraError
 
 pytest.importorskip("pydantic_monty", reason="the extra 'sandbox' is not installed")
 CALM = Limits(seconds=20.0, cpu_seconds=20.0)

@@ -10,9 +10,20 @@ from pathlib import Path
 
 import anyio
 import pytest
-from interwhen.errors import SandboxUnavailable, UsageError
-from interwhen.sandbox import Call, Command, Crashed, Denied, Limited, Limits, ProcessSandbox, Returned, Script
-from interwhen.sandbox import process as module
+from interwhen import UsageError
+from interwhen.sandbox import (
+    Call,
+    Command,
+    Crashed,
+    Denied,
+    Limited,
+    Limits,
+    ProcessSandbox,
+    Returned,
+    SandboxUnavailable,
+    Script,
+)
+from interwhen.sandbox import _process as module
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
 CALM = Limits(seconds=30.0)

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from interwhen.errors import UsageError
+from interwhen import UsageError
 from interwhen.sandbox import Call, Command, Finding, Guarantees, Limits, SandboxUnavailable, Script
 
 

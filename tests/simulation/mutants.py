@@ -7,27 +7,13 @@ from dataclasses import replace
 
 import anyio
 import msgspec
-from interwhen._core import (
-    certify,
-    checks,
-    core,
-    cuts,
-    ending,
-    gates,
-    intake,
-    release,
-    remedying,
-    transcript,
-    violations,
-    work,
-)
-from interwhen._core.arbitration import Candidate
+from interwhen import Delta, Errored, FeedbackTemplate, Judged, Pass, TimedOut
+from interwhen._core import check_table, checks, machine, segmenter, transcript, violations
+from interwhen._core import release as release_rule
 from interwhen._core.messages import Extracted
-from interwhen._engine import checks as engine_checks
-from interwhen._engine import jobs, reviving, run, upstream, watchers
-from interwhen.events import Delta
-from interwhen.feedback import FeedbackTemplate
-from interwhen.verdicts import Errored, Judged, Pass, TimedOut
+from interwhen._core.violations import Candidate
+from interwhen._engine import jobs, journaling, monitors, run, stream
+from interwhen._engine import monitors as engine_checks
 from tests.simulation.mutant import Mutant
 
 
@@ -52,14 +38,14 @@ def garbage_passes(patch):
 
 
 def timeout_passes(patch):
-    real = work.passed
-    for module in (work, certify, checks):
+    real = check_table.passed
+    for module in (check_table, release_rule, checks):
         patch.setattr(module, "passed", lambda outcome: isinstance(outcome, TimedOut) or real(outcome))
 
 
 def unknown_passes(patch):
-    real = work.passed
-    for module in (work, certify, checks):
+    real = check_table.passed
+    for module in (check_table, release_rule, checks):
         patch.setattr(module, "passed", lambda outcome: isinstance(outcome, Judged) or real(outcome))
 
 
@@ -83,11 +69,11 @@ def retraction_is_not_told(patch):
         self.released = min(self.released, to)
         self.frontier = min(self.frontier, to)
 
-    patch.setattr(gates.Gates, "retract", retract)
+    patch.setattr(release_rule.Gates, "retract", retract)
 
 
 def delta_is_lost_after_a_cut(patch):
-    real = gates.Gates.release
+    real = release_rule.Gates.release
 
     def release(self, events, *, ended):
         before = len(events)
@@ -96,11 +82,11 @@ def delta_is_lost_after_a_cut(patch):
         for event in found[:1]:
             events.remove(event)
 
-    patch.setattr(gates.Gates, "release", release)
+    patch.setattr(release_rule.Gates, "release", release)
 
 
 def stale_records_stay(patch):
-    real = work.Work._forget
+    real = check_table.Work._forget
 
     def forget(self, goes, to):
         kept = dict(self.records)
@@ -108,34 +94,36 @@ def stale_records_stay(patch):
         self.records = {**kept, **self.records}
         return lost
 
-    patch.setattr(work.Work, "_forget", forget)
+    patch.setattr(check_table.Work, "_forget", forget)
 
 
 def cut_checks_go_on(patch):
-    real = work.Work._lose
-    patch.setattr(work.Work, "_lose", lambda self, job, goes, to: None if job.refs else real(self, job, goes, to))
+    real = check_table.Work._lose
+    patch.setattr(
+        check_table.Work, "_lose", lambda self, job, goes, to: None if job.refs else real(self, job, goes, to)
+    )
 
 
 def discarded_is_forgotten(patch):
-    real = core.Core._cut
+    real = machine.Core._cut
 
     def cut(self, to):
         before = self.tally.discarded
         real(self, to)
         self.tally.discarded = before
 
-    patch.setattr(core.Core, "_cut", cut)
+    patch.setattr(machine.Core, "_cut", cut)
 
 
 def late_is_forgotten(patch):
-    real = core.Core._textless
+    real = machine.Core._textless
 
     def chunk(self, item):
         late = self.tally.late
         real(self, item)
         self.tally.late = late
 
-    patch.setattr(core.Core, "_textless", chunk)
+    patch.setattr(machine.Core, "_textless", chunk)
 
 
 def reads_behind_the_end_are_forgotten(patch):
@@ -144,19 +132,19 @@ def reads_behind_the_end_are_forgotten(patch):
 
 
 def gate_ignores_open_checks(patch):
-    patch.setattr(gates.Gates, "_cleared", lambda self, monitor, unclear: self._intake.hold(monitor))
+    patch.setattr(release_rule.Gates, "_cleared", lambda self, monitor, unclear: self._intake.hold(monitor))
 
 
 def gate_ignores_half_segments(patch):
-    patch.setattr(intake.Intake, "hold", lambda self, monitor: self.transcript.length)
+    patch.setattr(segmenter.Intake, "hold", lambda self, monitor: self.transcript.length)
 
 
 def final_is_shown_early(patch):
-    patch.setattr(gates.Gates, "_answer_start", lambda self: self._transcript.length)
+    patch.setattr(release_rule.Gates, "_answer_start", lambda self: self._transcript.length)
 
 
 def frontier_runs_ahead(patch):
-    patch.setattr(gates.Gates, "_verified", lambda self, monitor: self._cleared(monitor, None))
+    patch.setattr(release_rule.Gates, "_verified", lambda self, monitor: self._cleared(monitor, None))
 
 
 def task_is_left(patch):
@@ -174,7 +162,7 @@ def stream_is_left_open(patch):
     async def no_close(stream):
         await anyio.lowlevel.checkpoint()
 
-    patch.setattr(upstream, "close_stream", no_close)
+    patch.setattr(stream, "close_stream", no_close)
 
 
 def cancellation_is_swallowed(patch):
@@ -209,7 +197,7 @@ def deadline_is_ignored(patch):
 
 
 def stall_is_not_noticed(patch):
-    patch.setattr(upstream.Upstream, "stalled", lambda self, timer, seconds: None)
+    patch.setattr(stream.Upstream, "stalled", lambda self, timer, seconds: None)
 
 
 def remedies_are_not_limited(patch):
@@ -235,28 +223,30 @@ def forks_are_not_limited(patch):
 
 
 def reconnects_are_not_limited(patch):
-    real = core.Core._broken
+    real = machine.Core._broken
 
     def broken(self, error, *, retryable):
         self.budgets = msgspec.structs.replace(self.budgets, reconnects=99)
         real(self, error, retryable=retryable)
 
-    patch.setattr(core.Core, "_broken", broken)
+    patch.setattr(machine.Core, "_broken", broken)
 
 
 def cut_short_is_verified(patch):
-    patch.setattr(certify, "ENDED_WELL", frozenset(("stop", "tool_calls", "length", "truncated", "content_filter")))
+    patch.setattr(
+        release_rule, "ENDED_WELL", frozenset(("stop", "tool_calls", "length", "truncated", "content_filter"))
+    )
 
 
 def reconnect_loses_a_piece(patch):
-    real = upstream.Upstream.open
+    real = stream.Upstream.open
 
     async def open_stream(self, order):
         if len(order.pieces) > 1:
             order = self.wanted = msgspec.structs.replace(order, pieces=order.pieces[:-1])
         await real(self, order)
 
-    patch.setattr(upstream.Upstream, "open", open_stream)
+    patch.setattr(stream.Upstream, "open", open_stream)
 
 
 def half_a_token_is_dropped(patch):
@@ -269,27 +259,27 @@ def half_a_token_is_dropped(patch):
 
 
 def only_whole_chunks_are_scanned(patch):
-    real = intake.Intake.feed
+    real = segmenter.Intake.feed
 
     def feed(self, text, tokens, phase):
         dues = list(real(self, text, tokens, phase))
         return dues if len(text) > 1 else []
 
-    patch.setattr(intake.Intake, "feed", feed)
+    patch.setattr(segmenter.Intake, "feed", feed)
 
 
 def certificate_of_another_text(patch):
-    real = ending.certificate
+    real = machine.certificate
 
     def certificate(*arguments):
         return msgspec.structs.replace(real(*arguments), text_sha256="0" * 64)
 
-    patch.setattr(ending, "certificate", certificate)
+    patch.setattr(machine, "certificate", certificate)
 
 
 def only_the_first_monitor_counts(patch):
-    real = certify.doubts
-    patch.setattr(ending, "doubts", lambda records, monitors, *rest: real(records, monitors[:1], *rest))
+    real = release_rule.doubts
+    patch.setattr(machine, "doubts", lambda records, monitors, *rest: real(records, monitors[:1], *rest))
 
 
 def answers_are_disavowed(patch):
@@ -297,12 +287,12 @@ def answers_are_disavowed(patch):
 
 
 def gates_open_on_failure(patch):
-    changed = {("failure", "gating"): release.Rule("released", "on_error", "closed", "held")}
-    patch.setattr(release, "TABLE", {**release.TABLE, **changed})
+    changed = {("failure", "gating"): release_rule.Rule("released", "on_error", "closed", "held")}
+    patch.setattr(release_rule, "TABLE", {**release_rule.TABLE, **changed})
 
 
 def gates_ignore_unproven(patch):
-    patch.setattr(release, "TABLE", {**release.TABLE, ("unknown", "gating"): release.Rule("released")})
+    patch.setattr(release_rule, "TABLE", {**release_rule.TABLE, ("unknown", "gating"): release_rule.Rule("released")})
 
 
 def feedback_opens_every_gate(patch):
@@ -314,12 +304,12 @@ def feedback_opens_every_gate(patch):
 
 
 def what_is_held_is_kept_at_an_early_end(patch):
-    patch.setattr(core.Core, "_withhold", lambda self: None)
+    patch.setattr(machine.Core, "_withhold", lambda self: None)
 
 
 def verdicts_forget_the_verifier(patch):
-    real = work.Work.question
-    patch.setattr(work.Work, "question", lambda self, ref: (0, *real(self, ref)[1:]))
+    real = check_table.Work.question
+    patch.setattr(check_table.Work, "question", lambda self, ref: (0, *real(self, ref)[1:]))
 
 
 def first_claim_only(patch):
@@ -342,14 +332,14 @@ def repair_is_not_noted(patch):
 
 
 def generation_is_not_counted(patch):
-    real = upstream.Upstream._sampling_for
+    real = stream.Upstream._sampling_for
     patch.setattr(
-        upstream.Upstream, "_sampling_for", lambda self, order: replace(real(self, order), seed=self._sampling.seed)
+        stream.Upstream, "_sampling_for", lambda self, order: replace(real(self, order), seed=self._sampling.seed)
     )
 
 
 def coverage_counts_overlaps_twice(patch):
-    real = ending.certificate
+    real = machine.certificate
 
     def certificate(*arguments):
         found = real(*arguments)
@@ -357,35 +347,35 @@ def coverage_counts_overlaps_twice(patch):
         share = sum(map(len, covered)) / max(arguments[0].length, 1)
         return msgspec.structs.replace(found, covered=covered, coverage=share)
 
-    patch.setattr(ending, "certificate", certificate)
+    patch.setattr(machine, "certificate", certificate)
 
 
 def certificate_lists_what_did_not_pass(patch):
-    real = ending.certificate
+    real = machine.certificate
 
     def certificate(transcript, records, *rest):
         found = real(transcript, records, *rest)
         return msgspec.structs.replace(found, checks=tuple(records)) if len(records) > len(found.checks) else found
 
-    patch.setattr(ending, "certificate", certificate)
+    patch.setattr(machine, "certificate", certificate)
 
 
 def certificate_forgets_a_check(patch):
-    real = ending.certificate
+    real = machine.certificate
 
     def certificate(*arguments):
         found = real(*arguments)
         fewer = found.checks[:-1] if len(found.checks) > 1 else found.checks
-        covered = certify.merge(check.span for check in fewer if check.span is not None)
+        covered = release_rule.merge(check.span for check in fewer if check.span is not None)
         share = sum(map(len, covered)) / arguments[0].length if arguments[0].length else 0.0
         return msgspec.structs.replace(found, checks=fewer, covered=covered, coverage=share)
 
-    patch.setattr(ending, "certificate", certificate)
+    patch.setattr(machine, "certificate", certificate)
 
 
 def verdicts_are_known_by_their_key_alone(patch):
-    real = work.Work.question
-    patch.setattr(work.Work, "question", lambda self, ref: (*real(self, ref)[:2], ""))
+    real = check_table.Work.question
+    patch.setattr(check_table.Work, "question", lambda self, ref: (*real(self, ref)[:2], ""))
 
 
 def everything_is_given_away(patch):
@@ -394,25 +384,25 @@ def everything_is_given_away(patch):
 
 
 def repairs_are_written_at_any_level(patch):
-    real = cuts.plan
+    real = violations.plan
 
     def plan(candidate, monitor, *rest, **more):
         return real(candidate, replace(monitor, level="witness"), *rest, **more)
 
-    patch.setattr(remedying, "plan", plan)
+    patch.setattr(violations, "plan", plan)
 
 
 def trackers_keep_what_was_refuted(patch):
-    patch.setattr(watchers._Fold, "disown", lambda self, start, end: None)
+    patch.setattr(monitors._Fold, "disown", lambda self, start, end: None)
 
 
 def trackers_forget_what_stands(patch):
-    real = watchers._Fold.disown
-    patch.setattr(watchers._Fold, "disown", lambda self, start, end: real(self, 0, 0))
+    real = monitors._Fold.disown
+    patch.setattr(monitors._Fold, "disown", lambda self, start, end: real(self, 0, 0))
 
 
 def a_preparation_that_fails_stands_aside(patch):
-    real = watchers.Watcher.prepare
+    real = monitors.Watcher.prepare
 
     async def prepare(self, task):
         facts = await real(self, task)
@@ -421,17 +411,17 @@ def a_preparation_that_fails_stands_aside(patch):
             return [Extracted(fact.job, (), 0.0) for fact in facts]
         return facts
 
-    patch.setattr(watchers.Watcher, "prepare", prepare)
+    patch.setattr(monitors.Watcher, "prepare", prepare)
 
 
 def prompts_are_not_counted(patch):
-    real = upstream.Upstream._count
+    real = stream.Upstream._count
 
     def count(self, usage):
         self._usages.clear()
         real(self, usage)
 
-    patch.setattr(upstream.Upstream, "_count", count)
+    patch.setattr(stream.Upstream, "_count", count)
 
 
 def fork_prompts_are_not_counted(patch):
@@ -447,12 +437,12 @@ def fork_prompts_are_not_counted(patch):
 
 
 def tried_again_with_half_a_claim(patch):
-    real = reviving._read_again
+    real = journaling._read_again
 
     def read_again(past, monitor, known, jobs):
         return known if real(past, monitor, known, jobs) is not None else None
 
-    patch.setattr(reviving, "_read_again", read_again)
+    patch.setattr(journaling, "_read_again", read_again)
 
 
 MUTANTS = [

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import msgspec
-from interwhen import resuming
-from interwhen._core import core
+from interwhen import Judged, Pass, _run
+from interwhen._core import machine
 from interwhen._core.messages import Check, Settled
-from interwhen._engine import recording, reviving, run
-from interwhen.journal import _writer, rebuilding
+from interwhen._engine import journaling, run
+from interwhen.journal import _rebuilding, _writer
 from interwhen.journal._records import Text
-from interwhen.verdicts import Judged, Pass
 from tests.simulation.mutant import Mutant
 
 
 def open_checks_are_forgotten(patch):
-    real = reviving.unfinished
+    real = journaling.unfinished
 
     def unfinished(past, jobs):
         orders, facts = real(past, jobs)
@@ -24,7 +23,7 @@ def open_checks_are_forgotten(patch):
 
 
 def open_checks_pass(patch):
-    real = reviving.unfinished
+    real = journaling.unfinished
 
     def unfinished(past, jobs):
         orders, facts = real(past, jobs)
@@ -45,33 +44,33 @@ def last_text_is_not_written(patch):
 
 
 def torn_record_stays(patch):
-    real = recording._writer
-    patch.setattr(recording, "_writer", lambda settings, **rest: real(settings, **{**rest, "keep": rest["found"]}))
+    real = journaling._writer
+    patch.setattr(journaling, "_writer", lambda settings, **rest: real(settings, **{**rest, "keep": rest["found"]}))
 
 
 def nothing_is_told_again(patch):
-    real = rebuilding.rebuild_to_go_on
+    real = _rebuilding.rebuild_to_go_on
 
     def rebuild(found, monitors):
         past = real(found, monitors)
         past.core.events.clear()
         return past
 
-    patch.setattr(resuming, "rebuild_to_go_on", rebuild)
+    patch.setattr(_run, "rebuild_to_go_on", rebuild)
 
 
 def going_on_is_a_reconnect(patch):
-    real = core.Core._stream_is_over
+    real = machine.Core._stream_is_over
 
     def over(self, *, lost):
         self.tally.reconnects += lost
         real(self, lost=lost)
 
-    patch.setattr(core.Core, "_stream_is_over", over)
+    patch.setattr(machine.Core, "_stream_is_over", over)
 
 
 def half_a_tag_stays(patch):
-    real = core.Core._stream_is_over
+    real = machine.Core._stream_is_over
 
     def over(self, *, lost):
         if lost and self.state == "streaming":
@@ -79,11 +78,11 @@ def half_a_tag_stays(patch):
         else:
             real(self, lost=lost)
 
-    patch.setattr(core.Core, "_stream_is_over", over)
+    patch.setattr(machine.Core, "_stream_is_over", over)
 
 
 def time_begins_anew(patch):
-    real = reviving.prime
+    real = journaling.prime
 
     def prime(past, meter, forks, upstream):
         started = meter.started
@@ -94,41 +93,43 @@ def time_begins_anew(patch):
 
 
 def fork_tokens_are_forgotten(patch):
-    patch.setattr(reviving, "_count_forks", lambda past, forks: None)
+    patch.setattr(journaling, "_count_forks", lambda past, forks: None)
 
 
 def requests_are_not_hurried(patch):
-    patch.setattr(recording, "_TURNS", ())
+    patch.setattr(journaling, "_TURNS", ())
 
 
 def a_reader_who_left_has_ended_it(patch):
-    patch.setattr(rebuilding, "_is_void", lambda record: False)
+    patch.setattr(_rebuilding, "_is_void", lambda record: False)
 
 
 def last_fact_is_told_twice(patch):
-    real = rebuilding.rebuild
+    real = _rebuilding.rebuild
 
     def rebuild(found, monitors, *, until=None):
         past = real(found, monitors, until=until)
-        last = rebuilding.standing(found.records)[:until][-1:]
+        last = _rebuilding.standing(found.records)[:until][-1:]
         if last and isinstance(last[0], Text):
             past.read(last[0])
         return past
 
-    patch.setattr(rebuilding, "rebuild", rebuild)
+    patch.setattr(_rebuilding, "rebuild", rebuild)
 
 
 def budget_of_remedies_begins_anew(patch):
-    real = rebuilding.rebuild_to_go_on
+    real = _rebuilding.rebuild_to_go_on
 
     def rebuild(found, monitors):
         past = real(found, monitors)
-        core = past.core
-        core.budgets = msgspec.structs.replace(core.budgets, remedies=core.budgets.remedies + core.tally.remedies)
-        core._violations._budgets = core.budgets
+        machine = past.core
+        machine.budgets = msgspec.structs.replace(
+            machine.budgets, remedies=machine.budgets.remedies + machine.tally.remedies
+        )
+        machine._violations._budgets = machine.budgets
         return past
 
-    patch.setattr(resuming, "rebuild_to_go_on", rebuild)
+    patch.setattr(_run, "rebuild_to_go_on", rebuild)
 
 
 MUTANTS_OF_DEATHS = [

@@ -2,14 +2,12 @@
 
 import msgspec
 import pytest
-from interwhen.events import Remedied
-from interwhen.simulation.describing import report
-from interwhen.simulation.disk import Filed
-from interwhen.simulation.examining import examine
-from interwhen.simulation.generating import generate
-from interwhen.simulation.playing import play
-from interwhen.simulation.shrinking import simpler_worlds
-from interwhen.simulation.world import (
+from interwhen import Remedied
+from interwhen.testing.simulation._description import report
+from interwhen.testing.simulation._generation import generate, simpler_worlds
+from interwhen.testing.simulation._invariants import examine
+from interwhen.testing.simulation._play import Filed, play
+from interwhen.testing.simulation._worlds import (
     Chunking,
     Death,
     Judge,

@@ -1,11 +1,11 @@
 """A planted defect is found, by the promise that it breaks; and made small."""
 
 import pytest
-from interwhen.simulation.campaign import shrink_failure
-from interwhen.simulation.describing import describe, report
-from interwhen.simulation.examining import examine
-from interwhen.simulation.generating import generate
-from interwhen.simulation.world import from_json, to_json
+from interwhen.testing.simulation._campaign import shrink_failure
+from interwhen.testing.simulation._description import describe, report
+from interwhen.testing.simulation._generation import generate
+from interwhen.testing.simulation._invariants import examine
+from interwhen.testing.simulation._worlds import from_json, to_json
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.mutants_of_deaths import MUTANTS_OF_DEATHS
 
@@ -24,7 +24,7 @@ def first_failure(found_as=""):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("mutant", [*MUTANTS, *MUTANTS_OF_DEATHS], ids=lambda mutant: mutant.name)
 def test_a_planted_defect_is_found(mutant, monkeypatch):
-    monkeypatch.setattr("interwhen.simulation.playing.TURNS", 4_000)
+    monkeypatch.setattr("interwhen.testing.simulation._play.TURNS", 4_000)
     mutant.plant(monkeypatch)
     assert first_failure(mutant.found_as) is not None, f"{SEEDS} worlds, and none shows that {mutant.name}"
 

@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from interwhen.simulation.truth import Trace, claims_in, mishap_of, passes, read_by, refutes, segments_of
-from interwhen.simulation.world import Judge, Mishap, Watch
-from interwhen.triggers import Lines, Markers, Paragraphs, Sentences
+from interwhen import Lines, Markers, Paragraphs, Sentences
+from interwhen.testing.simulation._truth import Trace, claims_in, mishap_of, passes, read_by, refutes, segments_of
+from interwhen.testing.simulation._worlds import Judge, Mishap, Watch
 from tests.core.references import reference, trimmed
 
 TRIGGERS = {

@@ -5,17 +5,15 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from interwhen.models.base import Piece
-from interwhen.simulation.campaign import run_batch, run_campaign
-from interwhen.simulation.coverage import all_labels, blind_spots, reached
-from interwhen.simulation.describing import report
-from interwhen.simulation.examining import examine
-from interwhen.simulation.generating import generate
-from interwhen.simulation.model import SEED
-from interwhen.simulation.playing import play
-from interwhen.simulation.variations import is_timeless, varied
-from interwhen.simulation.world import from_json, to_json
-from interwhen.simulation.writing import Lost, go_on, whole_text
+from interwhen.models import Piece
+from interwhen.testing.simulation._campaign import run_batch, run_campaign
+from interwhen.testing.simulation._coverage import all_labels, blind_spots, reached
+from interwhen.testing.simulation._description import report
+from interwhen.testing.simulation._generation import generate
+from interwhen.testing.simulation._invariants import examine, is_timeless, varied
+from interwhen.testing.simulation._model import SEED
+from interwhen.testing.simulation._play import play
+from interwhen.testing.simulation._worlds import Lost, from_json, go_on, to_json, whole_text
 
 PAST = Path(__file__).with_name("past.jsonl")
 SEEDS = 3000

@@ -1,9 +1,9 @@
 """Strategies by name, with options, and what is said where that cannot be."""
 
 import pytest
-from interwhen.errors import PluginError, UsageError
+from interwhen import PluginError, UsageError
 from interwhen.strategies import BestOf, StepSearch, Strategy, load_strategies, load_strategy
-from interwhen.strategies.catalog import SHIPPED
+from interwhen.strategies._catalog import SHIPPED
 
 
 def test_every_shipped_one_is_a_strategy_under_its_name():

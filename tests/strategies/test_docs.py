@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import msgspec
-from interwhen.bench.compare_tasks import SHIPPED as TASKS
-from interwhen.bench.compare_tasks import Line
-from interwhen.strategies.catalog import SHIPPED
+from interwhen.bench._compare import SHIPPED as TASKS
+from interwhen.bench._compare import Line
+from interwhen.strategies._catalog import SHIPPED
 
 PAGE = (Path(__file__).parents[2] / "docs" / "strategies.md").read_text()
 

@@ -3,9 +3,8 @@
 import itertools
 
 import pytest
-from interwhen import Budgets, Claim, Fork, Monitor, Pass, Sampling, run, verifier
-from interwhen.errors import UpstreamError
-from interwhen.remedies import Feedback, Repair, Resample
+from interwhen import Budgets, Claim, Feedback, Fork, Monitor, Pass, Repair, Resample, Sampling, run, verifier
+from interwhen.models import UpstreamError
 from interwhen.strategies import Interrupt, load_strategy
 from tests.strategies.worlds import PLAIN, RIGHT, WRONG, question, try_out, writer
 

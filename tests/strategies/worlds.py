@@ -2,8 +2,7 @@
 
 import re
 
-from interwhen import Claim, Monitor, Pass, verifier
-from interwhen.models.base import Sampling
+from interwhen import Claim, Monitor, Pass, Sampling, verifier
 from interwhen.strategies import Question, attempt
 from interwhen.testing import End, ScriptedModel
 

@@ -17,8 +17,8 @@ from interwhen.testing.complexity import (
     cpu_seconds,
     measure,
     read_and_check,
+    suspicious,
 )
-from interwhen.testing.regexes import suspicious
 
 A = (Bait("a"),)
 
@@ -49,7 +49,7 @@ def test_steps_are_the_same_each_time_and_add_up():
 
 def test_steps_of_other_versions_of_python_are_counted_by_another_interface():
     code = (
-        "import sys; from interwhen.testing.steps import _monitored, _traced, count_steps\n"
+        "import sys; from interwhen.testing.complexity import _monitored, _traced, count_steps\n"
         "f = lambda n: sum(1 for _ in range(n))\n"
         "count = _monitored if hasattr(sys, 'monitoring') else _traced\n"
         "a, b, c = (count(f, (n,)) for n in (100, 200, 400))\n"

@@ -103,7 +103,7 @@ def test_trial(assert_trial):
 def test_a_seed_cuts_the_same_chunks(suite):
     code = """
         import anyio
-        from interwhen.models.base import Request
+        from interwhen.models import Request
 
         async def chunks(model):
             stream = await model.stream(Request(""))

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interwhen import Message, PluginError, Span, ToolCall, UsageError
-from interwhen.testing import traces as module
-from interwhen.testing.traces import LabelledTrace, Mistake, Turn, read_traces, write_traces
+from interwhen.testing import LabelledTrace, Mistake, Turn, read_traces, write_traces
+from interwhen.testing import _traces as module
 
 TURN = Turn(prompt="2 + 2 =", text=" 5")
 TRACE = LabelledTrace(name="sum", turns=(TURN,), label="wrong", mistake=Mistake(turn=0, span=Span(1, 2)))

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from interwhen import Pass, Segment, Span, Task, Tracker, Unknown, Violation
-from interwhen.segments import Phase
+from interwhen import Pass, Phase, Segment, Span, Task, Tracker, Unknown, Violation
 
 from interwhen_verifiers.arithmetic import arithmetic, read_task
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from interwhen import Segment, Span, Task, Violation
 
-from interwhen_verifiers.logic import logic
+from interwhen_verifiers.puzzles.logic import logic
 
 
 def judged(prompt, lines, phase="answer"):

@@ -11,8 +11,7 @@ import anyio
 import pytest
 from interwhen import Message, Pass, Segment, Span, Unknown, UsageError, Violation, run
 from interwhen.testing import ScriptedModel
-from interwhen.testing.complexity import BAITS, assert_quick
-from interwhen.testing.regexes import suspicious
+from interwhen.testing.complexity import BAITS, assert_quick, suspicious
 
 from interwhen_verifiers._command.checker import PRESETS
 from interwhen_verifiers.command import command

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from interwhen import Feedback, Pass, Segment, Span, Task, Unknown, UsageError, Verified, Violation
 from interwhen.testing import ScriptedModel
 
-from interwhen_verifiers._countdown.expressions import read_whole, tokenize
-from interwhen_verifiers._countdown.problem import read_puzzle
-from interwhen_verifiers._countdown.search import reaches
-from interwhen_verifiers.countdown import countdown, game24
+from interwhen_verifiers.puzzles._countdown.expressions import read_whole, tokenize
+from interwhen_verifiers.puzzles._countdown.judge import reaches
+from interwhen_verifiers.puzzles._countdown.problem import read_puzzle
+from interwhen_verifiers.puzzles.countdown import countdown, game24
 
 TOT = "Use numbers and basic arithmetic operations (+ - * /) to obtain 24.\nInput: {}\n"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interwhen import Claim, Lines, Message, Monitor, Pass, Segment, Span, Unknown, UsageError, Violation, run, verifier
-from interwhen.models.base import Capabilities, Completion, Reply, ScoredToken, Usage
+from interwhen.models import Capabilities, Completion, Reply, ScoredToken, Usage
 from interwhen.testing import ScriptedModel
 from interwhen.testing.complexity import assert_linear
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from interwhen import Pass, Violation
 from tests.verifiers.logic_support import judged, kinds, refuted
 
-from interwhen_verifiers._logic.brackets import read_brackets
+from interwhen_verifiers.puzzles._logic.brackets import read_brackets
 
 CLOSES = dict(zip("([{<", ")]}>", strict=True))
 PROMPT = "Complete the rest of the sequence, making sure that the parentheses are closed properly. Input: {}"

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 from interwhen import Segment, Span, Task
-from interwhen.testing.complexity import BAITS, Bait, assert_linear, assert_quick
-from interwhen.testing.regexes import suspicious
+from interwhen.testing.complexity import BAITS, Bait, assert_linear, assert_quick, suspicious
 
-import interwhen_verifiers._logic as parts
-from interwhen_verifiers._logic.orders import Order, read_order
-from interwhen_verifiers.logic import logic
+import interwhen_verifiers.puzzles._logic as parts
+from interwhen_verifiers.puzzles._logic.orders import Order, read_order
+from interwhen_verifiers.puzzles.logic import logic
 
 PROMPTS = {
     "swaps": "At the start of the game, they each hold a ball: Ann has a red ball, and Bob has a blue ball. First, Ann "
@@ -69,7 +68,7 @@ def test_preparing_is_quick(kind):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_pattern_backtracks_without_bound(name):
-    module = importlib.import_module(f"interwhen_verifiers._logic.{name}")
+    module = importlib.import_module(f"interwhen_verifiers.puzzles._logic.{name}")
     patterns = [value for value in vars(module).values() if isinstance(value, re.Pattern)]
     assert [(pattern.pattern, suspicious(pattern)) for pattern in patterns if suspicious(pattern)] == []
 

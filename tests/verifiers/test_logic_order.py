@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from interwhen import Pass, Unknown, Violation
 from tests.verifiers.logic_support import judged, kinds, refuted
 
-from interwhen_verifiers._logic.orders import read_order
+from interwhen_verifiers.puzzles._logic.orders import read_order
 
 RANKS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
 NUMBERS = {3: "three", 4: "four", 5: "five", 6: "six", 7: "seven"}

@@ -12,11 +12,15 @@ from hypothesis import strategies as st
 from interwhen import Pass, Task, Unknown, Violation
 from tests.verifiers.logic_support import judged, kinds, refuted
 
-from interwhen_verifiers._logic.classes import Statement as Said
-from interwhen_verifiers._logic.classes import make_classes, read_statement
-from interwhen_verifiers._logic.formulas import make_sentences, read_formula
-from interwhen_verifiers._logic.premises import read_premises
-from interwhen_verifiers.logic import logic
+from interwhen_verifiers.puzzles._logic.premises import Statement as Said
+from interwhen_verifiers.puzzles._logic.premises import (
+    make_classes,
+    make_sentences,
+    read_formula,
+    read_premises,
+    read_statement,
+)
+from interwhen_verifiers.puzzles.logic import logic
 
 # ------------------------------------------------------------------------------------------------- formulas
 

@@ -6,7 +6,7 @@ import interwhen
 from interwhen import Verified
 from interwhen.testing import ScriptedModel
 
-from interwhen_verifiers.logic import logic
+from interwhen_verifiers.puzzles.logic import logic
 
 SWAPS = (
     "At the start of the game, they each hold a ball: Alice has a red ball, Bob has a blue ball, and Claire has a pink ball. "

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from interwhen import Pass, Unknown, Violation
 from tests.verifiers.logic_support import judged, kinds, refuted
 
-from interwhen_verifiers._logic.words import read_words
+from interwhen_verifiers.puzzles._logic.sorting import read_words
 
 RANKS = ("first", "second", "third", "fourth", "fifth", "sixth")
 WORDS = st.lists(st.text("abcmz", min_size=3, max_size=6), min_size=4, max_size=9, unique=True)

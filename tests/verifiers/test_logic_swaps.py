@@ -9,8 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from interwhen import Pass, Segment, Span, Task, Unknown, Violation
 from tests.verifiers.logic_support import judged, kinds, refuted
 
-from interwhen_verifiers._logic.swaps import read_swaps
-from interwhen_verifiers.logic import logic
+from interwhen_verifiers.puzzles._logic.swaps import read_swaps
+from interwhen_verifiers.puzzles.logic import logic
 
 NAMES = ("Alice", "Bob", "Claire", "Dave", "Eve")
 THINGS = ("red ball", "blue ball", "pink ball", "white ball", "green ball")

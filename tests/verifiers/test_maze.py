@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from interwhen import Feedback, Pass, Segment, Span, Task, Unknown, Verified, Violation
 from interwhen.testing import ScriptedModel
 
-from interwhen_verifiers._maze.problem import read_problem
-from interwhen_verifiers.maze import maze
+from interwhen_verifiers.puzzles._maze.grid import read_problem
+from interwhen_verifiers.puzzles.maze import maze
 
 GRID = ["#######", "#E#XXS#", "#X#X# #", "#XXX# #", "##### #", "#     #", "#######"]
 PROMPT = "# is a wall, S the start, E the exit, X marks the path.\n\n" + "\n".join(GRID) + "\n\n{}\n"

@@ -8,12 +8,12 @@ from __future__ import annotations
 import pytest
 from interwhen.testing import LabelledTrace, Turn, try_monitor_sync
 
-from interwhen_verifiers.countdown import countdown, game24
 from interwhen_verifiers.critic import critic
-from interwhen_verifiers.logic import logic
-from interwhen_verifiers.maze import maze
-from interwhen_verifiers.plan import plan
-from interwhen_verifiers.spatialmap import spatialmap
+from interwhen_verifiers.puzzles.countdown import countdown, game24
+from interwhen_verifiers.puzzles.logic import logic
+from interwhen_verifiers.puzzles.maze import maze
+from interwhen_verifiers.puzzles.plan import plan
+from interwhen_verifiers.puzzles.spatialmap import spatialmap
 from interwhen_verifiers.terms import terms
 
 BLOCKS = """[STATEMENT]

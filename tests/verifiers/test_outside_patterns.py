@@ -261,12 +261,12 @@ ALLOWED = {
     "_json_schema/validating.py:_found": "what RE2 cannot express, in a worker process",
     "_patterns.py:search_by_re": "terms, escaped; and what RE2 cannot express, in a worker process",
     "_python/wording.py:_failed": "a name, escaped",
-    "_logic/orders.py:read_order": "our own words for an order",
-    "_logic/orders.py:read_facts": "our own words",
-    "_logic/orders.py:_grammar": "names of the puzzle, escaped",
-    "_logic/orders.py:mentions": "names of the puzzle, escaped",
-    "_logic/swaps.py:read_swaps": "our own words",
-    "_spatialmap/lines.py:make_grammar": "names of the puzzle, escaped",
+    "puzzles/_logic/orders.py:read_order": "our own words for an order",
+    "puzzles/_logic/orders.py:read_facts": "our own words",
+    "puzzles/_logic/orders.py:_grammar": "names of the puzzle, escaped",
+    "puzzles/_logic/orders.py:mentions": "names of the puzzle, escaped",
+    "puzzles/_logic/swaps.py:read_swaps": "our own words",
+    "puzzles/_spatialmap/lines.py:make_grammar": "names of the puzzle, escaped",
 }
 """Where a pattern is made while a verifier works, and why that is none from outside."""
 

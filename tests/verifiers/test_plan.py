@@ -14,12 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen import Pass, PluginError, Segment, Span, Task, Unknown, UsageError, Violation, load_monitor
 from interwhen.testing import LabelledTrace, ScriptedModel, Turn, recut, try_monitor_sync
-from interwhen.testing.complexity import assert_linear, assert_quick, read_and_check
-from interwhen.testing.regexes import suspicious
+from interwhen.testing.complexity import assert_linear, assert_quick, read_and_check, suspicious
 
-from interwhen_verifiers._plan import blocksworld, lines, pddl, problems
-from interwhen_verifiers._plan.pddl import PddlError, read_domain, read_problem
-from interwhen_verifiers.plan import check_whole, plan
+from interwhen_verifiers.puzzles._plan import lines, pddl, replay
+from interwhen_verifiers.puzzles._plan.pddl import PddlError, read_domain, read_problem
+from interwhen_verifiers.puzzles.plan import check_whole, plan
 from interwhen_verifiers.traces.planbench import planbench
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "planbench"
@@ -354,7 +353,7 @@ class TestHostileText:
     def test_no_regex_backtracks(self):
         patterns = [
             pattern
-            for module in (blocksworld, lines, pddl, problems)
+            for module in (pddl, lines, pddl, replay)
             for _, value in inspect.getmembers(module)
             for pattern in (value if isinstance(value, tuple) else [(value,)])
             if isinstance(pattern, tuple) and isinstance(pattern[0], re.Pattern)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from interwhen import load_monitor
 
-from interwhen_verifiers.plan import plan
+from interwhen_verifiers.puzzles.plan import plan
 
 PAGE = Path(__file__).parents[2] / "docs" / "verifiers" / "plan.md"
 

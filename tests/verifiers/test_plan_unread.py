@@ -6,7 +6,7 @@ import pytest
 from interwhen.testing import LabelledTrace, Turn, try_monitor_sync
 from interwhen.testing.complexity import Bait, assert_linear, read_and_check
 
-from interwhen_verifiers.plan import plan
+from interwhen_verifiers.puzzles.plan import plan
 
 COLOURS = """[STATEMENT]
 As initial conditions I have that, the red block is clear, the yellow block is clear, the hand is empty, \

@@ -29,7 +29,7 @@ from interwhen import (
 from interwhen.testing import End, ScriptedModel
 from interwhen.testing.complexity import BAITS, Bait, assert_quick, measure
 
-from interwhen_verifiers._tools.structure import fields
+from interwhen_verifiers._tools.history import fields
 from interwhen_verifiers.provenance import provenance
 from interwhen_verifiers.traces.agentdojo import agentdojo
 

@@ -8,8 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from interwhen import Monitor
-from interwhen.registry import load_monitor
+from interwhen import Monitor, load_monitor
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,5 +47,5 @@ def test_entry_points(group, names):
     ],
 )
 def test_options(module, name, options):
-    factory = getattr(importlib.import_module(f"interwhen_verifiers.{module}"), name)
+    factory = getattr(importlib.import_module(f"interwhen_verifiers.puzzles.{module}"), name)
     assert load_monitor(factory(**options)).name == name

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from interwhen import Pass, Segment, Span, Task, Unknown, Violation
 
-from interwhen_verifiers.countdown import game24
-from interwhen_verifiers.maze import maze
-from interwhen_verifiers.spatialmap import spatialmap
+from interwhen_verifiers.puzzles.countdown import game24
+from interwhen_verifiers.puzzles.maze import maze
+from interwhen_verifiers.puzzles.spatialmap import spatialmap
 from interwhen_verifiers.traces.game24 import game24 as game24_traces
 from interwhen_verifiers.traces.mazenav import mazenav
 from interwhen_verifiers.traces.spatialmap import spatialmap as spatialmap_traces

@@ -7,13 +7,12 @@ import re
 
 import pytest
 from interwhen import Segment, Span, Task
-from interwhen.testing.complexity import BAITS, Bait, assert_linear, assert_quick
-from interwhen.testing.regexes import suspicious
+from interwhen.testing.complexity import BAITS, Bait, assert_linear, assert_quick, suspicious
 
-from interwhen_verifiers._spatialmap.lines import make_grammar
-from interwhen_verifiers.countdown import countdown
-from interwhen_verifiers.maze import maze
-from interwhen_verifiers.spatialmap import spatialmap
+from interwhen_verifiers.puzzles._spatialmap.lines import make_grammar
+from interwhen_verifiers.puzzles.countdown import countdown
+from interwhen_verifiers.puzzles.maze import maze
+from interwhen_verifiers.puzzles.spatialmap import spatialmap
 
 PROMPTS = {
     countdown: "Use numbers and basic arithmetic operations (+ - * /) to obtain 24.\nInput: 1 1 4 6\n",
@@ -37,8 +36,20 @@ FRAMES = (
 )
 OWN = [Bait(unit, start, end) for unit in UNITS for start, end in FRAMES]
 MODULES = (
-    *("_countdown.expressions", "_countdown.lines", "_countdown.problem", "_maze.lines", "_maze.problem"),
-    *("_maze.questions", "_spatialmap.lines", "_spatialmap.problem", "_puzzles.answers", "spatialmap"),
+    *(
+        "puzzles._countdown.expressions",
+        "puzzles._countdown.lines",
+        "puzzles._countdown.problem",
+        "puzzles._maze.lines",
+        "puzzles._maze.grid",
+    ),
+    *(
+        "puzzles._maze.walk",
+        "puzzles._spatialmap.lines",
+        "puzzles._spatialmap.problem",
+        "puzzles._answers",
+        "puzzles.spatialmap",
+    ),
 )
 
 

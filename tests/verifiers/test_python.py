@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from interwhen import Message, Pass, Segment, Span, Task, Unknown, UsageError, Violation, run
 from interwhen.testing import ScriptedModel
 
-from interwhen_verifiers._blocks.blocks import read_block
+from interwhen_verifiers._blocks import read_block
 from interwhen_verifiers._python.given import read_given
 from interwhen_verifiers.python import python, start, step
 

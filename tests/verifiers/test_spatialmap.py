@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from interwhen import Pass, Segment, Span, Task, Unknown, Verified, Violation
 from interwhen.testing import ScriptedModel
 
-from interwhen_verifiers._spatialmap.order import Premise, Relation, make_order
-from interwhen_verifiers._spatialmap.problem import read_problem
-from interwhen_verifiers.spatialmap import spatialmap
+from interwhen_verifiers.puzzles._spatialmap.order import Premise, Relation, make_order
+from interwhen_verifiers.puzzles._spatialmap.problem import read_problem
+from interwhen_verifiers.puzzles.spatialmap import spatialmap
 
 MAP = (
     "Consider a map with multiple objects: \nBlue Bakery is in the map.  Old Mill is to the Northeast of Blue Bakery.  "
@@ -261,7 +261,7 @@ def test_how_many_there_may_be_agrees_with_all_models(premises, other, relation)
 
 def test_what_follows_agrees_with_z3():
     z3 = pytest.importorskip("z3")
-    from interwhen import solving
+    from interwhen.toolkit import solving
 
     rng = Random(4)
     for _ in range(25):

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import anyio
 import pytest
-from interwhen.errors import MissingExtraError, UsageError
-from interwhen.models.base import Chunk
+from interwhen import UsageError
+from interwhen.models import Chunk
 from interwhen.strategies import Trace, judge, load_exercises
 from interwhen.testing import ScriptedModel
+from interwhen.toolkit import MissingExtraError
 
 from interwhen_verifiers.tasks import puzzles, sums
 
@@ -40,7 +41,7 @@ def judged(exercise, text):
 
 def test_the_entry_points_name_them():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    points = project["entry-points"]["interwhen.tasks"]
+    points = project["entry-points"]["interwhen._types.extensions"]
     assert points == {name: f"{made.__module__}:{made.__name__}" for name, made in TASKS.items()}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from interwhen import Message, Monitor, Pass, Segment, Span, Task, ToolCall, Tracker, Unknown, Verdict, Violation
 from interwhen.policy import read_policy
-from interwhen.policy.replaying import replay, run_of
+from interwhen.policy._admission import replay, run_of
 
 import interwhen_verifiers
 from interwhen_verifiers.tool_policy import tool_policy

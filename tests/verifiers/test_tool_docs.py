@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from interwhen.testing.regexes import suspicious
+from interwhen.testing.complexity import suspicious
 
 PAGES = Path(__file__).parents[2] / "docs" / "verifiers"
 
@@ -20,7 +20,7 @@ def test_the_example_of_the_page_runs(page: str) -> None:
     exec(compile(block, page, "exec", dont_inherit=True), {"__name__": page})
 
 
-MODULES = ["_tools.structure", "_json_schema.machine", "_json_schema.judging",
+MODULES = ["_tools.history", "_json_schema.machine", "_json_schema.judging",
            "_json_schema.validating"]  # fmt: skip
 
 

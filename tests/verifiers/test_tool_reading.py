@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from interwhen import Message, Segment, Span, Task, ToolCall
 from interwhen.testing.complexity import BAITS, assert_quick, measure
 
+from interwhen_verifiers._tools.calls import read_calls
 from interwhen_verifiers._tools.history import read_history
-from interwhen_verifiers._tools.reading import read_calls
 
 
 def tagged(text: str) -> Segment:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from interwhen import Message, ToolCall
-from interwhen.testing.traces import read_traces
+from interwhen.testing import read_traces
 
 CALL = {"id": "c1", "name": "cancel_reservation", "arguments": {"reservation_id": "R1"}}
 TALK = [

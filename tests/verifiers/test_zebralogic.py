@@ -18,13 +18,12 @@ from interwhen import Pass, Segment, Span, Task, Tracker, Unknown, Verdict, Viol
 from interwhen.testing import ScriptedModel
 from interwhen.testing.complexity import BAITS, Bait, assert_linear, assert_quick
 
-from interwhen_verifiers._zebralogic import solving
-from interwhen_verifiers._zebralogic.clues import Relation
-from interwhen_verifiers._zebralogic.phrases import Cell
-from interwhen_verifiers._zebralogic.puzzle import Puzzle
-from interwhen_verifiers._zebralogic.reading import Reading, read_line
-from interwhen_verifiers._zebralogic.solving import Finding, examine, holds
-from interwhen_verifiers.zebralogic import Prepared, check, prepare, zebralogic
+from interwhen_verifiers.puzzles._zebralogic import solving
+from interwhen_verifiers.puzzles._zebralogic.clues import Cell, Relation
+from interwhen_verifiers.puzzles._zebralogic.puzzle import Puzzle
+from interwhen_verifiers.puzzles._zebralogic.reading import Reading, read_line
+from interwhen_verifiers.puzzles._zebralogic.solving import Finding, examine, holds
+from interwhen_verifiers.puzzles.zebralogic import Prepared, check, prepare, zebralogic
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "zebra" / "puzzles.jsonl.gz"
 PUZZLE = """There are 3 houses, numbered 1 to 3 from left to right. Each house has a unique attribute:

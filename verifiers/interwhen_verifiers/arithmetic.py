@@ -21,7 +21,6 @@ from interwhen import (
     Level,
     Lines,
     Monitor,
-    Normalized,
     Pass,
     Repair,
     Resample,
@@ -36,6 +35,7 @@ from interwhen import (
     normalize,
     verifier,
 )
+from interwhen.toolkit import Normalized
 
 from interwhen_verifiers._arithmetic.chains import Chain, find_chains
 from interwhen_verifiers._arithmetic.judge import Differs, Rounded, Rounding, Unclear, compare, is_value

@@ -31,10 +31,9 @@ from interwhen import (
     verifier,
 )
 
-from interwhen_verifiers._blocks.blocks import LONGEST, read_block
+from interwhen_verifiers._blocks import LONGEST, read_block
 from interwhen_verifiers._command.checker import PRESETS, Checker, need_pattern
-from interwhen_verifiers._command.judging import judge
-from interwhen_verifiers._command.running import Ran, read_apart, run_inside, run_outside
+from interwhen_verifiers._command.runs import Ran, judge, read_apart, run_inside, run_outside
 
 Preset: TypeAlias = Literal["gcc", "gcc-run", "coq", "lean", "mypy", "script"]
 Where: TypeAlias = Literal["process", "none"]

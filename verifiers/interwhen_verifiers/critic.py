@@ -23,6 +23,7 @@ from interwhen import (
     FunctionVerifier,
     Level,
     Message,
+    Model,
     Monitor,
     Paragraphs,
     PhaseFilter,
@@ -38,10 +39,10 @@ from interwhen import (
     UsageError,
     Verdict,
     Violation,
+    load_model,
     verifier,
 )
-from interwhen.models.base import Model, Request
-from interwhen.registry import load_model
+from interwhen.models import Request
 
 OPINION = "a language model's opinion, which proves nothing"
 _TRIGGERS: dict[str, Trigger] = {

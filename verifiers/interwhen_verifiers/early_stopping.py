@@ -31,7 +31,7 @@ from interwhen import (
     Violation,
     verifier,
 )
-from interwhen.models.base import Reply, ScoredToken
+from interwhen.models import Reply, ScoredToken
 
 Rule: TypeAlias = Literal["stable", "confident", "entropy"]
 At: TypeAlias = Literal["paragraphs", "lines", "sentences", "markers"]

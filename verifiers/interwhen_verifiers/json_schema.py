@@ -34,7 +34,7 @@ from interwhen import (
 from interwhen_verifiers._json_schema.finding import Finder, Found, Search, Where
 from interwhen_verifiers._json_schema.machine import Reader
 from interwhen_verifiers._json_schema.validating import Judge, read_schema
-from interwhen_verifiers._tools.reading import read_calls
+from interwhen_verifiers._tools.calls import read_calls
 
 Schema = Mapping[str, Any] | str | bool
 """A schema as a mapping, as JSON text, or as the path of a file that ends in ``.json``."""

@@ -29,10 +29,8 @@ from interwhen import (
     verifier,
 )
 
-from interwhen_verifiers._tools.history import read_history
-from interwhen_verifiers._tools.matching import matcher
-from interwhen_verifiers._tools.reading import read_calls
-from interwhen_verifiers._tools.structure import fields
+from interwhen_verifiers._tools.calls import matcher, read_calls
+from interwhen_verifiers._tools.history import fields, read_history
 
 CHANGING = (
     "send*", "transfer*", "pay*", "wire*", "schedule*", "create*", "update*", "set*", "change*", "add*", "delete*",

@@ -31,7 +31,7 @@ from interwhen import (
 )
 from interwhen.sandbox import Limits
 
-from interwhen_verifiers._blocks.blocks import LONGEST, read_block
+from interwhen_verifiers._blocks import LONGEST, read_block
 from interwhen_verifiers._python.given import Given, bare, completed, read_given
 from interwhen_verifiers._python.judging import judge
 from interwhen_verifiers._python.types import SECONDS, both, judge_types, need_mypy

@@ -36,10 +36,9 @@ from interwhen import (
 )
 from interwhen.policy import WrittenPolicy
 
+from interwhen_verifiers._tools.calls import ReadCall, read_calls
 from interwhen_verifiers._tools.history import History, PastCall, read_history
-from interwhen_verifiers._tools.reading import ReadCall, read_calls
-from interwhen_verifiers._tools.rules import Call, Moment, Policy, Rule
-from interwhen_verifiers._tools.written import adapt, open_policy
+from interwhen_verifiers._tools.rules import Call, Moment, Policy, Rule, adapt, open_policy
 
 __all__ = ["Call", "History", "PastCall", "Policy", "Rule", "judge", "tool_policy"]
 

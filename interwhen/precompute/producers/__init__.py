@@ -1,1 +1,1 @@
-"""The shipped producers, found through entry points of the group ``interwhen.producers``."""
+"""The shipped producers of precomputed things, one module each; found through entry points."""

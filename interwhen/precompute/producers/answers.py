@@ -10,13 +10,17 @@ from functools import lru_cache
 
 import msgspec
 
-from interwhen.errors import ModelError, UsageError
-from interwhen.models.base import Sampling
-from interwhen.precompute.items import Digest, Item, Kind, Payload, digest
-from interwhen.precompute.producer import Context, Desk, Nothing, Proposal, Step
-from interwhen.precompute.producers.asking import ask
-from interwhen.precompute.producers.statements import is_plain_text
-from interwhen.results import Abstained, Failed, Result
+from interwhen._types.errors import ModelError, UsageError
+from interwhen._types.models import Sampling
+from interwhen._types.results import Abstained, Failed, Result
+from interwhen.precompute._items import Digest, Item, Kind, Payload, digest
+from interwhen.precompute._producer import Context, Desk, Nothing, Proposal, Step
+from interwhen.precompute.producers._statements import ask, is_plain_text
+
+__all__ = [
+    "answers",
+]
+
 
 _ANTICIPATE = (
     "Write the {count} questions that a reader of the text is most likely to ask, one a line, most likely first, and "

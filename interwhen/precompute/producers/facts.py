@@ -8,12 +8,16 @@ from typing import Literal, get_args
 
 import msgspec
 
-from interwhen.errors import UsageError
-from interwhen.models.base import Completion, Sampling
-from interwhen.precompute.items import Item, Kind, Payload
-from interwhen.precompute.producer import Accepted, Context, Desk, Nothing, Proposal, Step
-from interwhen.precompute.producers.asking import ask
-from interwhen.precompute.producers.statements import Statement, ask_for, numbered, read_statements
+from interwhen._types.errors import UsageError
+from interwhen._types.models import Completion, Sampling
+from interwhen.precompute._items import Item, Kind, Payload
+from interwhen.precompute._producer import Accepted, Context, Desk, Nothing, Proposal, Step
+from interwhen.precompute.producers._statements import Statement, ask, ask_for, numbered, read_statements
+
+__all__ = [
+    "facts",
+]
+
 
 Link = Literal["none", "chain"]
 """Whether a piece builds on the facts of others: not at all, or on those of the piece before it."""

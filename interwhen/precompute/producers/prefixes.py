@@ -7,13 +7,18 @@ from typing import Literal, get_args
 
 import msgspec
 
-from interwhen.errors import UsageError
-from interwhen.models.base import Completion, Message, Prompt, Sampling
-from interwhen.precompute.items import Item, ItemId, Kind, Payload
-from interwhen.precompute.precomputer import ContextRef
-from interwhen.precompute.producer import Context, Desk, Nothing, Proposal, Step
-from interwhen.precompute.reporting import evict
-from interwhen.results import Result
+from interwhen._types.errors import UsageError
+from interwhen._types.models import Completion, Message, Prompt, Sampling
+from interwhen._types.results import Result
+from interwhen.precompute._contexts import evict
+from interwhen.precompute._items import Item, ItemId, Kind, Payload
+from interwhen.precompute._precomputer import ContextRef
+from interwhen.precompute._producer import Context, Desk, Nothing, Proposal, Step
+
+__all__ = [
+    "prefixes",
+]
+
 
 As = Literal["text", "system", "user"]
 """How runs begin their prompts with the context: as plain text, or as the first turn of a chat."""

@@ -1,12 +1,16 @@
 """Verifiers made ready: what the monitors' ``prepare`` comes to, kept by version, so that no run waits for it.
 
 That may be a solved puzzle, a parsed policy or a table of a search. (Z3 problems that stay warm within a process are in
-:mod:`interwhen.precompute.warm`.)
+:mod:`interwhen.toolkit.solving`.)
 """
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 import inspect
+import io
+import pickle
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
@@ -17,16 +21,100 @@ import anyio.to_thread
 import msgspec
 
 from interwhen._log import log_warning
-from interwhen.errors import UsageError
-from interwhen.monitors import Monitor
-from interwhen.precompute.items import Digest, Item, Kind, Payload, digest
-from interwhen.precompute.precomputer import ContextRef
-from interwhen.precompute.producer import Context, Desk, Nothing, Proposal, Step
+from interwhen._types.errors import UsageError
+from interwhen._types.extensions import Task
+from interwhen._types.monitors import Monitor
+from interwhen.precompute._items import Digest, Item, Kind, Payload, digest
+from interwhen.precompute._judge import Unseen, settings_of
+from interwhen.precompute._precomputer import ContextRef
+from interwhen.precompute._producer import Context, Desk, Nothing, Proposal, Step
 from interwhen.precompute.producers.answers import compose
-from interwhen.precompute.producers.pickles import Unsafe, dump, load
-from interwhen.precompute.settings import Unseen, settings_of
 from interwhen.registry import MonitorSpec, load_monitors
-from interwhen.tasks import Task
+
+__all__ = [
+    "verifiers",
+    "with_prepared",
+]
+
+
+# Pickles that can make nothing but values: what a monitor's ``prepare`` returned, from a store that others may write.
+#
+# Reading a pickle with Python's own module may run any code. Here only a closed list of plain types can be named, and
+# records (dataclasses, named tuples, enums, msgspec structs) of the package that prepared the value: whatever else a
+# pickle names, it is refused before anything is made of it.
+
+_PLAIN = frozenset(
+    {
+        ("builtins", "complex"),
+        ("builtins", "frozenset"),
+        ("builtins", "range"),
+        ("builtins", "set"),
+        ("builtins", "slice"),
+        ("collections", "Counter"),
+        ("collections", "OrderedDict"),
+        ("collections", "deque"),
+        ("datetime", "date"),
+        ("datetime", "datetime"),
+        ("datetime", "time"),
+        ("datetime", "timedelta"),
+        ("datetime", "timezone"),
+        ("decimal", "Decimal"),
+        ("fractions", "Fraction"),
+        ("re", "_compile"),
+    }
+)
+
+
+class Unsafe(UsageError):
+    """The bytes are no pickle of plain values and own records."""
+
+
+def dump(value: Any, package: str) -> bytes:
+    """Return *value* as bytes that :func:`load` takes back. Raises :class:`Unsafe` where it could not."""
+    try:
+        data = pickle.dumps(value, protocol=5)
+    except Exception as error:
+        # Any __reduce__ may raise anything.
+        raise Unsafe(f"it cannot be pickled: {type(error).__name__}: {error}") from error
+    load(data, package)
+    return data
+
+
+def load(data: bytes, package: str) -> Any:
+    """Return the value in *data*, with records of *package* (the top-level name) only. Raises :class:`Unsafe`."""
+    try:
+        return _Unpickler(io.BytesIO(data), package).load()
+    except Unsafe:
+        raise
+    except Exception as error:
+        # Damaged bytes end in any exception.
+        raise Unsafe(f"it cannot be read: {type(error).__name__}: {error}") from error
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, package: str) -> None:
+        super().__init__(file)
+        self._package = package
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        """Return a type that may be made."""
+        if (module, name) in _PLAIN:
+            return super().find_class(module, name)
+        # Only modules that are loaded already: importing one would run it.
+        if module.partition(".")[0] == self._package and module in sys.modules and not name.startswith("__"):
+            found = super().find_class(module, name)
+            if _is_record(found):
+                return found
+        raise Unsafe(f"it names {module}.{name}, which is no plain value and no record of {self._package!r}")
+
+
+def _is_record(found: object) -> bool:
+    return isinstance(found, type) and (
+        dataclasses.is_dataclass(found)
+        or issubclass(found, enum.Enum | msgspec.Struct)
+        or (issubclass(found, tuple) and hasattr(found, "_fields"))
+    )
+
 
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 

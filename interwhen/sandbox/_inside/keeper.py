@@ -9,21 +9,125 @@ from __future__ import annotations
 import _socket
 import array
 import contextlib
+import errno
+import fcntl
 import marshal
 import os
 import resource
 import select
+import struct
 import time
 
-from interwhen.sandbox._inside import becoming, listener, mounts, syscalls
-from interwhen.sandbox._inside.enforced import Enforced
-from interwhen.sandbox._inside.leftovers import end_descendants
-from interwhen.sandbox._inside.memory import memory_used
+from interwhen.sandbox._inside import confinement, mounts, seccomp, syscalls
+from interwhen.sandbox._inside.confinement import Enforced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from interwhen.sandbox._inside.namespaces import Entered
     from interwhen.sandbox._inside.plan import Answer, Plan
+
+
+# Answers the kernel's questions about forbidden system calls.
+
+_RECEIVE, _SEND = 0xC0502100, 0xC0182101
+_QUESTION = struct.Struct("=QIIiIQ6Q")
+_REPLY = struct.Struct("=QqiI")
+
+
+def answer(descriptor: int) -> seccomp.Rule | None:
+    """Answer one question with EACCES, unless the program is to be ended; return what was tried.
+
+    None says that whoever asked is gone.
+    """
+    buffer = bytearray(_QUESTION.size)
+    try:
+        fcntl.ioctl(descriptor, _RECEIVE, buffer)
+    except OSError:
+        return None
+    identity, _, _, number, _, _, first, *_ = _QUESTION.unpack(buffer)
+    rule = seccomp.judge(number, first)
+    if rule.answer != "deny":
+        try:
+            fcntl.ioctl(descriptor, _SEND, bytearray(_REPLY.pack(identity, 0, -errno.EACCES, 0)))
+        except OSError:
+            return None
+    return rule
+
+
+# Ends what a program left behind, where there is no pid namespace that does.
+
+_SECONDS = 1.0
+
+
+def end_descendants(proc: int) -> None:
+    """Kill our children until there are none: orphans become our children, because we are their reaper.
+
+    *proc* is a descriptor of /proc. A program that forks faster than it is killed may get away with it: its number
+    of processes is limited, but without a pid namespace nothing is promised.
+    """
+    until = time.monotonic() + _SECONDS
+    while time.monotonic() < until:
+        for pid in _children(proc):
+            os.kill(pid, syscalls.SIGKILL)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+        time.sleep(0.001)
+
+
+def _children(proc: int) -> list[int]:
+    descriptor = os.open(f"self/task/{os.getpid()}/children", os.O_RDONLY, dir_fd=proc)
+    try:
+        return list(map(int, os.read(descriptor, 65536).split()))
+    finally:
+        os.close(descriptor)
+
+
+# How much memory all processes inside take together.
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def memory_used(proc: int) -> int:
+    """Return the memory of all processes in *proc* (a descriptor of /proc) but the first, in bytes.
+
+    Pages that several share are counted once for each, unless that comes to much: then each process is asked for its
+    share of them, which takes longer.
+    """
+    pids = [name for name in os.listdir(proc) if name.isdigit() and name != "1"]
+    limit_of_rough_count = 64 << 20
+    rough = sum(_resident(proc, pid) for pid in pids)
+    if len(pids) < 2 or rough < limit_of_rough_count:
+        return rough
+    return sum(_share(proc, pid) for pid in pids)
+
+
+def _resident(proc: int, pid: str) -> int:
+    fields = _read(proc, f"{pid}/statm").split()
+    return int(fields[1]) * _PAGE if len(fields) > 1 else 0
+
+
+def _share(proc: int, pid: str) -> int:
+    for line in _read(proc, f"{pid}/smaps_rollup").splitlines():
+        if line.startswith(b"Pss:"):
+            return int(line.split()[1]) * 1024
+    return _resident(proc, pid)
+
+
+def _read(proc: int, path: str) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY, dir_fd=proc)
+    except OSError:
+        return b""  # it has ended in the meantime
+    try:
+        return os.read(descriptor, 4096)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
+
 
 _FIRST_LOOK, _LOOK_AGAIN = 0.01, 0.1
 """Seconds between two looks at the memory of all processes: short for a program that has just begun to eat."""
@@ -71,8 +175,10 @@ class Keeper:
 
     def _run(self, task: bytes | None, until: float, *, last: bool) -> Answer:
         word, findings, notifications = self._start(task, last=last)
-        if word != becoming.READY:
-            return self._report("unavailable" if word == becoming.UNAVAILABLE else "start", 0, self._failure, findings)
+        if word != confinement.READY:
+            return self._report(
+                "unavailable" if word == confinement.UNAVAILABLE else "start", 0, self._failure, findings
+            )
         kind, code, what = self._watch(notifications, until)
         if notifications >= 0:
             os.close(notifications)
@@ -188,11 +294,11 @@ class Keeper:
         last = failure or word
         if not last:
             self._failure = "it died"
-            return becoming.FAILED, self._enforced.findings(), -1
+            return confinement.FAILED, self._enforced.findings(), -1
         content = marshal.loads(last[1:])  # noqa: S302  (our own child wrote it)
-        if last[:1] == becoming.FAILED:
+        if last[:1] == confinement.FAILED:
             self._failure, findings = content
-            return becoming.FAILED, findings, -1
+            return confinement.FAILED, findings, -1
         return last[:1], content, notifications
 
     def _watch(self, notifications: int, until: float) -> tuple[str, int, str]:
@@ -229,7 +335,7 @@ class Keeper:
 
     def _answer_kernel(self, notifications: int) -> str | None:
         """Answer about one forbidden system call; return its name if that is the end of the program."""
-        tried = listener.answer(notifications)
+        tried = answer(notifications)
         if tried is None:
             return None  # whoever asked is gone
         if tried.answer == "deny":
@@ -337,8 +443,8 @@ def _never_return(
     plan: Plan, entered: Entered, enforced: Enforced, folder: str, channel: _socket.socket, fds: tuple[int, ...]
 ) -> None:
     try:
-        becoming.become(plan, entered, enforced, folder, channel, fds)
+        confinement.become(plan, entered, enforced, folder, channel, fds)
     except BaseException as error:  # noqa: BLE001  (whatever it is, it must be told, and this process must end)
-        channel.send(becoming.FAILED + marshal.dumps((str(error), enforced.findings())))
+        channel.send(confinement.FAILED + marshal.dumps((str(error), enforced.findings())))
     finally:
         os._exit(127)

@@ -20,8 +20,8 @@ from interwhen import (
     verifier,
 )
 from interwhen.journal import _records as records
-from interwhen.journal._framing import START, frame, frames, preamble
-from interwhen.models.base import Capabilities
+from interwhen.journal._files import START, frame, frames, preamble
+from interwhen.models import Capabilities
 from interwhen.testing import End, Say, ScriptedModel, cut_into
 from sums import slow, sums, watch
 

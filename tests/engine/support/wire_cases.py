@@ -4,9 +4,15 @@ from dataclasses import dataclass
 
 import interwhen
 from interwhen import Budgets
-from interwhen.errors import ContextOverflow, RateLimited, StreamProtocolError, UnexpectedForm, UpstreamError
-from interwhen.models.chat import ChatModel
-from interwhen.models.completions import CompletionsModel
+from interwhen.models import (
+    ChatModel,
+    CompletionsModel,
+    ContextOverflow,
+    RateLimited,
+    StreamProtocolError,
+    UnexpectedForm,
+    UpstreamError,
+)
 from sums import apply, watch
 
 STORY = ("1+1=2\n", "2+2=4\n", "3+3=6\n")

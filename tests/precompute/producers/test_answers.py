@@ -2,8 +2,8 @@
 
 import pytest
 from interwhen import UsageError
-from interwhen.bench.precompute.checkers import sources
-from interwhen.models.base import Request
+from interwhen.bench._precompute_world import sources
+from interwhen.models import Request
 from interwhen.precompute import MemoryShelf, Precomputer, Store
 from interwhen.precompute.producers.answers import answer_of, answers, asked, compose, rank
 from interwhen.testing import ScriptedModel

@@ -4,8 +4,8 @@ import json
 
 import pytest
 from interwhen import UsageError
-from interwhen.bench.precompute.checkers import sources
-from interwhen.models.base import Request
+from interwhen.bench._precompute_world import sources
+from interwhen.models import Request
 from interwhen.precompute import MemoryShelf, Precomputer, Store
 from interwhen.precompute.producers.facts import facts, notes_of
 from interwhen.testing import ScriptedModel

@@ -2,13 +2,12 @@
 
 import msgspec
 import pytest
-from interwhen import Message, UsageError
-from interwhen.models.base import Capabilities, Chunk, Completion, Usage
+from interwhen import Message, Task, UsageError
+from interwhen.models import Capabilities, Chunk, Completion, Usage
 from interwhen.precompute import MemoryShelf, Precomputer, Store
 from interwhen.precompute.producers.prefixes import Warmed, prefixes, redo_if_cold
-from interwhen.tasks import Task
 from interwhen.testing import ScriptedModel
-from interwhen.testing.scripted import ScriptedStream
+from interwhen.testing._models import ScriptedStream
 
 pytestmark = pytest.mark.anyio
 TEXT = "a long context " * 20
@@ -131,7 +130,7 @@ def test_options_that_cannot_work_are_refused(options):
 @pytest.mark.slow
 @pytest.mark.usefixtures("loop")
 async def test_a_real_llama_server_confirms_a_prefix_and_a_run_finds_it_warm():
-    from interwhen.models.local import open_local
+    from interwhen.models import open_local
 
     problem = "Start with 64. Add 129. Multiply by 3. Subtract 17. Add 240."
     async with open_local("", slots=1) as model:

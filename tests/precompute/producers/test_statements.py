@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interwhen.precompute.producers.statements import LONGEST, ask_for, is_plain_text, numbered, read_statements
+from interwhen.precompute.producers._statements import LONGEST, ask_for, is_plain_text, numbered, read_statements
 
 GIVEN = numbered("Ann reports to Bob.\n\nBob reports to Cid.\n", ["2 steps above Ann is Cid."])
 

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from interwhen import UsageError
-from interwhen.errors import MissingExtraError
+from interwhen.toolkit import MissingExtraError
 
 try:
     import referencing

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from interwhen import Pass, Unknown, UsageError, Verdict, Violation
-from interwhen.errors import MissingExtraError
+from interwhen.toolkit import MissingExtraError
 
 from interwhen_verifiers._json_schema.references import Schemas, collected, registry_of
 from interwhen_verifiers._linear import linear, problems_of

@@ -1,1 +1,1 @@
-"""What the puzzle verifiers share: private to them."""
+"""The parts of the verifier `puzzles`: private to it."""

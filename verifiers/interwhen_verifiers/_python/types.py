@@ -9,8 +9,7 @@ from importlib.util import find_spec
 from interwhen import Pass, Unknown, UsageError, Verdict
 
 from interwhen_verifiers._command.checker import PRESETS
-from interwhen_verifiers._command.judging import judge
-from interwhen_verifiers._command.running import Ran, run_inside
+from interwhen_verifiers._command.runs import Ran, judge, run_inside
 
 _MYPY = replace(
     PRESETS["mypy"],

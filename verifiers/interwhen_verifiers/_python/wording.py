@@ -10,7 +10,7 @@ from typing import Any
 from interwhen import Pass, Span, Unknown, Verdict, Violation
 from interwhen.sandbox import Crashed, Denied, Limited, Outcome
 
-from interwhen_verifiers._blocks.blocks import line_span
+from interwhen_verifiers._blocks import line_span
 
 Told = dict[str, Any]
 

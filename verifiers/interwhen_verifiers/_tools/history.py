@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import csv
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from interwhen import Message, Task, ToolCall
 
-from interwhen_verifiers._tools.reading import tagged_call
+from interwhen_verifiers._tools.calls import tagged_call
 
 
 @dataclass(frozen=True)
@@ -127,3 +129,234 @@ def values_of(call: ToolCall) -> Mapping[str, Any]:
         return call.values()
     except (ValueError, RecursionError):
         return {}
+
+
+# Where a value stands in what a tool said: as the whole value of a field, or somewhere in prose.
+#
+# Results are read as JSON, JSON lines, YAML, CSV and tables or lists of Markdown, as long as all of a result is that.
+
+Entries: TypeAlias = list[tuple[str, str]]
+"""The fields of a result, each with a value."""
+
+_KEY = re.compile(
+    r"(?P<indent> *)(?P<dash>(?:- )*)(?P<key>[\w.-]{1,60}|[A-Z][\w.-]{0,30}(?: [A-Z0-9][\w.-]{0,30}){1,5})"
+    r": ?(?P<value>.*)"
+)
+_ADDRESS_KEY = re.compile(r"(?P<indent> +)(?P<key>[\w.+-]{1,60}@[\w.-]{1,60}): ?(?P<value>.*)")
+"""A key that is data itself: of a map of people to what they may do, say."""
+_ITEM = re.compile(r"(?P<indent> *)(?P<dash>(?:- )+)(?P<value>.*)")
+_BLOCK = re.compile(r"[|>][+-]?\d?")
+_FLOW = re.compile(r"\[[^\[\]{}]*\]")
+_HEADER = re.compile(r"[A-Za-z][\w -]{0,40}")
+_RULE = re.compile(r":?-{1,80}:?")
+_POINT = re.compile(
+    r"(?:[-*+] |\d{1,3}[.)] )?(?P<mark>\*\*|__)?(?P<key>[A-Za-z][\w-]{0,30}(?: [\w-]{1,30}){0,2})"
+    r"(?(mark)(?::(?P=mark)|(?P=mark):)|:) (?P<value>.*)"
+)
+_DEEPEST = 50
+
+
+def fields(text: str) -> Iterator[tuple[str, str]] | None:
+    """Return the fields of *text* with their values, where all of it is made of records; ``None`` where it is not.
+
+    Somebody who controls a value controls no field: what stands inside a quoted text is never taken for one.
+    """
+    text = text.strip()
+    if text[:1] in ("{", "["):
+        found = _json(text)
+        return None if found is None else iter(found)
+    readers: tuple[Callable[[str], Entries | None], ...] = (_yaml, _table, _csv, _points)
+    for read in readers:
+        known = read(text)
+        if known is not None:
+            return iter(known)
+    return None
+
+
+def _json(text: str) -> Entries | None:
+    try:
+        return list(_walk(msgspec.json.decode(text), "", 0))
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        pass
+    if "\n" not in text:
+        return None
+    try:
+        return [entry for line in text.split("\n") if line.strip() for entry in _walk(msgspec.json.decode(line), "", 0)]
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+
+
+def _walk(value: Any, name: str, depth: int) -> Iterator[tuple[str, str]]:
+    if depth > _DEEPEST:
+        return
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _walk(inner, str(key), depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _walk(inner, name, depth + 1)
+    elif isinstance(value, str | int | float):
+        yield name, str(value)
+
+
+def _yaml(text: str) -> Entries | None:
+    """Read lines of ``key: value`` and ``- value``, as YAML dumpers write them: nested by indentation, texts quoted."""
+    return _Yaml(text.split("\n")).read()
+
+
+class _Yaml:
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+        self._at = 0
+        self._found: Entries = []
+        self._has_keys = False
+        self._above, self._level = "", -1
+        """The last key without a value beside it, and its indentation."""
+
+    def read(self) -> Entries | None:
+        while self._at < len(self._lines):
+            line = self._lines[self._at]
+            self._at += 1
+            if line.strip() and not self._read_line(line):
+                return None
+        # Points of prose are no records; names are.
+        if not self._has_keys and any(value.count(" ") > 3 for _, value in self._found):
+            return None
+        return self._found or None
+
+    def _read_line(self, line: str) -> bool:
+        """Read a line, and those that go on with its value; tell whether it is one of a record."""
+        match = _KEY.fullmatch(line)
+        if match is None and self._above and _indent(line) > self._level:
+            match = _ADDRESS_KEY.fullmatch(line)
+            if match is not None:
+                self._found.append((self._above, match["key"]))
+        if match is not None:
+            self._has_keys = True
+            return self._read_value(match["key"], match)
+        match = _ITEM.fullmatch(line)
+        return match is not None and bool(match["value"].strip()) and self._read_value(self._above, match)
+
+    def _read_value(self, name: str, match: re.Match[str]) -> bool:
+        value, indent = match["value"].strip(), len(match["indent"])
+        if value[:1] in ("'", '"'):
+            quoted, self._at = _quoted(self._lines, self._at, value)
+            if quoted is not None:
+                self._found.append((name, quoted))
+            return quoted is not None
+        if _BLOCK.fullmatch(value):
+            self._found.append((name, self._block(indent)))
+        elif _FLOW.fullmatch(value):
+            parts = (part.strip().strip("'\"") for part in value[1:-1].split(","))
+            self._found.extend((name, part) for part in parts if part)
+        else:
+            dash = match.groupdict().get("dash") or ""
+            self._at, value = _folded(self._lines, self._at, indent + len(dash), value)
+            if value:
+                self._found.append((name, value))
+            else:
+                self._above, self._level = name, indent
+        return True
+
+    def _block(self, indent: int) -> str:
+        start = self._at
+        while self._at < len(self._lines):
+            line = self._lines[self._at]
+            if line.strip() and _indent(line) <= indent:
+                break
+            self._at += 1
+        return "\n".join(self._lines[start : self._at])
+
+
+def _table(text: str) -> Entries | None:
+    """Read a table of Markdown, which may have headings above it."""
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    rows = [line for line in lines if line.startswith("|") and line.endswith("|") and len(line) > 1]
+    rest = [line for line in lines if not line.startswith("|")]
+    if len(rows) < 3 or any(not line.startswith("#") for line in rest):
+        return None
+    head, rule, *body = ([cell.strip() for cell in row[1:-1].split("|")] for row in rows)
+    if not all(map(_RULE.fullmatch, rule)) or not all(map(_HEADER.fullmatch, head)):
+        return None
+    return _of_rows(head, body)
+
+
+def _csv(text: str) -> Entries | None:
+    """Read lines of values between commas, semicolons or tabs, the first of which names them."""
+    first = text.partition("\n")[0]
+    mark = next((mark for mark in ("\t", ";", ",") if mark in first), "")
+    if not mark or "\n" not in text:
+        return None
+    try:
+        head, *body = (row for row in csv.reader(text.split("\n"), delimiter=mark, strict=True) if row)
+    except (csv.Error, ValueError):
+        return None
+    head = [name.strip() for name in head]
+    return _of_rows(head, body) if all(map(_HEADER.fullmatch, head)) and len(set(head)) == len(head) else None
+
+
+def _of_rows(head: list[str], body: list[list[str]]) -> Entries | None:
+    if not body or any(len(row) != len(head) for row in body):
+        return None
+    return [(name, cell.strip()) for row in body for name, cell in zip(head, row, strict=True) if cell.strip()]
+
+
+def _points(text: str) -> Entries | None:
+    """Read points of Markdown such as ``- **Name:** value``, with headings between them."""
+    found: Entries = []
+    for line in text.split("\n"):
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        match = _POINT.fullmatch(stripped)
+        # What begins with a quote or as a block may go on over the next lines, and those are then no points.
+        marked = stripped[0] in "-*+_" or stripped[0].isdigit()
+        if match is None or not marked or match["value"].strip()[:1] in ("'", '"', "|", ">"):
+            return None
+        found.append((match["key"].strip(), match["value"].strip().strip("*`")))
+    return found if len(found) > 1 else None
+
+
+def _quoted(lines: list[str], at: int, value: str) -> tuple[str | None, int]:
+    """Return the text that begins with the quote of *value*, and the line behind it; ``None`` where it does not end."""
+    parts: list[str] = []
+    mark, rest = value[0], value[1:]
+    while True:
+        end = _end_of(rest, mark)
+        if end is not None:
+            # Nothing may stand behind the quote: else it is no quoted text.
+            return ("\n".join([*parts, rest[:end]]) if not rest[end + 1 :].strip() else None), at
+        if at == len(lines):
+            return None, at
+        parts.append(rest)
+        rest = lines[at]
+        at += 1
+
+
+def _end_of(text: str, mark: str) -> int | None:
+    at = 0
+    while at < len(text):
+        char = text[at]
+        if mark == '"' and char == "\\":
+            at += 2
+            continue
+        if char == mark:
+            if mark == "'" and text[at + 1 : at + 2] == "'":
+                at += 2
+                continue
+            return at
+        at += 1
+    return None
+
+
+def _folded(lines: list[str], at: int, indent: int, value: str) -> tuple[int, str]:
+    """Return a plain value with the lines that it was folded into."""
+    parts = [value]
+    while value and at < len(lines) and _indent(lines[at]) > indent and _KEY.fullmatch(lines[at]) is None:
+        parts.append(lines[at].strip())
+        at += 1
+    return at, " ".join(parts)
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from interwhen.errors import MissingExtraError
-from interwhen.models.base import Message, Prompt
+from interwhen import Message
+from interwhen.models import Prompt
 from interwhen.strategies import Exercise, Question, Reader
+from interwhen.toolkit import MissingExtraError
 
 
 def exercises(
@@ -22,7 +23,7 @@ def exercises(
 ) -> Iterator[Exercise]:
     """Yield *count* exercises of *dataset* with *config*, watched by *monitor*.
 
-    Raises :class:`~interwhen.errors.MissingExtraError` where ``reasoning-gym`` is not installed.
+    Raises :class:`~interwhen.toolkit.MissingExtraError` where ``reasoning-gym`` is not installed.
     """
     try:
         import reasoning_gym

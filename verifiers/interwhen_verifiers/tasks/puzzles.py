@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from interwhen.models.base import Prompt
+from interwhen.models import Prompt
 from interwhen.strategies import Exercise
 
 from interwhen_verifiers.tasks._gym import chat, exercises

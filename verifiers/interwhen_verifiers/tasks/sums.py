@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from interwhen import UsageError
-from interwhen.models.base import Prompt
-from interwhen.quantities import read_number, write_number
+from interwhen.models import Prompt
 from interwhen.strategies import Exercise
+from interwhen.toolkit.quantities import read_number, write_number
 
 from interwhen_verifiers.tasks._gym import chat, exercises
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 from interwhen import Message
-from interwhen.models.messages import read_turn
-from interwhen.testing.traces import Turn
+from interwhen.models import read_turn
+from interwhen.testing import Turn
 
 
 def records(path: Path) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from interwhen.testing.traces import LabelledTrace
+from interwhen.testing import LabelledTrace
 
 from interwhen_verifiers.traces._conversations import records, turns_of
 

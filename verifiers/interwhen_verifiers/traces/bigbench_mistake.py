@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from interwhen.testing.traces import Label, LabelledTrace, Mistake, Turn
+from interwhen.testing import Label, LabelledTrace, Mistake, Turn
 
 from interwhen_verifiers.traces._stepwise import joined, records
 

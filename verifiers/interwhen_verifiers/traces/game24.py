@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from interwhen.testing.traces import LabelledTrace, Turn
+from interwhen.testing import LabelledTrace, Turn
 
 _PROMPTS = {
     "cot": (

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from interwhen.testing.traces import Label, LabelledTrace, Turn
+from interwhen.testing import Label, LabelledTrace, Turn
 
 from interwhen_verifiers.traces._stepwise import records
 

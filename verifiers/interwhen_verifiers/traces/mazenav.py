@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from interwhen import Span
-from interwhen.testing.traces import LabelledTrace, Mistake, Turn
+from interwhen.testing import LabelledTrace, Mistake, Turn
 
 Cells: TypeAlias = list[tuple[int, int]]
 Told: TypeAlias = tuple[str, list[tuple[int, int]]]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from interwhen.testing.traces import Label, LabelledTrace, Turn
+from interwhen.testing import Label, LabelledTrace, Turn
 
 _CONTRARY = {"Northeast": "Southwest", "Southwest": "Northeast", "Northwest": "Southeast", "Southeast": "Northwest"}
 _RELATION = re.compile(r"([^.]+?) is to the (Northeast|Northwest|Southeast|Southwest) of ([^.]+?)\.")

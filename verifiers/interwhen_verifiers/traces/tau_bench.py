@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 from interwhen import Message, ToolCall
-from interwhen.testing.traces import LabelledTrace, Turn
+from interwhen.testing import LabelledTrace, Turn
 
 from interwhen_verifiers.traces._conversations import records, turns_of
 

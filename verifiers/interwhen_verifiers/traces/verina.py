@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from interwhen.testing.traces import Label, LabelledTrace, Turn
+from interwhen.testing import Label, LabelledTrace, Turn
 
 _ABSENT = object()
 _Row = tuple[tuple[Any, ...], Any, list[Any]]

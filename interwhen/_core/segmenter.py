@@ -1,0 +1,413 @@
+"""From text to due segments: the transcript, the phases and the scanners of one run."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, assert_never
+
+from interwhen._core.scanners import (
+    CountScanner,
+    FenceScanner,
+    LineScanner,
+    MarkerScanner,
+    ParagraphScanner,
+    PollScanner,
+    Scanner,
+    SentenceScanner,
+    TagScanner,
+    WholeScanner,
+)
+from interwhen._core.transcript import Part, ThinkTags, Transcript
+from interwhen._types.errors import UsageError
+from interwhen._types.models import Origin
+from interwhen._types.monitors import Monitor
+from interwhen._types.segments import Phase, Segment, ToolCall
+from interwhen._types.spans import Span
+from interwhen._types.triggers import (
+    Answer,
+    CodeBlocks,
+    EveryChars,
+    Lines,
+    Markers,
+    Paragraphs,
+    PhaseFilter,
+    Polls,
+    Sentences,
+    ThinkEnd,
+    ToolCalls,
+    Trigger,
+)
+
+
+class Watch(NamedTuple):
+    """One scanner, and the monitors that want its segments."""
+
+    scanner: Scanner
+    phase: PhaseFilter
+    monitors: tuple[int, ...]
+    wakes: Callable[[str], object]
+    """Whether a text holds a character that can end a segment of this scanner."""
+
+    def sees_calls(self) -> bool:
+        """Tell whether tool calls, which are part of the answer, are this watch's business."""
+        return isinstance(self.scanner, TagScanner) and self.phase != "reasoning"
+
+    def sees(self, phase: Phase) -> bool:
+        """Tell whether text of *phase* is this watch's business."""
+        return self.phase in ("both", phase)
+
+
+class Due(NamedTuple):
+    """A segment that is complete, and who looks at it."""
+
+    segment: Segment
+    monitors: tuple[int, ...]
+
+
+def _scanner(trigger: Trigger) -> Scanner:
+    _refuse_useless(trigger)
+    match trigger:
+        case Lines(every=every):
+            return LineScanner(every)
+        case Paragraphs():
+            return ParagraphScanner()
+        case Sentences():
+            return SentenceScanner()
+        case Markers(words=words):
+            return MarkerScanner(words)
+        case ToolCalls(opening=opening, closing=closing):
+            return TagScanner(opening, closing)
+        case CodeBlocks():
+            return FenceScanner()
+        case EveryChars(count=count):
+            return CountScanner(count)
+        case Polls():
+            return PollScanner(trigger.length)
+        case ThinkEnd() | Answer():
+            return WholeScanner()
+        case _:
+            assert_never(trigger)
+
+
+def _refuse_useless(trigger: Trigger) -> None:
+    match trigger:
+        case Lines(every=number) | EveryChars(count=number) if number < 1:
+            raise UsageError(f"trigger {trigger!r} needs a number of at least 1")
+        case Markers(words=words) if not words or not all(words):
+            raise UsageError(f"trigger {trigger!r} needs at least one word, and no empty one")
+        case ToolCalls(opening=opening, closing=closing) if not (opening and closing):
+            raise UsageError(f"trigger {trigger!r} needs an opening and a closing tag")
+        case _:
+            pass
+
+
+def _phase_of(monitor: Monitor) -> PhaseFilter:
+    match monitor.trigger:
+        case ThinkEnd():
+            return "reasoning"
+        case Answer():
+            return "answer"
+        case _:
+            return monitor.phase
+
+
+def _watches(monitors: Sequence[Monitor]) -> tuple[Watch, ...]:
+    """Share one scanner among all monitors with the same trigger and phase."""
+    groups: dict[tuple[Trigger, PhaseFilter], list[int]] = {}
+    for number, monitor in enumerate(monitors):
+        groups.setdefault((monitor.trigger, _phase_of(monitor)), []).append(number)
+    return tuple(_watch(_scanner(trigger), phase, who) for (trigger, phase), who in groups.items())
+
+
+def _watch(scanner: Scanner, phase: PhaseFilter, monitors: list[int]) -> Watch:
+    return Watch(scanner, phase, tuple(monitors), _any_of(scanner.wakes))
+
+
+@functools.lru_cache(maxsize=256)
+def _any_of(characters: str) -> Callable[[str], object]:
+    """Return a function that looks for any of *characters*; with none, it finds nothing."""
+    return re.compile(f"[{re.escape(characters)}]").search if characters else frozenset[str]().__contains__
+
+
+def _in_order(dues: list[Due]) -> list[Due]:
+    if len(dues) > 1:
+        dues.sort(key=lambda due: (due.segment.span.end, due.segment.span.start))
+    return dues
+
+
+class Intake:
+    """Takes text in, keeps the transcript, says which segments are due."""
+
+    __slots__ = (
+        "_active", "_eager", "_first_phase", "_mark", "_must", "_next_due", "_tags", "_tags_done", "_wake",
+        "_watch_of", "owed", "phase", "plain", "transcript", "watches",
+    )  # fmt: skip
+
+    def __init__(
+        self, monitors: Sequence[Monitor], *, tags: tuple[str, str] | None, phase: Phase, eager: bool = False
+    ) -> None:
+        self.transcript = Transcript(phase)
+        self.watches = _watches(monitors)
+        self.plain = True
+        """Whether the last text went in whole, as one piece of one phase."""
+        self._watch_of = {number: watch for watch in self.watches for number in watch.monitors}
+        self._tags = ThinkTags(tags, phase) if tags is not None else None
+        self._tags_done = False
+        """Whether no tag can matter any more: in an answer, that is nearly all of the text."""
+        self._mark = tags[1][0] if tags is not None else ""
+        self._first_phase: Phase = phase
+        self.owed = 0
+        """Tokens that have come and whose text, if they are any, is not in the trace yet."""
+        self._wake = _any_of("".join(sorted({c for watch in self.watches for c in watch.scanner.wakes})))
+        self._eager = eager
+        self._must = eager
+        self._next_due = 1 << 62
+        self.phase: Phase = phase
+        """The phase at the end of the trace."""
+        self._active = [watch for watch in self.watches if watch.sees(phase)]
+        self._plan()
+
+    def feed(self, text: str, tokens: int, phase: Phase) -> Iterable[Due]:
+        """Add *text* of the model; return the segments that are complete now."""
+        tags = self._tags
+        if tags is not None and not self._tags_done and (tags.must_see or self._mark in text):
+            return self._feed_tagged(tags, text, tokens, phase)
+        if phase != self.phase and (tags is None or phase == "reasoning"):
+            return self._feed_field(text, tokens, phase)
+        self.plain = True
+        transcript = self.transcript
+        transcript.append(text, tokens)
+        if self._must or self._wake(text) or transcript.length >= self._next_due:
+            return self._scan(text)
+        return ()
+
+    def feed_call(self, call: ToolCall, tokens: int) -> list[Due]:
+        """Add a structured tool call of the model. What stood before it is complete, and so is the call."""
+        self.plain = False
+        dues: list[Due] = []
+        if self._tags is not None:
+            dues.extend(self._parts(self._tags.drain()))
+            self._tags.restart("answer", at_start=False)
+            self._tags_done = True
+        self._owe()
+        dues.extend(self._flush(self.watches))
+        if self.phase == "reasoning":
+            self.transcript.enter("answer")
+        span = self.transcript.append_call(call, tokens)
+        self._skip(self.watches)
+        segment = Segment(call.text, span, "answer", call)
+        dues.extend(Due(segment, watch.monitors) for watch in self.watches if watch.sees_calls())
+        return dues
+
+    def refuse(self, text: str, calls: tuple[ToolCall, ...]) -> None:
+        """Write feedback in the place of *calls*: nobody's segment."""
+        self.transcript.refuse(text, calls)
+        self._skip(self.watches)
+
+    def end(self, *, finished: bool = True) -> Iterable[Due]:
+        """Take the end of the stream. If the model *finished*, what is there is complete; else its last segment is not.
+
+        A stream that was cut may have ended inside a number or a word, so its last segment says nothing yet.
+        """
+        dues: list[Due] = []
+        if self._tags is not None:
+            dues.extend(self._parts(self._tags.drain()))
+        self._owe()
+        if finished:
+            dues.extend(self._flush(self.watches))
+        return dues
+
+    def unfinished(self, *, dead: bool) -> Iterable[tuple[Due, int]]:
+        """Return the segments in which the model is silent, each with the offset up to which its words are certain.
+
+        The last two words are not: the number may have more digits, and the equation another operator. Where the
+        stream seems *dead*, all words are.
+        """
+        for watch in self._active:
+            span = watch.scanner.begun(self.transcript)
+            if span is None:
+                continue
+            due = self._due(span, watch)
+            if dead:
+                yield due, span.end
+            elif len(words := due.segment.text.rsplit(None, 2)) > 2:
+                yield due, span.start + len(words[0])
+
+    def keep_held(self) -> None:
+        """Take what is held back as text, unseen by any scanner: the run is over."""
+        if self._tags is not None:
+            for part in self._tags.drain():
+                self.transcript.append(part.text, self.owed)
+                self.owed = 0
+        self._owe()
+
+    def credit(self, tokens: int) -> None:
+        """Count *tokens* more, or fewer, for the text that came last."""
+        if self.owed or not self.transcript.credit(tokens):
+            self.owed = max(self.owed + tokens, 0)
+
+    def tokens_from(self, to: int) -> int:
+        """Return how many tokens a cut at *to* drops: those of the text behind it, and those still held back."""
+        return self.transcript.tokens_from(to) + self.owed
+
+    def remedied(self) -> None:
+        """Take note that something was wrong: polls that begin from now on may be nearer."""
+        for watch in self.watches:
+            if isinstance(watch.scanner, PollScanner):
+                watch.scanner.remedies += 1
+
+    def cut(self, to: int) -> int:
+        """Cut the trace at *to*; return the number of discarded tokens."""
+        transcript = self.transcript
+        dropped = transcript.cut(to) + self.owed
+        self.owed = 0
+        if self._tags is not None:
+            self._tags_done = False
+            self._tags.restart(transcript.phase, at_start=transcript.length == 0 and self._first_phase == "answer")
+        for watch in self.watches:
+            if watch.sees(transcript.phase):
+                watch.scanner.rewind(transcript)
+            else:
+                watch.scanner.skip(transcript.length)
+        self._plan()
+        return dropped
+
+    def insert(self, text: str, origin: Origin) -> Iterable[Due]:
+        """Write *text* of our own at the end. Feedback is nobody's segment; a repair is part of one."""
+        if origin != "feedback":
+            self.transcript.insert(text, origin)
+            return self._scan()
+        ended = [watch for watch in self.watches if not (watch.sees(self.phase) and watch.scanner.bridges)]
+        dues = list(self._flush(ended))
+        self.transcript.insert(text, origin)
+        self._skip(ended)
+        return dues
+
+    def closing(self, at: int) -> str:
+        """Return what ends the reasoning at *at*: the closing tag on a line of its own, where there are tags."""
+        if self._tags is None:
+            return ""
+        return ("" if self.transcript.slice(max(at - 1, 0), at) == "\n" else "\n") + self._tags.closing
+
+    def conclude(self, text: str, ask: str) -> Iterable[Due]:
+        """End the reasoning by *text*, which begins with what :meth:`closing` said; *ask* is for models of turns."""
+        dues = list(self._flush(self.watches))
+        tag = "" if self._tags is None else self._tags.closing
+        self.transcript.conclude(text, text.index(tag) + len(tag), len(tag), ask)
+        if self._tags is not None:
+            self._tags.restart("answer", at_start=False)
+            self._tags_done = True
+        self._skip(self.watches)
+        return dues
+
+    def hold(self, monitor: int) -> int:
+        """Return from where on the text may still become part of an incomplete segment of *monitor*."""
+        watch = self._watch_of[monitor]
+        return watch.scanner.hold if watch.sees(self.phase) else self.transcript.length
+
+    def _feed_tagged(self, tags: ThinkTags, text: str, tokens: int, phase: Phase) -> list[Due]:
+        if phase == "reasoning":  # there is a field for it, so no tag in the text means anything
+            return self._feed_field(text, tokens, phase)
+        self.owed += tokens
+        self.plain = False
+        dues = list(self._parts(tags.feed(text)))
+        self._tags_done = tags.done
+        return dues
+
+    def _feed_field(self, text: str, tokens: int, phase: Phase) -> list[Due]:
+        """Take text of a model that gives its phase in a field of its own."""
+        self.plain = False
+        dues: list[Due] = []
+        if self._tags is not None:
+            dues.extend(self._parts(self._tags.drain()))
+            self._tags = None
+        if phase != self.phase:
+            dues.extend(self._enter(phase))
+        self.transcript.append(text, tokens)
+        dues.extend(self._scan())
+        return dues
+
+    def _parts(self, parts: Iterable[Part]) -> Iterator[Due]:
+        for part in parts:
+            match part.kind:
+                case "text":
+                    self.transcript.append(part.text, self.owed)
+                    self.owed = 0
+                    yield from self._scan()
+                case "open":
+                    self.transcript.enter("reasoning")
+                    self._append_tag(part.text)
+                case "close":
+                    # The tag still belongs to the reasoning; the answer begins behind it.
+                    yield from self._flush(self.watches)
+                    self._append_tag(part.text)
+                    self.transcript.enter("answer")
+                    self._skip(self.watches)
+                case _:
+                    assert_never(part.kind)
+
+    def _append_tag(self, text: str) -> None:
+        self.transcript.append_tag(text, self.owed)
+        self.owed = 0
+        self._skip(self.watches)
+
+    def _owe(self) -> None:
+        """Count tokens that came without text."""
+        self.transcript.kept_tokens += self.owed
+        self.owed = 0
+
+    def _enter(self, phase: Phase) -> Iterator[Due]:
+        # Nothing but the phase parts the two texts. Those who have read the first one have a border now which
+        # falls if the phase is cut away; the others begin here.
+        unseeing = [watch for watch in self.watches if not watch.sees(self.phase)]
+        yield from self._flush(self.watches)
+        self.transcript.enter(phase)
+        self._skip(unseeing)
+
+    def _flush(self, watches: Iterable[Watch]) -> list[Due]:
+        dues = [
+            self._due(span, watch)
+            for watch in watches
+            if watch.sees(self.phase)
+            for span in watch.scanner.flush(self.transcript)
+        ]
+        self._plan()
+        return _in_order(dues)
+
+    def _skip(self, watches: Iterable[Watch]) -> None:
+        for watch in watches:
+            watch.scanner.skip(self.transcript.length)
+        self._plan()
+
+    def _scan(self, new: str | None = None) -> list[Due]:
+        """Let the scanners read on; given the *new* text alone, only those whom it can matter to."""
+        transcript = self.transcript
+        dues = []
+        for watch in self._active:
+            scanner = watch.scanner
+            if new is None or scanner.hot or self._eager or watch.wakes(new) or scanner.due is not None:
+                dues.extend([self._due(span, watch) for span in scanner.feed(transcript)])
+        self._plan()
+        return _in_order(dues)
+
+    def _due(self, span: Span, watch: Watch) -> Due:
+        transcript = self.transcript
+        return Due(
+            Segment(transcript.slice(span.start, span.end), span, transcript.phase_at(span.start)), watch.monitors
+        )
+
+    def _plan(self) -> None:
+        """Work out when the scanners must be called again, so that most text costs one look-up."""
+        phase = self.transcript.phase
+        if phase != self.phase:
+            self.phase = phase
+            self._active = [watch for watch in self.watches if watch.sees(phase)]
+        must, due = self._eager, 1 << 62
+        for watch in self._active:
+            scanner = watch.scanner
+            must = must or scanner.hot
+            if scanner.due is not None and scanner.due < due:
+                due = scanner.due
+        self._must, self._next_due = must, due

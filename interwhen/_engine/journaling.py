@@ -1,0 +1,407 @@
+"""Stands between the engine and the core of a run, and writes down what the core is told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, assert_never
+
+import anyio
+import msgspec
+
+from interwhen._core.machine import Core
+from interwhen._core.messages import Check, Close, Extract, Extracted, Fact, Finish, Open, Order, Outline, Settled
+from interwhen._core.violations import RULES
+from interwhen._engine.jobs import ForkMeter, Jobs
+from interwhen._engine.monitors import Watcher
+from interwhen._engine.stream import Upstream, ask_capabilities
+from interwhen._engine.timers import Meter
+from interwhen._log import log_info
+from interwhen._types.claims import Claim
+from interwhen._types.errors import JournalError, ModelError, UsageError
+from interwhen._types.extensions import Task
+from interwhen._types.ledger import Held, Ledger, Offline, Timing, WireReport
+from interwhen._types.models import Capabilities, Chunk, Model, Prompt, Sampling, Usage
+from interwhen._types.results import Abstained, Failed, JournalState, Result, Unverified, Verified
+from interwhen._types.spans import Span
+from interwhen._types.verdicts import Errored
+from interwhen._version import __version__
+from interwhen.journal._files import Files, frame, preamble
+from interwhen.journal._rebuilding import Journaled, Past, Shown
+from interwhen.journal._records import Ending, Header, Spent, describe, encode, told, without_secrets
+from interwhen.journal._settings import Journal
+from interwhen.journal._writer import JournalWriter, ThreadClerk
+from interwhen.models._transport import Timeouts
+
+_TURNS = (Open, Close, Finish)
+"""Orders after which the record should be safe at once: they are what a crash is most likely to be near."""
+_PLAIN = WireReport()
+
+
+class Recorder:
+    """Tells the core each fact once it is on its way to the file."""
+
+    def __init__(self, settings: Journal, writer: JournalWriter, core: Core) -> None:
+        self._settings = settings
+        self._writer = writer
+        self._core = core
+        self._clock: Callable[[], float] = float
+        self._began = 0.0
+        self._spent = Spent()
+        self._over = False
+
+    def begin(self, clock: Callable[[], float], meter: Meter, forks: ForkMeter, upstream: Upstream) -> None:
+        """Take times from *clock*, since the run of *meter* began, and write down what the engine counts, too."""
+        self._clock = clock
+        self._began = meter.started
+        self._meter, self._forks, self._upstream = meter, forks, upstream
+        self._spent = self._count()
+
+    def step(self, fact: Fact) -> list[Order]:
+        """Advance the core by *fact*."""
+        if self._over:  # nothing can change any more
+            return self._core.step(fact)
+        at = self._clock() - self._began
+        if type(fact) is Chunk:
+            self._writer.put((at, fact), len(fact.text))
+            orders = self._core.step(fact)
+            if not orders:
+                return orders
+        else:
+            self._note_spent()
+            self._writer.put(told(at, self._core.transcript.length, fact))
+            orders = self._core.step(fact)
+        for order in orders:
+            if type(order) in _TURNS:
+                self._over = self._over or type(order) is Finish
+                self._writer.urge()
+        return orders
+
+    def end(self, result: Result) -> None:
+        """Write down how the run ended."""
+        self._over = True
+        wire = result.wire if result.wire != _PLAIN else None
+        upstream = self._upstream
+        self._note_spent(unread=upstream.unread, wire=wire, wasted=result.ledger.wasted_tokens, behind=upstream.behind)
+        self._writer.put(Ending(self._clock() - self._began, result))
+        self._writer.close()
+        del self._upstream  # which knows this recorder: a ring would wait for the collector
+
+    async def seal(self, result: Result) -> Result:
+        """Wait, for a bounded time, until all is written; return *result* with what became of it."""
+        await self._writer.finish()
+        state = JournalState(self._settings.name, self._writer.size, self._writer.incomplete)
+        return msgspec.structs.replace(result, journal=state)
+
+    def leave(self) -> None:
+        """Let the writer end without a word on how the run did."""
+        self._over = True
+        self._writer.close()
+
+    def _count(self) -> Spent:
+        meter, forks, wire = self._meter, self._forks, self._upstream.wire
+        report = wire.report()
+        return Spent(
+            forks.tokens,
+            forks.prompt_tokens,
+            forks.cached_tokens,
+            meter.first,
+            meter.largest_gap,
+            meter.paused,
+            tuple(self._upstream.close_latency),
+            wire=report if report != _PLAIN else None,
+            wasted=wire.wasted(self._clock()),
+        )
+
+    def _note_spent(self, **ending: Any) -> None:
+        """Write down what the engine has counted, if that has changed; at the *ending*, as the result has it."""
+        spent = self._count()
+        if ending:
+            spent = msgspec.structs.replace(spent, **ending)
+        if spent != self._spent:
+            self._spent = spent
+            self._writer.put(spent)
+
+
+def open_recorder(
+    settings: Journal | None,
+    past: Past | None,
+    core: Core,
+    model: str,
+    prompt: Prompt,
+    sampling: Sampling,
+    offline: Offline,
+) -> Recorder | None:
+    """Return the recorder of a run, if it has a journal that is not finished.
+
+    Raises :class:`~interwhen.JournalError` where the file cannot be had, and
+    :class:`~interwhen.UsageError` on what cannot be written down.
+    """
+    if settings is None:
+        return None
+    if past is None:
+        return _first(settings, core, model, prompt, sampling, offline)
+    if past.outline is not None and past.journaled.result is not None:
+        return None
+    return _next(settings, core, past.journaled)
+
+
+def _first(settings: Journal, core: Core, model: str, prompt: Prompt, sampling: Sampling, offline: Offline) -> Recorder:
+    verifiers, monitors = describe(core.monitors, settings.monitors)
+    header = Header(
+        interwhen=__version__,
+        written=time.time(),
+        model=model,
+        reference=settings.model,
+        prompt=prompt,
+        prompt_sha256=core.prompt_sha256,
+        sampling=replace(sampling, extra=without_secrets(sampling.extra)),
+        budgets=core.budgets,
+        template=core.template,
+        think_tags=core.think_tags,
+        context_tokens=core.window.context,
+        starts_in=core.starts_in,
+        verifiers=verifiers,
+        monitors=monitors,
+        offline=offline,
+        rules=RULES,
+        min_coverage=core.min_coverage,
+    )
+    try:
+        payload = encode(header)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"this run cannot be put into a journal: {error} (see sampling.extra)") from error
+    head, chain = preamble()
+    first, chain = frame(payload, chain)
+    return Recorder(settings, _writer(settings, keep=0, found=0, chain=chain, head=head + first), core)
+
+
+def _next(settings: Journal, core: Core, found: Journaled) -> Recorder:
+    writer = _writer(settings, keep=found.size, found=found.size + found.left_out, chain=found.chain)
+    return Recorder(settings, writer, core)
+
+
+def _writer(settings: Journal, *, keep: int, found: int, chain: int, head: bytes = b"") -> JournalWriter:
+    file = (settings.store or Files()).open(settings.name, keep=keep, found=found)
+    clerk = (settings.clerk or ThreadClerk)()
+    return JournalWriter(settings, file, clerk, size=keep, chain=chain, head=head)
+
+
+# From the core's outline to the public result.
+
+
+def build_result(
+    outline: Outline,
+    *,
+    model: str,
+    requests: int,
+    usages: Sequence[Usage],
+    unread: int,
+    forks: ForkMeter,
+    timing: Timing,
+    held: tuple[Held, ...],
+    wire: WireReport,
+    wasted: int,
+    offline: Offline,
+) -> Result:
+    """Return the result that *outline* says, with ledger, timing, and what the streams noticed.
+
+    *unread* tokens came after its end, *wasted* ones may have been generated for nobody, and *offline* ones before.
+    """
+    common: dict[str, Any] = {
+        name: getattr(outline, name)
+        for name in ("text", "reasoning", "answer", "finish_reason", "checks", "violations", "insertions", "resume")
+    }
+    common["ledger"] = Ledger(
+        kept=outline.kept,
+        discarded=outline.discarded + unread,
+        late=outline.late + unread,
+        fork_tokens=forks.tokens,
+        fork_prompt_tokens=forks.prompt_tokens,
+        prompt_tokens=sum(usage.prompt_tokens or 0 for usage in usages),
+        cached_tokens=sum(usage.cached_tokens or 0 for usage in usages) + forks.cached_tokens,
+        requests=requests,
+        forks=outline.forks,
+        remedies=outline.remedies,
+        reconnects=outline.reconnects,
+        wasted_tokens=wasted,
+        inserted_chars=sum(len(insertion.span) for insertion in outline.insertions),
+        offline_tokens=offline.tokens,
+        offline_share=offline.share,
+    )
+    common["precomputed"] = offline.items
+    common["timing"] = msgspec.structs.replace(
+        timing, checking=sum(record.seconds for record in outline.checks), held=held
+    )
+    common["wire"] = wire
+    match outline.status:
+        case "verified":
+            assert outline.certificate is not None
+            assert not outline.doubts
+            certificate = msgspec.structs.replace(outline.certificate, model=model, interwhen=__version__)
+            return Verified(**common, certificate=certificate)
+        case "unverified":
+            return Unverified(**common, doubts=outline.doubts)
+        case "abstained":
+            return Abstained(**common, reason=outline.reason, doubts=outline.doubts)
+        case "failed":
+            return Failed(**common, error=outline.reason, doubts=outline.doubts)
+        case _:
+            assert_never(outline.status)
+
+
+def log_result(result: Result) -> None:
+    """Log how a run ended, in numbers only: the content of a trace is never logged."""
+    log_info(
+        "run.finished",
+        status=result.label,
+        characters=len(result.text),
+        checks=len(result.checks),
+        remedies=result.ledger.remedies,
+        kept=result.ledger.kept,
+        discarded=result.ledger.discarded,
+        forks=result.ledger.forks,
+        seconds=round(result.timing.total, 3),
+    )
+
+
+# From a run as its journal left it to one that goes on.
+
+
+async def ask_again(
+    model: Model, timeouts: Timeouts, budget: float | None, past: Past | None
+) -> Capabilities | ModelError | float:
+    """Ask as :func:`ask_capabilities`, unless the run of *past* is over: then nobody asks its model for anything.
+
+    Raises :class:`ModelError` where a run was under way: it can go on later, so that this must not end it.
+    """
+    if past is not None and past.outline is not None:
+        return Capabilities(resume="prefix")
+    able = await ask_capabilities(model, timeouts, budget)
+    if past is not None and isinstance(able, ModelError):
+        raise able
+    return able
+
+
+async def revive(past: Past | None, task: Task, watchers: Sequence[Watcher]) -> None:
+    """Prepare all *watchers*, and let trackers go over what they were shown before the process was killed.
+
+    A run whose time budget is spent meanwhile is over: what is not ready by then is not needed.
+    """
+    if past is None or past.outline is not None:
+        return
+    budget = past.journaled.header.budgets.seconds
+    with anyio.move_on_after(None if budget is None else max(budget - past.at, 0.0)):
+        async with anyio.create_task_group() as group:
+            for watcher in watchers:
+                if not watcher.is_ready:
+                    group.start_soon(watcher.prepare, task)
+    for entry in past.history:
+        if isinstance(entry, Shown):
+            watchers[entry.order.monitor].revive(entry.order, entry.reply)
+        else:
+            for watcher in watchers:
+                watcher.forget(entry)
+
+
+def prime(past: Past, meter: Meter, forks: ForkMeter, upstream: Upstream) -> None:
+    """Let all meters go on from what was measured; the time between two processes does not count."""
+    spent = past.spent
+    meter.started = meter.since - past.at
+    meter.first = past.first_text if spent.first_token is None else spent.first_token
+    meter.largest_gap = spent.largest_gap
+    meter.paused = spent.paused
+    meter.stopped_at = None if past.stopped_at is None else meter.started + past.stopped_at
+    _count_forks(past, forks)
+    ended_at = None if past.ended_at is None else meter.started + past.ended_at
+    # Of a run that goes on, what was read at once is on file chunk by chunk, or comes again.
+    unread = spent.unread if past.outline is not None else 0
+    upstream.recall(past.usages, spent.close_latency, ended_at, unread)
+    upstream.wire.recall(spent.wire, spent.wasted)
+
+
+def unfinished(past: Past, jobs: Jobs) -> tuple[list[Order], list[Settled]]:
+    """Return the orders that are still to be done, and the facts about those that cannot be."""
+    orders: list[Order] = []
+    facts = []
+    for order in list(past.pending.values()):
+        if isinstance(order, Extract):
+            orders.append(order)
+            continue
+        refs = past.core.work.jobs[order.job].refs or []
+        for ref in refs:
+            # Whichever of them is asked about, now or when it is tried again, goes to its verifier as a whole.
+            ref.claim = _read_again(past, ref.monitor, ref.claim, jobs) or ref.claim
+        claim = _read_again(past, order.monitor, order.claim, jobs)
+        if claim is None:
+            name = jobs.watchers[order.monitor].monitor.name
+            facts.append(Settled(order.job, Errored(f"the extractor of {name!r} does not find this claim again")))
+        else:
+            orders.append(Check(order.job, order.monitor, claim, segment=order.segment))
+    if past.wanted is not None:
+        orders.append(past.wanted)
+    if past.outline is not None:
+        orders.append(Finish(past.outline))
+    return orders, facts
+
+
+def known_result(past: Past) -> Result | None:
+    """Return the recorded result of a run that is over; ``None``: it is not, or its last record was lost."""
+    result = past.journaled.result
+    if past.outline is None or result is None:
+        return None
+    ours = result_of(past)
+    if ours is None or type(ours) is not type(result) or (ours.text, _shown(ours)) != (result.text, _shown(result)):
+        raise JournalError(
+            past.journaled.path, "its recorded result is not what its own facts come to, so it was changed"
+        )
+    return msgspec.structs.replace(result, journal=JournalState(past.journaled.path, past.journaled.size))
+
+
+def _shown(result: Result) -> list[tuple[str, str, str, Span | None]]:
+    """Return what was shown to be right, whoever measured how long that took."""
+    checks = result.certificate.checks if isinstance(result, Verified) else ()
+    return [(check.monitor, check.verifier, check.key, check.span) for check in checks]
+
+
+def result_of(past: Past) -> Result | None:
+    """Return how the run of *past* ended, made anew from its facts; ``None``: it had not."""
+    if past.outline is None:
+        return None
+    spent = past.spent
+    forks = ForkMeter()
+    _count_forks(past, forks)
+    first = past.first_text if spent.first_token is None else spent.first_token
+    tail = past.finished_at - past.ended_at if past.ended_at is not None else 0.0
+    return build_result(
+        past.outline,
+        model=past.journaled.header.model,
+        requests=past.core.tally.requests,
+        usages=tuple(past.usages.values()),
+        unread=spent.unread,
+        forks=forks,
+        timing=Timing(past.finished_at, first, spent.largest_gap, tail, spent.paused, 0.0, spent.close_latency),
+        held=(),
+        wire=spent.wire or WireReport(),
+        wasted=spent.wasted,
+        offline=past.journaled.header.offline,
+    )
+
+
+def _count_forks(past: Past, forks: ForkMeter) -> None:
+    forks.tokens = past.spent.fork_tokens
+    forks.prompt_tokens = past.spent.fork_prompt_tokens
+    forks.cached_tokens = past.spent.fork_cached_tokens
+
+
+def _read_again(past: Past, monitor: int, known: Claim, jobs: Jobs) -> Claim | None:
+    """Return the claim *known* with all that its extractor put into it: the journal has its key and place only."""
+    source = past.sources.get(id(known))
+    if source is None:
+        return None
+    fact = jobs.watchers[monitor].read_again(source.extraction, source.reply)
+    if not isinstance(fact, Extracted) or len(fact.claims) <= source.place:
+        return None
+    claim = fact.claims[source.place]
+    return claim if (claim.key, claim.span) == (known.key, known.span) else None

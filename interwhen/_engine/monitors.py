@@ -1,0 +1,549 @@
+"""Monitors at work on one run: prepared for its task, and knowing what their text has come to."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from bisect import bisect_right
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from types import CoroutineType
+from typing import Any, cast
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from interwhen._core.messages import Disown, Drop, Extract, Extracted, Fact, Settled
+from interwhen._core.release import merge
+from interwhen._engine.timers import is_called_off
+from interwhen._log import log_info, log_warning
+from interwhen._types.claims import Claim
+from interwhen._types.errors import name_error, name_value
+from interwhen._types.extensions import Task, WorkerPool
+from interwhen._types.models import Reply
+from interwhen._types.monitors import Fork, Monitor, Recognizer, Tracker, tracks
+from interwhen._types.segments import Segment
+from interwhen._types.spans import Span
+from interwhen._types.verdicts import Errored, Judged, Outcome, Pass, TimedOut, Unknown, Verdict, Violation
+from interwhen._types.verifiers import Verifier, Worker
+
+# Runs one check or one extraction, and turns whatever happens into an outcome.
+
+LONGEST = 65_536
+"""The most characters of a text in a verdict."""
+MOST_CLAIMS = 10_000
+"""The most claims of one segment, and the most spans that a recognizer may find in one."""
+_MISSING = object()
+
+
+def as_outcome(verifier: Verifier, claim: Claim, value: object) -> Outcome:
+    """Return the outcome for what a verifier returned: anything but a sound verdict is an error.
+
+    The type is looked at, not what ``isinstance`` is told: a mock of a pass is no pass.
+    """
+    flaw: str | None
+    if type(value) is Pass:
+        flaw = _text_flaw("evidence", value.evidence)
+        if flaw is None and value.scope not in ("answer", "steps"):
+            flaw = "whose scope is neither 'answer' nor 'steps'"
+    elif type(value) is Unknown:
+        flaw = _text_flaw("why", value.why)
+    elif type(value) is Violation:
+        flaw = _flaw(value, claim)
+    else:
+        if type(value) is CoroutineType:
+            value.close()
+        flaw = "which is no Pass, Violation or Unknown"
+    if flaw is None:
+        return Judged(cast("Verdict", value))
+    return Errored(f"verifier {verifier.name!r} returned {name_value(value)}, {flaw}"[:500])
+
+
+def _text_flaw(label: str, value: object) -> str | None:
+    # A subclass of str may do anything when it is sliced, compared or written.
+    if type(value) is not str:
+        return f"whose {label} is no str"
+    if len(value) > LONGEST:
+        return f"whose {label} is longer than {LONGEST} characters"
+    return None
+
+
+def _flaw(violation: Violation, claim: Claim) -> str | None:
+    texts = [("why", violation.why), ("witness", violation.witness)]
+    if violation.repair is not None:
+        texts.append(("repair", violation.repair))
+    for label, value in texts:
+        if (flaw := _text_flaw(label, value)) is not None:
+            return flaw
+    where = violation.where
+    if where is None:
+        return None
+    if not _is_span(where):
+        return "whose where is no Span"
+    if claim.span is not None and where.end > len(claim.span):
+        return f"whose where lies outside the claim, which is {len(claim.span)} characters long"
+    return None
+
+
+def _is_span(value: object) -> bool:
+    return type(value) is Span and type(value.start) is int and type(value.end) is int
+
+
+def check_inline(verifier: Verifier, claim: Claim) -> Outcome:
+    """Run a check on the event loop, which only pure checks of microseconds may ask for."""
+    try:
+        return as_outcome(verifier, claim, verifier.check(claim))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  (whatever it is, it comes from the verifier)
+        return Errored(name_error(error))
+
+
+async def check_aside(verifier: Verifier, claim: Claim, *, workers: WorkerPool, scope: anyio.CancelScope) -> Outcome:
+    """Run a check beside the event loop, in the place the verifier asks for. *scope* bounds and cancels it."""
+    try:
+        match verifier.worker:
+            case "process" | "thread":
+                value, failure = await workers.check(verifier, claim, scope)
+                if failure is not None:
+                    return Errored(failure[:500])
+            case _:
+                value = verifier.check(claim)
+        if inspect.isawaitable(value):
+            value = await value
+        return as_outcome(verifier, claim, value)
+    except KeyboardInterrupt:
+        raise
+    except anyio.get_cancelled_exc_class():
+        if is_called_off():
+            raise
+        return Errored(f"verifier {verifier.name!r} was cancelled from within")
+    except BaseException as error:  # noqa: BLE001  (whatever it is, it comes from the verifier)
+        return Errored(name_error(error))
+
+
+def parse(name: str, extract: Callable[..., Any], *given: object) -> tuple[Claim, ...] | Errored:
+    """Run the extractor of monitor *name* on a segment (and on a fork's reply)."""
+    try:
+        found: Any = extract(*given)
+        if type(found) is CoroutineType:
+            found.close()
+            return Errored(f"extractor of {name!r} is asynchronous; make it a plain function")
+        claims: tuple[Claim, ...] = () if found is None else tuple(islice(found, MOST_CLAIMS + 1))
+        if len(claims) > MOST_CLAIMS:
+            return Errored(f"extractor of {name!r} found more than {MOST_CLAIMS} claims in one segment")
+        for claim in claims:
+            if not _is_claim(claim):
+                return Errored(f"extractor of {name!r} returned {name_value(claim)}, which is no sound Claim")
+        clash = _clash(claims)
+        if clash is not None:
+            return Errored(f"extractor of {name!r}: {clash}")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  (whatever it is, it comes from the parser)
+        return Errored(f"extractor of {name!r}: {name_error(error)}")
+    return claims
+
+
+def _clash(claims: tuple[Claim, ...]) -> str | None:
+    """Return what is wrong if two claims have one key and one span, and still say different things.
+
+    Claims with one key and one text share one verdict, so one of the two would pass unchecked.
+    """
+    if len(claims) < 2:
+        return None
+    known: dict[tuple[str, Span | None], Claim] = {}
+    for claim in claims:
+        other = known.setdefault((claim.key, claim.span), claim)
+        if other is claim:
+            continue
+        differing = [each for each in _labels(claim, other) if not _equal(each, claim, other)]
+        if differing:
+            return (
+                f"two claims with the key {claim.key!r:.80} at {claim.span!r} differ in {', '.join(differing[:5])}; "
+                "a key must name everything that the verdict depends on"
+            )
+        if type(claim) is not type(other):
+            return f"two claims with the key {claim.key!r:.80} at {claim.span!r} are of different types"
+    return None
+
+
+def _labels(*claims: Claim) -> list[str]:
+    found = {entry.name for claim in claims for entry in dataclasses.fields(claim)}
+    found.update(name for claim in claims for name in getattr(claim, "__dict__", ()))
+    return sorted(found)
+
+
+def _equal(label: str, *claims: Claim) -> bool:
+    one, other = (getattr(claim, label, _MISSING) for claim in claims)
+    return one is other or bool(one == other)
+
+
+def recognize(
+    name: str, find: Callable[..., Any], segment: Segment, claims: tuple[Claim, ...]
+) -> tuple[Span, ...] | Errored:
+    """Run the recognizer of monitor *name* on *segment*; return what it found and *claims* do not cover, in order."""
+    try:
+        found = tuple(islice(find(segment), MOST_CLAIMS + 1))
+        if len(found) > MOST_CLAIMS:
+            return Errored(f"recognizer of {name!r} found more than {MOST_CLAIMS} spans in one segment")
+        for span in found:
+            if not _is_span(span) or not segment.span.covers(span):
+                return Errored(f"recognizer of {name!r} returned {name_value(span)}, which is no Span of its segment")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  (whatever it is, it comes from the recognizer)
+        return Errored(f"recognizer of {name!r}: {name_error(error)}")
+    return _uncovered(found, claims) if found else ()
+
+
+def _uncovered(found: tuple[Span, ...], claims: tuple[Claim, ...]) -> tuple[Span, ...]:
+    """Return those of *found* that lie, even in part, outside the spans of *claims*."""
+    covered = merge(claim.span for claim in claims if claim.span is not None)
+    starts = [span.start for span in covered]
+    left = []
+    for span in sorted(set(found)):
+        at = bisect_right(starts, span.start) - 1
+        if len(span) and (at < 0 or not covered[at].covers(span)):
+            left.append(span)
+    return tuple(left)
+
+
+def _is_claim(claim: object) -> bool:
+    if not issubclass(type(claim), Claim):  # what isinstance is told may be a mock's
+        return False
+    known = cast("Claim", claim)
+    return type(known.key) is str and (known.span is None or _is_span(known.span))
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A verifier, and what was prepared for it: pickled as a whole where it works in a process."""
+
+    inner: Verifier
+    prepared: Any
+
+    @property
+    def name(self) -> str:
+        """That of the verifier."""
+        return self.inner.name
+
+    @property
+    def version(self) -> str:
+        """That of the verifier."""
+        return self.inner.version
+
+    @property
+    def deadline(self) -> float:
+        """That of the verifier."""
+        return self.inner.deadline
+
+    @property
+    def worker(self) -> Worker:
+        """That of the verifier."""
+        return self.inner.worker
+
+    def check(self, claim: Any) -> Verdict | Awaitable[Verdict]:
+        """Judge *claim* by what was prepared."""
+        check: Callable[..., Verdict | Awaitable[Verdict]] = self.inner.check
+        return check(claim, self.prepared)
+
+
+class Watcher:
+    """One monitor in one run. Until it is prepared, its segments wait here."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self.monitor = monitor
+        self.verifier: Verifier = monitor.verifier
+        self.is_ready = monitor.prepare is None
+        self._ready: anyio.Event | None = None if self.is_ready else anyio.Event()
+        self._waiting: dict[int, Extract] = {}
+        self._disowned: list[Disown] = []
+        """What was refuted before it was prepared, and stays in the text."""
+        self._failure: Outcome | None = None
+        self._stands_aside = False
+        self._fold: _Fold | None = None
+        self._revived: dict[int, Fact] = {}
+        self._last: anyio.Event | None = None
+        self._extract: Callable[..., Any] = _nothing
+        self._more: tuple[Any, ...] = ()
+        self._recognize: Recognizer | None = None
+        if self.is_ready:
+            self._bind(())
+
+    @property
+    def reader(self) -> Callable[..., object]:
+        """The function that reads segments, to be named where it took too long."""
+        match self.monitor.extractor:
+            case Tracker(step=step) | Fork(parse=Tracker(step=step)):
+                return step
+            case Fork(parse=read):
+                assert not isinstance(read, Tracker)
+                return read
+            case function:
+                return function
+
+    # ------------------------------------------------------------------ preparing
+
+    async def prepare(self, task: Task) -> list[Fact]:
+        """Prepare for *task*; return the facts on the segments that waited for it. Raises nothing."""
+        monitor, outcome = self.monitor, None
+        assert monitor.prepare is not None
+        with anyio.move_on_after(monitor.prepare_deadline) as scope:
+            try:
+                if inspect.iscoroutinefunction(monitor.prepare):
+                    prepared = await monitor.prepare(task)
+                else:
+                    prepared = await anyio.to_thread.run_sync(monitor.prepare, task, abandon_on_cancel=True)
+                self._prepared(prepared)
+            except (KeyboardInterrupt, anyio.get_cancelled_exc_class()):
+                raise
+            except BaseException as error:  # noqa: BLE001  (whatever it is, it comes from the preparation)
+                outcome = Errored(f"prepare of {monitor.name!r}: {name_error(error)}")
+                log_warning("monitor.not_prepared", monitor=monitor.name, error=type(error).__name__)
+        if scope.cancelled_caught:
+            self._failure = TimedOut(monitor.prepare_deadline)
+            log_warning("monitor.not_prepared", monitor=monitor.name, seconds=monitor.prepare_deadline)
+        self._failure = self._failure or outcome
+        self.is_ready = True
+        if self._ready is not None:
+            self._ready.set()
+        waiting = list(self._waiting.values())
+        self._waiting.clear()
+        return [self.extract(order) for order in waiting]
+
+    async def until_ready(self) -> None:
+        """Wait until it is prepared."""
+        if self._ready is not None:
+            await self._ready.wait()
+
+    def _prepared(self, prepared: Any) -> None:
+        if prepared is None:
+            self._stands_aside = True
+            log_info("monitor.stood_aside", monitor=self.monitor.name)
+            return
+        self.verifier = Bound(self.monitor.verifier, prepared)
+        self._bind((prepared,))
+
+    def _bind(self, more: tuple[Any, ...]) -> None:
+        self._more = more
+        extractor, recognizer = self.monitor.extractor, self.monitor.recognizer
+        if recognizer is not None:
+            self._recognize = (lambda segment: recognizer(segment, *more)) if more else recognizer
+        match extractor:
+            case (Tracker() as tracker) | Fork(parse=Tracker() as tracker):
+                self._fold = _Fold(tracker, more[0] if more else None)
+                for order in self._disowned:
+                    self._fold.disown(order.start, order.end)
+                self._extract = self._fold.extract
+            case Fork(parse=read):
+                assert not isinstance(read, Tracker)
+                self._extract = (lambda reply, segment: read(reply, segment, *more)) if more else read
+            case _:
+                self._extract = (lambda segment: extractor(segment, *more)) if more else extractor
+
+    # ------------------------------------------------------------------ extracting
+
+    def hold(self, order: Extract) -> None:
+        """Keep a segment until the monitor is prepared."""
+        self._waiting[order.job] = order
+
+    def forget(self, order: Drop | Disown) -> None:
+        """Forget a segment that nobody waits for any more, or what refuted text has come to."""
+        if isinstance(order, Drop):
+            self._waiting.pop(order.job, None)
+        elif self._fold is not None:
+            self._fold.disown(order.start, order.end)
+        elif not self.is_ready:
+            self._disowned.append(order)
+
+    def line_up(self) -> tuple[anyio.Event | None, anyio.Event]:
+        """Return what a new fork must wait for before its reply is read, and what it sets when it has ended.
+
+        Only a tracker reads replies in the order of the text; any other takes them as they come.
+        """
+        mine = anyio.Event()
+        if not tracks(self.monitor.extractor):
+            return None, mine
+        before, self._last = self._last, mine
+        return before, mine
+
+    def revive(self, order: Extract, reply: str | Reply | None) -> None:
+        """Let a tracker go over a segment that it was shown in another process."""
+        if self._fold is not None:
+            self._revived[order.job] = self.extract(order, reply)
+
+    def read_again(self, order: Extract, reply: str | Reply | None) -> Fact:
+        """Return what was found in a segment then."""
+        return self._revived.get(order.job) or self.extract(order, reply)
+
+    def extract(self, order: Extract, reply: str | Reply | None = None, seconds: float = 0.0) -> Fact:
+        """Return the claims of a segment (and of a fork's reply), or why there are none."""
+        if self._failure is not None:
+            return Settled(order.job, self._failure, seconds)
+        if self._stands_aside:
+            return Extracted(order.job, (), seconds)
+        if reply is None and isinstance(self.monitor.extractor, Fork):
+            # What was found without the model is found again without it.
+            return self.locally(order, seconds) or Settled(order.job, Errored("fork: it was not answered"), seconds)
+        given = (order.segment,) if reply is None else (reply, order.segment)
+        claims = parse(self.monitor.name, self._extract, *given)
+        if isinstance(claims, Errored):
+            log_warning("extractor.failed", monitor=self.monitor.name)
+            return Settled(order.job, claims, seconds)
+        return self._found(order, claims, seconds, reply)
+
+    def read(self, segment: Segment) -> tuple[Claim, ...] | Errored | None:
+        """Return the claims of *segment*, which leaves no trace; ``None``: only the model could tell."""
+        extractor = self.monitor.extractor
+        if self._failure is not None or self._stands_aside:
+            return ()
+        if isinstance(extractor, Fork):
+            if extractor.local is None:
+                return None
+            local, more = extractor.local, self._more
+            return parse(self.monitor.name, lambda given: local(given, *more) or (), segment)
+        return parse(self.monitor.name, self._extract if self._fold is None else self._fold.read, segment)
+
+    def locally(self, order: Extract, seconds: float = 0.0) -> Fact | None:
+        """Return what a fork's own parser finds in a segment; ``None``: the model must be asked."""
+        fork = self.monitor.extractor
+        if not isinstance(fork, Fork) or fork.local is None or self._failure is not None or self._stands_aside:
+            return None
+        answers: list[Iterable[Claim] | None] = []
+        local, more = fork.local, self._more
+
+        def ask(segment: Segment) -> Iterable[Claim] | None:
+            answers.append(local(segment, *more))
+            return answers[-1]
+
+        claims = parse(self.monitor.name, ask, order.segment)
+        if isinstance(claims, Errored):
+            log_warning("extractor.failed", monitor=self.monitor.name)
+            return None
+        return None if answers == [None] else self._found(order, claims, seconds, None)
+
+    def _found(self, order: Extract, claims: tuple[Claim, ...], seconds: float, reply: str | Reply | None) -> Fact:
+        """Return the fact on a segment with *claims*, and on what looks like a claim beside them."""
+        if self._recognize is None:
+            return Extracted(order.job, claims, seconds, reply)
+        unread = recognize(self.monitor.name, self._recognize, order.segment, claims)
+        if isinstance(unread, Errored):
+            log_warning("recognizer.failed", monitor=self.monitor.name)
+            return Settled(order.job, unread, seconds)
+        return Extracted(order.job, claims, seconds, reply, unread)
+
+
+class _Fold:
+    """The states of a tracker behind the segments that stand, in their order."""
+
+    def __init__(self, tracker: Tracker[Any], prepared: Any) -> None:
+        self._tracker = tracker
+        self._prepared = prepared
+        self._states: list[tuple[int, Any]] = []
+        self._refuted: list[tuple[int, int, list[tuple[int, Any]]]] = []
+        """Stretches that stay with feedback behind them, where no segment leaves a state, and the states that did."""
+
+    def extract(self, *given: Any) -> Iterable[Claim]:
+        segment: Segment = given[-1]
+        self.rewind(segment.span.start)
+        state = self._states[-1][1] if self._states else self._tracker.start(self._prepared)
+        state, claims = self._tracker.step(state, *given)
+        end = segment.span.end
+        if not any(low < end <= high for low, high, _ in self._refuted):
+            self._states.append((end, state))
+        return claims
+
+    def disown(self, start: int, end: int) -> None:
+        """Build no more on the text from *start* on, which is cut, or stays up to *end* and is refuted."""
+        gone = [state for state in self._states if state[0] > start]
+        self.rewind(start)
+        standing = [stretch for stretch in self._refuted if stretch[1] < max(start, end)]
+        if end:
+            standing.append((start, end, gone))
+        else:
+            # Without its feedback a stretch is refuted no more: what is left of it counts again.
+            for _, high, states in self._refuted:
+                self._states += [state for state in states if high >= start >= state[0]]
+        self._refuted = standing
+
+    def read(self, segment: Segment) -> Iterable[Claim]:
+        """Return the claims of *segment*, and keep no state of it."""
+        states = (state for end, state in reversed(self._states) if end <= segment.span.start)
+        begun = next(states, None)
+        state = self._tracker.start(self._prepared) if begun is None else begun
+        return self._tracker.step(state, segment)[1]
+
+    def rewind(self, start: int) -> None:
+        """Go back to the state before the text at *start*."""
+        while self._states and self._states[-1][0] > start:
+            self._states.pop()
+
+
+def _nothing(*_given: object) -> Iterable[Claim]:
+    return ()
+
+
+# A repair is read again before it is written: what our own hand adds must say what the verifier meant, and no more.
+
+Read = Callable[[Segment], tuple[Claim, ...] | Errored]
+"""The extractor of a monitor, in the state that it had before the segment."""
+
+
+def repairs(outcome: Outcome) -> Violation | None:
+    """Return the violation with a repair that *outcome* is, if it is one."""
+    if isinstance(outcome, Judged) and isinstance(outcome.verdict, Violation) and outcome.verdict.repair is not None:
+        return outcome.verdict
+    return None
+
+
+def without_repair(outcome: Outcome) -> Outcome:
+    """Return *outcome* with nothing to be written."""
+    violation = repairs(outcome)
+    if violation is None or not isinstance(outcome, Judged):
+        return outcome
+    return msgspec.structs.replace(outcome, verdict=msgspec.structs.replace(violation, repair=None))
+
+
+def repaired_claims(segment: Segment, claim: Claim, violation: Violation, read: Read) -> Iterator[tuple[Claim, ...]]:
+    """Yield what *segment* claims at the place of the repair: as it will stand first, then with the rest of its text.
+
+    Each must pass its verifier for the repair to be sound. Nothing is yielded for a repair that changes what is claimed
+    before it, or after which nothing is claimed at all.
+    """
+    where, repair = _place(segment, claim, violation), violation.repair
+    if where is None or not repair:
+        return
+    before = _until(read(segment), segment.span.start + where.start)
+    for rest in dict.fromkeys(("", segment.text[where.end :])):
+        text = segment.text[: where.start] + repair + rest
+        start = segment.span.start
+        found = read(Segment(text, Span(start, start + len(text)), segment.phase))
+        if before is None or isinstance(found, Errored) or _until(found, start + where.start) != before:
+            continue
+        place = Span(start + where.start, start + where.start + len(repair))
+        covering = tuple(one for one in found if one.span is not None and one.span.covers(place))
+        if covering:
+            yield covering
+
+
+def are_right(outcomes: Iterable[Outcome]) -> bool:
+    """Tell whether all *outcomes* are passes."""
+    return all(isinstance(outcome, Judged) and isinstance(outcome.verdict, Pass) for outcome in outcomes)
+
+
+def _place(segment: Segment, claim: Claim, violation: Violation) -> Span | None:
+    """Return the wrong part, relative to the start of the segment."""
+    if claim.span is None:
+        return None
+    where = claim.span if violation.where is None else violation.where.shifted(claim.span.start)
+    base = segment.span.start
+    return Span(where.start - base, where.end - base)
+
+
+def _until(claims: tuple[Claim, ...] | Errored, end: int) -> list[tuple[str, Span]] | None:
+    if isinstance(claims, Errored):
+        return None
+    return [(claim.key, claim.span) for claim in claims if claim.span is not None and claim.span.end <= end]

@@ -1,0 +1,800 @@
+"""The front door: start a supervised run, from async code or from plain code."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, suppress
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from itertools import islice
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias, TypeVar, get_args
+
+import anyio
+import anyio.lowlevel
+import msgspec
+
+from interwhen._core.check_table import describe
+from interwhen._core.messages import Resumed
+from interwhen._engine.journaling import result_of
+from interwhen._engine.run import Run
+from interwhen._engine.workers import Workers
+from interwhen._log import log_warning
+from interwhen._types.budgets import Budgets
+from interwhen._types.errors import JournalError, MissingExtraError, ModelError, UsageError
+from interwhen._types.events import Event, Finished, Remedied, StreamBroken
+from interwhen._types.extensions import Allocator, Ready, Unprepared, WorkerPool, fits
+from interwhen._types.models import Capabilities, Chunk, Completion, Message, Model, Prompt, Request, Sampling, Stream
+from interwhen._types.monitors import Monitor
+from interwhen._types.remedies import FeedbackTemplate
+from interwhen._types.results import CheckRecord, Result, Verified, prompt_sha256
+from interwhen._types.segments import Phase
+from interwhen._types.verdicts import Judged, Pass, Violation
+from interwhen._types.verifiers import Worker
+from interwhen.journal import Journal, ModelReference
+from interwhen.journal._evidence import flaws
+from interwhen.journal._files import MAGIC
+from interwhen.journal._rebuilding import (
+    Journaled,
+    Past,
+    core_of,
+    facts_of,
+    read_journal,
+    rebuild,
+    rebuild_to_go_on,
+    standing,
+)
+from interwhen.journal._records import Header, as_recorded, recorded_monitors, refuse_others
+from interwhen.journal._reports import Finding, Recheck, Replay
+from interwhen.models._messages import as_message
+from interwhen.models._token_stream import GuardedStream
+from interwhen.registry import Api, MonitorSpec, load_model, load_monitors
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from anyio.from_thread import BlockingPortal
+
+
+# Running a journal again: the same core over the same facts.
+
+_APART = ("timing", "journal")
+"""What in a result tells of the machine, not of the run."""
+
+
+def replay(journal: str | os.PathLike[str] | Journal) -> Replay:
+    """Run the core again over the record in *journal*, or at that path.
+
+    Raises :class:`~interwhen.JournalError` on a file that is no journal this version can read.
+    """
+    found = read_journal(journal)
+    past = rebuild(found, recorded_monitors(found.header))
+    result = result_of(past)
+    events = tuple(past.core.events)
+    transcript = past.core.transcript
+    text = transcript.slice(0, transcript.length)
+    differences: tuple[str, ...] = ()
+    if result is not None:
+        if found.result is not None:
+            differences = _differences(result, found.result)
+        events = (*events, Finished(result))
+    return Replay(found, events, text, result, differences)
+
+
+def _differences(ours: Result, theirs: Result) -> tuple[str, ...]:
+    if type(ours) is not type(theirs):
+        return ("status",)
+    names = [name for name in ours.__struct_fields__ if name not in _APART]
+    return tuple(name for name in names if getattr(ours, name) != getattr(theirs, name))
+
+
+# Other verifiers over the recorded text of a model: what they would have found.
+
+
+async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec]) -> Recheck:
+    """Let *monitors* look at the text that the model of a journal wrote, request by request; none of them acts.
+
+    No model is asked, so that monitors which fork have nothing to say. Raises
+    :class:`~interwhen.JournalError` as :func:`replay`.
+    """
+    if isinstance(monitors, str):
+        raise UsageError(f"monitors={monitors!r:.200} is no list of monitors: if it is one monitor, put it in a list")
+    watchers = load_monitors(monitors)
+    acting = {monitor.name for monitor in watchers if monitor.delivery != "observe"}
+    observers = tuple(replace(monitor, delivery="observe") for monitor in watchers)
+    found = read_journal(path)
+    findings: list[Finding] = []
+    seen: set[tuple[str, str, str]] = set()
+    texts: list[str] = []
+    unproven: tuple[CheckRecord, ...] = ()
+    for number, trail in enumerate(_trails(found), start=1):
+        text = "".join(chunk.text for chunk in trail.chunks)
+        texts.append(text)
+        result = await _observe(found, trail.chunks, observers)
+        for violation in result.violations:
+            span = violation.span
+            # Equal up to the end of what is wrong: the same finding in a trace that goes on.
+            key = (violation.monitor, violation.key, text[: span.end])
+            if key in seen or trail.is_ours(span.start, span.end):
+                continue
+            seen.add(key)
+            findings.append(Finding(number, violation, violation.monitor in acting))
+        unproven = tuple(check for check in result.checks if _is_open(check))
+    return Recheck(found, tuple(texts), tuple(findings), unproven)
+
+
+# ---------------------------------------------------------------------- the recorded checks
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """What became of one check that had passed."""
+
+    check: CheckRecord
+    passes: bool
+    """Whether it passes again, here and now."""
+    why: str = ""
+    """Why it does not."""
+    changed: str = ""
+    """What of its verifier is another than it was: its version, or its code."""
+
+
+async def check_again(
+    path: str | os.PathLike[str], monitors: Iterable[MonitorSpec] | None = None, *, prompt: Prompt | None = None
+) -> tuple[Result, tuple[Still, ...]]:
+    """Check a recorded result again, offline: the checks that had passed, by the verifiers that are installed here.
+
+    *path* is a journal, or a file with a result as JSON, which needs *monitors* (a journal names its own) and, where
+    these read the problem, its *prompt*. No model is asked: checks whose claims came from a fork are not found again.
+    Raises :class:`~interwhen.JournalError` or :class:`UsageError` where the record contradicts itself.
+    """
+    result, chunks, asked, begins = _recorded(path, prompt)
+    header = begins[2]
+    if monitors is None and header is None:
+        raise UsageError(f"{os.fspath(path)!r} is a result, which does not say how its monitors are made: name them")
+    specs = monitors if monitors is not None else [one.spec for one in header.monitors if one.spec is not None]  # type: ignore[union-attr]
+    watchers = tuple(replace(monitor, delivery="observe") for monitor in load_monitors(specs))
+    model = _Recorded(chunks, begins[0])
+    async with Run(model, asked, monitors=watchers, starts_in=begins[1]) as run:
+        again = await run.drain()
+    found = {(check.monitor, check.key, check.span): check for check in again.checks}
+    passed = [check for check in result.checks if isinstance(check.outcome, Judged) and _is_pass(check)]
+    return result, tuple(_still(check, found.get((check.monitor, check.key, check.span))) for check in passed)
+
+
+def _recorded(
+    path: str | os.PathLike[str], prompt: Prompt | None
+) -> tuple[Result, Sequence[Chunk], Prompt, tuple[tuple[str, str] | None, Phase, Header | None]]:
+    with open(path, "rb") as file:  # noqa: PTH123  (what it is decides how it is read)
+        data = file.read()
+    if data.startswith(MAGIC):
+        journaled = read_journal(path)
+        if journaled.result is None:
+            raise UsageError(f"the run in {os.fspath(path)!r} is not over: there is no result to check")
+        header = journaled.header
+        begins = (header.think_tags, header.starts_in, header)
+        return journaled.result, _trails(journaled)[-1].chunks, header.prompt, begins
+    try:
+        result: Result = msgspec.json.decode(data, type=Result)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise UsageError(f"{os.fspath(path)!r} is neither a journal nor a result as JSON: {error}") from error
+    wrong = list(flaws(result))
+    asked = None if prompt is None else prompt_sha256(prompt)
+    if isinstance(result, Verified) and asked not in (None, result.certificate.prompt_sha256):
+        wrong.append("its certificate is for another prompt")
+    if wrong:
+        raise UsageError(f"the result in {os.fspath(path)!r} contradicts itself: {wrong[0]}")
+    border = len(result.text) - len(result.answer) if result.text.endswith(result.answer) else 0
+    chunks = [Chunk(result.text[:border], "reasoning"), Chunk(result.text[border:], "answer")]
+    return result, [chunk for chunk in chunks if chunk.text], prompt or "", (None, "answer", None)
+
+
+def _is_pass(check: CheckRecord) -> bool:
+    return isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Pass)
+
+
+def _still(check: CheckRecord, now: CheckRecord | None) -> Still:
+    if now is None:
+        return Still(check, passes=False, why="its claim is not found again")
+    changed = []
+    if now.version != check.version:
+        changed.append(f"version {check.version!r} then, {now.version!r} now")
+    elif check.code_sha256 and now.code_sha256 != check.code_sha256:
+        changed.append("its code is another than it was")
+    why = "" if _is_pass(now) else describe(now.outcome)
+    return Still(check, passes=_is_pass(now), why=why, changed=", ".join(changed))
+
+
+# ---------------------------------------------------------------------- the recorded text
+
+
+@dataclass(slots=True)
+class _Trail:
+    """The chunks of one trace as the model sent them, with what we wrote in between."""
+
+    chunks: list[Chunk] = field(default_factory=list)
+    ours: list[tuple[int, int]] = field(default_factory=list)
+
+    def is_ours(self, start: int, end: int) -> bool:
+        return any(low < end and start < high for low, high in self.ours)
+
+    def length(self) -> int:
+        return sum(len(chunk.text) for chunk in self.chunks)
+
+    def cut(self, to: int) -> None:
+        over = self.length() - to
+        while over > 0:
+            last = self.chunks.pop()
+            over -= len(last.text)
+            if over < 0:
+                self.chunks.append(Chunk(last.text[:-over], last.phase))
+        self.ours = [(low, min(high, to)) for low, high in self.ours if low < to]
+
+
+def _trails(found: Journaled) -> list[_Trail]:
+    """Return the trace at the end of each request: before it was cut, or as it stands."""
+    past = Past(found, core_of(found.header, recorded_monitors(found.header)))
+    past.take(past.core.begin())
+    trails: list[_Trail] = []
+    trail = _Trail()
+    grown = False
+    for record in standing(found.records):
+        for at, fact in facts_of(record):
+            if isinstance(fact, Chunk) and fact.text and past.core.state == "streaming":
+                trail.chunks.append(Chunk(fact.text, fact.phase, call=fact.call))
+                grown = True
+            past.tell(at, fact)
+            for event in past.core.events:
+                if isinstance(event, Remedied | StreamBroken):
+                    if grown:
+                        trails.append(_Trail(list(trail.chunks), list(trail.ours)))
+                    grown = False
+                    _follow(trail, event, past)
+            past.core.events.clear()
+            if isinstance(fact, Resumed):
+                trail.cut(past.core.transcript.length)
+    if grown or not trails:
+        trails.append(trail)
+    return trails
+
+
+def _follow(trail: _Trail, event: Remedied | StreamBroken, past: Past) -> None:
+    """Cut and write as the core did."""
+    if isinstance(event, StreamBroken):
+        trail.cut(past.core.transcript.length)
+        return
+    violation = event.violation
+    if violation.cut is None:
+        return
+    trail.cut(violation.cut)
+    if violation.inserted:
+        phase = trail.chunks[-1].phase if trail.chunks else "answer"
+        trail.chunks.append(Chunk(violation.inserted, phase))
+        trail.ours.append((violation.cut, violation.cut + len(violation.inserted)))
+
+
+async def _observe(found: Journaled, chunks: Sequence[Chunk], observers: Sequence[Monitor]) -> Result:
+    header = found.header
+    model = _Recorded(chunks, header.think_tags)
+    async with Run(model, header.prompt, monitors=observers, starts_in=header.starts_in) as run:
+        return await run.drain()
+
+
+def _is_open(check: CheckRecord) -> bool:
+    return not (isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Pass | Violation))
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """Says what was recorded, and answers nothing."""
+
+    chunks: Sequence[Chunk]
+    think_tags: tuple[str, str] | None
+    name: str = "recorded"
+
+    async def capabilities(self) -> Capabilities:
+        return Capabilities(resume="prefix", forks=False, think_tags=self.think_tags)
+
+    async def stream(self, _request: Request) -> Stream:
+        return _RecordedStream((*self.chunks, Chunk("", tokens=0, finish_reason="stop")))
+
+    async def complete(self, request: Request) -> Completion:
+        raise ModelError(f"a record cannot answer the fork {request.side!r:.80}")
+
+    async def aclose(self) -> None:
+        pass
+
+
+class _RecordedStream(GuardedStream):
+    def __init__(self, chunks: Sequence[Chunk]) -> None:
+        super().__init__()
+        self._left = iter(chunks)
+
+    async def fetch(self) -> Sequence[Chunk]:
+        await anyio.lowlevel.checkpoint()
+        return tuple(islice(self._left, 64))
+
+
+# Event loops for plain code, each in a thread of its own: of one run, or shared by all that use one client.
+
+T = TypeVar("T")
+Started: TypeAlias = "Future[tuple[BlockingPortal, asyncio.AbstractEventLoop, anyio.Event]]"
+"""The ways to a loop, once it runs."""
+
+_END_SECONDS = 5.0
+"""How long the end of a loop is waited for. It is over in milliseconds, unless something blocks the loop itself."""
+
+
+class Running:
+    """One event loop that runs in a thread until :meth:`end`, which the end of the process calls where nobody did.
+
+    The thread is our own and not one of ``anyio.from_thread.start_blocking_portal``. That one is a suspended
+    generator: it raises wherever it is collected if its own thread does that, or the interpreter is going down, and
+    it waits for its thread without a limit. Where Ctrl-C interrupts the start, the loop ends by itself.
+    """
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        ready: Started = Future()
+        self.clients: dict[str, Any] = {}
+        """HTTP clients that live on this loop."""
+        self._process = os.getpid()
+        self._thread = threading.Thread(
+            target=_run, args=(ready, self.clients, dict(options or {})), name="interwhen loop", daemon=True
+        )
+        try:
+            self._thread.start()
+            self._portal, self._loop, self._ending = ready.result()
+            atexit.register(self.end)
+        except BaseException:
+            ready.add_done_callback(_end_unused)
+            raise
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its thread is one of this process: a fork has none of its parent's."""
+        return self._process == os.getpid()
+
+    def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """Await *function* on the loop. Raises :class:`RuntimeError` once it has ended."""
+        return self._portal.call(function, *args)
+
+    def during(self, manager: AbstractAsyncContextManager[T]) -> AbstractContextManager[T]:
+        """Return *manager* for plain code: it is entered and left on the loop, in one task."""
+        return self._portal.wrap_async_context_manager(manager)
+
+    def start(self, function: Callable[[], Awaitable[object]]) -> None:
+        """Start *function* on the loop and do not wait for it."""
+        self._portal.start_task_soon(function)
+
+    def soon(self, function: Callable[[], object]) -> None:
+        """Call *function* on the loop and do not wait for it; nothing happens once the loop has ended."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(function)
+
+    def end(self) -> None:
+        """End the loop, with all that still runs on it, and wait for that; where this is its own thread, do not."""
+        atexit.unregister(self.end)
+        if self.is_here:
+            self.soon(self._ending.set)
+            if threading.current_thread() is not self._thread:  # a collector may run anywhere
+                self._thread.join(_END_SECONDS)
+
+
+class LoopThread:
+    """An event loop that begins with the first call and ends with :meth:`close`, or with its client."""
+
+    _known: ClassVar[weakref.WeakKeyDictionary[Any, LoopThread]] = weakref.WeakKeyDictionary()
+    _lock = threading.Lock()
+
+    def __init__(self) -> None:
+        self._now: Running | None = None
+        self._own_lock = threading.Lock()
+
+    @classmethod
+    def of(cls, client: Any) -> LoopThread:
+        """Return the loop for *client*, the same for all who ask."""
+        with cls._lock:
+            found = cls._known.get(client)
+            if found is None:
+                found = cls._known[client] = cls()
+                weakref.finalize(client, found.close)
+            return found
+
+    def running(self) -> Running:
+        """Return the loop, started if it has to be."""
+        with self._own_lock:
+            if self._now is None or not self._now.is_here:
+                self._now = Running()
+            return self._now
+
+    def close(self) -> None:
+        """End the loop, if it runs."""
+        with self._own_lock:
+            now, self._now = self._now, None
+        if now is not None:
+            now.end()
+
+
+def _end_unused(ready: Started) -> None:
+    """End a loop whose start was interrupted, once it runs."""
+    if ready.exception() is None:
+        _, loop, ending = ready.result()
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(ending.set)
+
+
+def _run(ready: Started, clients: dict[str, Any], options: dict[str, Any]) -> None:
+    """Run a loop until it is told to end, and hand over the ways to it."""
+    import asyncio  # much of the cost of importing interwhen
+
+    from anyio.from_thread import BlockingPortal
+
+    async def main() -> None:
+        async with BlockingPortal() as portal:
+            ending = anyio.Event()
+            ready.set_result((portal, asyncio.get_running_loop(), ending))
+            await ending.wait()
+            with anyio.move_on_after(_END_SECONDS / 2):
+                for client in clients.values():
+                    await client.aclose()
+            await portal.stop(cancel_remaining=True)
+
+    try:
+        anyio.run(main, backend_options=options)
+    except BaseException as error:
+        if ready.done():
+            raise
+        ready.set_exception(error)
+
+
+# The kill switch: with it off, calls that begin are passed through without supervision.
+#
+# ``INTERWHEN_OFF=1`` in the environment sets it from the start; a program, or a gateway that got a signal, changes it
+# while it runs. A call that has begun ends as it began.
+
+VARIABLE = "INTERWHEN_OFF"
+_ON = ("", "0", "false", "no", "off")
+"""Values of the variable that leave supervision on; a switch for emergencies takes any other word as yes."""
+
+
+class _Switch:
+    """What this process was told last; ``None``: nothing, so that the environment decides."""
+
+    told: bool | None = None
+    logged: bool | None = None
+
+
+def means_off(text: str) -> bool:
+    """Tell whether *text*, the value of the variable, switches supervision off."""
+    return text.strip().lower() not in _ON
+
+
+def is_off() -> bool:
+    """Tell whether calls that begin now are to be left alone. The first call that is, is logged."""
+    told = _Switch.told
+    off = means_off(os.environ.get(VARIABLE, "")) if told is None else told
+    if off is not bool(_Switch.logged):
+        _Switch.logged = off
+        log_warning("supervision.switched", off=off, by=VARIABLE if told is None else "the program")
+    return off
+
+
+def switch(off: bool | None) -> None:  # noqa: FBT001  it says what is to be
+    """Set the switch for this process; ``None``: the environment decides again."""
+    _Switch.told = off
+    is_off()
+
+
+__all__ = ["Run", "SyncRun", "Workers", "run", "run_sync"]
+
+
+def run(
+    model: Model | str,
+    prompt: str | Sequence[Message | Mapping[str, Any]],
+    *,
+    monitors: Iterable[MonitorSpec] = (),
+    sampling: Sampling | None = None,
+    budgets: Budgets | None = None,
+    feedback: FeedbackTemplate | None = None,
+    starts_in: Phase = "answer",
+    min_coverage: float = 0.0,
+    workers: WorkerPool | None = None,
+    threads: int = 8,
+    processes: int = 2,
+    journal: str | os.PathLike[str] | Journal | None = None,
+    allocator: Allocator | None = None,
+    context: Ready | None = None,
+) -> Run:
+    """Return a run of *model* on *prompt*, watched by *monitors*. Nothing happens until it is entered.
+
+    *model* is an adapter, or the name of one (``"local"``), which the run then opens and closes. *prompt* is a
+    text to be continued, or chat messages. *monitors* are monitors, names with options
+    (``"arithmetic:level=explain"``), dicts, or factories. *sampling* goes to the model, *budgets* say when to
+    give up, *feedback* words what is said to the model. ``starts_in="reasoning"`` is for models whose
+    template has opened the reasoning already. With *min_coverage*, the checked claims must cover this share of the text
+    (0 to 1), or the result is unverified. *workers* (:class:`~interwhen.Workers`) run the checks of many runs;
+    without them, the run has *threads* and *processes* of its own. *journal* is where the run keeps its record, from
+    which :func:`~interwhen.resume` can go on. *context* is a prepared one (``await precomputer.add(...)``): what
+    of it is ready when the run is entered is put to use, and what is not is not waited for. *allocator*
+    (:class:`~interwhen.strategies.AdaptiveAllocator`) makes the budgets as small as this prompt is worth, and learns
+    from the result. With ``INTERWHEN_OFF=1`` in the environment no monitor watches, and no result is verified.
+
+    Raises :class:`~interwhen.UsageError` on anything that cannot work.
+    """
+    if isinstance(monitors, str | Mapping) or not isinstance(monitors, Iterable):
+        raise UsageError(f"monitors={monitors!r:.200} is no list of monitors: if it is one monitor, put it in a list")
+    specs = tuple(monitors)
+    watchers = load_monitors(specs)
+    _vet(watchers)
+    if is_off():
+        specs = watchers = ()
+    _vet_type("sampling", sampling, Sampling)
+    _vet_type("budgets", budgets, Budgets)
+    _vet_type("feedback", feedback, FeedbackTemplate)
+    if workers is not None and not fits(workers, WorkerPool):
+        raise UsageError(f"workers={workers!r:.200} is no pool of workers: write workers=Workers(...)")
+    if allocator is not None and not fits(allocator, Allocator):
+        raise UsageError(f"allocator={allocator!r:.200} is no Allocator: it needs the methods allow() and learn()")
+    if context is not None and not fits(context, Ready):
+        raise UsageError(f"context={context!r:.200} is no prepared context: give what Precomputer.add() returns")
+    if starts_in not in get_args(Phase):
+        raise UsageError(f"starts_in={starts_in!r}, choose one of {', '.join(get_args(Phase))}")
+    if not isinstance(min_coverage, int | float) or not 0.0 <= min_coverage <= 1.0:
+        raise UsageError(f"min_coverage={min_coverage!r:.200} must be a share of the text, from 0 to 1")
+    owned = isinstance(model, str)
+    adapter = load_model(model)
+    if not fits(adapter, Model):
+        raise UsageError(f"model={model!r:.200} is no Model; give an adapter such as CompletionsModel(...), or a name")
+    return Run(
+        adapter,
+        _prompt(prompt),
+        monitors=watchers,
+        sampling=sampling,
+        budgets=budgets,
+        feedback=feedback,
+        starts_in=starts_in,
+        min_coverage=min_coverage,
+        workers=workers,
+        threads=threads,
+        processes=processes,
+        owns_model=owned,
+        journal=_journal(journal, model if isinstance(model, str) else None, specs),
+        allocator=allocator,
+        context=context,
+    )
+
+
+def _journal(journal: object, model: str | None, specs: tuple[MonitorSpec, ...]) -> Journal | None:
+    if journal is None:
+        return None
+    if isinstance(journal, str | os.PathLike):
+        journal = Journal(journal)
+    if not isinstance(journal, Journal):
+        raise UsageError(f"journal={journal!r:.200} is neither a path nor a Journal")
+    if model is not None and journal.model is None:
+        journal = replace(journal, model=ModelReference(model))
+    return journal if journal.monitors else replace(journal, monitors=specs)
+
+
+def _vet(watchers: Sequence[Monitor]) -> None:
+    """Refuse what would go wrong only once a check is due."""
+    for who in (monitor.verifier for monitor in watchers):
+        if who.worker not in get_args(Worker):
+            raise UsageError(
+                f"verifier {who.name!r}: worker={who.worker!r}, choose one of {', '.join(get_args(Worker))}"
+            )
+        if not isinstance(who.deadline, int | float) or not who.deadline > 0:
+            raise UsageError(f"verifier {who.name!r}: deadline must be positive seconds, got {who.deadline!r}")
+
+
+def _vet_type(label: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind | None):
+        raise UsageError(f"{label}={value!r:.200} is no {kind.__name__}: write {label}={kind.__name__}(...)")
+
+
+def _prompt(prompt: str | Sequence[Message | Mapping[str, Any]]) -> str | tuple[Message, ...]:
+    if isinstance(prompt, str):
+        return prompt
+    if isinstance(prompt, bytes | Mapping) or not isinstance(prompt, Iterable):
+        raise UsageError(f"prompt={prompt!r:.200} is neither a text nor a list of messages")
+    messages = []
+    for number, message in enumerate(prompt):
+        if isinstance(message, Message):
+            messages.append(message)
+            continue
+        try:
+            messages.append(as_message(message))
+        except msgspec.ValidationError as error:
+            hint = "a message needs a 'role' and a text as 'content'"
+            raise UsageError(f"message {number}: {error}, in {message!r:.200} ({hint})") from error
+    if not messages:
+        raise UsageError("prompt is an empty list of messages: give at least one")
+    return tuple(messages)
+
+
+class SyncRun:
+    """A run for plain code: the same events and result, from an event loop in a thread of its own."""
+
+    def __init__(self, inner: Run, *, uvloop: bool = False) -> None:
+        self._inner = inner
+        self._uvloop = uvloop
+        self._stack = ExitStack()
+        self._loop: Running | None = None
+
+    def __enter__(self) -> Self:
+        options = {"use_uvloop": True} if self._uvloop else {}
+        if self._uvloop and find_spec("uvloop") is None:
+            raise MissingExtraError("run_sync(uvloop=True)", "fast")
+        # Ctrl-C may come at any line of this, also while it waits for the other thread. The loop is ended then, with
+        # all that runs on it, and the wait for that is bounded: anyio's own portal waits for ever.
+        with ExitStack() as stack:
+            loop = Running(options)
+            stack.callback(loop.end)
+            stack.enter_context(loop.during(self._inner))
+            self._loop = loop
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        self._loop = None
+        return self._stack.__exit__(kind, error, traceback)
+
+    def __iter__(self) -> Iterator[Event]:
+        return self
+
+    def __next__(self) -> Event:
+        if self._loop is None:
+            raise UsageError("read events inside the block only: with interwhen.run_sync(...) as run")
+        try:
+            return self._loop.call(self._inner.__anext__)
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    @property
+    def result(self) -> Result:
+        """How the run ended. Raises :class:`UsageError` before it has."""
+        return self._inner.result
+
+    def drain(self) -> Result:
+        """Read all events, keep none, return the result."""
+        for _ in self:
+            pass
+        return self.result
+
+
+def run_sync(
+    model: Model | str,
+    prompt: str | Sequence[Message | Mapping[str, Any]],
+    *,
+    uvloop: bool = False,
+    **options: Any,
+) -> SyncRun:
+    """Return a run for plain code, with the options of :func:`run`: ``with interwhen.run_sync(...) as run``.
+
+    Its event loop is asyncio's, in a thread of its own; *uvloop* takes uvloop instead (extra ``fast``).
+    """
+    return SyncRun(run(model, prompt, **options), uvloop=uvloop)
+
+
+# Going on with a run whose process is gone, from its journal.
+
+__all__ = ["resume", "resume_sync"]
+
+
+def resume(
+    journal: str | os.PathLike[str] | Journal,
+    *,
+    model: Model | str | None = None,
+    monitors: Iterable[MonitorSpec] | None = None,
+    workers: WorkerPool | None = None,
+    threads: int = 8,
+    processes: int = 2,
+) -> Run:
+    """Return the run of *journal*, to be gone on with where its process ended. Nothing happens until it is entered.
+
+    Prompt, sampling and budgets are those of the journal, and what was spent stays spent. The model is asked to go on
+    from the standing text, checks that were open are made again, and the record goes on in the same file. The reader
+    sees all events of the run from the first one on. A run that is over gives its result at once, asking nobody; one
+    that the reader left or that ended as ``failed`` is not over.
+
+    *model* and *monitors* must be given unless the run had them by name. *workers*, *threads* and *processes* are as
+    for :func:`~interwhen.run`. Raises
+    :class:`~interwhen.JournalError` on a file that is no journal, or on other monitors than it had.
+    """
+    settings = journal if isinstance(journal, Journal) else Journal(journal)
+    found = read_journal(settings)
+    if monitors is None and _is_over(found):
+        watchers: tuple[Monitor, ...] = recorded_monitors(found.header)
+    else:
+        watchers = _watchers(found, monitors)
+    past = rebuild_to_go_on(found, watchers)
+    adapter: Model = _Nobody(found.header.model) if past.outline is not None else _model(found, model)
+    header = found.header
+    return Run(
+        adapter,
+        header.prompt,
+        monitors=watchers,
+        sampling=header.sampling,
+        budgets=header.budgets,
+        feedback=header.template,
+        starts_in=header.starts_in,
+        min_coverage=header.min_coverage,
+        workers=workers,
+        threads=threads,
+        processes=processes,
+        owns_model=not isinstance(model, Model),
+        journal=settings,
+        past=past,
+        context=Unprepared(header.offline),
+    )
+
+
+def resume_sync(journal: str | os.PathLike[str] | Journal, *, uvloop: bool = False, **options: Any) -> SyncRun:
+    """Return the run of *journal* for plain code, with the options of :func:`resume`."""
+    return SyncRun(resume(journal, **options), uvloop=uvloop)
+
+
+def _is_over(found: Journaled) -> bool:
+    return rebuild_to_go_on(found, recorded_monitors(found.header)).outline is not None
+
+
+def _watchers(found: Journaled, monitors: Iterable[MonitorSpec] | None) -> tuple[Monitor, ...]:
+    if monitors is None:
+        watchers = as_recorded(found.header, load_monitors(_specs(found.path, found.header)))
+    elif isinstance(monitors, str | Mapping):
+        raise UsageError(f"monitors={monitors!r:.200} is no list of monitors: if it is one monitor, put it in a list")
+    else:
+        watchers = load_monitors(monitors)
+    refuse_others(found.path, found.header, watchers)
+    return watchers
+
+
+def _specs(path: str, header: Header) -> list[MonitorSpec]:
+    specs: list[MonitorSpec] = []
+    for record in header.monitors:
+        if record.spec is None:
+            name = record.fields["name"]
+            raise JournalError(
+                path, f"it does not say how monitor {name!r} is made: give monitors=[...] as for its run"
+            )
+        specs.append(record.spec)
+    return specs
+
+
+def _model(found: Journaled, model: Model | str | None) -> Model:
+    reference = found.header.reference
+    if model is None:
+        if reference is None:
+            raise JournalError(found.path, f"say which model goes on: it was {found.header.model!r}")
+        api: Api = "chat" if reference.api == "chat" else "completions"
+        return load_model(reference.spec, name=reference.name, api=api)
+    adapter = load_model(model)
+    if not isinstance(adapter, Model):
+        raise UsageError(f"model={model!r:.200} is no Model; give an adapter such as CompletionsModel(...), or a name")
+    return adapter
+
+
+@dataclass(frozen=True, slots=True)
+class _Nobody:
+    """The model of a run that is over: it is never asked."""
+
+    name: str
+
+    async def capabilities(self) -> Capabilities:
+        return Capabilities(resume="prefix")
+
+    async def stream(self, _request: Request) -> Stream:
+        raise ModelError("the run is over")
+
+    async def complete(self, _request: Request) -> Completion:
+        raise ModelError("the run is over")
+
+    async def aclose(self) -> None:
+        pass

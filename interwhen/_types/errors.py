@@ -1,0 +1,214 @@
+"""Every exception that interwhen raises, by whose fault it is.
+
+::
+
+    InterwhenError
+    ├── UsageError                the caller passed something wrong (also a ValueError)
+    │   ├── PluginError           a plug-in is missing, broken, or was given wrong options
+    │   └── JournalError          a file is no journal, or none that this version can read or go on with
+    ├── MissingExtraError         an optional dependency is not installed
+    ├── SandboxUnavailable        this machine cannot keep what a sandbox promises
+    ├── StoreError                a store of precomputed things cannot be opened, read or written
+    │   └── StoreConflict         somebody else changed it meanwhile
+    └── ModelError                the model's server, or the way to it
+        ├── ConnectError          could not be reached, or broke the connection
+        ├── UpstreamError         answered with an error
+        │   ├── ContextOverflow   the prompt is longer than the context window
+        │   └── RateLimited       429
+        ├── StreamProtocolError   sent something that is no valid stream
+        │   ├── MalformedEvent    one event of it is no chunk; the stream around it is whole
+        │   └── UnexpectedForm    another form of answer than was asked for: a page, gzip, the other API, n > 1
+        ├── OutOfTokens           was not asked: the budget for work ahead of time is spent
+        ├── StreamTimeout         sent nothing in time
+        └── StreamClosed          the stream was closed by us while it was being read
+"""
+
+from __future__ import annotations
+
+import reprlib
+
+
+class InterwhenError(Exception):
+    """Base class of every exception of this package."""
+
+
+class UsageError(InterwhenError, ValueError):
+    """The caller passed something that cannot work; the message says what and what to do."""
+
+
+class PluginError(UsageError):
+    """A plug-in is missing, does not load, or does not take the options it was given."""
+
+    def __init__(self, name: str, reason: str, hint: str = "") -> None:
+        self.name = name
+        self.reason = reason
+        self.hint = hint
+        super().__init__(f"plug-in {name!r}: {reason}" + (f" ({hint})" if hint else ""))
+
+
+class JournalError(UsageError):
+    """The file at ``path`` is no journal, or none that this version can read or go on with."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"journal {path!r}: {reason}")
+
+
+class MissingExtraError(InterwhenError, ImportError):
+    """A feature needs a package that is not installed: an extra of this one, or what *install* says."""
+
+    def __init__(self, feature: str, extra: str, install: str = "") -> None:
+        self.feature = feature
+        self.extra = extra
+        install = install or f"pip install 'interwhen[{extra}]'"
+        super().__init__(f"{feature} needs a package that is not installed: {install}")
+
+
+class SandboxUnavailable(InterwhenError):
+    """This machine cannot keep a promise that a sandbox was asked for. ``missing`` names the promises."""
+
+    def __init__(self, sandbox: str, missing: frozenset[str], why: str) -> None:
+        self.sandbox = sandbox
+        self.missing = missing
+        self.why = why
+        names = ", ".join(sorted(missing))
+        super().__init__(
+            f"the {sandbox} sandbox cannot enforce {names} here ({why}): give the machine what is missing, or name "
+            f"in allow_missing what may be broken; `interwhen sandbox probe` shows what there is"
+        )
+
+
+class StoreError(InterwhenError):
+    """A store of precomputed things at ``place`` cannot be opened, read or written."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        self.place = place
+        self.reason = reason
+        super().__init__(f"store {place!r}: {reason}")
+
+
+class StoreConflict(StoreError):
+    """Somebody else changed ``name`` meanwhile: read it again, and decide again."""
+
+    def __init__(self, place: str, name: str, expected: int) -> None:
+        self.name = name
+        self.expected = expected
+        super().__init__(place, f"{name!r} is no longer at generation {expected}: read it again")
+
+
+class ModelError(InterwhenError):
+    """Something between us and the model went wrong. ``retryable`` tells whether trying again may help."""
+
+    retryable: bool = False
+
+
+class ConnectError(ModelError):
+    """The server could not be reached, or the connection broke.
+
+    ``stale`` tells that it was one kept from before, found dead before anything of an answer had come: most likely the
+    server had closed it as the request went out.
+    """
+
+    retryable = True
+    stale: bool = False
+
+
+class UpstreamError(ModelError):
+    """The server answered with an error, before the stream or inside it."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        body: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        self.status = status
+        self.code = code
+        self.body = body
+        self.retry_after = retry_after
+        super().__init__(message)
+
+    @property
+    def retryable(self) -> bool:  # type: ignore[override]
+        """Whether the status says that the same request may succeed later (429 and 5xx)."""
+        return self.status is not None and (self.status == 429 or self.status >= 500)
+
+
+class RateLimited(UpstreamError):
+    """The server refused the request for now (429); ``retry_after`` is in seconds where it said so."""
+
+
+class ContextOverflow(UpstreamError):
+    """The prompt with the kept text is longer than the model's context window."""
+
+
+class StreamProtocolError(ModelError):
+    """The server sent something that is not a valid stream. ``offset`` is in bytes of the body."""
+
+    retryable = True
+
+    def __init__(self, message: str, *, offset: int, sample: bytes = b"") -> None:
+        self.offset = offset
+        self.sample = sample[:200]
+        super().__init__(f"{message} at byte {offset}" + (f": {self.sample!r}" if self.sample else ""))
+
+
+class MalformedEvent(StreamProtocolError):
+    """One event is no chunk of the API, in a stream that is otherwise whole. ``sample`` is its first 200 bytes."""
+
+
+class UnexpectedForm(StreamProtocolError):
+    """The answer has another form than was asked for. The same request would bring it again, so it is sent once."""
+
+    retryable = False
+
+
+class OutOfTokens(ModelError):
+    """The model was not asked: the *budget* for work ahead of time, in tokens, is spent."""
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        super().__init__(f"the budget of {budget} tokens for work ahead of time is spent")
+
+
+class StreamTimeout(ModelError):
+    """Nothing came in time. ``timer`` is ``connect``, ``first_token``, ``inter_token`` or ``total``."""
+
+    retryable = True
+
+    def __init__(self, timer: str, seconds: float) -> None:
+        self.timer = timer
+        self.seconds = seconds
+        super().__init__(f"the {timer} timeout of {seconds:g} s ran out")
+
+
+class StreamClosed(ModelError):
+    """The stream was closed by us while it was being read."""
+
+
+# Foreign things in one bounded line: exceptions and values whose own words may be endless, or raise.
+
+_WORDS = reprlib.Repr()
+_WORDS.maxstring = _WORDS.maxother = 160
+_WORDS.maxlevel = 3
+
+
+def name_error(error: BaseException) -> str:
+    """Return *error* in one bounded line."""
+    try:
+        text = str(error)
+    except Exception as second:  # noqa: BLE001  (an exception of user code may not even be printable)
+        text = f"(its text raised {type(second).__name__})"
+    return f"{type(error).__name__}: {text}"[:500]
+
+
+def name_value(value: object) -> str:
+    """Return *value* in one bounded line."""
+    try:
+        return _WORDS.repr(value)[:200]
+    except BaseException as error:  # noqa: BLE001  (whatever it is, it is of user code and ends nothing of ours)
+        return f"{type(value).__name__} (whose text raised {type(error).__name__})"[:200]

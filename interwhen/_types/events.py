@@ -1,0 +1,106 @@
+"""What a reader of a run sees, in order: a closed union."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from interwhen._types.models import FinishReason, Origin, ResumeMode
+from interwhen._types.results import CheckRecord, Result, ViolationRecord
+from interwhen._types.segments import Phase, ToolCall
+from interwhen._types.spans import Span
+
+
+class Delta(msgspec.Struct, frozen=True, tag="delta", gc=False):
+    """New text of the trace, which starts at offset ``start``."""
+
+    text: str
+    start: int
+    phase: Phase = "answer"
+    origin: Origin = "model"
+    call: ToolCall | None = None
+    """The tool call that this text is."""
+    refused: tuple[ToolCall, ...] = ()
+    """The tool calls that this feedback answers: it is said to the model, in their place."""
+
+
+class Retracted(msgspec.Struct, frozen=True, tag="retracted", gc=False):
+    """Text that was shown from offset ``to`` on no longer stands; what follows replaces it."""
+
+    to: int
+
+
+class CheckStarted(msgspec.Struct, frozen=True, tag="check_started", gc=False):
+    """A claim is being checked."""
+
+    monitor: str
+    key: str
+    span: Span | None
+
+
+class CheckSettled(msgspec.Struct, frozen=True, tag="check_settled", gc=False):
+    """A check ended."""
+
+    check: CheckRecord
+
+
+class ViolationFound(msgspec.Struct, frozen=True, tag="violation_found", gc=False):
+    """A verifier refuted a claim. An earlier violation may yet be the one that is acted upon."""
+
+    violation: ViolationRecord
+
+
+class Remedied(msgspec.Struct, frozen=True, tag="remedied", gc=False):
+    """The trace was cut and what had to be written was written. The model goes on, unless the run ends here."""
+
+    violation: ViolationRecord
+    generation: int
+    """How many rewinds the trace has had, this one included."""
+
+
+class FrontierMoved(msgspec.Struct, frozen=True, tag="frontier_moved", gc=False):
+    """Every due check of a required monitor up to offset ``to`` has passed, or its text is disavowed."""
+
+    to: int
+
+
+class StreamStarted(msgspec.Struct, frozen=True, tag="stream_started", gc=False):
+    """The model accepted a request. ``resume`` is ``None`` for the first one."""
+
+    generation: int
+    resume: ResumeMode | None
+
+
+class StreamBroken(msgspec.Struct, frozen=True, tag="stream_broken", gc=False):
+    """The stream broke; ``action`` says whether the run takes it up again from the text so far."""
+
+    error: str
+    action: Literal["reconnect", "fail"]
+
+
+class StreamEnded(msgspec.Struct, frozen=True, tag="stream_ended", gc=False):
+    """The model ended; open checks may still be running."""
+
+    finish_reason: FinishReason
+
+
+class Finished(msgspec.Struct, frozen=True, tag="finished"):
+    """The run is over. Always the last event."""
+
+    result: Result
+
+
+Event: TypeAlias = (
+    Delta
+    | Retracted
+    | CheckStarted
+    | CheckSettled
+    | ViolationFound
+    | Remedied
+    | FrontierMoved
+    | StreamStarted
+    | StreamBroken
+    | StreamEnded
+    | Finished
+)

@@ -1,0 +1,303 @@
+"""Readers of many paced streams at once: a bare protocol, transports, supervised runs, and other clients."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import re
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import cast
+from urllib.parse import urlsplit
+
+import httpx2
+import msgspec
+
+from interwhen._log import log_warning
+from interwhen._run import run
+from interwhen._types.events import Delta
+from interwhen._types.monitors import Monitor
+from interwhen.bench._statistics import percentile
+from interwhen.models._openai_api import CompletionsModel
+from interwhen.models._transport import HttpRequest, Transport
+
+_EVENT = b"data: {"
+_BEGUN = re.compile(rb'"(?:content|text)":"(\d+\.\d+)\\n"')
+_BEGIN_WITHIN = 0.25
+"""The share of a stream's length within which all streams begin, at random: real ones do not march in step."""
+_PATIENCE_SECONDS, _PATIENCE = 60.0, 10.0
+"""For how long a stream is read: so long, and as many times what it should take."""
+
+
+class Reading(msgspec.Struct):
+    """What one reader saw; times are on the monotonic clock."""
+
+    asked: float
+    begun: float | None = None
+    """When the first chunk left the generator."""
+    arrivals: list[float] = []
+    """When each chunk came."""
+    ended: bool = False
+    """Whether the stream came to its end."""
+
+    def take(self, text: str) -> None:
+        """Note that a chunk of *text* came; the first one says when it left."""
+        self.arrivals.append(time.monotonic())
+        if self.begun is None:
+            self.begun = float(text)
+
+    def take_bytes(self, data: bytes) -> None:
+        """Note that all chunks in *data* came."""
+        self.arrivals.extend([time.monotonic()] * data.count(_EVENT))
+        if self.begun is None and (found := _BEGUN.search(data)):
+            self.begun = float(found[1])
+
+    @property
+    def first(self) -> float:
+        """Seconds from the request to the first chunk."""
+        return self.arrivals[0] - self.asked
+
+    @property
+    def gaps(self) -> list[float]:
+        """Seconds between chunks."""
+        return [b - a for a, b in itertools.pairwise(self.arrivals)]
+
+
+class Crowd(msgspec.Struct, frozen=True):
+    """Many streams at once."""
+
+    streams: int
+    lost: int
+    """Streams that did not come to their end, or not with all chunks."""
+    delivered: float
+    """The rate at which chunks came since the first one was sent, as a share of the rate at which they were sent."""
+    late_p50_ms: float
+    """How much later than it was due at the generator a chunk came."""
+    late_p99_ms: float
+
+
+class _Protocol(asyncio.Protocol):
+    """Reads one answer after the other from a connection, and counts its chunks: the least that Python can do."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.reading = Reading(0.0)
+        self.done: asyncio.Future[None] | None = None
+        self._tail = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def begin(self, request: bytes) -> asyncio.Future[None]:
+        assert self.transport is not None
+        self.done = asyncio.get_running_loop().create_future()
+        self.reading, self._tail = Reading(time.monotonic()), b""
+        self.transport.write(request)
+        return self.done
+
+    def data_received(self, data: bytes) -> None:
+        reading, seen = self.reading, self._tail + data
+        reading.take_bytes(seen)
+        self._tail = seen[-len(_EVENT) + 1 :]
+        if data.endswith(b"0\r\n\r\n"):
+            reading.ended = b"[DONE]" in seen
+            self._end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self._end()
+
+    def _end(self) -> None:
+        if self.done is not None and not self.done.done():
+            self.done.set_result(None)
+
+
+class Reader:
+    """A connection that reads the bytes of streams and nothing else."""
+
+    def __init__(self, base_url: str) -> None:
+        self._url = urlsplit(base_url)
+        self._protocol: _Protocol | None = None
+
+    async def read(self, stream: str) -> Reading:
+        """Read *stream* (``CHUNKS@PER_SECOND``) to its end."""
+        if self._protocol is None:
+            _, self._protocol = await asyncio.get_running_loop().create_connection(
+                _Protocol, self._url.hostname or "", self._url.port or 80
+            )
+        body = msgspec.json.encode(
+            {"model": stream, "stream": True, "messages": [{"role": "user", "content": "How many apples are left?"}]}
+        )
+        head = f"POST {self._url.path}/chat/completions HTTP/1.1\r\nhost: {self._url.netloc}\r\n"
+        kind = f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        await self._protocol.begin(f"{head}{kind}".encode() + body)
+        found = self._protocol.reading
+        if found.ended:
+            found.arrivals.pop()  # the chunk that ends it has no time of its own
+        return found
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._protocol is not None and self._protocol.transport is not None:
+            self._protocol.transport.abort()
+
+
+async def read_crowd(base_url: str, streams: int, chunks: int, rate: float) -> list[Reading]:
+    """Read *streams* streams at once by a bare protocol that only notes when their bytes come: the floor."""
+
+    async def one(_: Reading) -> Reading:
+        reader = Reader(base_url)
+        try:
+            return await reader.read(f"{chunks}@{rate:g}")
+        finally:
+            reader.close()
+
+    return await _all(one, streams, chunks, rate)
+
+
+async def transport_crowd(base_url: str, streams: int, chunks: int, rate: float, transport: Transport) -> list[Reading]:
+    """Read *streams* streams at once through *transport*, as bytes: nothing is decoded but HTTP."""
+    body = msgspec.json.encode({"model": f"{chunks}@{rate:g}", "prompt": "", "stream": True})
+    request = HttpRequest("POST", f"{base_url}/completions", {"content-type": "application/json"}, body)
+
+    async def one(found: Reading) -> Reading:
+        response = await transport.send(request, connect_timeout=_PATIENCE_SECONDS)
+        tail = b""
+        while data := await response.receive():
+            found.take_bytes(tail + data)
+            tail = data[-len(_EVENT) + 1 :]
+            found.ended = found.ended or b"[DONE]" in data
+        await response.aclose()
+        if found.ended:
+            found.arrivals.pop()  # the chunk that ends it has no time of its own
+        return found
+
+    return await _all(one, streams, chunks, rate)
+
+
+async def run_crowd(
+    base_url: str,
+    streams: int,
+    chunks: int,
+    rate: float,
+    transport: Transport,
+    monitors: Sequence[Monitor],
+) -> list[Reading]:
+    """Read *streams* streams at once, each as a supervised run."""
+    model = CompletionsModel(base_url, f"{chunks}@{rate:g}", api_key="", transport=transport)
+
+    async def one(found: Reading) -> Reading:
+        async with run(model, "", monitors=monitors) as supervised:
+            async for event in supervised:
+                if isinstance(event, Delta):
+                    found.take(event.text)
+        found.ended = supervised.result.status in ("verified", "unverified")
+        return found
+
+    return await _all(one, streams, chunks, rate)
+
+
+async def httpx2_crowd(base_url: str, streams: int, chunks: int, rate: float) -> list[Reading]:
+    """Read *streams* streams at once through one client of httpx2, as bytes: nothing is decoded but HTTP."""
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
+    async with httpx2.AsyncClient(limits=limits, timeout=_PATIENCE_SECONDS) as client:
+
+        async def one(found: Reading) -> Reading:
+            body = {"model": f"{chunks}@{rate:g}", "prompt": "", "stream": True}
+            tail = b""
+            async with client.stream("POST", f"{base_url}/completions", json=body) as response:
+                async for data in response.aiter_raw():
+                    found.take_bytes(tail + data)
+                    tail = data[-len(_EVENT) + 1 :]
+                    found.ended = found.ended or b"[DONE]" in data
+            if found.ended:
+                found.arrivals.pop()  # the chunk that ends it has no time of its own
+            return found
+
+        return await _all(one, streams, chunks, rate)
+
+
+async def openai_crowd(base_url: str, streams: int, chunks: int, rate: float) -> list[Reading]:
+    """Read *streams* streams at once through one client of the SDK."""
+    import openai
+
+    async with openai.AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0) as client:
+
+        async def one(found: Reading) -> Reading:
+            stream = await client.completions.create(model=f"{chunks}@{rate:g}", prompt="", stream=True)
+            async for chunk in stream:
+                if chunk.choices[0].text:
+                    found.take(chunk.choices[0].text)
+                found.ended = chunk.choices[0].finish_reason is not None
+            return found
+
+        return await _all(one, streams, chunks, rate)
+
+
+async def _all(one: Callable[[Reading], Awaitable[Reading]], streams: int, chunks: int, rate: float) -> list[Reading]:
+    """Let *one* read each of the streams, which begin at random times. What fails, or takes too long, is lost."""
+    rng = random.Random(streams)  # noqa: S311  the same for every way of reading
+    begins = [rng.uniform(0, chunks / rate * _BEGIN_WITHIN) for _ in range(streams)]
+
+    async def begin(number: int) -> Reading:
+        await asyncio.sleep(begins[number])
+        found = Reading(time.monotonic())
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS + _PATIENCE * chunks / rate):
+                return await one(found)
+        except Exception as error:  # noqa: BLE001  of whichever library: counted, and told
+            log_warning("bench.stream_lost", error=type(error).__name__)
+            found.ended = False
+            return found
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(begin(number)) for number in range(streams)]
+    return [task.result() for task in tasks]
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """What the generator says of itself, since it was asked last."""
+
+    sent: int
+    """Chunks whose time came."""
+    late_p99_ms: float
+    """How much later than it was due the generator came to send a chunk: its own fault."""
+    late_max_ms: float
+    held: int
+    """Chunks that could not be sent at once because the reader did not take what was sent before."""
+    busy: float
+    """The share of the time that it used its core."""
+
+
+async def ask_generator(base_url: str) -> Tally:
+    """Return what the generator says of itself, and let it begin anew."""
+    url = urlsplit(base_url)
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        reader, writer = await asyncio.open_connection(url.hostname, url.port)
+        writer.write(b"GET /tally HTTP/1.1\r\nhost: generator\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        assert length is not None
+        data = await reader.readexactly(int(length[1]))
+        writer.close()
+    return msgspec.json.decode(data, type=Tally)
+
+
+def judge(readings: Sequence[Reading], chunks: int, rate: float) -> Crowd:
+    """Return what *readings* of one crowd come to."""
+    whole = [each for each in readings if each.ended and len(each.arrivals) == chunks and each.begun is not None]
+    late = [
+        (arrival - each.begun - number / rate) * 1e3
+        for each in whole
+        if each.begun is not None
+        for number, arrival in enumerate(each.arrivals)
+    ]
+    rates = [(chunks - 1) / rate / max(each.arrivals[-1] - (each.begun or 0.0), 1e-9) for each in whole]
+    return Crowd(
+        streams=len(readings),
+        lost=len(readings) - len(whole),
+        delivered=sum(rates) / len(readings),
+        late_p50_ms=percentile(late, 0.5) if late else 0.0,
+        late_p99_ms=percentile(late, 0.99) if late else 0.0,
+    )

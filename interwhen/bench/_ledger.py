@@ -1,0 +1,237 @@
+"""Whether ledgers are right: runs with forks, rewinds and broken streams, each held against its endpoint's books."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import anyio
+import msgspec
+
+from interwhen._run import run
+from interwhen._types.budgets import Budgets
+from interwhen._types.claims import Claim
+from interwhen._types.ledger import Ledger
+from interwhen._types.monitors import Fork, Monitor
+from interwhen._types.remedies import Feedback, Remedy, Repair, Resample
+from interwhen._types.results import Result
+from interwhen._types.segments import Segment
+from interwhen._types.spans import Span
+from interwhen._types.triggers import Lines
+from interwhen._types.verdicts import Pass, Verdict, Violation
+from interwhen._types.verifiers import verifier
+from interwhen.bench._ledger_endpoint import FAULTS, Counting, CountingEndpoint, Habits
+from interwhen.bench._soak_server import prompt_of
+from interwhen.journal import Journal
+from interwhen.models._exchange import Retries
+from interwhen.models._openai_api import CompletionsModel
+from interwhen.testing._virtual_time import VirtualWorkers, run_virtual
+from interwhen.testing.server import ScriptedTransport
+
+_SUM = re.compile(r"(\d+) \+ (\d+) = (\d+)")
+_COUNTING: tuple[Counting, ...] = ("end", "always", "logprobs")
+_REMEDIES: tuple[Remedy, ...] = (Repair(), Repair(), Feedback(), Resample())
+
+
+class Mismatch(msgspec.Struct, frozen=True):
+    """One counter of one run that is not what its endpoint counted."""
+
+    seed: int
+    counter: str
+    ledger: int
+    endpoint: int
+
+    def __str__(self) -> str:
+        return f"seed {self.seed}: {self.counter} {self.ledger} in the ledger, {self.endpoint} at the endpoint"
+
+
+class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole report."""
+
+    runs: int
+    first_seed: int
+    seconds: float
+    statuses: dict[str, int]
+    faults: dict[str, int]
+    """How many requests met which."""
+    requests: int
+    tokens: int
+    """Of main streams."""
+    forks: int
+    fork_tokens: int
+    remedies: int
+    reconnects: int
+    mismatches: tuple[Mismatch, ...]
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether every counter of every run was right."""
+        return not self.mismatches
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What never happened, so that nothing is shown about it."""
+        happened = {"forks": self.forks, "rewinds": self.remedies, "reconnects": self.reconnects, **self.faults}
+        return tuple(name for name, count in happened.items() if not count)
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """One run, and its endpoint."""
+
+    seed: int
+    result: Result
+    endpoint: CountingEndpoint
+
+    def mismatches(self) -> Iterator[Mismatch]:
+        """Yield the counters that differ."""
+        ours = counters(self.result.ledger)
+        for name, theirs in self.endpoint.books.totals().items():
+            if ours[name] != theirs:
+                yield Mismatch(self.seed, name, ours[name], theirs)
+
+
+def counters(ledger: Ledger) -> dict[str, int]:
+    """Return the counters of *ledger* that an endpoint has, too, by its names."""
+    return {
+        "requests": ledger.requests,
+        "main_tokens": ledger.kept + ledger.discarded,
+        "prompt_tokens": ledger.prompt_tokens,
+        "fork_tokens": ledger.fork_tokens,
+        "fork_prompt_tokens": ledger.fork_prompt_tokens,
+        "cached_tokens": ledger.cached_tokens,
+    }
+
+
+def habits_of(seed: int) -> Habits:
+    """Return what the endpoint of run *seed* is like."""
+    rng = random.Random(f"habits {seed}")  # noqa: S311  (a script, no secret)
+    counting = rng.choice(_COUNTING)
+    # How many tokens a chunk stands for can be known before the end only where the endpoint says so.
+    bundle = 1 if counting == "end" else rng.choice((1, 3))
+    return Habits(
+        seed,
+        counting=counting,
+        bundle=bundle,
+        joined=rng.choice((1, 1, 4)),
+        has_end_token=rng.random() < 0.8,
+        broken=rng.choice((0.0, 0.2, 0.4)),
+    )
+
+
+def play(seed: int, *, journal: Journal | None = None) -> Played:
+    """Play run *seed* in virtual time; its *journal* must live there, too."""
+    return run_virtual(partial(_play, seed, journal))
+
+
+async def _play(seed: int, journal: Journal | None) -> Played:
+    rng = random.Random(f"run {seed}")  # noqa: S311  (the same)
+    endpoint = CountingEndpoint(habits_of(seed))
+    model = CompletionsModel(
+        "http://scripted/v1",
+        "scripted",
+        api_key="",
+        transport=ScriptedTransport(endpoint),
+        retries=Retries(rng=rng),
+    )
+    budgets = Budgets(remedies=rng.choice((2, 8)), reconnects=rng.choice((1, 6)), forks=rng.choice((3, 64)))
+    async with run(
+        model,
+        prompt_of(seed),
+        monitors=_monitors(rng),
+        budgets=budgets,
+        workers=VirtualWorkers(),
+        journal=journal,
+    ) as supervised:
+        result = await supervised.drain()
+    await model.aclose()
+    return Played(seed, result, endpoint)
+
+
+def _monitors(rng: random.Random) -> list[Monitor]:
+    watching = [Monitor(name="sums", verifier=_judge(rng), extractor=_sums, remedy=rng.choice(_REMEDIES))]
+    if rng.random() < 0.7:
+        asking = Fork(prompt="\nSo far:", parse=_sums_again, max_tokens=16, deadline=rng.choice((0.2, 30.0)))
+        watching.append(
+            Monitor(
+                name="asked",
+                verifier=_judge(rng),
+                extractor=asking,
+                trigger=Lines(every=rng.choice((1, 3))),
+                delivery=rng.choice(("interrupt", "observe", "gate")),
+                remedy=rng.choice(_REMEDIES),
+            )
+        )
+    return watching
+
+
+def _judge(rng: random.Random) -> Any:
+    if rng.random() < 0.3:
+        return verifier(name=f"sums{rng.random()}", worker="inline")(_is_right)
+
+    @verifier(name=f"sums{rng.random()}", worker="async")
+    async def judge(claim: Claim) -> Verdict:
+        await anyio.sleep(rng.uniform(0.0, 0.5))
+        return _is_right(claim)
+
+    return judge
+
+
+def _is_right(claim: Claim) -> Verdict:
+    left, right, total = map(int, claim.key.split())
+    if left + right == total:
+        return Pass()
+    at = len(f"{left} + {right} = ")
+    return Violation(
+        why="the sum is wrong",
+        witness=f"{left} + {right} = {left + right}",
+        where=Span(at, at + len(str(total))),
+        repair=str(left + right),
+    )
+
+
+def _sums(segment: Segment) -> Iterator[Claim]:
+    for found in _SUM.finditer(segment.text):
+        yield Claim(key=" ".join(found.groups()), span=segment.at(*found.span()))
+
+
+def _sums_again(_reply: str, segment: Segment) -> Iterator[Claim]:
+    yield from _sums(segment)
+
+
+def check(runs: int = 1000, *, first_seed: int = 0, say: Callable[[str], None] = lambda _line: None) -> LedgerReport:
+    """Play *runs* runs from *first_seed* on, and compare each ledger with the books of its endpoint."""
+    begun = time.perf_counter()
+    played: list[Played] = []
+    mismatches: list[Mismatch] = []
+    for seed in range(first_seed, first_seed + runs):
+        played.append(play(seed))
+        mismatches.extend(played[-1].mismatches())
+        if len(played) % 100 == 0:
+            say(f"{len(played)} of {runs} runs, {len(mismatches)} counters differ")
+    return _report(played, mismatches, first_seed, time.perf_counter() - begun)
+
+
+def _report(played: Sequence[Played], mismatches: Sequence[Mismatch], first_seed: int, seconds: float) -> LedgerReport:
+    faults = Counter(served.fault for each in played for served in each.endpoint.books.served)
+    ledgers = [each.result.ledger for each in played]
+    return LedgerReport(
+        runs=len(played),
+        first_seed=first_seed,
+        seconds=seconds,
+        statuses=dict(Counter(each.result.label for each in played)),
+        faults={name: faults[name] for name in FAULTS},
+        requests=sum(ledger.requests for ledger in ledgers),
+        tokens=sum(ledger.kept + ledger.discarded for ledger in ledgers),
+        forks=sum(ledger.forks for ledger in ledgers),
+        fork_tokens=sum(ledger.fork_tokens for ledger in ledgers),
+        remedies=sum(ledger.remedies for ledger in ledgers),
+        reconnects=sum(ledger.reconnects for ledger in ledgers),
+        mismatches=tuple(mismatches),
+    )

@@ -1,0 +1,246 @@
+"""An endpoint that counts for itself what it was asked and what it sent: the truth that a ledger is held against.
+
+It shares no code with what counts in a run. It has its own tokenizer (so many characters a token), its own prefix
+cache, and one record a request. A token counts once the event that carries it has been taken from it, and the
+invisible one that ends an answer once its usage has been.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+
+from interwhen.bench._soak_server import asked
+from interwhen.testing.server import (
+    Close,
+    Head,
+    ReceivedRequest,
+    Reset,
+    Send,
+    Sleep,
+    Step,
+    chunk,
+    data,
+    reply,
+)
+
+Counting = Literal["end", "always", "logprobs"]
+"""How the endpoint tells what it counts: with the last chunk, with each chunk (vLLM's ``continuous_usage_stats``), or
+with the last one, and log-probabilities that show how many tokens each chunk stands for."""
+
+_TOKEN = 4
+_BLOCK = 16
+"""Tokens that the prefix cache keeps or forgets at once."""
+_BREAKS = ("reset", "close", "error", "garbage", "no_done", "half")
+_REFUSALS = ("http_429", "http_503", "html")
+FAULTS = ("none", *_BREAKS, *_REFUSALS)
+
+
+class Habits(msgspec.Struct, frozen=True):
+    """What an endpoint is like, for one run."""
+
+    seed: int
+    counting: Counting = "end"
+    bundle: int = 1
+    """The most tokens that one chunk stands for."""
+    joined: int = 1
+    """The most chunks that arrive in one read."""
+    has_end_token: bool = True
+    """Whether the token that ends an answer is counted, though it is no text."""
+    broken: float = 0.25
+    """The share of the requests that meet a fault."""
+    rate: float = 50.0
+    """Chunks a second."""
+
+
+@dataclass(slots=True)
+class Served:
+    """One request, in the endpoint's own books."""
+
+    kind: Literal["main", "fork"]
+    fault: str
+    prompt: int
+    cached: int
+    accepted: bool = False
+    """Whether an answer began."""
+    sent: int = 0
+    """Tokens of the events that were taken."""
+    told: bool = False
+    """Whether it has said what it counted (for a fork: its answer was whole)."""
+
+
+@dataclass(slots=True)
+class Books:
+    """What the endpoint counted in one run."""
+
+    served: list[Served] = field(default_factory=list)
+
+    def totals(self) -> dict[str, int]:
+        """Return the counters that a ledger has, too."""
+        main = [each for each in self.served if each.kind == "main" and each.accepted]
+        forks = [each for each in self.served if each.kind == "fork" and each.told]
+        return {
+            "requests": len(main),
+            "main_tokens": sum(each.sent for each in main),
+            "prompt_tokens": sum(each.prompt for each in main if each.told),
+            "fork_tokens": sum(each.sent for each in forks),
+            "fork_prompt_tokens": sum(each.prompt for each in forks),
+            "cached_tokens": sum(each.cached for each in (*(each for each in main if each.told), *forks)),
+        }
+
+
+class CountingEndpoint:
+    """A script for a scripted server: tells stories of sums, answers forks, breaks by its seed, and keeps books."""
+
+    def __init__(self, habits: Habits) -> None:
+        self.habits = habits
+        self.books = Books()
+        self._seen: list[str] = []
+
+    def __call__(self, request: ReceivedRequest) -> Sequence[Step] | Iterator[Step]:
+        """Return the steps of the answer to *request*."""
+        rng = random.Random(f"{self.habits.seed} {len(self.books.served)}")  # noqa: S311  (a script, no secret)
+        body = request.json
+        prompt = body["prompt"]
+        is_fork = not body["stream"]
+        name = rng.choice(FAULTS[1:]) if rng.random() < self.habits.broken else "none"
+        served = Served("fork" if is_fork else "main", name, _tokens(prompt), self._cached(prompt))
+        self.books.served.append(served)
+        self._seen.append(prompt)
+        if name in _REFUSALS:
+            return _refused(name)
+        if is_fork:
+            return self._fork(served, rng, prompt)
+        return self._story(served, rng, prompt)
+
+    def _cached(self, prompt: str) -> int:
+        """Return how many tokens of *prompt* the requests before have left in the cache, in whole blocks."""
+        shared = max((_common(prompt, seen) for seen in self._seen), default=0)
+        return shared // _TOKEN // _BLOCK * _BLOCK
+
+    def _fork(self, served: Served, rng: random.Random, prompt: str) -> Iterator[Step]:
+        yield Sleep(rng.uniform(0.0, 0.4))
+        text = prompt[-24:].replace("\n", " ") * rng.randint(1, 2)
+        served.accepted = True
+        if served.fault != "none":
+            # It has generated an answer that nobody can read: this is no count that it could have told.
+            yield from reply(200, b'{"choices": [')
+            return
+        served.sent = _tokens(text)
+        usage = _usage(served, end=0)
+        choice = {"index": 0, "text": text, "finish_reason": "stop"}
+        body = msgspec.json.encode({"object": "text_completion", "choices": [choice], "usage": usage})
+        head, send = reply(200, body)
+        yield head
+        served.told = True
+        yield send
+
+    def _story(self, served: Served, rng: random.Random, prompt: str) -> Iterator[Step]:
+        habits = self.habits
+        served.accepted = True
+        yield Head()
+        told, prefix = asked(prompt)
+        events = self._events(rng, told.after(prefix))
+        breaks = rng.randrange(len(events) + 1)
+        at = 0
+        while at < len(events):
+            size = rng.randint(1, habits.joined)
+            if served.fault in _BREAKS and at <= breaks < at + size:
+                yield from _broken(served.fault)
+                return
+            yield Sleep(rng.uniform(0.5, 1.5) / habits.rate)
+            sent = b""
+            for text, tokens in events[at : at + size]:
+                served.sent += tokens
+                sent += self._event(served, text, tokens)
+            served.told = served.told or habits.counting == "always"
+            at += size
+            if at >= len(events) and rng.random() < 0.3:
+                yield from self._ending(served, before=sent)
+                return
+            yield Send(sent)
+        yield from self._ending(served)
+
+    def _events(self, rng: random.Random, text: str) -> list[tuple[str, int]]:
+        events, at = [], 0
+        while at < len(text):
+            tokens = rng.randint(1, self.habits.bundle)
+            events.append((text[at : at + tokens * _TOKEN], tokens))
+            at += tokens * _TOKEN
+        return events
+
+    def _event(self, served: Served, text: str, tokens: int) -> bytes:
+        extra: dict[str, Any] = {}
+        if self.habits.counting == "logprobs":
+            extra = {"logprobs": {"token_logprobs": [-0.5] * tokens, "tokens": ["x"] * tokens}}
+        body = chunk("completions", text, **extra)
+        if self.habits.counting == "always":
+            body["usage"] = _usage(served, end=0)
+        return data(body)
+
+    def _ending(self, served: Served, before: bytes = b"") -> Iterator[Step]:
+        """End the answer, with what came *before* in the same read."""
+        end = int(self.habits.has_end_token)
+        stop = data(chunk("completions", "", finish_reason="stop"))
+        body = {"id": "scripted", "object": "text_completion", "choices": [], "usage": _usage(served, end=end)}
+        if not before:
+            yield Send(stop)
+            stop = b""
+        served.sent += end
+        served.told = True
+        yield Send(before + stop + data(body))
+        yield Send(b"data: [DONE]\n\n")
+
+
+def _usage(served: Served, *, end: int) -> dict[str, object]:
+    completion = served.sent + end
+    return {
+        "prompt_tokens": served.prompt,
+        "completion_tokens": completion,
+        "total_tokens": served.prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": served.cached},
+    }
+
+
+def _broken(name: str) -> Iterator[Step]:
+    match name:
+        case "reset":
+            yield Reset()
+        case "close":
+            yield Close()
+        case "error":
+            yield Send(data({"error": {"message": "out of memory", "code": 503}}))
+        case "garbage":
+            yield Send(b'data: {"choices": [{"te\n\n')
+        case "half":
+            yield Send(data(chunk("completions", "lost"))[:20])
+            yield Reset()
+        case _:  # no_done: the body ends where the story does not
+            return
+
+
+def _refused(name: str) -> tuple[Step, ...]:
+    match name:
+        case "http_429":
+            return reply(429, b'{"error": {"message": "too many", "code": 429}}', {"retry-after": "0.1"})
+        case "http_503":
+            return reply(503, b'{"error": {"message": "busy", "code": 503}}')
+        case _:
+            return reply(502, b"<!doctype html><title>Bad gateway</title>", {"content-type": "text/html"})
+
+
+def _tokens(text: str) -> int:
+    return -(-len(text) // _TOKEN)
+
+
+def _common(one: str, other: str) -> int:
+    size = 0
+    for left, right in zip(one, other, strict=False):
+        if left != right:
+            break
+        size += 1
+    return size

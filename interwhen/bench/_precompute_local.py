@@ -1,0 +1,210 @@
+"""One run with the real local model, whatever it shows: running totals, asked again and again."""
+
+from __future__ import annotations
+
+import random
+import re
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+
+from interwhen._types.claims import Claim
+from interwhen._types.extensions import Task
+from interwhen._types.models import Model, Sampling
+from interwhen._types.monitors import Monitor
+from interwhen._types.segments import Segment
+from interwhen._types.triggers import Lines
+from interwhen._types.verdicts import Pass, Unknown, Verdict, Violation
+from interwhen._types.verifiers import verifier
+from interwhen.precompute import ContextRef, MemoryShelf, Precomputer, Store
+from interwhen.precompute._serving import ServeReady
+from interwhen.precompute.producers.answers import answers, compose
+from interwhen.precompute.producers.facts import facts
+from interwhen.toolkit.quotes import quotes
+
+# Running totals, in the words that the model of this package has learnt: problems, and a monitor that reads them.
+#
+# The generator and the monitor share no code; right is what Python's integers come to.
+
+QUESTION = "What is the result?"
+_START = re.compile(r"Start with (\d{1,9})\.")
+_CHANGE = re.compile(r"(Add|Subtract|Multiply by) (\d{1,9})\.")
+_CLAIM = re.compile(
+    r"(?P<left>\d{1,9}) (?P<sign>[-+\N{MULTIPLICATION SIGN}]) (?P<right>\d{1,9}) = (?P<value>-?\d{1,12})"
+    r"|Answer: (?P<answer>-?\d{1,12})"
+)
+
+
+class Total(NamedTuple):
+    """A problem and its answer."""
+
+    text: str
+    answer: str
+
+
+def total(rng: random.Random) -> Total:
+    """Return a start and two to four changes of it."""
+    value = rng.randint(20, 400)
+    words = [f"Start with {value}."]
+    for _ in range(rng.randint(2, 4)):
+        match rng.randrange(3):
+            case 0:
+                amount = rng.randint(11, 300)
+                words.append(f"Add {amount}.")
+                value += amount
+            case 1 if value > 50:
+                amount = rng.randint(11, value)
+                words.append(f"Subtract {amount}.")
+                value -= amount
+            case _:
+                amount = rng.randint(2, 5)
+                words.append(f"Multiply by {amount}.")
+                value *= amount
+    return Total(" ".join(words), str(value))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure(Claim):
+    """A sum, or the answer."""
+
+    left: int = 0
+    sign: str = ""
+    right: int = 0
+    value: int
+
+
+def prepare(task: Task) -> int | None:
+    """Work out the problem of *task*; ``None`` where it asks none."""
+    start = _START.search(task.text)
+    if start is None:
+        return None
+    value = int(start[1])
+    for kind, amount in _CHANGE.findall(task.text, start.end()):
+        value = _apply(kind, value, int(amount))
+    return value
+
+
+def extract(segment: Segment, _right: int) -> Iterator[Figure]:
+    """Yield the sums of a line, and the answer."""
+    for found in quotes(segment, _CLAIM):
+        if found["answer"]:
+            yield Figure(key=found.text, span=found.span, value=int(found["answer"]))
+        else:
+            numbers = {name: int(found[name]) for name in ("left", "right", "value")}
+            yield Figure(key=found.text, span=found.span, sign=found["sign"], **numbers)
+
+
+@verifier(name="bench-totals", version="1", worker="inline")
+def check(claim: Figure, right: int) -> Verdict:
+    """Compute a sum. The answer must be what the changes come to."""
+    found = _apply(claim.sign, claim.left, claim.right) if claim.sign else right
+    if found == claim.value:
+        return Pass("computed", scope="steps" if claim.sign else "answer")
+    if not claim.sign:
+        return Unknown("the answer is not what the changes come to")
+    said = f"{claim.left} {claim.sign} {claim.right} = {found}"
+    return Violation("the sum is wrong", witness=f"{said}, not {claim.value}", repair=said)
+
+
+def totals() -> Monitor:
+    """Make the monitor. A wrong answer is not refuted (its repair would give it away), and never verified either."""
+    return Monitor(
+        name="bench-totals", trigger=Lines(), extractor=extract, verifier=check, prepare=prepare, scope="answer"
+    )
+
+
+def _apply(kind: str, left: int, right: int) -> int:
+    match kind:
+        case "Add" | "+":
+            return left + right
+        case "Subtract" | "-":
+            return left - right
+        case _:
+            return left * right
+
+
+_ANSWER = re.compile(r"Answer: (-?\d+)\s*\Z")
+_SAMPLING = Sampling(max_tokens=300, temperature=0.0)
+
+
+class LocalPrecompute(msgspec.Struct, frozen=True):
+    """Running totals before the real local model, one question a context."""
+
+    model: str
+    problems: int
+    right_before: float
+    """Answers that are right with nothing prepared, with the monitor."""
+    right_after: float
+    generated_before: float
+    """Tokens a query while the reader waits."""
+    generated_after: float
+    answers_stored: int
+    """Of the problems; the others were not verified, and nothing was stored for them."""
+    wrong_stored: int
+    facts_proposed_for: int
+    """Contexts in which the model was asked for statements, too."""
+    facts_stored: int
+    offline: float
+    """Tokens generated ahead of time, a context, on answers and on facts."""
+    cost_10: float
+    """The cost a query at 10 queries a context, where a reader's token weighs 10, over that with nothing prepared."""
+    cost_1: float
+
+
+async def measure_local(
+    model: Model, *, problems: int = 40, seed: int = 0, say: Callable[[str], None] = lambda _line: None
+) -> LocalPrecompute:
+    """Ask *problems* totals with nothing prepared; prepare them; ask again."""
+    rng = random.Random(seed)  # noqa: S311
+    asked = [total(rng) for _ in range(problems)]
+    precomputer = Precomputer(
+        Store(MemoryShelf()),
+        model,
+        [totals()],
+        producers=[answers(questions=[QUESTION], max_tokens=300), facts(max_tokens=100)],
+        passes=1,
+        debounce=0.0,
+        serving=ServeReady(),
+    )
+    refs = [await precomputer.add(f"total {at}", {"total": one.text}) for at, one in enumerate(asked)]
+    say(f"{problems} totals with nothing prepared")
+    before = [await _ask(precomputer, one) for one in asked]
+    say("preparing")
+    await precomputer.work()
+    say(f"{problems} totals with what is ready")
+    after = [await _ask(precomputer, one, context=ref) for one, ref in zip(asked, refs, strict=True)]
+    items = [(one, item) for one, ref in zip(asked, refs, strict=True) for item in precomputer.ready(ref)]
+    stored = [(one, item) for one, item in items if item.key.kind == "answers"]
+    offline = statistics.fmean(prepared.spending.cost.generated for prepared in precomputer.contexts.values())
+    await precomputer.aclose()
+    usual, now = (statistics.fmean(tokens for _, tokens in runs) for runs in (before, after))
+    return LocalPrecompute(
+        model=model.name,
+        problems=problems,
+        right_before=statistics.fmean(right for right, _ in before),
+        right_after=statistics.fmean(right for right, _ in after),
+        generated_before=usual,
+        generated_after=now,
+        answers_stored=len(stored),
+        wrong_stored=sum(not _is_right(one, item.payload.text) for one, item in stored),
+        facts_proposed_for=problems,
+        facts_stored=len(items) - len(stored),
+        offline=offline,
+        cost_10=(offline / 10 + 10 * now) / (10 * usual),
+        cost_1=(offline / 10 + now) / usual,
+    )
+
+
+async def _ask(precomputer: Precomputer, one: Total, *, context: ContextRef | None = None) -> tuple[bool, int]:
+    prompt = compose(one.text, QUESTION)
+    async with precomputer.run(prompt, context=context, sampling=_SAMPLING) as supervised:
+        result = await supervised.drain()
+    return _is_right(one, result.text), result.ledger.kept + result.ledger.discarded
+
+
+def _is_right(one: Total, text: str) -> bool:
+    found = _ANSWER.search(text)
+    return found is not None and found[1] == one.answer

@@ -1,0 +1,202 @@
+"""The other side of a soak, in a process of its own: a server that tells stories and breaks in every way it knows.
+
+Started with a seed and a rate (chunks a second); prints the address it listens at, and ends with its standard input.
+What breaks, and where, depends on the seed and on the number of the request alone.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import anyio
+import anyio.to_thread
+
+from interwhen._types.spans import Span
+from interwhen.testing.server import (
+    Close,
+    ReceivedRequest,
+    Reset,
+    ScriptedServer,
+    Send,
+    SendRaw,
+    Sleep,
+    Stall,
+    Step,
+    chunk,
+    data,
+    fault,
+)
+
+# What a soak's model writes: sums of which some are wrong at first, told from any prefix of them.
+
+_SLIP = 0.15
+"""The share of the lines that the model gets wrong at first."""
+_NUMBER = re.compile(r"Story (\d+)\.\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """Lines of sums; ``told`` is what the model says of itself, ``right`` what is true."""
+
+    number: int
+    right: tuple[str, ...]
+    told: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The text of a run that was put right wherever it was wrong."""
+        return "".join(self.right)
+
+    def after(self, prefix: str) -> str:
+        """Return what the model says after *prefix*: what stands it takes as it is, then it slips again as ever."""
+        lines = prefix.split("\n")
+        at, begun = len(lines) - 1, lines[-1]
+        if at >= len(self.right):
+            return ""
+        line = next((line for line in (self.told[at], self.right[at]) if line.startswith(begun)), None)
+        if line is None:
+            return f"I have lost the thread at {begun!r}\n"
+        return line[len(begun) :] + "".join(self.told[at + 1 :])
+
+    def stands(self, text: str, *, checked: bool = True) -> bool:
+        """Tell whether *text* is some of this story, right in every line but a last one that nobody has checked.
+
+        Where the reader left before all of it was *checked*, any line may be as the model told it.
+        """
+        if self.text.startswith(text):
+            return True
+        *whole, last = text.removesuffix("\n").split("\n")
+        if len(whole) >= len(self.told):
+            return False
+        allowed = zip(self.right, self.right if checked else self.told, strict=True)
+        return all(f"{line}\n" in lines for line, lines in zip(whole, allowed, strict=False)) and any(
+            line.startswith(last) for line in (self.right[len(whole)], self.told[len(whole)])
+        )
+
+    def is_right(self, text: str, span: Span) -> bool:
+        """Tell whether *text* says within *span* what is true."""
+        # A slip is as long as what it should have been, so the places are the same.
+        return text[span.start : span.end] == self.text[span.start : span.end]
+
+
+def story(number: int) -> Story:
+    """Return story *number*, always the same."""
+    rng = random.Random(number)  # noqa: S311  (a story, no secret)
+    right, told = list[str](), list[str]()
+    for _ in range(rng.randint(6, 14)):
+        one, other = rng.randint(100, 499), rng.randint(100, 499)
+        value = one + other
+        slip = value + rng.choice((-10, 1, 2, 10)) if rng.random() < _SLIP else value
+        right.append(f"So {one} + {other} = {value}\n")
+        told.append(f"So {one} + {other} = {slip if len(str(slip)) == len(str(value)) else value}\n")
+    return Story(number, tuple(right), tuple(told))
+
+
+def prompt_of(number: int) -> str:
+    """Return the prompt that asks for story *number*."""
+    return f"Story {number}.\n"
+
+
+def asked(prompt: str) -> tuple[Story, str]:
+    """Return the story that *prompt* (of a completion) asks for, and how far it is told already."""
+    found = _NUMBER.match(prompt)
+    if found is None:
+        raise ValueError(f"no story is asked for in {prompt[:80]!r}")
+    return story(int(found[1])), prompt[found.end() :]
+
+
+_BROKEN = 0.3
+"""The share of the requests that meet a fault."""
+_REMEMBERED = 256
+
+_REFUSALS = ("http_429", "http_500", "http_503", "eof_before", "stall_headers")
+"""Faults in place of an answer."""
+_BREAKS: dict[str, Callable[[bytes], Sequence[Step]]] = {
+    "rst_mid": lambda event: (Send(event[: len(event) // 2]), Reset()),
+    "eof_mid": lambda event: (Send(event[: len(event) // 2]), Close()),
+    "stall": lambda _event: (Stall(),),
+    "keepalive_only": lambda _event: tuple(step for _ in range(100) for step in (Send(b": ping\n\n"), Sleep(0.5))),
+    "malformed_json": lambda event: (Send(event[: len(event) // 2] + b"\n\n"),),
+    "json_scalar": lambda _event: (Send(b"data: 42\n\n"),),
+    "utf8_invalid": lambda event: (Send(event.replace(b'"text": "', b'"text": "\xff\xfe')),),
+    "error_event": lambda _event: (Send(data({"error": {"message": "out of memory", "code": 503}})),),
+    "bad_chunk_size": lambda _event: (SendRaw(b"zz\r\n"), Close()),
+}
+"""Faults in the middle of one."""
+FAULTS = (*_REFUSALS, *_BREAKS, "no_done", "byte_drip", "crlf", "comments")
+"""All that can happen to a request."""
+
+
+class Teller:
+    """Answers each request with its story, broken now and then; counts what it broke."""
+
+    def __init__(self, seed: int, rate: float) -> None:
+        self._seed = seed
+        self._rate = rate
+        self._number = 0
+        self.injected = dict.fromkeys(FAULTS, 0)
+
+    def __call__(self, request: ReceivedRequest) -> Sequence[Step]:
+        """Return the steps of the answer to *request*."""
+        self._number += 1
+        rng = random.Random(f"{self._seed} {self._number}")  # noqa: S311  (a script, no secret)
+        told, prefix = asked(request.json["prompt"])
+        name = rng.choice(FAULTS) if rng.random() < _BROKEN else ""
+        if name:
+            self.injected[name] += 1
+        if name in _REFUSALS:
+            return fault(name)
+        return tuple(self._told(rng, told.after(prefix), name))
+
+    def _told(self, rng: random.Random, text: str, name: str) -> Iterator[Step]:
+        events, at = list[bytes](), 0
+        while at < len(text):
+            size = rng.randint(1, 9)
+            events.append(data(chunk("completions", text[at : at + size])))
+            at += size
+        breaks = rng.randrange(len(events) + 1)
+        for number, event in enumerate(events):
+            yield Sleep(rng.uniform(0.5, 1.5) / self._rate)
+            if number == breaks and name in _BREAKS:
+                yield from _BREAKS[name](event)
+                if name in ("rst_mid", "eof_mid", "bad_chunk_size"):
+                    return
+            elif number == breaks and name == "comments":
+                yield Send(b": hello\n\nevent: message\nid: 1\n\n")
+            elif number == breaks and name == "no_done":
+                return
+            if name == "byte_drip" and number == breaks:
+                yield from (Send(event[byte : byte + 1]) for byte in range(len(event)))
+            else:
+                yield Send(event.replace(b"\n", b"\r\n") if name == "crlf" else event)
+        yield Send(data(chunk("completions", "", finish_reason="stop")))
+        yield Send(b"data: [DONE]\n\n")
+
+
+async def serve(seed: int, rate: float) -> None:
+    """Serve until standard input ends; the last line printed says what was broken how often."""
+    teller = Teller(seed, rate)
+    async with ScriptedServer(teller) as server, anyio.create_task_group() as group:
+
+        async def forget() -> None:
+            # The server keeps its requests for tests to look at; an hour of them would be a leak of the soak's own.
+            while True:
+                await anyio.sleep(1)
+                del server.requests[:-_REMEMBERED]
+
+        group.start_soon(forget)
+        sys.stdout.write(f"{server.base_url}\n")
+        sys.stdout.flush()
+        await anyio.to_thread.run_sync(sys.stdin.buffer.read)
+        group.cancel_scope.cancel()
+        sys.stdout.write(json.dumps({"injected": teller.injected, "open": server.open_connections}) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    anyio.run(serve, int(sys.argv[1]), float(sys.argv[2]))

@@ -1,0 +1,85 @@
+"""The command line as one cyclopts app; imported once the extras are known to be there."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib.metadata import entry_points
+from typing import Annotated, Literal
+
+import structlog
+from cyclopts import App, Parameter
+from interwhen_launcher import COMMANDS, EXIT_CODES, SUMMARY
+
+from interwhen._version import __version__
+from interwhen.cli._text import joined
+
+# Logging of the command line: structlog to stderr. The library itself configures nothing.
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class _Stderr:
+    """Writes where stderr points at that moment: a live view catches it to keep its picture whole."""
+
+    def msg(self, message: str) -> None:
+        print(joined(message), file=sys.stderr)
+
+    log = debug = info = warning = warn = error = critical = exception = failure = fatal = msg
+
+
+def configure(level: LogLevel) -> None:
+    """Send log events of *level* and above to stderr, one line each, without colours."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            # Quotes what would look like another pair, or like another line.
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=lambda *_: _Stderr(),
+        cache_logger_on_first_use=False,
+    )
+
+
+GROUP = "interwhen.commands"
+"""The entry points by which packages add commands: an object that cyclopts takes for one, as ``module:object``."""
+
+app = App(
+    name="interwhen",
+    version=f"interwhen {__version__}",
+    help=SUMMARY,
+    help_epilogue=EXIT_CODES,
+    exit_on_error=False,
+    print_error=False,
+    result_action="return_value",
+)
+# main() answers Ctrl-C; the meta app has a setting of its own.
+app.suppress_keyboard_interrupt = app.meta.suppress_keyboard_interrupt = False
+# Each command is imported when it is called, so that one does not slow down the others.
+for _entry in entry_points(group=GROUP):
+    _owner = _entry.dist.name if _entry.dist is not None else "another distribution"
+    app.command(_entry.value, name=_entry.name, help=COMMANDS.get(_entry.name) or f"A command of {_owner}.")
+
+
+@app.meta.default
+def launch(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    log_level: LogLevel = "error",
+    debug: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Run the command in *tokens*.
+
+    Parameters
+    ----------
+    log_level
+        Which log events go to stderr. They never hold text of a trace.
+    debug
+        Show a traceback where an error ends the command.
+    """
+    del debug  # main() looks at it: it must hold for errors of this very parse, too.
+    configure(log_level)
+    result = app(tokens)
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,20 @@
+"""The exit codes of the command line; docs/cli.md lists them for scripts."""
+
+from __future__ import annotations
+
+from interwhen._types.errors import InterwhenError, MissingExtraError, UsageError
+from interwhen._types.results import Status
+
+OK = 0
+BROKEN = 1
+"""Of ``interwhen simulate``: a promise did not hold in some world; of ``verifiers try``: a bar was missed."""
+USAGE = 2
+FAILED = 5
+INTERRUPTED = 130
+
+BY_STATUS: dict[Status, int] = {"verified": 0, "unverified": 3, "abstained": 4, "failed": FAILED}
+
+
+def of_error(error: InterwhenError) -> int:
+    """Return the exit code for *error*: the caller's fault or the model's."""
+    return USAGE if isinstance(error, UsageError | MissingExtraError) else FAILED

@@ -1,0 +1,79 @@
+"""The command line: runs a command and turns what is raised into one line and an exit code.
+
+The console script is ``interwhen_launcher``, which calls this for all but the general help and the version.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+
+import interwhen_launcher
+
+from interwhen._types.errors import InterwhenError
+
+_MISSING = "error: the command line needs an extra that is not installed: pip install 'interwhen[cli]'"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command in *arguments* (default: those of the process) and exit."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        sys.excepthook = _show  # the process is ours
+    if (text := interwhen_launcher.answer(given)) is not None:
+        print(text)
+        sys.exit(0)
+    sys.exit(_exit_code(given))
+
+
+def _show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """Print a traceback as Python does, but with what a server or a model put into its messages made visible."""
+    from traceback import format_exception
+
+    from interwhen.cli._text import visible
+
+    print(visible("".join(format_exception(kind, error, traceback))), end="", file=sys.stderr)
+
+
+def _exit_code(arguments: list[str]) -> int:
+    try:
+        import cyclopts
+        import rich  # noqa: F401  # to see that it is there
+    except ModuleNotFoundError as error:
+        if error.name not in {"cyclopts", "rich"}:
+            raise
+        print(_MISSING, file=sys.stderr)
+        return 2
+    from interwhen.cli import _exits, _supervise
+    from interwhen.cli._app import app
+    from interwhen.cli._text import print_error
+
+    try:
+        code: int = app.meta(arguments)
+    except KeyboardInterrupt as interrupt:
+        print_error("interrupted")
+        if str(interrupt):
+            print(interrupt, file=sys.stderr)
+        if isinstance(interrupt, _supervise.Interrupted):
+            _supervise.leave()
+        return _exits.INTERRUPTED
+    except BrokenPipeError:
+        return _pipe_closed()
+    except cyclopts.CycloptsError as error:
+        print_error(f"{error} (see --help)")
+        return _exits.USAGE
+    except InterwhenError as error:
+        if "--debug" in arguments:
+            raise
+        print_error(str(error))
+        return _exits.of_error(error)
+    return code or 0
+
+
+def _pipe_closed() -> int:
+    """Whoever read our output has left (``interwhen run ... | head``); nothing more can be said to them."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141

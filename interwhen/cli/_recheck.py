@@ -1,0 +1,76 @@
+"""``interwhen recheck``: which checks of a recorded result still pass, offline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import msgspec
+from cyclopts import Parameter
+from rich.text import Text
+
+from interwhen._run import Still, check_again
+from interwhen.cli import _exits
+from interwhen.cli._text import STYLES, json_safe, one_line, signs_for
+from interwhen.cli._view import stdout_console
+
+
+def recheck(
+    file: Path,
+    /,
+    *,
+    monitor: Annotated[tuple[str, ...], Parameter(alias="-m", negative="")] = (),
+    prompt: Path | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Check the result in FILE again with the verifiers installed here; no model is asked.
+
+    FILE is a journal, or a result as JSON. Its hashes are compared first: a record that was changed is refused. Exit
+    codes: 0 where every check that had passed passes again, else 3.
+
+    Parameters
+    ----------
+    file
+        What "interwhen run --journal FILE" has written, or the result of a run as JSON.
+    monitor
+        The monitors of the run: NAME or NAME:OPTION=VALUE,OPTION=VALUE. A journal names its own.
+    prompt
+        A file with the prompt, for a result as JSON whose monitors read the problem.
+    json
+        Write a line of JSON for each check.
+    """
+    text = prompt.read_text("utf-8") if prompt is not None else None
+    result, found = anyio.run(lambda: check_again(file, monitor or None, prompt=text))
+    console = stdout_console()
+    signs = signs_for(console.encoding)
+    for still in found:
+        if json:
+            console.file.write(json_safe(msgspec.json.encode(_row(still)).decode()) + "\n")
+            continue
+        check = still.check
+        where = "nowhere" if check.span is None else f"{check.span.start}-{check.span.end}"
+        sign = signs.passed if still.passes else signs.violated
+        style = STYLES["passed" if still.passes else "violated"]
+        words = "" if check.span is None else one_line(result.text[check.span.start : check.span.end], 60)
+        notes = "; ".join(filter(None, (one_line(still.why), still.changed)))
+        line = f" {sign} {one_line(check.monitor, 60)} {where}  {words}" + (f"  ({notes})" if notes else "")
+        console.print(Text(line, style=style), soft_wrap=True)
+    passing = sum(still.passes for still in found)
+    if not json:
+        console.print(Text(f" {passing} of {len(found)} checks that had passed pass again; the run was {result.label}"))
+    return _exits.OK if passing == len(found) and found else _exits.BY_STATUS["unverified"]
+
+
+def _row(still: Still) -> dict[str, object]:
+    check = still.check
+    span = None if check.span is None else (check.span.start, check.span.end)
+    return {
+        "monitor": check.monitor,
+        "verifier": check.verifier,
+        "key": check.key,
+        "span": span,
+        "passes": still.passes,
+        "why": still.why,
+        "changed": still.changed,
+    }

@@ -1,0 +1,171 @@
+"""Text that we did not write, made fit for a terminal: what would act on it is shown instead."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from dataclasses import dataclass
+from typing import Literal, TextIO
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+_ACTING = re.compile(
+    "["
+    "\x00-\x09\x0b-\x1f\x7f-\x9f"  # C0 without the newline, DEL, C1
+    "\u00ad\u061c\u180e\u200b\u200e\u200f"  # soft hyphen, marks of direction, zero-width space
+    "\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # separators, bidi embeddings and isolates, invisible operators
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0d\uffa0"  # joiners and fillers without a shape
+    "\U00013430-\U0001345f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"  # controls of hieroglyphs, shorthand, music
+    "\U000e0000-\U000e0fff"  # tags and selectors, which hide text in text
+    "\ud800-\udfff"  # lone surrogates, which cannot be encoded
+    "]"
+)
+"""Every character that moves the cursor, hides or reorders text, or cannot be written; joiners are kept for emoji."""
+
+
+def visible(text: str) -> str:
+    r"""Return *text* with each acting character as an escape such as ``\x1b``; newlines are kept."""
+    return _ACTING.sub(_escaped, text)
+
+
+def joined(text: str) -> str:
+    r"""Return all of *text* as :func:`visible` does, on one line: a newline is shown as ``\n``."""
+    return visible(text).replace("\n", r"\n")
+
+
+def one_line(text: str, limit: int = 160) -> str:
+    """Return *text* as :func:`visible` does, on one line and with at most *limit* characters."""
+    shown = visible(text[: limit + 1]).replace("\n", "⏎")
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def as_json(value: object) -> str:
+    """Return *value* as one line of JSON that may go to a terminal, whatever is in its texts."""
+    try:
+        encoded = msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:  # a lone surrogate has no bytes, but an escape
+        encoded = json.dumps(msgspec.to_builtins(value), separators=(",", ":"))
+    return json_safe(encoded)
+
+
+def json_safe(encoded: str) -> str:
+    r"""Return the JSON text *encoded* with each acting character as ``\u`` and four digits: the same JSON.
+
+    Such characters occur only inside of strings. So a line of JSON may go to a terminal, too.
+    """
+    return _ACTING.sub(_json_escaped, encoded)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    named = {9: r"\t", 13: r"\r"}.get(code)
+    if named:
+        return named
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _json_escaped(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
+
+
+# Consoles that interpret nothing, and the one place that knows what the terminal can do.
+
+
+class _PipeAware(Console):
+    """Leaves it to main() what happens when whoever reads the output has left."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing more, and say so."""
+        self.quiet = True
+        raise BrokenPipeError
+
+
+def console_for(stream: TextIO) -> Console:
+    """Return a console on *stream*: no markup, no emoji codes, no highlighting, and nothing that cannot be written."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+    return _PipeAware(file=stream, markup=False, emoji=False, highlight=False, soft_wrap=not stream.isatty())
+
+
+def is_live(console: Console) -> bool:
+    """Tell whether a picture can be redrawn in place on *console*."""
+    return console.file.isatty() and console.is_terminal and not console.is_dumb_terminal
+
+
+def print_error(message: str) -> None:
+    """Print one red line that begins with ``error:`` on stderr."""
+    console = console_for(sys.stderr)
+    console.print(Text.assemble(("error: ", "bold red"), joined(message.strip())), soft_wrap=True)
+
+
+# The signs and colours of a view. Each meaning has both, so that neither is needed.
+
+LineKind = Literal["passed", "open", "unproven", "violated", "plain"]
+"""What is known about a line: the worst of what is known about its parts."""
+
+STYLES: dict[LineKind, str] = {
+    "passed": "green",
+    "open": "yellow",
+    "unproven": "bold yellow",
+    "violated": "bold red",
+    "plain": "",
+}
+REPAIR = "bold cyan"
+FEEDBACK = "bold magenta"
+GHOST = "red strike"
+AHEAD = "dim"
+"""Text that no check has reached yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """The signs of a view, in characters that the terminal can show."""
+
+    passed: str = "✓"
+    open: str = "…"
+    unproven: str = "?"
+    violated: str = "✗"
+    wrote: str = "»"
+    cut: str = "↶"
+    bar: str = "│"
+    quotes: tuple[str, str] = ("«", "»")
+    ghost: tuple[str, str] = ("~~", "~~")
+
+    def of(self, kind: LineKind) -> str:
+        """Return the sign of *kind*."""
+        signs: dict[LineKind, str] = {
+            "passed": self.passed,
+            "open": self.open,
+            "unproven": self.unproven,
+            "violated": self.violated,
+            "plain": " ",
+        }
+        return signs[kind]
+
+
+UNICODE = Signs()
+ASCII = Signs(
+    passed="+",
+    open=".",
+    unproven="?",
+    violated="x",
+    wrote=">",
+    cut="<",
+    bar="|",
+    quotes=("<<", ">>"),
+    ghost=("~~", "~~"),
+)
+
+
+def signs_for(encoding: str | None) -> Signs:
+    """Return the signs that can be written in *encoding*."""
+    try:
+        "✓…✗»↶│«⏎─∅".encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return ASCII
+    return UNICODE

@@ -1,0 +1,517 @@
+"""``interwhen verifiers``: what is installed, what it takes, and why it does not load; to try one and to begin one."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from itertools import islice
+from pathlib import Path
+from string import Template
+from tempfile import mkdtemp
+from typing import Annotated
+
+import msgspec
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from interwhen import registry
+from interwhen._types.errors import PluginError, UsageError
+from interwhen._types.monitors import Fork, Monitor
+from interwhen._types.spans import Span
+from interwhen._version import __version__
+from interwhen.cli import _exits
+from interwhen.cli._flags import ModelFlags
+from interwhen.cli._text import STYLES, as_json, console_for, is_live, joined, one_line, signs_for, visible
+from interwhen.cli._view import stdout_console
+from interwhen.registry import load_monitor_or_path
+from interwhen.testing._scores import Cases, Rate, Score, Spread, cases, score
+from interwhen.testing._traces import read_traces
+from interwhen.testing._trials import Found, Tried, try_monitor_sync
+
+app = App(name="verifiers", help="List, describe and try the installed verifiers, or begin one of your own.")
+# Imported when they are called, so that they do not slow down the others.
+app.command(
+    "interwhen.cli._verifiers:try_",
+    name="try",
+    help="See how a verifier does on labelled traces (exit code 1: a bar was missed).",
+)
+app.command("interwhen.cli._verifiers:new", name="new", help="Begin a verifier of your own: a package that works.")
+
+
+@app.command(name="list")
+def list_(*, load: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """List the installed verifiers, and the scope that each can reach: the answer to the task, or steps on the way.
+
+    Parameters
+    ----------
+    load
+        Also say whether each one loads. Exit code 5 if one does not.
+    """
+    console = stdout_console()
+    plugins = registry.verifiers(load=load)
+    if not plugins:
+        console.print("no verifiers are installed")
+        return _exits.OK
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for header in ("name", "scope", "from", "version", "target", *(("loads",) if load else ())):
+        table.add_column(header, overflow="fold")
+    for plugin in plugins:
+        origin = (_scope(plugin), plugin.distribution, plugin.version, plugin.target)
+        cells = [Text(joined(plugin.name), style="bold"), *(Text(joined(each)) for each in origin)]
+        table.add_row(*cells, *((_loads(plugin, console),) if load else ()))
+    console.print(table)
+    return _exits.FAILED if any(plugin.loaded is False for plugin in plugins) else _exits.OK
+
+
+def _scope(plugin: registry.Plugin) -> str:
+    try:
+        return registry.scope_of(plugin.name)
+    except PluginError:
+        return "?"  # it does not load: --load and why-failed say why
+
+
+@app.command
+def formats() -> int:
+    """List the installed readers of labelled traces, for "interwhen verifiers try --format"."""
+    console = stdout_console()
+    plugins = registry.trace_formats()
+    if not plugins:
+        console.print("no readers of traces are installed")
+        return _exits.OK
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for header in ("name", "from", "version", "target"):
+        table.add_column(header, overflow="fold")
+    for plugin in plugins:
+        origin = (plugin.distribution, plugin.version, plugin.target)
+        table.add_row(Text(joined(plugin.name), style="bold"), *(Text(joined(each)) for each in origin))
+    console.print(table)
+    return _exits.OK
+
+
+@app.command
+def show(name: str) -> int:
+    """Describe a verifier: what it checks, its options, and what it does unless told otherwise.
+
+    Parameters
+    ----------
+    name
+        Its name, as "interwhen verifiers list" shows it.
+    """
+    report = registry.describe(name)
+    plugin = report.plugin
+    console = stdout_console()
+    origin = joined(f"  {plugin.distribution} {plugin.version}  {plugin.target}")
+    title = Text.assemble((joined(plugin.name), "bold"), origin)
+    console.print(title)
+    console.print(Text(visible(f"\n{report.summary}\n" if report.summary else "")))
+    _section(console, "options", report.options or ("none of its own",))
+    _section(console, "options of every monitor", (", ".join(report.generic),))
+    if not report.monitors:
+        console.print(Text("It needs options before it makes a monitor.", style="dim"))
+    for monitor in report.monitors:
+        of = f" ({joined(monitor.name)})" if len(report.monitors) > 1 else ""
+        _section(console, f"without options{of}", _facts(monitor))
+    return _exits.OK
+
+
+_SCOPES = {
+    "answer": "answer: it can judge the answer itself",
+    "steps": "steps: a pass does not say that the answer is right",
+}
+_UNREAD = {
+    True: "recognized: text that looks like a claim and cannot be read leaves the run unverified",
+    False: "not recognized: text that it cannot read counts as text without claims",
+}
+
+
+def _facts(monitor: Monitor) -> tuple[str, ...]:
+    verifier = monitor.verifier
+    return (
+        f"trigger   {monitor.trigger}",
+        f"delivery  {monitor.delivery}",
+        f"remedy    {monitor.remedy}",
+        f"level     {monitor.level}",
+        f"phase     {monitor.phase}",
+        f"scope     {_SCOPES[monitor.scope]}",
+        f"unread    {_UNREAD[monitor.recognizer is not None]}",
+        f"verifier  {verifier.name} {verifier.version}, {verifier.worker}, deadline {verifier.deadline:g} s",
+    )
+
+
+@app.command(name="why-failed")
+def why_failed(name: str) -> int:
+    """Say why a verifier does not load or work, with the place in its code.
+
+    Parameters
+    ----------
+    name
+        Its name, as "interwhen verifiers list" shows it.
+    """
+    stdout_console().print(Text(visible(registry.why_failed(name))), soft_wrap=True)
+    installed = {plugin.name for plugin in registry.verifiers()}
+    return _exits.OK if name.rpartition("/")[2] in installed else _exits.USAGE
+
+
+def _loads(plugin: registry.Plugin, console: Console) -> Text:
+    signs = signs_for(console.encoding)
+    if plugin.loaded:
+        return Text(signs.passed, style=STYLES["passed"])
+    return Text(f"{signs.violated} {joined(plugin.error)}", style=STYLES["violated"])
+
+
+def _section(console: Console, title: str, lines: tuple[str, ...]) -> None:
+    console.print(Text(title, style="dim"))
+    for line in lines:
+        console.print(Text(f"  {visible(line)}"))
+    console.print()
+
+
+# The tables of ``interwhen verifiers try``.
+
+_AROUND = 60
+"""Characters of the text that are shown on each side of what is quoted."""
+_EACH = 2
+"""Violations or troubles of one case that are shown."""
+
+
+def show_score(console: Console, total: Score) -> None:
+    """Print what a trial came to."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, cell in _rows(total):
+        table.add_row(label, cell)
+    console.print(table)
+
+
+def _rows(total: Score) -> list[tuple[str, str]]:
+    quiet = f"{total.silent} without a claim, {total.aside} no problem of its kind"
+    rows = [
+        ("traces", f"{total.traces}, {quiet}"),
+        ("precision", str(total.precision)),
+        ("recall", str(total.recall)),
+        ("false interrupts", str(total.false_interrupts)),
+        ("right, and verified", str(total.verified)),
+    ]
+    if total.unclear.of:
+        rows.append(("unclear, flagged", str(total.unclear)))
+    if total.located.of:
+        rows.append(("at the label", f"{_rate(total.located)}, {total.before} before it"))
+        rows.append(("known after", f"{_spread(total.delay, '.0f')} characters from the start of the mistake"))
+    if total.remaining.n:
+        rows.append(("still to come then", f"{total.remaining.p50:.0%} of the trace in the median flagged one"))
+    rows.append(("claims", f"{total.claims}: {total.passed} right, {total.violated} refuted, {total.unknown} unknown"))
+    if total.troubles:
+        rows.append(("came to nothing", f"{total.troubles} checks: see below"))
+    rows.append(("a check takes", f"{_spread(total.check_ms)} ms"))
+    rows.append(("extraction", f"{_spread(total.extract_ms)} ms for 1,000 characters"))
+    if total.prepare_ms.n:
+        rows.append(("preparation", f"{_spread(total.prepare_ms)} ms"))
+    return rows
+
+
+def _rate(rate: Rate) -> str:
+    return "none" if rate.value is None else f"{rate.value:.2%} ({rate.hits} of {rate.of})"
+
+
+def _spread(spread: Spread, form: str = ".3g") -> str:
+    if not spread.n:
+        return "none"
+    return f"{spread.p50:{form}} (median), {spread.p99:{form}} (99 %)"
+
+
+def show_cases(console: Console, found: Cases, most: int) -> None:
+    """Print up to *most* cases of each kind."""
+    for title, those in (
+        ("false alarms: right, and flagged", found.false_alarms),
+        ("flagged before the labelled mistake", found.early),
+        ("misses: wrong, and not flagged", found.misses),
+        ("checks that came to nothing", found.troubled),
+    ):
+        if those and most:
+            console.print(Text(f"\n{title} ({min(most, len(those))} of {len(those)})", style="bold"))
+            for tried in those[:most]:
+                _show_case(console, tried, troubled=those is found.troubled)
+
+
+def _show_case(console: Console, tried: Tried, *, troubled: bool) -> None:
+    console.print(Text(joined(tried.trace.name), style="dim"), soft_wrap=True)
+    if troubled:
+        for trouble in tried.troubles[:_EACH]:
+            console.print(Text(f"  {one_line(trouble.what, 300)}"), soft_wrap=True)
+            _show_text(console, tried, trouble.turn, trouble.span)
+        return
+    for each in tried.found[:_EACH]:
+        _show_found(console, tried, each)
+    mistake = tried.trace.mistake
+    if mistake is not None:
+        console.print(Text(f"  labelled, turn {mistake.turn}:", style="dim"))
+        _show_text(console, tried, mistake.turn, mistake.span)
+    elif not tried.found:
+        _show_text(console, tried, 0, Span(0, 0))
+        reasons = f"; unknown: {one_line(tried.reasons[0])}" if tried.reasons else ""
+        console.print(Text(f"  {tried.claims} claims{reasons}"), soft_wrap=True)
+
+
+def _show_found(console: Console, tried: Tried, found: Found) -> None:
+    said = found.why + (f" ({found.witness})" if found.witness else "")
+    console.print(Text(f"  turn {found.turn}, {found.span.start}: {one_line(said, 300)}"), soft_wrap=True)
+    _show_text(console, tried, found.turn, found.span)
+
+
+def _show_text(console: Console, tried: Tried, turn: int, span: Span | None) -> None:
+    if span is None:
+        return
+    text = tried.trace.turns[turn].trace
+    middle = text[span.start : span.end] if span.end > span.start else ""
+    line = Text("    ")
+    line.append(one_line(text[max(span.start - _AROUND, 0) : span.start]), style="dim")
+    line.append(one_line(middle, 300), style="bold")
+    line.append(one_line(text[span.end : span.end + _AROUND]), style="dim")
+    console.print(line, soft_wrap=True)
+
+
+# ``interwhen verifiers try``: what a verifier says of labelled traces, and what that comes to.
+
+_MODEL = ModelFlags()
+_BETWEEN = 0.2
+"""Seconds between two looks at the progress."""
+
+
+class _Report(msgspec.Struct, frozen=True):
+    """What ``--json`` prints."""
+
+    score: Score
+    cases: Cases
+    broken: tuple[str, ...]
+
+
+def try_(
+    name: str,
+    traces: Path,
+    /,
+    *,
+    format: Annotated[str | None, Parameter(alias="-f")] = None,  # noqa: A002  # what the option is called
+    limit: int | None = None,
+    seed: int = 0,
+    show: int = 3,
+    json: Annotated[bool, Parameter(negative="")] = False,
+    fail_above_false: float | None = None,
+    fail_below_recall: float | None = None,
+    fail_below_precision: float | None = None,
+    model: ModelFlags = _MODEL,
+) -> int:
+    """Let the verifier NAME look at labelled TRACES: precision, recall, earliness, cost, and the cases to look at.
+
+    It runs in the real engine, as an observer, over the recorded text; nothing is generated. Exit codes: 0 done,
+    1 a bar (--fail-...) was missed, 2 wrong usage.
+
+    Parameters
+    ----------
+    name
+        NAME or NAME:OPTION=VALUE,OPTION=VALUE of an installed verifier, or MODULE:FACTORY, looked for in the working
+        directory, too (with options: MODULE:FACTORY:OPTION=VALUE).
+    traces
+        A file with one labelled trace a line (docs/verifiers.md), or whatever --format reads.
+    format
+        The installed reader of another format: "interwhen verifiers formats" lists them.
+    limit
+        Stop after so many traces.
+    seed
+        Chooses the chunks in which the text arrives; what is said must not depend on it.
+    show
+        How many cases of each kind are shown.
+    json
+        Write everything as one JSON object, all cases included, and nothing else on stdout.
+    fail_above_false
+        Exit with 1 if more than this share of the right traces is flagged.
+    fail_below_recall
+        Exit with 1 if less than this share of the wrong traces is flagged.
+    fail_below_precision
+        Exit with 1 if less than this share of the flagged traces is wrong.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit {limit}: at least 1 trace is needed")
+    if show < 0:
+        raise UsageError(f"--show {show} is negative")
+    monitor = load_monitor_or_path(name)
+    if model.is_given and not isinstance(monitor.extractor, Fork):
+        raise UsageError(f"a model answers forks, and {name!r} makes none: leave --model and --base-url out")
+    found = islice(read_traces(traces, format), limit)
+    forks = model.open() if model.is_given else None
+    with _progress() as told:
+        tried = try_monitor_sync(monitor, found, seed=seed, model=forks, told=told)
+    if not tried:
+        raise UsageError(f"there is no trace in {str(traces)!r}")
+    return _tell(tried, (fail_above_false, fail_below_recall, fail_below_precision), show=show, json=json)
+
+
+def _tell(tried: list[Tried], bars: tuple[float | None, float | None, float | None], *, show: int, json: bool) -> int:
+    total, interesting = score(tried), cases(tried)
+    broken = tuple(_broken(total, *bars))
+    console = stdout_console()
+    if json:
+        console.file.write(as_json(_Report(total, interesting, broken)) + "\n")
+    else:
+        show_score(console, total)
+        show_cases(console, interesting, show)
+    errors = console_for(sys.stderr)
+    for each in broken:
+        errors.print(each, style="bold red")
+    return _exits.BROKEN if broken else _exits.OK
+
+
+def _broken(total: Score, false: float | None, recall: float | None, precision: float | None) -> Iterator[str]:
+    if false is not None:
+        yield from _missed("false interrupts", total.false_interrupts, most=false)
+    if recall is not None:
+        yield from _missed("recall", total.recall, least=recall)
+    if precision is not None:
+        yield from _missed("precision", total.precision, least=precision)
+    if total.troubles and any(bar is not None for bar in (false, recall, precision)):
+        yield f"{total.troubles} checks came to nothing: no bar is met by a verifier that does not work"
+
+
+def _missed(what: str, rate: Rate, *, least: float = 0.0, most: float = 1.0) -> Iterator[str]:
+    if rate.value is None:
+        yield f"{what}: there are no such traces, so that the bar says nothing"
+    elif rate.value < least:
+        yield f"{what}: {rate.value:.2%} is below the bar of {least:.2%}"
+    elif rate.value > most:
+        yield f"{what}: {rate.value:.2%} is above the bar of {most:.2%}"
+
+
+class _Progress:
+    """Says now and then, on a terminal, how many traces were tried."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = is_live(console)
+        self._count = self._flagged = 0
+        self._next = self._begun = time.perf_counter()
+
+    def __call__(self, tried: Tried) -> None:
+        self._count += 1
+        self._flagged += tried.is_flagged
+        now = time.perf_counter()
+        if self._live and now >= self._next:
+            self._next = now + _BETWEEN
+            rate = self._count / max(now - self._begun, 1e-9)
+            self._console.print(f"\r{self._count} traces, {rate:.0f}/s, {self._flagged} flagged ", end="")
+
+    def clear(self) -> None:
+        """Leave the line as it was found."""
+        if self._live and self._count:
+            self._console.print("\r" + " " * 60 + "\r", end="")
+
+
+@contextmanager
+def _progress() -> Iterator[_Progress]:
+    progress = _Progress(console_for(sys.stderr))
+    try:
+        yield progress
+    finally:
+        progress.clear()
+
+
+# ``interwhen verifiers new``: a plug-in package that works from the first minute on.
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
+_LONGEST = 30
+_PREFIX = "interwhen-"
+_FOLDERS = {"src": "src/$module", "tests": "tests", "root": "."}
+
+
+def new(name: str, /, *, directory: Path | None = None) -> int:
+    """Begin a verifier of your own: a package that installs, passes its tests, and checks something already.
+
+    Parameters
+    ----------
+    name
+        What users will write: --monitor NAME. Small letters, digits and underscores.
+    directory
+        Where the package goes; it must not exist yet. Default: interwhen-NAME, here.
+    """
+    _vet(name)
+    where = directory or Path(_PREFIX + name.replace("_", "-"))
+    written = _write(name, where)
+    console = stdout_console()
+    for path in written:
+        console.print(Text(f"  {visible(str(where / path))}"), soft_wrap=True)
+    steps = (
+        f"cd {where}",
+        "pip install -e '.[test]'",
+        "pytest",
+        f"interwhen verifiers try {name} tests/traces.jsonl",
+    )
+    console.print("\nNow:")
+    for step in steps:
+        console.print(Text(f"  {visible(step)}"), soft_wrap=True)
+    return _exits.OK
+
+
+def _vet(name: str) -> None:
+    if not _NAME.fullmatch(name) or len(name) > _LONGEST:
+        raise UsageError(
+            f"{name[:80]!r} is no name for a verifier: take small letters, digits and single underscores, a letter "
+            f"first, {_LONGEST} characters at most"
+        )
+    module = f"interwhen_{name}"
+    if keyword.iskeyword(name) or keyword.issoftkeyword(name) or name in sys.stdlib_module_names:
+        raise UsageError(f"{name!r} is a word of Python itself: take another name")
+    if module in {"interwhen_launcher", "interwhen_pytest", "interwhen_verifiers"}:
+        raise UsageError(f"the package {module!r} belongs to interwhen: take another name")
+    for plugin in registry.verifiers():
+        if plugin.name == name:
+            raise UsageError(
+                f"{plugin.distribution} offers a verifier {name!r} already: take another name, or users must write "
+                f"which one they mean"
+            )
+
+
+def _write(name: str, where: Path) -> list[Path]:
+    """Write the package as a whole or not at all; return its files."""
+    if where.exists():
+        raise UsageError(f"{str(where)!r} is there already, and nothing is overwritten: give another --directory")
+    try:
+        where.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(mkdtemp(prefix=f".{where.name}-", dir=where.parent))
+        try:
+            written = _fill(name, draft)
+            draft.chmod(0o755)
+            draft.rename(where)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    except OSError as error:
+        raise UsageError(f"{str(where)!r} cannot be written: {error.strerror or error}") from error
+    return written
+
+
+def _fill(name: str, root: Path) -> list[Path]:
+    words = {
+        "name": name,
+        "module": f"interwhen_{name}",
+        "distribution": _PREFIX + name.replace("_", "-"),
+        "title": "".join(part.capitalize() for part in name.split("_")),
+        "version": __version__,
+    }
+    written = []
+    templates = files("interwhen.cli") / "_scaffold"
+    for folder, target in _FOLDERS.items():
+        for template in (templates / folder).iterdir():
+            text = template.read_text(encoding="utf-8")
+            # Suffix: so that no tool takes a template for what it describes.
+            named = template.name.removesuffix(".txt").replace("NAME", name)
+            path = Path(Template(target).substitute(words)) / named
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(Template(text).substitute(words), encoding="utf-8")
+            written.append(path)
+    return sorted(written)

@@ -1,0 +1,645 @@
+"""Who is told of a run's events: a live picture, an append-only log, or a machine."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Literal, Protocol, Self, TextIO, TypeAlias, assert_never
+
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, Group, RenderResult
+from rich.live import Live
+from rich.segment import Segment
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from interwhen._types.events import (
+    CheckSettled,
+    CheckStarted,
+    Delta,
+    Event,
+    Finished,
+    FrontierMoved,
+    Remedied,
+    Retracted,
+    StreamBroken,
+    StreamEnded,
+    StreamStarted,
+    ViolationFound,
+)
+from interwhen._types.models import Origin
+from interwhen._types.results import CheckRecord, Result, ViolationRecord
+from interwhen._types.segments import Phase
+from interwhen._types.spans import Span
+from interwhen._types.verdicts import Cancelled, Errored, Judged, Outcome, Pass, Skipped, TimedOut, Unknown, Violation
+from interwhen.cli._summary import summary
+from interwhen.cli._text import (
+    AHEAD,
+    FEEDBACK,
+    GHOST,
+    REPAIR,
+    STYLES,
+    UNICODE,
+    LineKind,
+    Signs,
+    as_json,
+    is_live,
+    one_line,
+    signs_for,
+    visible,
+)
+
+# What a view of a run shows, as a value: events go in one by one, a new state comes out.
+
+Mood = Literal["starting", "streaming", "remedying", "reconnecting", "settling", "finished"]
+Kind = Literal["passed", "unproven", "violated"]
+CheckKey: TypeAlias = tuple[str, str, Span | None]
+"""Monitor, key and span: what tells one check from another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Standing text with one author and one phase, from offset ``start`` on."""
+
+    text: str
+    start: int
+    origin: Origin
+    phase: Phase
+
+    @property
+    def end(self) -> int:
+        """The offset behind the last character."""
+        return self.start + len(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Ghost:
+    """Text that was shown at offset ``at`` and was retracted."""
+
+    at: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a check found out about a span of the standing text."""
+
+    span: Span
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class ViewState:
+    """All that a view needs to draw a run; the clock is not part of it."""
+
+    mood: Mood = "starting"
+    stretches: tuple[Stretch, ...] = ()
+    ghosts: tuple[Ghost, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    checking: tuple[CheckKey, ...] = ()
+    frontier: int = 0
+    tokens: int = 0
+    """Arrivals of model text, which is the number of its tokens unless the server sends several at once."""
+    passed: int = 0
+    unproven: int = 0
+    violations: tuple[ViolationRecord, ...] = ()
+    remedies: int = 0
+    result: Result | None = None
+
+    @property
+    def text(self) -> str:
+        """The standing text."""
+        return "".join(s.text for s in self.stretches)
+
+    @property
+    def end(self) -> int:
+        """The offset behind the last character that stands."""
+        return self.stretches[-1].end if self.stretches else 0
+
+
+def apply(state: ViewState, event: Event) -> ViewState:  # noqa: C901 (one case for each member of the union)
+    """Return *state* after *event*."""
+    match event:
+        case Delta():
+            return _extended(state, event)
+        case Retracted(to=to):
+            return _cut(state, to)
+        case CheckStarted(monitor=monitor, key=key, span=span):
+            return replace(state, checking=(*state.checking, (monitor, key, span)))
+        case CheckSettled(check=check):
+            return _settled(state, check)
+        case ViolationFound(violation=violation):
+            return _refuted(state, violation)
+        case Remedied(violation=violation):
+            return _remedied(state, violation)
+        case FrontierMoved(to=to):
+            return replace(state, frontier=to)
+        case StreamStarted():
+            return replace(state, mood="streaming")
+        case StreamBroken(action=action):
+            return replace(state, mood="reconnecting" if action == "reconnect" else "settling")
+        case StreamEnded():
+            return replace(state, mood="settling")
+        case Finished(result=result):
+            return replace(state, mood="finished", checking=(), result=result)
+        case _:
+            assert_never(event)
+
+
+def _extended(state: ViewState, delta: Delta) -> ViewState:
+    if not delta.text:
+        return state
+    tokens = state.tokens + (delta.origin == "model")
+    new = Stretch(delta.text, delta.start, delta.origin, delta.phase)
+    *before, last = state.stretches or (new,)
+    if state.stretches and (last.origin, last.phase, last.end) == (new.origin, new.phase, new.start):
+        new = replace(last, text=last.text + new.text)
+    else:
+        before = list(state.stretches)
+    return replace(state, stretches=(*before, new), tokens=tokens)
+
+
+def _cut(state: ViewState, to: int) -> ViewState:
+    lost = state.text[to:] if to < state.end else ""
+    kept = tuple(replace(s, text=s.text[: to - s.start]) for s in state.stretches if s.start < to)
+    ghosts = tuple(g for g in state.ghosts if g.at <= to)
+    return replace(
+        state,
+        stretches=kept,
+        ghosts=(*ghosts, Ghost(to, lost)) if lost else ghosts,
+        marks=tuple(m for m in state.marks if m.span.end <= to),
+        checking=tuple(c for c in state.checking if c[2] is None or c[2].end <= to),
+        frontier=min(state.frontier, to),
+    )
+
+
+def _settled(state: ViewState, check: CheckRecord) -> ViewState:
+    checking = list(state.checking)
+    key = (check.monitor, check.key, check.span)
+    if key in checking:
+        checking.remove(key)
+    state = replace(state, checking=tuple(checking))
+    match check.outcome:
+        case Judged(verdict=Pass()):
+            return _marked(replace(state, passed=state.passed + 1), check.span, "passed")
+        case Judged(verdict=Violation()) | Cancelled():
+            return state  # A violation is told by an event of its own, and a cancelled check told nothing.
+        case _:
+            return _marked(replace(state, unproven=state.unproven + 1), check.span or check.segment, "unproven")
+
+
+def _refuted(state: ViewState, violation: ViolationRecord) -> ViewState:
+    return _marked(replace(state, violations=(*state.violations, violation)), violation.span, "violated")
+
+
+def _remedied(state: ViewState, violation: ViolationRecord) -> ViewState:
+    # Text behind a gate is cut without a retraction: nobody has seen it, but what was found in it is marked.
+    cut = violation.cut
+    marks = state.marks if cut is None else tuple(m for m in state.marks if m.span.end <= cut)
+    return replace(state, marks=marks, remedies=state.remedies + 1, mood="remedying")
+
+
+def _marked(state: ViewState, span: Span | None, kind: Kind) -> ViewState:
+    return state if span is None else replace(state, marks=(*state.marks, Mark(span, kind)))
+
+
+# From a view's state to a picture: lines of styled text with a gutter. Pure; text of others is made visible here.
+
+_ORDER: tuple[LineKind, ...] = ("plain", "passed", "open", "unproven", "violated")
+"""From the best to the worst: a line is as good as its worst part."""
+_GHOSTS = 3
+"""How many retracted texts are shown at one place, the latest ones."""
+_GHOST_CHARS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the trace as it is shown."""
+
+    kind: LineKind
+    wrote: bool
+    """Whether something in it was written by us."""
+    text: Text
+
+    def gutter(self, signs: Signs) -> Text:
+        """Return the signs that stand before the line. The model cannot write there."""
+        text = Text.assemble((f" {signs.of(self.kind)}", STYLES[self.kind]))
+        text.append(signs.wrote if self.wrote else " ", style=REPAIR)
+        return text.append(f"{signs.bar} ", style="dim")
+
+
+def render(state: ViewState, signs: Signs = UNICODE) -> Text:
+    """Return the whole trace of *state* with its gutter."""
+    return Text("\n").join(line.gutter(signs).append_text(line.text) for line in picture(state, signs=signs))
+
+
+def picture(state: ViewState, start: int = 0, end: int | None = None, *, signs: Signs = UNICODE) -> list[Line]:
+    """Return the lines of the trace from offset *start* (the start of a line) to *end*."""
+    stop = state.end if end is None else end
+    known = _known(state, start, stop)
+    ghosts = [g for g in state.ghosts if start <= g.at <= stop]
+    cuts = {g.at for g in ghosts} | {edge for span, _ in known for edge in (span.start, span.end)}
+    builder = _Builder(known, signs, ahead=state.frontier if _is_ahead_open(state) else None)
+    for stretch in state.stretches:
+        # What we wrote is one thing, however much of it a check covers.
+        inner = cuts | {state.frontier} if stretch.origin == "model" else set()
+        first, last = max(stretch.start, start), min(stretch.end, stop)
+        edges = [first, *sorted(c for c in inner if first < c < last), last] if first < last else []
+        for a, b in itertools.pairwise(edges):
+            ghosts = builder.haunt(ghosts, a)
+            builder.add(stretch.text[a - stretch.start : b - stretch.start], a, stretch)
+    builder.haunt(ghosts, stop)
+    return builder.lines()
+
+
+def line_start(state: ViewState, offset: int) -> int:
+    """Return where the line that holds *offset* starts."""
+    return state.text.rfind("\n", 0, offset) + 1
+
+
+def tail_start(state: ViewState, lines: int) -> int:
+    """Return where the last *lines* lines of the trace start."""
+    text = state.text
+    at = state.end - text.endswith("\n")  # a line end at the very end begins no line
+    for _ in range(lines):
+        at = text.rfind("\n", 0, at)
+        if at < 0:
+            return 0
+    return at + 1
+
+
+def _known(state: ViewState, start: int, end: int) -> list[tuple[Span, LineKind]]:
+    marks: list[tuple[Span, LineKind]] = [(mark.span, mark.kind) for mark in state.marks]
+    marks += [(span, "open") for _, _, span in state.checking if span is not None]
+    return [(span, kind) for span, kind in marks if span.start < end and span.end > start]
+
+
+def _is_ahead_open(state: ViewState) -> bool:
+    return state.result is None or state.result.status != "verified"
+
+
+@dataclass(slots=True)
+class _Builder:
+    """Puts lines together, part by part."""
+
+    known: list[tuple[Span, LineKind]]
+    signs: Signs
+    ahead: int | None
+    done: list[Line] = field(default_factory=list)
+    kind: LineKind = "plain"
+    wrote: bool = False
+    text: Text = field(default_factory=Text)
+
+    def add(self, text: str, at: int, stretch: Stretch) -> None:
+        """Add *text*, which starts at offset *at*."""
+        for number, piece in enumerate(text.split("\n")):
+            if number:
+                self._end_line()
+            if piece:
+                self._append(piece, at, stretch)
+            at += len(piece) + 1
+
+    def haunt(self, ghosts: list[Ghost], at: int) -> list[Ghost]:
+        """Add the *ghosts* up to offset *at*, and return the others."""
+        here = [ghost for ghost in ghosts if ghost.at <= at]
+        left, right = self.signs.ghost
+        for ghost in here[-_GHOSTS:]:
+            self.text.append(" " if ghost.text[0].isspace() else "")
+            self.text.append(f"{left}{one_line(ghost.text.strip(), _GHOST_CHARS)}{right}", style=GHOST).append(" ")
+        return ghosts[len(here) :]
+
+    def lines(self) -> list[Line]:
+        """Return the lines; the last one may be unfinished."""
+        if self.text or not self.done:
+            self._end_line()
+        return self.done
+
+    def _append(self, piece: str, at: int, stretch: Stretch) -> None:
+        kinds = [kind for span, kind in self.known if span.start < at + len(piece) and span.end > at]
+        kind: LineKind = max(kinds, key=_ORDER.index, default="plain")
+        style = STYLES[kind]
+        is_ours = stretch.origin != "model"
+        if kind == "plain" and not is_ours and self.ahead is not None and at >= self.ahead and not piece.isspace():
+            kind, style = "open", AHEAD
+        self.kind = max(self.kind, kind, key=_ORDER.index)
+        if not is_ours:
+            style_of_phase = Style(italic=stretch.phase == "reasoning" or None)
+            self.text.append(visible(piece), style=Style.parse(style) + style_of_phase)
+        else:
+            self._append_ours(piece, REPAIR if stretch.origin == "repair" else FEEDBACK)
+
+    def _append_ours(self, piece: str, style: str) -> None:
+        self.wrote = True
+        left, right = self.signs.quotes
+        inside = piece.strip()
+        before, _, after = piece.partition(inside) if inside else (piece, "", "")
+        self.text.append(visible(before))  # what counts as white space may act, too
+        if inside:
+            self.text.append(f"{left}{visible(inside)}{right}", style=style)
+        self.text.append(visible(after))
+
+    def _end_line(self) -> None:
+        self.done.append(Line(self.kind, self.wrote, self.text))
+        self.kind, self.wrote, self.text = "plain", False, Text()
+
+
+# A view that only ever appends: for pipes, files and terminals that cannot move a cursor.
+
+
+@dataclass(frozen=True, slots=True)
+class PlainLog:
+    """How far a run has been logged: text in whole lines, facts as they come."""
+
+    signs: Signs
+    state: ViewState = field(default_factory=ViewState)
+    logged: int = 0
+    """The offset up to which the text has been logged."""
+
+    def after(self, event: Event) -> tuple[PlainLog, list[Text]]:
+        """Return the log after *event*, and the lines that it adds."""
+        log = PlainLog(self.signs, apply(self.state, event), self.logged)
+        match event:
+            case Delta(text=text):
+                return log._with_text(log.state.text.rfind("\n") + 1) if "\n" in text else (log, [])
+            case Retracted(to=to):
+                return log._retracted(self.state, to)
+            case StreamEnded():
+                return log._with_text(log.state.end)
+            case Finished():
+                return log._with_text(log.state.end)
+            case _:
+                return log, _facts(event, log)
+
+    def _with_text(self, end: int) -> tuple[PlainLog, list[Text]]:
+        if end <= self.logged:
+            return self, []
+        # What is known about a line comes later, and what was taken back came before, in lines of their own.
+        lines = picture(replace(self.state, ghosts=()), self.logged, end, signs=self.signs)
+        bar = Text(f"  {self.signs.bar} ", style="dim")
+        wrote = Text(f" {self.signs.wrote}{self.signs.bar} ", style=REPAIR)
+        return (
+            PlainLog(self.signs, self.state, end),
+            [(wrote if line.wrote else bar).copy().append(line.text.plain) for line in lines],
+        )
+
+    def _retracted(self, before: ViewState, to: int) -> tuple[PlainLog, list[Text]]:
+        left, right = self.signs.ghost
+        gone = one_line(before.text[to:].strip())
+        logged = PlainLog(self.signs, self.state, min(self.logged, line_start(self.state, to)))
+        if not gone:
+            return logged, []  # only a line end went
+        line = Text.assemble(f" {self.signs.cut} taken back: ", (f"{left}{gone}{right}", GHOST))
+        return logged, [line]
+
+
+def _facts(event: Event, log: PlainLog) -> list[Text]:
+    signs = log.signs
+    match event:
+        case ViolationFound(violation=found):
+            said = one_line(found.witness or found.why)
+            return [
+                Text.assemble(
+                    (f" {signs.violated} {visible_name(found.monitor)}: ", STYLES["violated"]),
+                    f"{one_line(found.quote)}  ({said})",
+                )
+            ]
+        case CheckSettled(check=check):
+            return _settled_line(check, log)
+        case Remedied(violation=found):
+            return [Text(f" {signs.wrote} {found.remedy}: {one_line(found.inserted.strip())}", style=REPAIR)]
+        case StreamBroken(error=error, action=action):
+            return [Text(f" ! the stream broke ({one_line(error)}): {action}", style=STYLES["unproven"])]
+        case Delta() | Retracted() | CheckStarted() | FrontierMoved() | StreamStarted() | StreamEnded() | Finished():
+            return []
+        case _:
+            assert_never(event)
+
+
+def _settled_line(check: CheckRecord, log: PlainLog) -> list[Text]:
+    signs, span = log.signs, check.span or check.segment
+    # A claim's key is for machines; the words it stands for are in the text, unless a gate still holds them.
+    shown = log.state.text[span.start : span.end].strip() if span.end <= log.state.end else ""
+    words = shown or re.split(r"[\x00-\x1f]", check.key, maxsplit=1)[0]
+    name = f"{visible_name(check.monitor)}: {one_line(words)}"
+    outcome = check.outcome
+    if isinstance(outcome, Cancelled) or (isinstance(outcome, Judged) and isinstance(outcome.verdict, Violation)):
+        return []  # A violation is told by an event of its own.
+    if isinstance(outcome, Judged) and isinstance(outcome.verdict, Pass):
+        return [Text(f" {signs.passed} {name}", style=STYLES["passed"])]
+    return [Text(f" {signs.unproven} {name} ({one_line(_open_reason(outcome))})", style=STYLES["unproven"])]
+
+
+def _open_reason(outcome: Outcome) -> str:
+    match outcome:
+        case Judged(verdict=Unknown(why=why)) | Skipped(why=why) | Errored(error=why):
+            return why
+        case TimedOut(deadline=deadline):
+            return f"no verdict within {deadline:g} s"
+        case _:
+            return type(outcome).__name__.lower()
+
+
+def visible_name(name: str) -> str:
+    """Return the name of a plug-in, fit for a terminal."""
+    return one_line(name, 60)
+
+
+# The one line that says how a run is going.
+
+_MOODS: dict[Mood, str] = {
+    "starting": "starting the model",
+    "streaming": "streaming",
+    "remedying": "remedying",
+    "reconnecting": "reconnecting",
+    "settling": "waiting for checks",
+    "finished": "finished",
+}
+
+
+def status_line(state: ViewState, seconds: float, signs: Signs) -> Text:
+    """Return how *state* stands *seconds* after the start."""
+    rate = state.tokens / seconds if seconds > 0 else 0.0
+    line = Text.assemble(
+        (f" {_MOODS[state.mood]}", "bold"),
+        f"  {state.tokens} tokens  {rate:.0f}/s  {seconds:.1f} s",
+        (f"  {signs.bar}  ", "dim"),
+        (f"{signs.open} {len(state.checking)} open", STYLES["open"] if state.checking else "dim"),
+        "  ",
+        (f"{signs.passed} {state.passed} passed", STYLES["passed"] if state.passed else "dim"),
+    )
+    for sign, count, word, style in (
+        (signs.unproven, state.unproven, "unproven", STYLES["unproven"]),
+        (signs.violated, len(state.violations), "violations", STYLES["violated"]),
+        (signs.wrote, state.remedies, "remedied", REPAIR),
+    ):
+        if count:
+            line.append("  ").append(f"{sign} {count} {word}", style=style)
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line
+
+
+Clock = Callable[[], float]
+_FRAMES_PER_SECOND = 12
+
+
+class Viewer(Protocol):
+    """Shows a run. Entered before it starts and left after its last event, or when it breaks off."""
+
+    def __enter__(self) -> Self:
+        """Take the terminal."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None:
+        """Give the terminal back as it was."""
+        ...
+
+    def show(self, event: Event) -> None:
+        """Take in *event*."""
+        ...
+
+
+def viewer_for(console: Console, *, json: bool, plain: bool) -> Viewer:
+    """Return the viewer that suits *console* and what the user asked for."""
+    if json:
+        return JsonViewer(console.file)  # type: ignore[arg-type]  # a console writes to a text stream
+    if plain or not is_live(console):
+        return PlainViewer(console)
+    return LiveViewer(console)
+
+
+class JsonViewer:
+    """One JSON object for each event, the last one with the result. It never holds a control character."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stream.flush()
+
+    def show(self, event: Event) -> None:
+        """Write *event* at once: whoever reads the pipe may act on it."""
+        self._stream.write(as_json(event) + "\n")
+        self._stream.flush()
+
+
+class PlainViewer:
+    """Lines that are appended, and the summary."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._log = PlainLog(signs_for(console.encoding))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._console.file.flush()
+
+    def show(self, event: Event) -> None:
+        """Print what *event* adds."""
+        self._log, lines = self._log.after(event)
+        for line in lines:
+            self._console.print(line, soft_wrap=True)
+        if isinstance(event, Finished):
+            self._console.print(summary(event.result, self._log.signs))
+
+
+class LiveViewer:
+    """The end of the trace, redrawn in place; all of it and the summary once the run is over."""
+
+    def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        self._began = clock()
+        self._signs = signs_for(console.encoding)
+        self._state = ViewState()
+        # The thread that redraws sees one immutable state or the next one, so there is nothing to lock.
+        self._live = Live(
+            get_renderable=self._frame,
+            console=console,
+            refresh_per_second=_FRAMES_PER_SECOND,
+            transient=True,
+        )
+
+    def __enter__(self) -> Self:
+        self._began = self._clock()
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._live.__exit__(kind, error, traceback)
+        self._console.print(_grid(picture(self._state, signs=self._signs), self._signs))
+        if self._state.result is not None:
+            self._console.print(summary(self._state.result, self._signs))
+
+    def show(self, event: Event) -> None:
+        """Take in *event*; the next frame shows it."""
+        self._state = apply(self._state, event)
+
+    def _frame(self) -> ConsoleRenderable:
+        state, height = self._state, self._console.height - 3
+        lines = picture(state, tail_start(state, height), signs=self._signs)
+        seconds = self._clock() - self._began
+        return Group(_Bottom(_grid(lines, self._signs), height), "", status_line(state, seconds, self._signs))
+
+
+class _Bottom:
+    """The last *height* rows of what *inner* takes when it is wrapped."""
+
+    def __init__(self, inner: ConsoleRenderable, height: int) -> None:
+        self._inner = inner
+        self._height = max(1, height)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        rows = console.render_lines(self._inner, options.update(height=None), pad=False)
+        for row in rows[-self._height :]:
+            yield from row
+            yield Segment.line()
+
+
+def _grid(lines: list[Line], signs: Signs) -> Table:
+    """Set the gutter apart, so that long lines wrap beside it."""
+    grid = Table.grid()
+    grid.add_column(width=5, no_wrap=True)
+    grid.add_column(overflow="fold")
+    for line in lines:
+        grid.add_row(line.gutter(signs), line.text)
+    return grid
+
+
+def stdout_console() -> Console:
+    """Return the console on stdout."""
+    from interwhen.cli._text import console_for
+
+    return console_for(sys.stdout)
+
+
+# What the signs and colours of the view mean.
+
+
+def legend(signs: Signs) -> Text:
+    """Return one line for each sign."""
+    left, right = signs.quotes
+    rows = (
+        (f" {signs.passed} ", STYLES["passed"], "a verifier checked what this line claims, and it is right"),
+        (f" {signs.open} ", AHEAD, "not checked yet, or being checked right now"),
+        (f" {signs.violated} ", STYLES["violated"], "a verifier found a mistake"),
+        (f" {signs.unproven} ", STYLES["unproven"], "a check came to no verdict"),
+        (f"{signs.ghost[0]}25{signs.ghost[1]}", GHOST, "was written by the model and has been taken back"),
+        (f"{left}24{right}", REPAIR, "was written by interwhen in its place"),
+        (f"{left}Wait{right}", FEEDBACK, "was said to the model by interwhen"),
+    )
+    lines = (Text.assemble("  ", (f"{sign:<8}", style), meaning) for sign, style, meaning in rows)
+    return Text("\n").join(lines)

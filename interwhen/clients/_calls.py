@@ -1,0 +1,259 @@
+"""What a caller asks for: an OpenAI-style request body, read as far as supervising it needs."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, get_args
+
+import msgspec
+
+from interwhen._run import Workers
+from interwhen._types.budgets import Budgets
+from interwhen._types.errors import UsageError
+from interwhen._types.extensions import Allocator
+from interwhen._types.models import Message, Prompt, Sampling
+from interwhen._types.monitors import Delivery, Monitor
+from interwhen._types.remedies import FeedbackTemplate
+from interwhen._types.segments import Phase
+from interwhen.clients._demotion import Demotion
+from interwhen.models._messages import read_messages
+from interwhen.registry import MonitorSpec, load_monitors
+
+Api = Literal["chat", "completions", "responses"]
+"""``/chat/completions``, ``/completions`` or ``/responses``."""
+
+PATHS: Mapping[str, Api] = {"chat/completions": "chat", "completions": "completions", "responses": "responses"}
+"""Where these APIs are, below the version."""
+
+_LIMITS: Mapping[Api, tuple[str, ...]] = {
+    "chat": ("max_completion_tokens", "max_tokens"),
+    "completions": ("max_tokens",),
+    "responses": ("max_output_tokens",),
+}
+_OFF = "to make this call unsupervised, say interwhen={'monitors': []}"
+
+
+class Unsupported(UsageError):
+    """A request that cannot be supervised: it is refused rather than let through unseen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request as the caller wrote it, and the few things of it that matter to us."""
+
+    api: Api
+    body: Mapping[str, Any] = field(repr=False)
+    """The request body, without the field ``interwhen``; it goes to the server as it is."""
+    streams: bool
+    """Whether the caller wants a stream."""
+    wants_usage: bool
+    """Whether the caller asked for a chunk with token counts."""
+    limit: str | None
+    """The field of the body that bounds the tokens, if it has one."""
+
+    @property
+    def sampling(self) -> Sampling:
+        """The part of the sampling that the engine must know: limit, seed, and whether the model is greedy."""
+        limit = self.body[self.limit] if self.limit else None
+        greedy = 0.0 if self.body.get("temperature") == 0 else None
+        return Sampling(max_tokens=limit, seed=self.body.get("seed"), temperature=greedy)
+
+    @property
+    def prompt(self) -> Prompt:
+        """What is asked, as verifiers and certificates see it: a text, or the turns of the chat, calls included."""
+        if self.api == "completions":
+            prompt = self.body.get("prompt")
+            return prompt if isinstance(prompt, str) else _json(prompt)
+        if self.api == "chat":
+            return read_messages(self.body.get("messages")) or _json(self.body.get("messages"))
+        said = self.body.get("instructions")
+        first = (Message("system", said),) if isinstance(said, str) and said else ()
+        return (*first, *read_messages(self.body.get("input"))) or _json(self.body.get("input"))
+
+    @property
+    def is_structured(self) -> bool:
+        """Whether the answer is to be JSON: nothing may be said between its lines."""
+        text = self.body.get("text")
+        wanted = text.get("format") if isinstance(text, Mapping) else self.body.get("response_format")
+        return isinstance(wanted, Mapping) and wanted.get("type") not in (None, "text")
+
+    @property
+    def tools(self) -> tuple[Mapping[str, Any], ...]:
+        """The tools that the model may call, in the form of the chat API (``name``, ``parameters``)."""
+        found = [tool.get(tool.get("type", "function"), tool) for tool in self.body.get("tools") or ()]
+        found += list(self.body.get("functions") or ())
+        return tuple(tool for tool in found if isinstance(tool, Mapping) and isinstance(tool.get("name"), str))
+
+
+def read_call(api: Api, body: Mapping[str, Any]) -> Call:
+    """Read the request *body* of *api*. Raises :class:`Unsupported` on one that cannot be supervised."""
+    _refuse(api, body)
+    options = body.get("stream_options")
+    limit = next((name for name in _LIMITS[api] if isinstance(body.get(name), int)), None)
+    return Call(
+        api=api,
+        body={name: value for name, value in body.items() if name != "interwhen"},
+        streams=bool(body.get("stream")),
+        wants_usage=isinstance(options, Mapping) and bool(options.get("include_usage")),
+        limit=limit,
+    )
+
+
+def _refuse(api: Api, body: Mapping[str, Any]) -> None:
+    for name in ("n", "best_of"):
+        if body.get(name) not in (None, 1):
+            raise Unsupported(f"{name}={body[name]!r}: several answers in one stream cannot be supervised; {_OFF}")
+    if "audio" in (body.get("modalities") or ()):
+        raise Unsupported(f"modalities={body['modalities']!r}: sound cannot be supervised; {_OFF}")
+    if api == "completions":
+        prompt = body.get("prompt")
+        if not isinstance(prompt, str) and not (
+            isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str)
+        ):
+            raise Unsupported(f"prompt={prompt!r:.80}: one text is needed to go on from; {_OFF}")
+        if body.get("echo") or body.get("suffix"):
+            raise Unsupported(f"echo and suffix: there is no one text to go on from; {_OFF}")
+    agents = body.get("multi_agent")
+    if api == "responses" and isinstance(agents, Mapping) and agents.get("enabled"):
+        raise Unsupported(f"multi_agent={agents!r:.80}: several agents in one stream cannot be supervised; {_OFF}")
+    if api == "responses" and body.get("background"):
+        raise Unsupported(f"background=True: such a response is not read while it is written; {_OFF}")
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value, enc_hook=str, order="deterministic").decode()
+
+
+# How calls are supervised: once for a client or a gateway, with changes for a single call.
+
+StructT = TypeVar("StructT", bound=msgspec.Struct)
+
+Reading = Literal["live", "gate", "final"]
+"""What a reader sees: text as it comes, with retractions; only text that was checked; the answer once it is whole."""
+
+Resuming = Literal["auto", "prefill", "turn"]
+"""How a chat goes on from kept text. ``auto`` asks ``GET /models`` when it first matters."""
+
+_AS: Mapping[Reading, Mapping[Delivery, Delivery]] = {
+    "live": {},
+    "gate": {"interrupt": "gate", "final": "gate"},
+    "final": {"interrupt": "final", "gate": "final"},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a call is supervised. Raises :class:`UsageError` on values that cannot work."""
+
+    monitors: tuple[Monitor, ...] = ()
+    """Who watches; with none, a call is not touched at all."""
+    reading: Reading = "live"
+    resume: Resuming = "auto"
+    budgets: Budgets = field(default_factory=lambda: Budgets(reconnects=0))
+    """A broken stream is not taken up again unless this says so: the caller's own client does not either."""
+    feedback: FeedbackTemplate | None = None
+    starts_in: Phase = "answer"
+    min_coverage: float = 0.0
+    """The share of the text that checked claims must cover, or the result is unverified."""
+    correction: str = "Correction: "
+    """What leads over to text that replaces some the reader has seen already."""
+    tools: bool = True
+    """Whether tool calls must be whole, valid JSON, and to a tool that was offered."""
+    workers: Workers | None = None
+    """Run the checks of all calls; without them, each call has ``threads`` and ``processes`` of its own."""
+    threads: int = 8
+    processes: int = 2
+    allocator: Allocator | None = None
+    """Makes the budgets of each call as small as it is worth, and learns from what came of it."""
+    demotion: Demotion | None = None
+    """Makes a monitor observe only that refutes much more than it should."""
+
+    def __post_init__(self) -> None:
+        for label, value, choices in (
+            ("reading", self.reading, get_args(Reading)),
+            ("resume", self.resume, get_args(Resuming)),
+            ("starts_in", self.starts_in, get_args(Phase)),
+        ):
+            if value not in choices:
+                raise UsageError(f"{label}={value!r:.200}, choose one of {', '.join(choices)}")
+        for label, fits, allowed in (
+            ("budgets", isinstance(self.budgets, Budgets), "Budgets(...) or a mapping of its fields"),
+            ("feedback", isinstance(self.feedback, FeedbackTemplate | None), "FeedbackTemplate(...) or a mapping"),
+            ("correction", isinstance(self.correction, str), "a text"),
+            ("tools", isinstance(self.tools, bool), "True or False"),
+            ("workers", isinstance(self.workers, Workers | None), "Workers(...)"),
+            ("min_coverage", _is_share(self.min_coverage), "a share from 0 to 1"),
+            ("threads", _is_count(self.threads), "a number of at least 1"),
+            ("processes", _is_count(self.processes), "a number of at least 1"),
+            ("allocator", isinstance(self.allocator, Allocator | None), "AdaptiveAllocator(...)"),
+            ("demotion", isinstance(self.demotion, Demotion | None), "Demotion(...)"),
+        ):
+            if not fits:
+                raise UsageError(f"{label}={getattr(self, label)!r:.200}: give {allowed}")
+
+    def changed(self, override: object) -> Settings:
+        """Return these settings with those of *override*, a mapping; ``None`` changes nothing, ``False`` is off."""
+        if override is None or override is True:
+            return self
+        if override is False:
+            return dataclasses.replace(self, monitors=())
+        if not isinstance(override, Mapping):
+            raise UsageError(f"interwhen={override!r:.200}: give a mapping such as {{'reading': 'gate'}}")
+        return dataclasses.replace(self, **_known(override))
+
+    def deliveries(self, *, structured: bool = False) -> tuple[Monitor, ...]:
+        """Return the monitors with the delivery that the reading asks for.
+
+        A *structured* answer (JSON) is not read live but behind a gate: what corrects it would not be JSON.
+        """
+        change = _AS["gate" if structured and self.reading == "live" else self.reading]
+        monitors = self.monitors if self.demotion is None else self.demotion.applied(self.monitors)
+        return tuple(
+            dataclasses.replace(monitor, delivery=change[monitor.delivery]) if monitor.delivery in change else monitor
+            for monitor in monitors
+        )
+
+
+def make_settings(monitors: Iterable[MonitorSpec], options: Mapping[str, Any]) -> Settings:
+    """Return the settings for *monitors* (names, mappings, factories or monitors) and the other *options*."""
+    return Settings(**_known({"monitors": monitors, **options}))
+
+
+def _known(options: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(options)
+    _vet_names("interwhen", found, [item.name for item in dataclasses.fields(Settings)])
+    if "monitors" in found:
+        found["monitors"] = load_monitors(found["monitors"])
+    if isinstance(found.get("budgets"), Mapping):
+        found["budgets"] = _made("budgets", Budgets, {"reconnects": 0, **found["budgets"]})
+    if isinstance(found.get("feedback"), Mapping):
+        found["feedback"] = _made("feedback", FeedbackTemplate, found["feedback"])
+    return found
+
+
+def _made(option: str, kind: type[StructT], fields: Mapping[str, Any]) -> StructT:
+    """Make the value of *option* from *fields*, whose types are looked at too."""
+    _vet_names(option, fields, kind.__struct_fields__)
+    try:
+        return msgspec.convert(dict(fields), kind)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{option}={dict(fields)!r:.200}: {error}") from error
+
+
+def _vet_names(place: str, given: Iterable[object], names: Sequence[str]) -> None:
+    for name in given:
+        if name not in names:
+            close = difflib.get_close_matches(str(name), names, n=1)
+            meant = f"did you mean {close[0]!r}? " if close else ""
+            raise UsageError(f"{place} has no option {name!r:.200}; {meant}options: {', '.join(names)}")
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and 0.0 <= value <= 1.0
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 1

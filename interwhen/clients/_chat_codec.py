@@ -1,0 +1,489 @@
+"""From events of a run to the chunks that its reader gets: of both the chat and the completions API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from interwhen._types.events import CheckSettled, Delta, Event, Finished, Retracted, ViolationFound
+from interwhen._types.models import FinishReason, Piece
+from interwhen._types.results import CheckRecord, Result, ViolationRecord
+from interwhen.clients._chunk_buffer import Arrival, Field, Tap
+from interwhen.clients._known_fields import doubted
+
+# What interwhen says beside the chunks of a stream.
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What happened up to one chunk, and where its text stands in the trace.
+
+    The trace is what the chunks spell: for each with a ``start``, ``trace = trace[:start] + text[lead:]``, where
+    *text* is all text of the chunk, whatever its field. At the end, that is ``result.text`` but for tool calls and
+    what was said to the model about these.
+    """
+
+    start: int | None = None
+    """The offset of this chunk's text in the trace; where it is less than what came before ends, that is retracted."""
+    lead: int = 0
+    """How many characters at the beginning of the text are no part of the trace: they lead over to a correction."""
+    events: tuple[Event, ...] = ()
+    """What the engine told since the chunk before, but for the text itself."""
+    result: Result | None = None
+    """How the run ended; on the last chunk only."""
+
+    @property
+    def verdicts(self) -> tuple[CheckRecord, ...]:
+        """The checks that ended."""
+        return tuple(event.check for event in self.events if isinstance(event, CheckSettled))
+
+    @property
+    def violations(self) -> tuple[ViolationRecord, ...]:
+        """The violations that were found."""
+        return tuple(event.violation for event in self.events if isinstance(event, ViolationFound))
+
+    @property
+    def retracted(self) -> int | None:
+        """The offset from which on text that was shown no longer stands, if there is any."""
+        return min((event.to for event in self.events if isinstance(event, Retracted)), default=None)
+
+
+NO_FACTS = Facts()
+
+
+class Part(msgspec.Struct):
+    """One chunk for the reader: the server's own, as it came, or one of ours."""
+
+    raw: bytes | None
+    """The server's chunk; ``None``: ``body`` is ours."""
+    body: dict[str, Any] | None = None
+    facts: Facts = NO_FACTS
+
+    def chunk(self) -> dict[str, Any]:
+        """Return the chunk as JSON values."""
+        if self.raw is not None:
+            found: dict[str, Any] = msgspec.json.decode(self.raw)
+            return found
+        assert self.body is not None
+        return self.body
+
+
+def facts_of(chunk: object) -> Facts | None:
+    """Return the facts on a chunk or response; ``None`` on one that was not supervised."""
+    found = getattr(chunk, "interwhen", None)
+    return found if isinstance(found, Facts) else None
+
+
+# How a reader who knows nothing of retractions is led from text that no longer stands to what replaces it.
+
+_BACK = 200
+"""How many characters of standing text are repeated at most, to give a correction its context."""
+
+
+class Lead(NamedTuple):
+    """What to write in front of text: ``lead`` is no part of the trace, ``again`` is, and begins at ``start``."""
+
+    lead: str
+    start: int
+    again: str
+
+
+class Leading:
+    """Follows what each field of the stream has shown, and finds the words between an error and its correction.
+
+    After a retraction, text begins on a line of its own. Feedback says by itself that something was wrong; any other
+    text follows a word such as "Correction:" and the beginning of the line that it stands in.
+    """
+
+    def __init__(self, trace: Callable[[], str], correction: str) -> None:
+        self._trace = trace
+        self._correction = correction
+        self._ends: dict[Field, int] = {}
+        """Where the last text shown in each field ends."""
+        self._on_new_line: dict[Field, bool] = {}
+        self._owed: set[Field] = set()
+        self._fields: list[tuple[int, Field]] = []
+        """From where on which field was shown."""
+
+    def due(self, field: Field) -> bool:
+        """Tell whether text that no longer stands is the last that was shown in *field*."""
+        return field in self._owed
+
+    def showed(self, field: Field, start: int, text: str) -> None:
+        """Note that *text* was shown."""
+        if not text:
+            return
+        if not self._fields or self._fields[-1][1] != field:
+            self._fields.append((start, field))
+        self._ends[field] = start + len(text)
+        self._on_new_line[field] = text[-1] == "\n"
+
+    def retract(self, to: int) -> None:
+        """Note that what was shown from *to* on no longer stands."""
+        self._owed.update(field for field, end in self._ends.items() if end > to)
+        self._ends = {field: min(end, to) for field, end in self._ends.items()}
+        while len(self._fields) > 1 and self._fields[-1][0] >= to:
+            self._fields.pop()
+
+    def lead(self, field: Field, start: int, text: str, *, said: bool) -> Lead:
+        """Return what leads over to *text*, which stands at *start*; *said*: it is feedback."""
+        if field not in self._owed or not text:
+            return Lead("", start, "")
+        self._owed.discard(field)
+        line = "" if self._on_new_line.get(field, True) else "\n"
+        if said:
+            return Lead("" if text.startswith("\n") else line, start, "")
+        trace = self._trace()
+        first = self._fields[-1][0] if self._fields and self._fields[-1][1] == field else start
+        at = max(trace.rfind("\n", 0, start) + 1, first)
+        if start - at > _BACK:
+            at = trace.find(" ", start - _BACK, start) + 1 or start
+        return Lead(f"{line}{self._correction}", at, trace[at:start])
+
+
+# Chunks of our own making, in the likeness of the server's.
+
+Body = dict[str, Any]
+
+_NONE: Body = {"id": "interwhen", "created": 0, "model": ""}
+"""How chunks begin where the server sent none."""
+
+BLOCKED = "content_filter"
+"""The finish reason of an answer that was withheld or ended by a monitor: the API's own word for it."""
+
+_FINISH: dict[FinishReason, str] = {
+    "stop": "stop",
+    "length": "length",
+    "content_filter": "content_filter",
+    "tool_calls": "tool_calls",
+}
+
+
+def wire_reason(reason: FinishReason | None) -> str | None:
+    """Return the API's word for *reason*; ``None`` where the server did not say any."""
+    return None if reason is None else _FINISH.get(reason)
+
+
+class Shape:
+    """Makes chunks of one API like *first*, the first one of the server; empty where there was none."""
+
+    def __init__(self, first: bytes, *, chat: bool) -> None:
+        self._chat = chat
+        kind = "chat.completion.chunk" if chat else "text_completion"
+        found: Body = msgspec.json.decode(first) if first else {**_NONE, "object": kind}
+        self._head = {name: value for name, value in found.items() if name not in ("choices", "usage", "error")}
+        choices = found.get("choices") or [{}]
+        self._role = (choices[0].get("delta") or {}).get("role")
+        self._extras = {name: None for name in choices[0] if name in ("logprobs", "finish_reason")}
+
+    def begin(self, body: Body) -> None:
+        """Make *body* the first one that the reader sees: it says whose turn it is, as the server's first one did."""
+        for choice in body.get("choices") or () if self._role else ():
+            choice["delta"] = {"role": self._role, **(choice.get("delta") or {})}
+
+    def text(self, field: Field, text: str) -> Body:
+        """Return a chunk of *text*."""
+        return self._chunk({"delta": {field: text}} if self._chat else {"text": text})
+
+    def finish(self, reason: str) -> Body:
+        """Return the chunk that ends an answer."""
+        return self._chunk(
+            {"delta": {}, "finish_reason": reason} if self._chat else {"text": "", "finish_reason": reason}
+        )
+
+    def usage(self, usage: Body) -> Body:
+        """Return a chunk of token counts."""
+        return {**self._head, "choices": [], "usage": usage}
+
+    def again(self, data: bytes) -> Body:
+        """Return the server's chunk *data* as one of the same answer as the first: with its id, without a role."""
+        found: Body = msgspec.json.decode(data)
+        found |= {name: self._head[name] for name in ("id", "created", "model") if name in self._head}
+        for choice in found.get("choices") or ():
+            delta = choice.get("delta")
+            if isinstance(delta, dict):
+                delta.pop("role", None)
+        return found
+
+    def with_text(self, data: bytes, field: Field, text: str, *, whole: bool) -> Body:
+        """Return the server's chunk *data* with other *text*; the log-probabilities go unless it is *whole*."""
+        found = self.again(data)
+        choice = found["choices"][0]
+        if self._chat:
+            choice["delta"] = {field: text}
+        else:
+            choice["text"] = text
+        if not whole and choice.get("logprobs") is not None:
+            choice["logprobs"] = None
+        choice["finish_reason"] = None
+        found.pop("usage", None)
+        return found
+
+    def rest(self, data: bytes, shift: int = 0) -> Body:
+        """Return the server's chunk *data* without its text, which was shown; its calls are numbered on by *shift*."""
+        found = self.again(data)
+        for choice in found.get("choices") or ():
+            delta = choice.get("delta")
+            if isinstance(delta, dict):
+                for name in ("content", "reasoning_content", "reasoning"):
+                    delta.pop(name, None)
+                for call in (delta.get("tool_calls") or ()) if shift else ():
+                    call["index"] = (call.get("index") or 0) + shift
+            if "text" in choice:
+                choice["text"] = ""
+        return found
+
+    def without_calls(self, data: bytes, reason: str) -> Body:
+        """Return the server's chunk *data* without text and tool calls, ended by *reason*."""
+        found = self.rest(data)
+        choice = found["choices"][0]
+        delta = choice.get("delta")
+        if isinstance(delta, dict):
+            for name in ("tool_calls", "function_call"):
+                delta.pop(name, None)
+        choice["finish_reason"] = reason
+        return found
+
+    def _chunk(self, choice: Body) -> Body:
+        return {**self._head, "choices": [{"index": 0, **self._extras, **choice}]}
+
+
+class Composer:
+    """Shows the chunks of the server as far as the engine has released their text.
+
+    A chunk whose text stands and is released goes out as it came. Pieces of tool calls, the finish reason and the
+    token counts wait for the end: only then nothing can be taken back. With *hold*, so does everything else. With
+    *splits*, text is shown as soon as it may be, even if it is only a part of a chunk.
+    """
+
+    def __init__(
+        self,
+        tap: Tap,
+        trace: Callable[[], str],
+        *,
+        chat: bool,
+        hold: bool,
+        splits: bool,
+        wants_usage: bool,
+        correction: str,
+    ) -> None:
+        self._tap = tap
+        self._chat = chat
+        self._hold = hold
+        self._splits = splits
+        self._wants_usage = wants_usage
+        self._shape_made: Shape | None = None
+        self._leading = Leading(trace, correction)
+        self._released = 0
+        self._shown = 0
+        self._spelled = 0
+        """Where the trace ends for who has followed the facts on the parts so far."""
+        self._events: list[Event] = []
+        self._urgent = False
+        self._begun = False
+        """Whether anything was shown."""
+        self._parts: list[Part] = []
+
+    def take(self, events: Sequence[Event]) -> list[Part]:
+        """Return what the reader gets because of *events*."""
+        parts: list[Part] = []
+        self._parts = parts
+        result: Result | None = None
+        for event in events:
+            if isinstance(event, Delta):
+                if event.origin != "model":
+                    piece = Piece(event.text, event.origin, event.phase, event.call, event.refused)
+                    self._tap.insert(event.start, piece)
+                self._released = event.start + len(event.text)
+                continue
+            self._events.append(event)
+            if isinstance(event, Retracted):
+                self._retract(event.to)
+            elif isinstance(event, ViolationFound):
+                self._urgent = self._urgent or event.violation.interrupted
+            elif isinstance(event, Finished):
+                self._events.pop()
+                result = self.judged(event.result)
+        if result is None:
+            if not self._hold:
+                self._flush()
+        else:
+            self._finish(result)
+        if self._urgent and not parts and not self._hold and self._tap.first:
+            empty = self._shape.text("content" if self._chat else "text", "")
+            self._add(Part(None, empty), self._shown if self._spelled > self._shown else None)
+        self._urgent = False
+        return parts
+
+    def judged(self, result: Result) -> Result:
+        """Return *result* as it holds for this reader, who may have been given what no monitor reads."""
+        return doubted(result, self._tap.vetting.unread)
+
+    @property
+    def _shape(self) -> Shape:
+        if self._shape_made is None:
+            self._shape_made = Shape(self._tap.first, chat=self._chat)
+        return self._shape_made
+
+    def _retract(self, to: int) -> None:
+        if self._released > to:
+            self._released = to
+        if self._shown > to:
+            self._shown = to
+            self._leading.retract(to)
+
+    def _flush(self) -> None:
+        """Show what is released."""
+        queue, released = self._tap.queue, self._released
+        while queue:
+            arrival = queue[0]
+            if arrival.start > released or arrival.kind in ("end", "usage"):
+                return
+            end = arrival.start + len(arrival.text)
+            if end > released:
+                if self._splits and released > self._shown:
+                    self._show_piece(arrival, released)
+                return
+            queue.popleft()
+            if arrival.kind == "call":
+                self._tap.calls.append(arrival)
+                if arrival.text and end > self._shown:
+                    self._show_piece(arrival, end)
+            else:
+                self._show(arrival)
+
+    def _show(self, arrival: Arrival) -> None:
+        """Show *arrival*, as much of it as has not been shown."""
+        size, start = len(arrival.text), arrival.start
+        leading = self._leading
+        if size and start + size <= self._shown:
+            return
+        if arrival.piece is not None or arrival.cut or start < self._shown or (size and leading.due(arrival.field)):
+            self._show_piece(arrival, start + size)
+            return
+        if not size:
+            if arrival.data and not arrival.later:
+                self._add(Part(arrival.data), start=None)
+            return
+        self._shown = start + size
+        leading.showed(arrival.field, start, arrival.text)
+        if arrival.later:
+            self._add(Part(None, self._shape.again(arrival.data)), start)
+        else:
+            self._add(Part(arrival.data), start)
+
+    def _show_piece(self, arrival: Arrival, to: int) -> None:
+        """Show the text of *arrival* up to offset *to*, in a chunk of our own."""
+        if 0 < (border := arrival.start + arrival.split) < to and arrival.split and self._shown < border:
+            self._show_text(arrival, min(border, to), "reasoning")
+        if self._shown < to:
+            self._show_text(arrival, to, "answer")
+
+    def _show_text(self, arrival: Arrival, to: int, part: str) -> None:
+        piece = arrival.piece
+        start = max(arrival.start, self._shown)
+        text = arrival.text[start - arrival.start : to - arrival.start]
+        self._shown = to
+        if piece is not None and piece.refused:  # said to the model only
+            self._leading.showed(arrival.field, start, "")
+            return
+        field = arrival.field
+        if arrival.split and part == "answer":
+            field = "content"
+        lead, restart, again = self._leading.lead(
+            field, start, text, said=piece is not None and piece.origin == "feedback"
+        )
+        self._leading.showed(field, start, text)
+        spelled = f"{lead}{again}{text}"
+        whole = not (lead or again) and len(text) == len(arrival.text) and not arrival.cut
+        if arrival.data:
+            body = self._shape.with_text(arrival.data, field, spelled, whole=whole)
+        else:
+            body = self._shape.text(field, spelled)
+        self._add(Part(None, body), restart, len(lead))
+
+    def _add(self, part: Part, start: int | None = None, lead: int = 0) -> None:
+        events = self._events
+        if not self._begun:
+            self._begun = True
+            if part.body is not None:
+                self._shape.begin(part.body)
+        if start is not None:
+            self._spelled = self._shown
+        if events:
+            part.facts = Facts(start, lead, tuple(events))
+            events.clear()
+        else:
+            part.facts = Facts(start, lead)
+        self._parts.append(part)
+
+    # ------------------------------------------------------------------ the end
+
+    def _finish(self, result: Result) -> None:
+        ended = result.status in ("verified", "unverified")
+        self._splits = True  # the rest of a chunk that was cut will not come
+        if ended:
+            self._released = len(result.text)
+        elif self._hold:
+            self._released = min(self._released, len(result.text))
+        if ended or not self._hold or result.status == "abstained":
+            self._flush()
+        if result.status == "failed":
+            return
+        tap = self._tap
+        last = next((arrival for arrival in tap.queue if arrival.kind == "end"), None)
+        if ended and result.finish_reason is not None:
+            self._end(result, last)
+        elif result.status == "abstained" or result.finish_reason is None:
+            self._block(result)
+        if self._wants_usage:
+            self._add_usage(result)
+        if not self._parts:  # a stream without an end: what there was has been shown
+            self._add(Part(None, self._shape.text("content" if self._chat else "text", "")))
+        facts = self._parts[-1].facts
+        start = len(result.text) if self._spelled > len(result.text) else facts.start
+        self._parts[-1].facts = Facts(start, facts.lead, (*facts.events, *self._events), result)
+
+    def _block(self, result: Result) -> None:  # noqa: ARG002  for another API
+        """End an answer that was withheld, or ended by a monitor."""
+        self._add(Part(None, self._shape.finish(BLOCKED)))
+
+    def _end(self, result: Result, last: Arrival | None) -> None:
+        """End an answer as the model did, with the tool calls that stand."""
+        tap = self._tap
+        if result.finish_reason in ("tool_calls", "stop"):
+            for arrival in tap.calls:
+                plain = not (arrival.later or arrival.text)
+                self._add(Part(arrival.data) if plain else Part(None, self._shape.rest(arrival.data, arrival.shift)))
+            calls_stand = True
+        else:
+            calls_stand = False
+        if last is None:
+            reason = wire_reason(result.finish_reason)
+            if reason is not None:
+                self._add(Part(None, self._shape.finish(reason)))
+            return
+        start: int | None = None
+        plain = not (last.later or last.cut or (last.calls and not calls_stand))
+        if last.text:
+            plain = plain and self._shown <= last.start and not self._leading.due(last.field) and not last.split
+            if plain:
+                start, self._shown = last.start, last.end
+            else:
+                self._show_piece(last, last.end)
+        if last.calls and not calls_stand:
+            reason = wire_reason(result.finish_reason) or "stop"
+            self._add(Part(None, self._shape.without_calls(last.data, reason)))
+        else:
+            self._add(Part(last.data) if plain else Part(None, self._shape.rest(last.data, last.shift)), start)
+
+    def _add_usage(self, result: Result) -> None:
+        ledger = result.ledger
+        counted = next((arrival for arrival in self._tap.queue if arrival.kind == "usage"), None)
+        if counted is not None and ledger.requests <= 1:
+            self._add(Part(counted.data))
+        elif counted is not None or ledger.prompt_tokens:
+            tokens = ledger.kept + ledger.discarded
+            total = {"prompt_tokens": ledger.prompt_tokens, "completion_tokens": tokens}
+            self._add(Part(None, self._shape.usage({**total, "total_tokens": ledger.prompt_tokens + tokens})))

@@ -1,0 +1,403 @@
+"""The chunks of the server, kept by the place of their text in the trace, until the reader may see them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from interwhen._types.models import Chunk, FinishReason, Piece
+from interwhen._types.segments import ToolCall
+from interwhen.clients._known_fields import Vetting
+from interwhen.models._chunks import DONE, Decode, Decoded
+
+# Tool calls from their pieces: a call is one only once it is whole.
+
+_WHOLE: frozenset[FinishReason] = frozenset(("stop", "tool_calls"))
+
+CallKind = Literal["function", "custom", "function_call"]
+
+
+class _Function(msgspec.Struct, frozen=True, gc=False):
+    name: str | None = None
+    arguments: Any = None
+    input: str | None = None
+
+
+class _Delta(msgspec.Struct, frozen=True, gc=False):
+    index: int | None = None
+    id: str | None = None
+    type: str | None = None
+    function: _Function | None = None
+    custom: _Function | None = None
+
+
+class _Text(msgspec.Struct, frozen=True, gc=False):
+    tool_calls: list[_Delta] | None = None
+    function_call: _Function | None = None
+
+
+class _Choice(msgspec.Struct, frozen=True, gc=False):
+    delta: _Text | None = None
+
+
+class _Body(msgspec.Struct, frozen=True, gc=False):
+    choices: list[_Choice] | None = None
+
+
+_decoder = msgspec.json.Decoder(_Body)
+
+
+class _Open:
+    """A call whose pieces are still coming, or may be."""
+
+    __slots__ = ("id", "is_settled", "kind", "names", "number", "pieces")
+
+    def __init__(self, number: int, kind: CallKind) -> None:
+        self.number = number
+        self.kind: CallKind = kind
+        self.id = ""
+        self.names: list[str] = []
+        self.pieces: list[str] = []
+        self.is_settled = False
+        """Whether it was told to be whole."""
+
+    def call(self) -> ToolCall:
+        return ToolCall(self.id, "".join(self.names), "".join(self.pieces), self.kind)
+
+    def has_all(self) -> bool:
+        """Tell whether its arguments are an object, which nothing can follow. Plain text may always go on."""
+        if self.kind == "custom":
+            return False
+        try:
+            self.call().values()
+        except (ValueError, RecursionError):
+            return False
+        return True
+
+    def add(self, name_of_call: str, said: _Function | None) -> None:
+        """Add a piece."""
+        self.id = self.id or name_of_call
+        if said is None:
+            return
+        self.names.append(said.name or "")
+        more = said.input if said.input is not None else said.arguments
+        if more is not None:
+            # Some servers send the arguments as an object, which is whole by itself.
+            self.pieces.append(more if isinstance(more, str) else msgspec.json.encode(more).decode())
+
+
+class Fed(NamedTuple):
+    """What a chunk brought: the numbers of the calls that its pieces belong to, and the calls that are whole now."""
+
+    pieces: tuple[int, ...]
+    whole: list[tuple[int, ToolCall]]
+
+
+class CallAssembler:
+    """Puts the calls of one stream together, and numbers them from 0.
+
+    A call is whole when the next one begins and its own arguments are an object, or else at the end: the pieces of
+    parallel calls may come by turns. Not all servers count calls alike: a new id begins a new call, too.
+    """
+
+    def __init__(self) -> None:
+        self._calls: list[_Open] = []
+        self._by_index: dict[int, _Open] = {}
+        """The call of each index that began last."""
+        self._by_id: dict[tuple[int, str], _Open] = {}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a call has begun, so that its end is awaited: the last one is never whole before."""
+        return bool(self._calls)
+
+    def feed(self, data: bytes) -> Fed:
+        """Take a chunk."""
+        choices = _decoder.decode(data).choices
+        delta = choices[0].delta if choices else None
+        if delta is None or not (delta.tool_calls or delta.function_call):
+            return Fed((), [])
+        fed = Fed((), [])
+        numbers: list[int] = []
+        for piece in delta.tool_calls or ():
+            kind: CallKind = "custom" if piece.custom is not None or piece.type == "custom" else "function"
+            numbers.append(self._take(piece.index or 0, kind, piece.id or "", piece.function or piece.custom, fed))
+        if delta.function_call is not None:
+            numbers.append(self._take(0, "function_call", "", delta.function_call, fed))
+        return fed._replace(pieces=tuple(numbers))
+
+    def end(self, reason: FinishReason) -> list[tuple[int, ToolCall]]:
+        """Take the end of the stream: the calls that are left are whole if the model says that it is done."""
+        left = [call for call in self._calls if not call.is_settled]
+        for known in (self._calls, self._by_index, self._by_id):
+            known.clear()
+        return [(call.number, call.call()) for call in left] if reason in _WHOLE else []
+
+    def _take(self, index: int, kind: CallKind, name_of_call: str, said: _Function | None, fed: Fed) -> int:
+        """Take a piece, and return the number of its call."""
+        call = self._known(index, name_of_call)
+        if call is None or (call.is_settled and _says_something(said)):
+            # What comes to a call that was told as whole is no part of what was judged: it is judged by itself.
+            call = self._begin(index, kind, fed)
+        if not call.is_settled:
+            call.add(name_of_call, said)
+        if call.id:
+            self._by_id[index, call.id] = call
+        return call.number
+
+    def _known(self, index: int, name_of_call: str) -> _Open | None:
+        """Return the call that a piece goes on with, if it does."""
+        last = self._by_index.get(index)
+        if last is None or not name_of_call or not last.id or last.id == name_of_call:
+            return last
+        return self._by_id.get((index, name_of_call))
+
+    def _begin(self, index: int, kind: CallKind, fed: Fed) -> _Open:
+        """Begin a call. The one before it is looked at now and not again, so that no text is read again and again."""
+        last = self._calls[-1] if self._calls else None
+        if last is not None and last.has_all():
+            last.is_settled = True
+            fed.whole.append((last.number, last.call()))
+        begun = self._by_index[index] = _Open(len(self._calls), kind)
+        self._calls.append(begun)
+        return begun
+
+
+def _says_something(said: _Function | None) -> bool:
+    return said is not None and any((said.name, said.arguments, said.input))
+
+
+Kind = Literal["text", "call", "end", "usage", "ours"]
+"""Text or nothing at all; a piece of a tool call; a finish reason; token counts only; text that we wrote."""
+
+Field = Literal["content", "reasoning_content", "reasoning", "text"]
+"""Which field of a chunk holds its text."""
+
+
+_BACKSLASH = 92
+
+_NO_PLACES: Mapping[int, int] = MappingProxyType({})
+
+
+class Arrival:
+    """One chunk of the server, or one insertion of ours."""
+
+    __slots__ = ("calls", "cut", "data", "field", "kind", "later", "piece", "places", "shift", "split", "start", "text")
+
+    def __init__(self, kind: Kind, start: int, text: str, data: bytes, field: Field, *, later: bool) -> None:
+        self.kind: Kind = kind
+        self.start = start
+        self.text = text
+        self.data = data
+        self.field: Field = field
+        self.later = later
+        """Whether it belongs to a later request than the first one, so that its id is another."""
+        self.calls: tuple[int, ...] = ()
+        """The numbers of the calls that its pieces of tool calls belong to, one a piece."""
+        self.places: Mapping[int, int] = _NO_PLACES
+        """Where the calls stand that are whole, by number. One that is not stands nowhere: it is never shown."""
+        self.shift = 0
+        """How many calls of earlier requests stand: its own are numbered on from them."""
+        self.cut = False
+        """Whether ``text`` is only the beginning of what the chunk said."""
+        self.split = 0
+        """For a chunk with reasoning and answer: how long the reasoning is."""
+        self.piece: Piece | None = None
+        """For an insertion: what the trace says about it."""
+
+    @property
+    def end(self) -> int:
+        """Where its text ends in the trace."""
+        return self.start + len(self.text)
+
+    def goes(self, kept: int) -> bool:
+        """Tell whether a cut that keeps *kept* characters leaves nothing of it."""
+        if self.kind == "call" and not self.text:
+            return self.calls_go(kept)
+        if self.kind in ("end", "usage"):
+            return not self.text or self.start >= kept
+        return self.start >= max(kept, 1)
+
+    def calls_go(self, kept: int) -> bool:
+        """Tell whether a cut that keeps *kept* characters leaves none of its calls."""
+        if not self.calls:
+            return self.start >= kept  # the call itself stands right behind
+        return all(self.places.get(number, kept) >= kept for number in self.calls)
+
+    def cut_calls(self, kept: int) -> None:
+        """Take out the pieces of calls that a cut which keeps *kept* characters leaves nothing of."""
+        gone = [self.places.get(number, kept) >= kept for number in self.calls]
+        if all(gone):
+            self.kind, self.cut, self.calls = "text", True, ()
+        elif any(gone):
+            body = msgspec.json.decode(self.data)
+            delta = body["choices"][0]["delta"]
+            pieces = delta.get("tool_calls") or []
+            delta["tool_calls"] = [piece for piece, goes in zip(pieces, gone, strict=False) if not goes]
+            if len(gone) > len(pieces) and gone[-1]:
+                del delta["function_call"]
+            self.calls = tuple(number for number, goes in zip(self.calls, gone, strict=True) if not goes)
+            self.data = msgspec.json.encode(body)
+
+
+class Tap:
+    """Decodes the streams of one call, and keeps their chunks in ``queue``, in the order of the trace.
+
+    ``queue`` mirrors the trace: what a rewind cuts goes, and what we insert stands in it.
+    """
+
+    def __init__(self, decode: Decode, field: Field, *, holds: bool = False) -> None:
+        self.queue: deque[Arrival] = deque()
+        self.calls: list[Arrival] = []
+        """Chunks with pieces of tool calls that were taken out of the queue, to be shown at the end."""
+        self.first: bytes = b""
+        """The first chunk there was: what all others of ours are made like."""
+        self.reasoning: Field | None = None
+        """The field in which reasoning comes, once one has."""
+        self.vetting = Vetting("chat" if field == "content" else "completions", holds=holds)
+        """What the answer had that no monitor reads; *holds*: which is held back, then."""
+        self._decode = decode
+        self._field: Field = field
+        self._at = 0
+        self.requests = 0
+        """How many streams have begun."""
+        self._calls = CallAssembler()
+        self._call_tokens = 0
+        self._places: dict[int, int] = {}
+        self._shift = 0
+
+    def begin(self, pieces: tuple[Piece, ...]) -> None:
+        """Note that a stream begins that goes on from *pieces*."""
+        self.requests += 1
+        self._calls = CallAssembler()
+        self._call_tokens = 0
+        self._places = {}
+        self._shift = sum(piece.call is not None for piece in pieces)
+        self._at = base = sum(len(piece.text) for piece in pieces)
+        kept = base
+        ours: list[Piece] = []
+        for piece in reversed(pieces):
+            if piece.origin == "model":
+                break
+            ours.append(piece)
+            kept -= len(piece.text)
+        self._cut(kept)
+        for piece in reversed(ours):
+            self._insert(kept, piece)
+            kept += len(piece.text)
+
+    def insert(self, start: int, piece: Piece) -> None:
+        """Note that *piece* of ours stands at *start*, unless the stream that goes on from it has begun already.
+
+        It may be a part of what :meth:`begin` was told of: a gate releases text as far as it has been checked.
+        """
+        end = start + len(piece.text)
+        if not any(known.kind == "ours" and known.start <= start and end <= known.end for known in self.queue):
+            self._cut(start)
+            self._insert(start, piece)
+
+    def _cut(self, kept: int) -> None:
+        queue = self.queue
+        self.calls = [arrival for arrival in self.calls if not arrival.calls_go(kept)]
+        while queue and queue[-1].goes(kept):
+            queue.pop()
+        for arrival in (*self.calls, *queue):
+            if arrival.calls and arrival.kind == "call":
+                arrival.cut_calls(kept)
+        last = queue[-1] if queue else None
+        if last is not None and (last.end > kept or last.kind == "end"):  # cut within a chunk
+            last.text = last.text[: kept - last.start]
+            last.cut, last.kind = True, "text" if last.kind == "end" else last.kind
+
+    def _insert(self, start: int, piece: Piece) -> None:
+        arrival = Arrival("ours", start, piece.text, b"", self._field_of(piece), later=True)
+        arrival.piece = piece
+        self.queue.append(arrival)
+
+    def decode(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
+        """Decode one event of the stream, and keep it."""
+        found = self._decode(data, offset, first)
+        if found is DONE:
+            return found
+        # Nearly every chunk is like the one before it but for its text, and so has nothing else to look at.
+        vetting = self.vetting
+        size = len(data)
+        if (
+            size < vetting.least
+            or not data.startswith(vetting.before)
+            or not data.endswith(vetting.after)
+            or data.find(b'"', vetting.begin, size - vetting.rest) >= 0
+            or data[size - vetting.rest - 1] == _BACKSLASH
+        ):
+            data = vetting.vetted(data)
+            if not self.first:
+                self.first = data
+        if self._calls.is_open or vetting.has_calls:
+            return self._with_calls(data, found)
+        self._keep(data, found, ())
+        return found
+
+    def _keep(self, data: bytes, found: Decoded, calls: tuple[int, ...]) -> None:
+        at, later = self._at, self.requests > 1
+        if type(found) is Chunk:
+            text = found.text
+            kind: Kind = "call" if calls else "text"
+            if found.finish_reason is not None:
+                kind = "end"
+            elif not text and found.usage is not None:
+                kind = "usage"
+            field = self._field if found.phase == "answer" else self._reasoning_field(data)
+            self.queue.append(Arrival(kind, at, text, data, field, later=later))
+            self._at = at + len(text)
+        elif isinstance(found, tuple):
+            text = "".join(chunk.text for chunk in found)
+            kind = "end" if found[-1].finish_reason is not None else "text"
+            arrival = Arrival(kind, at, text, data, self._reasoning_field(data), later=later)
+            arrival.split = len(found[0].text)
+            self.queue.append(arrival)
+            self._at = at + len(text)
+        else:
+            self.queue.append(Arrival("call" if calls else "text", at, "", data, self._field, later=later))
+        if calls:
+            last = self.queue[-1]
+            last.calls, last.places, last.shift = calls, self._places, self._shift
+
+    def _with_calls(self, data: bytes, found: Decoded) -> Decoded:
+        """Take a chunk that may bring pieces of tool calls; the whole calls are chunks of their own."""
+        pieces, whole = self._calls.feed(data)
+        reason = found[-1].finish_reason if isinstance(found, tuple) else None
+        reason = found.finish_reason if isinstance(found, Chunk) else reason
+        if pieces:
+            self._call_tokens += 1
+        chunks: list[Chunk] = []
+        if isinstance(found, tuple):
+            chunks = list(found)
+        elif isinstance(found, Chunk):
+            chunks = [found]
+        # The text of a chunk stands before the calls that it ends.
+        self._keep(data, found, pieces)
+        end = chunks.pop() if reason is not None and chunks and not chunks[-1].text else None
+        if reason is not None:
+            whole += self._calls.end(reason)
+        for number, call in whole:
+            self._places[number] = self._at
+            chunks.append(Chunk(call.text, tokens=self._call_tokens, call=call))
+            self._call_tokens = 0
+            self._at += len(call.text)
+        if end is not None:
+            chunks.append(end)
+        elif reason is not None and whole:
+            chunks.append(Chunk("", tokens=0, finish_reason=reason))
+        return chunks[0] if len(chunks) == 1 else tuple(chunks) or None
+
+    def _reasoning_field(self, data: bytes) -> Field:
+        if self.reasoning is None:
+            self.reasoning = "reasoning_content" if b'"reasoning_content":"' in data.replace(b" ", b"") else "reasoning"
+        return self.reasoning
+
+    def _field_of(self, piece: Piece) -> Field:
+        return self.reasoning if piece.phase == "reasoning" and self.reasoning is not None else self._field

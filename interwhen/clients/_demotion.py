@@ -1,0 +1,65 @@
+"""Demotion: a monitor that suddenly refutes much more than it should is made to observe only."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from interwhen._log import log_warning
+from interwhen._types.errors import UsageError
+from interwhen._types.monitors import Monitor
+from interwhen._types.results import Result
+
+
+class Demotion:
+    """Demotes a monitor to ``observe`` once it has refuted something in more than *above* of its last *calls* calls.
+
+    It is shared by all calls of a client or a gateway. A monitor that is demoted goes on looking, so that its
+    violations are in results and metrics, and stays demoted until :meth:`restore`. Raises :class:`UsageError` on values
+    that cannot work.
+    """
+
+    def __init__(self, *, above: float, calls: int = 100) -> None:
+        if not isinstance(above, int | float) or not 0 < above < 1:
+            raise UsageError(f"Demotion: above={above!r}, a share between 0 and 1 is needed")
+        if type(calls) is not int or calls < 1:
+            raise UsageError(f"Demotion: calls={calls!r}, a number of at least 1 is needed")
+        self.above = above
+        self.calls = calls
+        self.demoted: set[str] = set()
+        """The names of the monitors that only observe now."""
+        self.on_change: Callable[[str, bool], object] = lambda _name, _demoted: None
+        """Told of each monitor that is demoted or restored."""
+        self._seen: dict[str, deque[bool]] = {}
+
+    def saw(self, monitors: Iterable[Monitor], result: Result) -> None:
+        """Count the call that ended with *result*, which *monitors* watched."""
+        refuted = {violation.monitor for violation in result.violations}
+        for monitor in monitors:
+            name = monitor.name
+            seen = self._seen.setdefault(name, deque(maxlen=self.calls))
+            seen.append(name in refuted)
+            share = sum(seen) / self.calls
+            acts = monitor.delivery != "observe" and name not in self.demoted
+            if acts and len(seen) == self.calls and share > self.above:
+                self.demoted.add(name)
+                log_warning("monitor.demoted", monitor=name, share=round(share, 3), calls=self.calls)
+                self.on_change(name, True)
+
+    def restore(self) -> None:
+        """Let every monitor act again as it was made to, and count from the start."""
+        demoted, self.demoted = self.demoted, set()
+        self._seen.clear()
+        for name in sorted(demoted):
+            log_warning("monitor.restored", monitor=name)
+            self.on_change(name, False)
+
+    def applied(self, monitors: tuple[Monitor, ...]) -> tuple[Monitor, ...]:
+        """Return *monitors*, those that are demoted as observers."""
+        if not self.demoted:
+            return monitors
+        return tuple(
+            dataclasses.replace(monitor, delivery="observe") if monitor.name in self.demoted else monitor
+            for monitor in monitors
+        )

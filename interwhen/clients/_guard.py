@@ -1,0 +1,460 @@
+"""Guarding a tool: the arguments of a call are checked before it runs, and its result after, without any stream."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import functools
+import inspect
+import math
+import numbers
+import os
+import uuid
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, TypeAlias, TypeVar, cast, overload
+
+import msgspec
+
+from interwhen._log import log_warning
+from interwhen._run import LoopThread, run
+from interwhen._types.claims import Claim
+from interwhen._types.errors import InterwhenError, UsageError
+from interwhen._types.models import Capabilities, Chunk, Completion, Message, Request
+from interwhen._types.monitors import Monitor
+from interwhen._types.remedies import Stop
+from interwhen._types.results import Result
+from interwhen._types.segments import Segment, ToolCall
+from interwhen._types.triggers import ToolCalls
+from interwhen._types.verdicts import Verdict, Violation
+from interwhen._types.verifiers import FunctionVerifier
+from interwhen.models._token_stream import GuardedStream
+from interwhen.registry import MonitorSpec, load_monitors
+
+# What a check is shown of a call and of its result: JSON that leaves nothing out.
+
+_SPELLED = (dt.date, dt.time, dt.timedelta, uuid.UUID, decimal.Decimal)
+
+
+class Unshowable(ValueError):
+    """A value that JSON cannot say whole. The text names no part of it: a model may have written it."""
+
+
+class Signature:
+    """The parameters of one function, as a model sees them.
+
+    *context* names those that are none of the model's business. Raises :class:`~interwhen.UsageError` on a name
+    that is no parameter, and on a default that no check could be shown.
+    """
+
+    def __init__(self, tool: Callable[..., Any], name: str, context: Collection[str]) -> None:
+        self._name = name
+        try:
+            self._signature = inspect.signature(tool)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"guard({tool!r:.200}): its parameters are not known ({error}); guard a `def`") from error
+        parameters = self._signature.parameters
+        open_ended = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
+        for each in context:
+            if each not in parameters and not open_ended:
+                raise UsageError(f"context={each!r}: {name} has no such parameter; it has {', '.join(parameters)}")
+        self._hidden = frozenset(context) | _own(tool, self._signature)
+        for each, parameter in parameters.items():
+            if each not in self._hidden and parameter.default is not inspect.Parameter.empty:
+                try:
+                    as_json(parameter.default)
+                except Unshowable as error:
+                    raise UsageError(
+                        f"{name}({each}={parameter.default!r:.80}): no check can be shown this default ({error}); "
+                        f"where none needs it, say guard(..., context=[{each!r}])"
+                    ) from error
+
+    def call(self, args: Sequence[Any], options: Mapping[str, Any]) -> ToolCall:
+        """Return the call with *args* and *options*, defaults included, as a model would have written it.
+
+        Raises :class:`Unshowable`, and :class:`TypeError` as the function itself would.
+        """
+        bound = self._signature.bind(*args, **options)
+        bound.apply_defaults()
+        texts: dict[str, str] = {}
+        for name, value in bound.arguments.items():
+            kind = self._signature.parameters[name].kind
+            if kind is inspect.Parameter.VAR_KEYWORD:
+                for more, each in value.items():
+                    if more in bound.arguments and more != name:
+                        raise Unshowable(f"there are two arguments {more!r:.80}")
+                    self._put(texts, more, each)
+            elif kind is not inspect.Parameter.VAR_POSITIONAL or value:
+                self._put(texts, name, value)
+        spelled = ", ".join(f"{name}: {text}" for name, text in texts.items())
+        return ToolCall("", self._name, f"{{{spelled}}}")
+
+    def _put(self, texts: dict[str, str], name: str, value: object) -> None:
+        if name not in self._hidden:
+            try:
+                texts[as_json(name)] = as_json(value)
+            except Unshowable as error:
+                raise Unshowable(f"the argument {name!r:.80} cannot be checked: {error}") from error
+
+
+def as_text(value: object) -> str:
+    """Return *value* as a check reads it: text as it is, anything else as JSON. Raises :class:`Unshowable`."""
+    if not isinstance(value, str | bytes | bytearray | memoryview):
+        return as_json(value)
+    try:
+        return _text(value)
+    except UnicodeError as error:
+        raise Unshowable("it is no valid text") from error
+
+
+def as_json(value: object) -> str:
+    """Return *value* as JSON that says all of it. Raises :class:`Unshowable` where there is none."""
+    try:
+        return msgspec.json.encode(_plain(value)).decode()
+    except UnicodeError as error:
+        raise Unshowable("it holds text that is no valid Unicode") from error
+    except RecursionError as error:
+        raise Unshowable("it is nested too deeply") from error
+    except Unshowable:
+        raise
+    except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
+        raise Unshowable(f"a {type(value).__name__} is no JSON value") from error
+
+
+def _plain(value: Any) -> Any:
+    """Return *value* made of what JSON has. Nothing is left out, masked or cut, as a `str` or a dump may do."""
+    match value:
+        case enum.Enum():
+            return _plain(value.value)
+        case None | bool():
+            return value
+        case numbers.Integral() | float():
+            return _number(value)
+        case str() | bytes() | bytearray() | memoryview():
+            return _text(value)
+        case os.PathLike():
+            return _plain(os.fspath(value))
+        case Mapping():
+            return _named(value.items())
+        case Sequence() | AbstractSet():
+            return [_plain(each) for each in value]
+    if isinstance(value, _SPELLED):
+        return msgspec.to_builtins(value)
+    fields = ((name, getattr(value, name)) for name in _fields(value))
+    return _named((name, each) for name, each in fields if each is not msgspec.UNSET)
+
+
+def _number(value: Any) -> int | float:
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if not math.isfinite(value):
+        raise Unshowable("JSON has no infinite numbers, and none that are not a number")
+    return float(value)
+
+
+def _text(value: str | bytes | bytearray | memoryview) -> str:
+    return str.__str__(value) if isinstance(value, str) else bytes(value).decode()
+
+
+def _fields(value: Any) -> Collection[str]:
+    """Return the names of the fields of a record: of msgspec, dataclasses, pydantic or attrs."""
+    kind = type(value)
+    if isinstance(value, msgspec.Struct):
+        return value.__struct_fields__
+    if dataclasses.is_dataclass(kind):
+        return [field.name for field in dataclasses.fields(kind)]
+    if callable(getattr(kind, "model_dump", None)):
+        return [name for name, _ in value]
+    if hasattr(kind, "__attrs_attrs__"):
+        return [field.name for field in kind.__attrs_attrs__]
+    raise Unshowable(f"a {kind.__name__} is no JSON value; where no check needs it, guard(context=[...]) names it")
+
+
+def _named(pairs: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        name = _plain(key)
+        if type(name) is int:
+            name = str(name)
+        if not isinstance(name, str) or name in found:
+            raise Unshowable("the keys of a mapping must be different texts")
+        found[name] = _plain(value)
+    return found
+
+
+def _own(tool: Callable[..., Any], signature: inspect.Signature) -> frozenset[str]:
+    """Return the name of the object whose method *tool* is, where it is written in a class."""
+    outside = str(getattr(tool, "__qualname__", "")).rpartition(".")[0]
+    first = next(iter(signature.parameters), "")
+    in_class = bool(outside) and not outside.endswith("<locals>")
+    return frozenset({first}) if in_class and first in ("self", "cls") else frozenset()
+
+
+ToolT = TypeVar("ToolT", bound=Callable[..., Any])
+Conversation: TypeAlias = Callable[[], Iterable[Message | Mapping[str, Any]]]
+"""Returns the messages so far, as :func:`interwhen.run` takes them."""
+
+_loop = LoopThread()
+"""Where checks of plain functions run."""
+
+
+class Refused(InterwhenError):
+    """A guarded tool was not run, or its result is withheld. The text is fit to be given to the model."""
+
+    def __init__(self, tool: str, result: Result, *, ran: bool) -> None:
+        self.tool = tool
+        self.result = result
+        """Everything the checks said."""
+        self.ran = ran
+        """Whether the tool has run: then it is the result that was refused."""
+        reasons = [record.why for record in result.violations if record.interrupted]
+        reasons = reasons or [getattr(result, "reason", "") or "it could not be shown to be right"]
+        what = f"The result of {tool} is withheld" if ran else f"The call of {tool} was not made"
+        super().__init__(f"{what}: {'; '.join(reasons)}.")
+
+
+@overload
+def guard(tool: ToolT, /) -> ToolT: ...
+@overload
+def guard(
+    *,
+    calls: Iterable[MonitorSpec] = (),
+    results: Iterable[MonitorSpec] = (),
+    on_refused: Callable[[Refused], Any] | None = None,
+    name: str | None = None,
+    history: Conversation | None = None,
+    context: Collection[str] = (),
+) -> Callable[[ToolT], ToolT]: ...
+@overload
+def guard(
+    tool: ToolT,
+    /,
+    *,
+    calls: Iterable[MonitorSpec] = (),
+    results: Iterable[MonitorSpec] = (),
+    on_refused: Callable[[Refused], Any] | None = None,
+    name: str | None = None,
+    history: Conversation | None = None,
+    context: Collection[str] = (),
+) -> ToolT: ...
+def guard(
+    tool: Any = None,
+    /,
+    *,
+    calls: Iterable[MonitorSpec] = (),
+    results: Iterable[MonitorSpec] = (),
+    on_refused: Callable[[Refused], Any] | None = None,
+    name: str | None = None,
+    history: Conversation | None = None,
+    context: Collection[str] = (),
+) -> Any:
+    """Return *tool*, a plain or async function, such that it runs only if *calls* find nothing wrong.
+
+    *calls* are monitors (trigger ``ToolCalls``) that see the call as a structured one: its name (*name*, or the
+    function's) and all its arguments as JSON, defaults too, but for the parameters that *context* names: what the
+    program passes, and no model. *results* see what the tool returned: text as it is, anything else as JSON; what it
+    returned to be awaited is awaited first. Whatever their remedy says, a violation refuses; so does a check that
+    came to no verdict (it raised, was late or lost its worker, or its extractor or ``prepare`` failed), unless the
+    monitor says ``on_error="open"``; so does ``Unknown`` where it says ``unproven="closed"``; and so does an argument
+    or a result that JSON cannot say whole. *history* returns the conversation so far, for monitors that must know it;
+    the prompt of *results* ends with the call.
+
+    A refusal raises :class:`Refused`, or returns what *on_refused* makes of it: ``on_refused=str`` gives the model
+    its reason as the tool's result. Works as a decorator, too: ``@guard(calls=[...])``. Raises
+    :class:`~interwhen.UsageError` where *results* are to watch a generator, which gives them piece by piece.
+    """
+    if tool is None:
+        options = {"calls": calls, "results": results, "on_refused": on_refused, "name": name}
+        return functools.partial(guard, **options, history=history, context=context)
+    if not callable(tool):
+        raise UsageError(f"guard({tool!r:.200}): a function is needed; write @guard(calls=[...]) to give options")
+    if isinstance(context, str):
+        raise UsageError(f"context={context!r}: give the names in a list, [{context!r}]")
+    guarded = _Guarded(tool, _refusing(calls), _refusing(results), on_refused, name, history, context)
+    return guarded.wrapped()
+
+
+class _Guarded:
+    """One tool and who watches it."""
+
+    def __init__(
+        self,
+        tool: Callable[..., Any],
+        calls: tuple[Monitor, ...],
+        results: tuple[Monitor, ...],
+        on_refused: Callable[[Refused], Any] | None,
+        name: str | None,
+        history: Conversation | None,
+        context: Collection[str],
+    ) -> None:
+        self._tool = tool
+        self._history = history
+        self._calls = calls
+        self._results = results
+        self._on_refused = on_refused
+        self._name = name or str(getattr(tool, "__name__", type(tool).__name__))
+        self._signature = Signature(tool, self._name, context) if calls or results else None
+        if results and (_is(inspect.isgeneratorfunction, tool) or _is(inspect.isasyncgenfunction, tool)):
+            raise UsageError(
+                f"guard({self._name}, results=...): what a generator gives is gone before it could be checked; "
+                f"let the tool return it whole, or watch its calls only"
+            )
+
+    def wrapped(self) -> Callable[..., Any]:
+        tool = self._tool
+        if _is(inspect.iscoroutinefunction, tool):
+
+            @functools.wraps(tool)
+            async def guarded(*args: Any, **options: Any) -> Any:
+                try:
+                    call = await self._before(args, options)
+                    value = await tool(*args, **options)
+                    await self._after(call, value)
+                except Refused as refusal:
+                    return self._refused(refusal)
+                return value
+
+            return guarded
+
+        @functools.wraps(tool)
+        def guarded_plain(*args: Any, **options: Any) -> Any:
+            try:
+                call = _loop.running().call(self._before, args, options)
+                value = tool(*args, **options)
+                if self._results and inspect.isawaitable(value):
+                    return self._later(call, value)
+                _loop.running().call(self._after, call, value)
+            except Refused as refusal:
+                return self._refused(refusal)
+            return value
+
+        return guarded_plain
+
+    async def _later(self, call: ToolCall | None, pending: Awaitable[Any]) -> Any:
+        """Await what a plain function returned to be awaited; that is its result."""
+        try:
+            value = await pending
+            await self._after(call, value)
+        except Refused as refusal:
+            return self._refused(refusal)
+        return value
+
+    def _refused(self, refusal: Refused) -> Any:
+        if self._on_refused is None or refusal.tool != self._name:
+            raise refusal
+        return self._on_refused(refusal)
+
+    async def _before(self, args: Sequence[Any], options: Mapping[str, Any]) -> ToolCall | None:
+        """Check the call and return it as it was checked; ``None`` where nobody watches, or only those who observe."""
+        if self._signature is None:
+            return None
+        try:
+            call = self._signature.call(args, options)
+        except Unshowable as error:
+            await self._unshowable(str(error), (*self._calls, *self._results), ran=False)
+            return None
+        if self._calls:
+            await self._judge(Chunk(call.text, call=call), self._calls, self._said() or "", ran=False)
+        return call
+
+    async def _after(self, call: ToolCall | None, value: Any) -> None:
+        if not self._results:
+            return
+        try:
+            text = as_text(value)
+        except Unshowable as error:
+            await self._unshowable(f"it cannot be checked: {error}", self._results, ran=True)
+            return
+        made = () if call is None else (Message("assistant", "", (call,)),)
+        await self._judge(Chunk(text), self._results, (*self._said(), *made), ran=True)
+
+    async def _unshowable(self, why: str, monitors: tuple[Monitor, ...], *, ran: bool) -> None:
+        """Refuse what *monitors* cannot be shown, unless all of them only observe."""
+        log_warning("guard.unshowable", tool=self._name, why=why)
+        if any(monitor.delivery != "observe" for monitor in monitors):
+            call = ToolCall("", self._name, "{}")
+            await self._judge(Chunk(call.text, call=call), (_refuted(why),), "", ran=ran)
+
+    def _said(self) -> Sequence[Message | Mapping[str, Any]]:
+        return () if self._history is None else tuple(self._history())
+
+    async def _judge(
+        self,
+        chunk: Chunk,
+        monitors: tuple[Monitor, ...],
+        prompt: str | Sequence[Message | Mapping[str, Any]],
+        *,
+        ran: bool,
+    ) -> None:
+        async with run(_Given(chunk), prompt, monitors=monitors) as judged:
+            result = await judged.drain()
+        acted = any(record.interrupted for record in result.violations)
+        if acted or result.status in ("abstained", "failed"):
+            raise Refused(self._name, result, ran=ran)
+
+
+class _Given:
+    """A model that has said all that it will say."""
+
+    name = "given"
+
+    def __init__(self, chunk: Chunk) -> None:
+        self._chunk = chunk
+
+    async def capabilities(self) -> Capabilities:
+        return Capabilities(resume="prefix", forks=False, think_tags=None)
+
+    async def stream(self, request: Request) -> _Whole:
+        return _Whole(self._chunk, request)
+
+    async def complete(self, request: Request) -> Completion:
+        raise UsageError(f"a guarded tool has no model that could be asked {request.side!r:.80}: use a parser")
+
+    async def aclose(self) -> None:
+        pass
+
+
+class _Whole(GuardedStream):
+    def __init__(self, chunk: Chunk, request: Request) -> None:
+        super().__init__()
+        done = Chunk("", tokens=0, finish_reason="stop")
+        self._chunks: tuple[Chunk, ...] = (done,) if request.pieces else (chunk, done)
+
+    async def fetch(self) -> Sequence[Chunk]:
+        found, self._chunks = self._chunks, ()
+        return found
+
+
+def _refusing(specs: Iterable[MonitorSpec]) -> tuple[Monitor, ...]:
+    """Return the monitors as gates of which a violation ends the matter: there is nobody who could mend it."""
+    return tuple(
+        dataclasses.replace(monitor, remedy=Stop(), delivery="observe" if monitor.delivery == "observe" else "gate")
+        for monitor in load_monitors(cast("Any", specs))
+    )
+
+
+def _refuted(why: str) -> Monitor:
+    """Return the monitor that refuses any call because of *why*."""
+
+    def extract(segment: Segment) -> Iterator[Claim]:
+        yield Claim(key=segment.text, span=segment.span)
+
+    def check(_claim: Claim) -> Verdict:
+        return Violation(why=why)
+
+    return Monitor(
+        name="guard",
+        trigger=ToolCalls(),
+        extractor=extract,
+        verifier=FunctionVerifier("guard", "1", 1.0, "inline", check),
+        delivery="gate",
+        remedy=Stop(),
+        unproven="closed",
+    )
+
+
+def _is(kind: Callable[[Any], bool], tool: Callable[..., Any]) -> bool:
+    """Tell whether *tool* is of *kind*: a function of it, or an object that is called as one."""
+    return kind(tool) or kind(getattr(type(tool), "__call__", None))  # noqa: B004  how it is called, not whether

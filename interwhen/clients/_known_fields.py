@@ -1,0 +1,363 @@
+"""The known fields of each API, and what is made of any other text: one table, for all who read or write chunks.
+
+A reader may be shown any field of a chunk. What a monitor reads is ``text``; what is named here as anything else is no
+text of a model. Any other string is text that no monitor reads: it leaves a doubt on the result, and is held back where
+something gates the answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+from interwhen._types.results import Doubt, Result, Unverified, Verified
+from interwhen.clients._calls import Api
+from interwhen.models._chunks import NOT_JSON
+
+Kind = Literal["text", "copy", "id", "number", "opaque"]
+"""What a field is:
+
+``text``: what the model writes, which monitors read. ``copy``: a text that stands in another field, too, where monitors
+read it; another text than that is read by none. ``id``: a name, a role, a reason, a date. ``number``: numbers, in lists
+and objects, too. ``opaque``: what is not for people (signatures, log-probabilities) or was in the request.
+"""
+
+Table: TypeAlias = "Mapping[str, Kind | Table | tuple[Table]]"
+"""The fields of an object; a table in a tuple is that of the members of a list."""
+
+_ID_SIZE = 512
+"""Characters that an id may have: more are text."""
+NAMES_KEPT = 8
+"""How many names of unread fields are told."""
+_KEY = re.compile(r"[\w.:/-]{1,64}")
+"""What keys of objects look like that are no text by themselves."""
+
+_META: Final[Table] = {
+    "id": "id", "object": "id", "created": "number", "model": "id", "system_fingerprint": "id", "service_tier": "id",
+    "provider": "id", "usage": "number", "timings": "number", "obfuscation": "opaque", "prompt_token_ids": "number",
+    "prompt_logprobs": "opaque", "prompt_filter_results": "opaque", "kv_transfer_params": "opaque",
+    "x_groq": {"id": "id", "seed": "number", "usage": "number"},
+}  # fmt: skip
+_CHOICE: Final[Table] = {
+    "index": "number", "finish_reason": "id", "native_finish_reason": "id", "stop_reason": "id", "matched_stop": "id",
+    "logprobs": "opaque", "token_ids": "number", "prompt_token_ids": "number", "prompt_logprobs": "opaque",
+    "content_filter_results": "opaque", "content_filter_offsets": "number",
+}  # fmt: skip
+_CALL: Final[Table] = {
+    "index": "number",
+    "id": "id",
+    "type": "id",
+    "function": {"name": "text", "arguments": "text"},
+    "custom": {"name": "text", "input": "text"},
+    "extra_content": {"google": {"thought_signature": "opaque"}},
+}
+_DETAIL: Final[Table] = {
+    "type": "id", "id": "id", "format": "id", "index": "number", "signature": "opaque", "data": "opaque",
+    "text": "copy", "summary": "copy", "thinking": "copy",
+}  # fmt: skip
+_PART: Final[Table] = {"type": "id", "text": "copy", "logprobs": "opaque"}
+_ITEM: Final[Table] = {
+    "id": "id", "type": "id", "status": "id", "role": "id", "phase": "id", "call_id": "id", "namespace": "id",
+    "content": (_PART,), "summary": (_PART,), "encrypted_content": "opaque",
+    "name": "text", "arguments": "copy", "input": "copy",
+}  # fmt: skip
+_RESPONSE: Final[Table] = {
+    "id": "id", "object": "id", "status": "id", "model": "id", "service_tier": "id", "previous_response_id": "id",
+    "created_at": "number", "completed_at": "number", "usage": "number", "temperature": "number", "top_p": "number",
+    "max_output_tokens": "number", "max_tool_calls": "number", "top_logprobs": "number", "background": "number",
+    "frequency_penalty": "number", "presence_penalty": "number", "parallel_tool_calls": "number", "store": "number",
+    "billing": "opaque", "conversation": "opaque", "error": "opaque", "incomplete_details": "opaque",
+    "instructions": "opaque", "metadata": "opaque", "moderation": "opaque", "prompt": "opaque",
+    "prompt_cache_key": "opaque", "prompt_cache_retention": "opaque", "reasoning": "opaque",
+    "safety_identifier": "opaque", "text": "opaque", "tool_choice": "opaque", "tools": "opaque",
+    "truncation": "opaque", "user": "opaque", "kv_transfer_params": "opaque",
+    "output": (_ITEM,), "output_text": "copy",
+}  # fmt: skip
+_EVENT: Final[Table] = {
+    "type": "id", "item_id": "id", "sequence_number": "number", "output_index": "number", "content_index": "number",
+    "summary_index": "number", "logprobs": "opaque", "obfuscation": "opaque", "name": "text",
+    "text": "copy", "arguments": "copy", "input": "copy", "part": _PART, "item": _ITEM, "response": _RESPONSE,
+}  # fmt: skip
+
+READ_EVENTS: Final = (
+    "response.output_text.delta",
+    "response.reasoning_text.delta",
+    "response.reasoning_summary_text.delta",
+    "response.function_call_arguments.delta",
+    "response.custom_tool_call_input.delta",
+)
+"""The events of the Responses API whose ``delta`` monitors read: text as it comes, arguments once they are whole."""
+
+FIELDS: Final[Mapping[Api, Table]] = {
+    "chat": {
+        **_META,
+        "choices": (
+            {
+                **_CHOICE,
+                "delta": {
+                    "role": "id",
+                    "content": "text",
+                    "reasoning_content": "text",
+                    "reasoning": "text",
+                    "tool_calls": (_CALL,),
+                    "function_call": {"name": "text", "arguments": "text"},
+                    "reasoning_details": (_DETAIL,),
+                    "thinking_blocks": (_DETAIL,),
+                },
+            },
+        ),
+    },
+    "completions": {**_META, "choices": ({**_CHOICE, "text": "text"},)},
+    "responses": {**_EVENT, "delta": "text"},
+}
+"""The fields of a chunk of each API. Of the Responses API: of an event; ``delta`` is text in ``READ_EVENTS``."""
+
+OURS: Final = "interwhen"
+"""The field of a chunk that is ours to write. A server's own is dropped: it would be taken for ours."""
+
+
+class Sifted(NamedTuple):
+    """A value with nothing in place of the text that no monitor reads, and where that was."""
+
+    value: Any
+    names: tuple[str, ...]
+
+
+Stands: TypeAlias = Callable[[str, str], str]
+"""``stands(place, text)`` returns *text* if it stands where monitors read it, else what may be shown in its place."""
+
+
+def sift(body: Mapping[str, Any], table: Table, stands: Stands) -> Sifted:
+    """Empty all text of *body* that *table* does not know, and every ``copy`` of what does not stand."""
+    sifter = _Sifter(stands)
+    return Sifted(sifter.fields(body, table, ""), tuple(sifter.names))
+
+
+class _Sifter:
+    def __init__(self, stands: Stands) -> None:
+        self._stands = stands
+        self.names: dict[str, None] = {}
+
+    def fields(self, value: Mapping[str, Any], table: Table, place: str) -> dict[str, Any]:
+        """Sift an object whose fields *table* knows."""
+        found: dict[str, Any] = {}
+        for name, inner in value.items():
+            at = f"{place}.{name}" if place else name
+            kind = table.get(name)
+            found[name] = self._unknown(inner, at) if kind is None else self._known(inner, kind, at)
+        return found
+
+    def _known(self, value: Any, kind: Kind | Table | tuple[Table], place: str) -> Any:
+        if isinstance(kind, tuple):
+            if isinstance(value, list):
+                return [self._known(member, kind[0], place) for member in value]
+            kind = kind[0]
+        if isinstance(kind, Mapping) and isinstance(value, Mapping):
+            return self.fields(value, kind, place)
+        if kind in ("text", "opaque"):
+            return value
+        if isinstance(value, str):
+            if kind == "id" and len(value) <= _ID_SIZE:
+                return value
+            if kind == "copy" and (shown := self._stands(place, value)) == value:
+                return value
+            self._note(place)
+            return shown if kind == "copy" else ""
+        return self._unknown(value, place)
+
+    def _unknown(self, value: Any, place: str) -> Any:
+        if not _has_text(value):
+            return value
+        self._note(place)
+        return _emptied(value)
+
+    def _note(self, place: str) -> None:
+        if len(self.names) < NAMES_KEPT:
+            self.names[place[:100]] = None
+
+
+def _has_text(value: Any) -> bool:
+    if isinstance(value, str):
+        return bool(value)
+    if isinstance(value, Mapping):
+        return any(not _KEY.fullmatch(key) or _has_text(inner) for key, inner in value.items())
+    return isinstance(value, list) and any(map(_has_text, value))
+
+
+def _emptied(value: Any) -> Any:
+    if isinstance(value, str):
+        return ""
+    if isinstance(value, Mapping):
+        return {key: _emptied(inner) for key, inner in value.items() if _KEY.fullmatch(key)}
+    return [_emptied(inner) for inner in value] if isinstance(value, list) else value
+
+
+def strict_decoder(table: Table, name: str) -> msgspec.json.Decoder[Any]:
+    """Return a decoder that takes an object of nothing but what *table* knows, and refuses all else.
+
+    It is the quick way to know that there is nothing to :func:`sift`; a ``copy`` is something.
+    """
+    return msgspec.json.Decoder(_struct(table, name))
+
+
+_Number: TypeAlias = int | float | bool | None
+_SMALL: Any = _Number | dict[str, _Number | dict[str, _Number]] | list[int | float | None]
+_TYPES: Mapping[str, Any] = {
+    "text": Any,
+    "copy": None,
+    "id": Annotated[str, msgspec.Meta(max_length=_ID_SIZE)] | _Number,
+    "number": _SMALL,
+    "opaque": msgspec.Raw,
+}
+
+
+def _struct(table: Table, name: str) -> Any:
+    fields = [(field, _type(kind, f"{name}_{field}"), None) for field, kind in table.items()]
+    return msgspec.defstruct(name, fields, frozen=True, forbid_unknown_fields=True, gc=False)
+
+
+def _type(kind: Kind | Table | tuple[Table], name: str) -> Any:
+    if isinstance(kind, tuple):
+        return list[_struct(kind[0], name)] | None  # type: ignore[misc]
+    if isinstance(kind, Mapping):
+        return _struct(kind, name) | None
+    return _TYPES[kind]
+
+
+_COMMON = [name for name in Unverified.__struct_fields__ if name != "doubts"]
+
+
+def doubted(result: Result, unread: Mapping[str, bool]) -> Result:
+    """Return *result*, which is not verified where there were fields *unread*; the values say what was held back."""
+    if not unread or not isinstance(result, Verified | Unverified):
+        return result
+    doubts = result.doubts if isinstance(result, Unverified) else ()
+    common = {name: getattr(result, name) for name in _COMMON}
+    why = "no monitor reads the field {!r:.120} of the answer{}"
+    more = (Doubt("", None, why.format(name, "; it was held back" if held else "")) for name, held in unread.items())
+    return Unverified(**common, doubts=(*doubts, *more))
+
+
+# Which chunks of a server have text that no monitor reads; see :mod:`~interwhen.clients._known_fields`.
+
+_DECODERS = {api: strict_decoder(FIELDS[api], api) for api in ("chat", "completions")}
+_TEXT = re.compile(rb'"(?:content|text|reasoning_content|reasoning)": ?"(?!")')
+"""Where the text of a chunk begins. Within a JSON string no quotation mark is bare, so this is never inside one."""
+_BACKSLASH = 92
+_OFTEN = 16
+"""After so many chunks that were like none before, only each of so many is remembered: it may be so with all."""
+
+
+class Vetting:
+    """Looks at the chunks of one answer, and keeps what the last sound one was like but for its text.
+
+    A chunk that begins with ``before``, ends with ``after`` and has no quotation mark between is like it in all but
+    that text: its reader need not ask. (Only a backslash before ``after`` could change that.)
+    """
+
+    __slots__ = (
+        "_api",
+        "_decode",
+        "after",
+        "before",
+        "begin",
+        "has_calls",
+        "holds",
+        "least",
+        "looked",
+        "rest",
+        "unread",
+    )
+
+    def __init__(self, api: Literal["chat", "completions"], *, holds: bool) -> None:
+        self._api: Literal["chat", "completions"] = api
+        self._decode = _DECODERS[api].decode
+        self.holds = holds
+        """Whether text that no monitor reads is taken out of a chunk."""
+        self.unread: dict[str, bool] = {}
+        """The fields with such text, and whether it was held back."""
+        self.before = self.after = b""
+        self.begin = self.rest = 0
+        self.least = 1 << 62
+        """The size of the smallest chunk that may be like the last one."""
+        self.looked = 0
+        """How many chunks were looked at."""
+        self.has_calls = False
+        """Whether the last chunk may have had pieces of tool calls."""
+
+    def note(self, name: str) -> None:
+        """Take note of a field with text that no monitor reads."""
+        if len(self.unread) < NAMES_KEPT:
+            self.unread.setdefault(name, self.holds)
+
+    def vetted(self, data: bytes) -> bytes:
+        """Return the chunk *data* as it may be shown, and take note of what no monitor reads of it."""
+        self.has_calls = b'"tool_calls"' in data or b'"function_call"' in data
+        self.least = 1 << 62
+        self.looked += 1
+        try:
+            chunk = self._decode(data)
+        except NOT_JSON:
+            shown, is_sound = self._sifted(data)
+        else:
+            shown, is_sound = data, not _says_two_things(chunk)
+            if not is_sound:
+                shown, is_sound = self._sifted(data)
+        if is_sound and (self.looked <= _OFTEN or not self.looked % _OFTEN):
+            self._remember(data)
+        return shown
+
+    def _sifted(self, data: bytes) -> tuple[bytes, bool]:
+        """Return *data* as it may be shown, and whether that is what it is."""
+        try:
+            body: dict[str, Any] = msgspec.json.decode(data)
+        except NOT_JSON:
+            return data, False  # such a chunk is shown to nobody
+        ours = body.pop(OURS, None) is not None
+        choices = body.get("choices") or [{}]
+        delta = choices[0].get("delta") if self._api == "chat" else None
+        reasoning = (delta.get("reasoning_content") or delta.get("reasoning") or "") if delta else ""
+
+        def stands(place: str, text: str) -> str:
+            # Who sends details sends their text as reasoning, too, which is read. Encrypted ones have none.
+            assert delta is not None
+            return text if _text_of(delta.get(place.split(".")[-2])) == reasoning else ""
+
+        value, names = sift(body, FIELDS[self._api], stands)
+        if reasoning and delta and (other := delta.get("reasoning")) and other != reasoning:
+            names = (*names, "choices.delta.reasoning")
+            value["choices"][0]["delta"]["reasoning"] = ""
+        for name in names:
+            self.note(name)
+        if not (names and self.holds):
+            return (msgspec.json.encode(body) if ours else data), not (names or ours)
+        return msgspec.json.encode(value), False
+
+    def _remember(self, data: bytes) -> None:
+        """Keep what *data*, which is sound, is like but for its text, where it has just one."""
+        found = _TEXT.findall(data)
+        if len(found) != 1:
+            return
+        begin = data.index(found[0]) + len(found[0])
+        end = data.find(b'"', begin)
+        if end < 0 or data[end - 1] == _BACKSLASH:
+            return
+        self.before, self.after, self.begin, self.rest = data[:begin], data[end:], begin, len(data) - end
+        self.least = self.begin + self.rest
+
+
+def _says_two_things(chunk: Any) -> bool:
+    """Tell whether a chat chunk has reasoning in both of its fields, of which one is read, and they differ."""
+    delta = getattr(chunk.choices[0], "delta", None) if chunk.choices else None
+    return bool(delta and delta.reasoning_content and delta.reasoning and delta.reasoning != delta.reasoning_content)
+
+
+def _text_of(details: Any) -> str:
+    items = details if isinstance(details, list) else [details]
+    texts = [
+        item.get("text") or item.get("summary") or item.get("thinking") for item in items if isinstance(item, dict)
+    ]
+    return "".join(text for text in texts if isinstance(text, str))

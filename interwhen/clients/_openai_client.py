@@ -1,0 +1,380 @@
+"""Clients of the `openai` package whose calls are supervised.
+
+A wrapped client is an instance of a subclass of the client's own class, with the same state. Only ``request`` is
+ours, through which every call of the SDK goes; so signatures, types, parsing, raw responses and helpers are the SDK's.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias, cast
+
+import anyio
+import httpx2
+from openai import AsyncOpenAI, OpenAI
+from openai._base_client import _merge_mappings
+from openai._models import FinalRequestOptions
+from openai._streaming import extract_stream_chunk_type
+
+from interwhen._run import LoopThread, is_off
+from interwhen._types.errors import ModelError
+from interwhen._types.events import Event
+from interwhen.clients._calls import PATHS, Call, Settings, read_call
+from interwhen.clients._chat_codec import Facts, Part, facts_of
+from interwhen.clients._openai_streams import (
+    AsyncBody,
+    SupervisedAsyncStream,
+    SupervisedStream,
+    SyncBody,
+    attach,
+    facts_of_all,
+    noting,
+    streamed,
+    whole_response,
+)
+from interwhen.clients._openai_wire import Carried, SdkWire, Send, raise_sdk_error, sync_sender
+from interwhen.clients._supervision import Supervised, supervise
+from interwhen.clients._upstream import Endpoint
+
+# Supervised calls over an SDK client, with the SDK's errors; the same for plain and for async code.
+
+
+@dataclass(frozen=True, slots=True)
+class SdkCall:
+    """One call and everything it takes to make it."""
+
+    client: Any
+    call: Call
+    settings: Settings
+    options: FinalRequestOptions
+    endpoint: Endpoint
+    send: Send
+    list_models: Callable[[], Awaitable[bytes]]
+
+    async def begin(self) -> tuple[Supervised, httpx2.Response]:
+        """Send the request; return the supervised call and the head of the server's response."""
+        wire = SdkWire(self.options, self.send, self.list_models)
+        try:
+            supervised = await supervise(self.call, self.settings, wire, self.endpoint)
+        except ModelError as error:
+            raise_sdk_error(error, wire.response.request if wire.response is not None else None)
+        assert wire.response is not None
+        return supervised, wire.response
+
+    async def whole(self) -> tuple[list[Part], httpx2.Response]:
+        """Return all parts, and the head of the server's response.
+
+        A connection that breaks meanwhile is what a broken connection is to a call that does not stream: the SDK
+        makes such a call again, as often as its client says, so this does.
+        """
+        tries = self.options.get_max_retries(self.client.max_retries)
+        for left in range(tries, -1, -1):
+            supervised, response = await self.begin()
+            parts: list[Part] = []
+            try:
+                while more := await supervised.parts():
+                    parts += more
+            except ModelError as error:
+                if not (isinstance(error, Carried) and error.retryable and left):
+                    raise_sdk_error(error, response.request)
+            else:
+                return parts, response
+            finally:
+                await supervised.aclose()
+            await anyio.sleep(self.client._calculate_retry_timeout(left, self.options))  # noqa: SLF001
+        raise AssertionError
+
+
+# The stream helpers of the SDK (``chat.completions.stream``, ``responses.stream``), with facts on what they make.
+
+_FINAL = ("get_final_completion", "get_final_response")
+
+
+def noting_helper(manager: Any) -> Any:
+    """Return *manager*, what a helper's ``with`` is given, such that what its stream makes has facts."""
+    kind: Any = type(manager)
+    made = object.__new__(_helper_class(kind))
+    made.__dict__.update(manager.__dict__)
+    return made
+
+
+@functools.cache
+def _helper_class(base: Any) -> Any:
+    mixin: type = _AsyncNoting if hasattr(base, "__aenter__") else _Noting
+    return type(base.__name__, (mixin, base), {"__module__": base.__module__, "__doc__": base.__doc__})
+
+
+class _Noting:
+    def __enter__(self) -> Any:
+        return _noted(super().__enter__())  # type: ignore[misc]
+
+
+class _AsyncNoting:
+    async def __aenter__(self) -> Any:
+        return _noted(await super().__aenter__())  # type: ignore[misc]
+
+
+def _noted(stream: Any) -> Any:
+    raw = stream._raw_stream  # noqa: SLF001
+    if isinstance(raw, SupervisedStream | SupervisedAsyncStream):
+        events: list[Event] = []
+        raw.noted = events
+        for name in _FINAL:
+            method = getattr(stream, name, None)
+            if method is not None:
+                setattr(stream, name, _telling(method, raw, events))
+        state = stream._state  # noqa: SLF001
+        if hasattr(state, "handle_event"):
+            state.handle_event = _passing_on(state.handle_event)
+    return stream
+
+
+def _passing_on(handle: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]]:
+    """Return *handle* such that the events which it makes of one of the server's have the facts of that one."""
+
+    def handled(event: Any) -> list[Any]:
+        facts = facts_of(event)
+        return [attach(made, facts) if facts is not None else made for made in handle(event)]
+
+    return handled
+
+
+def _telling(method: Callable[[], Any], raw: Any, events: list[Event]) -> Callable[[], Any]:
+    def told(made: Any) -> Any:
+        return attach(made, Facts(events=tuple(events), result=raw.result))
+
+    if inspect.iscoroutinefunction(method):
+
+        @functools.wraps(method)
+        async def final() -> Any:
+            return told(await method())
+    else:
+
+        @functools.wraps(method)
+        def final() -> Any:
+            return told(method())
+
+    return final
+
+
+_FIELD = "interwhen"
+_KNOWN_MODELS = 256
+_METHODS = ("create", "stream", "parse")
+_WHOLE: dict[str, Any] = {"stream": False, "stream_cls": None}
+
+
+Endpoints: TypeAlias = Callable[[str, str], Endpoint]
+"""What has been learned about a model at a base URL."""
+
+
+def wrapped(client: Any, settings: Settings, endpoints: Endpoints | None = None) -> Any:
+    """Return *client* wrapped; ``None`` if it is no client of the SDK. A wrapped client is wrapped anew."""
+    bare = getattr(client, "_interwhen_bare", client)
+    mixin = AsyncSupervising if isinstance(bare, AsyncOpenAI) else SyncSupervising if isinstance(bare, OpenAI) else None
+    if mixin is None:
+        return None
+    kind: Any = type(bare)
+    made: Any = object.__new__(_class(mixin, kind))
+    ours = {"bare": bare, "settings": settings, "endpoints": endpoints or _endpoints()}
+    made.__dict__.update(_state(bare), **{f"_interwhen_{name}": value for name, value in ours.items()})
+    return made
+
+
+def _endpoints() -> Endpoints:
+    def endpoint(url: str, model: str) -> Endpoint:
+        return Endpoint(model=model, host=httpx2.URL(url).netloc.decode("ascii", "replace"))
+
+    return functools.lru_cache(maxsize=_KNOWN_MODELS)(endpoint)
+
+
+@functools.cache
+def _class(mixin: Any, base: Any) -> type:
+    return type(base.__name__, (mixin, base), {"__module__": base.__module__, "__doc__": base.__doc__})
+
+
+def _state(client: Any) -> dict[str, Any]:
+    """Return the state of *client* without the resources that are bound to it."""
+    kept = {}
+    for name, value in client.__dict__.items():
+        kind = inspect.getattr_static(type(client), name, None)
+        if not isinstance(kind, cached_property):
+            kept[name] = value
+    return kept
+
+
+class _Supervising:
+    """What both kinds of client share."""
+
+    _interwhen_bare: Any
+    _interwhen_settings: Settings
+    _interwhen_endpoints: Endpoints
+
+    @cached_property
+    def chat(self) -> Any:
+        """The chat resource, whose calls take ``interwhen=``."""
+        chat = super().chat  # type: ignore[misc]
+        _accept(chat.completions)
+        return chat
+
+    @cached_property
+    def completions(self) -> Any:
+        """The completions resource, whose calls take ``interwhen=``."""
+        return _accept(super().completions)  # type: ignore[misc]
+
+    @cached_property
+    def responses(self) -> Any:
+        """The responses resource, whose calls take ``interwhen=``."""
+        return _accept(super().responses)  # type: ignore[misc]
+
+    @cached_property
+    def beta(self) -> Any:
+        """The beta resource, of which ``responses`` and the ``chat`` of old are supervised as those beside it are."""
+        beta = super().beta  # type: ignore[misc]
+        # Not every version of the SDK has both.
+        _accept(getattr(beta, "responses", None))
+        _accept(getattr(getattr(beta, "chat", None), "completions", None))
+        return beta
+
+    def copy(self, **options: Any) -> Any:
+        """Return a copy of the client with other options, supervised as this one is."""
+        # Another HTTP client may lead to another server, whatever the URL is.
+        known = None if options.get("http_client") is not None else self._interwhen_endpoints
+        return wrapped(self._interwhen_bare.copy(**options), self._interwhen_settings, known)
+
+    with_options = copy
+
+    def _interwhen_endpoint(self, call: Call) -> Endpoint:
+        return self._interwhen_endpoints(str(self._interwhen_bare.base_url), str(call.body.get("model")))
+
+    def _interwhen_call(self, options: FinalRequestOptions) -> tuple[FinalRequestOptions, Call | None, Settings]:
+        """Return *options* without our field, and what is to be supervised, if anything is."""
+        extra = options.extra_json
+        override: object = None
+        if extra is not None and _FIELD in extra:
+            options = options.model_copy()
+            left = {name: value for name, value in extra.items() if name != _FIELD}
+            override, options.extra_json = extra[_FIELD], left or None
+        api = PATHS.get(options.url.partition("?")[0].strip("/")) if options.method.lower() == "post" else None
+        if api is None or not isinstance(options.json_data, dict):
+            return options, None, self._interwhen_settings
+        settings = self._interwhen_settings.changed(override)
+        if not settings.monitors or is_off():
+            return options, None, settings
+        body = _merge_mappings(options.json_data, options.extra_json) if options.extra_json else options.json_data
+        return options, read_call(api, cast("dict[str, Any]", body)), settings
+
+
+class AsyncSupervising(_Supervising):
+    """The part of an async client that is ours."""
+
+    async def request(
+        self, cast_to: Any, options: FinalRequestOptions, *, stream: bool = False, stream_cls: Any = None
+    ) -> Any:
+        """Do what the SDK does, supervised where it is a call to a model."""
+        options, call, settings = self._interwhen_call(options)
+        bare: Any = self._interwhen_bare
+        if call is None:
+            return await bare.request(cast_to, options, stream=stream, stream_cls=stream_cls)
+
+        async def send(changed: FinalRequestOptions) -> httpx2.Response:
+            return cast("httpx2.Response", await bare.request(httpx2.Response, changed, stream=True))
+
+        async def list_models() -> bytes:
+            asked = FinalRequestOptions.construct(method="get", url="/models")
+            return cast("bytes", (await bare.request(httpx2.Response, asked)).content)
+
+        made = SdkCall(bare, call, settings, options, self._interwhen_endpoint(call), send, list_models)
+        process = bare._process_response  # noqa: SLF001  the SDK's own parsing
+        if not call.streams:
+            parts, head = await made.whole()
+            response = whole_response(head, call, parts, options)
+            options = noting(options, facts := facts_of_all(parts))
+            asked = {"cast_to": _cast(bare, cast_to, options), "options": options}
+            return attach(await process(**asked, **_WHOLE, response=response), facts)
+        supervised, head = await made.begin()
+        response = streamed(head, supervised, AsyncBody(supervised, head.request), options)
+        kind = _kind(SupervisedAsyncStream, stream_cls, cast_to)
+        return await process(cast_to=cast_to, options=options, response=response, stream=True, stream_cls=kind)
+
+
+class SyncSupervising(_Supervising):
+    """The part of a client for plain code that is ours: calls run on an event loop in a thread of its own."""
+
+    @cached_property
+    def _interwhen_loop(self) -> LoopThread:
+        return LoopThread.of(self._interwhen_bare)
+
+    def request(
+        self, cast_to: Any, options: FinalRequestOptions, *, stream: bool = False, stream_cls: Any = None
+    ) -> Any:
+        """Do what the SDK does, supervised where it is a call to a model."""
+        options, call, settings = self._interwhen_call(options)
+        bare: Any = self._interwhen_bare
+        if call is None:
+            return bare.request(cast_to, options, stream=stream, stream_cls=stream_cls)
+        loop = self._interwhen_loop.running()
+        send, list_models = sync_sender(bare, loop)
+        made = SdkCall(bare, call, settings, options, self._interwhen_endpoint(call), send, list_models)
+        process = bare._process_response  # noqa: SLF001  the SDK's own parsing
+        if not call.streams:
+            parts, head = loop.call(made.whole)
+            response = whole_response(head, call, parts, options)
+            options = noting(options, facts := facts_of_all(parts))
+            asked = {"cast_to": _cast(bare, cast_to, options), "options": options}
+            return attach(process(**asked, **_WHOLE, response=response), facts)
+        supervised, head = loop.call(made.begin)
+        response = streamed(head, supervised, SyncBody(supervised, head.request, loop), options)
+        kind = _kind(SupervisedStream, stream_cls, cast_to)
+        return process(cast_to=cast_to, options=options, response=response, stream=True, stream_cls=kind)
+
+    def close(self) -> None:
+        """Close the client and the event loop of its calls."""
+        self._interwhen_loop.close()
+        self._interwhen_bare.close()
+
+
+def _kind(supervised: Any, stream_cls: Any, cast_to: Any) -> Any:
+    """Return our kind of stream, of the chunks that *stream_cls* has."""
+    return supervised[extract_stream_chunk_type(stream_cls) if stream_cls else cast_to]
+
+
+def _cast(bare: Any, cast_to: Any, options: FinalRequestOptions) -> Any:
+    return bare._maybe_override_cast_to(cast_to, options)  # noqa: SLF001
+
+
+def _accept(resource: Any) -> Any:
+    """Let the methods of *resource* take ``interwhen=``, which travels in the extra body up to ``request``."""
+    for name in _METHODS:
+        method = getattr(resource, name, None)
+        if method is not None:
+            setattr(resource, name, _accepting(method))
+    return resource
+
+
+def _accepting(method: Callable[..., Any]) -> Callable[..., Any]:
+    def moved(options: dict[str, Any]) -> dict[str, Any]:
+        override = options.pop(_FIELD, None)
+        if override is not None:
+            options["extra_body"] = {**(options.get("extra_body") or {}), _FIELD: override}
+        return options
+
+    if inspect.iscoroutinefunction(method):
+
+        @functools.wraps(method)
+        async def call(*args: Any, **options: Any) -> Any:
+            return await method(*args, **moved(options))
+    else:
+
+        @functools.wraps(method)
+        def call(*args: Any, **options: Any) -> Any:
+            made = method(*args, **moved(options))
+            return noting_helper(made) if method.__name__ == "stream" else made
+
+    signature = inspect.signature(method)
+    ours = inspect.Parameter(_FIELD, inspect.Parameter.KEYWORD_ONLY, default=None)
+    call.__signature__ = signature.replace(parameters=[*signature.parameters.values(), ours])  # type: ignore[attr-defined]
+    return call

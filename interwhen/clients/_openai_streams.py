@@ -1,0 +1,358 @@
+"""Streams of the `openai` package that are fed by a supervised call."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar, cast
+
+import httpx2
+import msgspec
+from openai import AsyncStream, Stream
+from openai._constants import RAW_RESPONSE_HEADER
+from openai._models import FinalRequestOptions
+from openai._utils import is_given
+
+from interwhen._run import Running
+from interwhen._types.errors import ModelError, StreamClosed
+from interwhen._types.events import Event
+from interwhen._types.results import Result
+from interwhen.clients._calls import Call
+from interwhen.clients._chat_codec import Facts, Part
+from interwhen.clients._openai_wire import raise_sdk_error
+from interwhen.clients._supervision import Supervised, whole
+from interwhen.models._sse import END_MARK
+
+# From an event loop to a reader in another thread: parts by way of a queue, so that none waits for a round trip.
+
+_AHEAD = 64
+"""How many batches may wait for the reader; then reading stops, and the server with it."""
+
+
+class Feed:
+    """Reads a supervised call on its loop, a little ahead of the thread that iterates over this."""
+
+    def __init__(self, supervised: Supervised, loop: Running) -> None:
+        self._supervised = supervised
+        self._loop = loop
+        self._queue: SimpleQueue[list[Part] | BaseException | None] = SimpleQueue()
+        self._room: asyncio.Event | None = None
+
+    def __iter__(self) -> Iterator[Part]:
+        self._loop.start(self._read)
+        get = self._queue.get
+        while found := get():
+            if isinstance(found, BaseException):
+                raise found
+            if self._room is not None and self._queue.qsize() < _AHEAD // 2:
+                room, self._room = self._room, None
+                self._loop.soon(room.set)
+            yield from found
+
+    def close(self) -> None:
+        """End the call; where its loop has ended, it has ended, too."""
+        with suppress(RuntimeError):
+            self._loop.call(self._supervised.aclose)
+
+    async def _read(self) -> None:
+        queue, parts = self._queue, self._supervised.parts
+        try:
+            while found := await parts():
+                queue.put(found)
+                if queue.qsize() >= _AHEAD:
+                    self._room = room = asyncio.Event()
+                    if queue.qsize() >= _AHEAD // 2:  # else the reader came first, and will set nothing
+                        await room.wait()
+            queue.put(None)
+        except Exception as error:  # noqa: BLE001  raised where the reader reads
+            queue.put(error)
+        except BaseException:
+            queue.put(StreamClosed("the client was closed"))
+            raise
+
+
+# Chunks as objects of the `openai` package: the very objects that it builds, built faster where they are plain.
+
+Build = Callable[[dict[str, Any]], Any]
+
+_PLAIN = (str, int, float, bool, type(None))
+_set = object.__setattr__
+
+
+def attach(made: Any, facts: Facts) -> Any:
+    """Put *facts* on *made* as ``interwhen``: beside its fields, so that it compares and dumps as before."""
+    if made is not None and hasattr(made, "__dict__"):
+        made.__dict__["interwhen"] = facts
+    return made
+
+
+def builder(cast_to: Any, slow: Build) -> Callable[[Part], Any]:
+    """Return what makes an object of *cast_to* from a part, with its facts; *slow* is the SDK's own way."""
+    from openai.types.chat import ChatCompletionChunk
+
+    build = _chat_builder(slow) if cast_to is ChatCompletionChunk else slow
+
+    def make(part: Part) -> Any:
+        return attach(build(part.chunk()), part.facts)
+
+    return make
+
+
+def _chat_builder(slow: Build) -> Build:
+    """Return what builds a chat chunk: past the SDK's type-directed walk where all values are plain."""
+    from openai.types.chat import ChatCompletionChunk
+    from openai.types.chat.chat_completion_chunk import Choice, ChoiceDelta
+
+    chunks, choices, deltas = _Kind(ChatCompletionChunk), _Kind(Choice), _Kind(ChoiceDelta)
+    if not (chunks.usable and choices.usable and deltas.usable):
+        return slow
+
+    def build(data: dict[str, Any]) -> Any:
+        found = data.get("choices")
+        if type(found) is not list or len(found) != 1 or type(found[0]) is not dict:
+            return slow(data)
+        choice = found[0]
+        delta = choice.get("delta")
+        if type(delta) is not dict or not (deltas.fits(delta) and choices.fits(choice, "delta")):
+            return slow(data)
+        if not chunks.fits(data, "choices"):
+            return slow(data)
+        return chunks.make(data, "choices", [choices.make(choice, "delta", deltas.make(delta))])
+
+    return build
+
+
+class _Kind:
+    """One class of the SDK, as far as building it needs."""
+
+    def __init__(self, cls: Any) -> None:
+        self._cls = cls
+        self._defaults: dict[str, Any] = {}
+        self.usable = True
+        try:
+            for name, field in cls.model_fields.items():
+                self.usable = self.usable and field.alias is None and field.default_factory is None
+                self._defaults[name] = None if field.is_required() else field.default
+            self.usable = self.usable and cls.__pydantic_private__ is not NotImplemented
+        except (AttributeError, TypeError):
+            self.usable = False
+
+    @staticmethod
+    def fits(data: dict[str, Any], nested: str = "") -> bool:
+        """Tell whether all values of *data* are plain, but for the one named *nested*."""
+        for name, value in data.items():  # noqa: SIM110  a generator would cost as much as the rest
+            if type(value) not in _PLAIN and name != nested:
+                return False
+        return True
+
+    def make(self, data: dict[str, Any], nested: str = "", inner: Any = None) -> Any:
+        """Build one object as the SDK's ``construct`` does."""
+        defaults = self._defaults
+        made = self._cls.__new__(self._cls)
+        fields = {**defaults, **data}
+        extra: dict[str, Any] = {}
+        if len(fields) != len(defaults):
+            extra = {name: fields.pop(name) for name in data if name not in defaults}
+        if nested:
+            fields[nested] = inner
+        _set(made, "__dict__", fields)
+        _set(made, "__pydantic_private__", None)
+        _set(made, "__pydantic_extra__", extra)
+        _set(made, "__pydantic_fields_set__", {name for name in data if name in defaults})
+        return made
+
+
+_T = TypeVar("_T")
+
+KEY = "interwhen"
+"""Under which a response's extensions carry the supervised call."""
+
+
+def as_event(part: Part) -> bytes:
+    """Return *part* as the bytes of an event stream."""
+    return b"data: " + (part.raw if part.raw is not None else msgspec.json.encode(part.body)) + b"\n\n"
+
+
+class AsyncBody(httpx2.AsyncByteStream):
+    """The body of a supervised response, for who reads it raw."""
+
+    def __init__(self, supervised: Supervised, request: httpx2.Request) -> None:
+        self._supervised = supervised
+        self._request = request
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            while parts := await self._supervised.parts():
+                for part in parts:
+                    yield as_event(part)
+            if not self._supervised.is_cut:
+                yield END_MARK
+        except ModelError as error:
+            raise_sdk_error(error, self._request)
+
+    async def aclose(self) -> None:
+        """End the call."""
+        await self._supervised.aclose()
+
+
+class SyncBody(httpx2.SyncByteStream):
+    """The same for a sync client."""
+
+    def __init__(self, supervised: Supervised, request: httpx2.Request, loop: Running) -> None:
+        self._supervised = supervised
+        self.feed = Feed(supervised, loop)
+        self._request = request
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            for part in self.feed:
+                yield as_event(part)
+            if not self._supervised.is_cut:
+                yield END_MARK
+        except ModelError as error:
+            raise_sdk_error(error, self._request)
+
+    def close(self) -> None:
+        """End the call."""
+        self.feed.close()
+
+
+class SupervisedAsyncStream(AsyncStream[_T], Generic[_T]):
+    """An :class:`openai.AsyncStream` of chunks that carry :class:`~interwhen.clients.Facts`."""
+
+    def __init__(self, *, cast_to: Any, response: httpx2.Response, client: Any, options: Any = None) -> None:
+        self._supervised: Supervised = response.extensions[KEY]
+        # A stream that is forgotten before it is read has no generator whose end would close it.
+        weakref.finalize(self, self._supervised.leave)
+        super().__init__(cast_to=cast_to, response=response, client=client, options=options)
+
+    noted: list[Event] | None = None
+    """Where the events of all chunks are kept, for who wants them at the end."""
+
+    @property
+    def result(self) -> Result | None:
+        """How the run ended, once the stream is over."""
+        return self._supervised.result
+
+    async def __stream__(self) -> AsyncIterator[_T]:
+        supervised, response = self._supervised, self.response
+        make = _maker(self._client, self._cast_to, response, self.noted)
+        try:
+            while parts := await supervised.parts():
+                for part in parts:
+                    yield make(part)
+        except ModelError as error:
+            raise_sdk_error(error, response.request)
+        finally:
+            await response.aclose()
+
+
+class SupervisedStream(Stream[_T], Generic[_T]):
+    """An :class:`openai.Stream` of chunks that carry :class:`~interwhen.clients.Facts`."""
+
+    def __init__(self, *, cast_to: Any, response: httpx2.Response, client: Any, options: Any = None) -> None:
+        self._supervised: Supervised = response.extensions[KEY]
+        weakref.finalize(self, self._supervised.leave)
+        super().__init__(cast_to=cast_to, response=response, client=client, options=options)
+
+    noted: list[Event] | None = None
+    """Where the events of all chunks are kept, for who wants them at the end."""
+
+    @property
+    def result(self) -> Result | None:
+        """How the run ended, once the stream is over."""
+        return self._supervised.result
+
+    def __stream__(self) -> Iterator[_T]:
+        response = self.response
+        make = _maker(self._client, self._cast_to, response, self.noted)
+        try:
+            for part in cast("SyncBody", response.stream).feed:
+                yield make(part)
+        except ModelError as error:
+            raise_sdk_error(error, response.request)
+        finally:
+            response.close()
+
+
+def _maker(client: Any, cast_to: Any, response: httpx2.Response, noted: list[Event] | None) -> Callable[[Part], Any]:
+    make = _plain_maker(client, cast_to, response)
+    if noted is None:
+        return make
+
+    def noting(part: Part) -> Any:
+        noted.extend(part.facts.events)
+        return make(part)
+
+    return noting
+
+
+def _plain_maker(client: Any, cast_to: Any, response: httpx2.Response) -> Callable[[Part], Any]:
+    process = client._process_response_data  # noqa: SLF001  what the SDK's own streams call
+
+    def slow(data: dict[str, Any]) -> Any:
+        return process(data=data, cast_to=cast_to, response=response)
+
+    if client._strict_response_validation:  # noqa: SLF001
+        return lambda part: attach(slow(part.chunk()), part.facts)
+    return builder(cast_to, slow)
+
+
+# HTTP responses for the SDK's own parsing: the head of the server's, the body of a supervised call.
+
+_OF_THE_BODY = frozenset(("content-length", "content-encoding", "transfer-encoding", "content-type"))
+
+
+def streamed(first: httpx2.Response, supervised: Supervised, body: Any, options: Any) -> httpx2.Response:
+    """Return the response that streams *body*."""
+    return _response(first, options, "text/event-stream; charset=utf-8", {KEY: supervised}, stream=body)
+
+
+def whole_response(first: httpx2.Response, call: Call, parts: Sequence[Part], options: Any) -> httpx2.Response:
+    """Return the response that holds the whole answer which *parts* spell."""
+    content = msgspec.json.encode(whole(call.api, parts))
+    return _response(first, options, "application/json", {}, content=content)
+
+
+def facts_of_all(parts: Sequence[Part]) -> Facts:
+    """Return the facts of a whole answer."""
+    events: tuple[Event, ...] = tuple(event for part in parts for event in part.facts.events)
+    return Facts(events=events, result=parts[-1].facts.result if parts else None)
+
+
+def noting(options: FinalRequestOptions, facts: Facts) -> FinalRequestOptions:
+    """Return *options* that put *facts* on whatever is parsed of the answer, whenever a raw response is parsed."""
+    parse = options.post_parser
+
+    def parsed(made: Any) -> Any:
+        return attach(parse(made) if is_given(parse) else made, facts)
+
+    options = options.model_copy()
+    options.post_parser = parsed
+    return options
+
+
+def _response(
+    first: httpx2.Response, options: Any, kind: str, extensions: dict[str, Any], **body: Any
+) -> httpx2.Response:
+    headers = [(name, value) for name, value in first.headers.multi_items() if name.lower() not in _OF_THE_BODY]
+    request = first.request
+    raw = options.headers.get(RAW_RESPONSE_HEADER) if is_given(options.headers) else None
+    if raw:
+        # The SDK looks at the request to see whether its caller wants the response as it is.
+        request = httpx2.Request(
+            request.method, str(request.url), headers=[*request.headers.multi_items(), (RAW_RESPONSE_HEADER, raw)]
+        )
+    response = httpx2.Response(
+        first.status_code,
+        headers=[*headers, ("content-type", kind)],
+        request=request,
+        extensions={**first.extensions, **extensions},
+        **body,
+    )
+    response.elapsed = dt.timedelta(0)
+    return response

@@ -1,0 +1,286 @@
+"""The way to the server through a client of the `openai` package: its own requests, keys, retries and connections.
+
+Only the reading of the body is ours: straight from the connection's bytes, past the SDK's decoding.
+"""
+
+from __future__ import annotations
+
+import functools
+import ssl
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+import httpx2
+import msgspec
+from openai._base_client import AsyncHttpxClientWrapper, SyncHttpxClientWrapper
+from openai._models import FinalRequestOptions
+
+from interwhen._run import Running
+from interwhen._types.errors import ConnectError, ModelError, StreamClosed, StreamTimeout, UpstreamError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+
+# Errors of the `openai` package, carried through the engine, and ours as what that package would raise.
+
+
+class Carried(UpstreamError):
+    """Whatever the SDK raised on the way to the server; ``original`` is raised again at the caller."""
+
+    def __init__(self, original: Exception, *, retryable: bool = False) -> None:
+        response = getattr(original, "response", None)
+        status = getattr(original, "status_code", None)
+        body = ""
+        if response is not None and status is not None:
+            body = getattr(response, "text", "")
+        super().__init__(f"{type(original).__name__}: {original}", status=status, body=body)
+        self.original = original
+        self._again = retryable
+
+    @property
+    def retryable(self) -> bool:  # type: ignore[override]
+        """Whether the stream may be taken up again; a request that was refused has been retried by the SDK."""
+        return self._again
+
+
+def raise_sdk_error(error: ModelError, request: httpx2.Request | None) -> NoReturn:
+    """Raise what the SDK raises for *error*; what it did raise keeps the cause that it had."""
+    if isinstance(error, Carried):
+        raise error.original
+    raise _as_sdk_error(error, request) from error
+
+
+def _as_sdk_error(error: ModelError, request: httpx2.Request | None) -> Exception:
+    import openai
+
+    if isinstance(error, StreamTimeout):
+        return openai.APITimeoutError(request=request)  # type: ignore[arg-type]
+    if isinstance(error, ConnectError):
+        return openai.APIConnectionError(message=str(error), request=request)  # type: ignore[arg-type]
+    body = _error_body(error.body) if isinstance(error, UpstreamError) else None
+    message = body.get("message") if isinstance(body, dict) else None
+    if isinstance(error, UpstreamError) and not isinstance(message, str):
+        message = "An error occurred during streaming"
+    return openai.APIError(message or str(error), request, body=body)  # type: ignore[arg-type]
+
+
+def _error_body(text: str) -> Any:
+    try:
+        found = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return text or None
+    return found.get("error", found) if isinstance(found, dict) else found
+
+
+_CLOSE_SECONDS = 1.0
+
+Send = Callable[["FinalRequestOptions"], Awaitable[httpx2.Response]]
+"""Sends a request as the SDK does, and returns the open response of a success."""
+
+
+class SdkBody:
+    """An open response of the SDK; see :class:`~interwhen.models.HttpResponse`."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self.status: int = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        self._response = response
+        coded = response.headers.get("content-encoding", "identity") != "identity"
+        source = response.aiter_bytes() if coded else cast("AsyncIterator[bytes]", response.stream)
+        self._parts = cast("AsyncGenerator[bytes, None]", source.__aiter__())
+        self._scope: anyio.CancelScope | None = None
+        self._reading = False
+        self._closed = False
+
+    async def receive(self) -> bytes:
+        """Wait for bytes of the body; empty at its end."""
+        if self._closed:
+            raise StreamClosed("the stream is closed")
+        self._reading = True
+        with anyio.CancelScope() as self._scope:
+            try:
+                return await self._parts.__anext__()
+            except StopAsyncIteration:
+                return b""
+            except Exception as error:
+                raise read_error(error, self._response.request) from error
+            except BaseException:
+                self._closed = True  # a cancelled read has taken the connection with it
+                raise
+            finally:
+                self._reading = False
+        raise StreamClosed("the stream was closed while it was read")
+
+    async def aclose(self) -> None:
+        """Close now; a read that waits ends at once."""
+        idle, self._closed = not (self._closed or self._reading), True
+        if self._scope is not None:
+            self._scope.cancel()
+        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+            await self._response.aclose()
+            if idle:
+                await self._run_out()
+
+    async def _run_out(self) -> None:
+        """Let the generators of the body end, one in another: on a closed connection they do so at once."""
+        with suppress(Exception):
+            while True:
+                await self._parts.__anext__()
+
+
+class SdkWire:
+    """Sends the requests of one call through an SDK client; see :class:`~interwhen.clients._upstream.Wire`."""
+
+    def __init__(self, options: FinalRequestOptions, send: Send, list_models: Callable[[], Awaitable[bytes]]) -> None:
+        self._options = options
+        self._send = send
+        self._list_models = list_models
+        self.response: httpx2.Response | None = None
+        """The response to the last request that was accepted."""
+        self.host = ""
+
+    async def open(self, body: dict[str, Any]) -> SdkBody:
+        """Send *body* and return the open response."""
+        self.response = response = await self._accepted(body)
+        self.host = response.request.url.netloc.decode("ascii", "replace")
+        return SdkBody(response)
+
+    async def ask(self, body: dict[str, Any]) -> bytes:
+        """Send *body* and return the answer's body."""
+        response = await self._accepted(body)
+        try:
+            return await response.aread()
+        except Exception as error:
+            raise read_error(error, response.request) from error
+
+    async def models(self) -> bytes:
+        """Return the list of models."""
+        try:
+            return await self._list_models()
+        except Exception as error:
+            raise Carried(error) from error
+
+    async def _accepted(self, body: dict[str, Any]) -> httpx2.Response:
+        options = self._options.model_copy()
+        options.json_data = body
+        options.extra_json = None
+        options._strip_raw_response_header()  # noqa: SLF001  the SDK's own way to ask without it
+        try:
+            return await self._send(options)
+        except Exception as error:
+            raise Carried(error) from error
+
+
+def read_error(error: Exception, request: httpx2.Request) -> Exception:
+    """Return what to raise for *error*, which reading a body brought: carried, as the SDK says it."""
+    import openai
+
+    if isinstance(error, _kinds("TimeoutException")):
+        found: Exception = openai.APITimeoutError(request=request)
+    elif isinstance(error, (*_kinds("RequestError"), ssl.SSLError, anyio.EndOfStream)):
+        found = openai.APIConnectionError(request=request)
+    else:
+        return Carried(error)
+    found.__cause__ = error
+    return Carried(found, retryable=True)
+
+
+def _kinds(name: str) -> tuple[type[Exception], ...]:
+    """Return the exception *name* of httpx2, and of httpx where the user's client is one of it.
+
+    The SDK has functions for this, but only from 3.13 on, and in a private module.
+    """
+    modules = (httpx2, sys.modules.get("httpx"))
+    return tuple(getattr(module, name) for module in modules if module is not None)
+
+
+# Requests of an SDK client for plain code, read on an event loop.
+#
+# The SDK prepares, sends and retries in a worker thread, as it always does, but its HTTP client hands each request to
+# an async one on the loop, where the body is then read. A client with an HTTP client of the user's own keeps it: then
+# the body is read by worker threads.
+
+
+def sync_sender(bare: Any, loop: Running) -> tuple[Send, Callable[[], Awaitable[bytes]]]:
+    """Return what sends requests as *bare* does, and what asks it for the list of models."""
+    is_default = type(bare._client) is SyncHttpxClientWrapper  # noqa: SLF001
+    sender = _on_loop(bare, loop) if is_default else bare
+
+    async def send(options: FinalRequestOptions) -> httpx2.Response:
+        ask = functools.partial(sender.request, httpx2.Response, options, stream=True)
+        response = await anyio.to_thread.run_sync(ask)
+        return response if is_default else _read_by_threads(response)
+
+    async def list_models() -> bytes:
+        asked = FinalRequestOptions.construct(method="get", url="/models")
+        response = await anyio.to_thread.run_sync(functools.partial(bare.request, httpx2.Response, asked))
+        return cast("bytes", response.content)
+
+    return send, list_models
+
+
+def _on_loop(bare: Any, loop: Running) -> Any:
+    """Return a client like *bare* whose requests are sent on *loop*."""
+    sender = object.__new__(type(bare))
+    sender.__dict__.update(bare.__dict__)
+    relay = object.__new__(_Relay)
+    relay.__dict__.update(bare._client.__dict__)  # noqa: SLF001
+    relay.interwhen_loop = loop
+    sender._client = relay
+    return sender
+
+
+class _Relay(httpx2.Client):
+    """An HTTP client that hands requests to an async one; it is used in worker threads of that one's loop."""
+
+    interwhen_loop: Running
+
+    def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        """Send *request*; an answer that is an error comes whole."""
+        return anyio.from_thread.run(functools.partial(self._send, request, options))
+
+    async def _send(self, request: httpx2.Request, options: dict[str, Any]) -> httpx2.Response:
+        clients = self.interwhen_loop.clients
+        client = clients.get("async")
+        if client is None:
+            client = clients["async"] = AsyncHttpxClientWrapper(base_url=self.base_url, timeout=self.timeout)
+        response = await client.send(request, **{**options, "stream": True})
+        if response.status_code < 400:
+            return cast("httpx2.Response", response)
+        content = await response.aread()
+        headers = [(name, value) for name, value in response.headers.multi_items() if name != "content-encoding"]
+        return httpx2.Response(
+            response.status_code, headers=headers, content=content, request=request, extensions=response.extensions
+        )
+
+
+class _ThreadStream(httpx2.AsyncByteStream):
+    """The body of a response for plain code, read by worker threads."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self._response = response
+        self._parts: Iterator[bytes] = response.iter_bytes()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while (data := await anyio.to_thread.run_sync(next, self._parts, None, abandon_on_cancel=True)) is not None:
+            yield data
+
+    async def aclose(self) -> None:
+        await anyio.to_thread.run_sync(self._response.close)
+
+
+def _read_by_threads(response: httpx2.Response) -> httpx2.Response:
+    headers = [(name, value) for name, value in response.headers.multi_items() if name != "content-encoding"]
+    return httpx2.Response(
+        response.status_code,
+        headers=headers,
+        stream=_ThreadStream(response),
+        request=response.request,
+        extensions=response.extensions,
+    )

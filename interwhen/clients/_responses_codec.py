@@ -1,0 +1,606 @@
+"""From events of a run to the events that a reader of the Responses API gets."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, Literal
+
+import msgspec
+
+from interwhen._types.errors import StreamProtocolError, UnexpectedForm, UpstreamError
+from interwhen._types.models import Chunk, FinishReason, Piece, Usage
+from interwhen._types.results import Result
+from interwhen._types.segments import ToolCall
+from interwhen.clients._chat_codec import BLOCKED, Composer, Part
+from interwhen.clients._chunk_buffer import Arrival, Field, Kind, Tap
+from interwhen.clients._responses_fields import (
+    ADDED,
+    CALLS,
+    RESPONSE_DONE,
+    ResponsesVetting,
+    WireEvent,
+    WireItem,
+    WireResponse,
+    decode_event,
+)
+from interwhen.clients._responses_fields import RESPONSE_DONE as ITEM_DONE
+from interwhen.models._chunks import DONE, NOT_JSON, Decoded, count_of
+from interwhen.models._exchange import refusal
+
+# One output item of a response, as far as its reader has been told of it.
+
+ItemBody = dict[str, Any]
+Status = Literal["completed", "incomplete"]
+
+_STEMS = {
+    "response.output_text": "output_text",
+    "response.refusal": "refusal",
+    "response.reasoning_text": "reasoning_text",
+    "response.reasoning_summary_text": "summary_text",
+}
+"""What events with text are named after, and the type of the part that their text belongs to."""
+_NAMES = {kind: stem for stem, kind in _STEMS.items()}
+
+
+class ItemPart:
+    """One part of an item's content, or of its summary."""
+
+    __slots__ = ("announced", "closed", "index", "kind", "pieces", "said", "source")
+
+    def __init__(self, kind: str, index: int, source: int) -> None:
+        self.kind = kind
+        self.index = index
+        self.source = source
+        """The item of the server whose text it takes; negative: none."""
+        self.pieces: list[str] = []
+        self.announced = False
+        self.said = False
+        """Whether its text was said to be all."""
+        self.closed = False
+
+    @property
+    def text(self) -> str:
+        """Its text so far."""
+        return "".join(self.pieces)
+
+    @property
+    def body(self) -> ItemBody:
+        """The part as the API writes it."""
+        return self.like({})
+
+    @property
+    def extras(self) -> ItemBody:
+        """What events about its text have besides."""
+        return {"logprobs": []} if self.kind == "output_text" else {}
+
+    def like(self, given: ItemBody) -> ItemBody:
+        """Return the part as the API writes it, with the other fields of *given*."""
+        if self.kind not in _NAMES:
+            return {"type": self.kind, **given}
+        own: ItemBody = {"type": self.kind, "refusal" if self.kind == "refusal" else "text": self.text}
+        return {"annotations": [], **given, **own} if self.kind == "output_text" else {**given, **own}
+
+
+class Item:
+    """An output item that was announced and is not done."""
+
+    def __init__(self, index: int, kind: str, name: str, announced: bytes | ItemBody, source: int) -> None:
+        self.index = index
+        """Its number, for the reader."""
+        self.kind = kind
+        self.name = name
+        """Its id, for the reader."""
+        self.source = source
+        """The number of the server's item that it shows, the last of them; negative: only text of ours."""
+        self.parts: list[ItemPart] = []
+        self._announced = announced
+
+    def note(self, event: WireEvent) -> None:
+        """Note that the reader was told *event*, which is about this item."""
+        stem, _, what = event.type.rpartition(".")
+        if (kind := _STEMS.get(stem)) is not None:
+            part = self._part(kind, event)
+            if what == "delta":
+                part.pieces.append(event.delta)
+            else:
+                part.said = True
+        elif stem in ("response.content_part", "response.reasoning_summary_part") and event.part is not None:
+            part = self._part(event.part.type, event)
+            part.announced, part.closed = True, what == "done"
+
+    def open_part(self, *kinds: str) -> ItemPart | None:
+        """Return the last part of one of *kinds* that text may be added to."""
+        found = (part for part in reversed(self.parts) if part.kind in kinds)
+        return next((part for part in found if not (part.said or part.closed)), None)
+
+    def own_part(self, source: int, number: int, kind: str) -> ItemPart:
+        """Return where the reader finds part *number* of the server's item *source*: it may go on with a cut one."""
+        own = [part for part in self.parts if part.source == source]
+        if number < len(own):
+            return own[number]
+        cut = self.open_part(kind)
+        if cut is None or cut.source == source:
+            cut = self.new_part(kind, source)
+        cut.source = source
+        return cut
+
+    def new_part(self, kind: str, source: int) -> ItemPart:
+        """Add a part and return it; it is not announced."""
+        is_summary = kind == "summary_text"
+        number = sum((part.kind == "summary_text") == is_summary for part in self.parts)
+        self.parts.append(ItemPart(kind, number, source))
+        return self.parts[-1]
+
+    def added(self, part: ItemPart) -> ItemBody:
+        """Return the event that announces *part*."""
+        holder = "reasoning_summary_part" if part.kind == "summary_text" else "content_part"
+        return {"type": f"response.{holder}.added", **self._place(part), "part": part.body}
+
+    def text(self, part: ItemPart, text: str) -> ItemBody:
+        """Return the event that adds *text* to *part*."""
+        return {"type": f"{_NAMES[part.kind]}.delta", **self._place(part), "delta": text, **part.extras}
+
+    def close(self, status: Status) -> Iterator[ItemBody]:
+        """Yield the events that end what is open of it."""
+        for part in self.parts:
+            place, body = self._place(part), part.body
+            if not part.said and (stem := _NAMES.get(part.kind)):
+                said = {name: value for name, value in body.items() if name in ("text", "refusal")}
+                yield {"type": f"{stem}.done", **place, **said, **part.extras}
+            if part.announced and not part.closed:
+                holder = "reasoning_summary_part" if part.kind == "summary_text" else "content_part"
+                yield {"type": f"response.{holder}.done", **place, "part": body}
+        yield {"type": RESPONSE_DONE, "output_index": self.index, "item": self._whole(status)}
+
+    def done(self, source: int, given: ItemBody) -> ItemBody:
+        """Return the server's item *given*, which is done, with the texts that the reader was told."""
+        found = {**given, "id": self.name} if self.name else given
+        if self.kind != "message":
+            return found
+        said = iter(given.get("content") or ())
+        content = [part.like(next(said, {}) if part.source == source else {}) for part in self.parts]
+        return {**found, "content": content}
+
+    def _whole(self, status: Status) -> ItemBody:
+        given = self._announced if isinstance(self._announced, dict) else msgspec.json.decode(self._announced)
+        found: ItemBody = {**given["item"], "id": self.name} if self.name else {**given["item"]}
+        if self.kind == "message" or "status" in found:
+            found["status"] = status
+        for field, kinds in (("content", ("output_text", "refusal", "reasoning_text")), ("summary", ("summary_text",))):
+            if parts := [part.body for part in self.parts if part.kind in kinds]:
+                found[field] = parts
+        return found
+
+    def _place(self, part: ItemPart) -> ItemBody:
+        name = "summary_index" if part.kind == "summary_text" else "content_index"
+        return {"item_id": self.name, "output_index": self.index, name: part.index}
+
+    def _part(self, kind: str, event: WireEvent) -> ItemPart:
+        is_summary = kind == "summary_text"
+        index = (event.summary_index if is_summary else event.content_index) or 0
+        for part in self.parts:
+            if part.index == index and (part.kind == "summary_text") == is_summary:
+                return part
+        return self.new_part(kind, self.source)
+
+
+# The output items of a response as its reader knows them, whatever was cut and begun anew behind them.
+#
+# A reader of the Responses API keeps books: an item is announced before it has text, is done once, and is done before
+# the response is. A correction breaks that: the server's item was left in the middle, and another request announces
+# new ones. Here each event is brought into line with what was told before.
+
+_OURS: Final = "interwhen.text"
+_PART_ADDED = "response.content_part.added"
+_PART_DONE = "response.content_part.done"
+_TEXT_ITEM = "response.output_text"
+_HOLDS = {"output_text": "message", "summary_text": "reasoning"}
+"""In which type of item a part of ours stands."""
+_NO_ITEMS = -1
+"""The number of no item of the server."""
+
+
+def own_text(field: Field, text: str) -> ItemBody:
+    """Return *text* of ours as an event that is none of the API yet: :meth:`Items.tell` finds a place for it."""
+    return {"type": _OURS, "field": field, "delta": text}
+
+
+class Items:
+    """Follows what the reader is told. *start_of* returns with which of the server's items a request began."""
+
+    def __init__(self, start_of: Callable[[int], int]) -> None:
+        self._start_of = start_of
+        self._open: dict[int, Item] = {}
+        self._shown: dict[int, Item] = {}
+        """By the number of the server's item, where the reader finds it."""
+        self._names: set[str] = set()
+        self._next = 0
+        self.message = ""
+        """The id of the message that was announced last."""
+        self.corrected = False
+        """Whether the reader was told text of ours."""
+        self.calls: list[ItemBody] = []
+        """The calls that the reader has been told of."""
+
+    def follow(self, event: WireEvent, data: bytes) -> None:
+        """Note that the reader was told *event* (*data*), as the server sent it."""
+        index = event.output_index
+        if index is None:
+            return
+        if event.type == ADDED and event.item is not None:
+            self._shown[index] = self._begin(index, event.item, data, index)
+        elif event.type == RESPONSE_DONE:
+            self._end(index, event.item, data)
+        elif (item := self._open.get(index)) is not None:
+            item.note(event)
+
+    def tell(self, body: ItemBody) -> Iterator[ItemBody]:
+        """Yield the events to tell instead of *body*, the server's or one of ours, after what was told before."""
+        kind, index = body["type"], body.get("output_index")
+        if kind == _OURS:
+            yield from self._ours(body["field"], body["delta"])
+        elif index is None:
+            yield body
+        elif kind == ADDED and isinstance(body.get("item"), dict):
+            yield from self._announce(index, body)
+        elif (item := self._shown.get(index)) is not None and self._open.get(item.index) is item:
+            yield from self._within(item, index, body)
+        elif isinstance(body.get("delta"), str) and kind.endswith("text.delta"):
+            yield from self._ours("reasoning" if "reasoning" in kind else "content", body["delta"])
+
+    def close(self, status: Status, *, before: int | None = None) -> Iterator[ItemBody]:
+        """Yield the events that end what is open: what came with requests *before* that item, or everything."""
+        for item in tuple(self._open.values()):
+            if before is None or item.source < before:
+                for body in item.close(status):
+                    yield self._told(body)
+
+    def _announce(self, index: int, body: ItemBody) -> Iterator[ItemBody]:
+        """Yield what to tell of a new item of the server; what was cut before it is done now, or goes on in it."""
+        item, start = body["item"], self._start_of(index)
+        if item.get("type") == "message":
+            cut = next((item for item in self._open.values() if item.kind == "message" and item.source < start), None)
+            if cut is not None:
+                cut.source = index
+                self._shown[index] = cut
+                yield from self.close("incomplete", before=start)
+                return
+        yield from self.close("incomplete", before=start)
+        if item.get("id"):
+            item = {**item, "id": self._name(item["id"])}
+        yield self._told({**body, "output_index": self._next, "item": item}, index)
+
+    def _within(self, item: Item, index: int, body: ItemBody) -> Iterator[ItemBody]:
+        """Yield what to tell of the server's item *index*, which the reader knows as *item*."""
+        kind: str = body["type"]
+        body = {**body, "output_index": item.index}
+        if item.name and "item_id" in body:
+            body["item_id"] = item.name
+        if item.kind == "message" and isinstance(body.get("content_index"), int):
+            part = item.own_part(index, body["content_index"], (body.get("part") or {}).get("type") or "output_text")
+            if kind == _PART_ADDED and part.announced:
+                return
+            body["content_index"] = part.index
+            if kind == f"{_TEXT_ITEM}.done" and body.get("text") != part.text:
+                body |= {"text": part.text, "logprobs": []}
+            elif kind == _PART_DONE:
+                body["part"] = part.like(body.get("part") or {})
+        if kind == RESPONSE_DONE:
+            yield from map(self._told, [*item.close("completed")][:-1])
+            body["item"] = item.done(index, body["item"])
+        yield self._told(body)
+
+    def _ours(self, field: Field, text: str) -> Iterator[ItemBody]:
+        self.corrected = True
+        kinds = ("output_text",) if field == "content" else ("summary_text", "reasoning_text")
+        item = next((item for item in self._open.values() if item.kind == _HOLDS[kinds[0]]), None)
+        if item is None:
+            yield from self.close("incomplete")
+            yield self._told(self._made(_HOLDS[kinds[0]]), _NO_ITEMS)
+            item = self._open[self._next - 1]
+        part = item.open_part(*kinds)
+        if part is None:
+            part = item.new_part(kinds[0], _NO_ITEMS)
+            yield self._told(item.added(part))
+        yield self._told(item.text(part, text))
+
+    def _made(self, kind: str) -> ItemBody:
+        """Return the event that announces an item of ours."""
+        item: ItemBody = {"type": kind, "summary": []}
+        if kind == "message":
+            item = {"type": kind, "role": "assistant", "status": "in_progress", "content": []}
+        name = self._name("msg_interwhen" if kind == "message" else "rs_interwhen")
+        return {"type": ADDED, "output_index": self._next, "item": {"id": name, **item}}
+
+    def _name(self, name: str) -> str:
+        """Return *name*, or another one where there is an item with that name: servers count for each request anew."""
+        return f"{name}_{self._next}" if name in self._names else name
+
+    def _told(self, body: ItemBody, source: int | None = None) -> ItemBody:
+        """Note that the reader is told *body*, and return it."""
+        event = msgspec.convert(body, WireEvent)
+        index = event.output_index
+        if index is None:
+            return body
+        if event.type == ADDED and event.item is not None:
+            item = self._begin(index, event.item, body, index if source is None else source)
+            if item.source != _NO_ITEMS:
+                self._shown[item.source] = item
+        elif event.type == RESPONSE_DONE:
+            self._end(index, event.item, body)
+        elif (known := self._open.get(index)) is not None:
+            known.note(event)
+        return body
+
+    def _begin(self, index: int, item: WireItem, announced: bytes | ItemBody, source: int) -> Item:
+        self._next = max(self._next, index + 1)
+        name = item.id or ""
+        self._names.add(name)
+        if item.type == "message":
+            self.message = name
+        found = self._open[index] = Item(index, item.type, name, announced, source)
+        return found
+
+    def _end(self, index: int, item: WireItem | None, done: bytes | ItemBody) -> None:
+        self._open.pop(index, None)
+        if item is not None and item.type in CALLS:
+            body = done if isinstance(done, dict) else msgspec.json.decode(done)
+            self.calls.append(body["item"])
+
+
+# Streams of the Responses API: typed events, of which some carry text, reasoning, or a tool call.
+
+_TEXT = "response.output_text.delta"
+_REASONING = ("response.reasoning_text.delta", "response.reasoning_summary_text.delta")
+_PREAMBLE = ("response.created", "response.in_progress", "response.queued")
+_INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_filter": "content_filter"}
+
+
+class ResponsesTap(Tap):
+    """A :class:`~interwhen.clients._chunk_buffer.Tap` for the Responses API.
+
+    The output items of a later request are numbered on from those of the one before: to the reader it is one
+    response.
+    """
+
+    def __init__(self, *, holds: bool = False) -> None:
+        super().__init__(_nothing, "content")
+        self._events = ResponsesVetting(holds=holds)
+        self.vetting = self._events  # type: ignore[assignment]
+        self.items = 0
+        """How many output items there have been."""
+        self._starts: list[int] = []
+        self._called = False
+        self._calls_of: set[int] = set()
+
+    def begin(self, pieces: tuple[Piece, ...]) -> None:
+        """Note that a stream begins that goes on from *pieces*."""
+        super().begin(pieces)
+        self._events.begin()
+        self._starts.append(self.items)
+        self._called = any(piece.call is not None for piece in pieces)
+        self._calls_of = set()
+
+    def start_of(self, index: int) -> int:
+        """Return the number of the first output item of the request that item *index* came with."""
+        return self._starts[bisect.bisect_right(self._starts, index) - 1] if self._starts else 0
+
+    def decode(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
+        """Decode one event of the stream, and keep it."""
+        try:
+            event = decode_event(data)
+        except NOT_JSON as error:
+            if data.strip() == b"[DONE]":
+                return DONE
+            raise StreamProtocolError(f"no event of the Responses API ({error})", offset=offset, sample=data) from error
+        kind = event.type
+        if not kind.startswith("response."):
+            if kind == "error" or b'"error"' in data:
+                raise _failure(data)
+            if first:
+                raise UnexpectedForm("an object that is no event of this API", offset=offset, sample=data)
+        if kind == "response.failed":
+            raise _failure(data)
+        data = self._events.vetted(event, data)
+        if self.requests > 1:
+            if kind in _PREAMBLE:
+                return None
+            data = _renumbered(data, self._starts[-1])
+        self.first = self.first or data
+        if event.output_index is not None:
+            self.items = max(self.items, event.output_index + self._starts[-1] + 1)
+        return self._take(event, data)
+
+    def _take(self, event: WireEvent, data: bytes) -> Decoded:
+        kind, delta = event.type, event.delta
+        if kind == _TEXT and isinstance(delta, str):
+            return self._text(delta, data, "content")
+        if kind in _REASONING and isinstance(delta, str):
+            self.reasoning = "reasoning"
+            return self._text(delta, data, "reasoning")
+        item, index = event.item, event.output_index
+        if item is not None and item.type in CALLS and index is not None:
+            self._calls_of.add(index)
+        if index in self._calls_of:
+            self._add("call", "", data)
+            if kind == ITEM_DONE and item is not None:
+                call = _call(item)
+                self._called = True
+                self._at += len(call.text)
+                return Chunk(call.text, tokens=1, call=call)
+            return None
+        if kind in ("response.completed", "response.incomplete"):
+            self._add("end", "", data)
+            return self._end(kind, event.response or WireResponse())
+        self._add("text", "", data)
+        return None
+
+    def _text(self, text: str, data: bytes, field: Field) -> Chunk | None:
+        self._add("text", text, data, field)
+        return Chunk(text, "answer" if field == "content" else "reasoning") if text else None
+
+    def _add(self, kind: Kind, text: str, data: bytes, field: Field = "content") -> None:
+        self.queue.append(Arrival(kind, self._at, text, data, field, later=False))
+        self._at += len(text)
+
+    def _end(self, kind: str, response: WireResponse) -> Chunk:
+        reason: FinishReason = "tool_calls" if self._called else "stop"
+        if kind == "response.incomplete":
+            details = response.incomplete_details
+            reason = _INCOMPLETE.get(details.reason or "", "other") if details is not None else "other"
+        usage = response.usage
+        counted = None
+        if usage is not None:
+            cached = usage.input_tokens_details.cached_tokens if usage.input_tokens_details else None
+            counted = Usage(count_of(usage.input_tokens), count_of(cached), count_of(usage.output_tokens))
+        return Chunk("", tokens=0, finish_reason=reason, usage=counted)
+
+
+def _call(item: WireItem) -> ToolCall:
+    if item.type == "custom_tool_call":
+        return ToolCall(item.call_id or "", item.name or "", item.input or "", "custom")
+    return ToolCall(item.call_id or "", item.name or "", item.arguments or "")
+
+
+def _renumbered(data: bytes, shift: int) -> bytes:
+    body = msgspec.json.decode(data)
+    if isinstance(body.get("output_index"), int):
+        body["output_index"] += shift
+    return msgspec.json.encode(body)
+
+
+def _failure(data: bytes) -> UpstreamError:
+    body = msgspec.json.decode(data)
+    response = body.get("response")
+    error = response.get("error") if isinstance(response, dict) else body.get("error") or body
+    return refusal(msgspec.json.encode({"error": error}))
+
+
+def _nothing(_data: bytes, _offset: int, _first: bool) -> Decoded:  # noqa: FBT001  see Decode
+    return None
+
+
+Body = dict[str, Any]
+
+_NONE: Body = {"id": "resp_interwhen", "object": "response", "created_at": 0, "status": "in_progress", "output": []}
+"""The response where the server sent none."""
+
+
+class ResponsesShape:
+    """Makes events of one response; see :class:`~interwhen.clients._chat_codec.Shape`."""
+
+    def __init__(self, tap: ResponsesTap) -> None:
+        self._tap = tap
+
+    def text(self, field: Field, text: str) -> Body:
+        """Return an event of *text*; without any, one that says nothing but that the response goes on."""
+        return own_text(field, text) if text else {"type": "response.in_progress", "response": self._first()}
+
+    def begin(self, body: Body) -> None:
+        """Do nothing: a response begins with an event of its own."""
+
+    def with_text(self, data: bytes, field: Field, text: str, *, whole: bool) -> Body:  # noqa: ARG002  see Shape
+        """Return the event *data* with other *text*; the log-probabilities go unless it is *whole*."""
+        body: Body = msgspec.json.decode(data)
+        if body.get("logprobs") and not whole:
+            body["logprobs"] = []
+        return {**body, "delta": text}
+
+    def end(self, last: bytes | None, result: Result, items: Items) -> Body:
+        """Return the event that ends the response: the server's *last* one with the output that stands.
+
+        Without *last*, the response was blocked.
+        """
+        said: Body = msgspec.json.decode(last) if last is not None else {}
+        response: Body = said.get("response") or self._first()
+        given = response.get("output") or ()
+        # What the model called on its own account, and the reasoning that the calls of tools must be given back with.
+        output = [item for item in given if item.get("type") not in ("message", *CALLS)]
+        other = [part for item in given if item.get("type") == "message" for part in item.get("content") or ()]
+        content: list[Body] = [{"type": "output_text", "text": result.answer, "annotations": []}]
+        content = content[: bool(result.answer)] + [part for part in other if part.get("type") != "output_text"]
+        message = {"id": items.message or "msg_interwhen", "type": "message", "role": "assistant"}
+        if content:
+            output.append({**message, "status": "completed", "content": content})
+        response = {**response, "id": self._first().get("id", response.get("id")), "output": [*output, *items.calls]}
+        if last is None:
+            response |= {"status": "incomplete", "incomplete_details": {"reason": BLOCKED}}
+        kind = "response.incomplete" if response.get("status") == "incomplete" else "response.completed"
+        return {**said, "type": kind, "response": response}
+
+    def cut(self, result: Result, items: Items) -> Body:
+        """Return the response that stands where the server never ended it: as an event that says no more than that."""
+        found = self.end(None, result, items)
+        return {**found, "response": {**found["response"], "incomplete_details": None}}
+
+    def _first(self) -> Body:
+        first = self._tap.first
+        return (msgspec.json.decode(first).get("response") if first else None) or dict(_NONE)
+
+
+class ResponsesComposer(Composer):
+    """A :class:`~interwhen.clients._chat_codec.Composer` for the Responses API.
+
+    Its last event holds the whole response: that has the text that stands, whatever was shown and taken back.
+    """
+
+    def __init__(
+        self, tap: ResponsesTap, trace: Callable[[], str], *, hold: bool, splits: bool, correction: str
+    ) -> None:
+        super().__init__(tap, trace, chat=True, hold=hold, splits=splits, wants_usage=False, correction=correction)
+        self._own = ResponsesShape(tap)
+        self._shape_made = self._own  # type: ignore[assignment]
+        self._items = Items(tap.start_of)
+        self._sequence = -1
+        """The number of the last event."""
+        self._rewrites = False
+        """Whether an event of ours was told: then those of the server have other numbers."""
+
+    def _add(self, part: Part, start: int | None = None, lead: int = 0) -> None:
+        if part.raw is not None and not self._rewrites and self._tap.requests == 1:
+            event = decode_event(part.raw)
+            number = event.sequence_number
+            if number is None or self._sequence < 0 or number == self._sequence + 1:
+                self._sequence = self._sequence + 1 if number is None else number
+                self._items.follow(event, part.raw)
+                super()._add(part, start, lead)
+                return
+        self._tell(self._items.tell(part.chunk()), start, lead)
+
+    def _tell(self, bodies: Iterable[Body], start: int | None = None, lead: int = 0) -> None:
+        """Add events of ours; text that stands at *start* is in the last of them."""
+        self._rewrites = True
+        found = [*bodies]
+        for number, body in enumerate(found, start=1):
+            self._sequence += 1
+            part = Part(None, {**body, "sequence_number": self._sequence})
+            if number < len(found):
+                super()._add(part)
+            else:
+                super()._add(part, start, lead)
+
+    def _block(self, result: Result) -> None:
+        self._tell([*self._items.close("incomplete"), self._own.end(None, result, self._items)])
+
+    def _end(self, result: Result, last: Arrival | None) -> None:
+        stand = result.finish_reason in ("tool_calls", "stop")
+        for arrival in self._tap.calls if stand else ():
+            self._add(Part(arrival.data))
+        if last is None:
+            if self._hold:
+                self._tell([*self._items.close("incomplete"), self._own.cut(result, self._items)])
+            return
+        if self._tap.requests > 1 or self._items.corrected or (self._tap.calls and not stand):
+            self._tell([*self._items.close("completed"), self._own.end(last.data, result, self._items)])
+        else:
+            self._add(Part(last.data))
+
+
+def whole_of(parts: list[Part]) -> Body:
+    """Return the response that *parts* spell: it is in the last event."""
+    for part in reversed(parts):
+        response = part.chunk().get("response")
+        if isinstance(response, dict):
+            return response
+    return {}

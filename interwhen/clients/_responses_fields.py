@@ -1,0 +1,175 @@
+"""Events of the Responses API, read as far as they are looked at."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from interwhen.clients._known_fields import FIELDS, NAMES_KEPT, OURS, READ_EVENTS, Table, sift, strict_decoder
+from interwhen.models._chunks import NOT_JSON
+
+ADDED: Final = "response.output_item.added"
+RESPONSE_DONE: Final = "response.output_item.done"
+CALLS: Final = ("function_call", "custom_tool_call")
+"""Types of output items that are calls of the caller's tools."""
+
+
+class WireItem(msgspec.Struct, frozen=True, gc=False):
+    """An output item."""
+
+    id: str | None = None
+    type: str = ""
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+    input: str | None = None
+
+
+class WirePart(msgspec.Struct, frozen=True, gc=False):
+    """A part of an item's content or summary."""
+
+    type: str = ""
+
+
+class WireDetails(msgspec.Struct, frozen=True, gc=False):
+    """Why a response is incomplete, or what its token counts are made of."""
+
+    reason: str | None = None
+    cached_tokens: int | None = None
+
+
+class WireUsage(msgspec.Struct, frozen=True, gc=False):
+    """Token counts."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    input_tokens_details: WireDetails | None = None
+
+
+class WireResponse(msgspec.Struct, frozen=True, gc=False):
+    """A response, without its output."""
+
+    usage: WireUsage | None = None
+    incomplete_details: WireDetails | None = None
+
+
+class WireEvent(msgspec.Struct, frozen=True, gc=False):
+    """One event."""
+
+    type: str = ""
+    delta: Any = None
+    item: WireItem | None = None
+    part: WirePart | None = None
+    item_id: str | None = None
+    output_index: int | None = None
+    content_index: int | None = None
+    summary_index: int | None = None
+    sequence_number: int | None = None
+    response: WireResponse | None = None
+
+
+decode_event = msgspec.json.Decoder(WireEvent).decode
+
+
+# Which events of the Responses API have text that no monitor reads; see :mod:`~interwhen.clients._known_fields`.
+#
+# The API says each text several times: in pieces, when a part is done, when an item is, and when the response is.
+# Monitors read the pieces, and calls once their item is done; all else must say the same.
+
+_PIECE: Table = {name: kind for name, kind in FIELDS["responses"].items() if not isinstance(kind, dict)}
+_decode_piece = strict_decoder(_PIECE, "event").decode
+_UNREAD: Table = {name: kind for name, kind in FIELDS["responses"].items() if name != "delta"}
+_CALL_PIECES = ("response.function_call_arguments.", "response.custom_tool_call_input.")
+
+
+class ResponsesVetting:
+    """Looks at the events of one answer."""
+
+    def __init__(self, *, holds: bool) -> None:
+        self.holds = holds
+        """Whether text that no monitor reads is taken out of an event."""
+        self.unread: dict[str, bool] = {}
+        """The fields with such text, and whether it was held back."""
+        self._texts: dict[tuple[int | None, int | None, int | None], list[str]] = {}
+        """What monitors read, by item and part."""
+        self._calls: dict[int | None, list[str]] = {}
+        """The pieces of calls, by item."""
+        self._said: dict[int | None, str] = {}
+        """The arguments that calls were announced with."""
+        self._made: list[str] = []
+        """The arguments of calls that are whole."""
+
+    def begin(self) -> None:
+        """Forget what was read of a request before: another one numbers its items anew."""
+        for known in (self._texts, self._calls, self._said):
+            known.clear()
+        self._made.clear()
+
+    def note(self, name: str) -> None:
+        """Take note of a field with text that no monitor reads."""
+        if len(self.unread) < NAMES_KEPT:
+            self.unread.setdefault(name, self.holds)
+
+    def vetted(self, event: WireEvent, data: bytes) -> bytes:
+        """Return the *event* in *data* as it may be shown, and take note of what no monitor reads of it."""
+        kind, delta = event.type, event.delta
+        is_read = kind in READ_EVENTS and isinstance(delta, str)
+        if is_read:
+            self._read(event, delta)
+            try:
+                _decode_piece(data)
+            except NOT_JSON:
+                pass
+            else:
+                return data
+        try:
+            body: dict[str, Any] = msgspec.json.decode(data)
+        except NOT_JSON:
+            return data  # such an event is shown to nobody
+        ours = body.pop(OURS, None) is not None
+        if kind == RESPONSE_DONE and event.item is not None and event.item.type in CALLS:
+            self._whole(event)
+
+        def stands(place: str, text: str) -> str:
+            return text if not text or self._stands(event, place, text) else self._instead(place)
+
+        value, names = sift(body, FIELDS["responses"] if is_read else _UNREAD, stands)
+        for name in names:
+            self.note(f"{name} of {kind:.100}")
+        if names and self.holds:
+            return msgspec.json.encode(value)
+        return msgspec.json.encode(body) if ours else data
+
+    def _read(self, event: WireEvent, delta: str) -> None:
+        if event.type.startswith(_CALL_PIECES):
+            self._calls.setdefault(event.output_index, []).append(delta)
+        else:
+            place = (event.output_index, event.content_index, event.summary_index)
+            self._texts.setdefault(place, []).append(delta)
+
+    def _whole(self, event: WireEvent) -> None:
+        """Take a call that is whole, as monitors read it: its pieces must have said the same."""
+        item, index = event.item, event.output_index
+        assert item is not None
+        made = item.arguments or item.input or ""
+        self._made.append(made)
+        pieces, said = self._calls.get(index), self._said.get(index, "")
+        if (pieces is not None and "".join(pieces) != made) or (said and said != made):
+            self.note(f"arguments of {event.type}")
+
+    def _stands(self, event: WireEvent, place: str, text: str) -> bool:
+        if place.endswith((".arguments", ".input")) or place in ("arguments", "input"):
+            if event.type == ADDED and event.item is not None and event.item.type in CALLS:
+                self._said[event.output_index] = text  # compared once the call is whole
+                return True
+            if event.type.startswith(_CALL_PIECES):
+                return "".join(self._calls.get(event.output_index, ())) == text
+            return text in self._made
+        return any("".join(pieces) == text for pieces in self._texts.values())
+
+    def _instead(self, place: str) -> str:
+        """Return what may be shown for another text: the one that was read, where there is just one."""
+        if place.endswith("text") and len(self._texts) == 1:
+            return "".join(*self._texts.values())
+        return ""

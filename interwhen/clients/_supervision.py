@@ -1,0 +1,407 @@
+"""One supervised call: a run in a task of its own, and what its reader gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import msgspec
+
+from interwhen._log import log_warning
+from interwhen._run import Run, run
+from interwhen._types.claims import Claim
+from interwhen._types.events import Event, Finished, StreamStarted
+from interwhen._types.monitors import GATING, Delivery, Monitor
+from interwhen._types.remedies import Feedback
+from interwhen._types.results import Result
+from interwhen._types.segments import Segment, ToolCall
+from interwhen._types.triggers import ToolCalls
+from interwhen._types.verdicts import Pass, Verdict, Violation
+from interwhen._types.verifiers import FunctionVerifier
+from interwhen.clients._calls import Api, Call, Settings
+from interwhen.clients._chat_codec import Composer, Part
+from interwhen.clients._chunk_buffer import Tap
+from interwhen.clients._responses_codec import ResponsesComposer, ResponsesTap, whole_of
+from interwhen.clients._upstream import CallModel, Endpoint, Wire, make_tap
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+# A run that is kept open by a task of its own, for readers who have no `async with`.
+#
+# An SDK's stream begins in one call and ends in another, perhaps in another task, perhaps by being forgotten. A task
+# group must be left by the task that entered it, so each such run has a task that does just that.
+
+_CLOSE_SECONDS = 10.0
+"""How long closing may take: more than all that it waits for, which is bounded itself."""
+
+_tasks: set[asyncio.Task[None]] = set()
+"""Tasks that are running, so that none is collected as garbage meanwhile."""
+
+
+class Host:
+    """Keeps *run* open until it is told to leave."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._entered = anyio.Event()
+        self._leaving = anyio.Event()
+        self._left = anyio.Event()
+        self._error: BaseException | None = None
+        self._soon: Callable[[Callable[[], object]], object] | None = None
+
+    def begin(self) -> None:
+        """Have the run entered as soon as whoever calls this waits for anything."""
+        self._soon = _start_task(self._hold)
+
+    async def entered(self) -> None:
+        """Wait until the run is entered. Raises what entering it raises."""
+        await self._entered.wait()
+        if self._error is not None:
+            raise self._error
+
+    @property
+    def result(self) -> Result | None:
+        """How the run ended, once it has."""
+        return self._run.result if self._left.is_set() and self._error is None else None
+
+    def leave(self) -> None:
+        """Leave the run soon; may be called by any thread, and where no event loop runs any more."""
+        if self._soon is not None and not self._left.is_set():
+            try:
+                self._soon(self._leaving.set)
+            except RuntimeError:  # the loop is closed, and everything with it
+                self._soon = None
+
+    async def aclose(self) -> None:
+        """Leave the run and wait until that is done, whatever becomes of who waits."""
+        if self._soon is None:
+            return
+        self._leaving.set()
+        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+            await self._left.wait()
+
+    async def _hold(self) -> None:
+        try:
+            async with self._run:
+                self._entered.set()
+                await self._leaving.wait()
+        except Exception as error:  # noqa: BLE001  (this task has nobody above it: its starter or reader is told)
+            if self._entered.is_set():
+                log_warning("run.failed", error=type(error).__name__)
+            self._error = error
+        finally:
+            self._left.set()
+            self._entered.set()
+
+
+def _start_task(main: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[Callable[[], object]], object]:
+    """Run *main* in a task without a parent; return what calls a function on its event loop, from any thread."""
+    import asyncio  # much of the cost of importing interwhen
+
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        import trio
+
+        trio.lowlevel.spawn_system_task(main, name="interwhen call")
+        return trio.lowlevel.current_trio_token().run_sync_soon
+    task = loop.create_task(main(), name="interwhen call")
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+    return loop.call_soon_threadsafe
+
+
+# The first check of every tool call: whole, valid JSON, and to a tool that was offered.
+
+NAME = "tool-format"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormatClaim(Claim):
+    """That a call can be made at all."""
+
+    call: ToolCall
+    required: tuple[str, ...] | None
+    """The arguments that the tool cannot do without; ``None``: there is no such tool."""
+    offered: tuple[str, ...]
+
+
+def check(claim: FormatClaim) -> Verdict:
+    """Judge the form of a call: nothing is repaired, and nothing is taken for granted."""
+    call, required = claim.call, claim.required
+    if required is None:
+        return Violation(why=f"there is no tool {call.name!r}; there are {', '.join(claim.offered)}")
+    if call.kind == "custom":
+        return Pass()
+    if not call.arguments.strip() and not required:
+        return Pass("a call without arguments")
+    try:
+        values = call.values()
+    except ValueError as error:
+        return Violation(why=str(error))
+    missing = [name for name in required if name not in values]
+    if missing:
+        return Violation(why=f"the call of {call.name!r} lacks {', '.join(map(repr, missing))}")
+    return Pass("valid JSON with all required arguments")
+
+
+_VERIFIER = FunctionVerifier(NAME, "1", 1.0, "inline", check)
+
+
+def tool_format(tools: Sequence[Mapping[str, Any]]) -> Monitor:
+    """Return the monitor for calls of *tools*; where none are known, only the JSON is looked at."""
+    required = {tool["name"]: _required(tool) for tool in tools}
+    offered = tuple(required)
+
+    def extract(segment: Segment) -> Iterator[FormatClaim]:
+        call = segment.call
+        if call is not None:
+            needs = required.get(call.name) if required else ()
+            key = msgspec.json.encode((call.kind, call.name, call.arguments, needs, offered)).decode()
+            yield FormatClaim(key=key, span=segment.span, call=call, required=needs, offered=offered)
+
+    return Monitor(
+        name=NAME,
+        trigger=ToolCalls(),
+        extractor=extract,
+        verifier=_VERIFIER,
+        delivery="interrupt",  # calls are held back from the caller by the composer, whoever watches
+        remedy=Feedback(),
+        level="explain",
+        unproven="closed",
+        required=False,
+    )
+
+
+def _required(tool: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what the schema of *tool* requires; nothing where that is no list: it is the server's to refuse."""
+    schema = tool.get("parameters")
+    names = schema.get("required") if isinstance(schema, Mapping) else None
+    return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list | tuple) else ()
+
+
+HOLDING: tuple[Delivery, ...] = (*GATING, "final")
+"""Deliveries under which a reader gets nothing that was not checked, and so no text that no monitor reads."""
+
+
+class Supervised:
+    """The answer to one call, chunk by chunk. Make it with :func:`supervise`; close it, or read it to its end."""
+
+    def __init__(self, inner: Run, model: CallModel, composer: Composer, settings: Settings) -> None:
+        self._settings = settings
+        self._run = inner
+        self._model = model
+        self._composer = composer
+        self._host = Host(inner)
+        self._waiting: list[Event] = []
+        self._over = False
+        self._told = False
+        """Whether the reader has been told of the error that ended the run."""
+
+    async def start(self, *, ahead: bool, seconds: float | None) -> None:
+        """Send the request and wait until the server has accepted it. Raises as :meth:`parts` does.
+
+        *ahead*: the run is made while the server, which is given *seconds* for that, reads the request.
+        """
+        try:
+            self._host.begin()
+            if ahead:
+                await self._model.send_ahead(seconds)
+            await self._host.entered()
+            while not any(isinstance(event, StreamStarted | Finished) for event in self._waiting):
+                batch = await self._run.batch()
+                if not batch:
+                    break
+                self._waiting += batch
+        except BaseException:
+            self.leave()
+            raise
+        finally:
+            await self._model.forget()
+        failed = next((e.result for e in self._waiting if isinstance(e, Finished)), None)
+        if failed is not None and failed.status == "failed":
+            await self.aclose()
+            self._raise()
+
+    async def parts(self) -> list[Part]:
+        """Wait for the next chunks and return them, at least one; none at the end.
+
+        Raises the :class:`~interwhen.ModelError` that ended the stream, once what came before it was read.
+        """
+        while not self._over:
+            events, self._waiting = self._waiting, []
+            if not events:
+                try:
+                    events = await self._run.batch()
+                except BaseException:
+                    self.leave()
+                    raise
+            parts = self._composer.take(events)
+            if not events or isinstance(events[-1], Finished):
+                self._over = True
+                await self.aclose()
+                if events and isinstance(events[-1], Finished) and self._settings.demotion is not None:
+                    self._settings.demotion.saw(self._settings.monitors, events[-1].result)
+            if parts:
+                return parts
+        if not self._told:
+            self._raise()
+        return []
+
+    @property
+    def result(self) -> Result | None:
+        """How the run ended, once it has."""
+        result = self._host.result
+        return None if result is None else self._composer.judged(result)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the answer just ended: the server gave neither a finish reason nor an end mark, and we did not."""
+        result = self._host.result
+        return result is not None and result.status == "unverified" and result.finish_reason == "truncated"
+
+    def leave(self) -> None:
+        """Let the run end soon; may be called by any thread."""
+        self._host.leave()
+
+    async def aclose(self) -> None:
+        """End the run: its stream is closed and no task of it is left."""
+        await self._host.aclose()
+
+    def _raise(self) -> None:
+        """Raise the error that ended the run, if one did."""
+        result = self._host.result
+        if result is not None and result.status == "failed" and self._run.error is not None:
+            self._told = True
+            raise self._run.error
+
+
+async def supervise(call: Call, settings: Settings, wire: Wire, endpoint: Endpoint) -> Supervised:
+    """Send *call* over *wire*, supervised as *settings* say; return once the server has accepted it.
+
+    A call that does not stream is composed at its end, from the text that stands then. Raises
+    :class:`~interwhen.ModelError` where the server refuses or cannot be reached.
+    """
+    monitors = settings.deliveries(structured=call.is_structured)
+    tap = make_tap(call, holds=any(monitor.delivery in HOLDING for monitor in monitors))
+    model = CallModel(call, wire, endpoint, tap, resume=settings.resume)
+    if settings.tools and call.api != "completions" and call.tools:
+        monitors = (*monitors, tool_format(call.tools))
+    inner = run(
+        model,
+        call.prompt,
+        monitors=monitors,
+        sampling=call.sampling,
+        budgets=settings.budgets,
+        feedback=settings.feedback,
+        starts_in=settings.starts_in,
+        min_coverage=settings.min_coverage,
+        workers=settings.workers,
+        threads=settings.threads,
+        processes=settings.processes,
+        allocator=settings.allocator,
+    )
+    has_gates = any(monitor.delivery in GATING for monitor in monitors)
+    supervised = Supervised(inner, model, _composer(call, settings, tap, inner, splits=has_gates), settings)
+    # A run with gates opens its stream itself, at once: nobody may do so beside it.
+    await supervised.start(ahead=not has_gates, seconds=None if settings.budgets is None else settings.budgets.seconds)
+    return supervised
+
+
+def _composer(call: Call, settings: Settings, tap: Tap, inner: Run, *, splits: bool) -> Composer:
+    hold = not call.streams
+    if isinstance(tap, ResponsesTap):
+        return ResponsesComposer(tap, lambda: inner.text, hold=hold, splits=splits, correction=settings.correction)
+    return Composer(
+        tap,
+        lambda: inner.text,
+        chat=call.api == "chat",
+        hold=hold,
+        splits=splits,
+        wants_usage=call.wants_usage or hold,
+        correction=settings.correction,
+    )
+
+
+# From the chunks of an answer to the answer as one response body.
+
+Body = dict[str, Any]
+
+
+def whole(api: Api, parts: Iterable[Part]) -> Body:
+    """Return the response body that *parts* spell, as the server would have sent it at once."""
+    if api == "responses":
+        return whole_of(list(parts))
+    body: Body = {}
+    choice: Body = {"index": 0}
+    text = ""
+    message: Body = {"role": "assistant", "content": None}
+    for part in parts:
+        chunk = part.chunk()
+        for name, value in chunk.items():
+            if name not in ("choices", "object") and (value is not None or name not in body):
+                body[name] = value
+        for found in chunk.get("choices") or ():
+            text += found.get("text") or ""
+            _merge_choice(choice, found)
+            _merge(message, found.get("delta") or {})
+    calls = message.get("tool_calls")
+    if calls is not None:
+        message["tool_calls"] = [{k: v for k, v in call.items() if k != "index"} for call in calls]
+    choice.setdefault("finish_reason", None)
+    said = {"message": message} if api == "chat" else {"text": text}
+    choice = {"index": 0, **said, **choice}
+    body["object"] = "chat.completion" if api == "chat" else "text_completion"
+    body["choices"] = [choice]
+    if body.get("usage", 0) is None:
+        del body["usage"]
+    return body
+
+
+def _merge_choice(choice: Body, found: Body) -> None:
+    for name, value in found.items():
+        if name in ("delta", "text", "index"):
+            continue
+        if name == "logprobs" and isinstance(value, dict) and isinstance(choice.get(name), dict):
+            _merge(choice[name], value)
+        elif value is not None or name not in choice:
+            choice[name] = value
+
+
+def _merge(into: Body, more: Body) -> None:
+    """Add *more* to *into*: texts and lists go on, calls by their index, all else is replaced."""
+    for name, value in more.items():
+        known = into.get(name)
+        if name in ("role", "type", "id", "index"):
+            into[name] = value if value is not None else known
+        elif known is None:
+            into[name] = value if name != "tool_calls" else _calls([], value or [])
+        elif name == "tool_calls":
+            into[name] = _calls(known, value or [])
+        elif isinstance(known, str | list):
+            into[name] = known + value if type(value) is type(known) else known  # type: ignore[operator]
+        elif isinstance(known, dict) and isinstance(value, dict):
+            _merge(known, value)
+        elif value is not None:
+            into[name] = value
+
+
+def _calls(known: list[Body], more: list[Body]) -> list[Body]:
+    for piece in more:
+        index, name_of_call = piece.get("index") or 0, piece.get("id")
+        same = [
+            c
+            for c in known
+            if (c.get("index") or 0) == index and not (name_of_call and c.get("id") not in (None, name_of_call))
+        ]
+        if same:
+            _merge(same[-1], piece)
+        else:
+            fresh: Body = {}
+            _merge(fresh, piece)
+            known = [*known, fresh]
+    return known

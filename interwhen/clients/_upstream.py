@@ -1,0 +1,526 @@
+"""The server of one supervised call, as a model: whatever carries the bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, Protocol
+
+import anyio
+import msgspec
+
+from interwhen._log import log_warning
+from interwhen._types.errors import ModelError, StreamProtocolError, UpstreamError
+from interwhen._types.models import Capabilities, Completion, Piece, Request, ResumeMode, Sampling, Usage
+from interwhen._types.segments import ToolCall
+from interwhen.clients._calls import Api, Call
+from interwhen.clients._chunk_buffer import Tap
+from interwhen.clients._responses_codec import ResponsesTap
+from interwhen.models._chunks import (
+    Text,
+    chat_decoder,
+    completion_decoder,
+    count_of,
+    decode_chat,
+    decode_completion,
+    error_of,
+    finish_reason,
+    models_decoder,
+    scored,
+    scored_tokens,
+    usage_of,
+)
+from interwhen.models._field_support import FieldSupport, mentions, refuses
+from interwhen.models._openai_api import CONTINUE, read_json
+from interwhen.models._sse import DEFAULT_LIMIT, END_MARK
+from interwhen.models._token_stream import TokenStream
+from interwhen.models._transport import HttpResponse, Timeouts
+
+# How a chat of any shape goes on from a standing trace: the messages of the caller, then what stands.
+
+Turn = dict[str, Any]
+
+_REFUSED = "This call was not made. {} Correct what is wrong, and make again all calls that are still needed."
+_ACCEPTED = "This call is accepted, and will be made once you are done."
+
+
+def needs_turns(pieces: Sequence[Piece]) -> bool:
+    """Tell whether the trace holds what cannot be prefilled: tool calls, or what was said about them."""
+    return any(piece.call is not None or piece.refused for piece in pieces)
+
+
+def prefilled(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None, reasoning: str | None) -> list[Turn]:
+    """Return *messages* with the trace (and a fork's *side* text) as an unfinished turn of the assistant.
+
+    *reasoning* is the field where the server puts reasoning; ``None`` where it is part of the text, between tags.
+    """
+    turn: Turn = {"role": "assistant", "content": ""}
+    last: str = "content"
+    for piece in pieces:
+        last = reasoning if reasoning is not None and piece.phase == "reasoning" else "content"
+        turn[last] = turn.get(last, "") + piece.text
+    turn[last] = turn.get(last, "") + (side or "")
+    return [*messages, turn]
+
+
+def in_turns(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None) -> list[Turn]:
+    """Return *messages* with the trace as finished turns, and what is to be done now as the user's."""
+    turns = [*messages]
+    own = len(turns)
+    last: Piece | None = None
+    for piece in pieces:
+        if not piece.said:
+            continue
+        last = piece
+        if piece.refused:
+            _append_calls(turns, own, piece.refused, _REFUSED.format(piece.text.strip()))
+        elif piece.call is not None:
+            _append_calls(turns, own, (piece.call,), _ACCEPTED)
+        elif piece.origin == "feedback":
+            _append(turns, own, "user", piece.said.strip())
+        else:
+            _append(turns, own, "assistant", piece.text)
+    if side:
+        _append(turns, own, "user", side)
+    elif last is not None and not last.refused and last.origin != "feedback":
+        turns.append({"role": "user", "content": CONTINUE})
+    return turns
+
+
+def in_items(given: object, pieces: Sequence[Piece], side: str | None) -> list[Turn]:
+    """Return the input of the Responses API *given*, followed by the trace as items."""
+    items: list[Turn] = [{"role": "user", "content": given}] if isinstance(given, str) else list(given or ())  # type: ignore[call-overload]
+    own = len(items)
+    kinds: dict[str, str] = {}
+    for turn in in_turns(items, pieces, side)[own:]:
+        if turn["role"] == "tool":
+            items.append(
+                {
+                    "type": _OUTPUTS[kinds[turn["tool_call_id"]]],
+                    "call_id": turn["tool_call_id"],
+                    "output": turn["content"],
+                }
+            )
+            continue
+        if turn.get("content"):
+            items.append({"role": turn["role"], "content": turn["content"]})
+        kinds = {call["id"]: call["type"] for call in turn.get("tool_calls") or ()}
+        items += [_item(call) for call in turn.get("tool_calls") or ()]
+    return items
+
+
+_OUTPUTS = {"function": "function_call_output", "custom": "custom_tool_call_output"}
+
+
+def _item(call: Turn) -> Turn:
+    if call["type"] == "custom":
+        return {"type": "custom_tool_call", "call_id": call["id"], **call["custom"]}
+    return {"type": "function_call", "call_id": call["id"], **call["function"]}
+
+
+def _append(turns: list[Turn], own: int, role: str, text: str) -> None:
+    """Add *text* as a turn, or to our own last turn where it has the same role."""
+    last = turns[-1] if len(turns) > own else None
+    if last is not None and last["role"] == role and "tool_calls" not in last and "function_call" not in last:
+        turns[-1] = {**last, "content": last["content"] + text}
+    else:
+        turns.append({"role": role, "content": text})
+
+
+def _append_calls(turns: list[Turn], own: int, calls: Sequence[ToolCall], answer: str) -> None:
+    """Add *calls* to the assistant's turn, and *answer* as the result of each."""
+    said: Turn = {"role": "assistant", "content": None}
+    if len(turns) > own and turns[-1]["role"] == "assistant" and "tool_calls" not in turns[-1]:
+        said = turns.pop()
+    if calls[0].kind == "function_call":
+        turns.append({**said, "function_call": {"name": calls[0].name, "arguments": calls[0].arguments}})
+        turns.append({"role": "function", "name": calls[0].name, "content": answer})
+        return
+    turns.append({**said, "tool_calls": [_wire(call, number) for number, call in enumerate(calls)]})
+    turns += [
+        {"role": "tool", "tool_call_id": call.id or f"call_{number}", "content": answer}
+        for number, call in enumerate(calls)
+    ]
+
+
+def _wire(call: ToolCall, number: int) -> Turn:
+    made: Turn = {"id": call.id or f"call_{number}", "type": call.kind}
+    if call.kind == "custom":
+        return {**made, "custom": {"name": call.name, "input": call.arguments}}
+    return {**made, "function": {"name": call.name, "arguments": call.arguments}}
+
+
+# Servers that do not stream: their whole answer, as the stream that it would have been.
+
+Body = dict[str, Any]
+_MAX_BODY = 16 << 20
+
+
+class Told:
+    """A response whose body is known; see :class:`~interwhen.models.HttpResponse`."""
+
+    status = 200
+
+    def __init__(self, body: bytes) -> None:
+        self.event_bytes = max(len(body), DEFAULT_LIMIT)
+        """How large one event may be: the answer is bounded as a whole already."""
+        self.headers = {"content-type": "text/event-stream"}
+        self._body = body
+
+    async def receive(self) -> bytes:
+        """Return the body, then nothing."""
+        body, self._body = self._body, b""
+        return body
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+
+async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
+    """Return *response* as a stream, where it is a whole answer in JSON.
+
+    Raises :class:`~interwhen.models.StreamProtocolError` where that is larger than 16 MiB.
+    """
+    if not response.headers.get("content-type", "").startswith("application/json"):
+        return response
+    body = bytearray()
+    try:
+        while len(body) <= _MAX_BODY and (data := await response.receive()):
+            body += data
+    finally:
+        await response.aclose()
+    if len(body) > _MAX_BODY:
+        raise StreamProtocolError(
+            f"an answer larger than {_MAX_BODY} bytes", offset=_MAX_BODY, sample=bytes(body[:200])
+        )
+    return Told(as_events(api, bytes(body)))
+
+
+def as_events(api: Api, data: bytes) -> bytes:
+    """Return the event stream that says what the whole answer *data* says."""
+    try:
+        body = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        body = None
+    if not isinstance(body, dict) or (body.get("error") and not body.get("choices")):
+        return b"data: " + data.strip() + b"\n\n"  # for the decoder to refuse
+    events = _responses(body) if api == "responses" else _choices(body, api)
+    return b"".join(b"data: " + msgspec.json.encode(event) + b"\n\n" for event in events) + END_MARK
+
+
+def _choices(body: Body, api: Api) -> list[Body]:
+    usage = body.pop("usage", None)
+    events = [body]
+    if api == "chat":
+        body["object"] = "chat.completion.chunk"
+        for choice in body.get("choices") or ():
+            message = choice.pop("message", None) or {}
+            for number, call in enumerate(message.get("tool_calls") or ()):
+                call.setdefault("index", number)
+            choice["delta"] = message
+    if usage is not None:
+        events.append({**body, "choices": [], "usage": usage})
+    return events
+
+
+def _responses(body: Body) -> list[Body]:
+    events: list[Body] = []
+    for index, item in enumerate(body.get("output") or ()):
+        place = {"output_index": index, "item_id": item.get("id", "")}
+        # As it is announced in a stream: its texts follow.
+        begun = {name: [] if name in ("content", "summary") and value else value for name, value in item.items()}
+        events.append({"type": "response.output_item.added", "output_index": index, "item": begun})
+        summary = item.get("summary") or ()
+        events += [
+            {
+                "type": "response.reasoning_summary_text.delta",
+                **place,
+                "summary_index": number,
+                "delta": part.get("text") or "",
+            }
+            for number, part in enumerate(summary)
+        ]
+        for number, part in enumerate(item.get("content") or ()):
+            place["content_index"] = number
+            kind = "reasoning_text" if item.get("type") == "reasoning" else "output_text"
+            if part.get("type") == "refusal":
+                events.append({"type": "response.refusal.delta", **place, "delta": part.get("refusal") or ""})
+            elif part.get("type") == kind:
+                events.append({"type": f"response.{kind}.delta", **place, "delta": part.get("text") or ""})
+        events.append({"type": "response.output_item.done", "output_index": index, "item": item})
+    status = "incomplete" if body.get("status") == "incomplete" else "completed"
+    return [*events, {"type": f"response.{status}", "response": body}]
+
+
+_PREFILLING = frozenset({"llamacpp", "vllm", "sglang"})
+"""Who serves (``owned_by`` of the model list) where an unfinished assistant turn is continued."""
+
+
+class Wire(Protocol):
+    """The way to the server for one call: address, keys, retries and patience are its business.
+
+    Each method raises :class:`~interwhen.ModelError`, whose kind and ``retryable`` count.
+    """
+
+    @property
+    def host(self) -> str:
+        """Where the server is, for people."""
+        ...
+
+    async def open(self, body: dict[str, Any]) -> HttpResponse:
+        """Send *body* and return the response of a success, whose body is an event stream."""
+        ...
+
+    async def ask(self, body: dict[str, Any]) -> bytes:
+        """Send *body* and return the body of the answer of a success."""
+        ...
+
+    async def models(self) -> bytes:
+        """Return the answer of ``GET /models``."""
+        ...
+
+
+class Endpoint:
+    """What has been learned about one model of a server; shared by all calls to it, whoever makes them."""
+
+    def __init__(self, timeouts: Timeouts | None = None, *, model: str = "", host: str = "") -> None:
+        self.timeouts = timeouts or Timeouts(connect=None, first_token=None, inter_token=None, min_rate=None)
+        """How long it is waited for; without any, the wire has its own patience."""
+        self.resume: Literal["prefill", "turn"] | None = None
+        place = f"{model:.100}@{host}"
+        self.stream = FieldSupport("stream", place)
+        """Whether it streams; some models do not."""
+        self.stream_options = FieldSupport("stream_options", place)
+        """Whether it counts tokens on demand."""
+
+
+class ResumedStream(TokenStream):
+    """A stream that knows how its request went on."""
+
+    __slots__ = ("resumed",)
+
+    resumed: ResumeMode
+
+
+class _Ahead(NamedTuple):
+    """What the server said to a request that was sent before anybody read it."""
+
+    body: dict[str, Any]
+    answer: HttpResponse | ModelError
+
+
+class CallModel:
+    """A :class:`~interwhen.Model` for one call: its requests are the caller's own, but for what stands."""
+
+    def __init__(
+        self, call: Call, wire: Wire, endpoint: Endpoint, tap: Tap, *, resume: Literal["auto", "prefill", "turn"]
+    ) -> None:
+        self._call = call
+        self._wire = wire
+        self._endpoint = endpoint
+        self._tap = tap
+        self._resume: Literal["prefill", "turn"] | None = None if resume == "auto" else resume
+        self.timeouts = endpoint.timeouts
+        self._ahead: _Ahead | None = None
+
+    @property
+    def name(self) -> str:
+        """The model and where it runs."""
+        return f"{self._call.body.get('model', '')}@{self._wire.host}"
+
+    async def capabilities(self) -> Capabilities:
+        """Say how text is gone on with, as far as is known without asking."""
+        mode: ResumeMode = "prefix" if self._call.api == "completions" else self._resume or "turn"
+        return Capabilities(resume=mode, logprobs=True)
+
+    async def send_ahead(self, seconds: float | None) -> None:
+        """Send the caller's own request, for :meth:`stream` to find; wait for the server so many *seconds* at most."""
+        body = self._first(self._call.sampling)
+        with anyio.move_on_after(seconds):
+            try:
+                self._ahead = _Ahead(body, await self._opened(dict(body)))
+            except ModelError as error:
+                self._ahead = _Ahead(body, error)
+
+    async def forget(self) -> None:
+        """Close what was sent ahead and did not become a stream."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and not isinstance(ahead.answer, ModelError):
+            with anyio.CancelScope(shield=True):
+                await ahead.answer.aclose()
+
+    async def stream(self, request: Request) -> TokenStream:
+        """Send *request* and return the open stream, once the server has accepted it."""
+        body, mode = await self._body(request)
+        response = await streamed(self._call.api, await self._answer(body))
+        self._tap.begin(request.pieces)
+        event_bytes = response.event_bytes if isinstance(response, Told) else DEFAULT_LIMIT
+        if mode is None:
+            return TokenStream(response, self._tap.decode, event_bytes=event_bytes)
+        stream = ResumedStream(response, self._tap.decode, event_bytes=event_bytes)
+        stream.resumed = mode
+        return stream
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer a fork whole: without the tools and the format of the call itself."""
+        body, _ = await self._body(request)
+        for name in ("stream", "stream_options", "tools", "tool_choice", "functions", "function_call",
+                     "response_format", "parallel_tool_calls"):  # fmt: skip
+            body.pop(name, None)
+        sampling = request.sampling
+        body |= {"temperature": 0} | ({"stop": list(sampling.stop)} if sampling.stop else {})
+        if sampling.logprobs and self._call.api != "responses":
+            body |= asked_scores(self._call.api, sampling)
+        if self._call.api == "completions":
+            return _completion(await self._wire.ask(body))
+        if self._call.api == "responses":
+            return _response(await self._wire.ask({**body, "stream": False}))
+        return _chat_completion(await self._wire.ask(body))
+
+    async def aclose(self) -> None:
+        """Do nothing: the wire belongs to the caller."""
+
+    async def _body(self, request: Request) -> tuple[dict[str, Any], ResumeMode | None]:
+        """Build the body of *request*; say how it goes on, if it does."""
+        call = self._call
+        body = self._first(request.sampling, aside=request.side is not None)
+        if not request.pieces and not request.side:
+            return body, None
+        if call.api == "completions":
+            prompt = body["prompt"]
+            body["prompt"] = (prompt if isinstance(prompt, str) else prompt[0]) + request.prefix + (request.side or "")
+            return body, "prefix"
+        if call.api == "responses":
+            body["input"] = in_items(body.get("input"), request.pieces, request.side)
+            return body, "turn"
+        if needs_turns(request.pieces) or await self._mode() == "turn":
+            body["messages"] = in_turns(body["messages"], request.pieces, request.side)
+            return body, "turn"
+        body["messages"] = prefilled(body["messages"], request.pieces, request.side, self._tap.reasoning)
+        body["continue_final_message"] = True
+        body["add_generation_prompt"] = False
+        return body, "prefill"
+
+    def _first(self, sampling: Sampling, *, aside: bool = False) -> dict[str, Any]:
+        """Build the body of a request that goes on with nothing; *aside*: of a fork."""
+        call, body = self._call, dict(self._call.body)
+        if sampling.max_tokens is not None and (call.limit is not None or aside):
+            body[call.limit or "max_tokens"] = sampling.max_tokens
+        if sampling.seed is not None:
+            body["seed"] = sampling.seed
+        if sampling.temperature:  # raised, for a greedy call that is sampled again
+            body["temperature"] = sampling.temperature
+        return body
+
+    async def _answer(self, body: dict[str, Any]) -> HttpResponse:
+        """Return the answer to *body*: the one that was asked for ahead, or a new one."""
+        ahead = self._ahead
+        if ahead is None or ahead.body != body:
+            return await self._opened(body)
+        self._ahead = None
+        if isinstance(ahead.answer, ModelError):
+            raise ahead.answer
+        return ahead.answer
+
+    async def _mode(self) -> Literal["prefill", "turn"]:
+        if self._resume is not None:
+            return self._resume
+        endpoint = self._endpoint
+        if endpoint.resume is None:
+            try:
+                cards = read_json(await self._wire.models(), models_decoder).data
+            except ModelError as error:
+                log_warning("model.resume_unknown", model=self.name, error=type(error).__name__, taken="turn")
+                return "turn"
+            card = next(
+                (card for card in cards if card.id == self._call.body.get("model")), cards[0] if cards else None
+            )
+            endpoint.resume = "prefill" if card is not None and card.owned_by in _PREFILLING else "turn"
+        return endpoint.resume
+
+    async def _opened(self, body: dict[str, Any]) -> HttpResponse:
+        """Send *body*; a caller who wants no stream gets an answer from a server that has none, too."""
+        if self._call.streams:
+            return await self._open({**body, "stream": True})
+        stream = self._endpoint.stream
+        refused: UpstreamError | None = None
+        if stream.is_likely:
+            try:
+                return await self._open({**body, "stream": True})
+            except UpstreamError as error:
+                if not (refuses(error, "stream") or mentions(error, r"stream(ing|ed)?")):
+                    raise
+                refused = error
+        body.pop("stream_options", None)
+        response = await self._wire.open({**body, "stream": False})
+        if refused is not None:
+            stream.learn(refused, body)
+        return response
+
+    async def _open(self, body: dict[str, Any]) -> HttpResponse:
+        """Send *body*; ask for token counts, where the caller did not say and the server does not mind."""
+        options = self._endpoint.stream_options
+        if self._call.api == "responses" or "stream_options" in body or not options.is_likely:
+            return await self._wire.open(body)
+        try:
+            return await self._wire.open({**body, "stream_options": {"include_usage": True}})
+        except UpstreamError as error:
+            if not (refuses(error, options.field) or mentions(error, options.field)):
+                raise
+            refused = error
+        response = await self._wire.open(body)
+        options.learn(refused, body)
+        return response
+
+
+def make_tap(call: Call, *, holds: bool = False) -> Tap:
+    """Return what decodes the streams of *call*; *holds*: text that no monitor reads is held back."""
+    if call.api == "responses":
+        return ResponsesTap(holds=holds)
+    if call.api == "completions":
+        return Tap(decode_completion, "text", holds=holds)
+    return Tap(decode_chat, "content", holds=holds)
+
+
+def asked_scores(api: str, sampling: Sampling) -> dict[str, Any]:
+    """Return what asks for the probabilities of a fork's tokens."""
+    most = sampling.top_logprobs
+    if api == "completions":
+        return {"logprobs": 1 if most is None else most}
+    return {"logprobs": True} | ({"top_logprobs": most} if most else {})
+
+
+def _completion(data: bytes) -> Completion:
+    answer = read_json(data, completion_decoder)
+    if not answer.choices:
+        raise error_of(answer) or StreamProtocolError("an answer without choices", offset=0)
+    choice = answer.choices[0]
+    text = choice.text if isinstance(choice.text, str) else ""
+    reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
+    return Completion(
+        text, reason, usage_of(answer.usage) or Usage(), scored(choice.logprobs)[1], scored_tokens(choice.logprobs)
+    )
+
+
+def _response(data: bytes) -> Completion:
+    body = read_json(data, msgspec.json.Decoder(dict[str, Any]))
+    items = [item for item in body.get("output") or () if item.get("type") == "message"]
+    text = "".join(part.get("text") or "" for item in items for part in item.get("content") or ())
+    usage = body.get("usage") or {}
+    counts = Usage(count_of(usage.get("input_tokens")), None, count_of(usage.get("output_tokens")))
+    return Completion(text, "stop" if body.get("status") == "completed" else "length", counts)
+
+
+def _chat_completion(data: bytes) -> Completion:
+    answer = read_json(data, chat_decoder)
+    if not answer.choices:
+        raise error_of(answer) or StreamProtocolError("an answer without choices", offset=0)
+    choice = answer.choices[0]
+    text = choice.message.content if isinstance(choice.message, Text) else None
+    reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
+    return Completion(
+        text or "",
+        reason,
+        usage_of(answer.usage) or Usage(),
+        scored(choice.logprobs)[1],
+        scored_tokens(choice.logprobs),
+    )

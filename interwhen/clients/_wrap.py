@@ -1,0 +1,50 @@
+"""The front door for who has a client of the `openai` package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.util import find_spec
+from typing import Any, TypeVar
+
+from interwhen._types.errors import MissingExtraError, UsageError
+from interwhen.clients._calls import make_settings
+from interwhen.registry import MonitorSpec
+
+ClientT = TypeVar("ClientT")
+
+
+def wrap(client: ClientT, monitors: Iterable[MonitorSpec] = (), **options: Any) -> ClientT:
+    """Return a client like *client*, an ``openai.OpenAI`` or ``AsyncOpenAI``, whose calls *monitors* watch.
+
+    It has the same methods, types and exceptions, and shares *client*'s connections. Watched are
+    ``chat.completions``, ``completions`` and ``responses`` (``create``, ``stream``, ``parse``), those below ``beta``
+    too; all else passes through untouched. *options* are the fields of
+    :class:`~interwhen.clients.Settings`; a single call changes them with ``interwhen={...}``. Chunks and
+    responses carry their facts as ``.interwhen``.
+
+    Raises :class:`~interwhen.UsageError` on anything that cannot work.
+    """
+    settings = make_settings(monitors, options)
+    try:
+        from interwhen.clients._openai_client import wrapped
+    except ImportError as error:
+        if find_spec("openai") is None:
+            raise MissingExtraError("interwhen.wrap", "openai") from error
+        # The SDK has no public place for what comes between a call and its chunks.
+        raise UsageError(
+            f"this version of the package openai ({_installed()}) is not supported ({error}): "
+            "pip install --upgrade 'interwhen[openai]' brings one that is"
+        ) from error
+    made = wrapped(client, settings)
+    if made is None:
+        raise UsageError(f"client={client!r:.200} is no openai.OpenAI or openai.AsyncOpenAI")
+    return made  # type: ignore[no-any-return]
+
+
+def _installed() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("openai")
+    except PackageNotFoundError:
+        return "of unknown version"

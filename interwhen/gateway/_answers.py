@@ -1,0 +1,216 @@
+"""Answers to supervised calls: chunk by chunk, or whole."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from interwhen._types.errors import ModelError
+from interwhen._types.events import Event, Remedied, Retracted, StreamBroken, ViolationFound
+from interwhen._types.results import Result
+from interwhen.clients import Facts, Part
+from interwhen.clients._calls import Api, Call, read_call
+from interwhen.clients._supervision import Supervised, supervise, whole
+from interwhen.gateway._config import Telling
+from interwhen.gateway._exchange import Exchange, returned, sent, vet_form
+from interwhen.gateway._gateway import Gateway
+from interwhen.gateway._http_errors import Headers, Problem
+from interwhen.gateway._monitor_choice import FIELD, Choice
+from interwhen.gateway._relay import noted
+from interwhen.gateway._upstream import GatewayWire, Upstream
+from interwhen.models._sse import END_MARK
+
+# From the parts of a supervised answer to bytes: event streams and whole bodies, with what interwhen says beside.
+
+Render = Callable[[Sequence[Part]], bytes]
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+_NOTABLE = (Retracted, ViolationFound, Remedied, StreamBroken)
+_LONG = frozenset(("text", "reasoning", "answer", "checks", "certificate", "journal"))
+"""What a brief result leaves out: the client has the text, the checks may be many, and there is no journal."""
+
+
+class _Typed(msgspec.Struct):
+    type: str = ""
+
+
+_typed = msgspec.json.Decoder(_Typed)
+
+
+def renderer(api: Api, tell: Telling) -> Render:
+    """Return what makes events of parts."""
+    if api == "responses":
+        return lambda parts: b"".join(_named(_data(part, tell)) for part in parts)
+    if tell == "off":
+        return lambda parts: b"".join([b"data: %b\n\n" % _bare(part) for part in parts])
+
+    def render(parts: Sequence[Part]) -> bytes:
+        if len(parts) == 1:  # the hot path: one chunk of the upstream as it came
+            part = parts[0]
+            facts = part.facts
+            if (
+                tell == "brief"
+                and part.raw is not None
+                and not facts.events
+                and not facts.lead
+                and facts.result is None
+            ):
+                return b"data: %b\n\n" % _one_line(part.raw)
+        return b"".join([b"data: %b\n\n" % _data(part, tell) for part in parts])
+
+    return render
+
+
+def error_event(api: Api, problem: Problem) -> bytes:
+    """Return *problem* as the last event of a stream."""
+    if api == "responses":
+        said = {"type": "error", "code": problem.code, "message": str(problem), "param": None, "sequence_number": 0}
+        return _named(_encode(said))
+    return b"data: %b\n\n" % _one_line(problem.body)
+
+
+def whole_body(api: Api, parts: Sequence[Part], tell: Telling) -> bytes:
+    """Return the body of an answer that is not streamed."""
+    body = whole(api, parts)
+    if tell != "off":
+        events = tuple(event for part in parts for event in part.facts.events)
+        told = _told(Facts(events=events, result=parts[-1].facts.result if parts else None), tell)
+        if told is not None:
+            body[FIELD] = told
+    return _encode(body)
+
+
+def _data(part: Part, tell: Telling) -> bytes:
+    told = None if tell == "off" else _told(part.facts, tell)
+    data = _bare(part)
+    if told is None:
+        return data
+    return b'%b,"%b":%b}' % (data.rstrip()[:-1].rstrip(), FIELD.encode(), _encode(told))
+
+
+def _bare(part: Part) -> bytes:
+    return _one_line(part.raw) if part.raw is not None else _encode(part.body)
+
+
+def _one_line(raw: bytes) -> bytes:
+    """Return *raw* as one line: an upstream may have spread its JSON over several lines of data."""
+    return raw.replace(b"\n", b" ") if b"\n" in raw else raw
+
+
+def _named(data: bytes) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (_typed.decode(data).type.encode(), data)
+
+
+def _told(facts: Facts, tell: Telling) -> Any:
+    """Return what is told of *facts*; ``None``: nothing."""
+    if tell == "full":
+        return facts
+    events = [event for event in facts.events if isinstance(event, _NOTABLE)]
+    if not events and not facts.lead and facts.result is None:
+        return None
+    return _brief(facts, events)
+
+
+def _brief(facts: Facts, events: Sequence[Event]) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    if facts.start is not None:
+        told["start"] = facts.start
+    if facts.lead:
+        told["lead"] = facts.lead
+    if events:
+        told["events"] = events
+    if facts.result is not None:
+        told["result"] = _summary(facts.result)
+    return told
+
+
+def _summary(result: Result) -> dict[str, Any]:
+    fields = {name: getattr(result, name) for name in result.__struct_fields__ if name not in _LONG}
+    return {"type": result.status, "label": result.label, **fields, "checks": len(result.checks)}
+
+
+async def answer(gateway: Gateway, exchange: Exchange, api: Api, path: str, choice: Choice) -> str:
+    """Answer a supervised call. Returns how it ended, for the metrics; raises :class:`Problem` before it begins."""
+    call = _call(api, choice.body)
+    upstream = gateway.upstream_for(choice.model)
+    wire = GatewayWire(upstream, exchange.onward(path), sent(exchange.raw_headers, without=exchange.admitted_by))
+    try:
+        supervised = await supervise(call, choice.settings, wire, upstream.endpoint(choice.model))
+    except ModelError as error:
+        raise noted(gateway, upstream, error) from error
+    answering = _Answer(gateway, exchange, api, choice, upstream, supervised, wire)
+    try:
+        await (answering.stream() if call.streams else answering.whole())
+    finally:
+        await supervised.aclose()
+        if (result := supervised.result) is not None:
+            gateway.meters.ended(result)
+    assert result is not None
+    return result.label
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    gateway: Gateway
+    exchange: Exchange
+    api: Api
+    choice: Choice
+    upstream: Upstream
+    supervised: Supervised
+    wire: GatewayWire
+
+    async def stream(self) -> None:
+        """Send the chunks as they come. An error of the upstream is the last event there is."""
+        exchange, parts_of = self.exchange, self.supervised.parts
+        exchange.last_words = functools.partial(error_event, self.api)
+        await exchange.start(200, self._head("text/event-stream; charset=utf-8"))
+        render, write = renderer(self.api, self.choice.tell), exchange.write
+        try:
+            parts = await parts_of()
+            self.gateway.meters.first.observe(time.monotonic() - exchange.began)
+            while parts:
+                await write(render(parts))
+                parts = await parts_of()
+        except ModelError as error:
+            await exchange.fail(noted(self.gateway, self.upstream, error))
+        else:
+            # An end that the upstream never said is not ours to say.
+            await exchange.end(b"" if self.api == "responses" or self.supervised.is_cut else END_MARK)
+
+    async def whole(self) -> None:
+        """Send the answer once it stands. Raises :class:`Problem` where there is none."""
+        found: list[Part] = []
+        try:
+            while parts := await self.supervised.parts():
+                found += parts
+        except ModelError as error:
+            raise noted(self.gateway, self.upstream, error) from error
+        result = self.supervised.result
+        assert result is not None
+        head = [*self._head("application/json"), (b"x-interwhen-status", result.label.encode())]
+        await self.exchange.whole(200, head, whole_body(self.api, found, self.choice.tell))
+
+    def _head(self, kind: str) -> Headers:
+        assert self.wire.response is not None
+        return [
+            *returned(self.wire.response.headers, new_body=True),
+            (b"content-type", kind.encode()),
+            (b"cache-control", b"no-cache"),
+            (b"x-accel-buffering", b"no"),
+            (b"x-interwhen-monitors", self.choice.names.encode("latin-1", "replace")),
+        ]
+
+
+def _call(api: Api, body: Mapping[str, Any]) -> Call:
+    vet_form(body)
+    try:
+        call = read_call(api, body)
+        _ = call.tools
+    except (TypeError, AttributeError) as error:
+        raise Problem(400, "invalid_type", "the request's tools do not have the form that the API describes") from error
+    return call

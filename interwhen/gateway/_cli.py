@@ -1,0 +1,136 @@
+"""``interwhen serve``: the gateway."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import anyio
+import msgspec
+from cyclopts import Group, Parameter
+
+from interwhen._types.errors import MissingExtraError
+from interwhen.cli import _exits
+from interwhen.cli._text import joined
+from interwhen.clients import Reading
+
+_SUPERVISION = Group("Supervision", sort_key=1)
+_ACCESS = Group("Access", sort_key=2)
+_LIMITS = Group("Limits", sort_key=3)
+
+
+def serve(
+    *,
+    upstream: Annotated[tuple[str, ...], Parameter(alias="-u", negative="")] = (),
+    monitor: Annotated[tuple[str, ...], Parameter(alias="-m", negative="", group=_SUPERVISION)] = (),
+    offer: Annotated[tuple[str, ...], Parameter(negative="", group=_SUPERVISION)] = (),
+    locked: Annotated[bool | None, Parameter(negative="", group=_SUPERVISION)] = None,
+    pass_unsupervised: Annotated[bool | None, Parameter(negative="", group=_SUPERVISION)] = None,
+    off: Annotated[bool | None, Parameter(negative="", group=_SUPERVISION)] = None,
+    reading: Annotated[Reading | None, Parameter(group=_SUPERVISION)] = None,
+    tell: Annotated[Literal["off", "brief", "full"] | None, Parameter(group=_SUPERVISION)] = None,
+    host: Annotated[str | None, Parameter(group=_ACCESS)] = None,
+    port: Annotated[int | None, Parameter(group=_ACCESS)] = None,
+    keys_file: Annotated[str | None, Parameter(group=_ACCESS)] = None,
+    origin: Annotated[tuple[str, ...], Parameter(negative="", group=_ACCESS)] = (),
+    max_concurrent: Annotated[int | None, Parameter(group=_LIMITS)] = None,
+    max_waiting: Annotated[int | None, Parameter(group=_LIMITS)] = None,
+    max_body: Annotated[int | None, Parameter(group=_LIMITS)] = None,
+    drain_seconds: Annotated[float | None, Parameter(group=_LIMITS)] = None,
+    config: Path | None = None,
+    schema: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Serve the OpenAI API in front of other servers, while verifiers check what their models write.
+
+    Flags come before INTERWHEN_* variables, these before interwhen.toml; docs/gateway.md lists all settings.
+    SIGTERM and Ctrl-C let running calls end; a second one does not.
+
+    Parameters
+    ----------
+    upstream
+        A server with its version: http://localhost:8000/v1; or PATTERN=URL for the models whose names fit
+        PATTERN. May be given several times.
+    monitor
+        What watches every call: NAME or NAME:OPTION=VALUE,OPTION=VALUE. May be given several times.
+    offer
+        A monitor that requests may name, besides those.
+    locked
+        Let requests add monitors, and change nothing else; refuse everything that no monitor sees.
+    pass_unsupervised
+        Pass on, and count, what no monitor sees: other routes that generate text, and stored answers.
+    off
+        The kill switch: pass every call on unsupervised, and count it. SIGUSR1 does so later, SIGUSR2 ends it.
+    reading
+        What clients see: text as it comes (live), only checked text (gate), or the answer once it is whole (final).
+    tell
+        What chunks say in their field "interwhen".
+    host
+        The address to listen on; default: 127.0.0.1, this machine only.
+    port
+        The port to listen on; default: 8400; 0 takes a free one.
+    keys_file
+        A file with keys, one a line; a client must bring one of them.
+    origin
+        A web page that may call, as its origin.
+    max_concurrent
+        Calls that are served at once.
+    max_waiting
+        Calls that may wait for their turn.
+    max_body
+        The largest request body, in bytes.
+    drain_seconds
+        How long running calls may go on after SIGTERM.
+    config
+        The configuration file; default: interwhen.toml in this directory, if it is there.
+    schema
+        Print the JSON Schema of that file, and do nothing else.
+    """
+    try:
+        from interwhen.gateway._config import load_config
+        from interwhen.gateway._config import schema as config_schema
+        from interwhen.gateway._gateway import Gateway
+        from interwhen.gateway._server import address, listen, run_options
+        from interwhen.gateway._server import serve as serve_gateway
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("interwhen serve", "gateway") from error
+    if schema:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(config_schema())).decode() + "\n")
+        return _exits.OK
+    flags: dict[str, Any] = {
+        "upstreams": upstream,
+        "monitors": monitor,
+        "offers": offer,
+        "locked": locked,
+        "pass_unsupervised": pass_unsupervised,
+        "off": off,
+        "reading": reading,
+        "tell": tell,
+        "host": host,
+        "port": port,
+        "keys_file": keys_file,
+        "origins": origin,
+        "limits.concurrent": max_concurrent,
+        "limits.waiting": max_waiting,
+        "limits.body_bytes": max_body,
+        "limits.drain_seconds": drain_seconds,
+    }
+    settings = load_config({name: value for name, value in flags.items() if value not in (None, ())}, path=config)
+    gateway = Gateway(settings)
+    listener = listen(settings)
+    watching = ", ".join(monitor.name for monitor in gateway.chooser.usual) or "no monitors"
+
+    if not gateway.keys and not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
+        print(f"warning: whoever reaches {joined(settings.host)} may call: set keys (--keys-file)", file=sys.stderr)
+
+    def ready() -> None:
+        print(f"serving {address(listener)} with {joined(watching)}", file=sys.stderr, flush=True)
+
+    with listener:
+        ended = anyio.run(
+            functools.partial(serve_gateway, gateway, listener, ready=ready), backend_options=run_options()
+        )
+    return _exits.INTERRUPTED if ended == signal.SIGINT else _exits.OK

@@ -1,0 +1,147 @@
+"""What goes wrong, as the error bodies that clients of the OpenAI API understand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from interwhen._types.errors import ConnectError, InterwhenError, ModelError, StreamTimeout, UpstreamError, UsageError
+
+Headers = list[tuple[bytes, bytes]]
+_RETRY_SECONDS = 2.0
+"""When to come back where there is too much to do."""
+
+_TYPES: Mapping[int, str] = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "invalid_request_error",
+    405: "invalid_request_error",
+    408: "timeout_error",
+    413: "invalid_request_error",
+    429: "rate_limit_error",
+    500: "server_error",
+    502: "upstream_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
+class Problem(InterwhenError):
+    """A request that gets an error for its answer."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after: float | None = None,
+        close: bool = False,
+        allow: str = "",
+        body: bytes | None = None,
+        of_upstream: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.of_upstream = of_upstream
+        """Whether it is the upstream that failed."""
+        self.status = status
+        self.code = code
+        self._param = param
+        self._retry_after = retry_after
+        self._close = close
+        self._allow = allow
+        self._body = body
+
+    @property
+    def body(self) -> bytes:
+        """The error body: the upstream's own, where this is its error."""
+        return self._body or msgspec.json.encode(self.error())
+
+    def error(self) -> dict[str, Any]:
+        """Return the error as the API writes it."""
+        kind = _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
+        return {"error": {"message": str(self), "type": kind, "param": self._param, "code": self.code}}
+
+    @property
+    def headers(self) -> Headers:
+        """The headers of the answer."""
+        found = [(b"content-type", b"application/json"), (b"content-length", str(len(self.body)).encode())]
+        if self._retry_after is not None:
+            found.append((b"retry-after", str(math.ceil(self._retry_after)).encode()))
+        if self._close:
+            found.append((b"connection", b"close"))
+        if self._allow:
+            found.append((b"allow", self._allow.encode()))
+        if self.status == 401:
+            found.append((b"www-authenticate", b"Bearer"))
+        return found
+
+
+def shutting_down() -> Problem:
+    """Return what those are told who cannot be served any more."""
+    return Problem(503, "shutting_down", "the gateway shuts down; ask another one", retry_after=5, close=True)
+
+
+def too_many(what: str, *, close: bool = False) -> Problem:
+    """Return what those are told for whom there is no room, nor any to wait in; *what* says what is full."""
+    return Problem(429, "too_many_requests", f"{what}; try again later", retry_after=_RETRY_SECONDS, close=close)
+
+
+def overloaded(seconds: float) -> Problem:
+    """Return what those are told who have waited for *seconds*."""
+    why = f"no place became free within {seconds:g} s; try again later"
+    return Problem(503, "overloaded", why, retry_after=_RETRY_SECONDS)
+
+
+def head_too_large(limit: int) -> Problem:
+    """Return what those are told whose request line and headers have more than *limit* bytes."""
+    return Problem(
+        431, "request_head_too_large", f"the request's line and headers are larger than {limit:,} bytes", close=True
+    )
+
+
+def wrong_method(method: str, allow: str) -> Problem:
+    """Return what those are told whose *method* is none of those of *allow*, which are words with commas."""
+    return Problem(405, "method_not_allowed", f"{method:.50} is none of {allow}", allow=allow)
+
+
+def problem_of(error: Exception) -> Problem:
+    """Return what a client is told about *error*."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, StreamTimeout):
+        status, code = (502, "upstream_unreachable") if error.timer == "connect" else (504, "upstream_timeout")
+        return Problem(status, code, f"the upstream server did not answer in time: {error}", of_upstream=True)
+    if isinstance(error, UpstreamError):
+        said = _said(error.body)
+        return Problem(
+            error.status or 502,
+            error.code or "upstream_error",
+            str(error),
+            retry_after=error.retry_after,
+            body=said,
+            of_upstream=True,
+        )
+    if isinstance(error, ConnectError):
+        return Problem(502, "upstream_unreachable", f"no answer from the upstream server: {error}", of_upstream=True)
+    if isinstance(error, ModelError):
+        return Problem(
+            502, "upstream_protocol", f"the upstream server sent what cannot be read: {error}", of_upstream=True
+        )
+    if isinstance(error, UsageError):
+        return Problem(400, "invalid_request", str(error))
+    return Problem(500, "internal_error", f"the gateway failed ({type(error).__name__}); its log says more")
+
+
+def _said(body: str) -> bytes | None:
+    """Return an upstream's error *body* if it is one that clients understand."""
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return body.encode() if isinstance(found, dict) and found.get("error") else None

@@ -1,0 +1,192 @@
+"""Which monitors run for a request: by the request itself, by its model, or by what holds for all."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, get_args
+
+from interwhen._run import Workers
+from interwhen._types.errors import UsageError
+from interwhen._types.extensions import Allocator
+from interwhen.clients import Reading, Settings
+from interwhen.clients._demotion import Demotion
+from interwhen.gateway._config import Config, ModelRule, Telling
+from interwhen.gateway._exchange import OURS
+from interwhen.gateway._http_errors import Problem
+from interwhen.registry import ALLOCATORS, load, load_monitors
+
+FIELD = "interwhen"
+"""The field of a body, and of a chunk, that is ours."""
+_SUFFIX = "#"
+_NONE = "none"
+_OPTIONS = ("monitors", "reading", "tell")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How one request is served."""
+
+    model: str
+    """The model's name for the upstream."""
+    body: dict[str, Any]
+    """The body for the upstream: without what was said to us."""
+    changed: bool
+    """Whether it differs from the body that came."""
+    settings: Settings
+    """How the call is supervised; without monitors, it passes through."""
+    tell: Telling
+
+    @property
+    def names(self) -> str:
+        """The names of the monitors, for a header."""
+        demotion = self.settings.demotion
+        demoted = demotion.demoted if demotion is not None else ()
+        names = (f"{m.name} (demoted)" if m.name in demoted else m.name for m in self.settings.monitors)
+        return ", ".join(names) or _NONE
+
+
+@dataclass(slots=True)
+class _Wish:
+    """What a request says to us."""
+
+    monitors: Sequence[str] | None = None
+    param: str = ""
+    reading: Any = None
+    tell: Any = None
+
+
+class Chooser:
+    """Knows the monitors there are. Raises :class:`UsageError` on a configuration that cannot work."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.workers = Workers(threads=config.threads, processes=config.processes)
+        """Run the checks of all calls. Whoever made this closes them."""
+        told = config.allocator
+        self.allocator: Allocator | None = (
+            load(ALLOCATORS, "adaptive")(budget=told.tokens, window=told.window, hopeless=told.hopeless)
+            if told.tokens
+            else None
+        )
+        """Learns from the calls of all clients; what it keeps of them is counts."""
+        demotion = config.demotion
+        self.demotion = Demotion(above=demotion.above, calls=demotion.calls) if demotion.above else None
+        """Counts the calls of all clients."""
+        watching = [monitor for entry in config.monitors for monitor in load_monitors(entry)]
+        offered = [monitor for entry in config.offers for monitor in load_monitors(entry)]
+        self.monitors = {monitor.name: monitor for monitor in (*watching, *offered)}
+        """What a rule or a request may name."""
+        if len(self.monitors) < len(watching) + len(offered):
+            raise UsageError("two monitors or offers have one name; give one another name (label=... in its options)")
+        self.usual = tuple(watching)
+        """What watches where nothing else is said."""
+        for rule in config.models:
+            for name in rule.monitors or ():
+                if name not in self.monitors:
+                    raise UsageError(f"the rule for models {rule.match!r}: {self._unknown(name)}")
+        self._settings = functools.lru_cache(maxsize=256)(self._make_settings)
+
+    def choose(self, fields: dict[str, Any], headers: Mapping[str, str]) -> Choice:
+        """Return how the request with the body *fields* is served. Raises :class:`Problem`."""
+        model = fields.get("model") or ""
+        if not isinstance(model, str):
+            raise Problem(400, "invalid_type", "the model's name must be a text", param="model")
+        bare, suffix, named = model.partition(_SUFFIX)
+        wish = _Wish()
+        if suffix:
+            wish.monitors, wish.param = _names(named), "model"
+        _take_headers(wish, headers)
+        _take_field(wish, fields.get(FIELD))
+        rule = next((n for n, rule in enumerate(self._config.models) if fnmatchcase(bare, rule.match)), None)
+        settings, tell = self._chosen(wish, rule)
+        changed = bool(suffix) or FIELD in fields
+        body = {name: value for name, value in fields.items() if name != FIELD} if changed else fields
+        if suffix:
+            body["model"] = bare
+        return Choice(bare, body, changed, settings, tell)
+
+    def _chosen(self, wish: _Wish, number: int | None) -> tuple[Settings, Telling]:
+        rule = ModelRule(match="*") if number is None else self._config.models[number]
+        usual = tuple(monitor.name for monitor in self.usual) if rule.monitors is None else rule.monitors
+        names = usual if wish.monitors is None else wish.monitors
+        for name in names:
+            if name not in self.monitors:
+                raise Problem(400, "unknown_monitor", self._unknown(name), param=wish.param)
+        if self._config.locked:
+            if wish.reading is not None or wish.tell is not None:
+                raise Problem(
+                    403, "locked", "this gateway lets a request add monitors, and change nothing else", param=FIELD
+                )
+            names = (*usual, *names)
+        chosen = tuple(name for name in self.monitors if name in names)
+        reading: Reading = _one_of("reading", wish.reading, get_args(Reading)) or rule.reading or self._config.reading
+        tell: Telling = _one_of("tell", wish.tell, get_args(Telling)) or rule.tell or self._config.tell
+        return self._settings(rule, chosen, reading), tell
+
+    def _make_settings(self, rule: ModelRule, names: tuple[str, ...], reading: Reading) -> Settings:
+        config = self._config
+        return Settings(
+            monitors=tuple(self.monitors[name] for name in names),
+            reading=reading,
+            resume=rule.resume or config.resume,
+            budgets=config.budgets,
+            starts_in=rule.starts_in or config.starts_in,
+            min_coverage=config.min_coverage,
+            tools=config.tools,
+            workers=self.workers,
+            allocator=self.allocator,
+            demotion=self.demotion,
+        )
+
+    def _unknown(self, name: str) -> str:
+        return f"there is no monitor {name!r:.100} here; there are: {', '.join(self.monitors) or 'none'}"
+
+
+def _names(text: str) -> list[str]:
+    found = [name.strip() for name in text.split(",")]
+    return [name for name in found if name and name != _NONE]
+
+
+def _take_headers(wish: _Wish, headers: Mapping[str, str]) -> None:
+    ours = OURS.decode()
+    if (named := headers.get(f"{ours}monitors")) is not None:
+        wish.monitors, wish.param = _names(named), "X-Interwhen-Monitors"
+    wish.reading = headers.get(f"{ours}reading")
+    wish.tell = headers.get(f"{ours}tell")
+
+
+def _take_field(wish: _Wish, said: object) -> None:
+    if said is None or said is True:
+        return
+    if said is False:
+        said = {"monitors": []}
+    if not isinstance(said, Mapping):
+        raise Problem(
+            400, "invalid_type", f"{FIELD} must be an object such as {{'monitors': ['arithmetic']}}", param=FIELD
+        )
+    for name in said:
+        if name not in _OPTIONS:
+            raise Problem(
+                400,
+                "unknown_option",
+                f"{FIELD} has no option {name!r:.100}; options: {', '.join(_OPTIONS)}",
+                param=FIELD,
+            )
+    named = said.get("monitors")
+    if isinstance(named, str):
+        named = _names(named)
+    if named is not None:
+        if not (isinstance(named, list) and all(isinstance(name, str) for name in named)):
+            raise Problem(400, "invalid_type", "monitors must be a list of names", param=f"{FIELD}.monitors")
+        wish.monitors, wish.param = named, f"{FIELD}.monitors"
+    wish.reading = said.get("reading", wish.reading)
+    wish.tell = said.get("tell", wish.tell)
+
+
+def _one_of(name: str, value: Any, allowed: Iterable[Any]) -> Any:
+    if value is not None and value not in allowed:
+        raise Problem(400, "invalid_value", f"{name}={value!r:.100}, choose one of {', '.join(allowed)}", param=name)
+    return value

@@ -1,0 +1,133 @@
+"""The routes below ``/v1``: what each of them answers with, and what the gateway does about it.
+
+Every request is decided here, sub-paths and other spellings included. A route that no table names is treated as one
+that may answer with text of a model: only what is known to show none passes by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal, NamedTuple
+
+from interwhen.clients._calls import PATHS, Api
+
+Method = Literal["GET", "POST", "DELETE"]
+
+Kind = Literal["supervised", "plain", "managed", "stored", "generated", "unknown"]
+"""What a route answers with:
+
+``supervised``: what a model writes, which monitors can read. ``plain``: no text of a model: lists, numbers, tokens.
+``managed``: what was stored, changed or deleted; no text of a model. ``stored``: what a model wrote earlier, which may
+be text that a monitor has cut. ``generated``: what a model writes (or speaks, or draws), which no monitor reads.
+``unknown``: any other route.
+"""
+
+Mode = Literal["open", "passing", "locked"]
+"""How the gateway was started: with neither flag, with ``--pass-unsupervised``, or with ``--locked``."""
+
+Decision = Literal["supervise", "pass", "pass unwatched", "refuse"]
+"""``pass unwatched``: passed on purpose, and counted, since the answer may hold text that no monitor has read."""
+
+DECISIONS: Final[dict[Kind, dict[Mode, Decision]]] = {
+    "supervised": {"open": "supervise", "passing": "supervise", "locked": "supervise"},
+    "plain": {"open": "pass", "passing": "pass", "locked": "pass"},
+    "managed": {"open": "pass", "passing": "pass", "locked": "refuse"},
+    "stored": {"open": "refuse", "passing": "pass unwatched", "locked": "refuse"},
+    "generated": {"open": "refuse", "passing": "pass unwatched", "locked": "refuse"},
+    "unknown": {"open": "refuse", "passing": "pass unwatched", "locked": "refuse"},
+}
+
+ROUTES: Final[dict[Kind, dict[Method, tuple[str, ...]]]] = {
+    "supervised": {"POST": tuple(PATHS)},
+    "plain": {
+        "GET": ("models", "models/{path}"),
+        "POST": (
+            "embeddings", "moderations", "rerank", "reranking", "score", "classify", "pooling", "tokenize",
+            "detokenize", "responses/input_tokens", "messages/count_tokens", "chat/completions/input_tokens",
+        ),
+    },
+    "managed": {
+        "GET": (
+            "files", "files/{id}", "batches", "batches/{id}", "uploads/{id}", "fine_tuning/jobs",
+            "fine_tuning/jobs/{id}",
+        ),
+        "POST": (
+            "files", "uploads", "uploads/{id}/parts", "uploads/{id}/complete", "uploads/{id}/cancel",
+            "batches/{id}/cancel",
+        ),
+        "DELETE": ("chat/completions/{id}", "responses/{id}", "files/{id}", "models/{path}"),
+    },
+    "stored": {
+        "GET": (
+            "chat/completions", "chat/completions/{id}", "chat/completions/{id}/messages", "responses/{id}",
+            "responses/{id}/input_items", "files/{id}/content", "conversations/{id}", "conversations/{id}/items",
+            "conversations/{id}/items/{id}", "threads/{id}/messages", "threads/{id}/messages/{id}",
+        ),
+        "POST": ("chat/completions/{id}", "responses/{id}/cancel"),
+    },
+    "generated": {
+        "POST": (
+            "messages", "messages/batches", "chat/completions/batch", "chat/completions/control",
+            "chat/completions/render", "completions/render", "responses/compact", "batches", "audio/speech",
+            "audio/transcriptions", "audio/translations", "images/generations", "images/edits", "images/variations",
+            "videos", "threads/{id}/runs", "threads/runs",
+        ),
+        "GET": ("realtime",),
+    },
+}  # fmt: skip
+"""The routes of the OpenAI API and of the servers that speak it. ``{id}``: one segment; ``{path}``: at least one.
+
+Literal routes win over those with a placeholder: ``chat/completions/batch`` is no stored answer called *batch*.
+"""
+
+_PLACES = {"{id}": r"[\w.:@~+-]+", "{path}": r"[\w.:@~+-]+(?:/[\w.:@~+-]+)*"}
+"""What may stand in a placeholder: characters that every server reads alike, escaped or not."""
+
+
+class Found(NamedTuple):
+    """The route of a request."""
+
+    kind: Kind
+    path: str
+    """The path for the upstream: spelled as it was decided about, unless the route is unknown."""
+    api: Api | None = None
+    """The API of a supervised call."""
+
+
+def _tables() -> tuple[dict[tuple[str, str], Kind], dict[str, list[tuple[re.Pattern[str], Kind]]]]:
+    literal: dict[tuple[str, str], Kind] = {}
+    patterns: dict[str, list[tuple[re.Pattern[str], Kind]]] = {}
+    for kind, methods in ROUTES.items():
+        for method, paths in methods.items():
+            for path in paths:
+                if "{" not in path:
+                    literal[method, path] = kind
+                    continue
+                spelled = "".join(_PLACES.get(part, part) for part in re.split(r"(\{\w+\})", path))
+                patterns.setdefault(method, []).append((re.compile(spelled, re.IGNORECASE | re.ASCII), kind))
+    return literal, patterns
+
+
+_LITERAL, _PATTERNS = _tables()
+
+
+def route_of(method: str, raw: str, decoded: str) -> Found:
+    """Return the route of a request for *raw*, which reads *decoded* without its escapes; both are below ``/v1/``.
+
+    Case, escapes and a slash at the end make no other route of it, as they make none to many a server.
+    """
+    method = "GET" if method == "HEAD" else method
+    path = decoded.rstrip("/")
+    spelled = path.lower()
+    kind = _LITERAL.get((method, spelled))
+    if kind is not None:
+        return Found(kind, spelled, PATHS[spelled] if kind == "supervised" else None)
+    for pattern, found in _PATTERNS.get(method, ()):
+        if pattern.fullmatch(path):
+            return Found(found, path)
+    return Found("unknown", raw)
+
+
+def mode_of(*, locked: bool, passing: bool) -> Mode:
+    """Return how a gateway with these settings decides."""
+    return "locked" if locked else "passing" if passing else "open"

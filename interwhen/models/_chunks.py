@@ -1,0 +1,389 @@
+"""From the data of one event to a :class:`~interwhen.models.Chunk`: pure functions, one per API."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, TypeAlias
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from interwhen._types.errors import MalformedEvent, UnexpectedForm, UpstreamError
+from interwhen._types.models import Chunk, FinishReason, ScoredToken, Usage
+from interwhen.models._exchange import refusal
+
+# What the OpenAI-compatible APIs send, as msgspec structs: only the fields that matter here.
+#
+# Fields that are missing, ``null`` and empty differ (a missing ``delta`` is an unknown shape, a null ``content`` is no
+# text), so ``UNSET`` marks the missing ones.
+
+
+class TokenLogprob(msgspec.Struct, frozen=True, gc=False):
+    """The log-probability of one sampled token, in nats; the rest is looked at where it was asked for only."""
+
+    logprob: float | None = None
+    token: Any = None
+    top_logprobs: Any = None
+
+
+class Logprobs(msgspec.Struct, frozen=True, gc=False):
+    """Log-probabilities in the form of either API; llama.cpp uses the chat form (``content``) for both."""
+
+    token_logprobs: list[float | None] | None = None
+    tokens: Any = None
+    top_logprobs: Any = None
+    content: list[TokenLogprob] | None = None
+    reasoning_content: list[TokenLogprob] | None = None
+
+
+class Text(msgspec.Struct, frozen=True, gc=False):
+    """The ``delta`` of a chat chunk or the ``message`` of a chat answer."""
+
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+
+
+class CompletionChoice(msgspec.Struct, frozen=True, gc=False):
+    """A choice of ``/v1/completions``."""
+
+    index: int = 0
+    text: str | UnsetType | None = UNSET
+    finish_reason: str | None = None
+    logprobs: Logprobs | None = None
+
+
+class ChatChoice(msgspec.Struct, frozen=True, gc=False):
+    """A choice of ``/v1/chat/completions``, streamed (``delta``) or whole (``message``)."""
+
+    index: int = 0
+    delta: Text | UnsetType | None = UNSET
+    message: Text | UnsetType | None = UNSET
+    finish_reason: str | None = None
+    logprobs: Logprobs | None = None
+
+
+class PromptDetails(msgspec.Struct, frozen=True, gc=False):
+    """Where the prompt tokens came from."""
+
+    cached_tokens: int | None = None
+
+
+class WireUsage(msgspec.Struct, frozen=True, gc=False):
+    """Token counts as the server gives them."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: PromptDetails | None = None
+
+
+class Timings(msgspec.Struct, frozen=True, gc=False):
+    """What llama.cpp says of how long a request took, in milliseconds."""
+
+    prompt_ms: float | None = None
+    predicted_ms: float | None = None
+
+
+class CompletionBody(msgspec.Struct, frozen=True, gc=False):
+    """A chunk or an answer of ``/v1/completions``; an error has ``message`` and ``code``."""
+
+    choices: list[CompletionChoice] | UnsetType | None = UNSET
+    usage: WireUsage | None = None
+    timings: Any = None
+    error: Any = None
+    object: str | None = None
+    message: str | None = None
+    code: int | str | None = None
+
+
+class ChatBody(msgspec.Struct, frozen=True, gc=False):
+    """A chunk or an answer of ``/v1/chat/completions``; errors as in :class:`CompletionBody`."""
+
+    choices: list[ChatChoice] | UnsetType | None = UNSET
+    usage: WireUsage | None = None
+    timings: Any = None
+    error: Any = None
+    object: str | None = None
+    message: str | None = None
+    code: int | str | None = None
+
+
+class ModelCard(msgspec.Struct, frozen=True, gc=False):
+    """An entry of ``GET /v1/models``."""
+
+    id: str = ""
+    owned_by: str | None = None
+    max_model_len: int | None = None
+
+
+class ModelList(msgspec.Struct, frozen=True, gc=False):
+    """The answer of ``GET /v1/models``."""
+
+    data: list[ModelCard] = []
+
+
+def card_of(model: str, cards: Sequence[ModelCard]) -> ModelCard | None:
+    """Return the card of *model*; where none has its name, the first one."""
+    return next((card for card in cards if card.id == model), cards[0] if cards else None)
+
+
+completion_decoder = msgspec.json.Decoder(CompletionBody)
+chat_decoder = msgspec.json.Decoder(ChatBody)
+models_decoder = msgspec.json.Decoder(ModelList)
+
+
+class Done(enum.Enum):
+    """The end mark of a stream."""
+
+    DONE = enum.auto()
+
+
+DONE: Final = Done.DONE
+
+Decoded: TypeAlias = Chunk | Done | tuple[Chunk, ...] | None
+"""What one event stands for; several chunks where it brought both reasoning and answer, ``None`` for nothing."""
+
+Decode: TypeAlias = Callable[[bytes, int, bool], Decoded]
+"""``decode(data, offset, first)``: *first* says that no chunk has been understood yet (an unknown shape is refused)."""
+
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are no JSON of the wanted shape, are no UTF-8, or are nested without end."""
+
+_FINISH: dict[str | None, FinishReason] = {
+    "stop": "stop",
+    "eos_token": "stop",
+    "stop_sequence": "stop",
+    "length": "length",
+    "content_filter": "content_filter",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+}
+
+
+def finish_reason(reason: str) -> FinishReason:
+    """Map the server's word to ours; ``abort`` and unknown words are ``other``."""
+    return _FINISH.get(reason, "other")
+
+
+_MOST_TOKENS = 1 << 53
+"""What every reader of a journal can hold, JSON's numbers included; no request has as many."""
+
+
+def usage_of(usage: WireUsage | None) -> Usage | None:
+    """Translate the server's counts. What is no number of tokens was not said."""
+    if usage is None:
+        return None
+    details = usage.prompt_tokens_details
+    cached = details.cached_tokens if details else None
+    return Usage(count_of(usage.prompt_tokens), count_of(cached), count_of(usage.completion_tokens))
+
+
+def count_of(value: object) -> int | None:
+    """Return *value* if it is a number of tokens, which a server may have said of anything."""
+    return value if type(value) is int and 0 <= value < _MOST_TOKENS else None
+
+
+def usage_of_answer(body: CompletionBody | ChatBody) -> Usage:
+    """Return the server's counts for a whole answer, with its own timings where it gives them."""
+    usage = usage_of(body.usage) or Usage()
+    try:
+        timings = msgspec.convert(body.timings, Timings | None)
+    except msgspec.ValidationError:
+        return usage
+    if timings is None:
+        return usage
+    return msgspec.structs.replace(
+        usage, prompt_seconds=_seconds(timings.prompt_ms), completion_seconds=_seconds(timings.predicted_ms)
+    )
+
+
+def _seconds(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None or milliseconds < 0 else milliseconds / 1e3
+
+
+def scored(logprobs: Logprobs | None) -> tuple[int, float | None]:
+    """Return how many tokens *logprobs* speak of, and their sum in nats."""
+    if logprobs is None:
+        return 0, None
+    values = logprobs.token_logprobs
+    if values is None:
+        tokens = (logprobs.reasoning_content or []) + (logprobs.content or [])
+        values = [token.logprob for token in tokens]
+    known = [value for value in values if value is not None]
+    return len(values), sum(known) if known else None
+
+
+def scored_tokens(logprobs: Logprobs | None) -> tuple[ScoredToken, ...]:
+    """Return the tokens of an answer that *logprobs* speak of, one by one; those without a value are left out."""
+    if logprobs is None:
+        return ()
+    values = logprobs.token_logprobs
+    if values is None:
+        rows = [(token.token, token.logprob, token.top_logprobs) for token in logprobs.content or ()]
+    else:
+        texts, tops = _listed(logprobs.tokens, len(values)), _listed(logprobs.top_logprobs, len(values))
+        rows = list(zip(texts, values, tops, strict=True))
+    return tuple(
+        ScoredToken(text if isinstance(text, str) else "", value, tuple(_pairs(top)))
+        for text, value, top in rows
+        if value is not None
+    )
+
+
+def _listed(found: Any, size: int) -> list[Any]:
+    items = found[:size] if isinstance(found, list) else []
+    return items + [None] * (size - len(items))
+
+
+def _pairs(top: Any) -> Iterator[tuple[str, float]]:
+    """Yield the likeliest tokens at a place, which one API gives as an object and the other as a list."""
+    if isinstance(top, dict):
+        items = list(top.items())
+    else:
+        entries = top if isinstance(top, list) else []
+        items = [(entry.get("token"), entry.get("logprob")) for entry in entries if isinstance(entry, dict)]
+    for token, value in items:
+        if isinstance(token, str) and isinstance(value, int | float):
+            yield token, float(value)
+
+
+def scores_of(data: bytes) -> tuple[ScoredToken, ...]:
+    """Return the tokens with their scores in an event of a chat stream; none where it is anything else."""
+    try:
+        choices = chat_decoder.decode(data).choices
+    except NOT_JSON:
+        return ()
+    return tuple(token for choice in choices or () for token in scored_tokens(choice.logprobs))
+
+
+def decode_completion(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  a hot call
+    """Read an event of ``/v1/completions``.
+
+    Raises :class:`~interwhen.models.StreamProtocolError` for what is no chunk, and
+    :class:`~interwhen.models.UpstreamError` for an error object.
+    """
+    try:
+        body = completion_decoder.decode(data)
+    except NOT_JSON as exc:
+        return _done_or_raise(data, offset, exc)
+    choices = body.choices
+    if not choices:
+        return _without_choices(body, data, offset, first)
+    choice = choices[0]
+    if choice.index or len(choices) > 1:
+        raise _several(data, offset)
+    text = choice.text
+    if text is UNSET:
+        if first and choice.finish_reason is None:
+            raise unknown_shape(data, offset)
+        text = None
+    if text and choice.finish_reason is None and choice.logprobs is None and body.usage is None:
+        return Chunk(text)  # nearly every event, without a call
+    return _chunk(text or "", choice.finish_reason, choice.logprobs, body.usage)
+
+
+def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  a hot call
+    """Read an event of ``/v1/chat/completions``; raises as :func:`decode_completion` does."""
+    try:
+        body = chat_decoder.decode(data)
+    except NOT_JSON as exc:
+        return _done_or_raise(data, offset, exc)
+    choices = body.choices
+    if not choices:
+        return _without_choices(body, data, offset, first)
+    choice = choices[0]
+    if choice.index or len(choices) > 1:
+        raise _several(data, offset)
+    delta = choice.delta
+    if not isinstance(delta, Text):
+        if delta is UNSET and first and choice.finish_reason is None:
+            raise unknown_shape(data, offset)
+        return _chunk("", choice.finish_reason, None, body.usage)
+    reasoning = delta.reasoning_content or delta.reasoning
+    if not reasoning:
+        if delta.content and choice.finish_reason is None and choice.logprobs is None and body.usage is None:
+            return Chunk(delta.content)  # nearly every event, without a call
+        return _chunk(delta.content or "", choice.finish_reason, choice.logprobs, body.usage)
+    thought = Chunk(reasoning, "reasoning")
+    if not delta.content:
+        tokens, logprob = scored(choice.logprobs)
+        reason = None if choice.finish_reason is None else finish_reason(choice.finish_reason)
+        return Chunk(reasoning, "reasoning", tokens or 1, logprob, reason, usage_of(body.usage))
+    answer = _chunk(delta.content, choice.finish_reason, choice.logprobs, body.usage)
+    return (thought, answer) if answer else thought
+
+
+def reasoning_field(data: bytes) -> str:
+    """Say which field of the chat chunk *data* holds reasoning."""
+    choices = chat_decoder.decode(data).choices or []
+    names = [
+        "reasoning_content" if choice.delta.reasoning_content else "reasoning"
+        for choice in choices
+        if isinstance(choice.delta, Text)
+    ]
+    return names[0] if names else "reasoning_content"
+
+
+def error_of(body: CompletionBody | ChatBody) -> UpstreamError | None:
+    """Return the error that *body* is, if it is one."""
+    if body.error is not None:
+        return refusal(msgspec.json.encode({"error": body.error}))
+    if body.object == "error":  # the form of older vLLM: its fields stand in the body itself
+        return refusal(msgspec.json.encode({"message": body.message, "code": body.code}))
+    return None
+
+
+def _chunk(text: str, reason: str | None, logprobs: Logprobs | None, usage: WireUsage | None) -> Chunk | None:
+    """Make a chunk of the answer, or ``None`` where it would say nothing."""
+    if reason is None and usage is None and logprobs is None:
+        return Chunk(text) if text else None
+    tokens, logprob = scored(logprobs)
+    if not tokens and text:
+        tokens = 1
+    finish = None if reason is None else finish_reason(reason)
+    return Chunk(text, "answer", tokens, logprob, finish, usage_of(usage))
+
+
+def _done_or_raise(data: bytes, offset: int, exc: Exception) -> Done:
+    # The end mark is no JSON, so it is found here and costs the other events nothing.
+    if data.strip() == b"[DONE]":
+        return DONE
+    shape = isinstance(exc, msgspec.ValidationError)
+    what = f"JSON that is no chunk ({exc})" if shape else f"malformed JSON ({exc})"
+    raise MalformedEvent(what, offset=offset, sample=data) from exc
+
+
+def _without_choices(body: CompletionBody | ChatBody, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001
+    error = error_of(body)
+    if error is not None:
+        raise error
+    if body.usage is not None:
+        return Chunk("", tokens=0, usage=usage_of(body.usage))
+    if first and body.choices is UNSET:
+        raise unknown_shape(data, offset)
+    return None
+
+
+def unknown_shape(data: bytes, offset: int) -> UnexpectedForm:
+    """Return the error for *data*, which is no answer of the API that was asked; it names the API that it is of."""
+    keys = {key for choice in _shape_of(data) for key in choice}
+    if keys & {"delta", "message"}:
+        hint = "; it is one of /chat/completions: use ChatModel"
+    elif "text" in keys:
+        hint = "; it is one of /completions: use CompletionsModel"
+    else:
+        hint = ""
+    return UnexpectedForm(f"an object that is no chunk of this API{hint}", offset=offset, sample=data)
+
+
+def _shape_of(data: bytes) -> list[dict[str, Any]]:
+    try:
+        choices = msgspec.json.decode(data)["choices"]
+    except (*NOT_JSON, KeyError, TypeError):
+        return []
+    return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+
+
+def _several(data: bytes, offset: int) -> UnexpectedForm:
+    return UnexpectedForm("several choices, where one was asked for (n>1)", offset=offset, sample=data)

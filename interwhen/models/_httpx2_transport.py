@@ -1,0 +1,373 @@
+"""The default way to a server: httpx2's connection layer (httpcore2), on asyncio and trio.
+
+The layers of httpx2 above it (cookies, decoding, redirects) have nothing to give to an event stream; the pool
+below is the part that survives cancellation at any point, and takes a network backend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import unquote, urlsplit
+
+import anyio
+import httpcore2
+
+from interwhen._types.errors import (
+    ConnectError,
+    ModelError,
+    StreamClosed,
+    StreamProtocolError,
+    StreamTimeout,
+    UsageError,
+)
+from interwhen.models._transport import HttpRequest, HttpResponse, connect, environment_proxy, scheme_and_host, why_not
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+
+# A network backend of httpcore2 for asyncio whose reads cost one future.
+#
+# The stock backend opens a cancel scope around each read and registers the socket with the selector anew, which
+# together cost more than the read. Here the loop reads on its own, up to a mark, and a reader waits only where nothing
+# has come. Timeouts of reads are not supported: closing the stream ends a read.
+
+_HIGH_WATER = 1 << 20
+"""Bytes that may wait unread before the loop stops reading from the socket."""
+
+
+class _Protocol(asyncio.Protocol):
+    """What the loop calls; holds the bytes that have come."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.parts: list[bytes] = []
+        self.size = 0
+        self.paused = False
+        self.ended = False
+        self.error: Exception | None = None
+        self.waiter: asyncio.Future[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.parts.append(data)
+        self.size += len(data)
+        if self.size > _HIGH_WATER and not self.paused and self.transport is not None:
+            self.paused = True
+            self.transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> bool:
+        self.ended = True
+        self._wake()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended = True
+        self.error = exc
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter = self.waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def take(self) -> bytes:
+        parts = self.parts
+        self.parts = []
+        self.size = 0
+        if self.paused and self.transport is not None:
+            self.paused = False
+            self.transport.resume_reading()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+class AsyncioStream(httpcore2.AsyncNetworkStream):
+    """A TCP or TLS connection."""
+
+    def __init__(self, transport: asyncio.Transport, protocol: _Protocol) -> None:
+        self._transport = transport
+        self._protocol = protocol
+        self._loop = asyncio.get_running_loop()
+        self._closed = False
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109
+        """Wait for bytes; returns all that have come, which may be more than *max_bytes*."""
+        protocol = self._protocol
+        while not protocol.parts:
+            if self._closed:
+                raise httpcore2.ReadError("the stream was closed")
+            if protocol.error is not None:
+                raise httpcore2.ReadError(str(protocol.error)) from protocol.error
+            if protocol.ended:
+                return b""
+            protocol.waiter = self._loop.create_future()
+            try:
+                await protocol.waiter
+            finally:
+                protocol.waiter = None
+        if self._closed:
+            raise httpcore2.ReadError("the stream was closed")
+        return protocol.take()
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109
+        """Hand *buffer* to the loop; a request is small, so there is no wait until the socket took it."""
+        if self._closed or self._transport.is_closing():
+            raise httpcore2.WriteError("the connection is closed")
+        self._transport.write(buffer)
+
+    async def aclose(self) -> None:
+        """Close the socket now; a waiting read raises."""
+        self._closed = True
+        self._transport.abort()
+        self._protocol._wake()  # noqa: SLF001  the two classes are one thing; the loop asks for two
+        # The loop closes the socket in its next turn.
+        await anyio.lowlevel.checkpoint()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> httpcore2.AsyncNetworkStream:
+        """Speak TLS from here on."""
+        try:
+            with anyio.fail_after(timeout):
+                transport = await self._loop.start_tls(
+                    self._transport, self._protocol, ssl_context, server_hostname=server_hostname
+                )
+        except TimeoutError as exc:
+            self._transport.abort()
+            raise httpcore2.ConnectTimeout(str(exc)) from exc
+        except OSError as exc:  # ssl.SSLError is one
+            self._transport.abort()
+            raise httpcore2.ConnectError(str(exc)) from exc
+        except BaseException:
+            self._transport.abort()
+            raise
+        if transport is None:
+            raise httpcore2.ConnectError("the connection was lost in the TLS handshake")
+        self._protocol.transport = transport
+        return AsyncioStream(transport, self._protocol)
+
+    def get_extra_info(self, info: str) -> Any:
+        """Answer what httpcore2 asks."""
+        if info == "is_readable":  # asked of idle connections: anything that came means it is dead
+            return self._protocol.ended or bool(self._protocol.parts) or self._transport.is_closing()
+        names = {"ssl_object": "ssl_object", "socket": "socket", "client_addr": "sockname", "server_addr": "peername"}
+        return self._transport.get_extra_info(names[info]) if info in names else None
+
+
+class AsyncioBackend(httpcore2.AsyncNetworkBackend):
+    """Opens connections through the running asyncio (or uvloop) loop."""
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109
+        local_address: str | None = None,
+        socket_options: Iterable[tuple[Any, ...]] | None = None,  # noqa: ARG002
+    ) -> httpcore2.AsyncNetworkStream:
+        """Connect to *host*, by the first of its addresses that answers."""
+        local = (local_address, 0) if local_address else None
+        try:
+            with anyio.fail_after(timeout):
+                transport, protocol = await connect(_Protocol, host, port, local=local)
+        except TimeoutError as exc:
+            raise httpcore2.ConnectTimeout(str(exc)) from exc
+        except OSError as exc:
+            raise httpcore2.ConnectError(why_not(exc)) from exc
+        return AsyncioStream(transport, protocol)
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep."""
+        await anyio.sleep(seconds)
+
+
+KEPT_CONNECTIONS = 64
+"""Idle connections that are kept; in use there may be any number."""
+KEEPALIVE_SECONDS = 4.0
+"""For how long an idle connection is kept: less than the 5 s after which uvicorn closes it."""
+_CLOSE_SECONDS = 1.0
+
+
+def translate(exc: Exception, name: str, *, received: int = 0) -> ModelError:
+    """Say in our words what httpcore2 raised for a request to *name* after *received* bytes of the body."""
+    if isinstance(exc, httpcore2.TimeoutException):
+        return ConnectError(f"a timeout of the connection to {name!r}: {exc}")
+    if isinstance(exc, httpcore2.ProtocolError) and received == 0 and "disconnected" not in str(exc):
+        return StreamProtocolError(f"{name!r} does not speak HTTP/1.1 ({exc})", offset=0)
+    if isinstance(exc, httpcore2.ConnectError):
+        return ConnectError(f"could not connect to {name!r} ({_reason(exc)}); is the server running?")
+    return ConnectError(
+        f"the connection to {name!r} broke after {received} bytes ({type(exc).__name__}: {_reason(exc)})"
+    )
+
+
+def _reason(exc: BaseException) -> str:
+    """Find the words: httpcore2 wraps the original, which may itself be a wordless wrapper, and drops its cause."""
+    while not str(exc):
+        inner = exc.__cause__ or next((arg for arg in exc.args if isinstance(arg, BaseException)), None)
+        if inner is None:
+            break
+        exc = inner
+    return str(exc) or type(exc).__name__
+
+
+class Httpx2Response:
+    """A response; see :class:`~interwhen.models.HttpResponse`."""
+
+    def __init__(self, name: str, response: httpcore2.Response) -> None:
+        self.status: int = response.status
+        self.headers: Mapping[str, str] = {
+            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers
+        }
+        self._name = name
+        self._response = response
+        # PoolByteStream's own generator; each layer of it closes the one below.
+        stream = cast("AsyncIterator[bytes]", response.stream)
+        self._parts = cast("AsyncGenerator[bytes, None]", stream.__aiter__())
+        self._received = 0
+        self._reading = False
+        self._closed = False
+        self._broken = False
+
+    async def receive(self) -> bytes:
+        """Wait for bytes of the body; empty at its end."""
+        if self._closed or self._broken:
+            raise StreamClosed("the stream is closed")
+        self._reading = True
+        try:
+            data = await self._parts.__anext__()
+        except StopAsyncIteration:
+            data = b""
+        except Exception as exc:
+            if self._closed:
+                raise StreamClosed("the stream was closed while it was read") from exc
+            self._broken = True
+            raise translate(exc, self._name, received=self._received) from exc
+        except BaseException:
+            # A cancelled generator is finished; without the mark its next answer would read as the body's end.
+            self._broken = True
+            raise
+        finally:
+            self._reading = False
+        if self._closed:
+            raise StreamClosed("the stream was closed while it was read")
+        self._received += len(data)
+        return data
+
+    async def aclose(self) -> None:
+        """Close now. A parked :meth:`receive` raises, and unwinds the generators itself."""
+        if self._closed:
+            return
+        self._closed = True
+        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+            if not self._reading:
+                await self._parts.aclose()
+            await self._response.aclose()
+
+
+class Httpx2Transport:
+    """Connections of httpcore2, as many as there are streams.
+
+    *ssl_context* replaces the system's trust store. *proxy* is a URL; without it the environment's proxies are used
+    (``HTTPS_PROXY``, ``NO_PROXY``, ...) unless *trust_env* is false.
+    """
+
+    def __init__(
+        self, *, ssl_context: ssl.SSLContext | None = None, proxy: str | None = None, trust_env: bool = True
+    ) -> None:
+        self._ssl_context = ssl_context
+        self._proxy = proxy
+        self._trust_env = trust_env
+        self._pools: dict[str | None, httpcore2.AsyncConnectionPool] = {}
+
+    async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> HttpResponse:
+        """Send *request* and return the response once its head has come."""
+        url = httpcore2.URL(request.url)
+        headers = [(b"host", _host(request.url))]
+        headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()]
+        if request.method == "POST":
+            headers.append((b"content-length", str(len(request.body)).encode()))
+        is_kept = True
+
+        async def trace(name: str, _info: object) -> None:
+            nonlocal is_kept
+            if name.endswith("connect_tcp.started"):
+                is_kept = False
+
+        sent = httpcore2.Request(
+            request.method,
+            url,
+            headers=headers,
+            content=request.body,
+            extensions={"timeout": {"connect": connect_timeout}, "trace": trace},
+        )
+        pool = self._pool(request.url)
+        try:
+            response = await pool.handle_async_request(sent)
+        except httpcore2.ConnectTimeout as exc:
+            raise StreamTimeout("connect", connect_timeout or 0.0) from exc
+        except httpcore2.UnsupportedProtocol as exc:
+            raise UsageError(f"{request.url!r} is no http:// or https:// URL") from exc
+        except Exception as exc:
+            error = translate(exc, request.name)
+            if isinstance(error, ConnectError) and not isinstance(exc, httpcore2.TimeoutException):
+                error.stale = is_kept
+            raise error from exc
+        return Httpx2Response(request.name, response)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        pools, self._pools = self._pools, {}
+        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+            for pool in pools.values():
+                await pool.aclose()
+
+    def _pool(self, url: str) -> httpcore2.AsyncConnectionPool:
+        """Return the pool for *url*: one for direct connections, one per proxy, with TLS only once it is needed."""
+        scheme, host = scheme_and_host(url)
+        proxy = self._proxy or (environment_proxy(scheme, host) if self._trust_env else None)
+        key = f"{scheme} {proxy}"
+        pool = self._pools.get(key)
+        if pool is None:
+            # httpcore2 would read the CA bundle anew for each connection.
+            if scheme == "https" and self._ssl_context is None:
+                self._ssl_context = httpcore2.default_ssl_context()
+            pool = self._pools[key] = self._new_pool(proxy)
+        return pool
+
+    def _new_pool(self, proxy: str | None) -> httpcore2.AsyncConnectionPool:
+        return httpcore2.AsyncConnectionPool(
+            ssl_context=self._ssl_context,
+            proxy=None if proxy is None else _proxy(proxy),
+            max_connections=None,
+            max_keepalive_connections=KEPT_CONNECTIONS,
+            keepalive_expiry=KEEPALIVE_SECONDS,
+            network_backend=AsyncioBackend() if _on_asyncio() else None,
+        )
+
+
+def _on_asyncio() -> bool:
+    try:
+        return asyncio.current_task() is not None
+    except RuntimeError:
+        return False
+
+
+def _proxy(url: str) -> httpcore2.Proxy:
+    """Make a proxy of *url*, whose user and password go into a header."""
+    parts = urlsplit(url)
+    auth = None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
+    return httpcore2.Proxy(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(), auth=auth)
+
+
+def _host(url: str) -> bytes:
+    return scheme_and_host(url)[1].encode("idna" if not url.isascii() else "ascii")

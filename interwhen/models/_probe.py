@@ -1,0 +1,371 @@
+"""What an OpenAI-compatible endpoint can do, found out by asking it; ``interwhen doctor`` prints it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import anyio
+import msgspec
+
+from interwhen._types.errors import ConnectError, ModelError, StreamTimeout, UpstreamError
+from interwhen._types.models import Chunk, Message, Piece, Prompt, Request, Sampling, Stream, Usage
+from interwhen.models._exchange import Retries, exchange
+from interwhen.models._httpx2_transport import Httpx2Transport
+from interwhen.models._openai_api import ChatModel, CompletionsModel
+from interwhen.models._transport import HttpRequest, Timeouts, Transport
+
+Mark = Literal["ok", "no", "unknown"]
+
+_TIMEOUTS = Timeouts(connect=5.0, first_token=60.0, inter_token=30.0, total=60.0)
+# llama.cpp closes a connection after each stream, which the next request on it finds out.
+_RETRIES = Retries(attempts=1, base=0.05)
+_ABORT_SECONDS = 2.0
+_POLL_SECONDS = 0.05
+_TEXT = "The days of the week are Monday, Tuesday,"
+_TURNS = (Message("user", "List the days of the week, in order, on one line."),)
+_LONG = " ".join(f"Line {number} says that {number} is a number." for number in range(40))
+_GREEDY = Sampling(max_tokens=12, temperature=0.0)
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was asked, and what it means for interwhen."""
+
+    name: str
+    mark: Mark
+    detail: str
+    """What was seen. May quote the server: escape it before it goes to a terminal."""
+    meaning: str
+
+
+class Diagnosis(msgspec.Struct, frozen=True):
+    """What was found out about an endpoint."""
+
+    base_url: str
+    model: str
+    findings: tuple[Finding, ...]
+
+    def __getitem__(self, name: str) -> Finding:
+        """Return the finding *name*. Raises :class:`KeyError`."""
+        for finding in self.findings:
+            if finding.name == name:
+                return finding
+        raise KeyError(name)
+
+    @property
+    def usable(self) -> bool:
+        """Whether a run can work there: the server answers, and one of the two APIs does."""
+        marks = {finding.name: finding.mark for finding in self.findings}
+        return marks.get("reachable") == "ok" and "ok" in {marks.get("completions API"), marks.get("chat API")}
+
+
+class _Seen(NamedTuple):
+    mark: Mark
+    detail: str
+
+
+class _Card(msgspec.Struct, frozen=True):
+    id: str = ""
+    owned_by: str | None = None
+    max_model_len: int | None = None
+
+
+class _Cards(msgspec.Struct, frozen=True):
+    data: list[_Card] = []
+
+
+class _Slot(msgspec.Struct, frozen=True):
+    is_processing: bool = False
+
+
+class _Settings(msgspec.Struct, frozen=True):
+    n_ctx: int | None = None
+
+
+class _Props(msgspec.Struct, frozen=True):
+    default_generation_settings: _Settings = _Settings()
+
+
+async def probe(
+    base_url: str,
+    model: str,
+    *,
+    api_key: str | None = None,
+    transport: Transport | None = None,
+    timeouts: Timeouts = _TIMEOUTS,
+) -> Diagnosis:
+    """Ask the endpoint at *base_url* what it can do with *model*: about twenty short requests.
+
+    Never raises a :class:`~interwhen.ModelError`: what fails is a finding. *transport* is not closed here.
+    """
+    used = transport or Httpx2Transport()
+    try:
+        prober = _Prober(base_url.rstrip("/"), model, used, api_key, timeouts)
+        return Diagnosis(base_url, model, tuple([finding async for finding in prober.findings()]))
+    finally:
+        if transport is None:
+            await used.aclose()
+
+
+class _Prober:
+    """Asks one question after the other, and remembers what later ones need."""
+
+    def __init__(
+        self, base_url: str, model: str, transport: Transport, api_key: str | None, timeouts: Timeouts
+    ) -> None:
+        options: dict[str, Any] = {
+            "api_key": api_key,
+            "transport": transport,
+            "timeouts": timeouts,
+            "retries": _RETRIES,
+        }
+        self.text = CompletionsModel(base_url, model, **options)
+        self.chat = ChatModel(base_url, model, **options, resume="prefill")
+        self.base_url = base_url
+        self.root = base_url.removesuffix("/v1")
+        self.model = model
+        self.transport = transport
+        self.timeouts = timeouts
+        self.headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        self.card: _Card | None = None
+        self.has_text = False
+        self.has_chat = False
+
+    async def findings(self) -> AsyncIterator[Finding]:
+        """Yield a finding for each question; after the first one fails, the others are not asked."""
+        asked = True
+        for question in QUESTIONS:
+            seen = await self._answer(question.ask) if asked else _Seen("unknown", "not asked")
+            yield Finding(question.name, seen.mark, seen.detail, question.good if seen.mark == "ok" else question.bad)
+            asked = asked and not (question.name == "reachable" and seen.mark != "ok")
+
+    async def _answer(self, ask: _Ask) -> _Seen:
+        try:
+            return await ask(self)
+        except (ConnectError, StreamTimeout) as error:
+            return _Seen("unknown", str(error))
+        except ModelError as error:
+            return _Seen("no", str(error))
+
+    async def get(self, url: str) -> bytes:
+        """Return the body at *url*."""
+        return await exchange(self.transport, HttpRequest("GET", url, self.headers), self.timeouts)
+
+    def request(self, sampling: Sampling, *, text: str = _TEXT, pieces: tuple[Piece, ...] = ()) -> Request:
+        """Return a request for the API that works, text where both do."""
+        return Request(text if self.has_text else _TURNS, pieces, sampling)
+
+    @property
+    def either(self) -> CompletionsModel | ChatModel:
+        """The adapter for the API that works, text where both do."""
+        return self.text if self.has_text else self.chat
+
+
+async def _reachable(prober: _Prober) -> _Seen:
+    try:
+        await prober.get(f"{prober.base_url}/models")
+    except UpstreamError as error:
+        return _Seen("ok", f"it answers, with status {error.status}")
+    except (ConnectError, StreamTimeout) as error:
+        return _Seen("no", str(error))
+    return _Seen("ok", "it answers")
+
+
+async def _models(prober: _Prober) -> _Seen:
+    try:
+        cards = msgspec.json.decode(await prober.get(f"{prober.base_url}/models"), type=_Cards).data
+    except msgspec.MsgspecError as error:
+        return _Seen("no", f"/models is no model list: {error}")
+    prober.card = next((card for card in cards if card.id == prober.model), None)
+    if prober.card is not None:
+        return _Seen("ok", f"owned by {prober.card.owned_by or 'nobody named'}")
+    if len(cards) == 1:
+        prober.card = cards[0]
+        # llama.cpp serves its one model under every name.
+        mark: Mark = "ok" if cards[0].owned_by == "llamacpp" else "unknown"
+        return _Seen(mark, f"owned by {cards[0].owned_by}; lists only {cards[0].id!r}")
+    return _Seen("no", f"{prober.model!r} is not among {', '.join(repr(card.id) for card in cards[:5]) or 'no models'}")
+
+
+async def _completions(prober: _Prober) -> _Seen:
+    answer = await prober.text.complete(Request(_TEXT, sampling=_GREEDY))
+    prober.has_text = True
+    return _Seen("ok", f"continues with {answer.text[:30]!r}")
+
+
+async def _chat(prober: _Prober) -> _Seen:
+    answer = await prober.chat.complete(Request(_TURNS, sampling=_GREEDY))
+    prober.has_chat = True
+    return _Seen("ok", f"answers {answer.text[:30]!r}")
+
+
+async def _usage(prober: _Prober) -> _Seen:
+    _, usage = await _streamed(prober, prober.either, prober.request(_GREEDY))
+    if usage is None:
+        return _Seen("no", "a stream ends without token counts")
+    return _Seen("ok", f"{usage.prompt_tokens} prompt and {usage.completion_tokens} completion tokens")
+
+
+async def _prefix(prober: _Prober) -> _Seen:
+    if not prober.has_text:
+        return _Seen("no", "needs the completions API")
+    return await _resumed(prober, prober.text, _TEXT)
+
+
+async def _prefill(prober: _Prober) -> _Seen:
+    if not prober.has_chat:
+        return _Seen("no", "needs the chat API")
+    return await _resumed(prober, prober.chat, _TURNS)
+
+
+async def _logprobs(prober: _Prober) -> _Seen:
+    sampling = Sampling(max_tokens=4, temperature=0.0, logprobs=True)
+    answer = await prober.either.complete(prober.request(sampling))
+    return _Seen("no", "none came") if answer.logprob is None else _Seen("ok", f"{answer.logprob:.2f} nats")
+
+
+async def _cached(prober: _Prober) -> _Seen:
+    usage = Usage()
+    for _ in range(2):
+        prompt = _LONG if prober.has_text else (Message("user", _LONG),)
+        usage = (await prober.either.complete(Request(prompt, sampling=Sampling(max_tokens=1)))).usage
+    if usage.cached_tokens is None:
+        return _Seen("no", "the usage has no cached_tokens")
+    if not usage.cached_tokens:
+        return _Seen("unknown", "counted, but nothing was cached when a prompt was repeated")
+    return _Seen("ok", f"{usage.cached_tokens} of {usage.prompt_tokens} tokens when a prompt was repeated")
+
+
+async def _seed(prober: _Prober) -> _Seen:
+    texts = []
+    for seed in (7, 7, 8):
+        sampling = Sampling(max_tokens=24, temperature=1.5, seed=seed)
+        texts.append((await prober.either.complete(prober.request(sampling, text="Once upon a time"))).text)
+    if texts[0] != texts[1]:
+        return _Seen("no", "one seed gave two texts")
+    if texts[0] == texts[2]:
+        return _Seen("unknown", "two seeds gave one text")
+    return _Seen("ok", "one seed gave one text twice, another seed another")
+
+
+async def _abort(prober: _Prober) -> _Seen:
+    stream = await prober.either.stream(prober.request(Sampling(max_tokens=2000, temperature=1.0)))
+    try:
+        await _receive(stream, prober.timeouts)
+        busy = await _busy(prober)
+    finally:
+        await stream.aclose()
+    if busy is None:
+        return _Seen("unknown", "the server does not tell what it is doing (/slots or /metrics)")
+    if not busy:
+        return _Seen("unknown", "the generation was over before it could be stopped")
+    began = anyio.current_time()
+    with anyio.move_on_after(_ABORT_SECONDS):
+        while await _busy(prober):  # noqa: ASYNC110  the server has no event for us
+            await anyio.sleep(_POLL_SECONDS)
+        return _Seen("ok", f"it stopped within {(anyio.current_time() - began) * 1000:.0f} ms")
+    return _Seen("no", f"it was still generating {_ABORT_SECONDS:g} s after the stream was closed")
+
+
+async def _context(prober: _Prober) -> _Seen:
+    if prober.card is not None and prober.card.max_model_len:
+        return _Seen("ok", f"{prober.card.max_model_len} tokens")
+    try:
+        props = msgspec.json.decode(await prober.get(f"{prober.root}/props"), type=_Props)
+    except (ModelError, msgspec.MsgspecError):
+        return _Seen("unknown", "neither /models nor /props says it")
+    size = props.default_generation_settings.n_ctx
+    return _Seen("ok", f"{size} tokens") if size else _Seen("unknown", "/props does not say it")
+
+
+_Ask: TypeAlias = Callable[[_Prober], Awaitable[_Seen]]
+
+
+class Question(NamedTuple):
+    """What is asked, and what the answer means."""
+
+    name: str
+    ask: _Ask
+    good: str
+    bad: str
+
+
+QUESTIONS = (
+    Question("reachable", _reachable, "runs can start", "no run can start: check the URL, the port and the server"),
+    Question("model list", _models, "the server is known", "check the model's name; the way to resume is not inferred"),
+    Question("completions API", _completions, "raw text can be continued", "use --api chat"),
+    Question("chat API", _chat, "chats can be answered", "use --api completions"),
+    Question("usage in streams", _usage, "the ledger holds the server's counts", "tokens are counted by arrivals"),
+    Question("prefix resume", _prefix, "after a repair the model goes on exactly there", "repairs need another way"),
+    Question("assistant prefill", _prefill, "a chat can resume inside an answer", "a chat resumes by an extra turn"),
+    Question("logprobs", _logprobs, "confidence can be measured", "stopping rules on confidence do not work"),
+    Question("cached tokens", _cached, "what a resume costs is counted", "what a resume costs is not shown"),
+    Question("seed", _seed, "runs can be repeated and compared in pairs", "compare many runs, not single ones"),
+    Question("abort", _abort, "closing a stream stops its cost", "cut text may go on costing tokens"),
+    Question("context length", _context, "resumes stay within it", "a long trace may overflow without notice"),
+)
+"""Everything that :func:`probe` asks, in order."""
+
+
+_Adapter: TypeAlias = CompletionsModel | ChatModel
+
+
+async def _resumed(prober: _Prober, adapter: _Adapter, prompt: Prompt) -> _Seen:
+    """Stream an answer, cut it, stream the rest. By streams, as runs do: some servers answer otherwise to the rest."""
+    whole, _ = await _streamed(prober, adapter, Request(prompt, sampling=_GREEDY))
+    kept = _first_words(whole)
+    rest, _ = await _streamed(prober, adapter, Request(prompt, (Piece(kept),), _GREEDY))
+    return _continued(whole, kept, rest)
+
+
+async def _streamed(prober: _Prober, adapter: _Adapter, request: Request) -> tuple[str, Usage | None]:
+    """Return the text of a whole stream, and the usage if it told."""
+    stream = await adapter.stream(request)
+    parts: list[str] = []
+    usage = None
+    try:
+        while chunks := await _receive(stream, prober.timeouts):
+            parts += [chunk.text for chunk in chunks]
+            usage = next((chunk.usage for chunk in chunks if chunk.usage is not None), usage)
+    finally:
+        await stream.aclose()
+    return "".join(parts), usage
+
+
+async def _receive(stream: Stream, timeouts: Timeouts) -> list[Chunk]:
+    try:
+        with anyio.fail_after(timeouts.inter_token):
+            return list(await stream.receive())
+    except TimeoutError as error:
+        raise StreamTimeout("inter_token", timeouts.inter_token or 0.0) from error
+
+
+async def _busy(prober: _Prober) -> bool | None:
+    """Tell whether the server is generating; ``None`` where it does not say (llama.cpp and vLLM do)."""
+    try:
+        slots = msgspec.json.decode(await prober.get(f"{prober.root}/slots"), type=list[_Slot])
+        return any(slot.is_processing for slot in slots)
+    except (UpstreamError, msgspec.MsgspecError):
+        pass
+    try:
+        metrics = (await prober.get(f"{prober.root}/metrics")).decode(errors="replace")
+    except UpstreamError:
+        return None
+    counts = [line.rpartition(" ")[2] for line in metrics.splitlines() if line.startswith("vllm:num_requests_running")]
+    return any(float(count) > 0 for count in counts) if counts else None
+
+
+def _first_words(text: str) -> str:
+    """Return about half of *text*, cut before a space, where a tokenizer would cut as well."""
+    return text[: text.rfind(" ", 1, max(2, len(text) // 2 + 1))] if " " in text[1:] else text[: len(text) // 2]
+
+
+def _continued(whole: str, kept: str, rest: str) -> _Seen:
+    if not kept.strip():
+        return _Seen("unknown", f"the text was too short to tell: {whole[:30]!r}")
+    expected = whole[len(kept) :]
+    if rest and (rest.startswith(expected) or expected.startswith(rest)):
+        return _Seen("ok", "the continuation of a cut text is the text that was cut")
+    if rest.strip().startswith(kept.strip()[:20]):
+        return _Seen("no", "the text starts over instead of going on")
+    return _Seen("unknown", f"it goes on, but differently: {rest[:30]!r} for {expected[:30]!r}")

@@ -1,0 +1,183 @@
+"""The event-stream grammar of the WHATWG, from bytes to events, without I/O.
+
+Lines end at CR, LF or CRLF and nowhere else: a U+2028 inside a JSON string is data. Splitting happens on bytes,
+before any decoding, so a character cut in half between two reads is whole again when its event is complete.
+
+Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TypeAlias
+
+from interwhen._types.errors import StreamProtocolError
+
+SseEvent: TypeAlias = tuple[bytes, int]
+"""The data of one event, and the byte offset of its first ``data`` line in the body. A plain tuple: it is hot."""
+
+END_MARK = b"data: [DONE]\n\n"
+"""What the servers of chats and completions say last, as the event that it is."""
+DEFAULT_LIMIT = 1 << 20
+"""Bytes that one event may have (1 MiB)."""
+
+_BOM = b"\xef\xbb\xbf"
+_LF, _CR, _COLON, _SPACE = 10, 13, 58, 32
+_LINE_END = re.compile(rb"[\r\n]")
+
+
+class SseDecoder:
+    """Cut the bytes of an event stream into events; the result does not depend on how the bytes were cut.
+
+    An event larger than *limit* bytes (its data and its unfinished line together) raises
+    :class:`~interwhen.models.StreamProtocolError`, so a server that never ends a line cannot fill the memory. Events
+    before it in the same read are returned first; then every further :meth:`feed` raises.
+    """
+
+    __slots__ = (
+        "_at",
+        "_bom_passed",
+        "_buffer",
+        "_clean",
+        "_event_at",
+        "_failure",
+        "_limit",
+        "_lines",
+        "_scanned",
+        "_size",
+        "_skip_lf",
+    )
+
+    def __init__(self, *, limit: int = DEFAULT_LIMIT) -> None:
+        self._limit = limit
+        self._buffer = bytearray()
+        self._at = 0  # offset of the first byte of the buffer in the body
+        self._scanned = 0  # how much of the buffer is known to have no line end
+        self._lines: list[bytes] = []  # the data lines of the event being built
+        self._size = 0  # their bytes
+        self._event_at = 0
+        self._skip_lf = False  # the last line ended with CR: an LF that follows belongs to it
+        self._failure: StreamProtocolError | None = None
+        self._bom_passed = False  # it may stand at the very start only
+        self._clean = True  # at the start of an event, with nothing kept
+
+    @property
+    def offset(self) -> int:
+        """How many bytes have been fed."""
+        return self._at + len(self._buffer)
+
+    @property
+    def unfinished(self) -> int:
+        """How many bytes of an event that is not complete are held."""
+        return self._size + len(self._buffer)
+
+    def feed(self, data: bytes) -> list[SseEvent]:
+        """Take the next *data* of the body and return the events that are complete now."""
+        # A byte as a number: Python finds it in a seventh of the time that it takes for one in `bytes`.
+        if not self._clean or data[:5] != b"data:" or _CR in data:
+            return self._feed_slowly(data, [])
+        # Nearly every read is one whole `data: {...}\n\n`, and starts where an event starts.
+        at, size, end = self._at, len(data), data.find(b"\n")
+        if end == size - 2 <= self._limit and data[-1] == _LF:
+            self._at = at + size
+            return [(data[6:end] if data[5] == _SPACE else data[5:end], at)]
+        return self._feed_several(data)
+
+    def _feed_several(self, data: bytes) -> list[SseEvent]:
+        """Take several whole events, as long as they are plain; the rest goes the slow way."""
+        events: list[SseEvent] = []
+        start, limit = 0, self._limit
+        while data[start : start + 5] == b"data:":
+            end = data.find(b"\n", start)
+            if end < 0 or data[end + 1 : end + 2] != b"\n" or end - start > limit:
+                break
+            skip = 6 if data[start + 5] == _SPACE else 5
+            events.append((data[start + skip : end], self._at + start))
+            start = end + 2
+        self._at += start
+        if start < len(data):
+            self._feed_slowly(data[start:], events)
+        return events
+
+    def _feed_slowly(self, data: bytes, events: list[SseEvent]) -> list[SseEvent]:
+        """Take any bytes, line by line, and add to *events*."""
+        self._clean = False
+        if self._failure is None:
+            self._buffer += data
+            if self._at == 0 and not self._bom_passed and not self._skip_bom():
+                return events
+            try:
+                while (line := self._next_line()) is not None:
+                    self._take_line(line, events)
+                if self._size + len(self._buffer) > self._limit:
+                    raise self._too_large(self._event_at if self._lines else self._at, bytes(self._buffer[:200]))
+            except StreamProtocolError as exc:
+                self._failure = exc
+                self._buffer.clear()
+            else:
+                self._clean = not (self._buffer or self._lines or self._skip_lf)
+        if self._failure is not None and not events:
+            raise self._failure
+        return events
+
+    def _skip_bom(self) -> bool:
+        """Drop one BOM at the start of the body; false while it cannot be told whether one comes."""
+        head = bytes(self._buffer[:3])
+        if len(head) < 3 and _BOM.startswith(head):
+            return False
+        self._bom_passed = True
+        if head == _BOM:
+            self._drop(3)
+        return True
+
+    def _drop(self, size: int) -> None:
+        del self._buffer[:size]
+        self._at += size
+        self._scanned = 0
+
+    def _next_line(self) -> tuple[bytes, int] | None:
+        """Take a whole line without its end from the buffer, with its offset in the body."""
+        buffer = self._buffer
+        if self._skip_lf and buffer:
+            self._skip_lf = False
+            if buffer[0] == _LF:
+                self._drop(1)
+        end = _line_end(buffer, self._scanned)
+        if end < 0:
+            self._scanned = len(buffer)
+            return None
+        line, at = bytes(buffer[:end]), self._at
+        self._skip_lf = buffer[end] == _CR
+        self._drop(end + 1)
+        return line, at
+
+    def _take_line(self, found: tuple[bytes, int], events: list[SseEvent]) -> None:
+        line, at = found
+        if not line:
+            if self._lines:
+                events.append((b"\n".join(self._lines), self._event_at))
+                self._lines = []
+                self._size = 0
+            return
+        if self._size + len(line) > self._limit:
+            raise self._too_large(self._event_at if self._lines else at, line)
+        # `event`, `id`, `retry`, comments and unknown fields change nothing for us.
+        field, colon, value = line.partition(b":")
+        if field != b"data":
+            return
+        if colon and value[:1] == b" ":
+            value = value[1:]
+        if not self._lines:
+            self._event_at = at
+        self._lines.append(value)
+        self._size += len(line) + 1
+
+    def _too_large(self, offset: int, sample: bytes) -> StreamProtocolError:
+        return StreamProtocolError(f"an event larger than {self._limit} bytes", offset=offset, sample=sample)
+
+
+def _line_end(buffer: bytearray, start: int) -> int:
+    """Find the first CR or LF at or after *start*; -1 where there is none."""
+    # In one pass: looking for each of them in turn reads all of a body that has only the other one, for every line.
+    found = _LINE_END.search(buffer, start)
+    return -1 if found is None else found.start()

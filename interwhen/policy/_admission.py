@@ -1,0 +1,736 @@
+"""Which rules may be trusted: not by anybody's word, but because everything that could be wrong was looked for."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import hashlib
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias, assert_never
+
+import msgspec
+
+from interwhen._types.errors import UsageError
+from interwhen._types.models import Message
+from interwhen._types.verdicts import Pass, Unknown, Verdict, Violation
+from interwhen.policy import _limits
+from interwhen.policy._evaluation import steps_of
+from interwhen.policy._files import read_situation
+from interwhen.policy._kind_check import Scope, kind_of
+from interwhen.policy._kinds import Bool, Kind, ListOf, MapOf, PairsOf, Quantity, Record, Text
+from interwhen.policy._limits import name_fits
+from interwhen.policy._rules import Example, Rule, WrittenPolicy, fits, problems_of
+from interwhen.policy._schemas import MadeCall, Schema, Situation, Talk, WhenJudged
+from interwhen.policy._state import Learning, State
+from interwhen.policy._syntax import (
+    Apply,
+    Compare,
+    Comparison,
+    Constant,
+    ExpressionError,
+    Field,
+    If,
+    In,
+    Junction,
+    Listed,
+    Node,
+    Not,
+    Quantified,
+    Sum,
+    children,
+    rebuild,
+    show,
+)
+
+# Mutants of a rule: small mistakes that its examples must notice.
+
+_COMPARISONS: Mapping[Comparison, tuple[Comparison, ...]] = {
+    "=": ("!=",),
+    "!=": ("=",),
+    "<": ("<=", ">"),
+    "<=": ("<", ">="),
+    ">": (">=", "<"),
+    ">=": (">", "<="),
+}
+_OPAQUE = frozenset(("mentions", "unjudged", "calls", "given"))
+"""Functions whose written words are no numbers or conditions that could be off by a little."""
+_TWINS = {"max": "min", "min": "max", "first": "last", "last": "first"}
+_TRUE = Constant(True, Bool())  # the value of a constant
+
+
+class Mutant(NamedTuple):
+    """A rule with one mistake in it."""
+
+    rule: Rule
+    says: str
+    """What is different."""
+
+
+def mutants(rule: Rule, schema: Schema, *, most: int = 150, seed: int = 0) -> tuple[Mutant, ...]:
+    """Return the mutants of *rule* that fit its schema, each once; *most* of them, chosen by *seed*."""
+    words = tuple(sorted(set(_words_of(schema)), key=sorted))
+    found: dict[str, Mutant] = {}
+    for part in ("when", "require"):
+        node: Node = rule.when if part == "when" else rule.require
+        for other in _mistakes(node, words):
+            says = f"{part}: {show(other)}"
+            if other != node and says not in found:
+                found[says] = Mutant(
+                    replace(rule, when=other) if part == "when" else replace(rule, require=other), says
+                )
+    order = sorted(found.values(), key=lambda mutant: hashlib.sha256(f"{seed} {mutant.says}".encode()).digest())
+    fitting = (mutant for mutant in order if fits(mutant.rule, schema))
+    return tuple(mutant for _, mutant in zip(range(most), fitting, strict=False))
+
+
+def _mistakes(node: Node, words: tuple[frozenset[str], ...]) -> Iterator[Node]:
+    yield Not(node)
+    yield _TRUE
+    yield from replaced_below(node, words)
+
+
+def replaced_below(node: Node, words: tuple[frozenset[str], ...]) -> Iterator[Node]:
+    """Yield *node* with one small mistake in it."""
+    yield from _changes(node, words)
+    if isinstance(node, Apply) and node.function in _OPAQUE:
+        return
+    below = children(node)
+    for at, child in enumerate(below):
+        for other in replaced_below(child, words):
+            yield rebuild(node, (*below[:at], other, *below[at + 1 :]))
+
+
+def _changes(node: Node, words: tuple[frozenset[str], ...]) -> Iterator[Node]:  # noqa: C901, PLR0912  # a line for each kind
+    match node:
+        case Junction(op=op, parts=parts):
+            yield replace(node, op="or" if op == "and" else "and")
+            for at in range(len(parts)):
+                left = parts[:at] + parts[at + 1 :]
+                yield left[0] if len(left) == 1 else replace(node, parts=left)
+        case Not(of=of):
+            yield of
+        case Compare(op=op):
+            for other in _COMPARISONS[op]:
+                yield replace(node, op=other)
+        case In():
+            yield Not(node)
+        case Quantified(op=op) if op in ("any", "all"):
+            yield replace(node, op="all" if op == "any" else "any")
+        case Sum(op=op) if op in ("+", "-"):
+            yield replace(node, op="-" if op == "+" else "+")
+        case If(condition=condition, then=then, otherwise=otherwise):
+            yield If(condition, otherwise, then)
+        case Listed(items=items) if len(items) > 1:
+            for at in range(len(items)):
+                yield Listed(items[:at] + items[at + 1 :])
+        case Apply(function="assume", arguments=arguments):
+            yield from arguments
+        case Apply(function=function) if function in _TWINS:
+            yield replace(node, function=_TWINS[function])
+        case Constant():
+            yield from _other_constants(node, words)
+        case _:
+            return
+
+
+def _other_constants(node: Constant, words: tuple[frozenset[str], ...]) -> Iterator[Node]:
+    match node.value:
+        case bool():
+            yield replace(node, value=not node.value)
+        case Fraction():
+            step = Fraction(3600) if isinstance(node.kind, Quantity) and node.kind.dimension == "time" else Fraction(1)
+            yield replace(node, value=node.value + step)
+            yield replace(node, value=node.value - step)
+        case str():
+            for listed in words:
+                if node.value in listed:
+                    order = sorted(listed)
+                    other = order[(order.index(node.value) + 1) % len(order)]
+                    yield Constant(other, Text(frozenset({other})))
+            yield Constant("mutant", Text(frozenset({"mutant"})))
+        case dt.datetime():
+            yield replace(node, value=node.value + dt.timedelta(hours=1))
+            yield replace(node, value=node.value - dt.timedelta(hours=1))
+        case dt.date():
+            yield replace(node, value=node.value + dt.timedelta(days=1))
+            yield replace(node, value=node.value - dt.timedelta(days=1))
+
+
+def _words_of(schema: Schema) -> Iterator[frozenset[str]]:
+    """Yield the lists of words that a schema has."""
+    kinds: list[Kind] = [schema.state]
+    for tool in schema.tools.values():
+        kinds += [tool.arguments, tool.returns]
+    while kinds:
+        match kinds.pop():
+            case Text(words=words) if words:
+                yield words
+            case ListOf(item=item):
+                kinds.append(item)
+            case MapOf(keys=keys, value=value):
+                kinds += [*keys, value]
+            case Record(fields=fields):
+                kinds += [kind for _, kind in fields]
+            case PairsOf() | _:
+                continue
+
+
+# The clauses of a policy's text, and which rules stand for each of them.
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(])")
+_WORDS = 4
+"""Shorter pieces, such as headings, are no clauses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """A clause, and what stands for it."""
+
+    clause: str
+    rules: tuple[str, ...]
+    examples: int
+    """How many examples these rules have."""
+    fired: int
+    """How often these rules have refuted a call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Each clause of a policy, in the order of its text."""
+
+    clauses: tuple[Covered, ...]
+
+    @property
+    def without(self) -> tuple[str, ...]:
+        """The clauses that no rule stands for."""
+        return tuple(covered.clause for covered in self.clauses if not covered.rules)
+
+
+def squeezed(text: str) -> str:
+    """Return *text* with every run of white space as one space: what quotations are compared by."""
+    return " ".join(text.split())
+
+
+def sentences(text: str) -> list[str]:
+    """Return the sentences of *text*, its white space squeezed."""
+    return _SENTENCE_END.split(squeezed(text))
+
+
+def clauses(text: str) -> Iterator[str]:
+    """Yield the sentences of a policy, list items and paragraphs taken apart. Linear."""
+    for block in _blocks(text):
+        for sentence in sentences(block):
+            if len(sentence.split()) >= _WORDS:
+                yield sentence
+
+
+def _blocks(text: str) -> Iterator[str]:
+    block: list[str] = []
+    for line in text.splitlines():
+        stripped = line.strip()
+        begins = stripped.startswith(("- ", "* ", "+ ", "#")) or re.match(r"\d{1,3}[.)] ", stripped) is not None
+        if (begins or not stripped) and block:
+            yield "\n".join(block)
+            block = []
+        if stripped and not stripped.startswith("#"):
+            block.append(re.sub(r"^(?:[-*+]|\d{1,3}[.)]) ", "", stripped))
+    if block:
+        yield "\n".join(block)
+
+
+def coverage(text: str, rules: Sequence[Rule], fired: Mapping[str, int]) -> Coverage:
+    """Return which of *rules* quote which clause of *text*: a part of it, or it among others."""
+    quotes = [
+        (rule, [part for clause in rule.clauses for part in _SENTENCE_END.split(squeezed(clause))]) for rule in rules
+    ]
+    found = []
+    for clause in clauses(text):
+        covering = [rule for rule, quoted in quotes if any(quote in clause or clause in quote for quote in quoted)]
+        names = tuple(rule.id for rule in covering)
+        examples = sum(len(rule.examples) for rule in covering)
+        found.append(Covered(clause, names, examples, sum(fired.get(name, 0) for name in names)))
+    return Coverage(tuple(found))
+
+
+Reason: TypeAlias = Literal["quote", "kinds", "examples", "vacuous", "contradiction", "deadlock", "mutants", "open"]
+"""Why a rule is not admitted."""
+KILLED = 0.95
+"""The share of its mutants that the examples of a rule must notice."""
+_MOST_OPEN = 3
+"""After so many questions without an answer Z3 is asked no more about a rule: hard ones may be an attack."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why rules are not admitted."""
+
+    reason: Reason
+    rules: tuple[str, ...]
+    says: str
+
+
+@dataclass(frozen=True, slots=True)
+class MutantTally:
+    """What became of the mutants of a rule."""
+
+    killed: int
+    equal: int
+    """Z3 proved that they are no other rule (for lists within the bound)."""
+    survivors: tuple[str, ...]
+
+    @property
+    def score(self) -> float:
+        """The share that was noticed, of those that are another rule."""
+        different = self.killed + len(self.survivors)
+        return self.killed / different if different else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What was found out about the rules of a policy."""
+
+    policy: str
+    admitted: tuple[str, ...]
+    problems: tuple[Problem, ...]
+    mutants: Mapping[str, MutantTally]
+    coverage: Coverage
+
+    def problems_of(self, rule: str) -> tuple[Problem, ...]:
+        """Return why *rule* is not admitted; empty where it is."""
+        return tuple(problem for problem in self.problems if rule in problem.rules)
+
+    @property
+    def killed(self) -> float:
+        """The share of all mutants that was noticed, of those that are another rule."""
+        killed = sum(tally.killed for tally in self.mutants.values())
+        different = killed + sum(len(tally.survivors) for tally in self.mutants.values())
+        return killed / different if different else 1.0
+
+
+def outcome(verdict: Verdict | None) -> str:
+    """Return a verdict in the words of an example."""
+    match verdict:
+        case None:
+            return "not applicable"
+        case Pass():
+            return "keeps"
+        case Violation():
+            return "breaks"
+        case Unknown():
+            return "unknown"
+
+
+def admit(policy: WrittenPolicy, *, seed: int = 0, fired: Mapping[str, int] | None = None) -> Admission:
+    """Say which rules of *policy* may be trusted, and why the others may not. Needs the extra ``z3``.
+
+    A rule is admitted where it quotes the policy word for word; its kinds of values fit; its examples, one that keeps
+    it and one that breaks it among them, are judged as they say; it can apply, be kept and be broken; no other rule
+    contradicts it; no tool is out of reach because of it; and its examples notice nearly all small mistakes in it.
+    *fired* counts how often rules have refuted a call, for the map of coverage; the examples are counted without it.
+    """
+    from interwhen.policy._smt import contradictions, deadlocks, vacuous
+
+    problems = [*_doubles(policy.rules)]
+    fitting: list[Rule] = []
+    tallies: dict[str, MutantTally] = {}
+    for rule in policy.rules:
+        problems += _misquoted(rule, policy.text)
+        unfit = [Problem("kinds", (rule.id,), says) for says in problems_of(rule, policy.schema)]
+        if unfit:
+            problems += unfit
+            continue
+        fitting.append(rule)
+        problems += [Problem(found.trouble, found.rules, found.says) for found in vacuous(rule, policy.schema)]
+        wrong = [Problem("examples", (rule.id,), says) for says in _wrong_examples(rule, policy.schema)]
+        problems += wrong
+        if not wrong:
+            tallies[rule.id] = tally(rule, policy.schema, seed=seed)
+            problems += _survivors(rule, tallies[rule.id])
+    for found in (*contradictions(fitting, policy.schema), *deadlocks(fitting, policy.schema)):
+        # Where one of them has a problem of its own, it is the one to blame.
+        troubled = {name for problem in problems for name in problem.rules} & set(found.rules)
+        problems.append(Problem(found.trouble, tuple(sorted(troubled)) or found.rules, found.says))
+    refused = {name for problem in problems for name in problem.rules}
+    admitted = tuple(rule.id for rule in policy.rules if rule.id not in refused)
+    counts = fired if fired is not None else _fired(policy)
+    return Admission(policy.name, admitted, tuple(problems), tallies, coverage(policy.text, policy.rules, counts))
+
+
+def _doubles(rules: Sequence[Rule]) -> Iterator[Problem]:
+    for name, times in Counter(rule.id for rule in rules).items():
+        if times > 1:
+            yield Problem("kinds", (name,), f"{times} rules have the id {name!r}")
+
+
+def _misquoted(rule: Rule, text: str) -> Iterator[Problem]:
+    for clause in rule.clauses:
+        if len(re.findall(r"\w+", clause)) < 2 or squeezed(clause) not in squeezed(text):
+            yield Problem("quote", (rule.id,), f"these are no words of the policy: {clause[:160]!r}")
+
+
+def _wrong_examples(rule: Rule, schema: Schema) -> Iterator[str]:
+    expected = {example.expect for example in rule.examples}
+    for needed in ("keeps", "breaks"):
+        if needed not in expected:
+            yield f"no example {needed} it"
+    steps = sum(
+        steps_of(node, example.situation, schema) for example in rule.examples for node in (rule.when, rule.require)
+    )
+    if steps > _limits.EXAMPLE_STEPS:
+        yield f"its examples take {steps:,} steps, and may take {_limits.EXAMPLE_STEPS:,}: make them smaller"
+        return
+    for example in rule.examples:
+        said = _said(rule, example, schema)
+        if said != example.expect:
+            yield f"example {example.name!r} says {example.expect!r}, and the rule {said!r}"
+
+
+def _said(rule: Rule, example: Example, schema: Schema) -> str:
+    if not rule.looks_at(example.situation.tool):
+        return "not applicable"
+    return outcome(rule.judge(example.situation, schema))
+
+
+def _survivors(rule: Rule, found: MutantTally) -> Iterator[Problem]:
+    if found.score < KILLED:
+        listed = "; ".join(found.survivors[:3])
+        says = f"its examples notice {found.score:.0%} of the mistakes, {KILLED:.0%} are needed; they miss {listed}"
+        yield Problem("mutants", (rule.id,), says[:900])
+
+
+def tally(rule: Rule, schema: Schema, *, seed: int = 0) -> MutantTally:
+    """Count which mutants of *rule* its examples notice, and which are no other rule. Needs the extra ``z3``."""
+    from interwhen.policy._smt import same_rule
+
+    killed, equal, opened, survivors = 0, 0, 0, []
+    for mutant in mutants(rule, schema, seed=seed):
+        if any(_said(mutant.rule, example, schema) != example.expect for example in rule.examples):
+            killed += 1
+            continue
+        same = same_rule(rule, mutant.rule, schema) if opened < _MOST_OPEN else "open"
+        opened += same == "open"
+        if same == "yes":
+            equal += 1
+        else:
+            survivors.append(mutant.says)
+    return MutantTally(killed, equal, tuple(survivors))
+
+
+def _fired(policy: WrittenPolicy) -> Mapping[str, int]:
+    return Counter(rule.id for rule in policy.rules for example in rule.examples if example.expect == "breaks")
+
+
+# Recorded situations, and how often the rules of a policy refuted one.
+
+
+def fired_in(policy: WrittenPolicy, path: Path) -> Counter[str]:
+    """Count the calls that each rule of *policy* refutes, among the situations in the file at *path*.
+
+    A line of JSON each, with what examples have: ``tool``, ``args``, ``state``, ``calls``, ``talk``, ``beside``,
+    ``now``. Raises :class:`UsageError`, which names the line.
+    """
+    counts: Counter[str] = Counter()
+    now = policy.now if policy.now != "clock" else None
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    counts.update(_fired_in_recording(policy, line, now, f"{str(path)!r}, line {number}"))
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"{str(path)!r} cannot be read: {error}") from error
+    return counts
+
+
+def _fired_in_recording(policy: WrittenPolicy, line: str, now: Any, where: str) -> list[str]:
+    try:
+        situation = read_situation(msgspec.json.decode(line, type=dict[str, Any]), policy.schema, now)
+    except (msgspec.MsgspecError, ValueError, TypeError, AttributeError) as error:
+        raise UsageError(f"{where}: this is no situation ({str(error)[:200]})") from error
+    return [judged.rule.id for judged in policy.judge(situation) if isinstance(judged.verdict, Violation)]
+
+
+# What a policy makes of recorded runs: which fields it reads were never there, and which rules never decided.
+#
+# Admission sees a rule's own examples, and whoever writes a rule that reads a field by a wrong name writes its
+# examples with that name. Results of real calls do not have it.
+
+_MOMENTS: tuple[WhenJudged, ...] = ("before", "after")
+Entry: TypeAlias = tuple[str, str]
+"""A field of a record, by the names of both."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How often a rule passed a recorded call, broke it, could not decide, or did not apply."""
+
+    keeps: int = 0
+    breaks: int = 0
+    unknown: int = 0
+    not_applicable: int = 0
+    why_unknown: str = ""
+    """The reason that was given most often."""
+
+    @property
+    def decided(self) -> bool:
+        """Whether it has ever decided anything."""
+        return bool(self.keeps or self.breaks)
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a policy made of recorded runs."""
+
+    calls: int
+    results: int
+    """How many of the calls have a result that is data."""
+    tallies: Mapping[str, Tally]
+    """For each rule, by its id."""
+    unseen: Mapping[Entry, tuple[str, ...]]
+    """Fields that no result had, although results held records of that name; each with the rules that read it."""
+    never_returned: Mapping[str, tuple[str, ...]]
+    """Records of which no result held any; each with the rules that read it."""
+
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """Return the rules that applied, or may have, and never decided."""
+        return tuple(name for name, one in self.tallies.items() if one.unknown and not one.decided)
+
+
+@dataclass
+class _Seen:
+    """What was seen in results."""
+
+    records: Counter[str] = field(default_factory=Counter)
+    fields: Counter[Entry] = field(default_factory=Counter)
+
+
+def replay(policy: WrittenPolicy, runs: Iterable[Iterable[MadeCall | Talk]], state: State | None = None) -> Replayed:
+    """Judge each recorded call by *policy*, and see what its results hold.
+
+    Each of *runs* holds calls and, before each of them, what had been said by then. *state* is the state before a run.
+    """
+    seen = _Seen()
+    counts: dict[str, Counter[str]] = {rule.id: Counter() for rule in policy.rules}
+    reasons: dict[str, Counter[str]] = {rule.id: Counter() for rule in policy.rules}
+    calls = results = 0
+    for run in runs:
+        now: State = dict(state or {})
+        made: list[MadeCall] = []
+        talk: Talk | None = None
+        for entry in run:
+            if isinstance(entry, Talk):
+                talk = entry
+                continue
+            calls += 1
+            results += isinstance(entry.result, dict | list)
+            _look(entry.result, policy.schema.result_of(entry.tool), seen)
+            for moment in _MOMENTS:
+                _judge(policy, _situation(policy, entry, now, made, talk, moment), moment, counts, reasons)
+            now = policy.learn(now, entry)
+            made.append(entry)
+    read = {rule.id: frozenset(_fields_read(rule, policy)) for rule in policy.rules}
+    return Replayed(
+        calls,
+        results,
+        {name: _tally(counts[name], reasons[name]) for name in counts},
+        _by_rules(read, lambda entry: bool(seen.records[entry[0]]) and not seen.fields[entry]),
+        {
+            record: tuple(sorted({rule for rule, entries in read.items() if any(one[0] == record for one in entries)}))
+            for record in sorted({entry[0] for entries in read.values() for entry in entries})
+            if not seen.records[record]
+        },
+    )
+
+
+def run_of(messages: Iterable[Message]) -> Iterator[MadeCall | Talk]:
+    """Return the calls of a conversation in order, each with its result, and what had been said before each turn."""
+    listed = list(messages)
+    users: list[str] = []
+    spoken = told = False
+    for at, message in enumerate(listed):
+        if message.role == "user":
+            users.append(message.content)
+            told = spoken
+        elif message.role == "assistant":
+            if message.calls and spoken:
+                yield Talk(tuple(users), told)
+            results = _results(listed[at + 1 :], message)
+            for call, result in zip(message.calls, results, strict=True):
+                with contextlib.suppress(ValueError, RecursionError):
+                    yield MadeCall(call.name, call.values(), result)
+            spoken = spoken or bool(message.content.strip())
+
+
+def _results(later: list[Message], turn: Message) -> list[Any]:
+    """Return what came back for each call of *turn*: by id, else in order; ``None`` where nothing did."""
+    answers = list(itertools.takewhile(lambda one: one.role == "tool", later))
+    by_id = {one.call_id: one for one in answers if one.call_id}
+    found = []
+    for number, call in enumerate(turn.calls):
+        answer = by_id.get(call.id) if call.id else None
+        if answer is None and not by_id and number < len(answers):
+            answer = answers[number]
+        found.append(None if answer is None else _data(answer.content))
+    return found
+
+
+def _data(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return text
+
+
+def _situation(
+    policy: WrittenPolicy, call: MadeCall, state: State, made: list[MadeCall], talk: Talk | None, moment: WhenJudged
+) -> Situation:
+    # A run was recorded at a time that nobody knows; rules about the time are then undecided.
+    now = policy.now if isinstance(policy.now, dt.datetime) else None
+    result = call.result if moment == "after" else None
+    return Situation(call.tool, call.arguments, state, tuple(made), talk, 0, now, result)
+
+
+def _judge(
+    policy: WrittenPolicy,
+    situation: Situation,
+    moment: WhenJudged,
+    counts: Mapping[str, Counter[str]],
+    reasons: Mapping[str, Counter[str]],
+) -> None:
+    for rule in policy.rules:
+        if rule.moment != moment or not rule.looks_at(situation.tool):
+            continue
+        verdict = rule.judge(situation, policy.schema)
+        counts[rule.id][_word(verdict)] += 1
+        if isinstance(verdict, Unknown):
+            reasons[rule.id][verdict.why[:160]] += 1
+
+
+def _word(verdict: Verdict | None) -> str:
+    match verdict:
+        case Pass():
+            return "keeps"
+        case Violation():
+            return "breaks"
+        case Unknown():
+            return "unknown"
+        case None:
+            return "not_applicable"
+        case _:
+            assert_never(verdict)
+
+
+def _tally(counts: Counter[str], reasons: Counter[str]) -> Tally:
+    most = reasons.most_common(1)
+    return Tally(**counts, why_unknown=most[0][0] if most else "")
+
+
+def _look(raw: Any, kind: Kind, seen: _Seen) -> None:
+    """Note which records and fields *raw* holds, as its *kind* names them."""
+    match kind:
+        case Record(name=name, fields=fields) if isinstance(raw, Mapping):
+            seen.records[name] += 1
+            for one, inner in fields:
+                if raw.get(one) is not None:
+                    seen.fields[name, one] += 1
+                    _look(raw[one], inner, seen)
+        case ListOf(item=item) if isinstance(raw, list | tuple):
+            for one in raw:
+                _look(one, item, seen)
+        case MapOf(value=value) if isinstance(raw, Mapping):
+            for one in raw.values():
+                _look(one, value, seen)
+        case _:
+            pass
+
+
+def _fields_read(rule: Rule, policy: WrittenPolicy) -> Iterator[Entry]:
+    """Yield the fields of returned records that *rule* reads, itself or by what is learned for it."""
+    known = set(_records_of(policy))
+    for tool in rule.over():
+        scope = policy.schema.scope(tool, rule.moment)
+        nodes = (rule.when, rule.require)
+        found = {entry for node in nodes for entry in _read(node, scope) if entry[0] in known}
+        tables = {name for node in nodes for name in _tables(node)}
+        for learning in policy.learnings:
+            if learning.table in tables and learning.value is not None:
+                found |= {
+                    entry for one in learning.tools for entry in _learned(one, learning, policy) if entry[0] in known
+                }
+        yield from found
+
+
+def _learned(pattern: str, learning: Learning, policy: WrittenPolicy) -> Iterator[Entry]:
+    for tool in policy.schema.tools:
+        if not name_fits(tool, pattern):
+            continue
+        scope = policy.schema.scope(tool, "after")
+        if learning.each is not None:
+            listed = kind_of(learning.each, scope)
+            assert isinstance(listed, ListOf)
+            scope = scope.adding({"item": listed.item})
+        for node in (*learning.keys, learning.value, *(node for _, node in learning.changes)):
+            yield from () if node is None else _read(node, scope)
+
+
+def _read(node: Node, scope: Scope) -> Iterator[Entry]:
+    if isinstance(node, Field):
+        try:
+            of = kind_of(node.of, scope)
+        except ExpressionError:
+            of = None
+        if isinstance(of, Record):
+            yield of.name, node.name
+    if isinstance(node, Quantified):
+        yield from _read(node.source, scope)
+        yield from _read(node.body, _inside(node, scope))
+        return
+    for child in children(node):
+        yield from _read(child, scope)
+
+
+def _inside(node: Quantified, scope: Scope) -> Scope:
+    match kind_of(node.source, scope), node.names:
+        case ListOf(item=PairsOf(left=left, right=right)), (one, other):
+            return scope.adding({one: left, other: right})
+        case ListOf(item=item), (one,):
+            return scope.adding({one: item})
+        case _:
+            return scope
+
+
+def _tables(node: Node) -> Iterator[str]:
+    match node:
+        case Field(of=of, name=name) if getattr(of, "name", "") == "state":
+            yield name
+        case _:
+            pass
+    for child in children(node):
+        yield from _tables(child)
+
+
+def _records_of(policy: WrittenPolicy) -> Iterator[str]:
+    """Yield the names of the records that tools return, at any depth."""
+    waiting = [tool.returns for tool in policy.schema.tools.values()]
+    while waiting:
+        match waiting.pop():
+            case Record(name=name, fields=fields):
+                yield name
+                waiting.extend(kind for _, kind in fields)
+            case ListOf(item=item):
+                waiting.append(item)
+            case MapOf(value=value):
+                waiting.append(value)
+            case _:
+                pass
+
+
+def _by_rules(read: Mapping[str, frozenset[Entry]], wanted: Any) -> dict[Entry, tuple[str, ...]]:
+    entries = sorted({entry for found in read.values() for entry in found if wanted(entry)})
+    return {entry: tuple(sorted(rule for rule, found in read.items() if entry in found)) for entry in entries}

@@ -1,0 +1,346 @@
+"""``interwhen policy``: rules of a written policy, checked, explained, reviewed, and written by a model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import msgspec
+from cyclopts import App, Parameter
+from rich.table import Table
+from rich.text import Text
+
+from interwhen._types.errors import UsageError
+from interwhen._types.models import Message
+from interwhen.cli import _exits
+from interwhen.cli._flags import ModelFlags
+from interwhen.cli._text import STYLES, LineKind, joined, json_safe, one_line, signs_for
+from interwhen.cli._view import stdout_console
+from interwhen.policy._admission import Admission, Replayed, admit, fired_in, outcome
+from interwhen.policy._files import found_folder, inner_folder, read_policy, read_surroundings
+from interwhen.policy._rules import Rule, WrittenPolicy
+from interwhen.policy._schemas import Schema
+from interwhen.policy._syntax import show
+
+# What ``interwhen policy`` prints. All text in it may have been written by somebody else.
+
+
+def say(lines: Iterable[str]) -> None:
+    """Print *lines*, each made fit for a terminal."""
+    console = stdout_console()
+    for line in lines:
+        console.print(Text(joined(line)))
+
+
+def show_admission(policy: WrittenPolicy, admission: Admission) -> None:
+    """Print which rules are admitted, why others are not, and what stands for each clause."""
+    console = stdout_console()
+    signs = signs_for(console.encoding)
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for header in ("", "rule", "examples", "mistakes noticed", "why not"):
+        table.add_column(header, overflow="fold")
+    for rule in policy.rules:
+        problems = admission.problems_of(rule.id)
+        tally = admission.mutants.get(rule.id)
+        noticed = "" if tally is None else f"{tally.killed} of {tally.killed + len(tally.survivors)}"
+        if tally is not None and tally.equal:
+            noticed += f", {tally.equal} are none"
+        kind: LineKind = "violated" if problems else "passed"
+        why = "; ".join(f"{problem.reason}: {problem.says}" for problem in problems)
+        cells = (rule.id, str(len(rule.examples)), noticed, why)
+        table.add_row(Text(signs.of(kind), style=STYLES[kind]), *(Text(one_line(cell, 600)) for cell in cells))
+    console.print(table)
+    covered = [found for found in admission.coverage.clauses if found.rules]
+    say(["", f"{len(covered)} of {len(admission.coverage.clauses)} clauses have a rule:"])
+    for found in covered:
+        rules = ", ".join(found.rules)
+        say([f"  {found.clause[:100]}  [{rules}; {found.examples} examples, fired {found.fired} times]"])
+    say(["without a rule:", *(f"  {clause}" for clause in admission.coverage.without)])
+    say(
+        [f"{len(admission.admitted)} of {len(policy.rules)} rules admitted; {admission.killed:.1%} of mistakes noticed"]
+    )
+
+
+def explained(rule: Rule, schema: Schema) -> Iterator[str]:
+    """Yield the lines that explain *rule*."""
+    yield from (f"clause:   {clause}" for clause in rule.clauses)
+    yield f"looks at: {', '.join(rule.tools) or 'every tool'}, {rule.moment} the call"
+    yield f"when:     {show(rule.when)}"
+    yield f"require:  {show(rule.require)}"
+    for name, message in (("why", rule.why), ("witness", rule.witness)):
+        text = "".join(part if isinstance(part, str) else f"{{{show(part)}}}" for part in message.parts)
+        yield f"{name + ':':9} {text}"
+    for example in rule.examples:
+        said = outcome(rule.judge(example.situation, schema))
+        yield f"example:  {example.name}: {example.expect}" + (
+            "" if said == example.expect else f" (but it is {said!r})"
+        )
+
+
+def show_replayed(found: Replayed) -> None:
+    """Print what a policy made of recorded runs."""
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for header in ("rule", "keeps", "breaks", "unknown", "not applicable", "why unknown"):
+        table.add_column(header, overflow="fold", justify="left" if header in ("rule", "why unknown") else "right")
+    for name, tally in found.tallies.items():
+        counts = (tally.keeps, tally.breaks, tally.unknown, tally.not_applicable)
+        table.add_row(Text(name), *map(str, counts), Text(one_line(tally.why_unknown, 80)))
+    stdout_console().print(table)
+    say([f"{found.calls} calls, of which {found.results} have a result that is data"])
+    for (record, field), rules in found.unseen.items():
+        say([f"never there: the field {field!r} of {record}, which is read by {', '.join(rules)}"])
+    for record, rules in found.never_returned.items():
+        say([f"no result holds a record {record}, which is read by {', '.join(rules)}"])
+    for name in found.undecided:
+        say([f"never decided: {name}"])
+
+
+def written(found: Replayed) -> dict[str, object]:
+    """Return *found* as plain values."""
+    return {
+        "calls": found.calls,
+        "results": found.results,
+        "rules": {name: asdict(tally) for name, tally in found.tallies.items()},
+        "unseen": [{"record": record, "field": name, "rules": rules} for (record, name), rules in found.unseen.items()],
+        "never_returned": found.never_returned,
+        "undecided": found.undecided,
+    }
+
+
+app = App(name="policy", help="Check, explain and review the rules of a written policy, or have a model write them.")
+_MODEL = ModelFlags()
+
+
+@app.command
+def check(
+    folder: Path,
+    /,
+    *,
+    situations: Path | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Say which rules of the policy in FOLDER may be trusted, and which clauses have none.
+
+    Exit codes: 0 every rule is admitted, 1 some are not, 2 wrong usage.
+
+    Parameters
+    ----------
+    folder
+        The folder of the policy.
+    situations
+        Recorded situations, a line of JSON each, as examples write them: how often each rule refuted one is counted.
+    json
+        Print the findings as JSON.
+    """
+    policy = read_policy(folder)
+    admission = admit(policy, fired=None if situations is None else fired_in(policy, situations))
+    if json:
+        print(json_safe(msgspec.json.encode(admission).decode()))
+    else:
+        show_admission(policy, admission)
+    return _exits.OK if len(admission.admitted) == len(policy.rules) else _exits.BROKEN
+
+
+@app.command
+def lint(
+    folder: Path,
+    /,
+    *,
+    replay: Path,
+    format: str | None = None,  # noqa: A002  # the name of the option
+    state: Path | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Say what the policy in FOLDER makes of recorded runs: fields that no result has, rules that never decide.
+
+    Exit codes: 0 nothing was found, 1 something was, 2 wrong usage.
+
+    Parameters
+    ----------
+    folder
+        The folder of the policy.
+    replay
+        Recorded runs: labelled traces, a line of JSON each, or what the reader named by --format finds there.
+    format
+        The reader of the runs, such as tau_bench.
+    state
+        The database that each run began with, a folder.
+    json
+        Print the findings as JSON.
+    """
+    from interwhen.policy._admission import replay as replayed
+    from interwhen.policy._admission import run_of
+    from interwhen.policy._files import read_database
+    from interwhen.testing._traces import read_traces
+
+    policy = read_policy(folder)
+    turns = (trace.turns[-1] for trace in read_traces(replay, format))
+    # Calls that were only written down, such as the right ones of a task, have no results to learn from.
+    runs = (
+        run_of((*turn.prompt, Message("assistant", turn.text, turn.calls)))
+        for turn in turns
+        if not isinstance(turn.prompt, str) and any(message.role == "tool" for message in turn.prompt)
+    )
+    found = replayed(policy, runs, None if state is None else read_database(policy, state))
+    if not found.calls:
+        raise UsageError(f"there are no tool calls with results in the runs at {str(replay)!r}")
+    if json:
+        print(json_safe(msgspec.json.encode(written(found)).decode()))
+    else:
+        show_replayed(found)
+    return _exits.BROKEN if found.unseen or found.undecided else _exits.OK
+
+
+@app.command
+def explain(folder: Path, rule: str, /, *, smt: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """Explain one RULE of the policy in FOLDER: its clause, its conditions written out, its examples.
+
+    Parameters
+    ----------
+    folder
+        The folder of the policy.
+    rule
+        The id of the rule.
+    smt
+        Print the rule as SMT-LIB instead: satisfiable where a call can break it.
+    """
+    policy = read_policy(folder)
+    found = next((known for known in policy.rules if known.id == rule), None)
+    if found is None:
+        raise UsageError(
+            f"no rule {rule!r:.80} in {str(folder)!r}; rules: {', '.join(r.id for r in policy.rules)}"[:600]
+        )
+    if smt:
+        from interwhen.policy._smt import smtlib
+
+        print(smtlib(found, policy.schema))
+        return _exits.OK
+    say(explained(found, policy.schema))
+    return _exits.OK
+
+
+@app.command
+def review(folder: Path, /, *, accept: str | None = None, drop: str | None = None) -> int:
+    """Show what waits for a person in FOLDER: clauses without a rule, and rules that a model wrote.
+
+    Parameters
+    ----------
+    folder
+        The folder of the policy.
+    accept
+        Admit the rule that waits under this name (edit it there first, if need be), or say what is wrong with it.
+    drop
+        Take what waits under this name from the queue.
+    """
+    from interwhen.policy import _synthesis
+    from interwhen.policy._synthesis import judge_candidate
+
+    if accept is not None and drop is not None:
+        raise UsageError("give --accept or --drop, not both")
+    policy = read_policy(folder)
+    if drop is not None:
+        _synthesis.drop(folder, drop)
+        return _exits.OK
+    if accept is not None:
+        queued = _synthesis.read_queued(folder, accept)
+        rule, problems = judge_candidate(queued.text, queued.clause, policy, read_surroundings(folder)[1])
+        if rule is None or problems:
+            say([f"not admitted: {problem}" for problem in problems])
+            return _exits.BROKEN
+        _synthesis.write_rule(folder, rule.id, queued.text, queued.model)
+        _write_formula(folder, rule, policy.schema)
+        _synthesis.drop(folder, accept)
+        return _exits.OK
+    _waiting(folder, policy)
+    return _exits.OK
+
+
+def _write_formula(folder: Path, rule: Rule, schema: Schema) -> None:
+    from interwhen.policy._smt import smtlib
+
+    place = inner_folder(folder, "smt", make=True) / f"{rule.id}.smt2"
+    place.write_text(smtlib(rule, schema), encoding="utf-8")
+
+
+def _waiting(folder: Path, policy: WrittenPolicy) -> None:
+    from interwhen.policy import _synthesis
+
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for header in ("waiting", "what", "clause", "why"):
+        table.add_column(header, overflow="fold")
+    for name in _synthesis.queue(folder):
+        queued = _synthesis.read_queued(folder, name)
+        why = queued.reason or "; ".join(queued.problems)
+        table.add_row(*(Text(one_line(cell)) for cell in (name, queued.status, queued.clause, why)))
+    for rule in policy.rules:
+        if rule.origin:
+            cells = (
+                rule.id,
+                "not reviewed",
+                rule.clauses[0],
+                f"written by {rule.origin}: read it, then delete 'origin'",
+            )
+            table.add_row(*(Text(one_line(cell, 600)) for cell in cells))
+    stdout_console().print(table if table.row_count else Text("nothing waits"))
+
+
+@app.command
+def synth(
+    text: Path,
+    /,
+    *,
+    tools: Path | None = None,
+    schema: Path | None = None,
+    out: Path = Path("policy"),
+    rounds: int = 3,
+    seconds: float = 300.0,
+    model: ModelFlags = _MODEL,
+) -> int:
+    """Have a model write a rule for each clause of the policy TEXT; keep those that are admitted.
+
+    What is not admitted waits for a person: interwhen policy review. A folder that is there already is gone on with.
+
+    Exit codes: 0 every clause has a rule or needs none, 1 some wait for a review, 2 wrong usage, 5 the model failed.
+
+    Parameters
+    ----------
+    text
+        The policy.
+    tools
+        The tools of the agent: a .json file as the OpenAI API takes them, or a .py file, which is read and never run.
+    schema
+        A TOML file with what tools return and what the state holds (records, tools, returns, state).
+    out
+        The folder for the rules.
+    rounds
+        How often the model may try, for each clause.
+    seconds
+        The most that one answer may take.
+    """
+    from interwhen.policy._synthesis import Draft, Synthesis, keep, synthesise
+
+    found_folder(out, text, tools, schema)
+    policy, around = read_policy(out), read_surroundings(out)[1]
+    opened = model.open((Message("user", ""),))
+    counts: Counter[str] = Counter()
+
+    def done(draft: Draft) -> None:
+        counts[draft.status] += 1
+        say([f"{draft.status:8}  {keep(out, draft, opened.name).name}  {one_line(draft.clause)[:90]}"])
+        if draft.rule is not None:
+            _write_formula(out, draft.rule, policy.schema)
+
+    async def main() -> Synthesis:
+        try:
+            return await synthesise(policy, around, opened, rounds=rounds, seconds=seconds, done=done)
+        finally:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(5):
+                await opened.aclose()
+
+    result = anyio.run(main)
+    show_admission(result.policy, result.admission)
+    return _exits.BROKEN if counts["queued"] or result.admission.problems else _exits.OK

@@ -1,0 +1,480 @@
+"""A policy folder: ``policy.toml``, ``schema.toml``, the text of the policy, ``situations.toml`` and a file a rule.
+
+What is in it may have been written by anybody: files are plain, of a limited size, and none lies outside the folder.
+"""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+import gzip
+import tomllib
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import msgspec
+
+from interwhen._types.errors import UsageError
+from interwhen.policy import _limits
+from interwhen.policy._kind_check import Definitions, read_definitions, write_out
+from interwhen.policy._kinds import Kind, MapOf
+from interwhen.policy._rules import Example, Rule, Shelf, WrittenPolicy, kinds_in, read_message
+from interwhen.policy._schemas import MadeCall, Schema, Situation, Talk, WhenJudged, read_schema, read_tools
+from interwhen.policy._state import State, load, read_learnings
+from interwhen.policy._syntax import Node, parse
+
+# The examples of a rule: situations that are written out, or changed from one that has a name.
+
+EXPECTED = ("keeps", "breaks", "unknown", "not applicable")
+"""What an example may expect."""
+_PARTS = ("tool", "args", "state", "calls", "talk", "beside", "now", "result")
+_EXAMPLE_KEYS = frozenset((*_PARTS, "name", "expect", "base", "set", "unset"))
+_DEEPEST = 12
+
+
+def read_examples(
+    written: Mapping[str, Any],
+    schema: Schema,
+    situations: Mapping[str, Any],
+    now: dt.datetime | None,
+    tools: tuple[str, ...],
+) -> tuple[Example, ...]:
+    """Read the examples of a rule. Raises :class:`UsageError`."""
+    listed = written.get("example", [])
+    if not isinstance(listed, list) or not all(isinstance(entry, Mapping) for entry in listed):
+        raise UsageError("examples are written as [[example]]")
+    if len(listed) > _limits.EXAMPLES:
+        raise UsageError(f"{len(listed)} examples: {_limits.EXAMPLES} at most")
+    found = [_example(entry, written.get("base"), schema, situations, now, tools) for entry in listed]
+    names = [example.name for example in found]
+    if len(set(names)) < len(names):
+        raise UsageError("two examples have the same name")
+    return tuple(found)
+
+
+def _example(
+    entry: Mapping[str, Any],
+    base: Any,
+    schema: Schema,
+    situations: Mapping[str, Any],
+    now: dt.datetime | None,
+    tools: tuple[str, ...],
+) -> Example:
+    name, expect = entry.get("name"), entry.get("expect")
+    strange = set(entry) - _EXAMPLE_KEYS
+    if not isinstance(name, str) or not name.strip():
+        raise UsageError("an example needs a name that says what it shows")
+    if expect not in EXPECTED:
+        raise UsageError(f"example {name!r:.80}: expect={expect!r:.60}, choose one of {', '.join(EXPECTED)}")
+    if strange:
+        raise UsageError(f"example {name!r:.80}: unknown entries {', '.join(sorted(strange))[:200]}")
+    try:
+        parts = _parts(entry.get("base", base), situations, 0)
+        for part in _PARTS:
+            if part in entry:
+                parts[part] = copy.deepcopy(entry[part])
+        for path, value in _table(entry, "set").items():
+            _put(parts, path, copy.deepcopy(value))
+        for path in entry.get("unset", ()):
+            _put(parts, path, None)
+        return Example(name, expect, read_situation(parts, schema, now, tools[0] if tools else ""))
+    except (UsageError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"example {name!r:.80}: {error}"[:400]) from error
+
+
+def _parts(base: Any, situations: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    """Return the situation *base*: a table, or the name of one, which may have a base itself."""
+    if base is None:
+        return {}
+    if isinstance(base, str):
+        if base not in situations or depth > _DEEPEST:
+            raise UsageError(f"there is no situation {base!r:.80}; known: {', '.join(situations)}"[:300])
+        base = situations[base]
+    if not isinstance(base, Mapping):
+        raise UsageError("a base is a situation, or the name of one")
+    found = _parts(base.get("base"), situations, depth + 1)
+    found.update({part: copy.deepcopy(value) for part, value in base.items() if part in _PARTS})
+    for path, value in _table(base, "set").items():
+        _put(found, path, copy.deepcopy(value))
+    return found
+
+
+def _table(written: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = written.get(key, {})
+    if not isinstance(found, Mapping):
+        raise UsageError(f"{key!r} must be a table of paths such as 'state.orders.W1.status' and values")
+    return found
+
+
+def _put(parts: dict[str, Any], path: str, value: Any) -> None:
+    """Put *value* at a path such as ``args.flights.0.date``; ``None`` takes away what is there."""
+    steps = path.split(".")
+    if len(steps) > _DEEPEST:
+        raise UsageError(f"the path {path!r:.80} is too long")
+    place: Any = parts
+    for step in steps[:-1]:
+        place = place[int(step)] if isinstance(place, list) else place.setdefault(step, {})
+    last = steps[-1]
+    if isinstance(place, list):
+        if value is None:
+            del place[int(last)]
+        elif int(last) == len(place):
+            place.append(value)
+        else:
+            place[int(last)] = value
+    elif value is None:
+        place.pop(last, None)
+    else:
+        place[last] = value
+
+
+def read_situation(parts: Mapping[str, Any], schema: Schema, now: dt.datetime | None, tool: str = "") -> Situation:
+    """Return the situation of *parts*, as examples and recorded situations write it. Raises :class:`UsageError`."""
+    talk, time, plain = parts.get("talk"), parts.get("now"), _plain(parts, 0)
+    return Situation(
+        tool=str(parts.get("tool", tool)),
+        arguments=_mapping(plain, "args"),
+        state=_state(_mapping(plain, "state"), schema),
+        calls=tuple(
+            MadeCall(str(call.get("tool")), _mapping(call, "args"), call.get("result"))
+            for call in plain.get("calls") or ()
+        ),
+        talk=None if talk is None else Talk(tuple(map(str, talk.get("user", ()))), bool(talk.get("told", False))),
+        beside=int(parts.get("beside", 0)),
+        now=now if time is None else dt.datetime.fromisoformat(str(time)),
+        result=plain.get("result"),
+    )
+
+
+def _mapping(parts: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = parts.get(key) or {}
+    if not isinstance(found, Mapping):
+        raise UsageError(f"{key!r} must be a table, not {found!r:.80}")
+    return found
+
+
+def _state(written: Mapping[str, Any], schema: Schema) -> dict[str, dict[Any, Any]]:
+    """Return tables of which the entries stand under all their keys at once."""
+    found: dict[str, dict[Any, Any]] = {}
+    for name, table in written.items():
+        kind = schema.state.field(name)
+        if not isinstance(kind, MapOf):
+            known = ", ".join(known for known, _ in schema.state.fields)
+            raise UsageError(f"the state has no table {name!r:.80}; tables: {known}"[:300])
+        entries: dict[Any, Any] = {(): table}
+        for _ in kind.keys:
+            entries = {(*keys, key): value for keys, inner in entries.items() for key, value in inner.items()}
+        found[name] = {keys[0] if len(keys) == 1 else keys: value for keys, value in entries.items()}
+    return found
+
+
+def _plain(value: Any, depth: int) -> Any:
+    """Return *value* with dates as texts, as JSON has them."""
+    if depth > 2 * _DEEPEST:
+        raise UsageError("a situation is nested too deeply")
+    if isinstance(value, Mapping):
+        return {key: _plain(inner, depth + 1) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner, depth + 1) for inner in value]
+    return value.isoformat() if isinstance(value, dt.date | dt.datetime) else value
+
+
+# A rule from the text of its file. The text may come from a model: it is read within limits, and nothing is run.
+
+_RULE_KEYS = frozenset(
+    (
+        "id",
+        "clause",
+        "tools",
+        "moment",
+        "when",
+        "require",
+        "why",
+        "witness",
+        "define",
+        "base",
+        "example",
+        "note",
+        "origin",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a rule is read in: its schema, the definitions it may use, and situations for its examples."""
+
+    schema: Schema
+    definitions: Definitions = field(default_factory=dict)
+    situations: Mapping[str, Any] = field(default_factory=dict)
+    now: dt.datetime | None = None
+
+
+def read_toml(text: str, what: str) -> dict[str, Any]:
+    """Read TOML within the limits. Raises :class:`UsageError`, which names *what*."""
+    if len(text.encode(errors="surrogatepass")) > _limits.FILE_BYTES:
+        raise UsageError(f"{what}: larger than {_limits.FILE_BYTES:,} bytes")
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{what}: it is no TOML ({str(error)[:200] or 'nested too deeply'})") from error
+
+
+def read_rule(text: str, around: Surroundings, what: str = "the rule") -> Rule:
+    """Read a rule from the text of its file. Raises :class:`UsageError`, which names *what*.
+
+    It is read, but not checked: see :func:`interwhen.policy._rules.problems_of` and the admission.
+    """
+    hidden = next((char for char in text if not char.isprintable() and char not in "\n\r\t"), None)
+    if hidden is not None:  # such as one that turns the direction of writing: it would mislead whoever reviews the rule
+        raise UsageError(f"{what}: it holds the character {hidden!r}, which cannot be seen")
+    written = read_toml(text, what)
+    try:
+        return _rule_of(written, around)
+    except UsageError as error:
+        raise UsageError(f"{what}: {error}"[:800]) from error
+
+
+def _rule_of(written: Mapping[str, Any], around: Surroundings) -> Rule:
+    strange = set(written) - _RULE_KEYS
+    if strange:
+        raise UsageError(
+            f"unknown entries {', '.join(map(repr, sorted(strange)))[:200]}; known: {', '.join(sorted(_RULE_KEYS))}"
+        )
+    rule_id = checked_id(_text(written, "id"))
+    moment = written.get("moment", "before")
+    if moment not in get_args(WhenJudged):
+        raise UsageError(f"moment={moment!r:.60}: choose one of {', '.join(get_args(WhenJudged))}")
+    own = written.get("define", {})
+    if not isinstance(own, Mapping) or not all(isinstance(body, str) for body in own.values()):
+        raise UsageError("'define' must be a table of expressions")
+    definitions = {**around.definitions, **read_definitions(own)}
+    tools = _texts(written.get("tools", []), "tools")
+    require = _expression(written, "require", None, definitions)
+    why, witness = (read_message(_text(written, key), definitions) for key in ("why", "witness"))
+    kinds: dict[Node, Kind] = kinds_in((why, witness), around.schema, tools[0] if tools else None, moment)
+    return Rule(
+        id=rule_id,
+        clauses=_clauses(written.get("clause")),
+        tools=tools,
+        when=_expression(written, "when", "true", definitions),
+        require=require,
+        why=why,
+        witness=witness,
+        moment=cast("WhenJudged", moment),
+        examples=read_examples(written, around.schema, around.situations, around.now, tools),
+        kinds=kinds,
+        origin=str(written.get("origin", "")),
+    )
+
+
+def checked_id(text: str) -> str:
+    """Return *text* if it may be the id of a rule, and so the name of a file. Raises :class:`UsageError`."""
+    if len(text) > _limits.ID_CHARACTERS or _limits.ID.fullmatch(text) is None:
+        raise UsageError(
+            f"{text!r:.80} is no id: small letters and digits, with - between words, {_limits.ID_CHARACTERS} at most"
+        )
+    return text
+
+
+def _clauses(written: Any) -> tuple[str, ...]:
+    found = _texts([] if written is None else [written] if isinstance(written, str) else written, "clause")
+    if not found or not all(clause.strip() for clause in found):
+        raise UsageError("'clause' must quote the policy: a text, or a list of texts")
+    return found
+
+
+def _text(written: Mapping[str, Any], key: str) -> str:
+    found = written.get(key)
+    if not isinstance(found, str) or not found.strip():
+        raise UsageError(f"{key!r} must be a text, not {found!r:.80}")
+    return found
+
+
+def _texts(written: Any, key: str) -> tuple[str, ...]:
+    if not isinstance(written, list) or not all(isinstance(part, str) for part in written):
+        raise UsageError(f"{key!r} must be a list of texts, not {written!r:.80}")
+    return tuple(written)
+
+
+def _expression(written: Mapping[str, Any], key: str, default: str | None, definitions: Definitions) -> Node:
+    text = _text(written, key) if default is None or key in written else default
+    try:
+        return write_out(parse(text), definitions)
+    except UsageError as error:
+        raise UsageError(f"{key}: {error}") from error
+
+
+_KEYS = frozenset(("name", "version", "text", "tools", "now", "define", "learn", "database"))
+
+
+def read_file(folder: Path, name: str, *, needed: bool = True) -> str:
+    """Return the text of a file right in *folder*. Raises :class:`UsageError` where it is no such plain file."""
+    path = folder / name
+    if name != Path(name).name or name.startswith("."):
+        raise UsageError(f"{name!r:.80} is no name of a file in the policy's folder")
+    if not path.exists() and not needed:
+        return ""
+    try:
+        if path.resolve().parent != folder.resolve() or not path.is_file():
+            raise UsageError(f"{str(path)!r} is no plain file in the policy's folder")
+        if path.stat().st_size > _limits.FILE_BYTES:
+            raise UsageError(f"{str(path)!r} is larger than {_limits.FILE_BYTES:,} bytes")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"{str(path)!r} cannot be read: {error}") from error
+
+
+def read_surroundings(folder: Path) -> tuple[Mapping[str, Any], Surroundings]:
+    """Return the head of the policy in *folder*, and what its rules are read in. Raises :class:`UsageError`."""
+    head = read_toml(read_file(folder, "policy.toml"), "policy.toml")
+    strange = set(head) - _KEYS
+    if strange:
+        raise UsageError(
+            f"policy.toml: unknown entries {', '.join(sorted(strange))[:200]}; known: {', '.join(sorted(_KEYS))}"
+        )
+    listed = head.get("tools")
+    tools = () if listed is None else read_tools(read_file(folder, str(listed)), str(listed))
+    schema = read_schema(read_toml(read_file(folder, "schema.toml", needed=listed is None), "schema.toml"), tools)
+    now = _time(head.get("now"))
+    defined = head.get("define", {})
+    if not isinstance(defined, Mapping) or not all(isinstance(body, str) for body in defined.values()):
+        raise UsageError("policy.toml: 'define' must be a table of expressions")
+    definitions = read_definitions(defined)
+    situations = read_toml(read_file(folder, "situations.toml", needed=False), "situations.toml")
+    return head, Surroundings(schema, definitions, situations, now if isinstance(now, dt.datetime) else None)
+
+
+def read_policy(folder: Path) -> WrittenPolicy:
+    """Read the policy in *folder*, with its rules. Raises :class:`UsageError`, which names the file."""
+    head, around = read_surroundings(folder)
+    rules = tuple(_rule(folder, name, around) for name in rule_files(folder))
+    return WrittenPolicy(
+        name=str(head.get("name") or folder.name),
+        text=read_file(folder, str(head.get("text", "policy.md"))),
+        schema=around.schema,
+        rules=rules,
+        version=str(head.get("version", "1")),
+        now=_time(head.get("now")),
+        definitions=around.definitions,
+        learnings=read_learnings(head.get("learn", []), around.definitions, around.schema),
+        database=_shelves(head.get("database", {})),
+    )
+
+
+def _shelves(written: Any) -> Mapping[str, Shelf]:
+    try:
+        return {name: Shelf(str(at["tool"]), str(at["key"])) for name, at in written.items()}
+    except (AttributeError, KeyError, TypeError) as error:
+        says = 'policy.toml: \'database\' must be a table such as orders = { tool = "get_order", key = "id" }'
+        raise UsageError(says) from error
+
+
+def inner_folder(folder: Path, name: str, *, make: bool = False) -> Path:
+    """Return the folder *name* of a policy. Raises :class:`UsageError` where it is a link that leads elsewhere."""
+    inner = folder / name
+    if inner.resolve().parent != folder.resolve():
+        raise UsageError(f"{str(inner)!r} leads out of the policy's folder")
+    if make:
+        inner.mkdir(exist_ok=True)
+    return inner
+
+
+def rule_files(folder: Path) -> list[str]:
+    """Return the names of the files of rules in *folder*, in order. Raises :class:`UsageError` beyond the limit."""
+    inner = inner_folder(folder, "rules")
+    found = sorted(path.name for path in inner.glob("*.toml")) if inner.is_dir() else []
+    if len(found) > _limits.RULES:
+        raise UsageError(f"{len(found)} rules: {_limits.RULES} at most")
+    return found
+
+
+def _rule(folder: Path, name: str, around: Surroundings) -> Rule:
+    rule = read_rule(read_file(folder / "rules", name), around, f"rules/{name}")
+    if f"{rule.id}.toml" != name:
+        raise UsageError(f"rules/{name}: its id is {rule.id!r}, so the file must be rules/{rule.id}.toml")
+    return rule
+
+
+def _time(written: Any) -> dt.datetime | Literal["clock"] | None:
+    if written is None or written == "clock":
+        return written  # type: ignore[no-any-return]
+    try:
+        found = dt.datetime.fromisoformat(str(written))
+    except ValueError as error:
+        raise UsageError(f"policy.toml: now={str(written)[:60]!r} is no time, and not 'clock'") from error
+    if found.tzinfo is not None:  # times of the data have none, and the two cannot be compared
+        raise UsageError(f"policy.toml: now={str(written)[:60]!r} names a time zone: write it in that of the data")
+    return found
+
+
+def read_database(policy: WrittenPolicy, folder: Path) -> State:
+    """Return the state that the database in *folder* says: tables ``NAME.json`` or ``NAME.json.gz``.
+
+    Raises :class:`UsageError`.
+    """
+
+    def calls() -> Iterator[MadeCall]:
+        for name, shelf in policy.database.items():
+            for key, record in _records(folder, name).items():
+                yield MadeCall(shelf.tool, {shelf.key: key}, record)
+
+    if not policy.database:
+        raise UsageError(f"policy {policy.name!r} has no [database] in its policy.toml, so it can read none")
+    return load(calls(), policy.learnings, policy.schema)
+
+
+def _records(folder: Path, name: str) -> Mapping[str, Any]:
+    plain, packed = folder / f"{name}.json", folder / f"{name}.json.gz"
+    path = plain if plain.exists() else packed
+    try:
+        data = path.read_bytes()
+        return msgspec.json.decode(gzip.decompress(data) if path == packed else data, type=dict[str, Any])
+    except (OSError, EOFError, zlib.error, msgspec.MsgspecError) as error:
+        raise UsageError(f"the table {name!r} cannot be read from {str(folder)!r}: {error}") from error
+
+
+# A new folder for a policy, from its text, its tools and its schema.
+
+
+def found_folder(folder: Path, text: Path, tools: Path | None, schema: Path | None) -> None:
+    """Make *folder* a policy folder with copies of the given files; nothing that is there is overwritten.
+
+    Raises :class:`UsageError`, too where the folder holds another text.
+    """
+    if tools is None and schema is None and not (folder / "policy.toml").exists():
+        raise UsageError("give --tools or --schema: rules are checked against what the tools take")
+    if tools is not None and tools.suffix not in (".json", ".py"):
+        raise UsageError(f"tools are read from a .json or a .py file, not from {str(tools)!r}")
+    folder.mkdir(parents=True, exist_ok=True)
+    _copy(text, folder / "policy.md")
+    lines = [f'name = "{_word(text.stem)}"']
+    if tools is not None:
+        _copy(tools, folder / f"tools{tools.suffix}")
+        lines.append(f'tools = "tools{tools.suffix}"')
+    if schema is not None:
+        _copy(schema, folder / "schema.toml")
+    head = folder / "policy.toml"
+    if not head.exists():
+        head.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _word(text: str) -> str:
+    return "".join(char for char in text if char.isalnum() or char in "-_ ")[:60] or "policy"
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        if source.stat().st_size > _limits.FILE_BYTES:
+            raise UsageError(f"{str(source)!r} is larger than {_limits.FILE_BYTES:,} bytes")
+        data = source.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{str(source)!r} cannot be read: {error}") from error
+    if target.exists() and target.read_bytes() != data:
+        raise UsageError(
+            f"{str(target)!r} is there already, and is something else than {str(source)!r}: choose another --out"
+        )
+    target.write_bytes(data)

@@ -1,0 +1,221 @@
+"""The kinds of values in a policy: what may be compared with what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import NamedTuple, TypeAlias, assert_never
+
+from interwhen._types.errors import UsageError
+from interwhen.toolkit.quantities import read_number, read_unit
+
+# Units that mean one thing only, money among them.
+
+CURRENCIES = ("USD", "EUR", "GBP", "CHF", "JPY")
+"""Each currency is a dimension of its own: nothing converts one to another."""
+_DATA = {
+    **{f"{letter}B": Fraction(1000) ** power for power, letter in enumerate("kMGTP", 1)},
+    **{f"{letter}iB": Fraction(1024) ** power for power, letter in enumerate("KMGTP", 1)},
+}
+
+
+class Measure(NamedTuple):
+    """A unit: its dimension, and how much of the first unit of that dimension it is."""
+
+    dimension: str
+    factor: Fraction
+
+
+def unit_named(word: str) -> Measure | None:
+    """Return the unit *word*; ``None`` where it is none, or may be several."""
+    word = word.strip()
+    if word in CURRENCIES:
+        return Measure(word, Fraction(1))
+    if word in _DATA:
+        return Measure("data", _DATA[word])
+    found = read_unit(word)
+    return None if found is None else Measure(found.dimension, found.factor)
+
+
+def read_amount(text: str, dimension: str) -> Fraction | None:
+    """Return a written amount such as ``2.4 GB`` or ``$50`` in the first unit of *dimension*, exactly.
+
+    ``None`` where it is not surely one: no unit is guessed, and nothing is rounded.
+    """
+    text = text.strip()
+    if text.startswith("$"):
+        return read_number(text[1:]) if dimension == "USD" else None
+    number, _, unit = text.partition(" ")
+    value, measure = read_number(number), unit_named(unit)
+    if value is None or measure is None or measure.dimension != dimension:
+        return None
+    return value * measure.factor
+
+
+_DEEPEST = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Bool:
+    """True or false."""
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """An exact number without a unit."""
+
+    whole: bool = False
+    """Whether it has no fraction: 2.4 is then no such number, and never 2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """An exact amount of something: money, time, data."""
+
+    dimension: str
+    factor: Fraction = Fraction(1)
+    """What a bare number of the data means, in the first unit of the dimension."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text; one of *words*, where it is one of a few."""
+
+    words: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Date:
+    """A day."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A day and a time of it, in the time zone of the data."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """A list of values of one kind."""
+
+    item: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class MapOf:
+    """Values by one key, or by several."""
+
+    keys: tuple[Kind, ...]
+    value: Kind
+    open: bool = False
+    """Whether there may be more than is known (as in a table of the state): then nothing is known to be missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Named fields."""
+
+    name: str
+    fields: tuple[tuple[str, Kind], ...]
+
+    def field(self, name: str) -> Kind | None:
+        """Return the kind of a field; ``None`` where there is none such."""
+        return next((kind for known, kind in self.fields if known == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class PairsOf:
+    """Pairs of values: neighbours in one list, or those at the same place of two."""
+
+    left: Kind
+    right: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Anything:
+    """A value of which no schema says anything: no rule can use it."""
+
+
+Kind: TypeAlias = Bool | Number | Quantity | Text | Date | Moment | ListOf | MapOf | Record | PairsOf | Anything
+
+_PLAIN: Mapping[str, Kind] = {
+    "bool": Bool(),
+    "number": Number(),
+    "integer": Number(whole=True),
+    "text": Text(),
+    "date": Date(),
+    "moment": Moment(),
+    "money": Quantity("USD"),
+    "any": Anything(),
+}
+
+
+def describe(kind: Kind) -> str:
+    """Return *kind* in the words of a schema."""
+    match kind:
+        case Bool() | Date() | Moment() | Anything():
+            return {"Anything": "any"}.get(type(kind).__name__, type(kind).__name__.lower())
+        case Number(whole=whole):
+            return "integer" if whole else "number"
+        case Quantity(dimension=dimension):
+            return "money" if dimension == "USD" else f"quantity of {dimension}"
+        case Text(words=words):
+            return "text" if words is None else " | ".join(f'"{word}"' for word in sorted(words))
+        case ListOf(item=item):
+            return f"list[{describe(item)}]"
+        case MapOf(keys=keys, value=value):
+            return f"map[{', '.join(map(describe, (*keys, value)))}]"
+        case Record(name=name):
+            return name
+        case PairsOf(left=left, right=right):
+            return f"pairs of {describe(left)} and {describe(right)}"
+        case _:
+            assert_never(kind)
+
+
+def read_kind(text: str, records: Mapping[str, Kind], depth: int = 0) -> Kind:
+    """Read a kind as a schema writes it: ``integer``, ``list[Flight]``, ``map[text, date, Fare]``, ``"a" | "b"``.
+
+    Raises :class:`UsageError`.
+    """
+    text = text.strip()
+    if depth > _DEEPEST:
+        raise UsageError(f"the kind {text!r:.80} is nested too deeply: {_DEEPEST} levels at most")
+    if text in _PLAIN:
+        return _PLAIN[text]
+    if text in records:
+        return records[text]
+    if text.startswith('"'):
+        words = [word.strip() for word in text.split("|")]
+        if all(len(word) > 2 and word[0] == word[-1] == '"' for word in words):
+            return Text(frozenset(word[1:-1] for word in words))
+    head, bracket, rest = text.partition("[")
+    if bracket and rest.endswith("]"):
+        return _compound(head, rest[:-1], records, depth)
+    known = ", ".join([*_PLAIN, "list[...]", "map[..., ...]", "quantity[UNIT]", '"a" | "b"', *records])
+    raise UsageError(f"{text!r:.80} is no kind of value; choose one of {known}"[:600])
+
+
+def _compound(head: str, inside: str, records: Mapping[str, Kind], depth: int) -> Kind:
+    if head == "quantity":
+        unit = unit_named(inside)
+        if unit is None:
+            raise UsageError(f"{inside!r:.40} is no unit that means one thing only")
+        return Quantity(unit.dimension, unit.factor)
+    parts = [read_kind(part, records, depth + 1) for part in _split(inside)]
+    if head == "list" and len(parts) == 1:
+        return ListOf(parts[0])
+    if head == "map" and len(parts) > 1:
+        return MapOf(tuple(parts[:-1]), parts[-1])
+    raise UsageError(f"'{head}[{inside}]' is no kind of value: write list[KIND], or map[KEY, KIND]"[:200])
+
+
+def _split(text: str) -> list[str]:
+    parts, level, start = [], 0, 0
+    for at, char in enumerate(text):
+        level += (char == "[") - (char == "]")
+        if char == "," and level == 0:
+            parts.append(text[start:at])
+            start = at + 1
+    return [*parts, text[start:]]

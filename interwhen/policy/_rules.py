@@ -1,0 +1,274 @@
+"""Rules: a clause of a policy, when it applies to a call, and what must then hold."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from interwhen._types.verdicts import Pass, Unknown, Verdict, Violation
+from interwhen.policy import _limits
+from interwhen.policy._evaluation import Missing, evaluate, tell
+from interwhen.policy._kind_check import Definitions, Scope, kind_of, write_out
+from interwhen.policy._kinds import Anything, Bool, Kind, ListOf, MapOf, PairsOf, Record, Text, describe
+from interwhen.policy._schemas import MadeCall, Schema, Situation, WhenJudged
+from interwhen.policy._state import Learning, State, learn
+from interwhen.policy._syntax import (
+    Compare,
+    Constant,
+    ExpressionError,
+    In,
+    Listed,
+    Name,
+    Node,
+    Not,
+    Quantified,
+    parse,
+    show,
+    walk,
+)
+
+# What the model is told about a broken rule: texts with values in braces, each of them an expression.
+
+Part: TypeAlias = str | Node
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A text with expressions in it."""
+
+    parts: tuple[Part, ...]
+
+    def nodes(self) -> Iterator[Node]:
+        """Yield its expressions."""
+        return (part for part in self.parts if not isinstance(part, str))
+
+    def say(self, situation: Situation, schema: Schema, kinds: Mapping[Node, Kind]) -> str:
+        """Return the text in *situation*, within the limit; a value that is not known is a question mark."""
+        said = [
+            part if isinstance(part, str) else tell(evaluate(part, situation, schema), kinds.get(part, Text()))
+            for part in self.parts
+        ]
+        return "".join(said)[: _limits.MESSAGE]
+
+
+def read_message(text: str, definitions: Definitions) -> Message:
+    """Read ``the card has {card.amount}``; ``{{`` is a brace. Raises :class:`ExpressionError`."""
+    if len(text) > _limits.MESSAGE:
+        raise ExpressionError(f"a message of {len(text):,} characters: {_limits.MESSAGE} at most")
+    parts: list[Part] = []
+    at = 0
+    while at < len(text):
+        opened = text.find("{", at)
+        if opened < 0:
+            parts.append(text[at:])
+            break
+        if text.startswith("{{", opened):
+            parts.append(text[at : opened + 1])
+            at = opened + 2
+            continue
+        closed = text.find("}", opened)
+        if closed < 0:
+            raise ExpressionError(f"a brace opens at character {opened} of the message and never closes", opened)
+        parts += [text[at:opened], write_out(parse(text[opened + 1 : closed]), definitions)]
+        at = closed + 1
+    return Message(tuple(parts))
+
+
+def problem_of(message: Message, level: Literal["why", "witness"], require: Node, scope: Scope) -> str:
+    """Return what is wrong with *message*, if anything is: it must not say more than its level may.
+
+    ``why`` tells the rule: the only values in it are those that the model wrote itself, the arguments. ``witness`` may
+    show facts, but never the value that an argument would have to be.
+    """
+    answers = set(_answers(require))
+    for node in message.nodes():
+        try:
+            kind = kind_of(node, scope)
+        except ExpressionError as error:
+            return f"{level}: {error}"
+        if isinstance(kind, ListOf | MapOf | Record | PairsOf | Anything):
+            return f"{level} may show single values, and {{{show(node)}}} is {describe(kind)}"
+        bound = {name for part in walk(node) if isinstance(part, Quantified) for name in part.names}
+        roots = {part.name for part in walk(node) if isinstance(part, Name)} - bound
+        if level == "why" and not roots <= {"args"}:
+            return f"why may show arguments of the call alone, and {{{show(node)}}} is more: move it to witness"
+        if show(node) in answers:
+            return f"{level} gives the answer away: {{{show(node)}}} is what an argument has to be"
+    return ""
+
+
+def _answers(require: Node) -> Iterator[str]:
+    """Yield the expressions that an argument must equal."""
+    own = {"args"}
+    for node in walk(require):
+        if isinstance(node, Quantified) and _of_arguments(node.source, own):
+            own.update(node.names)  # walked from above: each is known before it is used
+    for node in walk(require):
+        for mine, other in _equated(node):
+            if _of_arguments(mine, own) and not _of_arguments(other, own) and not isinstance(other, Constant):
+                yield show(other)
+
+
+def _equated(node: Node) -> Iterator[tuple[Node, Node]]:
+    match node:
+        case Compare(op="=", left=left, right=right) | Not(of=Compare(op="!=", left=left, right=right)):
+            yield from ((left, right), (right, left))
+        case In(item=item, among=Listed(items=(only,))):
+            yield item, only
+
+
+def _of_arguments(node: Node, own: set[str]) -> bool:
+    names = [part.name for part in walk(node) if isinstance(part, Name)]
+    return bool(names) and names[0] in own and "state" not in names
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A situation, and what the rule must say of it."""
+
+    name: str
+    expect: str
+    """``keeps``, ``breaks``, ``unknown`` or ``not applicable``."""
+    situation: Situation
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One clause of a policy, as a rule over calls."""
+
+    id: str
+    clauses: tuple[str, ...]
+    """Words of the policy, one quotation or several."""
+    tools: tuple[str, ...]
+    """The tools it looks at; none: all of them."""
+    when: Node
+    """Whether it applies, definitions written out."""
+    require: Node
+    """What must hold where it applies."""
+    why: Message
+    """What is wrong, for the level ``explain``."""
+    witness: Message
+    """The facts of the case, for the level ``witness``."""
+    moment: WhenJudged = "before"
+    examples: tuple[Example, ...] = ()
+    origin: str = ""
+    """Who wrote it, if that was a model: nobody has reviewed it then."""
+    kinds: Mapping[Node, Kind] = field(default_factory=dict, compare=False, hash=False)
+    """The kinds of the values in its messages."""
+
+    def looks_at(self, tool: str) -> bool:
+        """Tell whether calls of *tool* are its business."""
+        return not self.tools or tool in self.tools
+
+    def over(self) -> tuple[str | None, ...]:
+        """Return the tools to check it against; ``None`` stands for any tool."""
+        return self.tools or (None,)
+
+    def judge(self, situation: Situation, schema: Schema) -> Verdict | None:
+        """Judge the call of *situation*; ``None``: the rule does not apply. What is not known never passes."""
+        applies = evaluate(self.when, situation, schema)
+        if isinstance(applies, Missing):
+            return Unknown(applies.why)
+        if not applies:
+            return None
+        kept = evaluate(self.require, situation, schema)
+        if isinstance(kept, Missing):
+            return Unknown(kept.why)
+        if kept:
+            return Pass(f"keeps: {self.clauses[0]}"[:200])
+        why = self.why.say(situation, schema, self.kinds)
+        return Violation(why=why, witness=self.witness.say(situation, schema, self.kinds))
+
+
+def problems_of(rule: Rule, schema: Schema) -> Iterator[str]:
+    """Yield what does not fit in *rule*: names, kinds of values, messages that say too much."""
+    for tool in rule.over():
+        if tool is not None and tool not in schema.tools:
+            yield f"there is no tool {tool!r:.80}; tools: {', '.join(schema.tools)}"[:300]
+            continue
+        scope = schema.scope(tool, rule.moment)
+        found = list(_misfits(rule, scope))
+        if not found:
+            found.append(problem_of(rule.why, "why", rule.require, scope))
+            found.append(problem_of(rule.witness, "witness", rule.require, scope))
+        yield from filter(None, found)
+
+
+def fits(rule: Rule, schema: Schema) -> bool:
+    """Tell whether the kinds of values in the conditions of *rule* fit, whatever its messages say."""
+    return not any(any(_misfits(rule, schema.scope(tool, rule.moment))) for tool in rule.over())
+
+
+def _misfits(rule: Rule, scope: Scope) -> Iterator[str]:
+    try:
+        for what, node in (("when", rule.when), ("require", rule.require)):
+            found = kind_of(node, scope)
+            if not isinstance(found, Bool):
+                yield f"{what} must be true or false, and is {describe(found)}"
+    except ExpressionError as error:
+        yield str(error)
+
+
+def kinds_in(
+    rule_messages: tuple[Message, ...], schema: Schema, tool: str | None, moment: WhenJudged
+) -> dict[Any, Kind]:
+    """Return the kinds of the values in messages, as far as they have any."""
+    scope, found = schema.scope(tool, moment), {}
+    for message in rule_messages:
+        for node in message.nodes():
+            try:
+                found[node] = kind_of(node, scope)
+            except ExpressionError:
+                continue
+    return found
+
+
+# A written policy: its text, its rules, the schema they are checked against, and how the state is kept.
+
+
+class Judged(NamedTuple):
+    """What one rule says of a call."""
+
+    rule: Rule
+    verdict: Verdict
+
+
+class Shelf(NamedTuple):
+    """Where the records of a database's table are shown: as results of *tool*, their key as its argument *key*."""
+
+    tool: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenPolicy:
+    """A policy as rules in files."""
+
+    name: str
+    text: str
+    """The policy's own words; each rule quotes some of them."""
+    schema: Schema
+    rules: tuple[Rule, ...] = ()
+    version: str = "1"
+    now: dt.datetime | Literal["clock"] | None = None
+    """The time of the policy; ``clock``: that of the caller."""
+    definitions: Definitions = field(default_factory=dict)
+    learnings: tuple[Learning, ...] = ()
+    database: Mapping[str, Shelf] = field(default_factory=dict)
+    """How the tables of a database are read, by their names."""
+
+    def judge(self, situation: Situation, moment: WhenJudged = "before") -> tuple[Judged, ...]:
+        """Return what each rule that applies says of the call of *situation*."""
+        found = []
+        for rule in self.rules:
+            if rule.moment == moment and rule.looks_at(situation.tool):
+                verdict = rule.judge(situation, self.schema)
+                if verdict is not None:
+                    found.append(Judged(rule, verdict))
+        return tuple(found)
+
+    def learn(self, state: State, call: MadeCall) -> State:
+        """Return *state* with what *call* says of it."""
+        return learn(state, call, self.learnings, self.schema)

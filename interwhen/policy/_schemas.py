@@ -1,0 +1,325 @@
+"""What the tools take and return, and what the state holds."""
+
+from __future__ import annotations
+
+import ast
+import datetime as dt
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
+
+import msgspec
+
+from interwhen._types.errors import UsageError
+from interwhen.policy import _limits
+from interwhen.policy._kind_check import Scope
+from interwhen.policy._kinds import Anything, Bool, Date, Kind, ListOf, MapOf, Moment, Number, Record, Text, read_kind
+
+# What a rule looks at: a call, and all that is known when it is made.
+
+TALK: Final = Record(
+    "the conversation",
+    (("told", Bool()), ("last", Text()), ("recent", Text()), ("heard", Text()), ("user", ListOf(Text()))),
+)
+"""What ``talk`` holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class MadeCall:
+    """A call that was made before, and what came back."""
+
+    tool: str
+    arguments: Mapping[str, Any]
+    result: Any = None
+    """The result, decoded from JSON; a text where it is none; ``None``: it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """What was said before a call."""
+
+    user: tuple[str, ...] = ()
+    """What the user has said, in order."""
+    told: bool = False
+    """Whether the assistant has said anything to the user before the user's last words."""
+
+    def fields(self) -> Mapping[str, Any]:
+        """Return the fields of ``talk``."""
+        return {
+            "told": self.told,
+            "last": self.user[-1] if self.user else "",
+            "recent": " ".join(self.user[-2:]),
+            "heard": " ".join(self.user),
+            "user": self.user,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """A call with all that is known when it is made."""
+
+    tool: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    state: Mapping[str, Mapping[Any, Any]] = field(default_factory=dict)
+    """Tables by name; of several keys, the entries stand under tuples of them."""
+    calls: tuple[MadeCall, ...] = ()
+    """The calls before this one."""
+    talk: Talk | None = None
+    """What was said; ``None``: that is not known, and neither is whether *calls* are all."""
+    beside: int = 0
+    """How many calls this very turn has made before."""
+    now: dt.datetime | None = None
+    """The time, in the time zone of the data."""
+    result: Any = None
+    """For rules over results: what came back."""
+
+
+ROOTS: Mapping[str, Kind] = {"talk": TALK, "beside": Number(whole=True), "now": Moment()}
+"""The names that every expression has, beside ``args``, ``state`` and ``result``."""
+
+
+WhenJudged = Literal["before", "after"]
+"""When a rule looks: before a call is made, or at its result."""
+_NOTHING = Record("the arguments", ())
+_NO_STATE = Record("the state", ())
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool: the kinds of its arguments, and of what it returns."""
+
+    name: str
+    arguments: Record
+    returns: Kind = field(default_factory=Anything)
+    says: str = ""
+    """What its documentation says, for a model that writes rules."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The tools of an agent, and the tables of the state."""
+
+    tools: Mapping[str, Tool] = field(default_factory=dict)
+    state: Record = field(default=_NO_STATE)
+
+    def arguments_of(self, tool: str) -> Record:
+        """Return the arguments of a tool; none of a tool that is not known."""
+        found = self.tools.get(tool)
+        return _NOTHING if found is None else found.arguments
+
+    def result_of(self, tool: str) -> Kind:
+        """Return the kind of a tool's result."""
+        found = self.tools.get(tool)
+        return Anything() if found is None else found.returns
+
+    def call_of(self, tool: str) -> Record:
+        """Return what ``calls("tool")`` lists."""
+        fields = (("args", self.arguments_of(tool)), ("result", self.result_of(tool)))
+        return Record(f"a call of {tool}", fields)
+
+    def scope(self, tool: str | None, moment: WhenJudged = "before") -> Scope:
+        """Return the names of a rule over *tool*; ``None``: over any tool, so that its arguments are not known."""
+        names: dict[str, Kind] = {"args": self.arguments_of(tool or ""), "state": self.state, **ROOTS}
+        if moment == "after":
+            names["result"] = self.result_of(tool or "")
+        return Scope(names, {name: self.call_of(name) for name in self.tools})
+
+
+def read_schema(written: Mapping[str, Any], tools: Iterable[Tool] = ()) -> Schema:
+    """Read a schema from its tables ``records``, ``tools``, ``returns`` and ``state``.
+
+    *tools* are known from elsewhere; what is written of one of them is taken in its place. Raises :class:`UsageError`.
+    """
+    records: dict[str, Kind] = {}
+    for name, fields in _table(written, "records").items():  # in order: a record may use those before it
+        records[_named(name)] = Record(name, _fields(fields, records, f"record {name!r}"))
+    found = {tool.name: tool for tool in tools}
+    for name, fields in _table(written, "tools").items():
+        before = found.get(name, Tool(name, _NOTHING))
+        merged = {**dict(before.arguments.fields), **dict(_fields(fields, records, f"tool {name!r}"))}
+        arguments = Record(f"the arguments of {name}", tuple(merged.items()))
+        found[_named(name)] = replace(before, arguments=arguments)
+    for name, kind in _table(written, "returns").items():
+        if name not in found:
+            raise UsageError(f"'returns' names the tool {name!r:.80}, which is not among the tools")
+        found[name] = replace(found[name], returns=read_kind(_text(kind), records))
+    return Schema(found, Record("the state", tuple(_tables(_table(written, "state"), records))))
+
+
+def _tables(written: Mapping[str, Any], records: Mapping[str, Kind]) -> Iterable[tuple[str, Kind]]:
+    for name, kind in written.items():
+        found = read_kind(_text(kind), records)
+        if not isinstance(found, MapOf):
+            raise UsageError(f"the table {name!r:.80} of the state must be a map, not {kind!r:.80}")
+        yield _named(name), MapOf(found.keys, found.value, open=True)
+
+
+def _fields(written: Any, records: Mapping[str, Kind], what: str) -> tuple[tuple[str, Kind], ...]:
+    if not isinstance(written, Mapping):
+        raise UsageError(f"{what} needs a table of fields, not {written!r:.80}")
+    return tuple((_named(name), read_kind(_text(kind), records)) for name, kind in written.items())
+
+
+def _table(written: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = written.get(name, {})
+    if not isinstance(found, Mapping):
+        raise UsageError(f"{name!r} must be a table, not {found!r:.80}")
+    return found
+
+
+def _named(name: str) -> str:
+    if _limits.NAME.fullmatch(name) is None:
+        raise UsageError(f"{name!r:.80} is no name: letters, digits and _, at most 64")
+    return name
+
+
+def _text(kind: Any) -> str:
+    if not isinstance(kind, str):
+        raise UsageError(f"a kind of value is a text such as 'list[integer]', not {kind!r:.80}")
+    return kind
+
+
+# Tools from a file: JSON as the OpenAI API takes it, or Python functions, which are read and never imported.
+
+_DEEPEST = 12
+_SAYS = 600
+_WORDS: Mapping[str, Kind] = {
+    "str": Text(),
+    "int": Number(whole=True),
+    "float": Number(),
+    "Decimal": Number(),
+    "Fraction": Number(),
+    "bool": Bool(),
+    "date": Date(),
+    "datetime": Moment(),
+}
+_FORMATS: Mapping[str, Kind] = {"date": Date(), "date-time": Moment()}
+_SIMPLE: Mapping[str, Kind] = {
+    "string": Text(),
+    "integer": Number(whole=True),
+    "number": Number(),
+    "boolean": Bool(),
+}
+
+
+def read_tools(text: str, name: str) -> tuple[Tool, ...]:
+    """Read the tools of a file from its *text*; its *name* ends in ``.json`` or ``.py``. Raises :class:`UsageError`."""
+    if len(text.encode(errors="surrogatepass")) > _limits.FILE_BYTES:
+        raise UsageError(f"{name!r:.80}: larger than {_limits.FILE_BYTES:,} bytes")
+    try:
+        if name.endswith(".json"):
+            return tuple(_from_json(msgspec.json.decode(text)))
+        if name.endswith(".py"):
+            with warnings.catch_warnings():  # about odd escapes in it, which are nothing to us
+                warnings.simplefilter("ignore")
+                return tuple(_from_python(ast.parse(text)))
+    except (msgspec.DecodeError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise UsageError(f"the tools in {name!r:.80} cannot be read: {str(error)[:200]}") from error
+    raise UsageError(f"tools are read from a .json or a .py file, not from {name!r:.80}")
+
+
+def _from_json(listed: Any) -> Iterator[Tool]:
+    if not isinstance(listed, list):
+        raise UsageError("a list of tools is needed, as the OpenAI API takes it")
+    for entry in listed:
+        function = entry.get("function", entry) if isinstance(entry, Mapping) else None
+        if not isinstance(function, Mapping) or _limits.NAME.fullmatch(str(function.get("name"))) is None:
+            raise UsageError(f"this is no tool with a name: {entry!r:.120}")
+        name = str(function["name"])
+        kind = _schema_kind(function.get("parameters") or {"type": "object"}, f"the arguments of {name}", 0)
+        arguments = kind if isinstance(kind, Record) else Record(f"the arguments of {name}", ())
+        yield Tool(name, arguments, says=str(function.get("description") or "")[:_SAYS])
+
+
+def _schema_kind(schema: Any, where: str, depth: int) -> Kind:
+    """Return the kind of a JSON schema; what it leaves open is anything, so that no rule can rest on it."""
+    if not isinstance(schema, Mapping) or depth > _DEEPEST:
+        return Anything()
+    words = schema.get("enum")
+    if isinstance(words, list) and words and all(isinstance(word, str) for word in words):
+        return Text(frozenset(words))
+    form = schema.get("type")
+    if isinstance(form, list):
+        form = next((part for part in form if part != "null"), None) if len(form) <= 2 else None
+    if form == "string":
+        return _FORMATS.get(str(schema.get("format")), Text())
+    if form == "array":
+        return ListOf(_schema_kind(schema.get("items"), f"{where}[]", depth + 1))
+    if form == "object":
+        return _object(schema, where, depth)
+    return _SIMPLE.get(str(form), Anything())
+
+
+def _object(schema: Mapping[str, Any], where: str, depth: int) -> Kind:
+    properties = schema.get("properties")
+    if not isinstance(properties, Mapping):
+        extra = schema.get("additionalProperties")
+        if isinstance(extra, Mapping):
+            return MapOf((Text(),), _schema_kind(extra, f"{where}[]", depth + 1))
+        return Record(where, ())
+    fields = (
+        (name, _schema_kind(inner, f"{where}.{name}", depth + 1))
+        for name, inner in properties.items()
+        if _limits.NAME.fullmatch(name)
+    )
+    return Record(where, tuple(fields))
+
+
+def _from_python(module: ast.Module) -> Iterator[Tool]:
+    """Yield the public functions of a module, and the public methods of its classes without fields."""
+    records: dict[str, Kind] = {}
+    for node in module.body:
+        if isinstance(node, ast.ClassDef):
+            parts = [part for part in node.body if isinstance(part, ast.AnnAssign)]
+            fields = {
+                part.target.id: _annotation(part.annotation, records, 0)
+                for part in parts
+                if isinstance(part.target, ast.Name)
+            }
+            if fields:
+                records[node.name] = Record(node.name, tuple(fields.items()))
+                continue
+        functions = node.body if isinstance(node, ast.ClassDef) else [node]
+        for function in functions:
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) and not function.name.startswith("_"):
+                yield _tool(function, records)
+
+
+def _tool(function: ast.FunctionDef | ast.AsyncFunctionDef, records: Mapping[str, Kind]) -> Tool:
+    given = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+    named = [part for part in given if part.arg not in ("self", "cls")]
+    fields = tuple((part.arg, _annotation(part.annotation, records, 0)) for part in named)
+    returns = _annotation(function.returns, records, 0)
+    says = (ast.get_docstring(function) or "")[:_SAYS]
+    return Tool(function.name, Record(f"the arguments of {function.name}", fields), returns, says)
+
+
+def _annotation(node: ast.expr | None, records: Mapping[str, Kind], depth: int) -> Kind:
+    """Return the kind of an annotation; what it does not say is anything."""
+    match node:
+        case _ if depth > _DEEPEST:
+            return Anything()
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return records.get(name) or _WORDS.get(name, Anything())
+        case ast.Constant(value=str(text)):
+            return _annotation(ast.parse(text, mode="eval").body, records, depth + 1)
+        case ast.BinOp(left=kind, op=ast.BitOr(), right=ast.Constant(value=None)):
+            return _annotation(kind, records, depth + 1)
+        case ast.Subscript(value=ast.Name(id=head) | ast.Attribute(attr=head), slice=inside):
+            return _generic(head, inside, records, depth)
+        case _:
+            return Anything()
+
+
+def _generic(head: str, inside: ast.expr, records: Mapping[str, Kind], depth: int) -> Kind:
+    parts = inside.elts if isinstance(inside, ast.Tuple) else [inside]
+    if head == "Literal":
+        words = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+        return Text(frozenset(words)) if len(words) == len(parts) else Anything()
+    kinds = [_annotation(part, records, depth + 1) for part in parts]
+    if head in ("list", "List", "Sequence", "Iterable") and len(kinds) == 1:
+        return ListOf(kinds[0])
+    if head in ("dict", "Dict", "Mapping") and len(kinds) == 2:
+        return MapOf((kinds[0],), kinds[1])
+    return kinds[0] if head in ("Optional", "Annotated") else Anything()

@@ -1,0 +1,617 @@
+"""Expressions as formulas of Z3 (extra ``z3``), for questions about all situations at once.
+
+What the data holds becomes functions of keys and positions, so that equal keys mean equal entries. Numbers, amounts and
+times are exact reals, texts a sort of their own with the written ones distinct. Everything is taken as known. Lists are
+unfolded up to a bound, so "there is none" means: none with lists that short; "there is one" always holds.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import combinations
+from typing import Any, Literal, NamedTuple, TypeAlias, assert_never
+
+import z3
+
+from interwhen._types.errors import MissingExtraError, UsageError
+from interwhen.policy._kind_check import Scope
+from interwhen.policy._kinds import Bool, Date, Kind, ListOf, MapOf, Number, PairsOf, Record, Text
+from interwhen.policy._rules import Rule
+from interwhen.policy._schemas import Schema, WhenJudged
+from interwhen.policy._syntax import (
+    Apply,
+    Compare,
+    Constant,
+    Field,
+    If,
+    In,
+    Index,
+    Junction,
+    Listed,
+    Name,
+    Node,
+    Not,
+    Quantified,
+    Scalar,
+    Sum,
+    show,
+    walk,
+)
+
+try:
+    import z3
+except ImportError as missing:
+    raise MissingExtraError("interwhen.policy._smt", "z3") from missing
+
+_LARGEST = 10_000
+"""The most terms of a formula."""
+_DAY = 86_400
+Term: TypeAlias = Any
+"""An expression of Z3."""
+
+
+class TooLargeError(UsageError):
+    """The formula would be too large."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Data that has parts: a path, and the keys and positions on it."""
+
+    path: str
+    keys: tuple[Term, ...]
+    kind: Kind
+
+
+class Item(NamedTuple):
+    """An item of a list, and the condition on which there is one."""
+
+    there: Term
+    value: Encoded
+
+
+Encoded: TypeAlias = Any
+"""A term; a :class:`Place`; a tuple of :class:`Item`; or a pair of values."""
+
+
+class Encoder:
+    """Formulas over one context of Z3: the same part of the data is the same term in all of them."""
+
+    def __init__(self, scope: Scope, bound: int = 3) -> None:
+        self.context: Any = z3.Context()
+        self.bound = bound
+        self._scope = scope
+        self._text: Any = z3.DeclareSort("Text", self.context)
+        self._texts: dict[str, Term] = {}
+        self._known: dict[int, tuple[Term, Term]] = {}
+        self._domains: dict[tuple[str, int], Term] = {}
+        self._tests: dict[tuple[str, str], Any] = {}
+        self._terms = 0
+
+    # What must hold of the data whatever the rules say.
+
+    def domain(self) -> list[Term]:
+        """Return what holds in every situation: kinds of values, lengths of lists, texts that are different."""
+        found = list(self._domains.values())
+        if len(self._texts) > 1:
+            found.append(z3.Distinct(*self._texts.values()))
+        for (test, part), function in self._tests.items():
+            for text, term in self._texts.items():
+                holds = text.startswith(part) if test == "starts_with" else part in text
+                found.append(function(term) == z3.BoolVal(holds, self.context))
+        return found
+
+    def length(self, place: Place) -> Term:
+        """Return the length of a list or map, which is within the bound."""
+        term = self._function(f"length({place.path})", place.keys, z3.IntSort(self.context))
+        self._domains["length", term.get_id()] = z3.And(term >= 0, term <= self.bound)
+        return term
+
+    def truth(self, node: Node) -> Term:
+        """Return the formula of a condition. Raises :class:`TooLargeError`."""
+        self._terms = 0
+        return self.encode(node, {})
+
+    def calls_of(self, tool: str) -> Place:
+        """Return the earlier calls of a tool, as a list."""
+        return Place(f'calls("{tool}")', (), ListOf(self._scope.calls[tool]))
+
+    # One node after the other.
+
+    def encode(self, node: Node, names: Mapping[str, Encoded]) -> Encoded:  # noqa: C901, PLR0912  # a line for each kind
+        """Return *node* as a term or a place."""
+        self._terms += 1
+        if self._terms > _LARGEST:
+            raise TooLargeError(f"the formula of this rule has more than {_LARGEST:,} terms")
+        match node:
+            case Constant(value=value):
+                return self._constant(value)
+            case Name(name=name):
+                return names[name] if name in names else self._part(name, (), self._scope.names[name])
+            case Field(of=of, name=name):
+                place = self.encode(of, names)
+                return self._part(f"{place.path}.{name}", place.keys, place.kind.field(name))
+            case Index(of=of, keys=keys):
+                place = self.encode(of, names)
+                found = tuple(self.encode(key, names) for key in keys)
+                return self._part(f"{place.path}[]", (*place.keys, *found), place.kind.value)
+            case Not(of=of):
+                return z3.Not(self.encode(of, names))
+            case Junction(op=op, parts=parts):
+                found = tuple(self.encode(part, names) for part in parts)
+                return z3.And(*found) if op == "and" else z3.Or(*found)
+            case Compare(op=op, left=left, right=right):
+                return _compared(op, self.encode(left, names), self.encode(right, names))
+            case In(item=item, among=among):
+                return self._among(self.encode(item, names), self.encode(among, names))
+            case Sum(op=op, left=left, right=right):
+                return self._sum(op, left, right, names)
+            case Quantified():
+                return self._quantified(node, names)
+            case Listed(items=items):
+                true = z3.BoolVal(True, self.context)  # the name of Z3's function says what it is
+                return tuple(Item(true, self.encode(item, names)) for item in items)
+            case Apply():
+                return self._applied(node, names)
+            case If(condition=condition, then=then, otherwise=otherwise):
+                return z3.If(self.encode(condition, names), self.encode(then, names), self.encode(otherwise, names))
+            case _:
+                assert_never(node)
+
+    def _constant(self, value: Scalar) -> Term:
+        match value:
+            case bool():
+                return z3.BoolVal(value, self.context)
+            case Fraction():
+                return z3.RealVal(str(value), self.context)
+            case str():
+                return self._texts.setdefault(value, z3.Const(f'"{value}"', self._text))
+            case dt.datetime():
+                since = value - dt.datetime(1, 1, 1)  # noqa: DTZ001  # times of the data have no zone
+                return z3.RealVal(since.days * _DAY + since.seconds, self.context)
+            case dt.date():
+                return z3.RealVal(value.toordinal(), self.context)
+            case _:
+                assert_never(value)
+
+    def _function(self, name: str, keys: tuple[Term, ...], sort: Any) -> Term:
+        if not keys:
+            return z3.Const(name, sort)
+        return z3.Function(name, *(key.sort() for key in keys), sort)(*keys)
+
+    def _part(self, path: str, keys: tuple[Term, ...], kind: Kind) -> Encoded:
+        """Return a part of the data: a place where it has parts itself, else a term with what holds of its kind."""
+        if isinstance(kind, ListOf | MapOf | Record | PairsOf):
+            return Place(path, keys, kind)
+        if isinstance(kind, Bool):
+            return self._function(path, keys, z3.BoolSort(self.context))
+        if isinstance(kind, Text):
+            term = self._function(path, keys, self._text)
+            if kind.words:
+                words = [term == self._constant(word) for word in sorted(kind.words)]
+                self._domains["words", term.get_id()] = z3.Or(*words)
+            return term
+        if (isinstance(kind, Number) and kind.whole) or isinstance(kind, Date):
+            return z3.ToReal(self._function(path, keys, z3.IntSort(self.context)))
+        return self._function(path, keys, z3.RealSort(self.context))
+
+    def _items(self, listed: Encoded) -> tuple[Item, ...]:
+        if isinstance(listed, tuple):
+            return listed
+        assert isinstance(listed, Place)
+        length = self.length(listed)
+        return tuple(Item(length > at, self._item(listed, z3.IntVal(at, self.context))) for at in range(self.bound))
+
+    def _item(self, listed: Place, at: Term) -> Encoded:
+        assert isinstance(listed.kind, ListOf)
+        return self._part(f"{listed.path}[]", (*listed.keys, at), listed.kind.item)
+
+    def _among(self, item: Term, among: Encoded) -> Term:
+        if isinstance(among, Place) and isinstance(among.kind, MapOf):
+            return self._function(f"key of {among.path}", (*among.keys, item), z3.BoolSort(self.context))
+        return z3.Or(*(z3.And(found.there, found.value == item) for found in self._items(among)), _false(self.context))
+
+    def _sum(self, op: str, left: Node, right: Node, names: Mapping[str, Encoded]) -> Term:
+        one, other = self.encode(left, names), self.encode(right, names)
+        if op == "*":
+            return one * other
+        if op == "+":
+            return one + other
+        days = isinstance(self._kind(left, names), Date)
+        return (one - other) * _DAY if days else one - other
+
+    def _kind(self, node: Node, names: Mapping[str, Encoded]) -> Kind | None:
+        """Return whether *node* is a date, of which differences are counted in days here."""
+        match node:
+            case Constant(kind=kind):
+                return kind
+            case Apply(function="day"):
+                return Date()
+            case Field(of=of, name=name):
+                place = self.encode(of, names)
+                return place.kind.field(name) if isinstance(place.kind, Record) else None
+            case _:
+                return None
+
+    def _quantified(self, node: Quantified, names: Mapping[str, Encoded]) -> Term:
+        bodies = []
+        for there, value in self._items(self.encode(node.source, names)):
+            values = value if len(node.names) > 1 else (value,)
+            bodies.append((there, self.encode(node.body, {**names, **dict(zip(node.names, values, strict=True))})))
+        if node.op == "any":
+            return z3.Or(*(z3.And(there, body) for there, body in bodies), _false(self.context))
+        if node.op == "all":
+            return z3.And(*(z3.Implies(there, body) for there, body in bodies), z3.Not(_false(self.context)))
+        zero, one = z3.RealVal(0, self.context), z3.RealVal(1, self.context)
+        if node.op == "count":
+            return z3.Sum(zero, *(z3.If(z3.And(there, body), one, zero) for there, body in bodies))
+        return z3.Sum(zero, *(z3.If(there, body, zero) for there, body in bodies))
+
+    def _applied(self, node: Apply, names: Mapping[str, Encoded]) -> Encoded:
+        if node.function == "calls":
+            assert isinstance(node.arguments[0], Constant)
+            return self.calls_of(str(node.arguments[0].value))
+        if node.function in ("given", "unjudged"):
+            return z3.Bool(show(node), self.context)
+        if node.function in ("starts_with", "contains", "mentions"):
+            return self._test(node.function, node.arguments[1], self.encode(node.arguments[0], names))
+        values = [self.encode(argument, names) for argument in node.arguments]
+        if node.function == "assume":
+            # Equal formulas are one term in Z3, with one id as long as it is kept.
+            fresh = z3.Bool(f"known {len(self._known)}", self.context)
+            _, known = self._known.setdefault(values[0].get_id(), (values[0], fresh))
+            return z3.If(known, values[0], values[1])
+        return self._pure(node.function, values)
+
+    def _test(self, function: str, part: Node, term: Term) -> Term:
+        test = z3.Function(f"{function} {show(part)}", self._text, z3.BoolSort(self.context))
+        if isinstance(part, Constant):
+            self._tests[function, str(part.value)] = test
+        return test(term)
+
+    def _pure(self, function: str, values: list[Any]) -> Encoded:
+        first = values[0]
+        match function:
+            case "length":
+                return (
+                    z3.ToReal(self.length(first)) if isinstance(first, Place) else z3.RealVal(len(first), self.context)
+                )
+            case "first":
+                return self._item(first, z3.IntVal(0, self.context)) if isinstance(first, Place) else first[0].value
+            case "last":
+                return self._item(first, self.length(first) - 1) if isinstance(first, Place) else first[-1].value
+            case "max" | "min":
+                larger = first >= values[1]
+                return z3.If(larger if function == "max" else z3.Not(larger), first, values[1])
+            case "day":
+                return z3.ToReal(z3.ToInt(first / _DAY)) + 1
+            case "zip" | "consecutive":
+                return tuple(self._pairs(values))
+            case _:  # values, keys, flat: a list of which nothing else is said
+                return Place(f"{function}({first.path})", first.keys, _listed(function, first.kind))
+
+    def _pairs(self, values: list[Any]) -> Iterator[Item]:
+        lists = [self._items(value) for value in values]
+        left, right = (lists[0], lists[0][1:]) if len(lists) == 1 else lists
+        for one, other in zip(left, right, strict=False):
+            yield Item(z3.And(one.there, other.there), (one.value, other.value))
+
+
+def _listed(function: str, kind: Kind) -> Kind:
+    match kind:
+        case MapOf(keys=keys, value=value):
+            return ListOf(value if function == "values" else keys[0])
+        case ListOf(item=item):
+            return item
+        case _:
+            return kind
+
+
+def _false(context: Any) -> Term:
+    return z3.BoolVal(False, context)  # the name of Z3's function says what it is
+
+
+def _compared(op: str, left: Term, right: Term) -> Term:
+    match op:
+        case "=":
+            return left == right
+        case "!=":
+            return left != right
+        case "<":
+            return left < right
+        case "<=":
+            return left <= right
+        case ">":
+            return left > right
+        case _:
+            return left >= right
+
+
+# Questions to Z3 about rules: is there a situation in which these conditions hold? (extra ``z3``).
+
+Answer = Literal["yes", "no", "open"]
+"""Whether there is such a situation; ``open``: Z3 came to no answer within its limits."""
+_SECONDS = 5.0
+_MEGABYTES = 1024
+_LONGEST_LIST = 8
+
+
+def bound_for(nodes: Iterable[Node]) -> int:
+    """Return how long lists must be for the numbers in *nodes* to matter: one more than the largest small one."""
+    numbers = [
+        int(part.value)  # type: ignore[arg-type]
+        for node in nodes
+        for part in walk(node)
+        if isinstance(part, Constant) and isinstance(part.kind, Number) and part.kind.whole
+    ]
+    return max([3, *(number + 1 for number in numbers if 0 <= number < _LONGEST_LIST)])
+
+
+class Questions:
+    """Questions about the rules over one tool. The formulas of a rule are made once."""
+
+    def __init__(self, schema: Schema, tool: str | None, moment: Any, nodes: Iterable[Node]) -> None:
+        self.encoder = Encoder(schema.scope(tool, moment), bound_for(nodes))
+        self._made: dict[Node, Term] = {}
+
+    def truth(self, node: Node) -> Term:
+        """Return the formula of *node*. Raises :class:`TooLargeError`."""
+        if node not in self._made:
+            try:
+                self._made[node] = self.encoder.truth(node)
+            except TooLargeError as error:
+                self._made[node] = error
+        found = self._made[node]
+        if isinstance(found, TooLargeError):
+            raise found
+        return found
+
+    def negation(self, node: Node) -> Term:
+        """Return the formula of the contrary of *node*."""
+        return z3.Not(self.truth(node))
+
+    def kept(self, rule: Rule) -> Term:
+        """Return the formula of a situation in which *rule* is kept, or does not apply."""
+        return z3.Implies(self.truth(rule.when), self.truth(rule.require))
+
+    def broken(self, when: Node, require: Node) -> Term:
+        """Return the formula of a situation in which a rule is broken."""
+        return z3.And(self.truth(when), z3.Not(self.truth(require)))
+
+    def differ(self, one: Term, other: Term) -> Answer:
+        """Ask for a situation in which only one of two formulas holds."""
+        return self.ask([z3.Xor(one, other)])
+
+    def lengths(self, called: Mapping[str, bool]) -> list[Term]:
+        """Return what it means for tools to have been called, or not to have been, before."""
+        found = []
+        for tool, was in called.items():
+            length = self.encoder.length(self.encoder.calls_of(tool))
+            found.append(length >= 1 if was else length == 0)
+        return found
+
+    def ask(self, conditions: Sequence[Term]) -> Answer:
+        """Ask for a situation in which all *conditions* hold."""
+        answer, _ = self.ask_why({str(number): condition for number, condition in enumerate(conditions)})
+        return answer
+
+    def ask_why(self, conditions: Mapping[str, Term]) -> tuple[Answer, tuple[str, ...]]:
+        """Ask for a situation in which all named *conditions* hold; if there is none, name those that exclude it."""
+        solver = self._solver()
+        for name, condition in conditions.items():
+            solver.assert_and_track(condition, z3.Bool(f"!{name}", self.encoder.context))
+        found = solver.check()
+        if found == z3.unsat:
+            return "no", tuple(sorted(str(label).strip("|!") for label in solver.unsat_core()))
+        return ("yes" if found == z3.sat else "open"), ()
+
+    def script(self, conditions: Sequence[Term]) -> str:
+        """Return the question as SMT-LIB."""
+        solver = self._solver()
+        solver.add(*conditions)
+        return str(solver.to_smt2())
+
+    def _solver(self) -> Any:
+        solver = z3.Solver(ctx=self.encoder.context)
+        solver.set("timeout", int(_SECONDS * 1000))
+        solver.set("max_memory", _MEGABYTES)
+        solver.add(*self.encoder.domain())
+        return solver
+
+
+def smtlib(rule: Rule, schema: Schema) -> str:
+    """Return *rule* as SMT-LIB, for each of its tools: satisfiable where a call can break it."""
+    scripts = []
+    for tool in rule.over():
+        questions = Questions(schema, tool, rule.moment, (rule.when, rule.require))
+        try:
+            script = questions.script([questions.broken(rule.when, rule.require)])
+        except TooLargeError as error:
+            script = f"; {error}\n"
+        scripts.append(
+            f"; {rule.id}, over {tool or 'any tool'}; lists of at most {questions.encoder.bound} items\n{script}"
+        )
+    return "\n".join(scripts)
+
+
+# What Z3 finds wrong with rules: some that say nothing, some that exclude each other, some that leave no way out.
+
+Trouble = Literal["vacuous", "contradiction", "deadlock", "open"]
+_MOST_STATES = 64
+_MOST_OPEN = 3
+"""After so many questions without an answer Z3 is asked no more about pairs with a rule."""
+
+
+class Finding(NamedTuple):
+    """Something that is wrong with rules, or that nobody could find out."""
+
+    trouble: Trouble
+    rules: tuple[str, ...]
+    says: str
+
+
+def vacuous(rule: Rule, schema: Schema) -> Iterator[Finding]:
+    """Find out whether *rule* can apply, can be broken and can be kept, over each of its tools."""
+    for tool in rule.over():
+        where = f"over {tool}" if tool else "over any tool"
+        asked = Questions(schema, tool, rule.moment, (rule.when, rule.require))
+        try:
+            when, require, broken = asked.truth(rule.when), asked.truth(rule.require), asked.negation(rule.require)
+        except TooLargeError as error:
+            yield Finding("open", (rule.id,), str(error))
+            continue
+        if (answer := asked.ask([when])) != "yes":
+            yield _vacuous(rule, answer, f"it never applies {where}: no situation is as 'when' says")
+        elif (answer := asked.ask([when, broken])) != "yes":
+            yield _vacuous(rule, answer, f"it is always kept {where}: no call can break it")
+        elif _is_false(rule.require):
+            continue  # a prohibition says that it can never be kept
+        elif (answer := asked.ask([when, require])) != "yes":
+            yield _vacuous(
+                rule, answer, f"it is always broken {where}: no call can keep it; a prohibition says 'false'"
+            )
+
+
+def _vacuous(rule: Rule, answer: str, says: str) -> Finding:
+    if answer == "open":
+        return Finding("open", (rule.id,), f"Z3 came to no answer whether {says}")
+    return Finding("vacuous", (rule.id,), says)
+
+
+def _is_false(node: Node) -> bool:
+    return isinstance(node, Constant) and node.value is False
+
+
+def _over(rules: Sequence[Rule], tool: str | None, moment: WhenJudged = "before") -> list[Rule]:
+    return [rule for rule in rules if rule.moment == moment and (rule.looks_at(tool) if tool else not rule.tools)]
+
+
+def _asked(rules: Sequence[Rule], schema: Schema, tool: str | None) -> Questions:
+    return Questions(schema, tool, "before", [node for rule in rules for node in (rule.when, rule.require)])
+
+
+def contradictions(rules: Sequence[Rule], schema: Schema) -> Iterator[Finding]:
+    """Find pairs of rules that can apply together, each be kept then, and never both."""
+    seen = set[tuple[str, str]]()
+    unanswered: Counter[str] = Counter()
+    for tool in schema.tools:
+        over = _over(rules, tool)
+        asked = _asked(over, schema, tool)
+        for one, other in combinations(over, 2):
+            pair = (one.id, other.id)
+            if pair in seen or max(unanswered[name] for name in pair) >= _MOST_OPEN:
+                continue
+            answer = _exclude(asked, one, other)
+            if answer == "yes":
+                seen.add(pair)
+                yield Finding("contradiction", pair, f"both can apply to a call of {tool}, and no call keeps both then")
+            elif answer == "open":
+                unanswered.update(pair)
+                yield Finding("open", pair, f"Z3 came to no answer whether both can be kept by a call of {tool}")
+
+
+def _exclude(asked: Questions, one: Rule, other: Rule) -> Answer:
+    """Ask whether two rules exclude each other, though each of them can be kept where both apply."""
+    try:
+        both = [asked.truth(one.when), asked.truth(other.when)]
+        first, second = asked.truth(one.require), asked.truth(other.require)
+    except TooLargeError:
+        return "no"  # each rule by itself is told to be too large
+    together = asked.ask([*both, first, second])
+    if together != "no":
+        return "no" if together == "yes" else "open"
+    alone = {asked.ask([*both, first]), asked.ask([*both, second])}
+    return "no" if "no" in alone else "open" if "open" in alone else "yes"
+
+
+@dataclass(slots=True)
+class _Way:
+    """What was found on one tool while sequences of calls were tried."""
+
+    enabled: bool = False
+    core: tuple[str, ...] = ()
+    unanswered: bool = False
+
+
+def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator[Finding]:
+    """Find tools that no sequence of at most *depth* calls leads to, though nothing in the world forbids them.
+
+    A sequence is followed as the set of the tools that were called in it (of those that rules ask for by ``calls``);
+    everything else may be as it likes. So a tool that is found is stuck for certain (with lists within the bound), and
+    one that is not found may yet be stuck by what the results say.
+    """
+    mentioned = sorted({name for rule in rules for name in _called(rule)} & set(schema.tools))
+    tools = [tool for tool in schema.tools if _over(rules, tool)]
+    asked = {tool: _asked(_over(rules, tool), schema, tool) for tool in tools}
+    ways = {tool: _Way() for tool in tools}
+    free = [tool for tool in mentioned if tool not in asked]
+    queue, seen = deque([(frozenset[str](), 0)]), {frozenset[str]()}
+    while queue:
+        called, steps = queue.popleft()
+        able = [*free, *(tool for tool in tools if _enabled(tool, rules, asked[tool], called, mentioned, ways[tool]))]
+        for tool in able:
+            after = called | ({tool} & set(mentioned))
+            if after not in seen and steps < depth and len(seen) < _MOST_STATES:
+                seen.add(after)
+                queue.append((after, steps + 1))
+    for tool, way in ways.items():
+        if way.unanswered:
+            names = tuple(rule.id for rule in _over(rules, tool))
+            yield Finding("open", names, f"Z3 came to no answer whether any sequence leads to a call of {tool}")
+        if not way.enabled and way.core:
+            yield Finding(
+                "deadlock", way.core, f"no sequence of calls leads to a call of {tool} that keeps all of these"
+            )
+
+
+def _called(rule: Rule) -> Iterator[str]:
+    for node in (*walk(rule.when), *walk(rule.require)):
+        if isinstance(node, Apply) and node.function == "calls" and isinstance(node.arguments[0], Constant):
+            yield str(node.arguments[0].value)
+
+
+def _enabled(
+    tool: str, rules: Sequence[Rule], asked: Questions, called: frozenset[str], mentioned: Sequence[str], way: _Way
+) -> bool:
+    if way.unanswered:
+        return True
+    over: Mapping[str, Rule] = {rule.id: rule for rule in _over(rules, tool)}
+    try:
+        conditions = {name: asked.kept(rule) for name, rule in over.items()}
+    except TooLargeError:
+        way.enabled = True  # not known; nobody is accused
+        return True
+    history = {f" {at}": term for at, term in enumerate(asked.lengths({name: name in called for name in mentioned}))}
+    answer, core = asked.ask_why({**conditions, **history})
+    if answer == "no":
+        way.core = tuple(name for name in core if name in over)
+        return False
+    way.enabled, way.unanswered = True, answer == "open"
+    return True
+
+
+# Whether two rules are the same in all situations (extra ``z3``).
+
+
+def same_rule(one: Rule, other: Rule, schema: Schema) -> Answer:
+    """Tell whether both rules apply in the same situations, and are broken in the same ones.
+
+    ``yes``: Z3 has proved it, for lists up to a bound and with everything known; ``open``: nobody knows.
+    """
+    nodes = (one.when, one.require, other.when, other.require)
+    for tool in one.over():
+        asked = Questions(schema, tool, one.moment, nodes)
+        try:
+            applies = asked.differ(asked.truth(one.when), asked.truth(other.when))
+            breaks = asked.differ(asked.broken(one.when, one.require), asked.broken(other.when, other.require))
+        except TooLargeError:
+            return "open"
+        if "yes" in (applies, breaks):
+            return "no"
+        if "open" in (applies, breaks):
+            return "open"
+    return "yes"

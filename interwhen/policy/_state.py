@@ -1,0 +1,242 @@
+"""The state: tables that are filled from what the tools have said, by declarations of the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from interwhen._types.errors import UsageError
+from interwhen.policy._evaluation import Held, Items, Missing, Value, evaluate, hold, key_text, raw_of
+from interwhen.policy._kind_check import Definitions, Scope, joined, kind_of, write_out
+from interwhen.policy._kinds import Anything, Bool, Kind, ListOf, MapOf, Record, describe
+from interwhen.policy._limits import name_fits
+from interwhen.policy._schemas import MadeCall, Schema, Situation
+from interwhen.policy._syntax import ExpressionError, Node, parse
+
+Key = str | tuple[str, ...]
+State = Mapping[str, Mapping[Key, Any]]
+_MOST = 100_000
+"""The most entries of a list that is learned from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """What the result of a call says about the state: an entry of a table, or that one may have changed."""
+
+    tools: tuple[str, ...]
+    """The tools whose calls it is about; ``*`` stands for any text."""
+    table: str
+    keys: tuple[Node, ...]
+    value: Node | None
+    """``None``: forget what is known of the entry."""
+    each: Node | None = None
+    """A list; *keys* and *value* are then said of each ``item`` of it."""
+    when: Node | None = None
+    unanswered: bool = False
+    """Only for calls whose result is not known."""
+    keep: bool = False
+    """An entry that is known already stays as it is."""
+    changes: tuple[tuple[str, Node], ...] = ()
+    """Fields of the entry that are something else than the value says."""
+
+    def is_about(self, call: MadeCall) -> bool:
+        """Tell whether *call* says anything of the kind."""
+        return any(name_fits(call.tool, pattern) for pattern in self.tools)
+
+
+class Overlay(Mapping[Key, Any]):
+    """A large table that stays as it is, and what was learned since; ``None`` stands for what was forgotten."""
+
+    __slots__ = ("base", "since")
+
+    def __init__(self, before: Mapping[Key, Any], since: Mapping[Key, Any]) -> None:
+        self.base: Mapping[Key, Any] = before.base if isinstance(before, Overlay) else before
+        self.since: Mapping[Key, Any] = {**before.since, **since} if isinstance(before, Overlay) else dict(since)
+
+    def __getitem__(self, key: Key) -> Any:
+        return self.since[key] if key in self.since else self.base[key]
+
+    def __iter__(self) -> Iterator[Key]:
+        yield from self.since
+        yield from (key for key in self.base if key not in self.since)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def learn(state: State, call: MadeCall, learnings: Iterable[Learning], schema: Schema) -> State:
+    """Return *state* with what *call* says of it. The one that is given stays as it is."""
+    found: dict[str, dict[Key, Any]] = {}
+    for learning in learnings:
+        if learning.is_about(call):
+            table = found.setdefault(learning.table, {})
+            _put(table, learning, call, schema, state.get(learning.table, {}))
+    changed = {name: Overlay(state.get(name, {}), entries) for name, entries in found.items() if entries}
+    return {**state, **changed} if changed else state
+
+
+def load(records: Iterable[MadeCall], learnings: Iterable[Learning], schema: Schema) -> State:
+    """Return the state that a whole database says, each record of it shown like the result of a call."""
+    state: dict[str, MutableMapping[Key, Any]] = {}
+    listed = tuple(learnings)
+    for call in records:
+        for learning in listed:
+            if learning.is_about(call):
+                _put(state.setdefault(learning.table, {}), learning, call, schema, {})
+    return state
+
+
+def _put(
+    table: MutableMapping[Key, Any], learning: Learning, call: MadeCall, schema: Schema, before: Mapping[Key, Any]
+) -> None:
+    for key, entry in _entries(learning, call, schema):
+        known = table.get(key) if key in table else before.get(key)
+        if not learning.keep or known is None:
+            table[key] = entry
+
+
+def _entries(learning: Learning, call: MadeCall, schema: Schema) -> Iterator[tuple[Key, Any]]:
+    situation = Situation(call.tool, call.arguments, result=call.result)
+    if learning.unanswered and call.result is not None:
+        return
+    for names in _items(learning, situation, schema):
+        if learning.when is not None and evaluate(learning.when, situation, schema, names) is not True:
+            continue
+        keys = [evaluate(key, situation, schema, names) for key in learning.keys]
+        if any(isinstance(key, Missing | Held) for key in keys):
+            continue
+        texts = tuple(key_text(key) for key in keys if not isinstance(key, Missing | Held))
+        key: Key = texts[0] if len(texts) == 1 else texts
+        if learning.value is None:
+            yield key, None
+            continue
+        value = evaluate(learning.value, situation, schema, names)
+        if not isinstance(value, Missing):
+            kind = _kind_of_entry(learning, schema)
+            yield key, _changed(raw_of(value, kind), kind, learning, situation, schema, names)
+
+
+def _items(learning: Learning, situation: Situation, schema: Schema) -> Iterator[Mapping[str, Value]]:
+    if learning.each is None:
+        yield {}
+        return
+    listed = evaluate(learning.each, situation, schema)
+    if not isinstance(listed, Held) or not isinstance(listed.kind, ListOf):
+        return
+    for at, raw in enumerate(listed.raw[:_MOST]):
+        item = raw if isinstance(listed.raw, Items) else hold(raw, listed.kind.item, f"{listed.where}[{at}]")
+        if not isinstance(item, Missing):
+            yield {"item": item}
+
+
+def _kind_of_entry(learning: Learning, schema: Schema) -> Kind:
+    table = schema.state.field(learning.table)
+    return table.value if isinstance(table, MapOf) else Anything()
+
+
+def _changed(
+    raw: Any, kind: Kind, learning: Learning, situation: Situation, schema: Schema, names: Mapping[str, Value]
+) -> Any:
+    if not learning.changes or not isinstance(raw, Mapping):
+        return raw
+    new = {name: evaluate(node, situation, schema, names) for name, node in learning.changes}
+    kinds = dict(kind.fields) if isinstance(kind, Record) else {}
+    known = {name: value for name, value in new.items() if not isinstance(value, Missing)}
+    return {**raw, **{name: raw_of(value, kinds.get(name, Anything())) for name, value in known.items()}}
+
+
+# What a policy says about how results of calls change the state, read and checked.
+
+_KEYS = frozenset(("from", "into", "forget", "key", "value", "each", "when", "unanswered", "keep", "with"))
+
+
+def read_learnings(listed: Any, definitions: Definitions, schema: Schema) -> tuple[Learning, ...]:
+    """Read the entries ``[[learn]]`` of a policy, and check them. Raises :class:`UsageError`."""
+    if not isinstance(listed, list) or not all(isinstance(entry, Mapping) for entry in listed):
+        raise UsageError("what is learned from results is written as [[learn]]")
+    found = []
+    for number, entry in enumerate(listed, 1):
+        try:
+            learning = _read(entry, definitions)
+            _check(learning, schema)
+        except (UsageError, TypeError, AttributeError) as error:
+            raise UsageError(f"policy.toml: [[learn]] number {number}: {error}"[:400]) from error
+        found.append(learning)
+    return tuple(found)
+
+
+def _read(entry: Mapping[str, Any], definitions: Definitions) -> Learning:
+    strange = set(entry) - _KEYS
+    one_of = ("into" in entry) != ("forget" in entry) and ("value" in entry) == ("into" in entry)
+    if strange or not one_of or not isinstance(entry.get("from"), list) or "key" not in entry:
+        raise UsageError(
+            f"it needs from (a list), key, and either into and value, or forget; it is {dict(entry)!r:.160}"
+        )
+
+    def read(text: Any) -> Node:
+        if not isinstance(text, str):
+            raise UsageError(f"an expression is a text, not {text!r:.80}")
+        return write_out(parse(text), definitions)
+
+    keys = entry["key"]
+    return Learning(
+        tools=tuple(map(str, entry["from"])),
+        table=str(entry.get("into") or entry["forget"]),
+        keys=tuple(read(key) for key in ([keys] if isinstance(keys, str) else keys)),
+        value=read(entry["value"]) if "value" in entry else None,
+        each=read(entry["each"]) if "each" in entry else None,
+        when=read(entry["when"]) if "when" in entry else None,
+        unanswered=bool(entry.get("unanswered", False)),
+        keep=bool(entry.get("keep", False)),
+        changes=tuple((name, read(text)) for name, text in entry.get("with", {}).items()),
+    )
+
+
+def _check(learning: Learning, schema: Schema) -> None:
+    table = schema.state.field(learning.table)
+    if not isinstance(table, MapOf) or len(table.keys) != len(learning.keys):
+        raise UsageError(f"the state has no table {learning.table!r:.80} with {len(learning.keys)} keys")
+    for pattern in learning.tools:
+        tools = [tool for tool in schema.tools if name_fits(tool, pattern)]
+        if not tools:
+            raise UsageError(f"no tool is named like {pattern!r:.80}; tools: {', '.join(schema.tools)}")
+        for tool in tools:
+            _check_over(learning, table, schema.scope(tool, "after"))
+
+
+def _check_over(learning: Learning, table: MapOf, scope: Scope) -> None:
+    if learning.each is not None:
+        listed = kind_of(learning.each, scope)
+        if not isinstance(listed, ListOf):
+            raise ExpressionError(f"each must be a list, and is {describe(listed)}")
+        scope = scope.adding({"item": listed.item})
+    if learning.when is not None and not isinstance(kind_of(learning.when, scope), Bool):
+        raise ExpressionError("when must be true or false")
+    for key, wanted in zip(learning.keys, table.keys, strict=True):
+        _fits(kind_of(key, scope), wanted, "key")
+    if learning.value is not None:
+        _fits(kind_of(learning.value, scope), table.value, "value")
+    for name, node in learning.changes:
+        wanted_field = table.value.field(name) if isinstance(table.value, Record) else None
+        if wanted_field is None:
+            raise ExpressionError(f"with: the entries of {learning.table} have no field {name!r:.80}")
+        _fits(kind_of(node, scope), wanted_field, f"with {name}")
+
+
+def _fits(found: Kind, wanted: Kind, what: str) -> None:
+    match found, wanted:
+        case Record(fields=fields), Record():
+            # Read by the fields that the table has: it must find some of them, and of the same kinds.
+            shared = [(kind, wanted.field(name)) for name, kind in fields if wanted.field(name) is not None]
+            if shared and all(other is not None and _alike(kind, other) for kind, other in shared):
+                return
+        case _ if _alike(found, wanted):
+            return
+        case _:
+            pass
+    raise ExpressionError(f"{what} is {describe(found)}, and the table wants {describe(wanted)}")
+
+
+def _alike(one: Kind, other: Kind) -> bool:
+    return joined(one, other) is not None

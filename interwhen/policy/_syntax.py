@@ -1,0 +1,655 @@
+"""The expressions of rules, as trees."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Literal, NamedTuple, TypeAlias, assert_never, cast, get_args
+from typing import Literal as OneOf
+
+from interwhen._types.errors import UsageError
+from interwhen.policy import _limits
+from interwhen.policy._kinds import Bool, Date, Kind, ListOf, MapOf, Moment, Number, PairsOf, Quantity, Text, unit_named
+from interwhen.toolkit.quantities import write_number
+
+Scalar: TypeAlias = bool | Fraction | str | dt.date | dt.datetime
+Comparison = OneOf["=", "!=", "<", "<=", ">", ">="]
+Counting = OneOf["any", "all", "count", "sum"]
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A value that is written out."""
+
+    value: Scalar
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A root (``args``, ``state``, ...), or the variable of a quantifier."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of a record."""
+
+    of: Node
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """The entry of a map under its keys."""
+
+    of: Node
+    keys: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The contrary."""
+
+    of: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Junction:
+    """All of the parts, or one of them at least."""
+
+    op: OneOf["and", "or"]
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """Two values of one kind, compared."""
+
+    op: Comparison
+    left: Node
+    right: Node
+
+
+@dataclass(frozen=True, slots=True)
+class In:
+    """Whether a value is in a list, or is a key of a map."""
+
+    item: Node
+    among: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """A sum, a difference or a product."""
+
+    op: OneOf["+", "-", "*"]
+    left: Node
+    right: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Quantified:
+    """Something said of each item of a list; two variables where the items are pairs."""
+
+    op: Counting
+    names: tuple[str, ...]
+    source: Node
+    body: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A list that is written out."""
+
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """A built-in function, or a definition that is not yet written out."""
+
+    function: str
+    arguments: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class If:
+    """One value or another."""
+
+    condition: Node
+    then: Node
+    otherwise: Node
+
+
+Node: TypeAlias = (
+    Constant | Name | Field | Index | Not | Junction | Compare | In | Sum | Quantified | Listed | Apply | If
+)
+
+
+def children(node: Node) -> tuple[Node, ...]:  # noqa: C901  # one line for each kind of node
+    """Return the nodes right below *node*, in the order in which :func:`rebuild` takes them."""
+    match node:
+        case Constant() | Name():
+            return ()
+        case Field(of=of) | Not(of=of):
+            return (of,)
+        case Index(of=of, keys=keys):
+            return (of, *keys)
+        case Junction(parts=parts):
+            return parts
+        case Compare(left=left, right=right) | Sum(left=left, right=right):
+            return (left, right)
+        case In(item=item, among=among):
+            return (item, among)
+        case Quantified(source=source, body=body):
+            return (source, body)
+        case Listed(items=items):
+            return items
+        case Apply(arguments=arguments):
+            return arguments
+        case If(condition=condition, then=then, otherwise=otherwise):
+            return (condition, then, otherwise)
+        case _:
+            assert_never(node)
+
+
+def rebuild(node: Node, new: tuple[Node, ...]) -> Node:  # noqa: C901  # one line for each kind of node
+    """Return *node* with other nodes below it."""
+    match node:
+        case Constant() | Name():
+            return node
+        case Field() | Not():
+            return replace(node, of=new[0])
+        case Index():
+            return Index(new[0], new[1:])
+        case Junction():
+            return replace(node, parts=new)
+        case Compare() | Sum():
+            return replace(node, left=new[0], right=new[1])
+        case In():
+            return In(new[0], new[1])
+        case Quantified():
+            return replace(node, source=new[0], body=new[1])
+        case Listed():
+            return Listed(new)
+        case Apply():
+            return replace(node, arguments=new)
+        case If():
+            return If(new[0], new[1], new[2])
+        case _:
+            assert_never(node)
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """Yield *node* and all that is below it."""
+    yield node
+    for child in children(node):
+        yield from walk(child)
+
+
+def replaced(node: Node, change: Callable[[Node], Iterator[Node]]) -> Iterator[Node]:
+    """Yield *node* with one place changed, for each change that *change* offers at each place."""
+    yield from change(node)
+    below = children(node)
+    for at, child in enumerate(below):
+        for other in replaced(child, change):
+            yield rebuild(node, (*below[:at], other, *below[at + 1 :]))
+
+
+def show(node: Node) -> str:  # noqa: C901, PLR0912  # one line for each kind of node
+    """Return *node* as it may be written, with a bracket around all that could be misread."""
+    match node:
+        case Constant(value=value, kind=kind):
+            return _constant(value, kind)
+        case Name(name=name):
+            return name
+        case Field(of=of, name=name):
+            return f"{show(of)}.{name}"
+        case Index(of=of, keys=keys):
+            return f"{show(of)}[{_listed(keys)}]"
+        case Not(of=of):
+            return f"(not {show(of)})"
+        case Junction(op=op, parts=parts):
+            return f"({f' {op} '.join(map(show, parts))})"
+        case Compare(op=op, left=left, right=right) | Sum(op=op, left=left, right=right):
+            return f"({show(left)} {op} {show(right)})"
+        case In(item=item, among=among):
+            return f"({show(item)} in {show(among)})"
+        case Quantified(op=op, names=names, source=source, body=body):
+            return f"({op} {', '.join(names)} in {show(source)}: {show(body)})"
+        case Listed(items=items):
+            return f"[{_listed(items)}]"
+        case Apply(function=function, arguments=arguments):
+            return f"{function}({_listed(arguments)})"
+        case If(condition=condition, then=then, otherwise=otherwise):
+            return f"(if {show(condition)} then {show(then)} else {show(otherwise)})"
+        case _:
+            assert_never(node)
+
+
+def _listed(nodes: tuple[Node, ...]) -> str:
+    return ", ".join(map(show, nodes))
+
+
+_FIRST_UNITS = {"time": "s", "data": "byte", "length": "m", "mass": "g", "volume": "l", "angle": "degree"}
+
+
+def _constant(value: Scalar, kind: Kind) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case Fraction():
+            number = write_number(value) or str(value)
+            if isinstance(kind, Quantity):
+                unit = _FIRST_UNITS.get(kind.dimension, kind.dimension)
+                return f"${number}" if unit == "USD" and value >= 0 else f"{number} {unit}"
+            return number
+        case str():
+            return f"'{value}'" if '"' in value else f'"{value}"'
+        case dt.datetime() | dt.date():
+            return value.isoformat()
+        case _:
+            assert_never(value)
+
+
+# The words of an expression.
+
+WORDS = frozenset(("and", "or", "not", "in", "if", "then", "else", "any", "all", "count", "sum", "true", "false"))
+_TOKEN = re.compile(
+    r"(?P<space>[ \t\r\n]++)"
+    r"|(?P<moment>[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(?::[0-9]{2})?+)"
+    r"|(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})"
+    r"|(?P<number>\$?[0-9]++(?:\.[0-9]++)?+%?)"
+    r"""|(?P<text>"[^"\n]*+"|'[^'\n]*+')"""
+    r"|(?P<word>[A-Za-z_][A-Za-z0-9_]*+)"
+    r"|(?P<sign><=|>=|!=|[-=<>+*.,:()\[\]])"
+)
+_UNIT = re.compile(r"[ \t]*+([A-Za-z]++)")
+
+
+class ExpressionError(UsageError):
+    """An expression that cannot be read, or whose kinds of values do not fit; ``at`` is a character of it."""
+
+    def __init__(self, message: str, at: int = 0) -> None:
+        self.at = at
+        super().__init__(message)
+
+
+class Token(NamedTuple):
+    """A word, a sign or a constant, and where it stands."""
+
+    form: Literal["word", "name", "sign", "constant", "end"]
+    text: str
+    at: int
+    constant: Constant | None = None
+
+
+def tokens(text: str) -> list[Token]:
+    """Return the tokens of *text*, an end token behind them. Linear. Raises :class:`ExpressionError`."""
+    if len(text) > _limits.EXPRESSION_CHARACTERS:
+        raise ExpressionError(f"an expression of {len(text):,} characters: {_limits.EXPRESSION_CHARACTERS:,} at most")
+    found, at = [], 0
+    while at < len(text):
+        match = _TOKEN.match(text, at)
+        if match is None:
+            raise ExpressionError(f"{text[at]!r} at character {at} means nothing here", at)
+        form, start, at = match.lastgroup, at, match.end()
+        if form == "word":
+            found.append(Token("word" if match[0] in WORDS else "name", match[0], start))
+        elif form == "sign":
+            found.append(Token("sign", match[0], start))
+        elif form == "number":
+            constant, at = _number(text, match[0], start, at)
+            found.append(Token("constant", match[0], start, constant))
+        elif form != "space":
+            found.append(Token("constant", match[0], start, _constant_token(match[0], form, start)))
+    return [*found, Token("end", "the end", len(text))]
+
+
+def _number(text: str, written: str, start: int, at: int) -> tuple[Constant, int]:
+    digits = written.strip("$%")
+    if max(map(len, digits.split("."))) > _limits.DIGITS:
+        raise ExpressionError(f"a number of more than {_limits.DIGITS} digits at character {start}", start)
+    value, kind = Fraction(digits), _kind_of(digits)
+    if written[0] == "$":
+        return Constant(value, Quantity("USD")), at
+    if written[-1] == "%":
+        return Constant(value / 100, Number()), at
+    unit = _UNIT.match(text, at)
+    if unit is None or unit[1] in WORDS:
+        return Constant(value, kind), at
+    measure = unit_named(unit[1])
+    if measure is None:
+        raise ExpressionError(f"{unit[1]!r} at character {unit.start(1)} is no unit that means one thing only", at)
+    return Constant(value * measure.factor, Quantity(measure.dimension)), unit.end()
+
+
+def _kind_of(digits: str) -> Kind:
+    return Number(whole="." not in digits)
+
+
+def _constant_token(written: str, form: str | None, start: int) -> Constant:
+    if form == "text":
+        return Constant(written[1:-1], Text(frozenset({written[1:-1]})))
+    try:
+        if form == "date":
+            return Constant(dt.date.fromisoformat(written), Date())
+        return Constant(dt.datetime.fromisoformat(written), Moment())
+    except ValueError as error:
+        raise ExpressionError(f"{written!r} at character {start} is no date ({error})", start) from error
+
+
+# From the text of an expression to its tree. Nothing is evaluated, and nothing but this grammar is understood.
+#
+# ::
+#
+#     expression   any | all | count | sum  NAME[, NAME] in LIST : expression
+#                  if expression then expression else expression
+#                  disjunction
+#     disjunction  conjunction (or conjunction)*
+#     conjunction  negation (and negation)*
+#     negation     not negation | comparison
+#     comparison   sum [= | != | < | <= | > | >= sum]   |   sum [not] in sum
+#     sum          product (+ | - product)*
+#     product      unary (* unary)*
+#     place        NAME | NAME(expression, ...) | place.NAME | place[expression, ...] | [expression, ...] | (expression)
+
+__all__ = ["ExpressionError", "parse"]
+
+_COMPARISONS = get_args(Comparison)
+_COUNTING = get_args(Counting)
+
+
+def parse(text: str) -> Node:
+    """Return the tree of *text*. Raises :class:`ExpressionError`, with the place."""
+    reader = _Reader(tokens(text))
+    found = reader.expression()
+    reader.expect("the end")
+    return found
+
+
+class _Reader:
+    """Reads one expression from left to right."""
+
+    def __init__(self, listed: list[Token]) -> None:
+        self._tokens = listed
+        self._at = 0
+        self._depth = 0
+
+    @property
+    def _next(self) -> Token:
+        return self._tokens[self._at]
+
+    def _is(self, *texts: str) -> bool:
+        return self._next.form in ("word", "sign", "end") and self._next.text in texts
+
+    def _take(self, *texts: str) -> Token | None:
+        if not self._is(*texts):
+            return None
+        self._at += 1
+        return self._tokens[self._at - 1]
+
+    def expect(self, text: str) -> None:
+        if self._is(text):
+            self._at += 1
+            return
+        raise ExpressionError(f"expected {text!r} at character {self._next.at}, found {self._next.text!r:.60}",
+                              self._next.at)  # fmt: skip
+
+    def _name(self) -> str:
+        if self._next.form != "name":
+            raise ExpressionError(f"expected a name at character {self._next.at}, found {self._next.text!r:.60}",
+                                  self._next.at)  # fmt: skip
+        self._at += 1
+        return self._tokens[self._at - 1].text
+
+    def _deeper(self) -> None:
+        self._depth += 1
+        if self._depth > _limits.DEPTH:
+            raise ExpressionError(f"nested more than {_limits.DEPTH} levels deep at character {self._next.at}",
+                                  self._next.at)  # fmt: skip
+
+    def expression(self) -> Node:
+        self._deeper()
+        found = self._expression()
+        self._depth -= 1
+        return found
+
+    def _expression(self) -> Node:
+        if self._take("if"):
+            condition = self.expression()
+            self.expect("then")
+            then = self.expression()
+            self.expect("else")
+            return If(condition, then, self.expression())
+        return self._junction("or")
+
+    def _junction(self, op: str) -> Node:
+        part = self._negation if op == "and" else (lambda: self._junction("and"))
+        parts = [part()]
+        while self._take(op):
+            parts.append(part())
+        return parts[0] if len(parts) == 1 else Junction("and" if op == "and" else "or", tuple(parts))
+
+    def _negation(self) -> Node:
+        times = 0
+        while self._take("not"):
+            times += 1
+        if times > _limits.DEPTH:
+            raise ExpressionError(
+                f"negated more than {_limits.DEPTH} times at character {self._next.at}", self._next.at
+            )
+        found = self._comparison()
+        for _ in range(times):
+            found = Not(found)
+        return found
+
+    def _comparison(self) -> Node:
+        left = self._sum()
+        sign = self._take(*_COMPARISONS)
+        if sign is not None:
+            return Compare(cast("Comparison", sign.text), left, self._sum())
+        if self._is("not") and self._tokens[self._at + 1].text == "in":
+            self._at += 2
+            return Not(In(left, self._sum()))
+        return In(left, self._sum()) if self._take("in") else left
+
+    def _sum(self) -> Node:
+        found, terms = self._product(), 0
+        while (sign := self._take("+", "-")) is not None:
+            terms += 1
+            self._few(terms)
+            found = Sum("+" if sign.text == "+" else "-", found, self._product())
+        return found
+
+    def _product(self) -> Node:
+        found, factors = self._unary(), 0
+        while self._take("*"):
+            factors += 1
+            self._few(factors)
+            found = Sum("*", found, self._unary())
+        return found
+
+    def _few(self, number: int) -> None:
+        if number > _limits.DEPTH:
+            raise ExpressionError(f"more than {_limits.DEPTH} terms at character {self._next.at}", self._next.at)
+
+    def _unary(self) -> Node:
+        if not self._take("-"):
+            return self._place()
+        at, found = self._next.at, self._place()
+        if isinstance(found, Constant) and isinstance(found.kind, Number | Quantity):
+            return Constant(-cast("Fraction", found.value), found.kind)
+        raise ExpressionError(f"a minus at character {at - 1} stands before no number", at)
+
+    def _place(self) -> Node:
+        found, steps = self._primary(), 0
+        while self._is(".", "["):
+            steps += 1
+            self._few(steps)
+            if self._take("."):
+                found = Field(found, self._name())
+            else:
+                self._take("[")
+                found = Index(found, self._list("]"))
+        return found
+
+    def _list(self, close: str) -> tuple[Node, ...]:
+        items: list[Node] = []
+        while not self._is(close):
+            if items:
+                self.expect(",")
+            items.append(self.expression())
+        self.expect(close)
+        return tuple(items)
+
+    def _primary(self) -> Node:
+        token = self._next
+        if token.constant is not None:
+            self._at += 1
+            return token.constant
+        if found := self._take("true", "false"):
+            return Constant(found.text == "true", Bool())
+        if self._take("("):
+            inner = self.expression()
+            self.expect(")")
+            return inner
+        if self._take("["):
+            return Listed(self._list("]"))
+        if self._is("if"):
+            return self.expression()
+        quantifier = self._take(*_COUNTING)
+        return self._named() if quantifier is None else self._quantified(cast("Counting", quantifier.text))
+
+    def _quantified(self, op: Counting) -> Node:
+        names = [self._name()]
+        if self._take(","):
+            names.append(self._name())
+        self.expect("in")
+        self._deeper()
+        source = self._place()
+        self._depth -= 1
+        self.expect(":")
+        return Quantified(op, tuple(names), source, self.expression())
+
+    def _named(self) -> Node:
+        name = self._name()
+        return Apply(name, self._list(")")) if self._take("(") else Name(name)
+
+
+# The functions that an expression may use: a closed list, each one linear in what it reads.
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """What a function takes, and what it gives."""
+
+    says: str
+    arguments: int
+    kind: Callable[..., Kind | None]
+    """The kinds of the arguments to that of the value; ``None`` where they do not fit."""
+    problem: Callable[[tuple[Node, ...]], str] = lambda _arguments: ""
+    """What is wrong with the arguments as they are written, if anything is."""
+
+
+def _length(of: Kind) -> Kind | None:
+    return Number(whole=True) if isinstance(of, ListOf) or (isinstance(of, MapOf) and not of.open) else None
+
+
+def _item(of: Kind) -> Kind | None:
+    return of.item if isinstance(of, ListOf) else None
+
+
+def _map_values_kind(of: Kind) -> Kind | None:
+    return ListOf(of.value) if isinstance(of, MapOf) and not of.open else None
+
+
+def _keys(of: Kind) -> Kind | None:
+    return ListOf(of.keys[0]) if isinstance(of, MapOf) and not of.open and len(of.keys) == 1 else None
+
+
+def _flat(of: Kind) -> Kind | None:
+    return of.item if isinstance(of, ListOf) and isinstance(of.item, ListOf) else None
+
+
+def _consecutive(of: Kind) -> Kind | None:
+    return ListOf(PairsOf(of.item, of.item)) if isinstance(of, ListOf) else None
+
+
+def _zip(one: Kind, other: Kind) -> Kind | None:
+    return ListOf(PairsOf(one.item, other.item)) if isinstance(one, ListOf) and isinstance(other, ListOf) else None
+
+
+def _larger(one: Kind, other: Kind) -> Kind | None:
+    match one, other:
+        case Number(whole=left), Number(whole=right):
+            return Number(left and right)
+        case Quantity(dimension=left), Quantity(dimension=right) if left == right:
+            return one
+        case _:
+            return None
+
+
+def _day(of: Kind) -> Kind | None:
+    return Date() if isinstance(of, Moment) else None
+
+
+def _texts(*kinds: Kind) -> Kind | None:
+    return Bool() if all(isinstance(kind, Text) for kind in kinds) else None
+
+
+def _mentions(of: Kind, words: Kind) -> Kind | None:
+    fits = isinstance(of, Text) and isinstance(words, ListOf) and isinstance(words.item, Text)
+    return Bool() if fits else None
+
+
+def _truths(*kinds: Kind) -> Kind | None:
+    return Bool() if all(isinstance(kind, Bool) for kind in kinds) else None
+
+
+def _written(arguments: tuple[Node, ...]) -> str:
+    last = arguments[-1]
+    parts = last.items if isinstance(last, Listed) else (last,)
+    fits = all(isinstance(part, Constant) and str(part.value).strip(" *") for part in parts)
+    return "" if fits else "the last value must be written out"
+
+
+def _of_arguments(arguments: tuple[Node, ...]) -> str:
+    match arguments:
+        case (Field(of=Name(name="args")),):
+            return ""
+        case _:
+            return "only an argument of the call can be asked for: given(args.NAME)"
+
+
+FUNCTIONS: Mapping[str, Function] = {
+    "length": Function("length(LIST or MAP): how many there are", 1, _length),
+    "first": Function("first(LIST): its first item", 1, _item),
+    "last": Function("last(LIST): its last item", 1, _item),
+    "values": Function("values(MAP): a list", 1, _map_values_kind),
+    "keys": Function("keys(MAP): a list", 1, _keys),
+    "flat": Function("flat(LIST of LISTS): one list", 1, _flat),
+    "consecutive": Function("consecutive(LIST): each item with the next one", 1, _consecutive),
+    "zip": Function("zip(LIST, LIST): the items at the same places", 2, _zip),
+    "max": Function("max(A, B): the larger of two numbers or amounts", 2, _larger),
+    "min": Function("min(A, B): the smaller of two numbers or amounts", 2, _larger),
+    "day": Function("day(MOMENT): its date", 1, _day),
+    "starts_with": Function('starts_with(TEXT, "text")', 2, _texts, _written),
+    "contains": Function('contains(TEXT, "text")', 2, _texts, _written),
+    "mentions": Function(
+        'mentions(TEXT, ["yes", "go ahead", "confirm*"]): whether it has one of these words or phrases, in any case; '
+        "texts in other scripts are not understood",
+        2,
+        _mentions,
+        _written,
+    ),
+    "given": Function("given(args.NAME): whether the call has this argument", 1, lambda _kind: Bool(), _of_arguments),
+    "unjudged": Function('unjudged("what"): nobody can tell here, so it is not known', 1, _texts, _written),
+    "assume": Function("assume(A, B): A; where A is not known, B", 2, _truths),
+}
+"""Each function by its name. ``calls("tool")`` is beside them: the earlier calls of a tool."""

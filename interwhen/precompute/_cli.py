@@ -1,0 +1,349 @@
+"""``interwhen precompute``: prepare contexts ahead of time, and see what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, get_args
+
+import anyio
+from cyclopts import App, Parameter
+from rich.table import Table
+from rich.text import Text
+
+from interwhen._types.errors import UsageError
+from interwhen.cli import _exits, _flags
+from interwhen.cli._text import joined, visible
+from interwhen.cli._view import stdout_console
+from interwhen.precompute import Kind, Slice, Store, _contexts, load_producers, open_store
+from interwhen.precompute._contexts import (
+    ContextRecord,
+    Prepared,
+    State,
+    Summary,
+    Worker,
+    as_pieces,
+    explain,
+    last_worker,
+    read_context,
+    states,
+    write_context,
+)
+from interwhen.precompute._gate import Record, Rule
+from interwhen.precompute._items import Item, ItemId
+from interwhen.precompute._precomputer import Precomputer
+from interwhen.precompute._savings import read_records, worth
+from interwhen.precompute.producers.facts import notes_of
+
+# What precomputed items are worth, for ``interwhen precompute status``: the gate's books, and facts by pass.
+
+_RULE = Rule()
+
+
+def worth_table(prepared: Prepared, records: Mapping[ItemId, Record]) -> Table | None:
+    """Return what the gate knows of the items of a context; ``None`` where it knows nothing."""
+    found = [(step, records[item.id]) for step, item in prepared.holding.items.items() if item.id in records]
+    if not found:
+        return None
+    title = f"What they save a query, in offline tokens (a reader's token weighs {_RULE.weights.test:g}, and 1)"
+    table = _table(title, "item", "stage", "used", "pairs", "saves", "t = 1", "pays after")
+    for step, record in found:
+        known = worth(record, _RULE)
+        after = "unknown" if known.break_even is None else f"{known.break_even:,.1f} queries"
+        counts = (f"{record.served} of {record.queries}", f"{len(record.pairs)}")
+        savings = (f"{each.mean:,.0f} [{each.low:,.0f}, {each.high:,.0f}]" for each in (known.saving, known.plain))
+        table.add_row(Text(joined(step)), record.stage, *counts, *savings, after)
+    return table
+
+
+def pass_table(prepared: Prepared) -> Table | None:
+    """Return what each pass of consolidation brought; ``None`` where there was none."""
+    passes: dict[int, list[Item]] = {}
+    for item in prepared.holding.items.values():
+        number = item.step.rpartition("/")[2]
+        if item.key.producer == "facts" and number.isdecimal():
+            passes.setdefault(int(number), []).append(item)
+    if not passes:
+        return None
+    table = _table("Facts by pass", "pass", "facts", "tokens", "facts per 1,000 tokens")
+    for at, items in sorted(passes.items()):
+        facts = sum(len(notes_of(item).facts) for item in items if item.status == "accepted")
+        tokens = sum(item.cost.generated for item in items)
+        table.add_row(f"{at}", f"{facts}", f"{tokens:,}", f"{1000 * facts / tokens:.1f}" if tokens else "")
+    return table
+
+
+def _table(title: str, first: str, *others: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, header_style="dim", pad_edge=False)
+    table.add_column(first, overflow="fold")
+    for header in others:
+        table.add_column(header, justify="right", overflow="fold")
+    return table
+
+
+app = App(name="precompute", help="Prepare contexts while nobody waits, and see what came of it.")
+PLACE = "interwhen-precompute.db"
+_MODEL = _flags.ModelFlags()
+_SHOWN: tuple[State, ...] = ("accepted", "guess", "rejected", "unknown", "nothing", "due", "waiting")
+
+
+@app.command
+def add(
+    name: str,
+    files: tuple[Path, ...],
+    /,
+    *,
+    store: str = PLACE,
+    kind: Annotated[tuple[Kind, ...], Parameter(negative="")] = (),
+    passes: int = 3,
+) -> int:
+    """Make files what there is under a name. One file is cut into its paragraphs; of several, each is a piece.
+
+    Parameters
+    ----------
+    name
+        The context's name. What was there under it is edited: only what the edit reaches is made anew.
+    files
+        Text files, in UTF-8.
+    store
+        A path (one SQLite file), or a URL that fsspec knows (extra "precompute").
+    kind
+        What is prepared: facts, verifiers, answers, prefixes. Default: all of them. May be given several times.
+    passes
+        How often facts are consolidated, at most.
+    """
+    if passes < 1:
+        raise UsageError(f"--passes {passes}: at least one is needed")
+    texts = {path.name: _text(path) for path in files}
+    if not texts:
+        raise UsageError("give at least one file")
+    pieces = as_pieces(next(iter(texts.values())) if len(texts) == 1 else texts)
+    found = open_store(store)
+    record = ContextRecord(pieces, tuple(sorted(set(kind))) or tuple(sorted(get_args(Kind))), passes)
+    generation = write_context(found, name, record)
+    found.close()
+    stdout_console().print(Text(f"{visible(name)}: {len(pieces)} pieces, generation {generation}"))
+    return _exits.OK
+
+
+@app.command
+def run(
+    names: tuple[str, ...] = (),
+    /,
+    *,
+    model: _flags.ModelFlags = _MODEL,
+    monitor: Annotated[tuple[str, ...], Parameter(name=("--monitor", "-m"), negative="")] = (),
+    producer: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    store: str = PLACE,
+    token_budget: int = 100_000,
+    slices: int | None = None,
+) -> int:
+    """Do the work that is due, one step after the other, until none is or the budget is spent. May be ended any time.
+
+    Parameters
+    ----------
+    names
+        Contexts; default: all of them.
+    monitor
+        Who judges what the model says. Without one, no text of a model is ever accepted. May be given several times.
+    producer
+        Who proposes; default: all that are installed. May be given several times.
+    store
+        A path or a URL.
+    token_budget
+        The most tokens that are generated for one context, in all its generations and processes together.
+    slices
+        How many steps are done at most.
+    """
+    done = anyio.run(_work, names, model, monitor, producer, store, token_budget, slices)
+    spent = sum(each.cost.generated for each in done)
+    stdout_console().print(Text(f"{len(done)} steps, {spent} tokens"))
+    return _exits.FAILED if any(each.came_to in ("failed", "late") for each in done) else _exits.OK
+
+
+async def _work(
+    names: tuple[str, ...],
+    model: _flags.ModelFlags,
+    monitor: tuple[str, ...],
+    producer: tuple[str, ...],
+    store: str,
+    token_budget: int,
+    slices: int | None,
+) -> list[Slice]:
+    console = stdout_console()
+    adapter = model.open()
+    found = open_store(store)
+    done: list[Slice] = []
+    try:
+        pre = Precomputer(found, adapter, monitor, producers=producer or None, token_budget=token_budget, debounce=0.0)
+        for name in names or _contexts.contexts_in(found):
+            await pre.open(name)
+            _contexts.note_worker(found, name, _worker(pre))
+        while slices is None or len(done) < slices:
+            step = await pre.work(slices=1)
+            if not step:
+                break
+            done.extend(step)
+            [each] = step
+            why = f"  {visible(each.why)}" if each.why else ""
+            line = f"{each.came_to:<10} {each.cost.generated:>6} tokens  {visible(each.context)}  {visible(each.step)}"
+            console.print(Text(line + why), soft_wrap=True)
+    finally:
+        found.close()
+        await adapter.aclose()
+    return done
+
+
+@app.command
+def status(name: str = "", /, *, store: str = PLACE) -> int:
+    """Show what there is: steps by what came of them, what may be served, what it has cost, and what it saves.
+
+    Parameters
+    ----------
+    name
+        One context, step by step; default: all contexts, a line each.
+    store
+        A path or a URL.
+    """
+    console = stdout_console()
+    found = open_store(store)
+    try:
+        if name:
+            prepared = _prepared(found, name)
+            console.print(_steps(prepared))
+            for table in (pass_table(prepared), worth_table(prepared, read_records(found))):
+                if table is not None:
+                    console.print(table)
+            return _exits.OK
+        names = _contexts.contexts_in(found)
+        if not names:
+            console.print("no contexts: interwhen precompute add NAME FILE")
+            return _exits.OK
+        console.print(_named_contexts([_contexts.summary(_prepared(found, each)) for each in names]))
+        if ruins := found.quarantined():
+            console.print(Text(f"in quarantine: {len(ruins)}, the last one because {visible(ruins[-1].why)}"))
+    finally:
+        found.close()
+    return _exits.OK
+
+
+@app.command
+def why(name: str, step: str, /, *, store: str = PLACE) -> int:
+    """Say why a step's item is served or not: what it was made from, whether that still is so, and who judged it.
+
+    Parameters
+    ----------
+    name
+        The context.
+    step
+        The step, as "interwhen precompute status NAME" shows it.
+    store
+        A path or a URL.
+    """
+    found = open_store(store)
+    try:
+        state, readings = explain(_prepared(found, name), step)
+    finally:
+        found.close()
+    lines = [f"{state.step}: {state.state}"]
+    item = state.item
+    if item is not None:
+        served = item.may_be_served and state.state == "accepted"
+        lines.append("it may be served" if served else f"it is not served{f': {item.why}' if item.why else ''}")
+        lines.extend(
+            f"  read {each.kind} {each.name!r}: {'as it was' if each.is_same else 'CHANGED'}" for each in readings
+        )
+        if item.proof is not None:
+            who = ", ".join(f"{verifier} {version}" for verifier, version in item.proof.verifiers)
+            lines.append(
+                f"  {item.proof.basis}: {item.proof.evidence or 'no evidence noted'}{f' ({who})' if who else ''}"
+            )
+            lines.append(f"  claims rest on {item.proof.coverage:.0%} of the text")
+        lines.append(f"  cost {item.cost.generated} tokens in {item.cost.requests} requests")
+        lines.append(f"  id {item.id}")
+        lines.extend(f"  > {line}" for line in item.payload.text.splitlines())
+    stdout_console().print(Text("\n".join(visible(line) for line in lines)), soft_wrap=True)
+    return _exits.OK
+
+
+@app.command
+def evict(name: str, steps: tuple[str, ...] = (), /, *, store: str = PLACE, all_: bool = False) -> int:
+    """Take items away, so that they are not served any more, by any process, and are made anew when work is done.
+
+    Parameters
+    ----------
+    name
+        The context.
+    steps
+        The steps whose items go.
+    store
+        A path or a URL.
+    all_
+        Take away those of all steps.
+    """
+    found = open_store(store)
+    try:
+        prepared = _prepared(found, name)
+        if not steps and not all_:
+            raise UsageError("say which steps, or --all")
+        meant = [explain(prepared, step)[0] for step in steps] if steps else states(prepared)
+        items = tuple(each.item.id for each in meant if each.item is not None)
+        generation = _contexts.evict(found, name, items)
+    finally:
+        found.close()
+    stdout_console().print(Text(f"{len(items)} items taken away, generation {generation}"))
+    return _exits.OK
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{str(path)!r} cannot be read as text: {error}") from error
+
+
+def _worker(pre: Precomputer) -> Worker:
+    around = pre.surroundings
+    return Worker(around.model, around.tokenizer, around.judges, tuple(each.name for each in pre.producers))
+
+
+def _prepared(store: Store, name: str) -> Prepared:
+    """Return a context as whoever worked on it last has it."""
+    worker = last_worker(store, name)
+    prepared = Prepared(name)
+    generation, record = read_context(store, name)
+    if record is None:
+        raise UsageError(f"there is no context {name!r} in {store.place!r}: interwhen precompute add {name} FILE")
+    if worker is None:
+        prepared.generation = generation
+        return prepared
+    prepared.load(store, load_producers(worker.producers), worker.surroundings)
+    return prepared
+
+
+def _named_contexts(found: list[Summary]) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for header in ("context", "generation", "pieces", "served", "tokens", "wasted", "steps"):
+        table.add_column(header, justify="left" if header in ("context", "steps") else "right", overflow="fold")
+    for each in found:
+        spent = each.spending
+        counts = (each.generation, each.pieces, each.served, spent.cost.generated, spent.discarded)
+        steps = ", ".join(f"{each.counts[state]} {state}" for state in _SHOWN if each.counts.get(state))
+        table.add_row(Text(joined(each.name), style="bold"), *map(str, counts), steps)
+    return table
+
+
+def _steps(prepared: Prepared) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for header in ("step", "state", "tokens", "what"):
+        table.add_column(header, justify="right" if header == "tokens" else "left", overflow="fold")
+    for each in states(prepared):
+        item = each.item
+        what = "" if item is None else item.payload.text or item.why
+        table.add_row(
+            Text(joined(each.step)),
+            each.state,
+            "" if item is None else str(item.cost.generated),
+            Text(joined(what[:200])),
+        )
+    return table

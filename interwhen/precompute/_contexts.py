@@ -1,0 +1,361 @@
+"""One context as a process has it in memory: its pieces at one generation, the plan, and what holds of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+
+from interwhen._log import log_warning
+from interwhen._types.errors import StoreConflict, StoreError, UsageError
+from interwhen.precompute._freshness import Ground, Holding, Surroundings, holding, holding_further, planned
+from interwhen.precompute._items import Cost, Digest, Input, Item, ItemId, Kind, Status
+from interwhen.precompute._producer import Context, Piece, Planned, Producer
+from interwhen.precompute._store import Store
+
+NOTHING = Digest("")
+_TRIES = 32
+
+
+class ContextRecord(msgspec.Struct, frozen=True):
+    """A context as the store keeps it."""
+
+    pieces: tuple[tuple[str, str], ...]
+    """Names and texts, in order."""
+    kinds: tuple[Kind, ...]
+    passes: int = 1
+
+
+class Spending(msgspec.Struct, frozen=True):
+    """What a context has cost, in all its generations, what came to nothing included."""
+
+    cost: Cost = Cost()
+    discarded: int = 0
+    """Of the generated tokens, those of slices that were ended before they came to an item."""
+    slices: int = 0
+
+
+def context_document(name: str) -> str:
+    """Return the name of the document that holds a context."""
+    return f"context:{name}"
+
+
+def spending_document(name: str) -> str:
+    """Return the name of the document that holds what a context has cost."""
+    return f"spending:{name}"
+
+
+def write_context(store: Store, name: str, record: ContextRecord, *, expect: int | None = None) -> int:
+    """Make *record* the latest generation of a context, unless it is that already; return the generation.
+
+    *expect*: raise :class:`~interwhen.precompute.StoreConflict` if another one is there. Without it,
+    the last writer wins.
+    """
+    data = msgspec.msgpack.encode(record)
+    for _ in range(_TRIES):
+        there = store.document(context_document(name))
+        if expect is not None and there.generation != expect:
+            raise StoreConflict(store.place, name, expect)
+        if there.data == data:
+            return there.generation
+        try:
+            return store.commit(context_document(name), data, expect=there.generation)
+        except StoreConflict:
+            if expect is not None:
+                raise
+    raise StoreError(store.place, f"context {name!r} changes faster than it can be written")
+
+
+def read_context(store: Store, name: str) -> tuple[int, ContextRecord | None]:
+    """Return the latest generation of a context, and what is in it where that can be read."""
+    there = store.document(context_document(name))
+    return there.generation, None if there.data is None else msgspec.msgpack.decode(there.data, type=ContextRecord)
+
+
+def spending(store: Store, name: str) -> Spending:
+    """Return what a context has cost so far."""
+    data = store.document(spending_document(name)).data
+    return Spending() if data is None else msgspec.msgpack.decode(data, type=Spending)
+
+
+def spend(store: Store, name: str, cost: Cost, *, discarded: bool) -> Spending:
+    """Add what a slice has cost; return the sum. Written before its item is: a kill in between counts too much."""
+    for _ in range(_TRIES):
+        there = store.document(spending_document(name))
+        past = Spending() if there.data is None else msgspec.msgpack.decode(there.data, type=Spending)
+        now = Spending(past.cost + cost, past.discarded + cost.generated * discarded, past.slices + 1)
+        try:
+            store.commit(spending_document(name), msgspec.msgpack.encode(now), expect=there.generation)
+        except StoreConflict:
+            continue
+        return now
+    raise StoreError(store.place, f"the spending of {name!r} changes faster than it can be written")
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A context at one generation. Made and changed by whoever works on it; read by runs."""
+
+    name: str
+    generation: int = 0
+    context: Context | None = None
+    """``None``: the store has none, or it cannot be read; nothing is served then."""
+    digest: Digest = NOTHING
+    """That of what is in it."""
+    kinds: tuple[Kind, ...] = ()
+    ground: Ground = field(default_factory=Ground)
+    holding: Holding = field(default_factory=Holding)
+    spending: Spending = field(default_factory=Spending)
+    seen_at: float = 0.0
+    """When the store was last asked for its generation, on the event loop's clock."""
+    _items: dict[str, tuple[Item, ...]] = field(default_factory=dict)
+
+    @property
+    def plan(self) -> tuple[Planned, ...]:
+        """The steps, premises first."""
+        return self.ground.plan
+
+    @property
+    def served(self) -> tuple[Item, ...]:
+        """What may be served, while :attr:`generation` is the store's."""
+        return self.holding.served
+
+    def load(
+        self,
+        store: Store,
+        producers: Sequence[Producer],
+        surroundings: Surroundings,
+        before: Prepared | None = None,
+    ) -> None:
+        """Take in what the store has now; items that are in memory from *before* are only looked for, not read again.
+
+        Raises what a producer's plan raises.
+        """
+        known = {} if before is None else before.known()
+        self.context, self.digest, self.kinds = None, NOTHING, ()
+        self.ground, self.holding = Ground(), Holding()
+        self.generation, record = read_context(store, self.name)
+        self.spending = spending(store, self.name)
+        if record is None:
+            return
+        self.kinds = record.kinds
+        pieces = tuple(Piece(*each) for each in record.pieces)
+        self.context = context = Context(self.name, pieces, surroundings.model, surroundings.tokenizer, record.passes)
+        self.digest = context.digest
+        plan = planned((each for each in producers if each.kind in record.kinds), context)
+        self.ground = Ground.of(plan, {piece.name: piece.sha256 for piece in pieces}, surroundings)
+        self._items = {name: store.candidates(key.slot, known) for name, key in self.ground.keys.items()}
+        self.holding = holding(self.ground, self._candidates)
+
+    def look_again(self, store: Store, step: Planned) -> None:
+        """Take in what others may have made of *step*."""
+        self._items[step.name] = store.candidates(self.ground.keys[step.name].slot)
+        self.holding = holding_further(self.ground, self._candidates, self.holding, step)
+
+    def take(self, step: Planned, item: Item) -> None:
+        """Take in an item of *step* that was stored."""
+        self._items[step.name] = (*(each for each in self._items[step.name] if each.id != item.id), item)
+        self.holding = holding_further(self.ground, self._candidates, self.holding, step)
+
+    def holding_anew(self) -> Holding:
+        """Return what holds, found out from the ground up: what :attr:`holding` must be equal to."""
+        return holding(self.ground, self._candidates)
+
+    def _candidates(self, name: str) -> Iterable[Item]:
+        # The newest first: of two that hold, it is the one that a thinned store keeps.
+        return reversed(self._items[name])
+
+    def known(self) -> dict[ItemId, Item]:
+        """Return every item that is in memory."""
+        return {item.id: item for each in self._items.values() for item in each}
+
+    def newest(self, step: str) -> Item | None:
+        """Return the newest item there is of *step*, whether or not it holds."""
+        return next(reversed(self._items.get(step, ())), None)
+
+    def now(self, read: Input) -> Digest | None:
+        """Return the content that *read* has now; ``None``: there is none."""
+        if read.kind == "piece":
+            return self.ground.pieces.get(read.name)
+        item = self.holding.items.get(read.name)
+        return None if item is None else item.content
+
+    def ancestry(self, items: Sequence[Item]) -> dict[ItemId, Item]:
+        """Return *items* with all that they were made from, as far as it is still there."""
+        known = self.known()
+        found: dict[ItemId, Item] = {}
+        stack = list(items)
+        while stack:
+            item = stack.pop()
+            if item.id not in found:
+                found[item.id] = item
+                stack.extend(known[each] for each in item.premises if each in known)
+        return found
+
+
+def pieces_of(text: str) -> tuple[Piece, ...]:
+    """Cut a text into its paragraphs, each named by what is in it: an edit leaves the names of the others alone."""
+    found: dict[str, Piece] = {}
+    for block in text.split("\n\n"):
+        paragraph = block.strip("\n")
+        if paragraph.strip():
+            name = base = f"p-{Piece('', paragraph).sha256[:12]}"
+            number = 1
+            while name in found:
+                number += 1
+                name = f"{base}-{number}"
+            found[name] = Piece(name, paragraph)
+    if not found:
+        log_warning("context.empty")
+    return tuple(found.values())
+
+
+def as_pieces(given: object) -> tuple[tuple[str, str], ...]:
+    """Return pieces as they are stored. Raises :class:`~interwhen.UsageError` on anything else."""
+    if isinstance(given, str):
+        return tuple((piece.name, piece.text) for piece in pieces_of(given))
+    pairs = given.items() if hasattr(given, "items") else None
+    if pairs is None:
+        raise UsageError(f"a context is a text, or a mapping of names to texts; got {given!r:.100}")
+    found = []
+    for name, text in pairs:
+        if not isinstance(name, str) or not isinstance(text, str) or not name:
+            raise UsageError(f"piece {name!r:.60}: {text!r:.60}: a name and a text are needed")
+        found.append((name, text))
+    return tuple(found)
+
+
+# What there is to say of a context: the state of each step, and why it is what it is.
+
+State = Status | Literal["due", "waiting"]
+
+
+class Worker(msgspec.Struct, frozen=True):
+    """With what a context was worked on last, so that others can tell what of it holds."""
+
+    model: str
+    tokenizer: str
+    judges: Digest
+    producers: tuple[str, ...]
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """What its keys have in common."""
+        return Surroundings(self.model, self.tokenizer, self.judges)
+
+
+def note_worker(store: Store, name: str, worker: Worker) -> None:
+    """Write down who works on context *name*; of two who begin at once, one of them."""
+    data = msgspec.msgpack.encode(worker)
+    there = store.document(f"worker:{name}")
+    if there.data != data:
+        with suppress(StoreConflict):
+            store.commit(f"worker:{name}", data, expect=there.generation)
+
+
+def last_worker(store: Store, name: str) -> Worker | None:
+    """Return who worked on context *name* last; ``None``: nobody has."""
+    data = store.document(f"worker:{name}").data
+    return None if data is None else msgspec.msgpack.decode(data, type=Worker)
+
+
+def contexts_in(store: Store) -> tuple[str, ...]:
+    """Return the names of the contexts in *store*."""
+    start = context_document("")
+    return tuple(name.removeprefix(start) for name in store.documents(start))
+
+
+@dataclass(frozen=True, slots=True)
+class StepState:
+    """How it stands with one step."""
+
+    step: str
+    state: State
+    item: Item | None = None
+
+
+def states(prepared: Prepared) -> tuple[StepState, ...]:
+    """Return the state of each step of the plan, in its order."""
+    due = {each.name for each in prepared.holding.due}
+    found = []
+    for each in prepared.plan:
+        item = prepared.holding.items.get(each.name)
+        state: State = item.status if item is not None else "due" if each.name in due else "waiting"
+        found.append(StepState(each.name, state, item))
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A context in numbers."""
+
+    name: str
+    generation: int
+    pieces: int
+    counts: Mapping[State, int]
+    served: int
+    spending: Spending
+    holding_cost: Cost
+    """What the items cost that hold now."""
+
+
+def summary(prepared: Prepared) -> Summary:
+    """Return *prepared* in numbers."""
+    cost = Cost()
+    for item in prepared.holding.items.values():
+        cost += item.cost
+    return Summary(
+        name=prepared.name,
+        generation=prepared.generation,
+        pieces=0 if prepared.context is None else len(prepared.context.pieces),
+        counts=Counter(each.state for each in states(prepared)),
+        served=len(prepared.served),
+        spending=prepared.spending,
+        holding_cost=cost,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One thing that an item was made from, and whether it is as it was."""
+
+    name: str
+    kind: Literal["piece", "step"]
+    is_same: bool
+
+
+def explain(prepared: Prepared, step: str) -> tuple[StepState, tuple[Reading, ...]]:
+    """Return the state of *step* (a full name, or the end of one), and what its item, or its newest old one, has read.
+
+    Raises :class:`~interwhen.UsageError` where no step, or several, are meant.
+    """
+    names = [each.name for each in prepared.plan]
+    found = [name for name in names if name == step] or [name for name in names if name.endswith(f"::{step}")]
+    if len(found) != 1:
+        some = ", ".join(names[:10]) or "none"
+        raise UsageError(f"{step!r} names {len(found) or 'no'} steps of {prepared.name!r}; there are: {some}")
+    [state] = [each for each in states(prepared) if each.step == found[0]]
+    item = state.item or prepared.newest(found[0])
+    if item is None:
+        return state, ()
+    return StepState(state.step, state.state, item), tuple(
+        Reading(read.name, read.kind, prepared.now(read) == read.content) for read in item.key.inputs
+    )
+
+
+def evict(store: Store, name: str, ids: tuple[ItemId, ...]) -> int:
+    """Take items away; return the context's new generation, by which every reader notices that they are gone."""
+    for each in ids:
+        store.evict(each)
+    while True:
+        there = store.document(context_document(name))
+        if there.data is None:
+            raise UsageError(f"there is no context {name!r} in {store.place!r}")
+        try:
+            return store.commit(context_document(name), there.data, expect=there.generation)
+        except StoreConflict:
+            continue

@@ -1,0 +1,186 @@
+"""What holds now: a pure function from a plan, the pieces as they are, and the items there are.
+
+Each item carries a *verifying trace*: what was read to make it, and the content of each thing read. It holds if each of
+them has that very content now. Since a step that was read stands in the trace by its item's content, and not by the
+item's name, an edit stops where its effect stops (*early cut-off*): a step that is made anew and comes to the same
+content leaves everything behind it as it is. Both are from Mokhov, Mitchell, Peyton Jones: "Build systems à la carte"
+(2018), sections 4.2.2 and 2.3.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from typing import TypeAlias
+
+import msgspec
+
+from interwhen._types.errors import PluginError
+from interwhen.precompute._items import Digest, Input, Item, ItemKey, Kind, digest
+from interwhen.precompute._producer import SEPARATOR, Context, Planned, Producer, Step
+
+NO_JUDGES = Digest("")
+
+
+def full_name(producer: str, name: str) -> str:
+    """Return the full name of a step that *producer* calls *name*."""
+    return name if SEPARATOR in name else f"{producer}{SEPARATOR}{name}"
+
+
+def planned(producers: Iterable[Producer], context: Context) -> tuple[Planned, ...]:
+    """Return the steps of all *producers* for *context*, premises first, else in their order.
+
+    Raises :class:`~interwhen.PluginError` for a plan that cannot be followed.
+    """
+    found: dict[str, Planned] = {}
+    pieces = {piece.name for piece in context.pieces}
+    for producer in producers:
+        for step in producer.plan(context):
+            name = f"{producer.name}{SEPARATOR}{step.name}"
+            if name in found:
+                raise PluginError(producer.name, f"its plan has two steps named {step.name!r}")
+            if not pieces.issuperset(step.reads):
+                missing = sorted(set(step.reads) - pieces)
+                raise PluginError(producer.name, f"step {step.name!r} reads {missing}, which the context does not have")
+            premises = tuple(full_name(producer.name, each) for each in step.premises)
+            found[name] = Planned(name, producer, step, premises)
+    for each in found.values():
+        if missing := [name for name in each.premises if name not in found]:
+            raise PluginError(each.producer.name, f"step {each.step.name!r} rests on {missing}, which nobody plans")
+    try:
+        order = tuple(TopologicalSorter({each.name: each.premises for each in found.values()}).static_order())
+    except CycleError as error:
+        raise PluginError("plan", f"steps rest on each other in a circle: {error.args[1]}") from error
+    return tuple(found[name] for name in order)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every key of one plan has in common."""
+
+    model: str = ""
+    tokenizer: str = ""
+    judges: Digest = NO_JUDGES
+
+    def key(self, planned_step: Planned, inputs: Sequence[Input] = ()) -> ItemKey:
+        """Return the key of a step's item, made from *inputs*."""
+        producer = planned_step.producer
+        return ItemKey(
+            kind=producer.kind,
+            producer=producer.name,
+            version=producer.version,
+            model=self.model,
+            tokenizer=self.tokenizer,
+            judges=self.judges if is_judged(producer.kind) else NO_JUDGES,
+            step=_digest(planned_step.step),
+            inputs=tuple(sorted(set(inputs))),
+        )
+
+
+def is_judged(kind: Kind) -> bool:
+    """Tell whether items of *kind* are judged by monitors, so that other monitors make them other items."""
+    return kind in ("facts", "answers")
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What holds now."""
+
+    items: Mapping[str, Item] = field(default_factory=dict)
+    """For each step that is settled, by its full name, the item that holds, whatever came of it."""
+    served: tuple[Item, ...] = ()
+    """The items that may be served now, in the order of the plan."""
+    due: tuple[Planned, ...] = ()
+    """Steps without an item that holds, whose premises are all settled: most urgent first, else in the plan's order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What decides what holds: the plan, the keys of its steps, and the pieces as they are."""
+
+    plan: tuple[Planned, ...] = ()
+    keys: Mapping[str, ItemKey] = field(default_factory=dict)
+    """By the full names of the steps, without inputs."""
+    pieces: Mapping[str, Digest] = field(default_factory=dict)
+    places: Mapping[str, int] = field(default_factory=dict)
+    """Where each step stands in the plan."""
+    followers: Mapping[str, tuple[Planned, ...]] = field(default_factory=dict)
+    """For each step, those that may read it."""
+
+    @classmethod
+    def of(cls, plan: tuple[Planned, ...], pieces: Mapping[str, Digest], surroundings: Surroundings) -> Ground:
+        """Return the ground of *plan* over *pieces*."""
+        followers: dict[str, list[Planned]] = {}
+        for each in plan:
+            for name in each.premises:
+                followers.setdefault(name, []).append(each)
+        return cls(
+            plan,
+            {each.name: surroundings.key(each) for each in plan},
+            pieces,
+            {each.name: place for place, each in enumerate(plan)},
+            {name: tuple(found) for name, found in followers.items()},
+        )
+
+
+Candidates: TypeAlias = Callable[[str], Iterable[Item]]
+"""From a step's full name to the items there are for it, the best ones first."""
+
+
+def holding(ground: Ground, candidates: Candidates) -> Holding:
+    """Return what holds of all that there is."""
+    return _settled(ground, candidates, Holding(), ground.plan)
+
+
+def holding_further(ground: Ground, candidates: Candidates, known: Holding, step: Planned) -> Holding:
+    """Return what holds once there is something new for *step*, while all else is as it was when *known* held.
+
+    Only that step and those behind it are looked at: a run may be waiting for the event loop.
+    """
+    return known if step.name in known.items else _settled(ground, candidates, known, (step,))
+
+
+def _settled(ground: Ground, candidates: Candidates, known: Holding, steps: Sequence[Planned]) -> Holding:
+    """Settle *steps*, and whatever becomes due by that."""
+    items = dict(known.items)
+    served = list(known.served)
+    new_due: dict[str, Planned] = {}
+    queue = deque(steps)
+    while queue:
+        each = queue.popleft()
+        if each.name in items or not all(name in items for name in each.premises):
+            continue
+        found = next((item for item in candidates(each.name) if _holds(item, each, ground, items)), None)
+        if found is None:
+            new_due[each.name] = each
+            continue
+        items[each.name] = found
+        if found.may_be_served:
+            served.append(found)
+        queue.extend(ground.followers.get(each.name, ()))
+    due = [each for each in known.due if each.name not in items and each.name not in new_due]
+    places = ground.places
+    if len(served) != len(known.served):
+        served.sort(key=lambda item: places[item.step])
+    if new_due:
+        due = sorted([*due, *new_due.values()], key=lambda each: (-each.step.urgency, places[each.name]))
+    return Holding(items, tuple(served), tuple(due))
+
+
+def _holds(item: Item, each: Planned, ground: Ground, settled: Mapping[str, Item]) -> bool:
+    """Tell whether *item* is of this very step, and each thing that was read to make it is as it was."""
+    if msgspec.structs.replace(item.key, inputs=()) != ground.keys[each.name]:
+        return False
+    for read in item.key.inputs:
+        if read.kind == "piece":
+            if read.name not in each.step.reads or ground.pieces.get(read.name) != read.content:
+                return False
+        elif read.name not in each.premises or settled[read.name].content != read.content:
+            return False
+    return True
+
+
+def _digest(step: Step) -> Digest:
+    return digest(step.name, str(len(step.reads)), *step.reads, *step.premises, b"\0", step.params)

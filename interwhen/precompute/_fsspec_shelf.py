@@ -1,0 +1,165 @@
+"""A shelf on any file system that fsspec speaks to: for machines that share a store (extra ``precompute``).
+
+Two writers are safe only where a file can be created exclusively, in one request: that holds for local folders (by a
+hard link), for memory, and for the object stores whose fsspec classes ask for it (S3, Google Cloud Storage, Azure).
+fsspec's default is a look followed by a write, between which another writer fits, so other file systems are refused
+unless the caller says that there is one writer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from interwhen._types.errors import MissingExtraError, StoreError
+from interwhen.precompute._shelves import latest_of, number_of, numbered
+
+_LOCAL = frozenset(("file", "local"))
+_EXCLUSIVE = _LOCAL | {"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"}
+_TAKEN = 64
+"""For how many generations the name of an old one stays taken."""
+_MEMORY = threading.Lock()
+
+
+class FsspecShelf:
+    """The entries below *url* (``s3://bucket/folder``, ``file:///mnt/shared``), one file each.
+
+    *options* go to fsspec. *one_writer* promises that no two processes write here at once, for file systems that cannot
+    create exclusively. Raises :class:`~interwhen.precompute.StoreError` where that is needed, and
+    :class:`~interwhen.toolkit.MissingExtraError` without fsspec or the package for the URL's protocol.
+    """
+
+    blocks = True
+
+    def __init__(self, url: str, *, one_writer: bool = False, **options: Any) -> None:
+        try:
+            import fsspec
+        except ImportError as error:
+            raise MissingExtraError("a store behind a URL", "precompute") from error
+        self.place = url
+        protocol = url.partition("://")[0]
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(url, **options)
+        except ImportError as error:
+            raise MissingExtraError(f"a store at {protocol}://", "precompute", str(error)) from error
+        except ValueError as error:
+            raise StoreError(url, str(error)) from error
+        self._root = self._root.rstrip("/")
+        self._protocol = protocol
+        if protocol not in _EXCLUSIVE and not one_writer:
+            raise StoreError(
+                url,
+                f"nothing promises that {protocol!r} creates a file exclusively, so two writers could overwrite "
+                "each other: say one_writer=True if only one process ever writes here, or use a local folder, S3, "
+                "GCS or Azure",
+            )
+        if protocol in _LOCAL:
+            self._attempt(lambda: Path(self._root).mkdir(parents=True, exist_ok=True))
+
+    def read(self, name: str, /) -> bytes | None:
+        """Read the file, past every cache of listings."""
+        try:
+            return bytes(self._fs.cat_file(self._path(name)))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except Exception as error:
+            raise self._failed(error) from error
+
+    def create(self, name: str, data: bytes, /) -> bool:
+        """Write the file exclusively."""
+        try:
+            self._put(self._path(name), data)
+        except FileExistsError:
+            return False
+        except Exception as error:
+            raise self._failed(error) from error
+        return True
+
+    def follow(self, folder: str, number: int, data: bytes, /) -> bool:
+        """Look, then create the next file exclusively.
+
+        A name stays taken for the next 64 generations, so that whoever has looked finds it taken when it was. Whoever
+        looked longer ago than that cannot tell any more, and has come too late.
+        """
+        old = self.names(folder)
+        if latest_of(old) != number - 1 or not self.create(numbered(folder, number), data):
+            return False
+        if latest_of(self.names(folder)) >= number + _TAKEN // 2:
+            self.delete(numbered(folder, number))
+            return False
+        for each in old:
+            if number_of(each) <= number - _TAKEN:
+                self.delete(each)
+        return True
+
+    def delete(self, name: str, /) -> None:
+        """Delete the file."""
+        try:
+            self._fs.rm_file(self._path(name))
+        except FileNotFoundError:
+            return
+        except Exception as error:
+            raise self._failed(error) from error
+
+    def names(self, folder: str, /) -> list[str]:
+        """List the folder."""
+        try:
+            self._fs.invalidate_cache()
+            found: Iterable[str] = self._fs.find(self._path(folder))
+        except FileNotFoundError:
+            return []
+        except Exception as error:
+            raise self._failed(error) from error
+        start = len(self._root) + 1 if self._root else 0
+        return sorted(path[start:] for path in found if not path.endswith(".part"))
+
+    def close(self) -> None:
+        """Do nothing: fsspec keeps what it has opened for others."""
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}" if self._root else name
+
+    def _put(self, path: str, data: bytes) -> None:
+        if self._protocol in _LOCAL:
+            _link(Path(path), data)
+        elif self._protocol == "memory":
+            with _MEMORY:
+                self._fs.pipe_file(path, data, mode="create")
+        elif self._protocol in _EXCLUSIVE:
+            self._fs.pipe_file(path, data, mode="create")
+        else:
+            if self._fs.exists(path):
+                raise FileExistsError(path)
+            self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+            self._fs.pipe_file(path, data)
+
+    def _attempt(self, work: Any) -> None:
+        try:
+            work()
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> StoreError:
+        # Each file system raises exceptions of its own; they cross the border here.
+        return StoreError(self.place, f"{type(error).__name__}: {error}")
+
+
+def _link(path: Path, data: bytes) -> None:
+    """Create *path* whole or not at all: a link fails where the name is taken, and a rename would not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        fd = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with open(fd, "wb") as file:  # noqa: PTH123  (a descriptor has no path)
+            file.write(data)
+            file.flush()
+            os.fsync(fd)
+        os.link(part, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            part.unlink()

@@ -1,0 +1,224 @@
+"""Judging a proposed text: the monitors look at it in the real engine, as they would at a model that is saying it."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import re
+import types
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import AsyncExitStack
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from interwhen._engine.run import Run
+from interwhen._engine.workers import Workers
+from interwhen._types.budgets import Budgets
+from interwhen._types.extensions import WorkerPool
+from interwhen._types.models import Model, Prompt, Sampling
+from interwhen._types.monitors import Monitor
+from interwhen._types.remedies import Conclude
+from interwhen._types.results import Abstained, CheckRecord, Failed, Result, Unverified, Verified
+from interwhen._types.spans import Span
+from interwhen.journal._records import describe
+from interwhen.precompute._items import Digest, Proof, digest
+from interwhen.precompute._models import RecitingModel
+from interwhen.precompute._producer import Accepted, Judgement, Rejected, Undecided
+from interwhen.registry import MonitorSpec, load_monitors
+
+# The settings that code holds on to: two functions under one name may make different things of the same task.
+
+
+class Unseen(Exception):
+    """A function holds something that cannot be told from outside."""
+
+
+def settings_of(function: object) -> Digest:
+    """Return what stands for *function* with all that it closes over. Raises :class:`Unseen` where that cannot be told.
+
+    Its code is not looked at: a verifier's version stands for that.
+    """
+    return digest(repr(_settings_seen(function, (), _parts)))
+
+
+def settings_seen_of(monitor: Monitor) -> Digest:
+    """Return what stands for *monitor* with all that its functions close over, as far as that can be told.
+
+    Of an object that cannot be told from another one, only its type counts: what it holds may be its state. Of a
+    verifier, plain attributes count, too.
+    """
+    own: Mapping[str, object] = getattr(monitor.verifier, "__dict__", {})
+    plain = {name: value for name, value in own.items() if isinstance(value, _PLAIN)}
+    return digest(repr(_settings_seen((monitor, plain), (), _parts_or_type)))
+
+
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, range)
+
+
+def _settings_seen(value: Any, above: tuple[int, ...], parts: Callable[[Any], list[object]]) -> object:
+    if isinstance(value, _PLAIN) and not isinstance(value, enum.Enum):
+        return type(value).__name__, repr(value)
+    if id(value) in above:
+        return "again", len(above) - above.index(id(value))
+    deeper = (*above, id(value))
+
+    def seen(each: Any) -> object:
+        return _settings_seen(each, deeper, parts)
+
+    if isinstance(value, AbstractSet):
+        return "set", sorted(repr(seen(each)) for each in value)
+    if isinstance(value, Mapping):
+        return "mapping", [(seen(key), seen(each)) for key, each in value.items()]
+    if isinstance(value, Sequence):
+        return "list", [seen(each) for each in value]
+    return [seen(each) for each in parts(value)]
+
+
+def _parts_or_type(value: Any) -> list[object]:
+    try:
+        return _parts(value)
+    except Unseen:
+        return [type(value)]
+
+
+def _parts(value: Any) -> list[object]:
+    """Return what *value*, which is no plain data, is made of."""
+    if isinstance(value, enum.Enum):
+        return [type(value), value.name]
+    if isinstance(value, type | types.BuiltinFunctionType):
+        return [value.__module__, value.__qualname__]
+    if isinstance(value, types.FunctionType):
+        cells = [_content(cell) for cell in value.__closure__ or ()]
+        return [value.__module__, value.__qualname__, value.__defaults__, value.__kwdefaults__, *cells]
+    if isinstance(value, types.MethodType):
+        return [value.__func__, value.__self__]
+    if isinstance(value, functools.partial):
+        return [value.func, value.args, value.keywords]
+    if is_dataclass(value):
+        return [type(value), *(getattr(value, field.name) for field in fields(value))]
+    if isinstance(value, msgspec.Struct):
+        return [type(value), *(getattr(value, name) for name in value.__struct_fields__)]
+    if isinstance(value, re.Pattern):
+        return [value.pattern, value.flags]
+    if isinstance(value, Path):
+        return [str(value)]
+    raise Unseen(f"it holds a {type(value).__name__}, which cannot be told from another one")
+
+
+def _content(cell: types.CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not bound yet
+        return None
+
+
+_QUOTED = 120
+
+
+class Judge:
+    """Judges texts with *monitors*, none of which acts.
+
+    Accepted is only what the engine calls verified, and of that only a text in each of whose lines a claim passed: a
+    statement that no claim rests on was not checked by anybody. *least_coverage* asks for more: the share of the text
+    that claims must rest on, between 0 and 1.
+    """
+
+    def __init__(
+        self, monitors: Sequence[MonitorSpec] = (), *, least_coverage: float = 0.0, workers: WorkerPool | None = None
+    ) -> None:
+        specs = tuple(monitors)
+        self._workers = workers
+        self._least_coverage = least_coverage
+        loaded = load_monitors(specs)
+        self._acting = tuple(each for each in loaded if not isinstance(each.remedy, Conclude))
+        self.monitors = tuple(map(_observing, self._acting))
+        verifiers, records = describe(loaded, specs)
+        settings = map(settings_seen_of, loaded)
+        self.digest: Digest = digest(msgspec.msgpack.encode((verifiers, records)), repr(least_coverage), *settings)
+        """Changes with the monitors' settings, what their functions close over, and their verifiers' versions: what was
+        judged with others counts for nothing."""
+
+    async def judge(self, text: str, prompt: Prompt = "", *, forks: Model | None = None) -> Judgement:
+        """Return what the monitors say of *text* as a continuation of *prompt*. *forks* answers their forks."""
+        if not self.monitors:
+            return Undecided("there is no monitor that could show anything")
+        if not text.strip():
+            return Undecided("the text is empty")
+        async with AsyncExitStack() as stack:
+            # Nobody reads along, so that nobody need look who holds the loop.
+            workers = self._workers or await stack.enter_async_context(Workers(held_after=None))
+            run = Run(
+                RecitingModel(text, forks=forks),
+                prompt,
+                monitors=self.monitors,
+                budgets=Budgets(failures=None, characters=len(text) + 1),
+                workers=workers,
+            )
+            await stack.enter_async_context(run)
+            return self._reading(text, await run.drain())
+
+    async def supervise(self, model: Model, prompt: Prompt, sampling: Sampling) -> Result:
+        """Let *model* answer *prompt* while the monitors act as they would for a reader."""
+        async with Run(model, prompt, monitors=self._acting, sampling=sampling, workers=self._workers) as run:
+            return await run.drain()
+
+    def _reading(self, text: str, result: Result) -> Judgement:
+        if result.violations:
+            first = result.violations[0]
+            return Rejected(f"{first.monitor}: {first.why}: {first.quote!r:.{_QUOTED}}")
+        match result:
+            case Verified():
+                return self._weighed(text, result)
+            case Unverified(doubts=doubts) | Abstained(doubts=doubts):
+                doubt = doubts[0] if doubts else None
+                return Undecided(f"{doubt.monitor}: {doubt.why}" if doubt else "not verified")
+            case Failed(error=error):
+                return Undecided(error)
+
+    def _weighed(self, text: str, result: Verified) -> Judgement:
+        certificate = result.certificate
+        if not certificate.matches(text):
+            return Undecided("the certificate is for another text")
+        bare = _bare_line(text, certificate.covered)
+        if bare is not None:
+            return Undecided(f"no claim in this line was checked: {bare!r:.{_QUOTED}}")
+        if certificate.coverage < self._least_coverage:
+            return Undecided(f"claims rest on {certificate.coverage:.0%} of it: too little")
+        names = sorted({(check.verifier, check.version) for check in certificate.checks})
+        return Accepted(
+            Proof(
+                basis="judged",
+                verifiers=tuple(names),
+                verdict=digest(msgspec.msgpack.encode([_seen(check) for check in certificate.checks])),
+                text_sha256=certificate.text_sha256,
+                prompt_sha256=certificate.prompt_sha256,
+                coverage=certificate.coverage,
+                evidence=f"{len(certificate.checks)} checks passed",
+                scope=certificate.scope,
+            )
+        )
+
+
+def _observing(monitor: Monitor) -> Monitor:
+    # What a monitor would do to a reader's stream does not matter here; that it says all it sees does.
+    return replace(monitor, delivery="observe", unproven="open", on_error=None)
+
+
+def _seen(check: CheckRecord) -> tuple[object, ...]:
+    """Return what is the same each time the same check passes."""
+    return check.monitor, check.verifier, check.version, check.key, check.span
+
+
+def _bare_line(text: str, covered: Sequence[Span]) -> str | None:
+    """Return the first line that is not blank and on which no claim rests."""
+    at = 0
+    for line in text.splitlines(keepends=True):
+        end = at + len(line)
+        if line.strip() and not any(span.start < end and at < span.end for span in covered):
+            return line.strip()
+        at = end
+    return None

@@ -1,0 +1,625 @@
+"""The hook: prepare contexts while nobody waits, and let runs use what is ready."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, get_args
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+from msgspec.structs import replace as replaced
+
+from interwhen._log import log_info, log_warning
+from interwhen._run import Run, run
+from interwhen._types.errors import ModelError, OutOfTokens, StoreError, UsageError
+from interwhen._types.extensions import Served, WorkerPool
+from interwhen._types.models import Model, Prompt
+from interwhen.precompute._contexts import (
+    ContextRecord,
+    Prepared,
+    as_pieces,
+    context_document,
+    read_context,
+    spend,
+    write_context,
+)
+from interwhen.precompute._freshness import Surroundings
+from interwhen.precompute._items import Cost, Digest, Item, ItemId, Kind, Status
+from interwhen.precompute._judge import Judge
+from interwhen.precompute._producer import Context, Planned, Producer, load_producers
+from interwhen.precompute._serving import ServeReady, Serving
+from interwhen.precompute._shelves import MemoryShelf
+from interwhen.precompute._step import Meter, WorkDesk, make
+from interwhen.precompute._store import Store, open_store
+from interwhen.registry import MonitorSpec
+
+# Who may have the model: runs that somebody waits for always; work ahead of time only in between.
+
+_LOOK_AGAIN = 0.1
+"""Seconds after which the end of a run on another event loop is noticed."""
+
+
+class Turnstile:
+    """Lets one slice of work ahead of time through at a time, and none while a run wants the model.
+
+    A run that begins ends the slice that is under way: at once where both are on the same event loop, else at the
+    slice's next token. Before the next one it is quiet for *debounce* seconds, so that the pauses of a conversation, or
+    of somebody who is typing, are left alone.
+    """
+
+    def __init__(self, debounce: float = 0.5) -> None:
+        self._debounce = debounce
+        self._lock = threading.Lock()
+        self._wanting = 0
+        self._changes = 1
+        self._quiet_at = 0
+        self._freed: anyio.Event | None = None
+        self._slice: anyio.CancelScope | None = None
+        self._thread = 0
+        self.preempted = 0
+        """How many slices were ended for a run."""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a run wants the model now."""
+        return self._wanting > 0
+
+    def begin(self) -> None:
+        """Note that a run wants the model. Never waits."""
+        with self._lock:
+            self._wanting += 1
+            self._changes += 1
+        if threading.get_ident() == self._thread:
+            self.yield_now()
+
+    def end(self) -> None:
+        """Note that a run is over."""
+        with self._lock:
+            self._wanting -= 1
+            self._changes += 1
+        if self._freed is not None and threading.get_ident() == self._thread:
+            self._freed.set()
+
+    def touch(self) -> None:
+        """Note that something happened: the time of quiet begins anew."""
+        with self._lock:
+            self._changes += 1
+
+    def yield_now(self) -> None:
+        """End the slice that is under way, if a run wants the model. To be called on the slice's own event loop."""
+        if self._wanting and self._slice is not None and not self._slice.cancel_called:
+            self.preempted += 1
+            self._slice.cancel()
+
+    async def quiet(self) -> None:
+        """Wait until no run wants the model, and none has for *debounce* seconds."""
+        await anyio.lowlevel.checkpoint()
+        while self._wanting or self._quiet_at != self._changes:
+            if self._wanting:
+                self._thread = threading.get_ident()
+                self._freed = anyio.Event()
+                with anyio.move_on_after(_LOOK_AGAIN):
+                    await self._freed.wait()
+                continue
+            seen = self._changes
+            await anyio.sleep(self._debounce)
+            if seen == self._changes:
+                self._quiet_at = seen
+
+    @contextmanager
+    def slice(self) -> Iterator[anyio.CancelScope]:
+        """Do one slice of work in the block; the scope it gets is cancelled when a run begins."""
+        with anyio.CancelScope() as scope:
+            self._thread = threading.get_ident()
+            self._slice = scope
+            try:
+                self.yield_now()
+                yield scope
+            finally:
+                self._slice = None
+
+
+T = TypeVar("T")
+
+FRESH_SECONDS = 5.0
+"""How long a reader trusts that nobody else has edited a context, where asking the store takes a network."""
+
+
+class Precomputer:
+    """Prepares contexts in *store* with *model*, judged by *monitors*, and offers what is ready to runs.
+
+    *store* is a :class:`~interwhen.precompute.Store`, a path (one SQLite file) or a URL (extra ``precompute``).
+    *producers* are names or objects (default: all that are installed). *passes* bounds how often a consolidating
+    producer goes over a context; *token_budget* bounds the tokens that are generated for one context, in all its
+    generations together. One slice of work has *step_tokens* a request and *step_seconds* in all, and begins when no
+    run has wanted the model for *debounce* seconds. *serving* chooses what a run uses of what is ready (default:
+    :class:`~interwhen.precompute.ServeReady`). *least_coverage* is that of
+    :class:`~interwhen.precompute.Judge`.
+
+    Nothing is started by itself: work is done inside ``async with precomputer.idle()``, or by :meth:`work`.
+    """
+
+    def __init__(
+        self,
+        store: Store | str | os.PathLike[str],
+        model: Model,
+        monitors: Iterable[MonitorSpec] = (),
+        *,
+        producers: Sequence[Producer | str] | None = None,
+        passes: int = 3,
+        token_budget: int = 100_000,
+        step_tokens: int = 512,
+        step_seconds: float = 120.0,
+        debounce: float = 0.5,
+        tokenizer: str = "",
+        serving: Serving | None = None,
+        least_coverage: float = 0.0,
+        fresh_seconds: float = FRESH_SECONDS,
+        workers: WorkerPool | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if not isinstance(model, Model):
+            raise UsageError(f"model={model!r:.200} is no Model; give an adapter such as CompletionsModel(...)")
+        for label, value in (("passes", passes), ("step_tokens", step_tokens)):
+            if type(value) is not int or value < 1:
+                raise UsageError(f"{label}={value!r}: a number of at least 1 is needed")
+        if type(token_budget) is not int or token_budget < 0:
+            raise UsageError(f"token_budget={token_budget!r}: a number of at least 0 is needed")
+        self.store = store if isinstance(store, Store) else open_store(store)
+        self.model = model
+        self.monitors: tuple[MonitorSpec, ...] = tuple(monitors)
+        self.producers = load_producers(producers)
+        self.turnstile = Turnstile(debounce)
+        self._passes = passes
+        self._serving: Serving = ServeReady() if serving is None else serving
+        self._fresh_seconds = fresh_seconds
+        self._prepared: dict[str, Prepared] = {}
+        self._uses: Counter[ItemId] = Counter()
+        judge = Judge(self.monitors, least_coverage=least_coverage, workers=workers)
+        self.surroundings = Surroundings(model.name, tokenizer, judge.digest)
+        self._sleeper = Sleeper(
+            self,
+            judge,
+            token_budget=token_budget,
+            step_tokens=step_tokens,
+            step_seconds=step_seconds,
+            clock=clock,
+        )
+
+    # ------------------------------------------------------------------ contexts
+
+    async def add(
+        self,
+        name: str,
+        pieces: str | Mapping[str, str],
+        *,
+        kinds: Iterable[Kind] | None = None,
+        expect: int | None = None,
+    ) -> ContextRef:
+        """Make *pieces* what there is under *name*, and return what runs take as ``context=``.
+
+        A text is cut into paragraphs. The same content again changes nothing; other content is an edit, after which
+        only what was made from the pieces that changed is made anew. *kinds* are what is prepared (default: all that
+        the producers make). *expect* is the generation that this is an edit of; another one raises
+        :class:`~interwhen.precompute.StoreConflict`. Without it the last writer wins.
+        """
+        wanted = tuple(sorted(set(kinds))) if kinds is not None else tuple(sorted({p.kind for p in self.producers}))
+        if unknown := set(wanted) - set(get_args(Kind)):
+            raise UsageError(f"kinds={sorted(unknown)}: choose among {', '.join(get_args(Kind))}")
+        record = ContextRecord(as_pieces(pieces), wanted, self._passes)
+        await self.in_store(lambda: write_context(self.store, name, record, expect=expect))
+        return await self._entered(name)
+
+    async def edit(self, ref: ContextRef, changes: Mapping[str, str | None]) -> ContextRef:
+        """Change pieces of the context that *ref* is, by name; ``None`` takes a piece away. Return the new one.
+
+        Raises :class:`~interwhen.precompute.StoreConflict` where it has been edited meanwhile.
+        """
+        generation, record = await self.in_store(lambda: read_context(self.store, ref.name))
+        if record is None:
+            raise UsageError(f"there is no context {ref.name!r} in {self.store.place!r}: add it")
+        pieces = dict(record.pieces)
+        for name, text in changes.items():
+            if text is None:
+                pieces.pop(name, None)
+            else:
+                pieces[name] = text
+        changed = replace_record(record, as_pieces(pieces))
+        await self.in_store(lambda: write_context(self.store, ref.name, changed, expect=generation))
+        return await self._entered(ref.name)
+
+    async def open(self, name: str) -> ContextRef:
+        """Return the context *name* as the store has it. Raises :class:`UsageError` where it has none."""
+        ref = await self._entered(name)
+        if self._prepared[name].context is None:
+            raise UsageError(f"there is no context {name!r} in {self.store.place!r}: add it")
+        return ref
+
+    async def refresh(self, name: str) -> Prepared:
+        """Take in what the store has now under *name*, and return it."""
+        prepared = Prepared(name)
+        before = self._prepared.get(name)
+        await self.in_store(lambda: prepared.load(self.store, self.producers, self.surroundings, before))
+        prepared.seen_at = anyio.current_time()
+        self._prepared[name] = prepared
+        return prepared
+
+    async def _entered(self, name: str) -> ContextRef:
+        prepared = await self.refresh(name)
+        self.turnstile.touch()
+        self._sleeper.wake()
+        return ContextRef(self, name, prepared.digest)
+
+    # ------------------------------------------------------------------ use
+
+    def ready(self, ref: ContextRef) -> tuple[Item, ...]:
+        """Return the items that may be served now for the context that *ref* is: verified, current, whole.
+
+        Looks at what is in memory, and asks the store for its generation where that is a matter of microseconds. Where
+        it takes a network, what was seen ``fresh_seconds`` ago is trusted, and nothing after that until somebody looks
+        again. After an edit, an old *ref* gets nothing.
+        """
+        prepared = self._prepared.get(ref.name)
+        if prepared is None or prepared.context is None or prepared.digest != ref.digest:
+            return ()
+        return prepared.served if self._is_current(prepared) else ()
+
+    def _is_current(self, prepared: Prepared) -> bool:
+        if self.store.blocks:
+            return anyio.current_time() - prepared.seen_at <= self._fresh_seconds
+        try:
+            return self.store.generation(context_document(prepared.name)) == prepared.generation
+        except StoreError as error:
+            log_warning("store.unreadable", place=self.store.place, why=error.reason)
+            return False
+
+    def serve(self, ref: ContextRef, model: Model, prompt: Prompt) -> Served:
+        """Return what a run on *prompt* begins with; *model* and *prompt* themselves where nothing helps."""
+        plain = Served(model, prompt)
+        if not (items := self.ready(ref)):
+            return plain
+        try:
+            served = self._serving(items, model, prompt)
+        except Exception as error:  # noqa: BLE001  (a plug-in may raise anything, and a reader must not pay for it)
+            log_warning("serving.failed", context=ref.name, error=f"{type(error).__name__}: {error}")
+            return plain
+        offered = {item.id: item for item in items}
+        if not served.items:
+            return served
+        if strangers := [each for each in served.items if each not in offered]:
+            log_warning("serving.refused", context=ref.name, why=f"{strangers[0]!r} was not offered")
+            return plain
+        used = self._prepared[ref.name].ancestry([offered[ItemId(each)] for each in served.items])
+        self._uses.update(list(used))
+        return replace(
+            served,
+            offline_tokens=sum(item.cost.generated for item in used.values()),
+            offline_share=sum(item.cost.generated / self._uses[item.id] for item in used.values()),
+        )
+
+    def run(self, prompt: Any, *, context: ContextRef | None = None, **options: Any) -> Run:
+        """Return a run of the model on *prompt* with *context* and the monitors; *options* are ``interwhen.run``'s."""
+        return run(self.model, prompt, **{"monitors": self.monitors, "context": context or Foreground(self), **options})
+
+    @contextmanager
+    def foreground(self) -> Iterator[None]:
+        """Keep work ahead of time off the model while the block runs, for uses of it that are no run."""
+        self.turnstile.begin()
+        try:
+            yield
+        finally:
+            self.turnstile.end()
+
+    # ------------------------------------------------------------------ work
+
+    def idle(self) -> Idle:
+        """Return an ``async with`` block during which work is done whenever no run wants the model."""
+        return Idle(self._sleeper)
+
+    async def work(self, *, slices: int | None = None) -> tuple[Slice, ...]:
+        """Do what is due, until nothing is or the budget is spent, or *slices* are done; return what was done."""
+        return await self._sleeper.work(slices)
+
+    @property
+    def contexts(self) -> Mapping[str, Prepared]:
+        """The contexts that were added or opened here, as they are in memory."""
+        return self._prepared
+
+    async def in_store(self, work: Callable[[], T]) -> T:
+        """Do *work* on the store, off the event loop: a file may have to be flushed, or be locked for a moment."""
+        return work() if isinstance(self.store.shelf, MemoryShelf) and not self.store.blocks else await _in_thread(work)
+
+    async def aclose(self) -> None:
+        """Close the store. The model is its owner's to close."""
+        await self.in_store(self.store.close)
+
+
+@dataclass(frozen=True, slots=True)
+class ContextRef:
+    """A context with the content it had when it was added: what ``run(..., context=)`` takes."""
+
+    precomputer: Precomputer
+    name: str
+    digest: Digest
+
+    def serve(self, model: Model, prompt: Prompt) -> Served:
+        """Return what a run begins with (see :class:`~interwhen._types.extensions.Ready`)."""
+        return self.precomputer.serve(self, model, prompt)
+
+    def begin(self) -> None:
+        """Stop work ahead of time."""
+        self.precomputer.turnstile.begin()
+
+    def end(self) -> None:
+        """Let it go on."""
+        self.precomputer.turnstile.end()
+
+
+@dataclass(frozen=True, slots=True)
+class Foreground:
+    """No context, for a run that only keeps work ahead of time off the model."""
+
+    precomputer: Precomputer
+
+    def serve(self, model: Model, prompt: Prompt) -> Served:
+        """Change nothing."""
+        return Served(model, prompt)
+
+    def begin(self) -> None:
+        """Stop work ahead of time."""
+        self.precomputer.turnstile.begin()
+
+    def end(self) -> None:
+        """Let it go on."""
+        self.precomputer.turnstile.end()
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    return await anyio.to_thread.run_sync(work)
+
+
+def replace_record(record: ContextRecord, pieces: tuple[tuple[str, str], ...]) -> ContextRecord:
+    """Return *record* with other pieces."""
+    return ContextRecord(pieces, record.kinds, record.passes)
+
+
+# Work while nobody waits: one step of one context at a time, each stored before the next one begins.
+
+_LOOK_SECONDS = 5.0
+"""How often a worker without work looks whether somebody else has edited a context."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0
+"""Seconds before a step that failed is tried again: doubled each time."""
+_STORE_SECONDS = 30.0
+
+Ending = Literal["called off", "late", "failed", "out of tokens", "found"]
+"""How a slice can end without an item of its own. ``found``: another worker had made it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What one slice of work came to."""
+
+    context: str
+    step: str
+    came_to: Status | Ending
+    cost: Cost = field(default_factory=Cost)
+    why: str = ""
+
+
+@dataclass(slots=True)
+class _Trouble:
+    again_at: float
+    pause: float
+
+
+class Sleeper:
+    """Does the slices. One at a time, however many ask it to."""
+
+    def __init__(
+        self,
+        host: Precomputer,
+        judge: Judge,
+        *,
+        token_budget: int,
+        step_tokens: int,
+        step_seconds: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._host = host
+        self._judge = judge
+        self._token_budget = token_budget
+        self._step_tokens = step_tokens
+        self._step_seconds = step_seconds
+        self._clock = clock
+        self._troubles: dict[tuple[str, str, int], _Trouble] = {}
+        self._turn = 0
+        self._news: anyio.Event | None = None
+        self._is_working = False
+
+    def wake(self) -> None:
+        """Note that there may be work."""
+        if self._news is not None:
+            self._news.set()
+
+    async def work(self, slices: int | None) -> tuple[Slice, ...]:
+        """Do what is due now; return what was done."""
+        done: list[Slice] = []
+        while slices is None or len(done) < slices:
+            found = await self.slice()
+            if found is None:
+                break
+            done.append(found)
+        return tuple(done)
+
+    async def sleep_and_work(self) -> None:
+        """Do what is due, then wait for more, for ever."""
+        while True:
+            self._news = anyio.Event()
+            try:
+                done = await self.slice()
+            except StoreError as error:
+                log_warning("sleeper.stopped_short", why=error.reason)
+                done = None
+            if done is None:
+                with anyio.move_on_after(_LOOK_SECONDS):
+                    await self._news.wait()
+
+    async def slice(self) -> Slice | None:
+        """Wait until it is quiet and do one slice of work; ``None``: there is none."""
+        if self._is_working:
+            raise UsageError("this precomputer is at work already, in another task: one works at a time")
+        self._is_working = True
+        try:
+            await self._host.turnstile.quiet()
+            found = await self._next()
+            if found is None:
+                return None
+            return await self._work_on(*found)
+        finally:
+            self._is_working = False
+
+    # ------------------------------------------------------------------ which step
+
+    async def _next(self) -> tuple[Prepared, Context, Planned] | None:
+        """Return the most urgent step of the next context that has one; contexts take turns."""
+        names = list(self._host.contexts)
+        self._turn += 1
+        for at in range(len(names)):
+            name = names[(self._turn + at) % len(names)]
+            try:
+                prepared = await self._up_to_date(name)
+            except Exception as error:  # noqa: BLE001  (the plan of a producer may raise anything; others go on)
+                log_warning("context.failed", context=name, why=f"{type(error).__name__}: {error}")
+                continue
+            if prepared.context is None or prepared.spending.cost.generated >= self._token_budget:
+                continue
+            for step in prepared.holding.due:
+                if not self._is_in_trouble(prepared, step):
+                    return prepared, prepared.context, step
+        return None
+
+    async def _up_to_date(self, name: str) -> Prepared:
+        prepared = self._host.contexts[name]
+        generation = await self._host.in_store(lambda: self._host.store.generation(context_document(name)))
+        if generation != prepared.generation:
+            return await self._host.refresh(name)
+        prepared.seen_at = anyio.current_time()
+        return prepared
+
+    def _is_in_trouble(self, prepared: Prepared, step: Planned) -> bool:
+        trouble = self._troubles.get((prepared.name, step.name, prepared.generation))
+        return trouble is not None and anyio.current_time() < trouble.again_at
+
+    # ------------------------------------------------------------------ one step
+
+    async def _work_on(self, prepared: Prepared, context: Context, step: Planned) -> Slice:
+        host = self._host
+        await host.in_store(lambda: prepared.look_again(host.store, step))
+        if (there := prepared.holding.items.get(step.name)) is not None:
+            return Slice(prepared.name, step.name, "found", why=there.status)
+        meter = Meter(self._token_budget - prepared.spending.cost.generated, yield_now=host.turnstile.yield_now)
+        desk = WorkDesk(
+            step,
+            context,
+            prepared.holding.items,
+            model=host.model,
+            meter=meter,
+            judge=self._judge,
+            step_tokens=self._step_tokens,
+        )
+        came_to: Item | Slice | None = None
+        try:
+            with host.turnstile.slice(), anyio.move_on_after(self._step_seconds) as limit:
+                came_to = await self._made(prepared, step, desk, meter)
+        finally:
+            await self._account(prepared, step, meter.cost, discarded=not isinstance(came_to, Item))
+        if came_to is None:
+            ending: Ending = "late" if limit.cancelled_caught else "called off"
+            came_to = Slice(prepared.name, step.name, ending, meter.cost)
+            if ending == "late":
+                self._failed(prepared, step, f"no item within {self._step_seconds:g} s")
+        if isinstance(came_to, Slice):
+            return came_to
+        return await self._keep(prepared, step, came_to)
+
+    async def _made(self, prepared: Prepared, step: Planned, desk: WorkDesk, meter: Meter) -> Item | Slice:
+        try:
+            return await make(step, desk, meter, self._host.surroundings, self._clock)
+        except OutOfTokens as error:
+            return Slice(prepared.name, step.name, "out of tokens", meter.cost, str(error))
+        except (ModelError, StoreError) as error:
+            why = f"{type(error).__name__}: {error}"
+        except Exception as error:  # noqa: BLE001  (a producer may raise anything: it costs its own step only)
+            why = f"{type(error).__name__}: {error}"
+        self._failed(prepared, step, why)
+        return Slice(prepared.name, step.name, "failed", meter.cost, why)
+
+    def _failed(self, prepared: Prepared, step: Planned, why: str) -> None:
+        key = (prepared.name, step.name, prepared.generation)
+        last = self._troubles.get(key)
+        pause = _FIRST_PAUSE if last is None else min(last.pause * 2, _LONGEST_PAUSE)
+        self._troubles[key] = _Trouble(anyio.current_time() + pause, pause)
+        log_warning("step.failed", context=prepared.name, step=step.name, why=why, again_in=pause)
+
+    async def _account(self, prepared: Prepared, step: Planned, cost: Cost, *, discarded: bool) -> None:
+        """Write down what was spent, also when the slice was called off."""
+        if cost == Cost():
+            return
+        host = self._host
+        past = prepared.spending
+        # It counts here also where it cannot be written down.
+        prepared.spending = replaced(past, cost=past.cost + cost, slices=past.slices + 1)
+        try:
+            with anyio.move_on_after(_STORE_SECONDS, shield=True):
+                prepared.spending = await host.in_store(
+                    lambda: spend(host.store, prepared.name, cost, discarded=discarded)
+                )
+        except StoreError as error:
+            self._failed(prepared, step, error.reason)
+            raise
+
+    async def _keep(self, prepared: Prepared, step: Planned, made: Item) -> Slice:
+        host = self._host
+        try:
+            stored = await host.in_store(lambda: host.store.put(made))
+        except StoreError as error:
+            # Made again at once, it would cost the same tokens again, and come to the same end.
+            self._failed(prepared, step, error.reason)
+            raise
+        prepared.take(step, stored)
+        log_info("step.made", context=prepared.name, step=step.name, status=stored.status, tokens=made.cost.generated)
+        return Slice(prepared.name, step.name, stored.status, made.cost, stored.why)
+
+
+class Idle:
+    """``async with precomputer.idle():`` — work is done beside the block; leaving it ends the work.
+
+    What was stored is there the next time: nothing else needs to be saved.
+    """
+
+    def __init__(self, sleeper: Sleeper) -> None:
+        self._sleeper = sleeper
+
+    async def __aenter__(self) -> Self:
+        self._group = anyio.create_task_group()
+        await self._group.__aenter__()
+        self._group.start_soon(self._sleeper.sleep_and_work, name="sleeper")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        self._group.cancel_scope.cancel()
+        if isinstance(error, anyio.get_cancelled_exc_class()):
+            return await self._group.__aexit__(kind, error, traceback)
+        # An exception of the block goes on as it is: the group would wrap it in an exception group.
+        await self._group.__aexit__(None, None, None)
+        return None

@@ -1,0 +1,221 @@
+"""How a run uses what is ready: a stored answer to the very question, else the few facts that bear on it."""
+
+from __future__ import annotations
+
+import math
+import re
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import msgspec
+
+from interwhen._types.extensions import Served, Task
+from interwhen._types.models import Message, Model, Prompt
+from interwhen.precompute._items import Digest, Item
+from interwhen.precompute._models import SayingModel
+from interwhen.precompute.producers.answers import answer_of, asked
+
+# Which statements bear on a question: shared words, rare ones first (BM25), and numbers by how near they are.
+
+_WORD = re.compile(r"\d+|[^\W\d_]+")
+_FREQUENCY = 1.2
+_LENGTH = 0.5
+_EMPTY = frozenset(
+    (  # noqa: SIM905
+        "a an and are as at be been by can could did do does for from had has have how i if in into is it its many may "
+        "me much my no not of on or our should so some than that the their them then there these they this to us was "
+        "we were what when where which who whom whose why will with would you your"
+    ).split()
+)
+"""Words that are everywhere: a statement that shares nothing else with a question does not bear on it."""
+_DIGITS = 18
+"""A longer number is a word."""
+_NEAR = 0.5
+"""What a number that is all but the same is worth, beside one that is the same."""
+
+
+_NEIGHBOURS = 32
+"""So many nearest numbers on each side count as near."""
+
+
+def words(text: str) -> list[str]:
+    """Return the words and whole numbers of *text*."""
+    return _WORD.findall(text.casefold())
+
+
+class Index:
+    """Statements by their words: a question is answered from the statements that share something with it.
+
+    Okapi BM25 (Robertson and Zaragoza, 2009). A number of the question that a statement lacks is worth something there
+    if its own is among the nearest, so that the state after step 35 is found for a question on step 37.
+    """
+
+    def __init__(self, statements: Sequence[str]) -> None:
+        texts = [words(statement) for statement in statements]
+        usual = max(sum(map(len, texts)) / max(len(texts), 1), 1.0)
+        self._size = len(texts)
+        self._damping = [_FREQUENCY * (1 - _LENGTH + _LENGTH * len(text) / usual) for text in texts]
+        self._places: dict[str, dict[int, int]] = {}
+        for at, text in enumerate(texts):
+            for word, count in Counter(text).items():
+                self._places.setdefault(word, {})[at] = count
+        self._numbers = sorted(
+            (int(word), at) for word, places in self._places.items() if _is_number(word) for at in places
+        )
+
+    def scores(self, question: str) -> dict[int, float]:
+        """Return how far statements bear on *question*, by place; those that share nothing with it are left out."""
+        found: dict[int, float] = {}
+        for word in sorted(set(words(question)) - _EMPTY):
+            places = self._places.get(word, {})
+            rarity = math.log(1 + (self._size - len(places) + 0.5) / (len(places) + 0.5))
+            counts: dict[int, float] = {**self._near(word), **places}
+            for at, count in counts.items():
+                gain = rarity * count * (_FREQUENCY + 1) / (count + self._damping[at])
+                found[at] = found.get(at, 0.0) + gain
+        return found
+
+    def _near(self, word: str) -> dict[int, float]:
+        if not _is_number(word):
+            return {}
+        wanted = int(word)
+        middle = bisect_left(self._numbers, (wanted, -1))
+        found: dict[int, float] = {}
+        for number, at in self._numbers[max(middle - _NEIGHBOURS, 0) : middle + _NEIGHBOURS]:
+            found[at] = max(found.get(at, 0.0), _NEAR / (1 + math.log2(1 + abs(wanted - number))))
+        return found
+
+
+@lru_cache(maxsize=64)
+def index_of(statements: tuple[str, ...]) -> Index:
+    """Return the index of *statements*, which is kept: the same ones are looked at for each question."""
+    return Index(statements)
+
+
+def _is_number(word: str) -> bool:
+    return word.isdecimal() and len(word) <= _DIGITS
+
+
+HEADING = "Known, and checked:"
+"""Stands above injected facts."""
+
+
+def everything(_item: Item) -> bool:
+    """Let each item be used: no gate has been asked."""
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class ServeReady:
+    """The shipped :class:`~interwhen.precompute.Serving`.
+
+    A stored answer is said only to the question it was made for, in the same words. Otherwise the facts that bear on
+    the question most are put before it, never more than *most* or *budget* characters.
+    """
+
+    most: int = 6
+    budget: int = 600
+    allows: Callable[[Item], bool] = everything
+    """Whether an item may be used now: where the gate is asked."""
+
+    def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
+        """Return what the run begins with."""
+        allowed = [item for item in items if self.allows(item)]
+        question = Task(prompt).question
+        said = find_answer(allowed, whole_question(prompt))
+        if said is not None:
+            reasoning = answer_of(said).reasoning
+            return Served(SayingModel(said.payload.text, model, reasoning=reasoning), prompt, (said.id,))
+        chosen, used = choose_facts(facts_in(allowed), last_line(question), most=self.most, budget=self.budget)
+        return Served(model, with_facts(prompt, chosen), used) if chosen else Served(model, prompt)
+
+
+def find_answer(items: Sequence[Item], question: str) -> Item | None:
+    """Return the item among *items* that answers *question*, which must be the very one; ``None``: there is none."""
+    key = asked(question)
+    return next((item for item in items if item.key.kind == "answers" and key in questions_of(item)), None)
+
+
+def whole_question(prompt: Prompt) -> str:
+    """Return all of *prompt*, since earlier turns may change what is asked; nothing of a chat with replies in it."""
+    task = Task(prompt)
+    return task.text if all(turn.role in ("system", "user") for turn in task.messages) else ""
+
+
+def questions_of(item: Item) -> tuple[Digest, ...]:
+    """Return the questions that *item* answers, as :func:`asked` tells them; none of an item that does not say."""
+    try:
+        return answer_of(item).asked
+    except msgspec.MsgspecError:
+        return ()
+
+
+def last_line(question: str) -> str:
+    """Return the last line of *question* that holds anything: what is asked, where a text comes before it."""
+    return next((line for line in reversed(question.splitlines()) if line.strip()), "")
+
+
+def facts_in(items: Sequence[Item]) -> list[tuple[str, str]]:
+    """Return all facts in *items*, whoever produced them, each with the name of its item: a line is a fact."""
+    return [
+        (line, item.id)
+        for item in items
+        if item.key.kind == "facts"
+        for line in item.payload.text.splitlines()
+        if line.strip()
+    ]
+
+
+def choose_facts(
+    found: Sequence[tuple[str, str]], question: str, *, most: int, budget: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the facts that bear on *question* most, best first, and the names of the items they are from.
+
+    Of equally good ones the latest comes first: it has been worked out from the others.
+    """
+    marks = index_of(tuple(said for said, _ in found)).scores(question)
+    chosen: dict[str, str] = {}
+    left = budget
+    for at in sorted(marks, key=lambda at: (-marks[at], -at)):
+        said, name = found[at]
+        if len(chosen) == most:
+            break
+        if said not in chosen and len(said) < left:
+            chosen[said] = name
+            left -= len(said) + 1
+    return tuple(chosen), tuple(dict.fromkeys(chosen.values()))
+
+
+def with_facts(prompt: Prompt, facts: Sequence[str]) -> Prompt:
+    """Return *prompt* with *facts* before the question (in a chat, before the last turn of the user)."""
+    lines = "\n".join((HEADING, *facts))
+    if isinstance(prompt, str):
+        return f"{lines}\n\n{prompt}"
+    at = max((at for at, turn in enumerate(prompt) if turn.role == "user"), default=None)
+    if at is None:
+        return (Message("system", lines), *prompt)
+    turn = replace_content(prompt[at], f"{lines}\n\n{prompt[at].content}")
+    return (*prompt[:at], turn, *prompt[at + 1 :])
+
+
+def replace_content(turn: Message, content: str) -> Message:
+    """Return *turn* with another *content*."""
+    return Message(turn.role, content, turn.calls, turn.call_id, turn.name)
+
+
+# How what is ready is put to use in a run: a Protocol, so that the choice of items can be tried out and replaced.
+
+
+class Serving(Protocol):
+    """Chooses among the items that may be served now. Pure and quick: a reader waits for it."""
+
+    def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
+        """Return what the run begins with, and which *items* it uses.
+
+        Every item in *items* was verified and is current at this moment. Costs are filled in by the caller.
+        """
+        ...

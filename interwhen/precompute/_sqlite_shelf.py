@@ -1,0 +1,239 @@
+"""A shelf in one SQLite file: for all processes of one machine.
+
+Write-ahead log, so that readers never wait for a writer; ``synchronous=NORMAL``, so that a power cut may lose the last
+entries and never damages one that is older. A file that SQLite itself finds damaged is moved aside and begun anew:
+everything in it can be made again, and nothing in it is worth a guess.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from interwhen._log import log_warning
+from interwhen._types.errors import StoreError
+from interwhen.precompute._shelves import latest_of, numbered
+
+T = TypeVar("T")
+
+_BUSY_SECONDS, _PAUSE_SECONDS = 5.0, 0.01
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_APPLICATION = 0x49575043  # "IWPC": another program's file is not taken for ours
+_DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What Python raises where the file says nonsense: also where a message of SQLite quotes that, and is no text."""
+_MAGIC = b"SQLite format 3\0"
+_TABLE = "CREATE TABLE IF NOT EXISTS entries (name TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID"
+
+
+class SqliteShelf:
+    """The entries in the file at *path*, which is made where there is none, private to its user.
+
+    Not for network file systems: SQLite's locks cannot be trusted there. *page_size* is for new files, in bytes.
+    """
+
+    blocks = False
+    """A look-up by name is some tens of microseconds, and waits for nobody."""
+
+    def __init__(self, path: str | os.PathLike[str], *, page_size: int = 4096) -> None:
+        self.place = os.fspath(path)
+        self._page_size = page_size
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._inode = 0
+        self._open()
+
+    def read(self, name: str, /) -> bytes | None:
+        """Look it up."""
+
+        def look(connection: sqlite3.Connection) -> bytes | None:
+            row = connection.execute("SELECT data FROM entries WHERE name = ?", (name,)).fetchone()
+            return None if row is None else bytes(row[0]) if isinstance(row[0], bytes) else b""
+
+        return self._do(look)
+
+    def create(self, name: str, data: bytes, /) -> bool:
+        """Insert it."""
+        insert = "INSERT OR IGNORE INTO entries VALUES (?, ?)"
+        return bool(self._do(lambda connection: connection.execute(insert, (name, data)).rowcount == 1))
+
+    def follow(self, folder: str, number: int, data: bytes, /) -> bool:
+        """Look, insert and delete the others in one transaction."""
+
+        def replace(connection: sqlite3.Connection) -> bool:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                old = _names(connection, folder)
+                done = latest_of(old) == number - 1
+                if done:
+                    connection.executemany("DELETE FROM entries WHERE name = ?", [(each,) for each in old])
+                    connection.execute("INSERT INTO entries VALUES (?, ?)", (numbered(folder, number), data))
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+            return done
+
+        return bool(self._do(replace))
+
+    def delete(self, name: str, /) -> None:
+        """Delete it."""
+        self._do(lambda connection: connection.execute("DELETE FROM entries WHERE name = ?", (name,)))
+
+    def names(self, folder: str, /) -> list[str]:
+        """Look through the index."""
+        return self._do(lambda connection: _names(connection, folder)) or []
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._close()
+
+    # ------------------------------------------------------------------ the file
+
+    def _do(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
+        """Do *work*; a file that turns out to be damaged is moved aside, and *work* finds an empty one.
+
+        While another process writes, the connection is given back between tries, so that no look-up waits for that.
+        """
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                with self._lock:
+                    return self._try(work)
+            except sqlite3.OperationalError as error:
+                if time.monotonic() > deadline:
+                    raise StoreError(self.place, f"{error}: another process writes to it without end") from error
+            time.sleep(_PAUSE_SECONDS)
+
+    def _try(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
+        """Do *work*. Raises :class:`sqlite3.OperationalError` where another process is at it just now."""
+        for _ in range(2):
+            if self._connection is None:
+                raise StoreError(self.place, "it is closed")
+            try:
+                return work(self._connection)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF in _BUSY:
+                    raise
+                if not (_is_damage(error) or _forbids_writing(self.place)):
+                    raise StoreError(self.place, f"{error} (is the disk full, or read-only?)") from error
+                self._replace(error)
+            except _DAMAGE as error:
+                self._replace(error)
+        return None
+
+    def _open(self) -> None:
+        path = Path(self.place)
+        try:
+            if not path.exists():
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            _refuse_others(path)
+        except OSError as error:
+            raise StoreError(self.place, f"it cannot be opened ({error.strerror})") from error
+        try:
+            self._connect()
+        except sqlite3.OperationalError as error:
+            self._close()
+            if not _is_damage(error):
+                raise StoreError(self.place, f"{error} (may the file and its folder be written?)") from error
+            self._replace(error)
+        except _DAMAGE as error:
+            self._replace(error)
+
+    def _connect(self) -> None:
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                return self._try_to_connect()
+            except sqlite3.OperationalError as error:
+                self._close()
+                # Switching to the log needs the file alone, and SQLite does not wait for that as it does for a write.
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+
+    def _try_to_connect(self) -> None:
+        path = Path(self.place)
+        self._connection = found = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        # A name with a flipped bit is one row that nobody finds, not a file that cannot be read.
+        found.text_factory = lambda data: data.decode("ascii", "replace")
+        self._inode = path.stat().st_ino
+        if not path.stat().st_size:
+            found.execute(f"PRAGMA page_size = {self._page_size:d}")
+            found.execute(f"PRAGMA application_id = {_APPLICATION:d}")
+        found.execute("PRAGMA journal_mode = WAL")
+        found.execute("PRAGMA synchronous = NORMAL")
+        found.execute(_TABLE)
+
+    def _replace(self, error: Exception) -> None:
+        """Move the damaged file aside, unless another process has done so, and begin a new one."""
+        self._close()
+        path = Path(self.place)
+        moved = ""
+        try:
+            if path.stat().st_ino == self._inode:
+                moved = _free_name(path)
+                # The log first: a log without its file is ignored, a new file with an old log is not.
+                for suffix in ("-wal", "-shm", ""):
+                    old = Path(f"{path}{suffix}")
+                    if old.exists():
+                        old.rename(f"{moved}{suffix}")
+        except OSError as failed:
+            raise StoreError(self.place, f"it is damaged ({error}) and cannot be moved ({failed.strerror})") from error
+        log_warning("store.damaged", place=self.place, why=str(error), moved=moved)
+        try:
+            self._connect()
+        except _DAMAGE as again:
+            self._close()
+            raise StoreError(self.place, f"it is damaged ({error}), and a new one cannot be made: {again}") from again
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.close()
+
+
+def _names(connection: sqlite3.Connection, folder: str) -> list[str]:
+    """Return the names from the folder's first to its last; "0" follows "/" in ASCII."""
+    between = "SELECT name FROM entries WHERE name > ? AND name < ? ORDER BY name"
+    return [str(name) for (name,) in connection.execute(between, (f"{folder}/", f"{folder}0"))]
+
+
+def _refuse_others(path: Path) -> None:
+    """Refuse a file that is not ours, nor ours with a few bytes damaged: it must not be moved aside as a ruin."""
+    with path.open("rb") as file:
+        head = file.read(72)
+    for at, ours in ((0, _MAGIC), (68, _APPLICATION.to_bytes(4, "big"))):
+        there = head[at : at + len(ours)]
+        if sum(a != b for a, b in zip(there, ours, strict=False)) > len(ours) // 4:
+            raise StoreError(os.fspath(path), "this file is no store: choose another path")
+
+
+def _free_name(path: Path) -> str:
+    number = 1
+    while Path(f"{path}.damaged-{number}").exists():
+        number += 1
+    return f"{path}.damaged-{number}"
+
+
+def _forbids_writing(path: str) -> bool:
+    """Tell whether the file's own head names a format that must not be written: ours never does."""
+    with Path(path).open("rb") as file:
+        head = file.read(20)
+    return len(head) == 20 and head[18] > 2
+
+
+def _is_damage(error: sqlite3.OperationalError) -> bool:
+    """Tell a damaged file from one that is locked, full or out of reach: SQLite calls both operational."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return False
+    # SQLITE_ERROR is what our fixed statements meet only where the schema is damaged.
+    return code & 0xFF in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or (
+        code == sqlite3.SQLITE_IOERR_SHORT_READ
+    )

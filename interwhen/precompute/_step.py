@@ -1,0 +1,274 @@
+"""From a step to its item: the producer proposes, and what may be believed is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, assert_never
+
+import anyio
+import anyio.lowlevel
+import msgspec
+
+from interwhen._types.errors import OutOfTokens, PluginError, UsageError
+from interwhen._types.models import Capabilities, Chunk, Completion, Model, Prompt, Request, Sampling, Stream, Usage
+from interwhen._types.results import Result
+from interwhen.models._transport import Timeouts
+from interwhen.precompute._freshness import Surroundings, full_name
+from interwhen.precompute._items import BASES, Cost, Digest, Input, Item, ItemId, Kind, Proof, digest
+from interwhen.precompute._judge import Judge
+from interwhen.precompute._producer import Accepted, Context, Judgement, Nothing, Planned, Proposal, Rejected, Undecided
+
+# A model whose tokens are counted as they come, and that stops when the budget, or the patience of others, is out.
+
+
+class Meter:
+    """What one slice has spent, and what it may spend: *budget* tokens are generated at most."""
+
+    def __init__(self, budget: int, *, yield_now: Callable[[], object] = lambda: None) -> None:
+        self.budget = budget
+        self.cost = Cost()
+        self.yield_now = yield_now
+        """Called before each request and at each arrival: ends the slice if somebody else wants the model."""
+
+    @property
+    def left(self) -> int:
+        """How many tokens may still be generated."""
+        return max(self.budget - self.cost.generated, 0)
+
+    def request(self, request: Request) -> Request:
+        """Return *request* with no more tokens than are left. Raises :class:`OutOfTokens` where none is."""
+        left = self.left
+        if left == 0:
+            raise OutOfTokens(self.budget)
+        wanted = request.sampling.max_tokens
+        most = left if wanted is None else min(wanted, left)
+        self.cost += Cost(requests=1)
+        return replace(request, sampling=replace(request.sampling, max_tokens=most))
+
+    def generated(self, tokens: int) -> None:
+        """Count tokens that came."""
+        self.cost += Cost(generated=tokens)
+
+    def prompted(self, usage: Usage | None) -> None:
+        """Count prompt tokens, where the server says."""
+        if usage is not None and usage.prompt_tokens:
+            self.cost += Cost(prompt=usage.prompt_tokens)
+
+
+class MeteredModel:
+    """*model*, with all that it generates counted by *meter*. Closing it does nothing: the model belongs to others."""
+
+    def __init__(self, model: Model, meter: Meter) -> None:
+        self._model = model
+        self._meter = meter
+        self.timeouts: Timeouts = getattr(model, "timeouts", None) or Timeouts()
+
+    @property
+    def name(self) -> str:
+        """The model's own name."""
+        return self._model.name
+
+    async def capabilities(self) -> Capabilities:
+        """Return those of the model."""
+        return await self._model.capabilities()
+
+    async def stream(self, request: Request) -> Stream:
+        """Open the stream, and count what it brings."""
+        await self._give_way()
+        capped = self._meter.request(request)
+        return _MeteredStream(await self._model.stream(capped), self._meter, capped.sampling.max_tokens or 0)
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer whole. What is called off meanwhile counts with all the tokens it might have generated."""
+        await self._give_way()
+        capped = self._meter.request(request)
+        most = capped.sampling.max_tokens or 0
+        self._meter.generated(most)
+        found = await self._model.complete(capped)
+        came = found.usage.completion_tokens
+        self._meter.generated((len(found.text) // 3 + 1 if came is None else came) - most)
+        self._meter.prompted(found.usage)
+        return found
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+    async def _give_way(self) -> None:
+        self._meter.yield_now()
+        await anyio.lowlevel.checkpoint()
+
+
+class _MeteredStream:
+    """Ends after *most* tokens, also where the server knows no end."""
+
+    def __init__(self, stream: Stream, meter: Meter, most: int) -> None:
+        self._stream = stream
+        self._meter = meter
+        self._left = most
+
+    async def receive(self) -> Sequence[Chunk]:
+        if self._left < 0:
+            await self._stream.aclose()
+            return ()
+        chunks = await self._stream.receive()
+        for chunk in chunks:
+            self._left -= chunk.tokens
+            self._meter.generated(chunk.tokens)
+            self._meter.prompted(chunk.usage)
+        self._meter.yield_now()
+        return chunks
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+# The desk of one step: what it may read, ask and have judged; and the list of what it did read.
+
+_CLOSE_SECONDS = 5.0
+
+
+class WorkDesk:
+    """The :class:`~interwhen.precompute.Desk` of *planned*, while *settled* is what holds."""
+
+    def __init__(
+        self,
+        planned: Planned,
+        context: Context,
+        settled: Mapping[str, Item],
+        *,
+        model: Model,
+        meter: Meter,
+        judge: Judge,
+        step_tokens: int,
+    ) -> None:
+        self.context = replace(context, pieces=())
+        self.model: Model = MeteredModel(model, meter)
+        self._planned = planned
+        self._pieces = {piece.name: piece for piece in context.pieces}
+        self._settled = settled
+        self._judge = judge
+        self._step_tokens = step_tokens
+        self._judged: dict[Digest, Judgement] = {}
+        self.inputs: set[Input] = set()
+        self.premise_ids: list[ItemId] = []
+
+    def read(self, piece: str) -> str:
+        """Return a piece's text. Raises :class:`UsageError` for one that the step does not say it reads."""
+        if piece not in self._planned.step.reads:
+            raise UsageError(f"step {self._planned.name!r} may not read {piece!r}: name it in Step(reads=...)")
+        found = self._pieces[piece]
+        self.inputs.add(Input("piece", piece, found.sha256))
+        return found.text
+
+    def premise(self, step: str) -> Item | None:
+        """Return a step's accepted item. Raises :class:`UsageError` for one that is no premise of this step."""
+        name = full_name(self._planned.producer.name, step)
+        if name not in self._planned.premises:
+            raise UsageError(f"step {self._planned.name!r} may not use {step!r}: name it in Step(premises=...)")
+        item = self._settled[name]
+        self.inputs.add(Input("step", name, item.content))
+        if item.id not in self.premise_ids:
+            self.premise_ids.append(item.id)
+        own_guess = item.status == "guess" and item.key.producer == self._planned.producer.name
+        return item if item.may_be_served or own_guess else None
+
+    def premises(self) -> tuple[Item, ...]:
+        """Return the items of all premises that have one."""
+        found = (self.premise(name) for name in self._planned.premises)
+        return tuple(item for item in found if item is not None)
+
+    async def ask(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
+        """Ask the model, by a stream: whatever is called off has been counted up to there."""
+        wanted = sampling or Sampling(temperature=0.0)
+        if wanted.max_tokens is None:
+            wanted = replace(wanted, max_tokens=self._step_tokens)
+        stream = await self.model.stream(Request(prompt, sampling=wanted))
+        texts: list[str] = []
+        reason = None
+        usage = Usage()
+        try:
+            while chunks := await stream.receive():
+                for chunk in chunks:
+                    texts.append(chunk.text)
+                    reason = chunk.finish_reason or reason
+                    usage = chunk.usage or usage
+        finally:
+            with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+                await stream.aclose()
+        return Completion("".join(texts), reason or "truncated", usage)
+
+    async def work_out(self, prompt: Prompt, sampling: Sampling | None = None) -> Result:
+        """Let the model answer under the monitors: a slip costs its repair, and not the whole answer."""
+        wanted = sampling or Sampling(temperature=0.0)
+        if wanted.max_tokens is None:
+            wanted = replace(wanted, max_tokens=self._step_tokens)
+        return await self._judge.supervise(self.model, prompt, wanted)
+
+    async def judge(self, text: str, prompt: Prompt = "") -> Judgement:
+        """Let the monitors judge *text*, once."""
+        asked = digest(text, prompt if isinstance(prompt, str) else msgspec.json.encode(prompt))
+        if asked not in self._judged:
+            self._judged[asked] = await self._judge.judge(text, prompt, forks=self.model)
+        return self._judged[asked]
+
+
+async def make(
+    planned: Planned, desk: WorkDesk, meter: Meter, surroundings: Surroundings, clock: Callable[[], float]
+) -> Item:
+    """Let the producer of *planned* do its slice of work; return the item, accepted or not.
+
+    Raises what the producer raises, and :class:`~interwhen.PluginError` for what is no proposal.
+    """
+    made = await planned.producer.make(planned.step, desk)
+    decided = await _decided(planned, made, desk, meter.cost)
+    return Item(
+        key=surroundings.key(planned, tuple(desk.inputs)),
+        premises=tuple(desk.premise_ids),
+        cost=meter.cost,
+        created=clock(),
+        step=planned.name,
+        context=desk.context.name,
+        **decided,
+    )
+
+
+async def _decided(planned: Planned, made: object, desk: WorkDesk, spent: Cost) -> dict[str, Any]:
+    """Return the item's status, and what goes with it."""
+    producer = planned.producer
+    match made:
+        case Nothing(why):
+            return {"status": "nothing", "why": why}
+        case Proposal(basis="guess", payload=payload):
+            return {"status": "guess", "payload": payload}
+        case Proposal(basis=basis) if basis not in BASES[producer.kind]:
+            raise PluginError(
+                producer.name,
+                f"it proposes {producer.kind} on the basis {basis!r}",
+                f"what may be served is {' or '.join(BASES[producer.kind])}; a guess may guide later steps",
+            )
+        case Proposal(basis="derived") if spent.requests:
+            raise PluginError(producer.name, "it calls 'derived' what a model took part in", "let it be judged")
+        case Proposal(basis="judged"):
+            return await _judged(made, desk, producer.kind)
+        case Proposal():
+            seen = digest(made.payload.text, made.payload.data, made.evidence)
+            proof = Proof(basis=made.basis, verdict=seen, evidence=made.evidence)
+            return {"status": "accepted", "payload": made.payload, "proof": proof}
+        case _:
+            raise PluginError(producer.name, f"make() returned {made!r:.200}", "return a Proposal or Nothing")
+
+
+async def _judged(proposal: Proposal, desk: WorkDesk, kind: Kind) -> dict[str, Any]:
+    judgement = await desk.judge(proposal.payload.text, proposal.prompt)
+    match judgement:
+        case Accepted(proof) if kind == "answers" and proof.scope != "answer":
+            return {"status": "unknown", "why": "its steps were verified, and no check judged the answer itself"}
+        case Accepted(proof):
+            return {"status": "accepted", "payload": proposal.payload, "proof": proof}
+        case Rejected(why):
+            return {"status": "rejected", "why": why}
+        case Undecided(why):
+            return {"status": "unknown", "why": why}
+        case _:
+            assert_never(judgement)

@@ -1,0 +1,360 @@
+"""The store: items that never change, and documents that change by compare-and-swap, on a shelf that may be damaged.
+
+An item is found by what it was made from, so nothing in it can go stale; which items hold now is decided from the
+context, which is a document (:mod:`interwhen.precompute._freshness`). Every entry is checked whenever it is read. One
+that fails is a miss: it is moved into quarantine, with a warning, and made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import struct
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import msgspec
+
+from interwhen._log import log_warning
+from interwhen._types.errors import StoreConflict, StoreError, UsageError
+from interwhen.precompute._items import Item, ItemId, SlotId, digest
+from interwhen.precompute._shelves import MemoryShelf, Shelf, latest_of, number_of, numbered
+
+# How an entry of a store lies on a medium: a magic, a schema number, a checksum over all of it, and the payload.
+#
+# ::
+#
+#     entry = b"IWPC" | schema: u16 | sha256(magic, schema, name, payload): 32 bytes | payload
+#
+# With a key, the magic is ``IWSK`` and the sum is an HMAC-SHA-256 of the same: whoever can write to a shared medium,
+# and has not the key, cannot make an entry that is believed.
+#
+# The name is part of the sum, so an entry that turns up under another name is as damaged as one with a flipped bit.
+# The layout of these 38 bytes is the same in every schema: an entry of another version is told from a damaged one.
+
+MAGIC = b"IWPC"
+KEYED = b"IWSK"
+"""The magic of an entry whose sum is keyed: only who has the key can write one."""
+SCHEMA = 1
+"""Raise it when what a payload means changes. Entries of other schemas are misses, and are left alone."""
+_HEAD = struct.Struct(">4sH32s")
+
+
+class Damaged(Exception):
+    """The bytes are not what was written under this name."""
+
+
+class Foreign(Exception):
+    """The bytes are whole, and of another version's schema."""
+
+    def __init__(self, schema: int) -> None:
+        self.schema = schema
+        super().__init__(f"schema {schema}, and this version reads {SCHEMA}")
+
+
+class Locked(Exception):
+    """The bytes are sealed with a key, and there is none here to tell whether they are whole."""
+
+
+def seal(name: str, payload: bytes, key: bytes | None = None) -> bytes:
+    """Return the entry for *payload* under *name*, sealed with *key* if there is one."""
+    magic = MAGIC if key is None else KEYED
+    return _HEAD.pack(magic, SCHEMA, _sum(name, SCHEMA, payload, key)) + payload
+
+
+def unseal(name: str, entry: bytes, key: bytes | None = None) -> bytes:
+    """Return the payload of *entry*, found under *name*.
+
+    Raises :class:`Damaged` (also where there is a *key* and the entry is not sealed with it), :class:`Foreign`, or
+    :class:`Locked`.
+    """
+    if len(entry) < _HEAD.size:
+        raise Damaged(f"{len(entry)} bytes are too few for an entry")
+    magic, schema, found = _HEAD.unpack_from(entry)
+    payload = entry[_HEAD.size :]
+    if magic not in (MAGIC, KEYED):
+        raise Damaged("it does not begin like an entry")
+    if key is None and magic == KEYED:
+        raise Locked("it is sealed with a key: open the store with it")
+    if key is not None and magic == MAGIC:
+        raise Damaged("it is not sealed with the key of this store")
+    if not hmac.compare_digest(found, _sum(name, schema, payload, key)):
+        raise Damaged("its checksum does not match" if key is None else "it is not sealed with the key of this store")
+    if schema != SCHEMA:
+        raise Foreign(schema)
+    return payload
+
+
+def _sum(name: str, schema: int, payload: bytes, key: bytes | None) -> bytes:
+    head = (MAGIC if key is None else KEYED) + schema.to_bytes(2, "big") + name.encode() + b"\0"
+    if key is not None:
+        return hmac.digest(key, head + payload, "sha256")
+    return hashlib.sha256(head + payload).digest()
+
+
+LEAST_KEY = 16
+"""The fewest bytes of a key."""
+_ITEMS, _DOCUMENTS, _QUARANTINE = "items", "documents", "quarantine"
+_NONE: Mapping[ItemId, Item] = MappingProxyType({})
+KEPT = 8
+"""How many items of one slot are kept that were made for the same context: the newest ones. After an edit that is taken
+back, the old item is there; and contexts whose pieces have the same names do not take away each other's."""
+
+
+class Quarantined(msgspec.Struct, frozen=True, gc=False):
+    """An entry that is not served any more, as it was found."""
+
+    name: str
+    why: str
+    at: float
+    """When, in seconds since 1970 (UTC)."""
+    entry: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What stands under a name at one generation. Each change adds one to it."""
+
+    generation: int
+    """0: nothing was ever written."""
+    data: bytes | None
+    """``None``: there is nothing, or what there is cannot be read. It is never replaced by an older generation."""
+
+
+class _Entry(msgspec.Struct, frozen=True, array_like=True):
+    name: str
+    data: bytes
+
+
+class Store:
+    """Items and documents on *shelf*, or in the store at that path or URL, as for :func:`open_store`.
+
+    Its methods may be called by any thread, and by any number of processes at once. With a *key*, each entry carries a
+    keyed hash: give one where others can write to the medium. What is not sealed with it is a miss, and is quarantined.
+
+    Raises :class:`~interwhen.precompute.StoreError` where the shelf itself fails; damage is no such failure.
+    """
+
+    def __init__(
+        self,
+        shelf: Shelf | str | os.PathLike[str] | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        key: str | bytes | None = None,
+    ) -> None:
+        if isinstance(shelf, str | os.PathLike):
+            shelf = _shelf_at(shelf, {})
+        self.shelf: Shelf = shelf if shelf is not None else MemoryShelf()
+        self._clock = clock
+        self._key = key.encode() if isinstance(key, str) else key
+        if self._key is not None and len(self._key) < LEAST_KEY:
+            raise UsageError(f"the key of a store needs at least {LEAST_KEY} bytes, got {len(self._key)}")
+        self._warned: set[str] = set()
+
+    @property
+    def place(self) -> str:
+        """Where it is, for messages."""
+        return self.shelf.place
+
+    @property
+    def blocks(self) -> bool:
+        """Whether its calls belong into a thread."""
+        return self.shelf.blocks
+
+    def close(self) -> None:
+        """Give back what the shelf holds."""
+        self.shelf.close()
+
+    # ------------------------------------------------------------------ items
+
+    def get(self, id_: ItemId) -> Item | None:
+        """Return the item, checked; ``None``: it is not there, or not whole."""
+        name = f"{_ITEMS}/{id_}"
+        payload = self._payload(name, self.shelf.read(name))
+        if payload is None:
+            return None
+        try:
+            item = msgspec.msgpack.decode(payload, type=Item)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            self._isolate(name, f"no item: {error}")
+            return None
+        if item.id != id_:
+            self._isolate(name, "it is the item of another key")
+            return None
+        return item
+
+    def put(self, item: Item) -> Item:
+        """Store *item*, and return what is stored under its key: of two writers, the first one's item stays."""
+        name = f"{_ITEMS}/{item.id}"
+        entry = seal(name, msgspec.msgpack.encode(item), self._key)
+        for _ in range(3):
+            if self.shelf.create(name, entry):
+                self._thin(item)
+                return item
+            if (found := self.get(item.id)) is not None:
+                return found
+            # A damaged one lay there, and has been moved away.
+        raise StoreError(self.place, f"{name!r} can neither be written nor be read")
+
+    def candidates(self, slot: SlotId, known: Mapping[ItemId, Item] = _NONE) -> tuple[Item, ...]:
+        """Return the items of *slot*, whatever was read to make them, oldest first; *known* ones are not read again."""
+        ids = (_id_of(name) for name in self.shelf.names(f"{_ITEMS}/{slot}"))
+        found = (known[each] if each in known else self.get(each) for each in ids)
+        return tuple(sorted((item for item in found if item is not None), key=lambda item: item.created))
+
+    def items(self) -> Iterator[Item]:
+        """Yield every item that is whole."""
+        for name in self.shelf.names(_ITEMS):
+            item = self.get(_id_of(name))
+            if item is not None:
+                yield item
+
+    def evict(self, id_: ItemId) -> None:
+        """Take an item away. Others that were made from it go on being right for their inputs."""
+        self.shelf.delete(f"{_ITEMS}/{id_}")
+
+    def quarantine(self, id_: ItemId, why: str) -> None:
+        """Take an item out of service and keep it to be looked at."""
+        self._isolate(f"{_ITEMS}/{id_}", why)
+
+    def quarantined(self) -> tuple[Quarantined, ...]:
+        """Return what is in quarantine, oldest first."""
+        found = []
+        for name in self.shelf.names(_QUARANTINE):
+            entry = self.shelf.read(name)
+            try:
+                payload = unseal(name, entry or b"", self._key)
+                found.append(msgspec.msgpack.decode(payload, type=Quarantined))
+            except (Damaged, Foreign, Locked, msgspec.DecodeError):
+                continue
+        return tuple(sorted(found, key=lambda each: each.at))
+
+    def _thin(self, newest: Item) -> None:
+        names = self.shelf.names(f"{_ITEMS}/{newest.key.slot}")
+        if len(names) > KEPT:
+            made = [item for item in self.candidates(newest.key.slot) if item.context == newest.context]
+            for old in made[:-KEPT]:
+                if old.id != newest.id:
+                    self.evict(old.id)
+
+    # ------------------------------------------------------------------ documents
+
+    def generation(self, name: str) -> int:
+        """Return the generation of document *name*; 0: it was never written."""
+        return latest_of(self.shelf.names(_folder(name)))
+
+    def document(self, name: str) -> Document:
+        """Return the latest generation of document *name*."""
+        for _ in range(16):
+            number = self.generation(name)
+            if number == 0:
+                return Document(0, None)
+            last = numbered(_folder(name), number)
+            entry = self.shelf.read(last)
+            if entry is None:
+                continue  # a newer one has taken its place in between
+            # The damaged one stays where it is: its number must not be given again.
+            payload = self._payload(last, entry, stays=True)
+            return Document(number, None if payload is None else self._data(last, name, payload))
+        raise StoreError(self.place, f"document {name!r} changes faster than it can be read")
+
+    def commit(self, name: str, data: bytes, *, expect: int) -> int:
+        """Write the next generation of document *name*; return its number.
+
+        Raises :class:`~interwhen.precompute.StoreConflict` unless it is at generation *expect* when this is written.
+        """
+        entry = seal(numbered(_folder(name), expect + 1), msgspec.msgpack.encode(_Entry(name, data)), self._key)
+        if not self.shelf.follow(_folder(name), expect + 1, entry):
+            raise StoreConflict(self.place, name, expect)
+        return expect + 1
+
+    def documents(self, start: str) -> tuple[str, ...]:
+        """Return the names of the documents whose names begin with *start*, sorted."""
+        latest = {name.rpartition("/")[0]: name for name in self.shelf.names(_DOCUMENTS) if number_of(name)}
+        found = set()
+        for name in latest.values():
+            payload = self._payload(name, self.shelf.read(name), stays=True)
+            if payload is not None:
+                title = msgspec.msgpack.decode(payload, type=_Entry).name
+                if title.startswith(start):
+                    found.add(title)
+        return tuple(sorted(found))
+
+    def _data(self, entry: str, name: str, payload: bytes) -> bytes | None:
+        try:
+            found = msgspec.msgpack.decode(payload, type=_Entry)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            self._isolate(entry, f"no document: {error}", stays=True)
+            return None
+        return found.data if found.name == name else None
+
+    # ------------------------------------------------------------------ damage
+
+    def _payload(self, name: str, entry: bytes | None, *, stays: bool = False) -> bytes | None:
+        if entry is None:
+            return None
+        try:
+            return unseal(name, entry, self._key)
+        except Damaged as error:
+            self._isolate(name, str(error), stays=stays)
+        except Foreign as error:
+            if name not in self._warned:
+                self._warned.add(name)
+                log_warning("store.foreign", place=self.place, entry=name, schema=error.schema)
+        except Locked as error:
+            raise StoreError(self.place, str(error)) from error
+        return None
+
+    def _isolate(self, name: str, why: str, *, stays: bool = False) -> None:
+        """Copy an entry into quarantine, and take it away unless it *stays*. That this fails is only logged."""
+        if stays and name in self._warned:
+            return
+        self._warned.add(name)
+        log_warning("store.quarantined", place=self.place, entry=name, why=why)
+        try:
+            entry = self.shelf.read(name)
+            if entry is None:
+                return
+            at = f"{_QUARANTINE}/{uuid.uuid4().hex}"
+            note = Quarantined(name, why, self._clock(), entry)
+            self.shelf.create(at, seal(at, msgspec.msgpack.encode(note), self._key))
+            if not stays:
+                self.shelf.delete(name)
+        except StoreError as error:
+            log_warning("store.quarantine_failed", place=self.place, entry=name, why=error.reason)
+
+
+def open_store(place: str | os.PathLike[str], *, key: str | bytes | None = None, **options: object) -> Store:
+    """Open the store at *place*: a path (one SQLite file), a URL of any file system of fsspec, or ``:memory:``.
+
+    *key* is as for :class:`Store`; *options* go to :class:`~interwhen.precompute._fsspec_shelf.FsspecShelf`. Raises
+    :class:`~interwhen.precompute.StoreError` where it cannot be opened.
+    """
+    return Store(_shelf_at(place, options), key=key)
+
+
+def _shelf_at(place: str | os.PathLike[str], options: Mapping[str, object]) -> Shelf:
+    where = os.fspath(place)
+    if "://" in where:
+        from interwhen.precompute._fsspec_shelf import FsspecShelf
+
+        return FsspecShelf(where, **options)  # type: ignore[arg-type]
+    if options:
+        raise UsageError(f"store options {sorted(options)} go with a URL; {where!r} is a path")
+    if where == ":memory:":
+        return MemoryShelf()
+    from interwhen.precompute._sqlite_shelf import SqliteShelf
+
+    return SqliteShelf(where)
+
+
+def _folder(name: str) -> str:
+    return f"{_DOCUMENTS}/{digest(name)}"
+
+
+def _id_of(name: str) -> ItemId:
+    return ItemId(name.removeprefix(f"{_ITEMS}/"))

@@ -1,0 +1,102 @@
+"""Statements that a model proposes: how it is asked for them, and what is read from its reply."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from interwhen._types.errors import UsageError
+from interwhen._types.models import Completion, Message, Sampling
+from interwhen.precompute._producer import Desk
+
+LONGEST = 240
+"""A longer statement is not read: facts are few and short, and this text comes from a model."""
+_ASK = (
+    "You prepare notes on a text before anybody asks about it. Write up to {limit} new statements that follow from the "
+    "numbered lines, and that save work to whoever is asked about them: combine lines, and go on from what is known. "
+    "One statement a line, in the words of the text. End each with the numbers of the lines that it follows from, in "
+    "brackets, such as [S2 F1]. Repeat nothing that is known."
+)
+_LINE = re.compile(
+    r"\s{0,8}(?:[-*] |\d{1,3}[.)] )?(?P<said>[^\[\]]+?)\s{0,4}\[(?P<cited>[SF]\d{1,5}(?:[ ,;]+[SF]\d{1,5}){0,40})\]\s*"
+)
+_CITED = re.compile(r"[SF]\d{1,5}")
+_NOTES = re.compile(r"<[|\uff5c]?/?[\w \u2581]{1,40}[|\uff5c]?>")
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """What statements may rest on, by its number: ``S3`` is the third line of the text, ``F2`` the second fact."""
+
+    source: tuple[str, ...]
+    facts: tuple[str, ...]
+
+    def get(self, number: str) -> str | None:
+        """Return what *number* stands for; ``None``: there is no such number."""
+        lines = self.source if number[0] == "S" else self.facts
+        at = int(number[1:]) - 1
+        return lines[at] if 0 <= at < len(lines) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement, and the texts that it says it follows from."""
+
+    said: str
+    cited: tuple[str, ...]
+
+
+def numbered(source: str, facts: Sequence[str]) -> Numbered:
+    """Give numbers to *facts* and to the lines of *source* that hold anything."""
+    return Numbered(tuple(line.strip() for line in source.splitlines() if line.strip()), tuple(facts))
+
+
+def ask_for(given: Numbered, limit: int) -> tuple[str, str]:
+    """Return the task and the text that ask for statements."""
+    source = "\n".join(f"S{at}: {line}" for at, line in enumerate(given.source, 1))
+    facts = "\n".join(f"F{at}: {line}" for at, line in enumerate(given.facts, 1))
+    known = f"\n\nKnown:\n{facts}" if facts else ""
+    return _ASK.format(limit=limit), f"{source}{known}"
+
+
+def read_statements(reply: str, given: Numbered) -> list[Statement]:
+    """Return the statements of *reply* whose citations all exist, without those that are known.
+
+    A line that is no statement, cites nothing or cites what is not there is left out. Linear in the length of *reply*.
+    """
+    seen = {plain(line) for line in (*given.source, *given.facts)}
+    found = []
+    for line in reply.splitlines():
+        match = _LINE.fullmatch(line) if len(line) <= 2 * LONGEST else None
+        if match is None or len(match["said"]) > LONGEST or not is_plain_text(match["said"]):
+            continue
+        cited = [given.get(number) for number in dict.fromkeys(_CITED.findall(match["cited"]))]
+        if None in cited or plain(match["said"]) in seen:
+            continue
+        seen.add(plain(match["said"]))
+        found.append(Statement(match["said"], tuple(text for text in cited if text is not None)))
+    return found
+
+
+def plain(text: str) -> str:
+    """Return *text* in a form in which texts that say the same in the same words are equal."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(".!? ")
+
+
+def is_plain_text(text: str) -> bool:
+    """Tell whether *text* has neither control characters nor anything like a token of a chat template."""
+    return not _NOTES.search(text) and not any(unicodedata.category(char) in ("Cc", "Cf", "Cs") for char in text)
+
+
+# How a producer asks for something: as a chat, or as a text to be continued where the model takes nothing else.
+
+
+async def ask(desk: Desk, task: str, text: str, sampling: Sampling) -> Completion:
+    """Return what the model says to *task* on *text*."""
+    try:
+        return await desk.ask((Message("system", task), Message("user", text)), sampling)
+    except UsageError:
+        # An adapter that only continues texts refuses a chat before it sends anything.
+        return await desk.ask(f"{task}\n\n{text}\n\n", sampling)

@@ -1,0 +1,753 @@
+"""What is installed: entry points, found without importing anything, and loaded by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import inspect
+import os
+import re
+import sys
+import traceback
+import types
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+import msgspec
+
+from interwhen._types.errors import InterwhenError, PluginError, UsageError
+from interwhen._types.models import Model
+from interwhen._types.monitors import Delivery, Monitor
+from interwhen._types.remedies import Abstain, Conclude, Feedback, Remedy, Repair, Resample, Stop
+from interwhen._types.triggers import PhaseFilter
+from interwhen._types.verdicts import Level, OnError, Retry, Scope, read_on_error
+from interwhen._types.verifiers import Verifier
+
+if TYPE_CHECKING:
+    from importlib import metadata
+
+__all__ = [
+    "ALLOCATORS",
+    "MODELS",
+    "PRODUCERS",
+    "STRATEGIES",
+    "TASKS",
+    "TRACES",
+    "VERIFIERS",
+    "Api",
+    "MonitorSpec",
+    "Plugin",
+    "VerifierReport",
+    "describe",
+    "load",
+    "load_model",
+    "load_monitor",
+    "load_monitor_or_path",
+    "load_monitors",
+    "load_trace_format",
+    "load_verifier",
+    "make",
+    "models",
+    "producers",
+    "scope_of",
+    "trace_formats",
+    "verifiers",
+    "why_failed",
+]
+
+
+ALLOCATORS = "interwhen.allocators"
+VERIFIERS = "interwhen.verifiers"
+"""Entry points of this group are factories: keyword-only annotated options in, a ``Monitor`` out."""
+MODELS = "interwhen.models"
+"""Entry points of this group take the text after the colon of ``name:text`` and return a ``Model``."""
+STRATEGIES = "interwhen.strategies"
+"""Entry points of this group are factories: annotated options in, an ``interwhen.strategies.Strategy`` out."""
+TASKS = "interwhen._types.extensions"
+"""Entry points of this group are factories: ``count``, ``seed`` and annotated options in, an iterable of
+``interwhen.strategies.Exercise`` out."""
+TRACES = "interwhen.traces"
+"""Entry points of this group take a ``Path`` and return an iterable of ``interwhen.testing._traces.LabelledTrace``."""
+
+PRODUCERS = "interwhen.producers"
+"""Entry points of this group are factories: nothing in, an ``interwhen.precompute.Producer`` out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """An installed plug-in, as its distribution's metadata describes it."""
+
+    name: str
+    distribution: str
+    """The distribution that offers it, as pip knows it; empty where the metadata does not say."""
+    version: str
+    target: str
+    """Where it is, as ``module:attribute``."""
+    loaded: bool | None = None
+    """Whether it loads; ``None``: nobody asked."""
+    error: str = ""
+    """Why it does not load, in one line."""
+
+
+def verifiers(*, load: bool = False) -> list[Plugin]:
+    """List the installed verifiers by name. Imports nothing, unless *load* asks whether each one loads."""
+    return _listed(VERIFIERS, load=load)
+
+
+def models(*, load: bool = False) -> list[Plugin]:
+    """List the installed models by name. Imports nothing, unless *load* asks whether each one loads."""
+    return _listed(MODELS, load=load)
+
+
+def trace_formats(*, load: bool = False) -> list[Plugin]:
+    """List the installed readers of labelled traces by name. Imports nothing, unless *load* asks for it."""
+    return _listed(TRACES, load=load)
+
+
+def producers(*, load: bool = False) -> list[Plugin]:
+    """List the installed producers of precomputed things by name. Imports nothing, unless *load* asks for it."""
+    return _listed(PRODUCERS, load=load)
+
+
+def load_trace_format(name: str) -> Callable[..., Any]:
+    """Import the reader of labelled traces *name* (or ``distribution/name``) and return it.
+
+    Raises :class:`PluginError` where it is not installed, is offered twice, or does not import.
+    """
+    return load(TRACES, name)
+
+
+def load_verifier(name: str) -> Callable[..., Any]:
+    """Import the verifier *name* (or ``distribution/name``) and return its factory.
+
+    Raises :class:`PluginError` where it is not installed, is offered twice, or does not import.
+    """
+    return load(VERIFIERS, name)
+
+
+def load(group: str, name: str) -> Callable[..., Any]:
+    """Import the plug-in *name* of *group* and return the callable it names."""
+    entry = find(group, name)
+    try:
+        target = entry.load()
+    except (Exception, SystemExit) as error:
+        # A plug-in's module may raise anything while it is imported.
+        plugin = described(entry)
+        raise PluginError(
+            name,
+            f"{plugin.target} of {plugin.distribution} {plugin.version} does not load: {type(error).__name__}: {error}",
+            _why_hint(group, name),
+        ) from error
+    if not callable(target):
+        plugin = described(entry)
+        raise PluginError(
+            name,
+            f"{plugin.target} of {plugin.distribution} {plugin.version} is {target!r}, which cannot be called",
+            "an entry point must name a factory",
+        )
+    return target  # type: ignore[no-any-return]
+
+
+def _entry_points(group: str) -> metadata.EntryPoints:
+    from importlib import metadata  # 20 ms that importing interwhen need not cost
+
+    return metadata.entry_points(group=group)
+
+
+def find(group: str, name: str) -> metadata.EntryPoint:
+    """Return the entry point *name* of *group*; *name* may say its distribution: ``distribution/name``."""
+    entries = list(_entry_points(group))
+    distribution, slash, bare = name.rpartition("/")
+    found = [e for e in entries if e.name == bare and (not slash or described(e).distribution == distribution)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        choices = ", ".join(sorted(f"{described(e).distribution}/{e.name}" for e in found))
+        raise PluginError(name, "several installed distributions offer it", f"say which one: {choices}")
+    raise PluginError(name, "not installed", _missing_hint(bare, sorted({e.name for e in entries})))
+
+
+def described(entry: metadata.EntryPoint) -> Plugin:
+    """Return what the metadata says about *entry*."""
+    dist = entry.dist
+    return Plugin(
+        name=entry.name,
+        distribution="" if dist is None else dist.name,
+        version="" if dist is None else dist.version,
+        target=entry.value,
+    )
+
+
+def _listed(group: str, *, load: bool) -> list[Plugin]:
+    plugins = sorted(map(described, _entry_points(group)), key=lambda p: (p.name, p.distribution))
+    return [_tried(group, plugin) for plugin in plugins] if load else plugins
+
+
+def _tried(group: str, plugin: Plugin) -> Plugin:
+    try:
+        _load_described(group, plugin)
+    except PluginError as error:
+        return replace(plugin, loaded=False, error=error.reason)
+    return replace(plugin, loaded=True)
+
+
+def _load_described(group: str, plugin: Plugin) -> None:
+    load(group, f"{plugin.distribution}/{plugin.name}" if plugin.distribution else plugin.name)
+
+
+def _missing_hint(name: str, installed: list[str]) -> str:
+    close = difflib.get_close_matches(name, installed, n=3)
+    meant = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+    return f"{meant}installed: {', '.join(installed) or 'none'}"
+
+
+def _why_hint(group: str, name: str) -> str:
+    return f"see: interwhen verifiers why-failed {name}" if group == VERIFIERS else ""
+
+
+# Options of a monitor: as text, for its factory, and for the monitor that the factory returned.
+
+_SEPARATOR = re.compile(r",(?=\s*[A-Za-z_]\w*\s*=)")
+"""A comma that starts the next ``name=``; any other comma belongs to the value, so JSON can be one."""
+
+Place = Literal["rewind", "append"]
+_REMEDIES: Mapping[str, Remedy] = {
+    "repair": Repair(),
+    "feedback": Feedback(),
+    "resample": Resample(),
+    "conclude": Conclude(),
+    "stop": Stop(),
+    "abstain": Abstain(),
+}
+
+GENERIC: Mapping[str, Any] = {
+    "delivery": Delivery,
+    "level": Level,
+    "phase": PhaseFilter,
+    "unproven": Literal["open", "closed"],
+    "on_error": str,
+    "required": bool,
+    "label": str,
+    "deadline": float,
+    "remedy": Literal["repair", "feedback", "resample", "conclude", "stop", "abstain"],
+    "place": Place,
+}
+"""Options that every monitor takes, whether its factory knows them or not, with their types."""
+
+
+def parse_options(name: str, text: str) -> dict[str, str]:
+    """Return the options in ``a=1,b=two``. Raises :class:`PluginError`, in the name of plug-in *name*."""
+    options: dict[str, str] = {}
+    for part in _SEPARATOR.split(text) if text.strip() else ():
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not (key and equals):
+            raise PluginError(
+                name, f"the option {part.strip()!r} has no value", "write options as name=value,name=value"
+            )
+        if key in options:
+            raise PluginError(name, f"the option {key!r} is given twice")
+        options[key] = value
+    return options
+
+
+def own_options(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Return the parameters of *factory* that can be given by name; ``**kwargs`` is listed as ``"**"``."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return {}
+    named = {p.name: p for p in parameters if p.kind in {p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD}}
+    rest = [p for p in parameters if p.kind is p.VAR_KEYWORD]
+    return named | ({"**": rest[0]} if rest else {})
+
+
+def split_options(
+    name: str, factory: Callable[..., Any], options: Mapping[str, object]
+) -> tuple[dict[str, object], dict[str, object]]:
+    """Return the options that *factory* takes itself and the generic ones, each with its value converted.
+
+    Raises :class:`PluginError` on an option that is neither, and on a value that does not fit.
+    """
+    own = own_options(factory)
+    for_factory: dict[str, object] = {}
+    generic: dict[str, object] = {}
+    for key, value in options.items():
+        if key in own:
+            for_factory[key] = converted(name, key, value, _annotation(name, factory, own[key]))
+        elif key in GENERIC:
+            generic[key] = value if _is_record(key, value) else converted(name, key, value, GENERIC[key])
+        elif "**" in own:
+            for_factory[key] = value
+        else:
+            raise _unknown(name, key, sorted({*own, *GENERIC}))
+    return for_factory, generic
+
+
+def converted(name: str, key: str, value: object, annotation: Any) -> object:
+    """Return *value* as *annotation* wants it: text is read leniently, or as JSON where that does not do."""
+    try:
+        return msgspec.convert(value, annotation, strict=False)
+    except TypeError:
+        return value  # The annotation is one that msgspec does not know, such as a callable.
+    except msgspec.ValidationError as error:
+        if isinstance(value, str):
+            try:
+                return msgspec.json.decode(value, type=annotation, strict=False)
+            except msgspec.MsgspecError:
+                pass
+            if _is_list(annotation) and not value.lstrip().startswith("["):
+                try:
+                    return msgspec.convert([value], annotation, strict=False)  # a list of one
+                except msgspec.ValidationError:
+                    pass
+        raise PluginError(
+            name, f"the option {key}={value!r} does not fit: {error}", _choices(key, annotation)
+        ) from error
+
+
+def apply_generic(name: str, monitor: Monitor, options: Mapping[str, object]) -> Monitor:
+    """Return *monitor* with the generic *options* set. Raises :class:`PluginError` where they cannot be."""
+    fields: dict[str, Any] = {k: v for k, v in options.items() if k not in {"label", "deadline", "remedy", "place"}}
+    if "label" in options:
+        fields["name"] = options["label"]
+    if "on_error" in options:
+        fields["on_error"] = _on_error(name, options["on_error"])
+    if "deadline" in options:
+        fields["verifier"] = _with_deadline(name, monitor.verifier, options["deadline"])
+    if "remedy" in options or "place" in options:
+        own, wanted = monitor.remedy, options.get("remedy", monitor.remedy)
+        if wanted == "repair" and isinstance(own, Repair):
+            wanted = own  # with what it falls back on
+        fields["remedy"] = _remedy(name, wanted, options.get("place"))
+    try:
+        return dataclasses.replace(monitor, **fields)
+    except UsageError as error:
+        raise PluginError(name, str(error)) from error
+
+
+def _on_error(name: str, wanted: object) -> OnError:
+    try:
+        if isinstance(wanted, Mapping):
+            return msgspec.convert(wanted, Retry)
+        return read_on_error(wanted) if isinstance(wanted, str) else wanted  # type: ignore[return-value]
+    except (UsageError, msgspec.ValidationError) as error:
+        raise PluginError(name, str(error)) from error
+
+
+def _remedy(name: str, wanted: object, place: object) -> Remedy:
+    remedy = _REMEDIES[wanted] if isinstance(wanted, str) else wanted
+    match remedy, place:
+        case ((Repair() | Feedback() | Resample() | Conclude() | Stop() | Abstain()), None):
+            return remedy
+        case Feedback(), "rewind" | "append":
+            return Feedback(place)
+        case Repair(), "rewind" | "append":
+            return Repair(otherwise=Feedback(place))
+        case _:
+            raise PluginError(
+                name, f"place={place!r} does not go with the remedy {remedy!r}", "it goes with repair and feedback"
+            )
+
+
+def _with_deadline(name: str, verifier: Any, seconds: object) -> Any:
+    if not (isinstance(seconds, float) and seconds > 0):
+        raise PluginError(name, f"deadline={seconds!r} is not a positive number of seconds")
+    fields = {f.name for f in dataclasses.fields(verifier)} if dataclasses.is_dataclass(verifier) else set()
+    if "deadline" not in fields:
+        raise PluginError(name, f"the deadline of its verifier {verifier!r} cannot be changed")
+    return dataclasses.replace(verifier, deadline=seconds)
+
+
+def annotation_of(factory: Callable[..., Any], parameter: inspect.Parameter) -> Any:
+    """Return the type that *parameter* of *factory* is annotated with; ``Any`` where it is not.
+
+    Raises :class:`NameError`, :class:`TypeError` or :class:`AttributeError` where it cannot be resolved.
+    """
+    if parameter.annotation is parameter.empty:
+        return Any
+    described = factory.__init__ if inspect.isclass(factory) else factory
+    return typing.get_type_hints(described, include_extras=True).get(parameter.name, Any)
+
+
+def _annotation(name: str, factory: Callable[..., Any], parameter: inspect.Parameter) -> Any:
+    try:
+        return annotation_of(factory, parameter)
+    except (NameError, TypeError, AttributeError) as error:
+        raise PluginError(
+            name,
+            f"the annotation {parameter.annotation!r} of its option {parameter.name!r} cannot be resolved: {error}",
+            "a factory's annotations must be importable at run time",
+        ) from error
+
+
+def _unknown(name: str, key: str, known: list[str]) -> PluginError:
+    close = difflib.get_close_matches(key, known, n=1)
+    meant = f"did you mean {close[0]!r}? " if close else ""
+    return PluginError(name, f"it has no option {key!r}", f"{meant}options: {', '.join(known)}")
+
+
+def _choices(key: str, annotation: Any) -> str:
+    choices = typing.get_args(annotation) if typing.get_origin(annotation) is Literal else ()
+    if not choices and _is_list(annotation):
+        return f'write a list as JSON, {key}=["a","b"]; a single value may stand alone, {key}=a'
+    return f"{key} is one of {', '.join(map(str, choices))}" if choices else ""
+
+
+def _is_list(annotation: Any) -> bool:
+    """Tell whether *annotation* takes a list."""
+    if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
+        return any(_is_list(each) for each in typing.get_args(annotation))
+    kind = typing.get_origin(annotation) or annotation
+    return inspect.isclass(kind) and issubclass(kind, Collection) and not issubclass(kind, str | bytes | Mapping)
+
+
+def _is_record(key: str, value: object) -> bool:
+    if key == "on_error":
+        return isinstance(value, Retry | Mapping)
+    return key == "remedy" and isinstance(value, Repair | Feedback | Resample | Conclude | Stop | Abstain)
+
+
+# Monitors by what a caller has at hand: a name with options, a mapping, a factory, or the monitor itself.
+
+MonitorSpec: TypeAlias = str | Mapping[str, Any] | Callable[..., Monitor | Sequence[Monitor]] | Monitor
+"""``"arithmetic:level=explain"``, ``{"name": "arithmetic", "level": "explain"}``, a factory, or a monitor. A factory
+may make several monitors, as a list or a tuple."""
+
+
+def load_monitor(spec: MonitorSpec) -> Monitor:
+    """Return the monitor that *spec* describes; a monitor is returned as it is.
+
+    Raises :class:`PluginError` on an unknown or broken plug-in, on one that makes several monitors, on an unknown
+    option or a value that does not fit, and :class:`UsageError` where *spec* is nothing of the kind.
+    """
+    if isinstance(spec, Monitor):
+        return spec
+    return make_monitor(*_taken_apart(spec))
+
+
+def make_monitor(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> Monitor:
+    """Return what *factory* makes with its share of *options*, and with the generic ones set. Blames *name*."""
+    monitors = _make(name, factory, options)
+    if len(monitors) > 1:
+        names = ", ".join(monitor.name for monitor in monitors)
+        raise PluginError(name, f"it makes {len(monitors)} monitors ({names}), and one is wanted here")
+    return monitors[0]
+
+
+def load_monitors(specs: MonitorSpec | Iterable[MonitorSpec]) -> tuple[Monitor, ...]:
+    """Return the monitors that *specs* describe, in order; a single spec will do, and a factory may make several.
+
+    Raises as :func:`load_monitor`, and :class:`UsageError` where two monitors have one name.
+    """
+    monitors = tuple(monitor for spec in _several(specs) for monitor in _loaded(spec))
+    names = [monitor.name for monitor in monitors]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"two monitors are named {name!r}; give one another name (label=... in its options)")
+    return monitors
+
+
+def _loaded(spec: MonitorSpec) -> tuple[Monitor, ...]:
+    return (spec,) if isinstance(spec, Monitor) else _make(*_taken_apart(spec))
+
+
+def _make(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> tuple[Monitor, ...]:
+    for_factory, generic = split_options(name, factory, options)
+    made = _made(name, factory, for_factory)
+    if len(made) > 1 and "label" in generic:
+        raise PluginError(name, f"label={generic['label']!r} names one monitor, and it makes {len(made)}")
+    return tuple(apply_generic(name, monitor, generic) for monitor in made)
+
+
+def _several(specs: MonitorSpec | Iterable[MonitorSpec]) -> Iterable[MonitorSpec]:
+    if isinstance(specs, Iterable) and not isinstance(specs, str | Mapping):
+        return specs
+    return (specs,)
+
+
+def _taken_apart(spec: object) -> tuple[str, Callable[..., Any], Mapping[str, object]]:
+    """Return the name to blame, the factory and the options of *spec*."""
+    if isinstance(spec, str):
+        name, _, text = spec.strip().partition(":")
+        return name, load_verifier(name), parse_options(name, text)
+    if isinstance(spec, Mapping):
+        options = dict(spec)
+        name = options.pop("name", None)
+        if not isinstance(name, str):
+            raise UsageError(f"a monitor given as a mapping needs its plug-in as 'name', got {spec!r}")
+        return name, load_verifier(name), options
+    if isinstance(spec, Verifier) and not isinstance(spec, type):
+        raise UsageError(
+            f"{spec.name!r} is a verifier, not a monitor; bind it: Monitor(name=..., verifier=..., extractor=...)"
+        )
+    if callable(spec):
+        return getattr(spec, "__name__", repr(spec)), spec, {}
+    raise UsageError(f"{spec!r} is no monitor; give a name, a mapping with a name, a factory, or a Monitor")
+
+
+def _made(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> tuple[Monitor, ...]:
+    try:
+        made = factory(**options)
+    except PluginError:
+        raise
+    except Exception as error:
+        # A plug-in's factory may raise anything; it is named, and the original stays attached.
+        given = ", ".join(f"{key}={value!r}" for key, value in options.items()) or "no options"
+        raise PluginError(name, f"its factory raised {type(error).__name__}: {error} (with {given})") from error
+    monitors = tuple(made) if isinstance(made, list | tuple) and made else (made,)
+    for monitor in monitors:
+        if not isinstance(monitor, Monitor):
+            raise PluginError(name, f"its factory returned {monitor!r}, which is no Monitor")
+    return monitors
+
+
+# Models by what a caller has at hand: a plug-in's name, a base URL, or the model itself.
+
+Api: TypeAlias = Literal["completions", "chat"]
+"""Which API of an OpenAI-compatible server is used."""
+
+
+def load_model(
+    spec: str | Model, *, name: str | None = None, api: Api = "completions", api_key: str | None = None
+) -> Model:
+    """Return the model that *spec* describes; a model is returned as it is.
+
+    *spec* is a plug-in's name with an optional text for it (``"local"``, ``"local:tiny"``), or the base URL
+    of an OpenAI-compatible server (``"http://localhost:8000/v1"``) with the model's *name* there. Raises
+    :class:`PluginError` on an unknown or broken plug-in, and :class:`UsageError` on a URL without a name.
+    """
+    if not isinstance(spec, str):
+        return spec
+    if urlsplit(spec).scheme in {"http", "https"} and "//" in spec:
+        return _served(spec, name=name, api=api, api_key=api_key)
+    plugin, _, text = spec.strip().partition(":")
+    factory = load(MODELS, plugin)
+    try:
+        model = factory(text)
+    except InterwhenError:
+        raise
+    except Exception as error:
+        # A plug-in's factory may raise anything; it is named, and the original stays attached.
+        raise PluginError(plugin, f"its factory raised {type(error).__name__}: {error} (with {text!r})") from error
+    if not isinstance(model, Model):
+        raise PluginError(plugin, f"its factory returned {model!r}, which is no Model")
+    return model
+
+
+def _served(base_url: str, *, name: str | None, api: Api, api_key: str | None) -> Model:
+    if not name:
+        raise UsageError(f"a server has several models: say the name of the one at {base_url!r}")
+    if api == "chat":
+        from interwhen.models._openai_api import ChatModel
+
+        return ChatModel(base_url, name, api_key=api_key)
+    from interwhen.models._openai_api import CompletionsModel
+
+    return CompletionsModel(base_url, name, api_key=api_key)
+
+
+# A monitor that nobody has installed: ``module:factory``, found from the working directory.
+
+PATH = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<factory>[^\W\d]\w*)(?::(?P<options>.*))?", re.DOTALL)
+"""``module:factory`` or ``module:factory:options``."""
+
+
+def load_monitor_or_path(spec: str) -> Monitor:
+    """Return the monitor that *spec* describes: as :func:`load_monitor`, or ``module:factory:option=value``.
+
+    The module is looked for in the working directory, too, and its code runs: this is for commands of a developer,
+    never for a name that came over a network. Raises :class:`~interwhen.PluginError`.
+    """
+    path = PATH.fullmatch(spec.strip())
+    if path is None:
+        return load_monitor(spec)
+    name = f"{path['module']}:{path['factory']}"
+    return make_monitor(
+        name, find_factory(name, path["module"], path["factory"]), parse_options(name, path["options"] or "")
+    )
+
+
+def find_factory(name: str, module: str, factory: str) -> Callable[..., Any]:
+    """Import *factory* of *module*, which may lie in the working directory. Raises :class:`PluginError`."""
+    if (here := os.getcwd()) not in sys.path:  # noqa: PTH109  # sys.path holds texts
+        sys.path.insert(0, here)
+    importlib.invalidate_caches()
+    try:
+        found = getattr(importlib.import_module(module), factory, None)
+    except (Exception, SystemExit) as error:
+        # A module may raise anything while it is imported.
+        raise PluginError(
+            name,
+            f"{module} does not load: {type(error).__name__}: {error}",
+            f"looked in {here} and in what is installed",
+        ) from error
+    if not callable(found):
+        raise PluginError(name, f"{module}.{factory} is {found!r:.80}, which cannot be called", "name a factory in it")
+    return found  # type: ignore[no-any-return]
+
+
+# What a factory makes that is named in a text: ``name``, ``name:option=value`` or ``module:factory:option=value``.
+
+
+def make(group: str, spec: str, shipped: Mapping[str, Callable[..., Any]], **given: object) -> Any:
+    """Return what *spec* describes, made with its options and what is *given* besides.
+
+    Its factory is one of those *shipped*, or a plug-in of *group*, or is found by its path, whose module is looked for
+    in the working directory, too, and whose code runs: this is for commands of a developer, never for a name that came
+    over a network. Raises :class:`~interwhen.PluginError`.
+    """
+    name, factory, options = _split_factory(group, spec.strip(), shipped)
+    known = own_options(factory)
+    values: dict[str, object] = dict(given)
+    for key, value in parse_options(name, options).items():
+        if key not in known or key in given:
+            choices = ", ".join(sorted(known.keys() - given.keys() - {"**"})) or "none"
+            raise PluginError(name, f"it has no option {key!r}", f"options: {choices}")
+        values[key] = converted(name, key, value, annotation_of(factory, known[key]))
+    try:
+        return factory(**values)
+    except InterwhenError:
+        raise
+    except Exception as error:
+        # A factory may raise anything; it is named, and the original stays attached.
+        raise PluginError(name, f"its factory raised {type(error).__name__}: {error} (with {values})") from error
+
+
+def _split_factory(
+    group: str, spec: str, shipped: Mapping[str, Callable[..., Any]]
+) -> tuple[str, Callable[..., Any], str]:
+    name, _, options = spec.partition(":")
+    if name in shipped:
+        return name, shipped[name], options
+    path = PATH.fullmatch(spec)
+    if path is not None and "=" not in path["factory"]:
+        name = f"{path['module']}:{path['factory']}"
+        return name, find_factory(name, path["module"], path["factory"]), path["options"] or ""
+    try:
+        return name, load(group, name), options
+    except PluginError as error:
+        hint = f"{error.hint}; shipped: {', '.join(sorted(shipped))}" if shipped else error.hint
+        raise PluginError(name, error.reason, hint) from error
+
+
+# A verifier plug-in, described for a person: its options, or why it does not work.
+
+_HERE = Path(__file__).parent
+_FRAMES = 6
+"""How many of the innermost frames a summary shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierReport:
+    """What there is to know about one verifier plug-in. Making it imports the plug-in."""
+
+    plugin: Plugin
+    summary: str
+    """The docstring of its factory."""
+    options: tuple[str, ...]
+    """The options of its own, as ``name: type = default``; fixed words as ``a | b``."""
+    generic: tuple[str, ...]
+    """The further options, which every monitor takes."""
+    monitors: tuple[Monitor, ...]
+    """What it makes without options; empty where it needs some."""
+    scope: Scope
+    """The most that a pass of it may cover."""
+
+
+def describe(name: str) -> VerifierReport:
+    """Return what there is to know about the verifier *name*. Raises :class:`PluginError` if it does not load."""
+    plugin = described(find(VERIFIERS, name))
+    factory = load_verifier(name)
+    own = own_options(factory)
+    try:
+        monitors = load_monitors(name)
+    except UsageError:
+        monitors = ()
+    return VerifierReport(
+        plugin=plugin,
+        summary=_plain(inspect.getdoc(factory) or ""),
+        options=tuple(_option(factory, parameter) for parameter in own.values()),
+        generic=tuple(key for key in GENERIC if key not in own),
+        monitors=monitors,
+        scope=_scope(factory, monitors),
+    )
+
+
+def _plain(text: str) -> str:
+    """Return *text* without the markup of Sphinx: ``:class:`~a.b.C``` is ``C``."""
+    text = re.sub(r":[a-z]+(?::[a-z]+)?:`~(?:[^`]*\.)?([^`.]+)`", r"\1", text)
+    text = re.sub(r":[a-z]+(?::[a-z]+)?:`([^`]*)`", r"\1", text)
+    return text.replace("``", "`")
+
+
+def scope_of(name: str) -> Scope:
+    """Return the most that a pass of the verifier *name* may cover. Raises :class:`PluginError` if it does not load.
+
+    Of one that needs options, the constant ``SCOPE`` of its module says it; without one, it is ``steps``.
+    """
+    factory = load_verifier(name)
+    try:
+        monitors = load_monitors(name)
+    except UsageError:
+        monitors = ()
+    return _scope(factory, monitors)
+
+
+def _scope(factory: Callable[..., Any], monitors: tuple[Monitor, ...]) -> Scope:
+    declared = getattr(sys.modules.get(factory.__module__), "SCOPE", "steps")
+    reached = declared == "answer" or any(monitor.scope == "answer" for monitor in monitors)
+    return "answer" if reached else "steps"
+
+
+def why_failed(name: str) -> str:
+    """Return why the verifier *name* does not work, with the innermost frames, or that it does."""
+    try:
+        made = load_monitors(name)
+    except PluginError as error:
+        return _explained(error)
+    plugin = described(find(VERIFIERS, name))
+    source = f"{plugin.target} of {plugin.distribution} {plugin.version}"
+    return f"plug-in {name!r} works: {source} makes {_named(made)}"
+
+
+def _named(monitors: tuple[Monitor, ...]) -> str:
+    names = ", ".join(repr(monitor.name) for monitor in monitors)
+    return f"the monitor{'s' if len(monitors) > 1 else ''} {names}"
+
+
+def _option(factory: Callable[..., Any], parameter: inspect.Parameter) -> str:
+    if parameter.kind is parameter.VAR_KEYWORD:
+        return "any others"
+    try:
+        annotation = annotation_of(factory, parameter)
+    except (NameError, TypeError, AttributeError):
+        annotation = parameter.annotation
+    if typing.get_origin(annotation) is typing.Literal:
+        kind = " | ".join(map(str, typing.get_args(annotation)))
+    else:
+        kind = annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else annotation
+    return f"{parameter.name}: {kind}" + ("" if parameter.default is parameter.empty else f" = {parameter.default}")
+
+
+def _explained(error: PluginError) -> str:
+    lines = [str(error)]
+    cause = error.__cause__
+    while cause is not None:
+        lines.append("".join(traceback.format_exception_only(cause)).rstrip())
+        lines += [
+            f"  {frame.filename}:{frame.lineno} in {frame.name}" + (f": {frame.line}" if frame.line else "")
+            for frame in _own_frames(cause)
+        ]
+        cause = cause.__cause__ or cause.__context__
+    return "\n".join(lines)
+
+
+def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if "importlib" not in f.filename and Path(f.filename).parent != _HERE]
+    return own[-_FRAMES:]

@@ -1,0 +1,56 @@
+"""``interwhen sandbox``: what sandboxes for untrusted code can promise on this machine."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Annotated
+
+import msgspec
+from cyclopts import App, Parameter
+from rich.table import Table
+from rich.text import Text
+
+from interwhen.cli import _exits
+from interwhen.cli._text import STYLES, LineKind, json_safe, one_line, signs_for
+from interwhen.cli._view import stdout_console
+from interwhen.sandbox import Guarantees, MontySandbox, ProcessSandbox
+
+app = App(name="sandbox", help="Find out what sandboxes for untrusted code can promise on this machine.")
+
+
+@app.command
+def probe(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """Make each sandbox once, and say which of its promises are enforced here, and by what.
+
+    Exit codes: 0 all of them, 5 some are missing.
+
+    Parameters
+    ----------
+    json
+        Print the findings as one JSON array.
+    """
+    reports = [ProcessSandbox().probe()]
+    if find_spec("pydantic_monty") is not None:
+        reports.append(MontySandbox().probe())
+    if json:
+        print(json_safe(msgspec.json.encode(reports).decode()))
+    else:
+        _show(reports)
+    return _exits.FAILED if any(report.missing for report in reports) else _exits.OK
+
+
+def _show(reports: list[Guarantees]) -> None:
+    console = stdout_console()
+    signs = signs_for(console.encoding)
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for header in ("", "sandbox", "promise", "enforced by, or why not"):
+        table.add_column(header, overflow="fold")
+    for report in reports:
+        for finding in report.findings:
+            kind: LineKind = "passed" if finding.enforced else "violated"
+            reason = ", ".join(finding.by) or finding.missing
+            cells = (report.sandbox, finding.guarantee, one_line(reason))
+            table.add_row(Text(signs.of(kind), style=STYLES[kind]), *map(Text, cells))
+    console.print(table)
+    if len(reports) == 1:
+        console.print(Text("The monty sandbox is not installed: pip install 'interwhen[sandbox]'", style="dim"))

@@ -1,0 +1,223 @@
+"""The last steps of a process before it is the untrusted program: each takes rights away, and none gives any back."""
+
+from __future__ import annotations
+
+import _socket
+import array
+import ctypes
+import fcntl
+import marshal
+import math
+import os
+import resource
+
+from interwhen.sandbox._inside import seccomp, syscalls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from interwhen.sandbox._inside.namespaces import Entered
+    from interwhen.sandbox._inside.plan import Plan
+
+
+# Landlock: the kernel's own rules for files, for where there is no mount namespace to be had.
+
+_CREATE, _ADD, _RESTRICT = 444, 445, 446
+_EXECUTE, _WRITE, _READ, _LIST = 1, 2, 4, 8
+_TRUNCATE, _IOCTL = 1 << 14, 1 << 15
+_ALL_OF_FILES = {1: 0x1FFF, 2: 0x3FFF, 3: 0x7FFF, 4: 0x7FFF}
+_FILE_ONLY = _EXECUTE | _WRITE | _READ | _TRUNCATE | _IOCTL
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+_MAKE_DEVICES = 1 << 6 | 1 << 11
+
+
+def version() -> int:
+    """Return the version of the kernel's landlock; raises OSError where there is none."""
+    return syscalls.syscall(_CREATE, "landlock", None, 0, 1)
+
+
+def restrict(readable: tuple[str, ...], folder: str) -> None:
+    """Let this process read below *readable* and write below *folder*, and no more, for ever.
+
+    From version 4 on it opens no TCP connection, from version 6 on it reaches no process and no abstract socket
+    outside.
+    """
+    abi = version()
+    rights = _ALL_OF_FILES.get(abi, 0xFFFF)
+    network, scopes = (3 if abi >= 4 else 0), (3 if abi >= 6 else 0)
+    size = 24 if abi >= 6 else 16 if abi >= 4 else 8
+    rules = b"".join(part.to_bytes(8, "little") for part in (rights, network, scopes))
+    ruleset = syscalls.syscall(_CREATE, "landlock", ctypes.create_string_buffer(rules, 24), size, 0)
+    try:
+        for path in readable:
+            _allow(ruleset, path, (_EXECUTE | _READ | _LIST) & rights)
+        for path in _DEVICES:
+            _allow(ruleset, path, (_READ | _WRITE) & rights)
+        _allow(ruleset, folder, rights & ~_MAKE_DEVICES)
+        syscalls.syscall(_RESTRICT, "landlock", ruleset, 0)
+    finally:
+        os.close(ruleset)
+
+
+def _allow(ruleset: int, path: str, rights: int) -> None:
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        if not os.path.isdir(path):
+            rights &= _FILE_ONLY
+        rule = rights.to_bytes(8, "little") + descriptor.to_bytes(4, "little")
+        syscalls.syscall(_ADD, f"landlock {path}", ruleset, 1, ctypes.create_string_buffer(rule, 12), 0)
+    finally:
+        os.close(descriptor)
+
+
+# Which promises are kept by what, collected while the sandbox is being made.
+
+GUARANTEES = ("network", "files", "processes", "memory", "syscalls", "privileges")
+
+
+class Enforced:
+    """Who keeps each promise, and why one is not kept."""
+
+    def __init__(self) -> None:
+        self._by: dict[str, list[str]] = {name: [] for name in GUARANTEES}
+        self._why: dict[str, list[str]] = {name: [] for name in GUARANTEES}
+
+    def keep(self, guarantee: str, by: str) -> None:
+        """Note that *by* keeps the promise."""
+        self._by[guarantee].append(by)
+
+    def fail(self, guarantee: str, why: str) -> None:
+        """Note why something that could keep the promise does not."""
+        self._why[guarantee].append(why)
+
+    def kept(self, guarantee: str) -> bool:
+        """Whether anything keeps the promise."""
+        return bool(self._by[guarantee])
+
+    def findings(self) -> list[tuple[str, list[str], str]]:
+        """Return a row for each promise: by what it is kept, or why not."""
+        return [
+            (name, by, "" if by else "; ".join(self._why[name]) or "not available") for name, by in self._by.items()
+        ]
+
+
+READY, FAILED, UNAVAILABLE = b"R", b"F", b"U"
+_SPARE = 10  # descriptors from here on are out of the way of those that the program gets
+
+
+def become(
+    plan: Plan, entered: Entered, enforced: Enforced, folder: str, channel: _socket.socket, fds: tuple[int, ...]
+) -> None:
+    """Turn into the program; *fds* are its stdin, and then its task and its place for a value.
+
+    What came of it is told over *channel*, which closes by itself when the program starts.
+    """
+    stdin, *extra = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _SPARE) for fd in fds]
+    os.setsid()
+    os.umask(0o077)
+    os.chdir(folder)
+    _restrict_files(plan, enforced, folder)
+    _drop_privileges(entered, enforced)
+    _limit(plan, entered, enforced)
+    # The parent may end at any time, and without a pid namespace nothing else would end us.
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
+    for target, source in enumerate(extra, start=3):
+        os.dup2(source, target, inheritable=True)
+    os.dup2(stdin, 0, inheritable=True)
+    for number in (syscalls.SIGPIPE, syscalls.SIGXFSZ, syscalls.SIGINT):
+        syscalls.listen_again(number)
+    listener = _filter(plan, enforced)
+    missing = [name for name in plan["required"] if not enforced.kept(name)]
+    _tell(channel, UNAVAILABLE if missing else READY, enforced, listener)
+    if missing:
+        return
+    if listener is not None:
+        os.close(listener)
+    # Last, because the steps above need descriptors that the program does not get.
+    _rlimit(resource.RLIMIT_NOFILE, plan["open_files"])
+    environment = {"HOME": folder, "TMPDIR": folder, **plan["environment"]}
+    os.execvpe(plan["argv"][0], plan["argv"], environment)  # noqa: S606  (what a sandbox is for)
+
+
+def _restrict_files(plan: Plan, enforced: Enforced, folder: str) -> None:
+    if enforced.kept("files"):
+        return
+    if "landlock" in plan["without"]:
+        enforced.fail("files", "no landlock (left out)")
+        return
+    syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+    try:
+        restrict(tuple(source for _, source in plan["readable"]), folder)
+    except OSError as error:
+        enforced.fail("files", f"no landlock ({error.strerror})")
+        return
+    enforced.keep("files", "landlock")
+
+
+def _drop_privileges(entered: Entered, enforced: Enforced) -> None:
+    if entered.drop:
+        os.setgroups([])
+        # The bounding set goes first: it takes a capability that the change of user takes away.
+        syscalls.drop_bounding_set()
+        os.setresgid(entered.gid, entered.gid, entered.gid)
+        os.setresuid(entered.uid, entered.uid, entered.uid)
+        enforced.keep("privileges", "a user id of its own")
+    elif "user" in entered.names:
+        syscalls.drop_bounding_set()
+        enforced.keep("privileges", "user namespace")
+    syscalls.drop_capabilities()
+    syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+    if os.geteuid() == 0:
+        enforced.fail("privileges", "runs as root, and there is no other user id to give it")
+    else:
+        enforced.keep("privileges", "no_new_privs")
+
+
+def _limit(plan: Plan, entered: Entered, enforced: Enforced) -> None:
+    cpu = math.ceil(plan["cpu_seconds"])
+    # In a user namespace, the launcher and the keeper count as well.
+    processes = plan["processes"] + (2 if "user" in entered.names else 0)
+    _rlimit(resource.RLIMIT_CPU, cpu, cpu + 1)
+    _rlimit(resource.RLIMIT_FSIZE, plan["disk_bytes"])
+    _rlimit(resource.RLIMIT_NPROC, processes)
+    _rlimit(resource.RLIMIT_CORE, 0)
+    _rlimit(resource.RLIMIT_MEMLOCK, 0)
+    _rlimit(resource.RLIMIT_MSGQUEUE, 0)
+    _rlimit(resource.RLIMIT_AS, plan["memory_bytes"])
+    enforced.keep("memory", "RLIMIT_AS")
+
+
+def _rlimit(which: int, soft: int, hard: int | None = None) -> None:
+    _, ceiling = resource.getrlimit(which)
+    hard = soft if hard is None else hard
+    if ceiling != resource.RLIM_INFINITY:
+        soft, hard = min(soft, ceiling), min(hard, ceiling)
+    resource.setrlimit(which, (soft, hard))
+
+
+def _filter(plan: Plan, enforced: Enforced) -> int | None:
+    if "seccomp" in plan["without"] or not seccomp.supported():
+        enforced.fail("syscalls", f"no filter for {syscalls.MACHINE}" if not seccomp.supported() else "left out")
+        enforced.fail("network", "no seccomp")
+        return None
+    # Without a listener (an old kernel, or somebody else's above us) calls are still forbidden, but not told.
+    for notify in (False,) if "notify" in plan["without"] else (True, False):
+        try:
+            listener = seccomp.install(notify=notify)
+        except OSError as error:
+            enforced.fail("syscalls", f"no seccomp ({error.strerror})")
+            continue
+        enforced.keep("syscalls", "seccomp, with a listener" if notify else "seccomp")
+        enforced.keep("network", "seccomp")
+        return listener
+    enforced.fail("network", "no seccomp")
+    return None
+
+
+def _tell(channel: _socket.socket, word: bytes, enforced: Enforced, listener: int | None) -> None:
+    ancillary = []
+    if listener is not None:
+        ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", [listener]).tobytes())]
+    channel.sendmsg([word + marshal.dumps(enforced.findings())], ancillary)

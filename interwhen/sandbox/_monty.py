@@ -1,0 +1,271 @@
+"""Small pure functions, in an interpreter that has no machine under it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, assert_never
+
+import anyio
+import anyio.to_thread
+
+from interwhen._types.errors import MissingExtraError, UsageError
+from interwhen.sandbox._sandbox import (
+    Abort,
+    Call,
+    Command,
+    Crashed,
+    Denied,
+    Finding,
+    Guarantees,
+    Json,
+    Limited,
+    LimitName,
+    Limits,
+    Outcome,
+    Program,
+    Record,
+    Returned,
+    Script,
+    encoded,
+    in_thread,
+)
+
+if TYPE_CHECKING:
+    from pydantic_monty import Monty, MontySession, ResourceLimits
+
+_GRACE = 0.25
+"""Seconds past its time until a worker is killed that does not notice by itself."""
+_CHECKOUT_SECONDS = 60.0
+_WORKER_BYTES = 1 << 30
+"""Address space of a worker beside the program's memory: a second line of defence, and most of it is never touched."""
+
+_ABSENT = "an interpreter without it"
+_GUARANTEES = Guarantees(
+    "monty",
+    (
+        Finding("network", (_ABSENT,)),
+        Finding("files", (_ABSENT,)),
+        Finding("processes", (_ABSENT,)),
+        Finding("memory", ("the interpreter counts",)),
+        Finding("syscalls", (_ABSENT,)),
+        Finding("privileges", (_ABSENT,)),
+    ),
+)
+
+# Exceptions of a program that wants what this interpreter does not have.
+_FORBIDDEN = ("PermissionError", "ModuleNotFoundError", "ImportError")
+
+
+class MontySandbox:
+    """Runs functions and scripts in Monty, an interpreter of much of Python that has no files, network or processes.
+
+    A call takes well under a millisecond, because it starts no process: workers are kept. It needs the extra
+    ``sandbox``. No value of the interpreter crosses over to us, only text: converting values would be our own time
+    and memory, and a program can make a value that takes for ever to convert.
+    """
+
+    name = "monty"
+
+    def __init__(self, *, parallel: int | None = None) -> None:
+        """Configure a sandbox of at most *parallel* workers (as many as there are processors)."""
+        self._parallel = parallel or os.cpu_count() or 1
+        self._limiter: anyio.CapacityLimiter | None = None
+        self._pool: Monty | None = None
+
+    def probe(self) -> Guarantees:
+        """Say what this sandbox promises: everything, wherever it can be installed."""
+        return _GUARANTEES
+
+    def run_sync(self, program: Program, limits: Limits = Limits()) -> Outcome:  # noqa: B008  (it is immutable)
+        """Run *program*, blocking this thread until it has ended."""
+        return self._run(program, limits, Abort())
+
+    async def run(self, program: Program, limits: Limits = Limits()) -> Outcome:  # noqa: B008  (it is immutable)
+        """Run *program*; cancelling kills its worker. Waits while all workers are busy."""
+        if self._limiter is None:
+            raise UsageError("run() needs the sandbox to be entered with `async with`; in threads, use run_sync()")
+        return await in_thread(lambda abort: self._run(program, limits, abort), self._limiter)
+
+    def _run(self, program: Program, limits: Limits, abort: Abort) -> Outcome:
+        if self._pool is None:
+            raise UsageError("a sandbox must be entered before it runs anything: `with` or `async with`")
+        code, inputs, mark = _code_of(program)
+        settings: ResourceLimits = {
+            "max_feed_duration_secs": min(limits.seconds, limits.cpu_seconds),
+            "max_total_sleep_secs": limits.seconds,
+            "max_memory": limits.memory_bytes,
+            "max_recursion_depth": limits.recursion,
+        }
+        try:
+            with self._pool.checkout(limits=settings) as session:
+                return _Run(session, program, limits, mark).go(code, inputs, abort)
+        except TimeoutError:
+            return Crashed(f"no worker was free for {_CHECKOUT_SECONDS:g} s", Record())
+
+    def __enter__(self) -> Self:
+        try:
+            from pydantic_monty import Monty
+        except ImportError as error:
+            raise MissingExtraError("MontySandbox", "sandbox") from error
+        pool = Monty(max_processes=self._parallel, checkout_timeout=_CHECKOUT_SECONDS, feed_duration_limit_grace=_GRACE)
+        self._pool = pool.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.__exit__(None, None, None)
+
+    async def __aenter__(self) -> Self:
+        await anyio.to_thread.run_sync(self.__enter__)
+        self._limiter = anyio.CapacityLimiter(self._parallel)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._limiter = None
+        with anyio.CancelScope(shield=True):
+            # All runs have ended by now, so that this takes milliseconds.
+            await anyio.to_thread.run_sync(self.__exit__, kind, error, traceback)
+
+
+def _code_of(program: Program) -> tuple[str, dict[str, Any], str]:
+    """Return what to feed, the inputs, and the mark before a value that is printed."""
+    if program.files or program.stdin:
+        raise UsageError("Monty has no files and no stdin: use ProcessSandbox, or give the content as an argument")
+    match program:
+        case Call(source=source, function=function, arguments=arguments):
+            mark = secrets.token_hex(16)
+            inputs = {"_interwhen_arguments": encoded(arguments)}
+            call = f"{function}(*_interwhen_json.loads(_interwhen_arguments))"
+            value = f"_interwhen_json.dumps({call}, allow_nan=False)"
+            return f"{source}\nimport json as _interwhen_json\nprint({mark!r} + {value})\nNone", inputs, mark
+        case Script(source=source):
+            # The value of a last expression would be converted and given to us.
+            return f"{source}\nNone", {}, ""
+        case Command():
+            raise UsageError("Monty runs Python code only: use ProcessSandbox for commands")
+        case _:
+            assert_never(program)
+
+
+class _Run:
+    """One run in one session: collects what is printed, and says how it ended."""
+
+    def __init__(self, session: MontySession, program: Program, limits: Limits, mark: str) -> None:
+        self._session = session
+        self._program = program
+        self._limits = limits
+        self._mark = mark
+        self._streams = {"stdout": "", "stderr": ""}
+        self._too_much = False
+        self._worker = session.worker_pid
+        self._begun = time.monotonic()
+
+    def go(self, code: str, inputs: dict[str, Any], abort: Abort) -> Outcome:
+        from pydantic_monty import MontyCrashedError, MontyError
+
+        self._bound_worker()
+        abort.kill_with(self._kill)
+        try:
+            self._session.feed_run(code, inputs=inputs, print_callback=self._printed)
+        except MontyCrashedError as error:
+            return self._of_crash(timed_out=error.timed_out)
+        except MontyError as error:
+            return self._of_error(error)
+        finally:
+            # The worker goes back to others, and is no longer ours to kill.
+            abort.kill_with(None)
+        return self._of_end()
+
+    def _printed(self, stream: str, text: str) -> None:
+        if self._too_much:
+            return
+        room = self._room(stream)
+        self._streams[stream] += text[:room]
+        if len(text) > room:
+            self._too_much = True
+            self._kill()
+
+    def _room(self, stream: str) -> int:
+        # A returned value comes by way of stdout, and may be as long as that.
+        most = self._limits.output_bytes * (2 if self._mark and stream == "stdout" else 1) + len(self._mark)
+        return most - len(self._streams[stream])
+
+    def _kill(self) -> None:
+        if self._worker is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._worker, signal.SIGKILL)
+
+    def _bound_worker(self) -> None:
+        """Limit the worker itself, for the case that the interpreter counts wrong."""
+        if self._worker is None or not sys.platform.startswith("linux"):
+            return
+        import resource
+
+        most = _WORKER_BYTES + 2 * self._limits.memory_bytes
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            _, ceiling = resource.prlimit(self._worker, resource.RLIMIT_AS)
+            if ceiling != resource.RLIM_INFINITY:
+                most = min(most, ceiling)
+            resource.prlimit(self._worker, resource.RLIMIT_AS, (most, ceiling))
+
+    def _record(self, stdout: str | None = None) -> Record:
+        return Record(
+            stdout=self._streams["stdout"] if stdout is None else stdout,
+            stderr=self._streams["stderr"],
+            seconds=time.monotonic() - self._begun,
+        )
+
+    def _of_end(self) -> Outcome:
+        stdout, mark, text = self._streams["stdout"].rpartition(self._mark) if self._mark else ("", "", "")
+        if not isinstance(self._program, Call):
+            return Returned(None, 0, self._record())
+        record = self._record(stdout)
+        if len(stdout) > self._limits.output_bytes or len(text) > self._limits.output_bytes:
+            return Limited("output", record)
+        try:
+            value: Json = json.loads(text)
+        except (ValueError, RecursionError):
+            return Crashed("it returned something that is no JSON" if mark else "it returned nothing", record)
+        return Returned(value, 0, record)
+
+    def _of_crash(self, *, timed_out: bool) -> Outcome:
+        if self._too_much:
+            return Limited("output", self._record())
+        if timed_out:
+            return Limited("seconds", self._record())
+        return Crashed("the interpreter died", self._record())
+
+    def _of_error(self, error: Any) -> Outcome:
+        if self._too_much:
+            return Limited("output", self._record())
+        inner = error.exception()
+        kind, message = type(inner).__name__, str(inner)
+        limit = _limit_of(kind, message)
+        if limit is not None:
+            return Limited(limit, self._record())
+        if kind in _FORBIDDEN or "not supported in this environment" in message:
+            return Denied(message, self._record())
+        return Crashed(f"{kind}: {message}" if message else kind, self._record())
+
+
+def _limit_of(kind: str, message: str) -> LimitName | None:
+    """Return the limit that an exception tells of; a program can raise the same, and gains nothing by it."""
+    if kind == "MemoryError":
+        return "memory"
+    if kind == "RecursionError":
+        return "recursion"
+    if kind == "TimeoutError" and ("time limit exceeded" in message or "sleep limit exceeded" in message):
+        return "seconds"
+    return None

@@ -1,0 +1,587 @@
+"""Real Python, and any command, in a process that sees nothing of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import marshal
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self, TypeAlias, assert_never, get_args
+
+import anyio
+import anyio.to_thread
+
+from interwhen._types.errors import SandboxUnavailable, UsageError
+from interwhen.sandbox._inside.plan import Answer, Plan
+from interwhen.sandbox._sandbox import (
+    ALL,
+    Abort,
+    Call,
+    Command,
+    Crashed,
+    Denied,
+    Finding,
+    Guarantee,
+    Guarantees,
+    Json,
+    Limited,
+    LimitName,
+    Limits,
+    Outcome,
+    Program,
+    Record,
+    Returned,
+    Script,
+    encoded,
+    in_thread,
+)
+
+# Starts the launcher, reads what the program writes within its limits, and sees to it that everything ends.
+
+_SET_UP_SECONDS = 20.0
+"""What the sandbox itself may take, on a machine that is very busy, before it is given up."""
+_END_SECONDS = 2.0
+_CHUNK = 65536
+
+# The launcher's modules have the names that they have here, but nothing else of the package is imported there.
+_HERE = Path(__file__).parent
+_BOOT = (
+    "import sys\n"
+    f"for name, path in (('interwhen', {str(_HERE.parent)!r}), ('interwhen.sandbox', {str(_HERE)!r})):\n"
+    "    module = sys.modules[name] = type(sys)(name)\n"
+    "    module.__path__ = [path]\n"
+    "from interwhen.sandbox._inside.launcher import main\n"
+    "main()\n"
+)
+
+
+def interpreter() -> str:
+    """Return the interpreter below any virtual environment: it starts faster, and needs fewer files."""
+    return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+
+
+@dataclass(slots=True)
+class Heard:
+    """What came out of a run."""
+
+    answer: Answer | str
+    """The keeper's answer; where it gave none, why."""
+    stdout: bytes
+    stderr: bytes
+    ended_for: Literal["", "output", "seconds", "aborted"] = ""
+    """Why our side ended it."""
+
+
+@dataclass(slots=True)
+class _Stream:
+    """One pipe and what came through it, up to a limit."""
+
+    descriptor: int
+    limit: int
+    data: bytearray = field(default_factory=bytearray)
+    open: bool = True
+
+    @property
+    def overfull(self) -> bool:
+        return len(self.data) > self.limit
+
+    def read(self) -> None:
+        chunk = os.read(self.descriptor, _CHUNK)
+        self.open = bool(chunk)
+        self.data += chunk[: self.limit + 1 - len(self.data)]
+
+
+def launch(plan: Plan, abort: Abort) -> Heard:
+    """Carry out *plan*, blocking until nothing of it is left."""
+    with contextlib.ExitStack() as stack:
+        request = os.memfd_create("plan")
+        stack.callback(os.close, request)
+        data = marshal.dumps({**plan})
+        while data:
+            data = data[os.write(request, data) :]
+        os.lseek(request, 0, os.SEEK_SET)
+        status, status_theirs = os.pipe()
+        stack.callback(os.close, status)
+        control_theirs, control = os.pipe()
+        closing = _Closing(control)
+        stack.callback(closing)
+        try:
+            # Nothing of ours goes along: no environment, no directory, and no descriptor but these.
+            process = subprocess.Popen(  # noqa: S603  (our own launcher)
+                [interpreter(), "-I", "-S", "-c", _BOOT, str(status_theirs), str(control_theirs), str(os.getpid())],
+                stdin=request,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=(status_theirs, control_theirs),
+                start_new_session=True,
+                env={},
+                cwd="/",
+            )
+        finally:
+            os.close(status_theirs)
+            os.close(control_theirs)
+        stack.enter_context(process)
+        stack.callback(_end, process, closing)
+        abort.kill_with(closing)
+        stack.callback(abort.kill_with, None)
+        return _follow(plan, process, status, closing, abort)
+
+
+class _Closing:
+    """Closes our end of the control pipe, once: the sandbox ends with it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+
+    def __call__(self) -> None:
+        with self._lock:
+            descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _follow(plan: Plan, process: subprocess.Popen[bytes], status: int, closing: _Closing, abort: Abort) -> Heard:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    limit = plan["output_bytes"]
+    stdout, stderr = _Stream(process.stdout.fileno(), limit), _Stream(process.stderr.fileno(), limit)
+    # The answer is the keeper's, whom we trust; its size is bounded by what it reads of the value.
+    answer = _Stream(status, (8 * limit + (1 << 20)) * (1 + len(plan["more"])))
+    ended_for = _listen((stdout, stderr, answer), plan["total_seconds"] + _SET_UP_SECONDS, closing)
+    heard: Answer | str = marshal.loads(bytes(answer.data)) if answer.data else "the sandbox died"  # noqa: S302
+    why = "aborted" if abort.aborted else ended_for
+    return Heard(heard, bytes(stdout.data[:limit]), bytes(stderr.data[:limit]), why)
+
+
+def _listen(streams: tuple[_Stream, ...], seconds: float, closing: _Closing) -> Literal["", "output", "seconds"]:
+    """Read until all pipes have ended; end the sandbox, and say why, when that takes too long or brings too much."""
+    ended_for: Literal["", "output", "seconds"] = ""
+    deadline = time.monotonic() + seconds
+    with selectors.DefaultSelector() as selector:
+        for stream in streams:
+            selector.register(stream.descriptor, selectors.EVENT_READ, stream)
+        while selector.get_map():
+            left = deadline - time.monotonic()
+            for key, _ in selector.select(left) if left > 0 else ():
+                key.data.read()
+                if not key.data.open:
+                    selector.unregister(key.fd)
+            if ended_for and left <= 0:
+                break  # not even the keeper ends: force is next
+            if not ended_for and (left <= 0 or any(stream.overfull for stream in streams)):
+                ended_for = "seconds" if left <= 0 else "output"
+                closing()
+                deadline = time.monotonic() + _END_SECONDS
+    return ended_for
+
+
+def _end(process: subprocess.Popen[bytes], closing: _Closing) -> None:
+    """Wait for the launcher, which waits for the keeper, with whom all others end; use force where that fails."""
+    closing()
+    try:
+        process.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+# From what was heard of a run to its outcome.
+
+_SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE"}
+
+
+def findings_of(answer: Answer) -> tuple[Finding, ...]:
+    """Return what the sandbox said of its promises."""
+    known: tuple[Guarantee, ...] = get_args(Guarantee)
+    rows = {name: (tuple(by), missing) for name, by, missing in answer["findings"]}
+    return tuple(Finding(name, *rows.get(name, ((), "not reported"))) for name in known)
+
+
+def judge(heard: Heard, program: Program, limits: Limits) -> Outcome:
+    """Say how the run of *program* ended."""
+    return judge_each(heard, (program,), limits)[0]
+
+
+def judge_each(heard: Heard, programs: Sequence[Program], limits: Limits) -> tuple[Outcome, ...]:
+    """Say how the runs of *programs* ended, one after another; what they wrote is that of all of them."""
+    answer = heard.answer
+    if isinstance(answer, str):
+        record = Record(stdout=_text(heard.stdout), stderr=_text(heard.stderr))
+        if heard.ended_for == "output":
+            return (Limited("output", record),) * len(programs)
+        return (Crashed(f"the sandbox could not run it: {answer}", record),) * len(programs)
+    answers = [answer, *answer["more"]]
+    found = [_judged(one, heard, program, limits) for one, program in zip(answers, programs, strict=False)]
+    # The output or the time of all was used up before the others were begun.
+    which: LimitName = "output" if heard.ended_for == "output" else "seconds"
+    return (*found, *(Limited(which, Record()) for _ in range(len(programs) - len(found))))
+
+
+def _judged(answer: Answer, heard: Heard, program: Program, limits: Limits) -> Outcome:
+    record = Record(
+        stdout=_text(heard.stdout),
+        stderr=_text(heard.stderr),
+        seconds=answer["seconds"],
+        cpu_seconds=answer["cpu_seconds"],
+        peak_memory_bytes=answer["peak_memory_bytes"],
+        refused=tuple(answer["refused"]),
+        missing=frozenset(finding.guarantee for finding in findings_of(answer) if not finding.enforced),
+    )
+    # Whatever else it did, the program was at the forbidden thing first.
+    if answer["kind"] == "deny":
+        return Denied(answer["what"], record)
+    if heard.ended_for == "output":
+        return Limited("output", record)
+    return _by_end(answer, program, limits, record)
+
+
+def _by_end(answer: Answer, program: Program, limits: Limits, record: Record) -> Outcome:
+    match answer["kind"]:
+        case "limit":
+            which: LimitName = answer["what"] if answer["what"] in get_args(LimitName) else "seconds"  # type: ignore[assignment]
+            return Limited(which, record)
+        case "start":
+            return Crashed(f"it could not be started: {answer['what']}", record)
+        case "signal":
+            number = answer["code"]
+            return _unless_refused(Crashed(_SIGNALS.get(number, f"signal {number}"), record))
+        case _:
+            if isinstance(program, Command):
+                return _by_code(answer, None, record)
+            return _by_report(answer, program, limits, record)
+
+
+def _by_report(answer: Answer, program: Program, limits: Limits, record: Record) -> Outcome:
+    """Judge Python code by what its runner left: nothing, what was raised, or what was returned."""
+    if len(answer["value"]) > limits.output_bytes:
+        return Limited("output", record)
+    word, _, rest = answer["value"].decode(errors="replace").partition("\0")
+    if word == "raised":
+        raised, _, rest = rest.partition("\0")
+        number, _, message = rest.partition("\0")
+        return _by_exception(answer, raised, message, number, record)
+    if not isinstance(program, Call):
+        return _by_code(answer, None, record)
+    if word != "value":
+        ending = f"it ended with exit code {answer['code']} before {program.function!r} returned"
+        return _unless_refused(Crashed(ending, record))
+    try:
+        value: Json = json.loads(rest)
+    except (ValueError, RecursionError):
+        return Crashed("it returned something that is no JSON", record)
+    return _by_code(answer, value, record)
+
+
+def _by_code(answer: Answer, value: Json, record: Record) -> Outcome:
+    if answer["code"] != 0:
+        if record.refused:
+            return Denied(record.refused[0], record)
+        if answer["full"] in {"disk", "files"}:
+            return Limited("disk" if answer["full"] == "disk" else "files", record)
+    return Returned(value, answer["code"], record)
+
+
+def _by_exception(answer: Answer, raised: str, message: str, text: str, record: Record) -> Outcome:
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 4 else None
+    limit = _limit_of(answer, raised, message, number)
+    if limit is not None:
+        return Limited(limit, record)
+    if number in {errno.EPERM, errno.EACCES, errno.EROFS}:
+        return Denied(record.refused[0] if record.refused else message, record)
+    return _unless_refused(Crashed(f"{raised}: {message}" if message else raised, record))
+
+
+def _limit_of(answer: Answer, raised: str, message: str, number: int | None) -> LimitName | None:
+    """Return the limit that an exception tells of; its text is the program's own, so this is no more than a word."""
+    if raised == "MemoryError" or number == errno.ENOMEM:
+        return "memory"
+    if raised == "RecursionError":
+        return "recursion"
+    if number == errno.EAGAIN or message == "can't start new thread":
+        return "processes"
+    if number == errno.EMFILE:
+        return "open_files"
+    if number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return "files" if answer["full"] == "files" else "disk"
+    return None
+
+
+def _unless_refused(crashed: Crashed) -> Outcome:
+    """Say that a program was denied what it was refused, where it failed after that."""
+    refused = crashed.record.refused
+    return Denied(refused[0], crashed.record) if refused else crashed
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")
+
+
+Mechanism: TypeAlias = Literal["root", "user", "mount", "pid", "net", "ipc", "uts", "landlock", "seccomp", "notify"]
+"""What a promise can be kept by: rights of root, kinds of namespaces, and filters."""
+
+_SYSTEM = (
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/etc/alternatives",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+)
+_RUNNER = (Path(__file__).parent / "_inside" / "runner.py").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What makes one process sandbox differ from another."""
+
+    python: str
+    site: bool
+    readable: tuple[tuple[str, str], ...]
+    required: tuple[Guarantee, ...]
+    without: tuple[Mechanism, ...]
+
+
+class ProcessSandbox:
+    """Runs programs in namespaces of their own, under a filter of system calls, without rights, and within limits.
+
+    It needs Linux, and no package: the kernel is called directly. What it cannot enforce it refuses to run without,
+    unless *allow_missing* names it; what was missing is in the record of each run.
+    """
+
+    name = "process"
+
+    def __init__(
+        self,
+        *,
+        allow_missing: AbstractSet[Guarantee] = frozenset(),
+        readable: Iterable[str | os.PathLike[str]] = (),
+        site: bool = False,
+        python: str | None = None,
+        parallel: int | None = None,
+        without: AbstractSet[Mechanism] = frozenset(),
+    ) -> None:
+        """Configure a sandbox; entering it finds out whether it can be had.
+
+        :param allow_missing: promises that may be broken.
+        :param readable: more files and directories that programs may read, besides the system's and Python's.
+        :param site: whether Python code may import the packages that are installed here.
+        :param python: another interpreter for Python code.
+        :param parallel: how many programs run at a time under :meth:`run` (as many as there are processors).
+        :param without: mechanisms not to use, to see what is left on a machine that lacks them.
+        """
+        unknown = set(allow_missing) - set(ALL)
+        if unknown:
+            raise UsageError(f"allow_missing={sorted(unknown)!r}: the guarantees are {', '.join(ALL)}")
+        executable = python or (sys.executable if site else interpreter())
+        self._setting = _Setting(
+            executable,
+            site,
+            _readable((*_SYSTEM, *_python_paths(executable, site=site), *(os.fspath(path) for path in readable))),
+            tuple(name for name in ALL if name not in allow_missing),
+            tuple(sorted(without)),
+        )
+        self._parallel = parallel or os.cpu_count() or 1
+        self._limiter: anyio.CapacityLimiter | None = None
+        self._entered = False
+
+    def probe(self) -> Guarantees:
+        """Find out what this sandbox can promise here, by making one."""
+        return _probe(self._setting)
+
+    def run_sync(self, program: Program, limits: Limits = Limits()) -> Outcome:  # noqa: B008  (it is immutable)
+        """Run *program*, blocking this thread until it has ended."""
+        return self._run(program, limits, Abort())
+
+    async def run(self, program: Program, limits: Limits = Limits()) -> Outcome:  # noqa: B008  (it is immutable)
+        """Run *program*; cancelling kills it. Waits while as many as may run at a time are running."""
+        if self._limiter is None:
+            raise UsageError("run() needs the sandbox to be entered with `async with`; in threads, use run_sync()")
+        return await in_thread(lambda abort: self._run(program, limits, abort), self._limiter)
+
+    async def run_each(self, calls: Sequence[Call], limits: Limits = Limits()) -> tuple[Outcome, ...]:  # noqa: B008
+        """Run *calls*, one after another, each in a process of its own; cancelling kills them.
+
+        No call can influence another: when one has ended, its processes are gone and its directory is empty again.
+        The file system is made once for all of them, so that each takes little more than the start of an interpreter.
+        *limits* are those of each call, but its ``seconds`` are for all calls together, and so is the output to stdout
+        and stderr. *calls* share the ``files`` and ``stdin`` of the first.
+        """
+        if self._limiter is None:
+            raise UsageError("run_each() needs the sandbox to be entered with `async with`")
+        if not calls:
+            return ()
+
+        def run(abort: Abort) -> tuple[Outcome, ...]:
+            return judge_each(self._heard(calls, limits, abort), calls, limits)
+
+        return await in_thread(run, self._limiter)
+
+    def _run(self, program: Program, limits: Limits, abort: Abort) -> Outcome:
+        return judge(self._heard((program,), limits, abort), program, limits)
+
+    def _heard(self, programs: Sequence[Program], limits: Limits, abort: Abort) -> Heard:
+        if not self._entered:
+            raise UsageError("a sandbox must be entered before it runs anything: `with` or `async with`")
+        size = sum(map(len, programs[0].files.values()))
+        if size > limits.disk_bytes:
+            raise UsageError(f"the program's files have {size} bytes, its disk only {limits.disk_bytes}")
+        heard = _carry_out(self._setting, programs, limits, abort)
+        if not isinstance(heard.answer, str) and heard.answer["kind"] == "unavailable":
+            raise _unavailable(Guarantees(self.name, findings_of(heard.answer)), self._setting.required)
+        return heard
+
+    def __enter__(self) -> Self:
+        guarantees = self.probe()
+        if guarantees.missing.intersection(self._setting.required):
+            raise _unavailable(guarantees, self._setting.required)
+        self._entered = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._entered = False
+
+    async def __aenter__(self) -> Self:
+        await anyio.to_thread.run_sync(self.__enter__)
+        self._limiter = anyio.CapacityLimiter(self._parallel)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._entered = False
+        self._limiter = None
+
+
+def _unavailable(guarantees: Guarantees, required: Iterable[Guarantee]) -> SandboxUnavailable:
+    missing = guarantees.missing.intersection(required)
+    return SandboxUnavailable("process", frozenset(missing), guarantees.why(missing))
+
+
+_PROBED: dict[_Setting, Guarantees] = {}
+"""What was found out; a failure that may have been a busy machine is not kept."""
+
+
+def _probe(setting: _Setting) -> Guarantees:
+    """Make the sandbox once, with nothing required, and see what is enforced in it."""
+    if setting not in _PROBED:
+        found, lasting = _try(setting)
+        if not lasting:
+            return found
+        _PROBED[setting] = found
+    return _PROBED[setting]
+
+
+def _try(setting: _Setting) -> tuple[Guarantees, bool]:
+    if not sys.platform.startswith("linux"):
+        return _nothing(f"needs Linux, and this is {sys.platform}"), True
+    relaxed = _Setting(setting.python, setting.site, setting.readable, (), setting.without)
+    heard = _carry_out(relaxed, (Script(source=""),), Limits(), Abort())
+    if isinstance(heard.answer, str):
+        return _nothing(heard.answer), False
+    if heard.answer["kind"] != "exit" or heard.answer["code"] != 0:
+        said = heard.answer["what"] or heard.stderr.decode(errors="replace")[-300:]
+        return _nothing(f"not even an empty program runs: {said}"), False
+    return Guarantees("process", findings_of(heard.answer)), True
+
+
+def _nothing(missing: str) -> Guarantees:
+    return Guarantees("process", tuple(Finding(name, missing=missing) for name in ALL))
+
+
+def _carry_out(setting: _Setting, programs: Sequence[Program], limits: Limits, abort: Abort) -> Heard:
+    # Used only where there is no mount namespace, but that is found out inside.
+    folder = tempfile.mkdtemp(prefix="interwhen-")
+    try:
+        return launch(_plan(setting, programs, limits, folder), abort)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _task(program: Program) -> bytes | None:
+    match program:
+        case Call(source=source, function=function, arguments=arguments):
+            return marshal.dumps((source, function, json.loads(encoded(arguments))))
+        case Script(source=source):
+            return marshal.dumps((source, None, []))
+        case Command():
+            return None
+        case _:
+            assert_never(program)
+
+
+def _plan(setting: _Setting, programs: Sequence[Program], limits: Limits, folder: str) -> Plan:
+    program = programs[0]
+    python = [setting.python, "-I", *(() if setting.site else ("-S",)), "-c", _RUNNER]
+    argv, extra = (list(program.argv), dict(program.environment)) if isinstance(program, Command) else (python, {})
+    environment = {
+        "PATH": f"{Path(setting.python).parent}:/usr/local/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        # Each thread would get 64 MiB of address space for itself otherwise.
+        "MALLOC_ARENA_MAX": "2",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    return {
+        "argv": argv,
+        "environment": {**environment, **extra},
+        "stdin": program.stdin,
+        "task": _task(program),
+        "more": [task for other in programs[1:] if (task := _task(other)) is not None],
+        "files": list(program.files.items()),
+        "readable": list(setting.readable),
+        "folder": folder,
+        "seconds": limits.seconds,
+        "total_seconds": limits.seconds,
+        "cpu_seconds": limits.cpu_seconds,
+        "memory_bytes": limits.memory_bytes,
+        "output_bytes": limits.output_bytes,
+        "disk_bytes": limits.disk_bytes,
+        "inodes": limits.files,
+        "open_files": limits.open_files,
+        "processes": limits.processes,
+        "required": list(setting.required),
+        "without": list(setting.without),
+    }
+
+
+def _python_paths(executable: str, *, site: bool) -> tuple[str, ...]:
+    """Return the directories that the interpreter needs."""
+    prefixes = {str(Path(os.path.realpath(executable)).parent.parent)}
+    if site:
+        prefixes |= {sys.prefix, sys.base_prefix, sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    return tuple(sorted(prefixes))
+
+
+def _readable(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Return pairs of what is shown and what it really is, without what lies inside of another."""
+    pairs: list[tuple[str, str]] = []
+    for path in sorted({os.path.abspath(path) for path in paths}):  # noqa: PTH100  (links must stay as they are)
+        if path == "/":
+            raise UsageError("readable='/': the whole machine is no sandbox")
+        real = os.path.realpath(path)
+        inside = any(path.startswith(f"{shown}/") and real == path for shown, _ in pairs)
+        if Path(real).exists() and not inside:
+            pairs.append((path, real))
+    return tuple(pairs)

@@ -1,1 +1,0 @@
-"""A deterministic simulator: worlds made from integers, the real engine inside, virtual time, an independent judge."""

@@ -1,0 +1,173 @@
+"""One attempt: a strategy, a question and a budget become an outcome; the meter counts, and the engine judges."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, NamedTuple
+
+from interwhen._types.errors import InterwhenError, PluginError, UpstreamError, UsageError
+from interwhen._types.extensions import WorkerPool
+from interwhen._types.models import Model, Sampling
+from interwhen._types.remedies import holds
+from interwhen._types.results import Verified
+from interwhen._types.verdicts import Scope
+from interwhen.registry import TASKS, make
+from interwhen.strategies._strategy import (
+    BudgetSpent,
+    Checks,
+    Claimed,
+    Means,
+    Meter,
+    Outcome,
+    Question,
+    Solution,
+    Strategy,
+    needs_tokens,
+)
+
+_SEEDS = 2**31 - 2**20
+"""Seeds leave room for a million samples below what servers take."""
+
+
+def seed_of(seed: int, question: str) -> int:
+    """Return the seed of *question* in a comparison with *seed*: the same for every strategy and budget."""
+    return random.Random(f"{seed} {question}").randrange(_SEEDS)  # noqa: S311  (sampling, not secrets)
+
+
+async def attempt(
+    strategy: Strategy,
+    model: Model,
+    question: Question,
+    *,
+    budget: int,
+    seed: int = 0,
+    sampling: Sampling | None = None,
+    workers: WorkerPool | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Outcome:
+    """Let *strategy* answer *question* with at most *budget* generated tokens of *model*.
+
+    A text that the strategy did not have judged is judged at the end where that costs no tokens, so that what is
+    claimed means the same for all. Raises :class:`~interwhen.ModelError` where the model cannot be reached; an
+    error that it answers with makes the outcome ``failed``.
+    """
+    if budget < 1:
+        raise UsageError(f"budget={budget!r}: an attempt needs at least one token")
+    meter = Meter(model, budget)
+    drawn = sampling or Sampling(temperature=0.7)
+    means = Means(model=meter, sampling=drawn, seed=seed_of(seed, question.name), workers=workers)
+    begun = clock()
+    solution = await _solved(strategy, question, means)
+    if _is_to_be_judged(solution, question):
+        solution = replace(solution, result=(await means.judge(question, solution.trace)).result)
+    text = solution.trace.text
+    answer = None if solution.gave_up or solution.failed else question.answer(solution.trace)
+    status, scope, why = _claimed(solution, answer)
+    tally = means.tally
+    return Outcome(
+        strategy=strategy.name,
+        question=question.name,
+        budget=budget,
+        seed=seed,
+        status=status,
+        answer=answer,
+        text=text,
+        ledger=meter.ledger(
+            solution.trace.tokens,
+            remedies=solution.remedies,
+            inserted_chars=sum(len(one.span) for one in solution.result.insertions) if solution.result else 0,
+        ),
+        seconds=clock() - begun,
+        checks=Checks(tally.passed, tally.refuted, tally.open),
+        uncounted=meter.uncounted,
+        handed=_is_handed(solution, answer),
+        why=why,
+        scope=scope,
+    )
+
+
+async def _solved(strategy: Strategy, question: Question, means: Means) -> Solution:
+    try:
+        return await strategy.solve(question, means)
+    except BudgetSpent as error:
+        return Solution(gave_up=str(error))
+    except UpstreamError as error:
+        return Solution(failed=f"{type(error).__name__}: {error}")
+
+
+def _is_to_be_judged(solution: Solution, question: Question) -> bool:
+    if solution.result is not None or solution.gave_up or solution.failed or not question.monitors:
+        return False
+    return not needs_tokens(question.watchers(acting=False))
+
+
+def _is_handed(solution: Solution, answer: str | None) -> bool:
+    written = tuple(one.inserted for one in solution.result.violations) if solution.result else ()
+    return answer is not None and any(holds(text, answer) for text in (*solution.told, *written))
+
+
+class _Claim(NamedTuple):
+    status: Claimed
+    scope: Scope | None = None
+    why: str = ""
+
+
+def _claimed(solution: Solution, answer: str | None) -> _Claim:
+    """Return what may be claimed, and why it is no more."""
+    if solution.failed:
+        return _Claim("failed", why=solution.failed)
+    if solution.gave_up:
+        return _Claim("abstained", why=solution.gave_up)
+    if answer is None:
+        return _Claim("abstained", why="the text gives no answer")
+    result = solution.result
+    if isinstance(result, Verified) and result.certificate.matches(solution.trace.text):
+        return _Claim("verified", result.certificate.scope)
+    return _Claim("unverified")
+
+
+# An exercise: a question with a grader beside it, which no strategy sees.
+
+
+@dataclass(frozen=True, slots=True)
+class Exercise:
+    """A question, and what tells whether an answer to it is right. The grader knows nothing of verifiers."""
+
+    question: Question
+    grade: Callable[[str], bool]
+    """From an answer, as ``question.read`` returns it, to whether it is right."""
+
+
+def load_exercises(
+    spec: str, *, count: int, seed: int, shipped: Mapping[str, Callable[..., Any]]
+) -> tuple[Exercise, ...]:
+    """Return *count* exercises of the task that *spec* describes: ``name:option=value`` or ``module:factory``.
+
+    An equal *seed* gives equal exercises. Raises :class:`~interwhen.PluginError` where the task is missing or
+    broken, and :class:`~interwhen.UsageError` where it has fewer exercises, or two of one name.
+    """
+    if count < 1:
+        raise UsageError(f"{count} problems of task {spec!r}: at least one is needed")
+    made = make(TASKS, spec, shipped, count=count, seed=seed)
+    if not isinstance(made, Iterable):
+        raise PluginError(spec, f"its factory returned {made!r:.200}, which is no iterable of exercises")
+    try:
+        found = tuple(islice(made, count))
+    except InterwhenError:
+        raise
+    except Exception as error:
+        # A task may raise anything; it is named, and the original stays attached.
+        raise PluginError(spec, f"making its exercises raised {type(error).__name__}: {error}") from error
+    for number, one in enumerate(found, start=1):
+        if not isinstance(one, Exercise):
+            raise PluginError(spec, f"its exercise {number} is {one!r:.200}, which is no Exercise")
+    if len(found) < count:
+        raise UsageError(f"task {spec!r} has {len(found)} exercises only, {count} were asked for")
+    names = [one.question.name for one in found]
+    if len(set(names)) < count:
+        raise UsageError(f"task {spec!r} has two exercises of one name")
+    return found

@@ -1,0 +1,189 @@
+"""The strategies by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from interwhen._types.errors import PluginError, UsageError
+from interwhen._types.extensions import Task
+from interwhen._types.remedies import Feedback, Repair, Resample
+from interwhen.registry import STRATEGIES, make
+from interwhen.strategies._allocation import AdaptiveAllocator, Classify, by_length
+from interwhen.strategies._baselines import MOST_SAMPLES, BestOf, BudgetForcing, Greedy, Revision, StepSearch, Vote
+from interwhen.strategies._interrupt import Interrupt
+from interwhen.strategies._strategy import Judgement, Means, Question, Solution, Strategy, merit
+from interwhen.strategies._traces import Trace
+
+# Samples until an answer is verified, or none is worth its tokens any more: learnt from question to question.
+
+SHARE = 0.5
+"""The mean of tokens that is aimed at, as a part of what one question may take at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adaptive:
+    """Samples until an answer is verified; an allocator says how often at most, and meets a mean over all questions.
+
+    It learns from one question to the next, so that what it does depends on their order. An object serves one task: it
+    keeps an allocator for each budget it was given. *share* is the mean that is aimed at, as a part of that budget.
+    """
+
+    name: str = "adaptive"
+    share: float = SHARE
+    classify: Classify = by_length
+    meets_model: ClassVar[bool] = False
+    _allocators: dict[int, AdaptiveAllocator] = field(default_factory=dict, compare=False, repr=False)
+
+    async def solve(self, question: Question, means: Means) -> Solution:
+        """Answer with the verified sample, or the best one there was."""
+        allocator = self._allocator(means.model.left)
+        key = allocator.key(Task(question.prompt))
+        best: tuple[Trace, Judgement] | None = None
+        longest = 0
+        for number, step in enumerate(allocator.begin(key)):
+            if number and not means.affords(longest):
+                break
+            trace = await means.write(question, means.sampled(number))
+            longest = max(longest, trace.tokens)
+            found = await means.judge(question, trace)
+            allocator.saw(key, step.action, number, worked=found.verified, tokens=trace.tokens)
+            if best is None or merit(question, trace, found) > merit(question, *best):
+                best = trace, found
+            if found.verified:
+                break
+        allocator.ended()
+        assert best is not None  # an allocator makes the first try at any price
+        return Solution(trace=best[0], result=best[1].result)
+
+    def _allocator(self, budget: int) -> AdaptiveAllocator:
+        if budget not in self._allocators:
+            self._allocators[budget] = AdaptiveAllocator(
+                budget=self.share * budget, classify=self.classify, after=("sample",), most=32
+            )
+        return self._allocators[budget]
+
+
+def adaptive(*, share: float = SHARE) -> Adaptive:
+    """Make the strategy whose samples are allocated."""
+    return Adaptive(share=share)
+
+
+_BETWEEN = re.compile(r",(?!\s*[A-Za-z_]\w*\s*=)")
+"""A comma that does not start the next option."""
+
+
+def best_of_n(*, samples: int = MOST_SAMPLES) -> BestOf:
+    """Make best-of-N."""
+    return BestOf(samples=samples)
+
+
+def until_verified(*, samples: int = MOST_SAMPLES) -> BestOf:
+    """Make best-of-N that stops at the first sample whose answer is verified."""
+    return BestOf("until-verified", samples, until_verified=True)
+
+
+def self_consistency(*, samples: int = MOST_SAMPLES) -> Vote:
+    """Make the plain vote."""
+    return Vote(samples=samples)
+
+
+def weighted_vote(*, samples: int = MOST_SAMPLES) -> Vote:
+    """Make the vote that verifiers weigh."""
+    return Vote("weighted-vote", samples, "by verifiers")
+
+
+def step_beam(*, width: int = 2, expansions: int = 2) -> StepSearch:
+    """Make beam search over steps."""
+    return StepSearch(width=width, expansions=expansions)
+
+
+def dvts(*, trees: int = 2, expansions: int = 2) -> StepSearch:
+    """Make diverse verifier tree search."""
+    return StepSearch("dvts", trees, 1, expansions)
+
+
+def budget_forcing(*, waits: int = 2, minimum: int | None = None, maximum: int | None = None) -> BudgetForcing:
+    """Make budget forcing."""
+    return BudgetForcing(waits=waits, minimum=minimum, maximum=maximum)
+
+
+def revision(*, rounds: int = 16) -> Revision:
+    """Make generate, test, revise."""
+    return Revision(rounds=rounds)
+
+
+def generate_test(*, rounds: int = 16) -> Revision:
+    """Make generate, test, and generate again, with nothing said in between."""
+    return Revision("generate-test", rounds, tell=False)
+
+
+def interrupt(*, restarts: int = 16) -> Interrupt:
+    """Make the supervised run, each monitor with its own remedy."""
+    return Interrupt(restarts=restarts)
+
+
+def interrupt_repair(*, restarts: int = 16) -> Interrupt:
+    """Make the supervised run that repairs in place, where a verifier can."""
+    return Interrupt("interrupt-repair", Repair(otherwise=Resample()), restarts)
+
+
+def interrupt_feedback(*, restarts: int = 16) -> Interrupt:
+    """Make the supervised run that says what is wrong."""
+    return Interrupt("interrupt-feedback", Feedback(), restarts)
+
+
+def interrupt_resample(*, restarts: int = 16) -> Interrupt:
+    """Make the supervised run that cuts and samples again."""
+    return Interrupt("interrupt-resample", Resample(), restarts)
+
+
+SHIPPED: Mapping[str, Callable[..., Strategy]] = {
+    "greedy": Greedy,
+    "best-of-n": best_of_n,
+    "until-verified": until_verified,
+    "adaptive": adaptive,
+    "self-consistency": self_consistency,
+    "weighted-vote": weighted_vote,
+    "step-beam": step_beam,
+    "dvts": dvts,
+    "budget-forcing": budget_forcing,
+    "generate-test": generate_test,
+    "revision": revision,
+    "interrupt": interrupt,
+    "interrupt-repair": interrupt_repair,
+    "interrupt-feedback": interrupt_feedback,
+    "interrupt-resample": interrupt_resample,
+}
+"""The strategies that come with this package. Others are entry points of the group ``interwhen.strategies``."""
+
+
+def load_strategy(spec: str) -> Strategy:
+    """Return the strategy that *spec* describes: ``dvts``, ``dvts:trees=4``, or ``module:factory``.
+
+    Raises :class:`~interwhen.PluginError`.
+    """
+    made = make(STRATEGIES, spec, SHIPPED)
+    if not isinstance(made, Strategy):
+        raise PluginError(spec, f"its factory returned {made!r:.200}, which is no Strategy")
+    if ":" in spec and spec.partition(":")[0] in SHIPPED and dataclasses.is_dataclass(made):
+        # Two of one kind with other options must be told apart.
+        return dataclasses.replace(made, name=spec.strip())
+    return made
+
+
+def load_strategies(specs: str | Iterable[str] = ()) -> tuple[Strategy, ...]:
+    """Return the strategies in *specs*, a list or a text with commas between; none given: all that are shipped.
+
+    Raises :class:`~interwhen.UsageError` where two have one name.
+    """
+    texts = [specs] if isinstance(specs, str) else list(specs)
+    names = [name.strip() for text in texts for name in _BETWEEN.split(text) if name.strip()]
+    made = tuple(load_strategy(name) for name in names or SHIPPED)
+    known = [one.name for one in made]
+    if len(set(known)) < len(known):
+        raise UsageError(f"a strategy is named twice: {', '.join(known)}")
+    return made

@@ -1,0 +1,92 @@
+"""Our own: a supervised run, whose verifiers interrupt beside the stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, assert_never
+
+from interwhen._run import run
+from interwhen._types.models import Chunk
+from interwhen._types.monitors import Monitor
+from interwhen._types.remedies import Conclude, Feedback, Remedy, Repair, Resample
+from interwhen._types.results import Abstained, Failed, Result, Unverified, Verified
+from interwhen.strategies._strategy import Means, Question, Solution, judgement
+from interwhen.strategies._traces import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """A run under the question's monitors, with their own remedies or with *remedy* for all that act.
+
+    A run that gives up, or comes to no answer, is followed by another one with a new seed, while as many tokens are
+    left as stand in the longest trace so far. (What it cut is no measure: it may have gone in circles.) The first run
+    is greedy, unless the remedy is to sample again: that would bring the same text.
+    """
+
+    name: str = "interrupt"
+    remedy: Remedy | None = None
+    restarts: int = 16
+    """Further runs at most."""
+    meets_model: ClassVar[bool] = True
+
+    async def solve(self, question: Question, means: Means) -> Solution:
+        """Answer with the first run that comes to an answer."""
+        remedies = longest = 0
+        number = 0
+        while True:
+            result = await self._run(question, means, number)
+            means.tally.add(judgement(result))
+            remedies += result.ledger.remedies
+            solution = _solution(result, remedies, is_spent=not means.model.left)
+            longest = max(longest, solution.trace.tokens)
+            number += 1
+            answers = not solution.gave_up and question.answer(solution.trace) is not None
+            if answers or solution.failed or number > self.restarts or not means.affords(longest):
+                return solution
+
+    async def _run(self, question: Question, means: Means, number: int) -> Result:
+        monitors = tuple(self._remedied(one) for one in question.watchers(acting=True))
+        async with run(
+            means.model,
+            question.prompt,
+            monitors=monitors,
+            # Every run draws with seeds of its own: a resumed stream counts them up.
+            sampling=means.sampled(1000 * number) if number or self._samples else means.greedy,
+            starts_in=question.starts_in,
+            workers=means.workers,
+        ) as running:
+            return await running.drain()
+
+    @property
+    def _samples(self) -> bool:
+        return isinstance(self.remedy, Resample)
+
+    def _remedied(self, monitor: Monitor) -> Monitor:
+        if self.remedy is None or isinstance(monitor.remedy, Conclude):
+            return monitor
+        return replace(monitor, remedy=_fitting(self.remedy, monitor.remedy))
+
+
+def _fitting(remedy: Remedy, own: Remedy) -> Remedy:
+    """Return *remedy* with what a monitor's *own* says of its place, where it is of that kind, or falls back on it."""
+    fallback = own.otherwise if isinstance(own, Repair) else own
+    if isinstance(remedy, Feedback):
+        return fallback if isinstance(fallback, Feedback) else remedy
+    if isinstance(remedy, Repair) and isinstance(remedy.otherwise, Feedback) and isinstance(fallback, Feedback):
+        return Repair(otherwise=fallback)
+    return remedy
+
+
+def _solution(result: Result, remedies: int, *, is_spent: bool) -> Solution:
+    trace = Trace((Chunk(result.text, tokens=result.ledger.kept),), result.finish_reason)
+    match result:
+        case Verified() | Unverified():
+            return Solution(trace=trace, result=result, remedies=remedies)
+        case Abstained(reason=reason):
+            return Solution(trace=trace, result=result, remedies=remedies, gave_up=reason)
+        case Failed(error=error):
+            if is_spent:
+                return Solution(trace=trace, result=result, remedies=remedies, gave_up="the budget is spent")
+            return Solution(trace=trace, result=result, remedies=remedies, failed=error)
+        case _:
+            assert_never(result)

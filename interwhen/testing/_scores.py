@@ -1,0 +1,327 @@
+"""What a trial comes to: rates with intervals, how early and where, what a claim costs, and the cases to look at."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, Protocol, TypeAlias
+
+import msgspec
+
+from interwhen._types.models import Model
+from interwhen._types.spans import Span
+from interwhen.registry import MonitorSpec
+from interwhen.testing._traces import LabelledTrace
+from interwhen.testing._trials import Found, Tried, try_monitor_sync
+
+__all__ = ["Cases", "Rate", "Score", "Spread", "cases", "place", "score"]
+
+_Z = 1.959963984540054
+"""The 97.5 % quantile of the normal distribution."""
+Place: TypeAlias = Literal["at", "before", "after", "unknown"]
+"""Where the first violation stands: it overlaps the labelled mistake, or lies before or behind it."""
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """So many of so many, with the 95 % score interval of Wilson (1927)."""
+
+    hits: int
+    of: int
+    value: float | None = None
+    """``None`` where there is nothing to divide by."""
+    low: float = 0.0
+    high: float = 1.0
+
+    @classmethod
+    def make(cls, hits: int, of: int) -> Rate:
+        """Return the rate of *hits* among *of*."""
+        if not of:
+            return cls(hits, of)
+        share, z2 = hits / of, _Z * _Z
+        middle = (share + z2 / (2 * of)) / (1 + z2 / of)
+        half = _Z / (1 + z2 / of) * math.sqrt(share * (1 - share) / of + z2 / (4 * of * of))
+        # Rounding may put an end of it on the wrong side of the share, where that is 0 or 1.
+        return cls(hits, of, share, max(min(middle - half, share), 0.0), min(max(middle + half, share), 1.0))
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return "none to count"
+        return f"{self.value:.2%} ({self.hits} of {self.of}; 95 %: {self.low:.2%} to {self.high:.2%})"
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """How numbers spread: the smallest that half, 90 % and 99 % of them do not exceed, and the largest."""
+
+    n: int = 0
+    p50: float = 0.0
+    p90: float = 0.0
+    p99: float = 0.0
+    most: float = 0.0
+
+    @classmethod
+    def make(cls, values: Iterable[float]) -> Spread:
+        """Return how *values* spread."""
+        ordered = sorted(values)
+        if not ordered:
+            return cls()
+
+        def at(share: float) -> float:
+            return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
+
+        return cls(len(ordered), at(0.5), at(0.9), at(0.99), ordered[-1])
+
+
+class Score(msgspec.Struct, frozen=True, kw_only=True):
+    """How a monitor did. A trace is *flagged* if it has a violation of a grounded claim: a run would be interrupted."""
+
+    traces: int
+    precision: Rate
+    """Wrong ones among the flagged ones (right and wrong; ``unclear`` ones are counted nowhere but in ``unclear``)."""
+    recall: Rate
+    """Flagged ones among the wrong ones."""
+    false_interrupts: Rate
+    """Flagged ones among the right ones."""
+    verified: Rate
+    """Among the right ones: those of which a run would end verified, as nothing was left unread or unknown."""
+    unclear: Rate
+    """Flagged ones among the unclear ones."""
+    located: Rate
+    """First violation overlaps the labelled mistake, among the flagged wrong ones with a labelled place."""
+    before: int
+    """Flagged wrong ones whose first violation lies before the labelled mistake: look at them."""
+    delay: Spread
+    """Characters from the start of the labelled mistake to the end of the segment that gave the first violation away:
+    how much the model had written of it and behind it when the check could begin."""
+    remaining: Spread
+    """Share of the flagged wrong trace that was not yet written then."""
+    claims: int
+    passed: int
+    violated: int
+    unknown: int
+    troubles: int
+    """Checks, extractions and preparations that came to nothing."""
+    silent: int
+    """Traces in which no claim was found."""
+    aside: int
+    """Traces in which the monitor stood aside in every turn."""
+    check_ms: Spread
+    """Milliseconds for a check, as a run waits for it."""
+    extract_ms: Spread
+    """Milliseconds for all extractions of a trace, on the event loop, for each 1,000 characters of it."""
+    prepare_ms: Spread
+    """Milliseconds for a preparation, once a turn."""
+    reasons: tuple[tuple[str, int], ...] = ()
+    """The most frequent reasons for *unknown*."""
+
+
+class Cases(msgspec.Struct, frozen=True, kw_only=True):
+    """Traces to look at, in the order in which they came."""
+
+    false_alarms: tuple[Tried, ...]
+    misses: tuple[Tried, ...]
+    early: tuple[Tried, ...]
+    """Flagged before the labelled mistake."""
+    troubled: tuple[Tried, ...]
+
+
+def score(tried: Iterable[Tried]) -> Score:
+    """Return what *tried* comes to."""
+    everything = tuple(tried)
+    right, wrong, unclear = (_labelled(everything, label) for label in ("right", "wrong", "unclear"))
+    hits = tuple(one for one in wrong if one.is_flagged)
+    false = _flagged(right)
+    places = Counter(place(one) for one in hits)
+    return Score(
+        traces=len(everything),
+        precision=Rate.make(len(hits), len(hits) + false),
+        recall=Rate.make(len(hits), len(wrong)),
+        false_interrupts=Rate.make(false, len(right)),
+        verified=Rate.make(sum(one.is_verified for one in right), len(right)),
+        unclear=Rate.make(_flagged(unclear), len(unclear)),
+        located=Rate.make(places["at"], len(hits) - places["unknown"]),
+        before=places["before"],
+        delay=Spread.make(delay for one in hits if (delay := _delay(one)) is not None),
+        remaining=Spread.make(_remaining(one) for one in hits),
+        claims=sum(one.claims for one in everything),
+        passed=sum(one.passed for one in everything),
+        violated=sum(one.violated for one in everything),
+        unknown=sum(one.unknown for one in everything),
+        troubles=sum(len(one.troubles) for one in everything),
+        silent=sum(not one.claims for one in everything),
+        aside=sum(one.aside == len(one.trace.turns) for one in everything),
+        check_ms=Spread.make(1000 * each for one in everything for each in one.check_seconds),
+        extract_ms=Spread.make(_extraction(one) for one in everything),
+        prepare_ms=Spread.make(1000 * each for one in everything for each in one.prepare_seconds),
+        reasons=tuple(Counter(why for one in everything for why in one.reasons).most_common(20)),
+    )
+
+
+def cases(tried: Iterable[Tried]) -> Cases:
+    """Return those of *tried* to look at."""
+    everything = tuple(tried)
+    return Cases(
+        false_alarms=tuple(one for one in _labelled(everything, "right") if one.is_flagged),
+        misses=tuple(one for one in _labelled(everything, "wrong") if not one.is_flagged),
+        early=tuple(one for one in _labelled(everything, "wrong") if one.is_flagged and place(one) == "before"),
+        troubled=tuple(one for one in everything if one.troubles),
+    )
+
+
+def place(tried: Tried) -> Place:
+    """Return where the first violation of a flagged trace stands."""
+    mistake, first = tried.trace.mistake, tried.found[0]
+    if mistake is None:
+        return "unknown"
+    if first.turn != mistake.turn:
+        return "before" if first.turn < mistake.turn else "after"
+    if mistake.span is None or _meet(first.span, mistake.span):
+        return "at"
+    return "before" if first.span.start < mistake.span.start else "after"
+
+
+def _meet(one: Span, other: Span) -> bool:
+    """Tell whether two spans overlap; an empty one does where it lies in or at the other."""
+    if one.start == one.end or other.start == other.end:
+        return one.start <= other.end and other.start <= one.end
+    return one.start < other.end and other.start < one.end
+
+
+def _labelled(tried: Sequence[Tried], label: str) -> tuple[Tried, ...]:
+    return tuple(one for one in tried if one.trace.label == label)
+
+
+def _flagged(tried: Sequence[Tried]) -> int:
+    return sum(one.is_flagged for one in tried)
+
+
+def _offset(trace: LabelledTrace, turn: int, at: int) -> int:
+    """Return the place *at* of *turn* in all that the model wrote."""
+    return sum(len(each.trace) for each in trace.turns[:turn]) + at
+
+
+def _decided(tried: Tried) -> int:
+    """Return where the model was when the check of the first violation could begin."""
+    first: Found = tried.found[0]
+    return _offset(tried.trace, first.turn, first.segment.end)
+
+
+def _delay(tried: Tried) -> int | None:
+    mistake = tried.trace.mistake
+    if mistake is None or mistake.span is None:
+        return None
+    return _decided(tried) - _offset(tried.trace, mistake.turn, mistake.span.start)
+
+
+def _remaining(tried: Tried) -> float:
+    length = _offset(tried.trace, len(tried.trace.turns), 0)
+    return 1 - _decided(tried) / length if length else 0.0
+
+
+def _extraction(tried: Tried) -> float:
+    length = _offset(tried.trace, len(tried.trace.turns), 0)
+    return 1e6 * tried.extract_seconds / length if length else 0.0
+
+
+# Bars for a verifier on labelled traces, with the cases to look at in the message of a failure.
+
+__all__ = ["TrialAssertion", "assert_trial"]
+
+_AROUND = 40
+
+
+class TrialAssertion(Protocol):
+    """What the fixture ``assert_trial`` is: :func:`assert_trial` with a seed."""
+
+    def __call__(
+        self,
+        monitor: MonitorSpec,
+        traces: Iterable[LabelledTrace],
+        *,
+        recall: float | None = None,
+        precision: float | None = None,
+        false_interrupts: float | None = None,
+        located: float | None = None,
+        model: Model | None = None,
+        show: int = 5,
+    ) -> Score:
+        """Do as :func:`assert_trial`."""
+        ...
+
+
+def assert_trial(
+    monitor: MonitorSpec,
+    traces: Iterable[LabelledTrace],
+    *,
+    recall: float | None = None,
+    precision: float | None = None,
+    false_interrupts: float | None = None,
+    located: float | None = None,
+    seed: object = 0,
+    model: Model | None = None,
+    show: int = 5,
+) -> Score:
+    """Let *monitor* look at *traces*, and raise :class:`AssertionError` where it misses a bar; return its score.
+
+    *recall*, *precision* and *located* are the least that will do, *false_interrupts* is the most, all between 0 and 1.
+    A bar without a trace that it could count is missed, and so is every bar where a check came to nothing. The message
+    has *show* cases of each kind. *seed* and *model* are those of :func:`~interwhen.testing.try_monitor`.
+    """
+    tried = try_monitor_sync(monitor, traces, seed=seed, model=model)
+    total = score(tried)
+    missed = [
+        *_below("recall", total.recall, recall),
+        *_below("precision", total.precision, precision),
+        *_below("violations at the label", total.located, located),
+        *_above("false interrupts", total.false_interrupts, false_interrupts),
+    ]
+    if total.troubles:
+        missed.append(f"{total.troubles} checks came to nothing")
+    if missed:
+        raise AssertionError("\n".join([*missed, *_told(tried, show)]))
+    return total
+
+
+def _below(what: str, rate: Rate, bar: float | None) -> Iterator[str]:
+    if bar is not None and (rate.value is None or rate.value < bar):
+        yield f"{what}: {rate}, and at least {bar:.2%} is asked for"
+
+
+def _above(what: str, rate: Rate, bar: float | None) -> Iterator[str]:
+    if bar is not None and (rate.value is None or rate.value > bar):
+        yield f"{what}: {rate}, and at most {bar:.2%} is allowed"
+
+
+def _told(tried: Iterable[Tried], show: int) -> Iterator[str]:
+    found = cases(tried)
+    for title, those in (
+        ("false alarms", found.false_alarms),
+        ("misses", found.misses),
+        ("flagged before the labelled mistake", found.early),
+        ("checks that came to nothing", found.troubled),
+    ):
+        if those:
+            yield f"\n{title} ({min(show, len(those))} of {len(those)}):"
+        for one in those[:show]:
+            yield f"  {one.trace.name!r}"
+            yield from _case(one)
+
+
+def _case(one: Tried) -> Iterator[str]:
+    # With repr: what a model wrote must not act on the terminal.
+    for found in one.found[:2]:
+        yield f"    {found.why!r} in {_quoted(one, found.turn, found.span)}"
+    for trouble in one.troubles[:2]:
+        yield f"    {trouble.what[:300]!r}" + (
+            f" in {_quoted(one, trouble.turn, trouble.span)}" if trouble.span is not None else ""
+        )
+    mistake = one.trace.mistake
+    if mistake is not None and mistake.span is not None:
+        yield f"    labelled: {_quoted(one, mistake.turn, mistake.span)}"
+    elif not one.found and not one.troubles:
+        yield f"    {one.claims} claims, {one.unknown} unknown: {one.reasons[:3]!r}"
+
+
+def _quoted(one: Tried, turn: int, span: Span) -> str:
+    text = one.trace.turns[turn].trace
+    return repr(text[max(span.start - _AROUND, 0) : min(span.end, span.start + 200) + _AROUND])

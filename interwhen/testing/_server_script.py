@@ -1,0 +1,297 @@
+"""What a scripted server can do, step by step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+import anyio
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Send a response head. Without a length or ``chunked``, the body ends where the connection does.
+
+    Where no script says it, the head of a chunked event stream is sent before the first bytes.
+    """
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=lambda: {"content-type": "text/event-stream"})
+    chunked: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send bytes of the body; framed as one chunk where the body is chunked."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SendRaw:
+    """Send bytes as they are, past the framing."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Send nothing for *seconds* of the running clock."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """Send nothing until the client closes the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Break the connection with a TCP reset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close the connection without ending the body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forever:
+    """Do *steps* again and again, until the client closes the connection."""
+
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Deaf:
+    """From here on, go on generating although the client has closed the connection, until an abort call or the end."""
+
+
+Step: TypeAlias = Head | Send | SendRaw | Sleep | Stall | Reset | Close | Forever | Deaf
+"""A script is a sequence of these; after the last one the body is ended as it should be."""
+
+
+def reply(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[Step, ...]:
+    """Script a whole answer with a length; JSON unless *headers* say otherwise."""
+    head = {"content-type": "application/json", **(headers or {}), "content-length": str(len(body))}
+    return (Head(status, head, chunked=False), Send(body))
+
+
+def in_turn(steps: Iterable[Step]) -> Iterator[Step]:
+    """Yield *steps* with each :class:`Forever` unrolled."""
+    for step in steps:
+        if isinstance(step, Forever):
+            while True:
+                yield from in_turn(step.steps)
+        else:
+            yield step
+
+
+# A request as a scripted server got it, and what is left to say to it.
+
+Api = Literal["completions", "chat"]
+
+
+@dataclass(slots=True)
+class ReceivedRequest:
+    """A request as the server got it, and what became of its connection."""
+
+    number: int
+    """How many POST requests came before it."""
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    json: Any
+    """The decoded body; ``None`` where there is none."""
+    connection: int
+    """The number of the connection it came on; equal numbers mean that the connection was kept."""
+    gone: anyio.Event = field(default_factory=anyio.Event)
+    """Set once the client has closed the connection while the answer was being sent."""
+    gone_at: float | None = None
+    """When that was, on the running clock."""
+    generated: int = 0
+    """How many events of the answer were made, also for a client that is gone."""
+    aborted: anyio.Event = field(default_factory=anyio.Event)
+    """Set once the client has asked for an end by name (``rid``)."""
+
+    @property
+    def api(self) -> Api:
+        """The API it speaks, by its path."""
+        return "chat" if "chat" in self.path else "completions"
+
+    @property
+    def kept(self) -> str:
+        """All text that the answer goes on from: the prompt, or what the assistant has said."""
+        body = self.json or {}
+        if self.api == "completions":
+            return str(body.get("prompt", ""))
+        turns = [turn for turn in body.get("messages", ()) if turn["role"] == "assistant"]
+        return "".join((turn.get("reasoning_content") or "") + (turn.get("content") or "") for turn in turns)
+
+    def leave(self) -> None:
+        """Note that the client is gone."""
+        if self.gone_at is None:
+            self.gone_at = anyio.current_time()
+            self.gone.set()
+
+
+Script = Callable[[ReceivedRequest], Iterable[Step]]
+
+
+def rest_of(story: Sequence[str], kept: str) -> tuple[str, ...]:
+    """Return what of *story* comes behind *kept*, in the story's own tokens."""
+    whole = "".join(story)
+    at = next(size for size in range(len(whole), -1, -1) if kept.endswith(whole[:size]))
+    rest = []
+    start = 0
+    for text in story:
+        end = start + len(text)
+        if end > at:
+            rest.append(whole[max(start, at) : end])
+        start = end
+    return tuple(rest)
+
+
+class Desk:
+    """Where requests are answered, however they came."""
+
+    def __init__(self, script: Script, *, owned_by: str = "scripted", context_tokens: int | None = None) -> None:
+        self.requests: list[ReceivedRequest] = []
+        """Every request, in order of arrival."""
+        self.running = 0
+        """How many answers are being made now, also for clients that are gone."""
+        self._script = script
+        self._card = {"id": "scripted", "object": "model", "owned_by": owned_by, "max_model_len": context_tokens}
+
+    @property
+    def posts(self) -> list[ReceivedRequest]:
+        """The POST requests, without the abort calls."""
+        return [request for request in self.requests if request.method == "POST" and not _is_abort(request)]
+
+    @property
+    def aborts(self) -> list[ReceivedRequest]:
+        """The abort calls."""
+        return [request for request in self.requests if _is_abort(request)]
+
+    def answer(self, request: ReceivedRequest) -> Iterable[Step]:
+        """Return the steps for *request*, and keep it."""
+        request.number = len(self.posts)
+        self.requests.append(request)
+        if _is_abort(request):
+            for post in self.posts:
+                if post.json.get("rid") == request.json.get("rid"):
+                    post.aborted.set()
+            return reply(200, b"{}")
+        if request.method == "POST":
+            return self._script(request)
+        return reply(200, json.dumps({"object": "list", "data": [self._card]}).encode())
+
+
+def _is_abort(request: ReceivedRequest) -> bool:
+    return urlsplit(request.path).path == "/abort_request"
+
+
+# The events of both APIs, as bytes and as steps of a script.
+
+DONE = b"data: [DONE]\n\n"
+
+
+def chunk(api: Api, text: str | None, *, finish_reason: str | None = None, **choice: Any) -> dict[str, Any]:
+    """Build the JSON of one chunk."""
+    content: dict[str, Any] = {"text": text} if api == "completions" else {"delta": {"content": text}}
+    return {
+        "id": "scripted",
+        "object": "text_completion" if api == "completions" else "chat.completion.chunk",
+        "created": 0,
+        "model": "scripted",
+        "choices": [{"index": 0, **content, "logprobs": None, "finish_reason": finish_reason, **choice}],
+    }
+
+
+def data(value: object) -> bytes:
+    """Frame *value* as one event, with its characters as UTF-8."""
+    return b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n"
+
+
+def events(texts: Iterable[str], *, api: Api = "completions", finish_reason: str | None = "stop") -> tuple[Step, ...]:
+    """Script a faultless stream, one send a text."""
+    sends = [Send(data(chunk(api, text))) for text in texts]
+    last = [Send(data(chunk(api, "", finish_reason=finish_reason)))] if finish_reason else []
+    return (*sends, *last, Send(DONE))
+
+
+@dataclass(frozen=True, slots=True)
+class Pen:
+    """Writes the events of one API; tells *story*, whose first token comes before most faults."""
+
+    api: Api
+    story: Sequence[str]
+    wrong: str
+    seed: int
+
+    def say(self, text: str | None, **choice: Any) -> Send:
+        """Write one chunk."""
+        return Send(data(chunk(self.api, text, **choice)))
+
+    def raw(self, text: str, **choice: Any) -> bytes:
+        """Return the JSON of one chunk."""
+        return json.dumps(chunk(self.api, text, **choice), ensure_ascii=False).encode()
+
+    @property
+    def first(self) -> Send:
+        """The first token."""
+        return self.say(self.story[0])
+
+    def told(self, *middle: Step) -> tuple[Step, ...]:
+        """Tell all of the story, with *middle* behind its first token."""
+        return (self.first, *middle, *self.ending())
+
+    def ending(self) -> tuple[Step, ...]:
+        """Tell the story from its second token on."""
+        return events(self.story[1:], api=self.api)
+
+    def body(self) -> bytes:
+        """Return the bytes of the whole story."""
+        return b"".join(step.data for step in self.told() if isinstance(step, Send))
+
+    def cut(self, last: Step) -> tuple[Step, ...]:
+        """Tell the first token and a part of the event of the second, then do *last*."""
+        half = b"data: " + self.raw(self.story[1] if len(self.story) > 1 else "more")
+        return (self.first, Send(half[: len(half) // 2]), last)
+
+
+# Chat chunks with more than text: reasoning in a field of its own, tool calls in pieces, token counts.
+
+
+def delta(fields: Mapping[str, Any], *, finish_reason: str | None = None, **top: Any) -> Send:
+    """Script a chat chunk with these *fields* in its delta, and *top* beside its choices."""
+    body: dict[str, Any] = {
+        "id": "scripted",
+        "object": "chat.completion.chunk",
+        "created": 0,
+        "model": "scripted",
+        "choices": [{"index": 0, "delta": dict(fields), "logprobs": None, "finish_reason": finish_reason}],
+    }
+    return Send(data(body | top))
+
+
+def tool_call(name: str, arguments: str, *, call_id: str = "call_1", index: int = 0, size: int = 7) -> tuple[Send, ...]:
+    """Script a tool call as servers stream it: its name first, then its arguments in pieces of *size* characters."""
+    head = {"index": index, "id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
+    pieces = [arguments[at : at + size] for at in range(0, len(arguments), size)]
+    return (
+        delta({"role": "assistant", "content": None, "tool_calls": [head]}),
+        *(delta({"tool_calls": [{"index": index, "function": {"arguments": piece}}]}) for piece in pieces),
+    )
+
+
+def counts(prompt: int, completion: int) -> Send:
+    """Script the chunk that only counts tokens."""
+    usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    body = {"id": "scripted", "object": "chat.completion.chunk", "created": 0, "model": "scripted", "choices": []}
+    return Send(data({**body, "usage": usage}))

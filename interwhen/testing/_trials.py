@@ -1,0 +1,388 @@
+"""A trial: a monitor looks at labelled traces, in the real engine, and acts on none of them.
+
+::
+
+    tried = try_monitor_sync("arithmetic", read_traces("my_traces.jsonl"))
+    print(score(tried).recall)
+
+Each turn of a trace is one run whose model says that turn again, in chunks that a seed chooses. The monitor observes
+(its own delivery and remedy do not matter), so that all its violations in a trace are seen and not only the first.
+
+Why: docs/decisions/0019-trying-verifiers.md.
+"""
+
+from __future__ import annotations
+
+import inspect
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import msgspec
+
+from interwhen._run import Run, Workers
+from interwhen._types.budgets import Budgets
+from interwhen._types.errors import ModelError
+from interwhen._types.extensions import Task
+from interwhen._types.models import Capabilities, Chunk, Completion, Model, Request, Stream
+from interwhen._types.monitors import Extractor, Fork, Monitor, Tracker
+from interwhen._types.results import CheckRecord, Failed, Result
+from interwhen._types.spans import Span
+from interwhen._types.verdicts import Cancelled, Errored, Judged, Pass, Retry, Skipped, TimedOut, Unknown, Violation
+from interwhen.models._token_stream import GuardedStream
+from interwhen.registry import MonitorSpec, load_monitor
+from interwhen.testing._traces import LabelledTrace, Turn
+
+# Times what a monitor does on its own: preparing and extracting.
+
+_MOST_CLAIMS = 10_001
+"""One more than a run takes from one segment."""
+
+
+class Stopwatch:
+    """What was measured of one monitor over the turns of one trace."""
+
+    def __init__(self) -> None:
+        self.extracting = 0.0
+        self.preparing: list[float] = []
+        self.aside = 0
+        """How often the preparation said that this is no problem of its kind."""
+        self.failed: list[tuple[int, str]] = []
+        """The preparations that raised: which one, and what."""
+
+    def on(self, monitor: Monitor) -> Monitor:
+        """Return *monitor* with this watch on it."""
+        return replace(monitor, extractor=self._extractor(monitor.extractor), prepare=self._prepare(monitor.prepare))
+
+    def _extractor(self, extractor: Extractor) -> Extractor:
+        match extractor:
+            case Tracker():
+                return self._tracker(extractor)
+            case Fork(parse=parse):
+                known: Any = parse
+                timed: Any = self._tracker(known) if isinstance(known, Tracker) else self._reading(known)
+                return replace(extractor, parse=timed)
+            case parser:
+                return self._reading(parser)
+
+    def _tracker(self, tracker: Tracker[Any]) -> Tracker[Any]:
+        return Tracker(tracker.start, self._stepping(tracker.step))
+
+    def _reading(self, read: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*given: Any) -> Any:
+            with self._extracts():
+                return _taken(read(*given))
+
+        return timed
+
+    def _stepping(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*given: Any) -> Any:
+            with self._extracts():
+                state, claims = step(*given)
+                return state, _taken(claims)
+
+        return timed
+
+    @contextmanager
+    def _extracts(self) -> Iterator[None]:
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.extracting += time.perf_counter() - begun
+
+    def _prepare(self, prepare: Callable[[Task], Any] | None) -> Callable[[Task], Any] | None:
+        if prepare is None:
+            return None
+        if inspect.iscoroutinefunction(prepare):
+
+            async def waited(task: Task) -> Any:
+                with self._prepares():
+                    return self._noted(await prepare(task))
+
+            return waited
+
+        def called(task: Task) -> Any:
+            with self._prepares():
+                return self._noted(prepare(task))
+
+        return called
+
+    @contextmanager
+    def _prepares(self) -> Iterator[None]:
+        begun = time.perf_counter()
+        try:
+            yield
+        except Exception as error:
+            self.failed.append((len(self.preparing), f"prepare: {type(error).__name__}: {error}"))
+            raise
+        finally:
+            self.preparing.append(time.perf_counter() - begun)
+
+    def _noted(self, prepared: Any) -> Any:
+        self.aside += prepared is None
+        return prepared
+
+
+def _taken(claims: Any) -> Any:
+    """Let a generator do its work now, so that it is timed."""
+    return tuple(islice(claims, _MOST_CLAIMS)) if isinstance(claims, Iterator) else claims
+
+
+__all__ = ["Found", "Tried", "Trouble", "recut", "try_monitor", "try_monitor_sync"]
+
+_MEAN_CHUNK = 5
+_BATCH = 32
+"""The most chunks that arrive at once."""
+_QUOTED = 400
+_UNLIMITED = 1_000_000
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """A violation of a claim that is tied to the text: where a run would have been interrupted."""
+
+    turn: int
+    span: Span
+    """The wrong part, in :attr:`~interwhen.testing._traces.Turn.trace` of that turn."""
+    segment: Span
+    """The segment whose end brought it to light."""
+    quote: str
+    """The wrong part, up to 400 characters of it."""
+    why: str
+    witness: str = ""
+    repair: str | None = None
+
+
+class Trouble(msgspec.Struct, frozen=True, kw_only=True):
+    """A check, an extraction or a preparation that came to nothing."""
+
+    turn: int
+    span: Span | None
+    what: str
+
+
+class Tried(msgspec.Struct, frozen=True, kw_only=True):
+    """What a monitor said of one trace."""
+
+    trace: LabelledTrace
+    found: tuple[Found, ...] = ()
+    """Its violations of grounded claims, in the order of the text."""
+    troubles: tuple[Trouble, ...] = ()
+    passed: int = 0
+    violated: int = 0
+    """Claims that were refuted, those without a span included: these are never used to interrupt."""
+    unknown: int = 0
+    reasons: tuple[str, ...] = ()
+    """Why each of them is unknown."""
+    aside: int = 0
+    """Turns that were no problem of its kind, so that it stood aside."""
+    check_seconds: tuple[float, ...] = ()
+    """How long each check took; equal claims of one turn are checked once."""
+    extract_seconds: float = 0.0
+    """How long all extractions took together, on the event loop."""
+    prepare_seconds: tuple[float, ...] = ()
+    """How long the preparation for each turn took."""
+
+    @property
+    def is_flagged(self) -> bool:
+        """Whether a run would have been interrupted."""
+        return bool(self.found)
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether a run would end verified: something passed, and nothing was refuted, unknown or in trouble."""
+        return bool(self.passed) and not (self.violated or self.unknown or self.troubles)
+
+    @property
+    def claims(self) -> int:
+        """How many claims came to a verdict."""
+        return self.passed + self.violated + self.unknown
+
+
+def recut(text: str, seed: object = 0) -> list[str]:
+    """Return *text* cut into chunks of random lengths, most of them short: the same ones for the same *seed*."""
+    rng = random.Random(str(seed))  # noqa: S311  (chunks, not secrets)
+    chunks, at = [], 0
+    while at < len(text):
+        size = 1 + int(rng.expovariate(1 / (_MEAN_CHUNK - 1)))
+        chunks.append(text[at : at + size])
+        at += size
+    return chunks
+
+
+async def try_monitor(
+    monitor: MonitorSpec, traces: Iterable[LabelledTrace], *, seed: object = 0, model: Model | None = None
+) -> AsyncIterator[Tried]:
+    """Let *monitor* look at *traces*; yield what it said of each, in their order.
+
+    *seed* chooses the chunks. *model* answers the forks of a monitor that has some; without one, they are troubles.
+    Raises what loading the monitor and reading the traces raise, and nothing that the monitor's own code raises.
+    """
+    watching = load_monitor(monitor)
+    async with Workers(held_after=None) as workers:
+        for trace in traces:
+            yield await _try(watching, trace, seed, model, workers)
+
+
+def try_monitor_sync(
+    monitor: MonitorSpec,
+    traces: Iterable[LabelledTrace],
+    *,
+    seed: object = 0,
+    model: Model | None = None,
+    told: Callable[[Tried], object] | None = None,
+) -> list[Tried]:
+    """Do as :func:`try_monitor` for plain code; *told* is called with what was said of each trace as soon as it was."""
+    done: list[Tried] = []
+
+    async def main() -> None:
+        async for tried in try_monitor(monitor, traces, seed=seed, model=model):
+            done.append(tried)
+            if told is not None:
+                told(tried)
+
+    anyio.run(main)
+    return done
+
+
+async def _try(monitor: Monitor, trace: LabelledTrace, seed: object, model: Model | None, workers: Workers) -> Tried:
+    watch = Stopwatch()
+    observer = watch.on(_observing(monitor))
+    tallies = []
+    for number, turn in enumerate(trace.turns):
+        chunks = (*map(Chunk, recut(turn.text, f"{seed}:{trace.name}:{number}")), *_calls(turn))
+        async with Run(
+            _Saying(chunks, model),
+            turn.prompt,
+            monitors=(observer,),
+            budgets=Budgets(failures=None, forks=_UNLIMITED, characters=max(len(turn.trace), 1) + 1),
+            starts_in="reasoning" if "</think>" in turn.text and "<think>" not in turn.text else "answer",
+            workers=workers,
+        ) as run:
+            tallies.append(_tally(number, turn, await run.drain()))
+    broken = tuple(Trouble(turn=turn, span=None, what=what) for turn, what in watch.failed)
+    return Tried(
+        trace=trace,
+        found=tuple(
+            sorted(chain.from_iterable(tally.found for tally in tallies), key=lambda found: (found.turn, found.span))
+        ),
+        troubles=(*broken, *chain.from_iterable(tally.troubles for tally in tallies)),
+        passed=sum(tally.passed for tally in tallies),
+        violated=sum(tally.violated for tally in tallies),
+        unknown=sum(len(tally.reasons) for tally in tallies),
+        reasons=tuple(chain.from_iterable(tally.reasons for tally in tallies)),
+        aside=watch.aside,
+        check_seconds=tuple(chain.from_iterable(tally.seconds for tally in tallies)),
+        extract_seconds=watch.extracting,
+        prepare_seconds=tuple(watch.preparing),
+    )
+
+
+def _observing(monitor: Monitor) -> Monitor:
+    # A claim that is not proven must not end the run, or the rest of the trace would not be seen.
+    again = (
+        Retry(monitor.on_error.times, "open", monitor.on_error.pause) if isinstance(monitor.on_error, Retry) else None
+    )
+    return replace(monitor, delivery="observe", unproven="open", on_error=again)
+
+
+def _calls(turn: Turn) -> Iterator[Chunk]:
+    for call in turn.calls:
+        yield Chunk(call.text, call=call)
+    yield Chunk("", tokens=0, finish_reason="tool_calls" if turn.calls else "stop")
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What was said of one turn."""
+
+    found: list[Found]
+    troubles: list[Trouble]
+    reasons: list[str]
+    seconds: list[float]
+    passed: int = 0
+    violated: int = 0
+
+
+def _tally(number: int, turn: Turn, result: Result) -> _Tally:
+    tally = _Tally([], [], [], [])
+    if isinstance(result, Failed):
+        tally.troubles.append(Trouble(turn=number, span=None, what=f"the run failed: {result.error}"))
+    text = turn.trace
+    for check in result.checks:
+        if check.seconds and isinstance(check.outcome, Judged) and not check.outcome.cached:
+            tally.seconds.append(check.seconds)
+        match check.outcome:
+            case Judged(verdict=Pass()):
+                tally.passed += 1
+            case Judged(verdict=Unknown(why=why)):
+                tally.reasons.append(why)
+            case Judged(verdict=Violation() as violation):
+                tally.violated += 1
+                if check.span is not None:
+                    tally.found.append(_found(number, text, check, check.span, violation))
+            case (Errored() | TimedOut() | Cancelled() | Skipped()) as outcome:
+                tally.troubles.append(Trouble(turn=number, span=check.span or check.segment, what=_said(outcome)))
+    return tally
+
+
+def _found(number: int, text: str, check: CheckRecord, claim: Span, violation: Violation) -> Found:
+    span = claim if violation.where is None else violation.where.shifted(claim.start)
+    return Found(
+        turn=number,
+        span=span,
+        segment=check.segment,
+        quote=text[span.start : min(span.end, span.start + _QUOTED)],
+        why=violation.why,
+        witness=violation.witness,
+        repair=violation.repair,
+    )
+
+
+def _said(outcome: Errored | TimedOut | Cancelled | Skipped) -> str:
+    match outcome:
+        case Errored(error=error):
+            return error
+        case TimedOut(deadline=deadline):
+            return f"no verdict within {deadline:g} s"
+        case Cancelled(why=why) | Skipped(why=why):
+            return why
+
+
+@dataclass(frozen=True, slots=True)
+class _Saying:
+    """Says what it is given, and lets another model answer forks."""
+
+    chunks: Sequence[Chunk]
+    model: Model | None
+    name: str = "trial"
+
+    async def capabilities(self) -> Capabilities:
+        return Capabilities(resume="prefix", forks=self.model is not None)
+
+    async def stream(self, _request: Request) -> Stream:
+        return _SayingStream(self.chunks)
+
+    async def complete(self, request: Request) -> Completion:
+        if self.model is None:
+            raise ModelError("a trace cannot answer a fork: say which model does")
+        return await self.model.complete(request)
+
+    async def aclose(self) -> None:
+        pass
+
+
+class _SayingStream(GuardedStream):
+    def __init__(self, chunks: Sequence[Chunk]) -> None:
+        super().__init__()
+        self._left = iter(chunks)
+
+    async def fetch(self) -> Sequence[Chunk]:
+        await anyio.lowlevel.checkpoint()
+        return tuple(islice(self._left, _BATCH))

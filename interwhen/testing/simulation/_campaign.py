@@ -1,0 +1,99 @@
+"""Many worlds: on several cores, counted, the first failures made small."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
+
+from interwhen.testing.simulation._cases import Broken
+from interwhen.testing.simulation._coverage import reached
+from interwhen.testing.simulation._generation import generate, shrink
+from interwhen.testing.simulation._invariants import examine
+from interwhen.testing.simulation._worlds import World
+
+_BATCH = 200
+"""How many worlds a worker takes at a time."""
+_MOST = 20
+"""How many failures are kept: one defect breaks many worlds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A seed whose world breaks invariants."""
+
+    seed: int
+    broken: tuple[Broken, ...]
+
+
+@dataclass(slots=True)
+class Campaign:
+    """What a number of worlds came to. Batches add up."""
+
+    worlds: int = 0
+    seconds: float = 0.0
+    """Of the processor, in all workers."""
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    failures: list[Failure] = field(default_factory=list)
+    failed: int = 0
+
+    def add(self, other: Campaign) -> None:
+        """Add what another batch came to."""
+        self.worlds += other.worlds
+        self.seconds += other.seconds
+        self.counts.update(other.counts)
+        self.failed += other.failed
+        self.failures = sorted([*self.failures, *other.failures], key=lambda failure: failure.seed)[:_MOST]
+
+
+def run_batch(seeds: range) -> Campaign:
+    """Examine the worlds of *seeds*, here."""
+    campaign = Campaign()
+    begun = time.process_time()
+    gc.disable()  # worlds are many and short, and a pause in the middle of each costs a tenth
+    try:
+        for seed in seeds:
+            examined = examine(generate(seed))
+            campaign.counts.update(reached(examined.played))
+            if examined.broken:
+                campaign.failed += 1
+                campaign.failures = [*campaign.failures, Failure(seed, examined.broken)][:_MOST]
+    finally:
+        gc.enable()
+        gc.collect()
+    campaign.worlds = len(seeds)
+    campaign.seconds = time.process_time() - begun
+    return campaign
+
+
+def run_campaign(seeds: range, *, jobs: int = 1, progress: Callable[[Campaign], None] | None = None) -> Campaign:
+    """Examine the worlds of *seeds* on *jobs* cores; *progress* is told after each batch."""
+    whole = Campaign()
+    batches = [seeds[at : at + _BATCH] for at in range(0, len(seeds), _BATCH)]
+    for batch in _batches(batches, jobs):
+        whole.add(batch)
+        if progress is not None:
+            progress(whole)
+    return whole
+
+
+def _batches(batches: list[range], jobs: int) -> Iterator[Campaign]:
+    if jobs <= 1:
+        yield from map(run_batch, batches)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(run_batch, batches)
+
+
+def shrink_failure(world: World, broken: tuple[Broken, ...], *, plays: int = 1500) -> World:
+    """Return the smallest world that breaks the first invariant of *broken*."""
+    return shrink(world, partial(_breaks, broken[0].invariant), plays=plays)
+
+
+def _breaks(invariant: str, world: World) -> bool:
+    return any(one.invariant == invariant for one in examine(world).broken)

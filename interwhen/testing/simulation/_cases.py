@@ -1,0 +1,210 @@
+"""What the invariants are given: a play, and what can be put together from its log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from interwhen._types.events import Remedied, StreamEnded, StreamStarted
+from interwhen._types.results import Result, ViolationRecord
+from interwhen.testing.simulation._model import Sent
+from interwhen.testing.simulation._play import Played
+from interwhen.testing.simulation._truth import CHARS, Trace, segments_of
+from interwhen.testing.simulation._worlds import Watch, World
+
+# The history of the trace, put together again from what the model sent and what the reader was told was done.
+
+
+class Act(NamedTuple):
+    """A remedy, and the trace as it stood just before."""
+
+    before: Trace
+    record: ViolationRecord
+    at: int
+    """The number of the event in the reader's log."""
+
+
+@dataclass(slots=True)
+class History:
+    """All acts in order, the trace at the end, and the first thing that does not fit together (``""``: all fits)."""
+
+    acts: list[Act]
+    trace: Trace
+    misfit: str = ""
+
+
+def history_of(played: Played) -> History:
+    """Return the history of a play whose reader saw every event."""
+    world = played.world
+    trace = Trace(world.thinking)
+    history = History([], trace)
+    acts = [(n, s.event) for n, s in enumerate(played.seen) if isinstance(s.event, Remedied)]
+    watches = {watch.name: watch for watch in world.watches}
+    sent = list(played.model.sent)
+    late = played.result.ledger.late if played.result is not None else 0
+    before: Sent | None = None
+    for generation in range(len(acts) + 1):
+        while sent and sent[0].generation == generation:
+            now = sent.pop(0)
+            _lose(trace, now, before, late)
+            _stream(history, now, with_tags=world.thinking in ("tags", "opened"))
+            before = now
+        if generation < len(acts):
+            number, event = acts[generation]
+            trace.ended = _has_ended(played, number)
+            _act(history, event.violation, number, watches)
+    if sent and not history.misfit:
+        history.misfit = f"a request of generation {sent[0].generation}, when {len(acts)} remedies had been told"
+    return history
+
+
+def _has_ended(played: Played, act: int) -> bool:
+    """Tell whether the stream before *act* was at its end: a finish reason alone does not end it."""
+    for seen in reversed(played.seen[:act]):
+        if isinstance(seen.event, StreamEnded | StreamStarted):
+            return isinstance(seen.event, StreamEnded)
+    return False
+
+
+def _lose(trace: Trace, sent: Sent, before: Sent | None, late: int) -> None:
+    """Drop what came from the stream *before* once it was closed, for a remedy that there was no budget for.
+
+    Nothing was cut then: the model writes it again, behind all that stands. *late* is how many tokens are counted so.
+    """
+    lost, prefix = trace.text[len(sent.request.prefix) :], sent.request.prefix
+    if before is None or not lost or not trace.text.startswith(prefix):
+        return
+    tail, tokens = "", 0
+    for chunk in reversed(before.chunks):
+        if len(tail) >= len(lost):
+            break
+        tail, tokens = chunk.text + tail, tokens + chunk.tokens
+    if tail == lost and tokens <= late:
+        trace.cut(len(prefix))
+
+
+def _stream(history: History, sent: Sent, *, with_tags: bool) -> None:
+    trace, prefix = history.trace, sent.request.prefix
+    if prefix != trace.text:
+        # Half a tag, which the core held back, is not known to the model that goes on: it is written again.
+        held = trace.text[len(prefix) :]
+        if not (with_tags and trace.text.startswith(prefix) and is_half_a_tag(held)):
+            history.misfit = history.misfit or f"the trace is {trace.text!r}, and the model was given {prefix!r}"
+        trace.cut(len(prefix))
+    for chunk in sent.chunks:
+        trace.add(chunk.text, chunk.phase, call=chunk.call is not None)
+
+
+def is_half_a_tag(text: str) -> bool:
+    """Tell whether *text* may be the beginning of a tag."""
+    return "</think>".startswith(text) or "<think>".startswith(text.lstrip())
+
+
+def _act(history: History, record: ViolationRecord, number: int, watches: dict[str, Watch]) -> None:
+    trace = history.trace
+    history.acts.append(Act(_copy(trace), record, number))
+    cut = record.cut
+    if cut is None or cut > len(trace.text):
+        history.misfit = history.misfit or f"a cut at {cut} of a trace of {len(trace.text)} characters"
+        return
+    watch = watches[record.monitor]
+    answered = None
+    is_call = any(start <= record.span.start < end for start, end in trace.calls)
+    if record.remedy == "feedback" and cut >= record.span.end and not is_call:
+        covering = [s for s in segments_of(trace, watch) if s[0] <= record.span.start and record.span.end <= s[1]]
+        if watch.trigger == "chars":
+            answered = (max(cut - CHARS, 0), cut)
+        elif covering:
+            answered = (covering[0][0], cut)
+        else:
+            history.misfit = history.misfit or f"feedback answers {record.span}, which is in no segment of {watch.name}"
+    trace.cut(cut)
+    if record.remedy == "conclude" and trace.thinking == "field":
+        trace.answer_at = len(trace.text)
+    trace.insert(record.inserted, "repair" if record.remedy == "repair" else "feedback")
+    if answered is not None:
+        trace.answered.append(answered)
+
+
+def _copy(trace: Trace) -> Trace:
+    return Trace(
+        trace.thinking,
+        trace.text,
+        list(trace.ours),
+        list(trace.calls),
+        trace.answer_at,
+        list(trace.answered),
+        trace.ended,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """An invariant that does not hold, in words."""
+
+    invariant: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One play, with its history where the reader saw enough to have one."""
+
+    played: Played
+    history: History | None
+
+    @property
+    def world(self) -> World:
+        """What was played."""
+        return self.played.world
+
+    @property
+    def result(self) -> Result | None:
+        """How it ended."""
+        return self.played.result
+
+
+Invariant: TypeAlias = Callable[[Case], Iterator[str]]
+INVARIANTS: list[tuple[str, Invariant]] = []
+
+
+def invariant(name: str) -> Callable[[Invariant], Invariant]:
+    """Enlist a function under the sentence that must hold; it yields how it does not."""
+
+    def enlist(function: Invariant) -> Invariant:
+        INVARIANTS.append((name, function))
+        return function
+
+    return enlist
+
+
+def case_of(played: Played) -> Case:
+    """Return the case that *played* is."""
+    return Case(played, history_of(played) if played.saw_all and played.stuck is None else None)
+
+
+def final_trace(case: Case, result: Result) -> Trace:
+    """Return the trace of *result* as far as its own text and insertions tell, for readers who did not see it all."""
+    if case.history is not None and not case.history.misfit and case.history.trace.text == result.text:
+        trace = case.history.trace
+        trace.ended = True
+        return trace
+    trace = Trace(case.world.thinking)
+    trace.text = result.text
+    trace.ours = [(entry.span.start, entry.span.end, entry.origin) for entry in result.insertions]
+    if case.world.thinking == "field":
+        trace.answer_at = len(result.reasoning) if result.answer else None
+    trace.calls = _calls_of(case, result)
+    trace.ended = True
+    return trace
+
+
+def _calls_of(case: Case, result: Result) -> list[tuple[int, int]]:
+    found = []
+    for sent in case.played.model.sent:
+        for chunk in sent.chunks:
+            at = result.text.find(chunk.text) if chunk.call is not None else -1
+            if at >= 0 and (at, at + len(chunk.text)) not in found:
+                found.append((at, at + len(chunk.text)))
+    return sorted(found)

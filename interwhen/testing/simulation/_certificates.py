@@ -1,0 +1,159 @@
+"""What must hold of certificates, of what feedback gives away, and of what trackers build on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from interwhen._types.results import CheckRecord, Verified
+from interwhen._types.spans import Span
+from interwhen._types.verdicts import Judged, Pass
+from interwhen.testing.simulation._cases import Case, final_trace, invariant
+from interwhen.testing.simulation._monitors import concludes
+from interwhen.testing.simulation._truth import Stated, Trace, claims_in, is_blind, read_by, segments_of
+from interwhen.testing.simulation._worlds import Watch, World
+
+
+@invariant("P2: a certificate lists passes of right claims that stand, and what they cover")
+def _listed(case: Case) -> Iterator[str]:
+    result = case.result
+    if not isinstance(result, Verified):
+        return
+    certificate = result.certificate
+    watches = {watch.name: watch for watch in case.world.watches}
+    for check in certificate.checks:
+        yield from _misfits(check, watches.get(check.monitor), result.text)
+        ground = check.span or check.segment
+        if any(span.covers(ground) for span in certificate.disavowed):
+            yield f"{check.key} at {ground} is certified, and was disavowed"
+    marked = bytearray(len(result.text))
+    for check in certificate.checks:
+        if check.span is not None:
+            marked[check.span.start : check.span.end] = b"x" * len(check.span)
+    said = bytearray(len(result.text))
+    for span in certificate.covered:
+        if said[span.start : span.end].strip(b"\0") or not len(span) or span.end > len(said):
+            yield f"the covered span {span} is empty, behind the end, or told twice"
+        said[span.start : span.end] = b"x" * len(span)
+    if said != marked:
+        yield f"the checks cover {_spans(marked)}, the certificate says {certificate.covered}"
+    share = marked.count(b"x") / len(marked) if marked else 0.0
+    if abs(certificate.coverage - share) > 1e-9:
+        yield f"the checks cover {share:g} of the text, the certificate says {certificate.coverage:g}"
+
+
+def _misfits(check: CheckRecord, watch: Watch | None, text: str) -> Iterator[str]:
+    if watch is None or not (isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Pass)):
+        yield f"{check.monitor}: {check.key} is certified, and ended as {check.outcome!r:.100}"
+        return
+    if check.verifier != f"judge{watch.judge}" or is_blind(watch):
+        yield f"{check.key} is certified by {check.verifier}, which {watch.name} did not ask"
+    if check.span is None:
+        return
+    claims = claims_in(text[check.span.start : check.span.end])
+    if len(claims) != 1 or claims[0].text != text[check.span.start : check.span.end]:
+        yield f"{check.span} is certified, where {text[check.span.start : check.span.end]!r} stands"
+    elif not claims[0].is_right or claims[0].op not in watch.reads:
+        yield f"{claims[0].text} is certified for {watch.name}"
+    if not check.segment.covers(check.span):
+        yield f"{check.span} is certified, outside its segment {check.segment}"
+
+
+def _spans(marked: bytearray) -> list[tuple[int, int]]:
+    ends = [at for at in range(len(marked) + 1) if marked[at : at + 1] != marked[at - 1 : at]]
+    return list(zip(ends[::2], ends[1::2], strict=False))
+
+
+@invariant("P2: what a certificate must show is in it: each claim of each required monitor, where it stands")
+def _complete(case: Case) -> Iterator[str]:
+    result = case.result
+    if not isinstance(result, Verified):
+        return
+    trace = final_trace(case, result)
+    certified = {(check.monitor, check.span.start, check.span.end) for check in result.certificate.checks if check.span}
+    for watch in case.world.watches:
+        if not watch.required or not watch.grounded or watch.fork:
+            continue
+        for claim, _ in read_by(trace, watch):
+            place = Span(claim.start, claim.end)
+            disavowed = any(span.covers(place) for span in result.certificate.disavowed)
+            if not disavowed and (watch.name, claim.start, claim.end) not in certified:
+                yield f"{watch.name} reads {claim.text} at {claim.start}, and the certificate does not have it"
+
+
+@invariant("P6: feedback gives away no more than its level allows, and a repair is of level witness")
+def _levels(case: Case) -> Iterator[str]:
+    watches = {watch.name: watch for watch in case.world.watches}
+    for act in case.history.acts if case.history is not None else ():
+        record, watch = act.record, watches[act.record.monitor]
+        if record.remedy == "repair" and watch.level != "witness":
+            yield f"{watch.name} repairs {record.key} at level {watch.level}"
+        if record.remedy != "feedback":
+            continue
+        span = record.span
+        named = [claim for claim in claims_in(act.before.text) if claim.start <= span.start and span.end <= claim.end]
+        yield from _given_away(watch, named, record.inserted)
+
+
+def _given_away(watch: Watch, named: list[Stated], said: str) -> Iterator[str]:
+    for claim in named:
+        value = claim.text.partition("=")[2]
+        secrets = {
+            "witness": f"{claim.left_side} is {claim.true_value}",
+            "explain": f"{claim.left_side} is something else",
+            "locate": f'"{value}"',
+        }
+        levels = ("flag", "locate", "explain", "witness")
+        for level, secret in secrets.items():
+            if secret in said and levels.index(level) > levels.index(watch.level):
+                yield f"{watch.name} has level {watch.level}, and says {said!r} of {claim.text}"
+        if watch.level == "flag" and any(character.isdigit() for character in said):
+            yield f"{watch.name} has level flag, and says {said!r} of {claim.text}"
+
+
+@invariant("a tracker builds on the text that stands, on all of it, and on nothing else")
+def _built_upon(case: Case) -> Iterator[str]:
+    result, history = case.result, case.history
+    if result is None or history is None or history.misfit:
+        return
+    for watch in case.world.watches:
+        if not watch.tracks or not watch.grounded or not _is_followed(case.world, watch):
+            continue
+        for check in result.checks:
+            # What was refuted and stays may have been read before it was.
+            refuted = any(low < check.segment.end <= high for low, high in history.trace.answered)
+            if check.monitor == watch.name and check.span is not None and not refuted:
+                expected = _before(history.trace, watch, check)
+                if check.key.rpartition(" after ")[2] != str(expected):
+                    yield f"{watch.name} judges {check.key!r} at {check.span}, and {expected} claims stand before it"
+
+
+def _is_followed(world: World, watch: Watch) -> bool:
+    """Tell whether each segment of *watch* becomes a step of its tracker.
+
+    A monitor that could only end the reasoning is not shown what came once it was over.
+    """
+    answers = not watch.fork or (world.fork_fault == "none" and world.limits.forks > 100)
+    return (
+        watch.trigger != "chars"
+        and answers
+        and not watch.extractor_fails_on
+        and not is_blind(watch)
+        and not concludes(watch)
+    )
+
+
+def _before(trace: Trace, watch: Watch, check: CheckRecord) -> int:
+    """Return how many claims the tracker of *watch* must have counted before the one of *check*."""
+    assert check.span is not None
+    at = check.span.start
+    # What was refuted and stays, with feedback behind it, leaves no state: neither do segments that reach into it.
+    gone = [
+        (start, end)
+        for start, end, _ in segments_of(trace, watch)
+        if any(low < end <= high for low, high in trace.answered)
+    ]
+    return sum(
+        1
+        for claim, (start, end, _) in read_by(trace, watch)
+        if claim.end <= at and (start <= at < end or (start, end) not in gone)
+    )

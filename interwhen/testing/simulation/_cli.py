@@ -1,0 +1,134 @@
+"""``interwhen simulate``: the framework against worlds made from seeds, judged by what is true of each."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from interwhen._types.errors import UsageError
+from interwhen.cli import _exits
+from interwhen.cli._text import console_for, is_live
+from interwhen.cli._view import stdout_console
+from interwhen.testing.simulation._campaign import Campaign, run_campaign, shrink_failure
+from interwhen.testing.simulation._coverage import all_labels, blind_spots
+from interwhen.testing.simulation._description import report
+from interwhen.testing.simulation._generation import generate
+from interwhen.testing.simulation._invariants import examine
+from interwhen.testing.simulation._worlds import World, from_json, to_json
+
+
+def simulate(
+    *,
+    seeds: int = 2000,
+    first: Annotated[int, Parameter(name="--from")] = 0,
+    seed: int | None = None,
+    world: str | None = None,
+    jobs: int = 1,
+    shrink: bool = True,
+) -> int:
+    """Play simulated worlds in virtual time; find those in which a promise is broken.
+
+    Each world is made from its seed: a model that writes right and wrong claims, monitors, faults of verifiers and of
+    the wire, budgets, a reader. The real engine runs in it, and the truth, which the simulator knows, judges.
+
+    Exit codes: 0 every promise held, 1 one was broken, 2 wrong usage.
+
+    Parameters
+    ----------
+    seeds
+        How many worlds.
+    first
+        The first seed.
+    seed
+        Play the world of this seed alone, and tell everything that happens in it.
+    world
+        The same for a world as JSON, as it is printed for a failure.
+    jobs
+        How many processor cores to use.
+    shrink
+        Make the first failure as small as it gets.
+    """
+    if seeds < 1 or jobs < 1:
+        raise UsageError(f"--seeds {seeds} --jobs {jobs}: both must be at least 1")
+    if seed is not None and world is not None:
+        raise UsageError("give --seed or --world, not both")
+    if seed is not None:
+        return _one(generate(seed), shrink=shrink)
+    if world is not None:
+        return _one(_parse(world), shrink=shrink)
+    return _many(range(first, first + seeds), jobs, shrink=shrink)
+
+
+def _parse(text: str) -> World:
+    try:
+        return from_json(text)
+    except msgspec.DecodeError as error:
+        raise UsageError(f"--world is no world: {error}") from error
+
+
+def _one(world: World, *, shrink: bool) -> int:
+    console = stdout_console()
+    examined = examine(world)
+    console.print(report(examined))
+    if not examined.broken:
+        return _exits.OK
+    if shrink:
+        _show_small(console, shrink_failure(world, examined.broken))
+    return _exits.BROKEN
+
+
+def _show_small(console: Console, world: World) -> None:
+    console.print("\nThe smallest world that was found to break the same promise:\n")
+    console.print(report(examine(world)))
+    console.print(f"\ninterwhen simulate --world '{to_json(world)}'")
+
+
+def _many(seeds: range, jobs: int, *, shrink: bool) -> int:
+    console, errors = stdout_console(), console_for(sys.stderr)
+    begun = time.perf_counter()
+
+    def progress(campaign: Campaign) -> None:
+        if is_live(errors):
+            rate = campaign.worlds / (time.perf_counter() - begun)
+            errors.print(f"\r{campaign.worlds} of {len(seeds)} worlds, {rate:.0f}/s, {campaign.failed} broken ", end="")
+
+    campaign = run_campaign(seeds, jobs=jobs, progress=progress)
+    if is_live(errors):
+        errors.print()
+    _show(console, campaign, seeds, time.perf_counter() - begun)
+    if not campaign.failures:
+        return _exits.OK
+    for failure in campaign.failures:
+        console.print(f"\nseed {failure.seed}: interwhen simulate --seed {failure.seed}")
+        for one in failure.broken:
+            console.print(f"  {one.invariant}: {one.detail}")
+    if shrink:
+        first = campaign.failures[0]
+        _show_small(console, shrink_failure(generate(first.seed), first.broken))
+    return _exits.BROKEN
+
+
+def _show(console: Console, campaign: Campaign, seeds: range, seconds: float) -> None:
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("what", no_wrap=True)
+    table.add_column("worlds that reached it", overflow="fold")
+    rows: dict[str, list[str]] = {}
+    for kind, name in all_labels():
+        rows.setdefault(kind, []).append(f"{name} {campaign.counts[kind, name] or 'NEVER'}")
+    for kind, cells in rows.items():
+        table.add_row(kind, ", ".join(cells))
+    console.print(table)
+    blind = blind_spots(campaign.counts)
+    if blind:
+        console.print(f"\nblind: {', '.join(f'{kind} {name}' for kind, name in blind)}")
+    core = campaign.worlds / campaign.seconds if campaign.seconds else 0.0
+    console.print(
+        f"\n{campaign.worlds} worlds from seed {seeds.start} in {seconds:.1f} s ({core:.0f} a second and core): "
+        + (f"{campaign.failed} broken" if campaign.failed else "every promise held")
+    )

@@ -1,0 +1,241 @@
+"""What the simulator has reached: a count for everything that a world can have or that can come of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import get_args
+
+from interwhen._types.events import CheckSettled, CheckStarted, Remedied, Retracted, StreamBroken, ViolationFound
+from interwhen._types.monitors import Delivery
+from interwhen._types.results import CheckRecord, RemedyName, Result, Status, Verified
+from interwhen._types.triggers import PhaseFilter
+from interwhen._types.verdicts import Level, Outcome
+from interwhen._types.verifiers import Worker
+from interwhen.testing.simulation._invariants import is_timeless
+from interwhen.testing.simulation._play import Life, Played
+from interwhen.testing.simulation._worlds import (
+    MishapKind,
+    Preparing,
+    ReaderKind,
+    Thinking,
+    TriggerKind,
+    Watch,
+    WireKind,
+)
+
+_KINDS: dict[str, tuple[str, ...]] = {
+    "status": get_args(Status),
+    "delivery": get_args(Delivery),
+    "trigger": get_args(TriggerKind),
+    "remedy done": get_args(RemedyName),
+    "level": get_args(Level),
+    "phase": get_args(PhaseFilter),
+    "worker": get_args(Worker),
+    "outcome": tuple(kind.__name__.lower() for kind in get_args(Outcome)),
+    "mishap met": tuple(kind for kind in get_args(MishapKind)),
+    "wire fault met": get_args(WireKind),
+    "thinking": get_args(Thinking),
+    "reader": get_args(ReaderKind),
+    "fork": ("asked", "raises", "hangs", "garbled"),
+    "prepared": tuple(kind for kind in get_args(Preparing) if kind != "no"),
+    "ended by": ("not converging", "remedies", "discarded", "time budget", "closed monitor", "max_tokens", "total"),
+    "death": (
+        "before anything is on file",
+        "within a record",
+        "tokens lost",
+        "none of its tokens lost",
+        "a check open",
+        "a fork open",
+        "a violation open",
+        "after a remedy",
+        "while going on",
+        "twice",
+        "after the end",
+        "after the reader left",
+        "after the model failed",
+    ),
+    "seen": (
+        "retraction",
+        "reconnect",
+        "late tokens",
+        "verdict known",
+        "stale check called off",
+        "disavowed",
+        "varied",
+        "tool call refused",
+        "extractor failed",
+        "ungrounded",
+        "cancelled",
+        "two remedies or more",
+        "cut after the end",
+        "a key that claims share",
+        "tracker",
+        "tracker of a fork",
+        "prompt counted",
+    ),
+}
+"""Every label there is, so that what was never reached shows as such."""
+
+
+def reached(played: Played) -> set[tuple[str, str]]:
+    """Return the labels of one play."""
+    return set(_labels(played))
+
+
+def all_labels() -> list[tuple[str, str]]:
+    """Return every label, in the order of the table."""
+    return [(kind, name) for kind, names in _KINDS.items() for name in names]
+
+
+def blind_spots(counts: Counter[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the labels that no world has reached."""
+    return [label for label in all_labels() if not counts[label]]
+
+
+def _labels(played: Played) -> Iterator[tuple[str, str]]:
+    world = played.world
+    yield "thinking", world.thinking
+    yield "reader", world.reader.kind
+    for watch in world.watches:
+        yield "delivery", watch.delivery
+        yield "trigger", watch.trigger
+        yield "level", watch.level
+        yield "phase", watch.phase
+        yield "worker", world.judges[watch.judge].worker
+        yield from _of_watch(watch)
+    yield from _of_faults(played)
+    if is_timeless(world):
+        yield "seen", "varied"
+    if any(life.was_cancelled for life in played.lives):
+        yield "seen", "cancelled"
+    yield from _of_deaths(played)
+    yield from _of_events(played)
+    yield from _of_result(played)
+
+
+def _of_watch(watch: Watch) -> Iterator[tuple[str, str]]:
+    if not watch.grounded:
+        yield "seen", "ungrounded"
+    if watch.prepares != "no":
+        yield "prepared", watch.prepares
+    if watch.key != "text":
+        yield "seen", "a key that claims share"
+    if watch.tracks:
+        yield "seen", "tracker of a fork" if watch.fork else "tracker"
+
+
+def _of_faults(played: Played) -> Iterator[tuple[str, str]]:
+    world = played.world
+    asked = {(number, text.partition("=")[0]) for number, text in played.book}
+    for number, judge in enumerate(world.judges):
+        for mishap in judge.mishaps:
+            if (number, mishap.about) in asked or mishap.kind in ("hangs", "dies"):
+                yield "mishap met", mishap.kind
+    for sent in played.model.sent:
+        if sent.fault:
+            yield "wire fault met", sent.fault
+        if sent.deaf:
+            yield "wire fault met", "deaf"
+    if played.model.fork_prefixes:
+        yield "fork", "asked"
+    if played.model.fork_faults:
+        yield "fork", world.fork_fault
+
+
+def _of_events(played: Played) -> Iterator[tuple[str, str]]:
+    for seen in played.seen:
+        match seen.event:
+            case Retracted():
+                yield "seen", "retraction"
+            case StreamBroken(action="reconnect"):
+                yield "seen", "reconnect"
+            case Remedied(violation=violation, generation=generation):
+                yield "remedy done", violation.remedy or ""
+                if generation > 1:
+                    yield "seen", "two remedies or more"
+                if played.model.sent[min(generation, len(played.model.sent)) - 1].ended:
+                    yield "seen", "cut after the end"
+            case CheckSettled(check=check):
+                yield from _of_check(check)
+
+
+def _of_check(check: CheckRecord) -> Iterator[tuple[str, str]]:
+    name = type(check.outcome).__name__.lower()
+    yield "outcome", name
+    if getattr(check.outcome, "cached", False):
+        yield "seen", "verdict known"
+    if "its text was cut" in getattr(check.outcome, "why", ""):
+        yield "seen", "stale check called off"
+    if not check.key and name == "errored":
+        yield "seen", "extractor failed"
+
+
+def _of_result(played: Played) -> Iterator[tuple[str, str]]:
+    result = played.result
+    if result is None:
+        return
+    yield "status", result.status
+    if result.ledger.prompt_tokens:
+        yield "seen", "prompt counted"
+    if result.ledger.late:
+        yield "seen", "late tokens"
+    if isinstance(result, Verified) and result.certificate.disavowed:
+        yield "seen", "disavowed"
+    if any(sent.request.pieces and sent.request.pieces[-1].refused for sent in played.model.sent):
+        yield "seen", "tool call refused"
+    reason = getattr(result, "reason", "") or getattr(result, "error", "")
+    for word, name in (
+        ("not converging", "not converging"),
+        ("remedies is spent", "remedies"),
+        ("discarded tokens is spent", "discarded"),
+        ("time budget", "time budget"),
+        ("error:", "closed monitor"),
+        ("total timeout", "total"),
+    ):
+        if word in reason:
+            yield "ended by", name
+    if result.finish_reason == "length" and played.world.limits.max_tokens is not None:
+        yield "ended by", "max_tokens"
+
+
+def _of_deaths(played: Played) -> Iterator[tuple[str, str]]:
+    for life, following in pairwise(played.lives):
+        if life.was_killed:
+            yield from (("death", name) for name in _of_death(life))
+        elif life.result is not None:
+            yield "death", f"after {_last_words(life, life.result, following)}"
+    if sum(life.was_killed for life in played.lives) > 1:
+        yield "death", "twice"
+
+
+def _last_words(life: Life, result: Result, following: Life) -> str:
+    """Say how *life* ended by itself."""
+    if following.result is not None and following.result.status == result.status:
+        return "the end"
+    left = life.was_cancelled or life.reader.kind in ("leaves", "raises")
+    return "the model failed" if result.status == "failed" else "the reader left" if left else "the end"
+
+
+def _of_death(life: Life) -> Iterator[str]:
+    events = [seen.event for seen in life.seen]
+    started = sum(isinstance(event, CheckStarted) for event in events)
+    if life.filed is None:
+        yield "before anything is on file"
+    elif life.filed.left_out:
+        yield "within a record"
+    if life.is_resumed and not life.entered:
+        yield "while going on"
+    if life.filed is not None and life.filed.chunks > life.before.chunks:
+        yield "tokens lost" if life.lost_chunks else "none of its tokens lost"
+    if started > sum(isinstance(event, CheckSettled) and bool(event.check.key) for event in events):
+        yield "a check open"
+    if life.open_forks:
+        yield "a fork open"
+    acted = [event for event in events if isinstance(event, Remedied)]
+    found = [event.violation for event in events if isinstance(event, ViolationFound)]
+    if {one.key for one in found if one.interrupted} - {event.violation.key for event in acted}:
+        yield "a violation open"
+    if acted:
+        yield "after a remedy"

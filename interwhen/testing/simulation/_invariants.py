@@ -1,0 +1,539 @@
+"""What must hold in every world, each said once. All of it is judged from the log of a play and from the truth."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from interwhen._types.events import Delta, Retracted
+from interwhen._types.results import Abstained, Failed, Result, Unverified, Verified
+from interwhen._types.verdicts import Judged
+from interwhen.testing.simulation import _certificates, _reader_invariants  # noqa: F401  they enlist their own
+from interwhen.testing.simulation._cases import (
+    INVARIANTS,
+    Act,
+    Broken,
+    Case,
+    History,
+    case_of,
+    final_trace,
+    invariant,
+    is_half_a_tag,
+)
+from interwhen.testing.simulation._model import SILENCE, TIMER
+from interwhen.testing.simulation._monitors import PROMPT, concludes
+from interwhen.testing.simulation._play import Played, ReaderError, play
+from interwhen.testing.simulation._truth import (
+    Stated,
+    Trace,
+    claims_in,
+    is_blind,
+    is_crowded,
+    may_be_suspended,
+    mishap_of,
+    passes,
+    read_by,
+    refutes,
+    segments_of,
+)
+from interwhen.testing.simulation._worlds import Chunking, Judge, Limits, Sum, Watch, World, whole_text
+
+
+def judge(played: Played) -> list[Broken]:
+    """Return every invariant that *played* breaks."""
+    case = case_of(played)
+    return [Broken(name, detail) for name, function in INVARIANTS for detail in function(case)]
+
+
+# ---------------------------------------------------------------- it ends, and leaves nothing behind
+
+
+@invariant("every run ends, in bounded time")
+def _ends(case: Case) -> Iterator[str]:
+    if case.played.stuck is not None:
+        yield str(case.played.stuck)[:600]
+    for number, life in enumerate(case.played.lives):
+        if life.entered and life.result is None and not life.was_killed and life.stuck is None:
+            yield f"process {number} has left the block, and there is no result"
+
+
+@invariant("nothing comes out but what the reader or the adapter raised")
+def _raises(case: Case) -> Iterator[str]:
+    crashed = any(wire.kind == "crash" for wire in case.world.wires)
+    for life in case.played.lives:
+        error = life.raised
+        if error is None or isinstance(error, ReaderError):
+            continue
+        if not (crashed and str(error) == "a defect of the adapter"):
+            yield f"{type(error).__name__}: {error}"
+
+
+@invariant("leaving a run leaves no task and no open stream")
+def _leaves_nothing(case: Case) -> Iterator[str]:
+    played = case.played
+    if played.stuck is not None:
+        return
+    for life in played.lives:
+        if life.left_tasks:
+            yield f"these tasks are left: {', '.join(life.left_tasks)}"
+    for number, sent in enumerate(played.model.sent):
+        if sent.opened and not sent.closed and not sent.deaf:
+            yield f"stream {number} was never closed"
+
+
+@invariant("a cancelled reader stays cancelled")
+def _cancelled(case: Case) -> Iterator[str]:
+    if any(life.cancel_swallowed for life in case.played.lives):
+        yield "the reader was cancelled before the end, and the block was left as if it were not"
+
+
+# ---------------------------------------------------------------- P2: verified means verified
+
+
+@invariant("P2: verified text is the certified text, and the model ended it")
+def _certified(case: Case) -> Iterator[str]:
+    result = case.result
+    if not isinstance(result, Verified):
+        return
+    if result.certificate.text_sha256 != hashlib.sha256(result.text.encode()).hexdigest():
+        yield "the certificate is not of this text"
+    if result.certificate.prompt_sha256 != hashlib.sha256(PROMPT.encode()).hexdigest():
+        yield "the certificate is not of this prompt"
+    ended = case.played.model.sent[-1].ended
+    if ended not in ("stop", "tool_calls") or result.finish_reason != ended:
+        yield f"the model ended with {ended!r}, the result says {result.finish_reason!r}"
+
+
+@invariant("P2: in verified text every claim that a required monitor reads is right, and was shown to be")
+def _sound(case: Case) -> Iterator[str]:
+    result = case.result
+    if not isinstance(result, Verified):
+        return
+    trace = final_trace(case, result)
+    disavowed = [(span.start, span.end) for span in result.certificate.disavowed]
+    yield from _disavowed_are_answered(trace, disavowed)
+    required = [watch for watch in case.world.watches if watch.required]
+    if not required:
+        yield "verified, and no required monitor watched"
+    for watch in required:
+        read = [claim for claim, _ in read_by(trace, watch)]
+        counting = [c for c in read if not any(start <= c.start and c.end <= end for start, end in disavowed)]
+        for claim in counting:
+            yield from _shown_right(case, watch, claim)
+        if watch.trigger != "chars" and (not watch.grounded or not counting or is_blind(watch)):
+            yield f"{watch.name} has shown nothing of this text to be right"
+
+
+def _shown_right(case: Case, watch: Watch, claim: Stated) -> Iterator[str]:
+    judge: Judge = case.world.judges[watch.judge]
+    if not claim.is_right:
+        yield f"{claim.text} at {claim.start} is wrong, and {watch.name} reads it"
+    elif not passes(judge, claim):
+        yield f"{watch.name} cannot have passed {claim.text}: its judge {mishap_of(judge, claim)}"
+    elif (watch.judge, claim.text) not in case.played.book:
+        yield f"{watch.name} never had {claim.text} checked"
+    elif watch.extractor_fails_on == claim.left_side:
+        yield f"the extractor of {watch.name} fails on {claim.text}"
+
+
+def _disavowed_are_answered(trace: Trace, disavowed: list[tuple[int, int]]) -> Iterator[str]:
+    reasoning = [(low, high) for low, high, phase in trace.phases() if phase == "reasoning"]
+    answers = [start for start, _ in trace.feedback]
+    for start, end in disavowed:
+        if not any(low <= start and end <= high for low, high in reasoning):
+            yield f"[{start}, {end}) is disavowed, and is no reasoning"
+        if end not in answers:
+            yield f"[{start}, {end}) is disavowed, and no feedback follows it"
+
+
+@invariant("P2: what was not shown is said: each result that is not verified gives its reason")
+def _reasons(case: Case) -> Iterator[str]:
+    match case.result:
+        case Unverified(doubts=()):
+            yield "unverified without a doubt"
+        case Abstained(reason="") | Failed(error=""):
+            yield f"{case.result.status} without a reason"
+
+
+@invariant("P2: a flawless world is verified, without a remedy and without a lost token")
+def _flawless(case: Case) -> Iterator[str]:
+    result = case.result
+    if result is None or not _is_flawless(case):
+        return
+    # Of a tag of which half is on file, the model that goes on writes the whole again.
+    cut = result.ledger.discarded if not (case.world.deaths and case.world.thinking in ("tags", "opened")) else 0
+    if cut or result.ledger.remedies or result.violations:
+        yield f"nothing is wrong, and the ledger says {result.ledger}"
+    required = [watch for watch in case.world.watches if watch.required]
+    trace = final_trace(case, result)
+    shows = all(
+        watch.grounded and not watch.fork and not is_blind(watch) and read_by(trace, watch) for watch in required
+    )
+    if required and shows and not isinstance(result, Verified):
+        yield f"nothing is wrong, and the result is {result.status}: {getattr(result, 'doubts', '')!r:.300}"
+
+
+def _is_flawless(case: Case) -> bool:
+    world, limits = case.world, case.world.limits
+    return (
+        case.played.saw_all
+        and not world.wires
+        and world.fork_fault == "none"
+        and not is_crowded(world)
+        and all(not isinstance(item, Sum) or set(item.off) == {0} for item in world.items)
+        and not any(mishap_of(who, claim) for who in world.judges for claim in claims_in(whole_text(world, 0)))
+        and not any(judge.mishaps for judge in world.judges)
+        and not any(watch.extractor_fails_on for watch in world.watches)
+        and not any(watch.prepares in ("raises", "hangs") for watch in world.watches)
+        and max(world.chunking.gaps) < TIMER
+        and (limits.seconds, limits.max_tokens, limits.total) == (None, None, None)
+        and limits.forks > 100
+    )
+
+
+# ---------------------------------------------------------------- P3: the earliest violation
+
+
+@invariant("P3: the cut is at the earliest violation that was known or open")
+def _earliest(case: Case) -> Iterator[str]:
+    result = case.result
+    if case.history is None or result is None or result.ledger.late or is_crowded(case.world):
+        return
+    for act in case.history.acts:
+        for watch in case.world.watches:
+            suspended = may_be_suspended(case.world, case.world.judges[watch.judge])
+            acts = watch.delivery != "observe" and not concludes(watch)
+            if acts and watch.grounded and not watch.fork and not suspended and not is_blind(watch):
+                yield from _earlier(case, act, watch)
+
+
+def _earlier(case: Case, act: Act, watch: Watch) -> Iterator[str]:
+    judge = case.world.judges[watch.judge]
+    for claim, (start, end, complete) in read_by(act.before, watch):
+        where = claim.start + claim.text.index("=") + 1
+        if not complete or where >= act.record.span.start or not refutes(judge, claim):
+            continue
+        if watch.extractor_fails_on and f"{watch.extractor_fails_on}=" in act.before.text[start:end]:
+            continue
+        if any(low <= claim.start and claim.end <= high for low, high in act.before.answered):
+            continue
+        yield (
+            f"{act.record.remedy} of {act.record.monitor} at {act.record.span}, though {watch.name} reads the wrong "
+            f"{claim.text} at {claim.start} before it"
+        )
+
+
+@invariant("P3: nobody is accused who is right, and nobody but the model")
+def _just(case: Case) -> Iterator[str]:
+    if case.history is None:
+        return
+    for act in case.history.acts:
+        span = act.record.span
+        if act.record.monitor and act.record.remedy == "abstain" and not _violated(act):
+            continue  # a check that did not end, of a monitor that is closed
+        named = [c for c in claims_in(act.before.text) if c.start <= span.start and span.end <= c.end]
+        if any(claim.is_right for claim in named):
+            yield f"{act.record.monitor} acts against {named[0].text}, which is right"
+        if any(low <= span.start and span.end <= high for low, high in act.before.feedback):
+            yield f"{act.record.monitor} acts against {act.record.quote!r} at {span}, which we wrote"
+
+
+def _violated(act: Act) -> bool:
+    return "is something else" in act.record.why
+
+
+# ---------------------------------------------------------------- P4: nothing is lost
+
+
+@invariant("P4: what the reader was shown, put together, is the text of the result")
+def _shown(case: Case) -> Iterator[str]:
+    shown = ""
+    for number, seen in enumerate(case.played.seen):
+        match seen.event:
+            case Delta(text=text, start=start):
+                if start != len(shown):
+                    yield f"event {number}: a delta at {start}, when {len(shown)} characters are shown"
+                    return
+                shown += text
+            case Retracted(to=to):
+                if to >= len(shown):
+                    yield f"event {number}: a retraction to {to} of {len(shown)} characters"
+                shown = shown[:to]
+    result = case.result
+    if result is None or not case.played.saw_all:
+        return
+    if not result.text.startswith(shown):
+        yield f"the reader has {shown!r}, the result {result.text!r}"
+    elif result.text != shown and (result.status in ("verified", "unverified") or not _may_hide(case)):
+        yield f"the reader lacks {result.text[len(shown) :]!r} of a text that is {result.status}"
+
+
+def _may_hide(case: Case) -> bool:
+    """Tell whether a run that gives up may keep text from the reader: behind a gate, or half a tag."""
+    return _is_gated(case) or case.world.thinking in ("tags", "opened")
+
+
+def _is_gated(case: Case) -> bool:
+    return any(watch.delivery in ("gate", "gate_tools", "final") for watch in case.world.watches)
+
+
+@invariant("P4: the model goes on from the very text that stands, whatever was cut, repaired or broken")
+def _goes_on(case: Case) -> Iterator[str]:
+    if case.history is not None and case.history.misfit:
+        yield case.history.misfit
+
+
+@invariant("P4: the text of the result is what the model sent and we wrote, and all of it")
+def _whole(case: Case) -> Iterator[str]:
+    history, result = case.history, case.result
+    if history is None or result is None or history.misfit:
+        return
+    trace = history.trace
+    if not trace.text.startswith(result.text):
+        yield f"the trace is {trace.text!r}, the result {result.text!r}"
+        return
+    stopped = any(act.record.remedy in ("stop", "abstain") for act in history.acts)
+    missing = trace.text[len(result.text) :]
+    if missing and case.world.deaths and case.world.thinking in ("tags", "opened") and is_half_a_tag(missing):
+        missing = ""  # whoever goes on drops it, and the model writes it again if it is asked
+    # A gate keeps the segment that the model did not finish, and what was not checked when the run ended early.
+    early = result.status == "failed" or not case.played.saw_all or result.finish_reason not in ("stop", "tool_calls")
+    if _is_gated(case) and early:
+        missing = ""
+    if result.status != "abstained" and not stopped and not result.ledger.late and missing:
+        yield f"{missing!r} is missing from a text that is {result.status}"
+    size = len(result.text)
+    ours = [(start, min(end, size), who) for start, end, who in trace.ours if start < size]
+    told = [(entry.span.start, entry.span.end, entry.origin) for entry in result.insertions]
+    if ours != told:
+        yield f"we wrote {ours}, the result says {told}"
+
+
+# ---------------------------------------------------------------- P5: everything is counted
+
+
+@invariant("P5: kept and discarded tokens are all that the model sent and the run read")
+def _ledger(case: Case) -> Iterator[str]:
+    result = case.result
+    if result is None:
+        return
+    model, ledger = case.played.model, result.ledger
+    read = sum(sent.tokens for sent in model.sent)
+    if ledger.kept + ledger.discarded != read:
+        yield f"kept {ledger.kept} + discarded {ledger.discarded} is not {read}"
+    if ledger.late > ledger.discarded:
+        yield f"late {ledger.late} of discarded {ledger.discarded}"
+    opened = sum(sent.opened for sent in model.sent)
+    begun = sum(sent.reads > 0 for sent in model.sent)
+    if not begun <= ledger.requests <= opened:
+        yield f"{ledger.requests} requests counted, {opened} opened and {begun} read"
+    # A fork that is open when its process dies is asked again: that is not another one.
+    if ledger.forks < case.played.life.asked_forks:
+        yield f"{ledger.forks} forks counted, the model had {case.played.life.asked_forks}"
+    if ledger.fork_tokens > model.fork_tokens + model.fork_faults:
+        yield f"{ledger.fork_tokens} fork tokens counted, the model sent {model.fork_tokens}"
+    if ledger.inserted_chars != sum(len(entry.span) for entry in result.insertions):
+        yield f"{ledger.inserted_chars} inserted characters counted"
+
+
+def _refuted_where(case: Case, history: History) -> Iterator[tuple[str, int, str]]:
+    """Yield who refuted what before each remedy, and how much of the model's own text stood before its segment.
+
+    By monitor: feedback of one opens no gate of another, which then acts on the same words once more.
+    """
+    watches = {watch.name: watch for watch in case.world.watches}
+    asked = {sent.generation for sent in case.played.model.sent}
+    for generation, act in enumerate(history.acts):
+        record, trace = act.record, act.before
+        if record.remedy in ("stop", "abstain", "conclude") or watches[record.monitor].trigger == "chars":
+            continue
+        if generation not in asked:
+            continue  # two monitors act on what the model said once
+        for start, end, _ in segments_of(trace, watches[record.monitor]):
+            if start <= record.span.start and record.span.end <= end:
+                ours = [*trace.feedback, *trace.answered]
+                own = [c for at, c in enumerate(trace.text[:start]) if not any(low <= at < high for low, high in ours)]
+                # Claims may share a key: what counts are the words.
+                named = (c.text for c in claims_in(trace.text) if c.start <= record.span.start <= c.end)
+                yield record.monitor, len("".join("".join(own).split())), next(named, record.key)
+                break
+
+
+@invariant("P5: what the server counted of prompts and forks is in the ledger")
+def _counted(case: Case) -> Iterator[str]:
+    result = case.result
+    if result is None:
+        return
+    model, ledger = case.played.model, result.ledger
+    counted = [chunk.usage for sent in model.sent for chunk in sent.chunks if chunk.usage is not None]
+    for name, told, said in (
+        ("prompt tokens", ledger.prompt_tokens, sum(usage.prompt_tokens or 0 for usage in counted)),
+        ("fork prompt tokens", ledger.fork_prompt_tokens, model.fork_prompt_tokens),
+    ):
+        # What a fork said when its process died, or when its monitor was called off, is lost.
+        if told != said and (name == "prompt tokens" or told > said or _all_forks_end(case)):
+            yield f"{told} {name} are in the ledger, the server counted {said}"
+    if _all_forks_end(case) and ledger.fork_tokens != model.fork_tokens:
+        yield f"{ledger.fork_tokens} fork tokens counted, the model sent {model.fork_tokens}"
+
+
+def _all_forks_end(case: Case) -> bool:
+    """Tell whether each fork that answered was heard: none was called off, by a death or because its text was cut."""
+    world = case.world
+    return case.played.saw_all and not world.deaths and world.fork_fault == "none" and not world.fork_seconds
+
+
+@invariant("budgets are kept")
+def _budgets(case: Case) -> Iterator[str]:
+    result, limits = case.result, case.world.limits
+    if result is None:
+        return
+    ledger = result.ledger
+    for name, spent, budget in (
+        ("remedies", ledger.remedies, limits.remedies),
+        ("reconnects", ledger.reconnects, limits.reconnects),
+        ("forks", ledger.forks, limits.forks),
+        ("forks asked", max(life.asked_forks for life in case.played.lives), limits.forks),
+    ):
+        if spent > budget:
+            yield f"{spent} {name}, the budget is {budget}"
+    # A reconnect, or a death, drops half a tag, which the model writes again: no remedy has cut it.
+    cut, again = ledger.discarded - ledger.late, ledger.reconnects or case.world.deaths
+    if isinstance(result, Verified) and not again and cut > limits.discarded:
+        yield f"{cut} tokens discarded, the budget is {limits.discarded}"
+    if case.history is not None:
+        refuted = list(_refuted_where(case, case.history))
+        if any(refuted.count(one) > limits.repeats for one in refuted):
+            yield f"the same words were refuted, and remedied, more than {limits.repeats} times at the same place"
+    if limits.seconds is not None and result.timing.total > limits.seconds + 0.01:
+        yield f"the run took {result.timing.total:g} s of {limits.seconds:g}"
+
+
+# The same world told otherwise: other chunks, order of monitors and speed, or no death; the result is the same.
+
+NAME = "P3: chunks, the order of monitors and their speed change nothing of the result"
+UNBROKEN = "P4: a run that is killed and gone on with comes to what an unbroken one comes to"
+
+
+def is_timeless(world: World) -> bool:
+    """Tell whether the result may not depend on time at all.
+
+    It may where a fault or a budget strikes at a moment, and where acting monitors with different triggers see the
+    text at different moments: how far the model had written when it was stopped is no promise. So it may where the
+    model is silent for so long that what is not finished is looked at, and where a monitor may end the reasoning,
+    which the model may have ended itself by then.
+    """
+    limits, usual = world.limits, Limits()
+    moments = {(watch.trigger, watch.phase) for watch in world.watches}
+    acting = [watch for watch in world.watches if watch.delivery != "observe"]
+    return (
+        not world.wires
+        and world.reader.kind in ("steady", "slow", "batch", "drain")
+        and limits == msgspec.structs.replace(usual, remedies=limits.remedies, repeats=limits.repeats)
+        and not is_crowded(world)
+        and max(world.chunking.gaps) < SILENCE
+        and len({(watch.trigger, watch.phase) for watch in acting}) <= 1
+        and all(watch.grounded for watch in acting)
+        # A tracker may have read what was refuted before or after it was, where it reads at other moments.
+        and not any(watch.tracks and (watch.prepares != "no" or len(moments) > 1) for watch in world.watches)
+        and not any(map(concludes, world.watches))
+        # The replies of a tracker's forks are read in order: how long one waits for another is a matter of time.
+        and not (world.fork_fault == "hangs" and any(watch.tracks and watch.fork for watch in world.watches))
+    )
+
+
+def differences(played: Played) -> Iterator[Broken]:
+    """Play a variation of the world that was *played*, if it has any, and say where the result is another."""
+    world = played.world
+    if not is_timeless(world) or played.result is None:
+        return
+    name = UNBROKEN if world.deaths else NAME
+    again = play(unbroken(world) if world.deaths else varied(world))
+    if again.result is None:
+        yield Broken(name, f"there is no result at all: {again.stuck or again.life.raised!r}")
+        return
+    gated = any(watch.delivery in ("gate", "gate_tools", "final") for watch in world.watches)
+    mine, theirs = _essence(played.result, gated=gated), _essence(again.result, gated=gated)
+    if world.deaths and {mine["finish_reason"], theirs["finish_reason"]} == {"stop", "tool_calls"}:
+        del mine["finish_reason"]  # an answer that only goes on behind the last tool call holds none itself
+    for field, value in mine.items():
+        if value != theirs[field]:
+            yield Broken(name, f"{field}: {value!r:.250}, and otherwise {theirs[field]!r:.250}")
+            return
+
+
+def unbroken(world: World) -> World:
+    """Return *world* without its deaths."""
+    return msgspec.structs.replace(world, deaths=(), disk_seconds=0.0)
+
+
+def varied(world: World) -> World:
+    """Return *world* with everything changed that must not matter."""
+    fine = Chunking(sizes=(1,), gaps=(0.0, 0.2))
+    coarse = Chunking()
+    return msgspec.structs.replace(
+        world,
+        chunking=fine if world.chunking.sizes[0] > 3 else coarse,
+        watches=tuple(reversed(world.watches)),
+        judges=tuple(_otherwise(judge) for judge in world.judges),
+    )
+
+
+def _otherwise(judge: Judge) -> Judge:
+    """Return *judge* with its waits in another order, those that end in a timeout left where they are."""
+    quick = [seconds for seconds in judge.seconds if seconds < judge.deadline]
+    turned = iter([*quick[1:], 0.3 if quick[:1] == [0.0] else 0.0])
+    seconds = tuple(next(turned) if wait < judge.deadline else wait for wait in judge.seconds)
+    return msgspec.structs.replace(judge, seconds=seconds)
+
+
+def _essence(result: Result, *, gated: bool) -> dict[str, Any]:
+    """Return what may not depend on time: neither seconds, nor what was generated in vain, nor who had it cached."""
+    checks = [
+        (c.monitor, c.key, c.span, c.segment, type(c.outcome).__name__, _verdict(c.outcome)) for c in result.checks
+    ]
+    acts = [violation for violation in result.violations if violation.remedy is not None]
+    if result.status == "abstained" or any(act.remedy == "stop" for act in acts):
+        checks = []  # the run ended at once, and which checks were still open then is a matter of time
+    # What a gate had not let through when a run gave up is no part of it: how far that was is a matter of time.
+    is_whole = not gated or result.status != "abstained"
+    return {
+        "status": result.status,
+        "text": result.text if is_whole else "",
+        "answer": result.answer if is_whole else "",
+        "finish_reason": result.finish_reason,
+        "insertions": result.insertions,
+        "acts": acts,
+        "checks": checks,
+        "doubts": sorted(getattr(result, "doubts", ()), key=msgspec.json.encode) if checks else [],
+        "reason": getattr(result, "reason", ""),
+        "remedies": result.ledger.remedies,
+    }
+
+
+def _verdict(outcome: object) -> object:
+    return outcome.verdict if isinstance(outcome, Judged) else None
+
+
+# Plays a world and says what is wrong, if anything.
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A play, and every invariant that it breaks."""
+
+    played: Played
+    broken: tuple[Broken, ...]
+
+
+def examine(world: World) -> Examined:
+    """Play *world*, and its variation where it has one."""
+    played = play(world)
+    broken = judge(played)
+    if not broken:
+        broken.extend(differences(played))
+    return Examined(played, tuple(broken))

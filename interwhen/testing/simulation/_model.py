@@ -1,0 +1,336 @@
+"""The simulated model and its server: says what the world wrote, and fails when the world says so."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+import anyio
+import anyio.lowlevel
+
+from interwhen._types.errors import ConnectError, ContextOverflow, StreamProtocolError, UpstreamError
+from interwhen._types.models import Capabilities, Chunk, Completion, FinishReason, Request, Usage
+from interwhen.models._exchange import Retries
+from interwhen.models._token_stream import GuardedStream
+from interwhen.models._transport import Timeouts
+from interwhen.testing.simulation._truth import claims_in
+from interwhen.testing.simulation._worlds import AT_OPENING, TAGS, Part, Wire, World, go_on
+
+SEED = 1000
+"""The seed of the first generation: a request tells by its seed how often the trace was rewound."""
+TIMER = 8.0
+"""How long the model may be silent."""
+SILENCE = min(Timeouts().idle or TIMER, TIMER / 2)
+"""After how long a silence text that is not finished is looked at."""
+_ENDS: dict[str, FinishReason] = {"length": "length", "filtered": "content_filter"}
+
+
+@dataclass(slots=True)
+class Sent:
+    """What one request was, and what its stream delivered: the simulator's own book, kept beside the engine's."""
+
+    request: Request
+    generation: int
+    chunks: list[Chunk] = field(default_factory=list)
+    tokens: int = 0
+    """Of the chunks delivered while the run was not over."""
+    reads: int = 0
+    opened: bool = False
+    closed: bool = False
+    ended: FinishReason | None = None
+    """The reason that the model gave."""
+    whole: bool = False
+    """Whether the stream came to its end."""
+    fault: str = ""
+    """The fault that struck."""
+    deaf: bool = False
+    """Whether the server did not hear that we closed."""
+    turn: int = 0
+    """At which turn of the loop it was sent."""
+    chunks_before: int = 0
+    """How many chunks its process had taken in by then."""
+
+    def keep(self, count: int) -> None:
+        """Forget all chunks behind the first *count*: the process that read them is gone, and did not keep them."""
+        if count >= len(self.chunks):
+            return
+        self.chunks = self.chunks[:count]
+        self.tokens = sum(chunk.tokens for chunk in self.chunks)
+        self.reads = min(self.reads, count)
+        self.ended = next((chunk.finish_reason for chunk in reversed(self.chunks) if chunk.finish_reason), None)
+        self.whole = False
+
+
+class SimulatedModel:
+    """The model of one world. ``sent`` is the book of all its streams, ``forks`` of all its side inferences.
+
+    It outlives the processes that ask it. Where one is killed, ``sent`` keeps what its journal kept.
+    """
+
+    name = "simulated"
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.timeouts = Timeouts(connect=None, first_token=TIMER, inter_token=TIMER, total=world.limits.total)
+        self.retries = Retries(rng=random.Random(world.seed))  # noqa: S311  (waits that are the same each time)
+        self.sent: list[Sent] = []
+        self.fork_prefixes: list[str] = []
+        self.fork_tokens = 0
+        self.fork_prompt_tokens = 0
+        self.fork_faults = 0
+        self.open_forks = 0
+        self.closed = False
+        self.is_over: Callable[[], bool] = lambda: False
+        self.requests = 0
+        """How many there were, those that nobody remembers included."""
+        self.taken = 0
+        """How many chunks this process has surely taken in."""
+        self.is_cut_off = False
+        """Whether the process that asks is dead: what still moves in it has no effect."""
+        self._first = 0
+        self._delivered = 0
+
+    async def capabilities(self) -> Capabilities:
+        """Say what the world says."""
+        tags = TAGS if self.world.thinking in ("tags", "opened") else None
+        return Capabilities(resume="prefix", think_tags=tags)
+
+    async def stream(self, request: Request) -> SimulatedStream:
+        """Open a stream, unless the world has a fault for this request."""
+        number = self.requests
+        self.requests += 1
+        sent = Sent(request, (request.sampling.seed or SEED) - SEED)
+        sent.turn = getattr(asyncio.get_running_loop(), "turns", 0)
+        self.taken = sent.chunks_before = self._delivered
+        self.sent.append(sent)
+        parts = list(go_on(self.world, request.pieces, sent.generation))
+        faults = {wire.kind: wire for wire in self.world.wires if wire.request == number}
+        for kind in AT_OPENING:
+            if kind in faults:
+                sent.fault = kind
+                await _fail_opening(faults[kind])
+        await anyio.lowlevel.checkpoint()
+        sent.opened = True
+        return SimulatedStream(self, sent, parts, tuple(faults.values()))
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer a fork: name every claim of the prefix."""
+        world, prefix = self.world, request.prefix
+        self.fork_prefixes.append(prefix)
+        self.open_forks += 1
+        try:
+            return await self._answer(world, prefix)
+        finally:
+            self.open_forks -= 1
+
+    async def _answer(self, world: World, prefix: str) -> Completion:
+        await anyio.sleep(world.fork_seconds)
+        found = claims_in(prefix)
+        if found and world.fork_fault != "none" and found[-1].left_side == world.fork_fault_about:
+            self.fork_faults += 1
+            match world.fork_fault:
+                case "raises":
+                    raise UpstreamError("the server does not like forks", status=500)
+                case "hangs":
+                    await anyio.sleep_forever()
+                case "garbled":
+                    return Completion("!", "stop", Usage(completion_tokens=1))
+                case _:
+                    assert_never(world.fork_fault)
+        self.fork_tokens += len(found)
+        self.fork_prompt_tokens += len(prefix) if world.counts else 0
+        usage = Usage(prompt_tokens=len(prefix) if world.counts else None, completion_tokens=len(found))
+        return Completion("; ".join(claim.text for claim in found), "stop", usage)
+
+    def counted(self, request: Request) -> Usage | None:
+        """Return what the server says of the prompt of *request*: a token for each character, a half of them known."""
+        size = 1 + len(request.prefix)
+        return Usage(prompt_tokens=size, cached_tokens=size // 2) if self.world.counts else None
+
+    async def aclose(self) -> None:
+        """Note it."""
+        self.closed = True
+
+    # ------------------------------------------------------------------ processes
+
+    @property
+    def sent_now(self) -> list[Sent]:
+        """What the process that asks now has sent."""
+        return self.sent[self._first :]
+
+    def begin(self) -> None:
+        """Let another process ask."""
+        self._first = len(self.sent)
+        self.taken = self._delivered = 0
+        self.is_cut_off = False
+
+    def cut_off(self) -> None:
+        """Lose the connections to a process that was killed."""
+        self.is_cut_off = True
+        for sent in self.sent_now:
+            sent.closed = sent.closed or sent.opened
+
+    def remember(self, opened: int, chunks: int, unread: int) -> int:
+        """Keep what the journal of the last process kept: the first so many streams, and their first chunks.
+
+        *unread* tokens were counted behind the end. Return how many chunks are lost.
+        """
+        mine, kept = self.sent_now, []
+        for sent in mine:
+            if not opened:
+                break
+            kept.append(sent)
+            opened -= sent.opened
+        self.sent[self._first :] = kept
+        for sent in kept:
+            count = min(len(sent.chunks), chunks)
+            chunks -= count
+            sent.keep(count)
+        if kept:
+            kept[-1].tokens += unread
+        return self._delivered - sum(len(sent.chunks) for sent in kept)
+
+    def deliver(self, sent: Sent, chunks: Sequence[Chunk]) -> None:
+        """Note that a read of *sent* brought *chunks*."""
+        if self.is_cut_off:
+            return
+        sent.reads += 1
+        if not self.is_over():
+            self._delivered += len(chunks)
+            sent.chunks.extend(chunks)
+            sent.tokens += sum(chunk.tokens for chunk in chunks)
+
+    def asks(self) -> None:
+        """Note that a read begins: what the ones before it brought is taken in."""
+        if not self.is_cut_off:
+            self.taken = self._delivered
+
+
+async def _fail_opening(wire: Wire) -> None:
+    match wire.kind:
+        case "refused":
+            raise ConnectError("connection refused")
+        case "busy":
+            raise UpstreamError("503 overloaded", status=503)
+        case "rejected":
+            raise UpstreamError("400 bad request", status=400)
+        case "overflow":
+            raise ContextOverflow("400 the context is full", status=400)
+        case "mute":
+            await anyio.sleep_forever()
+        case "slow":
+            await anyio.sleep(TIMER / 2)
+        case _:
+            raise AssertionError(wire)
+
+
+class SimulatedStream(GuardedStream):
+    """One stream: chunks, and perhaps a fault behind some number of characters."""
+
+    def __init__(self, model: SimulatedModel, sent: Sent, parts: Sequence[Part], faults: tuple[Wire, ...]) -> None:
+        super().__init__()
+        self._model = model
+        self._sent = sent
+        self._deaf = any(wire.kind == "deaf" for wire in faults)
+        strikes = [wire for wire in faults if wire.kind not in AT_OPENING and wire.kind != "deaf"]
+        self._strike = min(strikes, key=lambda wire: wire.at) if strikes else None
+        self._chunks = _cut(parts, model.world, self._strike.at if self._strike is not None else math.inf)
+        self._calls = any(part.call is not None for part in parts)
+        self._at = 0
+        self._n = 0
+
+    async def fetch(self) -> Sequence[Chunk]:
+        """Wait as the world says; bring the next chunks, the end, or the fault."""
+        chunking, sent = self._model.world.chunking, self._sent
+        self._model.asks()
+        await anyio.sleep(chunking.gaps[self._n % len(chunking.gaps)])
+        self._n += 1
+        chunks = self._chunks[self._at : self._at + chunking.together]
+        self._at += len(chunks)
+        if not chunks:
+            chunks = await self._end()
+        self._model.deliver(sent, chunks)
+        return chunks
+
+    async def release(self) -> None:
+        """Note it; a deaf server makes one wait."""
+        if self._model.is_cut_off:
+            return
+        if self._deaf:
+            self._sent.deaf = True
+            await anyio.sleep_forever()
+        self._sent.closed = True
+
+    async def _end(self) -> list[Chunk]:
+        """Come to the end of the text: by the fault, or as a model ends."""
+        sent, strike = self._sent, self._strike
+        if sent.whole:
+            return []
+        if strike is not None and not (strike.kind == "reset_after_stop" and sent.ended is None):
+            sent.fault = strike.kind
+            self._chunks = []
+            return await self._struck(strike)
+        if sent.ended is not None:
+            sent.whole = True
+            return []
+        sent.ended = "tool_calls" if self._calls else "stop"
+        return [Chunk("", tokens=0, finish_reason=sent.ended, usage=self._model.counted(sent.request))]
+
+    async def _struck(self, strike: Wire) -> list[Chunk]:
+        match strike.kind:
+            case "reset" | "reset_after_stop":
+                raise ConnectError("connection reset")
+            case "garbled":
+                raise StreamProtocolError("no JSON", offset=self._at)
+            case "error" | "fatal":
+                raise UpstreamError("an error in the stream", status=500 if strike.kind == "error" else 400)
+            case "stall":
+                await anyio.sleep_forever()
+            case "crash":
+                raise ValueError("a defect of the adapter")
+            case "truncated":
+                self._sent.whole = True
+                return []
+            case _:
+                if self._sent.ended is None:
+                    self._sent.ended = _ENDS[strike.kind]
+                    usage = self._model.counted(self._sent.request)
+                    return [Chunk("", tokens=0, finish_reason=self._sent.ended, usage=usage)]
+                self._sent.whole = True
+        return []
+
+
+def _joined(parts: Sequence[Part]) -> list[Part]:
+    """Join the parts that no phase and no call divides: chunks know nothing of lines."""
+    joined: list[Part] = []
+    for part in parts:
+        if joined and part.call is None and joined[-1].call is None and joined[-1].phase == part.phase:
+            joined[-1] = Part(joined[-1].text + part.text, part.phase)
+        else:
+            joined.append(part)
+    return joined
+
+
+def _cut(parts: Sequence[Part], world: World, until: float) -> list[Chunk]:
+    """Cut *parts* into chunks; what is behind *until* characters is not sent. A structured call is one chunk."""
+    chunking = world.chunking
+    chunks: list[Chunk] = []
+    sent = 0
+    for part in _joined(parts):
+        at = 0
+        while at < len(part.text):
+            if sent >= until:
+                return chunks
+            size = len(part.text) if part.call is not None else chunking.sizes[len(chunks) % len(chunking.sizes)]
+            text = part.text[at : at + size]
+            if part.call is None and sent + len(text) > until:
+                text = text[: int(until) - sent]
+            tokens = chunking.tokens[len(chunks) % len(chunking.tokens)]
+            chunks.append(Chunk(text, part.phase, tokens, call=part.call))
+            at += len(text)
+            sent += len(text)
+    return chunks

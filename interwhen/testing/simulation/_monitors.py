@@ -1,0 +1,280 @@
+"""The monitors of a world: real ones, with verifiers that know the truth and go wrong as the world says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+
+from interwhen._types.claims import Claim
+from interwhen._types.extensions import Task
+from interwhen._types.models import Reply
+from interwhen._types.monitors import Extractor, Fork, Monitor, Tracker
+from interwhen._types.remedies import Abstain, Conclude, Feedback, Remedy, Repair, Resample, Stop
+from interwhen._types.segments import Segment
+from interwhen._types.spans import Span
+from interwhen._types.triggers import (
+    Answer,
+    EveryChars,
+    Lines,
+    Markers,
+    Paragraphs,
+    Sentences,
+    ThinkEnd,
+    ToolCalls,
+    Trigger,
+)
+from interwhen._types.verdicts import OnError, Pass, Retry, Unknown, Verdict, Violation
+from interwhen._types.verifiers import Worker
+from interwhen.testing._virtual_time import Shift
+from interwhen.testing.simulation._truth import CHARS, MARKERS, REFUTES, Stated, claims_in, mishap_of, wait_of
+from interwhen.testing.simulation._worlds import Judge, RemedyKind, TriggerKind, Watch, World
+
+PROMPT = "Add up."
+_REMEDIES: dict[RemedyKind, Remedy] = {
+    "repair": Repair(),
+    "repair_resample": Repair(otherwise=Resample()),
+    "append": Feedback("append"),
+    "rewind": Feedback("rewind"),
+    "resample": Resample(),
+    "conclude": Conclude(),
+    "stop": Stop(),
+    "abstain": Abstain(),
+}
+_TRIGGERS: dict[TriggerKind, Trigger] = {
+    "lines": Lines(),
+    "pairs": Lines(every=2),
+    "paragraphs": Paragraphs(),
+    "sentences": Sentences(),
+    "markers": Markers(words=MARKERS),
+    "think_end": ThinkEnd(),
+    "answer": Answer(),
+    "calls": ToolCalls(),
+    "chars": EveryChars(count=CHARS),
+}
+
+_ON_ERROR: dict[str, OnError] = {
+    "": None,
+    "open": "open",
+    "closed": "closed",
+    "retry": Retry(1, pause=0.1),
+    "retry_open": Retry(1, "open", 0.1),
+}
+
+
+class _NoPass(Pass, frozen=True):
+    """Looks like a pass, and is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named(Claim):
+    """A claim of the world: its key may say less than its text does."""
+
+    text: str
+    before: int = 0
+    """How many claims stand before it, as a tracker counted them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What was prepared for a monitor."""
+
+    question: str
+
+
+class UnpreparedError(Exception):
+    """A preparation that fails."""
+
+
+class SimulatedVerifier:
+    """A verifier of the world. *book* gets each check that ends, as number of the judge and claim."""
+
+    def __init__(self, number: int, judge: Judge, book: list[tuple[int, str]]) -> None:
+        self.name = f"judge{number}"
+        self.version = "1"
+        self.deadline = judge.deadline
+        self.worker: Worker = judge.worker
+        self.judge = judge
+        self._number = number
+        self._book = book
+
+    def check(self, claim: Claim, prepared: Prepared | None = None) -> Any:
+        """Judge *claim*, here or as a task."""
+        stated = _stated(claim, prepared)
+        if self.worker == "async":
+            return self._check_slowly(stated)
+        return self._say(stated)
+
+    async def _check_slowly(self, claim: Stated) -> Any:
+        if mishap_of(self.judge, claim) == "hangs":
+            await anyio.sleep_forever()
+        await anyio.sleep(wait_of(self.judge, claim.left_side))
+        return self._say(claim)
+
+    def _say(self, claim: Stated) -> Any:
+        self._book.append((self._number, claim.text))
+        kind = mishap_of(self.judge, claim)
+        if kind in REFUTES:
+            return Pass("summed up") if claim.is_right else self._refute(claim, kind)
+        match kind:
+            case "raises":
+                raise ValueError("bad luck")
+            case "exits":
+                raise SystemExit(3)
+            case _:
+                return _GARBAGE[kind]
+
+    def _refute(self, claim: Stated, kind: str) -> Verdict:
+        repair: str | None = str(claim.true_value)
+        if kind == "long_repair":
+            repair = str(claim.true_value) * 210
+        elif kind == "control_repair":
+            repair = f"{claim.true_value}\n"
+        elif kind == "wrong_repair":
+            repair = str(claim.true_value + 1)
+        elif not self.judge.repairs:
+            repair = None
+        value = Span(claim.text.index("=") + 1, len(claim.text))
+        # No sign of equality: what we say must not read like a claim.
+        return Violation(
+            f"{claim.left_side} is something else", f"{claim.left_side} is {claim.true_value}", value, repair
+        )
+
+
+_GARBAGE: dict[str, object] = {
+    "unknown": Unknown("no idea"),
+    "none": None,
+    "true": True,
+    "pass_class": Pass,
+    "subclass": _NoPass(),
+    "bad_where": Violation("wrong", where=Span(0, 999)),
+    "bad_why": Pass(evidence=3),  # type: ignore[arg-type]  # garbage is the point
+}
+
+
+def _stated(claim: Claim, prepared: Prepared | None = None) -> Stated:
+    assert isinstance(claim, Named)
+    assert prepared is None or prepared.question == PROMPT
+    [stated] = claims_in(claim.text)
+    return stated
+
+
+def shift(working: Any, claim: Claim) -> Shift:
+    """Say how a worker of the world fares with *claim*. *working*: a verifier, perhaps with what was prepared."""
+    verifier: SimulatedVerifier = getattr(working, "inner", working)
+    stated = _stated(claim)
+    kind = mishap_of(verifier.judge, stated)
+    seconds = math.inf if kind == "hangs" else wait_of(verifier.judge, stated.left_side)
+    return Shift(seconds, dies=kind == "dies")
+
+
+class _Reader:
+    """The extractor of one monitor: a parser or the step of a tracker, of segments or of a fork's replies."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def extractor(self) -> Extractor:
+        """Return what the monitor extracts with."""
+        if self._watch.fork:
+            replies = Tracker(_start, self._step_reply) if self._watch.tracks else self._parse
+            return Fork("Which claims?", replies, deadline=4.0)
+        return Tracker(_start, self._step) if self._watch.tracks else self._read
+
+    def _read(self, segment: Segment, prepared: Prepared | None = None) -> Iterable[Claim]:
+        self._look(prepared)
+        return self._found(segment, None, 0)
+
+    def _parse(self, reply: str, segment: Segment, prepared: Prepared | None = None) -> Iterable[Claim]:
+        self._look(prepared)
+        return self._found(segment, reply, 0)
+
+    def _step(self, state: int, segment: Segment) -> tuple[int, Iterable[Claim]]:
+        found = list(self._found(segment, None, state))
+        return state + len(found), found
+
+    def _step_reply(self, state: int, reply: Reply, segment: Segment) -> tuple[int, Iterable[Claim]]:
+        found = list(self._found(segment, reply.text, state))
+        return state + len(found), found
+
+    def _look(self, prepared: Prepared | None) -> None:
+        assert (prepared is not None) == (self._watch.prepares == "value")
+        assert prepared is None or prepared.question == PROMPT
+
+    def _found(self, segment: Segment, reply: str | None, before: int) -> Iterable[Claim]:
+        watch = self._watch
+        if reply == "!":
+            raise ValueError("no sensible reply")
+        if watch.extractor_fails_on and f"{watch.extractor_fails_on}=" in segment.text:
+            raise KeyError(watch.extractor_fails_on)
+        named = None if reply is None else set(reply.split("; "))
+        size = len(segment.text)
+        for claim in claims_in(segment.text):
+            if claim.op not in watch.reads or (named is not None and claim.text not in named):
+                continue
+            if watch.trigger == "chars" and (claim.start == 0 or claim.end == size):
+                continue  # it may be half of one
+            span = segment.at(claim.start, claim.end) if named is None else segment.ground(claim.text)
+            yield self._claim(claim, span if watch.grounded else None, before)
+            before += 1
+
+    def _claim(self, claim: Stated, span: Span | None, before: int) -> Named:
+        key = claim.op if self._watch.key == "kind" and span is not None else claim.text
+        key = f"{key} after {before}" if self._watch.tracks else key
+        return Named(key=key, span=span, text=claim.text, before=before)
+
+
+def _start(prepared: Prepared | None) -> int:
+    assert prepared is None or prepared.question == PROMPT
+    return 0
+
+
+def _preparation(watch: Watch) -> Callable[[Task], Awaitable[Prepared | None]]:
+    async def prepare(task: Task) -> Prepared | None:
+        await anyio.sleep(watch.prepare_seconds)
+        match watch.prepares:
+            case "value":
+                return Prepared(task.text)
+            case "raises":
+                raise UnpreparedError(task.text)
+            case "hangs":
+                await anyio.sleep_forever()
+        return None
+
+    return prepare
+
+
+def concludes(watch: Watch) -> bool:
+    """Tell whether *watch* can end the reasoning: it looks at nothing else, before it is over, and proves nothing."""
+    inside = watch.phase == "reasoning" and watch.trigger not in ("think_end", "answer", "calls")
+    return watch.remedy == "conclude" and inside and not watch.required and watch.delivery in ("interrupt", "observe")
+
+
+def _remedy(watch: Watch) -> Remedy:
+    return Stop() if watch.remedy == "conclude" and not concludes(watch) else _REMEDIES[watch.remedy]
+
+
+def build_monitors(world: World, book: list[tuple[int, str]]) -> list[Monitor]:
+    """Return the monitors of *world*; those with one judge share one verifier."""
+    verifiers = [SimulatedVerifier(number, judge, book) for number, judge in enumerate(world.judges)]
+    return [
+        Monitor(
+            name=watch.name,
+            verifier=verifiers[watch.judge],
+            extractor=_Reader(watch).extractor(),
+            trigger=_TRIGGERS[watch.trigger],
+            delivery=watch.delivery,
+            remedy=_remedy(watch),
+            level=watch.level,
+            phase=watch.phase,
+            unproven=watch.unproven,
+            on_error=_ON_ERROR[watch.on_error],
+            required=watch.required,
+            prepare=None if watch.prepares == "no" else _preparation(watch),
+            prepare_deadline=3.0,
+        )
+        for watch in world.watches
+    ]

@@ -1,0 +1,545 @@
+"""Plays one world: the real engine and core in virtual time, process after process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, assert_never
+
+import anyio
+import msgspec
+
+from interwhen._run import Run, resume, run
+from interwhen._types.budgets import Budgets
+from interwhen._types.errors import JournalError, UsageError
+from interwhen._types.events import Event, Finished
+from interwhen._types.models import Sampling
+from interwhen._types.results import Result
+from interwhen.journal import Journal, read_journal
+from interwhen.journal._files import Writing
+from interwhen.journal._records import Came, Ending, Record, Spent, Text, Told
+from interwhen.testing._virtual_time import VirtualLoop, VirtualTimeError, VirtualWorkers
+from interwhen.testing.simulation._model import SEED, SimulatedModel
+from interwhen.testing.simulation._monitors import PROMPT, build_monitors, shift
+from interwhen.testing.simulation._worlds import Death, Reader, World
+
+# The disk of a world, which outlives its processes, and who writes to it on the event loop of one of them.
+
+NAME = "the journal"
+
+
+class Disk:
+    """A store with one journal: what the operating system was handed of it."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.has_header = False
+        """Whether the first record was handed over whole."""
+        self._room: int | None = None
+        """How many bytes are still taken from a process that is dying."""
+
+    def read(self, _name: str, /) -> bytes:
+        """Return all there is."""
+        return self.data
+
+    def open(self, _name: str, /, *, keep: int, found: int) -> Disk:
+        """Let the journal begin, or go on, behind *keep* bytes."""
+        if found != len(self.data):
+            raise JournalError(NAME, f"{found} bytes of it were read, and it has {len(self.data)}")
+        self.data = self.data[:keep]
+        self._room = None
+        return self
+
+    def write(self, data: bytes, /) -> int:
+        """Take *data*; of a dying process, no more than there is room for."""
+        taken = data if self._room is None else data[: self._room]
+        if self._room is not None:
+            self._room -= len(taken)
+        self.data += taken
+        return len(data)
+
+    def tear(self, room: int) -> None:
+        """Take no more than *room* bytes from now on."""
+        self._room = room
+
+    def clear(self) -> None:
+        """Let the journal be removed."""
+        self.data = b""
+
+    def sync(self) -> None:
+        """Do nothing: machines do not lose their power here."""
+
+    def close(self) -> None:
+        """Do nothing: nobody else wants the file."""
+
+
+class LoopClerk:
+    """Writes a journal on the event loop, and dies with its process."""
+
+    def __init__(self, disk: Disk, seconds: float, on_written: Callable[[], None]) -> None:
+        """Write to *disk*, which takes *seconds* for what is urgent; tell *on_written* when nothing is left."""
+        self._disk = disk
+        self._urgent = seconds
+        self._on_written = on_written
+        self._loop = asyncio.get_running_loop()
+        self._done = anyio.Event()
+        self._is_over = False
+        self._writing: Writing | None = None
+        self._seconds = 0.0
+
+    def start(self, writing: Writing, seconds: float) -> None:
+        """Write the header in a moment."""
+        self._writing, self._seconds = writing, seconds
+        self.hurry()
+
+    def wake(self) -> None:
+        """Write in a while."""
+        self._later(max(self._seconds, self._urgent), self._write)
+
+    def hurry(self) -> None:
+        """Write in a moment."""
+        self._later(self._urgent, self._write)
+
+    def end(self) -> None:
+        """Write in a moment, for the last time."""
+        self._later(self._urgent, self._end)
+
+    async def ended(self, seconds: float) -> bool:
+        """Wait for the last time."""
+        with anyio.move_on_after(seconds):
+            await self._done.wait()
+        return self._done.is_set()
+
+    def die(self, torn: int) -> None:
+        """Be killed when *torn* more bytes are written."""
+        self._disk.tear(torn)
+        if self._writing is not None and not self._is_over:
+            self._writing.write()
+        self._is_over = True
+        self._disk.tear(0)
+
+    def _later(self, seconds: float, do: Callable[[], None]) -> None:
+        if not self._is_over:
+            self._loop.call_later(seconds, do)
+
+    def _write(self) -> None:
+        if self._is_over or self._writing is None:
+            return
+        self._writing.write()
+        self._on_written()
+
+    def _end(self) -> None:
+        if self._is_over or self._writing is None:
+            return
+        self._write()
+        self._writing.shut()
+        self._is_over = True
+        self._done.set()
+
+
+class Filed(msgspec.Struct, frozen=True):
+    """What the file of a journal says, as an onlooker reads it: nothing is concluded from it."""
+
+    size: int = 0
+    left_out: int = 0
+    chunks: int = 0
+    tokens: int = 0
+    opened: int = 0
+    """How many streams."""
+    fork_tokens: int = 0
+    unread: int = 0
+    slow_seconds: float = 0.0
+    """For how long the wire was slow."""
+    at: float = 0.0
+    """Up to which second of the run."""
+    is_over: bool = False
+
+
+def filed_in(journal: Journal) -> Filed:
+    """Return what is in the file of *journal*. Raises :class:`~interwhen.JournalError`."""
+    found = read_journal(journal)
+    records = found.records
+    spent = next((record for record in reversed(records) if isinstance(record, Spent)), Spent())
+    return Filed(
+        size=found.size,
+        left_out=found.left_out,
+        chunks=sum(len(record.texts) for record in records if isinstance(record, Text))
+        + sum(isinstance(record, Came) for record in records),
+        tokens=sum(_tokens(record) for record in records),
+        opened=sum(isinstance(record, Told) and type(record.fact).__name__ == "Opened" for record in records),
+        fork_tokens=spent.fork_tokens,
+        unread=spent.unread,
+        slow_seconds=spent.wire.slow_seconds if spent.wire is not None else 0.0,
+        at=_last_time(records),
+        is_over=found.result is not None,
+    )
+
+
+def _tokens(record: Record) -> int:
+    if isinstance(record, Text):
+        return len(record.texts)
+    return record.chunk.tokens if isinstance(record, Came) else 0
+
+
+def _last_time(records: Sequence[Record]) -> float:
+    return max((record.at for record in records if isinstance(record, Text | Came | Told | Ending)), default=0.0)
+
+
+# What is known about a play: the log of each process, and of the world around them.
+
+
+class Seen(NamedTuple):
+    """An event, when it reached the reader, and how many checks had ended by then."""
+
+    at: float
+    judged: int
+    event: Event
+
+
+class ReaderError(Exception):
+    """What a reader raises of its own."""
+
+
+@dataclass(slots=True)
+class Life:
+    """What one process did, and what became of it."""
+
+    reader: Reader
+    seen: list[Seen] = field(default_factory=list)
+    book: list[tuple[int, str]] = field(default_factory=list)
+    """Each check that ended, as number of the judge and text of the claim, in order; that of earlier processes, too."""
+    is_resumed: bool = False
+    """Whether it went on from a journal."""
+    result: Result | None = None
+    raised: BaseException | None = None
+    stuck: VirtualTimeError | None = None
+    entered: bool = False
+    was_cancelled: bool = False
+    cancel_swallowed: bool = False
+    """Whether the reader was cancelled while it read, and nothing came of it."""
+    left_tasks: tuple[str, ...] = ()
+    seconds: float = 0.0
+    turns: int = 0
+    asked_forks: int = 0
+    open_forks: int = 0
+    """How many of them had not ended when it was killed."""
+    was_killed: bool = False
+    seen_on_file: int = 0
+    """How many events the reader had when all that had happened was on file last."""
+    judged_on_file: int = 0
+    """How many checks had ended by then."""
+    taken_on_file: int = 0
+    """How many chunks were taken in by then."""
+    taken_before_request: int = 0
+    """How many chunks were taken in before a request was sent, some turns before the end."""
+    before: Filed = field(default_factory=Filed)
+    """What was on file when it began."""
+    filed: Filed | None = None
+    """What is on file at its end; ``None``: there is no journal, or none with a first record."""
+    lost_chunks: int = 0
+    """How many chunks it had taken in that are not on file."""
+
+    @property
+    def saw_all(self) -> bool:
+        """Whether the reader read to the end and looked at every event."""
+        return self.raised is None and not self.was_cancelled and self.reader.kind in ("steady", "slow", "batch")
+
+
+@dataclass(slots=True)
+class Played:
+    """Everything that is known about one play: what the judge of the simulator judges."""
+
+    world: World
+    model: SimulatedModel
+    lives: list[Life] = field(default_factory=list)
+    """Of all processes, in order. What holds of the run holds of the last one: it began with all that was before."""
+    disk: Disk | None = None
+
+    @property
+    def life(self) -> Life:
+        """The last one."""
+        return self.lives[-1]
+
+    @property
+    def seen(self) -> list[Seen]:
+        """What the last reader was told: of the whole run."""
+        return self.life.seen
+
+    @property
+    def book(self) -> list[tuple[int, str]]:
+        """Each check that ended, in all processes."""
+        return self.life.book
+
+    @property
+    def result(self) -> Result | None:
+        """How the run ended."""
+        return self.life.result
+
+    @property
+    def stuck(self) -> VirtualTimeError | None:
+        """Why it did not end."""
+        return self.life.stuck
+
+    @property
+    def saw_all(self) -> bool:
+        """Whether the last reader read to the end and looked at every event."""
+        return self.life.saw_all
+
+    @property
+    def turns(self) -> int:
+        """How many turns all loops made."""
+        return sum(life.turns for life in self.lives)
+
+    @property
+    def seconds(self) -> float:
+        """How long all processes lived."""
+        return sum(life.seconds for life in self.lives)
+
+    @property
+    def journal(self) -> Journal | None:
+        """The journal, to be read."""
+        return None if self.disk is None else Journal(NAME, store=self.disk)
+
+
+# One process of a world: an event loop, a run in it, its reader, and perhaps a death.
+
+_TURNS_TO_DISK = 3
+"""After how many turns of the loop what is urgent has been written, where the disk takes no time."""
+
+
+class Killed(BaseException):
+    """The process is no more."""
+
+
+class Process:
+    """One process."""
+
+    def __init__(self, played: Played, life: Life, death: Death | None, loop: VirtualLoop) -> None:
+        self._played = played
+        self._life = life
+        self._death = death
+        self._clerk: LoopClerk | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._turns: list[Callable[[int], bool]] = []
+        self.loop = loop
+        if death is not None:
+            self._turns.append(self._die)
+        self.loop.on_turn = self._turn if self._turns else None
+
+    def _turn(self, turn: int) -> bool:
+        made_ready = [on_turn(turn) for on_turn in self._turns]  # all of them: each counts turns
+        return any(made_ready)
+
+    def _die(self, turn: int) -> bool:
+        assert self._death is not None
+        if turn > self._death.turn:
+            raise Killed
+        return False
+
+    def bury(self) -> Life:
+        """Let no more come of what still moves: whatever is cleaned up from now on has never happened."""
+        life, death, model = self._life, self._death, self._played.model
+        assert death is not None
+        self.loop.on_turn = None
+        self.loop.set_exception_handler(lambda *_: None)
+        model.cut_off()
+        if self._clerk is not None:
+            self._clerk.die(death.torn)
+        sure = [sent.chunks_before for sent in model.sent_now if sent.turn < self.loop.turns - _TURNS_TO_DISK]
+        buried = replace(
+            life,
+            seen=list(life.seen),
+            # Of what ended after that, a torn piece may be on file, or not.
+            book=life.book[: None if death.torn else life.judged_on_file],
+            raised=None,
+            was_killed=True,
+            seconds=self.loop.time(),
+            turns=self.loop.turns,
+            open_forks=model.open_forks,
+            taken_before_request=max(sure, default=0) if not self._played.world.disk_seconds else 0,
+        )
+        self._played.lives[-1] = buried
+        return buried
+
+    def clean_up(self) -> None:
+        """Call everything off, so that Python has nothing to complain of."""
+        if self._task is not None:
+            self._task.cancel()
+            self.loop.run_until_complete(asyncio.gather(self._task, return_exceptions=True))
+
+    async def live(self) -> None:
+        """Supervise the run from its beginning, or from where the journal left it, until it is over."""
+        life, loop = self._life, self.loop
+        self._task = asyncio.current_task()
+        try:
+            supervised = self._supervised()
+        except JournalError as error:
+            life.raised = error
+            return
+        self._played.model.is_over = lambda: supervised.is_over
+        with anyio.CancelScope() as scope:
+            self._arm(scope)
+            try:
+                async with supervised:
+                    life.entered = True
+                    await self._read(supervised)
+            except Exception as error:  # noqa: BLE001  (what came out of the run is what is judged)
+                life.raised = error
+        loop.on_turn = None
+        life.was_cancelled = scope.cancelled_caught
+        finished = bool(life.seen) and isinstance(life.seen[-1].event, Finished)
+        life.cancel_swallowed = scope.cancel_called and not (scope.cancelled_caught or finished or life.raised)
+        life.result = _result_of(supervised)
+        life.left_tasks = tuple(sorted(task.get_name() for task in asyncio.all_tasks() - {asyncio.current_task()}))
+
+    def _supervised(self) -> Run:
+        world, limits, disk = self._played.world, self._played.world.limits, self._played.disk
+        monitors = build_monitors(world, self._life.book)
+        workers = VirtualWorkers(shift, threads=limits.threads, processes=limits.processes)
+        journal = None if disk is None else Journal(NAME, store=disk, clerk=self._make_clerk)
+        if journal is not None and self._life.before.size:
+            self._life.is_resumed = True
+            return resume(journal, model=self._played.model, monitors=monitors, workers=workers)
+        return run(
+            self._played.model,
+            PROMPT,
+            monitors=monitors,
+            sampling=Sampling(max_tokens=limits.max_tokens, seed=SEED),
+            budgets=Budgets(
+                remedies=limits.remedies,
+                repeats=limits.repeats,
+                discarded_tokens=limits.discarded,
+                forks=limits.forks,
+                reconnects=limits.reconnects,
+                failures=limits.failures,
+                seconds=limits.seconds,
+            ),
+            starts_in="reasoning" if world.thinking in ("opened", "field") else "answer",
+            workers=workers,
+            journal=journal,
+        )
+
+    def _make_clerk(self) -> LoopClerk:
+        disk, life, model = self._played.disk, self._life, self._played.model
+        assert disk is not None
+
+        def on_written() -> None:
+            disk.has_header = True
+            life.seen_on_file, life.judged_on_file, life.taken_on_file = len(life.seen), len(life.book), model.taken
+
+        self._clerk = LoopClerk(disk, self._played.world.disk_seconds, on_written)
+        return self._clerk
+
+    def _arm(self, scope: anyio.CancelScope) -> None:
+        """See to it that the reader is cancelled when the world says."""
+        reader, loop = self._life.reader, self.loop
+        if reader.kind == "late_cancelled":
+            scope.deadline = reader.at / 10
+        elif reader.kind == "cancelled":
+            last = loop.turns + reader.at
+
+            def on_turn(turn: int) -> bool:
+                if turn == last:
+                    scope.cancel()
+                return turn == last
+
+            self._turns.append(on_turn)
+            loop.on_turn = self._turn
+
+    async def _read(self, supervised: Run) -> None:
+        life, reader, loop = self._life, self._life.reader, self.loop
+        seen, book = life.seen, life.book
+        match reader.kind:
+            case "drain":
+                await supervised.drain()
+            case "batch":
+                while events := await supervised.batch():
+                    seen.extend(Seen(loop.time(), len(book), event) for event in events)
+            case "steady" | "slow" | "leaves" | "raises" | "cancelled" | "late_cancelled":
+                async for event in supervised:
+                    seen.append(Seen(loop.time(), len(book), event))
+                    if reader.seconds:
+                        await anyio.sleep(reader.seconds)
+                    if len(seen) > reader.at and reader.kind in ("leaves", "raises"):
+                        if reader.kind == "raises":
+                            raise ReaderError
+                        return
+            case _:
+                assert_never(reader.kind)
+
+
+def _result_of(supervised: Run) -> Result | None:
+    try:
+        return supervised.result
+    except UsageError:
+        return None
+
+
+LONGEST = 20_000.0
+"""Virtual seconds after which a world counts as endless."""
+TURNS = 400_000
+
+
+def play(world: World) -> Played:
+    """Play *world* to its end. Never raises for what the code under test does: that is for the judge."""
+    played = Played(world, SimulatedModel(world), disk=Disk() if world.deaths else None)
+    logger = logging.getLogger("interwhen")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # a warning for each fault of a hundred thousand worlds helps nobody
+    try:
+        for death in (*world.deaths, None):
+            _live(played, death)
+            if played.stuck is not None:
+                break
+    finally:
+        logger.setLevel(level)
+    return played
+
+
+def _live(played: Played, death: Death | None) -> None:
+    """Live the life of one process, which *death* ends, if it does not end by itself before."""
+    world, model, last = played.world, played.model, played.lives[-1] if played.lives else None
+    life = Life(world.reader if death is None else death.reader, book=list(last.book) if last is not None else [])
+    life.judged_on_file = len(life.book)
+    if last is not None:
+        life.before = last.filed or Filed()
+    played.lives.append(life)
+    asked = len(model.fork_prefixes)
+    model.begin()
+    loop = VirtualLoop(seconds=LONGEST, turns=TURNS)
+    process = Process(played, life, death, loop)
+    try:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            try:
+                runner.run(process.live())
+            except Killed:
+                life = process.bury()
+                process.clean_up()
+    except VirtualTimeError as error:
+        if not life.was_killed:
+            life.stuck = error
+    if not life.was_killed:
+        life.seconds, life.turns = loop.time(), loop.turns
+    life.asked_forks = len(model.fork_prefixes) - asked
+    if played.journal is not None:
+        _settle(played, life, played.journal)
+
+
+def _settle(played: Played, life: Life, journal: Journal) -> None:
+    """See what is on file when a process is gone, and let the model remember no more than that."""
+    assert played.disk is not None
+    try:
+        life.filed = filed_in(journal)
+    except JournalError as error:
+        if played.disk.has_header:
+            life.raised = life.raised or error
+    found, before = life.filed or Filed(), life.before
+    if life.was_killed:
+        life.lost_chunks = played.model.remember(
+            found.opened - before.opened, found.chunks - before.chunks, found.unread
+        )
+    if life.filed is None:
+        played.disk.clear()
+        life.book.clear()

@@ -1,0 +1,295 @@
+"""What must hold of what the reader is shown, and when: gates, the frontier, and the order of what is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+from interwhen._run import replay
+from interwhen._types.errors import InterwhenError
+from interwhen._types.events import (
+    CheckSettled,
+    Delta,
+    Event,
+    Finished,
+    FrontierMoved,
+    Remedied,
+    Retracted,
+    StreamBroken,
+    ViolationFound,
+)
+from interwhen._types.verdicts import Cancelled
+from interwhen.testing.simulation._cases import Case, final_trace, invariant
+from interwhen.testing.simulation._truth import (
+    Stated,
+    Trace,
+    claims_in,
+    is_blind,
+    is_crowded,
+    may_be_suspended,
+    mishap_of,
+    passes,
+    read_by,
+    released,
+    segments_of,
+)
+from interwhen.testing.simulation._worlds import Watch, World
+
+
+@invariant("a gate lets no text through before its checks have ended")
+def _gates(case: Case) -> Iterator[str]:
+    gates = [w for w in case.world.watches if w.delivery == "gate" and not w.fork and not w.extractor_fails_on]
+    gates = [w for w in gates if w.trigger != "chars" and not is_blind(w)]
+    if not gates:
+        return
+    trace = Trace(case.world.thinking)
+    for number, seen in enumerate(case.played.seen):
+        match seen.event:
+            case Retracted(to=to):
+                trace.cut(to)
+            case Delta() as delta:
+                if delta.origin == "model":
+                    trace.add(delta.text, delta.phase, call=delta.call is not None)
+                else:
+                    trace.insert(delta.text, delta.origin)
+                for watch in gates:
+                    yield from _let_through(case, watch, trace, seen.judged, number)
+
+
+def _let_through(case: Case, watch: Watch, trace: Trace, judged: int, number: int) -> Iterator[str]:
+    judge = case.world.judges[watch.judge]
+    done = case.played.book[:judged]
+    for claim, _ in read_by(trace, watch):
+        if mishap_of(judge, claim) in ("hangs", "dies") or (watch.judge, claim.text) in done:
+            continue
+        if is_crowded(case.world) or may_be_suspended(case.world, judge) or claim.end == len(trace.text):
+            continue
+        yield f"event {number} shows {claim.text} at {claim.start}, which {watch.name} holds and nobody had checked"
+
+
+class _Answered(NamedTuple):
+    """A stretch that a monitor refuted and that stays, with feedback of this monitor behind it."""
+
+    monitor: str
+    start: int
+    end: int
+    at: int
+    """The number of the event that told of it."""
+
+
+@invariant("a gate shows and keeps nothing that the release rule does not release")
+def _rule(case: Case) -> Iterator[str]:
+    gates = [w for w in case.world.watches if w.delivery in ("gate", "gate_tools", "final")]
+    if not gates:
+        return
+    answered = _answered(case)
+    for number, trace in _shown_traces(case):
+        known = [stretch for stretch in answered if stretch.at < number]
+        for watch in gates:
+            yield from _unreleased(case.world, watch, trace, known, f"event {number} shows")
+    if case.result is not None:
+        for watch in gates:
+            yield from _unreleased(case.world, watch, final_trace(case, case.result), answered, "the result holds")
+
+
+def _answered(case: Case) -> list[_Answered]:
+    if case.history is None:  # a reader who left early was not told of every remedy
+        records = case.result.violations if case.result is not None else ()
+        return [_Answered(r.monitor, 0, r.cut, 0) for r in records if r.remedy == "feedback" and r.cut is not None]
+    watches = {watch.name: watch for watch in case.world.watches}
+    found = []
+    for act in case.history.acts:
+        record, cut = act.record, act.record.cut
+        if record.remedy == "feedback" and cut is not None and cut >= record.span.end:
+            segments = segments_of(act.before, watches[record.monitor])
+            starts = [start for start, end, _ in segments if start <= record.span.start and record.span.end <= end]
+            found.append(_Answered(record.monitor, min(starts, default=record.span.start), cut, act.at))
+    return found
+
+
+def _shown_traces(case: Case) -> Iterator[tuple[int, Trace]]:
+    """Yield the trace as the reader has it, each time that something was shown.
+
+    What is released at once comes in several events, by author: a segment is whole with the last of them.
+    """
+    trace, shown = Trace(case.world.thinking), False
+    for number, seen in enumerate(case.played.seen):
+        event = seen.event
+        if shown and not isinstance(event, Delta):
+            yield number, trace
+        shown = isinstance(event, Delta)
+        if isinstance(event, Retracted):
+            trace.cut(event.to)
+        elif isinstance(event, Delta) and event.origin == "model":
+            trace.add(event.text, event.phase, call=event.call is not None)
+        elif isinstance(event, Delta):
+            trace.insert(event.text, event.origin)
+
+
+def _unreleased(world: World, watch: Watch, trace: Trace, answered: list[_Answered], what: str) -> Iterator[str]:
+    answers = [start for start, _, phase in trace.phases() if phase == "answer"]
+    held_from = 0 if watch.delivery != "final" else min(answers, default=len(trace.text))
+    mine = [stretch for stretch in answered if stretch.monitor == watch.name]
+    for claim, (start, end, _) in read_by(trace, watch):
+        if claim.start < held_from or (claim.end == len(trace.text) and not trace.ended):
+            continue  # what ends the text may go on: it is looked at again when more is shown, or at the end
+        if any(stretch.start <= claim.start and claim.end <= stretch.end for stretch in mine):
+            continue  # the user asked for it to stay, with the feedback
+        if not released(world, watch, claim, trace.text[start:end]):
+            yield f"{what} {claim.text} at {claim.start}, which {watch.name} ({watch.delivery}) must hold"
+
+
+@invariant("an answer that is held for the end is shown at the end")
+def _final(case: Case) -> Iterator[str]:
+    if not any(watch.delivery == "final" for watch in case.world.watches):
+        return
+    shown_at = None
+    for number, seen in enumerate(case.played.seen):
+        if isinstance(seen.event, Delta) and seen.event.phase == "answer":
+            shown_at = number if shown_at is None else shown_at
+        elif shown_at is not None and not isinstance(seen.event, Delta | Finished):
+            yield f"event {number} follows the answer of event {shown_at}: {seen.event!r:.200}"
+            return
+
+
+@invariant("the frontier passes nothing that a required monitor has not passed")
+def _frontier(case: Case) -> Iterator[str]:
+    required = [w for w in case.world.watches if w.required and not w.fork and not w.extractor_fails_on]
+    required = [w for w in required if w.prepares != "aside"]
+    if case.history is None or case.history.misfit:
+        return
+    acts = [act.at for act in case.history.acts]
+    last = max(acts, default=-1)
+    for number, seen in enumerate(case.played.seen):
+        if not isinstance(seen.event, FrontierMoved) or number < last:
+            continue
+        # From the last act on, what stands at the end stood then, as far as the frontier says.
+        trace = case.history.trace
+        for watch in required:
+            judge = case.world.judges[watch.judge]
+            for claim, _ in read_by(trace, watch):
+                answered = any(low <= claim.start and claim.end <= high for low, high in trace.answered)
+                shown = passes(judge, claim) and not is_blind(watch)
+                if claim.end <= seen.event.to and not shown and not answered:
+                    yield f"event {number}: the frontier is at {seen.event.to}, behind {claim.text} at {claim.start}"
+
+
+# ---------------------------------------------------------------- the order of what is told
+
+
+@invariant("the last event is the end, and it comes once")
+def _ending(case: Case) -> Iterator[str]:
+    ends = [number for number, seen in enumerate(case.played.seen) if isinstance(seen.event, Finished)]
+    if case.played.saw_all and ends != [len(case.played.seen) - 1]:
+        yield f"the end came at {ends} of {len(case.played.seen)} events"
+
+
+@invariant("a violation that is told is one")
+def _told(case: Case) -> Iterator[str]:
+    for seen in case.played.seen:
+        if isinstance(seen.event, ViolationFound):
+            claim = _claim_of(seen.event.violation.key)
+            # Of a claim without a span nobody can say that the wrong part lies outside.
+            garbage = any(mishap.kind == "bad_where" for judge in case.world.judges for mishap in judge.mishaps)
+            if claim is not None and claim.is_right and not garbage:
+                yield f"{claim.text} is right, and {seen.event.violation.monitor} is said to have refuted it"
+
+
+def _claim_of(key: str) -> Stated | None:
+    found = claims_in(key)
+    return found[0] if found else None
+
+
+# What must hold where processes die: of what is on file, nothing is lost, and nothing happens twice.
+
+
+@invariant("P4: what was handed to the disk is on file, and what is torn is no more than what was not")
+def _on_file(case: Case) -> Iterator[str]:
+    for number, (life, death) in enumerate(zip(case.played.lives, case.world.deaths, strict=False)):
+        filed = life.filed
+        if filed is None:
+            continue
+        mine = filed.chunks - life.before.chunks
+        if mine < life.taken_on_file:
+            yield f"process {number} had {life.taken_on_file} chunks when all was written, {mine} are on file"
+        if mine < life.taken_before_request:
+            yield f"process {number} had {life.taken_before_request} chunks at its last request, {mine} are on file"
+        # Until the file is opened to be gone on with, what was torn before is still there.
+        if filed.left_out > max(death.torn, life.before.left_out):
+            yield f"{filed.left_out} bytes of the file are torn, where {death.torn} were written"
+
+
+@invariant("P4: what a reader was told, and what is on file, is told again to whoever goes on")
+def _told_again(case: Case) -> Iterator[str]:
+    for number, (life, following) in enumerate(pairwise(case.played.lives)):
+        if not following.is_resumed:
+            continue
+        sure = [seen.event for seen in life.seen[: life.seen_on_file] if not _is_void(seen.event)]
+        again = [seen.event for seen in following.seen if not _is_void(seen.event)]
+        for place, (was, now) in enumerate(zip(sure, again, strict=False)):
+            if was != now:
+                yield f"event {place} was {was!r:.200} to process {number}, and is {now!r:.200} to the next"
+                break
+        else:
+            if following.saw_all and following.result is not None and len(again) < len(sure):
+                yield f"process {number} was told {len(sure)} events that are on file, the next {len(again)}"
+
+
+def _is_void(event: Event) -> bool:
+    """Tell whether *event* says how a process ended: that holds no more."""
+    if isinstance(event, CheckSettled):
+        return isinstance(event.check.outcome, Cancelled) and event.check.outcome.why == "the run ended first"
+    return isinstance(event, Finished) or (isinstance(event, StreamBroken) and event.action == "fail")
+
+
+@invariant("P4: no remedy is told twice")
+def _remedied_once(case: Case) -> Iterator[str]:
+    for life in case.played.lives:
+        generations = [seen.event.generation for seen in life.seen if isinstance(seen.event, Remedied)]
+        going_on = [number for number in generations if generations.count(number) > 1]
+        if going_on and generations != sorted(generations):
+            yield f"the remedies are numbered {generations}"
+
+
+@invariant("P5: what was spent stays spent, and no more than that was")
+def _spent(case: Case) -> Iterator[str]:
+    result = case.result
+    if result is None or not case.world.deaths:
+        return
+    ledger, filed = result.ledger, case.played.life.before
+    for name, spent, now in (
+        ("tokens", filed.tokens + filed.unread, ledger.kept + ledger.discarded),
+        ("fork tokens", filed.fork_tokens, ledger.fork_tokens),
+        ("requests", filed.opened, ledger.requests),
+        ("slow seconds", filed.slow_seconds, result.wire.slow_seconds),
+    ):
+        if now < spent:
+            yield f"{spent} {name} were on file, the result has {now}"
+    total = result.timing.total
+    if not filed.at - 1e-6 <= total <= case.played.seconds + 1e-6:
+        yield f"the run took {total:g} s, when {filed.at:g} were on file and {case.played.seconds:g} have passed"
+    struck = sum(bool(sent.fault) for sent in case.played.model.sent) + len(case.world.wires)
+    if ledger.reconnects > struck:
+        yield f"{ledger.reconnects} reconnects, and {struck} faults of the wire"
+
+
+@invariant("P4: the journal of a run that is over is whole, and tells the same run again")
+def _replayed(case: Case) -> Iterator[str]:
+    result, journal = case.result, case.played.journal
+    if result is None or journal is None:
+        return
+    if result.journal is None or result.journal.incomplete:
+        yield f"the journal is {result.journal!r}"
+        return
+    try:
+        again = replay(journal)
+    except InterwhenError as error:
+        yield f"the journal cannot be read: {error}"
+        return
+    if again.result is None:
+        yield "the journal says that the run is not over"
+    elif again.differences:
+        name = again.differences[0]
+        ours, theirs = getattr(again.result, name, None), getattr(result, name, None)
+        yield f"replayed, {name} is {ours!r:.200}, and was {theirs!r:.200}"

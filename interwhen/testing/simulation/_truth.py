@@ -1,0 +1,281 @@
+"""What is true of a trace, worked out from its text alone: slow, plain, and independent of the code under test.
+
+Nothing here knows how the core finds segments or claims. It reads the whole text each time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from interwhen.testing.simulation._worlds import Judge, Watch, World
+
+_CLAIM = re.compile(r"(?<![\d+*-])(\d+)([+*-])(\d+)=(\d+)(?!\d)")
+_SENTENCE = re.compile(r"[.!?](?=\s)|\n")
+_MARKER = re.compile(r"(?<![^\W_])(?:Wait|Hmm)(?![^\W_])")
+_CALL = re.compile(r"<tool_call>.*?</tool_call>", re.DOTALL)
+_REACH = 4
+CHARS = 24
+"""How long a stretch of the trigger ``chars`` is."""
+MARKERS = ("Wait", "Hmm")
+"""The reflection markers of simulated monitors."""
+
+REFUTES: frozenset[str] = frozenset(("", "long_repair", "control_repair", "wrong_repair"))
+"""The mishaps (``""``: none) after which a verifier's word on a claim is still its honest verdict."""
+
+
+class Stated(NamedTuple):
+    """A claim that stands in a text."""
+
+    start: int
+    end: int
+    text: str
+    op: str
+    left_side: str
+    is_right: bool
+    true_value: int
+
+
+def claims_in(text: str, base: int = 0) -> list[Stated]:
+    """Return every claim of *text*, and whether it is right."""
+    found = []
+    for match in _CLAIM.finditer(text):
+        left, right, value = int(match[1]), int(match[3]), int(match[4])
+        true = left + right if match[2] == "+" else left - right if match[2] == "-" else left * right
+        left_side = f"{match[1]}{match[2]}{match[3]}"
+        start = base + match.start()
+        found.append(Stated(start, base + match.end(), match[0], match[2], left_side, value == true, true))
+    return found
+
+
+class Stretch(NamedTuple):
+    """A part of the trace that one phase and one author's hand hold together; ``closed``: something follows it."""
+
+    start: int
+    end: int
+    phase: str
+    closed: bool
+
+
+@dataclass(slots=True)
+class Trace:
+    """The trace as an onlooker would keep it: text, who wrote what, where phases and calls are."""
+
+    thinking: str
+    text: str = ""
+    ours: list[tuple[int, int, str]] = field(default_factory=list)
+    """What we wrote: start, end, ``repair`` or ``feedback``."""
+    calls: list[tuple[int, int]] = field(default_factory=list)
+    answer_at: int | None = None
+    """Where the answer began, for a model with a field for its reasoning."""
+    answered: list[tuple[int, int]] = field(default_factory=list)
+    """Segments that were refuted and stand, with feedback behind them."""
+    ended: bool = False
+    """Whether the model said that it is done."""
+
+    def add(self, text: str, phase: str, *, call: bool) -> None:
+        """Take in what the model said."""
+        if self.thinking == "field" and phase == "answer" and self.answer_at is None and text:
+            self.answer_at = len(self.text)
+        if call:
+            self.calls.append((len(self.text), len(self.text) + len(text)))
+        self.text += text
+
+    def cut(self, to: int) -> None:
+        """Drop what stands from *to* on."""
+        self.text = self.text[:to]
+        self.ended = False
+        self.ours = [(start, min(end, to), who) for start, end, who in self.ours if start < to]
+        self.calls = [(start, end) for start, end in self.calls if end <= to]
+        self.answered = [(start, end) for start, end in self.answered if end < to]
+        if self.answer_at is not None and self.answer_at >= to:
+            self.answer_at = None
+
+    def insert(self, text: str, origin: str) -> None:
+        """Take in what we wrote."""
+        if text:
+            self.ours.append((len(self.text), len(self.text) + len(text), origin))
+            self.text += text
+
+    @property
+    def feedback(self) -> list[tuple[int, int]]:
+        """Where feedback stands."""
+        return [(start, end) for start, end, who in self.ours if who == "feedback"]
+
+    def phases(self) -> list[tuple[int, int, str]]:
+        """Return the spans of reasoning and answer, without tags."""
+        size = len(self.text)
+        if self.thinking == "field":
+            border = size if self.answer_at is None else self.answer_at
+            return [(0, border, "reasoning"), (border, size, "answer")]
+        if self.thinking == "no":
+            return [(0, size, "answer")]
+        begin = 0
+        if self.thinking == "tags":
+            if not self.text.startswith("<think>"):
+                return [(0, size, "answer")]
+            begin = len("<think>")
+        close = self.text.find("</think>", begin)
+        if close < 0:
+            return [(begin, size, "reasoning")]
+        return [(begin, close, "reasoning"), (close + len("</think>"), size, "answer")]
+
+    def stretches(self, *, through_feedback: bool = False) -> Iterator[Stretch]:
+        """Yield what one may read in one go: neither feedback (unless asked for), nor tags, nor calls divide it."""
+        walls = sorted([*self.calls, *([] if through_feedback else self.feedback)])
+        spans = self.phases()
+        for number, (low, high, phase) in enumerate(spans):
+            at = low
+            for start, end in walls:
+                if low <= start and end <= high and start < high:
+                    yield Stretch(at, start, phase, closed=True)
+                    at = end
+            # An answer without a character has not begun, where only its text would tell.
+            last = number == len(spans) - 1 or (self.thinking == "field" and self.answer_at is None)
+            yield Stretch(at, high, phase, closed=self.ended or not last)
+
+
+def segments_of(trace: Trace, watch: Watch) -> list[tuple[int, int, bool]]:
+    """Return what *watch* looks at: start, end, and whether it is complete."""
+    match watch.trigger:
+        case "chars":
+            return []  # they part claims anywhere: nothing is promised about these
+        case "calls":
+            return _calls(trace, watch)
+        case "think_end" | "answer":
+            phase = "reasoning" if watch.trigger == "think_end" else "answer"
+            found = trace.stretches(through_feedback=True)
+            return [(part.start, part.end, part.closed) for part in found if part.phase == phase]
+        case _:
+            return [
+                segment
+                for part in trace.stretches()
+                if watch.phase in ("both", part.phase)
+                for segment in _between(trace.text, part, watch.trigger)
+            ]
+
+
+def _calls(trace: Trace, watch: Watch) -> list[tuple[int, int, bool]]:
+    found = [(start, end, True) for start, end in trace.calls if watch.phase != "reasoning"]
+    for part in trace.stretches():
+        if watch.phase in ("both", part.phase):
+            text = trace.text[part.start : part.end]
+            found += [(part.start + m.start(), part.start + m.end(), True) for m in _CALL.finditer(text)]
+    return found
+
+
+def _between(text: str, part: Stretch, trigger: str) -> Iterator[tuple[int, int, bool]]:
+    at = part.start
+    for border in _borders(text[part.start : part.end], trigger, closed=part.closed):
+        yield at, part.start + border, True
+        at = part.start + border
+    if at < part.end:
+        yield at, part.end, part.closed
+
+
+def _borders(text: str, trigger: str, *, closed: bool) -> Iterator[int]:
+    """Yield where segments end that are complete by the text itself."""
+    match trigger:
+        case "sentences":
+            at = 0
+            for m in _SENTENCE.finditer(text):
+                if m[0] != "." or not text[at : m.start()].lstrip().isdigit():  # "1." begins a list
+                    yield m.end()
+                    at = m.end()
+        case "markers":
+            sure = len(text) if closed else len(text) - _REACH
+            yield from (m.start() for m in _MARKER.finditer(text) if 0 < m.start() < sure)
+        case _:
+            line = count = 0
+            for m in re.finditer("\n", text):
+                is_blank = not text[line : m.start()].strip()
+                line = m.end()
+                count += not is_blank
+                if (is_blank and trigger == "paragraphs") or (
+                    trigger != "paragraphs" and count == (2 if trigger == "pairs" else 1)
+                ):
+                    count = 0
+                    yield m.end()
+
+
+def read_by(trace: Trace, watch: Watch) -> list[tuple[Stated, tuple[int, int, bool]]]:
+    """Return the claims that *watch* must see in *trace*, each with its segment. What we said is nobody's claim."""
+    found = []
+    for segment in segments_of(trace, watch):
+        start, end, _ = segment
+        for claim in claims_in(trace.text[start:end], start):
+            ours = any(low < claim.end and claim.start < high for low, high in trace.feedback)
+            if claim.op in watch.reads and not ours:
+                found.append((claim, segment))
+    return found
+
+
+def mishap_of(judge: Judge, claim: Stated) -> str:
+    """Return how *judge* fails on *claim*; ``""`` where it does not."""
+    found: str = next((mishap.kind for mishap in judge.mishaps if mishap.about == claim.left_side), "")
+    if wait_of(judge, claim.left_side) >= judge.deadline:
+        return "hangs"
+    if found == "dies" and judge.worker not in ("thread", "process"):
+        return ""
+    if found == "hangs" and judge.worker == "inline":
+        return ""  # an inline check cannot hang: it would take the loop with it
+    return found
+
+
+def wait_of(judge: Judge, left_side: str) -> float:
+    """Return how long *judge* takes over the claim with *left_side*."""
+    if judge.worker == "inline":
+        return 0.0
+    return judge.seconds[sum(map(ord, left_side)) % len(judge.seconds)]
+
+
+def refutes(judge: Judge, claim: Stated) -> bool:
+    """Tell whether *judge* honestly says that *claim* is wrong."""
+    return not claim.is_right and mishap_of(judge, claim) in REFUTES
+
+
+def passes(judge: Judge, claim: Stated) -> bool:
+    """Tell whether *judge* honestly says that *claim* is right."""
+    return claim.is_right and mishap_of(judge, claim) in REFUTES
+
+
+def is_blind(watch: Watch) -> bool:
+    """Tell whether *watch* sees nothing: it stands aside, or could not be prepared."""
+    return watch.prepares in ("aside", "raises", "hangs")
+
+
+def may_fail_otherwise(world: World, watch: Watch) -> bool:
+    """Tell whether a check of *watch* may come to no verdict though its judge and its extractor do well."""
+    return watch.fork or is_crowded(world) or may_be_suspended(world, world.judges[watch.judge])
+
+
+def released(world: World, watch: Watch, claim: Stated, segment: str) -> bool:
+    """Tell whether a gate of *watch* may let *claim* through, which stands in *segment*: the release rule in words."""
+    judge = world.judges[watch.judge]
+    lets_failures_through = watch.on_error in ("open", "retry_open")
+    if is_blind(watch):
+        return watch.prepares == "aside" or lets_failures_through
+    if may_fail_otherwise(world, watch) and lets_failures_through:
+        return True
+    if watch.extractor_fails_on and f"{watch.extractor_fails_on}=" in segment:
+        return lets_failures_through
+    mishap = mishap_of(judge, claim)
+    if mishap in REFUTES:
+        return claim.is_right
+    if mishap == "unknown":
+        return watch.unproven == "open"
+    if mishap == "bad_where" and not watch.grounded:
+        return False  # nobody can say that the wrong part lies outside: it is a violation
+    return lets_failures_through
+
+
+def may_be_suspended(world: World, judge: Judge) -> bool:
+    """Tell whether so many checks of *judge* may fail that it is asked no more for a while."""
+    return world.limits.failures is not None and (bool(judge.mishaps) or max(judge.seconds) >= judge.deadline)
+
+
+def is_crowded(world: World) -> bool:
+    """Tell whether checks may wait for a thread, so that the time they get is not theirs alone."""
+    return world.limits.threads < 64

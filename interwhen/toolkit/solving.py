@@ -1,0 +1,344 @@
+"""Questions for Z3 from a verifier, within its deadline, each thread with a context of its own (extra ``z3``)."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgspec
+
+from interwhen._types.errors import MissingExtraError, UsageError
+from interwhen._types.verdicts import Pass, Unknown, Verdict, Violation
+from interwhen._types.verifiers import time_left, when_called_off
+
+try:
+    import z3
+except ImportError as missing:
+    raise MissingExtraError("interwhen.toolkit.solving", "z3") from missing
+
+__all__ = ["Problem", "problem"]
+
+_SHARE = 0.9
+"""The part of the time left that Z3 may use: the rest is for the verdict to be told in time."""
+_WORDS = 300
+"""The most characters of a list of names or values."""
+_FREE = threading.local()
+
+
+class Problem:
+    """Named conditions over one Z3 context, for the thread that made it (see :func:`problem`).
+
+    Make variables and values in ``context``: ``z3.Int("x", found.context)``.
+    """
+
+    def __init__(self, context: Any, seconds: float | None, memory_mb: int) -> None:
+        self.context: Any = context
+        """The ``z3.Context`` of everything in this problem."""
+        self.reasons: tuple[str, ...] = ()
+        """The conditions on which the last verdict rests, by name, none of them in vain: those that contradict each
+        other, or from which the conclusion (or its negation) follows. Empty where it rests on a case."""
+        self._seconds = seconds
+        self._solver: Any = z3.Solver(ctx=context)
+        self._solver.set("max_memory", memory_mb)
+        self._solver.set("core.minimize", True)
+        self._names: dict[str, str] = {}
+        self._thread = threading.get_ident()
+
+    def require(self, name: str, condition: Any) -> None:
+        """Add *condition*, a Boolean of Z3, under a *name* that verdicts can give as a reason.
+
+        Raises :class:`UsageError` where the name is taken.
+        """
+        self._mine()
+        if name in self._names.values():
+            raise UsageError(f"a condition named {name!r} is there already: give each one a name of its own")
+        self._track(name, condition)
+
+    def consistent(self) -> Verdict:
+        """Pass if all conditions can hold at once; a violation names some that cannot, and none of them in vain."""
+        self._mine()
+        found = self._solve()
+        if found == z3.sat:
+            return Pass(f"{len(self._names)} conditions hold together, for example with {self._values()}")
+        if found == z3.unsat:
+            return Violation(f"these cannot all hold: {self._core()}")
+        return self._unknown(found)
+
+    def follows(self, conclusion: Any) -> Verdict:
+        """Pass if *conclusion* holds whenever all conditions do; a violation has a case against it as its witness.
+
+        From conditions that contradict each other everything would follow: that is ``Unknown``.
+        """
+        self._mine()
+        self._solver.push()
+        try:
+            self._solver.add(z3.Not(z3.BoolSort(self.context).cast(conclusion)))
+            found = self._solve()
+            values = self._values() if found == z3.sat else ""
+            reasons = self._core() if found == z3.unsat else ""
+        finally:
+            self._solver.pop()
+        if found == z3.sat:
+            return Violation(
+                "it does not follow from the conditions", f"all of them hold with {values}, and it does not"
+            )
+        if found != z3.unsat:
+            return self._unknown(found)
+        core = self.reasons
+        alone = self._solve()
+        if alone == z3.unsat:
+            return Unknown(f"the conditions contradict each other: {self._core()}")
+        if alone != z3.sat:
+            return self._unknown(alone)
+        self.reasons = core
+        return Pass(f"it follows from {reasons}" if reasons else "it holds by itself")
+
+    def decides(self, conclusion: Any) -> Verdict:
+        """Pass if *conclusion* holds whenever all conditions do; a violation if it never does; else ``Unknown``.
+
+        This is what a step deserves that may be left open: :attr:`reasons` has the conditions that decide it.
+        """
+        for claimed in (True, False):
+            wanted = z3.BoolSort(self.context).cast(conclusion)
+            found = self.follows(wanted if claimed else z3.Not(wanted))
+            match found:
+                case Pass() if claimed:
+                    return found
+                case Pass():
+                    against = "; ".join(self.reasons)[:_WORDS]
+                    return Violation(f"it contradicts {against}" if against else "it can never hold")
+                case Unknown():
+                    return found
+        return Unknown("the conditions leave it open")
+
+    def _mine(self) -> None:
+        if threading.get_ident() != self._thread:
+            raise UsageError("a problem belongs to the thread that made it: Z3 must not be shared between threads")
+
+    def _track(self, name: str, condition: Any) -> None:
+        label = f"interwhen!{len(self._names)}"
+        self._solver.assert_and_track(z3.BoolSort(self.context).cast(condition), z3.Bool(label, self.context))
+        self._names[label] = name
+
+    def _solve(self) -> Any:
+        """Return Z3's answer, or why there is none, as a text."""
+        self.reasons = ()
+        left = min(time_left(), self._seconds if self._seconds is not None else float("inf")) * _SHARE
+        if left != float("inf"):
+            self._solver.set("timeout", max(int(left * 1000), 1))
+        try:
+            found = self._solver.check()
+            return self._solver.reason_unknown() if found == z3.unknown else found
+        except z3.Z3Exception as error:
+            return error.value.decode(errors="replace") if isinstance(error.value, bytes) else str(error)
+
+    def _unknown(self, reason: str) -> Unknown:
+        return Unknown(f"Z3 came to no answer: {reason}"[:_WORDS])
+
+    def _core(self) -> str:
+        self.reasons = tuple(sorted(self._names[str(label)] for label in self._solver.unsat_core()))
+        return "; ".join(self.reasons)[:_WORDS]
+
+    def _values(self) -> str:
+        model = self._solver.model()
+        values = {decl.name(): model[decl] for decl in model.decls() if not decl.arity()}
+        return ", ".join(f"{name} = {values[name]}" for name in sorted(values) if name not in self._names)[:_WORDS]
+
+
+@contextmanager
+def problem(*, seconds: float | None = None, memory_mb: int = 1024) -> Iterator[Problem]:
+    """Open a :class:`Problem` for the running check.
+
+    Z3 has nine tenths of the time that the check has left, and of *seconds* if that is less; a check that is called
+    off interrupts it. Beyond *memory_mb* (of all that Z3 holds in this process) it gives up. Both are ``Unknown``.
+    A thread keeps its context for the next problem, unless something went wrong in it.
+    """
+    context, _FREE.context = getattr(_FREE, "context", None) or z3.Context(), None
+    called_off = threading.Event()
+
+    def interrupt() -> None:
+        called_off.set()
+        context.interrupt()
+
+    with when_called_off(interrupt):
+        yield Problem(context, seconds, memory_mb)
+    if not called_off.is_set():
+        _FREE.context = context
+
+
+# Z3 problems that stay warm between checks, and lie on disk as SMT-LIB between processes (extra ``z3``).
+#
+# A check that builds its problem from nothing pays for it each time: making the context, asserting the conditions, and
+# finding again what Z3 had found out about them. A warm problem has all this behind it; a check adds its question on
+# top (``push``), asks, and takes it away again (``pop``).
+
+try:
+    import z3
+except ImportError as missing:
+    raise MissingExtraError("interwhen.toolkit.solving", "z3") from missing
+
+__all__ = ["Build", "WarmProblem", "WarmProblems", "from_smt2", "to_smt2"]
+
+Build = Callable[[Problem], None]
+"""Adds its conditions to a new problem, with variables of its ``context``."""
+
+_NAME: Final = re.compile(r"^; interwhen: (.*)$", re.MULTILINE)
+
+
+class WarmProblem(Problem):
+    """A problem whose conditions have been asserted and, *ahead* of any question, solved once.
+
+    One thread at a time may use it. *minimal*: see :class:`WarmProblems`.
+    """
+
+    def __init__(self, build: Build, *, memory_mb: int = 1024, minimal: bool = True, ahead: bool = True) -> None:
+        super().__init__(z3.Context(), None, memory_mb)
+        self._solver.set("core.minimize", minimal)
+        build(self)
+        self._conditions = len(self._names)
+        self._floor = 0
+        self._verdict: Verdict | None = None
+        self._because: tuple[str, ...] = ()
+        if ahead:
+            self._verdict, self._because = super().consistent(), self.reasons
+
+    @property
+    def spent(self) -> int:
+        """What Z3 has spent on it so far, in its own deterministic count (``rlimit count``)."""
+        return int(self._solver.statistics().get_key_value("rlimit count"))
+
+    @property
+    def size(self) -> int:
+        """How many conditions it has."""
+        return len(self._names)
+
+    def consistent(self) -> Verdict:
+        """Pass if all conditions can hold at once; known from the start, where the check required nothing more."""
+        if isinstance(self._verdict, Pass | Violation) and self._is_as_built():
+            self.reasons = self._because
+            return self._verdict
+        return super().consistent()
+
+    @contextmanager
+    def lent(self, seconds: float | None) -> Iterator[None]:
+        """Let the running thread use it for a block; what the block requires is taken away after it."""
+        self._thread = threading.get_ident()
+        self._seconds = seconds
+        names = dict(self._names)
+        self._solver.push()
+        self._floor = self._solver.num_scopes()
+        try:
+            yield
+        finally:
+            self._solver.pop()
+            self._floor = self._solver.num_scopes()
+            self._names = names
+
+    def _solve(self) -> Any:
+        if isinstance(self._verdict, Pass) and self._is_as_built():
+            self.reasons = ()
+            return z3.sat
+        return super()._solve()
+
+    def _is_as_built(self) -> bool:
+        return self._solver.num_scopes() == self._floor and len(self._names) == self._conditions
+
+
+class WarmProblems:
+    """A pool of warm problems by key, for the checks of all threads. Never holds more than *most* that are idle.
+
+    Without *minimal*, the reasons of a verdict may hold conditions that are not needed for it: finding the needed ones
+    takes many solutions, and is what remains to be paid for in a warm problem.
+
+    A key must name everything that a problem's conditions are made from (a digest of the policy and the version of what
+    reads it): under an equal key, equal conditions are expected, and nobody looks whether they are.
+    """
+
+    def __init__(self, *, most: int = 16, memory_mb: int = 1024, minimal: bool = True) -> None:
+        if most < 1:
+            raise UsageError(f"most={most!r}: a pool that holds no problem keeps nothing warm")
+        self._most = most
+        self._memory_mb = memory_mb
+        self._minimal = minimal
+        self._idle: OrderedDict[int, tuple[str, WarmProblem]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._number = 0
+        self.built = 0
+        """How many problems were built from nothing."""
+
+    @contextmanager
+    def problem(self, key: str, build: Build, *, seconds: float | None = None) -> Iterator[WarmProblem]:
+        """Lend the problem *key* to the running check, built by *build* where none is idle.
+
+        Deadlines hold as in :func:`interwhen.toolkit.solving.problem`. A problem in which something was called off
+        or raised is not used again.
+        """
+        found = self._take(key)
+        if found is None:
+            found = WarmProblem(build, memory_mb=self._memory_mb, minimal=self._minimal)
+            with self._lock:
+                self.built += 1
+        called_off = threading.Event()
+
+        def interrupt() -> None:
+            called_off.set()
+            found.context.interrupt()
+
+        with when_called_off(interrupt), found.lent(seconds):
+            yield found
+        if not called_off.is_set():
+            self._give_back(key, found)
+
+    def _take(self, key: str) -> WarmProblem | None:
+        with self._lock:
+            number = next((number for number, (name, _) in reversed(self._idle.items()) if name == key), None)
+            return None if number is None else self._idle.pop(number)[1]
+
+    def _give_back(self, key: str, problem: WarmProblem) -> None:
+        with self._lock:
+            self._number += 1
+            self._idle[self._number] = (key, problem)
+            if len(self._idle) > self._most:
+                self._idle.popitem(last=False)
+
+
+def to_smt2(conditions: Mapping[str, Any]) -> str:
+    """Return named *conditions* (Booleans of one Z3 context) as SMT-LIB 2.6, which any solver reads."""
+    if not conditions:
+        raise UsageError("there are no conditions to write")
+    solver = z3.Solver(ctx=next(iter(conditions.values())).ctx)
+    for condition in conditions.values():
+        solver.add(condition)
+    names = "".join(f"; interwhen: {msgspec.json.encode(name).decode()}\n" for name in conditions)
+    return names + str(solver.to_smt2())
+
+
+def from_smt2(text: str) -> Build:
+    """Return what asserts the conditions that :func:`to_smt2` wrote. Raises :class:`UsageError` on other texts."""
+    names = _names(text)
+
+    def build(problem: Problem) -> None:
+        try:
+            conditions = z3.parse_smt2_string(text, ctx=problem.context)
+        except z3.Z3Exception as error:
+            raise UsageError(f"this is no SMT-LIB that Z3 reads: {error}") from error
+        if len(conditions) != len(names):
+            raise UsageError(f"{len(names)} conditions are named, and {len(conditions)} are asserted: it was changed")
+        for name, condition in zip(names, conditions, strict=True):
+            problem.require(name, condition)
+
+    return build
+
+
+def _names(text: str) -> list[str]:
+    try:
+        found = [msgspec.json.decode(name, type=str) for name in _NAME.findall(text)]
+    except msgspec.DecodeError as error:
+        raise UsageError(f"the name of a condition cannot be read: {error}") from error
+    if not found:
+        raise UsageError("no condition is named in this text: was it written by to_smt2?")
+    return found

@@ -1,0 +1,80 @@
+"""Keeping what is tested on out of what is trained on."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from interwhen._types.errors import UsageError
+
+SIZE = 13
+"""Words that a row and a test may not share one after the other: as in Brown et al. 2020, appendix C."""
+
+_ROLES = ("system", "developer", "user", "assistant", "tool")
+_WORD = re.compile(r"\w+")
+
+
+class Decontaminator:
+    """Finds what shares *size* words in a row with any of *texts*, letter case and punctuation apart.
+
+    A text that is shorter counts whole; one without words, not at all.
+    """
+
+    def __init__(self, texts: Iterable[str], size: int = SIZE) -> None:
+        if size < 1:
+            raise UsageError(f"an overlap of {size} words cannot be looked for: take at least 1")
+        self._sizes: dict[int, set[tuple[str, ...]]] = {}
+        for text in texts:
+            words = words_of(text)
+            width = min(size, len(words))
+            if width:
+                self._sizes.setdefault(width, set()).update(_runs(words, width))
+
+    def is_contaminated(self, text: str) -> bool:
+        """Tell whether *text* shares so many words in a row with a text to be kept out."""
+        words = words_of(text)
+        return any(run in wanted for width, wanted in self._sizes.items() for run in _runs(words, width))
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of *text*, in lower case."""
+    return _WORD.findall(text.lower())
+
+
+def _runs(words: list[str], width: int) -> Iterator[tuple[str, ...]]:
+    return (tuple(words[at : at + width]) for at in range(len(words) - width + 1))
+
+
+def read_texts(path: Path) -> list[str]:
+    """Return the texts in a file: its lines, or in a ``.jsonl`` file all strings of each object.
+
+    Raises :class:`UsageError` where it cannot be read, or a line of it is no JSON.
+    """
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--decontaminate {str(path)!r} cannot be read: {error}") from error
+    if path.suffix != ".jsonl":
+        return lines
+    texts: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            texts.extend(strings_in(json.loads(line)))
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"--decontaminate {str(path)!r}, line {number}: no JSON ({error})") from error
+    return texts
+
+
+def strings_in(value: object) -> Iterator[str]:
+    """Yield every string in *value*, keys apart, and apart from who says it in a chat."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            if not (name == "role" and each in _ROLES):
+                yield from strings_in(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from strings_in(each)

@@ -1,0 +1,109 @@
+"""From journals to a file of rows."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import msgspec
+
+from interwhen._types.errors import UsageError
+from interwhen.training._attempts import Story, tell
+from interwhen.training._decontamination import SIZE, Decontaminator
+from interwhen.training._rows import Row, chats, documents, preferences, steps
+
+Format = Literal["tpt", "messages", "prm", "preference"]
+"""``tpt``: documents with their thinking; ``messages``: chats; ``prm``: steps with labels; ``preference``: pairs."""
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+_MAKERS: dict[Format, Callable[[Story, Counter[str]], Iterator[Row]]] = {
+    "tpt": documents,
+    "messages": chats,
+    "prm": steps,
+    "preference": preferences,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written, and what was not."""
+
+    journals: int
+    rows: int
+    left_out: dict[str, int]
+    """How much of what was left out, and why; nothing goes missing silently."""
+
+
+def export_journals(
+    journals: Iterable[str | os.PathLike[str]],
+    to: str | os.PathLike[str],
+    *,
+    format: Format,  # noqa: A002  the word of the command line
+    keep_out: Iterable[str] = (),
+    overlap: int = SIZE,
+) -> Exported:
+    """Write what *journals* hold to the file *to*, in the *format* that is asked for, as one JSON object a line.
+
+    The same journals in the same order make the same bytes. Rows that share *overlap* words in a row with a text of
+    *keep_out* are left out, and so is a row that was written already. The file appears when it is whole.
+
+    Raises :class:`~interwhen.JournalError` on a file that is no journal this version can read, and
+    :class:`UsageError` on another format, or where the file cannot be written.
+    """
+    if format not in FORMATS:
+        raise UsageError(f"format={format!r}, choose one of {', '.join(FORMATS)}")
+    paths = [os.fspath(path) for path in journals]
+    if not paths:
+        raise UsageError("there is nothing to export: name at least one journal")
+    left_out: Counter[str] = Counter()
+    lines = list(_lines(paths, _MAKERS[format], Decontaminator(keep_out, overlap), left_out))
+    target = Path(to)
+    part = target.with_name(f"{target.name}.part")
+    try:
+        part.write_bytes(b"".join(line + b"\n" for line in lines))
+        part.replace(target)
+    except OSError as error:
+        raise UsageError(f"{str(target)!r} cannot be written: {error.strerror}") from error
+    return Exported(len(paths), len(lines), dict(sorted(left_out.items())))
+
+
+def _lines(
+    paths: Iterable[str],
+    make: Callable[[Story, Counter[str]], Iterator[Row]],
+    decontaminator: Decontaminator,
+    left_out: Counter[str],
+) -> Iterator[bytes]:
+    seen: set[bytes] = set()
+    for path in paths:
+        for row in make(tell(path), left_out):
+            if decontaminator.is_contaminated(row.searched):
+                left_out["rows that overlap with what is kept out"] += 1
+                continue
+            line = _encoded(row)
+            if line in seen:
+                left_out["rows that were there already"] += 1
+                continue
+            seen.add(line)
+            yield line
+
+
+def _encoded(row: Row) -> bytes:
+    try:
+        return msgspec.json.encode(row)
+    except UnicodeEncodeError:  # lone surrogates, which no trainer takes
+        plain = msgspec.to_builtins(row)
+        return msgspec.json.encode(_replaced(plain))
+
+
+def _replaced(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {key: _replaced(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_replaced(each) for each in value]
+    return value

@@ -1,0 +1,377 @@
+"""The rows of each format, as they are written: one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+from interwhen._types.models import Message
+from interwhen._types.results import CheckRecord, ViolationRecord
+from interwhen._types.segments import ToolCall
+from interwhen._types.spans import Span
+from interwhen._types.verdicts import Judged, Pass
+from interwhen.models._messages import as_turn
+from interwhen.training._attempts import Attempt, OursSpan, Story, place_of, within
+from interwhen.training._decontamination import strings_in
+
+
+class Document(msgspec.Struct, frozen=True):
+    """``tpt``: a document with the thinking behind it, as in thinking-augmented pre-training (arXiv 2509.20186)."""
+
+    id: str
+    text: str
+    """The document, and then the thinking."""
+    document: str
+    thinking: str
+    spans: tuple[OursSpan, ...]
+    """What in ``text`` is not the model's."""
+
+    @property
+    def searched(self) -> str:
+        """What is looked at for contamination."""
+        return self.text
+
+
+class FieldSpan(msgspec.Struct, frozen=True):
+    """A stretch of a field of a message that is not the model's."""
+
+    message: int
+    field: str
+    start: int
+    end: int
+    origin: str
+
+
+class Chat(msgspec.Struct, frozen=True):
+    """``messages``: a chat, whose last message is the trace."""
+
+    id: str
+    messages: tuple[dict[str, Any], ...]
+    spans: tuple[FieldSpan, ...]
+
+    @property
+    def searched(self) -> str:
+        """What is looked at for contamination: everything that is said, what tools are called with included."""
+        return "\n".join(text for message in self.messages for text in _said(message))
+
+
+def _said(message: dict[str, Any]) -> Iterator[str]:
+    """Yield what *message* says, in the order in which it is said: thoughts, text, calls. Roles and names are not."""
+    yield from strings_in(message.get("reasoning_content"))
+    yield from strings_in(message.get("content"))
+    for call in (*message.get("tool_calls", ()), message.get("function_call")):
+        if call is not None:
+            yield from _arguments(call.get("custom") or call.get("function") or call)
+
+
+def _arguments(called: dict[str, Any]) -> Iterator[str]:
+    """Yield what a tool was *called* with: the strings in a JSON text, or else the text."""
+    text = called["input"] if "input" in called else called["arguments"]
+    try:
+        yield from strings_in(json.loads(text))
+    except (ValueError, RecursionError):
+        yield text
+
+
+class Steps(msgspec.Struct, frozen=True):
+    """``prm``: steps with their labels, behind a prompt that ends where the first of them begins."""
+
+    id: str
+    prompt: str
+    completions: tuple[str, ...]
+    labels: tuple[bool, ...]
+    prompt_spans: tuple[OursSpan, ...]
+    """What in ``prompt`` we wrote. Steps hold nothing of ours."""
+
+    @property
+    def searched(self) -> str:
+        """What is looked at for contamination."""
+        return "\n".join((self.prompt, *self.completions))
+
+
+class Preference(msgspec.Struct, frozen=True):
+    """``preference``: two continuations of the same prefix, the one that was refuted and the one that passed."""
+
+    id: str
+    prompt: str
+    """The problem and the prefix."""
+    chosen: str
+    rejected: str
+    prefix: str
+    """The part of ``prompt`` that is the beginning of the answer."""
+    prompt_spans: tuple[OursSpan, ...]
+    chosen_spans: tuple[OursSpan, ...]
+    """What in ``chosen`` we wrote: values put in the place of wrong ones. Feedback is never in it."""
+    monitor: str
+    remedy: str
+
+    @property
+    def searched(self) -> str:
+        """What is looked at for contamination."""
+        return f"{self.prompt}{self.chosen}\n{self.prompt}{self.rejected}"
+
+
+Row: TypeAlias = Document | Chat | Steps | Preference
+
+
+# Whole traces as rows: documents with their thinking, and chats.
+
+
+def documents(story: Story, left_out: Counter[str]) -> Iterator[Document]:
+    """Yield the trace of *story* behind its problem, if its answer was verified."""
+    if not _is_fit(story, left_out):
+        return
+    document, thinking = story.problem, story.last.text
+    spans = tuple(OursSpan(span.start + len(document), span.end + len(document), span.origin) for span in _spans(story))
+    yield Document(story.name, document + thinking, document, thinking, spans)
+
+
+def chats(story: Story, left_out: Counter[str]) -> Iterator[Chat]:
+    """Yield the problem and the trace of *story* as messages, if its answer was verified.
+
+    The reasoning, without its tags, is the ``reasoning_content`` of the last message.
+    """
+    if not _is_fit(story, left_out):
+        return
+    number = len(story.turns)
+    texts = {"reasoning_content": "", "content": ""}
+    spans: list[FieldSpan] = []
+    calls: list[ToolCall] = []
+    tags = {tag.start for tag in story.tags}
+    ours = _spans(story)
+    at = 0
+    for piece in story.last.pieces:
+        end = at + len(piece.text)
+        if piece.call is not None:
+            calls.append(piece.call)
+        elif at not in tags:
+            name = "reasoning_content" if piece.phase == "reasoning" else "content"
+            shift = len(texts[name]) - at
+            parts = (span.within(at, end, shift) for span in ours)
+            spans.extend(
+                FieldSpan(number, name, part.start, part.end, part.origin) for part in parts if part is not None
+            )
+            texts[name] += piece.text
+        at = end
+    answer = as_turn(Message("assistant", texts["content"], calls=tuple(calls)))
+    if texts["reasoning_content"]:
+        answer["reasoning_content"] = texts["reasoning_content"]
+    yield Chat(story.name, (*(as_turn(turn) for turn in story.turns), answer), tuple(spans))
+
+
+def _is_fit(story: Story, left_out: Counter[str]) -> bool:
+    if story.is_answer_verified:
+        return True
+    left_out["runs whose answer is not verified"] += 1
+    return False
+
+
+def _spans(story: Story) -> Sequence[OursSpan]:
+    refuted = [OursSpan(span.start, span.end, "refuted") for span in story.refuted]
+    return sorted((*story.last.ours, *refuted), key=lambda span: (span.start, span.end))
+
+
+# What the verdicts say of each line of a trace.
+
+Judgement = Literal["right", "wrong", "open", "plain"]
+"""``right``: a claim in the line passed, and nothing that was asked of it came to anything else. ``wrong``: a violation
+lies in it. ``open``: some check of it came to no verdict or no end, or to one that another line shares. ``plain``: it
+states nothing that anybody checked. Only the first is right: what is unknown is not correct."""
+
+
+class Line(NamedTuple):
+    """A line of a trace, with its line end."""
+
+    start: int
+    end: int
+    judgement: Judgement
+    is_ours: bool
+    """Whether we wrote some of it."""
+
+
+def lines_of(attempt: Attempt, start: int = 0) -> Iterator[Line]:
+    """Yield the lines of *attempt* from offset *start* on, which may lie in the midst of the first one."""
+    text = attempt.text
+    ours = attempt.ours
+    at = start
+    while at < len(text):
+        end = text.find("\n", at) + 1 or len(text)
+        is_ours = any(span.start < end and at < span.end for span in ours)
+        yield Line(at, end, judge(attempt, at, end), is_ours)
+        at = end
+
+
+def judge(attempt: Attempt, start: int, end: int) -> Judgement:
+    """Return what the verdicts of *attempt* say of its text at ``[start, end)``."""
+    if any(_touches(violation.span, start, end) for violation in attempt.violations):
+        return "wrong"
+    touching = [check for check in attempt.checks if _touches(place_of(check), start, end)]
+    if any(not _passed(check) for check in touching) or any(_touches(span, start, end) for span in attempt.open):
+        return "open"
+    if any(start <= check.span.start and check.span.end <= end for check in touching if check.span is not None):
+        return "right"
+    return "plain"
+
+
+def line_start(text: str, at: int) -> int:
+    """Return where the line of offset *at* begins."""
+    return text.rfind("\n", 0, at) + 1
+
+
+def line_end(text: str, at: int) -> int:
+    """Return where the line of the character before offset *at* ends, its line end included."""
+    return text.find("\n", max(at - 1, 0)) + 1 or len(text)
+
+
+def _touches(span: Span, start: int, end: int) -> bool:
+    return span.start < end and start < span.end
+
+
+def _passed(check: CheckRecord) -> bool:
+    return isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Pass)
+
+
+# Step-labelled data from verdicts, for models of reward.
+
+
+def steps(story: Story, left_out: Counter[str]) -> Iterator[Steps]:
+    """Yield the judged lines of each attempt of *story*, in runs of lines that follow one another.
+
+    A line that nobody judged is no step: it ends the row, and stands in the prompt of the next one. So does a line in
+    which we wrote. An attempt ends with its first wrong line. Empty lines are left out between steps.
+    """
+    for number, attempt in enumerate(story.attempts):
+        for place, row in enumerate(_Rows(story, attempt, f"{story.name}-{number}", left_out).all()):
+            yield Steps(f"{row.id}-{place}", row.prompt, row.completions, row.labels, row.prompt_spans)
+
+
+@dataclass(slots=True)
+class _Rows:
+    story: Story
+    attempt: Attempt
+    name: str
+    left_out: Counter[str]
+    begun: int = 0
+    texts: list[str] = field(default_factory=list)
+    labels: list[bool] = field(default_factory=list)
+
+    def all(self) -> Iterator[Steps]:
+        """Yield the rows of the attempt."""
+        for line in lines_of(self.attempt, self.attempt.start):
+            text = self.attempt.text[line.start : line.end]
+            if not text.strip():
+                continue
+            if (label := self._label(line)) is None:
+                yield from self._close()
+                if line.judgement == "wrong":
+                    return
+                continue
+            if not self.texts:
+                self.begun = line.start
+            self.texts.append(text.rstrip("\n"))
+            self.labels.append(label)
+            if not label:
+                break
+        yield from self._close()
+
+    def _label(self, line: Line) -> bool | None:
+        # The rest of a line that was cut and put right is not a step of its own.
+        if line.is_ours or (line.start > 0 and self.attempt.text[line.start - 1] != "\n"):
+            self.left_out["lines in which interwhen wrote"] += 1
+            return None
+        if line.judgement in ("right", "wrong"):
+            return line.judgement == "right"
+        self.left_out["lines that are open" if line.judgement == "open" else "lines without a claim"] += 1
+        return None
+
+    def _close(self) -> Iterator[Steps]:
+        if not self.texts:
+            return
+        problem = self.story.problem
+        spans: tuple[OursSpan, ...] = within(self.attempt.ours, 0, self.begun, len(problem))
+        prompt = problem + self.attempt.text[: self.begun]
+        yield Steps(self.name, prompt, tuple(self.texts), tuple(self.labels), spans)
+        self.texts, self.labels = [], []
+
+
+# Preference pairs from interrupts: the continuation that was refuted, and the one that stands in its place.
+
+
+def preferences(story: Story, left_out: Counter[str]) -> Iterator[Preference]:
+    """Yield a pair for each interrupt of *story* whose correction stands at last and passed.
+
+    Both continuations end with the line that decides: the wrong one, and the first one whose claims passed. Feedback
+    between the prefix and the correction is left out of it.
+    """
+    for number, attempt in enumerate(story.attempts):
+        violation = attempt.ended_by
+        if violation is None:
+            continue
+        found = _pair(story, attempt, violation, f"{story.name}-{number}")
+        if isinstance(found, str):
+            left_out[found] += 1
+        else:
+            yield found
+
+
+def _pair(story: Story, attempt: Attempt, violation: ViolationRecord, name: str) -> Preference | str:
+    """Return the pair, or why there is none."""
+    before, last = attempt.text, story.last
+    after = last.text
+    cut = violation.cut
+    if cut is None or violation.remedy in ("conclude", "stop", "abstain"):
+        return "interrupts that were not corrected"
+    # Feedback that was appended keeps the wrong line, and stands behind it.
+    start = cut if cut <= violation.span.start else line_start(before, violation.span.start)
+    if after[:cut] != before[:cut]:
+        return "interrupts before which something was corrected later"
+    begin = _behind_feedback(last, cut)
+    end = _right_until(last, begin)
+    if end is None:
+        return "interrupts whose correction is not verified"
+    chosen, rejected = after[begin:end], before[start : line_end(before, violation.span.end)]
+    if not chosen.strip() or chosen == rejected:
+        return "interrupts that changed nothing"
+    problem = story.problem
+    return Preference(
+        name,
+        problem + before[:start],
+        chosen,
+        rejected,
+        before[:start],
+        within(attempt.ours, 0, start, len(problem)),
+        within(last.ours, begin, end, -begin),
+        violation.monitor,
+        violation.remedy or "",
+    )
+
+
+def _behind_feedback(last: Attempt, at: int) -> int:
+    """Return where the text goes on behind the feedback at *at*, if there is any."""
+    for span in last.ours:
+        if span.origin == "feedback" and span.start == at:
+            at = span.end
+    return at
+
+
+def _right_until(last: Attempt, begin: int) -> int | None:
+    """Return where the first line from *begin* on ends that holds a claim, if all claims up to there passed."""
+    text, at = last.text, begin
+    while at < len(text):
+        end = line_end(text, at + 1)
+        if any(span.origin == "feedback" for span in within(last.ours, at, end)):
+            return None
+        # A value that was repaired stands in a line that began before it, and so does its claim.
+        match judge(last, line_start(text, at), end):
+            case "right":
+                return end
+            case "plain":
+                at = end
+            case _:
+                return None
+    return None

@@ -1,0 +1,62 @@
+"""Pages name files and modules that exist."""
+
+import re
+from pathlib import Path
+
+from tests.architecture.public_api import ROOT
+
+FILE = re.compile(r"`([\w./-]+\.py)`|\]\(([^)#\s]+\.py)\)")
+MODULE = re.compile(r"`(interwhen(?:_verifiers|_pytest|_launcher)?(?:\.\w+)+)")
+SOURCES = ("interwhen", "interwhen_pytest", "interwhen_launcher", "verifiers", "tests", "examples", ".ci")
+# Files that a reader writes, or that a command makes.
+# Fields, headers and loggers, which look like modules.
+NAMES = {"interwhen.result", "interwhen.anything"}
+OTHERS = {"litellm/proxy/_types.py", "vllm/entrypoints/openai/*/api_router.py", "monitors.py", "my_monitors.py"}
+
+
+def pages():
+    yield from ROOT.glob("*.md")
+    yield from (ROOT / "docs").rglob("*.md")
+
+
+def test_each_file_that_a_page_names_exists():
+    files = [str(path.relative_to(ROOT)) for folder in SOURCES for path in (ROOT / folder).rglob("*.py")]
+    missing = []
+    for page in pages():
+        if page.name == "CHANGELOG.md":
+            continue
+        for short, linked in FILE.findall(page.read_text(encoding="utf-8")):
+            name = short or linked
+            if linked:
+                found = (page.parent / linked).exists()
+            else:
+                found = name in OTHERS or any(f"/{file}".endswith(f"/{name.removeprefix('./')}") for file in files)
+            if not found:
+                missing.append((page.name, name))
+    assert missing == []
+
+
+def _exists(module):
+    package, *rest = module.split(".")
+    base = ROOT / "verifiers" / package if package == "interwhen_verifiers" else ROOT / package
+    path = Path(base)
+    for part in rest:
+        if (path / part).is_dir():
+            path = path / part
+        else:
+            # A name that the module promises, or anything inside of it.
+            text = (path / f"{part}.py") if (path / f"{part}.py").exists() else path / "__init__.py"
+            return (path / f"{part}.py").exists() or (text.exists() and re.search(rf"\b{part}\b", text.read_text()))
+    return True
+
+
+def test_each_module_that_a_page_names_exists():
+    groups = set(re.findall(r'entry-points\."([\w.]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8")))
+    missing = [
+        (page.name, module)
+        for page in pages()
+        if page.name != "CHANGELOG.md"
+        for module in MODULE.findall(page.read_text(encoding="utf-8"))
+        if module not in groups | NAMES and not module.endswith((".toml", ".json")) and not _exists(module)
+    ]
+    assert missing == []

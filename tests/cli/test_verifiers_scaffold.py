@@ -1,0 +1,106 @@
+"""A new verifier's package works as it stands; a bad name and a folder that is there are refused."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+from interwhen import UsageError
+from interwhen.cli._verifiers import new
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*command, cwd):
+    found = subprocess.run(
+        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+    return found.stdout
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "A", "1st", "a-b", "a__b", "_a", "a_", "a b", "../a", "a/b", "é", "a\n", "x" * 31, "class", "match", "json"],
+)
+def test_bad_names_are_refused(name, tmp_path):
+    with pytest.raises(UsageError, match="take"):
+        new(name, directory=tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_taken_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"interwhen offers a verifier 'arithmetic' already"):
+        new("arithmetic", directory=tmp_path / "x")
+
+
+def test_nothing_is_overwritten(tmp_path):
+    (tmp_path / "x").mkdir()
+    with pytest.raises(UsageError, match="nothing is overwritten"):
+        new("dates", directory=tmp_path / "x")
+    assert list((tmp_path / "x").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_leaves_nothing(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot be written"):
+        new("dates", directory=tmp_path / "file" / "x")
+
+
+def test_the_default_folder_is_named_after_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert new("leap_years") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["interwhen-leap-years"]
+    assert "interwhen verifiers try leap_years tests/traces.jsonl" in capsys.readouterr().out
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and "$" in path.read_text()]
+    assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} == {
+        "",
+        ".md",
+        ".toml",
+        ".py",
+        ".typed",
+        ".jsonl",
+    }
+
+
+@pytest.mark.parametrize("name", ["a", "x" * 30])
+def test_its_lines_are_as_long_as_they_may_be(name, tmp_path):
+    ruff = Path(sysconfig.get_path("scripts")) / "ruff"
+    if not ruff.exists():
+        pytest.skip("ruff is not installed (extra 'dev')")
+    new(name, directory=tmp_path / "package")
+    run(ruff, "check", ".", cwd=tmp_path / "package")
+    run(ruff, "format", "--check", ".", cwd=tmp_path / "package")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_it_installs_and_passes_its_tests_and_the_linters(tmp_path):
+    name = "leap_years"
+    pytest.importorskip("hatchling", reason="the build backend is not installed (extra 'test')")
+    new(name, directory=tmp_path / "package")
+    environment = tmp_path / "venv"
+    venv.create(environment, with_pip=True)
+    python = environment / "bin" / "python"
+    # What is installed here already is borrowed, so that no network is needed; interwhen itself is built from source.
+    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])", cwd=tmp_path).strip())
+    others = [path for path in (sysconfig.get_paths()["purelib"], *sys.path) if path.endswith("site-packages")]
+    (site / "borrowed.pth").write_text("\n".join(dict.fromkeys(others)) + "\n")
+    pip = (python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index")
+    run(*pip, ROOT, cwd=tmp_path)
+    run(*pip, tmp_path / "package", cwd=tmp_path)
+    package = tmp_path / "package"
+    assert " passed" in run(python, "-m", "pytest", "-p", "no:cacheprovider", cwd=package)
+    script = "from interwhen.cli._main import main; main()"
+    tried = run(python, "-c", script, "verifiers", "try", name, "tests/traces.jsonl", "--json", cwd=package)
+    assert json.loads(tried)["score"]["recall"]["value"] == 1.0
+    ruff = Path(sysconfig.get_path("scripts")) / "ruff"
+    if ruff.exists():
+        run(ruff, "check", ".", cwd=package)
+        run(ruff, "format", "--check", ".", cwd=package)
+    if any((Path(path) / "mypy").exists() for path in others):
+        run(python, "-m", "mypy", "--cache-dir", os.devnull, cwd=package)

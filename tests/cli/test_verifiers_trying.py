@@ -1,0 +1,146 @@
+"""``interwhen verifiers try``: what is printed, what fails, what is refused."""
+
+import json
+import textwrap
+
+import pytest
+from interwhen import Span
+from interwhen.cli import _main as cli
+from interwhen.testing import LabelledTrace, Mistake, Turn, write_traces
+
+
+def trace(name, text, label, mistake=None):
+    return LabelledTrace(name=name, turns=(Turn(prompt="Add.", text=text),), label=label, mistake=mistake)
+
+
+TRACES = [
+    trace("good", "2 + 2 = 4\n", "right"),
+    trace("slip", "So:\n2 + 2 = 5\nDone.", "wrong", Mistake(turn=0, span=Span(4, 13))),
+    trace("silent", "It is five.", "wrong"),
+    trace("mislabelled", "3 + 3 = 7\n\x1b[31mred", "right"),
+]
+
+
+@pytest.fixture
+def traces(tmp_path):
+    write_traces(tmp_path / "t.jsonl.gz", TRACES)
+    return str(tmp_path / "t.jsonl.gz")
+
+
+@pytest.fixture
+def cli_run(capsys):
+    def run(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["verifiers", "try", *arguments])
+        told = capsys.readouterr()
+        return ended.value.code, told.out, told.err
+
+    return run
+
+
+def test_the_table_and_the_cases(cli_run, traces):
+    code, out, err = cli_run("arithmetic", traces)
+    assert (code, err) == (0, "")
+    assert "50.00% (1 of 2;" in out
+    assert "false alarms: right, and flagged (1 of 1)\nmislabelled" in out
+    assert "3 + 3 is not 7 (3 + 3 is 6, not 7)" in out
+    assert "misses: wrong, and not flagged (1 of 1)\nsilent" in out
+    assert "\x1b" not in out
+
+
+def test_json_is_one_object_with_every_case(cli_run, traces):
+    code, out, _err = cli_run("arithmetic:rounding=exact", traces, "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert (found["score"]["recall"]["hits"], found["score"]["recall"]["of"]) == (1, 2)
+    assert [case["trace"]["name"] for case in found["cases"]["false_alarms"]] == ["mislabelled"]
+    assert out.count("\n") == 1
+    assert "\x1b" not in out
+
+
+@pytest.mark.parametrize(
+    ("bars", "code", "why"),
+    [
+        (("--fail-above-false", "0.5", "--fail-below-recall", "0.5", "--fail-below-precision", "0.5"), 0, ""),
+        (("--fail-above-false", "0.01"), 1, "false interrupts: 50.00% is above the bar of 1.00%"),
+        (("--fail-below-recall", "0.9"), 1, "recall: 50.00% is below the bar of 90.00%"),
+        (("--fail-below-precision", "0.9"), 1, "precision: 50.00% is below the bar of 90.00%"),
+        (("--limit", "1", "--fail-below-recall", "0.1"), 1, "no such traces"),
+    ],
+)
+def test_bars(cli_run, traces, bars, code, why):
+    found, _out, err = cli_run("arithmetic", traces, *bars)
+    assert found == code
+    assert why in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("no_such", "{traces}"), "'no_such': not installed"),
+        (("arithmetic:rounding=up", "{traces}"), "rounding"),
+        (("arithmetic", "absent.jsonl"), "no such file"),
+        (("arithmetic", "{traces}", "--format", "nonsense"), "'nonsense': not installed"),
+        (("arithmetic", "{traces}", "--limit", "0"), "--limit 0"),
+        (("arithmetic", "{traces}", "--show", "-1"), "--show -1"),
+        (("arithmetic", "{traces}", "--model", "local"), "makes none"),
+        (("absent_module:make", "{traces}"), "absent_module does not load: ModuleNotFoundError"),
+        (("json:absent", "{traces}"), "json.absent is None"),
+    ],
+)
+def test_wrong_usage(cli_run, traces, arguments, why):
+    code, out, err = cli_run(*(argument.format(traces=traces) for argument in arguments))
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert why in err
+
+
+def test_no_traces(cli_run, tmp_path):
+    (tmp_path / "t.jsonl").write_text("\n")
+    assert cli_run("arithmetic", str(tmp_path / "t.jsonl"))[0] == 2
+
+
+@pytest.fixture
+def beside(tmp_path, monkeypatch):
+    """A module in the working directory, which nobody installed."""
+    (tmp_path / "checks_beside.py").write_text(
+        textwrap.dedent(
+            """
+            import interwhen
+
+            @interwhen.verifier(name="crash", worker="inline")
+            def check(claim):
+                raise RuntimeError("no table")
+
+            def crash(*, word: str = "2"):
+                def extract(segment):
+                    if word in segment.text:
+                        yield interwhen.Claim(key=word, span=segment.span)
+                return interwhen.Monitor(name="crash", verifier=check, extractor=extract)
+            """
+        )
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*__import__("sys").path])
+    yield "checks_beside:crash"
+    __import__("sys").modules.pop("checks_beside", None)
+
+
+def test_a_factory_in_the_working_directory(cli_run, traces, beside):
+    code, out, _err = cli_run(beside, traces)
+    assert code == 0
+    assert "checks that came to nothing (2 of 2)" in out
+    assert "RuntimeError: no table" in out
+    assert "came to nothing (1 of 1)\nsilent" in cli_run(f"{beside}:word=five", traces)[1]
+
+
+def test_a_verifier_that_does_not_work_meets_no_bar(cli_run, traces, beside):
+    code, _out, err = cli_run(beside, traces, "--fail-above-false", "0.5")
+    assert code == 1
+    assert "2 checks came to nothing" in err
+
+
+def test_formats_are_listed(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["verifiers", "formats"])
+    assert "gsm8k" in capsys.readouterr().out

@@ -1,0 +1,54 @@
+"""The page about the known fields of each API: ``python tests/clients/field_page.py > docs/fields.md`` writes it."""
+
+import sys
+
+from interwhen.clients._known_fields import FIELDS, READ_EVENTS
+
+KINDS = {
+    "text": "what the model writes; monitors read it",
+    "copy": "a text that stands in another field, too, where monitors read it; one that says anything else is unread",
+    "id": "a name, a role, a reason: at most 512 characters",
+    "number": "numbers, in lists and objects too",
+    "opaque": "no text for people (signatures, log-probabilities), or what was in the request",
+}
+
+HEAD = """# Known fields
+
+What the fields of each API are, from the one table in `interwhen/clients/_known_fields.py`. This page is written from it by
+`python tests/clients/field_page.py > docs/fields.md`, and a test compares the two.
+
+Any other string, at any depth, is text that no monitor reads: `delta.refusal`, `delta.audio.transcript`, `message` in a
+stream, names that nobody knows. Then the result is `unverified`, and a doubt names the field. A reader without a gate gets
+the field as it came. Under `gate`, `gate_tools` or `final` its text is held back: the field is there, and empty.
+A server's own field `interwhen` is always dropped.
+"""
+
+
+def rows(table, place=""):
+    """The fields of *table* by place, with their kinds."""
+    for name, kind in table.items():
+        at = f"{place}.{name}" if place else name
+        if isinstance(kind, str):
+            yield at, kind
+        elif isinstance(kind, tuple):
+            yield from rows(kind[0], f"{at}[]")
+        else:
+            yield from rows(kind, at)
+
+
+def page():
+    lines = [HEAD, "| kind | |", "|---|---|", *(f"| `{kind}` | {what} |" for kind, what in KINDS.items()), ""]
+    for api, table in FIELDS.items():
+        lines += [f"## `/v1/{'chat/completions' if api == 'chat' else api}`\n", "| kind | fields |", "|---|---|"]
+        found = list(rows(table))
+        for kind in KINDS:
+            if names := [f"`{name}`" for name, each in found if each == kind]:
+                lines.append(f"| `{kind}` | {', '.join(names)} |")
+        lines.append("")
+    events = ", ".join(f"`{name}`" for name in READ_EVENTS)
+    lines.append(f"These are fields of an event; `delta` is text in {events}, and unread in any other.\n")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

@@ -1,0 +1,107 @@
+"""A way to a server that is not there: scripted bodies, in memory."""
+
+import json
+
+import anyio
+from interwhen.clients._calls import make_settings, read_call
+from interwhen.clients._supervision import supervise
+from interwhen.clients._upstream import Endpoint
+from interwhen.models import StreamClosed
+
+
+class Body:
+    status = 200
+
+    def __init__(self, pieces):
+        self.headers = {"content-type": "text/event-stream"}
+        self.pieces = list(pieces)
+        self.closed = False
+
+    async def receive(self):
+        await anyio.lowlevel.checkpoint()
+        if self.closed:
+            raise StreamClosed("closed")
+        piece = self.pieces.pop(0) if self.pieces else b""
+        if isinstance(piece, Exception):
+            raise piece
+        return piece
+
+    async def aclose(self):
+        self.closed = True
+
+
+class MemoryWire:
+    """Answers each request with what *script* returns for its number and body: a list of bytes."""
+
+    host = "memory"
+
+    def __init__(self, script, models=b'{"data": []}'):
+        self.script = script
+        self.bodies = []
+        self.sent = []
+        self.list = models
+        self.model_lists = 0
+
+    async def open(self, body):
+        self.bodies.append(body)
+        found = self.script(len(self.bodies) - 1, body)
+        if isinstance(found, Exception):
+            raise found
+        self.sent.append(Body(found))
+        return self.sent[-1]
+
+    async def ask(self, body):
+        raise NotImplementedError
+
+    async def models(self):
+        self.model_lists += 1
+        return self.list
+
+
+def event(body):
+    return b"data: " + json.dumps(body).encode() + b"\n\n"
+
+
+def said(fields, finish=None, number=0):
+    choice = {"index": 0, "delta": fields, "finish_reason": finish}
+    return event(
+        {"id": f"r{number}", "object": "chat.completion.chunk", "created": number, "model": "m", "choices": [choice]}
+    )
+
+
+def texts(pieces, finish="stop", field="content", number=0):
+    return [*(said({field: piece}, number=number) for piece in pieces), said({}, finish, number), b"data: [DONE]\n\n"]
+
+
+async def collect(wire, monitors, *, stream=True, tools=None, settings=None, **body):
+    """Run one call; return its parts and its result."""
+    body = {"model": "m", "messages": [{"role": "user", "content": "q"}], "stream": stream, **body}
+    if tools:
+        body["tools"] = tools
+    call = read_call("chat", body)
+    supervised = await supervise(call, make_settings(monitors, settings or {}), wire, Endpoint())
+    found = []
+    try:
+        while parts := await supervised.parts():
+            found += parts
+    finally:
+        await supervised.aclose()
+    return found, supervised.result
+
+
+def text_of(part):
+    delta = (part.chunk()["choices"] or [{}])[0].get("delta", {})
+    return (delta.get("reasoning_content") or "") + (delta.get("content") or "")
+
+
+def spelled(parts):
+    """What a reader who knows the facts has at the end."""
+    trace = ""
+    for part in parts:
+        if part.facts.start is not None:
+            trace = trace[: part.facts.start] + text_of(part)[part.facts.lead :]
+    return trace
+
+
+def read_naively(parts):
+    return "".join(map(text_of, parts))

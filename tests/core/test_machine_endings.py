@@ -1,0 +1,195 @@
+"""How a run may end, story by story."""
+
+from __future__ import annotations
+
+import pytest
+from interwhen import (
+    Answer,
+    Cancelled,
+    Errored,
+    FrontierMoved,
+    Judged,
+    Lines,
+    Markers,
+    Paragraphs,
+    Sentences,
+    Skipped,
+    Span,
+    Stop,
+    TimedOut,
+    Unknown,
+    ViolationFound,
+)
+from interwhen._core.check_table import describe
+from interwhen._core.messages import (
+    Abandoned,
+    Broken,
+    Finish,
+    OutOfTime,
+    Settled,
+)
+from tests.core.worlds import STRICT, drive, monitor, parse_ungrounded
+
+TAGS = ("<think>", "</think>")
+
+
+def test_right_sums_are_verified_with_a_certificate():
+    driver = drive(monitor(), prompt_sha256="p")
+    driver.feed("1+1=2\nand 2+2=4\n", size=3)
+    driver.settle()
+    driver.end()
+    end = driver.outline
+    assert (end.status, end.doubts, end.reason) == ("verified", (), "")
+    assert end.certificate.covered == (Span(0, 5), Span(10, 15))
+    assert end.certificate.coverage == 10 / 16
+    assert end.certificate.prompt_sha256 == "p"
+    assert driver.shown == end.text
+    assert driver.of(FrontierMoved)[-1].to == 16
+
+
+def test_without_monitors_nothing_is_verified():
+    driver = drive()
+    driver.feed("1+1=2")
+    driver.end()
+    assert driver.outline.status == "unverified"
+    assert "no required monitor" in driver.outline.doubts[0].why
+
+
+@pytest.mark.fault("W27", injected="every reason that is no whole answer", happens="never verified")
+@pytest.mark.parametrize("reason", ["length", "content_filter", "other", None])
+def test_a_text_that_did_not_end_by_itself_is_never_verified(reason):
+    driver = drive(monitor())
+    driver.feed("1+1=2\n")
+    driver.end(reason)
+    driver.settle()
+    assert driver.outline.status == "unverified"
+    assert driver.outline.finish_reason == (reason or "truncated")
+
+
+STORY = "1+1=2 and\n2+2=4. Then 3+9=12\n\n1+8=9"
+
+
+@pytest.mark.fault("G6", injected="a cut at every character", happens="no claim is read from the unfinished segment")
+@pytest.mark.parametrize("reason", ["length", "content_filter", "other", None])
+@pytest.mark.parametrize("trigger", [Lines(), Lines(every=2), Paragraphs(), Sentences(), Markers(), Answer()])
+def test_what_the_model_did_not_finish_is_no_claim(reason, trigger):
+    for at in range(len(STORY) + 1):
+        driver = drive(monitor(trigger=trigger))
+        driver.feed(STORY[:at], size=1)
+        driver.end(reason)
+        driver.settle()
+        end = driver.outline
+        assert (end.status, end.violations, end.remedies) == ("unverified", (), 0), STORY[:at]
+        assert end.text == driver.shown == STORY[:at]
+        # A claim is read only from a segment that the text behind it completes.
+        unfinished = driver.core.intake.hold(0)
+        assert all(check.segment.end <= unfinished for check in end.checks)
+
+
+@pytest.mark.fault("G6", injected="a cut at every character, behind a gate", happens="only whole segments are shown")
+@pytest.mark.parametrize("reason", ["length", None])
+@pytest.mark.parametrize("delivery", ["gate", "final"])
+@pytest.mark.parametrize("trigger", [Lines(), Paragraphs(), Answer()])
+def test_a_gate_shows_nothing_of_a_segment_that_is_not_finished(reason, delivery, trigger):
+    story = "1+1=2 and\n2+2=4. Then\n\n1+8=9"
+    for at in range(len(story) + 1):
+        driver = drive(monitor(trigger=trigger, delivery=delivery))
+        driver.feed(story[:at], size=1)
+        driver.end(reason)
+        driver.settle()
+        end = driver.outline
+        assert (end.status, end.finish_reason) == ("unverified", reason or "truncated")
+        assert end.text == driver.shown
+        assert story.startswith(end.text)
+        assert driver.core.intake.hold(0) == len(end.text)
+        assert end.kept + end.discarded == at
+
+
+@pytest.mark.parametrize("reason", ["stop", "tool_calls"])
+def test_what_the_model_ended_by_itself_is_finished(reason):
+    driver = drive(monitor())
+    driver.feed("1+1=2\n3+9=1")
+    driver.end(reason)
+    driver.settle()
+    assert [event.violation.key for event in driver.of(ViolationFound)] == ["3+9=1"]
+
+
+def test_a_stream_that_broke_after_the_model_was_done_is_finished():
+    driver = drive(monitor())
+    driver.feed("3+9=1", finish="stop")
+    driver.tell(Broken("reset", retryable=True))
+    driver.settle()
+    assert [event.violation.key for event in driver.of(ViolationFound)] == ["3+9=1"]
+
+
+@pytest.mark.parametrize(
+    "outcome", [Errored("boom"), TimedOut(2.0), Judged(Unknown("?")), Skipped("no"), Cancelled("x"), Judged("garbage")]
+)
+@pytest.mark.parametrize("unproven", ["open", "closed"])
+def test_only_a_pass_is_a_pass(outcome, unproven):
+    driver = drive(monitor(unproven=unproven))
+    driver.feed("1+1=2\n2+2=4\n")
+    driver.extract()
+    driver.pending.pop(job := driver.job("1+1=2"))
+    driver.tell(Settled(job, outcome))
+    driver.settle()
+    if unproven == "open":
+        driver.end()
+        assert driver.outline.status == "unverified"
+        assert driver.outline.doubts[0].why == describe(outcome)
+        assert driver.outline.doubts[0].span == Span(0, 5)
+    else:
+        assert driver.outline.status == "abstained"
+        assert driver.outline.text == ""
+        assert driver.orders[-1] == Finish(driver.outline)
+
+
+@pytest.mark.parametrize("unproven", ["open", "closed"])
+def test_a_run_does_not_stop_before_what_may_not_stay_unproven_is_settled(unproven):
+    paragraphs = monitor("p", trigger=Paragraphs(), verifier=STRICT, extractor=parse_ungrounded, unproven=unproven)
+    driver = drive(paragraphs, monitor("m", remedy=Stop()))
+    driver.feed("1+1=2\n\n3+3=7\n")
+    driver.extract()
+    slow = next(job for job, order in driver.pending.items() if order.monitor == 0)
+    while len(driver.pending) > 1:
+        driver.answer(next(job for job in driver.pending if job != slow))
+    if unproven == "open":
+        assert driver.outline.status == "unverified"
+    else:
+        assert driver.state == "deciding"
+        driver.tell(Settled(slow, TimedOut(1.0)))
+        assert (driver.outline.status, driver.outline.text) == ("abstained", "")
+
+
+def test_out_of_time_is_abstained_without_what_is_known_to_be_wrong():
+    driver = drive(monitor())
+    driver.feed("1+1=2\n")
+    driver.tell(OutOfTime(2.5))
+    assert (driver.outline.status, driver.outline.text) == ("abstained", "1+1=2\n")
+    assert driver.outline.reason == "the time budget of 2.5 s is spent"
+    assert not driver.pending
+    driver = drive(monitor(), monitor("slow", verifier=STRICT))
+    driver.feed("1+1=2\n2+2=5\n")
+    driver.extract()
+    driver.answer(driver.job("2+2=5"))
+    driver.tell(OutOfTime(2.5))
+    assert (driver.outline.status, driver.outline.text) == ("abstained", "1+1=2\n")
+    assert driver.outline.violations[0].remedy == "abstain"
+
+
+@pytest.mark.parametrize("delivery", ["interrupt", "gate", "final"])
+def test_a_reader_who_left_gets_an_unverified_result_and_no_more_text(delivery):
+    driver = drive(monitor(delivery=delivery))
+    driver.feed("1+1=2\n2+2=5\n")
+    driver.extract()
+    driver.answer(driver.job("2+2=5"))
+    shown = driver.shown
+    driver.tell(Abandoned())
+    assert driver.outline.status == "unverified"
+    assert driver.outline.doubts[0].why == "the reader left before the end"
+    assert [v.key for v in driver.outline.violations] == ["2+2=5"]
+    assert driver.shown == shown
+    if delivery == "interrupt":
+        assert driver.outline.checks[0].outcome == Cancelled("the run ended first")
+    else:  # nobody will ever check what was held: it is no part of the result
+        assert (driver.outline.text, driver.outline.checks) == ("", ())

@@ -1,0 +1,273 @@
+"""What follows a violation, story by story."""
+
+from __future__ import annotations
+
+import pytest
+from interwhen import (
+    Abstain,
+    Budgets,
+    Claim,
+    Feedback,
+    FrontierMoved,
+    Judged,
+    Lines,
+    Remedied,
+    Resample,
+    Retracted,
+    Sentences,
+    Span,
+    Stop,
+    ThinkEnd,
+    Violation,
+)
+from interwhen._core.messages import (
+    Close,
+    Drop,
+    Open,
+    Settled,
+)
+from tests.core.worlds import STRICT, drive, monitor
+
+TAGS = ("<think>", "</think>")
+
+
+def test_a_repair_writes_the_sound_value_and_goes_on():
+    driver = drive(monitor())
+    driver.feed("2+2=5\nbad ")
+    driver.settle()
+    assert driver.orders[-2:] == [Close(), driver.orders[-1]]
+    assert isinstance(driver.orders[-1], Open)
+    assert [piece.text for piece in driver.orders[-1].pieces] == ["2+2=", "4"]
+    assert driver.of(Retracted) == [Retracted(4)]
+    driver.chunk("late", tokens=3)
+    driver.open()
+    driver.feed("\nand 1+1=2")
+    driver.end()
+    driver.settle()
+    end = driver.outline
+    assert (end.status, end.text, end.late, end.remedies) == ("verified", "2+2=4\nand 1+1=2", 3, 1)
+    assert end.kept + end.discarded == driver.fed
+    assert [(i.span, i.origin) for i in end.insertions] == [(Span(4, 5), "repair")]
+    assert driver.of(FrontierMoved)[-1].to == len(end.text)
+
+
+def test_feedback_in_the_answer_is_never_verified_but_in_the_reasoning_it_may_be():
+    for phase, status in (("answer", "unverified"), ("reasoning", "verified")):
+        driver = drive(monitor(remedy=Feedback()), think_tags=TAGS, starts_in=phase)
+        driver.feed("1+1=2\n2+2=5\nso ")
+        driver.settle()
+        assert driver.core.transcript.slice(6, 99) == "2+2=5\nWait, it is 4.\n"
+        driver.open()
+        driver.feed("</think>2+2=4" if phase == "reasoning" else "2+2=4")
+        driver.end()
+        driver.settle()
+        assert driver.outline.status == status
+        if status == "verified":
+            assert driver.outline.certificate.disavowed == (Span(6, 11),)
+            assert Span(6, 11) not in driver.outline.certificate.covered
+            assert driver.of(FrontierMoved)[-1].to == len(driver.outline.text)
+
+
+def test_a_pass_in_disavowed_text_shows_nothing():
+    driver = drive(monitor(remedy=Feedback()), think_tags=TAGS, starts_in="reasoning")
+    driver.feed("1+1=2 but 2+2=5\n")
+    driver.settle()
+    driver.open()
+    driver.feed("no sums</think>none")
+    driver.end()
+    driver.settle()
+    assert driver.outline.status == "unverified"
+    assert "found nothing" in driver.outline.doubts[0].why
+
+
+def test_the_second_violation_of_an_answered_segment_is_told_but_not_acted_upon():
+    for first in (min, max):
+        driver = drive(monitor(remedy=Feedback()), starts_in="reasoning")
+        driver.feed("2+2=5 and 4+4=9\nmore")
+        driver.extract()
+        while driver.pending:
+            driver.answer(first(driver.pending))
+        assert driver.outline is None
+        assert len(driver.of(Remedied)) == 1
+        driver.open()
+        driver.end()
+        driver.settle()
+        assert [(v.key, v.interrupted) for v in driver.outline.violations] == [("2+2=5", True), ("4+4=9", False)]
+
+
+def test_violations_in_several_segments_are_answered_one_after_the_other():
+    driver = drive(monitor(remedy=Feedback("rewind")))
+    driver.feed("1+1=3\n2+2=5\n")
+    driver.settle()
+    driver.open()
+    assert driver.core.transcript.slice(0, 99) == "Wait, it is 2.\n"
+    driver.feed("1+1=2\n2+2=5")
+    driver.end()
+    driver.settle()
+    assert driver.state == "opening"
+    driver.open()
+    driver.feed("2+2=4")
+    driver.end()
+    driver.settle()
+    assert driver.outline.status == "verified"
+    assert driver.outline.remedies == 2
+    assert driver.outline.text == "Wait, it is 2.\n1+1=2\nWait, it is 4.\n2+2=4"
+
+
+def test_what_stands_in_the_kept_text_is_answered_next():
+    driver = drive(
+        monitor("short", remedy=Feedback(), trigger=Sentences()),
+        monitor("long", remedy=Feedback(), verifier=STRICT, trigger=Lines()),
+        starts_in="reasoning",
+    )
+    driver.feed("7+1=8. 2+2=5\n")
+    driver.settle(max)
+    assert driver.core.transcript.slice(0, 99) == "7+1=8. 2+2=5\nWait, it is 8.\n"  # only "long" minds the seven
+    driver.open()
+    driver.settle()
+    assert driver.outline is None
+
+
+def test_a_violation_of_a_claim_that_began_before_the_answered_segment_is_acted_upon_next():
+    whole = lambda segment: [Claim(key="1+1=3", span=segment.span)]  # noqa: E731
+    driver = drive(
+        monitor("short", remedy=Feedback(), trigger=Sentences()),
+        monitor("long", extractor=whole, verifier=STRICT, remedy=Feedback()),
+    )
+    driver.feed("a. 2+2=5 x\n")
+    driver.extract()
+    for job in sorted(job for job, order in driver.pending.items() if order.monitor == 1):
+        driver.pending.pop(job)
+        driver.tell(Settled(job, Judged(Violation("long", where=Span(8, 9)))))
+    driver.settle()
+    assert [event.violation.why for event in driver.of(Remedied)] == ["2+2=5 is wrong", "long"]
+    driver.open()
+    driver.end()
+    driver.settle()
+    assert driver.outline.text == "a. 2+2=5 x\nWait, long.\n"  # the second answer stands where the first one stood
+    assert driver.outline.status == "unverified"
+
+
+@pytest.mark.fault("V11", injected="a repair that is refuted again", happens="abstained: not converging")
+def test_a_repair_that_is_refuted_again_gives_way_to_feedback_and_then_to_an_end():
+    driver = drive(monitor(verifier=STRICT))
+    driver.feed("2+5=8\n")
+    driver.settle()
+    driver.open()
+    for _ in range(9):
+        if driver.outline is None:
+            driver.open()
+            # Behind a repair the line goes on; behind feedback the model insists.
+            driver.feed("\n" if driver.of(Remedied)[-1].violation.remedy == "repair" else "2+5=8\n")
+            driver.settle()
+    assert driver.outline.status == "abstained"
+    assert "not converging" in driver.outline.reason
+    assert [record.remedy for record in driver.outline.violations] == ["repair", "feedback", "abstain"]
+    assert driver.outline.violations[-1].inserted == ""
+
+
+@pytest.mark.fault("V10", injected="violations without end", happens="abstained when the remedies are spent")
+def test_a_storm_ends_when_the_remedies_are_spent():
+    driver = drive(monitor(), budgets=Budgets(remedies=5))
+    for number in range(20):
+        if driver.outline is None:
+            driver.open()
+            driver.feed(f"\n{2 * (number % 4)}+1=5\n2+2=9\n")
+            driver.settle()
+    assert driver.outline.status == "abstained"
+    assert "budget of 5 remedies" in driver.outline.reason
+    assert driver.outline.remedies == 5
+    assert driver.shown == driver.outline.text
+
+
+@pytest.mark.fault("V10", injected="violations that cost tokens", happens="abstained when the budget is spent")
+def test_no_more_tokens_are_cut_than_the_budget_allows():
+    driver = drive(monitor(remedy=Resample()), budgets=Budgets(discarded_tokens=3))
+    driver.chunk("2+2=5\n", tokens=4)
+    driver.settle()
+    assert "discarded tokens" in driver.outline.reason
+    assert driver.outline.remedies == 0
+
+
+def test_resampling_says_nothing_and_asks_with_another_number():
+    driver = drive(monitor(remedy=Resample()))
+    driver.feed("1+1=2\n2+2=5\n")
+    driver.settle()
+    assert (driver.orders[-1].pieces[0].text, driver.orders[-1].attempt) == ("1+1=2\n", 1)
+    assert driver.core.transcript.insertions == []
+
+
+@pytest.mark.parametrize(("remedy", "status"), [(Stop(), "unverified"), (Abstain(), "abstained")])
+def test_a_remedy_may_end_the_run(remedy, status):
+    driver = drive(monitor(remedy=remedy))
+    driver.feed("1+1=2\n2+2=5\nmore\n")
+    driver.settle()
+    assert (driver.outline.status, driver.outline.text) == (status, "1+1=2\n")
+    assert driver.outline.reason == "m: 2+2=5 is wrong"
+
+
+def test_a_violation_that_arrives_while_draining_is_acted_upon():
+    driver = drive(monitor())
+    driver.feed("2+2=5")
+    driver.end()
+    assert driver.state == "draining"
+    driver.settle()
+    assert driver.state == "opening"
+    assert Close() not in driver.orders
+    driver.open()
+    driver.feed(".")
+    driver.end()
+    driver.settle()
+    assert (driver.outline.status, driver.outline.text) == ("verified", "2+2=4.")
+
+
+def test_a_check_goes_on_while_its_line_is_repaired():
+    driver = drive(monitor())
+    driver.feed("1+1=2, 2+2=5\n")
+    driver.extract()
+    slow = driver.job("1+1=2")
+    driver.answer(driver.job("2+2=5"))
+    assert driver.state == "deciding"  # the earlier one may yet be wrong
+    assert slow in driver.pending
+    driver = drive(monitor("obs", verifier=STRICT, delivery="observe"), monitor("m"))
+    driver.feed("1+1=2, 2+2=5\n")
+    driver.extract()
+    for job in [job for job, order in driver.pending.items() if order.monitor == 1]:
+        driver.answer(job)
+    assert driver.state == "opening"
+    assert Drop(1) not in driver.orders
+    driver.open()
+    driver.feed("\n")
+    driver.extract()
+    assert driver.checked.count(("strict", "1+1=2")) == 1
+    driver.end()
+    driver.settle()
+    assert driver.outline.status == "verified"
+    assert not driver.pending
+
+
+def test_the_whole_reasoning_is_looked_at_once_although_feedback_was_written_into_it():
+    driver = drive(
+        monitor("think", trigger=ThinkEnd(), verifier=STRICT), monitor("line", remedy=Feedback()), think_tags=TAGS
+    )
+    driver.feed("<think>1+1=2\n2+2=5\n")
+    driver.settle()
+    driver.open()
+    driver.feed("2+2=4</think>4+4=8")
+    driver.end()
+    driver.settle()
+    end = driver.outline
+    assert end.status == "verified"
+    assert {check.segment for check in end.checks if check.monitor == "think"} == {Span(7, end.text.index("</think>"))}
+
+
+def test_a_repair_right_behind_the_closing_tag_stays_in_the_answer():
+    driver = drive(monitor(remedy=Feedback("rewind")), think_tags=TAGS)
+    driver.feed("<think>1+1=2</think>2+2=5\n")
+    driver.settle()
+    driver.open()
+    driver.feed("2+2=4")
+    driver.end()
+    driver.settle()
+    assert (driver.outline.reasoning, driver.outline.answer) == ("1+1=2", "Wait, it is 4.\n2+2=4")
+    assert driver.outline.status == "verified"

@@ -1,0 +1,117 @@
+"""Small defects that nothing else noticed: each test fails where its line of the core is changed in one place."""
+
+from __future__ import annotations
+
+from interwhen import (
+    Budgets,
+    Claim,
+    Doubt,
+    Feedback,
+    FrontierMoved,
+    Judged,
+    Markers,
+    Pass,
+    Resample,
+    Segment,
+    Span,
+    Stop,
+    Violation,
+)
+from interwhen._core.check_table import OpenSegment, Ref
+from interwhen._core.machine import Core
+from interwhen._core.messages import Broken, Check, Extract, Extracted, Settled
+from interwhen._core.transcript import Transcript
+from interwhen._core.violations import Violations
+from interwhen.models import Chunk, Usage
+from tests.core.worlds import STRICT, Driver, drive, make_verifier, monitor
+
+TAGS = ("<think>", "</think>")
+
+
+def test_the_frontier_passes_a_refutation_that_comes_after_the_feedback():
+    """`Checks._judge`: what is disavowed counts as settled, also if its verdict comes late."""
+    driver = drive(monitor(remedy=Feedback()), starts_in="reasoning")
+    driver.feed("2+2=5 and 4+4=9\n", phase="reasoning")
+    driver.extract()
+    driver.answer(driver.job("2+2=5"))
+    driver.open()
+    driver.feed("3+3=6\n", phase="reasoning")
+    driver.extract()
+    driver.answer(driver.job("4+4=9"))  # refuted behind the feedback that answers its segment
+    driver.answer(driver.job("3+3=6"))
+    driver.end()
+    driver.settle()
+    assert driver.outline is not None
+    assert driver.of(FrontierMoved)[-1].to == len(driver.outline.text)
+
+
+def _ref(span):
+    segment = Segment("x" * len(span), span, "reasoning")
+    return Ref(0, Claim(key="k", span=span), segment, OpenSegment(span))
+
+
+def test_a_cut_where_feedback_begins_takes_its_answer_away():
+    """`Violations.cut`: feedback begins where the segment that it answers ends, and goes with a cut there."""
+    for to, stands in ((12, True), (11, False), (10, False)):
+        transcript = Transcript("reasoning")
+        transcript.append("1+1=2\n2+2=5\nmore", 3)
+        violations = Violations((monitor(),), transcript, Budgets())
+        violations.answer(Span(6, 11), 0)
+        violations.concluded.append(Doubt("m", Span(11, 11), "the reasoning was stopped early", "plain"))
+        violations.cut(to)
+        assert bool(violations.concluded) is stands
+        assert violations.is_answered(_ref(Span(6, 11))) is stands
+        assert bool(violations.disavowed()) is stands
+
+
+def test_a_stop_cuts_until_no_gate_holds_anything():
+    """`Core._stop`: a cut may leave a line of another gate unfinished, and what stands before it is cut, too."""
+    lines = monitor("lines", delivery="gate", verifier=make_verifier("slow"))
+    markers = monitor("markers", delivery="gate", trigger=Markers(("so",)), verifier=make_verifier("quick"))
+    driver = drive(lines, markers, monitor("stops", verifier=STRICT, remedy=Stop()))
+    driver.feed("1+1=2 so on\n7+1=8\nmore")
+    driver.extract()
+    checks = {(driver.core.monitors[o.monitor].name, o.claim.key): job for job, o in driver.pending.items()}
+    for who in (("markers", "1+1=2"), ("stops", "7+1=8"), ("stops", "1+1=2"), ("lines", "1+1=2"), ("lines", "7+1=8")):
+        driver.answer(checks[who])  # the last one lets the violation be acted upon
+    assert driver.outline is not None
+    assert driver.outline.status == "unverified"
+    assert driver.outline.text == driver.shown == ""
+
+
+def test_tokens_are_credited_to_the_text_that_is_held_back():
+    """`Intake.credit`: half a tag came last, so the tokens that the server counts on top are of it, and go with it."""
+    driver = drive(think_tags=TAGS, starts_in="reasoning")
+    driver.chunk("so it is", tokens=2)
+    driver.chunk("</thi", tokens=1)
+    driver.tell(Chunk("", "reasoning", 0, usage=Usage(None, None, 7)))
+    driver.tell(Broken("reset", retryable=True))
+    driver.open()
+    driver.chunk("</think>done", tokens=3)
+    driver.end()
+    assert driver.outline is not None
+    assert driver.outline.text == "so it is</think>done"
+    assert (driver.outline.kept, driver.outline.discarded) == (5, 5)
+
+
+def test_claims_of_one_key_and_other_words_are_asked_about_one_by_one():
+    """`Work.question`: a verdict is known for a key and the text that it rests on, not for the key alone."""
+
+    def parse(segment):
+        return (Claim(key="the sum", span=segment.span),)
+
+    driver = Driver(Core((monitor(extractor=parse, remedy=Resample()),)))
+    driver.open()
+    driver.feed("1+1=2\n1+1=3\n1+1=2\n")
+    while jobs := [job for job, order in driver.pending.items() if isinstance(order, Extract)]:
+        driver.tell(Extracted(jobs[0], parse(driver.pending.pop(jobs[0]).segment)))
+    asked = [order for order in driver.orders if isinstance(order, Check)]
+    assert [order.claim.span for order in asked] == [Span(0, 5), Span(6, 11)]
+    first, second = [order.job for order in asked]
+    driver.pending.pop(first)
+    driver.tell(Settled(first, Judged(Pass())))
+    assert driver.state == "streaming"
+    driver.pending.pop(second)
+    driver.tell(Settled(second, Judged(Violation("no"))))
+    assert driver.state == "opening"
+    assert driver.core.transcript.slice(0, 99) == "1+1=2\n"

@@ -1,0 +1,265 @@
+"""Chunks, ends, breaks and what the reader is shown, story by story."""
+
+from __future__ import annotations
+
+import pytest
+from interwhen import Budgets, Delta, Feedback, Judged, Paragraphs, Remedied, Span, Stop, StreamBroken, Violation
+from interwhen._core.messages import (
+    Abandoned,
+    Broken,
+    Close,
+    Ended,
+    Extracted,
+    Open,
+    Opened,
+    OutOfTime,
+    Resumed,
+    Settled,
+)
+from interwhen.models import Chunk, Usage
+from tests.core.worlds import STRICT, drive, monitor
+
+TAGS = ("<think>", "</think>")
+
+
+def test_the_reason_of_a_stream_that_was_closed_says_nothing_about_the_next_one():
+    driver = drive(monitor())
+    driver.feed("2+2=5\n")
+    driver.settle()
+    driver.chunk("", tokens=0, finish="stop")
+    driver.open()
+    driver.feed("\n1+1=2\n")
+    driver.tell(Ended())  # no reason given: truncated
+    driver.settle()
+    assert (driver.outline.status, driver.outline.finish_reason) == ("unverified", "truncated")
+
+
+def test_a_late_chunk_cannot_turn_length_into_stop():
+    driver = drive(monitor())
+    driver.feed("1+1=2\n", finish="length")
+    driver.tell(Ended())
+    driver.chunk("", tokens=0, finish="stop")
+    driver.settle()
+    assert (driver.outline.status, driver.outline.finish_reason) == ("unverified", "length")
+
+
+def test_half_a_tag_is_written_again_after_a_reconnect():
+    driver = drive(monitor(), think_tags=TAGS, starts_in="reasoning")
+    driver.feed("1+1=2</thi")
+    driver.tell(Broken("reset", retryable=True))
+    assert driver.orders[-1].pieces[-1].text == "1+1=2"
+    driver.open()
+    driver.feed("</think>2+2=4")
+    driver.end()
+    driver.settle()
+    end = driver.outline
+    assert (end.status, end.reasoning, end.answer) == ("verified", "1+1=2", "2+2=4")
+    assert end.kept + end.discarded == driver.fed
+    assert end.reconnects == 1
+
+
+def test_half_a_tag_is_text_where_the_run_ends_with_it():
+    driver = drive(monitor(), think_tags=TAGS, starts_in="reasoning")
+    driver.feed("1+1=2</thi")
+    driver.tell(Broken("refused", retryable=False))
+    assert (driver.outline.status, driver.outline.text, driver.outline.reason) == ("failed", "1+1=2</thi", "refused")
+    assert driver.outline.kept == driver.fed
+    assert driver.of(StreamBroken)[0].action == "fail"
+
+
+def test_reconnects_have_a_budget():
+    driver = drive(budgets=Budgets(reconnects=1))
+    for _ in range(2):
+        driver.tell(Broken("reset", retryable=True))
+        driver.open()
+    assert driver.outline.status == "failed"
+
+
+def test_a_stream_that_breaks_after_its_end_was_announced_has_ended():
+    driver = drive(monitor())
+    driver.feed("1+1=2", finish="stop")
+    driver.tell(Broken("reset", retryable=True))
+    driver.settle()
+    assert driver.outline.status == "verified"
+    assert not driver.of(StreamBroken)
+
+
+def test_an_end_before_the_stream_is_open_belongs_to_another_stream():
+    driver = drive(monitor())
+    driver.feed("2+2=5\n")
+    driver.settle()
+    driver.tell(Ended())
+    assert driver.state == "opening"
+
+
+def test_what_a_gate_never_saw_whole_is_cut_from_a_stopped_run():
+    driver = drive(
+        monitor("gate", delivery="gate", trigger=Paragraphs()),
+        monitor("m", verifier=STRICT, remedy=Stop()),
+        max_tokens=1,
+    )
+    driver.chunk("1+1=2\n\n3+3=6\nso\n7+1=8\n", tokens=70)
+    driver.settle()
+    assert driver.shown == driver.outline.text == "1+1=2\n\n"
+
+
+def test_what_a_gate_has_not_let_through_is_no_part_of_a_stopped_run():
+    driver = drive(monitor("gate", delivery="gate", trigger=Paragraphs()), monitor("m", verifier=STRICT, remedy=Stop()))
+    driver.feed("1+1=2\n\n3+3=7\n2+2=5\n")
+    driver.settle(max)
+    assert driver.outline.status == "unverified"
+    assert driver.shown == driver.outline.text == "1+1=2\n\n"
+
+
+def test_a_gate_shows_a_line_once_it_is_checked():
+    driver = drive(monitor(delivery="gate"))
+    driver.feed("1+1=2\n2+2=4\n", size=2)
+    assert driver.shown == ""
+    driver.extract()
+    driver.answer(driver.job("2+2=4"))
+    assert driver.shown == ""
+    driver.answer(driver.job("1+1=2"))
+    assert driver.shown == "1+1=2\n2+2=4\n"
+
+
+def test_final_shows_reasoning_and_holds_the_answer():
+    driver = drive(monitor(delivery="final"), think_tags=TAGS)
+    driver.feed("<think>1+1=2</think>2+2=4", size=5)
+    assert driver.shown == "<think>1+1=2</think>"
+    driver.end()
+    assert driver.shown == "<think>1+1=2</think>"
+    driver.settle()
+    assert driver.shown == driver.outline.text
+    assert driver.outline.status == "verified"
+
+
+@pytest.mark.fault("W22", injected="more tokens than `max_tokens`", happens="ended as `length`, not verified")
+def test_an_endless_stream_is_ended():
+    driver = drive(monitor(), max_tokens=10)
+    for _ in range(200):
+        driver.chunk("1+1=2\n")
+    driver.settle()
+    assert (driver.outline.status, driver.outline.finish_reason) == ("unverified", "length")
+    assert driver.outline.kept == 75
+    assert Close() in driver.orders
+
+
+@pytest.mark.fault("W22", injected="a resume without tokens left", happens="not asked for: ended as `length`")
+@pytest.mark.parametrize("remedy", [None, Feedback()])
+def test_a_run_whose_tokens_are_used_up_is_not_resumed(remedy):
+    options = {} if remedy is None else {"remedy": remedy}
+    driver = drive(monitor(**options), max_tokens=2)
+    driver.chunk("1+1=2\n2+2=5", tokens=2)
+    driver.chunk("\n")
+    driver.settle()
+    assert (driver.outline.status, driver.outline.finish_reason) == ("unverified", "length")
+    assert sum(isinstance(order, Open) for order in driver.orders) == 1
+    assert driver.shown == driver.outline.text
+
+
+@pytest.mark.fault("V7", injected="verdicts and text after the end", happens="ignored")
+def test_facts_after_the_end_are_ignored():
+    driver = drive()
+    driver.tell(Abandoned())
+    outline, seen = driver.outline, len(driver.seen)
+    for fact in (
+        Chunk("x"),
+        Opened(None),
+        Ended(),
+        Broken("x", retryable=True),
+        OutOfTime(1.0),
+        Abandoned(),
+        Extracted(1, ()),
+    ):
+        assert driver.core.step(fact) == []
+    assert (driver.outline, len(driver.seen)) == (outline, seen)
+    assert driver.state == "done"
+
+
+def test_facts_that_come_at_the_wrong_time_are_ignored():
+    driver = drive(monitor(), opened=False)
+    driver.tell(Ended())
+    assert driver.state == "opening"
+    driver.open()
+    driver.open()
+    assert driver.core.tally.requests == 1
+    driver.feed("1+1=2")
+    driver.end()
+    driver.tell(Broken("reset", retryable=True))
+    assert driver.state == "draining"
+
+
+def test_a_delta_says_where_it_starts_who_wrote_it_and_in_which_phase():
+    driver = drive(monitor(), starts_in="reasoning")
+    driver.feed("2+2=5\n", phase="reasoning")
+    driver.settle()
+    driver.open()
+    driver.feed(".", phase="answer")
+    assert driver.of(Delta) == [
+        Delta("2+2=5\n", 0, "reasoning"),
+        Delta("4", 4, "reasoning", "repair"),
+        Delta(".", 5, "answer"),
+    ]
+
+
+def test_a_text_that_was_cut_short_does_not_become_whole_by_a_later_word():
+    driver = drive(monitor())
+    driver.feed("1+1=2\n", finish="length")
+    driver.settle()
+    driver.chunk("", tokens=0, finish="stop")
+    driver.tell(Ended())
+    assert (driver.outline.status, driver.outline.finish_reason) == ("unverified", "length")
+
+
+def test_a_repair_with_template_tokens_becomes_feedback():
+    driver = drive(monitor())
+    driver.feed("2+2=5\n")
+    driver.extract()
+    (job,) = driver.pending
+    del driver.pending[job]
+    driver.tell(Settled(job, Judged(Violation(why="wrong", where=Span(4, 5), repair="</think>4"))))
+    (remedied,) = driver.of(Remedied)
+    assert remedied.violation.remedy == "feedback"
+    assert "</think>" not in remedied.violation.inserted
+
+
+def test_another_process_asks_the_model_to_go_on_and_spends_no_reconnect():
+    driver = drive(monitor(), budgets=Budgets(reconnects=0), think_tags=("<think>", "</think>"))
+    driver.feed("<think>1+1=2\n2+</th")
+    driver.settle()
+    driver.tell(Resumed())
+    assert driver.state == "opening"
+    asked = driver.orders[-1]
+    assert isinstance(asked, Open)
+    assert "".join(piece.text for piece in asked.pieces) == "<think>1+1=2\n2+"
+    assert driver.core.tally.reconnects == 0
+    driver.tell(Resumed())
+    assert driver.orders[-1] is asked
+
+
+def test_another_process_takes_the_end_that_the_model_had_announced():
+    driver = drive(monitor())
+    driver.feed("1+1=2\n", finish="stop")
+    driver.tell(Resumed())
+    driver.settle()
+    assert (driver.outline.status, driver.outline.text) == ("verified", "1+1=2\n")
+
+
+@pytest.mark.parametrize("retryable", [True, False])
+def test_half_a_tag_stays_where_the_model_may_write_nothing_more(retryable):
+    driver = drive(think_tags=("<think>", "</think>"), max_tokens=1)
+    driver.feed("<think>so</th")
+    driver.tell(Broken("reset", retryable=retryable))
+    assert driver.outline.text == driver.shown == "<think>so</th"
+    assert (driver.outline.finish_reason, driver.outline.reconnects) == ("length", 0)
+    assert driver.outline.kept == driver.fed == 1
+
+
+@pytest.mark.parametrize("count", [(1 << 63) - 1, 1 << 63, 10**30])
+def test_a_server_that_counts_more_tokens_than_there_can_be_does_not_end_the_run_by_an_exception(count):
+    driver = drive(monitor())
+    driver.feed("1+1=2\n")
+    driver.tell(Chunk("", tokens=0, finish_reason="stop", usage=Usage(completion_tokens=count)))
+    driver.tell(Ended())
+    driver.settle()
+    assert driver.outline is not None

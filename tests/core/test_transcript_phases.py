@@ -1,0 +1,77 @@
+"""Reasoning, answer and tags: the same parts however the text was cut."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from interwhen._core.transcript import ThinkTags
+
+TAGS = ("<think>", "</think>")
+TEXT = st.lists(st.sampled_from(["<think>", "</think>", "<", "</", "</thi", "think>", " ", "\n", "ab", " " * 40])).map(
+    "".join
+)
+
+
+def split(chunks, phase):
+    tags = ThinkTags(TAGS, phase)
+    parts = [part for chunk in chunks for part in tags.feed(chunk)] + tags.drain()
+    joined: list[list[str]] = []
+    for text, kind in parts:
+        if joined and joined[-1][1] == kind == "text":
+            joined[-1][0] += text
+        else:
+            joined.append([text, kind])
+    return joined
+
+
+def reference(text, phase):
+    found = []
+    body = text.lstrip()
+    lead = len(text) - len(body)
+    if phase == "answer":
+        if lead > 64 or not body.startswith("<think>"):
+            return [[text, "text"]] if text else []
+        found.append([text[: lead + 7], "open"])
+        text = text[lead + 7 :]
+    before, tag, after = text.partition("</think>")
+    found += [[before, "text"], [tag, "close"], [after, "text"]]
+    return [part for part in found if part[0]]
+
+
+@settings(max_examples=150, deadline=None)
+@given(text=TEXT, cuts=st.lists(st.integers(0, 60)), phase=st.sampled_from(["answer", "reasoning"]))
+def test_any_chunking_gives_the_parts_of_the_whole(text, cuts, phase):
+    expected = reference(text, phase)
+    assert split([text] if text else [], phase) == expected
+    assert split(list(text), phase) == expected
+    at = sorted({min(cut, len(text)) for cut in cuts} | {0, len(text)})
+    assert split([text[a:b] for a, b in pairwise(at) if b > a], phase) == expected
+
+
+@pytest.mark.parametrize("size", range(1, 8))
+def test_half_a_tag_is_held_and_given_back_at_the_end(size):
+    tags = ThinkTags(TAGS, "reasoning")
+    assert tags.feed("x" + TAGS[1][:size]) == [("x", "text")]
+    assert tags.must_see
+    assert tags.drain() == [(TAGS[1][:size], "text")]
+    assert tags.drain() == []
+
+
+def test_white_space_before_the_first_tag_is_not_held_for_ever():
+    tags = ThinkTags(TAGS, "answer")
+    held = sum(not tags.feed(" ") for _ in range(200))
+    assert held == 64
+    assert tags.done
+
+
+def test_restart_forgets_half_a_tag():
+    tags = ThinkTags(TAGS, "reasoning")
+    tags.feed("</thi")
+    tags.restart("reasoning", at_start=False)
+    assert tags.feed("nk>") == [("nk>", "text")]
+    tags.restart("answer", at_start=True)
+    assert tags.feed("<think>") == [("<think>", "open")]
+    assert tags.phase == "reasoning"

@@ -1,0 +1,103 @@
+"""Forks: side inferences that are checked like any other claim, and never part of the trace."""
+
+import anyio
+import interwhen
+import pytest
+from interwhen import Budgets, Errored, Fork, ModelError, Sampling, Skipped, TimedOut
+from interwhen.testing import Pause, ScriptedModel
+from sums import SUM, Sum, apply, supervise, watch
+
+pytestmark = pytest.mark.anyio
+
+SIDE = "\nState the sums above:"
+
+
+def read(reply, segment):
+    for match in SUM.finditer(reply):
+        left, right, total = map(int, match.groups())
+        yield Sum(key=match[0], span=segment.ground(match[0]), left=left, right=right, total=total)
+
+
+def forking(**options):
+    fork = Fork(SIDE, read, **{"max_tokens": 9, "stop": ("\n",), **options})
+    return watch(extractor=fork)
+
+
+def says(reply):
+    return lambda request: reply(request) if callable(reply) else reply
+
+
+def outcomes(result):
+    return [record.outcome for record in result.checks]
+
+
+async def test_a_grounded_claim_of_a_fork_interrupts():
+    model = ScriptedModel(
+        [["I add: 2+2=5\n", Pause(1), "on\n"], "\n"], forks=lambda r: "2+2=5 is what I see" if "5" in r.prefix else ""
+    )
+    result, events = await supervise(model, forking(), prompt="Q", sampling=Sampling(seed=3, max_tokens=50))
+    assert result.text == apply(events) == "I add: 2+2=4\n"
+    asked = model.fork_requests[0]
+    assert (asked.prompt, asked.prefix, asked.side) == ("Q", "I add: 2+2=5", SIDE)
+    assert asked.sampling == Sampling(seed=3, max_tokens=9, stop=("\n",), temperature=0.0)
+    assert result.ledger.forks == len(model.fork_requests)
+    assert result.ledger.fork_tokens == 5
+    assert result.ledger.fork_prompt_tokens == len(model.fork_requests)
+    assert result.ledger.total_tokens == result.ledger.kept + result.ledger.discarded + 5
+    assert SIDE not in result.text
+
+
+async def test_an_ungrounded_claim_of_a_fork_never_interrupts_but_counts():
+    model = ScriptedModel([["two and two is five\n", Pause(1), "on\n"]], forks=lambda r: "2+2=5")
+    result, events = await supervise(model, forking())
+    assert (result.status, result.text) == ("unverified", apply(events))
+    assert {record.span for record in result.checks} == {None}
+    assert [violation.interrupted for violation in result.violations] == [False, False]
+    assert len(model.requests) == 1
+
+
+@pytest.mark.parametrize("error", [ModelError("busy"), ValueError("a bug in the adapter")])
+async def test_a_fork_that_fails_is_an_outcome(error):
+    def fails(request):
+        raise error
+
+    result, events = await supervise(ScriptedModel(["1+1=2\nso\n"], forks=fails), forking())
+    assert outcomes(result) == [Errored(f"fork: {type(error).__name__}: {error}")] * 2
+    assert (result.status, apply(events)) == ("unverified", "1+1=2\nso\n")
+    assert result.ledger.fork_tokens == 0
+
+
+async def test_a_fork_without_an_answer_in_time_is_an_outcome():
+    begun = anyio.current_time()
+    model = ScriptedModel([["1+1=2\n"]], forks=lambda r: "1+1=2", delay=40.0)
+    result, _ = await supervise(model, forking(deadline=30.0))
+    assert outcomes(result) == [TimedOut(30.0)]
+    assert anyio.current_time() - begun == 120.0  # three reads: the fork ended meanwhile
+
+
+async def test_a_parser_that_raises_over_a_reply_is_an_outcome():
+    model = ScriptedModel(["1+1=2\n"], forks=lambda r: "?")
+    result, _ = await supervise(model, watch(extractor=Fork(SIDE, lambda reply, segment: 1 / 0)))
+    assert "ZeroDivisionError" in outcomes(result)[0].error
+
+
+async def test_forks_beyond_the_budget_are_skipped():
+    model = ScriptedModel(["1+1=2\n2+2=4\n"], forks=lambda r: r.prefix.splitlines()[-1])
+    result, _ = await supervise(model, forking(), budgets=Budgets(forks=1))
+    assert isinstance(outcomes(result)[1], Skipped)
+    assert (result.status, result.ledger.forks) == ("unverified", 1)
+
+
+async def test_a_fork_whose_text_is_cut_is_called_off():
+    model = ScriptedModel([["2+2=5\nand 9+9=18\n", Pause(50)], "\n"], forks=lambda r: "", delay=0.0)
+    finished = []
+
+    async def complete(request):
+        await anyio.sleep(5)
+        finished.append(request.prefix)
+        return interwhen.models.base.Completion("", "stop", interwhen.models.base.Usage())
+
+    model.complete = complete
+    result, _ = await supervise(model, watch(), watch(name="fork", extractor=Fork(SIDE, read), delivery="observe"))
+    assert result.text == "2+2=4\n"
+    assert not any("9+9" in prefix or "2+2=5" in prefix for prefix in finished)

@@ -1,0 +1,360 @@
+"""Whoever holds the event loop is named, and watching for that costs a token nothing."""
+
+import asyncio
+import sys
+import threading
+import time
+
+import anyio
+import interwhen
+import pytest
+from interwhen import Pass, Workers, verifier
+from interwhen._engine import loop_blocking
+from interwhen._engine.loop_blocking import _WATCHER, MOST, SEES_FUNCTIONS, Holding, Watched, frames_of
+from interwhen.testing import Pause, ScriptedModel, run_virtual
+from structlog.testing import capture_logs
+from sums import judge, sums, supervise, watch
+from trio import lowlevel
+
+pytestmark = pytest.mark.anyio
+
+
+def jump(seconds):
+    """Let virtual time pass, as a call that holds the loop lets real time."""
+    lowlevel.current_clock().jump(seconds)
+
+
+@pytest.mark.fault("V3", injected="an inline verifier or a parser that holds the loop", happens="it is named")
+@pytest.mark.parametrize(("seconds", "held"), [(0.019, 0), (0.021, 2), (3.0, 2)])
+async def test_a_call_of_ours_that_takes_too_long_is_named(seconds, held, configured):
+    @verifier(name="slowpoke", worker="inline")
+    def check(claim):
+        jump(seconds)
+        return judge(claim)
+
+    def parser(segment):
+        jump(seconds)
+        return sums(segment)
+
+    with capture_logs() as logs:
+        result, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch(check, name="m", extractor=parser))
+    found = result.timing.held
+    assert [each.what for each in found] == ["extractor of 'm'", "verifier 'slowpoke'"][:held]
+    assert [each.seconds for each in found] == pytest.approx([seconds] * held)
+    assert all("test_holding.py:" in each.where for each in found)
+    assert [(entry["event"], entry["what"]) for entry in logs[:-1]] == [("loop.held", each.what) for each in found]
+    assert result.status == "verified"
+
+
+async def test_it_is_kept_and_logged_within_bounds_and_the_longest_ones_stay(configured):
+    lines = [f"{left}+1={left + 1}\n" for left in range(50)]
+
+    @verifier(name="slowpoke", worker="inline")
+    def check(claim):
+        jump(1.0 + claim.left)
+        return judge(claim)
+
+    with capture_logs() as logs:
+        result, _ = await supervise(ScriptedModel([lines]), watch(check))
+    assert [each.seconds for each in result.timing.held] == [1.0 + left for left in range(50 - MOST, 50)]
+    assert [entry["event"] for entry in logs].count("loop.held") == 1
+
+
+async def test_nobody_looks_who_is_told_not_to():
+    @verifier(name="slowpoke", worker="inline")
+    def check(claim):
+        jump(9.0)
+        return judge(claim)
+
+    async with Workers(held_after=None) as workers:
+        result, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch(check), workers=workers)
+    assert result.timing.held == ()
+
+
+@pytest.mark.fault("V3", injected="a real block of 50 ms, four culprits", happens="function, file and line are named")
+@pytest.mark.parametrize("who", ["verifier", "parser", "async verifier", "callback"])
+async def test_a_real_block_of_50_ms_is_found(who, loop):
+    def block():
+        time.sleep(0.05)
+
+    @verifier(name="blocks", worker="async" if who == "async verifier" else None)
+    async def check(claim):
+        if who == "async verifier":
+            block()
+        return judge(claim)
+
+    @verifier(name="blocks", worker="inline")
+    def check_inline(claim):
+        block()
+        return judge(claim)
+
+    def parser(segment):
+        if who == "parser":
+            block()
+        return sums(segment)
+
+    chosen = check_inline if who == "verifier" else check
+    # Ten times: on a busy machine the watching thread may come too late to see one of them.
+    lines = [step for left in range(10) for step in (f"{left}+1={left + 1}\n", Pause(0.03))]
+    model = ScriptedModel([lines])
+    async with interwhen.run(model, "Q", monitors=[watch(chosen, extractor=parser)]) as run:
+        async for event in run:
+            if who == "callback" and isinstance(event, interwhen.Delta):
+                block()
+    what = {"verifier": "verifier 'blocks'", "async verifier": "verifier 'blocks'", "parser": "extractor of 'sums'"}
+    found = [each for each in run.result.timing.held if each.what == what.get(who, "other code")]
+    assert found
+    best = max(found, key=lambda each: each.seconds)
+    assert best.seconds > 0.02
+    if who in ("async verifier", "callback"):
+        assert best.where
+    if who in ("async verifier", "callback") and SEES_FUNCTIONS:
+        assert "block (" in best.where
+        assert "test_holding.py:" in best.where
+
+
+async def test_checks_of_plain_functions_run_in_threads_by_default(loop):
+    @verifier(name="blocks")
+    def check(claim):
+        time.sleep(0.05)
+        assert threading.current_thread() is not threading.main_thread()
+        return Pass()
+
+    assert check.worker == "thread"
+    result, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch(check))
+    assert result.status == "verified"
+    assert "verifier 'blocks'" not in [each.what for each in result.timing.held]
+
+
+async def test_the_thread_watches_only_while_there_are_runs(loop):
+    async def threads():
+        return [thread for thread in threading.enumerate() if thread.name == "interwhen-loop-watch"]
+
+    for _ in range(3):
+        await supervise(ScriptedModel(["1+1=2\n"]), watch())
+    assert len(await threads()) == 1  # one for the process, asleep
+    assert not _WATCHER._loops
+
+
+# ------------------------------------------------------------------ on a clock of our own
+
+
+class Listener:
+    def __init__(self, limit):
+        self.limit = limit
+        self.heard = []
+
+    def add(self, held):
+        self.heard.append(held)
+
+
+def busy():
+    return [sys._getframe()]
+
+
+def watched(*limits):
+    posted = []
+    it = Watched(posted.append, None, 0)
+    listeners = [Listener(limit) for limit in limits]
+    for listener in listeners:
+        it.add(listener)
+    return it, posted, listeners
+
+
+async def test_another_thread_sees_what_the_loop_is_in(loop):
+    seen = []
+
+    def look(running, thread):
+        seen.extend(frame.f_code.co_name for frame in frames_of(running, thread))
+
+    async def inner():
+        looker = threading.Thread(target=look, args=(asyncio.get_running_loop(), threading.get_ident()))
+        looker.start()
+        looker.join()
+
+    async def outer():
+        await inner()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(outer)
+    if SEES_FUNCTIONS:
+        at = seen.index("inner")
+        assert seen[at : at + 2] == ["inner", "outer"]
+    else:
+        assert seen == ["outer"]
+
+
+def test_a_loop_that_is_not_running_is_in_nothing():
+    loop = asyncio.new_event_loop()
+    try:
+        assert frames_of(loop, 0) == []
+        assert frames_of(None, 0) == []
+    finally:
+        loop.close()
+
+
+def test_a_loop_that_answers_in_time_is_not_looked_at():
+    it, posted, (listener,) = watched(0.02)
+    for step in range(10):
+        it.look(step * 0.01, lambda: pytest.fail("nobody is late"), lambda: 0.0)
+        it.answered(step * 0.01 + 0.005)
+    assert len(posted) == 10
+    assert listener.heard == []
+
+
+def test_a_late_answer_is_told_to_those_who_want_to_know():
+    it, posted, (eager, patient) = watched(0.02, 1.0)
+    found = busy()
+    for now in (0.0, 0.01, 0.02, 0.03):
+        it.look(now, lambda: found, lambda: 0.05)
+    assert len(posted) == 1  # it is asked once
+    posted[0]()
+    (held,) = eager.heard
+    assert (held.what, held.seconds) == ("other code", 0.05)
+    assert held.where.startswith("busy (")
+    assert patient.heard == []
+    it.answered(9.0)  # an answer to nothing
+    assert len(eager.heard) == 1
+
+
+def looked_at(calls, answered):
+    """What is told of a loop that is looked at each hundredth of a second, in *calls* one after the other."""
+    it, posted, (listener,) = watched(0.04)
+    it.look(0.0, list, None)
+    for at, call in enumerate(calls, start=2):
+        it.look(at / 100, lambda call=call: call, None)
+    it.answered(answered)
+    assert len(posted) == 1
+    return [round(held.seconds, 3) for held in listener.heard]
+
+
+def test_many_short_calls_hold_nothing():
+    assert looked_at([busy() for _ in range(8)], 0.1) == []
+    assert looked_at([busy()], 0.045) == []
+
+
+def test_whoever_holds_a_loop_is_told_of_whatever_comes_before_and_after():
+    short, long, longer = [busy() for _ in range(5)], busy(), busy()
+    assert looked_at([*short[:2], *[long] * 5, *short[2:]], 0.12) == [0.06]
+    assert looked_at([*[long] * 5, *short[:2]], 0.09) == [0.07]
+    assert looked_at([*[long] * 5, *[longer] * 4], 0.111) == [0.07, 0.051]
+    assert looked_at([*[long] * 3, [], *[longer] * 2], 0.08) == [0.05]  # the second one for too short a time
+
+
+def test_what_keeps_the_watching_thread_from_looking_is_found_once():
+    it, _, (listener,) = watched(0.04)
+    found = busy()
+    it.look(0.0, list, None)
+    it.look(0.2, lambda: found, None)
+    it.answered(0.21)
+    assert [held.seconds for held in listener.heard] == [0.21]
+
+
+def test_what_its_caller_has_timed_is_not_told_twice():
+    it, _, (listener,) = watched(0.04)
+    timed, other = busy(), busy()
+    for at in (0, 2, 3, 4, 5):
+        it.look(at / 100, lambda: timed, None)
+    it.place("other code")
+    for at in (6, 7, 8, 9, 10):
+        it.look(at / 100, lambda: other, None)
+    it.answered(0.11)
+    assert [round(held.seconds, 3) for held in listener.heard] == [0.06]
+
+
+def test_a_late_loop_is_looked_at_more_often():
+    it, _, _ = watched(0.04)
+    assert it.pause == 0.02
+    it.look(0.0, list, None)
+    assert it.pause == 0.005
+    it.answered(0.001)
+    assert it.pause == 0.02
+
+
+def test_a_call_is_the_same_whatever_it_is_in():
+    it, posted, (listener,) = watched(0.02)
+    turn = compile("import sys\ndef _run(call):\n    return call()", "/lib/asyncio/events.py", "exec")
+    space = {}
+    exec(turn, space)
+
+    def call():
+        mine = sys._getframe()
+        for now in (0.01, 0.02):  # each time in another function
+            it.look(now, lambda: [*busy(), mine, mine.f_back, mine.f_back.f_back], lambda: 0.05)
+
+    it.look(0.0, list, lambda: 0.05)
+    space["_run"](call)
+    posted.pop()()
+    assert len(listener.heard) == 1
+
+
+def test_a_loop_that_waits_for_work_holds_nothing():
+    it, posted, (listener,) = watched(0.02)
+    code = compile("import sys\nframe = sys._getframe()", "/lib/selectors.py", "exec")
+    space = {}
+    exec(code, space)
+    it.look(0.0, busy, lambda: 0.5)
+    it.look(0.01, lambda: [space["frame"]], lambda: 0.5)
+    it.look(0.02, list, lambda: 0.5)
+    posted[0]()
+    assert listener.heard == []
+
+
+def test_the_limit_is_that_of_the_most_eager_who_is_still_there():
+    it, _, (first, eager, third) = watched(0.5, 0.02, 0.5)
+    assert it.limit == 0.02
+    assert it.remove(eager)
+    assert it.limit == 0.5
+    assert it.remove(eager)  # twice is once
+    assert it.remove(first)
+    assert it.limit == 0.5
+    assert not it.remove(third)
+    assert it.limit == float("inf")
+
+
+def test_the_thread_sleeps_when_no_run_comes_and_wakes_for_the_next_one(monkeypatch):
+    monkeypatch.setattr(loop_blocking, "_LINGER_SECONDS", 0.0)
+    looks = []
+    monkeypatch.setattr(Watched, "look", lambda *_: looks.append(1))
+    watcher = loop_blocking._Watcher()
+
+    async def enter_and_leave():
+        listener = Listener(0.002)
+        entered = watcher.enter(listener)
+        looks.clear()
+        while not looks:
+            await anyio.sleep(0.001)
+        watcher.leave(entered, listener)
+
+    for _ in range(2):
+        anyio.run(enter_and_leave)
+        while not watcher._sleeps:
+            time.sleep(0.001)
+    assert len([each for each in threading.enumerate() if each is watcher._thread]) == 1
+
+
+def test_without_a_limit_nothing_is_kept():
+    holding = Holding(None)
+    holding.start()
+    holding.stop()
+    assert holding.found == ()
+    assert holding.limit == float("inf")
+
+
+def test_a_loop_in_virtual_time_is_not_watched():
+    async def enter():
+        return loop_blocking.enter(Listener(0.02))
+
+    assert run_virtual(enter) is None
+
+
+def test_a_loop_that_cannot_be_asked_costs_the_others_nothing(configured):
+    def refuse(_call):
+        raise OSError("gone")
+
+    bad, good = Watched(refuse, None, 0), watched(0.02)[0]
+    with capture_logs() as logs:
+        for each in (bad, good):
+            _WATCHER._look(each)
+    assert [log["event"] for log in logs] == ["loop.unwatched"]
+    assert good.turn is not None

@@ -1,0 +1,155 @@
+"""A repair is read again, in its place, before it is written."""
+
+import re
+
+import pytest
+from interwhen import Claim, Monitor, Pass, Repair, Resample, Span, Tracker, Unknown, Violation, verifier
+from interwhen._core.violations import cuts_short
+from interwhen.testing import ScriptedModel
+from sums import adds_up, slow, sums, supervise, watch
+
+pytestmark = pytest.mark.anyio
+
+REMEDY = Repair(otherwise=Resample())
+TRUE = {"Ann": "left midfielder", "Bob": "goalkeeper"}
+IS = re.compile(r"(\w+) is the (left midfielder|goalkeeper|left|right)\b")
+
+
+def positions(segment):
+    for found in IS.finditer(segment.text):
+        yield Claim(key=found[0], span=segment.at(*found.span()))
+
+
+def judge_with(names, worker="inline"):
+    """Return a verifier of positions that repairs with *names*."""
+
+    def check(claim):
+        who, what = IS.fullmatch(claim.key).groups()
+        if what == TRUE[who]:
+            return Pass()
+        at = len(f"{who} is the ")
+        return Violation("no", where=Span(at, len(claim.key)), repair=names[who])
+
+    return verifier(name="positions", worker=worker)(check)
+
+
+async def remedies(monitor, *replies):
+    result, _ = await supervise(ScriptedModel(list(replies)), monitor)
+    return [record.remedy for record in result.violations if record.interrupted], result
+
+
+@pytest.mark.parametrize(
+    ("text", "part", "short"),
+    [
+        ("= 49,\\!896", "49", True),
+        ("= 49,896", "49", True),
+        ("= 49.5", "49", True),
+        ("= 49{,}896", "49", True),
+        ("= 49\u2009896", "49", True),
+        ("= 49\\, 896", "49", False),
+        ("= 49 896", "49", True),
+        ("= 490", "49", True),
+        ("= 49, 50", "49", False),
+        ("= 49. So", "49", False),
+        ("= 49", "49", False),
+        ("= 49$.", "49", False),
+        ("= 49 apples", "49", False),
+        ("= 49cm", "49", False),
+        ("is left-handed", "left", True),
+        ("is lefty", "left", True),
+        ("is left2", "left", True),
+        ("is left, so", "left", False),
+        ("is left - or", "left", False),
+        ("(8) x", "(8)", False),
+    ],
+)
+def test_a_repair_must_not_cut_a_number_or_a_name_short(text, part, short):
+    at = text.index(part)
+    assert cuts_short(text, Span(at, at + len(part))) is short
+
+
+@pytest.mark.parametrize("worker", ["inline", "thread"])
+async def test_a_repair_that_is_not_read_as_a_right_claim_is_not_written(worker, anyio_backend_name):
+    if worker == "thread" and anyio_backend_name == "trio":
+        pytest.skip("virtual time jumps while a thread works")
+    for names, expected in (
+        ({"Ann": "left midfielder"}, ["repair"]),
+        ({"Ann": "left"}, ["resample"]),  # another claim, and a wrong one
+        ({"Ann": "midfielder"}, ["resample"]),  # no claim at all
+        ({"Ann": "goalkeeper"}, ["resample"]),
+    ):
+        watcher = Monitor(name="m", verifier=judge_with(names, worker), extractor=positions, remedy=REMEDY)
+        more = "\n" if expected == ["repair"] else "Ann is the left midfielder\n"
+        found, result = await remedies(watcher, "Ann is the goalkeeper\n", more)
+        assert found == expected, names
+        assert (result.status, result.text) == ("verified", "Ann is the left midfielder\n")
+
+
+async def test_what_follows_the_number_decides():
+    found, result = await remedies(watch(remedy=REMEDY), "2+2=5,\\!000\n", "2+2=4\n")
+    assert (found, result.text) == (["resample"], "2+2=4\n")
+    found, result = await remedies(watch(remedy=REMEDY), "2+2=5, so\n", "\n")
+    assert (found, result.text) == (["repair"], "2+2=4\n")
+
+
+async def test_an_equal_claim_in_another_line_is_not_repaired_unread():
+    found, result = await remedies(watch(remedy=REMEDY), "2+2=5\n", "\n2+2=5,\\!000\n", "2+2=4\n")
+    assert found == ["repair", "resample"]
+    assert result.text == "2+2=4\n2+2=4\n"
+    found, _ = await remedies(watch(remedy=REMEDY), "2+2=5\n", "\n2+2=5\n", "\n")
+    assert found == ["repair", "repair"]
+
+
+async def test_a_repair_that_changes_what_is_read_before_it_is_not_written():
+    def read(segment):
+        if "=4" not in segment.text:
+            yield from sums(segment)
+        else:  # with this value in it, the line means something else
+            yield Claim(key="1", span=segment.at(0, 1))
+            yield from sums(segment)
+
+    @verifier(name="odd", worker="inline")
+    def check(claim):
+        return Pass() if claim.key == "1" else adds_up.check(claim)
+
+    found, _ = await remedies(watch(check, extractor=read, remedy=REMEDY), "x 2+2=5\n", "3+3=6\n")
+    assert found == ["resample"]
+
+
+async def test_a_tracker_reads_the_repair_in_the_state_before_its_segment():
+    def step(state, segment):
+        value = int(segment.text)
+        return value, [Claim(key=f"{state} {segment.text}", span=segment.span)]
+
+    @verifier(name="counting", worker="inline")
+    def check(claim):
+        before, now = map(int, claim.key.split())
+        return Pass() if now == before + 1 else Violation("no", repair=str(before + 1))
+
+    watcher = Monitor(name="m", verifier=check, extractor=Tracker(lambda _: 0, step), remedy=REMEDY)
+    found, result = await remedies(watcher, "1\n2\n7\n", "\n4\n")
+    assert found == ["repair"]
+    assert (result.status, result.text) == ("verified", "1\n2\n3\n4\n")
+
+
+async def test_an_async_verifier_is_not_asked_once_more_while_the_stream_runs():
+    calls = []
+
+    def function(claim):
+        calls.append(claim.key)
+        return Violation("no", where=Span(4, 5), repair="4") if claim.total != 4 else Unknown("?")
+
+    found, result = await remedies(watch(slow(1.0, function=function), remedy=REMEDY), "2+2=5\n", "\n")
+    assert found == ["repair"]
+    assert calls == ["2+2=5", "2+2=4"]
+    assert result.text == "2+2=4\n"
+
+
+async def test_an_extractor_that_raises_on_the_repair_leaves_no_repair():
+    def read(segment):
+        if "=4" in segment.text:
+            raise ValueError("no")
+        return list(sums(segment))
+
+    found, _ = await remedies(watch(extractor=read, remedy=REMEDY), "2+2=5\n", "3+3=6\n")
+    assert found == ["resample"]

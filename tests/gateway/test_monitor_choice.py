@@ -1,0 +1,112 @@
+"""Which monitors run: by all, by the model, by the request; and what a locked gateway allows."""
+
+import msgspec
+import pytest
+from interwhen import UsageError
+from interwhen.gateway import Config
+from interwhen.gateway._http_errors import Problem
+from interwhen.gateway._monitor_choice import Chooser
+
+USUAL = "arithmetic"
+OTHER = "arithmetic:label=careful,delivery=gate"
+
+
+def chooser(**config):
+    config = {"monitors": (USUAL,), "offers": (OTHER,), **config}
+    return Chooser(msgspec.convert(config, Config))
+
+
+def choose(who, model="m", said=None, **headers):
+    fields = {"model": model} if said is None else {"model": model, "interwhen": said}
+    return who.choose(fields, {f"x-interwhen-{name}": value for name, value in headers.items()})
+
+
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [
+        ({}, "arithmetic"),
+        ({"said": {"monitors": ["careful"]}}, "careful"),
+        ({"said": {"monitors": "careful, arithmetic"}}, "arithmetic, careful"),
+        ({"said": {"monitors": []}}, "none"),
+        ({"said": False}, "none"),
+        ({"said": True}, "arithmetic"),
+        ({"said": {}}, "arithmetic"),
+        ({"monitors": "careful"}, "careful"),
+        ({"monitors": "none"}, "none"),
+        ({"monitors": ""}, "none"),
+        ({"model": "m#careful"}, "careful"),
+        ({"model": "m#careful,arithmetic"}, "arithmetic, careful"),
+        ({"model": "m#"}, "none"),
+        ({"model": "m#careful", "monitors": "arithmetic"}, "arithmetic"),
+        ({"monitors": "careful", "said": {"monitors": ["arithmetic"]}}, "arithmetic"),
+        ({"monitors": "careful", "said": {"reading": "gate"}}, "careful"),
+    ],
+)
+def test_the_request_says_who_watches(asked, names):
+    assert choose(chooser(), **asked).names == names
+
+
+def test_what_was_said_to_us_does_not_go_on():
+    found = choose(chooser(), "org/m-7#careful", {"tell": "full"})
+    assert (found.body, found.model, found.changed, found.tell) == ({"model": "org/m-7"}, "org/m-7", True, "full")
+    assert not choose(chooser()).changed
+
+
+def test_a_rule_for_a_model_comes_before_what_holds_for_all_and_after_the_request():
+    rules = (
+        {"match": "qwen-*", "monitors": ["careful"], "reading": "final", "tell": "off", "starts_in": "reasoning"},
+        {"match": "*-base", "monitors": []},
+    )
+    who = chooser(models=rules)
+    found = choose(who, "qwen-9")
+    assert (found.names, found.settings.reading, found.tell) == ("careful", "final", "off")
+    assert found.settings.starts_in == "reasoning"
+    assert choose(who, "x-base").names == "none"
+    assert choose(who, "other").names == "arithmetic"
+    assert choose(who, "qwen-9#arithmetic").names == "arithmetic"
+    assert choose(who, "qwen-9", reading="gate").settings.reading == "gate"
+
+
+@pytest.mark.parametrize("asked", [{"said": {"monitors": []}}, {"said": False}, {"model": "m#"}, {"monitors": "none"}])
+def test_a_locked_gateway_lets_nobody_switch_off(asked):
+    assert choose(chooser(locked=True), **asked).names == "arithmetic"
+
+
+def test_a_locked_gateway_lets_a_request_add():
+    who = chooser(locked=True)
+    assert choose(who, "m#careful").names == "arithmetic, careful"
+    for asked in ({"reading": "live"}, {"said": {"tell": "full"}}):
+        with pytest.raises(Problem) as caught:
+            choose(who, **asked)
+        assert (caught.value.status, caught.value.code) == (403, "locked")
+
+
+def test_options_of_monitors_are_the_operators():
+    with pytest.raises(Problem, match="there is no monitor"):
+        choose(chooser(), said={"monitors": ["arithmetic:delivery=observe"]})
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"offers": ("arithmetic",)},
+        {"offers": ("none-such",)},
+        {"models": ({"match": "*", "monitors": ["none-such"]},)},
+    ],
+)
+def test_what_cannot_work_is_said_at_the_start(config):
+    with pytest.raises(UsageError):
+        chooser(**config)
+
+
+def test_monitors_are_loaded_once_and_settings_kept():
+    who = chooser()
+    assert choose(who).settings is choose(who).settings
+
+
+def test_an_allocator_is_shared_by_all_calls_and_absent_without_a_budget():
+    assert choose(chooser()).settings.allocator is None
+    who = chooser(allocator={"tokens": 500, "window": 20})
+    found = choose(who).settings.allocator
+    assert found is who.allocator is choose(who, "other").settings.allocator
+    assert found.budget == 500

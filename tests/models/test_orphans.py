@@ -1,0 +1,161 @@
+"""Servers that go on behind a closed connection: told to stop, bounded in number, and counted."""
+
+import anyio
+import pytest
+import trio.testing
+from interwhen import Sampling, UsageError
+from interwhen._engine import stream
+from interwhen.models import Request, Timeouts, _orphans
+from interwhen.models._exchange import Retries
+from interwhen.models._orphans import GHOST_SECONDS, Abort, Ghost, Ghosts
+from interwhen.testing.server import ScriptedServer, ScriptedTransport, fault, faulty, reply
+from wire_cases import STORY, WHOLE, WRONG, open_model, supervised
+
+pytestmark = pytest.mark.anyio
+IGNORES = faulty("ignore_cancel", story=STORY, wrong=WRONG)
+
+
+@pytest.fixture(params=["completions", "chat"])
+def api(request):
+    return request.param
+
+
+@pytest.mark.fault(
+    "W23", injected="a generation that goes on when closed", happens="closed at once, and resumed beside it"
+)
+async def test_a_server_that_ignores_the_close_delays_nothing(api, transport):
+    async with ScriptedServer(IGNORES) as server:
+        async with open_model(api, server.base_url, transport=transport) as model:
+            with anyio.fail_after(60):
+                run, _ = await supervised(model)
+            first, second = server.posts
+            assert (run.result.status, run.result.text) == ("verified", WHOLE)
+            with anyio.fail_after(20):
+                await first.gone.wait()
+                while server.running > 1:
+                    await anyio.sleep(0.001)
+            assert run.result.timing.close_latency
+            assert second.generated == 4
+            assert server.running == 1, "the server is not deaf: the test shows nothing"
+        first.aborted.set()
+        await server.settled(5)
+
+
+@pytest.mark.fault(
+    "W23", injected="the same, where the server has an abort call", happens="the call ends the generation"
+)
+async def test_an_abort_call_ends_it(api, transport, monkeypatch):
+    # A busy machine may take longer over its first connection than a user would wait.
+    monkeypatch.setattr(stream, "ABORT_SECONDS", 30.0)
+    monkeypatch.setattr(_orphans, "_TIMEOUTS", Timeouts(connect=30.0, first_token=30.0, total=30.0))
+    async with ScriptedServer(IGNORES) as server:
+        async with open_model(api, server.base_url, transport=transport, abort=Abort(), max_ghosts=1) as model:
+            with anyio.fail_after(60):
+                run, _ = await supervised(model)
+            assert (run.result.status, run.result.text) == ("verified", WHOLE)
+            first, second = server.posts
+            (abort,) = server.aborts
+            assert abort.path == "/abort_request"
+            assert abort.json == {"rid": first.json["rid"]}
+            assert first.json["rid"] != second.json["rid"]
+            assert model.ghosts.alive == 0
+            assert run.result.ledger.wasted_tokens == 0
+        await server.settled(5)
+        assert server.running == 0
+
+
+async def test_a_stream_that_came_to_its_end_is_not_aborted(api, transport):
+    async with (
+        ScriptedServer(faulty("none")) as server,
+        open_model(api, server.base_url, transport=transport, abort=Abort()) as model,
+    ):
+        await supervised(model)
+        assert server.aborts == []
+
+
+class TestInVirtualTime:
+    @pytest.fixture
+    def anyio_backend(self):
+        return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+
+    @pytest.mark.fault(
+        "W23", injected="streams closed early, at a limit of two ghosts", happens="the third waits for the first"
+    )
+    async def test_a_server_has_no_more_ghosts_than_it_may(self, api):
+        transport = ScriptedTransport(lambda request: fault("slow_drip", request.api, story=("x" * 50,)))
+        model = open_model(api, "http://h/v1", transport=transport, max_ghosts=2, sampling=Sampling(max_tokens=40))
+        # Ten tokens in the nine seconds behind the head: the thirty that are left take twenty-seven more.
+        for _ in range(2):
+            stream = await model.stream(Request("q"))
+            for _ in range(10):
+                await stream.receive()
+            await stream.aclose()
+        assert model.ghosts.alive == 2
+        begun = anyio.current_time()
+        await (await model.stream(Request("q"))).aclose()
+        assert anyio.current_time() - begun == pytest.approx(17.0 + 1.0, abs=0.1)
+        assert model.ghosts.alive == 2
+        assert transport.open_responses == 0
+
+    @pytest.mark.fault(
+        "W23", injected="a closed stream that counts as a ghost", happens="`wasted_tokens` in the ledger"
+    )
+    async def test_what_a_ghost_may_waste_is_in_the_ledger(self, api):
+        story = ("1+1=2\n", WRONG, *["x"] * 40)
+
+        def script(request):
+            if request.number == 0:
+                return fault("ignore_cancel", request.api, story=story, wrong=WRONG)
+            return fault("slow_drip", request.api, story=("\n3+3=6\n",))
+
+        model = open_model(api, "http://h/v1", transport=ScriptedTransport(script), max_ghosts=4)
+        run, _ = await supervised(model, sampling=Sampling(max_tokens=12))
+        assert run.result.text == "1+1=2\n2+2=4\n3+3=6\n"
+        # Two tokens in no time: a high rate, so all that max_tokens left is counted.
+        assert run.result.ledger.wasted_tokens == 10
+        trusting = open_model(api, "http://h/v1", transport=ScriptedTransport(script))
+        run, _ = await supervised(trusting, sampling=Sampling(max_tokens=12))
+        assert run.result.ledger.wasted_tokens == 0
+
+    async def test_an_abort_call_that_fails_or_hangs_is_no_failure_of_the_run(self, api):
+        from interwhen.testing.server import Stall
+
+        for said in (reply(500, b"{}"), (Stall(),)):
+
+            class Refusing(ScriptedTransport):
+                def answer(self, request, said=said):
+                    found = super().answer(request)
+                    return said if request.path == "/abort_request" else found
+
+            transport = Refusing(IGNORES)
+            model = open_model(api, "http://h/v1", transport=transport, abort=Abort(), retries=Retries(base=0.0))
+            begun = anyio.current_time()
+            run, _ = await supervised(model)
+            assert (run.result.status, run.result.text) == ("verified", WHOLE)
+            assert run.result.timing.total == pytest.approx(0.0, abs=0.01), "the resume waited for the abort call"
+            assert anyio.current_time() - begun <= 1.1
+            assert len(transport.aborts) == 1
+
+
+def test_a_ghost_counts_until_its_tokens_or_its_time_are_over():
+    assert Ghost(10.0, 2.0, 20).over_at == 20.0
+    assert Ghost(10.0, 2.0, None).over_at == 10.0 + GHOST_SECONDS
+    assert Ghost(10.0, 0.0, 5).over_at == 10.0 + GHOST_SECONDS
+    assert Ghost(10.0, 0.001, 10**6).over_at == 10.0 + GHOST_SECONDS
+    assert Ghost(10.0, 2.0, 20, is_laid=True).over_at == 10.0
+    assert [Ghost(10.0, 2.0, 20).wasted(now) for now in (5.0, 10.0, 14.0, 20.0, 99.0)] == [0, 0, 8, 20, 20]
+    assert Ghost(10.0, 2.0, None).wasted(13.0) == 6
+    assert Ghost(10.0, 2.0, 20, is_laid=True).wasted(99.0) == 0
+
+
+def test_no_ghost_at_all_cannot_be_promised():
+    with pytest.raises(UsageError, match="max_ghosts=0"):
+        Ghosts(0)
+
+
+@pytest.mark.parametrize("name", ["rid", "mine"])
+def test_an_id_of_the_callers_own_is_used(name):
+    body = {} if name == "rid" else {"rid": "mine"}
+    found = Abort().mark(body)
+    assert body["rid"] == found
+    assert (found == "mine") == (name == "mine")

@@ -1,0 +1,166 @@
+"""Expressions in situations: three values, exact numbers, and an end."""
+
+from __future__ import annotations
+
+import datetime as dt
+from itertools import product
+from typing import Any
+
+import pytest
+from interwhen.policy import Situation
+from interwhen.policy._evaluation import Missing, evaluate
+from interwhen.policy._files import read_situation
+from interwhen.policy._schemas import read_schema
+from interwhen.policy._syntax import parse
+from policy_shop import made_shop
+
+SCHEMA = made_shop()
+ORDER = {
+    "status": "open",
+    "total": 10.5,
+    "size": "2.4 GB",
+    "made": "2024-05-14T15:00:00",
+    "due": "2024-05-20",
+    "items": [{"name": "Mug", "price": 4.5}, {"name": "Cup", "price": 6}],
+    "notes": {"gift": "yes"},
+}
+WORLD: dict[str, Any] = {
+    "tool": "cancel",
+    "args": {"id": "A", "amount": 2, "pay": 10, "tags": ["x", "y", "y"]},
+    "state": {"orders": {"A": ORDER, "B": {"status": "sent"}}},
+    "calls": [{"tool": "get_order", "args": {"id": "A"}, "result": ORDER}, {"tool": "get_order", "args": {"id": "B"}}],
+    "talk": {"user": ["Hi.", "It was cancelled, you said.", "Yes, please."], "told": True},
+}
+NOW = dt.datetime(2024, 5, 15, 15)  # noqa: DTZ001
+
+
+def situation(**changes: Any) -> Situation:
+    return read_situation({**WORLD, **changes}, SCHEMA, NOW)
+
+
+def value(text: str, **changes: Any) -> Any:
+    return evaluate(parse(text), situation(**changes), SCHEMA)
+
+
+A, B = "state.orders[args.id]", 'state.orders["B"]'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{A}.size = 2.4 GB",
+        f"{A}.size > 2 GB and {A}.size < 2.5 GB",
+        f"now - {A}.made = 24 hours",
+        f"{A}.made + 1 day = now",
+        f"{A}.due - day(now) = 5 days",
+        f"(sum i in {A}.items: i.price) = {A}.total",
+        f"(count i in {A}.items: i.price > $5) = 1",
+        f"length({A}.items) = 2 and length({A}.notes) = 1",
+        f"all a, b in consecutive({A}.items): a.price < b.price",
+        f'first({A}.items).name = "Mug" and last({A}.items).name = "Cup"',
+        f'any n in values({A}.notes): n = "yes"',
+        f'any n in keys({A}.notes): n = "gift"',
+        f'"gift" in {A}.notes and not "other" in {A}.notes',
+        "(count a, b in consecutive(args.tags): a = b) = 1",
+        "all a, b in zip(args.tags, args.tags): a = b",
+        "(sum t in args.tags: 1) = 3",
+        "args.pay = $10 and args.amount * $5 = args.pay and 3 - args.amount = 1",
+        "max(args.amount, 3) = 3 and min(args.amount, 3) = 2",
+        'args.id in ["A", "B"] and not args.id in ["B", "C"]',
+        'any c in calls("get_order"): c.args.id = args.id and c.result.total > $10',
+        'not any c in calls("send"): true',
+        'mentions(talk.heard, ["cancelled"]) and not mentions(talk.recent, ["cancel"])',
+        'mentions(talk.heard, ["cancel*"]) and mentions(talk.last, ["YES"]) and mentions(talk.heard, ["you  said"])',
+        'starts_with(talk.last, "Yes") and contains(talk.heard, "cancelled,")',
+        "given(args.pay) and not given(args.id) = false",
+        "beside = 0 and talk.told",
+        "if args.amount > 1 then true else false",
+        "all t in args.tags: t in args.tags",
+    ],
+)
+def test_what_is_true(text: str) -> None:
+    assert value(text) is True
+    assert value(f"not ({text})") is False
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (f"{B}.total > $1", "state.orders[B].total is not known"),
+        ('state.orders["C"].total > $1', "state.orders[C] is not known"),
+        (f'{A}.notes["other"] = "x"', "notes[other] is not known"),
+        ("args.nothing = 1", "args.nothing is in no schema"),
+        ('unjudged("the reason") or false', "the reason is not judged here"),
+        ("first(args.tags) = 'x'", "args.tags is empty"),
+        ("now + 9999999999 days > now", "no date"),
+    ],
+)
+def test_what_is_not_known(text: str, why: str) -> None:
+    found = value(text, args={"id": "A", "tags": []})
+    assert isinstance(found, Missing)
+    assert why in found.why
+
+
+TRUTHS = {"true": True, "false": False, 'unjudged("it")': None}
+
+
+def kleene(op: str, values: list[bool | None]) -> bool | None:
+    """The tables of Kleene's logic, by minimum and maximum of false < unknown < true."""
+    order = [{False: 0, None: 1, True: 2}[each] for each in values]
+    return [False, None, True][min(order) if op == "and" else max(order)]
+
+
+def test_three_values() -> None:
+    for op, (one, other) in product(("and", "or"), product(TRUTHS, TRUTHS)):
+        found = value(f"{one} {op} {other}")
+        assert (None if isinstance(found, Missing) else found) is kleene(op, [TRUTHS[one], TRUTHS[other]])
+    assert isinstance(value('not unjudged("it")'), Missing)
+
+
+def test_quantifiers_have_three_values() -> None:
+    unknown = 'if t = "x" then unjudged("it") else t = "{}"'
+    assert value(f"any t in args.tags: {unknown.format('y')}") is True
+    assert isinstance(value(f"any t in args.tags: {unknown.format('z')}"), Missing)
+    assert value(f"all t in args.tags: {unknown.format('z')}") is False
+    assert isinstance(value(f"all t in args.tags: {unknown.format('y')}"), Missing)
+    assert isinstance(value(f"(count t in args.tags: {unknown.format('y')}) > 0"), Missing)
+
+
+def test_a_default_is_only_for_what_is_not_known() -> None:
+    assert value("assume(args.amount = 2, false)") is True
+    assert value("assume(args.amount = 3, true)") is False
+    assert value('assume(unjudged("it"), true)') is True
+    assert isinstance(value('assume(unjudged("it"), unjudged("this"))'), Missing)
+
+
+def test_without_the_conversation_nobody_knows_which_calls_were_made() -> None:
+    assert value('any c in calls("get_order"): c.args.id = "A"', talk=None) is True
+    for text in ('any c in calls("send"): true', 'length(calls("send")) = 0', 'all c in calls("get_order"): true'):
+        assert isinstance(value(text, talk=None), Missing)
+    assert isinstance(value("talk.told", talk=None), Missing)
+
+
+def test_words_in_a_script_that_is_not_read_are_not_known() -> None:
+    assert isinstance(value('mentions(talk.last, ["yes"])', talk={"user": ["はい"]}), Missing)
+    assert value('mentions(talk.last, ["yes"])', talk={"user": [""]}) is False
+
+
+def test_an_evaluation_ends() -> None:
+    tags = ["x"] * 2000
+    found = value("all a in args.tags: all b in args.tags: a = b", args={"tags": tags})
+    assert isinstance(found, Missing)
+    assert "steps" in found.why
+
+
+def test_a_missing_time_is_missing() -> None:
+    bare = Situation("cancel", {"id": "A"})
+    assert isinstance(evaluate(parse("now > 2024-01-01T00:00"), bare, SCHEMA), Missing)
+    assert isinstance(evaluate(parse(f"{A}.total > $1"), bare, SCHEMA), Missing)
+
+
+def test_how_many_items_a_list_of_lists_has_is_not_known_where_one_of_them_is_not() -> None:
+    schema = read_schema({"tools": {"f": {"lists": "list[list[integer]]"}}})
+    for odd in (None, "x"):
+        found = Situation("f", {"lists": [[1, 2], odd]})
+        assert isinstance(evaluate(parse("length(flat(args.lists)) = 3"), found, schema), Missing)
+    assert evaluate(parse("length(flat(args.lists)) = 3"), Situation("f", {"lists": [[1, 2], [3]]}), schema) is True

@@ -1,0 +1,158 @@
+"""The state: what results of calls say, kept by declarations of the policy."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from interwhen import UsageError
+from interwhen.policy import MadeCall, Situation, read_database, read_policy
+from interwhen.policy._evaluation import evaluate
+from interwhen.policy._schemas import read_schema
+from interwhen.policy._state import Overlay, learn, read_learnings
+from interwhen.policy._syntax import parse
+from policy_shop import POLICY, made_shop
+
+ORDER = {"status": "open", "items": [{"name": "Mug", "price": 1}, {"name": "Cup", "price": 2}], "notes": {"a": "b"}}
+
+
+def test_a_result_is_learned_and_the_state_before_stays(shop: Path) -> None:
+    policy = read_policy(shop)
+    first = policy.learn({}, MadeCall("get_order", {"id": "A"}, ORDER))
+    second = policy.learn(first, MadeCall("get_order", {"id": "B"}, {"status": "sent"}))
+    third = policy.learn(second, MadeCall("get_order", {"id": "A"}, {"status": "gone"}))
+    assert [state["orders"]["A"]["status"] for state in (first, second, third)] == ["open", "open", "gone"]
+    assert "B" not in first["orders"]
+    assert len(third["orders"]) == 2
+
+
+@pytest.mark.parametrize("result", [None, "Error: no such order", ["x"], 5])
+def test_what_is_no_such_result_says_nothing(shop: Path, result: Any) -> None:
+    policy = read_policy(shop)
+    assert policy.learn({}, MadeCall("get_order", {"id": "A"}, result)) == {}
+    assert policy.learn({}, MadeCall("get_order", {}, ORDER)) == {}
+    assert policy.learn({}, MadeCall("unknown_tool", {"id": "A"}, ORDER)) == {}
+
+
+MORE = (
+    POLICY
+    + """
+[[learn]]
+from = ["cancel"]
+forget = "orders"
+key = "args.id"
+unanswered = true
+
+[database]
+orders = { tool = "get_order", key = "id" }
+"""
+)
+
+
+def test_what_a_call_without_a_result_may_have_changed_is_forgotten(shop: Path) -> None:
+    (shop / "policy.toml").write_text(MORE, encoding="utf-8")
+    policy = read_policy(shop)
+    known = policy.learn({}, MadeCall("get_order", {"id": "A"}, ORDER))
+    answered = policy.learn(known, MadeCall("cancel", {"id": "A"}, "done"))
+    assert answered["orders"]["A"] == ORDER
+    unanswered = policy.learn(known, MadeCall("cancel", {"id": "A"}))
+    (judged,) = policy.judge(Situation("cancel", {"id": "A"}, unanswered))
+    assert "is not known" in judged.verdict.why  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
+def test_a_database_is_read_like_results(shop: Path, packed: bool) -> None:  # noqa: FBT001
+    (shop / "policy.toml").write_text(MORE, encoding="utf-8")
+    policy, data = read_policy(shop), json.dumps({"A": ORDER, "B": {"status": "sent"}}).encode()
+    name = "orders.json.gz" if packed else "orders.json"
+    (shop / name).write_bytes(gzip.compress(data) if packed else data)
+    state = read_database(policy, shop)
+    assert state["orders"]["B"] == {"status": "sent"}
+    learned = policy.learn(state, MadeCall("get_order", {"id": "C"}, ORDER))
+    assert (len(state["orders"]), len(learned["orders"])) == (2, 3)
+
+
+def test_a_database_that_cannot_be_read(shop: Path) -> None:
+    with pytest.raises(UsageError, match=r"has no \[database\]"):
+        read_database(read_policy(shop), shop)
+    (shop / "policy.toml").write_text(MORE, encoding="utf-8")
+    with pytest.raises(UsageError, match="table 'orders' cannot be read"):
+        read_database(read_policy(shop), shop)
+
+
+def test_what_is_known_may_stay(shop: Path) -> None:
+    (shop / "policy.toml").write_text(POLICY + "keep = true\n", encoding="utf-8")
+    policy = read_policy(shop)
+    known = policy.learn({}, MadeCall("get_order", {"id": "A"}, ORDER))
+    again = policy.learn(known, MadeCall("get_order", {"id": "A"}, {"status": "gone"}))
+    assert again["orders"]["A"] == ORDER
+
+
+def test_an_overlay_is_a_map_over_a_map() -> None:
+    base = {"a": 1, "b": 2}
+    found = Overlay(Overlay(base, {"b": 3}), {"c": 4, "a": None})
+    assert dict(found) == {"c": 4, "a": None, "b": 3}
+    assert (len(found), base) == (3, {"a": 1, "b": 2})
+
+
+WRONG = {
+    "no table": ({"from": ["get_order"], "into": "users", "key": "args.id", "value": "result"}, "no table 'users'"),
+    "no tool": ({"from": ["drop_*"], "into": "orders", "key": "args.id", "value": "result"}, "no tool is named like"),
+    "no key": ({"from": ["get_order"], "into": "orders", "value": "result"}, "it needs from"),
+    "both": ({"from": ["get_order"], "into": "orders", "forget": "orders", "key": "args.id"}, "it needs from"),
+    "no value": ({"from": ["get_order"], "into": "orders", "key": "args.id"}, "it needs from"),
+    "a key of another kind": (
+        {"from": ["get_order"], "into": "orders", "key": "result.due", "value": "result"},
+        "key is date",
+    ),
+    "a value of another kind": (
+        {"from": ["get_order"], "into": "orders", "key": "args.id", "value": "result.total"},
+        "value is money",
+    ),
+    "a list that is none": (
+        {"from": ["get_order"], "each": "result", "into": "orders", "key": "args.id", "value": "result"},
+        "each must be a list",
+    ),
+    "an argument that is none": (
+        {"from": ["get_order"], "into": "orders", "key": "args.name", "value": "result"},
+        "no field 'name'",
+    ),
+    "a field that is none": (
+        {"from": ["get_order"], "into": "orders", "key": "args.id", "value": "result", "with": {"x": "args.id"}},
+        "no field 'x'",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_declarations_are_checked(what: str) -> None:
+    entry, said = WRONG[what]
+    with pytest.raises(UsageError, match=said):
+        read_learnings([entry], {}, made_shop())
+
+
+def test_an_amount_that_is_learned_keeps_its_unit() -> None:
+    schema = read_schema(
+        {
+            "records": {"Plan": {"size": "quantity[GB]"}},
+            "tools": {"get": {"id": "text", "size": "quantity[GB]"}},
+            "returns": {"get": "Plan"},
+            "state": {"sizes": "map[text, quantity[GB]]", "plans": "map[text, Plan]"},
+        }
+    )
+    said = {"from": ["get"], "key": "args.id"}
+    learnings = read_learnings(
+        [
+            {**said, "into": "sizes", "value": "args.size"},
+            {**said, "into": "plans", "value": "result", "with": {"size": "args.size"}},
+        ],
+        {},
+        schema,
+    )
+    state = learn({}, MadeCall("get", {"id": "A", "size": 2.5}, {"size": 5}), learnings, schema)
+    now = Situation("get", {"id": "A", "size": "2.5 GB"}, state)
+    for place in ('state.sizes["A"]', 'state.plans["A"].size'):
+        assert evaluate(parse(f"{place} = args.size"), now, schema) is True

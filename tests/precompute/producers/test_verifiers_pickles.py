@@ -1,0 +1,123 @@
+"""Pickles from a store: plain values and own records come back, and nothing else is ever made."""
+
+import collections
+import contextlib
+import datetime as dt
+import enum
+import fractions
+import os
+import pickle
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from interwhen.precompute.producers.verifiers import Unsafe, dump, load
+
+HERE = __name__.partition(".")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    value: object
+
+
+class Pair(NamedTuple):
+    one: int
+    other: str
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+class Struct(msgspec.Struct):
+    value: int
+
+
+class Plain:
+    made = 0
+
+    def __init__(self):
+        type(self).made += 1
+
+    def __reduce__(self):
+        return Plain, ()
+
+
+class Shell:
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Record((1, frozenset({2}), {"a": [None, True, 1.5, b"x"]})),
+        Pair(1, "x"),
+        Colour.RED,
+        Struct(3),
+        fractions.Fraction(1, 3),
+        collections.deque([1, 2]),
+        dt.date(2024, 2, 29),
+        re.compile("a+"),
+        {1, 2},
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_values_and_own_records_come_back(value):
+    assert load(dump(value, HERE), HERE) == value
+
+
+def test_own_classes_that_are_no_records_are_refused():
+    with pytest.raises(Unsafe, match="no record"):
+        dump(Plain(), HERE)
+    made = Plain.made
+    with pytest.raises(Unsafe):
+        load(pickle.dumps(Plain()), HERE)
+    assert Plain.made == made + 1  # the one that was pickled here
+
+
+def test_records_of_another_package_are_refused():
+    with pytest.raises(Unsafe, match="no record of 'somebody'"):
+        load(pickle.dumps(Record(1)), "somebody")
+
+
+@pytest.mark.parametrize("name", ["os.system", "builtins.eval", "builtins.getattr", "subprocess.Popen"])
+def test_nothing_that_acts_can_be_named(name, tmp_path):
+    module, _, function = name.rpartition(".")
+    trace = tmp_path / "ran"
+    data = f"c{module}\n{function}\n(Vtouch {trace}\ntR.".encode()
+    with pytest.raises(Unsafe):
+        load(data, HERE)
+    assert not trace.exists()
+
+
+def test_a_method_of_an_own_record_cannot_be_named():
+    with pytest.raises(Unsafe):
+        load(f"c{HERE}\nRecord.__init__\n.".encode(), HERE)
+
+
+def test_a_module_that_is_not_loaded_is_not_imported(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "unloaded_package.py").write_text("raise SystemExit('it ran')")
+    with pytest.raises(Unsafe):
+        load(b"cunloaded_package\nThing\n.", "unloaded_package")
+
+
+def test_what_cannot_be_pickled_is_said():
+    with pytest.raises(Unsafe, match="cannot be pickled"):
+        dump(lambda: 1, HERE)
+
+
+@settings(max_examples=60)
+@given(st.binary(max_size=80))
+def test_any_bytes_are_a_value_or_refused(data):
+    with contextlib.suppress(Unsafe):
+        load(data, HERE)

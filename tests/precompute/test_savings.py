@@ -1,0 +1,162 @@
+"""The books of the gate: real runs put items to the test, and what does not pay is not used any more."""
+
+import pytest
+from interwhen import Budgets, UsageError
+from interwhen.bench._precompute_world import sources
+from interwhen.models import ConnectError
+from interwhen.precompute import Accounts, MemoryShelf, Precomputer, Rule, Store
+from interwhen.precompute._savings import read_records, worth
+from interwhen.precompute.producers.answers import answers, compose
+from interwhen.precompute.producers.facts import facts
+from interwhen.testing import ScriptedModel
+
+# A monitor prepares in a thread, and virtual time would jump meanwhile.
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]
+TEXT = "Ann reports to Bob.\nBob reports to Cid.\nCid reports to Dot."
+FACT = "3 steps above Ann is Dot."
+QUESTION = "Who is 3 steps above Ann?"
+LONG = "1 step above Ann is Bob.\n2 steps above Ann is Cid.\n3 steps above Ann is Dot."
+
+
+def model(*, helps):
+    """A model that is brief with the fact, and long without; or the other way round."""
+
+    def reply(request):
+        if not isinstance(request.prompt, str):
+            return [f"{FACT} [S1 S2 S3]"]
+        brief = (FACT in request.prompt) == helps
+        return [FACT] if brief else list(LONG)
+
+    return ScriptedModel(reply)
+
+
+async def prepared(found, store, **options):
+    books = Accounts(store, limit=100, seed=7, **options)
+    precomputer = Precomputer(
+        store, found, [sources()], producers=[facts(), answers()], passes=1, debounce=0.0, serving=books
+    )
+    ref = await precomputer.add("people", {"people": TEXT})
+    await precomputer.work()
+    return books, precomputer, ref
+
+
+async def ask(books, precomputer, ref, prompt=None):
+    prompt = prompt or compose(TEXT, QUESTION)
+    async with precomputer.run(prompt, context=ref) as run:
+        result = await run.drain()
+    books.note(prompt, result)
+    return result
+
+
+async def live(books, precomputer, ref, queries):
+    used = []
+    for _ in range(queries):
+        used.append(bool((await ask(books, precomputer, ref)).precomputed))
+        await books.settle(precomputer)
+    return used
+
+
+@pytest.mark.parametrize(("helps", "stage"), [(True, "kept"), (False, "demoted")], ids=["helps", "harms"])
+async def test_what_pays_is_kept_and_what_harms_is_dropped(helps, stage):
+    books, precomputer, ref = await prepared(model(helps=helps), Store(MemoryShelf()), rule=Rule(share=1.0))
+    used = await live(books, precomputer, ref, 30)
+    (record,) = books.records.values()
+    assert record.stage == stage
+    assert used[-5:] == [helps] * 5
+    assert record.queries == 30
+    assert record.served == sum(used)
+
+
+async def test_each_pair_has_both_ways_and_says_which_one_nobody_waited_for():
+    books, precomputer, ref = await prepared(model(helps=True), Store(MemoryShelf()))
+    await live(books, precomputer, ref, 3)
+    (record,) = books.records.values()
+    assert [pair.shadow for pair in record.pairs] == ["used", "without", "without"]
+    for pair in record.pairs:
+        assert pair.without.generated == len(LONG)
+        assert pair.used.generated == 1
+        assert pair.used.read > 0
+    assert record.beside > 0
+
+
+async def test_the_books_are_read_again_by_the_next_process():
+    store = Store(MemoryShelf())
+    books, precomputer, ref = await prepared(model(helps=True), store)
+    await live(books, precomputer, ref, 2)
+    assert read_records(store) == {}
+    books.save()
+    again = Accounts(store, limit=100)
+    assert again.records == books.records
+    assert again.records != {}
+
+
+async def test_two_writers_lose_nothing():
+    shelf = MemoryShelf()
+    one, first, ref = await prepared(model(helps=True), Store(shelf))
+    other, second, there = await prepared(model(helps=True), Store(shelf))
+    await live(one, first, ref, 2)
+    await live(other, second, there, 3)
+    one.save()
+    other.save()
+    other.save()
+    (record,) = read_records(Store(shelf)).values()
+    assert record.queries == 5
+    assert len(record.pairs) == 5
+
+
+async def test_a_run_that_nothing_was_ready_for_is_no_news():
+    books, precomputer, ref = await prepared(model(helps=True), Store(MemoryShelf()))
+    await ask(books, precomputer, ref, "How warm is it?")
+    assert books.records == {}
+    assert books.waiting == 0
+
+
+async def test_a_half_waits_until_somebody_settles_it():
+    found = model(helps=True)
+    books, precomputer, ref = await prepared(found, Store(MemoryShelf()))
+    asked = len(found.requests)
+    await ask(books, precomputer, ref)
+    assert (len(found.requests), books.waiting) == (asked + 1, 1)
+    assert await books.settle(precomputer) == 1
+    assert (len(found.requests), books.waiting) == (asked + 2, 0)
+
+
+async def test_a_server_that_fails_says_nothing_about_an_item():
+    fails = [False]
+    usual = model(helps=True)
+
+    def reply(request):
+        if fails[0]:
+            raise ConnectError("gone")
+        return usual._script(request)
+
+    books, precomputer, ref = await prepared(ScriptedModel(reply), Store(MemoryShelf()))
+    await ask(books, precomputer, ref)
+    fails[0] = True
+    assert await books.settle(precomputer, budgets=Budgets(reconnects=0)) == 0
+    async with precomputer.run(compose(TEXT, QUESTION), context=ref, budgets=Budgets(reconnects=0)) as run:
+        books.note(compose(TEXT, QUESTION), await run.drain())
+    (record,) = books.records.values()
+    assert (record.queries, record.pairs, books.waiting) == (1, [], 0)
+
+
+async def test_what_an_item_is_worth_comes_with_an_interval_at_both_weights():
+    books, precomputer, ref = await prepared(model(helps=True), Store(MemoryShelf()), rule=Rule(share=1.0))
+    await live(books, precomputer, ref, 30)
+    (record,) = books.records.values()
+    found = worth(record, books.rule)
+    assert found.saving.low <= found.saving.mean <= found.saving.high
+    assert found.saving.low > 0
+    # Reading the fact costs, and each token of the answer that it saves is worth ten, or one.
+    assert found.saving.mean == pytest.approx(10 * found.plain.mean)
+    assert found.break_even == pytest.approx(record.offline_tokens / found.saving.mean)
+
+
+async def test_nothing_is_known_of_an_item_before_its_first_pair():
+    found = worth(type("", (), {"pairs": [], "offline_tokens": 5})(), Rule())
+    assert found.break_even is None
+
+
+def test_a_run_without_a_limit_cannot_be_weighed():
+    with pytest.raises(UsageError, match="limit"):
+        Accounts(Store(MemoryShelf()), limit=0)

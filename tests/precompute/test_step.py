@@ -1,0 +1,146 @@
+"""From a proposal to an item: who vouches for it is checked, and a producer that goes wrong costs its own step."""
+
+import pytest
+from interwhen import PluginError
+from interwhen.precompute import Nothing, Payload, Proposal, Step, Store
+from tests.precompute.toys import Sums, numbers, precomputer
+
+pytestmark = pytest.mark.anyio
+
+
+class Odd:
+    """A producer whose one step does what a test says."""
+
+    name, version, kind = "odd", "1", "facts"
+
+    def __init__(self, does, kind="facts", **step):
+        self._does = does
+        self.kind = kind
+        self._step = {"name": "it", **step}
+
+    def plan(self, context):
+        return [Step(**self._step)]
+
+    async def make(self, step, desk):
+        return await self._does(step, desk)
+
+
+async def ended(does, **options):
+    pre = precomputer(producer=Odd(does, **options))
+    await pre.add("book", {"a": "1"})
+    [done] = await pre.work()
+    assert pre.ready(await pre.open("book")) == ()
+    return done
+
+
+@pytest.mark.parametrize(
+    ("kind", "basis", "asks", "said"),
+    [
+        ("facts", "derived", False, "it proposes facts on the basis 'derived'"),
+        ("answers", "observed", False, "what may be served is judged"),
+        ("verifiers", "judged", False, "it proposes verifiers on the basis 'judged'"),
+        ("verifiers", "derived", True, "a model took part"),
+    ],
+)
+async def test_a_basis_that_is_not_enough_is_refused(kind, basis, asks, said):
+    async def does(step, desk):
+        if asks:
+            await desk.ask("add 1 2")
+        return Proposal(payload=Payload("1+1=2"), basis=basis)
+
+    done = await ended(does, kind=kind)
+    assert done.came_to == "failed"
+    assert said in done.why
+
+
+@pytest.mark.parametrize(
+    ("step", "act", "said"),
+    [
+        ({}, "read", "may not read 'a': name it in Step(reads=...)"),
+        ({}, "premise", "may not use 'x'"),
+        ({}, "garbage", "make() returned 7"),
+        ({}, "raise", "ZeroDivisionError"),
+    ],
+)
+async def test_a_producer_that_goes_wrong_costs_its_own_step(step, act, said):
+    async def does(step, desk):
+        match act:
+            case "read":
+                desk.read("a")
+            case "premise":
+                desk.premise("x")
+            case "garbage":
+                return 7
+        return 1 / 0
+
+    done = await ended(does, **step)
+    assert done.came_to == "failed"
+    assert said in done.why
+
+
+@pytest.mark.parametrize(
+    ("text", "came_to"),
+    [
+        ("1+1=2\nand 2+2=5", "rejected"),
+        ("1+1=2\nthe moon is cheese", "unknown"),
+        ("the moon is cheese", "unknown"),
+        ("  \n", "unknown"),
+    ],
+)
+async def test_a_line_that_nobody_checked_is_not_accepted(text, came_to):
+    async def does(step, desk):
+        return Proposal(payload=Payload(text))
+
+    assert (await ended(does)).came_to == came_to
+
+
+async def test_without_monitors_nothing_is_accepted():
+    pre = precomputer()
+    bare = type(pre)(pre.store, pre.model, [], producers=[Sums()], debounce=0.0)
+    ref = await bare.add("book", numbers(8))
+    assert {each.came_to for each in await bare.work()} <= {"unknown", "nothing"}
+    assert bare.ready(ref) == ()
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ([Step(name="a"), Step(name="a")], "two steps named 'a'"),
+        ([Step(name="a", reads=("x",))], "which the context does not have"),
+        ([Step(name="a", premises=("x",))], "which nobody plans"),
+        ([Step(name="a", premises=("b",)), Step(name="b", premises=("a",))], "in a circle"),
+    ],
+)
+async def test_a_plan_that_cannot_be_followed_is_refused_by_name(steps, said):
+    producer = Odd(None)
+    producer.plan = lambda context: steps
+    pre = precomputer(producer=producer)
+    with pytest.raises(PluginError, match=said):
+        await pre.add("book", {"a": "1"})
+
+
+async def test_guesses_guide_their_own_producer_and_nobody_else():
+    seen = {}
+
+    def producer(name, kind):
+        async def does(step, desk):
+            if step.name == "guess":
+                return Proposal(payload=Payload("perhaps"), basis="guess")
+            seen[name] = desk.premise("odd::guess")
+            return Nothing("that was all")
+
+        found = Odd(does, kind=kind)
+        found.name = name
+        found.plan = lambda context: [
+            *([Step(name="guess")] if name == "odd" else []),
+            Step(name="use", premises=("odd::guess",)),
+        ]
+        return found
+
+    pre = precomputer()
+    pre = type(pre)(Store(), pre.model, producers=[producer("odd", "facts"), producer("even", "answers")], debounce=0.0)
+    ref = await pre.add("book", {"a": "1"})
+    assert len(await pre.work()) == 3
+    assert seen["odd"].payload.text == "perhaps"
+    assert seen["even"] is None
+    assert pre.ready(ref) == ()

@@ -1,0 +1,186 @@
+"""What holds for every strategy: budgets, ledgers, claims, and that an equal seed gives an equal outcome."""
+
+import random
+import re
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from interwhen import Claim, Fork, Monitor, Pass, Sampling, UsageError, verifier
+from interwhen.models import ConnectError, UpstreamError
+from interwhen.strategies import Solution, attempt, load_strategies, seed_of
+from interwhen.testing import ScriptedModel
+from tests.strategies.worlds import RIGHT, WRONG, question, try_out, writer
+
+pytestmark = pytest.mark.anyio
+
+STRATEGIES = load_strategies()
+NAMES = [one.name for one in STRATEGIES]
+PARTS = [
+    "2 + 2 = 4\n",
+    "2 + 2 = 5\n",
+    "hm. ",
+    "\n",
+    "Answer: 4\n",
+    "Answer: 5",
+    "<think>\n",
+    "</think>\n",
+    "3 * 3 = 9\n",
+]
+
+
+def babbler(seed):
+    """A model that says anything, depending on nothing but the request."""
+
+    def choose(request):
+        key = f"{seed} {request.sampling.seed} {request.sampling.temperature} {request.prompt} {request.prefix}"
+        rng = random.Random(key)
+        return "".join(rng.choices(PARTS, k=rng.randint(0, 6)))
+
+    return writer(choose)
+
+
+async def outcomes(seed, budget, order):
+    """Let all strategies attempt a question in some order, each with a model of its own."""
+    shuffled = list(STRATEGIES)
+    random.Random(order).shuffle(shuffled)
+    found = {}
+    for strategy in shuffled:
+        outcome = await attempt(
+            strategy, babbler(seed), question(), budget=budget, sampling=Sampling(temperature=0.5, max_tokens=50),
+            clock=lambda: 0.0,
+        )  # fmt: skip
+        found[strategy.name] = outcome
+    return found
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 10**6), st.integers(1, 300), st.integers(0, 99))
+def test_no_strategy_overdraws_or_claims_what_was_not_shown(seed, budget, order):
+    found = anyio.run(outcomes, seed, budget, order)
+    for outcome in found.values():
+        ledger = outcome.ledger
+        assert ledger.total_tokens <= budget
+        assert 0 <= ledger.kept <= ledger.total_tokens
+        assert ledger.discarded >= 0
+        assert ledger.offline_tokens == ledger.fork_tokens == 0
+        assert outcome.answered == (outcome.status in {"verified", "unverified"})
+        if outcome.status == "verified":
+            # A refuted step may stand in reasoning that feedback has disavowed.
+            assert "Wait," in outcome.text or not re.search(r"(?<!\d)2 \+ 2 = 5(?!\d)", outcome.text)
+            assert "= " in outcome.text
+        if outcome.answer is not None:
+            assert f"Answer: {outcome.answer}" in outcome.text
+
+
+@settings(max_examples=5)
+@given(st.integers(0, 10**6), st.integers(1, 300))
+def test_the_order_of_strategies_is_irrelevant(seed, budget):
+    assert anyio.run(outcomes, seed, budget, 1) == anyio.run(outcomes, seed, budget, 2)
+
+
+class Says:
+    """A strategy that settles for whatever it is told to."""
+
+    name = "says"
+    meets_model = False
+
+    def __init__(self, write, **solution):
+        self.write = write
+        self.solution = solution
+
+    async def solve(self, question, means):
+        trace = await means.write(question, means.greedy)
+        if self.write:
+            trace = trace.write(self.write)
+        found = await means.judge(question, trace)
+        return Solution(**{"trace": trace, "result": found.result, **self.solution})
+
+
+async def test_verified_is_claimed_of_the_very_text_only():
+    honest = await try_out(Says(""), writer(lambda _: RIGHT))
+    assert honest.status == "verified"
+
+    class Swaps(Says):
+        async def solve(self, question, means):
+            solution = await super().solve(question, means)
+            other = await means.write(question, means.greedy)
+            return Solution(trace=other.write("0"), result=solution.result)
+
+    swapped = await try_out(Swaps(""), writer(lambda _: RIGHT))
+    assert swapped.text == RIGHT + "0"
+    assert swapped.status != "verified"
+
+
+async def test_giving_up_and_failing_are_no_answers():
+    assert (await try_out(Says("", gave_up="no"), writer(lambda _: RIGHT))).status == "abstained"
+    failed = await try_out(Says("", failed="broken"), writer(lambda _: RIGHT))
+    assert (failed.status, failed.answer, failed.why) == ("failed", None, "broken")
+
+
+async def test_what_a_server_answers_is_an_outcome_and_a_lost_one_is_an_error():
+    def refuse(_):
+        raise UpstreamError("no such model", status=404)
+
+    def lose(_):
+        raise ConnectError("gone")
+
+    for strategy in STRATEGIES:
+        assert (await try_out(strategy, writer(refuse))).status == "failed", strategy.name
+    with pytest.raises(ConnectError):
+        await try_out(STRATEGIES[0], writer(lose))
+
+
+async def test_an_answer_that_was_handed_over_is_told_apart():
+    """The repair writes the 4 that is the answer; the feedback of a revision names it; nobody told the others."""
+
+    def slip(request):
+        if not request.prefix and "Wait" not in request.prompt:
+            return WRONG
+        return RIGHT if not request.prefix else "\nAnswer: 4"
+
+    found = {name: await try_out(load_strategies(name)[0], writer(slip)) for name in ("interrupt", "revision")}
+    assert all(one.handed and one.answer == "4" for one in found.values())
+    quiet = question(monitors=("arithmetic:level=explain",))
+    assert not (await try_out(load_strategies("revision")[0], writer(slip), question=quiet)).handed
+    assert not (await try_out(STRATEGIES[0], writer(lambda _: RIGHT))).handed
+
+
+async def test_a_budget_below_one_token_is_refused():
+    with pytest.raises(UsageError, match="budget=0"):
+        await try_out(STRATEGIES[0], writer(lambda _: RIGHT), budget=0)
+
+
+async def test_a_text_is_judged_at_the_end_only_where_that_is_free():
+    @verifier(name="asks", worker="inline")
+    def check(claim):
+        return Pass("said so")
+
+    asking = Monitor(
+        name="asks", verifier=check, extractor=Fork("?", lambda reply, segment: [Claim(key=reply, span=segment.span)])
+    )
+    model = ScriptedModel([list(RIGHT)], forks=lambda _: "yes")
+    bare = await try_out(STRATEGIES[0], model, question=question(monitors=(asking,)))
+    assert (bare.status, bare.ledger.forks) == ("unverified", 0)
+    best = await try_out(load_strategies("best-of-n:samples=1")[0], model, question=question(monitors=(asking,)))
+    assert (best.status, best.ledger.forks, best.ledger.fork_tokens) == ("verified", 2, 2)
+    assert best.ledger.total_tokens == len(RIGHT) + 2
+
+
+async def test_without_monitors_nothing_is_verified():
+    found = await try_out(STRATEGIES[0], writer(lambda _: RIGHT), question=question(monitors=()))
+    assert (found.status, found.answer) == ("unverified", "4")
+
+
+async def test_seconds_are_told_by_the_clock_that_is_given():
+    ticks = iter([10.0, 12.5])
+    found = await try_out(STRATEGIES[0], writer(lambda _: WRONG), clock=lambda: next(ticks))
+    assert found.seconds == 2.5
+
+
+def test_seeds_differ_between_questions_and_leave_room_for_samples():
+    seeds = {seed_of(1, f"q{number}") for number in range(500)}
+    assert len(seeds) == 500
+    assert all(0 <= seed < 2**31 - 10**6 for seed in seeds)
+    assert seed_of(1, "q") == seed_of(1, "q") != seed_of(2, "q")

@@ -1,0 +1,313 @@
+"""A trial tells what a monitor says of labelled traces, whatever the chunks were, and what it comes to."""
+
+import math
+from dataclasses import dataclass, replace
+
+import anyio
+import interwhen
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from interwhen import (
+    Claim,
+    Fork,
+    Lines,
+    Monitor,
+    Pass,
+    PluginError,
+    Retry,
+    Span,
+    ToolCall,
+    ToolCalls,
+    Tracker,
+    Unknown,
+    Violation,
+)
+from interwhen.testing import (
+    Found,
+    LabelledTrace,
+    Mistake,
+    Rate,
+    ScriptedModel,
+    Spread,
+    Tried,
+    Turn,
+    cases,
+    recut,
+    score,
+    try_monitor,
+    try_monitor_sync,
+)
+from interwhen.testing._scores import place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word(Claim):
+    word: str
+
+
+def extract(segment):
+    at = 0
+    for word in segment.text.split(" "):
+        yield Word(key=word, span=None if word == "floats" else segment.at(at, at + len(word)), word=word)
+        at += len(word) + 1
+
+
+def judge(claim, *prepared):
+    match claim.word.strip(".,\n"):
+        case "bad":
+            return Violation(why="it is bad", witness="good", where=Span(0, 3), repair="good")
+        case "floats":
+            return Violation(why="somewhere")
+        case "odd":
+            return Unknown("odd")
+        case "crash":
+            raise RuntimeError("crashed")
+        case _:
+            return Pass()
+
+
+check = interwhen.verifier(name="words", worker="inline")(judge)
+
+
+def words(**options):
+    return Monitor(name="words", verifier=check, extractor=extract, **options)
+
+
+def trace(*texts, label="wrong", mistake=None, name="t"):
+    return LabelledTrace(
+        name=name, turns=tuple(Turn(prompt="q", text=text) for text in texts), label=label, mistake=mistake
+    )
+
+
+def tried(*traces, monitor=None, **options):
+    return try_monitor_sync(monitor or words(), traces, **options)
+
+
+class TestOneTrace:
+    def test_all_violations_are_found_with_their_places(self):
+        [one] = tried(trace("a bad day\nb\n", "fine\nvery bad"))
+        assert [(found.turn, found.span, found.segment) for found in one.found] == [
+            (0, Span(2, 5), Span(0, 9)),
+            (1, Span(10, 13), Span(5, 13)),
+        ]
+        assert one.found[0] == Found(
+            turn=0, span=Span(2, 5), segment=Span(0, 9), quote="bad", why="it is bad", witness="good", repair="good"
+        )
+        assert (one.passed, one.violated, one.unknown) == (5, 2, 0)
+
+    def test_each_end_is_counted(self):
+        [one] = tried(trace("odd\ncrash\nbad floats\nodd"))
+        assert (one.passed, one.violated, one.unknown, one.claims) == (0, 2, 2, 4)
+        assert one.reasons == ("odd", "odd")
+        assert len(one.found) == 1
+        [trouble] = one.troubles
+        assert (trouble.turn, trouble.span) == (0, Span(4, 9))
+        assert trouble.what.startswith("RuntimeError: crashed")
+
+    def test_a_claim_that_is_not_grounded_flags_nothing(self):
+        [one] = tried(trace("floats"))
+        assert (one.is_flagged, one.violated) == (False, 1)
+
+    def test_equal_claims_are_checked_once(self):
+        [one] = tried(trace("good good good"))
+        assert one.passed == 3
+        assert len(one.check_seconds) == 1
+
+    @pytest.mark.parametrize("delivery", ["interrupt", "gate", "final"])
+    def test_whatever_the_monitor_does_it_only_observes_here(self, delivery):
+        monitor = words(delivery=delivery, unproven="closed", on_error=Retry(1, "closed", 0.0))
+        [one] = tried(trace("odd\ncrash\nbad\nbad"), monitor=monitor)
+        assert len(one.found) == 2
+        assert len(one.troubles) == 1
+
+    def test_thinking_is_a_phase_of_its_own(self):
+        only_reasoning = words(phase="reasoning")
+        for text in ("<think>bad\n</think>bad", "bad\n</think>bad"):
+            [one] = tried(trace(text), monitor=only_reasoning)
+            assert [found.span.start for found in one.found] == [text.index("bad")]
+
+    def test_tool_calls_stand_behind_the_text(self):
+        turn = Turn(prompt="q", text="Let me. ", calls=(ToolCall("a", "f", "1"), ToolCall("b", "bad ", "2")))
+        found = LabelledTrace(name="t", turns=(turn,), label="wrong")
+        [one] = tried(found, monitor=words(trigger=ToolCalls(), delivery="gate_tools"))
+        assert [each.span for each in one.found] == [Span(12, 15)]
+        assert turn.trace[12:15] == "bad"
+
+    def test_a_tracker_keeps_its_state_over_the_turn_and_no_longer(self):
+        def step(state, segment):
+            return state + 1, [Word(key=str(state), span=segment.span, word="bad" if state == 2 else "good")]
+
+        monitor = Monitor(name="third", verifier=check, extractor=Tracker(lambda _: 1, step))
+        [one] = tried(trace("one\ntwo\nthree", "one\ntwo"), monitor=monitor)
+        assert [(found.turn, found.span.start) for found in one.found] == [(0, 4), (1, 4)]
+
+    def test_a_fork_is_answered_by_the_model_that_is_given(self):
+        fork = Fork(
+            "Which word is bad?", lambda reply, segment: [Word(key="w", span=segment.ground(reply), word="bad")]
+        )
+        monitor = Monitor(name="asks", verifier=check, extractor=fork)
+        [one] = tried(trace("a very dull day"), monitor=monitor, model=ScriptedModel([""], forks=lambda _: "dull"))
+        assert [found.quote for found in one.found] == ["dul"]
+        [one] = tried(trace("a very dull day"), monitor=monitor)
+        assert "say which model" in one.troubles[0].what
+
+    def test_an_empty_turn(self):
+        [one] = tried(trace(""))
+        assert (one.claims, one.found) == (0, ())
+
+
+class TestPreparing:
+    def test_it_gets_the_prompt_and_may_stand_aside(self):
+        def prepare(task):
+            return task.question if "bad" in task.question else None
+
+        monitor = replace(words(prepare=prepare), extractor=lambda segment, prepared: extract(segment))
+        about = LabelledTrace(
+            name="a", turns=(Turn(prompt="bad?", text="bad"), Turn(prompt="?", text="bad")), label="wrong"
+        )
+        [one] = tried(about, monitor=monitor)
+        assert (len(one.found), one.aside, len(one.prepare_seconds)) == (1, 1, 2)
+
+    def test_it_may_be_asynchronous(self):
+        async def prepare(task):
+            await anyio.sleep(0)
+            return "ready"
+
+        monitor = replace(words(prepare=prepare), extractor=lambda segment, prepared: extract(segment))
+        assert len(tried(trace("bad"), monitor=monitor)[0].found) == 1
+
+    def test_what_it_raises_is_trouble(self):
+        def prepare(task):
+            raise KeyError("grid")
+
+        [one] = tried(trace("bad\nbad"), monitor=words(prepare=prepare))
+        assert [trouble.what for trouble in one.troubles][:1] == ["prepare: KeyError: 'grid'"]
+        assert len(one.troubles) == 3
+
+
+class TestRunning:
+    def test_an_unknown_monitor_is_refused(self):
+        with pytest.raises(PluginError):
+            tried(trace("x"), monitor="no-such-verifier")
+
+    def test_a_spec_will_do(self):
+        [one] = tried(trace("1 + 1 = 3"), monitor="arithmetic:rounding=exact")
+        assert one.is_flagged
+
+    def test_each_trace_is_told_as_soon_as_it_was_tried(self):
+        told = []
+        done = tried(trace("bad", name="a"), trace("good", name="b"), told=told.append)
+        assert told == done
+
+    def test_in_an_event_loop(self):
+        async def main():
+            return [one async for one in try_monitor(words(), [trace("bad")])]
+
+        assert len(anyio.run(main)) == 1
+
+    def test_checks_in_threads_and_processes_come_to_the_same(self):
+        threaded = replace(words(), verifier=interwhen.verifier(name="words", worker="thread")(judge))
+        assert [one.found for one in tried(trace("a bad day"), monitor=threaded)] == [
+            one.found for one in tried(trace("a bad day"))
+        ]
+
+    @given(
+        st.lists(st.sampled_from(["bad", "good", "odd", "\n", "<think>", "</think>", " "]), max_size=30), st.integers()
+    )
+    def test_chunks_do_not_matter(self, parts, seed):
+        whole = trace("".join(parts))
+        monitor = words(trigger=Lines())
+        once, again = tried(whole, monitor=monitor, seed=1), tried(whole, monitor=monitor, seed=seed)
+        assert [one.found for one in once] == [one.found for one in again]
+
+
+@given(st.text(max_size=200), st.integers())
+def test_chunks_are_the_text(text, seed):
+    assert "".join(recut(text, seed)) == text
+    assert recut(text, seed) == recut(text, seed)
+    assert all(recut(text, seed))
+
+
+def test_seeds_differ():
+    assert recut("a" * 100, 1) != recut("a" * 100, 2)
+
+
+def flagged(span, label="wrong", mistake=None, segment=None, text="x" * 100, turn=0):
+    one = LabelledTrace(
+        name="t", turns=(Turn(prompt="", text=text), Turn(prompt="", text=text)), label=label, mistake=mistake
+    )
+    found = (Found(turn=turn, span=span, segment=segment or span, quote="", why=""),) if span else ()
+    return Tried(trace=one, found=found)
+
+
+class TestScores:
+    def test_rates(self):
+        everything = [
+            *[flagged(Span(0, 1))] * 3,
+            flagged(None),
+            *[flagged(None, label="right")] * 9,
+            flagged(Span(0, 1), label="right"),
+            flagged(Span(0, 1), label="unclear"),
+        ]
+        found = score(everything)
+        assert (found.recall.hits, found.recall.of) == (3, 4)
+        assert (found.precision.hits, found.precision.of) == (3, 4)
+        assert (found.false_interrupts.hits, found.false_interrupts.of) == (1, 10)
+        assert (found.unclear.hits, found.unclear.of) == (1, 1)
+        assert (len(cases(everything).false_alarms), len(cases(everything).misses)) == (1, 1)
+
+    @pytest.mark.parametrize(
+        ("mistake", "where"),
+        [
+            (None, "unknown"),
+            (Mistake(turn=0, span=Span(5, 9)), "at"),
+            (Mistake(turn=0, span=Span(10, 20)), "before"),
+            (Mistake(turn=0, span=Span(0, 4)), "after"),
+            (Mistake(turn=0, span=Span(7, 7)), "at"),
+            (Mistake(turn=0), "at"),
+            (Mistake(turn=1), "before"),
+        ],
+    )
+    def test_places(self, mistake, where):
+        one = flagged(Span(4, 10), mistake=mistake)
+        assert place(one) == where
+        assert len(cases([one]).early) == (where == "before")
+        assert score([one]).located.of == (where != "unknown")
+
+    def test_a_violation_in_a_later_turn_comes_after(self):
+        assert place(flagged(Span(4, 10), mistake=Mistake(turn=0), turn=1)) == "after"
+
+    def test_earliness_counts_over_the_turns(self):
+        one = flagged(Span(10, 12), segment=Span(5, 50), turn=1, mistake=Mistake(turn=0, span=Span(90, 95)))
+        found = score([one])
+        assert found.delay.p50 == 60
+        assert found.remaining.p50 == 0.25
+
+    def test_nothing_to_count(self):
+        found = score([])
+        assert found.recall == Rate(0, 0, None, 0.0, 1.0)
+        assert str(found.recall) == "none to count"
+        assert found.check_ms == Spread()
+
+    def test_a_share_lies_in_its_interval_whatever_is_rounded(self):
+        for of in range(1, 200):
+            for hits in range(of + 1):
+                rate = Rate.make(hits, of)
+                assert 0.0 <= rate.low <= rate.value <= rate.high <= 1.0
+
+    @pytest.mark.parametrize(
+        ("hits", "of", "low", "high"),
+        # Newcombe (1998), table I, method 3
+        [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+    )
+    def test_intervals_are_those_of_the_literature(self, hits, of, low, high):
+        rate = Rate.make(hits, of)
+        assert math.isclose(rate.low, low, abs_tol=5e-5)
+        assert math.isclose(rate.high, high, abs_tol=5e-5)
+
+    @given(st.lists(st.floats(0, 1e6), min_size=1))
+    def test_spreads(self, values):
+        found = Spread.make(values)
+        assert found.p50 <= found.p90 <= found.p99 <= found.most == max(values)
+        assert sum(value <= found.p50 for value in values) * 2 >= len(values)

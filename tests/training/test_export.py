@@ -1,0 +1,285 @@
+"""What becomes of runs as training data: nothing unknown is correct, and what we wrote is marked."""
+
+from __future__ import annotations
+
+import json
+
+import interwhen
+import pytest
+from interwhen import Feedback, JournalError, Message, Repair, Resample, Stop, Unknown, UsageError
+from interwhen.testing import Say
+from interwhen.training import FORMATS, export_journals
+from sums import judge, slow, watch
+
+GOOD = "1+1=2\nso\n2+2=4\n"
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """Return a function that exports journals and returns the rows and what was left out."""
+
+    def make(paths, form, **options):
+        out = tmp_path / "out.jsonl"
+        done = export_journals(paths if isinstance(paths, list) else [paths], out, format=form, **options)
+        found = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+        assert len(found) == done.rows
+        return found, done.left_out
+
+    return make
+
+
+# ---------------------------------------------------------------------- whole traces
+
+
+def test_a_verified_run_is_a_document_with_its_thinking(record, rows):
+    path, result = record([GOOD], answered=True)
+    assert result.status == "verified"
+    ((row,), _) = rows(path, "tpt")
+    assert row["text"] == row["document"] + row["thinking"] == "How much is it?\n" + GOOD
+    assert row["spans"] == []
+
+
+def test_what_is_not_verified_is_no_document_and_no_chat(record, rows):
+    unsure = slow(0.0, function=lambda _claim: Unknown("who knows"))
+    path, result = record([GOOD], watch(unsure), answered=True)
+    assert result.status == "unverified"
+    for form in ("tpt", "messages"):
+        assert rows(path, form) == ([], {"runs whose answer is not verified": 1})
+
+
+def test_verified_steps_are_no_verified_answer(record, rows):
+    path, result = record([GOOD])
+    assert result.label == "steps verified"
+    for form in ("tpt", "messages"):
+        assert rows(path, form) == ([], {"runs whose answer is not verified": 1})
+
+
+def test_what_we_wrote_is_marked_in_documents(record, rows):
+    path, result = record(["1+1=3\n", "\n2+2=4\n"], watch(remedy=Repair()), answered=True)
+    assert result.text == "1+1=2\n2+2=4\n"
+    ((row,), _) = rows(path, "tpt")
+    assert [(row["text"][span["start"] : span["end"]], span["origin"]) for span in row["spans"]] == [("2", "repair")]
+
+
+def test_feedback_and_what_it_answers_are_marked_in_chats(record, rows):
+    path, result = record(
+        ["<think>1+1=3\nmore\n", "1+1=2\n</think>two\n"], watch(remedy=Feedback("append")), answered=True
+    )
+    assert result.status == "verified"
+    ((row,), _) = rows(path, "messages")
+    assert row["messages"][0] == {"role": "user", "content": "How much is it?\n"}
+    assert row["messages"][1]["content"] == "two\n"
+    content = row["messages"][1]["reasoning_content"]
+    assert content == result.reasoning
+    marked = {span["origin"]: content[span["start"] : span["end"]] for span in row["spans"]}
+    assert marked["refuted"].startswith("1+1=3")
+    assert marked["feedback"] in result.text
+    assert {(span["message"], span["field"]) for span in row["spans"]} == {(1, "reasoning_content")}
+    learned = "".join(c for at, c in enumerate(content) if not any(s["start"] <= at < s["end"] for s in row["spans"]))
+    assert "1+1=3" not in learned
+    assert learned.endswith("1+1=2\n")
+
+
+def test_reasoning_has_a_field_of_its_own_in_chats(record, rows):
+    path, _ = record(
+        ["<think>1+1=2\n</think>3+3=6\n"], prompt=[Message("system", "Be brief."), Message("user", "Q")], answered=True
+    )
+    ((row,), _) = rows(path, "messages")
+    assert [message["role"] for message in row["messages"]] == ["system", "user", "assistant"]
+    assert row["messages"][2]["reasoning_content"] == "1+1=2\n"
+    assert row["messages"][2]["content"] == "3+3=6\n"
+
+
+def test_reasoning_that_came_in_a_field_is_told_apart_as_well(record, rows):
+    path, _ = record(lambda _request: [Say("1+1=2\n", "reasoning"), Say("3+3=6\n", "answer")], answered=True)
+    ((row,), _) = rows(path, "messages")
+    assert row["messages"][1]["reasoning_content"] == "1+1=2\n"
+    assert row["messages"][1]["content"] == "3+3=6\n"
+
+
+def test_spans_count_from_the_start_of_their_field(record, rows):
+    path, result = record(["<think>1+1=3\n", "\n</think>3+3=6\n"], watch(remedy=Repair()), answered=True)
+    assert result.status == "verified"
+    ((row,), _) = rows(path, "messages")
+    ((span),) = row["spans"]
+    assert span["field"] == "reasoning_content"
+    assert row["messages"][1]["reasoning_content"][span["start"] : span["end"]] == "2"
+
+
+# ---------------------------------------------------------------------- steps
+
+
+def test_lines_are_labelled_by_their_verdicts(record, rows):
+    path, _ = record(["1+1=2\n2+2=4\n3+3=7\n", "3+3=6\n"], watch(remedy=Resample()))
+    found, _ = rows(path, "prm")
+    assert [(row["completions"], row["labels"]) for row in found] == [
+        (["1+1=2", "2+2=4", "3+3=7"], [True, True, False]),
+        (["3+3=6"], [True]),
+    ]
+    assert found[0]["prompt"] == "How much is it?\n"
+    assert found[1]["prompt"] == "How much is it?\n1+1=2\n2+2=4\n"
+
+
+def test_a_line_that_nobody_judged_is_context_and_no_step(record, rows):
+    path, _ = record([GOOD])
+    found, left_out = rows(path, "prm")
+    assert [(row["prompt"][16:], row["completions"]) for row in found] == [("", ["1+1=2"]), ("1+1=2\nso\n", ["2+2=4"])]
+    assert left_out == {"lines without a claim": 1}
+
+
+def unsure_of_twos(claim):
+    return Unknown("a two") if claim.left == 2 else judge(claim)
+
+
+def fails_at_twos(claim):
+    if claim.left == 2:
+        raise RuntimeError("broken")
+    return judge(claim)
+
+
+@pytest.mark.parametrize("function", [unsure_of_twos, fails_at_twos])
+def test_what_is_unknown_is_not_correct(record, rows, function):
+    path, _ = record(["1+1=2\n2+2=4 and 4+4=8\n5+5=10\n"], watch(slow(0.0, function=function)))
+    found, left_out = rows(path, "prm")
+    assert [row["completions"] for row in found] == [["1+1=2"], ["5+5=10"]]
+    assert all(all(row["labels"]) for row in found)
+    assert left_out == {"lines that are open": 1}
+
+
+def test_a_line_in_which_we_wrote_is_no_step(record, rows):
+    path, result = record(["1+1=3\n", "\n2+2=4\n"], watch(remedy=Repair()))
+    assert result.status == "verified"
+    found, left_out = rows(path, "prm")
+    assert [(row["completions"], row["labels"]) for row in found] == [(["1+1=3"], [False]), (["2+2=4"], [True])]
+    (span,) = found[1]["prompt_spans"]
+    assert found[1]["prompt"][span["start"] : span["end"]] == "2"
+    assert left_out == {}  # what is left of the repaired line is blank
+
+
+def test_steps_are_told_of_runs_that_were_stopped(record, rows):
+    path, result = record(["1+1=2\n2+2=5\n"], watch(remedy=Stop()))
+    assert result.status == "unverified"
+    found, _ = rows(path, "prm")
+    assert [(row["completions"], row["labels"]) for row in found] == [(["1+1=2", "2+2=5"], [True, False])]
+
+
+# ---------------------------------------------------------------------- preferences
+
+
+@pytest.mark.parametrize(
+    ("remedy", "replies", "prefix", "rejected", "chosen"),
+    [
+        (Repair(), ["1+1=2\n2+2=5 so\n", " so\n"], "1+1=2\n2+2=", "5 so\n", "4 so\n"),
+        (Resample(), ["1+1=2\n2+2=5\n", "2+2=4\nx\n"], "1+1=2\n", "2+2=5\n", "2+2=4\n"),
+        (Feedback("rewind"), ["1+1=2\n2+2=5\n", "well\n2+2=4\nx\n"], "1+1=2\n", "2+2=5\n", "well\n2+2=4\n"),
+        (Feedback("append"), ["1+1=2\n2+2=5\n", "2+2=4\nx\n"], "1+1=2\n", "2+2=5\n", "2+2=4\n"),
+    ],
+    ids=["repair", "resample", "rewind", "append"],
+)
+def test_an_interrupt_is_a_pair_of_continuations_of_one_prefix(record, rows, remedy, replies, prefix, rejected, chosen):
+    path, _ = record(replies, watch(remedy=remedy))
+    ((row,), _) = rows(path, "preference")
+    assert (row["prefix"], row["rejected"], row["chosen"]) == (prefix, rejected, chosen)
+    assert row["prompt"] == "How much is it?\n" + prefix
+    marked = [row["chosen"][span["start"] : span["end"]] for span in row["chosen_spans"]]
+    assert marked == (["4"] if isinstance(remedy, Repair) else [])
+    assert row["monitor"] == "sums"
+
+
+def test_a_correction_that_is_not_verified_is_not_preferred(record, rows):
+    path, _ = record(["2+2=5\n", "2+2=4\n"], watch(slow(0.0, function=_refutes_then_wonders), remedy=Resample()))
+    assert rows(path, "preference") == ([], {"interrupts whose correction is not verified": 1})
+
+
+def _refutes_then_wonders(claim):
+    return judge(claim) if claim.total == 5 else Unknown("hm")
+
+
+def test_an_interrupt_that_ended_the_run_is_no_pair(record, rows):
+    path, _ = record(["1+1=2\n2+2=5\n"], watch(remedy=Stop()))
+    assert rows(path, "preference") == ([], {"interrupts that were not corrected": 1})
+
+
+def test_only_the_correction_that_stands_at_last_is_preferred(record, rows):
+    path, result = record(["2+2=5\n", "2+2=6\n", "2+2=4\n"], watch(remedy=Resample()))
+    assert result.status == "verified"
+    found, _ = rows(path, "preference")
+    assert [(row["rejected"], row["chosen"]) for row in found] == [("2+2=5\n", "2+2=4\n"), ("2+2=6\n", "2+2=4\n")]
+
+
+# ---------------------------------------------------------------------- the file
+
+
+def test_the_same_journals_make_the_same_bytes(record, tmp_path):
+    paths = [record(["1+1=2\n2+2=5\n", "4\nx\n"])[0], record([GOOD])[0]]
+    for form in FORMATS:
+        first, again = tmp_path / "a", tmp_path / "b"
+        export_journals(paths, first, format=form)
+        export_journals(paths, again, format=form)
+        assert first.read_bytes() == again.read_bytes()
+
+
+def test_a_row_is_written_once(record, rows):
+    path, _ = record([GOOD], answered=True)
+    found, left_out = rows([path, path], "tpt")
+    assert len(found) == 1
+    assert left_out == {"rows that were there already": 1}
+
+
+def test_a_run_that_is_not_over_still_tells_steps(record, rows):
+    path, _ = record(["1+1=2\n2+2=4\n"])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    found, _ = rows(path, "prm")
+    assert found[0]["completions"][0] == "1+1=2"
+
+
+def test_rows_that_overlap_with_a_test_are_left_out(record, rows):
+    path, _ = record([GOOD], answered=True)
+    assert rows(path, "tpt", keep_out=["how MUCH, is it"])[1] == {"rows that overlap with what is kept out": 1}
+    assert len(rows(path, "tpt", keep_out=["how much was it", "", "?!"])[0]) == 1
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_what_is_no_journal_is_refused(form, tmp_path):
+    path = tmp_path / "x"
+    path.write_text("hello")
+    with pytest.raises(JournalError):
+        export_journals([path], tmp_path / "out", format=form)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_exported_is_refused(record, tmp_path):
+    with pytest.raises(UsageError, match="choose one of"):
+        export_journals([tmp_path / "x"], tmp_path / "out", format="xml")
+    with pytest.raises(UsageError, match="at least one journal"):
+        export_journals([], tmp_path / "out", format="tpt")
+    path, _ = record([GOOD])
+    with pytest.raises(UsageError, match="cannot be written"):
+        export_journals([path], tmp_path / "no" / "out", format="tpt")
+
+
+def test_text_that_is_no_unicode_is_written_all_the_same(record, rows):
+    path, _ = record(["1+1=2 \ud800\n"], answered=True)
+    ((row,), _) = rows(path, "tpt")
+    assert row["thinking"] == "1+1=2 ?\n"
+
+
+def test_the_package_is_not_imported_with_interwhen():
+    assert not hasattr(interwhen, "export_journals")
+
+
+def test_a_check_that_was_still_open_when_the_attempt_ended_is_no_verdict(record, rows):
+    def doubting(claim):
+        return Unknown("no idea")
+
+    late = watch(slow(0.5, name="late", function=doubting), name="late", delivery="observe")
+    path, _ = record(["1+1=2\n2+2=5\n", "2+2=4\n"], watch(remedy=Resample()), late)
+    found, left_out = rows(path, "prm")
+    assert [(row["completions"], row["labels"]) for row in found] == [(["2+2=5"], [False])]
+    assert left_out == {"lines that are open": 2}
+
+
+def test_an_overlap_with_the_refuted_continuation_is_found_across_its_beginning(record, rows):
+    path, _ = record(["1+1=2\n2+2=5\n", "2+2=4\n"], watch(remedy=Resample()))
+    assert rows(path, "preference", keep_out=["1+1=2 2+2=5"])[1] == {"rows that overlap with what is kept out": 1}

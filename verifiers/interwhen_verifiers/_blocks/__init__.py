@@ -1,1 +1,0 @@
-"""What the verifiers of code share: private to them."""

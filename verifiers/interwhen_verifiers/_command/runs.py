@@ -1,0 +1,256 @@
+"""Runs the commands of a checker on a file: in a sandbox, or in a scratch directory here. Never by a shell."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+from interwhen import Pass, Scope, Span, Unknown, Verdict, Violation
+from interwhen.sandbox import Crashed, Denied, Limited, Limits, ProcessSandbox, Returned, Script
+
+from interwhen_verifiers._blocks import line_span
+from interwhen_verifiers._command.checker import MOST, Checker, Diagnostic
+
+_MIB = 1 << 20
+_MOST_OUTPUT = 256 * 1024
+_MARK = "interwhen: step"
+_DRIVER = f"""
+import json, os, subprocess, sys
+steps, more = json.load(open("steps.json"))
+for number, argv in enumerate(steps):
+    try:
+        code = subprocess.call(argv, stdin=subprocess.DEVNULL, env={{**os.environ, **more}})
+    except OSError as error:
+        code = "missing"
+    if code != 0:
+        break
+sys.stdout.flush()
+sys.stderr.write("\\n{_MARK} %d %s\\n" % (number, code))
+"""
+"""Runs the steps inside the sandbox. The program's own output comes before its last line."""
+_KEPT = ("PATH", "LANG", "HOME", "ELAN_HOME", "SYSTEMROOT")
+_CLOSING = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How the commands went."""
+
+    step: int = 0
+    """The last command that ran."""
+    code: int | None = None
+    """Its exit code; negative: the signal that ended it; ``None``: it did not come to an end."""
+    output: str = ""
+    trouble: str = ""
+    """Why it did not come to an end."""
+    missing: bool = False
+    """Whether it is not installed."""
+    found: tuple[Diagnostic, ...] | None = None
+    """The diagnostics in its output, where they were read in a process of their own."""
+
+
+async def run_inside(checker: Checker, text: bytes, *, seconds: float, readable: tuple[str, ...]) -> Ran:
+    """Run the commands of *checker* on a file of *text* in the process sandbox.
+
+    Raises :class:`~interwhen.sandbox.SandboxUnavailable`.
+    """
+    limits = Limits(
+        seconds=seconds,
+        cpu_seconds=seconds,
+        memory_bytes=2048 * _MIB,
+        disk_bytes=64 * _MIB,
+        output_bytes=_MOST_OUTPUT,
+        open_files=256,
+        processes=32,
+    )
+    placed = [[part.replace("{file}", checker.file) for part in argv] for argv in checker.steps]
+    given = {checker.file: text, "steps.json": json.dumps([placed, dict(checker.environment)]).encode()}
+    async with ProcessSandbox(site=checker.site, readable=(*checker.readable, *readable)) as sandbox:
+        outcome = await sandbox.run(Script(source=_DRIVER, files=given), limits)
+    output = f"{outcome.record.stdout}\n{outcome.record.stderr}"
+    match outcome:
+        case Returned():
+            return _told(output)
+        case Limited(which=which):
+            return Ran(output=output, trouble=f"it ran into the limit of {which}")
+        case Denied(what=what):
+            return Ran(output=output, trouble=f"it tried what is not allowed: {what}")
+        case Crashed(reason=reason):
+            return Ran(output=output, trouble=reason)
+
+
+_FINDING = """
+import itertools, json, re, sys
+pattern, output, most = json.load(sys.stdin)
+found = re.compile(pattern, re.MULTILINE).finditer(output)
+json.dump([{**one.groupdict(), "": one[0]} for one in itertools.islice(found, most)], sys.stdout)
+"""
+_FINDING_SECONDS = 3.0
+
+
+async def read_apart(checker: Checker, ran: Ran) -> Ran:
+    """Return *ran* with its diagnostics, found by the user's own pattern in a process that is killed when it is late.
+
+    The output may hold what the model's code has printed, so the two may take :mod:`re` any time.
+    """
+    if not checker.own_pattern or ran.code not in checker.refutes:
+        return ran
+    given = json.dumps([checker.own_pattern, ran.output, MOST]).encode()
+    with anyio.move_on_after(_FINDING_SECONDS):
+        ended = await anyio.run_process([sys.executable, "-I", "-S", "-c", _FINDING], input=given, check=False)
+        if ended.returncode == 0:
+            return replace(ran, found=tuple(checker.read(json.loads(ended.stdout))))
+    return replace(ran, trouble="the pattern for its diagnostics took too long on its output")
+
+
+def _told(output: str) -> Ran:
+    head, mark, tail = output.rpartition(_MARK)
+    step, _, code = tail.strip().partition(" ")
+    if not mark or not step.isdigit():
+        return Ran(output=output, trouble="it ended before it could say how")
+    if code == "missing":
+        return Ran(int(step), None, head, missing=True)
+    return Ran(int(step), int(code), head)
+
+
+async def run_outside(checker: Checker, text: bytes, *, seconds: float, directory: str | None) -> Ran:
+    """Run the commands of *checker* on a file of *text* here, with all the rights of this process.
+
+    They run in a scratch directory, or in *directory*. When it returns or is cancelled, the process group of each
+    command is gone, and so is the scratch directory.
+    """
+    scratch = await anyio.to_thread.run_sync(_scratch, checker.file, text)
+    ran = Ran()
+    try:
+        with anyio.move_on_after(seconds) as scope:
+            for number, argv in enumerate(checker.steps):
+                placed = [part.replace("{file}", str(Path(scratch, checker.file))) for part in argv]
+                if placed[0].startswith("./"):
+                    placed[0] = str(Path(scratch, placed[0]))
+                ran = await _call(number, placed, directory or scratch, dict(checker.environment))
+                if ran.code != 0:
+                    break
+        return Ran(trouble=f"it did not end within {seconds:g} s") if scope.cancelled_caught else ran
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _scratch(file: str, text: bytes) -> str:
+    folder = tempfile.mkdtemp(prefix="interwhen-")
+    Path(folder, file).write_bytes(text)
+    return folder
+
+
+async def _call(number: int, argv: list[str], directory: str, more: dict[str, str]) -> Ran:
+    environment = {name: value for name, value in os.environ.items() if name in _KEPT} | more
+    try:
+        process = await anyio.open_process(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
+            cwd=directory,
+            env=environment,
+            start_new_session=True,
+        )
+    except FileNotFoundError:
+        return Ran(number, missing=True)
+    except OSError as error:
+        return Ran(number, trouble=f"it could not be started: {error}")
+    output = bytearray()
+    try:
+        assert process.stdout is not None
+        async for data in process.stdout:
+            output += data
+            if len(output) > _MOST_OUTPUT:
+                return Ran(number, None, _text(output), f"it wrote more than {_MOST_OUTPUT} bytes")
+        code = await process.wait()
+    finally:
+        await _end(process)
+    return Ran(number, code, _text(output))
+
+
+async def _end(process: anyio.abc.Process) -> None:
+    """Kill the process group of *process*, whatever became of it, and give back its pipes."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+    with anyio.move_on_after(_CLOSING, shield=True):
+        await process.aclose()
+
+
+def _text(output: bytearray) -> str:
+    return output.decode(errors="replace")
+
+
+# From what a checker said to a verdict on the file.
+
+_SIGNALS = {-4: "SIGILL", -6: "SIGABRT", -7: "SIGBUS", -8: "SIGFPE", -11: "SIGSEGV"}
+
+
+class Judgement(NamedTuple):
+    """A verdict, and whether it is a pass."""
+
+    verdict: Verdict
+    passed: bool = False
+
+
+def judge(
+    checker: Checker, ran: Ran, starts: tuple[int, ...], end: int, *, before: int, scope: Scope = "steps"
+) -> Judgement:
+    """Return what *ran* says of a text whose lines stand at *starts* and that ends at *end*.
+
+    In the file that was judged, *before* other lines stand in front of it. *scope* is that of a pass.
+    """
+    line = " ".join(checker.steps[min(ran.step, len(checker.steps) - 1)]).replace("{file}", checker.file)
+    if ran.missing:
+        return Judgement(Unknown(f"{line.split()[0]} is not installed; {checker.hint or 'it must be in the PATH'}"))
+    if ran.trouble:
+        return Judgement(Unknown(f"{line}: {ran.trouble}"))
+    if ran.code == 0:
+        return Judgement(Pass(f"{line} accepts it", scope=scope), passed=True)
+    if checker.crash_refutes and ran.step == len(checker.steps) - 1:
+        name = _SIGNALS.get(ran.code or 0)
+        if name is None:
+            return Judgement(Unknown(f"the program ended with exit code {ran.code}"))
+        return Judgement(Violation(why=f"the program crashes ({name})"))
+    if ran.code not in checker.refutes:
+        return Judgement(Unknown(f"{line} ended with exit code {ran.code}, which says nothing of the file"))
+    return Judgement(_refuted(checker, ran, starts, end, before, line))
+
+
+def _refuted(checker: Checker, ran: Ran, starts: tuple[int, ...], end: int, before: int, line: str) -> Verdict:
+    if checker.unclear.search(ran.output):
+        return Unknown(f"{line} lacks something on this machine: {ran.output.strip()[:200]}")
+    found = list(checker.diagnostics(ran.output)) if ran.found is None else list(ran.found)
+    mine = next((one for one in found if one.line > before), None)
+    if mine is None and (checker.needs_diagnostic or any(one.line for one in found)):
+        return Unknown(f"{line} ended with exit code {ran.code}, and names no line of this text")
+    if mine is None:
+        said = found[0].message if found else " ".join(ran.output.split())[:200]
+        return Violation(why=f"{checker.name} refuses it" + (f": {said}" if said else ""))
+    at = mine.line - before
+    return Violation(
+        why=f"{checker.name} refuses line {at} of that text: {mine.message}", where=_where(mine, starts, end, at)
+    )
+
+
+def _where(found: Diagnostic, starts: tuple[int, ...], end: int, line: int) -> Span | None:
+    span = line_span(starts, end, line)
+    if span is None or not len(span):
+        return None
+    start = span.start + found.column - 1
+    return Span(start, span.end) if found.column > 0 and start < span.end else span

@@ -1,0 +1,4 @@
+"""Verifiers for the puzzles of papers: countdown, maze, spatialmap, zebralogic, plan and logic.
+
+Each module has the factory of one monitor; the package of the same name with an underscore holds its parts.
+"""

@@ -1,0 +1,350 @@
+"""Judges steps and answers, and says why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+from functools import lru_cache
+from itertools import combinations
+from typing import NamedTuple, TypeAlias
+
+from interwhen import Pass, Span, Unknown, Verdict, Violation
+
+from interwhen_verifiers.puzzles._countdown.expressions import Expression
+from interwhen_verifiers.puzzles._countdown.lines import Final, Step
+from interwhen_verifiers.puzzles._countdown.problem import Puzzle
+
+# What can be made of numbers: an exact search.
+#
+# To make a target from numbers, the last operation joins what one part of them makes with what the rest makes. The
+# smaller part is listed; what the other must make then follows, and is searched for in turn. So only small parts are
+# ever listed, and six numbers take no longer than the thousands of values of three.
+
+SearchNumbers: TypeAlias = tuple[Fraction, ...]
+
+MOST = 6
+"""With more numbers than these, no search is begun."""
+_LISTED = 3
+"""Of so many numbers, all values are listed."""
+_BUDGET = 400_000
+"""The most values that one search looks at."""
+
+
+class _Spent(Exception):
+    pass
+
+
+@lru_cache(maxsize=4096)
+def reaches(numbers: SearchNumbers, target: Fraction, *, partly: bool = False) -> bool | None:
+    """Tell whether *target* can be made of all *numbers*, or, *partly*, of some of them; ``None``: too long a search.
+
+    *numbers* must be sorted. Any order, any brackets, ``+ - * /``, exact fractions.
+    """
+    if len(numbers) > MOST:
+        return None
+    search = _Search()
+    sizes = range(1, len(numbers) + 1) if partly else (len(numbers),)
+    try:
+        return any(search.makes(part, target) for size in sizes for part in sorted(set(combinations(numbers, size))))
+    except _Spent:
+        return None
+
+
+@lru_cache(maxsize=4096)
+def values(numbers: SearchNumbers) -> frozenset[Fraction]:
+    """Return all that can be made of all *numbers* (sorted, three at the most)."""
+    if len(numbers) == 1:
+        return frozenset(numbers)
+    found: set[Fraction] = set()
+    for one, other in _parts(numbers):
+        for left in values(one):
+            for right in values(other):
+                found.update(_joined(left, right))
+    return frozenset(found)
+
+
+class _Search:
+    def __init__(self) -> None:
+        self._looked = 0
+        self._known: dict[tuple[SearchNumbers, Fraction], bool] = {}
+
+    def makes(self, numbers: SearchNumbers, target: Fraction) -> bool:
+        self._looked += 1
+        if self._looked > _BUDGET:
+            raise _Spent
+        if len(numbers) <= _LISTED:
+            return target in values(numbers)
+        known = self._known.get((numbers, target))
+        if known is None:
+            known = self._known[numbers, target] = any(
+                self.makes(rest, wanted)
+                for part, rest in _parts(numbers)
+                for value in values(part)
+                for wanted in _wanted(value, target, rest)
+            )
+        return known
+
+
+def _wanted(value: Fraction, target: Fraction, rest: SearchNumbers) -> Iterator[Fraction]:
+    """Yield what *rest* must make, so that *target* comes of it and *value*."""
+    yield target - value
+    yield value - target
+    yield value + target
+    if value:
+        yield target / value
+        yield target * value
+        if target:
+            yield value / target
+        # 0 / x and 0 * x are 0, whatever x is.
+    elif not target:
+        yield from _anything(rest)
+
+
+def _anything(numbers: SearchNumbers) -> Iterator[Fraction]:
+    """Yield something that *numbers* make: their sum always is."""
+    yield sum(numbers, Fraction(0))
+
+
+def _joined(left: Fraction, right: Fraction) -> Iterable[Fraction]:
+    yield left + right
+    yield left - right
+    yield right - left
+    yield left * right
+    if right:
+        yield left / right
+    if left:
+        yield right / left
+
+
+@lru_cache(maxsize=4096)
+def _parts(numbers: SearchNumbers) -> tuple[tuple[SearchNumbers, SearchNumbers], ...]:
+    """Return the ways to part *numbers* in two, the first part never the larger one."""
+    found = set()
+    everyone = range(len(numbers))
+    for size in range(1, len(numbers) // 2 + 1):
+        for chosen in combinations(everyone, size):
+            rest = tuple(numbers[at] for at in everyone if at not in chosen)
+            found.add((tuple(numbers[at] for at in chosen), rest))
+    return tuple(sorted(found, key=lambda parts: (len(parts[0]), parts)))
+
+
+Numbers: TypeAlias = tuple[Fraction, ...]
+
+_LONGEST = 60
+"""The most characters of an expression, or of a value, that are repeated."""
+_SHORT = 1000
+"""Of how many parts a short decimal counts."""
+_PLACES = 12
+"""The most decimal places that a number is looked at for."""
+_LOST = Unknown("the numbers left are not known: an earlier line was not understood, or was wrong")
+
+
+class Followed(NamedTuple):
+    """What a step has come to: the numbers left then (``None``: not known), and what is wrong with it, if anything."""
+
+    left: Numbers | None
+    fault: Verdict | None = None
+
+
+def follow(puzzle: Puzzle, left: Numbers | None, step: Step) -> Followed:
+    """Take *step* from the numbers *left*, or from all of them: a new try need not be announced."""
+    fault = _miscalculated(step.equation.sides, step.start)
+    if fault is not None:
+        return Followed(None, fault)
+    first: Followed | None = None
+    for numbers in dict.fromkeys((left, puzzle.numbers)):
+        if numbers is not None:
+            followed = _taken(numbers, step)
+            if followed.fault is None:
+                return followed
+            first = first or followed
+    if step.listed is None:
+        return Followed(None)  # The numbers may come from anywhere.
+    if left is None or first is None:
+        return Followed(None, _LOST)
+    return Followed(None, first.fault)
+
+
+def judge_step(puzzle: Puzzle, left: Numbers | None, step: Step, *, dead_ends: bool) -> Verdict:
+    """Judge the value, the numbers used, the numbers left, and whether the target can still be made."""
+    followed = follow(puzzle, left, step)
+    if followed.fault is not None:
+        return followed.fault
+    after = followed.left
+    if after is None:
+        return Pass("the value was computed exactly")
+    if step.listed is None or not dead_ends or step.is_given_up:
+        return Pass("the value was computed exactly, and its numbers are there")
+    found = reaches(tuple(sorted(after)), puzzle.target, partly=puzzle.use != "all")
+    if found is None:
+        return Pass("the value was computed exactly; there are too many numbers left for a search")
+    if found:
+        return Pass(f"computed exactly; a search found that {puzzle.target} can still be made")
+    named = _names(n.value for n in step.listed)
+    why = f"{puzzle.target} cannot be made from {named}" if len(after) > 1 else f"{named} is not {puzzle.target}"
+    witness = f"{why}: {_tried(after)}" if len(after) > 1 else ""
+    return Violation(why=why, witness=witness, where=_at(step.list_start, step.end, step.start))
+
+
+def judge_final(puzzle: Puzzle, final: Final, line: str) -> Verdict:
+    """Judge the expression, the numbers that it uses, and its value."""
+    if final.chain:
+        return _judge_chain(puzzle, final)
+    expression = next((side for side in final.sides if not side.is_bare), None)
+    if expression is None:
+        return Unknown("the answer is no expression")
+    shown = _short(line[expression.start : expression.end])
+    if expression.value is None:
+        return Violation(why=f"{shown} divides by zero")
+    if expression.value != puzzle.target:
+        why = f"{shown} is not {puzzle.target}"
+        return Violation(why=why, witness=f"{shown} is {_value(expression.value)}, not {puzzle.target}")
+    return _judge_use(puzzle, [number.value for number in expression.numbers])
+
+
+def judge_hopeless(puzzle: Puzzle) -> Verdict:
+    """Judge that the target cannot be made at all."""
+    numbers = tuple(sorted(puzzle.numbers))
+    if reaches(numbers, puzzle.target):
+        why = f"{puzzle.target} can be made from {puzzle.listed}"
+        return Violation(why=why, witness=f"{why}: a complete search found a way")
+    partly = reaches(numbers, puzzle.target, partly=True)
+    if partly is None:
+        return Unknown("there are too many numbers for a search")
+    if not partly:
+        return Pass(f"a complete search found no way to make {puzzle.target} from {puzzle.listed}")
+    if puzzle.use == "all":
+        return Pass(f"a complete search found no way to make {puzzle.target} from all of {puzzle.listed}")
+    return Unknown("it can be made from some of the numbers, and the text does not say whether all must be used")
+
+
+def _judge_chain(puzzle: Puzzle, final: Final) -> Verdict:
+    left: Numbers = puzzle.numbers
+    for equation in final.chain:
+        fault = _miscalculated(equation.sides, final.start)
+        if fault is not None:
+            return Violation(fault.why, fault.witness, fault.where) if isinstance(fault, Violation) else fault
+        followed = _taken(left, Step(equation, None, equation.end, equation.end, False), final.start)
+        if followed.left is None:
+            return followed.fault or _LOST
+        left = followed.left
+    value = final.chain[-1].sides[-1].value
+    if value != puzzle.target:
+        return Violation(why=f"the last value is not {puzzle.target}")
+    unused = list(left)
+    unused.remove(value)
+    return _judge_unused(puzzle, unused)
+
+
+def _judge_use(puzzle: Puzzle, used: Sequence[Fraction]) -> Verdict:
+    counts, given = Counter(used), Counter(puzzle.numbers)
+    for number, count in counts.items():
+        if number not in given:
+            return Violation(why=f"{_value(number)} is none of the numbers {puzzle.listed}")
+        if count > given[number]:
+            times = "once" if given[number] == 1 else f"{given[number]} times"
+            return Violation(why=f"{_value(number)} is used {count} times, and it is given {times}")
+    return _judge_unused(puzzle, list((given - counts).elements()))
+
+
+def _judge_unused(puzzle: Puzzle, unused: Sequence[Fraction]) -> Verdict:
+    if unused and puzzle.use == "all":
+        return Violation(why=f"{_names(unused)} is not used")
+    if unused and puzzle.use == "unclear":
+        return Unknown(f"{_names(unused)} is not used, and the text does not say whether all numbers must be")
+    return Pass("the value was computed exactly, and no number is used more often than it is given")
+
+
+def _miscalculated(sides: Sequence[Expression], base: int) -> Verdict | None:
+    """Return what is wrong with the last link of the equation: ``5 * 9 = 45 / 2 = 24`` may run on."""
+    computed, stated = sides[-2], sides[-1]
+    if stated.value is None or computed.value is None:
+        return Violation(why="it divides by zero") if len(sides) == 2 else Unknown("it divides by zero")
+    if computed.value == stated.value:
+        return None
+    if computed.is_bare:
+        return Unknown("the sides differ, and either may be meant")
+    if _is_rounded(computed.value, stated):
+        return Unknown("the value is rounded, so that what follows from it is not known")
+    said = _value(stated.value)
+    right = _value(computed.value)
+    return Violation(
+        why=f"the value is not {said}",
+        witness=f"the value is {right}, not {said}",
+        where=_at(stated.start, stated.end, base),
+        repair=right if stated.is_bare and len(right) <= _LONGEST else None,
+    )
+
+
+def _is_rounded(value: Fraction, stated: Expression) -> bool:
+    """Tell whether the stated decimal is *value*, rounded or cut."""
+    said = stated.value
+    if said is None or not stated.is_bare or said.denominator == 1:
+        return False
+    places = next((n for n in range(1, _PLACES) if (said * 10**n).denominator == 1), _PLACES)
+    unit: int = 10**places
+    return abs(value - said) * unit < 1
+
+
+def _taken(left: Numbers, step: Step, base: int | None = None) -> Followed:
+    start = step.start if base is None else base
+    sides = step.equation.sides
+    value = sides[-1].value
+    assert value is not None
+    rest = Counter(left)
+    # In a = b = c, b may be a step of its own.
+    for number in sides[0].numbers if len(sides) == 2 else ():
+        if not rest[number.value]:
+            why = f"there is no {_value(number.value)} left"
+            where = _at(number.start, number.end, start)
+            return Followed(None, Violation(why=why, witness=f"the numbers left are {_names(left)}", where=where))
+        rest[number.value] -= 1
+    if len(sides) != 2:
+        return Followed(None, _LOST)
+    rest[value] += 1
+    after = tuple(rest.elements())
+    if step.listed is not None and Counter(number.value for number in step.listed) != rest:
+        return Followed(None, _mislisted(step, after))
+    return Followed(after)
+
+
+def _mislisted(step: Step, after: Numbers) -> Verdict:
+    assert step.listed is not None
+    if any(number.value.denominator > 1 for number in step.listed) or any(n.denominator > 1 for n in after):
+        rounded = all(any(abs(n.value - m) < Fraction(1, 50) for m in after) for n in step.listed)
+        if rounded and len(step.listed) == len(after):
+            return Unknown("a number left is rounded")
+    right = _names(sorted(after))
+    said = _names(number.value for number in step.listed)
+    return Violation(
+        why=f"the numbers left are not {said}",
+        witness=f"the numbers left are {right}",
+        where=_at(step.list_start, step.end, step.start),
+        repair=None if "…" in right else right,
+    )
+
+
+def _tried(left: Numbers) -> str:
+    if 1 < len(left) <= 2:
+        return f"they make {', '.join(_value(value) for value in sorted(values(tuple(sorted(left)))))} and nothing else"
+    return "all operations in all orders were tried"
+
+
+def _at(start: int, end: int, base: int) -> Span:
+    return Span(start - base, end - base)
+
+
+def _value(value: Fraction) -> str:
+    """Return *value* as people write it: as a decimal, where that is short and exact."""
+    if 1 < value.denominator <= _SHORT and _SHORT % value.denominator == 0:
+        return f"{float(value):g}"
+    return _short(str(value))
+
+
+def _names(numbers: Iterable[Fraction]) -> str:
+    return _short(" ".join(_value(number) for number in numbers))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

@@ -1,0 +1,201 @@
+"""What a line says: a step, an answer, or that there is none."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TypeAlias
+
+from interwhen_verifiers.puzzles._answers import find_answer
+from interwhen_verifiers.puzzles._countdown.expressions import (
+    Equation,
+    Expression,
+    Number,
+    Token,
+    find_equation,
+    read_whole,
+    tokenize,
+)
+from interwhen_verifiers.puzzles._countdown.problem import Puzzle
+
+MAX_LINE = 4000
+"""A longer line is not read."""
+_LONGEST_CHAIN = 8
+_LEFT = re.compile(
+    r"[\s,;.:>-]{0,4}+(?:[-=]>|→)?\s?[(\[]?\s?(?:(?:the|now|numbers)\s){0,2}(?:left|remaining|remain)(?:\snumbers)?"
+    r"(?:\s(?:are|is))?\s?[:=]?\s?[(\[{]?(-?[0-9]{1,12}(?:[./][0-9]{1,12})?(?:[\s,]{1,3}(?:and\s)?-?[0-9]{1,12}"
+    r"(?:[./][0-9]{1,12})?){0,11}+)(?![\w/.]*[\w/])",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(r"-?[0-9]{1,12}(?:[./][0-9]{1,12})?")
+_HEAD = re.compile(
+    r"[\s>*#_()\-•]*+(?:\(?[0-9]{1,2}[.):]\s)?(?:(?:step|then|next|now|first|second|third|finally"
+    r"|so)\b[\s0-9,:.*]{0,8}+)?",
+    re.IGNORECASE,
+)
+_TAIL = re.compile(r"[\s.,;:!)*`✓✔✅]*+")
+_DENIED = re.compile(
+    r"\b(?:not|no|none|cannot|can't|incorrect|wrong|invalid|impossible|sorry|wait|oops|hmm|but|however|try|again)\b"
+    r"|n't\b|[?≠✗✘❌]",
+    re.IGNORECASE,
+)
+_NONE = re.compile(
+    r"(?:(?:note|sorry|unfortunately|so|therefore|thus|hence)\b[,:]?\s)?(?:"
+    r"none|n/a|invalid(?: input)?|impossible|unsolvable|infeasible"
+    r"|(?:it is |it's |this is |that is )?(?:not possible|impossible|not solvable)\b.*"
+    r"|(?:there (?:is|are) |there's )?no (?:\w+ ){0,2}(?:solutions?|answers?|ways?|combinations?|expressions?"
+    r"|operations?)\b.*"
+    r"|(?:it |we |i )?(?:cannot|can't|can not|unable|am unable|not able)\b.*"
+    r"|(?:solution )?not possible\b.*|invalid\b.*"
+    r"|(?:this|these|the)(?: given)? (?:input|combination|set|numbers?|puzzle|game|target)\b[^=]{0,60}?\b"
+    r"(?:cannot|can't"
+    r"|does not|doesn't|do not|don't|is not|isn't|is impossible|has no)\b.*"
+    r"|[0-9]{1,6} (?:cannot|can't|can not)\b.*)[.!]?",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An equation, and the numbers that the line says are left then (``None``: it does not say)."""
+
+    equation: Equation
+    listed: tuple[Number, ...] | None
+    list_start: int
+    end: int
+    is_given_up: bool
+    """Whether the line itself says that this leads nowhere."""
+
+    @property
+    def start(self) -> int:
+        """Where it starts."""
+        return self.equation.start
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """The expression that is given as the answer, or a chain of steps (``64 + 29 = 93, 93 - 4 = 89``)."""
+
+    sides: tuple[Expression, ...]
+    chain: tuple[Equation, ...]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hopeless:
+    """The line says that the target cannot be made. ``is_answer``: of the numbers of the puzzle, surely."""
+
+    start: int
+    end: int
+    is_answer: bool
+
+
+Said: TypeAlias = Step | Final | Hopeless
+
+
+def read_line(line: str, puzzle: Puzzle, *, answering: bool) -> Said | None:
+    """Return what *line* says; ``None``: nothing that is surely understood. Linear in its length.
+
+    Only where the model is *answering*, an expression alone on its line may be the answer; it must have as many numbers
+    as the puzzle at least, for with fewer it may be a part of a calculation.
+    """
+    if len(line) > MAX_LINE:
+        return None
+    if (answer := find_answer(line)) is not None:
+        return _final(line, answer.start, answer.end, announced=True)
+    tokens = tokenize(line) if "=" in line else []
+    found = _equation(line, tokens)
+    if found is not None:
+        step = _step(line, found[0], tokens)
+        if step is None or step.listed is not None or len(step.equation.sides[0].numbers) == 2:
+            return step
+        return _alone(step, puzzle) if answering else None
+    if not answering:
+        return None
+    final = _final(line, len(line) - len(line.lstrip()), len(line.rstrip()), announced=False)
+    if isinstance(final, Final) and len(final.sides[0].numbers) < len(puzzle.numbers):
+        return None
+    return final
+
+
+def _equation(line: str, tokens: list[Token]) -> tuple[Equation, int] | None:
+    """Return the first equation. A dash that begins the line may be a bullet, or a sign."""
+    found = find_equation(tokens)
+    if not tokens or tokens[0].text != "-" or line[tokens[0].end : tokens[0].end + 1] != " ":
+        return found
+    if found is not None and found[0].sides[0].value == found[0].sides[-1].value:
+        return found
+    return find_equation(tokens[1:])
+
+
+def _step(line: str, equation: Equation, tokens: list[Token]) -> Step | None:
+    if not _HEAD.fullmatch(line, 0, equation.start) or equation.sides[0].is_bare:
+        return None
+    rest = tokens[-1].end if tokens else len(line)
+    listed = _LEFT.match(line, equation.end)
+    end = listed.end(1) if listed else equation.end
+    tail = line[end:]
+    if _TAIL.fullmatch(tail):
+        return Step(equation, _numbers(line, listed), listed.start(1) if listed else end, min(end, rest), False)
+    if listed is None:
+        # What follows may say anything of the equation: "5 * 1 = 24 (incorrect)".
+        return None
+    return Step(equation, _numbers(line, listed), listed.start(1), end, _DENIED.search(tail) is not None)
+
+
+def _numbers(line: str, listed: re.Match[str] | None) -> tuple[Number, ...] | None:
+    if listed is None:
+        return None
+    found = _NUMBER.finditer(line, *listed.span(1))
+    return tuple(Number(_fraction(match[0]), *match.span()) for match in found)
+
+
+def _fraction(text: str) -> Fraction:
+    above, _, below = text.partition("/")
+    return Fraction(above) / int(below) if below and int(below) else Fraction(above)
+
+
+def _alone(step: Step, puzzle: Puzzle) -> Said:
+    """Take an equation that makes the target, alone on its line, for the answer."""
+    sides = step.equation.sides
+    if sides[-1].value == puzzle.target and len(sides[0].numbers) >= len(puzzle.numbers):
+        return Final(sides, (), step.start, step.end)
+    return step
+
+
+def _final(line: str, start: int, end: int, *, announced: bool) -> Said | None:
+    text = line[start:end]
+    if "=" not in text:
+        if _NONE.fullmatch(text):
+            return Hopeless(start, end, announced)
+        expression = read_whole(tokenize(line, start, end)) if _NUMBER.search(text) else None
+        if expression is None or len(expression.numbers) < 2:
+            return None
+        return Final((expression,), (), expression.start, expression.end)
+    chain = _chained(line, start, end) if announced else []
+    if not chain:
+        return None
+    if len(chain) == 1:
+        return Final(chain[0].sides, (), start, chain[0].end)
+    return Final((), tuple(chain), start, chain[-1].end)
+
+
+def _chained(line: str, start: int, end: int) -> list[Equation]:
+    """Return the equations, with commas between them, that ``line[start:end]`` begins with; none if they are many."""
+    chain: list[Equation] = []
+    at = start
+    while at < end:
+        tokens = tokenize(line, at, end)
+        found = find_equation(tokens)
+        if found is None or found[0].start != tokens[0].start:
+            break
+        chain.append(found[0])
+        behind = tokens[found[1] :]
+        if not behind or behind[0].text not in {",", ";"}:
+            break
+        at = behind[0].end
+        if len(chain) > _LONGEST_CHAIN:
+            return []
+    return chain

@@ -1,0 +1,481 @@
+"""Objects in a fixed order: the problem of a prompt, and every arrangement that its clues allow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from interwhen import Pass, Span, Unknown, Verdict, Violation
+
+from interwhen_verifiers.puzzles._answers import read_options
+from interwhen_verifiers.puzzles._logic.answers import FinalAnswer, read_final
+from interwhen_verifiers.puzzles._logic.wording import (
+    MAX_LINE,
+    MAX_PROMPT,
+    NUMBERS,
+    ORDINAL,
+    is_doubtful,
+    ordinal,
+    sentences,
+    supposes,
+)
+
+# Ways to say how things stand in a row: left to right, by age, by price, by rank.
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """The words for one kind of order, as patterns. Places are counted from its low end."""
+
+    name: str
+    low: str
+    """It stands nearer to the low end than."""
+    high: str
+    from_low: str
+    """The place at, or so far from, the low end; its ordinal is the group that the place is named by."""
+    from_high: str
+    ends: tuple[str, str]
+    """What the two ends are called in "from … to …"."""
+
+
+def _compared(name: str, low: tuple[str, str], high: tuple[str, str]) -> Axis:
+    """Make an axis from the comparatives and superlatives for its ends."""
+    return Axis(
+        name,
+        rf"(?:{low[0]}) than",
+        rf"(?:{high[0]}) than",
+        rf"(?:the )?(?:(?P<low>{ORDINAL})[ -])?(?:{low[1]})",
+        rf"(?:the )?(?:(?P<high>{ORDINAL})[ -])?(?:{high[1]})",
+        (low[1], high[1]),
+    )
+
+
+AXES: Final = (
+    Axis(
+        "side",
+        r"(?:directly |somewhere )?(?:to|on) the left of",
+        r"(?:directly |somewhere )?(?:to|on) the right of",
+        rf"(?:the |in the )?(?:leftmost|(?P<low>{ORDINAL}) (?:\w{{1,12}} )?from the left)",
+        rf"(?:the |in the )?(?:rightmost|(?P<high>{ORDINAL}) (?:\w{{1,12}} )?from the right)",
+        ("left|leftmost", "right|rightmost"),
+    ),
+    _compared("age", ("older", "oldest"), ("newer|younger", "newest|youngest")),
+    _compared(
+        "price",
+        ("cheaper|less expensive", "cheapest|least expensive"),
+        ("more expensive|costlier", "most expensive|costliest"),
+    ),
+    _compared("height", ("shorter", "shortest"), ("taller", "tallest")),
+    _compared("weight", ("lighter", "lightest"), ("heavier", "heaviest")),
+    _compared("speed", ("slower", "slowest"), ("faster", "fastest")),
+    _compared("size", ("smaller", "smallest"), ("larger|bigger", "largest|biggest")),
+    Axis(
+        "rank",
+        r"(?:above|ahead of|before)",
+        r"(?:below|behind|after)",
+        rf"(?:in )?(?P<low>{ORDINAL})(?: place)?(?![ -](?:to|from|in|on|of)\b)",
+        rf"(?:in )?(?:(?P<high>{ORDINAL})[ -](?:to|from)[ -])?(?:the )?last(?: place)?",
+        ("first|top", "last|bottom"),
+    ),
+)
+
+
+MOST: Final = 7
+"""More objects are not arranged."""
+_SET = re.compile(
+    rf"\b(?P<number>{'|'.join(NUMBERS)}|[2-8]) (?P<noun>[a-z]{{2,20}}): (?P<list>[^.:;\n]{{3,300}})\.", re.IGNORECASE
+)
+_END = re.compile(r"\n\s{0,4}(?:Q|Question)\s?:|\n\s{0,4}Options?\s?:|\bwhich of the following\b|\?", re.IGNORECASE)
+_ARTICLE = re.compile(r"^(?:and )?(?:an?|the) |^and ", re.IGNORECASE)
+_BE: Final = (
+    r"(?:(?:is|are|was|were|finished|finishes|came|comes|placed|stands?|sits?|costs?)(?: also| therefore| thus)?"
+    r"|(?:must|has to|have to)(?: be| have finished| finish| come)?)"
+)
+_NOT: Final = r"(?:(?:can ?not|can['\u2019]t)(?: be| have finished| finish)?|(?:is|are|was|were) not)"
+_CLAUSE = re.compile(
+    r"(?:^|[,:;.\u2022\-(]|\b(?:so|then|that|thus|therefore|hence|because|since|as|and|know|conclude|now))[\s*\"(]{0,4}$",
+    re.IGNORECASE,
+)
+_AFTER = re.compile(r"[\s*]{0,3}(?:or|unless|if|nor|except)\b|['\u2019]s\b|\?|/", re.IGNORECASE)
+
+
+class Placed(NamedTuple):
+    """The object stands in one of the places; places are counted from 0 at the low end."""
+
+    item: int
+    places: frozenset[int]
+
+
+class Before(NamedTuple):
+    """*one* stands nearer to the low end than *other*."""
+
+    one: int
+    other: int
+
+
+Fact: TypeAlias = Placed | Before
+
+
+class Found(NamedTuple):
+    """A fact, and where it is told."""
+
+    fact: Fact
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """The patterns for one set of objects on one axis."""
+
+    axis: Axis
+    item: str
+    noun: str
+    facts: re.Pattern[str]
+    inverted: re.Pattern[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The objects, and the arrangements that are left."""
+
+    names: tuple[str, ...]
+    grammar: Grammar
+    rows: tuple[tuple[int, ...], ...]
+    """For each arrangement: the place of each object."""
+    options: tuple[tuple[str, str], ...]
+
+    def find(self, said: str) -> int | None:
+        """Return the object of that name."""
+        wanted = _core(said, self.grammar.noun)
+        return next((at for at, name in enumerate(self.names) if wanted in _forms(name)), None)
+
+    def mentions(self, text: str) -> bool:
+        """Tell whether *text* names any of the objects."""
+        return re.search(self.grammar.item, text, re.IGNORECASE) is not None
+
+
+def holds(fact: Fact, row: tuple[int, ...]) -> bool:
+    """Tell whether *fact* is so in the arrangement *row*."""
+    match fact:
+        case Placed(item=item, places=places):
+            return row[item] in places
+        case Before(one=one, other=other):
+            return row[one] < row[other]
+
+
+def read_order(prompt: str) -> Order | None:
+    """Return the problem of *prompt*; ``None``: there is none, or its clues contradict each other."""
+    if len(prompt) > MAX_PROMPT:
+        return None
+    sets = list(_SET.finditer(prompt))
+    if not sets:
+        return None
+    given = sets[-1]
+    number = NUMBERS.get(given["number"].lower()) or int(given["number"])
+    noun = given["noun"].lower()
+    names = tuple(_core(each, noun) for each in re.split(r",\s|\sand\s", given["list"]) if each.strip())
+    if not 2 <= len(names) == number <= MOST or len(set(names)) < number or not all(names):
+        return None
+    rest = prompt[given.end() :]
+    end = _END.search(rest)
+    told = rest[: end.start()] if end else rest
+    for axis in AXES:
+        if not re.search(rf"{axis.low}|{axis.high}|{axis.from_low}|{axis.from_high}", told, re.IGNORECASE):
+            continue
+        grammar = _grammar(axis, names, noun)
+        facts = [found.fact for low, high in sentences(told) for found in read_facts(grammar, names, told[low:high])]
+        if facts:
+            rows = tuple(_arranged(number, facts))
+            return Order(names, grammar, rows, tuple(read_options(prompt).items())) if rows else None
+    return None
+
+
+def _arranged(count: int, facts: list[Fact]) -> Iterator[tuple[int, ...]]:
+    """Yield each arrangement in which *facts* hold: object by object, so that most are never begun."""
+    allowed = [set(range(count)) for _ in range(count)]
+    befores = [fact for fact in facts if isinstance(fact, Before)]
+    for fact in facts:
+        if isinstance(fact, Placed):
+            allowed[fact.item] &= fact.places
+    # The objects with the fewest places first, so that little is tried in vain.
+    items = sorted(range(count), key=lambda item: len(allowed[item]))
+    rows: list[dict[int, int]] = [{}]
+    for item in items:
+        ties = [fact for fact in befores if item in fact and rows and {*fact} - {item} <= rows[0].keys()]
+        longer = [{**row, item: place} for row in rows for place in sorted(allowed[item]) if place not in row.values()]
+        rows = [row for row in longer if all(row[fact.one] < row[fact.other] for fact in ties)]
+    yield from (tuple(row[item] for item in range(count)) for row in rows)
+
+
+def read_facts(
+    grammar: Grammar, names: tuple[str, ...], sentence: str, *, counts_down: bool = False
+) -> Iterator[Found]:
+    """Yield what *sentence* asserts, in its order.
+
+    *counts_down*: places have been listed from the high end, so that "second is X" may not count from the low one.
+    """
+    inverted = [] if counts_down else [*grammar.inverted.finditer(sentence)]
+    matches = sorted([*grammar.facts.finditer(sentence), *inverted], key=lambda match: match.start())
+    plain = re.sub(rf"{_NOT}(?! (?:be )?that)", "", sentence, flags=re.IGNORECASE) if matches else ""
+    if not matches or is_doubtful(plain):
+        return
+    subject: int | None = None
+    for match in matches:
+        groups = match.groupdict()
+        if not _CLAUSE.search(sentence[: match.start()]) or _AFTER.match(sentence, match.end()):
+            continue
+        one = _lookup(names, groups.get("one") or "", grammar.noun) if not groups.get("pronoun") else subject
+        if one is None:
+            continue
+        subject = one if subject is None else subject
+        fact = _fact(names, grammar, match, one)
+        if fact is not None:
+            yield Found(fact, *match.span())
+
+
+def _fact(names: tuple[str, ...], grammar: Grammar, match: re.Match[str], one: int) -> Fact | None:
+    groups = match.groupdict()
+    count = len(names)
+    if groups.get("other"):
+        other = _lookup(names, groups["other"], grammar.noun)
+        if other is None or other == one or groups.get("not"):
+            return None
+        return Before(one, other) if groups.get("nearer") else Before(other, one)
+    place = place_of(match, count)
+    if groups.get("not"):
+        return Placed(one, frozenset(range(count)) - {place})
+    return Placed(one, frozenset({place}) if 0 <= place < count else frozenset())
+
+
+def place_of(match: re.Match[str], count: int) -> int:
+    """Return the place that *match* names: one that is not there, too."""
+    groups = match.groupdict()
+    if groups.get("place_low"):
+        return ordinal(groups["low"]) - 1 if groups.get("low") else 0
+    return count - ordinal(groups["high"]) if groups.get("high") else count - 1
+
+
+def _grammar(axis: Axis, names: tuple[str, ...], noun: str) -> Grammar:
+    forms = sorted({form for name in names for form in _forms(name)}, key=len, reverse=True)
+    kinds = "|".join(re.escape(form) for form in _forms(noun))
+    item = rf"(?:\b(?:the )?\b(?:{'|'.join(map(re.escape, forms))})(?: (?:{kinds}))?\b)"
+    place = rf"(?:(?P<place_low>{axis.from_low})|(?P<place_high>{axis.from_high}))"
+    be = rf"(?:(?P<not>{_NOT})|{_BE})"
+    facts = re.compile(
+        rf"(?:(?P<one>{item})|\bso (?P<pronoun>they|it|he|she)) {be} (?:(?:(?P<nearer>{axis.low})|{axis.high}) "
+        rf"(?P<other>{item})|{place}(?: (?:{kinds}))?\b)(?! {item})",
+        re.IGNORECASE,
+    )
+    inverted = re.compile(
+        rf"\b(?:the )?(?:(?:{kinds}|person|one) (?:that|who|which) (?:is|are|finished|finishes) )?{place}"
+        rf"(?: (?:{kinds}|one))? (?:is|are|must be) (?P<one>{item})",
+        re.IGNORECASE,
+    )
+    return Grammar(axis, item, noun, facts, inverted)
+
+
+def _core(text: str, noun: str) -> str:
+    """Return a name without its article and its noun."""
+    low = _ARTICLE.sub("", " ".join(text.strip().strip("*").casefold().split()))
+    for form in _forms(noun):
+        if low.endswith(f" {form}"):
+            return low[: -len(form) - 1].strip()
+    return low
+
+
+def _forms(name: str) -> tuple[str, ...]:
+    """Return a name as it is, and in the singular."""
+    return tuple(dict.fromkeys((name, *(name[: -len(end)] for end in ("s", "es") if name.endswith(end)))))
+
+
+def _lookup(names: tuple[str, ...], said: str, noun: str) -> int | None:
+    wanted = _core(said, noun)
+    return next((at for at, name in enumerate(names) if wanted in _forms(name)), None)
+
+
+# What a line says of an order: facts, lists of places, an answer; and whether the clues allow it.
+
+_HEADER = re.compile(r"\bfrom (?P<one>[a-z \-]{3,24}?) to (?P<other>[a-z \-]{3,24}?)(?: is)?\s?[:,]\s?", re.IGNORECASE)
+_ITEM = re.compile(
+    rf"\b(?P<places>(?:{ORDINAL}|last)(?:(?:,? or |, (?!or ))(?:{ORDINAL}|last)){{0,6}}) "
+    r"(?P<can>is not|is|are|must be|can ?not be|can be|could be|can only be|may be) (?P<who>[^,;:.()]{1,60}?)"
+    r"(?=,|;|\.|$|\sthen\b|\sand then\b)",
+    re.IGNORECASE,
+)
+_PLACED = re.compile(
+    rf"\bthe (?P<rank>{ORDINAL}|last) (?P<noun>[a-z]{{2,20}}) (?:is|must be) (?P<who>[^,;:.()]{{1,60}}?)(?=,|;|\.|$)",
+    re.IGNORECASE,
+)
+_OPTION = re.compile(r"(?:^|\s)[(*\-]{0,3}[A-H]\s?[).:]\s")
+_SPLIT = re.compile(r"\s?[,>\u2192|]\s?(?:and )?|\sand\s|\sthen\s")
+_NOT_PLACED = re.compile(r"\b(?:is not|can ?not be)\b", re.IGNORECASE)
+_MAYBE = frozenset({"can be", "could be", "may be"})
+
+
+Way: TypeAlias = Literal["up", "down"]
+"""Whether places are listed from the low end, or from the high one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the text so far has come to."""
+
+    is_supposed: bool = False
+    """Whether it has supposed something, so that what it says may rest on that."""
+    way: Way | None = None
+    """How it lists places. ``None``: that is not known."""
+
+
+class Told(NamedTuple):
+    """Facts that are said to hold together. *beyond*: a place that is not there, from 1; 0: all are there."""
+
+    facts: tuple[Found, ...]
+    beyond: int
+    start: int
+    end: int
+
+
+def read_arrangement(problem: Order, reading: Reading, line: str) -> tuple[Reading, tuple[Told | FinalAnswer, ...]]:
+    """Return what *line* says of the order. Linear in its length."""
+    if len(line) > MAX_LINE:
+        return Reading(is_supposed=True), ()
+    found: list[Told | FinalAnswer] = []
+    final = read_final(line)
+    # An option that is quoted is not asserted.
+    cut = 0 if _OPTION.search(line, 0, final.start if final else len(line)) else final.start if final else len(line)
+    for start, end in sentences(line[:cut]):
+        text = line[start:end]
+        if reading.is_supposed or supposes(text, is_about=problem.mentions(text)):
+            reading = Reading(is_supposed=True)
+            break
+        told, way = _sentence(problem, reading.way, text)
+        reading = Reading(way=way)
+        found += [_moved(each, start) for each in told]
+    return reading, (*found, final) if final else tuple(found)
+
+
+def _moved(told: Told, by: int) -> Told:
+    facts = tuple(Found(each.fact, each.start + by, each.end + by) for each in told.facts)
+    return Told(facts, told.beyond, told.start + by, told.end + by)
+
+
+def _sentence(problem: Order, way: Way | None, text: str) -> tuple[list[Told], Way | None]:
+    header = _HEADER.search(text)
+    rising = _direction(problem, header) if header else None
+    if header is None or rising is None:
+        is_ranked = problem.grammar.axis.name == "rank"
+        facts = list(read_facts(problem.grammar, problem.names, text, counts_down=is_ranked and way == "down"))
+        facts += _by_rank(problem, way, text)
+        return [Told((each,), 0, each.start, each.end) for each in facts], way
+    before = read_facts(problem.grammar, problem.names, text[: header.start()])
+    told = [Told((each,), 0, each.start, each.end) for each in before]
+    if not is_doubtful(_NOT_PLACED.sub("is", text)):
+        told += _listed(problem, rising, text, header.end()) or _in_a_row(problem, rising, text, header.end())
+    return told, rising
+
+
+def _direction(problem: Order, header: re.Match[str]) -> Way | None:
+    ends = problem.grammar.axis.ends
+    one, other = (re.sub(r"^the ", "", header[group].strip().lower()) for group in ("one", "other"))
+    for low, high in (("low", "high"), ("high", "low")):
+        names = dict(zip(("low", "high"), (end.split("|") for end in ends), strict=True))
+        # "from most to least expensive": the first is cut short.
+        if other in names[high] and (one in names[low] or any(name.startswith(f"{one} ") for name in names[low])):
+            return "up" if low == "low" else "down"
+    return None
+
+
+def _place(word: str, *, count: int, way: Way) -> int:
+    rank = count if word.lower() == "last" else ordinal(word)
+    return rank - 1 if way == "up" else count - rank
+
+
+def _listed(problem: Order, way: Way, text: str, start: int) -> list[Told]:
+    """Read "first is the black book, then second is …" as one statement."""
+    count = len(problem.names)
+    found: list[Found] = []
+    spans: list[tuple[int, int]] = []
+    for match in _ITEM.finditer(text, start):
+        ranks = re.split(r",? or |, ", match["places"].lower())
+        far = next((ordinal(rank) for rank in ranks if rank != "last" and ordinal(rank) > count), 0)
+        if far:
+            return [*_joined(found, spans), Told((), far, *match.span())]
+        item = problem.find(match["who"])
+        if match["can"].lower() in _MAYBE or item is None:
+            continue
+        places = frozenset(_place(rank, count=count, way=way) for rank in ranks)
+        if "not" in match["can"].lower():
+            places = frozenset(range(count)) - places
+        found.append(Found(Placed(item, places), *match.span()))
+        spans.append(match.span())
+    return _joined(found, spans)
+
+
+def _joined(found: list[Found], spans: list[tuple[int, int]]) -> list[Told]:
+    return [Told(tuple(found), 0, spans[0][0], spans[-1][1])] if found else []
+
+
+def _in_a_row(problem: Order, way: Way, text: str, start: int) -> list[Told]:
+    """Read "the black book, the red book, …" if it names all of them."""
+    rest = text[start:].rstrip(" .!")
+    parts = [part for part in _SPLIT.split(rest) if part.strip()]
+    items = [problem.find(part) for part in parts]
+    known = [item for item in items if item is not None]
+    count = len(problem.names)
+    if len(known) != len(items) or len(items) != count:
+        return []
+    end = start + len(rest)
+    places = range(count) if way == "up" else range(count - 1, -1, -1)
+    facts = tuple(
+        Found(Placed(item, frozenset({place})), start, end) for item, place in zip(known, places, strict=True)
+    )
+    return [Told(facts, 0, start, end)]
+
+
+def _by_rank(problem: Order, way: Way | None, text: str) -> Iterator[Found]:
+    """Yield "the third bird must be the falcon", which counts as the last list did."""
+    if way is None or is_doubtful(text):
+        return
+    for match in _PLACED.finditer(text):
+        item = problem.find(match["who"])
+        if item is None or match["noun"].lower() not in {problem.grammar.noun, problem.grammar.noun.removesuffix("s")}:
+            continue
+        place = _place(match["rank"], count=len(problem.names), way=way)
+        yield Found(Placed(item, frozenset({place}) & frozenset(range(len(problem.names)))), *match.span())
+
+
+def judge_arrangement(problem: Order, said: Told) -> Verdict:
+    """Judge facts by the arrangements that the clues allow: none with them all is a contradiction."""
+    count = len(problem.names)
+    if said.beyond:
+        return Violation(why=f"there are {count} places, and so no place {said.beyond}")
+    rows = problem.rows
+    for found in said.facts:
+        left = tuple(row for row in rows if holds(found.fact, row))
+        if not left:
+            what = "that contradicts the clues" if len(rows) == len(problem.rows) else "the clues do not allow both"
+            where = Span(found.start - said.start, found.end - said.start)
+            return Violation(why=f"{what}: {_told(problem, found.fact)}", where=where)
+        rows = left
+    return Pass("it follows from the clues") if len(rows) == len(problem.rows) else Unknown("the clues leave it open")
+
+
+def _told(problem: Order, fact: Fact) -> str:
+    match fact:
+        case Placed(item=item):
+            return f"{problem.names[item]!r} cannot stand there"
+        case _:
+            return f"{problem.names[fact.one]!r} and {problem.names[fact.other]!r} stand the other way round"
+
+
+def judge_choice(problem: Order, said: FinalAnswer) -> Verdict:
+    """Judge the answer: the option that it names must follow."""
+    text = dict(problem.options).get(said.letter, said.text)
+    facts = tuple(read_facts(problem.grammar, problem.names, text))
+    if not facts:
+        return Unknown("the answer was not understood")
+    verdict = judge_arrangement(problem, Told(facts, 0, 0, len(text)))
+    return Violation(why="that answer contradicts the clues") if isinstance(verdict, Violation) else verdict

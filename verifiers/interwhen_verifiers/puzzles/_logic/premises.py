@@ -1,0 +1,564 @@
+"""Premises: what a prompt gives, what a line concludes, and whether that follows."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from interwhen import Pass, Unknown, Verdict, Violation
+
+from interwhen_verifiers.puzzles._logic.answers import FinalAnswer, read_final
+from interwhen_verifiers.puzzles._logic.wording import MAX_LINE, MAX_PROMPT, is_doubtful, sentences, supposes
+
+# Classes and who belongs to them: "all A are B", "no A are B", "some A are (not) B", "x is a B", decided exactly.
+#
+# What matters of a world is which combinations of classes somebody belongs to. "All" and "no" forbid combinations;
+# "some" and a name each ask for somebody in some of them, independently of each other. So the premises can hold
+# together if each such demand is left a combination, and what follows is what cannot be denied.
+
+Quantity: TypeAlias = Literal["all", "no", "some", "some not", "is", "is not"]
+MOST_CLASSES: Final = 8
+_TERM = r"[a-z][a-z\-]{0,24}(?: [a-z\-]{1,24}){0,2}?"
+_FORMS: Final[tuple[tuple[Quantity, re.Pattern[str]], ...]] = (
+    ("no", re.compile(rf"no (?P<one>{_TERM}) (?:is|are) (?:an? )?(?P<other>{_TERM})", re.IGNORECASE)),
+    (
+        "all",
+        re.compile(
+            rf"(?:all|every|each) (?P<one>{_TERM}) (?:is|are) (?!not )(?:an? )?(?P<other>{_TERM})", re.IGNORECASE
+        ),
+    ),
+    ("some not", re.compile(rf"some (?P<one>{_TERM}) (?:is|are) not (?:an? )?(?P<other>{_TERM})", re.IGNORECASE)),
+    ("some", re.compile(rf"some (?P<one>{_TERM}) (?:is|are) (?!not )(?:an? )?(?P<other>{_TERM})", re.IGNORECASE)),
+    ("is not", re.compile(rf"(?P<one>[A-Z][a-z]{{1,20}}) (?:is not|isn't) (?:an? )?(?P<other>{_TERM})")),
+    ("is", re.compile(rf"(?P<one>[A-Z][a-z]{{1,20}}) is (?!not )(?:an? )?(?P<other>{_TERM})")),
+)
+_ODD: Final = {
+    "men": "man",
+    "women": "woman",
+    "people": "person",
+    "children": "child",
+    "mice": "mouse",
+    "wolves": "wolf",
+}
+
+
+class Statement(NamedTuple):
+    """So much of *one* is *other*; in "is" and "is not", *one* is a name."""
+
+    quantity: Quantity
+    one: str
+    other: str
+
+    @property
+    def classes(self) -> frozenset[str]:
+        """The classes in it."""
+        return frozenset({self.other} if self.quantity in {"is", "is not"} else {self.one, self.other})
+
+
+def read_statement(text: str) -> Statement | None:
+    """Return what *text* says; ``None``: it is not of these forms."""
+    said = " ".join(text.strip().rstrip(".?").split())
+    for quantity, pattern in _FORMS:
+        if len(said) < 200 and (found := pattern.fullmatch(said)):
+            one = found["one"] if quantity in {"is", "is not"} else _singular(found["one"])
+            return Statement(quantity, one, _singular(found["other"]))
+    return None
+
+
+def _singular(term: str) -> str:
+    *head, last = term.casefold().split()
+    if last in _ODD:
+        last = _ODD[last]
+    elif last.endswith("ies") and len(last) > 4:
+        last = f"{last[:-3]}y"
+    elif last.endswith(("ses", "xes", "ches", "shes")):
+        last = last[:-2]
+    elif last.endswith("s") and not last.endswith("ss"):
+        last = last[:-1]
+    return " ".join([*head, last])
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """What is given: the combinations of classes that are allowed, and the demands for somebody in some of them."""
+
+    names: tuple[str, ...]
+    allowed: int
+    """The combinations, one bit each."""
+    demands: tuple[int, ...]
+    people: tuple[tuple[str, int], ...]
+    """For each name: the combinations that are left for it."""
+    peopled: tuple[int, ...] = ()
+    """More demands, in the tradition in which a class that is spoken of has somebody in it."""
+
+    def within(self, term: str) -> int:
+        """Return the combinations with that class."""
+        at = self.names.index(term)
+        return sum(1 << case for case in range(1 << len(self.names)) if case >> at & 1)
+
+    def knows(self, statement: Statement) -> bool:
+        """Tell whether all that *statement* speaks of is given."""
+        is_named = statement.quantity not in {"is", "is not"} or statement.one in dict(self.people)
+        return is_named and statement.classes <= set(self.names)
+
+    def status(self, statement: Statement, *, are_peopled: bool = False) -> Literal["follows", "contradicts", "open"]:
+        """Tell whether *statement* follows, whether its contrary does, or neither."""
+        if not self._can_hold(_denied(statement), are_peopled=are_peopled):
+            return "follows"
+        return "open" if self._can_hold(statement, are_peopled=are_peopled) else "contradicts"
+
+    def _can_hold(self, statement: Statement, *, are_peopled: bool) -> bool:
+        allowed, people = self.allowed, dict(self.people)
+        demands = [*self.demands, *(self.peopled if are_peopled else ())]
+        match statement.quantity:
+            case "all" | "no":
+                allowed &= ~self._forbidden(statement)
+            case "some" | "some not":
+                demands.append(self._forbidden(statement))
+            case "is" | "is not":
+                people[statement.one] &= self._forbidden(statement)
+        return all(allowed & demand for demand in [*demands, *people.values()])
+
+    def _forbidden(self, statement: Statement) -> int:
+        """Return the combinations that "all" and "no" rule out, and that "some" and a name ask for."""
+        other = self.within(statement.other)
+        match statement.quantity:
+            case "all" | "some not":
+                return self.within(statement.one) & ~other
+            case "no" | "some":
+                return self.within(statement.one) & other
+            case "is":
+                return other
+            case "is not":
+                return ~other
+
+
+def _denied(statement: Statement) -> Statement:
+    contraries: dict[Quantity, Quantity] = {
+        "all": "some not",
+        "some not": "all",
+        "no": "some",
+        "some": "no",
+        "is": "is not",
+        "is not": "is",
+    }
+    return statement._replace(quantity=contraries[statement.quantity])
+
+
+def make_classes(premises: tuple[Statement, ...]) -> Classes | None:
+    """Return what *premises* allow; ``None``: too many classes, or they contradict each other."""
+    names = tuple(sorted(frozenset().union(*(premise.classes for premise in premises))))
+    if not 0 < len(names) <= MOST_CLASSES:
+        return None
+    every = (1 << (1 << len(names))) - 1
+    named = {premise.one: every for premise in premises if premise.quantity in {"is", "is not"}}
+    found = Classes(names, every, (), tuple(named.items()))
+    for premise in premises:
+        cases = found._forbidden(premise)  # noqa: SLF001 (it is made here)
+        match premise.quantity:
+            case "all" | "no":
+                found = Classes(names, found.allowed & ~cases, found.demands, found.people)
+            case "some" | "some not":
+                found = Classes(names, found.allowed, (*found.demands, cases), found.people)
+            case "is" | "is not":
+                named[premise.one] &= cases
+                found = Classes(names, found.allowed, found.demands, tuple(named.items()))
+    peopled = tuple(found.within(name) for name in names)
+    left = [*found.demands, *named.values()]
+    return (
+        Classes(names, found.allowed, found.demands, found.people, peopled)
+        if all(found.allowed & each for each in left)
+        else None
+    )
+
+
+# Formulas over sentences that are true or false: read from words or signs, and decided by all cases.
+
+Connective: TypeAlias = Literal["not", "and", "or", "either", "if", "iff"]
+MOST_ATOMS: Final = 10
+_LONGEST = 240
+_DEEPEST = 24
+_SIGNS: Final[dict[str, str]] = {
+    "\u00ac": "not",
+    "~": "not",
+    "!": "not",
+    "\u2227": "and",
+    "&": "and",
+    "&&": "and",
+    "\u2228": "or",
+    "|": "or",
+    "||": "or",
+    "\u2192": "if",
+    "->": "if",
+    "=>": "if",
+    "\u21d2": "if",
+    "\u2194": "iff",
+    "<->": "iff",
+    "<=>": "iff",
+}
+_TOKEN = re.compile(r"\s*(?:(<->|<=>|->|=>|&&|\|\||[\u00ac~!\u2227&\u2228|\u2192\u21d2\u2194()])|([A-Za-z]\w{0,19}))")
+_IS_SIGNS = re.compile(r"[\u00ac~\u2227&\u2228|\u2192\u21d2\u2194]|->|=>|^\(*[A-Z]\)*$")
+_SHORT = {"isn't": "is not", "aren't": "are not", "wasn't": "was not", "doesn't": "does not", "don't": "do not"}
+_NEGATED = re.compile(r"\b(?P<aux>is|are|was|were|does|do|did|can|will|has|have) ?not\b ?")
+_QUANTIFIED = re.compile(r"\b(?:all|every|each|some|any|no|none|nobody|most|few|both|neither|nor|unless|because)\b")
+_FORMULA_FORMS: Final[tuple[tuple[Connective, re.Pattern[str]], ...]] = (
+    ("iff", re.compile(r"(?P<one>.+?) (?:if and only if|iff|exactly when) (?P<other>.+)")),
+    ("if", re.compile(r"(?:if|whenever|when) (?P<one>.+?),? then (?P<other>.+)")),
+    ("if", re.compile(r"(?:if|whenever|when) (?P<one>[^,]+), (?P<other>[^,]+)")),
+    ("if", re.compile(r"(?P<one>.+?) (?:only if|implies(?: that)?) (?P<other>.+)")),
+    ("if", re.compile(r"(?P<other>.+?),? (?:if|whenever) (?P<one>.+)")),
+    ("either", re.compile(r"(?:either )?(?P<one>.+?),? or (?P<other>.+?),? but not both")),
+    ("or", re.compile(r"(?:either )?(?P<one>.{1,100}?),? or (?P<other>.+)")),
+    ("and", re.compile(r"(?:both )?(?P<one>.{1,100}?),? (?:and|but) (?P<other>.+)")),
+    ("not", re.compile(r"(?:it is not (?:the case|true) that|it is false that|not) (?P<one>.+)")),
+    ("not", re.compile(r"(?P<one>.+) is false")),
+)
+
+
+class Formula(NamedTuple):
+    """A sentence, or a connective and what it connects."""
+
+    op: Connective | Literal["atom"]
+    name: str = ""
+    parts: tuple[Formula, ...] = ()
+
+    @property
+    def atoms(self) -> frozenset[str]:
+        """The sentences in it."""
+        return frozenset({self.name}) if self.op == "atom" else frozenset().union(*(part.atoms for part in self.parts))
+
+
+def read_formula(text: str) -> Formula | None:
+    """Return what *text* says, in words or in signs; ``None``: it is not understood."""
+    said = " ".join(text.strip().rstrip(".").split())
+    if not said or len(said) > _LONGEST:
+        return None
+    if _IS_SIGNS.search(said):
+        return _Signs(said).whole()
+    said = said.casefold().replace("\u2019", "'")
+    for short, long in _SHORT.items():
+        said = said.replace(short, long)
+    return _words(said, 0)
+
+
+def _words(said: str, depth: int) -> Formula | None:
+    said = re.sub(r" is true$", "", said.strip(" ,"))
+    if depth > _DEEPEST or not said:
+        return None
+    for op, pattern in _FORMULA_FORMS:
+        if found := pattern.fullmatch(said):
+            parts = tuple(_words(found[group], depth + 1) for group in ("one", "other") if group in pattern.groupindex)
+            known = tuple(part for part in parts if part is not None)
+            return Formula(op, "", known) if len(known) == len(parts) else None
+    if _QUANTIFIED.search(said) or "," in said:
+        return None
+    negated = _NEGATED.search(said)
+    if negated is None:
+        return Formula("atom", _name(said))
+    aux = "" if negated["aux"] in {"does", "do", "did"} else f"{negated['aux']} "
+    positive = Formula("atom", _name(f"{said[: negated.start()]}{aux}{said[negated.end() :]}"))
+    return None if _NEGATED.search(positive.name) else Formula("not", "", (positive,))
+
+
+def _name(said: str) -> str:
+    """Return a sentence in a form in which "it rains" and "(does not) rain" are the same."""
+    return " ".join(word.removesuffix("s") if len(word) > 3 else word for word in said.split())
+
+
+class _Signs:
+    """A parser of formulas in signs: one pass, from left to right."""
+
+    _ORDER: Final[tuple[Connective, ...]] = ("iff", "if", "or", "and")
+
+    def __init__(self, said: str) -> None:
+        self._tokens = [sign or name for sign, name in _TOKEN.findall(said)]
+        self._is_whole = len("".join(self._tokens)) == len(said.replace(" ", ""))
+        self._at = 0
+
+    def whole(self) -> Formula | None:
+        found = self._binary(0, 0) if self._is_whole else None
+        return found if self._at == len(self._tokens) else None
+
+    def _binary(self, level: int, depth: int) -> Formula | None:
+        if depth > _DEEPEST:
+            return None
+        if level == len(self._ORDER):
+            return self._unary(depth)
+        op = self._ORDER[level]
+        left = self._binary(level + 1, depth)
+        if left is None or _SIGNS.get(self._peek()) != op:
+            return left
+        self._at += 1
+        # To the right, as implications are read.
+        right = self._binary(level, depth + 1)
+        return None if right is None else Formula(op, "", (left, right))
+
+    def _unary(self, depth: int) -> Formula | None:
+        sign = self._peek()
+        self._at += 1
+        if _SIGNS.get(sign) == "not":
+            inner = self._unary(depth + 1) if depth < _DEEPEST else None
+            return None if inner is None else Formula("not", "", (inner,))
+        if sign == "(":
+            inner = self._binary(0, depth + 1)
+            closes = self._peek() == ")"
+            self._at += 1
+            return inner if closes else None
+        return Formula("atom", sign) if sign[:1].isalpha() else None
+
+    def _peek(self) -> str:
+        return self._tokens[self._at] if self._at < len(self._tokens) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sentences:
+    """What is given, as the cases in which it holds: one bit for each way to make the sentences true or false."""
+
+    atoms: tuple[str, ...]
+    cases: int
+
+    def mask(self, formula: Formula) -> int:
+        """Return the cases in which *formula* holds."""
+        every = (1 << (1 << len(self.atoms))) - 1
+        match formula.op, tuple(map(self.mask, formula.parts)):
+            case "atom", _:
+                return _holds(self.atoms.index(formula.name), len(self.atoms))
+            case "not", (one,):
+                return every ^ one
+            case "and", (one, other):
+                return one & other
+            case "or", (one, other):
+                return one | other
+            case "either", (one, other):
+                return one ^ other
+            case "if", (one, other):
+                return (every ^ one) | other
+            case _, (one, other):
+                return every ^ one ^ other
+            case _, parts:
+                raise AssertionError(parts)
+
+    def status(self, formula: Formula) -> Literal["follows", "contradicts", "open"]:
+        """Tell whether *formula* follows, whether its contrary does, or neither."""
+        cases = self.mask(formula)
+        if not self.cases & ~cases:
+            return "follows"
+        return "open" if self.cases & cases else "contradicts"
+
+
+def _holds(at: int, count: int) -> int:
+    """Return the cases in which that sentence is true."""
+    return sum(1 << case for case in range(1 << count) if case >> at & 1)
+
+
+def make_sentences(premises: tuple[Formula, ...]) -> Sentences | None:
+    """Return what *premises* allow; ``None``: too many sentences, or they contradict each other."""
+    atoms = tuple(sorted(frozenset().union(*(premise.atoms for premise in premises))))
+    if not 0 < len(atoms) <= MOST_ATOMS:
+        return None
+    every = Sentences(atoms, (1 << (1 << len(atoms))) - 1)
+    cases = every.cases
+    for premise in premises:
+        cases &= every.mask(premise)
+    return Sentences(atoms, cases) if cases else None
+
+
+_GIVEN = re.compile(
+    r"\b(?:premises?|facts|given|rules|statements|(?:is|are)(?: all)? true|known)\b[^:\n.?]{0,60}:", re.IGNORECASE
+)
+_ASKED = re.compile(
+    r"\b(?:does it (?:logically )?follow|what can (?:we|be)|can (?:we|it be) conclude|is it true|which of|question\s?:"
+    r"|conclusion\s?:|hypothesis\s?:|options?\s?:|prove\b|determine\b|decide\b)[^?\n]{0,60}",
+    re.IGNORECASE,
+)
+_QUERY = re.compile(
+    r"\b(?P<kind>does it (?:logically )?follow(?: that)?|is it true that|can (?:we|it be) conclude(?:d)?"
+    r"(?: that)?)\s?:?\s{1,3}(?P<query>[^?\n]{2,200})\?",
+    re.IGNORECASE,
+)
+_CONCLUDES = re.compile(r"\bwhat can (?:we|be) conclude", re.IGNORECASE)
+_NUMBERED = re.compile(r"(?:^|\n)[ .]{0,3}(?:[\-*\u2022]|\(?\d{1,2}[.):])[ ]{1,3}")
+_BULLET = re.compile(r"[\s*\-]{0,4}(?:\d{1,2}[.)]\s)?")
+_CONNECTIVE = re.compile(
+    r"(?:and|so|therefore|thus|hence|consequently|then|now|because|since|this means that|this means|it follows that"
+    r"|we (?:can |may |must )?(?:conclude|know|infer|deduce) that|we (?:can |may |must )?(?:conclude|know|have)"
+    r"|from this),?\s",
+    re.IGNORECASE,
+)
+_MOST_CONNECTIVES = 4
+_PARTS = re.compile(r",\s(?=(?:so|therefore|thus|hence)\s)|;\s", re.IGNORECASE)
+_MOST = 40
+_YES = re.compile(
+    r"\W{0,3}(?P<word>yes|true|no|false|unknown|uncertain|undetermined|cannot be determined)\b", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Premises:
+    """What is given, and what is asked."""
+
+    world: Sentences | Classes
+    query: Formula | Statement | None = None
+    asked: Literal["", "follows", "true", "conclude"] = ""
+    """Whether the query follows, whether it is true, or what can be concluded; empty: it was not understood."""
+
+
+class Concluded(NamedTuple):
+    """This is said to hold."""
+
+    what: Formula | Statement
+    start: int
+    end: int
+
+
+Status: TypeAlias = Literal["follows", "contradicts", "open"]
+
+
+def read_premises(prompt: str) -> Premises | None:
+    """Return the premises of *prompt*; ``None``: there are none, or they contradict each other."""
+    markers = list(_GIVEN.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
+    if not markers:
+        return None
+    rest = prompt[markers[-1].end() :]
+    end = _ASKED.search(rest)
+    told = _NUMBERED.sub("\n", rest[: end.start()] if end else rest)
+    parts = [told[low:high] for low, high in _told(told)]
+    world = _world([part for part in parts if part.strip(" .")])
+    if world is None:
+        return None
+    if _CONCLUDES.search(rest):
+        return Premises(world, asked="conclude")
+    query = _QUERY.search(rest)
+    if query is None:
+        return Premises(world)
+    what = _read(world, query["query"])
+    return Premises(world, what, "true" if "true" in query["kind"].lower() else "follows") if what else Premises(world)
+
+
+def _told(told: str) -> list[tuple[int, int]]:
+    """Return the sentences of the premises: an end, a line, or the next number ends one."""
+    cuts = [0, *(found.end() for found in re.finditer(r"\.(?=\s|$)|\n|;", told)), len(told)]
+    return [(low, high) for low, high in itertools.pairwise(cuts) if told[low:high].strip(" .\n")]
+
+
+def _world(parts: list[str]) -> Sentences | Classes | None:
+    if not 0 < len(parts) <= _MOST:
+        return None
+    statements = [read_statement(part) for part in parts]
+    if all(statements):
+        return make_classes(tuple(each for each in statements if each))
+    formulas = [None if "?" in part else read_formula(part) for part in parts]
+    known = tuple(each for each in formulas if each)
+    # Sentences that nothing connects need no logic.
+    return make_sentences(known) if len(known) == len(parts) and any(each.parts for each in known) else None
+
+
+def _read(world: Sentences | Classes, text: str) -> Formula | Statement | None:
+    match world:
+        case Classes():
+            statement = read_statement(text)
+            return statement if statement and world.knows(statement) else None
+        case Sentences():
+            formula = read_formula(text)
+            return formula if formula and formula.atoms <= set(world.atoms) else None
+
+
+def read_conclusions(
+    problem: Premises,
+    is_supposed: bool,  # noqa: FBT001 (a state)
+    line: str,
+) -> tuple[bool, tuple[Concluded | FinalAnswer, ...]]:
+    """Return whether something is supposed behind *line*, and what it concludes. Linear in its length."""
+    if len(line) > MAX_LINE:
+        return True, ()
+    found: list[Concluded | FinalAnswer] = []
+    final = read_final(line)
+    cut = final.start if final else len(line)
+    for start, end in sentences(line[:cut]):
+        if is_supposed:
+            break
+        some = _concluded(problem, line, start, end)
+        found += some
+        is_supposed = not some and supposes(line[start:end], is_about=True)
+    return is_supposed, (*found, final) if final else tuple(found)
+
+
+def _concluded(problem: Premises, line: str, start: int, end: int) -> list[Concluded]:
+    found: list[Concluded] = []
+    cuts = [start, *(match.end() for match in _PARTS.finditer(line, start, end)), end]
+    for low, high in itertools.pairwise(cuts):
+        text = line[low:high].rstrip(" .,;!*")
+        skip = _beginning(text)
+        what = _read(problem.world, text[skip:]) if not text.endswith("?") else None
+        if what is None:
+            # "If" and "not" are words of formulas, and so only doubt in what is none.
+            if is_doubtful(text):
+                return []
+            continue
+        found.append(Concluded(what, low + skip, low + len(text)))
+    return found
+
+
+def _beginning(text: str) -> int:
+    """Return where what is concluded begins, behind "So" and the like."""
+    bullet = _BULLET.match(text)
+    at = bullet.end() if bullet else 0
+    for _ in range(_MOST_CONNECTIVES):
+        if (found := _CONNECTIVE.match(text, at)) is None:
+            break
+        at = found.end()
+    return at
+
+
+def _status(world: Sentences | Classes, what: Formula | Statement, *, are_peopled: bool = False) -> Status:
+    match world, what:
+        case Sentences(), Formula():
+            return world.status(what)
+        case Classes(), Statement():
+            return world.status(what, are_peopled=are_peopled)
+        case _:
+            return "open"
+
+
+def judge_concluded(problem: Premises, said: Concluded) -> Verdict:
+    """Judge a conclusion: wrong if its contrary follows, and unknown if neither does."""
+    match _status(problem.world, said.what):
+        case "follows":
+            return Pass("it follows from the premises")
+        case "contradicts":
+            return Violation(why="that contradicts the premises: the contrary follows from them")
+        case "open":
+            return Unknown("the premises leave it open")
+
+
+def judge_reply(problem: Premises, said: FinalAnswer) -> Verdict:
+    """Judge the answer to the question."""
+    if problem.asked == "conclude":
+        what = _read(problem.world, said.text)
+        if what is None:
+            return Unknown("the answer was not understood")
+        follows = _status(problem.world, what) == "follows"
+        return Pass("it follows") if follows else Violation(why="that does not follow from the premises")
+    word = _YES.match(said.text)
+    if problem.query is None or word is None:
+        return Unknown("the question or the answer was not understood")
+    # Whether a class that is spoken of has somebody in it is left open: both traditions must agree.
+    found = {_status(problem.world, problem.query, are_peopled=peopled) for peopled in (False, True)}
+    return _replied(problem, word["word"].lower(), found)
+
+
+def _replied(problem: Premises, word: str, found: set[Status]) -> Verdict:
+    kinds = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
+    rights: dict[Status, str] = {
+        "follows": "yes",
+        "contradicts": "no",
+        "open": "no" if problem.asked == "follows" else "unknown",
+    }
+    said, right = kinds.get(word, "unknown"), {rights[status] for status in found}
+    if problem.asked == "follows" and said == "unknown" and "open" in found:
+        return Unknown("the question asks for yes or no")
+    if said in right:
+        return Pass("so the premises say") if len(right) == 1 else Unknown("traditions differ on it")
+    return Violation(why="the premises do not say so")

@@ -1,0 +1,381 @@
+"""Things that people hold and swap: the problem of a prompt, and who holds what after each swap."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+from interwhen import Pass, Span, Unknown, Verdict, Violation
+
+from interwhen_verifiers.puzzles._answers import read_options
+from interwhen_verifiers.puzzles._logic.answers import FinalAnswer, read_final
+from interwhen_verifiers.puzzles._logic.wording import MAX_LINE, MAX_PROMPT, is_doubtful, sentences, spelled
+
+NAME: Final = r"(?-i:[A-Z][a-z]{1,14})"
+VERB: Final = (
+    r"(?:(?:is|are) (?:now )?(?:holding|playing|dancing with|assigned(?: to)?|sitting in)|(?:now |then )?(?:has|have"
+    r"|gets?|holds?|buys?|owns?|starts? with|ends? up with|plays?|receives?))"
+)
+TRADE: Final = r"(?:swap|switch|trade|exchange)(?:s|ped|ed|d|es)?"
+_GIVEN = re.compile(
+    rf"(?<![\w'])(?P<name>{NAME}) {VERB} (?P<thing>[^\s.,;:][^.,;:\n]{{0,60}}?)"
+    rf"(?=[,;] (?:and )?{NAME} {VERB}|, and\b|[.;\n]|$)"
+)
+SWAP: Final = re.compile(
+    rf"(?<![\w'])(?P<one>{NAME}) (?:and (?P<other>{NAME}) {TRADE}\b"
+    rf"|{TRADE}(?: \w{{1,12}}){{0,2}} with (?P<with>{NAME}))"
+)
+_START = re.compile(r"\bat the (?:start|beginning) of\b[^:\n]{0,120}:|\binitially\b[,:]", re.IGNORECASE)
+_ASKED = re.compile(
+    rf"\bat the end\b[^,\n]{{0,40}}, (?P<name>{NAME}) {VERB}(?: the| a)?\s{{0,3}}:?(?=\n|$)", re.IGNORECASE
+)
+_ARTICLE = re.compile(r"^(?:an?|the|his|her|their) ")
+"""In small letters: the article of a title belongs to it."""
+_MOST = 60
+"""More swaps than that are not followed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swaps:
+    """The people, what they hold in turn, and what is asked."""
+
+    names: tuple[str, ...]
+    states: tuple[tuple[str, ...], ...]
+    """What each holds: at the start, and after each swap."""
+    pairs: tuple[frozenset[int], ...]
+    asked: int | None
+    options: tuple[tuple[str, str], ...]
+    """The letter and the text of each option."""
+
+    def find(self, name: str) -> int | None:
+        """Return the person of that name, or of that initial if nobody else has it."""
+        low = name.casefold()
+        known = [at for at, each in enumerate(self.names) if low in (each.casefold(), each[0].casefold())]
+        return known[0] if len(known) == 1 else None
+
+    def thing(self, said: str) -> str | None:
+        """Return the one thing that *said* can mean, all of whose words are in its name; ``None``: it is not one."""
+        wanted = words(said)
+        if not wanted:
+            return None
+        things = self.states[0]
+        exact = [thing for thing in things if words(thing) == wanted]
+        known = exact or [thing for thing in things if set(wanted) <= set(words(thing))]
+        return known[0] if len(known) == 1 else None
+
+    def said(self, thing: str, like: str) -> str:
+        """Return *thing* as the text says things, *like* being one: with an article or without, and in full.
+
+        Only the noun that all things have ("ball") is left out where *like* leaves it out.
+        """
+        article, other = _ARTICLE.match(like), self.thing(like)
+        named = _ARTICLE.sub("", thing)
+        nouns = {words(each)[-1] for each in self.states[0]}
+        if other is not None and len(nouns) == 1 and len(words(like)) == len(words(other)) - 1 > 0:
+            brief = named.rsplit(" ", 1)[0]
+            named = brief if words(like)[-1] not in nouns and self.thing(brief) == thing else named
+        if article is None:
+            return named
+        return f"{_indefinite(named) if article[0].lower() in {'a ', 'an '} else article[0]}{named}"
+
+
+def _indefinite(named: str) -> str:
+    return "an " if named[:1].lower() in "aeiou" else "a "
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Return the words of *text* without articles, in small letters."""
+    return tuple(word for word in re.findall(r"[\w'-]+", text.casefold()) if word not in {"a", "an", "the"})
+
+
+def read_swaps(prompt: str) -> Swaps | None:
+    """Return the problem of *prompt*; ``None``: it tells of no swaps, or not all is understood."""
+    if len(prompt) > MAX_PROMPT:
+        return None
+    starts = list(_START.finditer(prompt))
+    if not starts:
+        return None
+    story = prompt[starts[-1].end() :]
+    end = re.search(r"\bat the end\b|\boptions:", story, re.IGNORECASE)
+    told = story[: end.start()] if end else story
+    swaps = list(SWAP.finditer(told))
+    if not swaps or len(swaps) > _MOST:
+        return None
+    given = [(found["name"], found["thing"].strip()) for found in _GIVEN.finditer(told, 0, swaps[0].start())]
+    names = tuple(name for name, _ in given)
+    held = tuple(thing for _, thing in given)
+    if len(names) < 2 or len(set(names)) < len(names) or len({words(each) for each in held}) < len(held):
+        return None
+    pairs = [_pair(found, names) for found in swaps]
+    # A trade that is not read would make everything behind it wrong.
+    if None in pairs or len(re.findall(rf"\b{TRADE}\b", told[swaps[0].start() :])) != len(swaps):
+        return None
+    asked = _ASKED.search(story)
+    return Swaps(
+        names,
+        _played(held, [pair for pair in pairs if pair]),
+        tuple(frozenset(pair) for pair in pairs if pair),
+        names.index(asked["name"]) if asked and asked["name"] in names else None,
+        tuple(read_options(prompt).items()),
+    )
+
+
+def _pair(found: re.Match[str], names: tuple[str, ...]) -> tuple[int, int] | None:
+    one, other = found["one"], found["other"] or found["with"]
+    return (names.index(one), names.index(other)) if one in names and other in names and one != other else None
+
+
+def _played(held: tuple[str, ...], pairs: list[tuple[int, int]]) -> tuple[tuple[str, ...], ...]:
+    states = [held]
+    for one, other in pairs:
+        now = list(states[-1])
+        now[one], now[other] = now[other], now[one]
+        states.append(tuple(now))
+    return tuple(states)
+
+
+# What a line says of who holds what, and whether the swaps bear it out.
+
+_SAYS = re.compile(
+    rf"(?<![\w'])(?:(?P<name>{NAME}|(?-i:[A-Z]))\*{{0,2}}(?: ?[:=\u2192] ?| -> )|(?P<who>{NAME}) {VERB} )\*{{0,2}}"
+    r"(?P<thing>[^,.;:|()=\n*]{1,60}?)"
+    r"(?=\*{0,2}[,.;|)]|\*{0,2}\s*$|\s(?:and|while|so|So|but|now|from|at|after)\b)"
+)
+_LETTERS = re.compile(r"\b([A-H])\*{0,2} ?[:=\u2192]")
+_HOLDING_START = re.compile(
+    r"\bat the (?:start|beginning)\b|\binitial(?:ly)?\b|\bto (?:start|begin)\b|^\W*start(?:ing)?\b", re.IGNORECASE
+)
+_END = re.compile(r"\b(?:at|in) the (?:very )?end\b|\bafter all\b|\bfinal (?:state|positions?|result)\b", re.IGNORECASE)
+_TRADES = re.compile(r"\b(?:swap|switch|trad|exchang)\w{0,5}\b", re.IGNORECASE)
+_NOUN = re.compile(r"\b(?:the|this|that|each|all|these|those|after|every|of)(?: \w{1,10})? $|^\W*$", re.IGNORECASE)
+_BEFORE = re.compile(r"\bbefore\b|\bhad\b|\bprevious|\boriginal", re.IGNORECASE)
+_HEAD = re.compile(
+    r"\W{0,4}(?:\d{1,2}[.):]\s)?(?P<one>[A-Z][a-z]{0,14})(?: and | & | ?/ ?| ?- ?| ?<-> ?| ?\u2194 ?| )"
+    r"(?P<other>[A-Z][a-z]{0,14})\s?: (?=\S)"
+)
+_PAIR = re.compile(
+    r"\s{0,3}(?:and )?(?P<name>[A-Z][a-z]{0,14})(?: ?[:=\u2192] ?| -> | )(?P<thing>[^,;:=]{1,60}?)\s?[,;.]?\s?"
+)
+_PART = re.compile(r"\s{0,4}(?:\d{1,2}[.)]\s)?[*\-\s]{0,4}[A-Z][a-z]{0,14}\*{0,2} ?(?:[:=\u2192]|->)[^:=()]{1,60}$")
+
+
+class Holding(NamedTuple):
+    """This person holds that, after one of so many swaps as may have been told."""
+
+    person: int
+    thing: str
+    said: str
+    at: frozenset[int]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How many swaps the text has told."""
+
+    at: frozenset[int] = frozenset({0})
+    """The numbers that are possible. Empty: it was lost."""
+    is_open: bool = False
+    """Whether a swap was told and nothing yet of what came of it."""
+    names_swaps: bool = False
+    """Whether swaps are told at all; if not, each list is that behind the next swap."""
+    is_fresh: bool = True
+    """Whether no list has been read."""
+    is_exact: bool = False
+    """Whether the start or a swap was told. If not, a state may be a later one than the text has shown."""
+    known: frozenset[int] = frozenset()
+    """Whose things were told since: to tell them again may be to tell a later state."""
+
+
+def read_holdings(problem: Swaps, told: Told, line: str) -> tuple[Told, tuple[Holding | FinalAnswer, ...]]:
+    """Return how far *line* takes the story, and what it says. Linear in its length, for as many swaps."""
+    if len(line) > MAX_LINE:
+        return Told(frozenset(), names_swaps=True), ()
+    found: list[Holding | FinalAnswer] = []
+    final = read_final(line)
+    cut = final.start if final else len(line)
+    headed = _headed(problem, told, line[:cut])
+    if headed is not None:
+        told, holdings = headed
+        found += holdings
+    elif not told.names_swaps and not _HOLDING_START.search(line) and _is_list(line[:cut]):
+        told, holdings = _listed(problem, told, line[:cut])
+        found += holdings
+    else:
+        for start, end in sentences(line[:cut]):
+            told, holdings = _sentence(problem, told, line, start, end)
+            found += holdings
+    return told, (*found, final) if final else tuple(found)
+
+
+def _is_list(text: str) -> bool:
+    """Tell whether *text* is nothing but who holds what."""
+    parts = re.split(r"[,;]", text.strip().rstrip(".,;"))
+    return len(parts) > 1 and all(map(_PART.match, parts))
+
+
+def _listed(problem: Swaps, told: Told, line: str) -> tuple[Told, list[Holding]]:
+    """Read a list without words: it stands behind the next swap. At the start and in the end, it may be said again."""
+    last = len(problem.pairs)
+    said = list(_said(problem, line, 0, len(line), frozenset(), initials=True))
+    again = {at for at in told.at if told.is_fresh or (at == 0 and _agrees(problem, said, at))}
+    now = {min(at + 1, last) for at in told.at} | again
+    if not told.is_fresh and _may_be_options(problem, line, said):
+        wide = frozenset(now | told.at)
+        is_right = any(_agrees(problem, said, at) for at in wide)
+        return replace(told, at=wide), [each._replace(at=wide) for each in said] if is_right else []
+    found = [each._replace(at=frozenset(now)) for each in said]
+    return replace(told, at=_narrowed(problem, found, frozenset(now)), is_fresh=False), found
+
+
+def _may_be_options(problem: Swaps, line: str, said: list[Holding]) -> bool:
+    """Tell whether the letters in *line* may be those of the options rather than initials."""
+    options, letters = dict(problem.options), _LETTERS.findall(line)
+    pairs = zip(letters, said, strict=False)
+    return len(letters) == len(said) and all(
+        problem.thing(options.get(letter, "")) == each.thing for letter, each in pairs
+    )
+
+
+def _sentence(problem: Swaps, told: Told, line: str, start: int, end: int) -> tuple[Told, list[Holding]]:
+    text = line[start:end]
+    if is_doubtful(text) or _BEFORE.search(text):
+        # What is supposed or recalled may tell a swap that is not the next one.
+        return (Told(frozenset(), names_swaps=True), []) if _TRADES.search(text) else (told, [])
+    if _END.search(text):
+        ends = frozenset({len(problem.pairs)})
+        return told, list(_said(problem, line, start, end, ends))
+    if _HOLDING_START.search(text):
+        told = Told(names_swaps=told.names_swaps, is_exact=True)
+    swaps = list(SWAP.finditer(line, start, end))
+    if _has_others(line, start, end, swaps, is_open=told.is_open):
+        return Told(frozenset(), names_swaps=True), []
+    found: list[Holding] = []
+    here, is_told = start, bool(swaps) or _HOLDING_START.search(text) is not None
+    for swap in [*swaps, None]:
+        until = swap.start() if swap else end
+        told, some = _stated(problem, told, list(_said(problem, line, here, until, told.at, initials=is_told)))
+        found += some
+        if swap:
+            told, here = _swapped(problem, told, swap), swap.end()
+    return told, found
+
+
+def _stated(problem: Swaps, told: Told, said: list[Holding]) -> tuple[Told, list[Holding]]:
+    """Place what is said together: where the story stands, or, if that is not sure, there or anywhere behind it."""
+    if not said:
+        return told, []
+    people = frozenset(each.person for each in said)
+    at = told.at
+    if at and (not told.is_exact or people & told.known):
+        at = frozenset(range(min(at), len(problem.pairs) + 1))
+    placed = [each._replace(at=at) for each in said]
+    now = _narrowed(problem, placed, at)
+    return replace(told, at=now, is_open=False, known=told.known | people), placed
+
+
+def _headed(problem: Swaps, told: Told, line: str) -> tuple[Told, list[Holding]] | None:
+    """Read "A B: A red, B blue": a swap that is named by its people alone, and what came of it."""
+    head = _HEAD.match(line)
+    if head is None or problem.find(head["one"]) in {None, problem.find(head["other"])}:
+        return None
+    said: list[Holding] = []
+    start = head.end()
+    for part in re.split(r"(?<=[,;])", line[start:]):
+        found = _PAIR.fullmatch(part)
+        person, thing = (problem.find(found["name"]), problem.thing(found["thing"])) if found else (None, None)
+        if found and person is not None and thing is not None:
+            said.append(Holding(person, thing, found["thing"], told.at, *_moved(found.span("thing"), start)))
+        elif part.strip(" .,;"):
+            return None
+        start += len(part)
+    return _stated(problem, _swapped(problem, told, head), said) if said else None
+
+
+def _moved(span: tuple[int, int], by: int) -> tuple[int, int]:
+    return span[0] + by, span[1] + by
+
+
+def _has_others(line: str, start: int, end: int, swaps: list[re.Match[str]], *, is_open: bool) -> bool:
+    """Tell whether a sentence speaks of swaps in another way than is read."""
+    at = 0
+    for word in _TRADES.finditer(line, start, end):
+        while at < len(swaps) and swaps[at].end() <= word.start():
+            at += 1
+        if at < len(swaps) and swaps[at].start() <= word.start():
+            continue
+        if not ((swaps or is_open) and _NOUN.search(line[max(start, word.start() - 20) : word.start()])):
+            return True
+    return False
+
+
+def _swapped(problem: Swaps, told: Told, swap: re.Match[str]) -> Told:
+    one, other = problem.find(swap["one"]), problem.find(swap["other"] or swap.groupdict().get("with") or "")
+    if told.is_open or one is None or other is None:
+        # Two swaps, and nothing of what came of the first: they are listed, not made.
+        return Told(frozenset(), names_swaps=True)
+    pair = frozenset({one, other})
+    now = {at + 1 for at in told.at if at < len(problem.pairs) and problem.pairs[at] == pair}
+    return Told(frozenset(now), is_open=True, names_swaps=True, is_exact=True)
+
+
+def _said(
+    problem: Swaps, line: str, start: int, end: int, at: frozenset[int], *, initials: bool = False
+) -> Iterator[Holding]:
+    """Yield who is said to hold what. A letter alone may be that of an option, and is read only with *initials*."""
+    for found in _SAYS.finditer(line, start, end):
+        if not initials and len(found["name"] or found["who"]) == 1:
+            continue
+        person, thing = problem.find(found["name"] or found["who"]), problem.thing(found["thing"])
+        if person is not None and thing is not None:
+            text = found["thing"]
+            low = found.start("thing") + len(text) - len(text.lstrip())
+            yield Holding(person, thing, text.strip(), at, low, low + len(text.strip()))
+
+
+def _agrees(problem: Swaps, said: list[Holding], at: int) -> bool:
+    return all(problem.states[at][each.person] == each.thing for each in said)
+
+
+def _narrowed(problem: Swaps, said: list[Holding], at: frozenset[int]) -> frozenset[int]:
+    return frozenset(each for each in at if _agrees(problem, said, each)) or at
+
+
+def judge_holding(problem: Swaps, said: Holding) -> Verdict:
+    """Judge who holds what by the swaps of the prompt."""
+    if not said.at:
+        return Unknown("it is not known how many of the swaps have been told")
+    right = {problem.states[at][said.person] for at in said.at}
+    name = problem.names[said.person]
+    if said.thing in right:
+        return Pass(f"so it is {_when(said.at)}")
+    why = f"by the swaps so far, {name} does not have {said.thing!r} {_when(said.at)}"
+    is_answer = said.person == problem.asked and len(problem.pairs) in said.at
+    if is_answer or len(right) > 1 or (problem.asked is None and len(problem.pairs) in said.at):
+        return Violation(why=why)
+    sound = problem.said(right.pop(), said.said)
+    return Violation(
+        why=why, witness=f"{_when(said.at)}, {name} has {sound!r}", where=Span(0, len(said.said)), repair=sound
+    )
+
+
+def _when(at: frozenset[int]) -> str:
+    if len(at) > 1:
+        return "at any point that may be meant"
+    (count,) = at
+    return f"after the {spelled(count)} swap" if count else "at the start"
+
+
+def judge_held(problem: Swaps, said: FinalAnswer) -> Verdict:
+    """Judge the answer by what the person asked about holds in the end."""
+    options = dict(problem.options)
+    text = options.get(said.letter, said.text)
+    thing = problem.thing(text)
+    if problem.asked is None or thing is None:
+        return Unknown("the question or the answer was not understood")
+    if thing == problem.states[-1][problem.asked]:
+        return Pass("so the swaps end")
+    return Violation(why="the swaps do not end so")

@@ -1,0 +1,301 @@
+"""A maze on a grid: walls, start, exit, perhaps a marked path; and directions and turns."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise, product
+from typing import Literal, NamedTuple, TypeAlias
+
+from interwhen_verifiers.puzzles._answers import read_options
+
+Cell: TypeAlias = tuple[int, int]
+"""Row and column, from the top left corner, counted from 0."""
+Direction = Literal["up", "right", "down", "left"]
+Turn = Literal["straight", "right", "back", "left"]
+
+CLOCKWISE: tuple[Direction, ...] = ("up", "right", "down", "left")
+STEPS: dict[Direction, Cell] = {"up": (-1, 0), "right": (0, 1), "down": (1, 0), "left": (0, -1)}
+_TURNS: tuple[Turn, ...] = ("straight", "right", "back", "left")
+
+
+def turn_between(before: Direction, after: Direction) -> Turn:
+    """Return the turn from one direction of movement to the next."""
+    return _TURNS[(CLOCKWISE.index(after) - CLOCKWISE.index(before)) % 4]
+
+
+def direction_between(one: Cell, other: Cell) -> Direction | None:
+    """Return the direction from *one* cell to *other* in the same row or column; ``None``: it is in neither."""
+    rows, columns = other[0] - one[0], other[1] - one[1]
+    if (rows == 0) == (columns == 0):
+        return None
+    if rows:
+        return "down" if rows > 0 else "up"
+    return "right" if columns > 0 else "left"
+
+
+def moved(cell: Cell, direction: Direction, count: int = 1) -> Cell:
+    """Return the cell that is *count* steps away."""
+    step = STEPS[direction]
+    return cell[0] + count * step[0], cell[1] + count * step[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Maze:
+    """A maze; ``path`` is the marked way from start to goal, in its order."""
+
+    open: frozenset[Cell]
+    size: Cell
+    start: Cell
+    goal: Cell
+    path: tuple[Cell, ...] = ()
+    marked: frozenset[Cell] = frozenset()
+    """The cells of the path, start and goal included; empty where none is marked."""
+
+    def distance(self) -> int | None:
+        """Return the least number of steps from start to goal; ``None``: there is no way."""
+        seen, waiting = {self.start}, deque([(self.start, 0)])
+        while waiting:
+            cell, steps = waiting.popleft()
+            if cell == self.goal:
+                return steps
+            for direction in CLOCKWISE:
+                beside = moved(cell, direction)
+                if beside in self.open and beside not in seen:
+                    seen.add(beside)
+                    waiting.append((beside, steps + 1))
+        return None
+
+    @property
+    def turns(self) -> list[Turn]:
+        """The turns of the marked path, in their order."""
+        ways = [way for one, other in pairwise(self.path) if (way := direction_between(one, other)) is not None]
+        return [turn for one, other in pairwise(ways) if (turn := turn_between(one, other)) != "straight"]
+
+
+def make_maze(rows: Sequence[str], *, walls: str, start: str, goal: str, mark: str = "") -> Maze | None:
+    """Return the maze drawn by *rows*; ``None``: it has not exactly one start and one goal.
+
+    A mark is a path only where it is one: no branches, no gaps, from start to goal.
+    """
+    cells = {(r, c): char for r, row in enumerate(rows) for c, char in enumerate(row)}
+    starts = [cell for cell, char in cells.items() if char == start]
+    goals = [cell for cell, char in cells.items() if char == goal]
+    if len(starts) != 1 or len(goals) != 1:
+        return None
+    free = frozenset(cell for cell, char in cells.items() if char not in walls)
+    size = (len(rows), max(map(len, rows)))
+    marks = frozenset(cell for cell, char in cells.items() if mark and char == mark)
+    path = _chain(marks, starts[0], goals[0]) if mark else ()
+    if marks and not path:
+        return None
+    return Maze(free, size, starts[0], goals[0], path, frozenset(path))
+
+
+def _chain(marks: frozenset[Cell], start: Cell, goal: Cell) -> tuple[Cell, ...]:
+    path, left, here = [start], set(marks) | {goal}, start
+    while here != goal:
+        onward = [cell for way in CLOCKWISE if (cell := moved(here, way)) in left]
+        if goal in onward and len(left) == 1:
+            onward = [goal]
+        elif len(onward) > 1:
+            onward = [cell for cell in onward if cell != goal]
+        if len(onward) != 1:
+            return ()
+        here = onward[0]
+        left.discard(here)
+        path.append(here)
+    return () if left else tuple(path)
+
+
+# What is asked about which maze.
+
+Asked = Literal["right turns", "left turns", "turns", "place", "steps", "moves", "unknown"]
+"""What the question is: how many turns, where the exit is, how many steps at least, a way, or something else."""
+
+MAX_PROMPT = 100_000
+_MOST = 200
+"""A larger maze is not read."""
+_TURN_WORDS = re.compile(r"how many (right|left|total)?[ -]?turns?\b", re.IGNORECASE)
+_PLACE = re.compile(
+    r"\bis the (?:exit|goal|end|destination)\b(?: ?\(.\))? ((?:directly )?(?:to the )?[a-z -]{2,40}?)"
+    r"(?: of)? the start",
+    re.IGNORECASE,
+)
+_STEPS = re.compile(
+    r"(?:minimum|least|fewest|smallest) (?:number of )?(?:steps|moves)|how many (?:steps|moves)", re.IGNORECASE
+)
+_MOVES = re.compile(
+    r"sequence of (?:directions|moves)|shortest (?:path|way|route)|(?:list|give|find|output) [^.\n]{0,40}\b"
+    r"(?:path|directions|moves)",
+    re.IGNORECASE,
+)
+_BLOCKED = re.compile(
+    r"\bX\b\W{0,4}(?:is|are|=|:|represents?|marks?|means?|denotes?)?\W{0,3}(?:an? |the )?(?:blocked|wall"
+    r"|obstacle|barrier)",
+    re.IGNORECASE,
+)
+_QUOTED = re.compile(
+    r"Navigate from '(.)' \(start\) to '(.)' \(goal\):\s*```\n(.+)\n```\s*Legend: '(.)' = Wall, '(.)' = Passage",
+    re.DOTALL,
+)
+_LEGEND = re.compile(
+    r"^[ \t]*[-*•] ?['`\"]?(\S)['`\"]?[ \t]?(?::|=|represents?|is|marks?|means|denotes|indicates)[ \t]*([^\n]{3,80})$",
+    re.MULTILINE,
+)
+_MEANINGS = {
+    "wall": re.compile("wall|block|barrier|obstacle", re.IGNORECASE),
+    "start": re.compile(r"\bstart", re.IGNORECASE),
+    "goal": re.compile(r"\bexit|\bgoal|\bdestination|\bend\b|\bfinish", re.IGNORECASE),
+    "path": re.compile(r"\bpath\b|\broute\b|\bmark", re.IGNORECASE),
+    "open": re.compile("open|empty|passage|free|corridor", re.IGNORECASE),
+}
+_BASE = re.compile(
+    r"\b(0|1|zero|one)[ -](?:indexed|based)|\b(?:row|rows) (?:numbered |start(?:s|ing)? )?(?:from |at )?"
+    r"(?:the )?(?:top )?\(?(?:row )?(0|1)\b",
+    re.IGNORECASE,
+)
+_ORDER = re.compile(r"\((row|r|x|col|column), ?(col|column|c|y|row)\)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """The maze, the question, its options, and what the prompt says of coordinates."""
+
+    maze: Maze
+    asked: Asked = "unknown"
+    place: str = ""
+    """Where the exit is asked to be, as ``top left`` or ``directly above``."""
+    options: dict[str, str] = field(default_factory=dict)
+    base: int | None = None
+    distance: int | None = None
+    """The least number of steps from start to goal; ``None``: there is no way."""
+    order: str = ""
+    """``rc``: row first; ``xy``: column first; empty: the prompt does not say."""
+
+
+def read_problem(prompt: str) -> Problem | None:
+    """Return the maze of *prompt* and what is asked of it; ``None``: it shows none that is understood."""
+    if len(prompt) > MAX_PROMPT:
+        return None
+    maze = _quoted(prompt) or _drawn(prompt)
+    if maze is None:
+        return None
+    asked, place = _asked(prompt)
+    base, order = _coordinates(prompt)
+    return Problem(maze, asked, place, read_options(prompt), base, maze.distance(), order)
+
+
+def _quoted(prompt: str) -> Maze | None:
+    found = _QUOTED.search(prompt)
+    if found is None:
+        return None
+    rows = found[3].split("\n")
+    return make_maze(rows, walls=found[4], start=found[1], goal=found[2]) if len(rows) <= _MOST else None
+
+
+def _drawn(prompt: str) -> Maze | None:
+    """Return the last maze that is drawn with the signs of the legend, or with common ones."""
+    found = None
+    for roles in _roles(prompt):
+        for block in _blocks(prompt, frozenset("".join(roles.values()) + " .")):
+            rows = block
+            if all(set(row[1::2]) == {" "} and " " not in row[::2] for row in rows):
+                rows = [row[::2] for row in rows]
+            maze = make_maze(rows, walls=roles["wall"], start=roles["start"], goal=roles["goal"], mark=roles["path"])
+            found = maze or found
+        if found is not None:
+            break
+    return found
+
+
+def _blocks(prompt: str, allowed: frozenset[str]) -> list[list[str]]:
+    """Return the runs of two and more lines of equal length that hold nothing else than signs of a maze."""
+    blocks: list[list[str]] = [[]]
+    for line in prompt.split("\n"):
+        row = line.strip("\t\r`").strip()
+        fits = 2 < len(row) <= 2 * _MOST and allowed.issuperset(row)
+        if fits and (not blocks[-1] or len(blocks[-1][-1]) == len(row)):
+            blocks[-1].append(row)
+        elif blocks[-1] or fits:
+            blocks.append([row] if fits else [])
+    return [block for block in blocks if 2 <= len(block) <= _MOST]
+
+
+def _roles(prompt: str) -> list[dict[str, str]]:
+    """Return what the signs may mean: what a legend says, or else what they commonly mean."""
+    legend = {"wall": "", "start": "", "goal": "", "path": "", "open": ""}
+    for sign, meaning in _LEGEND.findall(prompt):
+        role = next((role for role, words in _MEANINGS.items() if words.search(meaning)), None)
+        if role is not None:
+            legend[role] += sign
+    if legend["wall"] and len(legend["start"]) == len(legend["goal"]) == 1 and len(legend["path"]) <= 1:
+        return [legend]
+    is_blocked = _BLOCKED.search(prompt) is not None
+    common = {"wall": "#█X" if is_blocked else "#█", "start": "S", "path": "" if is_blocked else "X", "open": " ."}
+    return [common | {"goal": "E"}, common | {"goal": "G"}]
+
+
+def _asked(prompt: str) -> tuple[Asked, str]:
+    if turns := _TURN_WORDS.search(prompt):
+        kind = (turns[1] or "total").lower()
+        return ("right turns" if kind == "right" else "left turns" if kind == "left" else "turns"), ""
+    if place := _PLACE.search(prompt):
+        return "place", place[1].lower().strip()
+    if _MOVES.search(prompt) and not re.search("minimum number of steps", prompt):
+        return "moves", ""
+    return ("steps", "") if _STEPS.search(prompt) else ("unknown", "")
+
+
+def _coordinates(prompt: str) -> tuple[int | None, str]:
+    bases = {
+        int(word.translate({}) if word.isdigit() else word == "one")
+        for pair in _BASE.findall(prompt)
+        for word in pair
+        if word
+    }
+    orders = {"rc" if first.lower() in {"row", "r"} else "xy" for first, _ in _ORDER.findall(prompt)}
+    return (bases.pop() if len(bases) == 1 else None), (orders.pop() if len(orders) == 1 else "")
+
+
+# How a text counts rows and columns: from 0 or 1, row or column first, from the top or not.
+
+
+class Frame(NamedTuple):
+    """One way to write coordinates. ``base`` is -1 where the outer wall is not counted."""
+
+    order: str
+    base: int
+    height: int
+    is_from_below: bool
+
+    def cell(self, pair: tuple[int, int]) -> Cell:
+        """Return the cell that *pair* stands for."""
+        row, column = pair if self.order == "rc" else pair[::-1]
+        row, column = row - self.base, column - self.base
+        return (self.height - 1 - row if self.is_from_below else row), column
+
+    def pair(self, cell: Cell) -> tuple[int, int]:
+        """Return how *cell* is written."""
+        row = self.height - 1 - cell[0] if self.is_from_below else cell[0]
+        pair = row + self.base, cell[1] + self.base
+        return pair if self.order == "rc" else pair[::-1]
+
+
+Frames: TypeAlias = tuple[Frame, ...]
+
+
+def all_frames(problem: Problem) -> Frames:
+    """Return the frames that the prompt allows."""
+    orders = (problem.order,) if problem.order else ("rc", "xy")
+    bases = (problem.base,) if problem.base is not None else (0, 1, -1)
+    return tuple(
+        Frame(order, base, problem.maze.size[0], below) for below, order, base in product((False, True), orders, bases)
+    )
+
+
+def fitting(frames: Iterable[Frame], pair: tuple[int, int], cell: Cell) -> Frames:
+    """Return the *frames* in which *pair* is *cell*."""
+    return tuple(frame for frame in frames if frame.cell(pair) == cell)

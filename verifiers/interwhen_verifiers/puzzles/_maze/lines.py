@@ -1,0 +1,390 @@
+"""What a line says of a maze: where things are, moves, turns, counts, an answer."""
+
+# ruff: noqa: RUF001 (signs that look alike are read here)
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from interwhen_verifiers.puzzles._answers import find_answer, is_doubtful
+from interwhen_verifiers.puzzles._maze.grid import Direction, Turn
+
+MAX_LINE = 4000
+"""A longer line is not read."""
+
+_WAY = r"(?:up(?:wards?)?|down(?:wards?)?|left|right|north|south|east|west)(?:wards?)?"
+_WAYS: dict[str, Direction] = {
+    "up": "up",
+    "north": "up",
+    "u": "up",
+    "↑": "up",
+    "right": "right",
+    "east": "right",
+    "r": "right",
+    "→": "right",
+    "down": "down",
+    "south": "down",
+    "d": "down",
+    "↓": "down",
+    "left": "left",
+    "west": "left",
+    "l": "left",
+    "←": "left",
+}
+_PAIR = r"\(\s?(?P<{0}1>-?\d{{1,3}})\s?,\s?(?P<{0}2>-?\d{{1,3}})\s?\)"
+_ROWCOL = r"row\s?=?\s?(?P<row>\d{1,3})\s?,?\s(?:and\s)?col(?:umn)?\s?=?\s?(?P<col>\d{1,3})"
+_LOCATED = re.compile(
+    r"[\s>*#\-•]*+(?:so |the |thus |therefore,? ){0,2}(?P<what>S|E|start(?:ing)?|exit|goal)\b(?: ?\((?:[SE]"
+    r"|start|exit)\))?"
+    r"(?: ?(?:position|point|cell))?\*?\*?(?: ?\([SE]\))?\*?\*?\s?(?:is\s(?:located\s)?(?:at|in)\b|is\b|at\b|:"
+    r"|=)\*?\*?\s?(?:position )?"
+    rf"(?:{_PAIR.format('p')}|{_ROWCOL})\*?\*?[.,;]?(?P<rest>.*)",
+    re.IGNORECASE,
+)
+_STEP = re.compile(
+    r"[\s>*#\-•]*+(?:(?:step\s?)?(?P<number>\d{1,4})\s?[.:)]\*?\*?\s?|step (?:\d{1,4})\s)?(?:(?:then|next|now"
+    r"|first|finally),?\s)?"
+    rf"(?:I\s|we\s)?(?:(?:move|moving|go|going|step|walk)s?\s)?\*?\*?(?:(?P<way>{_WAY})\b)?\*?\*?"
+    r"(?:\s(?:by )?(?P<count>\d{1,3})(?:\s(?:steps?|cells?|squares?|times?|units?))?)?\s?"
+    rf"(?:from\s{_PAIR.format('a')}\s?)?(?:(?:to|→|->|=>)\s?(?:reach )?{_PAIR.format('b')})?[\s.,;!]*+(?P<rest>.*)",
+    re.IGNORECASE,
+)
+_MOVING = re.compile(r"\b(?:move|moving|go|going|steps?|walk)\b", re.IGNORECASE)
+_CELL = re.compile(r"\(\s?(-?\d{1,3})\s?,\s?(-?\d{1,3})\s?\)")
+_LINK = re.compile(r"\s?(?:→|->|=>|to|then)\s?")
+_COMMA = re.compile(r"\s?(?:→|->|=>|,|to|then)\s?|\s")
+_CHAIN = re.compile(
+    r"[\s>*#\-•]*+(?:\d{1,4}[.:)]\s)?(?:(?:the )?(?P<label>path|route|way|moves?|from|start)\b(?: is)?:?\s)?(?:S\s?|S "
+    r"(?:→|->) )?"
+    r"(?=\(\s?-?\d)",
+    re.IGNORECASE,
+)
+_LABEL = re.compile(
+    r"[\s>*#\-•]*+(?:so |thus |therefore,? )?(?:the |my )?(?:(?:full|final|complete|whole|shortest|movement) ){0,2}"
+    r"(?P<label>path|moves?|route|directions?|sequence|steps?|way)\b[\w\s]{0,24}[:=]\*?\*?\s?",
+    re.IGNORECASE,
+)
+_LIST = re.compile(
+    rf"(?:{_WAY}|[UDLR](?![A-Za-z])|[↑↓←→])(?:\s?(?:x|×|\*)\s?\d{{1,3}}|\s?\(\d{{1,3}}(?: (?:times|steps?"
+    rf"|cells?))?\)|\s\d{{1,3}}(?!\d))?",
+    re.IGNORECASE,
+)
+_GAP = re.compile(r"(?:\s?(?:,|;|→|->|=>|\||-)\s?(?:and\s|then\s)?|\sthen\s|\sand\s|\s)")
+INFEASIBLE = re.compile(r"infeasible[.!]?", re.IGNORECASE)
+_LETTERS = re.compile(r"[UDLR]{2,400}|→{0,400}+[↑↓←][↑↓←→]{1,400}")
+_TURN = re.compile(
+    r"[\s>*#\-•]*+(?:turn type|turn)\*?\*?\s?:\*?\*?\s?\*?\*?(right|left|straight|none|no)"
+    r"(?:[ _-]?turn)?\b\*?\*?(.{0,200})",
+    re.IGNORECASE,
+)
+_HEADING = re.compile(rf"[\s>*#\-•]*+(current|previous) direction\*?\*?\s?:\*?\*?\s?({_WAY})\b[\s.*]*", re.IGNORECASE)
+_HERE = re.compile(rf"[\s>*#\-•]*+current position\*?\*?\s?:\*?\*?\s?{_PAIR.format('p')}[\s.*]*", re.IGNORECASE)
+_RUNNING = re.compile(
+    r"[\s>*#\-•]*+running counts?\*?\*?\s?:\*?\*?\s?right\s?=\s?(\d{1,4})\s?,\s?left\s?=\s?(\d{1,4})"
+    r"(?:\s?,\s?total\s?=\s?(\d{1,4}))?[\s.*]*",
+    re.IGNORECASE,
+)
+_ROTATION = re.compile(
+    rf"\b(?:from\s)?(?P<one>{_WAY})\b\s?(?:→|->|to)\s?(?P<other>{_WAY})\b\s?(?:is|:|=|,|\(|–|-|→|->"
+    rf"|:\s?this is)\s?(?:a\s|makes a\s)?"
+    r"(?P<turn>right|left)[ _-]turn\b(?!\s?\?)",
+    re.IGNORECASE,
+)
+_COUNT = re.compile(
+    r"[\s>*#\-•]*+(?:so,? |thus,? |therefore,? |hence,? )?(?:(?:the )?(?:total )?(?:number|count) of "
+    r"(?P<kind1>right|left|total)?\s?"
+    r"turns(?: (?:in|on|along) the (?:\w+ ){0,2}path)?\*?\*?\s?(?:is|:|=)\s?\*?\*?(?P<n1>\d{1,4})"
+    r"|(?P<kind2>right|left|total)\sturns\*?\*?\s?[:=]\s?\*?\*?(?P<n2>\d{1,4})"
+    r"|there (?:is|are) (?:a total of )?(?P<n3>\d{1,4}) (?P<kind3>right|left|total)?\s?turns?(?: (?:in|on"
+    r"|along) (?:the|this) (?:\w+ ){0,2}path)?)"
+    r"[\s.*!]*",
+    re.IGNORECASE,
+)
+_BESIDE = re.compile(
+    r"(?:^|[\s→>])(?:the )?(?:E|exit(?: \(E\))?) is (?:located )?(?P<place>(?:directly |to the )*(?:top|bottom"
+    r"|upper|lower|above|below|left|right)"
+    r"[\sa-z-]{0,24}?)(?: of| from)? (?:the )?(?:S|start(?:ing point)?(?: \(S\))?)\b(?P<rest>.*)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Coordinates as written; ``order`` is ``rc`` where the text names row and column."""
+
+    one: int
+    two: int
+    order: str = ""
+
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """Both, in their order."""
+        return self.one, self.two
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Start (``S``), exit (``E``) or the walker (``here``) is at *pair*."""
+
+    what: str
+    pair: Pair
+    start: int
+    end: int
+    is_sure: bool = True
+    """Whether it can only mean the start (exit) of the maze: "Start: (1,3)" may be that of a stretch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One move: by direction, between coordinates, or both."""
+
+    way: Direction | None
+    count: int
+    before: Pair | None
+    after: Pair | None
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """Moves in a row. ``number``: of the step, where it is numbered; ``is_list``: the line is a list of moves."""
+
+    steps: tuple[Step, ...]
+    number: int | None
+    is_list: bool
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of the last step: its turn, its direction or the one before, or the counts up to it."""
+
+    name: str
+    value: str
+    numbers: tuple[int, ...]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """From one direction to another is a right (or left) turn."""
+
+    one: Direction
+    other: Direction
+    turn: Turn
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """The path has so many turns. ``is_tally``: it may be how many there are so far."""
+
+    kind: str
+    number: int
+    is_tally: bool
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The exit is there, as seen from the start."""
+
+    place: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """The answer: a text, and the moves that it is, if it is some."""
+
+    text: str
+    moves: Moves | None
+    start: int
+    end: int
+
+
+Said: TypeAlias = Located | Moves | Field | Rotation | Count | Place | Final
+
+
+def read_line(line: str, *, least: int = 0) -> tuple[Said, ...]:
+    """Return what *line* says, as far as it is surely understood. Linear in its length.
+
+    With *least*, a line that is nothing but a list of so many moves or more, or "infeasible", is the answer.
+    """
+    if len(line) > MAX_LINE:
+        return ()
+    if (answer := find_answer(line)) is not None:
+        moves = read_moves(line, answer.start, answer.end, label="path")
+        return (Final(answer.text, moves, answer.start, answer.end),)
+    if "?" in line:
+        return ()
+    if least and (final := _alone(line, least)) is not None:
+        return (final,)
+    field = _field(line)
+    return (field,) if field is not None else tuple(_statements(line))
+
+
+def read_moves(line: str, start: int, end: int, *, label: str = "") -> Moves | None:
+    """Return the list of directions that ``line[start:end]``, behind a *label*, is; ``None``: it is none."""
+    text = line[start:end].rstrip(" .*`")
+    if _LETTERS.fullmatch(text):
+        steps = [Step(_WAYS[char.lower()], 1, None, None, start + at, start + at + 1) for at, char in enumerate(text)]
+        return Moves(tuple(steps), None, True, start, start + len(text))
+    found, at = [], 0
+    while match := _LIST.match(text, at):
+        found.append(_listed(match, start))
+        at = match.end()
+        gap = _GAP.match(text, at)
+        if gap is None:
+            break
+        at = gap.end()
+    if not found or at < len(text) or _is_enumeration(found, label) or len(found) > 1000:
+        return None
+    return Moves(tuple(found), None, True, start, start + len(text))
+
+
+def _alone(line: str, least: int) -> Final | None:
+    start, end = len(line) - len(line.lstrip()), len(line.rstrip())
+    moves = read_moves(line, start, end, label="path")
+    if moves is not None and len(moves.steps) >= least:
+        return Final(line[start:end], moves, start, moves.end)
+    return Final(line[start:end], None, start, end) if INFEASIBLE.fullmatch(line[start:end]) else None
+
+
+def _listed(match: re.Match[str], base: int) -> Step:
+    word = re.match(r"[A-Za-z]+|.", match[0])
+    assert word is not None
+    digits = re.search(r"\d+", match[0])
+    return Step(way_of(word[0]), int(digits[0]) if digits else 1, None, None, base + match.start(), base + match.end())
+
+
+def way_of(word: str) -> Direction:
+    """Return the direction that *word* names."""
+    plain = word.lower()
+    return _WAYS[plain if plain in _WAYS else plain.removesuffix("s").removesuffix("ward")]
+
+
+def _is_enumeration(steps: list[Step], label: str) -> bool:
+    """Tell whether these are directions as such ("up, down, left, right"), and no moves."""
+    ways = [step.way for step in steps]
+    if label in {"path", "route", "way", "sequence"} or len(set(ways)) < len(ways):
+        return False
+    in_pairs = set(ways[:2]) in ({"up", "down"}, {"left", "right"})
+    if label.startswith("move"):
+        return len(ways) == 4 and in_pairs
+    return len(ways) == 4 or (len(ways) == 2 and in_pairs)
+
+
+def _field(line: str) -> Said | None:
+    if match := _TURN.fullmatch(line):
+        said = match[1].lower()
+        value = "straight" if said in {"none", "no"} else said
+        return None if is_doubtful(match[2]) else Field("turn", value, (), match.start(1), match.end(1))
+    if match := _HEADING.fullmatch(line):
+        return Field(match[1].lower(), way_of(match[2]), (), match.start(2), match.end(2))
+    if match := _HERE.fullmatch(line):
+        return Located("here", Pair(int(match["p1"]), int(match["p2"])), match.start("p1") - 1, match.end("p2") + 1)
+    if match := _RUNNING.fullmatch(line):
+        numbers = tuple(int(number) for number in match.groups() if number is not None)
+        return Field("counts", "", numbers, match.start(1), match.end(match.lastindex or 2))
+    if match := _COUNT.fullmatch(line):
+        n = next(n for n in (1, 2, 3) if match[f"n{n}"])
+        start, end = match.span(f"n{n}")
+        return Count((match[f"kind{n}"] or "total").lower(), int(match[f"n{n}"]), n == 2, start, end)
+    return None
+
+
+def _statements(line: str) -> Iterator[Said]:
+    if is_doubtful(line):
+        return
+    if match := _LOCATED.fullmatch(line):
+        yield _located(match)
+        return
+    yield from _places(line)
+    for match in _ROTATION.finditer(line):
+        turn: Turn = "right" if match["turn"].lower() == "right" else "left"
+        yield Rotation(way_of(match["one"]), way_of(match["other"]), turn, *match.span())
+    moves = _chain(line) or _numbered(line) or _labelled(line)
+    if moves is not None:
+        yield moves
+
+
+def _located(match: re.Match[str]) -> Said:
+    word = match["what"].lower()
+    what = "S" if word in {"s", "start", "starting"} else "E"
+    is_sure = word in {"s", "e", "exit"} or "(S)" in match[0]
+    if match["p1"] is not None:
+        pair = Pair(int(match["p1"]), int(match["p2"]))
+        return Located(what, pair, match.start("what"), match.end("p2") + 1, is_sure)
+    pair = Pair(int(match["row"]), int(match["col"]), "rc")
+    return Located(what, pair, match.start("what"), match.end("col"), is_sure)
+
+
+def _places(line: str) -> Iterator[Said]:
+    for match in _BESIDE.finditer(line):
+        if not re.search(r"\bby\b|\bfirst\b|path|move", match["rest"], re.IGNORECASE):
+            yield Place(match["place"].lower().strip(), match.start("place"), match.end("place"))
+
+
+def _chain(line: str) -> Moves | None:
+    """Read ``(1,1) → (1,2) → (2,2)``."""
+    head = _CHAIN.match(line)
+    if head is None:
+        return None
+    # Without a label, cells between commas may be a mere list.
+    linked = _COMMA if head["label"] else _LINK
+    cells = [_CELL.match(line, head.end())]
+    while cells[-1] is not None:
+        link = linked.match(line, cells[-1].end())
+        # Marks may stand between the cells: "(2,3) X → (2,2) X".
+        if link is None or len(cells) > 2000:
+            break
+        following = _CELL.match(line, link.end()) or _CELL.match(line, min(link.end() + 2, len(line)))
+        if following is None:
+            break
+        cells.append(following)
+    found = [cell for cell in cells if cell is not None]
+    if len(found) < 2:
+        return None
+    pairs = [Pair(int(cell[1]), int(cell[2])) for cell in found]
+    steps = [Step(None, 1, pairs[at - 1], pairs[at], found[at].start(), found[at].end()) for at in range(1, len(found))]
+    return Moves(tuple(steps), None, len(found) > 2, found[0].start(), found[-1].end())
+
+
+def _numbered(line: str) -> Moves | None:
+    """Read ``STEP 3: Move DOWN from (1,3) to (2,3)``, ``3. right`` or ``Move left to (2,3)``."""
+    match = _STEP.match(line)
+    if match is None or match["rest"].strip(" .*)") or (match["way"] is None and match["b1"] is None):
+        return None
+    if match["a1"] is not None and match["b1"] is None:
+        return None
+    if match["b1"] is None and not _MOVING.search(line[: match.start("way")]):
+        return None  # "2. left" may be a turn.
+    before = Pair(int(match["a1"]), int(match["a2"])) if match["a1"] else None
+    after = Pair(int(match["b1"]), int(match["b2"])) if match["b1"] else None
+    places = [match.start(name) for name in ("way", "a1", "b1") if match[name]]
+    end = match.end("b2") + 1 if after else match.end("count") if match["count"] else match.end("way")
+    start = min(places) - (match["way"] is None)
+    way = way_of(match["way"]) if match["way"] else None
+    step = Step(way, int(match["count"] or 1), before, after, start, end)
+    return Moves((step,), int(match["number"]) if match["number"] else None, False, start, end)
+
+
+def _labelled(line: str) -> Moves | None:
+    """Read ``Path: right, right, down`` or a line of nothing but directions."""
+    label = _LABEL.match(line)
+    start = label.end() if label else len(line) - len(line.lstrip(" *>-"))
+    moves = read_moves(line, start, len(line), label=label["label"].lower() if label else "")
+    if moves is None or label is not None:
+        return moves
+    # A bare list of nothing but "left" and "right" may be one of turns.
+    return moves if len(moves.steps) > 1 and any(step.way in {"up", "down"} for step in moves.steps) else None

@@ -1,0 +1,466 @@
+"""Replays what a text says of a maze, and says what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from interwhen import Pass, Span, Unknown, Verdict, Violation
+
+from interwhen_verifiers.puzzles._answers import choose
+from interwhen_verifiers.puzzles._maze.grid import (
+    Asked,
+    Cell,
+    Direction,
+    Frame,
+    Frames,
+    Maze,
+    Problem,
+    Turn,
+    all_frames,
+    direction_between,
+    fitting,
+    moved,
+    turn_between,
+)
+from interwhen_verifiers.puzzles._maze.lines import Count, Field, Final, Located, Moves, Pair, Rotation, Step
+
+_UNPLACED = Unknown("it is not known how the text counts rows and columns")
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """Where the text has come to. A ``cell`` of ``None``: that is not known."""
+
+    cell: Cell | None
+    before: Direction | None = None
+    """The direction of the step before the last one."""
+    way: Direction | None = None
+    """The direction of the last step."""
+    turn: Turn | None = None
+    """The turn of the last step; ``None``: it is not known."""
+    right: int = 0
+    left: int = 0
+    is_counted: bool = True
+    """Whether the counts hold all steps from the start."""
+    number: int | None = None
+    """The number of the last step, where the steps are numbered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How coordinates are read, and where the walk is."""
+
+    frames: Frames
+    walk: Walk
+    is_reasoning: bool = False
+    """Whether the model is thinking, and may change how it counts."""
+    is_confirmed: bool = False
+    """Whether the text, or the prompt, has shown that it counts in one of the frames."""
+
+    @property
+    def key(self) -> str:
+        """All of it, in short."""
+        walk = self.walk
+        ways = (
+            f"{walk.cell} {walk.before} {walk.way} {walk.turn} {walk.right} {walk.left} {walk.is_counted} {walk.number}"
+        )
+        frames = " ".join(f"{frame.order}{frame.base}{frame.is_from_below:d}" for frame in self.frames)
+        return f"{ways} {self.is_reasoning:d}{self.is_confirmed:d} {frames}"
+
+
+class Outcome(NamedTuple):
+    """The place afterwards, and the verdict."""
+
+    place: Place
+    verdict: Verdict
+
+
+class _Fault(NamedTuple):
+    why: str
+    step: Step
+
+
+def begin(problem: Problem, *, is_reasoning: bool = False) -> Place:
+    """Return the place before the first line."""
+    confirmed = problem.base is not None and bool(problem.order)
+    return Place(all_frames(problem), Walk(problem.maze.start), is_reasoning, confirmed)
+
+
+def locate(problem: Problem, place: Place, said: Located) -> Outcome:
+    """Compare a position with the maze, and learn from it how the text counts."""
+    maze = problem.maze
+    if said.what == "here":
+        if place.walk.cell is None or not place.is_confirmed:
+            return Outcome(place, Unknown("it is not known where the walk is"))
+        if fitting(place.frames, said.pair.numbers, place.walk.cell):
+            return Outcome(place, Pass("where the moves lead to"))
+        right = _written(place.frames, place.walk.cell)
+        return Outcome(place, Violation(why="the moves lead elsewhere", witness=f"the moves lead to {right}"))
+    cell = maze.start if said.what == "S" else maze.goal
+    frames = _named(place.frames, said.pair)
+    found = fitting(frames, said.pair.numbers, cell)
+    if found:
+        # One that is symmetric, or lies in the middle, fits several: all are kept.
+        return Outcome(replace(place, frames=found, is_confirmed=True), Pass("as the maze shows"))
+    others = fitting(_named(all_frames(problem), said.pair), said.pair.numbers, cell)
+    if others and said.what == "S" and place.is_confirmed:
+        # It may count in another way from here on, or be wrong.
+        return Outcome(
+            replace(place, frames=others), Unknown("the text counted rows and columns in another way before")
+        )
+    if others and said.what == "S":
+        return Outcome(replace(place, frames=others, is_confirmed=True), Pass("as the maze shows"))
+    if place.is_confirmed and said.is_sure and frames and not (others and place.is_reasoning):
+        right = _written(place.frames, cell)
+        who = "the start" if said.what == "S" else "the exit"
+        return Outcome(place, Violation(why=f"{who} is not there", witness=f"{who} is at {right}"))
+    return Outcome(place, _UNPLACED)
+
+
+def walk(problem: Problem, place: Place, moves: Moves, *, whole: bool = False) -> Outcome:
+    """Replay *moves*: from where the walk is, or from the start if the moves begin there anew.
+
+    With *whole*, they must lead from the start to the exit.
+    """
+    if any(step.after is not None for step in moves.steps):
+        return _walk_by_pairs(problem, place, moves)
+    starts = [problem.maze.start] if whole else _starts(problem, place.walk, moves)
+    first: Outcome | None = None
+    for cell in starts:
+        begun = place.walk if cell == place.walk.cell and not whole else Walk(cell)
+        found = _replay(problem, begun, moves, None)
+        if not isinstance(found, _Fault):
+            if whole and found.cell != problem.maze.goal:
+                return _refuted(place, moves, _Fault("these moves do not end at the exit", moves.steps[-1]), whole=True)
+            return Outcome(replace(place, walk=replace(found, number=moves.number)), Pass("the moves were replayed"))
+        first = first or _refuted(place, moves, found)
+    return first or Outcome(_lost(place), Unknown("it is not known where the walk is"))
+
+
+def judge_field(place: Place, said: Field) -> Verdict:
+    """Compare a field of a step with the step itself."""
+    last = place.walk
+    if said.name == "turn":
+        if last.turn is None or last.turn == "back":
+            return Unknown("the turn of the last step is not known")
+        if last.turn == said.value:
+            return Pass("by the directions of both steps")
+        why = "the directions of the steps say otherwise"
+        witness = (
+            f"from {last.before} to {last.way} is {_called(last.turn)}" if last.before else "the first step is no turn"
+        )
+        return Violation(why=why, witness=witness)
+    if said.name in {"current", "previous"}:
+        way = last.way if said.name == "current" else last.before
+        if way is None or last.turn is None:
+            return Unknown("the direction is not known")
+        return (
+            Pass("as the moves say")
+            if way == said.value
+            else Violation(why=f"the {said.name} direction is not {said.value}", witness=f"it is {way}")
+        )
+    if not last.is_counted or last.cell is None:
+        return Unknown("not all steps before are known")
+    for kind, stated, right in zip(
+        ("right", "left", "all"), said.numbers, (last.right, last.left, last.right + last.left), strict=False
+    ):
+        if stated != right:
+            return Violation(why=f"the moves so far do not have {stated} turns ({kind})")
+    return Pass("counted along the moves")
+
+
+def judge_rotation(said: Rotation) -> Verdict:
+    """Judge by the compass which turn it is from one direction to another."""
+    right = turn_between(said.one, said.other)
+    if right == said.turn:
+        return Pass("by the compass")
+    if right in {"straight", "back"}:
+        return Unknown("that is no turn to the side")
+    why = f"from {said.one} to {said.other} is not a {said.turn} turn"
+    return Violation(why=why, witness=f"from {said.one} to {said.other} is a {right} turn")
+
+
+def _starts(problem: Problem, last: Walk, moves: Moves) -> list[Cell]:
+    if not moves.is_list:
+        return [last.cell] if last.cell is not None else []
+    return list(dict.fromkeys(cell for cell in (last.cell, problem.maze.start) if cell is not None))
+
+
+def _walk_by_pairs(problem: Problem, place: Place, moves: Moves) -> Outcome:
+    first = moves.steps[0].before
+    begins = [cell for cell in (place.walk.cell, problem.maze.start) if cell is not None]
+    known = place.is_confirmed
+    frames = place.frames
+    if first is not None and not known:
+        fits = tuple(frame for frame in frames if frame.cell(first.numbers) in begins)
+        frames, known = (fits, True) if fits else (frames, False)
+    alive, fault = _replayed(problem, place.walk, moves, frames)
+    if not alive and first is not None and place.is_reasoning:
+        # It may have begun to count in another way; then it goes on from where it was, or from the start.
+        others = [frame for frame in all_frames(problem) if frame.cell(first.numbers) in begins]
+        alive, _ = _replayed(problem, place.walk, moves, others)
+    if alive:
+        walks = {replace(found, number=moves.number) for _, found in alive}
+        after = walks.pop() if len(walks) == 1 else Walk(None, is_counted=False)
+        fitted = tuple(frame for frame, _ in alive)
+        confirmed = place.is_confirmed or len(fitted) < len(place.frames)
+        found = replace(place, frames=fitted, walk=after, is_confirmed=confirmed)
+        return Outcome(found, Pass("the moves were replayed"))
+    if fault is None or not known:
+        return Outcome(_lost(place), _UNPLACED)
+    return _refuted(place, moves, fault)
+
+
+def _replayed(
+    problem: Problem, last: Walk, moves: Moves, frames: Iterable[Frame]
+) -> tuple[list[tuple[Frame, Walk]], _Fault | None]:
+    """Return the frames in which the moves can be made, with where they lead, and the first fault in another."""
+    alive: list[tuple[Frame, Walk]] = []
+    fault: _Fault | None = None
+    for frame in frames:
+        begun = _begun(problem, last, moves, frame)
+        found = begun if isinstance(begun, _Fault) else _replay(problem, begun, moves, frame)
+        if isinstance(found, _Fault):
+            fault = fault or found
+        else:
+            alive.append((frame, found))
+    return alive, fault
+
+
+def _begun(problem: Problem, last: Walk, moves: Moves, frame: Frame) -> Walk | _Fault:
+    """Return the walk that goes on, begins anew at the start, or is joined somewhere."""
+    step = moves.steps[0]
+    cell = last.cell if step.before is None else frame.cell(step.before.numbers)
+    if cell is None:
+        if step.way is None or step.after is None:
+            return Walk(None, is_counted=False)
+        return Walk(moved(frame.cell(step.after.numbers), step.way, -step.count), is_counted=False)
+    if cell == last.cell:
+        return last
+    if cell == problem.maze.start:
+        return Walk(cell)
+    if last.number is not None and moves.number == last.number + 1 and last.cell is not None:
+        return _Fault(f"the step before does not end there, but at {frame.pair(last.cell)}", step)
+    return Walk(cell, is_counted=False)
+
+
+def _replay(problem: Problem, begun: Walk, moves: Moves, frame: Frame | None) -> Walk | _Fault:
+    last = begun
+    for step in moves.steps:
+        if last.cell is None:
+            return _Fault("it is not known where this begins", step)
+        there = _target(last.cell, step, frame)
+        if isinstance(there, str):
+            return _Fault(there, step)
+        way = direction_between(last.cell, there)
+        if way is None:
+            return _Fault("these cells are not in one row or column", step)
+        problem_found = _blocked(problem, last.cell, there, way)
+        if problem_found:
+            return _Fault(problem_found, step)
+        if problem.maze.marked and last.way is not None and turn_between(last.way, way) == "back":
+            return _Fault("that goes back", step)
+        last = _turned(last, there, way)
+    return last
+
+
+def _target(cell: Cell, step: Step, frame: Frame | None) -> Cell | str:
+    if step.after is None or frame is None:
+        return moved(cell, step.way, step.count) if step.way else "no direction"
+    there = frame.cell(step.after.numbers)
+    if there == cell:
+        return "this is no move"
+    if step.way is not None and direction_between(cell, there) != step.way:
+        return f"that cell is not {_beside(step.way)}"
+    return there
+
+
+def _blocked(problem: Problem, cell: Cell, there: Cell, way: Direction) -> str:
+    """Return what is in the way from *cell* to *there*; empty: nothing is."""
+    maze = problem.maze
+    while cell != there:
+        cell = moved(cell, way)
+        if not (0 <= cell[0] < maze.size[0] and 0 <= cell[1] < maze.size[1]):
+            return "that leads out of the maze"
+        if cell not in maze.open:
+            return "that leads into a wall"
+        if maze.marked and cell not in maze.marked:
+            return "that leaves the marked path"
+    return ""
+
+
+def _turned(last: Walk, there: Cell, way: Direction) -> Walk:
+    turn: Turn | None = turn_between(last.way, way) if last.way else "straight" if last.is_counted else None
+    return replace(
+        last,
+        cell=there,
+        before=last.way,
+        way=way,
+        turn=turn,
+        right=last.right + (turn == "right"),
+        left=last.left + (turn == "left"),
+        is_counted=last.is_counted and turn is not None,
+    )
+
+
+def _refuted(place: Place, moves: Moves, fault: _Fault, *, whole: bool = False) -> Outcome:
+    start, end = (moves.start, moves.end) if whole else (fault.step.start, fault.step.end)
+    where = Span(start - moves.start, end - moves.start)
+    return Outcome(_lost(place), Violation(why=fault.why, where=where))
+
+
+def _lost(place: Place) -> Place:
+    return replace(place, walk=Walk(None, is_counted=False))
+
+
+def _named(frames: Frames, pair: Pair) -> Frames:
+    return tuple(frame for frame in frames if not pair.order or frame.order == pair.order)
+
+
+def _written(frames: Frames, cell: Cell) -> str:
+    """Return how *cell* is written, most likely: frames from the top come first."""
+    return str(frames[0].pair(cell))
+
+
+def _called(turn: Turn) -> str:
+    return "straight on" if turn == "straight" else f"a {turn} turn"
+
+
+def _beside(way: Direction) -> str:
+    return {"up": "above", "down": "below"}.get(way, f"to the {way}")
+
+
+# Judges counts, places and answers.
+
+_NUMBER = re.compile(
+    r"(?:(?:number of )?(?:right |left |total )?(?:turns|steps|moves) ?[=:] ?)?(\d{1,6})"
+    r"(?: ?(?:right |left |total )?(?:turns?|steps?|moves?))?",
+    re.IGNORECASE,
+)
+_NO_WAY = re.compile(r"infeasible|no (?:path|way|solution)|impossible|none", re.IGNORECASE)
+_KINDS: dict[str, Asked] = {"right": "right turns", "left": "left turns", "total": "turns"}
+
+
+def judge_count(problem: Problem, said: Count, last: Walk) -> Verdict:
+    """Compare a number of turns with the marked path. Before its end, there may be fewer of them so far."""
+    verdict = _judge_turns(problem, _KINDS[said.kind], said.number)
+    is_high = said.number > sum(said.kind in {turn, "total"} for turn in problem.maze.turns)
+    if isinstance(verdict, Violation) and said.is_tally and not is_high and last.cell != problem.maze.goal:
+        return Unknown("there may be so many turns so far")
+    return verdict
+
+
+def judge_place(problem: Problem, place: str) -> Verdict:
+    """Judge where the exit is, as seen from the start."""
+    holds = _is_there(problem.maze, place)
+    if holds is None:
+        return Unknown(f"{place[:40]!r} was not understood")
+    return Pass("by the rows and columns of both") if holds else Violation(why="the exit does not lie there")
+
+
+def judge_final(problem: Problem, final: Final) -> Verdict:
+    """Judge the answer to the question of the prompt."""
+    chosen = choose(final.text, problem.options) if problem.options else None
+    text = chosen[1] if chosen else final.text
+    match problem.asked:
+        case "right turns" | "left turns" | "turns" | "steps":
+            number = _NUMBER.fullmatch(text.strip())
+            if number is None:
+                return Unknown("the answer is no number")
+            stated = int(number[1])
+            return (
+                _judge_distance(problem, stated)
+                if problem.asked == "steps"
+                else _judge_turns(problem, problem.asked, stated)
+            )
+        case "place":
+            return _judge_yes(problem, text)
+        case "moves":
+            return _judge_way(problem, final)
+        case _:
+            return _judge_way(problem, final) if final.moves else Unknown("the question was not understood")
+
+
+def _judge_turns(problem: Problem, asked: Asked, stated: int) -> Verdict:
+    if not problem.maze.path:
+        return Unknown("no path is marked")
+    turns = problem.maze.turns
+    kinds = {"right turns": ("right",), "left turns": ("left",)}.get(asked, ("right", "left"))
+    if sum(turn in kinds for turn in turns) == stated:
+        return Pass("counted along the marked path")
+    return Violation(why=f"the marked path does not have {stated} {asked}")
+
+
+def _judge_distance(problem: Problem, stated: int) -> Verdict:
+    distance = problem.distance
+    if distance == stated:
+        return Pass("by a breadth-first search")
+    return Violation(why=f"{stated} is not the least number of steps")
+
+
+def _judge_yes(problem: Problem, text: str) -> Verdict:
+    said = re.match(r"(yes|no)\b", text.strip(), re.IGNORECASE)
+    holds = _is_there(problem.maze, problem.place)
+    if said is None or holds is None:
+        return Unknown("the answer is neither yes nor no, or the question was not understood")
+    if (said[1].lower() == "yes") == holds:
+        return Pass("by the rows and columns of start and exit")
+    return Violation(why=f"the rows and columns of start and exit do not say {said[1].lower()}")
+
+
+def _judge_way(problem: Problem, final: Final) -> Verdict:
+    if final.moves is None:
+        if not _NO_WAY.fullmatch(final.text.strip(" .!")):
+            return Unknown("the answer is no list of moves")
+        found = problem.distance is not None
+        return Violation(why="there is a way") if found else Pass("a search found no way")
+    return _judge_moves(problem, final.moves)
+
+
+def _judge_moves(problem: Problem, moves: Moves) -> Verdict:
+    """Judge a whole way from start to exit, and whether it is a shortest one where that is asked."""
+    verdict = walk(problem, begin(problem), moves, whole=True).verdict
+    if not isinstance(verdict, Pass) or problem.asked != "moves":
+        return verdict
+    if sum(step.count for step in moves.steps) == problem.distance:
+        return Pass("the moves were replayed, and a search found no shorter way")
+    return Violation(why="there is a shorter way")
+
+
+def _is_there(maze: Maze, place: str) -> bool | None:
+    """Tell whether the exit lies at *place*; ``None``: that is not understood."""
+    rows, columns = maze.goal[0] - maze.start[0], maze.goal[1] - maze.start[1]
+    words = set(re.findall(r"[a-z]+", place.lower()))
+    up, down = (
+        bool(words & {"top", "above", "upper", "up", "north"}),
+        bool(words & {"bottom", "below", "lower", "south"}),
+    )
+    left, right = bool(words & {"left", "west"}), bool(words & {"right", "east"})
+    known = {
+        "directly",
+        "to",
+        "the",
+        "top",
+        "above",
+        "upper",
+        "up",
+        "bottom",
+        "below",
+        "lower",
+        "left",
+        "right",
+        "and",
+        "side",
+    }
+    if words - known or (up and down) or (left and right) or not (up or down or left or right):
+        return None
+    vertical = (rows < 0 if up else rows > 0) if up or down else None
+    horizontal = (columns < 0 if left else columns > 0) if left or right else None
+    if "directly" in words:
+        if vertical is not None and horizontal is not None:
+            return None
+        return bool(vertical) and columns == 0 if vertical is not None else bool(horizontal) and rows == 0
+    return vertical is not False and horizontal is not False

@@ -1,0 +1,229 @@
+"""What one line of the text says: actions, something else, or something that leaves the plan in doubt."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from interwhen_verifiers.puzzles._plan.model import Atom, Problem, misfit
+from interwhen_verifiers.puzzles._plan.pddl import read_telling
+
+LONGEST = 20_000
+"""A longer line is not read."""
+_SENTENCE = 200
+"""A longer line tells no action in English."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An action at a place of the line. ``fault`` says why it is none of the problem's; empty: it is one."""
+
+    action: Atom
+    start: int
+    end: int
+    fault: str = ""
+    told: bool = False
+    """Whether it is told in English."""
+    number: int | None = None
+    """The number of the line in its list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """Text that is no action: behind it, the plan may begin anew."""
+
+    item: int | None = None
+    """Its number in a list, unless a label such as ``Current state:`` says that it is none of the actions there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Text behind which it is not known what the plan is."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The mark ``[PLAN END]``: what follows is no part of the plan."""
+
+
+Line: TypeAlias = tuple[Step, ...] | Aside | Doubt | End
+
+_LEAD = re.compile(
+    r"[\s>*_`#]*+(?:[-•+][\s*_`]++)?(?:(?:step |action )?(\d{1,4})[*_]{0,3}[.):][\s*_`]*+)?"
+    r"(?:action[*_]{0,3}:[\s*_`]*+)?",
+    re.IGNORECASE,
+)
+_BRACKET = re.compile(r"\(([^()]*+)\)[\s,;.`*]*+")
+_CALL = re.compile(r"([a-z][\w-]{0,40}+)\(([^()]{0,100}+)\)[\s,;.`*]*+", re.IGNORECASE)
+_VERB = re.compile(r"(?:pick|put|stack|unstack)\b", re.IGNORECASE)
+_WORD = re.compile(r"[\w-]++")
+_SOMEBODY = re.compile(
+    r"\b(?:i|we|you|it|(?:the )?(?:arm|hand|robot|gripper))(?: (?:then|now|next|will|first)){0,2} "
+    r"(?:pick|put|stack|unstack|lift|place|move|take|remove|release|drop)s?\b",
+    re.IGNORECASE,
+)
+"""Who does something to a block."""
+_LABELLED = re.compile(r"[^:()]{1,60}:")
+_ADVERB = re.compile(
+    r"(?:(?:and|then|next|now|first(?:ly)?|second(?:ly)?|third(?:ly)?|finally|lastly|afterwards?|after that"
+    r"|subsequently)\b[\s,:]{0,3}+){1,3}+",
+    re.IGNORECASE,
+)
+_CORRECTION = re.compile(
+    r"\b(?:wait|actually|instead|oops|sorry|mistake|wrong|incorrect|correction|corrected|undo|alternatively|retry"
+    r"|not (?:correct|valid|possible|work)|cannot|can't|invalid|hypothetical\w*|ignore)\b",
+    re.IGNORECASE,
+)
+_OBJECTION = re.compile(
+    r"\baction \d{1,6}, \([^()]{0,100}\), (?:cannot be done|is none): |actions the goal is not reached: "
+)
+"""What this verifier says of a plan: it stands in the text as feedback, where the plan was cut."""
+_GENERIC = {"a", "an", "another", "any", "one", "the"}
+_SPELLINGS = {"pickup": "pick-up", "pick_up": "pick-up", "putdown": "put-down", "put_down": "put-down"}
+_APART = re.compile(r"(pick|put)[-_]?(up|down)\b|un[-_]stack\b")
+_REMARK_WORDS = """
+a after all also although an any are as at based because before being block blocks both but by clear clearly can
+current currently each effect effects ending every everything explanation final finally for from goal hand has
+have having hence here his how however i if in initial initially is it its let lets more my neither no none not
+note nothing now of on once one only or our preconditions reason reasoning remember result resulting see similarly
+since so start starting state states step steps still such table that the their them there therefore these they
+this those though thus to together under until using was we what when where which while who why will with you your
+
+"""
+_REMARKS = frozenset(_REMARK_WORDS.split())
+"""What a remark begins with. A line that begins with another word, and names an object, may tell an action."""
+_TRAILING = " \t.,;:*_`\r"
+
+
+def corrects(text: str, at: int = 0) -> bool:
+    """Tell whether *text* takes something back behind *at*, or speaks of what does not work."""
+    return _CORRECTION.search(text, at) is not None
+
+
+def read_line(text: str, problem: Problem) -> Line:
+    """Return what the line *text* says in *problem*. Linear in its length."""
+    if len(text) > LONGEST:
+        return Doubt(f"a line of more than {LONGEST:,} characters is not read")
+    if text.strip(_TRAILING).lower() == "[plan end]":
+        return End()
+    lead = _LEAD.match(text)
+    assert lead is not None  # it matches nothing, too
+    number = int(lead[1]) if lead[1] else None
+    for reader in (_bracketed, _called, _bare, _told):
+        found = reader(text, lead.end(), number, problem)
+        if found is not None:
+            return found
+    if _OBJECTION.search(text):
+        return Aside()
+    if corrects(text):
+        return Doubt("the text corrects itself, or speaks of a plan that fails")
+    return _unread(text, lead.end(), number, problem)
+
+
+def _bracketed(text: str, at: int, number: int | None, problem: Problem) -> tuple[Step, ...] | Doubt | None:
+    steps: list[Step] = []
+    end = len(text.rstrip(_TRAILING))
+    while at < end:
+        match = _BRACKET.match(text, at)
+        if match is None:
+            # Behind a semicolon, PDDL has a comment.
+            is_comment = steps and ";" in text[steps[-1].end : at] and "(" not in text[at:] and not corrects(text, at)
+            return tuple(steps) if is_comment else None
+        step = _step(tuple(match[1].lower().split()), match.start(), match.end(1) + 1, number, problem)
+        if not isinstance(step, Step):
+            return step
+        steps.append(step)
+        at = match.end()
+    return tuple(steps) or None
+
+
+def _called(text: str, at: int, number: int | None, problem: Problem) -> tuple[Step, ...] | Doubt | None:
+    """Read an action as a call is written: ``PickUp(red)``."""
+    match = _CALL.fullmatch(text, at)
+    if match is None:
+        return None
+    words = (match[1].lower(), *(part.strip() for part in match[2].lower().split(",")))
+    if any(" " in word for word in words) and _name(words, problem) in problem.domain.operators:
+        return Doubt("an action that is written as a call is not understood")
+    step = _step(words, at, match.end(2) + 1, number, problem)
+    return (step,) if isinstance(step, Step) else step
+
+
+def _bare(text: str, at: int, number: int | None, problem: Problem) -> tuple[Step, ...] | None:
+    """Read an action as PDDL writes it, but without its brackets, if it is one of the problem's."""
+    end = len(text.rstrip(_TRAILING))
+    if end - at > _SENTENCE:
+        return None
+    step = _step(tuple(text[at:end].lower().split()), at, end, number, problem)
+    return (step,) if isinstance(step, Step) and not step.fault else None
+
+
+def _step(words: Atom, start: int, end: int, number: int | None, problem: Problem) -> Step | Doubt | None:
+    """Return the action that *words* are; ``None``: a fact, or a remark."""
+    operators = problem.domain.operators
+    name = _name(words, problem)
+    if name not in operators:
+        known = not words or name in problem.domain.predicates or len(words) == 1
+        return None if known else Doubt(f"{name[:40]!r} is no action of this problem")
+    values = tuple(word if word in problem.objects else problem.aliases.get(word, word) for word in words[1:])
+    return Step((name, *values), start, end, misfit(problem, name, values), number=number)
+
+
+def _name(words: Atom, problem: Problem) -> str:
+    name = words[0] if words else ""
+    return _SPELLINGS.get(name, name) if name not in problem.domain.operators else name
+
+
+def _told(text: str, at: int, number: int | None, problem: Problem) -> tuple[Step, ...] | Doubt | Aside | None:
+    said = " ".join(text[at : at + 2 * _SENTENCE].lower().replace("*", "").split())
+    if apart := _APART.match(said):
+        said = f"{apart[1]} {apart[2]}{said[apart.end() :]}" if apart[1] else f"unstack{said[apart.end() :]}"
+    if not problem.in_words or not _VERB.match(said):
+        return None
+    end = len(text.rstrip(_TRAILING))
+    if end - at > _SENTENCE:
+        return Doubt("a line that begins with an action goes on")
+    action = read_telling(said.rstrip(_TRAILING))
+    if action is None:
+        return Doubt("a line that begins with an action is not understood")
+    if not _GENERIC.isdisjoint(action[1:]):
+        return Aside()
+    if any(value not in problem.objects for value in action[1:]):
+        return Doubt("a line names something that is no block of the problem")
+    return (Step(action, at, end, told=True, number=number),)
+
+
+def _unread(text: str, at: int, number: int | None, problem: Problem) -> Aside | Doubt:
+    """Tell a remark from a line that may tell an action in words that are not understood."""
+    operators = problem.domain.operators
+    for match in _BRACKET.finditer(text, at):
+        if _name(tuple(match[1].lower().split()[:1]), problem) in operators:
+            return Doubt("a line with an action in brackets says more than that")
+    is_labelled = _LABELLED.match(text, at) is not None
+    adverb = _ADVERB.match(text, at)
+    first = _WORD.search(text, adverb.end() if adverb else at)
+    word = first[0].lower() if first else ""
+    opens = _name((word,), problem) in operators or (not is_labelled and _is_verb(word, problem))
+    told = problem.in_words and _SOMEBODY.search(text, at) is not None
+    if (opens or told) and _names_object(text, at, problem):
+        return Doubt("a line that may tell an action is not understood")
+    return Aside(None if is_labelled else number)
+
+
+def _is_verb(word: str, problem: Problem) -> bool:
+    """Tell whether a line that begins with *word* may be an order rather than a remark."""
+    return (
+        word[:1].isalpha() and word not in _REMARKS and word not in problem.objects and not word.endswith(("ing", "'s"))
+    )
+
+
+def _names_object(text: str, at: int, problem: Problem) -> bool:
+    words = [match[0] for match in _WORD.finditer(text, at, at + LONGEST)]
+    # "a" and "i" may be objects, and are words of any remark.
+    return any(word.lower() in problem.objects and word not in {"a", "i", "A", "I"} for word in words) or any(
+        word.lower() in problem.objects and following.lower() in {"from", "on", "onto", "to"}
+        for word, following in zip(words, [*words[1:], "to"], strict=True)
+    )

@@ -1,0 +1,286 @@
+"""A reader of PDDL: domains with ``:strips``, ``:typing`` and ``:negative-preconditions``, and their problems."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeAlias
+
+from interwhen_verifiers.puzzles._plan.model import ANYTHING, Atom, Domain, Literals, Operator, Problem
+
+Node: TypeAlias = "str | list[Node]"
+
+_TOKEN = re.compile(r"[()]|[^\s();]++|;[^\n]*+")
+_KNOWN = {":strips", ":typing", ":negative-preconditions"}
+LONGEST = 100_000
+DEEPEST = 20
+
+
+class PddlError(ValueError):
+    """The text is no PDDL, or asks for more of it than is understood."""
+
+
+def read_domain(text: str) -> Domain:
+    """Read the one domain in *text*. Raises :class:`PddlError` on anything that is not understood."""
+    sections = _sections(text, "domain")
+    asked = {str(each) for part in sections.get(":requirements", []) for each in part}
+    unknown = (asked - _KNOWN) | (set(sections) - _DOMAIN_PARTS)
+    if unknown:
+        raise PddlError(f"PDDL of this kind is not understood: {', '.join(sorted(unknown))}")
+    above = _above(_typed(_joined(sections, ":types")))
+    operators = {one.name: one for one in map(_operator, sections.get(":action", []))}
+    if not operators:
+        raise PddlError("the domain has no actions")
+    return Domain(
+        name=_word(sections["domain"][0][0]),
+        operators=operators,
+        predicates=frozenset(_word(_list(each)[0]) for each in _joined(sections, ":predicates")),
+        above=above,
+        constants=dict(_typed(_joined(sections, ":constants"))),
+    )
+
+
+def read_problem(text: str, domain: Domain) -> Problem:
+    """Read the one problem in *text*. Raises :class:`PddlError` on anything that is not understood."""
+    sections = _sections(text, "problem")
+    unknown = set(sections) - _PROBLEM_PARTS
+    if unknown or not sections.keys() >= {":init", ":goal"}:
+        raise PddlError(f"a problem needs :init and :goal, and no {', '.join(sorted(unknown)) or 'more'}")
+    named = _joined(sections, ":domain")
+    if named and _word(named[0]) != domain.name:
+        raise PddlError(f"the problem is of the domain {_word(named[0])!r}, not {domain.name!r}")
+    return Problem(
+        domain=domain,
+        objects={**domain.constants, **dict(_typed(_joined(sections, ":objects")))},
+        start=frozenset(_atom(_list(each)) for each in _joined(sections, ":init")),
+        goal=_literals(_one(_joined(sections, ":goal"))),
+    )
+
+
+_DOMAIN_PARTS = {"domain", ":requirements", ":types", ":constants", ":predicates", ":action"}
+_PROBLEM_PARTS = {"problem", ":domain", ":requirements", ":objects", ":init", ":goal"}
+
+
+def parse(text: str) -> list[Node]:
+    """Return the nested lists of *text*, in small letters, without comments."""
+    if len(text) > LONGEST:
+        raise PddlError(f"a text of more than {LONGEST:,} characters is not read")
+    stack: list[list[Node]] = [[]]
+    for word in _TOKEN.findall(text.lower()):
+        if word == "(":
+            stack.append([])
+            if len(stack) > DEEPEST:
+                raise PddlError(f"more than {DEEPEST} levels of brackets")
+        elif word == ")":
+            done = stack.pop()
+            if not stack:
+                raise PddlError("a bracket is closed that was never opened")
+            stack[-1].append(done)
+        elif not word.startswith(";"):
+            stack[-1].append(word)
+    if len(stack) > 1:
+        raise PddlError("a bracket is never closed")
+    return stack[0]
+
+
+def _sections(text: str, kind: str) -> dict[str, list[list[Node]]]:
+    """Return the parts of the definition in *text* by their names; each is what follows the name."""
+    whole = _list(_one(parse(text)))
+    if not whole or whole[0] != "define":
+        raise PddlError(f"a {kind} begins with (define ({kind} NAME)")
+    found: dict[str, list[list[Node]]] = {}
+    for each in whole[1:]:
+        part = _list(each)
+        if part:
+            found.setdefault(_word(part[0]), []).append(part[1:])
+    if len(found.get(kind, [])) != 1 or len(found[kind][0]) != 1:
+        raise PddlError(f"a {kind} begins with (define ({kind} NAME)")
+    return found
+
+
+def _operator(part: list[Node]) -> Operator:
+    if not part or len(part) % 2 == 0:
+        raise PddlError("an action has a name and parts with a value each")
+    parts = {_word(key): value for key, value in zip(part[1::2], part[2::2], strict=True)}
+    unknown = set(parts) - {":parameters", ":precondition", ":effect"}
+    if unknown or ":effect" not in parts:
+        raise PddlError(f"the action {part[0]} needs an :effect, and no {', '.join(sorted(unknown)) or 'more'}")
+    parameters = tuple(_typed(_list(parts.get(":parameters", []))))
+    operator = Operator(
+        name=_word(part[0]),
+        parameters=parameters,
+        needs=_literals(parts.get(":precondition", [])),
+        effect=_literals(parts[":effect"]),
+    )
+    _vet(operator)
+    return operator
+
+
+def _vet(operator: Operator) -> None:
+    bound = {variable for variable, _ in operator.parameters}
+    for literals in (operator.needs, operator.effect):
+        free = {term for atom in (*literals.yes, *literals.no) for term in atom[1:] if term.startswith("?")} - bound
+        if free:
+            raise PddlError(f"the action {operator.name} uses {', '.join(sorted(free))}, which is no parameter of it")
+
+
+def _literals(node: Node) -> Literals:
+    parts = _list(node)
+    conjuncts = parts[1:] if parts[:1] == ["and"] else [parts] if parts else []
+    yes: list[Atom] = []
+    no: list[Atom] = []
+    for each in conjuncts:
+        part = _list(each)
+        if part[:1] == ["not"]:
+            no.append(_atom(_list(_one(part[1:]))))
+        else:
+            yes.append(_atom(part))
+    return Literals(tuple(yes), tuple(no))
+
+
+_LOGIC = {"and", "or", "not", "imply", "forall", "exists", "when", "=", "increase", "decrease", "assign"}
+
+
+def _atom(part: Sequence[Node]) -> Atom:
+    words = tuple(_word(each) for each in part)
+    if not words or words[0] in _LOGIC:
+        raise PddlError(f"({' '.join(words)[:60]}) is not understood")
+    return words
+
+
+def _typed(words: Sequence[Node]) -> Iterator[tuple[str, str]]:
+    """Yield names and types of a list such as ``a b - block c``."""
+    waiting: list[str] = []
+    rest = iter(words)
+    for node in rest:
+        word = _word(node)
+        if word != "-":
+            waiting.append(word)
+            continue
+        kind = _word(next(rest, []))
+        yield from ((name, kind) for name in waiting)
+        waiting = []
+    yield from ((name, ANYTHING) for name in waiting)
+
+
+def _above(types: Iterator[tuple[str, str]]) -> dict[str, frozenset[str]]:
+    parents = dict(types)
+    above: dict[str, frozenset[str]] = {}
+    for kind in parents:
+        chain = [kind]
+        while chain[-1] in parents and parents[chain[-1]] not in chain:
+            chain.append(parents[chain[-1]])
+            if len(chain) > DEEPEST:
+                raise PddlError(f"more than {DEEPEST} levels of types")
+        above[kind] = frozenset(chain)
+    return above
+
+
+def _joined(sections: dict[str, list[list[Node]]], name: str) -> list[Node]:
+    return [each for part in sections.get(name, []) for each in part]
+
+
+def _one(nodes: Sequence[Node]) -> Node:
+    if len(nodes) != 1:
+        raise PddlError(f"one expression is expected, and {len(nodes)} are there")
+    return nodes[0]
+
+
+def _list(node: Node) -> list[Node]:
+    if isinstance(node, str):
+        raise PddlError(f"{node[:60]!r} stands where a bracket is expected")
+    return node
+
+
+def _word(node: Node) -> str:
+    if not isinstance(node, str):
+        raise PddlError("a bracket stands where a name is expected")
+    return node
+
+
+# The built-in domain: blocks on a table and one hand, told in PDDL or in English.
+
+BLOCKSWORLD: Final = read_domain("""
+(define (domain blocksworld)
+  (:requirements :strips)
+  (:predicates (clear ?x) (ontable ?x) (handempty) (holding ?x) (on ?x ?y))
+  (:action pick-up :parameters (?x)
+    :precondition (and (clear ?x) (ontable ?x) (handempty))
+    :effect (and (holding ?x) (not (clear ?x)) (not (ontable ?x)) (not (handempty))))
+  (:action put-down :parameters (?x)
+    :precondition (holding ?x)
+    :effect (and (clear ?x) (handempty) (ontable ?x) (not (holding ?x))))
+  (:action stack :parameters (?x ?y)
+    :precondition (and (clear ?y) (holding ?x))
+    :effect (and (handempty) (clear ?x) (on ?x ?y) (not (clear ?y)) (not (holding ?x))))
+  (:action unstack :parameters (?x ?y)
+    :precondition (and (on ?x ?y) (clear ?x) (handempty))
+    :effect (and (holding ?x) (clear ?y) (not (on ?x ?y)) (not (clear ?x)) (not (handempty)))))
+""")
+
+_COLOURS = ["red", "blue", "orange", "yellow", "white", "magenta", "black", "cyan", "green", "violet", "silver", "gold"]
+"""What the letters a, b, c, ... stand for where a problem is told in colours and the plan in letters."""
+_INITIAL = "as initial conditions i have that"
+_GOAL = "my goal is to have that"
+LONGEST_STATEMENT = 20_000
+_ROW = re.compile(r", and |,| and ")
+_FACTS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"the (\w{1,40}) block is clear"), "clear"),
+    (re.compile(r"the (\w{1,40}) block is on the table"), "ontable"),
+    (re.compile(r"the (\w{1,40}) block is on top of the (\w{1,40}) block"), "on"),
+    (re.compile(r"the hand is empty"), "handempty"),
+    (re.compile(r"the hand is (?:currently )?holding (?:the )?(\w{1,40}) block"), "holding"),
+)
+_BLOCK = r"(?:the )?(?:block )?(\w{1,40}+)(?: block)?"
+_TELLINGS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(rf"pick up {_BLOCK}(?: from the table)?"), "pick-up"),
+    (re.compile(rf"put down {_BLOCK}(?: on(?:to)? (?:the )?table)?"), "put-down"),
+    (re.compile(rf"put {_BLOCK} down(?: on(?:to)? (?:the )?table)?"), "put-down"),
+    (re.compile(rf"unstack {_BLOCK} from (?:on )?(?:top of )?{_BLOCK}"), "unstack"),
+    (re.compile(rf"stack {_BLOCK} (?:on|onto)(?: top of)? {_BLOCK}"), "stack"),
+)
+
+
+def read_statement(text: str) -> Problem | None:
+    """Read the last problem told in *text*; ``None`` where there is none or a word of it is not understood."""
+    low = text.lower()
+    at = low.rfind(_INITIAL)
+    goal_at = low.find(_GOAL, at)
+    if at < 0 or goal_at < 0 or goal_at - at > LONGEST_STATEMENT:
+        return None
+    initial = low[at + len(_INITIAL) : goal_at]
+    goal = low[goal_at + len(_GOAL) : goal_at + LONGEST_STATEMENT].split("\n", 1)[0].split(".", 1)[0]
+    start, wanted = _facts(initial), _facts(goal)
+    if not start or not wanted:
+        return None
+    blocks = {block: ANYTHING for atom in (*start, *wanted) for block in atom[1:]}
+    letters = {chr(ord("a") + at): colour for at, colour in enumerate(_COLOURS)}
+    aliases = letters if blocks.keys() <= set(_COLOURS) else {}
+    return Problem(BLOCKSWORLD, blocks, frozenset(start), Literals(wanted), aliases, in_words=True)
+
+
+def _facts(text: str) -> tuple[Atom, ...]:
+    found = []
+    for each in _ROW.split(" ".join(text.split()).strip(" .,")):
+        atom = _fact(each.strip())
+        if atom is None:
+            return ()
+        found.append(atom)
+    return tuple(found)
+
+
+def _fact(text: str) -> Atom | None:
+    for pattern, predicate in _FACTS:
+        match = pattern.fullmatch(text)
+        if match:
+            return (predicate, *match.groups())
+    return None
+
+
+def read_telling(text: str) -> Atom | None:
+    """Read an action told in English, such as ``stack the red block on top of the blue block``, in small letters."""
+    for pattern, name in _TELLINGS:
+        match = pattern.fullmatch(text)
+        if match:
+            return (name, *match.groups())
+    return None

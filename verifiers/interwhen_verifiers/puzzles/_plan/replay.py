@@ -1,0 +1,168 @@
+"""The states that the plan so far can have led to, in each way in which its text can be read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from interwhen_verifiers.puzzles._plan.lines import Aside, Doubt, End, Line, Step
+from interwhen_verifiers.puzzles._plan.model import Domain, Problem, State, after, bind, show, unmet
+from interwhen_verifiers.puzzles._plan.pddl import LONGEST, PddlError, read_domain, read_problem, read_statement
+
+_MOST = 8
+"""The most readings of a text that are followed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the plan has come. Text between actions may begin it anew: then there are several readings."""
+
+    states: tuple[State, ...]
+    """Where each reading stands."""
+    steps: int = 0
+    fresh: bool = False
+    """Whether other text stands behind the last action."""
+    numbered: bool = False
+    """Whether an action stood in a numbered list: one without a number may only explain another."""
+    dropped: bool = False
+    """Whether the plan can only have begun anew, and had not reached its goal before."""
+    ended: bool = False
+    """Whether the text says that the plan ends here."""
+    last: int | None = None
+    """The number of the last item in the list of actions."""
+    before: Step | None = None
+    """The last action that was taken."""
+    doubt: str = ""
+    """Why nothing is known any more."""
+    broken: bool = False
+    """Whether an action could not be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An action and what spoke against it; nothing where it could be done."""
+
+    step: Step
+    place: int
+    """The how manieth action it is."""
+    against: tuple[str, ...] = ()
+
+
+def begin(problem: Problem) -> Progress:
+    """Return where a plan begins."""
+    return Progress((problem.start,))
+
+
+def advance(progress: Progress, line: Line, problem: Problem) -> tuple[Progress, tuple[Taken, ...]]:
+    """Return where the plan stands behind *line*, and the actions that it took up to the first that cannot be done."""
+    if progress.broken or progress.doubt or progress.ended:
+        return progress, ()
+    match line:
+        case Aside(item=item):
+            if item is not None and progress.last is not None and item == progress.last + 1:
+                return replace(progress, doubt="an item of the list of actions is not understood"), ()
+            return replace(progress, fresh=progress.steps > 0), ()
+        case Doubt(why=why):
+            return replace(progress, doubt=why), ()
+        case End():
+            return replace(progress, ended=True), ()
+    taken = []
+    for at, step in enumerate(line):
+        anew = at == 0 and (progress.fresh or (step.number == 1 and progress.steps > 0))
+        progress, one = _take(progress, step, problem, anew=anew)
+        taken.append(one)
+        if progress.broken:
+            break
+    return progress, tuple(taken)
+
+
+def _take(progress: Progress, step: Step, problem: Problem, *, anew: bool) -> tuple[Progress, Taken]:
+    states = progress.states
+    if anew and problem.start not in states and len(states) < _MOST:
+        states = (*states, problem.start)
+    place = progress.steps + 1
+    if step.fault:
+        return replace(progress, broken=True), Taken(step, place, (step.fault,))
+    operator = problem.domain.operators[step.action[0]]
+    bound = bind(operator, step.action[1:])
+    able = [state for state in states if not unmet(operator.needs, state, bound)]
+    perhaps = _may_explain(progress, step)
+    if not able and not perhaps:
+        return replace(progress, broken=True), Taken(step, place, unmet(operator.needs, states[0], bound))
+    behind = dict.fromkeys(after(operator, state, bound) for state in able)
+    if perhaps:
+        again = progress.fresh and _says_again(progress, step)
+        return replace(_explained(progress, behind), dropped=progress.dropped or again), Taken(step, progress.steps)
+    left = not any(state in able for state in progress.states) and all(
+        unmet(problem.goal, state) for state in progress.states
+    )
+    return Progress(
+        tuple(behind),
+        place,
+        numbered=progress.numbered or step.number is not None,
+        dropped=progress.dropped or left,
+        last=progress.last if step.number is None else step.number,
+        before=step,
+    ), Taken(step, place)
+
+
+def _may_explain(progress: Progress, step: Step) -> bool:
+    """Tell whether *step* may only explain another: it is told under a numbered one, or in another form."""
+    return step.number is None and ((step.told and progress.numbered) or _says_again(progress, step))
+
+
+def _says_again(progress: Progress, step: Step) -> bool:
+    before = progress.before
+    return before is not None and step.action == before.action and step.told != before.told
+
+
+def _explained(progress: Progress, behind: Iterable[State]) -> Progress:
+    """Return where the plan stands if it was carried on, or if what was said only explains it."""
+    states = tuple(dict.fromkeys((*progress.states, *behind)))
+    if len(states) > _MOST:
+        return replace(progress, doubt="the text can be read in too many ways")
+    return replace(progress, states=states)
+
+
+def objection(taken: Taken) -> str:
+    """Return why the action of *taken* cannot be done."""
+    if taken.step.fault:
+        return f"action {taken.place}, {show(taken.step.action)[:100]}, is none: {taken.step.fault}"
+    return f"action {taken.place}, {show(taken.step.action)}, cannot be done: {' and '.join(taken.against)}"
+
+
+def left_open(progress: Progress, problem: Problem) -> tuple[str, ...] | None:
+    """Return what the goal lacks: nothing where each reading reaches it, ``None`` where only some do."""
+    lacking = [unmet(problem.goal, state) for state in progress.states]
+    if all(lacking):
+        return lacking[0]
+    return None if any(lacking) else ()
+
+
+# From what was asked to the problem: PDDL in the prompt, PDDL of the options, or blocksworld in English.
+
+_DEFINITION = re.compile(r"\(\s*+define\s*+\(\s*+(domain|problem)\b", re.IGNORECASE)
+_BRACKET = re.compile(r"[()]|;[^\n]*+")
+
+
+def problem_of(text: str, domain: Domain, *, in_words: bool) -> Problem | None:
+    """Return the last problem in *text*, of the domain in it or else of *domain*; ``None`` where there is none."""
+    found = {match[1].lower(): match.start() for match in _DEFINITION.finditer(text)}
+    if "problem" not in found:
+        return read_statement(text) if in_words and not found else None
+    try:
+        own = read_domain(_definition(text, found["domain"])) if "domain" in found else domain
+        return read_problem(_definition(text, found["problem"]), own)
+    except PddlError:
+        return None
+
+
+def _definition(text: str, at: int) -> str:
+    """Return the text from the bracket at *at* to the one that closes it."""
+    depth = 0
+    for match in _BRACKET.finditer(text, at, at + LONGEST):
+        depth += {"(": 1, ")": -1}.get(match[0], 0)
+        if depth == 0:
+            return text[at : match.end()]
+    raise PddlError("a bracket is never closed")

@@ -1,0 +1,408 @@
+"""The relations between values and houses that clues state, and the grammar that reads them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+# Which value of a puzzle a phrase means, such as "the person who keeps horses".
+
+_TOKEN = re.compile(r"[a-z0-9]+")
+_POSSESSIVE = re.compile(r"['\u2019]s?(?![a-z])")
+_MODEL = re.compile(r"(?<![a-z0-9])([a-z])[- ](?=\d)")
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+MAX_PHRASE = 200
+"""A longer phrase is not read."""
+
+_ALIASES = {
+    "british": "brit",
+    "swedish": "swede",
+    "danish": "dane",
+    "january": "jan",
+    "february": "feb",
+    "march": "mar",
+    "april": "apr",
+    "june": "jun",
+    "july": "jul",
+    "august": "aug",
+    "september": "sep",
+    "sept": "sep",
+    "october": "oct",
+    "november": "nov",
+    "december": "dec",
+    "goes": "go",
+    "grey": "gray",
+    "colour": "color",
+    "favourite": "favorite",
+}
+
+
+@cache
+def _stem(word: str) -> str:
+    word = _ALIASES.get(word, word)
+    if len(word) > 4 and word.endswith(("ies", "ie")):
+        return word[: word.rindex("ie")] + "y"
+    if len(word) > 6 and word.endswith("ing"):
+        return word[:-3]
+    if len(word) > 3 and word.endswith("s") and not word.endswith("ss"):
+        return _ALIASES.get(word[:-1], word[:-1])
+    return word
+
+
+_FILLER_WORDS = """
+a an the person one people man woman who whose that which is are be has have having get in of for on with as to by
+and only many unique favorite own owner keep keeper love lover like enjoy enthusiast prefer preference fan drink
+drinker eat eater eating bring use user smoke smoker drive driver play player work live living reside residing go
+going partial person's child kid son daughter named name mother mom book genre novel read reader music listen food
+lunch meal color hair haired animal pet aquarium phone model car degree diploma education graduate holder vacation
+trip tour break retreat holiday getaway birthday born month hobby hobbyist style home house villa smoothie height
+sport cigar bouquet boquet vase arrangement flower nationality national occupation job professional
+attend attended attends graduated study studied studies finish finished complete completed earned earns hold
+holds holder went comes come from called calls wear wears ride rides collect collects practice practices watch
+watches visit visits visited travel travels grow grows order orders buy buys works work train trains born into
+at level type kind variety brand
+"""
+_FILLERS = frozenset(_stem(word) for word in _FILLER_WORDS.split())
+_KINDS: tuple[tuple[str, frozenset[str]], ...] = tuple(
+    (kind, frozenset(map(_stem, words.split())))
+    for kind, words in (
+        ("hair", "hair haircolor"),
+        ("child", "child kid son daughter children"),
+        ("mother", "mother mom"),
+        ("style", "style housestyle"),
+        ("book", "book genre_book reading"),
+        ("music", "music song"),
+        ("color", "color"),
+        ("pet", "pet"),
+        ("animal", "animal"),
+        ("nationality", "nationality nationalitie nation country"),
+        ("food", "lunch food meal"),
+        ("job", "occupation job profession career"),
+        ("phone", "phone phonemodel smartphone"),
+        ("education", "education degree"),
+        ("vacation", "vacation trip holiday"),
+        ("car", "car carmodel vehicle"),
+        ("birthday", "birthday month"),
+        ("hobby", "hobby hobbie"),
+        ("smoothie", "smoothie"),
+        ("drink", "drink beverage"),
+        ("height", "height"),
+        ("sport", "sport"),
+        ("cigar", "cigar"),
+        ("flower", "flower"),
+        ("name", "name person"),
+    )
+)
+_CUES: dict[str, dict[str, int]] = {
+    "hair": {"hair": 3, "haired": 3},
+    "child": {"child": 3, "kid": 3, "son": 3, "daughter": 3, "mother of": 4},
+    "mother": {"mother name": 4, "mother": 2, "mom": 2},
+    "pet": {"pet": 4, "aquarium": 4, "has": 1, "have": 1, "own": 1},
+    "animal": {"animal": 4, "keeper": 2, "owner": 2, "lover": 2, "enthusiast": 2, "keep": 2},
+    "style": {"style": 3, "home": 2, "villa": 2},
+    "name": {"": 1},
+    "color": {"": 1},
+}
+"""What in a phrase speaks for an attribute where its value alone is found in several; ``""``: nothing need."""
+
+
+class Cell(NamedTuple):
+    """A value of an attribute: the person who has it."""
+
+    attribute: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One characteristic of the houses."""
+
+    header: str
+    kind: str
+    """One of the kinds that the language of these puzzles knows; empty for any other."""
+    values: tuple[str, ...]
+
+
+def stems(text: str) -> list[str]:
+    """Return the words of *text* without their endings; hyphens, case and quotes do not count."""
+    plain = _POSSESSIVE.sub("", text.lower())
+    return [_stem(word) for word in _TOKEN.findall(_MODEL.sub(r"\1", plain))]
+
+
+def kind_of(header: str) -> str:
+    """Return which kind of attribute *header* announces; empty where none is known."""
+    words = set(stems(_CAMEL.sub(" ", header)))
+    return next((kind for kind, cues in _KINDS if words & cues), "")
+
+
+@dataclass(eq=False)
+class Phrases:
+    """The values of a puzzle, by the words that name them."""
+
+    attributes: tuple[Attribute, ...]
+
+    def __post_init__(self) -> None:
+        self._cells: dict[tuple[str, ...], list[Cell]] = {}
+        for at, attribute in enumerate(self.attributes):
+            for number, value in enumerate(attribute.values):
+                self._cells.setdefault(tuple(stems(value)), []).append(Cell(at, number))
+        self._longest = max(map(len, self._cells), default=0)
+
+    def find(self, phrase: str) -> Cell | None:
+        """Return the one value that *phrase* names; ``None`` where it holds anything that is not understood."""
+        found = self._mention(phrase)
+        return None if found is None else self._chosen(*found)
+
+    def labelled(self, label: str, phrase: str) -> Cell | None:
+        """Return the value that *phrase* names in a column with this *label*."""
+        found = self._mention(phrase)
+        if found is None:
+            return None
+        cells, words = found
+        kind = kind_of(label)
+        fitting = [cell for cell in cells if kind and self.attributes[cell.attribute].kind == kind]
+        return fitting[0] if len(fitting) == 1 else self._chosen(cells, words)
+
+    def name(self, cell: Cell) -> str:
+        """Return the value of *cell*, as the puzzle writes it."""
+        return self.attributes[cell.attribute].values[cell.value]
+
+    def _mention(self, phrase: str) -> tuple[list[Cell], list[str]] | None:
+        """Return the cells that the one value in *phrase* may be, and the other words."""
+        if len(phrase) > MAX_PHRASE:
+            return None
+        words = stems(phrase)
+        cells: list[Cell] | None = None
+        others: list[str] = []
+        at = 0
+        while at < len(words):
+            length = next(
+                (
+                    n
+                    for n in range(self._longest, 0, -1)
+                    if tuple(words[at : at + n]) in self._cells and at + n <= len(words)
+                ),
+                0,
+            )
+            if length and cells is not None:
+                return None
+            if length:
+                cells = self._cells[tuple(words[at : at + length])]
+            elif words[at] in _FILLERS and not (cells and words[at] in {"is", "are"}):
+                others.append(words[at])
+            else:
+                return None
+            at += length or 1
+        return None if cells is None else (cells, others)
+
+    def _chosen(self, cells: list[Cell], words: list[str]) -> Cell | None:
+        if len(cells) == 1:
+            return cells[0]
+        said = {*words, *map(" ".join, pairwise(words)), ""}
+        weights = [self._weight(cell, said) for cell in cells]
+        best = max(weights)
+        return cells[weights.index(best)] if best > 0 and weights.count(best) == 1 else None
+
+    def _weight(self, cell: Cell, said: set[str]) -> int:
+        cues = _CUES.get(self.attributes[cell.attribute].kind, {})
+        return max((weight for cue, weight in cues.items() if cue in said), default=0)
+
+
+Kind = Literal["same", "beside", "directly_left", "left", "between", "house"]
+MAX_CLUE = 300
+"""A longer sentence is not read."""
+
+
+class Relation(NamedTuple):
+    """What holds of the houses of one or two values.
+
+    ``same``, ``beside``, ``directly_left`` (*one* is left of *other*), ``left``, ``between`` (*number* houses are
+    between them), ``house`` (*one* is in house *number*). With ``denied``, it does not hold.
+    """
+
+    kind: Kind
+    one: Cell
+    other: Cell | None = None
+    number: int = 0
+    denied: bool = False
+
+    def holds(self, one: int, other: int) -> bool:
+        """Tell whether it holds where the values are in the houses *one* and *other*."""
+        match self.kind:
+            case "same":
+                found = one == other
+            case "beside":
+                found = abs(one - other) == 1
+            case "directly_left":
+                found = one + 1 == other
+            case "left":
+                found = one < other
+            case "between":
+                found = abs(one - other) == self.number + 1
+            case "house":
+                found = one == self.number
+        return found is not self.denied
+
+
+_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+_NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_ORDINAL = rf"(?P<ordinal>{'|'.join(_ORDINALS)}|\d{{1,2}}(?:st|nd|rd|th)|leftmost|rightmost|middle|last)"
+_AT = (
+    rf"(?:in|at|living in|occupies|lives in) (?:the )?(?:{_ORDINAL} (?:house|position)"
+    r"|(?:house|position)(?: number| no\.?)? #?(?P<digit>\d{1,2}|one|two|three|four|five|six|seven|eight|nine|ten))"
+)
+_WHERE = (
+    re.compile(rf"(?: is| are| lives| must be| has to be)? (?P<not>not )?(?:located |living )?{_AT}$"),
+    re.compile(rf" (?:does|do|can) ?(?P<not>not )(?:live|be) {_AT}$"),
+    re.compile(rf" cannot (?P<not>)be {_AT}$"),
+)
+_OCCUPANT = re.compile(
+    rf"(?:(?:the )?(?:person|one) )?(?P<where>{_AT}) (?:is|has|=) (?P<not>not )?(?P<who>.*)$", re.DOTALL
+)
+_HOUSE_FIRST = re.compile(r"(?:the )?(?:\w+ )?(?:house|position)\b")
+_BETWEEN = re.compile(
+    rf"there (?:is|are) (?:exactly )?(?P<count>{'|'.join(_NUMBERS[:8])}|no|\d{{1,2}}) houses? between (?P<rest>.*)$",
+    re.DOTALL,
+)
+_TOGETHER = re.compile(
+    r" (?:are|live) (?P<not>not )?"
+    r"(?:(?:directly |immediately )?next to each other|adjacent|neighbou?rs)$"
+)
+_SIDE = re.compile(
+    r" (?:is|lives|stays) (?P<not>not )?(?P<near>directly |immediately |just )?(?:somewhere |anywhere )?"
+    r"(?:to |on )?(?:the )?(?P<immediate>immediate )?(?P<side>left|right)(?: side)? of ",
+    re.IGNORECASE,
+)
+_BESIDE = re.compile(
+    r" (?:is|lives|stays) (?P<not>not )?(?:directly |immediately |right )?(?:next to|beside|adjacent to) ",
+    re.IGNORECASE,
+)
+_COPULA = re.compile(r" (?:is|are|=|==) (?P<not>not )?(?:the same (?:person )?as )?", re.IGNORECASE)
+_AND = re.compile(r" and ", re.IGNORECASE)
+
+
+def read_relation(text: str, phrases: Phrases, houses: int) -> Relation | None:
+    """Read one sentence. ``None`` where any of it is not understood, or where it can be read in two ways."""
+    plain = " ".join(text.split()).rstrip(".!").strip()
+    if not plain or len(plain) > MAX_CLUE:
+        return None
+    for reader in (_read_between, _read_house, _read_together, _read_side, _read_beside, _read_occupant):
+        matched, relation = reader(plain, phrases, houses)
+        if matched:
+            return relation
+    return _read_copula(plain, phrases)
+
+
+_Read = tuple[bool, Relation | None]
+"""Whether the sentence has this form, and what it says if all of it is understood."""
+
+
+def _read_between(text: str, phrases: Phrases, _houses: int) -> _Read:
+    match = _BETWEEN.match(text.lower())
+    if match is None:
+        return False, None
+    count = match["count"]
+    number = 0 if count == "no" else _NUMBERS.index(count) + 1 if count in _NUMBERS else int(count)
+    pair = _pair(text[match.start("rest") :], _AND, phrases)
+    return True, Relation("between", *pair[0], number=number) if pair else None
+
+
+def _read_house(text: str, phrases: Phrases, houses: int) -> _Read:
+    lower = text.lower()
+    for pattern in _WHERE:
+        match = pattern.search(lower)
+        if match is None:
+            continue
+        one = phrases.find(text[: match.start()])
+        number = _house_number(match, houses)
+        if one is None or number is None:
+            return True, None
+        return True, Relation("house", one, number=number, denied=match["not"] is not None)
+    return False, None
+
+
+def _read_occupant(text: str, phrases: Phrases, houses: int) -> _Read:
+    lower = text.lower()
+    match = _OCCUPANT.match(f"in {lower}" if _HOUSE_FIRST.match(lower) else lower)
+    if match is None:
+        return False, None
+    one = phrases.find(text[len(text) - len(match["who"]) :])
+    number = _house_number(match, houses)
+    if one is None or number is None:
+        return True, None
+    return True, Relation("house", one, number=number, denied=match["not"] is not None)
+
+
+def _house_number(match: re.Match[str], houses: int) -> int | None:
+    digit, ordinal = match["digit"], match["ordinal"]
+    if digit:
+        return _NUMBERS.index(digit) + 1 if digit in _NUMBERS else int(digit)
+    if ordinal in _ORDINALS:
+        return _ORDINALS.index(ordinal) + 1
+    if ordinal == "leftmost":
+        return 1
+    if ordinal in {"rightmost", "last"}:
+        return houses
+    if ordinal == "middle":
+        return houses // 2 + 1 if houses % 2 else None
+    return int(ordinal.rstrip("stndrh"))
+
+
+def _read_together(text: str, phrases: Phrases, _houses: int) -> _Read:
+    match = _TOGETHER.search(text.lower())
+    if match is None:
+        return False, None
+    pair = _pair(text[: match.start()], _AND, phrases)
+    return True, Relation("beside", *pair[0], denied=match["not"] is not None) if pair else None
+
+
+def _read_side(text: str, phrases: Phrases, _houses: int) -> _Read:
+    pair = _pair(text, _SIDE, phrases)
+    if pair is None:
+        return _SIDE.search(text) is not None, None
+    (one, other), match = pair
+    if match["side"].lower() == "right":
+        one, other = other, one
+    kind: Kind = "directly_left" if match["near"] or match["immediate"] else "left"
+    return True, Relation(kind, one, other, denied=match["not"] is not None)
+
+
+def _read_beside(text: str, phrases: Phrases, _houses: int) -> _Read:
+    pair = _pair(text, _BESIDE, phrases)
+    if pair is None:
+        return _BESIDE.search(text) is not None, None
+    (one, other), match = pair
+    return True, Relation("beside", one, other, denied=match["not"] is not None)
+
+
+def _read_copula(text: str, phrases: Phrases) -> Relation | None:
+    pair = _pair(text, _COPULA, phrases)
+    if pair is None:
+        return None
+    (one, other), match = pair
+    return Relation("same", one, other, denied=match["not"] is not None)
+
+
+def _pair(text: str, between: re.Pattern[str], phrases: Phrases) -> tuple[tuple[Cell, Cell], re.Match[str]] | None:
+    """Return the two values around a match of *between*; ``None`` unless there is one way to read it."""
+    # "Eric is the person who is tall" can be parted at either "is", and says the same.
+    found = {
+        (pair, match["not"] if "not" in between.groupindex else None): match
+        for pair, match in _splits(text, between, phrases)
+    }
+    if len(found) != 1:
+        return None
+    (((pair, _), match),) = found.items()
+    return pair, match
+
+
+def _splits(text: str, between: re.Pattern[str], phrases: Phrases) -> Iterator[tuple[tuple[Cell, Cell], re.Match[str]]]:
+    for match in between.finditer(text):
+        one = phrases.find(text[: match.start()])
+        other = phrases.find(text[match.end() :]) if one is not None else None
+        if one is not None and other is not None:
+            yield (one, other), match

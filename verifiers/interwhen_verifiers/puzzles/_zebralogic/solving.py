@@ -1,0 +1,236 @@
+"""Puzzles for Z3: whether there is one arrangement, and which clues speak against a statement."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import z3
+from interwhen import time_left
+from interwhen.toolkit.solving import problem
+
+from interwhen_verifiers.puzzles._zebralogic.clues import Cell, Relation
+from interwhen_verifiers.puzzles._zebralogic.puzzle import Puzzle
+
+Arrangement: TypeAlias = tuple[tuple[int, ...], ...]
+"""For each attribute, the house of each of its values."""
+
+_SHARE = 0.9
+"""The part of the time left that Z3 may use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """What the clues that were understood come to."""
+
+    status: Literal["unique", "open", "contradiction", "late"]
+    arrangement: Arrangement | None = None
+    """An arrangement that fits, where there is any."""
+    text: str = ""
+    """The puzzle as Z3 reads it, for :func:`examine`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the clues say on one statement."""
+
+    status: Literal["follows", "refuted", "open", "late"]
+    clues: tuple[int, ...] = ()
+    """The numbers of the clues that rule it out (or, with ``follows``, that rule out its opposite)."""
+
+
+def holds(relation: Relation, arrangement: Arrangement) -> bool:
+    """Tell whether *relation* holds in *arrangement*."""
+    one = arrangement[relation.one.attribute][relation.one.value]
+    other = arrangement[relation.other.attribute][relation.other.value] if relation.other is not None else 0
+    return relation.holds(one, other)
+
+
+def solve(puzzle: Puzzle) -> Solved:
+    """Find an arrangement that fits the clues, and whether there is another one."""
+    text = write(puzzle)
+    with problem() as found:
+        houses = _Houses(puzzle, found.context)
+        solver = z3.SolverFor("QF_FD", ctx=found.context)
+        solver.from_string(text)
+        solver.add(*(_label(clue.number, found.context) for clue in puzzle.understood))
+        answer = _ask(solver)
+        if answer != z3.sat:
+            return Solved("contradiction" if answer == z3.unsat else "late", text=text)
+        arrangement = houses.arrangement(solver.model())
+        solver.add(houses.differs_from(arrangement))
+        other = _ask(solver)
+        if other == z3.unknown:
+            return Solved("late", text=text)
+        return Solved("unique" if other == z3.unsat else "open", arrangement, text)
+
+
+def examine(puzzle: Puzzle, text: str, relation: Relation) -> Finding:
+    """Tell whether *relation* follows from the clues, or is ruled out by some of them (none of these in vain).
+
+    *text* is the puzzle as :func:`write` returned it.
+    """
+    refuted = _core(puzzle, text, relation)
+    if not isinstance(refuted, str):
+        return Finding("refuted", refuted)
+    if refuted == "late":
+        return Finding("late")
+    follows = _core(puzzle, text, relation._replace(denied=not relation.denied))
+    return (
+        Finding("follows", follows)
+        if not isinstance(follows, str)
+        else Finding("late" if follows == "late" else "open")
+    )
+
+
+def write(puzzle: Puzzle) -> str:
+    """Return the puzzle as a text for Z3, in which each clue holds if its label does.
+
+    Z3 reads it several times faster than it is told the same condition by condition.
+    """
+    with problem() as found:
+        houses = _Houses(puzzle, found.context)
+        solver = houses.writer()
+        for clue in puzzle.understood:
+            assert clue.relation is not None
+            solver.add(z3.Implies(_label(clue.number, found.context), houses.states(clue.relation)))
+        return str(solver.to_smt2()).replace("(check-sat)", "")
+
+
+def _label(number: int, context: Any) -> Any:
+    return z3.Bool(f"clue{number}", context)
+
+
+class _Read(NamedTuple):
+    """A puzzle that Z3 has read, in the context of one thread."""
+
+    text: str
+    context: Any
+    solver: Any
+    """What a question adds to it is taken away again."""
+    houses: _Houses
+    numbers: dict[str, int]
+    labels: tuple[Any, ...]
+
+
+_READ = threading.local()
+"""The last puzzle that each thread has read."""
+
+
+def _read(puzzle: Puzzle, text: str, context: Any) -> _Read:
+    """Return the puzzle of *text*, read once for all questions of this thread."""
+    last: _Read | None = getattr(_READ, "last", None)
+    if last is not None and last.text == text and last.context is context:
+        return last
+    solver = z3.SolverFor("QF_FD", ctx=context)
+    solver.from_string(text)
+    numbers = {f"clue{clue.number}": clue.number for clue in puzzle.understood}
+    labels = tuple(_label(number, context) for number in numbers.values())
+    read = _Read(text, context, solver, _Houses(puzzle, context), numbers, labels)
+    _READ.last = read
+    return read
+
+
+def _core(puzzle: Puzzle, text: str, relation: Relation) -> tuple[int, ...] | str:
+    """Return the clues that cannot hold together with *relation*; ``"open"`` where they can."""
+    with problem() as found:
+        read = _read(puzzle, text, found.context)
+        solver = read.solver
+        solver.push()
+        try:
+            solver.add(read.houses.states(relation))
+            answer = _ask(solver, *read.labels)
+            if answer == z3.unsat:
+                return tuple(read.numbers[str(label)] for label in _needed(solver, read.labels))
+        finally:
+            solver.pop()
+        return "open" if answer == z3.sat else "late"
+
+
+def _needed(solver: Any, labels: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return those of *labels* that are left if each, from the last to the first, is left out where it is not needed.
+
+    Z3's own cores depend on what it was asked before, and are not always minimal.
+    """
+    kept = labels
+    for one in reversed(labels):
+        less = tuple(label for label in kept if label is not one)
+        if _ask(solver, *less) == z3.unsat:
+            kept = less
+    return kept
+
+
+def _ask(solver: Any, *assumed: Any) -> Any:
+    left = time_left() * _SHARE
+    if left != float("inf"):
+        solver.set("timeout", max(int(left * 1000), 1))
+    try:
+        return solver.check(*assumed)
+    except z3.Z3Exception:
+        return z3.unknown
+
+
+class _Houses:
+    """One Boolean for each value and house: it is there."""
+
+    def __init__(self, puzzle: Puzzle, context: Any) -> None:
+        self._context = context
+        self._numbers = range(1, puzzle.houses + 1)
+        self._attributes = puzzle.attributes
+        self._rows: dict[tuple[int, int], list[Any]] = {}
+
+    def writer(self) -> Any:
+        """Return a solver, only to be written out: each value has one house, and each house one value of each kind."""
+        solver = z3.SimpleSolver(ctx=self._context)
+        for values in self._all():
+            for row in (*values, *map(list, zip(*values, strict=True))):
+                solver.add(z3.Or(row))
+                solver.add(z3.AtMost(*row, 1))
+        return solver
+
+    def states(self, relation: Relation) -> Any:
+        """Return *relation* as a condition."""
+        one = self._row(relation.one)
+        if relation.other is None:
+            pairs: Iterable[Sequence[Any]] = (
+                [here] for house, here in zip(self._numbers, one, strict=True) if relation.holds(house, 0)
+            )
+        else:
+            other = self._row(relation.other)
+            pairs = ((one[a - 1], other[b - 1]) for a in self._numbers for b in self._numbers if relation.holds(a, b))
+        cases = [z3.And(*pair) if len(pair) > 1 else pair[0] for pair in pairs]
+        return z3.Or(*cases) if cases else z3.BoolVal(False, self._context)
+
+    def arrangement(self, model: Any) -> Arrangement:
+        """Return the houses of all values in *model*."""
+        return tuple(
+            tuple(
+                next(n for n, here in zip(self._numbers, row, strict=True) if z3.is_true(model[here])) for row in values
+            )
+            for values in self._all()
+        )
+
+    def differs_from(self, arrangement: Arrangement) -> Any:
+        """Return the condition that some value is elsewhere."""
+        return z3.Or(
+            [
+                z3.Not(row[house - 1])
+                for values, homes in zip(self._all(), arrangement, strict=True)
+                for row, house in zip(values, homes, strict=True)
+            ]
+        )
+
+    def _all(self) -> list[list[list[Any]]]:
+        return [
+            [self._row(Cell(number, value)) for value in range(len(attribute.values))]
+            for number, attribute in enumerate(self._attributes)
+        ]
+
+    def _row(self, cell: Cell) -> list[Any]:
+        row = self._rows.get(cell)
+        if row is None:
+            names = (f"a{cell.attribute}v{cell.value}h{house}" for house in self._numbers)
+            row = self._rows[cell] = [z3.Bool(name, self._context) for name in names]
+        return row

@@ -1,0 +1,185 @@
+r"""The shipped verifiers ``countdown`` and ``game24``: they check how a target is made from numbers.
+
+They read the numbers and the target from the prompt, and in the text the steps (``8 - 4 = 4 (left: 4 6 4)``) and the
+answer (``Answer: (4 + 8) * (6 - 4) = 24``). Values are exact fractions; that a step leads nowhere is said after a
+complete search only. See ``docs/verifiers/countdown.md``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from interwhen import (
+    Claim,
+    Delivery,
+    Level,
+    Lines,
+    Monitor,
+    PhaseFilter,
+    Repair,
+    Resample,
+    Segment,
+    Task,
+    Tracker,
+    UsageError,
+    Verdict,
+    verifier,
+)
+
+from interwhen_verifiers._puzzles.unread import recognizer
+from interwhen_verifiers.puzzles._answers import of_answer
+from interwhen_verifiers.puzzles._countdown.judge import Numbers, follow, judge_final, judge_hopeless, judge_step
+from interwhen_verifiers.puzzles._countdown.lines import Final, Hopeless, Said, Step, read_line
+from interwhen_verifiers.puzzles._countdown.problem import Puzzle, Use, read_puzzle
+
+_EQUATION = re.compile(r"(?=(\d[\s)\]|*$`}]{0,8}[=\u2260\u2248\u2261<>\u2264\u2265]{1,2}[\s(\[|*$`{\u2212-]{0,8}\d))")
+_IN_WORDS = re.compile(
+    r"(\d\s{1,3}(?:is|are|equals?|makes?|made|gives?|yields?|gets?|leaves?|becomes?)\s{1,3}-?\d)", re.IGNORECASE
+)
+_HOPELESS = re.compile(
+    r"\b(impossible|infeasible|cannot\s(?:be\s)?(?:made|make|reached?|obtain(?:ed)?|get)|can't\s(?:be|make|reach|get)|no\s(?:way|solution))\b",
+    re.IGNORECASE,
+)
+recognize = recognizer(_EQUATION, _IN_WORDS, _HOPELESS)
+"""Finds equations, answers, and that something cannot be made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What was asked, and how strictly dead ends are taken."""
+
+    puzzle: Puzzle
+    dead_ends: bool
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The numbers left behind the text so far; ``left`` is ``None`` where they are not known."""
+
+    problem: Problem | None
+    left: Numbers | None = None
+    phase: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line(Claim):
+    """A step or an answer, and the numbers that were left before it (``None``: not known)."""
+
+    said: Said
+    text: str
+    """The line: positions in ``said`` count from its start."""
+    left: Numbers | None
+
+
+def _start(problem: Problem | None) -> State:
+    return State(problem, problem.puzzle.numbers if problem else None)
+
+
+def _read(state: State, segment: Segment) -> tuple[State, Iterable[Line]]:
+    """Read one line, and take the numbers left on. Linear in its length."""
+    problem = state.problem
+    if problem is None:
+        return state, ()
+    puzzle = problem.puzzle
+    if state.phase and segment.phase != state.phase:
+        state = State(problem, puzzle.numbers)
+    state = State(problem, state.left, segment.phase)
+    if any(character.isdecimal() and not character.isascii() for character in segment.text):
+        # Digits of another script are not read: it may be a step, behind which other numbers are left.
+        return State(problem, None, segment.phase), ()
+    said = read_line(segment.text, puzzle, answering=segment.phase == "answer")
+    if said is None:
+        return state, ()
+    if isinstance(said, Hopeless) and not said.is_answer and state.left != puzzle.numbers:
+        return state, ()  # It may mean the numbers that are left, and be right.
+    known = "?" if state.left is None else " ".join(map(str, state.left))
+    key = f"{segment.text} | {segment.phase} | {known} | {puzzle.listed}"
+    claim = Line(key=key, span=segment.at(said.start, said.end), said=said, text=segment.text, left=state.left)
+    if isinstance(said, Step):
+        state = State(problem, follow(puzzle, state.left, said).left, segment.phase)
+    return state, (claim,)
+
+
+@verifier(name="countdown", version="2", deadline=10.0, worker="thread")
+def check(claim: Line, problem: Problem) -> Verdict:
+    """Judge a step or an answer by exact arithmetic, by the numbers there are, and by a complete search."""
+    match claim.said:
+        case Step() as step:
+            return judge_step(problem.puzzle, claim.left, step, dead_ends=problem.dead_ends)
+        case Final() as final:
+            return of_answer(judge_final(problem.puzzle, final, claim.text))
+        case Hopeless(is_answer=is_answer):
+            verdict = judge_hopeless(problem.puzzle)
+            return of_answer(verdict) if is_answer else verdict
+
+
+def countdown(
+    *,
+    target: int | None = None,
+    use: Literal["prompt", "all", "some"] = "prompt",
+    dead_ends: bool = True,
+    level: Level = "witness",
+    delivery: Delivery = "interrupt",
+    phase: PhaseFilter = "both",
+) -> Monitor:
+    """Make the monitor. It stands aside where the prompt states no such puzzle.
+
+    ``target`` is meant where the prompt names none. ``use`` says whether all numbers must be used, where the prompt
+    does not. ``dead_ends=False`` lets steps pass that are right and lead nowhere. Raises :class:`UsageError` on a
+    wrong option.
+    """
+    if use not in {"prompt", "all", "some"}:
+        raise UsageError(f"countdown: use={use!r}, choose one of prompt, all, some")
+
+    def prepare(task: Task) -> Problem | None:
+        found = read_puzzle(task.question, target) or read_puzzle(task.text, target)
+        return None if found is None else Problem(_decided(found, use), dead_ends)
+
+    return _monitor("countdown", prepare, level, delivery, phase)
+
+
+def game24(
+    *,
+    dead_ends: bool = True,
+    level: Level = "witness",
+    delivery: Delivery = "interrupt",
+    phase: PhaseFilter = "both",
+) -> Monitor:
+    """Make a ``countdown`` by the rules of the game of 24: the target is 24, and each number is used exactly once.
+
+    It stands aside where the prompt states another target.
+    """
+
+    def prepare(task: Task) -> Problem | None:
+        found = read_puzzle(task.question, 24) or read_puzzle(task.text, 24)
+        if found is None or found.target != 24:
+            return None
+        return Problem(_decided(found, "all"), dead_ends)
+
+    return _monitor("game24", prepare, level, delivery, phase)
+
+
+def _decided(puzzle: Puzzle, use: Literal["prompt", "all", "some"]) -> Puzzle:
+    decided: Use = puzzle.use if use == "prompt" or puzzle.use != "unclear" else use
+    return Puzzle(puzzle.numbers, puzzle.target, decided)
+
+
+def _monitor(
+    name: str, prepare: Callable[[Task], Problem | None], level: Level, delivery: Delivery, phase: PhaseFilter
+) -> Monitor:
+    return Monitor(
+        name=name,
+        trigger=Lines(),
+        extractor=Tracker(start=_start, step=_read),
+        verifier=check,
+        delivery=delivery,
+        remedy=Repair(otherwise=Resample()),
+        level=level,
+        phase=phase,
+        prepare=prepare,
+        scope="answer",
+        recognizer=recognize,
+    )

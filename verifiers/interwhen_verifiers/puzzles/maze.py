@@ -1,0 +1,174 @@
+r"""The shipped verifier ``maze``: it replays moves, turns and counts on the maze that the prompt shows.
+
+It finds the grid in the prompt, and in the text positions, moves, turns, running counts and the answer. How the text
+counts rows and columns is found out from the text itself. See ``docs/verifiers/maze.md``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from interwhen import (
+    Claim,
+    Delivery,
+    Level,
+    Lines,
+    Monitor,
+    PhaseFilter,
+    Repair,
+    Resample,
+    Segment,
+    Task,
+    Tracker,
+    Verdict,
+    verifier,
+)
+
+from interwhen_verifiers._puzzles.unread import recognizer
+from interwhen_verifiers.puzzles._answers import of_answer
+from interwhen_verifiers.puzzles._maze.grid import Problem, read_problem
+from interwhen_verifiers.puzzles._maze.lines import (
+    Count,
+    Field,
+    Final,
+    Located,
+    Moves,
+    Place,
+    Rotation,
+    Said,
+    read_line,
+)
+from interwhen_verifiers.puzzles._maze.walk import Place as Where
+from interwhen_verifiers.puzzles._maze.walk import (
+    begin,
+    judge_count,
+    judge_field,
+    judge_final,
+    judge_place,
+    judge_rotation,
+    locate,
+    walk,
+)
+
+_WAY = r"(?:up|down|left|right|north|south|east|west)(?:wards?)?"
+_PAIR = re.compile(r"(\(\s{0,2}-?\d{1,3}\s{0,2}[,;]\s{0,2}-?\d{1,3}\s{0,2}\))")
+_ROW = re.compile(r"\brow\s?[=:]?\s?(\d{1,3})\b|\bcol(?:umn)?\s?[=:]?\s?(\d{1,3})\b", re.IGNORECASE)
+_MOVE = re.compile(
+    rf"\b(?:mov(?:e|es|ed|ing)|go(?:es|ing)?|went|walk(?:s|ed|ing)?|heads?|heading|steps?|turn(?:s|ed|ing)?)\s(?:\w{{1,9}}\s){{0,3}}?({_WAY})\b"
+    rf"|\b({_WAY})\b(?=\s?(?:,|->|\u2192|then)\s?\b{_WAY}\b)|([\u2191\u2193\u2190])|\b([UDLR]{{3,}})\b",
+    re.IGNORECASE,
+)
+_TURN = re.compile(
+    r"\b(\d{1,4})\s(?:\w{1,6}\s)?turns?\b|\bturns?\b[^.\n]{0,16}?(?:is|are|:|=)\W{0,4}(\d{1,4})\b|\b(right|left)[\s_-]turn\b"
+    r"|\bturn(?: type)?\W{1,4}(right|left|straight|none)\b",
+    re.IGNORECASE,
+)
+_BESIDE = re.compile(
+    r"\b(?:exit|E|goal)\b[^.\n]{0,24}?\b(above|below|left|right|top|bottom|upper|lower)\b"
+    r"[^.\n]{0,16}?\b(?:of|from|the start|S)\b"
+)
+recognize = recognizer(_PAIR, _ROW, _MOVE, _TURN, _BESIDE)
+"""Finds positions, moves, turns, how the exit lies, and answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the text so far has come to."""
+
+    problem: Problem | None
+    where: Where | None = None
+    phase: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement(Claim):
+    """One statement, and what the text had come to before it."""
+
+    said: Said
+    where: Where
+
+
+def _start(problem: Problem | None) -> State:
+    return State(problem, begin(problem) if problem else None)
+
+
+def _read(state: State, segment: Segment) -> tuple[State, Iterable[Statement]]:
+    """Read one line, and take the walk on. Linear in its length."""
+    problem, where = state.problem, state.where
+    if problem is None or where is None:
+        return state, ()
+    if state.phase and segment.phase != state.phase:
+        where = begin(problem)
+    where = replace(where, is_reasoning=segment.phase == "reasoning")
+    claims = []
+    least = _least(problem, where, segment)
+    for said in read_line(segment.text, least=least):
+        key = f"{segment.text} | {said.start} | {least} | {where.key}"
+        claims.append(Statement(key=key, span=segment.at(said.start, said.end), said=said, where=where))
+        where = _after(problem, where, said)
+    return State(problem, where, segment.phase), claims
+
+
+def _least(problem: Problem, where: Where, segment: Segment) -> int:
+    """Return how many moves alone on a line are an answer: one may be a step on the way. 0: none are."""
+    if segment.phase != "answer" or problem.asked != "moves":
+        return 0
+    return 1 if problem.distance == 1 and where.walk == begin(problem).walk else 2
+
+
+def _after(problem: Problem, where: Where, said: Said) -> Where:
+    match said:
+        case Located():
+            return locate(problem, where, said).place
+        case Moves():
+            return walk(problem, where, said).place
+        case _:
+            return where
+
+
+@verifier(name="maze", version="2", deadline=2.0, worker="inline")
+def check(claim: Statement, problem: Problem) -> Verdict:
+    """Replay a statement on the maze."""
+    match claim.said:
+        case Located() as located:
+            return locate(problem, claim.where, located).verdict
+        case Moves() as moves:
+            return walk(problem, claim.where, moves).verdict
+        case Field() as field:
+            return judge_field(claim.where, field)
+        case Rotation() as rotation:
+            return judge_rotation(rotation)
+        case Count() as count:
+            return judge_count(problem, count, claim.where.walk)
+        case Place(place=place):
+            return judge_place(problem, place)
+        case Final() as final:
+            return of_answer(judge_final(problem, final))
+
+
+def _prepare(task: Task) -> Problem | None:
+    return read_problem(task.question) or read_problem(task.text)
+
+
+def maze(
+    *,
+    level: Level = "witness",
+    delivery: Delivery = "interrupt",
+    phase: PhaseFilter = "both",
+) -> Monitor:
+    """Make the monitor. It stands aside where the prompt shows no maze."""
+    return Monitor(
+        name="maze",
+        trigger=Lines(),
+        extractor=Tracker(start=_start, step=_read),
+        verifier=check,
+        delivery=delivery,
+        remedy=Repair(otherwise=Resample()),
+        level=level,
+        phase=phase,
+        prepare=_prepare,
+        scope="answer",
+        recognizer=recognize,
+    )

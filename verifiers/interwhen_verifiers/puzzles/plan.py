@@ -1,0 +1,168 @@
+"""The shipped verifier ``plan``: it carries out the plan in the text, action by action.
+
+Problems are told in a small PDDL or, for the built-in ``blocksworld``, in English. See ``docs/verifiers/plan.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from interwhen import (
+    Answer,
+    Claim,
+    Delivery,
+    Lines,
+    Monitor,
+    Pass,
+    PhaseFilter,
+    Resample,
+    Segment,
+    Span,
+    Task,
+    Tracker,
+    Unknown,
+    UsageError,
+    Verdict,
+    Violation,
+    verifier,
+)
+
+from interwhen_verifiers.puzzles._plan.lines import corrects, read_line
+from interwhen_verifiers.puzzles._plan.model import Domain, Problem
+from interwhen_verifiers.puzzles._plan.pddl import BLOCKSWORLD, PddlError, read_domain, read_problem
+from interwhen_verifiers.puzzles._plan.replay import Progress, Taken, advance, begin, left_open, objection, problem_of
+
+Judge: TypeAlias = Literal["steps", "whole"]
+MAX_ANSWER = 200_000
+"""A longer answer is not carried out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action(Claim):
+    """An action of the plan, with what speaks against it in the state that it meets (empty: nothing)."""
+
+    against: str
+    place: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholePlan(Claim):
+    """The answer, whose plan must reach the goal."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The state of the tracker: the problem, and how far the plan has come."""
+
+    problem: Problem
+    progress: Progress
+
+
+def _start(problem: Problem) -> Standing:
+    return Standing(problem, begin(problem))
+
+
+def _follow(standing: Standing, segment: Segment) -> tuple[Standing, Iterable[Action]]:
+    line = read_line(segment.text, standing.problem)
+    progress, taken = advance(standing.progress, line, standing.problem)
+    return Standing(standing.problem, progress), [_claim(segment, one) for one in taken]
+
+
+def _claim(segment: Segment, taken: Taken) -> Action:
+    against = objection(taken) if taken.against else ""
+    return Action(
+        key=f"{taken.place}: {against}",
+        span=segment.at(taken.step.start, taken.step.end),
+        against=against,
+        place=taken.place,
+    )
+
+
+@verifier(name="plan", version="2-steps", deadline=1.0, worker="inline")
+def check_step(claim: Action, _problem: Problem) -> Verdict:
+    """Say whether the action can be done in the state that it meets."""
+    return Violation(why=claim.against) if claim.against else Pass(f"what action {claim.place} asks for holds")
+
+
+def _whole(segment: Segment, _problem: Problem) -> Iterable[WholePlan]:
+    yield WholePlan(key=segment.text, span=segment.span, text=segment.text)
+
+
+@verifier(name="plan", version="2-whole", deadline=5.0, worker="thread")
+def check_whole(claim: WholePlan, problem: Problem) -> Verdict:
+    """Carry the plan out from the initial state, and look whether the goal holds behind it."""
+    if len(claim.text) > MAX_ANSWER:
+        return Unknown(f"an answer of more than {MAX_ANSWER:,} characters is not carried out")
+    progress, at = begin(problem), 0
+    for line in claim.text.split("\n"):
+        if line.strip():
+            progress, taken = advance(progress, read_line(line, problem), problem)
+            if progress.broken:
+                return _broken(claim.text, at, taken[-1])
+        at += len(line) + 1
+    return _ending(progress, problem, blank=progress.ended or not claim.text.strip())
+
+
+def _broken(text: str, at: int, taken: Taken) -> Verdict:
+    """Refute the action of *taken*, in the line at *at*, unless the text goes on to take it back."""
+    if corrects(text, at + taken.step.end):
+        return Unknown("the plan fails, and the text behind it may say so itself")
+    return Violation(why=objection(taken), where=Span(at + taken.step.start, at + taken.step.end))
+
+
+def _ending(progress: Progress, problem: Problem, *, blank: bool) -> Verdict:
+    if progress.doubt:
+        return Unknown(progress.doubt)
+    if not progress.steps and not blank:
+        return Unknown("the answer holds no action that is understood")
+    lacking = left_open(progress, problem)
+    if lacking is None:
+        return Unknown("the plan can be read in several ways, and not all reach the goal")
+    if lacking:
+        return Violation(why=f"behind the last of {progress.steps} actions the goal is not reached: {lacking[0]}")
+    if progress.dropped:
+        return Unknown("one plan fails, another that reaches the goal can be read behind it")
+    return Pass(f"all {progress.steps} actions can be done, and the goal holds behind them", scope="answer")
+
+
+def plan(
+    *,
+    judge: Judge = "whole",
+    domain: str = "blocksworld",
+    problem: str = "",
+    delivery: Delivery = "interrupt",
+    phase: PhaseFilter = "answer",
+) -> Monitor:
+    """Make the monitor. Raises :class:`UsageError` on an option that it does not know, and on PDDL that it cannot read.
+
+    ``judge``: ``whole`` carries out the plan of the answer once it is there, the goal included; ``steps`` looks at each
+    action while it is written, and not at the goal. ``domain``: ``blocksworld`` or a domain in PDDL, for problems that
+    bring none along. ``problem``: a problem in PDDL; without one, the prompt tells it.
+    """
+    if judge not in ("steps", "whole"):
+        raise UsageError(f"plan: judge={judge!r}, choose one of steps, whole")
+    return Monitor(
+        name="plan" if judge == "whole" else "plan_steps",
+        trigger=Lines() if judge == "steps" else Answer(),
+        extractor=Tracker(_start, _follow) if judge == "steps" else _whole,
+        verifier=check_step if judge == "steps" else check_whole,
+        delivery=delivery,
+        remedy=Resample(),
+        phase=phase if judge == "steps" else "answer",
+        prepare=_preparing(domain, problem),
+        scope="steps" if judge == "steps" else "answer",
+    )
+
+
+def _preparing(domain: str, problem: str) -> Callable[[Task], Problem | None]:
+    in_words = domain == "blocksworld"
+    try:
+        known: Domain = BLOCKSWORLD if in_words else read_domain(domain)
+        fixed = read_problem(problem, known) if problem else None
+    except PddlError as error:
+        raise UsageError(f"plan: the PDDL cannot be read: {error}") from error
+    return lambda task: fixed or problem_of(task.text, known, in_words=in_words)
