@@ -248,10 +248,33 @@ class Core:
     """One run, from its first fact to its end."""
 
     __slots__ = (
-        "__weakref__", "_checks", "_ending", "_frontier_is_due", "_has_trackers", "_live", "_orders", "_pace",
-        "_remedying", "_violations", "budgets", "counting", "events", "gates", "intake", "min_coverage", "monitors",
-        "prompt_sha256", "starts_in", "state", "tally", "template", "think_tags", "transcript", "window", "work",
-    )  # fmt: skip
+        "__weakref__",
+        "_checks",
+        "_ending",
+        "_frontier_is_due",
+        "_has_trackers",
+        "_live",
+        "_orders",
+        "_pace",
+        "_remedying",
+        "_violations",
+        "budgets",
+        "counting",
+        "events",
+        "gates",
+        "intake",
+        "min_coverage",
+        "monitors",
+        "prompt_sha256",
+        "starts_in",
+        "state",
+        "tally",
+        "template",
+        "think_tags",
+        "transcript",
+        "window",
+        "work",
+    )
 
     def __init__(
         self,

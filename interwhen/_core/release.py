@@ -109,8 +109,15 @@ class Gates:
     """Holds text back until the checks of gating monitors are settled; without gates, holds nothing."""
 
     __slots__ = (
-        "_final", "_gating", "_intake", "_required", "_transcript", "_work", "frontier", "released",
-    )  # fmt: skip
+        "_final",
+        "_gating",
+        "_intake",
+        "_required",
+        "_transcript",
+        "_work",
+        "frontier",
+        "released",
+    )
 
     def __init__(self, monitors: Sequence[Monitor], intake: Intake, work: Work) -> None:
         self.released = 0

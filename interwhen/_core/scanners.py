@@ -19,8 +19,12 @@ class Scanner:
     """What all scanners share: borders, rewinding, skipping. Subclasses say where segments end."""
 
     __slots__ = (
-        "_borders", "due", "hot", "pos", "start",
-    )  # fmt: skip
+        "_borders",
+        "due",
+        "hot",
+        "pos",
+        "start",
+    )
 
     wakes: str = ""
     """Characters that can end a segment: text without any of them need not be scanned now."""
@@ -106,8 +110,10 @@ class LineScanner(Scanner):
     """Lines that are not blank, in groups of ``every``."""
 
     __slots__ = (
-        "_line", "_lines", "every",
-    )  # fmt: skip
+        "_line",
+        "_lines",
+        "every",
+    )
 
     wakes = "\n"
     looks_early = True

@@ -141,9 +141,22 @@ class Intake:
     """Takes text in, keeps the transcript, says which segments are due."""
 
     __slots__ = (
-        "_active", "_eager", "_first_phase", "_mark", "_must", "_next_due", "_tags", "_tags_done", "_wake",
-        "_watch_of", "owed", "phase", "plain", "transcript", "watches",
-    )  # fmt: skip
+        "_active",
+        "_eager",
+        "_first_phase",
+        "_mark",
+        "_must",
+        "_next_due",
+        "_tags",
+        "_tags_done",
+        "_wake",
+        "_watch_of",
+        "owed",
+        "phase",
+        "plain",
+        "transcript",
+        "watches",
+    )
 
     def __init__(
         self, monitors: Sequence[Monitor], *, tags: tuple[str, str] | None, phase: Phase, eager: bool = False

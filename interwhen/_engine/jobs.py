@@ -293,8 +293,15 @@ class Performer:
     """Tells the core each fact by *step*, and does at once what it orders; *on_told* hears of every fact but text."""
 
     __slots__ = (
-        "_model", "_on_finish", "_on_told", "_prompt", "_sampling", "_step", "jobs", "upstream",
-    )  # fmt: skip
+        "_model",
+        "_on_finish",
+        "_on_told",
+        "_prompt",
+        "_sampling",
+        "_step",
+        "jobs",
+        "upstream",
+    )
 
     def __init__(
         self,

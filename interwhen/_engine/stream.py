@@ -200,10 +200,31 @@ class Upstream:
     """Keeps at most one stream open. Facts go to the core by *tell*; those of text by *step*, and orders to *do*."""
 
     __slots__ = (
-        "_backoff", "_clock", "_closed", "_core", "_do", "_foreseen", "_group", "_meter", "_mode", "_model",
-        "_opening", "_overdue", "_prompt", "_sampling", "_step", "_tell", "_usages", "behind", "close_latency",
-        "ended_at", "error", "stream", "wanted", "wire",
-    )  # fmt: skip
+        "_backoff",
+        "_clock",
+        "_closed",
+        "_core",
+        "_do",
+        "_foreseen",
+        "_group",
+        "_meter",
+        "_mode",
+        "_model",
+        "_opening",
+        "_overdue",
+        "_prompt",
+        "_sampling",
+        "_step",
+        "_tell",
+        "_usages",
+        "behind",
+        "close_latency",
+        "ended_at",
+        "error",
+        "stream",
+        "wanted",
+        "wire",
+    )
 
     def __init__(
         self,

@@ -109,9 +109,19 @@ class Timers:
     """
 
     __slots__ = (
-        "_idle", "_limits", "_look", "_meter", "_on_idle", "_on_spent", "_on_stall", "_reported", "_seconds",
-        "_silence", "_timeouts", "_total",
-    )  # fmt: skip
+        "_idle",
+        "_limits",
+        "_look",
+        "_meter",
+        "_on_idle",
+        "_on_spent",
+        "_on_stall",
+        "_reported",
+        "_seconds",
+        "_silence",
+        "_timeouts",
+        "_total",
+    )
 
     def __init__(
         self,

@@ -363,8 +363,16 @@ class CallModel:
     async def complete(self, request: Request) -> Completion:
         """Answer a fork whole: without the tools and the format of the call itself."""
         body, _ = await self._body(request)
-        for name in ("stream", "stream_options", "tools", "tool_choice", "functions", "function_call",
-                     "response_format", "parallel_tool_calls"):  # fmt: skip
+        for name in (
+            "stream",
+            "stream_options",
+            "tools",
+            "tool_choice",
+            "functions",
+            "function_call",
+            "response_format",
+            "parallel_tool_calls",
+        ):
             body.pop(name, None)
         sampling = request.sampling
         body |= {"temperature": 0} | ({"stop": list(sampling.stop)} if sampling.stop else {})

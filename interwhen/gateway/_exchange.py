@@ -279,9 +279,18 @@ OURS = b"x-interwhen-"
 """What the names of our own headers begin with."""
 
 _HOP_BY_HOP = frozenset(
-    (b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
-     b"trailer", b"transfer-encoding", b"upgrade")
-)  # fmt: skip
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
 _NOT_SENT = _HOP_BY_HOP | {b"host", b"content-length", b"expect", b"accept-encoding", b"cookie", b"origin", b"referer"}
 _NOT_RETURNED = frozenset(name.decode() for name in _HOP_BY_HOP) | {"content-length", "date", "server", "set-cookie"}
 _OF_THE_BODY = frozenset(("content-type", "content-encoding", "cache-control"))

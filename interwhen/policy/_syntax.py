@@ -398,21 +398,24 @@ class _Reader:
         if self._is(text):
             self._at += 1
             return
-        raise ExpressionError(f"expected {text!r} at character {self._next.at}, found {self._next.text!r:.60}",
-                              self._next.at)  # fmt: skip
+        raise ExpressionError(
+            f"expected {text!r} at character {self._next.at}, found {self._next.text!r:.60}", self._next.at
+        )
 
     def _name(self) -> str:
         if self._next.form != "name":
-            raise ExpressionError(f"expected a name at character {self._next.at}, found {self._next.text!r:.60}",
-                                  self._next.at)  # fmt: skip
+            raise ExpressionError(
+                f"expected a name at character {self._next.at}, found {self._next.text!r:.60}", self._next.at
+            )
         self._at += 1
         return self._tokens[self._at - 1].text
 
     def _deeper(self) -> None:
         self._depth += 1
         if self._depth > _limits.DEPTH:
-            raise ExpressionError(f"nested more than {_limits.DEPTH} levels deep at character {self._next.at}",
-                                  self._next.at)  # fmt: skip
+            raise ExpressionError(
+                f"nested more than {_limits.DEPTH} levels deep at character {self._next.at}", self._next.at
+            )
 
     def expression(self) -> Node:
         self._deeper()

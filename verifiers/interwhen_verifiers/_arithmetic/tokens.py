@@ -16,7 +16,7 @@ from interwhen_verifiers._arithmetic import vocabulary
 
 Kind: TypeAlias = Literal[
     "num", "op", "open", "close", "rel", "cur", "pct", "word", "frac", "sup", "break", "math", "quote", "opaque"
-]  # fmt: skip
+]
 """What a token is. ``opaque`` is anything that an equation must not be read across."""
 
 

@@ -20,9 +20,28 @@ _MOST_CASES = 60
 _MOST_STEPS = 2_000
 _DEEPEST = 12
 _MODULES = frozenset(
-    ("math", "cmath", "random", "itertools", "functools", "collections", "string", "re", "copy", "operator",
-     "statistics", "heapq", "bisect", "datetime", "decimal", "fractions", "json", "typing", "numbers")
-)  # fmt: skip
+    (
+        "math",
+        "cmath",
+        "random",
+        "itertools",
+        "functools",
+        "collections",
+        "string",
+        "re",
+        "copy",
+        "operator",
+        "statistics",
+        "heapq",
+        "bisect",
+        "datetime",
+        "decimal",
+        "fractions",
+        "json",
+        "typing",
+        "numbers",
+    )
+)
 _WRAPPERS = frozenset(
     ("list", "set", "tuple", "dict", "sorted", "len", "str", "frozenset", "sum", "max", "min", "repr", "type")
 )

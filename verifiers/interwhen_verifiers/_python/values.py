@@ -11,9 +11,23 @@ from typing import Any
 
 _NESTED = 80
 _NEVER_EQUAL = frozenset(
-    ("map", "filter", "zip", "generator", "function", "enumerate", "reversed", "list_iterator", "method", "range",
-     "builtin_function_or_method", "type", "coroutine", "tuple_iterator")
-)  # fmt: skip
+    (
+        "map",
+        "filter",
+        "zip",
+        "generator",
+        "function",
+        "enumerate",
+        "reversed",
+        "list_iterator",
+        "method",
+        "range",
+        "builtin_function_or_method",
+        "type",
+        "coroutine",
+        "tuple_iterator",
+    )
+)
 """Types of which no object equals a value of a test: lists and numbers, say."""
 
 
