@@ -1,9 +1,9 @@
-"""Supervision of existing LLM calls: request bodies in, OpenAI-style chunks out; and skins around that.
+"""Supervision of existing LLM calls: `wrap` for clients of the `openai` package, `guard` for tool functions.
 
-The common layer knows no HTTP library and no SDK: :mod:`~interwhen.clients._calls`, ``settings``, ``upstream``,
-``composing``, ``supervised`` and ``whole``. :func:`wrap` is the skin around a client of the ``openai`` package.
-
-Why: docs/decisions/0009-wrapping-calls.md.
+`_calls.py` reads what a caller asks for, `_supervision.py` makes a run of it, `_upstream.py` is the caller's server
+as a model. A codec for each dialect turns events of the run into chunks: `_chat_codec.py`, `_responses_codec.py`.
+`_known_fields.py` lists which fields of a chunk are text. The `_openai_*.py` files are the only ones that know the
+SDK. Start with `supervise` in `_supervision.py`. Why: docs/decisions/0009-wrapping-calls.md.
 """
 
 from interwhen.clients._calls import Reading, Settings

@@ -1,6 +1,8 @@
-"""An OpenAI-compatible gateway: calls to a model are supervised on their way, in whatever language they are made.
+"""An OpenAI-compatible server that puts verifiers between clients in any language and their model server.
 
-Why: docs/decisions/0010-the-gateway.md.
+`_serving.py` decides what becomes of a request, by the one table in `_routes.py`. `_answers.py` answers supervised
+calls, `_relay.py` passes the others on. `_gateway.py` is what all requests share, `_config.py` what an operator may
+set. Start with `Serving` in `_serving.py`. Why: docs/decisions/0010-the-gateway.md.
 """
 
 from interwhen.gateway._config import Config, schema

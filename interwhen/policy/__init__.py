@@ -1,9 +1,9 @@
 """Written policies as rules in files: read, checked, judged by, and synthesised from the policy's text.
 
-``read_policy(folder)`` reads a policy, ``policy.judge(situation)`` judges a call by it, ``policy.learn(state, call)``
-keeps the state; ``admit(policy)`` says which of its rules may be trusted. See ``docs/policy.md``.
-
-Why: docs/decisions/0022-written-policies.md.
+`read_policy(folder)` reads a policy (`_files.py`), `policy.judge(situation)` judges a call by it (`_rules.py`),
+`policy.learn(state, call)` keeps the state (`_state.py`); `admit(policy)` says which of its rules may be trusted
+(`_admission.py`). The language of the rules is in `_syntax.py`, `_kinds.py` and `_evaluation.py`.
+Start with docs/policy.md. Why: docs/decisions/0022-written-policies.md.
 """
 
 from interwhen.policy._admission import Admission, Coverage, Covered, MutantTally, Problem, admit

@@ -1,6 +1,8 @@
 """Work that is done before anybody asks: prepared while the model is idle, verified, and served only while it holds.
 
-Why: docs/decisions/0029-work-while-nobody-waits.md.
+`Precomputer` (`_precomputer.py`) is the hook; a producer proposes (`producers/`), a judge verifies (`_judge.py`), the
+store keeps (`_store.py`, on a shelf), `_freshness.py` decides what still holds, `_serving.py` puts it to use, and
+`_gate.py` drops what does not pay. Start with `Precomputer.add`. Why: docs/decisions/0029-work-while-nobody-waits.md.
 """
 
 from interwhen._types.errors import OutOfTokens, StoreConflict, StoreError

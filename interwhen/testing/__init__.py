@@ -1,4 +1,10 @@
-"""For tests of interwhen and of what is built on it: models that need no server, and trials of verifiers on traces."""
+"""For tests of interwhen and of what is built on it: scripted models, servers that break, virtual time, trials.
+
+`ScriptedModel` and `ReplayModel` say what a test tells them to say (`_models.py`); `server.py` has a scripted server
+with every fault of the wire by name; `run_virtual` runs hours in milliseconds (`_virtual_time.py`); `try_monitor`
+judges a verifier on labelled traces (`_trials.py`, `_scores.py`); `complexity.py` finds reading that is not linear.
+The deterministic simulator is in `simulation/`.
+"""
 
 from interwhen.testing._models import (
     Arrival,
