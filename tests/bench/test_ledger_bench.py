@@ -48,7 +48,7 @@ def test_a_counter_that_is_off_by_one_is_found(counter, monkeypatch):
     real = counters
 
     def wrong(ledger):
-        return {**real(_ledger), counter: real(_ledger)[counter] + 1}
+        return {**real(ledger), counter: real(ledger)[counter] + 1}
 
     monkeypatch.setattr(_ledger, "counters", wrong)
     report = check(3)

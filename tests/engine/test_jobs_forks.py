@@ -1,9 +1,9 @@
 """Forks: side inferences that are checked like any other claim, and never part of the trace."""
 
 import anyio
-import interwhen
 import pytest
 from interwhen import Budgets, Errored, Fork, ModelError, Sampling, Skipped, TimedOut
+from interwhen.models import Completion, Usage
 from interwhen.testing import Pause, ScriptedModel
 from sums import SUM, Sum, apply, supervise, watch
 
@@ -95,7 +95,7 @@ async def test_a_fork_whose_text_is_cut_is_called_off():
     async def complete(request):
         await anyio.sleep(5)
         finished.append(request.prefix)
-        return interwhen.models.base.Completion("", "stop", interwhen.models.base.Usage())
+        return Completion("", "stop", Usage())
 
     model.complete = complete
     result, _ = await supervise(model, watch(), watch(name="fork", extractor=Fork(SIDE, read), delivery="observe"))

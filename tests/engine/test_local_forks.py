@@ -93,7 +93,7 @@ async def test_what_was_found_without_the_model_is_found_again_after_a_crash(tmp
             again = interwhen.resume(
                 path, model=ScriptedModel(["1+1=2\n2+2=4\n"], forks=lambda request: ""), monitors=monitors()
             )
-        except interwhen.errors.JournalError:
+        except interwhen.JournalError:
             continue
         async with again as run:
             result = await run.drain()

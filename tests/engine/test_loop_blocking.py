@@ -41,7 +41,7 @@ async def test_a_call_of_ours_that_takes_too_long_is_named(seconds, held, config
     found = result.timing.held
     assert [each.what for each in found] == ["extractor of 'm'", "verifier 'slowpoke'"][:held]
     assert [each.seconds for each in found] == pytest.approx([seconds] * held)
-    assert all("test_holding.py:" in each.where for each in found)
+    assert all("test_loop_blocking.py:" in each.where for each in found)
     assert [(entry["event"], entry["what"]) for entry in logs[:-1]] == [("loop.held", each.what) for each in found]
     assert result.status == "verified"
 
@@ -110,7 +110,7 @@ async def test_a_real_block_of_50_ms_is_found(who, loop):
         assert best.where
     if who in ("async verifier", "callback") and SEES_FUNCTIONS:
         assert "block (" in best.where
-        assert "test_holding.py:" in best.where
+        assert "test_loop_blocking.py:" in best.where
 
 
 async def test_checks_of_plain_functions_run_in_threads_by_default(loop):

@@ -4,6 +4,7 @@ import anyio
 import interwhen
 import pytest
 from interwhen import Delta, FrontierMoved, Pass
+from interwhen.models import Capabilities
 from interwhen.testing import End, Pause, Say, ScriptedModel
 from sums import apply, slow, sums, supervise, watch
 
@@ -73,7 +74,7 @@ async def test_a_gate_that_is_open_to_failures_waits_for_them_and_any_other_ends
 
 async def test_final_shows_reasoning_as_it_comes_and_the_answer_at_the_end():
     steps = [Say("1+1=2\n", "reasoning"), Pause(1), Say("so ", "answer"), Pause(1), Say("2\n", "answer"), Pause(1)]
-    model = ScriptedModel([steps], capabilities=interwhen.models.base.Capabilities("prefix", think_tags=None))
+    model = ScriptedModel([steps], capabilities=Capabilities("prefix", think_tags=None))
     result, events = await timeline(model, watch(slow(10.0), delivery="final"))
     assert [(at, event.text, event.phase) for at, event in events if isinstance(event, Delta)] == [
         (0.0, "1+1=2\n", "reasoning"),

@@ -22,6 +22,7 @@ from interwhen import (
     verifier,
 )
 from interwhen._engine.monitors import Bound
+from interwhen.models import ConnectError
 from interwhen.testing import Pause, ScriptedModel
 from sums import adds_up, apply, sums, supervise, watch
 from workers import limited
@@ -315,7 +316,7 @@ async def test_an_observed_mistake_is_what_comes_next_builds_on():
 
 
 async def test_a_broken_stream_that_goes_on_keeps_the_state():
-    model = ScriptedModel([["1\n", "2\n", interwhen.errors.ConnectError("reset")], "3\n4\n"])
+    model = ScriptedModel([["1\n", "2\n", ConnectError("reset")], "3\n4\n"])
     result, _ = await supervise(model, counting())
     assert (result.text, result.status) == ("1\n2\n3\n4\n", "verified")
 

@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.lowlevel
 from interwhen import Fork, UsageError
-from interwhen.models import Capabilities, IteratorStream
+from interwhen.models import Capabilities, ConnectError, IteratorStream
 from interwhen.testing import Pause, ScriptedModel
 from sums import Accountant, apply, slow, sums, supervise, watch
 
@@ -243,7 +243,7 @@ class Iterated(ScriptedModel):
                 yield text
                 await anyio.sleep(5)
                 if self._forks is not None:
-                    raise interwhen.errors.ConnectError("reset")
+                    raise ConnectError("reset")
 
         return IteratorStream(texts())
 

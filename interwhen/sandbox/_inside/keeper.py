@@ -149,6 +149,7 @@ class Keeper:
         self._folder = plan["folder"]
         self._processes = -1
         self._value = -1
+        self._notifications = -1
         self._child = 0
         self._ended: tuple[int, resource.struct_rusage] | None = None
         self._begun = 0.0
@@ -179,9 +180,8 @@ class Keeper:
             return self._report(
                 "unavailable" if word == confinement.UNAVAILABLE else "start", 0, self._failure, findings
             )
+        self._notifications = notifications
         kind, code, what = self._watch(notifications, until)
-        if notifications >= 0:
-            os.close(notifications)
         return self._report(kind, code, what, findings)
 
     def _clear(self) -> None:
@@ -193,6 +193,10 @@ class Keeper:
             with contextlib.suppress(ChildProcessError):
                 while True:
                     os.wait4(-1, 0)
+        if self._notifications >= 0:
+            # Only now: once nobody listens, a forbidden call fails as an unknown one, and its program goes on.
+            os.close(self._notifications)
+            self._notifications = -1
         _empty(self._folder)
         self._write_files()
         if self._value >= 0:
