@@ -69,6 +69,7 @@ def test_items_of_an_old_store_are_still_read(tmp_path):
     store = open_store(str(path))
     assert [item.payload.text for item in store.items() if item.payload.text] == EXPECTED["store"]
     assert store.quarantined() == ()
+    store.close()
 
 
 def test_an_old_configuration_is_still_read():

@@ -316,28 +316,41 @@ def test_a_store_is_opened_by_its_path_too(tmp_path):
 class TestKeys:
     KEY = "a key of sixteen or more bytes"
 
-    def test_what_is_sealed_with_the_key_is_served(self, tmp_path):
-        with_key = open_store(tmp_path / "s.db", key=self.KEY)
+    @pytest.fixture
+    def opened(self, tmp_path):
+        """Open the same file again and again; each store is closed at the end."""
+        stores = []
+
+        def opened(**options):
+            stores.append(open_store(tmp_path / "s.db", **options))
+            return stores[-1]
+
+        yield opened
+        for store in stores:
+            store.close()
+
+    def test_what_is_sealed_with_the_key_is_served(self, opened):
+        with_key = opened(key=self.KEY)
         kept = with_key.put(item())
         assert with_key.get(kept.id) == kept
-        assert open_store(tmp_path / "s.db", key=self.KEY.encode()).get(kept.id) == kept
+        assert opened(key=self.KEY.encode()).get(kept.id) == kept
 
     @pytest.mark.fault("G14", injected="an item written without the key of its store", happens="a miss, quarantined")
-    def test_what_others_have_written_is_a_miss_and_can_be_made_again(self, tmp_path):
-        for other in (open_store(tmp_path / "s.db"), open_store(tmp_path / "s.db", key="another key, long enough")):
+    def test_what_others_have_written_is_a_miss_and_can_be_made_again(self, opened):
+        for other in (opened(), opened(key="another key, long enough")):
             forged = other.put(item())
-            ours = open_store(tmp_path / "s.db", key=self.KEY)
+            ours = opened(key=self.KEY)
             assert ours.get(forged.id) is None
             assert "not sealed with the key" in ours.quarantined()[-1].why
             assert ours.put(item()).id == forged.id
             assert ours.get(forged.id) is not None
             ours.evict(forged.id)
 
-    def test_without_the_key_nothing_is_touched(self, tmp_path):
-        kept = open_store(tmp_path / "s.db", key=self.KEY).put(item())
+    def test_without_the_key_nothing_is_touched(self, opened):
+        kept = opened(key=self.KEY).put(item())
         with pytest.raises(StoreError, match="sealed with a key"):
-            open_store(tmp_path / "s.db").get(kept.id)
-        assert open_store(tmp_path / "s.db", key=self.KEY).get(kept.id) == kept
+            opened().get(kept.id)
+        assert opened(key=self.KEY).get(kept.id) == kept
 
     def test_a_short_key_is_refused(self):
         with pytest.raises(UsageError, match="at least 16 bytes, got 5"):
