@@ -4,7 +4,7 @@ import itertools
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from interwhen import Span, normalize
 from interwhen.testing.complexity import assert_linear, assert_quick
@@ -66,6 +66,7 @@ TEXTS = st.text(LETTERS, max_size=30) | st.text(st.characters(), max_size=12)
 
 
 @given(TEXTS)
+@example("a\u0327\u0301")
 def test_what_nfkc_leaves_alone_or_composes_is_the_same_here(text):
     found = normalize(text)
     kept = "".join(each for each in text if normalize(each).text)

@@ -129,7 +129,8 @@ def _group(text: str, start: int) -> tuple[int, str]:
         if _stands_alone(after):
             break
         together = unicodedata.normalize("NFKC", raw + after)
-        if together == made + single:
+        # A mark that joins nothing by itself may let a later one join: cedilla and acute on one letter.
+        if together == made + single and not unicodedata.combining(after):
             break
         raw, made, end = raw + after, together, end + 1
     # What was dropped at the end of the group is no part of it, unless something was joined behind it.

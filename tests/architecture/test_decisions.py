@@ -2,7 +2,11 @@
 
 import re
 
+import pytest
 from tests.architecture.public_api import ROOT
+
+# They read the source, which is not there beside an installed wheel.
+pytestmark = pytest.mark.source
 
 LINK = re.compile(r"decisions/(\d{4})[-\w]*")
 

@@ -3,7 +3,11 @@
 import re
 from pathlib import Path
 
+import pytest
 from tests.architecture.public_api import ROOT
+
+# They read the source, which is not there beside an installed wheel.
+pytestmark = pytest.mark.source
 
 FILE = re.compile(r"`([\w./-]+\.py)`|\]\(([^)#\s]+\.py)\)")
 MODULE = re.compile(r"`(interwhen(?:_verifiers|_pytest|_launcher)?(?:\.\w+)+)")

@@ -8,6 +8,9 @@ import interwhen
 import pytest
 from tests.architecture.public_api import ROOT, facades, lines, promised
 
+# They read the source, which is not there beside an installed wheel.
+pytestmark = pytest.mark.source
+
 LIST = ROOT / "tests" / "public_api.txt"
 # Programs that maintain what the package ships, such as the demo's model and its scenes: no examples for users.
 MAINTENANCE = {"train_tiny"}

@@ -7,6 +7,9 @@ import pytest
 from tests.architecture.public_api import ROOT
 from tests.architecture.walks import walk_refused_call, walk_token, walk_violation
 
+# They read the source, which is not there beside an installed wheel.
+pytestmark = pytest.mark.source
+
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 WALKS = {"a token": walk_token, "a violation": walk_violation, "a refused tool call": walk_refused_call}
 # At most so many files of interwhen run code. Measured: 10, 28 and 39; adapters of models are a third of the second.
