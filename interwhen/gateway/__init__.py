@@ -5,8 +5,24 @@ calls, `_relay.py` passes the others on. `_gateway.py` is what all requests shar
 set. Start with `Serving` in `_serving.py`. Why: docs/decisions/0010-the-gateway.md.
 """
 
-from interwhen.gateway._config import Config, schema
-from interwhen.gateway._gateway import Gateway
-from interwhen.gateway._serving import make_app
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from interwhen.gateway._config import Config, schema
+    from interwhen.gateway._gateway import Gateway
+    from interwhen.gateway._serving import make_app
 
 __all__ = ["Config", "Gateway", "make_app", "schema"]
+
+# The command `serve` lives in this package, and must say which extra is missing where starlette is not installed.
+_LAZY = {"Config": "_config", "Gateway": "_gateway", "make_app": "_serving", "schema": "_config"}
+
+
+def __getattr__(name: str) -> object:
+    home = _LAZY.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{home}"), name)

@@ -18,7 +18,7 @@ from interwhen.gateway import Config, Gateway
 from interwhen.gateway._server import Server, address, listen
 from interwhen.testing.server import ScriptedServer
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "wrapping"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "clients"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 
