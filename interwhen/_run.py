@@ -49,7 +49,7 @@ from interwhen.journal._rebuilding import (
     rebuild_to_go_on,
     standing,
 )
-from interwhen.journal._records import Header, as_recorded, recorded_monitors, refuse_others
+from interwhen.journal._records import Header, as_recorded, recorded_monitors, refuse_others, with_current_names
 from interwhen.journal._reports import Finding, Recheck, Replay
 from interwhen.models._messages import as_message
 from interwhen.models._token_stream import GuardedStream
@@ -180,7 +180,7 @@ def _recorded(
         begins = (header.think_tags, header.starts_in, header)
         return journaled.result, _trails(journaled)[-1].chunks, header.prompt, begins
     try:
-        result: Result = msgspec.json.decode(data, type=Result)
+        result: Result = msgspec.convert(with_current_names(msgspec.json.decode(data)), Result)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UsageError(f"{os.fspath(path)!r} is neither a journal nor a result as JSON: {error}") from error
     wrong = list(flaws(result))
@@ -715,7 +715,7 @@ def resume(
     else:
         watchers = _watchers(found, monitors)
     past = rebuild_to_go_on(found, watchers)
-    adapter: Model = _Nobody(found.header.model) if past.outline is not None else _model(found, model)
+    adapter: Model = _Nobody(found.header.model) if past.summary is not None else _model(found, model)
     header = found.header
     return Run(
         adapter,
@@ -742,7 +742,7 @@ def resume_sync(journal: str | os.PathLike[str] | Journal, *, uvloop: bool = Fal
 
 
 def _is_over(found: Journaled) -> bool:
-    return rebuild_to_go_on(found, recorded_monitors(found.header)).outline is not None
+    return rebuild_to_go_on(found, recorded_monitors(found.header)).summary is not None
 
 
 def _watchers(found: Journaled, monitors: Iterable[MonitorSpec] | None) -> tuple[Monitor, ...]:

@@ -62,7 +62,7 @@ _KINDS: dict[str, tuple[str, ...]] = {
         "late tokens",
         "verdict known",
         "stale check called off",
-        "disavowed",
+        "refuted",
         "varied",
         "tool call refused",
         "extractor failed",
@@ -181,8 +181,8 @@ def _of_result(played: Played) -> Iterator[tuple[str, str]]:
         yield "seen", "prompt counted"
     if result.ledger.late:
         yield "seen", "late tokens"
-    if isinstance(result, Verified) and result.certificate.disavowed:
-        yield "seen", "disavowed"
+    if isinstance(result, Verified) and result.certificate.refuted:
+        yield "seen", "refuted"
     if any(sent.request.pieces and sent.request.pieces[-1].refused for sent in played.model.sent):
         yield "seen", "tool call refused"
     reason = getattr(result, "reason", "") or getattr(result, "error", "")
