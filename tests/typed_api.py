@@ -37,7 +37,18 @@ from interwhen import (
     Violation,
     ViolationFound,
 )
-from interwhen.models import Capabilities, Completion, IteratorStream, Prompt, Request, Stream, Usage
+from interwhen.models import (
+    Capabilities,
+    Completion,
+    IteratorStream,
+    MeteredModel,
+    Prompt,
+    ReplayModel,
+    Request,
+    Stream,
+    Usage,
+    load_recordings,
+)
 from interwhen.policy import Admission, MadeCall, Situation, Talk, admit, read_policy
 from interwhen.precompute import (
     Context,
@@ -55,12 +66,10 @@ from interwhen.precompute import (
 from interwhen.strategies import Exercise, Means, Question, Solution, Strategy, attempt, load_strategy
 from interwhen.testing import (
     LabelledTrace,
-    ReplayModel,
     Score,
     ScriptedModel,
     Turn,
     assert_trial,
-    load_recordings,
     read_traces,
     score,
     try_monitor,
@@ -165,6 +174,7 @@ class OwnModel:
 own: Model = OwnModel()
 scripted: Model = ScriptedModel(["text"])
 replay: Model = ReplayModel(load_recordings("run.jsonl"), speed=2.0)
+metered: Model = MeteredModel(replay, 1000)
 
 
 def show(event: Event) -> str:

@@ -10,6 +10,7 @@ from typing import NamedTuple, assert_never
 from interwhen._core.scanners import (
     CountScanner,
     FenceScanner,
+    JoinedLineScanner,
     LineScanner,
     MarkerScanner,
     ParagraphScanner,
@@ -69,8 +70,8 @@ class Due(NamedTuple):
 def _scanner(trigger: Trigger) -> Scanner:
     _refuse_useless(trigger)
     match trigger:
-        case Lines(every=every):
-            return LineScanner(every)
+        case Lines(every=every, joins=joins):
+            return JoinedLineScanner(joins) if joins else LineScanner(every)
         case Paragraphs():
             return ParagraphScanner()
         case Sentences():
@@ -95,6 +96,8 @@ def _refuse_useless(trigger: Trigger) -> None:
     match trigger:
         case Lines(every=number) | EveryChars(count=number) if number < 1:
             raise UsageError(f"trigger {trigger!r} needs a number of at least 1")
+        case Lines(every=number, joins=joins) if joins and (number != 1 or not all(joins)):
+            raise UsageError(f"trigger {trigger!r}: joins goes with every=1, and holds no empty word")
         case Markers(words=words) if not words or not all(words):
             raise UsageError(f"trigger {trigger!r} needs at least one word, and no empty one")
         case ToolCalls(opening=opening, closing=closing) if not (opening and closing):

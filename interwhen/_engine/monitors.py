@@ -488,8 +488,8 @@ def _nothing(*_given: object) -> Iterable[Claim]:
 
 # A repair is read again before it is written: what our own hand adds must say what the verifier meant, and no more.
 
-Read = Callable[[Segment], tuple[Claim, ...] | Errored]
-"""The extractor of a monitor, in the state that it had before the segment."""
+Read = Callable[[Segment], tuple[Claim, ...] | Errored | None]
+"""The extractor of a monitor, in the state that it had before the segment; ``None``: only the model could read it."""
 
 
 def repairs(outcome: Outcome) -> Violation | None:
@@ -510,23 +510,41 @@ def without_repair(outcome: Outcome) -> Outcome:
 def repaired_claims(segment: Segment, claim: Claim, violation: Violation, read: Read) -> Iterator[tuple[Claim, ...]]:
     """Yield what *segment* claims at the place of the repair: as it will stand first, then with the rest of its text.
 
-    Each must pass its verifier for the repair to be sound. Nothing is yielded for a repair that changes what is claimed
-    before it, or after which nothing is claimed at all.
+    Each must pass its verifier for the repair to be sound. Nothing is yielded for a repair that changes nothing,
+    that changes what is claimed before it, or after which nothing is claimed at all.
     """
     where, repair = _place(segment, claim, violation), violation.repair
-    if where is None or not repair:
+    if where is None or not repair or repair == segment.text[where.start : where.end]:
         return
     before = _until(read(segment), segment.span.start + where.start)
     for rest in dict.fromkeys(("", segment.text[where.end :])):
         text = segment.text[: where.start] + repair + rest
         start = segment.span.start
         found = read(Segment(text, Span(start, start + len(text)), segment.phase))
-        if before is None or isinstance(found, Errored) or _until(found, start + where.start) != before:
+        if (
+            before is None
+            or found is None
+            or isinstance(found, Errored)
+            or _until(found, start + where.start) != before
+        ):
             continue
         place = Span(start + where.start, start + where.start + len(repair))
         covering = tuple(one for one in found if one.span is not None and one.span.covers(place))
         if covering:
             yield covering
+
+
+def is_meant(claims: Iterable[Claim], refuted: Claim, violation: Violation) -> bool:
+    """Tell whether *claims*, read from a repaired segment, hold the *refuted* one with its wrong part replaced.
+
+    The place decides, not the key: all claims of an extractor may share one key, or none may be equal to another.
+    """
+    if refuted.span is None or violation.repair is None:
+        return False
+    start, end = refuted.span.start, refuted.span.end
+    where = violation.where or Span(0, end - start)
+    meant = Span(start, end - len(where) + len(violation.repair))
+    return any(claim.span == meant for claim in claims)
 
 
 def are_right(outcomes: Iterable[Outcome]) -> bool:
@@ -543,7 +561,7 @@ def _place(segment: Segment, claim: Claim, violation: Violation) -> Span | None:
     return Span(where.start - base, where.end - base)
 
 
-def _until(claims: tuple[Claim, ...] | Errored, end: int) -> list[tuple[str, Span]] | None:
-    if isinstance(claims, Errored):
+def _until(claims: tuple[Claim, ...] | Errored | None, end: int) -> list[tuple[str, Span]] | None:
+    if claims is None or isinstance(claims, Errored):
         return None
     return [(claim.key, claim.span) for claim in claims if claim.span is not None and claim.span.end <= end]

@@ -28,8 +28,8 @@ from interwhen._types.verifiers import FunctionVerifier, verifier
 from interwhen.bench._local import PROBLEMS
 from interwhen.bench._overhead import TransportName, first_core, open_transport, paced_server
 from interwhen.models._openai_api import CompletionsModel
+from interwhen.models._replay import RecordingModel, load_recordings
 from interwhen.registry import Api, load_model
-from interwhen.testing._models import RecordingModel, load_recordings
 
 RECORDED = Path(__file__).with_name("recorded.jsonl")
 """A thousand tokens that SmolLM2-135M-Instruct wrote at 52 tokens a second, by llama.cpp on two cores, with the time at

@@ -60,7 +60,7 @@ def test_an_old_journal_keeps_what_its_result_says_under_older_names():
 
 def _with_older_names(result):
     plain = msgspec.to_builtins(result)
-    plain["certificate"]["disavowed"] = plain["certificate"].pop("refuted")
+    plain["certificate"]["refuted"] = plain["certificate"].pop("refuted")
     plain["timing"]["held"] = plain["timing"].pop("blocked_loop")
     return plain
 

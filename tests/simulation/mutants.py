@@ -445,6 +445,47 @@ def tried_again_with_half_a_claim(patch):
     patch.setattr(journaling, "_read_again", read_again)
 
 
+def unread_text_is_forgotten(patch):
+    real = checks.Checks.extracted
+    patch.setattr(checks.Checks, "extracted", lambda self, fact: real(self, msgspec.structs.replace(fact, unread=())))
+
+
+def unread_text_passes(patch):
+    patch.setattr(checks, "UNREAD", Judged(Pass()))
+
+
+def what_was_read_counts_as_unread(patch):
+    patch.setattr(monitors, "_uncovered", lambda found, claims: found)
+
+
+def unread_text_has_no_place(patch):
+    real = monitors.recognize
+
+    def recognize(name, find, segment, claims):
+        found = real(name, find, segment, claims)
+        return found if isinstance(found, Errored) else tuple(segment.span for _ in found[:1])
+
+    patch.setattr(monitors, "recognize", recognize)
+
+
+def reasoning_counts_as_answer(patch):
+    patch.setattr(transcript.Transcript, "phase_at", lambda self, offset: "answer")
+
+
+def any_monitor_may_judge_the_answer(patch):
+    real = machine.certificate
+
+    def certificate(trace, records, watching, *rest):
+        return real(trace, records, [replace(monitor, scope="answer") for monitor in watching], *rest)
+
+    patch.setattr(machine, "certificate", certificate)
+
+
+def an_answer_counts_as_steps(patch):
+    real = machine.certificate
+    patch.setattr(machine, "certificate", lambda *arguments: msgspec.structs.replace(real(*arguments), scope="steps"))
+
+
 MUTANTS = [
     Mutant("a verifier that raises counts as a pass", raising_passes, "P2"),
     Mutant("a verifier that answers garbage counts as a pass", garbage_passes, "P2"),
@@ -499,5 +540,12 @@ MUTANTS = [
     Mutant("one verifier's verdict serves another", verdicts_forget_the_verifier, "P"),
     Mutant("only the first claim of a segment is checked", first_claim_only, "P"),
     Mutant("a repair is not noted as ours", repair_is_not_noted, "P4"),
+    Mutant("text that was recognized and not read is forgotten", unread_text_is_forgotten, "P2: in verified text"),
+    Mutant("text that was recognized and not read passes", unread_text_passes, "P2: in verified text"),
+    Mutant("text that was recognized and read is unread", what_was_read_counts_as_unread, "P2: a flawless world"),
+    Mutant("a doubt on unread text does not say where", unread_text_has_no_place, "P2: what was recognized"),
+    Mutant("a right sum in the reasoning verifies the answer", reasoning_counts_as_answer, "covers the answer"),
+    Mutant("any monitor may verify the answer", any_monitor_may_judge_the_answer, "covers the answer"),
+    Mutant("a verified answer is called verified steps", an_answer_counts_as_steps, "covers the answer"),
     Mutant("a resampled stream has the seed of the one before", generation_is_not_counted, "P4"),
 ]
