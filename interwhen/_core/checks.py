@@ -272,7 +272,7 @@ class Checks:
                 self._refuted(ref, outcome.verdict)
             elif ref.home.certain is None:  # what a segment comes to is known once it is finished
                 self._unproven(ref, outcome, tries)
-        self._work.settle(ref.monitor, ref.home, passed=is_pass or self._violations.is_disavowed(ref))
+        self._work.settle(ref.monitor, ref.home, passed=is_pass or self._violations.is_refuted(ref))
 
     def _unproven(self, ref: Ref, outcome: Outcome, tries: int = 1) -> None:
         monitor = self._monitors[ref.monitor]

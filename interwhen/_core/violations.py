@@ -32,7 +32,7 @@ from interwhen._types.remedies import (
     is_writable,
     quote,
 )
-from interwhen._types.results import Doubt, RemedyName, ViolationRecord
+from interwhen._types.results import RemedyName, UnverifiedReason, ViolationRecord
 from interwhen._types.segments import ToolCall
 from interwhen._types.spans import Span
 from interwhen._types.triggers import EveryChars, Polls
@@ -270,9 +270,9 @@ class Violations:
 
     def __init__(self, monitors: Sequence[Monitor], transcript: Transcript, budgets: Budgets) -> None:
         self.candidates: list[Candidate] = []
-        self.unproven: list[Doubt] = []
+        self.unproven: list[UnverifiedReason] = []
         """What ended the run though it is no violation; its span is of the trace as it stood then."""
-        self.concluded: list[Doubt] = []
+        self.concluded: list[UnverifiedReason] = []
         """Where the reasoning that stands was ended by us."""
         self._monitors = monitors
         self._transcript = transcript
@@ -319,11 +319,11 @@ class Violations:
         """Tell whether feedback of another monitor follows the segment of this claim."""
         return any(span.covers(ref.segment.span) and who != ref.monitor for span, who in self._answered)
 
-    def is_disavowed(self, ref: Ref) -> bool:
+    def is_refuted(self, ref: Ref) -> bool:
         """Tell whether the text of this claim is no part of what may be certified."""
-        return any(span.covers(ref.span) for span in self.disavowed())
+        return any(span.covers(ref.span) for span in self.refuted())
 
-    def disavowed(self) -> list[Span]:
+    def refuted(self) -> list[Span]:
         """Return the answered segments that are reasoning: an answer with a refuted claim is never verified."""
         return [span for span, _ in self._answered if self._transcript.phase_at(span.start) == "reasoning"]
 
@@ -343,7 +343,7 @@ class Violations:
         monitor = self._monitors[candidate.ref.monitor]
         end = candidate.ref.segment.span.end
         why = f"the reasoning was stopped early: {candidate.why}"
-        self.concluded.append(Doubt(monitor.name, Span(end, end), why, monitor.verifier.name))
+        self.concluded.append(UnverifiedReason(monitor.name, Span(end, end), why, monitor.verifier.name))
         self.pass_over_conclusions(but=candidate)
 
     def pass_over_conclusions(self, *, but: Candidate | None = None) -> None:
@@ -370,7 +370,7 @@ class Violations:
         if candidate.violation is not None:
             self._acted.append(record)
         else:
-            self.unproven.append(Doubt(record.monitor, candidate.span, candidate.why, record.verifier))
+            self.unproven.append(UnverifiedReason(record.monitor, candidate.span, candidate.why, record.verifier))
         return record
 
     def file(self) -> None:
@@ -558,7 +558,7 @@ class Remedying:
         if todo.answers_segment:
             self._trouble.answered(best.ref.segment.span)
             self._violations.answer(best.ref.segment.span, best.ref.monitor)
-            self._work.forgive(self._violations.disavowed())
+            self._work.forgive(self._violations.refuted())
         self.resamples = self.resamples + 1 if todo.remedy == "resample" else 0
         self._tally.remedies += 1
         self._intake.remedied()
