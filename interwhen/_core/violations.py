@@ -35,6 +35,7 @@ from interwhen._types.remedies import (
 from interwhen._types.results import RemedyName, UnverifiedReason, ViolationRecord
 from interwhen._types.segments import ToolCall
 from interwhen._types.spans import Span
+from interwhen._types.triggers import EveryChars, Polls
 from interwhen._types.verdicts import Outcome, Retry, Violation
 
 # What a check that proved nothing means for the run, and whether it is tried again.
@@ -152,6 +153,8 @@ class Plan(NamedTuple):
     """Whether the refuted segment stays in the trace, answered by the feedback behind it."""
     ask: str = ""
     """What is said in place of ``insert`` to a model that goes on by turns only; given where the reasoning ends."""
+    torn: bool = False
+    """Whether ``cut`` falls in the middle of a line."""
 
 
 def plan(
@@ -495,7 +498,7 @@ def _visible(text: str) -> int:
 
 # What is to be done about a violation, and what is then written into the trace.
 
-RULES = 1
+RULES = 2
 """The number of the rules by which a core plans remedies; a journal says by which ones its run was."""
 
 
@@ -545,6 +548,8 @@ class Remedying:
             # Two pieces of feedback cannot both follow the segment, and each gate opens for its own only.
             start = best.ref.segment.span.start
             todo = todo._replace(cut=start, insert=todo.insert.lstrip("\n"), answers_segment=False)
+        if self._rules > 1 and isinstance(monitor.trigger, EveryChars | Polls):
+            todo = todo._replace(torn=intake.tears(todo.cut))  # only these have segments that end anywhere
         discarded = self._tally.discarded + intake.tokens_from(todo.cut)
         return todo, violations.overspent(todo, self._tally.remedies, discarded, times)
 
@@ -569,8 +574,8 @@ class Remedying:
     def write(self, todo: Plan, refused: tuple[ToolCall, ...]) -> Iterable[Due]:
         """Write what *todo* says at the end of the trace; return the segments that this made whole."""
         if todo.ask:
-            return self._intake.conclude(todo.insert, todo.ask)
+            return self._intake.conclude(todo.insert, todo.ask, torn=todo.torn)
         if refused and todo.insert:
             self._intake.refuse(todo.insert, refused)
             return ()
-        return self._intake.insert(todo.insert, todo.origin) if todo.insert else ()
+        return self._intake.insert(todo.insert, todo.origin, torn=todo.torn) if todo.insert else ()
