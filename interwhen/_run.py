@@ -48,7 +48,7 @@ from interwhen.journal._rebuilding import (
     rebuild_to_go_on,
     standing,
 )
-from interwhen.journal._records import Header, as_recorded, recorded_monitors, refuse_others
+from interwhen.journal._records import Header, as_recorded, recorded_monitors, refuse_others, with_current_names
 from interwhen.journal._reports import Finding, Recheck, Replay
 from interwhen.models._messages import as_message
 from interwhen.models._replay import Recording, ReplayModel
@@ -179,7 +179,7 @@ def _recorded(
         begins = (header.think_tags, header.starts_in, header)
         return journaled.result, _trails(journaled)[-1].chunks, header.prompt, begins
     try:
-        result: Result = msgspec.json.decode(data, type=Result)
+        result: Result = msgspec.convert(with_current_names(msgspec.json.decode(data)), Result)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UsageError(f"{os.fspath(path)!r} is neither a journal nor a result as JSON: {error}") from error
     wrong = list(flaws(result))
@@ -690,7 +690,7 @@ def resume(
     past = rebuild_to_go_on(found, watchers)
     header = found.header
     # A run that is over asks no model: it needs one for its name only.
-    adapter = _model(found, model) if past.outline is None else ReplayModel([Recording(())], name=header.model)
+    adapter = _model(found, model) if past.summary is None else ReplayModel([Recording(())], name=header.model)
     return Run(
         adapter,
         header.prompt,
@@ -716,7 +716,7 @@ def resume_sync(journal: str | os.PathLike[str] | Journal, *, uvloop: bool = Fal
 
 
 def _is_over(found: Journaled) -> bool:
-    return rebuild_to_go_on(found, recorded_monitors(found.header)).outline is not None
+    return rebuild_to_go_on(found, recorded_monitors(found.header)).summary is not None
 
 
 def _watchers(found: Journaled, monitors: Iterable[MonitorSpec] | None) -> tuple[Monitor, ...]:

@@ -10,7 +10,19 @@ import anyio
 from anyio.abc import TaskGroup
 
 from interwhen._core.machine import Core
-from interwhen._core.messages import Check, Close, Disown, Drop, Extract, Fact, Finish, Open, Order, Settled, Suspend
+from interwhen._core.messages import (
+    Check,
+    Close,
+    Drop,
+    Extract,
+    Fact,
+    Finish,
+    Invalidate,
+    Open,
+    Order,
+    Settled,
+    Suspend,
+)
 from interwhen._engine.loop_blocking import Holding
 from interwhen._engine.monitors import (
     Watcher,
@@ -94,7 +106,7 @@ class Jobs:
         self._owns_workers = owns_workers
         self._scopes: dict[int, anyio.CancelScope] = {}
         self.forks = ForkMeter()
-        self.holding = Holding(workers.held_after)
+        self.holding = Holding(workers.blocked_loop_after)
         self.holding.start()
 
     def prepare(self, task: Task) -> None:
@@ -186,7 +198,7 @@ class Jobs:
             return Settled(order.job, Cancelled("its text was cut"), self._clock() - begun)
         return watcher.extract(order, reply, self._clock() - begun)
 
-    def forget(self, order: Drop | Disown) -> None:
+    def forget(self, order: Drop | Invalidate) -> None:
         """Call off a job that nobody waits for any more, or let no tracker build on text that was refuted."""
         for watcher in self.watchers:
             watcher.forget(order)
@@ -363,12 +375,12 @@ class Performer:
                     self.upstream.close()
                 case Open():
                     self.upstream.wanted = order
-                case Drop() | Disown() | Suspend() | Finish():
+                case Drop() | Invalidate() | Suspend() | Finish():
                     self._take_note(order)
 
-    def _take_note(self, order: Drop | Disown | Suspend | Finish) -> None:
+    def _take_note(self, order: Drop | Invalidate | Suspend | Finish) -> None:
         match order:
-            case Drop() | Disown():
+            case Drop() | Invalidate():
                 self.jobs.forget(order)
             case Suspend(verifier=verifier, failures=failures):
                 log_suspended(verifier, failures)

@@ -15,7 +15,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from interwhen._core.messages import Disown, Drop, Extract, Extracted, Fact, Settled
+from interwhen._core.messages import Drop, Extract, Extracted, Fact, Invalidate, Settled
 from interwhen._core.release import merge
 from interwhen._engine.timers import is_called_off
 from interwhen._log import log_info, log_warning
@@ -260,7 +260,7 @@ class Watcher:
         self.is_ready = monitor.prepare is None
         self._ready: anyio.Event | None = None if self.is_ready else anyio.Event()
         self._waiting: dict[int, Extract] = {}
-        self._disowned: list[Disown] = []
+        self._invalidated: list[Invalidate] = []
         """What was refuted before it was prepared, and stays in the text."""
         self._failure: Outcome | None = None
         self._stands_aside = False
@@ -335,8 +335,8 @@ class Watcher:
         match extractor:
             case (Tracker() as tracker) | Fork(parse=Tracker() as tracker):
                 self._fold = _Fold(tracker, more[0] if more else None)
-                for order in self._disowned:
-                    self._fold.disown(order.start, order.end)
+                for order in self._invalidated:
+                    self._fold.invalidate(order.start, order.end)
                 self._extract = self._fold.extract
             case Fork(parse=read):
                 assert not isinstance(read, Tracker)
@@ -350,14 +350,14 @@ class Watcher:
         """Keep a segment until the monitor is prepared."""
         self._waiting[order.job] = order
 
-    def forget(self, order: Drop | Disown) -> None:
+    def forget(self, order: Drop | Invalidate) -> None:
         """Forget a segment that nobody waits for any more, or what refuted text has come to."""
         if isinstance(order, Drop):
             self._waiting.pop(order.job, None)
         elif self._fold is not None:
-            self._fold.disown(order.start, order.end)
+            self._fold.invalidate(order.start, order.end)
         elif not self.is_ready:
-            self._disowned.append(order)
+            self._invalidated.append(order)
 
     def line_up(self) -> tuple[anyio.Event | None, anyio.Event]:
         """Return what a new fork must wait for before its reply is read, and what it sets when it has ended.
@@ -456,7 +456,7 @@ class _Fold:
             self._states.append((end, state))
         return claims
 
-    def disown(self, start: int, end: int) -> None:
+    def invalidate(self, start: int, end: int) -> None:
         """Build no more on the text from *start* on, which is cut, or stays up to *end* and is refuted."""
         gone = [state for state in self._states if state[0] > start]
         self.rewind(start)

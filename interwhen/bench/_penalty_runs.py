@@ -201,7 +201,7 @@ class Clocked:
             open=sum(_is(check, Unknown) or not isinstance(check.outcome, Judged) for check in mine),
             checking=checking,
             on_loop=self._parsing + (checking if who.worker == "inline" else 0.0),
-            held=sum(held.seconds for held in result.timing.held if held.what in owners),
+            held=sum(held.seconds for held in result.timing.blocked_loop if held.what in owners),
             tail=max(last_check.get(name, 0.0) - ended, 0.0) if ended else 0.0,
         )
 

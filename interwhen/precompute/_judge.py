@@ -156,7 +156,7 @@ class Judge:
             return Undecided("the text is empty")
         async with AsyncExitStack() as stack:
             # Nobody reads along, so that nobody need look who holds the loop.
-            workers = self._workers or await stack.enter_async_context(Workers(held_after=None))
+            workers = self._workers or await stack.enter_async_context(Workers(blocked_loop_after=None))
             # Tags in a stored text are no reasoning.
             able = Capabilities(resume="prefix", forks=forks is not None, think_tags=None)
             run = Run(
@@ -181,8 +181,8 @@ class Judge:
         match result:
             case Verified():
                 return self._weighed(text, result)
-            case Unverified(doubts=doubts) | Abstained(doubts=doubts):
-                doubt = doubts[0] if doubts else None
+            case Unverified(unverified_reasons=unverified_reasons) | Abstained(unverified_reasons=unverified_reasons):
+                doubt = unverified_reasons[0] if unverified_reasons else None
                 return Undecided(f"{doubt.monitor}: {doubt.why}" if doubt else "not verified")
             case Failed(error=error):
                 return Undecided(error)

@@ -224,7 +224,7 @@ async def try_monitor(
     Raises what loading the monitor and reading the traces raise, and nothing that the monitor's own code raises.
     """
     watching = load_monitor(monitor)
-    async with Workers(held_after=None) as workers:
+    async with Workers(blocked_loop_after=None) as workers:
         for trace in traces:
             yield await _try(watching, trace, seed, model, workers)
 

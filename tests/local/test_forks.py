@@ -74,4 +74,4 @@ async def test_forks_beyond_the_budget_are_skipped_and_said_so(anyio_backend):
         played = await play(model, [asking(lambda claim: Pass(), replies)], budgets=Budgets(forks=1))
     assert played.result.ledger.forks == len(replies) == 1
     assert isinstance(played.result, Unverified)
-    assert any("forks" in doubt.why for doubt in played.result.doubts)
+    assert any("forks" in doubt.why for doubt in played.result.unverified_reasons)

@@ -128,7 +128,7 @@ def late_is_forgotten(patch):
 
 def reads_behind_the_end_are_forgotten(patch):
     real = run.build_result
-    patch.setattr(run, "build_result", lambda outline, **rest: real(outline, **{**rest, "unread": 0}))
+    patch.setattr(run, "build_result", lambda summary, **rest: real(summary, **{**rest, "unread": 0}))
 
 
 def gate_ignores_open_checks(patch):
@@ -278,12 +278,12 @@ def certificate_of_another_text(patch):
 
 
 def only_the_first_monitor_counts(patch):
-    real = release_rule.doubts
-    patch.setattr(machine, "doubts", lambda records, monitors, *rest: real(records, monitors[:1], *rest))
+    real = release_rule.unverified_reasons
+    patch.setattr(machine, "unverified_reasons", lambda records, monitors, *rest: real(records, monitors[:1], *rest))
 
 
-def answers_are_disavowed(patch):
-    patch.setattr(violations.Violations, "disavowed", lambda self: [span for span, _ in self._answered])
+def answers_are_refuted(patch):
+    patch.setattr(violations.Violations, "refuted", lambda self: [span for span, _ in self._answered])
 
 
 def gates_open_on_failure(patch):
@@ -393,12 +393,12 @@ def repairs_are_written_at_any_level(patch):
 
 
 def trackers_keep_what_was_refuted(patch):
-    patch.setattr(monitors._Fold, "disown", lambda self, start, end: None)
+    patch.setattr(monitors._Fold, "invalidate", lambda self, start, end: None)
 
 
 def trackers_forget_what_stands(patch):
-    real = monitors._Fold.disown
-    patch.setattr(monitors._Fold, "disown", lambda self, start, end: real(self, 0, 0))
+    real = monitors._Fold.invalidate
+    patch.setattr(monitors._Fold, "invalidate", lambda self, start, end: real(self, 0, 0))
 
 
 def a_preparation_that_fails_stands_aside(patch):
@@ -536,7 +536,7 @@ MUTANTS = [
     Mutant("prompts of forks are not counted", fork_prompts_are_not_counted, "server counted"),
     Mutant("a run that goes on checks half a claim", tried_again_with_half_a_claim, ""),
     Mutant("only the first monitor counts", only_the_first_monitor_counts, "P2"),
-    Mutant("a refuted answer is disavowed", answers_are_disavowed, "P2"),
+    Mutant("a refuted answer is disavowed", answers_are_refuted, "P2"),
     Mutant("one verifier's verdict serves another", verdicts_forget_the_verifier, "P"),
     Mutant("only the first claim of a segment is checked", first_claim_only, "P"),
     Mutant("a repair is not noted as ours", repair_is_not_noted, "P4"),

@@ -23,8 +23,8 @@ def _listed(case: Case) -> Iterator[str]:
     for check in certificate.checks:
         yield from _misfits(check, watches.get(check.monitor), result.text)
         ground = check.span or check.segment
-        if any(span.covers(ground) for span in certificate.disavowed):
-            yield f"{check.key} at {ground} is certified, and was disavowed"
+        if any(span.covers(ground) for span in certificate.refuted):
+            yield f"{check.key} at {ground} is certified, and was refuted"
     marked = bytearray(len(result.text))
     for check in certificate.checks:
         if check.span is not None:
@@ -100,8 +100,8 @@ def _complete(case: Case) -> Iterator[str]:
             continue
         for claim, _ in read_by(trace, watch):
             place = Span(claim.start, claim.end)
-            disavowed = any(span.covers(place) for span in result.certificate.disavowed)
-            if not disavowed and (watch.name, claim.start, claim.end) not in certified:
+            refuted = any(span.covers(place) for span in result.certificate.refuted)
+            if not refuted and (watch.name, claim.start, claim.end) not in certified:
                 yield f"{watch.name} reads {claim.text} at {claim.start}, and the certificate does not have it"
 
 

@@ -65,7 +65,7 @@ _KINDS: dict[str, tuple[str, ...]] = {
         "late tokens",
         "verdict known",
         "stale check called off",
-        "disavowed",
+        "refuted",
         "varied",
         "tool call refused",
         "extractor failed",
@@ -188,8 +188,8 @@ def _of_result(played: Played) -> Iterator[tuple[str, str]]:
         yield "seen", "prompt counted"
     if result.ledger.late:
         yield "seen", "late tokens"
-    if isinstance(result, Verified) and result.certificate.disavowed:
-        yield "seen", "disavowed"
+    if isinstance(result, Verified) and result.certificate.refuted:
+        yield "seen", "refuted"
     if any(sent.request.pieces and sent.request.pieces[-1].refused for sent in played.model.sent):
         yield "seen", "tool call refused"
     reason = getattr(result, "reason", "") or getattr(result, "error", "")
@@ -229,8 +229,8 @@ def _of_recognizers(played: Played, result: Result) -> Iterator[tuple[str, str]]
     if UNREAD in getattr(result, "reason", ""):
         yield "recognizer", "closed to it"
     if isinstance(result, Unverified):
-        unread = [doubt.monitor for doubt in result.doubts if UNREAD in doubt.why]
-        if len(unread) == len(result.doubts):
+        unread = [doubt.monitor for doubt in result.unverified_reasons if UNREAD in doubt.why]
+        if len(unread) == len(result.unverified_reasons):
             yield "recognizer", "the only doubt"
         if any(name in recognizing and recognizing[name].delivery in ("gate", "final") for name in unread):
             yield "recognizer", "a gate released it"

@@ -117,17 +117,17 @@ def _sound(case: Case) -> Iterator[str]:
     if not isinstance(result, Verified):
         return
     trace = final_trace(case, result)
-    disavowed = [(span.start, span.end) for span in result.certificate.disavowed]
-    yield from _disavowed_are_answered(trace, disavowed)
+    refuted = [(span.start, span.end) for span in result.certificate.refuted]
+    yield from _refuted_are_answered(trace, refuted)
     required = [watch for watch in case.world.watches if watch.required]
     if not required:
         yield "verified, and no required monitor watched"
     for watch in required:
         for start, end, _ in unread_by(trace, watch):
-            if not any(low <= start and end <= high for low, high in disavowed):
+            if not any(low <= start and end <= high for low, high in refuted):
                 yield f"{watch.name} recognizes {trace.text[start:end]!r} at {start}, and nothing of it was read"
         read = [claim for claim, _ in read_by(trace, watch)]
-        counting = [c for c in read if not any(start <= c.start and c.end <= end for start, end in disavowed)]
+        counting = [c for c in read if not any(start <= c.start and c.end <= end for start, end in refuted)]
         for claim in counting:
             yield from _shown_right(case, watch, claim)
         if watch.trigger != "chars" and (not watch.grounded or not counting or is_blind(watch)):
@@ -146,20 +146,20 @@ def _shown_right(case: Case, watch: Watch, claim: Stated) -> Iterator[str]:
         yield f"the extractor of {watch.name} fails on {claim.text}"
 
 
-def _disavowed_are_answered(trace: Trace, disavowed: list[tuple[int, int]]) -> Iterator[str]:
+def _refuted_are_answered(trace: Trace, refuted: list[tuple[int, int]]) -> Iterator[str]:
     reasoning = [(low, high) for low, high, phase in trace.phases() if phase == "reasoning"]
     answers = [start for start, _ in trace.feedback]
-    for start, end in disavowed:
+    for start, end in refuted:
         if not any(low <= start and end <= high for low, high in reasoning):
-            yield f"[{start}, {end}) is disavowed, and is no reasoning"
+            yield f"[{start}, {end}) is refuted, and is no reasoning"
         if end not in answers:
-            yield f"[{start}, {end}) is disavowed, and no feedback follows it"
+            yield f"[{start}, {end}) is refuted, and no feedback follows it"
 
 
 @invariant("P2: what was not shown is said: each result that is not verified gives its reason")
 def _reasons(case: Case) -> Iterator[str]:
     match case.result:
-        case Unverified(doubts=()):
+        case Unverified(unverified_reasons=()):
             yield "unverified without a doubt"
         case Abstained(reason="") | Failed(error=""):
             yield f"{case.result.status} without a reason"
@@ -173,7 +173,7 @@ def _places(case: Case) -> Iterator[str]:
     trace = final_trace(case, result)
     told = {
         (doubt.monitor, doubt.span.start, doubt.span.end)
-        for doubt in result.doubts
+        for doubt in result.unverified_reasons
         if UNREAD in doubt.why and doubt.span
     }
     for watch in case.world.watches:
@@ -207,7 +207,7 @@ def _flawless(case: Case) -> Iterator[str]:
         for watch in required
     )
     if required and shows and not isinstance(result, Verified):
-        yield f"nothing is wrong, and the result is {result.status}: {getattr(result, 'doubts', '')!r:.300}"
+        yield f"nothing is wrong, and the result is {result.status}: {getattr(result, 'unverified_reasons', '')!r:.300}"
 
 
 def _is_flawless(case: Case) -> bool:
@@ -546,7 +546,9 @@ def _essence(result: Result, *, gated: bool) -> dict[str, Any]:
         "insertions": result.insertions,
         "acts": acts,
         "checks": checks,
-        "doubts": sorted(getattr(result, "doubts", ()), key=msgspec.json.encode) if checks else [],
+        "unverified_reasons": sorted(getattr(result, "unverified_reasons", ()), key=msgspec.json.encode)
+        if checks
+        else [],
         "reason": getattr(result, "reason", ""),
         "remedies": result.ledger.remedies,
     }
