@@ -352,11 +352,13 @@ def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> Non
     if len(records) != len(header.monitors):
         names = ", ".join(repr(record.fields["name"]) for record in header.monitors) or "none"
         raise JournalError(path, f"its run had the monitors {names}; got {len(records)}: give the same ones")
+    hints = get_type_hints(Monitor)
     for given, ours in zip(records, header.monitors, strict=True):
         name = ours.fields["name"]
         for label in sorted(ours.fields.keys()):  # one that it does not name is younger than the journal
             was, now = ours.fields[label], given.fields.get(label)
-            if was != now:
+            # Compared as values: a trigger or a remedy may have got options since, which have their defaults here.
+            if was != now and msgspec.convert(was, hints[label]) != msgspec.convert(now, hints[label]):
                 raise JournalError(path, f"monitor {name!r} had {label}={was!r}, and has {now!r} now")
         who, other = header.verifiers[ours.verifier], verifiers[given.verifier]
         if (who.name, who.version) != (other.name, other.version):
