@@ -437,14 +437,14 @@ class Run:
         now = self._clock()
         upstream.wire.finish(now)
         result = build_result(
-            order.outline,
+            order.summary,
             model=self._model.name,
             requests=self._core.tally.requests,
             usages=upstream.usages,
             unread=upstream.unread,
             forks=self._jobs.forks,
             timing=self._meter.timing(now, upstream.ended_at, tuple(upstream.close_latency)),
-            held=self._jobs.holding.found,
+            blocked_loop=self._jobs.holding.found,
             wire=upstream.wire.report(),
             wasted=upstream.wire.wasted(now),
             offline=self._offline,
@@ -474,7 +474,7 @@ class Run:
         if known is not None:
             self._conclude(known)
             return
-        if past.outline is None:
+        if past.summary is None:
             past.take(self._step(past.mark))
         orders, facts = unfinished(past, self._jobs)
         self._do(orders)
