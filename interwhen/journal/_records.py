@@ -273,7 +273,7 @@ def _decoder() -> msgspec.msgpack.Decoder[Record | Escaped]:
 
 _CODE = ("verifier", "extractor")
 """What in a monitor is no data."""
-_CHOSEN = ("remedy", "scope")
+_CHOSEN = ("remedy", "scope", "trigger")
 """What in a monitor is the choice of its plug-in, and may differ in another version of it."""
 _SECRET = re.compile(r"key|token|secret|password|credential|auth", re.IGNORECASE)
 _NO_SECRET = frozenset(("max_tokens", "min_tokens", "stop_token_ids", "skip_special_tokens", "ignore_eos_token"))
@@ -348,6 +348,7 @@ def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, .
 
 def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> None:
     """Raise :class:`JournalError` unless *monitors* are those of the journal: its facts hold for no others."""
+    hints = get_type_hints(Monitor)
     verifiers, records = describe(monitors)
     if len(records) != len(header.monitors):
         names = ", ".join(repr(record.fields["name"]) for record in header.monitors) or "none"
@@ -355,7 +356,8 @@ def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> Non
     for given, ours in zip(records, header.monitors, strict=True):
         name = ours.fields["name"]
         for label in sorted(ours.fields.keys()):  # one that it does not name is younger than the journal
-            was, now = ours.fields[label], given.fields.get(label)
+            # Read and written again, it has the options that are younger than the journal, too.
+            was, now = _as_read(msgspec.convert(ours.fields[label], hints[label])), given.fields.get(label)
             if was != now:
                 raise JournalError(path, f"monitor {name!r} had {label}={was!r}, and has {now!r} now")
         who, other = header.verifiers[ours.verifier], verifiers[given.verifier]
