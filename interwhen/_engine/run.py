@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 import anyio
 
 from interwhen._core.machine import Core
-from interwhen._core.messages import Abandoned, Finish, Idle, OutOfTime
+from interwhen._core.messages import Abandoned, Finish, Idle, OutOfTime, SwitchedOff
+from interwhen._engine import switch
 from interwhen._engine.jobs import Performer
 from interwhen._engine.journaling import (
     Recorder,
@@ -33,7 +35,7 @@ from interwhen._engine.journaling import (
 )
 from interwhen._engine.monitors import Watcher
 from interwhen._engine.stream import TWO_READERS, close_model
-from interwhen._engine.timers import Alarm, Bell, Meter, Timers, is_called_off, loop_clock
+from interwhen._engine.timers import Alarm, Bell, Meter, Timers, is_called_off, loop_caller, loop_clock
 from interwhen._engine.workers import Workers
 from interwhen._log import log_warning
 from interwhen._types.budgets import Budgets
@@ -176,6 +178,7 @@ class Run:
         "_recorder",
         "_result",
         "_sampling",
+        "_soon",
         "_starts_in",
         "_step",
         "_tell",
@@ -186,6 +189,8 @@ class Run:
         "_wake",
         "_workers",
         "error",
+        "is_switched_off",
+        "when_switched_off",
     )
 
     def __init__(
@@ -241,6 +246,10 @@ class Run:
         self._crash: Exception | None = None
         self.error: ModelError | None = None
         """The exception behind a result that is ``failed``."""
+        self.is_switched_off = False
+        """Whether supervision was switched off while it ran: the rest was not checked."""
+        self.when_switched_off: Callable[[], object] | None = None
+        """Called on its event loop when that happens."""
 
     # ------------------------------------------------------------------ the reader's side
 
@@ -263,7 +272,7 @@ class Run:
                 self._journal, past, core, self._model.name, self._prompt, self._sampling, self._offline
             )
             watchers = tuple(Watcher(monitor) for monitor in self._monitors)
-            await revive(past, Task(self._prompt), watchers)
+            await revive(None if switch.is_off() else past, Task(self._prompt), watchers)
             self._group = anyio.create_task_group()
             await self._group.__aenter__()
         except BaseException:
@@ -307,11 +316,16 @@ class Run:
             self._upstream.lost(able, final=True)
         else:
             self._tell(OutOfTime(able))
+        self._soon = loop_caller()
+        switch.begun(self)
+        if switch.is_off():
+            self._stop_checking()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
+        switch.ended(self)
         if self._result is None and self._unsealed is None:
             self._tell(Abandoned())
         self._group.cancel_scope.cancel()
@@ -417,6 +431,19 @@ class Run:
         async for _ in self:
             pass
         return self.result
+
+    def switch_off(self) -> None:
+        """Stop checking, and release what gates hold; may be called from any thread."""
+        with suppress(RuntimeError):  # its event loop is closed, and the run with it
+            self._soon(self._stop_checking)
+
+    def _stop_checking(self) -> None:
+        if self.is_over or self.is_switched_off or not self._monitors:
+            return
+        self.is_switched_off = True
+        self._tell(SwitchedOff())
+        if self.when_switched_off is not None:
+            self.when_switched_off()
 
     # ------------------------------------------------------------------ beginning and end
 
