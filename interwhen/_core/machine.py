@@ -18,24 +18,24 @@ from interwhen._core.messages import (
     Abandoned,
     Broken,
     Close,
-    Disown,
     Ended,
     Extracted,
     Fact,
     Finish,
     Idle,
+    Invalidate,
     Open,
     Opened,
     Order,
-    Outline,
     OutOfTime,
     Rare,
     Resumed,
+    RunSummary,
     Settled,
     SwitchedOff,
     Tally,
 )
-from interwhen._core.release import ENDED_WELL, Gates, certificate, coverage_doubt, doubts
+from interwhen._core.release import ENDED_WELL, Gates, certificate, coverage_reason, unverified_reasons
 from interwhen._core.segmenter import Due, Intake
 from interwhen._core.transcript import Transcript
 from interwhen._core.violations import RULES, Candidate, Remedying, Violations, plan_surrender
@@ -44,7 +44,7 @@ from interwhen._types.events import Delta, Event, Remedied, StreamBroken, Stream
 from interwhen._types.models import Chunk, FinishReason, Piece, ResumeMode, Usage
 from interwhen._types.monitors import GATING, Monitor, tracks
 from interwhen._types.remedies import DEFAULT_TEMPLATE, FeedbackTemplate
-from interwhen._types.results import Doubt, Status
+from interwhen._types.results import Status, UnverifiedReason
 from interwhen._types.segments import Phase
 from interwhen._types.spans import Span
 from interwhen._types.verdicts import Outcome
@@ -84,36 +84,36 @@ class Ending:
 
     def status(self) -> Status:
         """Return what a run is whose checks are all settled."""
-        return "unverified" if self._doubts() else "verified"
+        return "unverified" if self._unverified_reasons() else "verified"
 
     def finish(self, status: Status, why: str) -> Finish:
         """Return the order that ends the run as *status*, because of *why*."""
-        return Finish(self._outline(status, why))
+        return Finish(self._summary(status, why))
 
-    def _doubts(self) -> tuple[Doubt, ...]:
+    def _unverified_reasons(self) -> tuple[UnverifiedReason, ...]:
         """Return everything that keeps the standing text from being verified."""
         work, violations = self._work, self._violations
-        records, disavowed = work.ordered_records(), violations.disavowed()
-        found = doubts(records, work.monitors, disavowed, self.reason)
+        records, refuted = work.ordered_records(), violations.refuted()
+        found = unverified_reasons(records, work.monitors, refuted, self.reason)
         if self._min_coverage:
-            found = (*found, *coverage_doubt(self._transcript, records, disavowed, self._min_coverage))
+            found = (*found, *coverage_reason(self._transcript, records, refuted, self._min_coverage))
         if self.unchecked_from is not None:
             end = self._transcript.length
             span = Span(min(self.unchecked_from, end), end)
-            found = (Doubt("", span, "supervision was switched off, so this was not checked"), *found)
+            found = (UnverifiedReason("", span, "supervision was switched off, so this was not checked"), *found)
         return (*violations.concluded, *found)
 
-    def _outline(self, status: Status, why: str) -> Outline:
+    def _summary(self, status: Status, why: str) -> RunSummary:
         transcript, violations, tally = self._transcript, self._violations, self._tally
         records = self._work.ordered_records()
-        found = (*violations.unproven, *self._doubts())
+        found = (*violations.unproven, *self._unverified_reasons())
         if why and status == "unverified":
-            found = (Doubt("", None, why), *found)
+            found = (UnverifiedReason("", None, why), *found)
         certified = None
         if status == "verified":
             monitors = self._work.monitors
-            certified = certificate(transcript, records, monitors, violations.disavowed(), self._prompt_sha256)
-        return Outline(
+            certified = certificate(transcript, records, monitors, violations.refuted(), self._prompt_sha256)
+        return RunSummary(
             status=status,
             text=transcript.slice(0, transcript.length),
             reasoning=transcript.text_of("reasoning"),
@@ -123,7 +123,7 @@ class Ending:
             violations=violations.all(),
             insertions=tuple(transcript.insertions),
             resume=self.resume,
-            doubts=found,
+            unverified_reasons=found,
             certificate=certified,
             reason=why,
             kept=transcript.kept_tokens,
@@ -554,7 +554,7 @@ class Core:
         if self._has_trackers:
             # What stands before a cut is built on, also in the line that is repaired; what feedback answers is not.
             start = best.ref.segment.span.start
-            self._orders.append(Disown(start, todo.cut) if todo.answers_segment else Disown(todo.cut))
+            self._orders.append(Invalidate(start, todo.cut) if todo.answers_segment else Invalidate(todo.cut))
         self._cut(todo.cut)
         if not todo.goes_on:
             self.events.append(Remedied(record, self.tally.remedies))

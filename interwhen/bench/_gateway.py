@@ -37,7 +37,7 @@ from interwhen.bench._crowd import (
 )
 from interwhen.bench._overhead import TransportName, armed, open_transport, paced_server
 from interwhen.bench._statistics import Estimate, estimate, percentile
-from interwhen.clients import facts_of, wrap
+from interwhen.clients import supervision_info, wrap
 from interwhen.registry import load_monitors
 
 # What ``interwhen bench gateway`` found, and what of it had to be how good.
@@ -256,8 +256,8 @@ async def _read(client: Any, stream: str, chunks: int, *, watched: bool) -> floa
         if last.choices and last.choices[0].delta.content:
             texts += 1
     spent = time.process_time() - begun
-    facts = facts_of(last)
-    checks = len(facts.result.checks) if facts is not None and facts.result is not None else 0
+    info = supervision_info(last)
+    checks = len(info.result.checks) if info is not None and info.result is not None else 0
     if texts != chunks or (watched and not checks):
         raise UsageError(f"a stream brought {texts} of {chunks} chunks and {checks} checks: nothing can be measured so")
     return spent

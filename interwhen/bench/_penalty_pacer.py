@@ -1,7 +1,7 @@
 """A loopback server in its own process that sends recorded streams again, each chunk at the time it came.
 
 It is a load generator, not a model: ``python -m interwhen.bench._penalty_pacer FILE`` serves the recordings in *FILE*
-(see :class:`interwhen.testing.Recording`). A request's ``model`` says which one and how fast: ``NUMBER@SPEED``, or
+(see :class:`interwhen.models.Recording`). A request's ``model`` says which one and how fast: ``NUMBER@SPEED``, or
 ``NUMBER@SPEED:CHUNKS`` for its beginning. A request that brings a part of the text goes on behind it, without delay. A
 request that is no stream, a fork, is answered at once with no text: a recording knows no answer.
 """
@@ -56,7 +56,7 @@ class Timed(NamedTuple):
 def read_file(path: Path) -> list[list[Timed]]:
     """Return the texts of the recordings in the file at *path*, of which it is known that it holds some.
 
-    :func:`interwhen.testing.load_recordings` would do the same, but it takes a second to import for a process that
+    :func:`interwhen.models.load_recordings` would do the same, but it takes a second to import for a process that
     does nothing else.
     """
     lines = path.read_text(encoding="utf-8").split("\n")

@@ -28,8 +28,8 @@ from interwhen._types.verifiers import FunctionVerifier, verifier
 from interwhen.bench._local import PROBLEMS
 from interwhen.bench._overhead import TransportName, first_core, open_transport, paced_server
 from interwhen.models._openai_api import CompletionsModel
+from interwhen.models._replay import RecordingModel, load_recordings
 from interwhen.registry import Api, load_model
-from interwhen.testing._models import RecordingModel, load_recordings
 
 RECORDED = Path(__file__).with_name("recorded.jsonl")
 """A thousand tokens that SmolLM2-135M-Instruct wrote at 52 tokens a second, by llama.cpp on two cores, with the time at
@@ -200,7 +200,7 @@ class Clocked:
             open=sum(_is(check, Unknown) or not isinstance(check.outcome, Judged) for check in mine),
             checking=checking,
             on_loop=self._parsing + (checking if who.worker == "inline" else 0.0),
-            held=sum(held.seconds for held in result.timing.held if held.what in owners),
+            held=sum(held.seconds for held in result.timing.blocked_loop if held.what in owners),
             tail=max(last_check.get(name, 0.0) - ended, 0.0) if ended else 0.0,
         )
 

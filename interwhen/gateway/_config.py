@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from interwhen._engine.switch import means_off
+from interwhen._engine.run import means_off
 from interwhen._log import log_warning
 from interwhen._types.budgets import Budgets, Count
 from interwhen._types.errors import UsageError

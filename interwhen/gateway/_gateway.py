@@ -17,7 +17,7 @@ import anyio.abc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from interwhen._engine.switch import is_off, switch
+from interwhen._engine.run import is_off, switch
 from interwhen._log import log_warning
 from interwhen._types.errors import UsageError
 from interwhen._types.results import Result

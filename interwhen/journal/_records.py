@@ -174,11 +174,41 @@ def encode(record: Record) -> bytes:
 
 def decode(payload: bytes) -> Record:
     """Return the record in *payload*. Raises :class:`msgspec.MsgspecError`."""
+    if payload[1:8] == _ENDING:
+        return _convert(msgspec.msgpack.decode(payload))
     found = _decoder().decode(payload)
-    if isinstance(found, Escaped):
-        record: Record = msgspec.convert(json.loads(found.json), Record)
-        return record
-    return found
+    return _convert(json.loads(found.json)) if isinstance(found, Escaped) else found
+
+
+_ENDING = b"\xa6ending"  # the first item of an Ending, its tag; only this record has fields that were renamed
+_RENAMED = (
+    ((), "doubts", "unverified_reasons"),
+    (("certificate",), "disavowed", "refuted"),
+    (("timing",), "held", "blocked_loop"),
+)
+"""Fields of a result that had another name in earlier versions: where, the old name, and the new one."""
+
+
+def with_current_names(result: Any) -> Any:
+    """Return the decoded *result* of any version with the field names of this one.
+
+    The reader maps the names, and the structs do not keep the old ones (``msgspec.field(name=...)``): the same structs
+    are written to clients of the gateway and by ``--json``, where the new names hold.
+    """
+    for path, old, new in _RENAMED:
+        holder = result
+        for name in path:
+            holder = holder.get(name) if isinstance(holder, dict) else None
+        if isinstance(holder, dict) and old in holder:
+            holder[new] = holder.pop(old)
+    return result
+
+
+def _convert(plain: Any) -> Record:
+    if isinstance(plain, list) and plain and plain[0] == "ending":
+        plain[-1] = with_current_names(plain[-1])
+    record: Record = msgspec.convert(plain, Record)
+    return record
 
 
 def as_records(items: Iterable[tuple[float, Chunk] | Record]) -> Iterator[Record]:

@@ -23,8 +23,8 @@ from interwhen.bench._penalty_runs import (
     read_supervised,
 )
 from interwhen.bench._statistics import mean_of, paired
-from interwhen.models import Chunk, Request
-from interwhen.testing import Arrival, Recording, ScriptedModel, load_recordings
+from interwhen.models import Chunk, Recording, Request, TimedChunk, load_recordings
+from interwhen.testing import ScriptedModel
 from interwhen.testing.server import ScriptedServer, events
 
 SMALL = Replayed(speed=60.0, chunks=60)
@@ -120,7 +120,7 @@ def test_what_is_no_share_is_refused(text):
 def test_the_pacer_sends_each_chunk_when_it_came_and_goes_on_behind_what_is_kept(tmp_path):
     said = [Chunk("ab"), Chunk("", tokens=0), Chunk("cd"), Chunk("ef"), Chunk("", tokens=0, finish_reason="stop")]
     times = [1.0, 1.5, 2.0, 4.0, 5.0]
-    Recording(tuple(Arrival(at, chunk) for at, chunk in zip(times, said, strict=True))).save(tmp_path / "r.jsonl")
+    Recording(tuple(TimedChunk(at, chunk) for at, chunk in zip(times, said, strict=True))).save(tmp_path / "r.jsonl")
     (recording,) = read_file(tmp_path / "r.jsonl")
     assert parse_model("3@0.5:2") == (3, 0.5, 2)
     whole = packets(recording, parse_model("0@2"), "")

@@ -8,8 +8,8 @@ from tests.core.worlds import STRICT, drive, monitor
 OFF = "supervision was switched off"
 
 
-def is_off(outline):
-    return outline.status == "unverified" and any(OFF in doubt.why for doubt in outline.doubts)
+def is_off(summary):
+    return summary.status == "unverified" and any(OFF in reason.why for reason in summary.unverified_reasons)
 
 
 @pytest.mark.parametrize("delivery", ["observe", "interrupt", "gate", "final"])
@@ -21,10 +21,10 @@ def test_what_comes_later_is_not_checked(delivery):
     driver.feed("1+1=3\n")
     assert not driver.pending
     driver.end()
-    assert driver.shown == driver.outline.text == "1+1=2\n1+1=3\n"
-    assert not driver.outline.violations
-    assert is_off(driver.outline)
-    assert driver.outline.doubts[0].span.start == 6
+    assert driver.shown == driver.summary.text == "1+1=2\n1+1=3\n"
+    assert not driver.summary.violations
+    assert is_off(driver.summary)
+    assert driver.summary.unverified_reasons[0].span.start == 6
 
 
 @pytest.mark.parametrize("delivery", ["gate", "final"])
@@ -39,7 +39,7 @@ def test_text_that_a_gate_holds_is_shown_at_once(delivery):
     driver.feed("more")
     assert driver.shown == "1+1=3\nmore"
     driver.end()
-    assert is_off(driver.outline)
+    assert is_off(driver.summary)
 
 
 def test_open_checks_are_cancelled_and_say_why():
@@ -49,7 +49,7 @@ def test_open_checks_are_cancelled_and_say_why():
     driver.tell(SwitchedOff())
     assert driver.of(CheckSettled)[-1].check.outcome.why == OFF
     driver.end()
-    assert is_off(driver.outline)
+    assert is_off(driver.summary)
 
 
 def test_a_violation_that_waits_for_earlier_checks_is_dropped_and_the_model_goes_on():
@@ -66,9 +66,9 @@ def test_a_violation_that_waits_for_earlier_checks_is_dropped_and_the_model_goes
     driver.open()
     driver.feed("the rest")
     driver.end()
-    assert driver.shown == driver.outline.text == "1+1=2\n2+2=5\nthe rest"
+    assert driver.shown == driver.summary.text == "1+1=2\n2+2=5\nthe rest"
     assert not driver.of(Retracted)
-    assert is_off(driver.outline)
+    assert is_off(driver.summary)
 
 
 def test_a_violation_found_after_the_end_is_dropped_and_the_run_ends():
@@ -79,19 +79,19 @@ def test_a_violation_found_after_the_end_is_dropped_and_the_run_ends():
     driver.answer(driver.job("2+2=5"))
     assert driver.state == "deciding"
     driver.tell(SwitchedOff())
-    assert driver.shown == driver.outline.text == "1+1=2\n2+2=5\n"
-    assert driver.outline.finish_reason == "stop"
-    assert is_off(driver.outline)
+    assert driver.shown == driver.summary.text == "1+1=2\n2+2=5\n"
+    assert driver.summary.finish_reason == "stop"
+    assert is_off(driver.summary)
 
 
 def test_checks_that_are_awaited_at_the_end_are_awaited_no_more():
     driver = drive(monitor(delivery="gate"))
     driver.feed("1+1=2\n")
     driver.end()
-    assert driver.outline is None
+    assert driver.summary is None
     driver.tell(SwitchedOff())
     assert driver.shown == "1+1=2\n"
-    assert is_off(driver.outline)
+    assert is_off(driver.summary)
     assert len(driver.of(StreamEnded)) == 1
 
 
@@ -105,9 +105,9 @@ def test_a_correction_that_was_begun_stays():
     driver.open()
     driver.feed("\n3+3=7\n")
     driver.end()
-    assert driver.outline.text == driver.shown == "2+2=4\n3+3=7\n"
-    assert driver.outline.remedies == 1
-    assert is_off(driver.outline)
+    assert driver.summary.text == driver.shown == "2+2=4\n3+3=7\n"
+    assert driver.summary.remedies == 1
+    assert is_off(driver.summary)
 
 
 def test_a_break_of_the_stream_is_taken_up_as_ever():
@@ -118,8 +118,8 @@ def test_a_break_of_the_stream_is_taken_up_as_ever():
     driver.open()
     driver.feed(" and more")
     driver.end()
-    assert driver.shown == driver.outline.text == "1+1=3 and more"
-    assert is_off(driver.outline)
+    assert driver.shown == driver.summary.text == "1+1=3 and more"
+    assert is_off(driver.summary)
 
 
 @pytest.mark.parametrize("end", [OutOfTime(1.0), Abandoned(), Broken("x", retryable=False)])
@@ -128,8 +128,8 @@ def test_no_end_is_verified_or_hides_text(end):
     driver.feed("1+1=2\n1+1=3")
     driver.tell(SwitchedOff())
     driver.tell(end)
-    assert driver.outline.status != "verified"
-    assert driver.outline.text == driver.shown == "1+1=2\n1+1=3"
+    assert driver.summary.status != "verified"
+    assert driver.summary.text == driver.shown == "1+1=2\n1+1=3"
 
 
 def test_a_second_switch_changes_nothing():
@@ -140,4 +140,4 @@ def test_a_second_switch_changes_nothing():
     driver.tell(SwitchedOff())
     assert before == (len(driver.seen), len(driver.orders))
     driver.tell(Ended())
-    assert [doubt.monitor for doubt in driver.outline.doubts if OFF in doubt.why].count("") == 1
+    assert [reason.monitor for reason in driver.summary.unverified_reasons if OFF in reason.why].count("") == 1

@@ -6,7 +6,7 @@ import threading
 import anyio
 import interwhen
 import pytest
-from interwhen._engine import switch
+from interwhen._engine import run as engine_run
 from interwhen.testing import Pause, ScriptedModel
 
 
@@ -27,9 +27,9 @@ def monitor(**options):
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
-    monkeypatch.delenv(switch.VARIABLE, raising=False)
-    monkeypatch.setattr(switch._Switch, "said", None)
-    monkeypatch.setattr(switch._Switch, "logged", None)
+    monkeypatch.delenv(engine_run.VARIABLE, raising=False)
+    monkeypatch.setattr(engine_run._Switch, "said", None)
+    monkeypatch.setattr(engine_run._Switch, "logged", None)
 
 
 def status(**options):
@@ -40,7 +40,7 @@ def status(**options):
 @pytest.mark.parametrize("value", ["1", "true", "yes", "YES", "please"])
 def test_the_environment_takes_all_monitors_away_and_nothing_is_verified(monkeypatch, caplog, value):
     assert status(delivery="gate") == "abstained"
-    monkeypatch.setenv(switch.VARIABLE, value)
+    monkeypatch.setenv(engine_run.VARIABLE, value)
     with caplog.at_level(logging.WARNING, "interwhen"):
         assert status(delivery="gate") == status() == "unverified"
     assert caplog.text.count("supervision.switched") == 1
@@ -48,18 +48,18 @@ def test_the_environment_takes_all_monitors_away_and_nothing_is_verified(monkeyp
 
 @pytest.mark.parametrize("value", ["", "0", "false", "No", "off"])
 def test_a_value_that_says_no_changes_nothing(monkeypatch, value):
-    monkeypatch.setenv(switch.VARIABLE, value)
+    monkeypatch.setenv(engine_run.VARIABLE, value)
     assert status() == "abstained"
 
 
 def test_a_program_decides_over_the_environment(monkeypatch, caplog):
-    monkeypatch.setenv(switch.VARIABLE, "1")
-    switch.switch(False)
+    monkeypatch.setenv(engine_run.VARIABLE, "1")
+    engine_run.switch(False)
     assert status() == "abstained"
-    switch.switch(True)
+    engine_run.switch(True)
     assert status() == "unverified"
-    switch.switch(None)
-    monkeypatch.delenv(switch.VARIABLE)
+    engine_run.switch(None)
+    monkeypatch.delenv(engine_run.VARIABLE)
     with caplog.at_level(logging.WARNING, "interwhen"):
         assert status() == "abstained"
     assert "off=False" in caplog.text
@@ -72,7 +72,7 @@ def test_a_guarded_function_runs_unchecked(monkeypatch):
 
     with pytest.raises(interwhen.Refused):
         act("x")
-    monkeypatch.setenv(switch.VARIABLE, "1")
+    monkeypatch.setenv(engine_run.VARIABLE, "1")
     assert act("x") == "x"
 
 
@@ -94,7 +94,7 @@ OFF = "supervision was switched off"
 
 
 def is_off(result):
-    return result.status == "unverified" and any(OFF in doubt.why for doubt in result.doubts)
+    return result.status == "unverified" and any(OFF in reason.why for reason in result.unverified_reasons)
 
 
 async def switched_off_in_flight(delivery):
@@ -105,7 +105,7 @@ async def switched_off_in_flight(delivery):
     async def throw():
         await anyio.sleep(0.2)
         shown.append("|")
-        assert switch.switch(True) == 1
+        assert engine_run.switch(True) == 1
 
     async with anyio.create_task_group() as group:
         group.start_soon(throw)
@@ -131,7 +131,7 @@ async def test_a_run_in_flight_passes_the_rest_at_once_on_real_loops(loop):
 
 def test_a_run_for_plain_code_is_switched_off_from_another_thread():
     model = ScriptedModel([["held\n", Pause(0.5), "more\n"]])
-    thrown = threading.Timer(0.2, switch.switch, [True])
+    thrown = threading.Timer(0.2, engine_run.switch, [True])
     with interwhen.run_sync(model, "Q", monitors=[held()]) as run:
         thrown.start()
         assert is_off(run.drain())
@@ -141,7 +141,7 @@ def test_a_run_for_plain_code_is_switched_off_from_another_thread():
 @pytest.mark.anyio
 async def test_a_run_that_was_made_before_and_is_entered_after_is_off():
     run = interwhen.run(ScriptedModel(["a line\n"]), "Q", monitors=[monitor(delivery="gate")])
-    switch.switch(True)
+    engine_run.switch(True)
     async with run:
         assert is_off(await run.drain())
 
@@ -149,8 +149,8 @@ async def test_a_run_that_was_made_before_and_is_entered_after_is_off():
 @pytest.mark.anyio
 async def test_a_run_stays_off_when_supervision_is_switched_on_again():
     async with interwhen.run(ScriptedModel(["a line\n"]), "Q", monitors=[monitor(delivery="gate")]) as run:
-        switch.switch(True)
-        switch.switch(False)
+        engine_run.switch(True)
+        engine_run.switch(False)
         assert is_off(await run.drain())
     async with interwhen.run(ScriptedModel(["a line\n"]), "Q", monitors=[monitor(delivery="gate")]) as run:
         assert (await run.drain()).status == "abstained"
@@ -160,11 +160,11 @@ async def test_a_run_stays_off_when_supervision_is_switched_on_again():
 async def test_a_run_that_is_over_keeps_its_result():
     async with interwhen.run(ScriptedModel(["a line\n"]), "Q", monitors=[monitor(delivery="gate")]) as run:
         result = await run.drain()
-        switch.switch(True)
+        engine_run.switch(True)
         await anyio.sleep(1)
         assert run.result == result
         assert result.status == "abstained"
-    assert switch.switch(True) == 0
+    assert engine_run.switch(True) == 0
 
 
 @pytest.mark.anyio
@@ -176,11 +176,11 @@ async def test_a_resumed_run_passes_unchecked_too(tmp_path, monkeypatch):
     with anyio.move_on_after(1.0):
         async with interwhen.run(model, "Q", monitors=[watcher], journal=path) as run:
             await run.drain()
-    monkeypatch.setenv(switch.VARIABLE, "1")
+    monkeypatch.setenv(engine_run.VARIABLE, "1")
     before = len(prepared)
     async with interwhen.resume(path, model=ScriptedModel(["the rest\n"]), monitors=[watcher]) as run:
         result = await run.drain()
     assert is_off(result)
     assert result.text.endswith("the rest\n")
     assert len(prepared) == before
-    assert interwhen.replay(path).result.doubts == result.doubts
+    assert interwhen.replay(path).result.unverified_reasons == result.unverified_reasons

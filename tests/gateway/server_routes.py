@@ -8,7 +8,7 @@ import sys
 from interwhen.gateway._routes import DECISIONS, route_of
 
 SOURCES = {
-    "vLLM": "`api_router.py` in the folders of `vllm/entrypoints`: `openai/responses` (commit f6e9325), "
+    "vLLM": "the API routers in the folders of `vllm/entrypoints`: `openai/responses` (commit f6e9325), "
     "`scale_out/render` (15a3fd4), `scale_out/derender` (a7f284a), `serve/disagg` (063e5a8), `serve/tokenize` (045d757), "
     "`serve/lora` (27873ca), `pooling/scoring` (facb56e), `pooling/pooling` (f6e9325), `pooling/embed` (f264990), "
     "`speech_to_text` (082b838), `openai/realtime` (00bd149), `openai/generative_scoring` (391d7b3), `anthropic` "

@@ -9,7 +9,7 @@ import time
 import httpx2
 import pytest
 from helpers import ASK, post, sse
-from interwhen._engine import switch
+from interwhen._engine import run as engine_run
 from interwhen.testing.server import Sleep, delta, events, tool_call
 from processes import serving
 from watchers import no_call_with, word
@@ -19,8 +19,8 @@ WRONG = "2 + 2 = 5\n"
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
-    monkeypatch.delenv(switch.VARIABLE, raising=False)
-    monkeypatch.setattr(switch._Switch, "said", None)
+    monkeypatch.delenv(engine_run.VARIABLE, raising=False)
+    monkeypatch.setattr(engine_run._Switch, "said", None)
 
 
 def wrong(_request):
@@ -44,9 +44,9 @@ def test_a_gateway_that_is_off_passes_everything_and_says_so(upstream, gateway):
 
 @pytest.mark.parametrize("how", ["--off", "INTERWHEN_OFF"])
 def test_it_can_start_switched_off(upstream, monkeypatch, how):
-    if how == switch.VARIABLE:
+    if how == engine_run.VARIABLE:
         monkeypatch.setenv(how, "1")
-    flags = () if how == switch.VARIABLE else (how,)
+    flags = () if how == engine_run.VARIABLE else (how,)
     with serving(upstream(wrong).base_url, "--monitor", "arithmetic:remedy=abstain", *flags) as running:
         assert post(running, {**ASK, "stream": True}).headers["x-interwhen-supervision"] == "off"
         running.child.send_signal(signal.SIGUSR2)
@@ -108,7 +108,7 @@ def test_a_stream_in_flight_is_released_at_once_and_counted(reading, upstream, g
     assert held < more  # released by the switch, not by the end
     result = got[-1][1]["interwhen"]["result"]
     assert result["type"] == "unverified"
-    assert "switched off" in result["doubts"][0]["why"]
+    assert "switched off" in result["unverified_reasons"][0]["why"]
     assert running.metric('interwhen_unwatched_answers_total{why="off"}') == 1
     assert "calls_in_flight=1" in caplog.text
 

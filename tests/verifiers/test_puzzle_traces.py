@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 from collections import Counter
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -113,3 +115,59 @@ def test_golds_of_spatialmap_that_do_not_follow_are_unknown():
                 assert isinstance(verdict, Pass), record["id"]
             passed[type(verdict)] += 1
     assert passed[Pass] >= 0.4 * passed.total()
+
+
+def possible_answers(text):
+    """Return the options that some order of the places on both axes allows, with patterns and a search of its own.
+
+    "North" of a place may mean due north, where any number of places is possible, or the half-plane.
+    """
+    text = " ".join(text.split("map with multiple objects:")[1].split())
+    question = re.search(r"(In which direction|Which object|How many)[^?]*\?", text)
+    told = re.findall(r"([^.]+?) is to the (North|South)(east|west) of ([^.]+)\.", text[: question.start()])
+    options = dict(re.findall(r"([A-D])\. (.+?)(?= [A-D]\. |\.?$)", text[question.end() :]))
+    relations = [(one.strip(), north == "North", east == "east", other.strip()) for one, north, east, other in told]
+    places = sorted({name for one, _, _, other in relations for name in (one, other)})
+    orders = [dict(zip(places, order, strict=True)) for order in permutations(range(len(places)))]
+    easts = [at for at in orders if all((at[one] > at[other]) == east for one, _, east, other in relations)]
+    norths = [at for at in orders if all((at[one] > at[other]) == north for one, north, _, other in relations)]
+
+    def there(at, positive, negative, way, other):
+        if positive not in way and negative not in way:
+            return frozenset(places) - {other}
+        return frozenset(place for place in places if place != other and (at[place] > at[other]) == (positive in way))
+
+    def regions(way, other):
+        rows = {there(at, "north", "south", way.lower(), other) for at in norths}
+        columns = {there(at, "east", "west", way.lower(), other) for at in easts}
+        return {row & column for row in rows for column in columns}
+
+    if asked := re.match(r"In which direction is (.+) relative to (.+)\?", question[0]):
+        return {
+            letter for letter, way in options.items() if any(asked[1] in region for region in regions(way, asked[2]))
+        }
+    if asked := re.match(r"Which object is in the (\w+) of (.+)\?", question[0]):
+        return {
+            letter for letter, name in options.items() if any(name in region for region in regions(asked[1], asked[2]))
+        }
+    asked = re.match(r"How many objects are in the (\w+) of (.+)\?", question[0])
+    counts = {len(region) for region in regions(asked[1], asked[2])}
+    if len(asked[1]) < len("northeast"):
+        counts |= set(range(max(counts) + 1))
+    return {letter for letter, number in options.items() if int(number) in counts}
+
+
+def test_every_answer_to_spatialmap_that_is_flagged_is_impossible():
+    """The set names one option; the others are neither right nor wrong by it."""
+    flagged = Counter()
+    with gzip.open(folder("spatialmap") / "questions.jsonl.gz", "rt") as lines:
+        for number, record in enumerate(map(json.loads, lines)):
+            if number % 4:
+                continue
+            possible = possible_answers(record["text"])
+            assert record["gold_option"] in possible
+            for letter in "ABCD":
+                ((_, verdict),) = verdicts(spatialmap(), record["text"], f"Answer: {letter}")
+                flagged[record["qtype"], type(verdict)] += 1
+                assert isinstance(verdict, Violation) == (letter not in possible), (record["id"], letter)
+    assert min(flagged[kind, Violation] for kind in ("direction", "which_object", "count")) > 40

@@ -19,17 +19,13 @@ from interwhen import (
     Delivery,
     FunctionVerifier,
     Level,
-    Lines,
     Monitor,
     Pass,
-    Repair,
-    Resample,
     Segment,
     Span,
     Task,
     Tracker,
     Unknown,
-    UsageError,
     Verdict,
     Violation,
     normalize,
@@ -47,6 +43,7 @@ from interwhen_verifiers._arithmetic.setting import PLAIN, Setting, may_set, set
 from interwhen_verifiers._arithmetic.tokens import Token, tokenize
 from interwhen_verifiers._arithmetic.windows import windows
 from interwhen_verifiers._arithmetic.wording import locate, result, statement
+from interwhen_verifiers._factories import require_choice, task_monitor
 
 MAX_SEGMENT = 20_000
 """A longer segment is read in windows. A longer sentence is not read, and that is said: it hides no equation."""
@@ -481,18 +478,14 @@ def arithmetic(
 
     ``rounding``: with ``shown-digits``, ``10/3 = 3.33`` is right; with ``exact``, only ``10/3 ≈ 3.33`` is.
     """
-    if rounding not in _VERIFIERS:
-        raise UsageError(f"arithmetic: rounding={rounding!r}, choose one of {', '.join(_VERIFIERS)}")
-    return Monitor(
-        name="arithmetic",
-        trigger=Lines(),
-        extractor=Tracker(begin, step),
+    require_choice("arithmetic", _VERIFIERS, rounding=rounding)
+    return task_monitor(
+        "arithmetic",
+        _VERIFIERS[rounding],
+        Tracker(begin, step),
+        prepare,
         recognizer=recognize,
-        prepare=prepare,
-        scope="answer",
-        verifier=_VERIFIERS[rounding],
-        delivery=delivery,
-        remedy=Repair(otherwise=Resample()),
         level=level,
+        delivery=delivery,
         phase=phase,
     )
