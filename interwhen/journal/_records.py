@@ -352,6 +352,7 @@ def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, .
 def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> None:
     """Raise :class:`JournalError` unless *monitors* are those of the journal: its facts hold for no others."""
     verifiers, records = describe(monitors)
+    hints = get_type_hints(Monitor)
     if len(records) != len(header.monitors):
         names = ", ".join(repr(record.fields["name"]) for record in header.monitors) or "none"
         raise JournalError(path, f"its run had the monitors {names}; got {len(records)}: give the same ones")
@@ -359,7 +360,7 @@ def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> Non
         name = ours.fields["name"]
         for label in sorted(ours.fields.keys()):  # one that it does not name is younger than the journal
             was, now = ours.fields[label], given.fields.get(label)
-            if was != now:
+            if was != now and (label not in given.fields or _value(was, hints[label]) != _value(now, hints[label])):
                 raise JournalError(path, f"monitor {name!r} had {label}={was!r}, and has {now!r} now")
         who, other = header.verifiers[ours.verifier], verifiers[given.verifier]
         if (who.name, who.version) != (other.name, other.version):
@@ -384,6 +385,11 @@ def _is_secret(name: str) -> bool:
 def _data(record: MonitorRecord, hints: Mapping[str, Any]) -> dict[str, Any]:
     values = {name: msgspec.convert(value, hints[name]) for name, value in record.fields.items()}
     return {**values, **dict.fromkeys(record.code, _no_claims)}
+
+
+def _value(recorded: object, kind: Any) -> object:
+    """Return the value that was *recorded*: a field that was added to its type since then has its default."""
+    return msgspec.convert(recorded, kind)
 
 
 def _as_read(value: object) -> object:
