@@ -263,6 +263,11 @@ class Intake:
             elif len(words := due.segment.text.rsplit(None, 2)) > 2:
                 yield due, span.start + len(words[0])
 
+    def stop_scanning(self) -> None:
+        """Find no more segments: no monitor looks at the text that follows."""
+        self.watches, self._active, self._eager, self._wake = (), [], False, _any_of("")
+        self._plan()
+
     def keep_held(self) -> None:
         """Take what is held back as text, unseen by any scanner: the run is over."""
         if self._tags is not None:

@@ -27,6 +27,7 @@ from interwhen._core.messages import (
     OutOfTime,
     Resumed,
     Settled,
+    SwitchedOff,
 )
 from interwhen._types.budgets import Budgets
 from interwhen._types.claims import Claim
@@ -42,7 +43,9 @@ from interwhen._types.verifiers import Worker
 from interwhen.journal._evidence import code_digest
 from interwhen.journal._settings import ModelReference
 
-RareFact: TypeAlias = Opened | Ended | Broken | Extracted | Settled | OutOfTime | Idle | Abandoned | Resumed
+RareFact: TypeAlias = (
+    Opened | Ended | Broken | Extracted | Settled | OutOfTime | Idle | Abandoned | Resumed | SwitchedOff
+)
 
 
 class VerifierRecord(msgspec.Struct, frozen=True):
