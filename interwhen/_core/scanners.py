@@ -45,6 +45,9 @@ class Scanner:
         """From where on the text may still become part of a segment that is not complete."""
         return self.start
 
+    reads_on: bool = True
+    """Whether text that follows a segment at once would be part of it, where nothing else ends the segment."""
+
     looks_early: bool = False
     """Whether a segment that is not complete says something already, where the stream stalls in it."""
 
@@ -311,6 +314,8 @@ class WholeScanner(Scanner):
 class CountScanner(Scanner):
     """Stretches of a fixed number of characters."""
 
+    reads_on = False
+
     def __init__(self, count: int) -> None:
         super().__init__()
         self.count = max(count, 1)
@@ -466,6 +471,8 @@ class MarkerScanner(Scanner):
 class TagScanner(Scanner):
     """Tool calls: from an opening tag to its closing tag, both included."""
 
+    reads_on = False
+
     def __init__(self, opening: str, closing: str) -> None:
         super().__init__()
         self.opening = opening
@@ -539,6 +546,7 @@ class FenceScanner(Scanner):
     """
 
     wakes = "\n"
+    reads_on = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -21,9 +21,10 @@ from interwhen._types.monitors import Monitor
 from interwhen.bench._statistics import percentile
 from interwhen.models._openai_api import CompletionsModel
 from interwhen.models._transport import HttpRequest, Transport
+from interwhen.testing._paced_server import LoadTally
 
 _EVENT = b"data: {"
-_BEGUN = re.compile(rb'"(?:content|text)":"(\d+\.\d+)\\n"')
+_BEGUN = re.compile(rb'"(?:content|text)": ?"(\d+\.\d+)\\n"')
 _BEGIN_WITHIN = 0.25
 """The share of a stream's length within which all streams begin, at random: real ones do not march in step."""
 _PATIENCE_SECONDS, _PATIENCE = 60.0, 10.0
@@ -256,21 +257,7 @@ async def _all(one: Callable[[Reading], Awaitable[Reading]], streams: int, chunk
     return [task.result() for task in tasks]
 
 
-class Tally(msgspec.Struct, frozen=True):
-    """What the generator says of itself, since it was asked last."""
-
-    sent: int
-    """Chunks whose time came."""
-    late_p99_ms: float
-    """How much later than it was due the generator came to send a chunk: its own fault."""
-    late_max_ms: float
-    held: int
-    """Chunks that could not be sent at once because the reader did not take what was sent before."""
-    busy: float
-    """The share of the time that it used its core."""
-
-
-async def ask_generator(base_url: str) -> Tally:
+async def ask_generator(base_url: str) -> LoadTally:
     """Return what the generator says of itself, and let it begin anew."""
     url = urlsplit(base_url)
     async with asyncio.timeout(_PATIENCE_SECONDS):
@@ -281,7 +268,7 @@ async def ask_generator(base_url: str) -> Tally:
         assert length is not None
         data = await reader.readexactly(int(length[1]))
         writer.close()
-    return msgspec.json.decode(data, type=Tally)
+    return msgspec.json.decode(data, type=LoadTally)
 
 
 def judge(readings: Sequence[Reading], chunks: int, rate: float) -> Crowd:

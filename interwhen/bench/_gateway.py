@@ -26,7 +26,6 @@ from interwhen.bench._crowd import (
     Crowd,
     Reader,
     Reading,
-    Tally,
     ask_generator,
     httpx2_crowd,
     judge,
@@ -35,10 +34,11 @@ from interwhen.bench._crowd import (
     run_crowd,
     transport_crowd,
 )
-from interwhen.bench._overhead import TransportName, armed, open_transport, paced_server
+from interwhen.bench._overhead import TransportName, armed, open_transport
 from interwhen.bench._statistics import Estimate, estimate, percentile
-from interwhen.clients import facts_of, wrap
+from interwhen.clients import supervision_info, wrap
 from interwhen.registry import load_monitors
+from interwhen.testing._paced_server import LoadTally, loopback_process, paced_server
 
 # What ``interwhen bench gateway`` found, and what of it had to be how good.
 
@@ -87,7 +87,7 @@ class Carried(msgspec.Struct, frozen=True):
     direct: Crowd
     """The floor."""
     crowd: Crowd
-    generator: Tally
+    generator: LoadTally
     """What the generator says of itself while the crowd was read."""
     cpu_microseconds: float | None = None
     """CPU that each chunk took: in the gateway, or in this process for reading it."""
@@ -256,8 +256,8 @@ async def _read(client: Any, stream: str, chunks: int, *, watched: bool) -> floa
         if last.choices and last.choices[0].delta.content:
             texts += 1
     spent = time.process_time() - begun
-    facts = facts_of(last)
-    checks = len(facts.result.checks) if facts is not None and facts.result is not None else 0
+    info = supervision_info(last)
+    checks = len(info.result.checks) if info is not None and info.result is not None else 0
     if texts != chunks or (watched and not checks):
         raise UsageError(f"a stream brought {texts} of {chunks} chunks and {checks} checks: nothing can be measured so")
     return spent
@@ -290,7 +290,7 @@ async def measure(
     gc.collect()
     gc.freeze()  # what is there now is no work for the collector while chunks are timed
     gc.set_threshold(1_000, 10, 100)  # as docs/transports.md has it for many streams
-    with paced_server("interwhen.bench._crowd_pacer") as url:
+    with paced_server(stamped=True) as url:
         with _gateway(url, monitor) as (process, gateway_url), _cores(last=True):
             say(f"added time: {pairs} rounds at 1 stream: direct, through a bare relay, and through the gateway")
             with _relay(url) as relay_url:
@@ -483,7 +483,7 @@ def _gateway(url: str, monitor: str) -> Iterator[tuple[int, str]]:
 @contextmanager
 def _relay(url: str) -> Iterator[str]:
     """Run a bare relay to *url*, on the first core as the gateway; yield its address."""
-    with paced_server("interwhen.bench._relay", str(urlsplit(url).port)) as relay_url:
+    with loopback_process("interwhen.bench._relay", str(urlsplit(url).port)) as relay_url:
         yield relay_url
 
 

@@ -26,29 +26,16 @@ from interwhen._types.segments import Segment
 from interwhen._types.triggers import EveryChars, Lines, Paragraphs, Sentences, Trigger
 from interwhen._types.verdicts import Pass, Verdict, Violation
 from interwhen._types.verifiers import verifier
-from interwhen.bench._pacer import SentLog
 from interwhen.bench._statistics import Estimate, estimate, growth_exponent, percentile
 from interwhen.models._openai_api import CompletionsModel
 from interwhen.models._transport import HttpRequest, Transport
+from interwhen.testing._paced_server import SentLog, paced_server
 
 # The arms of the overhead benchmark: the same stream read raw, decoded, and supervised.
 
 TransportName = Literal["httpx2", "fast"]
 
 _MIXED: tuple[Trigger, ...] = (Lines(), Sentences(), Paragraphs(), EveryChars(400))
-
-
-@contextmanager
-def paced_server(module: str = "interwhen.bench._pacer", *arguments: str) -> Iterator[str]:
-    """Run the load generator *module* with *arguments* in a process of its own; yield its base URL."""
-    command = [sys.executable, "-m", module, *arguments]
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  (a module of ours)
-    try:
-        assert child.stdout is not None
-        yield f"http://127.0.0.1:{int(child.stdout.readline())}/v1"
-    finally:
-        child.kill()
-        child.communicate()
 
 
 @contextmanager

@@ -26,10 +26,11 @@ from interwhen._types.triggers import EveryChars, Lines, Paragraphs, Sentences, 
 from interwhen._types.verdicts import Errored, Judged, Pass, Unknown, Verdict
 from interwhen._types.verifiers import FunctionVerifier, verifier
 from interwhen.bench._local import PROBLEMS
-from interwhen.bench._overhead import TransportName, first_core, open_transport, paced_server
+from interwhen.bench._overhead import TransportName, first_core, open_transport
 from interwhen.models._openai_api import CompletionsModel
+from interwhen.models._replay import RecordingModel, load_recordings
 from interwhen.registry import Api, load_model
-from interwhen.testing._models import RecordingModel, load_recordings
+from interwhen.testing._paced_server import paced_server
 
 RECORDED = Path(__file__).with_name("recorded.jsonl")
 """A thousand tokens that SmolLM2-135M-Instruct wrote at 52 tokens a second, by llama.cpp on two cores, with the time at
@@ -130,7 +131,7 @@ async def _replayed(source: Replayed, seed: int) -> AsyncIterator[Opened]:
         raise UsageError(f"{str(source.path)!r} holds no recording: make one with --record FILE")
     end = "" if source.chunks is None else f":{source.chunks}"
     transport = open_transport(source.transport)
-    with paced_server("interwhen.bench._penalty_pacer", str(source.path)) as url, first_core():
+    with paced_server(source.path) as url, first_core():
         models = [CompletionsModel(url, f"{n}@{source.speed:g}{end}", transport=transport) for n in range(count)]
         try:
             yield Opened(
@@ -200,7 +201,7 @@ class Clocked:
             open=sum(_is(check, Unknown) or not isinstance(check.outcome, Judged) for check in mine),
             checking=checking,
             on_loop=self._parsing + (checking if who.worker == "inline" else 0.0),
-            held=sum(held.seconds for held in result.timing.held if held.what in owners),
+            held=sum(held.seconds for held in result.timing.blocked_loop if held.what in owners),
             tail=max(last_check.get(name, 0.0) - ended, 0.0) if ended else 0.0,
         )
 

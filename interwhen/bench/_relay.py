@@ -11,7 +11,7 @@ import selectors
 import socket
 import sys
 
-from interwhen.bench._loopback import serve_on_loopback
+from interwhen.testing._paced_server import serve_on_loopback
 
 
 def serve(listener: socket.socket, *, port: int) -> None:
@@ -45,4 +45,4 @@ def _pass_on(source: socket.socket, target: socket.socket) -> bool:
 
 
 if __name__ == "__main__":
-    serve_on_loopback(functools.partial(serve, port=int(sys.argv[1])), backlog=16, last_core=False)
+    serve_on_loopback(functools.partial(serve, port=int(sys.argv[1])), last_core=False)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import inspect
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -26,16 +26,19 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
+from interwhen._core.segmenter import scanner_for
+from interwhen._core.transcript import Transcript
 from interwhen._run import Run, Workers
 from interwhen._types.budgets import Budgets
-from interwhen._types.errors import ModelError
 from interwhen._types.extensions import Task
-from interwhen._types.models import Capabilities, Chunk, Completion, Model, Request, Stream
+from interwhen._types.models import Chunk, Model
 from interwhen._types.monitors import Extractor, Fork, Monitor, Tracker
 from interwhen._types.results import CheckRecord, Failed, Result
+from interwhen._types.segments import Phase, Segment
 from interwhen._types.spans import Span
+from interwhen._types.triggers import Trigger
 from interwhen._types.verdicts import Cancelled, Errored, Judged, Pass, Retry, Skipped, TimedOut, Unknown, Violation
-from interwhen.models._token_stream import GuardedStream
+from interwhen.models._replay import Recording, ReplayModel
 from interwhen.registry import MonitorSpec, load_monitor
 from interwhen.testing._traces import LabelledTrace, Turn
 
@@ -216,6 +219,14 @@ def recut(text: str, seed: object = 0) -> list[str]:
     return chunks
 
 
+def segments(text: str, trigger: Trigger, *, phase: Phase = "answer") -> list[Segment]:
+    """Return the segments of *text* that *trigger* gives to a monitor, once the stream has ended."""
+    transcript = Transcript(phase)
+    transcript.append(text, 0)
+    spans = scanner_for(trigger).flush(transcript)
+    return [Segment(text[span.start : span.end], span, phase) for span in spans]
+
+
 async def try_monitor(
     monitor: MonitorSpec, traces: Iterable[LabelledTrace], *, seed: object = 0, model: Model | None = None
 ) -> AsyncIterator[Tried]:
@@ -225,7 +236,7 @@ async def try_monitor(
     Raises what loading the monitor and reading the traces raise, and nothing that the monitor's own code raises.
     """
     watching = load_monitor(monitor)
-    async with Workers(held_after=None) as workers:
+    async with Workers(blocked_loop_after=None) as workers:
         for trace in traces:
             yield await _try(watching, trace, seed, model, workers)
 
@@ -258,7 +269,7 @@ async def _try(monitor: Monitor, trace: LabelledTrace, seed: object, model: Mode
     for number, turn in enumerate(trace.turns):
         chunks = (*map(Chunk, recut(turn.text, f"{seed}:{trace.name}:{number}")), *_calls(turn))
         async with Run(
-            _Saying(chunks, model),
+            ReplayModel([Recording.untimed(chunks, finish_reason=None)], forks=model, name="trial"),
             turn.prompt,
             monitors=(observer,),
             budgets=Budgets(failures=None, forks=_UNLIMITED, characters=max(len(turn.trace), 1) + 1),
@@ -353,36 +364,3 @@ def _said(outcome: Errored | TimedOut | Cancelled | Skipped) -> str:
             return f"no verdict within {deadline:g} s"
         case Cancelled(why=why) | Skipped(why=why):
             return why
-
-
-@dataclass(frozen=True, slots=True)
-class _Saying:
-    """Says what it is given, and lets another model answer forks."""
-
-    chunks: Sequence[Chunk]
-    model: Model | None
-    name: str = "trial"
-
-    async def capabilities(self) -> Capabilities:
-        return Capabilities(resume="prefix", forks=self.model is not None)
-
-    async def stream(self, _request: Request) -> Stream:
-        return _SayingStream(self.chunks)
-
-    async def complete(self, request: Request) -> Completion:
-        if self.model is None:
-            raise ModelError("a trace cannot answer a fork: say which model does")
-        return await self.model.complete(request)
-
-    async def aclose(self) -> None:
-        pass
-
-
-class _SayingStream(GuardedStream):
-    def __init__(self, chunks: Sequence[Chunk]) -> None:
-        super().__init__()
-        self._left = iter(chunks)
-
-    async def fetch(self) -> Sequence[Chunk]:
-        await anyio.lowlevel.checkpoint()
-        return tuple(islice(self._left, _BATCH))

@@ -24,7 +24,8 @@ from interwhen.bench._crowd import (
     transport_crowd,
 )
 from interwhen.bench._gateway import Carried, GatewayReport, judged, measure, middle_of
-from interwhen.bench._overhead import open_transport, paced_server
+from interwhen.bench._overhead import open_transport
+from interwhen.testing._paced_server import loopback_process, paced_server
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def test_a_small_run_gives_a_whole_report(report: GatewayReport) -> None:
         assert part.crowd.streams == part.direct.streams == 8
         assert part.crowd.lost == part.direct.lost == 0
         assert part.cpu_microseconds is None or part.cpu_microseconds > 0
-        assert part.generator.sent == 8 * 10  # the end included, the first one not: it is sent on request
+        assert part.generator.sent == 8 * 11  # the end included
         assert part.generator.late_p99_ms <= part.generator.late_max_ms + 0.1
     assert report.added.first_direct_p50_ms > 0
     assert report.added.relay_p50_ms <= report.added.relay_p99_ms
@@ -107,7 +108,7 @@ def test_what_cannot_be_measured_is_refused(wrong: dict[str, float]) -> None:
 @pytest.mark.parametrize("crowd", [read_crowd, httpx2_crowd, openai_crowd])
 def test_every_reader_sees_every_chunk_at_its_time(crowd: Any) -> None:
     async def main() -> list[Reading]:
-        with paced_server("interwhen.bench._crowd_pacer") as url:
+        with paced_server(stamped=True) as url:
             return await crowd(url, 3, 11, 20.0)
 
     found = anyio.run(main)
@@ -121,7 +122,7 @@ def test_a_transport_alone_sees_every_chunk() -> None:
     async def main() -> list[Reading]:
         transport = open_transport("httpx2")
         try:
-            with paced_server("interwhen.bench._crowd_pacer") as url:
+            with paced_server(stamped=True) as url:
                 return await transport_crowd(url, 3, 11, 20.0, transport)
         finally:
             await transport.aclose()
@@ -132,7 +133,7 @@ def test_a_transport_alone_sees_every_chunk() -> None:
 def test_a_relay_passes_on_what_comes_and_that_either_side_is_gone() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(5)
-        with paced_server("interwhen.bench._relay", str(server.getsockname()[1])) as url:
+        with loopback_process("interwhen.bench._relay", str(server.getsockname()[1])) as url:
             port = int(url.rpartition(":")[2].partition("/")[0])
             for leaver in (0, 1):
                 near = socket.create_connection(("127.0.0.1", port), timeout=5)
@@ -159,7 +160,7 @@ def test_the_generator_knows_what_its_reader_did_not_take() -> None:
     """A reader who takes nothing holds up neither the generator nor the other readers."""
 
     async def main() -> tuple[list[Reading], Any]:
-        with paced_server("interwhen.bench._crowd_pacer") as url:
+        with paced_server(stamped=True) as url:
             port = int(url.rpartition(":")[2].partition("/")[0])
             slow = socket.socket()
             slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -180,7 +181,7 @@ def test_the_generator_knows_what_its_reader_did_not_take() -> None:
 
 def test_the_generator_keeps_time() -> None:
     async def main() -> list[Reading]:
-        with paced_server("interwhen.bench._crowd_pacer") as url:
+        with paced_server(stamped=True) as url:
             return await read_crowd(url, 3, 11, 20.0)
 
     for reading in anyio.run(main):

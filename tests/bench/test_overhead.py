@@ -13,18 +13,11 @@ from interwhen.bench._overhead import (
     armed,
     measure,
     open_transport,
-    paced_server,
     read_decoded,
     read_raw,
     read_supervised,
 )
-from interwhen.bench._pacer import TOKEN, chunk_texts
-
-
-def test_the_load_has_as_many_chunks_as_asked_for() -> None:
-    texts = chunk_texts(1000)
-    assert len(texts) == 1000
-    assert {len(text) for text in texts} == {TOKEN}
+from interwhen.testing._paced_server import chunk_texts, paced_server
 
 
 @pytest.mark.parametrize("transport", ["httpx2", "fast"])

@@ -9,7 +9,6 @@ import msgspec
 import pytest
 from interwhen import Monitor, Pass, UsageError, verifier
 from interwhen.bench._penalty import Plan, Setup, measure, run_sweep
-from interwhen.bench._penalty_pacer import packets, parse_model, read_file
 from interwhen.bench._penalty_report import Penalty, Round, bars, parse_share, report_of
 from interwhen.bench._penalty_runs import (
     RECORDED,
@@ -23,8 +22,8 @@ from interwhen.bench._penalty_runs import (
     read_supervised,
 )
 from interwhen.bench._statistics import mean_of, paired
-from interwhen.models import Chunk, Request
-from interwhen.testing import Arrival, Recording, ScriptedModel, load_recordings
+from interwhen.models import Request, load_recordings
+from interwhen.testing import ScriptedModel
 from interwhen.testing.server import ScriptedServer, events
 
 SMALL = Replayed(speed=60.0, chunks=60)
@@ -115,23 +114,6 @@ def test_what_is_no_share_is_refused(text):
 
 
 # ---------------------------------------------------------------------- the replay
-
-
-def test_the_pacer_sends_each_chunk_when_it_came_and_goes_on_behind_what_is_kept(tmp_path):
-    said = [Chunk("ab"), Chunk("", tokens=0), Chunk("cd"), Chunk("ef"), Chunk("", tokens=0, finish_reason="stop")]
-    times = [1.0, 1.5, 2.0, 4.0, 5.0]
-    Recording(tuple(Arrival(at, chunk) for at, chunk in zip(times, said, strict=True))).save(tmp_path / "r.jsonl")
-    (recording,) = read_file(tmp_path / "r.jsonl")
-    assert parse_model("3@0.5:2") == (3, 0.5, 2)
-    whole = packets(recording, parse_model("0@2"), "")
-    assert [packet.due for packet in whole] == [0.5, 1.0, 2.0, 2.0]
-    assert b'"text": "ab"' in whole[0].data
-    assert b"[DONE]" in whole[-1].data
-    rest = packets(recording, parse_model("0@2"), "abcd")
-    assert [packet.due for packet in rest] == [0.0, 0.0]
-    assert b'"text": "ef"' in rest[0].data
-    assert len(packets(recording, parse_model("0@1:2"), "")) == 3
-    assert len(packets(recording, parse_model("0@1"), "abcdef")) == 1
 
 
 def test_the_recording_that_comes_with_it_is_a_thousand_tokens_long():

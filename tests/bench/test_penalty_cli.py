@@ -13,7 +13,7 @@ from interwhen.bench._penalty import Sweep
 from interwhen.bench._penalty_cli import penalty
 from interwhen.bench._penalty_report import Penalty
 from interwhen.cli._main import main
-from interwhen.testing import load_recordings
+from interwhen.models import load_recordings
 
 SMALL = {"speed": 60.0, "tokens": 60, "pairs": 1, "verifier_ms": 1.0, "monitors": 2}
 

@@ -9,7 +9,7 @@ import interwhen
 import openai
 import pytest
 from both import KINDS, ask, read
-from interwhen import UsageError, facts_of, wrap
+from interwhen import UsageError, supervision_info, wrap
 from interwhen.testing.server import Head, Send, counts, events, fault, reply
 from pydantic import BaseModel
 from watchers import passing, word
@@ -76,7 +76,7 @@ async def test_parsing_into_a_type(kind, serve, clients):
 
     found = await call() if kind == "async" else await anyio.to_thread.run_sync(call)
     assert found.choices[0].message.parsed == Answer(value=7)
-    assert facts_of(found).result.finish_reason == "stop"
+    assert supervision_info(found).result.finish_reason == "stop"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -150,7 +150,7 @@ async def test_options_for_one_call(kind, serve, clients):
     assert "fine" in found.choices[0].message.content
     found = await ask(client.with_options(timeout=9), interwhen={"monitors": [word(remedy=interwhen.Stop())]})
     assert found.choices[0].finish_reason == "content_filter"
-    assert facts_of(await ask(client, interwhen=False)) is None
+    assert supervision_info(await ask(client, interwhen=False)) is None
     with pytest.raises(UsageError, match="reading"):
         await ask(client, interwhen={"redaing": "live"})
     assert all("interwhen" not in request.json for request in server.posts)
@@ -159,9 +159,9 @@ async def test_options_for_one_call(kind, serve, clients):
 async def test_the_field_may_travel_in_the_extra_body(serve, clients):
     server = serve(events(["BAD\n"], api="chat"))
     client = wrap(clients(openai.AsyncOpenAI, server))
-    assert facts_of(await ask(client, interwhen={"monitors": ["arithmetic"]})).result.status == "unverified"
+    assert supervision_info(await ask(client, interwhen={"monitors": ["arithmetic"]})).result.status == "unverified"
     found = await ask(client, extra_body={"interwhen": {"monitors": ["arithmetic"]}, "top_k": 1})
-    assert facts_of(found) is not None
+    assert supervision_info(found) is not None
     assert server.posts[-1].json["top_k"] == 1
     assert "interwhen" not in server.posts[-1].json
 

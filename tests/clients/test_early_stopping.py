@@ -34,11 +34,11 @@ async def test_completions_with_tags(serve, clients):
     stream = await client.completions.create(model="m", prompt="Q? ", stream=True)
     text, result = "", None
     async for part in stream:
-        facts = part.interwhen
-        if facts.start is not None:
-            text = text[: facts.start]
+        info = part.interwhen
+        if info.start is not None:
+            text = text[: info.start]
         text += part.choices[0].text if part.choices else ""
-        result = facts.result or result
+        result = info.result or result
     assert result.status == "unverified"
     assert result.text == text == "<think>It is 42.\n\nI am sure.\n</think>\n\nIt is 42."
     assert [post.json["prompt"] for post in server.posts if post.json.get("stream")] == [

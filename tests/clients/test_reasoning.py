@@ -58,9 +58,9 @@ async def test_what_was_read_between_think_tags_is_replaced_within_them(kind, se
     assert (result.reasoning, result.answer, result.status) == ("so\ngood\nok", "yes\n", "verified")
     trace = ""
     for chunk in chunks:
-        facts = chunk.interwhen
-        if facts.start is not None:
-            trace = trace[: facts.start] + (chunk.choices[0].delta.content or "")[facts.lead :]
+        info = chunk.interwhen
+        if info.start is not None:
+            trace = trace[: info.start] + (chunk.choices[0].delta.content or "")[info.lead :]
     assert trace == result.text
 
 

@@ -96,10 +96,10 @@ async def test_what_is_wrong_is_corrected(where, serve, pair):
     assert events[-1].response.output_text == result.answer
     trace = ""
     for event in events:
-        facts = event.interwhen
-        if facts.start is not None:
+        info = event.interwhen
+        if info.start is not None:
             text = event.delta if event.type.endswith(".delta") else ""
-            trace = trace[: facts.start] + text[facts.lead :]
+            trace = trace[: info.start] + text[info.lead :]
     assert trace == result.text
     items = server.posts[1].json["input"]
     assert items[0] == {"role": "user", "content": "q"}

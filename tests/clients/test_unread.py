@@ -61,10 +61,10 @@ async def test_text_that_nobody_reads_leaves_a_doubt(fields, unread, stream, rea
     parts, result = await collect(wire, [word()], stream=stream, settings={"reading": reading})
     assert result.status == "unverified"
     held = "" if reading == "live" else "; it was held back"
-    first, *_ = [doubt.why for doubt in result.doubts]
+    first, *_ = [doubt.why for doubt in result.unverified_reasons]
     assert first.startswith(WHY.format(f"choices.delta.{unread}").removesuffix("answer"))
     assert first.endswith(f"answer{held}")
-    assert parts[-1].facts.result == result
+    assert parts[-1].info.result == result
     shown = json.dumps([part.chunk() for part in parts])
     assert ("BAD" in shown) == (reading == "live")  # passed on as it is
     assert "ok" in shown
@@ -97,7 +97,7 @@ async def test_what_is_read_or_says_nothing_leaves_none(fields):
 async def test_other_doubts_stay():
     wire = MemoryWire(lambda *_: [said({"content": "ok\n"}), said({"refusal": "no"}), said({}, "length")])
     _, result = await collect(wire, [passing()])
-    ended, unread = result.doubts
+    ended, unread = result.unverified_reasons
     assert "length" in ended.why
     assert unread.why == WHY.format("choices.delta.refusal")
 
@@ -138,7 +138,7 @@ async def test_a_refusal_of_the_responses_api_leaves_a_doubt(how, serve, clients
     found = await ask(client, "responses", stream=how == "streamed")
     last = (await read(found))[-1] if how == "streamed" else found
     assert last.interwhen.result.status == "unverified"
-    assert "refusal" in last.interwhen.result.doubts[0].why
+    assert "refusal" in last.interwhen.result.unverified_reasons[0].why
     assert "BAD" in last.to_json()
 
 

@@ -21,7 +21,7 @@ from interwhen import (
     UsageError,
     Violation,
 )
-from interwhen._core.messages import Close, Disown, Drop, Extract, Extracted, Open, Settled
+from interwhen._core.messages import Close, Drop, Extract, Extracted, Invalidate, Open, Settled
 from interwhen.models import Request
 from interwhen.models._openai_api import extra_turns, prefill_turns
 from tests.core.worlds import PLAIN, drive, monitor
@@ -69,13 +69,13 @@ def test_the_reasoning_ends_behind_the_segment_and_the_answer_follows():
     driver.open()
     driver.feed("It is 4.", finish="stop")
     driver.end()
-    outline = driver.outline
-    assert (outline.status, outline.reasoning, outline.answer) == ("unverified", "one\n", "\n\nIt is 4.")
-    assert driver.shown == outline.text == "<think>one\n</think>\n\nIt is 4."
-    assert outline.doubts[0].why == "the reasoning was stopped early: the answer has not changed"
-    (violation,) = outline.violations
+    summary = driver.summary
+    assert (summary.status, summary.reasoning, summary.answer) == ("unverified", "one\n", "\n\nIt is 4.")
+    assert driver.shown == summary.text == "<think>one\n</think>\n\nIt is 4."
+    assert summary.unverified_reasons[0].why == "the reasoning was stopped early: the answer has not changed"
+    (violation,) = summary.violations
     assert (violation.remedy, violation.cut, violation.inserted) == ("conclude", 10, "\n</think>\n\n")
-    assert outline.kept + outline.discarded == driver.fed
+    assert summary.kept + summary.discarded == driver.fed
 
 
 def test_what_was_stopped_early_is_not_verified_though_all_else_is_right():
@@ -86,8 +86,8 @@ def test_what_was_stopped_early_is_not_verified_though_all_else_is_right():
     driver.feed("1+2=3", finish="stop")
     driver.end()
     driver.settle()
-    assert driver.outline.status == "unverified"
-    assert [doubt.monitor for doubt in driver.outline.doubts] == ["stop"]
+    assert driver.summary.status == "unverified"
+    assert [doubt.monitor for doubt in driver.summary.unverified_reasons] == ["stop"]
 
 
 def test_without_a_stop_the_same_run_is_verified():
@@ -95,7 +95,7 @@ def test_without_a_stop_the_same_run_is_verified():
     settle(driver, Unknown("more thinking may help"))
     driver.end()
     driver.settle()
-    assert driver.outline.status == "verified"
+    assert driver.summary.status == "verified"
 
 
 def test_an_error_before_the_stop_counts_first_and_takes_the_stop_back():
@@ -111,7 +111,7 @@ def test_an_error_before_the_stop_counts_first_and_takes_the_stop_back():
     driver.feed("1+1=2\n</think>1+2=3", finish="stop")
     driver.end()
     driver.settle()
-    assert driver.outline.status == "verified"
+    assert driver.summary.status == "verified"
 
 
 def test_a_later_cut_before_the_stop_makes_it_undone():
@@ -132,8 +132,8 @@ def test_nothing_is_done_once_the_model_has_ended_its_reasoning():
     assert driver.state == "streaming"
     driver.feed(" is 4.", finish="stop")
     driver.end()
-    assert driver.outline.text == "<think>one\ntwo\n</think>The answer is 4."
-    assert [violation.interrupted for violation in driver.outline.violations] == [False, False]
+    assert driver.summary.text == "<think>one\ntwo\n</think>The answer is 4."
+    assert [violation.interrupted for violation in driver.summary.violations] == [False, False]
 
 
 def test_the_last_line_of_the_reasoning_is_not_even_looked_at():
@@ -149,7 +149,7 @@ def test_probes_that_are_open_at_the_end_are_called_off():
     assert len(driver.pending) == 1
     driver.end()
     assert any(isinstance(order, Drop) for order in driver.orders)
-    assert driver.outline.finish_reason == "stop"
+    assert driver.summary.finish_reason == "stop"
 
 
 def test_without_a_remedy_left_the_reasoning_goes_on():
@@ -158,8 +158,8 @@ def test_without_a_remedy_left_the_reasoning_goes_on():
     assert driver.state == "streaming"
     driver.feed("o\n</think>Four.", finish="stop")
     driver.end()
-    assert driver.outline.text == "<think>one\ntwo\n</think>Four."
-    assert driver.outline.violations == ()
+    assert driver.summary.text == "<think>one\ntwo\n</think>Four."
+    assert driver.summary.violations == ()
 
 
 def test_what_may_not_be_discarded_is_gone_on_from():
@@ -171,8 +171,8 @@ def test_what_may_not_be_discarded_is_gone_on_from():
     driver.open()
     driver.feed("\n</think>Four.", finish="stop")
     driver.end()
-    assert driver.outline.status != "abstained"
-    assert driver.outline.text == "<think>one\ntwo or more\n</think>Four."
+    assert driver.summary.status != "abstained"
+    assert driver.summary.text == "<think>one\ntwo or more\n</think>Four."
 
 
 def test_reasoning_that_a_model_of_turns_begins_again_is_not_ended_again():
@@ -184,7 +184,7 @@ def test_reasoning_that_a_model_of_turns_begins_again_is_not_ended_again():
     assert not driver.pending
     driver.feed("Four.", finish="stop")
     driver.end()
-    assert (driver.outline.remedies, driver.outline.status) == (1, "unverified")
+    assert (driver.summary.remedies, driver.summary.status) == (1, "unverified")
 
 
 def test_a_tracker_keeps_the_state_of_the_segment():
@@ -199,7 +199,7 @@ def test_a_tracker_keeps_the_state_of_the_segment():
     job = max(driver.core.work.jobs)
     orders = driver.core.step(Settled(job, Judged(ENOUGH)))
     orders += driver.core.step(Settled(min(driver.core.work.jobs), Judged(Unknown("?"))))
-    assert Disown(14) in orders
+    assert Invalidate(14) in orders
 
 
 def test_a_field_for_the_reasoning_is_left_by_the_lead():

@@ -38,7 +38,7 @@ def finished(driver):
     driver.settle()
     driver.end()
     driver.settle()
-    return driver.outline
+    return driver.summary
 
 
 @pytest.mark.fault("V1", injected="a check raises or times out", happens="on_error decides, not unproven")
@@ -60,20 +60,20 @@ def test_on_error_governs_what_came_to_no_verdict_and_unproven_the_rest(outcome,
     driver.feed("1+1=2\n")
     driver.extract()
     fail(driver, outcome=outcome)
-    if driver.outline is None:
+    if driver.summary is None:
         finished(driver)
-    assert driver.outline.status == status
-    (doubt,) = [doubt for doubt in driver.outline.doubts if doubt.verifier]
+    assert driver.summary.status == status
+    (doubt,) = [doubt for doubt in driver.summary.unverified_reasons if doubt.verifier]
     assert doubt.verifier == "plain"
-    assert not driver.outline.certificate
+    assert not driver.summary.certificate
 
     driver = drive(monitor(on_error=on_error, unproven=unproven))
     driver.feed("1+1=2\n")
     driver.extract()
     fail(driver, outcome=Judged(Unknown("who knows")))
-    if driver.outline is None:
+    if driver.summary is None:
         finished(driver)
-    assert driver.outline.status == ("abstained" if unproven == "closed" else "unverified")
+    assert driver.summary.status == ("abstained" if unproven == "closed" else "unverified")
 
 
 @pytest.mark.fault("V1", injected="a check fails once or twice", happens="it is tried again after a pause")
@@ -93,7 +93,7 @@ def test_a_retry_is_an_order_with_a_pause(failures):
     assert record.seconds == failures
     assert end.status == ("verified" if failures < 3 else "unverified")
     if failures == 3:
-        assert [doubt.why for doubt in end.doubts if doubt.verifier] == ["error: x (tried 3 times)"]
+        assert [doubt.why for doubt in end.unverified_reasons if doubt.verifier] == ["error: x (tried 3 times)"]
 
 
 def test_pauses_are_bounded_and_values_that_cannot_work_are_refused():
@@ -124,10 +124,10 @@ def test_the_most_patient_of_those_who_wait_decides_and_each_one_ends_as_it_says
     driver.feed("1+1=2\n")
     driver.extract()
     fail(driver)
-    assert driver.outline is None
+    assert driver.summary is None
     fail(driver)
-    assert driver.outline.status == "abstained"
-    assert driver.outline.reason == "b: error: x (tried 2 times)"
+    assert driver.summary.status == "abstained"
+    assert driver.summary.reason == "b: error: x (tried 2 times)"
 
 
 def test_an_observer_tries_again_and_ends_nothing():
@@ -161,9 +161,9 @@ def test_a_claim_without_a_span_may_end_a_run_that_is_closed_to_errors_first():
         driver.pending.pop(job)
         driver.tell(Settled(job, Errored("x")))
         break
-    while driver.pending and driver.outline is None:
+    while driver.pending and driver.summary is None:
         driver.answer(max(driver.pending))
-    assert (driver.outline.status, driver.outline.text) == ("abstained", "")
+    assert (driver.summary.status, driver.summary.text) == ("abstained", "")
 
 
 def test_claims_where_a_verdict_was_awaited_are_tried_again_too():
@@ -199,7 +199,7 @@ def test_a_verifier_that_fails_five_times_in_a_row_is_skipped_but_for_trials():
     skipped = [record.outcome for record in end.checks if isinstance(record.outcome, Skipped)]
     assert len(skipped) == 81 - len(trials)
     assert skipped[0].why == "verifier 'plain' failed 5 times in a row"
-    assert len([doubt for doubt in end.doubts if doubt.verifier == "plain"]) == 81
+    assert len([doubt for doubt in end.unverified_reasons if doubt.verifier == "plain"]) == 81
 
 
 def test_a_trial_that_comes_to_a_verdict_ends_the_suspension():
@@ -255,8 +255,8 @@ def test_a_suspended_verifier_of_a_closed_monitor_ends_the_run():
     driver.feed("2+2=4\n", phase="reasoning")
     driver.feed("\n")
     driver.settle()
-    assert driver.outline.status == "abstained"
-    assert "5 times in a row" in driver.outline.reason
+    assert driver.summary.status == "abstained"
+    assert "5 times in a row" in driver.summary.reason
 
 
 def test_no_retry_of_a_suspended_verifier():

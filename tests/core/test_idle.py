@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from interwhen import Answer, Errored, Lines, Paragraphs, Remedied, Resample, Sentences, Span, ViolationFound
 from interwhen._core.messages import Ended, Idle, Settled
-from tests.core.worlds import drive, monitor, plain_outline
+from tests.core.worlds import drive, monitor, plain_summary
 
 OPEN = [Lines(), Lines(every=3), Paragraphs(), Sentences()]
 
@@ -42,7 +42,7 @@ def test_a_number_that_may_become_the_right_one_is_left_alone():
     driver.feed("3\n")
     driver.settle()
     driver.end()
-    assert driver.outline.status == "verified"
+    assert driver.summary.status == "verified"
 
 
 @pytest.mark.parametrize("trigger", OPEN)
@@ -62,7 +62,7 @@ def test_silence_anywhere_in_a_right_text_changes_nothing(trigger):
             driver.settle()
             driver.end()
             driver.settle()
-            assert plain_outline(driver.outline) == plain_outline(plain.outline), story[:at]
+            assert plain_summary(driver.summary) == plain_summary(plain.summary), story[:at]
 
 
 @pytest.mark.parametrize("at", range(1, 30))
@@ -75,16 +75,16 @@ def test_a_look_is_void_once_the_model_goes_on(at):
     driver.settle()
     driver.end("length")
     driver.settle()
-    assert driver.outline.checks == ()
-    assert driver.outline.violations == ()
+    assert driver.summary.checks == ()
+    assert driver.summary.violations == ()
 
 
 def test_the_whole_segment_is_read_when_the_model_ends_after_a_silence():
     driver = silent("so 1+1=2 and we see 3+9=11", delivery="observe")
     driver.end()
     driver.settle()
-    assert [record.key for record in driver.outline.violations] == ["3+9=11"]
-    assert len(driver.outline.checks) == 2
+    assert [record.key for record in driver.summary.violations] == ["3+9=11"]
+    assert len(driver.summary.checks) == 2
 
 
 def test_an_answer_is_judged_as_a_whole_only():
@@ -103,7 +103,7 @@ def test_a_failure_on_what_is_not_finished_ends_nothing():
     driver.feed("\n")
     driver.settle()
     driver.end()
-    assert driver.outline.status == "verified"
+    assert driver.summary.status == "verified"
 
 
 def test_silence_after_the_model_said_that_it_is_done_is_none():

@@ -9,7 +9,7 @@ from interwhen import Feedback, Lines, Repair, Resample, Sentences
 from interwhen._core.machine import Core
 from interwhen._core.messages import Ended, Extract
 from interwhen.models import Chunk
-from tests.core.worlds import PLAIN, STRICT, Driver, monitor, plain_outline
+from tests.core.worlds import PLAIN, STRICT, Driver, monitor, plain_summary
 
 TEXTS = (
     "1+1=2\n2+2=5 and 4+5=8\n3+1=5, 1+1=2\n7+1=8\n2+5=8\n",
@@ -26,7 +26,7 @@ def race(monitors, text, seed, **options):
     sources = [text]
     left, at = text, 0
     opened = 0
-    while driver.outline is None:
+    while driver.summary is None:
         if driver.state == "opening" and dice.random() < 0.7:
             driver.open()
             left, at = (sources[0] if opened == 0 else GOES_ON), 0
@@ -74,17 +74,17 @@ def test_ten_thousand_races_end_the_same(record_property):
         for seed in range(each):
             dice = random.Random(number * 100_003 + seed)
             driver = race(watchers(remedies, trigger, dice), text, dice.random())
-            outline = plain_outline(driver.outline)
+            summary = plain_summary(driver.summary)
             if expected is None:
-                expected = outline
-            assert outline == expected, (number, seed)
+                expected = summary
+            assert summary == expected, (number, seed)
         endings.add(expected[0])
     assert len(endings) > 1  # the races are about something
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_a_gate_changes_what_is_shown_when_and_nothing_else(seed):
-    outlines = []
+    summaries = []
     for delivery in ("interrupt", "gate"):
         who = (
             # Feedback behind a segment would open the gate of its own monitor only.
@@ -92,9 +92,9 @@ def test_a_gate_changes_what_is_shown_when_and_nothing_else(seed):
             monitor("b", verifier=STRICT, remedy=Feedback("rewind"), delivery=delivery),
         )
         driver = race(who, TEXTS[0], seed)
-        assert driver.shown == driver.outline.text or driver.outline.status == "abstained"
-        outlines.append(plain_outline(driver.outline))
-    assert outlines[0] == outlines[1]
+        assert driver.shown == driver.summary.text or driver.summary.status == "abstained"
+        summaries.append(plain_summary(driver.summary))
+    assert summaries[0] == summaries[1]
 
 
 @pytest.mark.fault("V6", injected="the later step is refuted first", happens="the cut is at the earlier one")

@@ -30,13 +30,13 @@ def opened(driver):
 
 def storm(driver, text="2+2=5\n", rounds=2000):
     for _ in range(rounds):
-        if driver.outline is not None:
+        if driver.summary is not None:
             break
         if driver.state == "opening":
             driver.open()
         driver.feed(text)
         driver.settle()
-    return driver.outline
+    return driver.summary
 
 
 @pytest.mark.fault("V10", injected="1000 violations, each at the same place", happens="pauses, then the budget ends it")
@@ -102,8 +102,8 @@ def test_samples_that_differ_go_on_within_the_budgets(remedy):
     driver.feed("3+2=5\n")
     driver.settle()
     driver.end()
-    assert driver.outline.finish_reason == "stop"
-    assert driver.outline.remedies == 8
+    assert driver.summary.finish_reason == "stop"
+    assert driver.summary.remedies == 8
 
 
 @pytest.mark.parametrize("remedy", [Resample(), Repair(), Feedback()])
@@ -116,7 +116,7 @@ def test_the_same_words_further_on_are_no_repetition(remedy):
         driver.feed("\n8+1=9\n")
     driver.settle()
     driver.end()
-    assert driver.outline.remedies == 5
+    assert driver.summary.remedies == 5
 
 
 @pytest.mark.fault("V11", injected="two repairs that undo each other, for ever", happens="not converging")
@@ -126,7 +126,7 @@ def test_a_cycle_of_two_is_found_too():
     other = {"a": "b", "b": "a"}
     driver.feed("sound\na\n")
     for _ in range(40):
-        if driver.outline is not None:
+        if driver.summary is not None:
             break
         if driver.state == "opening":
             driver.open()
@@ -138,10 +138,10 @@ def test_a_cycle_of_two_is_found_too():
                 continue
             wrong = order.claim.key in other
             driver.tell(Settled(job, Judged(Violation("no", repair=other[order.claim.key]) if wrong else Pass("yes"))))
-    assert driver.outline.status == "abstained"
-    assert "not converging" in driver.outline.reason
-    assert driver.outline.text == "sound\n"  # the last text without a violation
-    assert {violation.key for violation in driver.outline.violations} == {"a", "b"}
+    assert driver.summary.status == "abstained"
+    assert "not converging" in driver.summary.reason
+    assert driver.summary.text == "sound\n"  # the last text without a violation
+    assert {violation.key for violation in driver.summary.violations} == {"a", "b"}
 
 
 @pytest.mark.fault("V9", injected="the same claim on 3000 lines, two monitors", happens="it is checked once a verifier")
@@ -168,7 +168,7 @@ def test_a_claim_is_checked_once_however_often_it_stands_there():
     assert grown / (3 * lines) < 1500
     driver.end()
     driver.settle()
-    assert (driver.outline.status, len(driver.outline.checks)) == ("verified", 3 * lines)
+    assert (driver.summary.status, len(driver.summary.checks)) == ("verified", 3 * lines)
 
 
 @pytest.mark.fault("V7", injected="verdicts for text that is cut, and after the end", happens="they change nothing")
@@ -188,7 +188,7 @@ def test_a_verdict_that_comes_too_late_changes_nothing():
             driver.settle()
         elif when == "after the text grew again":
             driver.end()
-            assert driver.outline.status == "verified"
+            assert driver.summary.status == "verified"
 
 
 def test_a_rewind_costs_what_is_new_and_not_what_stands():

@@ -36,12 +36,12 @@ def test_what_was_recognized_and_not_read_is_a_doubt_with_its_place_and_lets_the
         else:
             reading(driver, job)
     driver.end()
-    outline = driver.outline
-    assert outline.status == "unverified"
-    assert [(doubt.monitor, doubt.span) for doubt in outline.doubts] == [("m", Span(10, 15))]
-    assert "could not be read" in outline.doubts[0].why
-    assert outline.violations == ()
-    assert driver.shown == outline.text
+    summary = driver.summary
+    assert summary.status == "unverified"
+    assert [(doubt.monitor, doubt.span) for doubt in summary.unverified_reasons] == [("m", Span(10, 15))]
+    assert "could not be read" in summary.unverified_reasons[0].why
+    assert summary.violations == ()
+    assert driver.shown == summary.text
 
 
 def test_closed_ends_the_run_there():
@@ -50,8 +50,8 @@ def test_closed_ends_the_run_there():
     for _ in range(2):
         reading(driver, min(driver.pending))
     driver.settle()
-    assert driver.outline.status == "abstained"
-    assert driver.outline.text == "1+1=2\n"
+    assert driver.summary.status == "abstained"
+    assert driver.summary.text == "1+1=2\n"
 
 
 def test_the_frontier_stops_before_what_was_not_read():
@@ -71,7 +71,7 @@ def test_a_span_outside_its_segment_is_an_error_of_the_extraction():
     driver.pending.pop(job)
     driver.tell(Extracted(job, (), unread=(Span(3, 7),)))
     driver.end()
-    [record] = driver.outline.checks
+    [record] = driver.summary.checks
     assert isinstance(record.outcome, Errored)
     assert "lies outside its segment" in record.outcome.error
 
@@ -88,8 +88,8 @@ def test_a_cut_forgets_what_was_not_read_behind_it():
     driver.extract()
     driver.settle()
     driver.end()
-    assert driver.outline.text == "1+1=2\n2+2=4\n"
-    assert driver.outline.status == "verified"
+    assert driver.summary.text == "1+1=2\n2+2=4\n"
+    assert driver.summary.status == "verified"
 
 
 # ---------------------------------------------------------------------- scope
@@ -105,7 +105,7 @@ def ends_with(verdict, *, phase="answer", **options):
     driver.feed("done", phase="answer")
     driver.end()
     driver.settle()
-    return driver.outline
+    return driver.summary
 
 
 def test_a_certificate_says_answer_only_where_a_check_judged_the_answer():
@@ -129,7 +129,7 @@ def test_a_monitor_that_is_not_required_gives_no_scope():
         driver.pending.pop(job)
         driver.tell(Settled(job, Judged(Pass(scope="answer" if order.monitor else "steps"))))
     driver.end()
-    assert driver.outline.certificate.scope == "steps"
+    assert driver.summary.certificate.scope == "steps"
 
 
 def test_one_unknown_beside_it_leaves_the_run_unverified():
@@ -147,9 +147,9 @@ def test_a_required_share_of_the_text_must_be_covered_by_checked_claims(least, s
     driver.settle()
     driver.end()
     driver.settle()
-    assert driver.outline.status == status
+    assert driver.summary.status == status
     if status == "unverified":
-        assert [doubt.why for doubt in driver.outline.doubts] == [
+        assert [doubt.why for doubt in driver.summary.unverified_reasons] == [
             "checked claims cover 50.0% of the text, and 51.0% is required"
         ]
 
@@ -203,9 +203,9 @@ def play(order, monitors, repairs, lengths):
                     driver.pending.pop(job)
                     driver.tell(Settled(job, Judged(Pass())))
         driver.tell(Ended())
-    outline = driver.outline
-    acted = [(each.monitor, each.span, each.remedy, each.inserted) for each in outline.violations if each.remedy]
-    return outline.status, outline.text, acted
+    summary = driver.summary
+    acted = [(each.monitor, each.span, each.remedy, each.inserted) for each in summary.violations if each.remedy]
+    return summary.status, summary.text, acted
 
 
 @pytest.mark.parametrize("lengths", [(5, 5, 5), (5, 3, 5), (1, 5, 3)])

@@ -14,9 +14,9 @@ from interwhen import (
     Retry,
     Skipped,
     TimedOut,
+    on_cancel,
     time_left,
     verifier,
-    when_called_off,
 )
 from interwhen._types.verifiers import Ticket, hold
 from interwhen.testing import Pause, ScriptedModel
@@ -96,7 +96,7 @@ async def test_each_way_to_fail_at_each_call_costs_one_check(how, worker, record
         mine = [record.outcome for record in result.checks if record.monitor == "faulty"]
         assert [isinstance(outcome, Judged) for outcome in mine] == [call != bad for call in range(len(LINES))]
         assert all(r.outcome == Judged(Pass(r.key)) for r in result.checks if r.monitor == "other")
-        (doubt,) = result.doubts
+        (doubt,) = result.unverified_reasons
         assert (doubt.monitor, doubt.verifier) == ("faulty", "faulty")
 
 
@@ -112,7 +112,7 @@ async def test_a_gate_holds_what_each_way_to_fail_at_each_call_leaves_unchecked(
         result, events = await supervise(ScriptedModel([[*LINES]]), faulty, watch(name="other"))
         assert (result.status, result.text) == ("abstained", "".join(LINES[:bad]))
         assert result.text.startswith(apply(events))
-        (doubt,) = [doubt for doubt in result.doubts if doubt.verifier]
+        (doubt,) = [doubt for doubt in result.unverified_reasons if doubt.verifier]
         assert (doubt.monitor, doubt.verifier) == ("faulty", "faulty")
 
 
@@ -143,7 +143,7 @@ async def test_what_never_succeeds_ends_as_the_monitor_says(worker, pause, then)
         assert result.status == "abstained"
         assert anyio.current_time() - begun == 3 * pause
         assert result.reason == "sums: error: RuntimeError: bad luck (tried 3 times)"
-        assert result.doubts[0].verifier == "faulty"
+        assert result.unverified_reasons[0].verifier == "faulty"
 
 
 async def test_a_retry_that_nobody_waits_for_is_called_off():
@@ -173,7 +173,7 @@ async def test_a_suspended_verifier_is_named(configured):
     skipped = [record.outcome for record in result.checks if isinstance(record.outcome, Skipped)]
     assert len(skipped) == 23
     assert result.status == "unverified"
-    assert {doubt.verifier for doubt in result.doubts if doubt.span is not None} == {"faulty"}
+    assert {doubt.verifier for doubt in result.unverified_reasons if doubt.span is not None} == {"faulty"}
 
 
 @pytest.mark.fault("V10", injected="violations without end on the virtual clock", happens="pauses of 0.1 s and more")
@@ -202,7 +202,7 @@ async def test_a_check_in_a_thread_knows_its_time_and_is_told_when_it_is_up(loop
     @verifier(name="long", deadline=0.3)
     def long(claim):
         left.append(time_left())
-        with when_called_off(told.set):
+        with on_cancel(told.set):
             assert told.wait(10)
         left.append(time_left())
         ended.set()
@@ -228,11 +228,11 @@ def test_a_callback_that_was_taken_back_is_not_called():
     called = []
     ticket = Ticket(1.0)
     with hold(ticket):
-        with when_called_off(lambda: called.append("early")):
+        with on_cancel(lambda: called.append("early")):
             pass
         ticket.call_off()
-        with when_called_off(lambda: called.append("late")):
+        with on_cancel(lambda: called.append("late")):
             assert called == ["late"]
-    with when_called_off(lambda: called.append("never")):
+    with on_cancel(lambda: called.append("never")):
         pass
     assert called == ["late"]

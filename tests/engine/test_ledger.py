@@ -1,59 +1,25 @@
 """Every token that was read is in the ledger, however the run ends."""
 
-import anyio
-import anyio.lowlevel
 import interwhen
 import pytest
 from interwhen import Stop
-from interwhen.models import Chunk, GuardedStream, Usage
-from interwhen.testing import ScriptedModel
+from interwhen.models import Chunk, Recording, ReplayModel, TimedChunk, Usage
 from sums import supervise, watch
 
 pytestmark = pytest.mark.anyio
 
 
-class Bundled(ScriptedModel):
-    """Brings several chunks in one read."""
-
-    async def stream(self, request):
-        self.requests.append(request)
-        return BundledStream()
-
-
-class BundledStream(GuardedStream):
-    async def fetch(self):
-        return [Chunk("1+1=3\n", tokens=2), Chunk("2+2=4\n", tokens=3), Chunk("", tokens=0, finish_reason="stop")]
+def replayed(*streams, at_once=1):
+    """Return a model that streams the given chunks, *at_once* of them in each read."""
+    recordings = (tuple(TimedChunk(at // at_once, chunk) for at, chunk in enumerate(chunks)) for chunks in streams)
+    return ReplayModel([Recording(arrivals) for arrivals in recordings])
 
 
 async def test_tokens_that_came_in_one_read_with_the_end_are_counted():
-    result, _ = await supervise(Bundled([""]), watch(remedy=Stop()))
+    chunks = [Chunk("1+1=3\n", tokens=2), Chunk("2+2=4\n", tokens=3), Chunk("", tokens=0, finish_reason="stop")]
+    result, _ = await supervise(replayed(chunks, at_once=9), watch(remedy=Stop()))
     assert result.text == ""
     assert (result.ledger.kept, result.ledger.discarded, result.ledger.late) == (0, 5, 3)
-
-
-class Told(ScriptedModel):
-    """Streams the given chunks, so many in a read."""
-
-    def __init__(self, *streams, at_once=1):
-        super().__init__([""])
-        self._streams = list(streams)
-        self._at_once = at_once
-
-    async def stream(self, request):
-        self.requests.append(request)
-        return ToldStream(self._streams.pop(0), self._at_once)
-
-
-class ToldStream(GuardedStream):
-    def __init__(self, chunks, at_once):
-        super().__init__()
-        self._left = list(chunks)
-        self._at_once = at_once
-
-    async def fetch(self):
-        await anyio.lowlevel.checkpoint()
-        found, self._left = self._left[: self._at_once], self._left[self._at_once :]
-        return found
 
 
 def said(text, completion=None, **fields):
@@ -64,7 +30,7 @@ def said(text, completion=None, **fields):
 @pytest.mark.parametrize("at_once", [1, 9])
 async def test_tokens_that_are_no_text_are_counted_where_the_server_tells_of_them(at_once):
     chunks = [said("1+1=2\n"), said("", finish_reason="stop"), said("", completion=2)]
-    result, _ = await supervise(Told(chunks, at_once=at_once), watch())
+    result, _ = await supervise(replayed(chunks, at_once=at_once), watch())
     ledger = result.ledger
     assert (ledger.kept, ledger.discarded, ledger.prompt_tokens, ledger.cached_tokens) == (2, 0, 7, 3)
 
@@ -72,7 +38,7 @@ async def test_tokens_that_are_no_text_are_counted_where_the_server_tells_of_the
 async def test_a_chunk_stands_for_as_many_tokens_as_the_server_counts():
     first = [said("1+1=2\n", 3), said("2+2=5\n", 5), said("3+3=6\n", 9)]
     rest = [said("\n", 2), said("", 3, finish_reason="stop")]
-    result, _ = await supervise(Told(first, rest), watch())
+    result, _ = await supervise(replayed(first, rest), watch())
     ledger = result.ledger
     assert result.text == "1+1=2\n2+2=4\n"
     assert ledger.kept + ledger.discarded == 5 + 3  # the third chunk was never read
@@ -81,7 +47,7 @@ async def test_a_chunk_stands_for_as_many_tokens_as_the_server_counts():
 
 async def test_tokens_of_what_is_cut_are_discarded_with_it():
     chunks = [said("1+1=2\n", 2), said("2+2=5\n", 6), said("", 7, finish_reason="stop")]
-    result, _ = await supervise(Told(chunks), watch(remedy=Stop()))
+    result, _ = await supervise(replayed(chunks), watch(remedy=Stop()))
     assert result.text == "1+1=2\n"
     assert (result.ledger.kept, result.ledger.discarded) == (2, 4)
 
@@ -90,7 +56,7 @@ async def test_tokens_of_what_is_cut_are_discarded_with_it():
 async def test_the_last_count_of_a_read_in_which_the_run_ends_is_in_the_ledger(behind, tmp_path):
     chunks = [said("2+2=5\n"), *[said("x")] * behind, said("", finish_reason="stop"), said("", behind + 2)]
     path = tmp_path / "run.journal"
-    result, _ = await supervise(Told(chunks, at_once=9), watch(remedy=Stop()), journal=path)
+    result, _ = await supervise(replayed(chunks, at_once=9), watch(remedy=Stop()), journal=path)
     ledger = result.ledger
     assert (ledger.kept, ledger.discarded, ledger.prompt_tokens, ledger.cached_tokens) == (0, behind + 2, 7, 3)
     assert interwhen.replay(path).differences == ()
@@ -98,15 +64,15 @@ async def test_the_last_count_of_a_read_in_which_the_run_ends_is_in_the_ledger(b
 
 async def test_a_count_that_is_too_low_holds_only_as_the_last_word():
     early = [said("1+1=2\n", 0), said("2+2=4\n"), said("", finish_reason="stop")]
-    result, _ = await supervise(Told(early), watch())
+    result, _ = await supervise(replayed(early), watch())
     assert result.ledger.kept == 2
     late = [said("1"), said("+"), said("1=2\n"), said("", finish_reason="stop"), said("", 2)]
-    result, _ = await supervise(Told(late), watch())
+    result, _ = await supervise(replayed(late), watch())
     assert result.ledger.kept == 2
 
 
 async def test_a_token_without_text_of_its_own_is_counted():
     half = Chunk("", tokens=1, logprob=-0.5)
     chunks = [said("1+1=2"), half, said("\n"), said("", finish_reason="stop")]
-    result, _ = await supervise(Told(chunks), watch())
+    result, _ = await supervise(replayed(chunks), watch())
     assert result.ledger.kept == 3

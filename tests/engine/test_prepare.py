@@ -92,7 +92,7 @@ async def test_a_preparation_that_raises_proves_nothing(unproven):
 
     result, _ = await supervise(ScriptedModel(["3\n"]), limit(prepare=broken, unproven=unproven), prompt="at most 9")
     assert result.status == ("unverified" if unproven == "open" else "abstained")
-    said = [*(doubt.why for doubt in result.doubts), getattr(result, "reason", "")]
+    said = [*(doubt.why for doubt in result.unverified_reasons), getattr(result, "reason", "")]
     assert any("prepare of 'limit': ValueError: no such problem" in why for why in said)
 
 
@@ -105,7 +105,7 @@ async def test_a_preparation_that_is_late_proves_nothing():
     result, _ = await supervise(ScriptedModel(["3\n"]), monitor, prompt="at most 9")
     assert anyio.current_time() - begun == pytest.approx(2.0)
     assert result.status == "unverified"
-    assert "timed out" in result.doubts[0].why
+    assert "timed out" in result.unverified_reasons[0].why
 
 
 async def test_text_that_was_cut_meanwhile_is_not_judged_late():
@@ -335,7 +335,7 @@ async def test_a_step_that_fails_is_an_error_of_its_segment(broken):
     monitor = counting(extractor=Tracker(lambda _: 0, broken))
     result, _ = await supervise(ScriptedModel(["1\n"]), monitor)
     assert result.status == "unverified"
-    assert "extractor of 'counting'" in result.doubts[0].why
+    assert "extractor of 'counting'" in result.unverified_reasons[0].why
 
 
 async def test_two_runs_do_not_share_a_state():

@@ -63,7 +63,7 @@ async def test_leaving_at_any_event_leaves_nothing_behind(monitors_of):
             await anext(run)
         if stop == 0:
             assert result.status == "unverified"
-            assert result.doubts[0].why == "the reader left before the end"
+            assert result.unverified_reasons[0].why == "the reader left before the end"
 
 
 @pytest.mark.fault("P1", injected="the same, on real loops", happens="no task left")

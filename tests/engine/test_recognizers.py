@@ -23,7 +23,7 @@ def looks_like_a_sum(segment):
 async def test_silence_is_not_agreement():
     result, _ = await supervise(ScriptedModel(["1+1=2\n1 plus=3\n"]), watch(recognizer=looks_like_a_sum))
     assert result.status == "unverified"
-    [doubt] = result.doubts
+    [doubt] = result.unverified_reasons
     assert result.text[doubt.span.start : doubt.span.end] == "plus=3"
     [unread] = [check for check in result.checks if not isinstance(check.outcome.verdict, Pass)]
     assert isinstance(unread.outcome.verdict, Unknown)
@@ -57,14 +57,14 @@ async def test_a_recognizer_gets_what_was_prepared():
 async def test_a_recognizer_that_fails_proves_nothing(broken):
     result, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch(recognizer=broken))
     assert result.status == "unverified"
-    assert any("recognizer of 'sums'" in doubt.why for doubt in result.doubts), result.doubts
+    assert any("recognizer of 'sums'" in doubt.why for doubt in result.unverified_reasons), result.unverified_reasons
 
 
 async def test_a_fork_has_one_too():
     fork = Fork("Which sums?", lambda reply, segment: [], max_tokens=4)
     model = ScriptedModel(["1+1=2\n"], forks=lambda request: "none")
     result, _ = await supervise(model, watch(extractor=fork, recognizer=looks_like_a_sum))
-    assert any("could not be read" in doubt.why for doubt in result.doubts), result.doubts
+    assert any("could not be read" in doubt.why for doubt in result.unverified_reasons), result.unverified_reasons
 
 
 def test_partly_covered_is_not_covered():
@@ -114,7 +114,7 @@ async def test_in_a_run_it_is_said_and_nothing_passes():
 
     result, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch(check, extractor=twice))
     assert result.status == "unverified"
-    assert "two claims with the key 'k'" in result.doubts[0].why
+    assert "two claims with the key 'k'" in result.unverified_reasons[0].why
 
 
 # ---------------------------------------------------------------------- scope
@@ -158,10 +158,10 @@ async def test_the_required_share_is_an_option_of_a_run_and_stays_one_when_it_is
     async with interwhen.run(model, "p", monitors=[watch()], min_coverage=0.9, journal=path) as run:
         result = await run.drain()
     assert result.status == "unverified"
-    assert "90.0% is required" in result.doubts[-1].why
-    assert interwhen.replay(path).result.doubts == result.doubts
+    assert "90.0% is required" in result.unverified_reasons[-1].why
+    assert interwhen.replay(path).result.unverified_reasons == result.unverified_reasons
     async with interwhen.resume(path, monitors=[watch()]) as run:
-        assert (await run.drain()).doubts == result.doubts
+        assert (await run.drain()).unverified_reasons == result.unverified_reasons
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, "half", float("nan")])

@@ -7,7 +7,7 @@ import msgspec
 import openai
 import pytest
 from helpers import ASK, corrected, post, sse
-from interwhen import Facts
+from interwhen import SupervisionInfo
 from interwhen.testing.server import counts, delta, events, tool_call
 from watchers import no_call_with, passing, word
 
@@ -65,11 +65,11 @@ def test_who_knows_the_facts_has_the_standing_text_at_the_end(upstream, gateway)
     chunks = sse(post(running, {**ASK, "stream": True}).text)[:-1]
     trace = ""
     for chunk in chunks:
-        facts = msgspec.convert(chunk["interwhen"], Facts)
-        if facts.start is not None:
-            trace = trace[: facts.start] + (chunk["choices"][0]["delta"].get("content") or "")[facts.lead :]
-    assert trace == facts.result.text
-    assert facts.result.certificate.matches(trace)
+        info = msgspec.convert(chunk["interwhen"], SupervisionInfo)
+        if info.start is not None:
+            trace = trace[: info.start] + (chunk["choices"][0]["delta"].get("content") or "")[info.lead :]
+    assert trace == info.result.text
+    assert info.result.certificate.matches(trace)
     assert "BAD" not in trace
 
 

@@ -168,7 +168,7 @@ async def test_a_record_answers_no_forks(path):
     found = await interwhen.recheck(path, [watch(extractor=fork())])
     assert found.findings == ()
     assert len(found.unproven) == 4
-    assert "a record cannot answer" in found.unproven[0].outcome.error
+    assert "a replay cannot answer" in found.unproven[0].outcome.error
 
 
 async def test_recheck_wants_a_list(path):

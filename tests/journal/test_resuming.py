@@ -196,7 +196,7 @@ async def test_a_claim_that_its_extractor_no_longer_finds_is_no_pass(path):
     async with kind.resume(path) as run:
         result = await run.drain()
     assert result.status == "unverified"
-    assert "does not find this claim again" in result.doubts[0].why
+    assert "does not find this claim again" in result.unverified_reasons[0].why
 
 
 async def test_a_run_that_its_reader_left_is_gone_on_with(path):
@@ -206,7 +206,7 @@ async def test_a_run_that_its_reader_left_is_gone_on_with(path):
         async for event in run:
             if isinstance(event, interwhen.Remedied):
                 break
-    assert interwhen.replay(path).result.doubts[0].why == "the reader left before the end"
+    assert interwhen.replay(path).result.unverified_reasons[0].why == "the reader left before the end"
     async with kind.resume(path) as run:
         assert (await run.drain()).text == whole.text
     assert interwhen.replay(path).differences == ()

@@ -23,8 +23,8 @@ def _listed(case: Case) -> Iterator[str]:
     for check in certificate.checks:
         yield from _misfits(check, watches.get(check.monitor), result.text)
         ground = check.span or check.segment
-        if any(span.covers(ground) for span in certificate.disavowed):
-            yield f"{check.key} at {ground} is certified, and was disavowed"
+        if any(span.covers(ground) for span in certificate.refuted):
+            yield f"{check.key} at {ground} is certified, and was refuted"
     marked = bytearray(len(result.text))
     for check in certificate.checks:
         if check.span is not None:
@@ -63,6 +63,31 @@ def _spans(marked: bytearray) -> list[tuple[int, int]]:
     return list(zip(ends[::2], ends[1::2], strict=False))
 
 
+@invariant(
+    "P2: a certificate covers the answer exactly where a required monitor that can judge it passed a claim in it"
+)
+def _scoped(case: Case) -> Iterator[str]:
+    result = case.result
+    if not isinstance(result, Verified):
+        return
+    judging = {watch.name for watch in case.world.watches if _judges_answers(case.world, watch)}
+    answers = [(low, high) for low, high, phase in final_trace(case, result).phases() if phase == "answer"]
+    shown = [
+        check.span
+        for check in result.certificate.checks
+        if check.monitor in judging
+        and check.span is not None
+        and any(low <= check.span.start < high for low, high in answers)
+    ]
+    scope = "answer" if shown else "steps"
+    if result.certificate.scope != scope or result.label != f"{scope} verified":
+        yield f"{result.label!r} with scope {result.certificate.scope!r}, and these show the answer: {shown}"
+
+
+def _judges_answers(world: World, watch: Watch) -> bool:
+    return watch.required and watch.scope == "answer" and world.judges[watch.judge].answers
+
+
 @invariant("P2: what a certificate must show is in it: each claim of each required monitor, where it stands")
 def _complete(case: Case) -> Iterator[str]:
     result = case.result
@@ -75,8 +100,8 @@ def _complete(case: Case) -> Iterator[str]:
             continue
         for claim, _ in read_by(trace, watch):
             place = Span(claim.start, claim.end)
-            disavowed = any(span.covers(place) for span in result.certificate.disavowed)
-            if not disavowed and (watch.name, claim.start, claim.end) not in certified:
+            refuted = any(span.covers(place) for span in result.certificate.refuted)
+            if not refuted and (watch.name, claim.start, claim.end) not in certified:
                 yield f"{watch.name} reads {claim.text} at {claim.start}, and the certificate does not have it"
 
 
@@ -121,7 +146,7 @@ def _built_upon(case: Case) -> Iterator[str]:
         for check in result.checks:
             # What was refuted and stays may have been read before it was.
             refuted = any(low < check.segment.end <= high for low, high in history.trace.answered)
-            if check.monitor == watch.name and check.span is not None and not refuted:
+            if check.monitor == watch.name and check.key and check.span is not None and not refuted:
                 expected = _before(history.trace, watch, check)
                 if check.key.rpartition(" after ")[2] != str(expected):
                     yield f"{watch.name} judges {check.key!r} at {check.span}, and {expected} claims stand before it"

@@ -9,12 +9,13 @@ from typing import get_args
 
 from interwhen._types.events import CheckSettled, CheckStarted, Remedied, Retracted, StreamBroken, ViolationFound
 from interwhen._types.monitors import Delivery
-from interwhen._types.results import CheckRecord, RemedyName, Result, Status, Verified
+from interwhen._types.results import CheckRecord, RemedyName, Result, Status, Unverified, Verified
 from interwhen._types.triggers import PhaseFilter
-from interwhen._types.verdicts import Level, Outcome
+from interwhen._types.verdicts import Level, Outcome, Pass
 from interwhen._types.verifiers import Worker
 from interwhen.testing.simulation._invariants import is_timeless
 from interwhen.testing.simulation._play import Life, Played
+from interwhen.testing.simulation._truth import UNREAD
 from interwhen.testing.simulation._worlds import (
     MishapKind,
     Preparing,
@@ -41,6 +42,8 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "fork": ("asked", "raises", "hangs", "garbled"),
     "prepared": tuple(kind for kind in get_args(Preparing) if kind != "no"),
     "ended by": ("not converging", "remedies", "discarded", "time budget", "closed monitor", "max_tokens", "total"),
+    "scope": ("steps", "answer", "pass of the reasoning", "pass of an optional monitor", "pass not declared"),
+    "recognizer": ("all read", "unread", "the only doubt", "closed to it", "a gate released it"),
     "death": (
         "before anything is on file",
         "within a record",
@@ -62,7 +65,7 @@ _KINDS: dict[str, tuple[str, ...]] = {
         "late tokens",
         "verdict known",
         "stale check called off",
-        "disavowed",
+        "refuted",
         "varied",
         "tool call refused",
         "extractor failed",
@@ -170,6 +173,8 @@ def _of_check(check: CheckRecord) -> Iterator[tuple[str, str]]:
         yield "seen", "stale check called off"
     if not check.key and name == "errored":
         yield "seen", "extractor failed"
+    if not check.key and name == "judged":
+        yield "recognizer", "unread"
 
 
 def _of_result(played: Played) -> Iterator[tuple[str, str]]:
@@ -177,12 +182,14 @@ def _of_result(played: Played) -> Iterator[tuple[str, str]]:
     if result is None:
         return
     yield "status", result.status
+    yield from _of_scope(played, result)
+    yield from _of_recognizers(played, result)
     if result.ledger.prompt_tokens:
         yield "seen", "prompt counted"
     if result.ledger.late:
         yield "seen", "late tokens"
-    if isinstance(result, Verified) and result.certificate.disavowed:
-        yield "seen", "disavowed"
+    if isinstance(result, Verified) and result.certificate.refuted:
+        yield "seen", "refuted"
     if any(sent.request.pieces and sent.request.pieces[-1].refused for sent in played.model.sent):
         yield "seen", "tool call refused"
     reason = getattr(result, "reason", "") or getattr(result, "error", "")
@@ -198,6 +205,35 @@ def _of_result(played: Played) -> Iterator[tuple[str, str]]:
             yield "ended by", name
     if result.finish_reason == "length" and played.world.limits.max_tokens is not None:
         yield "ended by", "max_tokens"
+
+
+def _of_scope(played: Played, result: Result) -> Iterator[tuple[str, str]]:
+    if not isinstance(result, Verified):
+        return
+    scope = result.certificate.scope
+    yield "scope", scope
+    watches = {watch.name: watch for watch in played.world.watches}
+    for check in result.certificate.checks if scope == "steps" else ():
+        watch, verdict = watches[check.monitor], getattr(check.outcome, "verdict", None)
+        if isinstance(verdict, Pass) and verdict.scope == "answer":
+            optional = "not declared" if watch.scope == "steps" else "of an optional monitor"
+            yield "scope", f"pass {'of the reasoning' if watch.required and watch.scope == 'answer' else optional}"
+
+
+def _of_recognizers(played: Played, result: Result) -> Iterator[tuple[str, str]]:
+    recognizing = {watch.name: watch for watch in played.world.watches if watch.recognizes and watch.required}
+    if not recognizing:
+        return
+    if isinstance(result, Verified):
+        yield "recognizer", "all read"
+    if UNREAD in getattr(result, "reason", ""):
+        yield "recognizer", "closed to it"
+    if isinstance(result, Unverified):
+        unread = [doubt.monitor for doubt in result.unverified_reasons if UNREAD in doubt.why]
+        if len(unread) == len(result.unverified_reasons):
+            yield "recognizer", "the only doubt"
+        if any(name in recognizing and recognizing[name].delivery in ("gate", "final") for name in unread):
+            yield "recognizer", "a gate released it"
 
 
 def _of_deaths(played: Played) -> Iterator[tuple[str, str]]:

@@ -119,7 +119,8 @@ def _event(event: Event) -> str:
         case Retracted(to=to):
             return f"{to:4} <"
         case CheckSettled(check=check):
-            return f"     {check.monitor}: {check.key or 'extraction'} {_outcome(check.outcome)}"
+            about = check.key or ("extraction" if check.span is None else f"unread text at {check.span.start}")
+            return f"     {check.monitor}: {about} {_outcome(check.outcome)}"
         case ViolationFound(violation=violation):
             return f"     {violation.monitor} refutes {violation.key} at {violation.span.start}"
         case Remedied(violation=violation):

@@ -117,7 +117,30 @@ def _enriched(dice: Random, world: World) -> World:
     watches = [_enriched_watch(dice, watch, has) for watch in world.watches]
     if world.thinking != "no" and dice.random() < 0.15:
         watches.append(_concluding(dice, f"m{len(watches)}", len(world.judges)))
-    return msgspec.structs.replace(world, watches=tuple(watches), counts=dice.random() < 0.4)
+    world = msgspec.structs.replace(world, watches=tuple(watches), counts=dice.random() < 0.4)
+    world = _with_words(dice, world) if dice.random() < 0.3 else world
+    return _with_scopes(dice, world) if dice.random() < 0.4 else world
+
+
+def _with_words(dice: Random, world: World) -> World:
+    """Return *world* with sums in words, and with monitors that recognize them."""
+    items = list(world.items)
+    calls = sum(isinstance(item, Sum) and item.call for item in items)
+    for _ in range(dice.choice((0, 1, 1, 2))):
+        op, after = dice.choice(("plus", "minus", "times")), dice.choice(_BETWEEN)
+        words = Said(f"{dice.randint(1, 9)} {op} {dice.randint(1, 9)} is {dice.randint(1, 99)}{after}")
+        items.insert(dice.randint(0, len(items) - calls), words)
+    watches = (msgspec.structs.replace(watch, recognizes=dice.random() < 0.7) for watch in world.watches)
+    return msgspec.structs.replace(world, items=tuple(items), watches=tuple(watches))
+
+
+def _with_scopes(dice: Random, world: World) -> World:
+    """Return *world* with judges that say of their passes that they cover the answer, and monitors that let them."""
+    judges = (msgspec.structs.replace(judge, answers=dice.random() < 0.7) for judge in world.judges)
+    watches = (
+        msgspec.structs.replace(watch, scope="answer" if dice.random() < 0.7 else "steps") for watch in world.watches
+    )
+    return msgspec.structs.replace(world, judges=tuple(judges), watches=tuple(watches))
 
 
 def _enriched_watch(dice: Random, watch: Watch, has: dict[str, bool]) -> Watch:

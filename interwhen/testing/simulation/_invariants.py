@@ -28,9 +28,11 @@ from interwhen.testing.simulation._model import SILENCE, TIMER
 from interwhen.testing.simulation._monitors import PROMPT, concludes
 from interwhen.testing.simulation._play import Played, ReaderError, play
 from interwhen.testing.simulation._truth import (
+    UNREAD,
     Stated,
     Trace,
     claims_in,
+    in_words,
     is_blind,
     is_crowded,
     may_be_suspended,
@@ -39,6 +41,7 @@ from interwhen.testing.simulation._truth import (
     read_by,
     refutes,
     segments_of,
+    unread_by,
 )
 from interwhen.testing.simulation._worlds import Chunking, Judge, Limits, Sum, Watch, World, whole_text
 
@@ -114,14 +117,17 @@ def _sound(case: Case) -> Iterator[str]:
     if not isinstance(result, Verified):
         return
     trace = final_trace(case, result)
-    disavowed = [(span.start, span.end) for span in result.certificate.disavowed]
-    yield from _disavowed_are_answered(trace, disavowed)
+    refuted = [(span.start, span.end) for span in result.certificate.refuted]
+    yield from _refuted_are_answered(trace, refuted)
     required = [watch for watch in case.world.watches if watch.required]
     if not required:
         yield "verified, and no required monitor watched"
     for watch in required:
+        for start, end, _ in unread_by(trace, watch):
+            if not any(low <= start and end <= high for low, high in refuted):
+                yield f"{watch.name} recognizes {trace.text[start:end]!r} at {start}, and nothing of it was read"
         read = [claim for claim, _ in read_by(trace, watch)]
-        counting = [c for c in read if not any(start <= c.start and c.end <= end for start, end in disavowed)]
+        counting = [c for c in read if not any(start <= c.start and c.end <= end for start, end in refuted)]
         for claim in counting:
             yield from _shown_right(case, watch, claim)
         if watch.trigger != "chars" and (not watch.grounded or not counting or is_blind(watch)):
@@ -140,23 +146,45 @@ def _shown_right(case: Case, watch: Watch, claim: Stated) -> Iterator[str]:
         yield f"the extractor of {watch.name} fails on {claim.text}"
 
 
-def _disavowed_are_answered(trace: Trace, disavowed: list[tuple[int, int]]) -> Iterator[str]:
+def _refuted_are_answered(trace: Trace, refuted: list[tuple[int, int]]) -> Iterator[str]:
     reasoning = [(low, high) for low, high, phase in trace.phases() if phase == "reasoning"]
     answers = [start for start, _ in trace.feedback]
-    for start, end in disavowed:
+    for start, end in refuted:
         if not any(low <= start and end <= high for low, high in reasoning):
-            yield f"[{start}, {end}) is disavowed, and is no reasoning"
+            yield f"[{start}, {end}) is refuted, and is no reasoning"
         if end not in answers:
-            yield f"[{start}, {end}) is disavowed, and no feedback follows it"
+            yield f"[{start}, {end}) is refuted, and no feedback follows it"
 
 
 @invariant("P2: what was not shown is said: each result that is not verified gives its reason")
 def _reasons(case: Case) -> Iterator[str]:
     match case.result:
-        case Unverified(doubts=()):
+        case Unverified(unverified_reasons=()):
             yield "unverified without a doubt"
         case Abstained(reason="") | Failed(error=""):
             yield f"{case.result.status} without a reason"
+
+
+@invariant("P2: what was recognized and not read is said, with its place, and nothing else is")
+def _places(case: Case) -> Iterator[str]:
+    result = case.result
+    if not isinstance(result, Unverified):
+        return
+    trace = final_trace(case, result)
+    told = {
+        (doubt.monitor, doubt.span.start, doubt.span.end)
+        for doubt in result.unverified_reasons
+        if UNREAD in doubt.why and doubt.span
+    }
+    for watch in case.world.watches:
+        unread = {(watch.name, start, end) for start, end, (_, _, complete) in unread_by(trace, watch) if complete}
+        mine = {place for place in told if place[0] == watch.name}
+        if watch.trigger != "chars" and mine - unread:
+            yield f"{watch.name} doubts {mine - unread}, and recognizes {unread}"
+        # What comes to nothing as a whole is told as a whole; what was refuted, and stays, is told by its feedback.
+        sure = watch.required and not watch.fork and not watch.extractor_fails_on and not is_blind(watch)
+        if sure and not trace.answered and result.finish_reason in ("stop", "tool_calls") and unread - mine:
+            yield f"{watch.name} recognizes {unread}, and the doubts name {mine}"
 
 
 @invariant("P2: a flawless world is verified, without a remedy and without a lost token")
@@ -171,10 +199,15 @@ def _flawless(case: Case) -> Iterator[str]:
     required = [watch for watch in case.world.watches if watch.required]
     trace = final_trace(case, result)
     shows = all(
-        watch.grounded and not watch.fork and not is_blind(watch) and read_by(trace, watch) for watch in required
+        watch.grounded
+        and not watch.fork
+        and not is_blind(watch)
+        and read_by(trace, watch)
+        and not unread_by(trace, watch)
+        for watch in required
     )
     if required and shows and not isinstance(result, Verified):
-        yield f"nothing is wrong, and the result is {result.status}: {getattr(result, 'doubts', '')!r:.300}"
+        yield f"nothing is wrong, and the result is {result.status}: {getattr(result, 'unverified_reasons', '')!r:.300}"
 
 
 def _is_flawless(case: Case) -> bool:
@@ -192,6 +225,7 @@ def _is_flawless(case: Case) -> bool:
         and max(world.chunking.gaps) < TIMER
         and (limits.seconds, limits.max_tokens, limits.total) == (None, None, None)
         and limits.forks > 100
+        and not any(watch.recognizes and watch.unproven == "closed" for watch in world.watches)
     )
 
 
@@ -238,6 +272,9 @@ def _just(case: Case) -> Iterator[str]:
         named = [c for c in claims_in(act.before.text) if c.start <= span.start and span.end <= c.end]
         if any(claim.is_right for claim in named):
             yield f"{act.record.monitor} acts against {named[0].text}, which is right"
+        unread = any(low <= span.start and span.end <= high for low, high, _ in in_words(act.before.text))
+        if unread and act.record.remedy != "abstain":
+            yield f"{act.record.monitor} acts against {act.record.quote!r} at {span}, which it could not read"
         if any(low <= span.start and span.end <= high for low, high in act.before.feedback):
             yield f"{act.record.monitor} acts against {act.record.quote!r} at {span}, which we wrote"
 
@@ -509,7 +546,9 @@ def _essence(result: Result, *, gated: bool) -> dict[str, Any]:
         "insertions": result.insertions,
         "acts": acts,
         "checks": checks,
-        "doubts": sorted(getattr(result, "doubts", ()), key=msgspec.json.encode) if checks else [],
+        "unverified_reasons": sorted(getattr(result, "unverified_reasons", ()), key=msgspec.json.encode)
+        if checks
+        else [],
         "reason": getattr(result, "reason", ""),
         "remedies": result.ledger.remedies,
     }

@@ -27,10 +27,10 @@ from interwhen._types.triggers import (
     ToolCalls,
     Trigger,
 )
-from interwhen._types.verdicts import OnError, Pass, Retry, Unknown, Verdict, Violation
+from interwhen._types.verdicts import OnError, Pass, Retry, Scope, Unknown, Verdict, Violation
 from interwhen._types.verifiers import Worker
 from interwhen.testing._virtual_time import Shift
-from interwhen.testing.simulation._truth import CHARS, MARKERS, REFUTES, Stated, claims_in, mishap_of, wait_of
+from interwhen.testing.simulation._truth import CHARS, MARKERS, REFUTES, Stated, claims_in, in_words, mishap_of, wait_of
 from interwhen.testing.simulation._worlds import Judge, RemedyKind, TriggerKind, Watch, World
 
 PROMPT = "Add up."
@@ -118,7 +118,8 @@ class SimulatedVerifier:
         self._book.append((self._number, claim.text))
         kind = mishap_of(self.judge, claim)
         if kind in REFUTES:
-            return Pass("summed up") if claim.is_right else self._refute(claim, kind)
+            scope: Scope = "answer" if self.judge.answers else "steps"
+            return Pass("summed up", scope=scope) if claim.is_right else self._refute(claim, kind)
         match kind:
             case "raises":
                 raise ValueError("bad luck")
@@ -187,6 +188,19 @@ class _Reader:
     def _read(self, segment: Segment, prepared: Prepared | None = None) -> Iterable[Claim]:
         self._look(prepared)
         return self._found(segment, None, 0)
+
+    def recognize(self, segment: Segment, prepared: Prepared | None = None) -> Iterable[Span]:
+        """Find what looks like a claim of the monitor, also where the extractor cannot read it."""
+        self._look(prepared)
+        watch = self._watch
+        for start, end, op in in_words(segment.text):
+            if op in watch.reads:
+                yield segment.at(start, end)
+        # What has no place, or is only known by a reply, covers nothing for sure.
+        if watch.grounded and not watch.fork and watch.trigger != "chars":
+            yield from (
+                segment.at(claim.start, claim.end) for claim in claims_in(segment.text) if claim.op in watch.reads
+            )
 
     def _parse(self, reply: str, segment: Segment, prepared: Prepared | None = None) -> Iterable[Claim]:
         self._look(prepared)
@@ -275,6 +289,8 @@ def build_monitors(world: World, book: list[tuple[int, str]]) -> list[Monitor]:
             required=watch.required,
             prepare=None if watch.prepares == "no" else _preparation(watch),
             prepare_deadline=3.0,
+            recognizer=_Reader(watch).recognize if watch.recognizes else None,
+            scope=watch.scope,
         )
         for watch in world.watches
     ]

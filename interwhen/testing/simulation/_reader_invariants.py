@@ -33,6 +33,7 @@ from interwhen.testing.simulation._truth import (
     read_by,
     released,
     segments_of,
+    unread_by,
 )
 from interwhen.testing.simulation._worlds import Watch, World
 
@@ -131,13 +132,15 @@ def _unreleased(world: World, watch: Watch, trace: Trace, answered: list[_Answer
     answers = [start for start, _, phase in trace.phases() if phase == "answer"]
     held_from = 0 if watch.delivery != "final" else min(answers, default=len(trace.text))
     mine = [stretch for stretch in answered if stretch.monitor == watch.name]
-    for claim, (start, end, _) in read_by(trace, watch):
-        if claim.start < held_from or (claim.end == len(trace.text) and not trace.ended):
+    read = ((claim.start, claim.end, claim, segment) for claim, segment in read_by(trace, watch))
+    unread = ((low, high, None, segment) for low, high, segment in unread_by(trace, watch))
+    for low, high, claim, (start, end, _) in (*read, *unread):
+        if low < held_from or (high == len(trace.text) and not trace.ended):
             continue  # what ends the text may go on: it is looked at again when more is shown, or at the end
-        if any(stretch.start <= claim.start and claim.end <= stretch.end for stretch in mine):
+        if any(stretch.start <= low and high <= stretch.end for stretch in mine):
             continue  # the user asked for it to stay, with the feedback
         if not released(world, watch, claim, trace.text[start:end]):
-            yield f"{what} {claim.text} at {claim.start}, which {watch.name} ({watch.delivery}) must hold"
+            yield f"{what} {trace.text[low:high]!r} at {low}, which {watch.name} ({watch.delivery}) must hold"
 
 
 @invariant("an answer that is held for the end is shown at the end")
@@ -173,6 +176,10 @@ def _frontier(case: Case) -> Iterator[str]:
                 shown = passes(judge, claim) and not is_blind(watch)
                 if claim.end <= seen.event.to and not shown and not answered:
                     yield f"event {number}: the frontier is at {seen.event.to}, behind {claim.text} at {claim.start}"
+            for start, end, _ in unread_by(trace, watch):
+                answered = any(low <= start and end <= high for low, high in trace.answered)
+                if end <= seen.event.to and not answered:
+                    yield f"event {number}: the frontier is at {seen.event.to}, behind {trace.text[start:end]!r}"
 
 
 # ---------------------------------------------------------------- the order of what is told

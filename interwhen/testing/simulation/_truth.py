@@ -13,10 +13,14 @@ from typing import NamedTuple
 from interwhen.testing.simulation._worlds import Judge, Watch, World
 
 _CLAIM = re.compile(r"(?<![\d+*-])(\d+)([+*-])(\d+)=(\d+)(?!\d)")
+_IN_WORDS = re.compile(r"(?<!\d)\d+ (plus|minus|times) \d+ is \d+(?!\d)")
+_SIGNS = {"plus": "+", "minus": "-", "times": "*"}
 _SENTENCE = re.compile(r"[.!?](?=\s)|\n")
 _MARKER = re.compile(r"(?<![^\W_])(?:Wait|Hmm)(?![^\W_])")
 _CALL = re.compile(r"<tool_call>.*?</tool_call>", re.DOTALL)
 _REACH = 4
+UNREAD = "could not be read"
+"""What a doubt says of text that a recognizer found and no claim covers."""
 CHARS = 24
 """How long a stretch of the trigger ``chars`` is."""
 MARKERS = ("Wait", "Hmm")
@@ -48,6 +52,11 @@ def claims_in(text: str, base: int = 0) -> list[Stated]:
         start = base + match.start()
         found.append(Stated(start, base + match.end(), match[0], match[2], left_side, value == true, true))
     return found
+
+
+def in_words(text: str, base: int = 0) -> list[tuple[int, int, str]]:
+    """Return where *text* states a sum in words, which no extractor of a world reads: start, end, operator."""
+    return [(base + found.start(), base + found.end(), _SIGNS[found[1]]) for found in _IN_WORDS.finditer(text)]
 
 
 class Stretch(NamedTuple):
@@ -212,6 +221,18 @@ def read_by(trace: Trace, watch: Watch) -> list[tuple[Stated, tuple[int, int, bo
     return found
 
 
+def unread_by(trace: Trace, watch: Watch) -> list[tuple[int, int, tuple[int, int, bool]]]:
+    """Return what *watch* must recognize in *trace* and cannot read: start, end and segment."""
+    if not watch.recognizes:
+        return []
+    return [
+        (low, high, segment)
+        for segment in segments_of(trace, watch)
+        for low, high, op in in_words(trace.text[segment[0] : segment[1]], segment[0])
+        if op in watch.reads and not any(start < high and low < end for start, end in trace.feedback)
+    ]
+
+
 def mishap_of(judge: Judge, claim: Stated) -> str:
     """Return how *judge* fails on *claim*; ``""`` where it does not."""
     found: str = next((mishap.kind for mishap in judge.mishaps if mishap.about == claim.left_side), "")
@@ -251,8 +272,11 @@ def may_fail_otherwise(world: World, watch: Watch) -> bool:
     return watch.fork or is_crowded(world) or may_be_suspended(world, world.judges[watch.judge])
 
 
-def released(world: World, watch: Watch, claim: Stated, segment: str) -> bool:
-    """Tell whether a gate of *watch* may let *claim* through, which stands in *segment*: the release rule in words."""
+def released(world: World, watch: Watch, claim: Stated | None, segment: str) -> bool:
+    """Tell whether a gate of *watch* may let *claim* through, which stands in *segment*: the release rule in words.
+
+    ``None``: a claim that is recognized and cannot be read.
+    """
     judge = world.judges[watch.judge]
     lets_failures_through = watch.on_error in ("open", "retry_open")
     if is_blind(watch):
@@ -261,8 +285,8 @@ def released(world: World, watch: Watch, claim: Stated, segment: str) -> bool:
         return True
     if watch.extractor_fails_on and f"{watch.extractor_fails_on}=" in segment:
         return lets_failures_through
-    mishap = mishap_of(judge, claim)
-    if mishap in REFUTES:
+    mishap = "unknown" if claim is None else mishap_of(judge, claim)
+    if claim is not None and mishap in REFUTES:
         return claim.is_right
     if mishap == "unknown":
         return watch.unproven == "open"

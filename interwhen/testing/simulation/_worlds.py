@@ -12,7 +12,7 @@ from interwhen._types.models import Piece
 from interwhen._types.monitors import Delivery
 from interwhen._types.segments import Phase, ToolCall
 from interwhen._types.triggers import PhaseFilter
-from interwhen._types.verdicts import Level
+from interwhen._types.verdicts import Level, Scope
 from interwhen._types.verifiers import Worker
 
 Operator = Literal["+", "-", "*"]
@@ -84,6 +84,8 @@ class Judge(msgspec.Struct, frozen=True):
     seconds: tuple[float, ...] = (0.0,)
     """How long its checks take, in turn by claim."""
     repairs: bool = True
+    answers: bool = False
+    """Whether each of its passes says that it covers the answer (``Pass(scope="answer")``)."""
     mishaps: tuple[Mishap, ...] = ()
 
 
@@ -120,6 +122,10 @@ class Watch(msgspec.Struct, frozen=True):
     prepare_seconds: float = 0.0
     tracks: bool = False
     """Whether its extractor is a tracker, which counts the claims before each."""
+    recognizes: bool = False
+    """Whether it has a recognizer, for sums in signs and in words. Its extractor reads only those in signs."""
+    scope: Scope = "steps"
+    """The most that a pass of it may cover."""
 
 
 WireKind = Literal[
