@@ -180,10 +180,10 @@ class Checks:
         """Forget the text from *to* on; return the orders for what nobody waits for any more."""
         return self._lose(self._work.cut(to))
 
-    def call_off(self) -> list[Order]:
-        """End everything that is open: the run is over."""
+    def cancel_open(self, why: str = "the run ended first") -> list[Order]:
+        """Cancel every open job; its record says *why*."""
         orders: list[Order] = []
-        outcome = Cancelled("the run ended first")
+        outcome = Cancelled(why)
         for job in list(self._work.jobs.values()):
             self._work.close(job.number)
             orders.append(Drop(job.number))

@@ -32,6 +32,7 @@ from interwhen._core.messages import (
     Resumed,
     RunSummary,
     Settled,
+    SwitchedOff,
     Tally,
 )
 from interwhen._core.release import ENDED_WELL, Gates, certificate, coverage_reason, unverified_reasons
@@ -45,6 +46,7 @@ from interwhen._types.monitors import GATING, Monitor, tracks
 from interwhen._types.remedies import DEFAULT_TEMPLATE, FeedbackTemplate
 from interwhen._types.results import Status, UnverifiedReason
 from interwhen._types.segments import Phase
+from interwhen._types.spans import Span
 from interwhen._types.verdicts import Outcome
 
 # How the model's stream ended, as far as it said, and what the run's end is for that: everything in one record.
@@ -70,6 +72,8 @@ class Ending:
         self._min_coverage = min_coverage
         self.reason: FinishReason | None = None
         """Why the model stopped; ``None``: it has not said that it did."""
+        self.unchecked_from: int | None = None
+        """Up to where all was checked when supervision was switched off; ``None``: it was not."""
         self.resume: ResumeMode | None = None
         """How the text so far was given to the model last; ``None``: it never was."""
 
@@ -93,6 +97,10 @@ class Ending:
         found = unverified_reasons(records, work.monitors, refuted, self.reason)
         if self._min_coverage:
             found = (*found, *coverage_reason(self._transcript, records, refuted, self._min_coverage))
+        if self.unchecked_from is not None:
+            end = self._transcript.length
+            span = Span(min(self.unchecked_from, end), end)
+            found = (UnverifiedReason("", span, "supervision was switched off, so this was not checked"), *found)
         return (*violations.concluded, *found)
 
     def _summary(self, status: Status, why: str) -> RunSummary:
@@ -382,6 +390,8 @@ class Core:
                 self._out_of_time(seconds)
             case Idle(dead=dead):
                 self._idle(dead=dead)
+            case SwitchedOff():
+                self._switch_off()
             case Abandoned():
                 self._end("unverified", "the reader left before the end", shown=False)
             case _:
@@ -597,6 +607,26 @@ class Core:
         self._cut(todo.cut)
         self._end("abstained", reason)
 
+    def _switch_off(self) -> None:
+        """Let the rest of the run pass unchecked, and release what gates hold."""
+        if self._ending.unchecked_from is not None or not self.monitors:
+            return
+        self.gates.advance(self.events)
+        self._ending.unchecked_from = self.gates.frontier
+        self._orders.extend(self._checks.cancel_open("supervision was switched off"))
+        self._violations.candidates = []
+        self.intake.stop_scanning()
+        self.gates.open()
+        self._live, self._has_trackers, self._frontier_is_due = True, False, False
+        if self.state == "deciding":
+            # The stream was closed for a violation that now changes nothing, so ask for the rest of the text.
+            if self._ending.reason is None:
+                self._go_on()
+            else:
+                self.state = "draining"
+        self._release()
+        self._finish_if_settled()
+
     def _cut(self, to: int) -> None:
         self._ending.reason = None  # what the model ended is not what stands now
         self.tally.discarded += self.intake.cut(to)
@@ -651,7 +681,7 @@ class Core:
     def _end(self, status: Status, reason: str, *, shown: bool = True, cut_short: bool = True) -> None:
         if self.state in ("streaming", "opening"):
             self._orders.append(Close())
-        self._orders.extend(self._checks.call_off())
+        self._orders.extend(self._checks.cancel_open())
         if cut_short:
             self._withhold()
         self.state = "done"

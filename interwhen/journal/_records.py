@@ -27,6 +27,7 @@ from interwhen._core.messages import (
     OutOfTime,
     Resumed,
     Settled,
+    SwitchedOff,
 )
 from interwhen._types.budgets import Budgets
 from interwhen._types.claims import Claim
@@ -42,7 +43,9 @@ from interwhen._types.verifiers import Worker
 from interwhen.journal._evidence import code_digest
 from interwhen.journal._settings import ModelReference
 
-RareFact: TypeAlias = Opened | Ended | Broken | Extracted | Settled | OutOfTime | Idle | Abandoned | Resumed
+RareFact: TypeAlias = (
+    Opened | Ended | Broken | Extracted | Settled | OutOfTime | Idle | Abandoned | Resumed | SwitchedOff
+)
 
 
 class VerifierRecord(msgspec.Struct, frozen=True):
@@ -273,7 +276,7 @@ def _decoder() -> msgspec.msgpack.Decoder[Record | EscapedRecord]:
 
 _CODE = ("verifier", "extractor")
 """What in a monitor is no data."""
-_CHOSEN = ("remedy", "scope")
+_CHOSEN = ("remedy", "scope", "trigger")
 """What in a monitor is the choice of its plug-in, and may differ in another version of it."""
 _SECRET = re.compile(r"key|token|secret|password|credential|auth", re.IGNORECASE)
 _NO_SECRET = frozenset(("max_tokens", "min_tokens", "stop_token_ids", "skip_special_tokens", "ignore_eos_token"))

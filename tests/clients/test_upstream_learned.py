@@ -5,7 +5,10 @@ import openai
 import pytest
 from both import KINDS, ask, read
 from interwhen import wrap
+from interwhen.clients import _upstream
+from interwhen.models._field_support import REMEMBERED_SECONDS
 from interwhen.testing.server import events, reply
+from structlog.testing import capture_logs
 from watchers import passing, word
 
 pytestmark = pytest.mark.anyio
@@ -56,3 +59,25 @@ async def test_what_one_model_refuses_is_not_kept_from_another(serve, clients):
     for model in ("old", "new", "old"):
         await read(await ask(client, stream=True, model=model))
     assert ["stream_options" in post.json for post in server.posts] == [True, False, True, False]
+
+
+async def test_how_a_chat_goes_on_is_asked_again_after_a_while_and_logged(serve, clients, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(_upstream.anyio, "current_time", lambda: now[0])
+    server = serve(lambda r: events([["BAD\n", "x\n"], ["fine\n"]][r.number % 2], api="chat"), owned_by="vllm")
+    client = wrap(clients(openai.AsyncOpenAI, server), [word(good="good")])
+
+    def asked():
+        return [request.path for request in server.requests].count("/v1/models")
+
+    with capture_logs() as logged:
+        for _ in range(3):
+            assert (await ask(client)).interwhen.result.resume == "prefill"
+    assert asked() == 1
+    learned = [entry for entry in logged if entry["event"] == "endpoint.resume_learned"]
+    assert [(entry["mode"], entry["model"], entry["seconds"]) for entry in learned] == [
+        ("prefill", f"m@{server.base_url.removeprefix('http://').removesuffix('/v1')}", REMEMBERED_SECONDS)
+    ]
+    now[0] += REMEMBERED_SECONDS
+    assert (await ask(client)).interwhen.result.resume == "prefill"
+    assert asked() == 2

@@ -20,7 +20,7 @@ from interwhen import (
 from interwhen.journal import SkippedEvent
 from interwhen.journal import _records as records
 from interwhen.models import ConnectError, StreamNotes, Timeouts, UpstreamError
-from interwhen.models._orphans import Ghost
+from interwhen.models._orphans import OrphanedStream
 from interwhen.testing import Pause, ScriptedModel, VirtualWorkers, cut_into
 from journals import KINDS, Kind, borders, finely, goes_on, put_together, recorded, rest, taken_apart
 from sums import apply, slow, sums, supervise, watch
@@ -272,7 +272,9 @@ class Odd(ScriptedModel):
 
     async def stream(self, request):
         stream = await super().stream(request)
-        notes = StreamNotes(2, [SkippedEvent(7, "{", "no JSON")], 1, 3, Ghost(0.0, rate=2.0, left=5, is_laid=False))
+        notes = StreamNotes(
+            2, [SkippedEvent(7, "{", "no JSON")], 1, 3, OrphanedStream(0.0, rate=2.0, left=5, is_stopped=False)
+        )
         stream.notes = notes
         return stream
 
