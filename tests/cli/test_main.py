@@ -93,7 +93,7 @@ class TestUsage:
             (("run", "p", "--monitor", "arithmetics"), "did you mean 'arithmetic'?"),
             (("run", "p", "--model", "locale"), "'locale': not installed"),
             (("run", "p", "--api", "chat"), "--api goes with --base-url"),
-            (("run", "p", "--base-url", "http://localhost:1/v1"), "say the name of the one at"),
+            (("run", "p", "--base-url", "http://localhost:1/v1"), "may serve several models"),
             (("run", "p", "--nonsense"), "--nonsense"),
             (("rum",), 'Did you mean "run"?'),
             (("doctor", "--base-url", "http://localhost:1/v1"), "with --model"),
