@@ -385,7 +385,7 @@ class Upstream:
         if isinstance(notes := getattr(stream, "notes", None), StreamNotes):
             self.wire.notes.append(notes)
         self.ended_at = None
-        self._tell(Opened(getattr(stream, "resumed", self._mode) if order.pieces else None))
+        self._tell(Opened((getattr(stream, "resumed", None) or self._mode) if order.pieces else None))
 
     # ------------------------------------------------------------------ what others decide
 

@@ -20,7 +20,6 @@ from interwhen._types.models import (
     Message,
     Piece,
     Request,
-    ResumeMode,
     Sampling,
     ScoredToken,
 )
@@ -55,16 +54,6 @@ from interwhen.models._token_stream import StreamNotes, TokenStream, collect, le
 from interwhen.models._transport import HttpRequest, HttpResponse, Timeouts, Transport
 
 T = TypeVar("T")
-
-
-class TrailStream(TokenStream):
-    """A stream that keeps its token ids, and knows how its request continued."""
-
-    __slots__ = ("resumed", "trail")
-
-    trail: TokenTrail
-    resumed: ResumeMode
-    """Unset for a first request, which continues nothing."""
 
 
 Malformed = Literal["strict", "skip"]
@@ -195,10 +184,10 @@ class OpenAICompatible:
             read = decode if self._malformed == "strict" else lenient(decode, notes)
             if translate is not None:
                 response = translate(response)
-            kind = TokenStream if trail is None else TrailStream
-            stream = kind(response, read, notes=notes, stop=stop, ghosts=self.ghosts, limit=sent.get("max_tokens"))
-            if isinstance(stream, TrailStream) and trail is not None:
-                stream.trail = trail
+            stream = TokenStream(
+                response, read, notes=notes, stop=stop, ghosts=self.ghosts, limit=sent.get("max_tokens")
+            )
+            stream.trail = trail
             return stream
 
         return await retrying(attempt, self.retries)
@@ -495,12 +484,16 @@ class ChatModel(OpenAICompatible):
     async def stream(self, request: Request) -> TokenStream:
         """Send *request* and return the open stream, once the server has accepted it."""
         decode = decode_chat if self._reasoning_field else self._decode_and_learn
-        if await self._resume_mode() == "tokens":
-            if not request.prefix and not request.side:
+        if not request.prefix and not request.side:
+            # A first request waits for no other one: the mode is known by now, or ids are asked of the server later.
+            if self._resume == "tokens":
                 return await self._open_with_ids(request, decode)
-            if (stream := await self._open_by_ids(request)) is not None:
-                return stream
-        return await self._open("chat/completions", await self._payload(request), decode)
+            return await self._open("chat/completions", await self._payload(request), decode)
+        if await self._resume_mode() == "tokens" and (continued := await self._open_by_ids(request)) is not None:
+            return continued
+        stream = await self._open("chat/completions", await self._payload(request), decode)
+        stream.resumed = self._resume  # it may have changed since the run began
+        return stream
 
     async def _open_with_ids(self, request: Request, decode: Decode) -> TokenStream:
         """Open a stream that tells its token ids, to be continued by them."""
@@ -522,7 +515,6 @@ class ChatModel(OpenAICompatible):
             trail=prompt.trail,
             translate=lambda response: ChatEvents(response, prompt, field),
         )
-        assert isinstance(stream, TrailStream)
         stream.resumed = "tokens"
         return stream
 
@@ -530,10 +522,12 @@ class ChatModel(OpenAICompatible):
         trail = request.trail if isinstance(request.trail, TokenTrail) else None
         try:
             return await self._prompts.prompt(self._chat(request), request.pieces, side=request.side or "", trail=trail)
-        except UpstreamError as error:
-            # A server without /tokenize will not have it later.
-            self._resume = "turn"
-            log_warning("model.tokens_unknown", model=self.name, error=str(error), taken="turn")
+        except (UpstreamError, StreamProtocolError) as error:
+            if error.retryable:
+                raise
+            # A server without /tokenize will not have it later. Prefill continues an answer, but no reasoning.
+            self._resume = "turn" if self._reasoning_field else "prefill"
+            log_warning("model.tokens_unknown", model=self.name, error=str(error), taken=self._resume)
             return None
 
     def _chat(self, request: Request) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from interwhen._types.errors import StreamProtocolError
+from interwhen._types.errors import UnexpectedForm
 from interwhen._types.models import Chunk, Piece
 from interwhen._types.segments import Phase
 from interwhen.models._chunks import NOT_JSON, Decode, Decoded
@@ -281,7 +281,7 @@ class TokenPrompts:
         try:
             found = _tokenized.decode(data)
         except NOT_JSON as error:
-            raise StreamProtocolError(f"/tokenize: expected tokens ({error})", offset=0, sample=data) from error
+            raise UnexpectedForm(f"/tokenize: expected tokens ({error})", offset=0, sample=data) from error
         return tuple(found.tokens)
 
 
