@@ -16,7 +16,7 @@ from interwhen.clients._calls import Api, Call
 from interwhen.clients._chunk_buffer import Tap
 from interwhen.clients._responses_codec import ResponsesTap
 from interwhen.models._chunks import (
-    Text,
+    ChatText,
     chat_decoder,
     completion_decoder,
     count_of,
@@ -535,7 +535,7 @@ def _chat_completion(data: bytes) -> Completion:
     if not answer.choices:
         raise error_of(answer) or StreamProtocolError("an answer without choices", offset=0)
     choice = answer.choices[0]
-    text = choice.message.content if isinstance(choice.message, Text) else None
+    text = choice.message.content if isinstance(choice.message, ChatText) else None
     reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
     return Completion(
         text or "",
