@@ -2,9 +2,9 @@
 
 import pytest
 from interwhen.cli import _exits
-from interwhen.cli._main import main
 from interwhen.testing.simulation._generation import generate
 from interwhen.testing.simulation._worlds import from_json, to_json
+from interwhen_launcher import main
 from tests.simulation.mutants import MUTANTS
 
 

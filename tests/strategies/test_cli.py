@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from interwhen.cli._main import main
 from interwhen.models import Capabilities, Completion, Usage
 from interwhen.models._local import shared
 from interwhen.strategies import ForkPlanner, probe_rates
 from interwhen.strategies._fork_planning import explain, explained
 from interwhen.testing import ScriptedModel
+from interwhen_launcher import main
 
 pytestmark = pytest.mark.anyio
 
