@@ -90,7 +90,7 @@ def tests() -> tuple[Path, ...]:
     return tuple(sorted(TESTS.rglob("test_*.py")))
 
 
-def tests_of(module: Module) -> list[Path]:
+def named_tests(module: Module) -> list[Path]:
     """Return the tests of *module*, by name.
 
     ``interwhen/journal/_files.py`` has ``test_files.py`` and ``test_files_*.py`` in ``tests/journal``. The folder of a
@@ -104,7 +104,7 @@ def tests_of(module: Module) -> list[Path]:
     return [
         path
         for path in tests()
-        if (path.parent.relative_to(TESTS).parts[-1:] or ("",))[0] in (folders or ("",))
+        if (set(path.parent.relative_to(TESTS).parts) or {""}) & set(folders or ("",))
         and any(path.stem == f"test_{name}" or path.stem.startswith(f"test_{name}_") for name in names)
     ]
 
@@ -121,12 +121,13 @@ def reaches(path: Path) -> set[str]:
         folders = {part.strip("_") for part in rest[: private + (rest[private].strip("_") in own)]}
         if not folders & own and not (len(rest) == 1 and not own):
             found.add(name)
-    return found
+    # `from interwhen._engine import run` imports the package too, but uses the module.
+    return {name for name in found if not any(other.startswith(f"{name}.") for other in found)}
 
 
 if __name__ == "__main__":
     for each in modules().values():
-        if not each.is_package and not tests_of(each):
+        if not each.is_package and not named_tests(each):
             print(each.name, "<-", *sorted(importers()[each.name]))
     print("--- reaching")
     for each_path in sorted(TESTS.rglob("*.py")):
