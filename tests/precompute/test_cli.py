@@ -193,7 +193,7 @@ async def main():
     async with pre.idle():
         while True:
             await anyio.sleep(0.01)
-            print(len(pre.contexts["book"].holding.items), flush=True)
+            print(len(pre.contexts["book"].current.items), flush=True)
 
 anyio.run(main)
 """
