@@ -1,20 +1,29 @@
-"""A loopback server in its own process that sends one stream the way a model server does.
+"""A load generator in its own process: it sends streams as a model server does, each chunk in a packet at its time.
 
-It is a load generator, not a model: the text is fixed, and each chunk leaves in a packet of its own at its
-time. What it is asked for comes in the request's ``model`` field: ``CHUNKS@PER_SECOND`` (0: as fast as possible).
-After each stream it keeps when it sent what and when it saw the reader go, and answers ``GET /log`` with that.
+It is no model. The ``model`` of a request says what is sent: ``CHUNKS@PER_SECOND`` of a fixed text (0: as fast as
+possible), or, if a file of recorded streams was named on the command line, ``NUMBER@SPEED`` or ``NUMBER@SPEED:CHUNKS``
+of that file. A request that is not a stream is a fork: it is answered at once with no text. ``GET /log`` tells when the
+chunks of the last stream were sent, and when the reader closed it.
 """
 
 from __future__ import annotations
 
+import bisect
 import json
 import select
 import socket
+import sys
+import threading
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
-from interwhen.bench._loopback import serve_on_loopback
+from interwhen.bench._loopback import STREAM_END, STREAM_HEAD, event, reply, serve_on_loopback, split_request
 
 PAGE = (
     "To find out how many apples there are now, we add what was bought to what was there before, "
@@ -30,7 +39,10 @@ PAGE = (
 """A page of a worked solution. Its lines are as long as those that models write: in the solutions of ProcessBench a
 line has 125 characters, 0.9 to 1.3 sentences and 0.55 equations in the mean; here it has 115, 1 and 0.75."""
 TOKEN = 4
-"""Characters in a chunk: what a token is in the mean."""
+"""Characters in a chunk: the mean length of a token."""
+_CARD = {"object": "list", "data": [{"id": "0@1", "object": "model", "owned_by": "interwhen"}]}
+_NOTHING = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+_FORKED = {"id": "f", "object": "text_completion", "choices": [{"index": 0, "text": "", "finish_reason": "stop"}]}
 
 
 class SentLog(msgspec.Struct):
@@ -40,95 +52,133 @@ class SentLog(msgspec.Struct):
     closed: float | None = None
 
 
+class Packet(NamedTuple):
+    """One chunk as it is sent, and how many seconds after the request it is due."""
+
+    due: float
+    data: bytes
+
+
+class TimedText(NamedTuple):
+    """One text of a recorded stream, and when it came."""
+
+    at: float
+    text: str
+
+
+Schedule = Callable[[str, str], list[Packet]]
+"""Gives the packets for the model and the prompt of a request."""
+
+
 def chunk_texts(count: int) -> list[str]:
     """Return the texts of *count* chunks."""
     text = PAGE * (count * TOKEN // len(PAGE) + 1)
     return [text[at : at + TOKEN] for at in range(0, count * TOKEN, TOKEN)]
 
 
-def packets(count: int) -> list[bytes]:
-    """Return the stream as it goes over the wire, one packet a chunk, and the end."""
-    head = '{"id":"c","object":"text_completion","created":1,"model":"paced","choices":[{"index":0,"text":'
-    lines = [f'data: {head}{json.dumps(text)},"finish_reason":null}}]}}\n\n'.encode() for text in chunk_texts(count)]
-    end = f'data: {head}"","finish_reason":"stop"}}]}}\n\ndata: [DONE]\n\n'.encode()
-    return [b"%x\r\n%b\r\n" % (len(line), line) for line in [*lines, end]]
+def at_fixed_rate(model: str, _prompt: str) -> list[Packet]:
+    """Return the packets of ``CHUNKS@PER_SECOND``, the end included."""
+    count, _, rate = model.partition("@")
+    data = [*map(event, chunk_texts(int(count))), event("", reason="stop")]
+    if not float(rate):
+        return [Packet(0.0, b"".join(data))]
+    return [Packet((number + 1) / float(rate), packet) for number, packet in enumerate(data)]
 
 
-def serve(listener: socket.socket) -> None:
-    """Serve one connection after the other until the process is ended."""
-    log = SentLog()
-    while True:
-        connection, _ = listener.accept()
+def as_recorded(recordings: Sequence[Sequence[TimedText]], model: str, prompt: str) -> list[Packet]:
+    """Return the packets of ``NUMBER@SPEED:CHUNKS`` that follow the text in *prompt*, the end included."""
+    number, _, rest = model.partition("@")
+    speed, _, chunks = rest.partition(":")
+    recording = recordings[int(number)][: int(chunks) if chunks else None]
+    ends = list(accumulate(len(arrival.text) for arrival in recording))
+    left = recording[bisect.bisect_right(ends, len(prompt)) if prompt else 0 :]
+    origin = left[0].at if prompt and left else 0.0
+    sent = [Packet((arrival.at - origin) / float(speed), event(arrival.text)) for arrival in left]
+    usage = {"prompt_tokens": 0, "completion_tokens": len(sent), "total_tokens": len(sent)}
+    return [*sent, Packet(sent[-1].due if sent else 0.0, event("", reason="stop", usage=usage))]
+
+
+def read_file(path: Path) -> list[list[TimedText]]:
+    """Return the texts of the recordings in the file at *path*, which is known to hold some."""
+    # interwhen.testing.load_recordings() would do the same, but importing it takes this process a second.
+    lines = path.read_text(encoding="utf-8").split("\n")
+    rows = [json.loads(line)["arrivals"] for line in lines if line.strip()]
+    return [
+        [TimedText(row["at"], row["chunk"]["text"]) for row in arrivals if row["chunk"]["text"]] for arrivals in rows
+    ]
+
+
+class _Pacer:
+    """Serves each connection in a thread."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+        self._log = SentLog()
+
+    def serve(self, listener: socket.socket) -> None:
+        """Serve until the process ends."""
+        while True:
+            connection, _ = listener.accept()
+            threading.Thread(target=self._serve_one, args=(connection,), daemon=True).start()
+
+    def _serve_one(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        data = b""
         with connection:
-            while (request := _read_request(connection)) is not None:
-                if request.startswith(b"GET"):
-                    body = msgspec.json.encode(log)
-                    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(
-                        body
-                    )
-                    connection.sendall(head + body)
-                    continue
-                log = SentLog()
-                count, _, rate = json.loads(request.split(b"\r\n\r\n", 1)[1])["model"].partition("@")
-                if not _send(connection, packets(int(count)), float(rate), log):
-                    break
+            try:
+                while part := connection.recv(65536):
+                    data += part
+                    if (request := split_request(data)) is not None:
+                        head, body, data = request
+                        self._answer(connection, head, body)
+            except OSError:
+                pass  # the reader closed the connection
 
-
-def _read_request(connection: socket.socket) -> bytes | None:
-    data = b""
-    try:
-        while b"\r\n\r\n" not in data:
-            part = connection.recv(65536)
-            if not part:
-                return None
-            data += part
-        head, body = data.split(b"\r\n\r\n", 1)
-        length = next(
-            (int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")), 0
-        )
-        while len(body) < length:
-            body += connection.recv(65536)
-    except OSError:
-        return None
-    return head + b"\r\n\r\n" + body
-
-
-def _send(connection: socket.socket, stream: list[bytes], rate: float, log: SentLog) -> bool:
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-    try:
-        connection.sendall(head)
-        if not rate:
-            connection.sendall(b"".join(stream))
+    def _answer(self, connection: socket.socket, head: bytes, body: bytes) -> None:
+        if head.startswith(b"GET"):
+            connection.sendall(reply(msgspec.to_builtins(self._log) if b"/log " in head.split(b"\r\n")[0] else _CARD))
+            return
+        asked = json.loads(body)
+        if not asked.get("stream"):
+            connection.sendall(reply({**_FORKED, "usage": _NOTHING}))
+            return
+        packets = self._schedule(asked["model"], asked["prompt"])
+        log = self._log = SentLog()
         begun = time.monotonic()
-        for number, packet in enumerate(stream if rate else ()):
-            due = begun + (number + 1) / rate
-            if _gone_before(connection, due):
-                log.closed = time.monotonic()
-                return False
-            log.sent.append(time.monotonic())
-            connection.sendall(packet)
-        connection.sendall(b"0\r\n\r\n")
-    except OSError:
-        log.closed = time.monotonic()
-        return False
-    return True
+        try:
+            connection.sendall(STREAM_HEAD)
+            for due, data in packets:
+                if _closed_before(connection, begun + due, spins=self._schedule is at_fixed_rate):
+                    raise ConnectionResetError
+                log.sent.append(time.monotonic())
+                connection.sendall(data)
+            connection.sendall(STREAM_END)
+        except OSError:
+            log.closed = time.monotonic()
+            raise
 
 
-def _gone_before(connection: socket.socket, due: float) -> bool:
-    """Wait until *due*; tell whether the reader closed the connection first."""
+def _closed_before(connection: socket.socket, due: float, *, spins: bool) -> bool:
+    """Wait until *due*; return whether the reader closed the connection first.
+
+    With *spins* it looks all the time in the last milliseconds, so that it knows exactly when that was.
+    """
     poll = select.poll()
     poll.register(connection, select.POLLIN | select.POLLRDHUP | select.POLLHUP | select.POLLERR)
     while (left := due - time.monotonic()) > 0:
-        # poll() counts in whole milliseconds; the rest is spent asking, on a core of this process's own
-        if poll.poll(int(left * 1000) if left > 0.002 else 0):
-            return True
+        # poll() counts in whole milliseconds. Spinning is for a single stream: this process has a core of its own.
+        if left > 0.002 or spins:
+            if poll.poll(int(left * 1000) if left > 0.002 else 0):
+                return True
+        else:
+            time.sleep(left)
     return False
 
 
 def main() -> None:
-    """Serve on loopback, on a core of its own; ends when standard input closes."""
-    serve_on_loopback(serve, backlog=16)
+    """Serve streams at a fixed rate, or the recordings in the file named on the command line."""
+    schedule = partial(as_recorded, read_file(Path(sys.argv[1]))) if len(sys.argv) > 1 else at_fixed_rate
+    serve_on_loopback(_Pacer(schedule).serve)
 
 
 if __name__ == "__main__":
