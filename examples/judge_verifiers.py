@@ -1,21 +1,24 @@
 """Judge the shipped verifiers on public data: ``python -m examples.judge_verifiers DATA [--write PAGE] [--limit N]``.
 
 DATA is a folder with the sets, a folder each. What cannot be run (a verifier, a reader or a set that is absent) is
-marked. With ``--write``, the table is put between the marks in PAGE, which is ``docs/verifiers.md``; with ``--limit``,
-only that many traces of each set are looked at.
+marked. With ``--limit``, only the first N traces of each set are looked at. With ``--verified``, the table says how
+many right traces would end verified, and the limit counts these. With ``--write``, the table is put between the marks
+in PAGE, which is ``docs/verifiers.md``, or ``docs/verified.md`` with ``--verified``.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from interwhen import InterwhenError, PluginError, load_monitor
+import msgspec
+from interwhen import InterwhenError, Monitor, PluginError, load_monitor
 from interwhen.testing import LabelledTrace, Rate, Score, Spread, read_traces, score, try_monitor_sync
 
 START, END = "<!-- table: begin -->", "<!-- table: end -->"
@@ -29,6 +32,13 @@ class Pair:
     format: str
     path: str
     note: str = ""
+    options: Mapping[str, object] = field(default_factory=dict)
+    """Options that are no text."""
+
+    def monitor(self, data: Path) -> Monitor:
+        """Make the monitor. Raises :class:`InterwhenError`."""
+        spec = {"name": self.verifier, **self.options} if self.options else self.verifier.replace("{data}", str(data))
+        return load_monitor(spec)
 
 
 PAIRS = (
@@ -58,18 +68,32 @@ PAIRS = (
     ),
     Pair("provenance", "agentdojo", "agentdojo/banking.jsonl.gz"),
 )
+TERMS = ("secret", "password", "illegal", "kill")
+SCHEMA = {
+    "type": "object",
+    "properties": {"solution": {"type": "array", "items": {"type": "string"}}},
+    "required": ["solution"],
+}
+VERIFIED = (
+    *(pair for pair in PAIRS if pair.format not in ("verina", "tau_bench", "agentdojo")),
+    Pair("terms", "gsm8k", "gsm8k", "four words that are not in it", {"terms": TERMS}),
+    Pair("json_schema", "gsm8k", "gsm8k", "each solution as a JSON document after a sentence", {"schema": SCHEMA}),
+)
+"""What is judged with ``--verified``: not the verifiers of tool calls, which many turns do not have."""
 HEADERS = ("verifier", "traces", "wrong ones found", "at the label", "right ones flagged", "a check", "preparing")
+VERIFIED_HEADERS = ("verifier", "right traces", "verified", "flagged")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the table, or write it into a page."""
     given = _parser().parse_args(arguments)
     rows = []
-    for pair in PAIRS:
+    for pair in VERIFIED if given.verified else PAIRS:
         begun = time.perf_counter()
-        rows.append(row(pair, given.data, given.limit))
+        make = verified_row if given.verified else row
+        rows.append(make(pair, given.data, given.limit))
         print(f"{pair.verifier} on {pair.path}: {time.perf_counter() - begun:.0f} s", file=sys.stderr)
-    shown = table(rows)
+    shown = table(rows, VERIFIED_HEADERS if given.verified else HEADERS)
     if given.write is None:
         print(shown)
     else:
@@ -82,22 +106,53 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("data", type=Path)
     parser.add_argument("--write", type=Path)
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--verified", action="store_true")
     return parser
 
 
 def row(pair: Pair, data: Path, limit: int | None = None) -> tuple[str, ...]:
     """Try one verifier on one set; return its row, or one that says why there is none."""
-    name = pair.verifier.partition(":")[0]
-    label = f"`{name}` on {pair.path.removesuffix('.jsonl.gz')}" + (f" ({pair.note})" if pair.note else "")
     try:
-        monitor = load_monitor(pair.verifier.replace("{data}", str(data)))
+        monitor = pair.monitor(data)
         traces: islice[LabelledTrace] = islice(read_traces(data / pair.path, pair.format), limit)
         total = score(try_monitor_sync(monitor, traces))
     except InterwhenError as error:
-        said = f"{error.name!r}: {error.reason}" if isinstance(error, PluginError) else str(error)
-        why = said.replace(str(data), "DATA").replace("|", "\\|").replace("\n", " ")
-        return (label, f"not run: {why[:120]}", *[""] * (len(HEADERS) - 2))
-    return (label, *_cells(total))
+        return _not_run(pair, data, error, HEADERS)
+    return (_label(pair), *_cells(total))
+
+
+def verified_row(pair: Pair, data: Path, limit: int | None = None) -> tuple[str, ...]:
+    """Try one verifier on the right traces of one set; return how many would end verified."""
+    try:
+        monitor = pair.monitor(data)
+        right = (trace for trace in read_traces(data / pair.path, pair.format) if trace.label == "right")
+        traces = islice(right, limit)
+        tried = list(try_monitor_sync(monitor, (_as_document(t) if "schema" in pair.options else t for t in traces)))
+    except InterwhenError as error:
+        return _not_run(pair, data, error, VERIFIED_HEADERS)
+    verified, flagged = (sum(each) for each in zip(*((one.is_verified, one.is_flagged) for one in tried), strict=True))
+    return (_label(pair), f"{len(tried)}", f"{verified}", f"{flagged}")
+
+
+def _as_document(trace: LabelledTrace) -> LabelledTrace:
+    """Return *trace* with a JSON document in the place of each text, after a sentence."""
+    documents = (json.dumps({"solution": turn.text.splitlines()}, indent=1) for turn in trace.turns)
+    turns = (
+        msgspec.structs.replace(turn, text=f"Here it is [1]:\n```json\n{document}\n```\n")
+        for turn, document in zip(trace.turns, documents, strict=True)
+    )
+    return msgspec.structs.replace(trace, turns=tuple(turns))
+
+
+def _label(pair: Pair) -> str:
+    name = pair.verifier.partition(":")[0]
+    return f"`{name}` on {pair.path.removesuffix('.jsonl.gz')}" + (f" ({pair.note})" if pair.note else "")
+
+
+def _not_run(pair: Pair, data: Path, error: InterwhenError, headers: Sequence[str]) -> tuple[str, ...]:
+    said = f"{error.name!r}: {error.reason}" if isinstance(error, PluginError) else str(error)
+    why = said.replace(str(data), "DATA").replace("|", "\\|").replace("\n", " ")
+    return (_label(pair), f"not run: {why[:120]}", *[""] * (len(headers) - 2))
 
 
 def _cells(total: Score) -> tuple[str, ...]:
@@ -122,9 +177,9 @@ def _milliseconds(spread: Spread) -> str:
     return f"{spread.p50:.2g} / {spread.p99:.2g} ms" if spread.n else "-"
 
 
-def table(rows: Sequence[tuple[str, ...]]) -> str:
+def table(rows: Sequence[tuple[str, ...]], headers: Sequence[str] = HEADERS) -> str:
     """Return *rows* as a table in Markdown."""
-    lines = [HEADERS, ("---",) * len(HEADERS), *rows]
+    lines = [headers, ("---",) * len(headers), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 

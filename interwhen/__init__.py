@@ -27,10 +27,10 @@ from interwhen._types.results import (
     Abstained,
     Certificate,
     CheckRecord,
-    Doubt,
     Failed,
     Result,
     Unverified,
+    UnverifiedReason,
     Verified,
     ViolationRecord,
 )
@@ -64,9 +64,9 @@ from interwhen._types.verdicts import (
     Verdict,
     Violation,
 )
-from interwhen._types.verifiers import FunctionVerifier, Verifier, time_left, verifier, when_called_off
+from interwhen._types.verifiers import FunctionVerifier, Verifier, on_cancel, time_left, verifier
 from interwhen._version import __version__
-from interwhen.clients import Facts, Refused, facts_of, guard, wrap
+from interwhen.clients import Refused, SupervisionInfo, guard, supervision_info, wrap
 from interwhen.journal import Journal, read_journal
 from interwhen.registry import load_model, load_monitor
 from interwhen.toolkit.normalization import normalize
@@ -86,11 +86,9 @@ __all__ = [
     "Conclude",
     "Delivery",
     "Delta",
-    "Doubt",
     "Errored",
     "Event",
     "EveryChars",
-    "Facts",
     "Failed",
     "Feedback",
     "FeedbackTemplate",
@@ -136,6 +134,7 @@ __all__ = [
     "StreamBroken",
     "StreamEnded",
     "StreamStarted",
+    "SupervisionInfo",
     "SyncRun",
     "Task",
     "ThinkEnd",
@@ -147,6 +146,7 @@ __all__ = [
     "Trigger",
     "Unknown",
     "Unverified",
+    "UnverifiedReason",
     "UsageError",
     "Verdict",
     "Verified",
@@ -156,11 +156,11 @@ __all__ = [
     "ViolationRecord",
     "Workers",
     "__version__",
-    "facts_of",
     "guard",
     "load_model",
     "load_monitor",
     "normalize",
+    "on_cancel",
     "read_journal",
     "recheck",
     "replay",
@@ -168,8 +168,8 @@ __all__ = [
     "resume_sync",
     "run",
     "run_sync",
+    "supervision_info",
     "time_left",
     "verifier",
-    "when_called_off",
     "wrap",
 ]

@@ -11,7 +11,6 @@ from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
-from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias, TypeVar, get_args
 
@@ -22,14 +21,13 @@ import msgspec
 from interwhen._core.check_table import describe
 from interwhen._core.messages import Resumed
 from interwhen._engine.journaling import result_of
-from interwhen._engine.run import Run
+from interwhen._engine.run import Run, is_off
 from interwhen._engine.workers import Workers
-from interwhen._log import log_warning
 from interwhen._types.budgets import Budgets
-from interwhen._types.errors import JournalError, MissingExtraError, ModelError, UsageError
+from interwhen._types.errors import JournalError, MissingExtraError, UsageError
 from interwhen._types.events import Event, Finished, Remedied, StreamBroken
 from interwhen._types.extensions import Allocator, Ready, Unprepared, WorkerPool, fits
-from interwhen._types.models import Capabilities, Chunk, Completion, Message, Model, Prompt, Request, Sampling, Stream
+from interwhen._types.models import Capabilities, Chunk, Message, Model, Prompt, Sampling
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen._types.results import CheckRecord, Result, Verified, prompt_sha256
@@ -49,10 +47,10 @@ from interwhen.journal._rebuilding import (
     rebuild_to_go_on,
     standing,
 )
-from interwhen.journal._records import Header, as_recorded, recorded_monitors, refuse_others
+from interwhen.journal._records import Header, as_recorded, recorded_monitors, refuse_others, with_current_names
 from interwhen.journal._reports import Finding, Recheck, Replay
 from interwhen.models._messages import as_message
-from interwhen.models._token_stream import GuardedStream
+from interwhen.models._replay import Recording, ReplayModel
 from interwhen.registry import Api, MonitorSpec, load_model, load_monitors
 
 if TYPE_CHECKING:
@@ -159,7 +157,7 @@ async def check_again(
         raise UsageError(f"{os.fspath(path)!r} is a result, which does not say how its monitors are made: name them")
     specs = monitors if monitors is not None else [one.spec for one in header.monitors if one.spec is not None]  # type: ignore[union-attr]
     watchers = tuple(replace(monitor, delivery="observe") for monitor in load_monitors(specs))
-    model = _Recorded(chunks, begins[0])
+    model = _replay(chunks, begins[0])
     async with Run(model, asked, monitors=watchers, starts_in=begins[1]) as run:
         again = await run.drain()
     found = {(check.monitor, check.key, check.span): check for check in again.checks}
@@ -180,7 +178,7 @@ def _recorded(
         begins = (header.think_tags, header.starts_in, header)
         return journaled.result, _trails(journaled)[-1].chunks, header.prompt, begins
     try:
-        result: Result = msgspec.json.decode(data, type=Result)
+        result: Result = msgspec.convert(with_current_names(msgspec.json.decode(data)), Result)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UsageError(f"{os.fspath(path)!r} is neither a journal nor a result as JSON: {error}") from error
     wrong = list(flaws(result))
@@ -280,7 +278,7 @@ def _follow(trail: _Trail, event: Remedied | StreamBroken, past: Past) -> None:
 
 async def _observe(found: Journaled, chunks: Sequence[Chunk], observers: Sequence[Monitor]) -> Result:
     header = found.header
-    model = _Recorded(chunks, header.think_tags)
+    model = _replay(chunks, header.think_tags)
     async with Run(model, header.prompt, monitors=observers, starts_in=header.starts_in) as run:
         return await run.drain()
 
@@ -289,35 +287,9 @@ def _is_open(check: CheckRecord) -> bool:
     return not (isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Pass | Violation))
 
 
-@dataclass(frozen=True, slots=True)
-class _Recorded:
-    """Says what was recorded, and answers nothing."""
-
-    chunks: Sequence[Chunk]
-    think_tags: tuple[str, str] | None
-    name: str = "recorded"
-
-    async def capabilities(self) -> Capabilities:
-        return Capabilities(resume="prefix", forks=False, think_tags=self.think_tags)
-
-    async def stream(self, _request: Request) -> Stream:
-        return _RecordedStream((*self.chunks, Chunk("", tokens=0, finish_reason="stop")))
-
-    async def complete(self, request: Request) -> Completion:
-        raise ModelError(f"a record cannot answer the fork {request.side!r:.80}")
-
-    async def aclose(self) -> None:
-        pass
-
-
-class _RecordedStream(GuardedStream):
-    def __init__(self, chunks: Sequence[Chunk]) -> None:
-        super().__init__()
-        self._left = iter(chunks)
-
-    async def fetch(self) -> Sequence[Chunk]:
-        await anyio.lowlevel.checkpoint()
-        return tuple(islice(self._left, 64))
+def _replay(chunks: Sequence[Chunk], think_tags: tuple[str, str] | None) -> Model:
+    able = Capabilities(resume="prefix", forks=False, think_tags=think_tags)
+    return ReplayModel([Recording.untimed(chunks)], capabilities=able, name="recorded")
 
 
 # Event loops for plain code, each in a thread of its own: of one run, or shared by all that use one client.
@@ -450,44 +422,6 @@ def _run(ready: Started, clients: dict[str, Any], options: dict[str, Any]) -> No
         if ready.done():
             raise
         ready.set_exception(error)
-
-
-# The kill switch: with it off, calls that begin are passed through without supervision.
-#
-# ``INTERWHEN_OFF=1`` in the environment sets it from the start; a program, or a gateway that got a signal, changes it
-# while it runs. A call that has begun ends as it began.
-
-VARIABLE = "INTERWHEN_OFF"
-_ON = ("", "0", "false", "no", "off")
-"""Values of the variable that leave supervision on; a switch for emergencies takes any other word as yes."""
-
-
-class _Switch:
-    """What this process was told last; ``None``: nothing, so that the environment decides."""
-
-    told: bool | None = None
-    logged: bool | None = None
-
-
-def means_off(text: str) -> bool:
-    """Tell whether *text*, the value of the variable, switches supervision off."""
-    return text.strip().lower() not in _ON
-
-
-def is_off() -> bool:
-    """Tell whether calls that begin now are to be left alone. The first call that is, is logged."""
-    told = _Switch.told
-    off = means_off(os.environ.get(VARIABLE, "")) if told is None else told
-    if off is not bool(_Switch.logged):
-        _Switch.logged = off
-        log_warning("supervision.switched", off=off, by=VARIABLE if told is None else "the program")
-    return off
-
-
-def switch(off: bool | None) -> None:  # noqa: FBT001  it says what is to be
-    """Set the switch for this process; ``None``: the environment decides again."""
-    _Switch.told = off
-    is_off()
 
 
 __all__ = ["Run", "SyncRun", "Workers", "run", "run_sync"]
@@ -715,8 +649,9 @@ def resume(
     else:
         watchers = _watchers(found, monitors)
     past = rebuild_to_go_on(found, watchers)
-    adapter: Model = _Nobody(found.header.model) if past.outline is not None else _model(found, model)
     header = found.header
+    # A run that is over asks no model: it needs one for its name only.
+    adapter = _model(found, model) if past.summary is None else ReplayModel([Recording(())], name=header.model)
     return Run(
         adapter,
         header.prompt,
@@ -742,7 +677,7 @@ def resume_sync(journal: str | os.PathLike[str] | Journal, *, uvloop: bool = Fal
 
 
 def _is_over(found: Journaled) -> bool:
-    return rebuild_to_go_on(found, recorded_monitors(found.header)).outline is not None
+    return rebuild_to_go_on(found, recorded_monitors(found.header)).summary is not None
 
 
 def _watchers(found: Journaled, monitors: Iterable[MonitorSpec] | None) -> tuple[Monitor, ...]:
@@ -779,22 +714,3 @@ def _model(found: Journaled, model: Model | str | None) -> Model:
     if not isinstance(adapter, Model):
         raise UsageError(f"model={model!r:.200} is no Model; give an adapter such as CompletionsModel(...), or a name")
     return adapter
-
-
-@dataclass(frozen=True, slots=True)
-class _Nobody:
-    """The model of a run that is over: it is never asked."""
-
-    name: str
-
-    async def capabilities(self) -> Capabilities:
-        return Capabilities(resume="prefix")
-
-    async def stream(self, _request: Request) -> Stream:
-        raise ModelError("the run is over")
-
-    async def complete(self, _request: Request) -> Completion:
-        raise ModelError("the run is over")
-
-    async def aclose(self) -> None:
-        pass

@@ -15,7 +15,6 @@ from interwhen import (
     CheckStarted,
     Claim,
     Delta,
-    Doubt,
     Errored,
     Event,
     Failed,
@@ -39,6 +38,7 @@ from interwhen import (
     Timing,
     Unknown,
     Unverified,
+    UnverifiedReason,
     UsageError,
     Verified,
     Verifier,
@@ -186,11 +186,11 @@ COMMON = {
     "timing": Timing(total=1.0, close_latency=(0.001,)),
 }
 CERTIFICATE = Certificate(sha256("x"), sha256("p"), "model", CHECKS[:1], (Span(0, 1),), 0.5, (Span(1, 2),), "0")
-DOUBT = Doubt("m", Span(0, 1), "why")
+DOUBT = UnverifiedReason("m", Span(0, 1), "why")
 RESULTS = (
     Verified(**COMMON, certificate=CERTIFICATE),
-    Unverified(**COMMON, doubts=(DOUBT, Doubt("", None, "why"))),
-    Abstained(**COMMON, reason="why", doubts=(DOUBT,)),
+    Unverified(**COMMON, unverified_reasons=(DOUBT, UnverifiedReason("", None, "why"))),
+    Abstained(**COMMON, reason="why", unverified_reasons=(DOUBT,)),
     Failed(**COMMON, error="why"),
 )
 EVENTS = (

@@ -1,7 +1,8 @@
-"""The README's Python is executed as it stands, against a scripted server where it wants one."""
+"""The Python of README.md and docs/runs.md runs as it stands, against a scripted server where it needs one."""
 
 from __future__ import annotations
 
+import html
 import re
 import subprocess
 import sys
@@ -11,22 +12,51 @@ from pathlib import Path
 import anyio
 import pytest
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks() -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+def blocks(text: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-def test_the_journeys_are_there() -> None:
-    assert len(blocks()) == 3
-
-
-def test_writing_a_verifier_works_as_shown(tmp_path: Path) -> None:
-    script = tmp_path / "journey.py"
-    script.write_text("\n\n".join(blocks()[1:3]))
+def run(script: Path, code: str) -> str:
+    script.write_text(code, encoding="utf-8")
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_readme_is_read_in_a_minute() -> None:
+    assert len(README.splitlines()) <= 120
+
+
+def test_the_eight_lines_print_what_the_readme_shows(tmp_path: Path) -> None:
+    pytest.importorskip("xllamacpp", reason="the local model needs the extra 'local'")
+    code = blocks(README)[0]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 8
+    shown = README.partition("```text\n")[2].partition("```")[0]
+    assert run(tmp_path / "eight.py", code) == shown
+
+
+def test_the_picture_shows_the_run_that_its_description_names() -> None:
+    svg = (ROOT / "docs" / "pictures" / "demo.svg").read_text(encoding="utf-8")
+    text = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", svg)).replace("\xa0", " "))
+    for shown in ("590 + 118 = 608", "590 + 118 = «708»", "Answer: 645", "steps verified"):
+        assert shown in text, shown
+
+
+def test_the_verifier_of_the_readme_works(tmp_path: Path) -> None:
+    checked = """
+from interwhen.testing import ScriptedModel
+
+model = ScriptedModel(["2024-02-29 was a Friday. ", "So 2024-02-29 was a Thursday."])
+with interwhen.run_sync(model, "", monitors=[weekdays]) as run:
+    result = run.drain()
+assert result.ledger.remedies == 1, result
+assert result.violations[0].why == "that date was not a Friday", result.violations
+"""
+    run(tmp_path / "weekdays.py", blocks(README)[1] + checked)
 
 
 @pytest.fixture
@@ -52,12 +82,9 @@ def server_url():
     thread.join(10)
 
 
-def test_supervising_a_call_works_as_shown(server_url: str, tmp_path: Path) -> None:
-    script = tmp_path / "journey.py"
-    code = blocks()[0]
+def test_a_run_of_your_own_works_as_its_page_shows(server_url: str, tmp_path: Path) -> None:
+    (code,) = blocks((ROOT / "docs" / "runs.md").read_text(encoding="utf-8"))
     assert "http://localhost:8000/v1" in code
-    script.write_text(code.replace("http://localhost:8000/v1", server_url))
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "408" in done.stdout
-    assert " verified: 1 checks" in done.stdout
+    printed = run(tmp_path / "journey.py", code.replace("http://localhost:8000/v1", server_url))
+    assert "408" in printed
+    assert " verified: 1 checks" in printed

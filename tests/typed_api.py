@@ -37,7 +37,18 @@ from interwhen import (
     Violation,
     ViolationFound,
 )
-from interwhen.models import Capabilities, Completion, IteratorStream, Prompt, Request, Stream, Usage
+from interwhen.models import (
+    Capabilities,
+    Completion,
+    IteratorStream,
+    MeteredModel,
+    Prompt,
+    ReplayModel,
+    Request,
+    Stream,
+    Usage,
+    load_recordings,
+)
 from interwhen.policy import Admission, MadeCall, Situation, Talk, admit, read_policy
 from interwhen.precompute import (
     Context,
@@ -55,12 +66,10 @@ from interwhen.precompute import (
 from interwhen.strategies import Exercise, Means, Question, Solution, Strategy, attempt, load_strategy
 from interwhen.testing import (
     LabelledTrace,
-    ReplayModel,
     Score,
     ScriptedModel,
     Turn,
     assert_trial,
-    load_recordings,
     read_traces,
     score,
     try_monitor,
@@ -165,6 +174,7 @@ class OwnModel:
 own: Model = OwnModel()
 scripted: Model = ScriptedModel(["text"])
 replay: Model = ReplayModel(load_recordings("run.jsonl"), speed=2.0)
+metered: Model = MeteredModel(replay, 1000)
 
 
 def show(event: Event) -> str:
@@ -197,8 +207,8 @@ def judge(result: Result) -> str:
     match result:
         case Verified(certificate=certificate):
             return f"{certificate.coverage:.0%} {certificate.matches(result.text)}"
-        case Unverified(doubts=doubts):
-            return doubts[0].why
+        case Unverified(unverified_reasons=unverified_reasons):
+            return unverified_reasons[0].why
         case Abstained(reason=reason):
             return reason
         case Failed(error=error):
@@ -218,19 +228,19 @@ async def supervise() -> str:
     messages = [interwhen.Message("user", "Hi")]
     async with interwhen.run(scripted, messages, budgets=interwhen.Budgets(seconds=3.0)) as third:
         seconds: float = (await third.drain()).timing.total
-        held: tuple[interwhen.journal.Held, ...] = third.result.timing.held
+        blocked_loop: tuple[interwhen.journal.BlockedLoop, ...] = third.result.timing.blocked_loop
     async with (
-        interwhen.Workers(threads=2, processes=1, memory=None, held_after=None) as workers,
+        interwhen.Workers(threads=2, processes=1, memory=None, blocked_loop_after=None) as workers,
         interwhen.run(own, "prompt", monitors=monitors, workers=workers) as shared,
     ):
         tries: int = sum(record.tries for record in (await shared.drain()).checks)
-    return judge(result) + str(tokens) + str(seconds) + str(held) + str(tries)
+    return judge(result) + str(tokens) + str(seconds) + str(blocked_loop) + str(tries)
 
 
 def solve() -> interwhen.Verdict:
     """Ask Z3 from a verifier."""
     left: float = interwhen.time_left()
-    with interwhen.when_called_off(lambda: None), solving.problem(seconds=left, memory_mb=100) as found:
+    with interwhen.on_cancel(lambda: None), solving.problem(seconds=left, memory_mb=100) as found:
         found.require("yes", True)
         return found.follows(True)
 
@@ -252,7 +262,7 @@ def wrapped() -> list[object]:
 
     plain: openai.OpenAI = interwhen.wrap(openai.OpenAI(), monitors=["arithmetic"], reading="gate")
     asynchronous: openai.AsyncOpenAI = interwhen.wrap(openai.AsyncOpenAI(), ["arithmetic"])
-    found = interwhen.facts_of(plain) or interwhen.facts_of(asynchronous)
+    found = interwhen.supervision_info(plain) or interwhen.supervision_info(asynchronous)
     if found is not None and found.result is not None:
         return [found.result.status, found.start, found.lead, found.verdicts, found.violations, found.retracted]
     return []

@@ -18,7 +18,7 @@ import anyio
 import interwhen
 from interwhen import Abstained, Model, Result
 from interwhen.cli._demo import MODEL, SAMPLING, SCENES, Scene
-from interwhen.testing import RecordingModel
+from interwhen.models import RecordingModel
 
 from .families.totals import totals
 from .tasks import Worked, draw

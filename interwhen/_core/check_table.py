@@ -31,6 +31,8 @@ class OpenSegment(msgspec.Struct, eq=False):
     clear: bool = True
     certain: int | None = None
     """Up to where its words are certain, for a segment that the model has not finished; ``None``: it has."""
+    torn: int | None = None
+    """Where its last line begins, if a cut of ours ended that line in the middle: no claim is read in it."""
 
 
 class Ref(msgspec.Struct, eq=False):
@@ -153,11 +155,11 @@ class Work:
                 opened.pop()
         return self._forget(lambda who, segment: (who, segment) in gone, None)
 
-    def extraction(self, monitor: int, segment: Segment, certain: int | None = None) -> Job:
+    def extraction(self, monitor: int, segment: Segment, certain: int | None = None, torn: int | None = None) -> Job:
         """Open *segment* for *monitor*: its claims are not known yet."""
         self._opened[monitor].append(segment.span)
         self._next += 1
-        home = OpenSegment(segment.span, certain=certain)
+        home = OpenSegment(segment.span, certain=certain, torn=torn)
         self.open_segments[monitor][id(home)] = home
         job = Job(self._next, monitor, segment, home)
         self.jobs[job.number] = job

@@ -14,13 +14,15 @@ from interwhen._core.violations import Candidate, Violations, ends, pause_before
 from interwhen._types.budgets import Budgets
 from interwhen._types.claims import Claim
 from interwhen._types.events import CheckSettled, CheckStarted, Event, ViolationFound
-from interwhen._types.monitors import Fork, Monitor
+from interwhen._types.monitors import Fork, Monitor, tracks
 from interwhen._types.remedies import Conclude
 from interwhen._types.spans import Span
 from interwhen._types.verdicts import Cancelled, Errored, Judged, Outcome, Skipped, TimedOut, Unknown, Violation
 
 UNREAD = Judged(Unknown("this looks like a claim, and it could not be read"))
 """The outcome for what a recognizer found and no claim covers."""
+TORN = Judged(Unknown("the text was cut here in the middle of a line"))
+"""The outcome for claims in a line that a cut of ours ended: the number may have had more digits."""
 
 
 class Checks:
@@ -65,8 +67,11 @@ class Checks:
                 if losses is None:
                     continue
                 orders.extend(self._lose(losses))
-                job = self._work.extraction(number, segment)
-                if not isinstance(self._monitors[number].extractor, Fork):
+                job = self._work.extraction(number, segment, torn=due.torn)
+                extractor = self._monitors[number].extractor
+                if due.torn is not None and (isinstance(extractor, Fork) or tracks(extractor)):
+                    skipped.append(job)  # a tracker would go on from half a step, and a fork would cost tokens
+                elif not isinstance(extractor, Fork):
                     orders.append(Extract(job.number, number, segment))
                 elif self._tally.forks >= self._budgets.forks:
                     skipped.append(job)
@@ -102,7 +107,10 @@ class Checks:
         return self._lose(self._work.withdraw(looks))
 
     def skip(self, job: Job) -> None:
-        """Settle a fork that the budget forbids."""
+        """Settle a segment that is not read: its last line is torn, or the budget forbids the fork."""
+        if job.home.torn is not None:
+            self.extracted(Extracted(job.number, (), 0.0, unread=(job.segment.span,)))
+            return
         self.settled(job.number, Skipped(f"the budget of {self._budgets.forks} forks is spent"), 0.0)
 
     def extracted(self, fact: Extracted) -> list[Order]:
@@ -117,6 +125,12 @@ class Checks:
         if certain is not None:
             claims = tuple(claim for claim in claims if claim.span is not None and claim.span.end <= certain)
             unread = ()
+        torn = job.home.torn
+        if torn is not None:
+            doubtful = [claim for claim in claims if claim.span is None or claim.span.end > torn]
+            claims = tuple(claim for claim in claims if claim not in doubtful)
+            places = (job.segment.span if claim.span is None else claim.span for claim in doubtful)
+            unread = tuple(dict.fromkeys((*unread, *places)))
         if claims or unread:
             whole = job.segment.span
             spans = (*(claim.span for claim in claims if claim.span is not None), *unread)
@@ -129,9 +143,14 @@ class Checks:
                 self._claim(Ref(job.monitor, claim, job.segment, job.home), orders)
             for span in unread:
                 # The verifier is not asked: there is no claim. Its monitor says what follows, as for any Unknown.
-                self._judge(Ref(job.monitor, Claim(key="", span=span), job.segment, job.home), UNREAD, 0.0)
+                self._judge(
+                    Ref(job.monitor, Claim(key="", span=span), job.segment, job.home), self._unread(span, torn), 0.0
+                )
         self._work.settle(job.monitor, job.home, passed=True)
         return orders
+
+    def _unread(self, span: Span, torn: int | None) -> Outcome:
+        return UNREAD if torn is None or span.end <= torn else TORN
 
     def settled(self, number: int, outcome: Outcome, seconds: float) -> list[Order]:
         """Take the end of a check, or of an extraction that brought nothing; return what is to be done about it."""
@@ -161,10 +180,10 @@ class Checks:
         """Forget the text from *to* on; return the orders for what nobody waits for any more."""
         return self._lose(self._work.cut(to))
 
-    def call_off(self) -> list[Order]:
-        """End everything that is open: the run is over."""
+    def cancel_open(self, why: str = "the run ended first") -> list[Order]:
+        """Cancel every open job; its record says *why*."""
         orders: list[Order] = []
-        outcome = Cancelled("the run ended first")
+        outcome = Cancelled(why)
         for job in list(self._work.jobs.values()):
             self._work.close(job.number)
             orders.append(Drop(job.number))
@@ -253,7 +272,7 @@ class Checks:
                 self._refuted(ref, outcome.verdict)
             elif ref.home.certain is None:  # what a segment comes to is known once it is finished
                 self._unproven(ref, outcome, tries)
-        self._work.settle(ref.monitor, ref.home, passed=is_pass or self._violations.is_disavowed(ref))
+        self._work.settle(ref.monitor, ref.home, passed=is_pass or self._violations.is_refuted(ref))
 
     def _unproven(self, ref: Ref, outcome: Outcome, tries: int = 1) -> None:
         monitor = self._monitors[ref.monitor]

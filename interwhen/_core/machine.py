@@ -18,23 +18,24 @@ from interwhen._core.messages import (
     Abandoned,
     Broken,
     Close,
-    Disown,
     Ended,
     Extracted,
     Fact,
     Finish,
     Idle,
+    Invalidate,
     Open,
     Opened,
     Order,
-    Outline,
     OutOfTime,
     Rare,
     Resumed,
+    RunSummary,
     Settled,
+    SwitchedOff,
     Tally,
 )
-from interwhen._core.release import ENDED_WELL, Gates, certificate, coverage_doubt, doubts
+from interwhen._core.release import ENDED_WELL, Gates, certificate, coverage_reason, unverified_reasons
 from interwhen._core.segmenter import Due, Intake
 from interwhen._core.transcript import Transcript
 from interwhen._core.violations import RULES, Candidate, Remedying, Violations, plan_surrender
@@ -43,8 +44,9 @@ from interwhen._types.events import Delta, Event, Remedied, StreamBroken, Stream
 from interwhen._types.models import Chunk, FinishReason, Piece, ResumeMode, Usage
 from interwhen._types.monitors import GATING, Monitor, tracks
 from interwhen._types.remedies import DEFAULT_TEMPLATE, FeedbackTemplate
-from interwhen._types.results import Doubt, Status
+from interwhen._types.results import Status, UnverifiedReason
 from interwhen._types.segments import Phase
+from interwhen._types.spans import Span
 from interwhen._types.verdicts import Outcome
 
 # How the model's stream ended, as far as it said, and what the run's end is for that: everything in one record.
@@ -70,6 +72,8 @@ class Ending:
         self._min_coverage = min_coverage
         self.reason: FinishReason | None = None
         """Why the model stopped; ``None``: it has not said that it did."""
+        self.unchecked_from: int | None = None
+        """Up to where all was checked when supervision was switched off; ``None``: it was not."""
         self.resume: ResumeMode | None = None
         """How the text so far was given to the model last; ``None``: it never was."""
 
@@ -80,32 +84,36 @@ class Ending:
 
     def status(self) -> Status:
         """Return what a run is whose checks are all settled."""
-        return "unverified" if self._doubts() else "verified"
+        return "unverified" if self._unverified_reasons() else "verified"
 
     def finish(self, status: Status, why: str) -> Finish:
         """Return the order that ends the run as *status*, because of *why*."""
-        return Finish(self._outline(status, why))
+        return Finish(self._summary(status, why))
 
-    def _doubts(self) -> tuple[Doubt, ...]:
+    def _unverified_reasons(self) -> tuple[UnverifiedReason, ...]:
         """Return everything that keeps the standing text from being verified."""
         work, violations = self._work, self._violations
-        records, disavowed = work.ordered_records(), violations.disavowed()
-        found = doubts(records, work.monitors, disavowed, self.reason)
+        records, refuted = work.ordered_records(), violations.refuted()
+        found = unverified_reasons(records, work.monitors, refuted, self.reason)
         if self._min_coverage:
-            found = (*found, *coverage_doubt(self._transcript, records, disavowed, self._min_coverage))
+            found = (*found, *coverage_reason(self._transcript, records, refuted, self._min_coverage))
+        if self.unchecked_from is not None:
+            end = self._transcript.length
+            span = Span(min(self.unchecked_from, end), end)
+            found = (UnverifiedReason("", span, "supervision was switched off, so this was not checked"), *found)
         return (*violations.concluded, *found)
 
-    def _outline(self, status: Status, why: str) -> Outline:
+    def _summary(self, status: Status, why: str) -> RunSummary:
         transcript, violations, tally = self._transcript, self._violations, self._tally
         records = self._work.ordered_records()
-        found = (*violations.unproven, *self._doubts())
+        found = (*violations.unproven, *self._unverified_reasons())
         if why and status == "unverified":
-            found = (Doubt("", None, why), *found)
+            found = (UnverifiedReason("", None, why), *found)
         certified = None
         if status == "verified":
             monitors = self._work.monitors
-            certified = certificate(transcript, records, monitors, violations.disavowed(), self._prompt_sha256)
-        return Outline(
+            certified = certificate(transcript, records, monitors, violations.refuted(), self._prompt_sha256)
+        return RunSummary(
             status=status,
             text=transcript.slice(0, transcript.length),
             reasoning=transcript.text_of("reasoning"),
@@ -115,7 +123,7 @@ class Ending:
             violations=violations.all(),
             insertions=tuple(transcript.insertions),
             resume=self.resume,
-            doubts=found,
+            unverified_reasons=found,
             certificate=certified,
             reason=why,
             kept=transcript.kept_tokens,
@@ -382,6 +390,8 @@ class Core:
                 self._out_of_time(seconds)
             case Idle(dead=dead):
                 self._idle(dead=dead)
+            case SwitchedOff():
+                self._switch_off()
             case Abandoned():
                 self._end("unverified", "the reader left before the end", shown=False)
             case _:
@@ -544,7 +554,7 @@ class Core:
         if self._has_trackers:
             # What stands before a cut is built on, also in the line that is repaired; what feedback answers is not.
             start = best.ref.segment.span.start
-            self._orders.append(Disown(start, todo.cut) if todo.answers_segment else Disown(todo.cut))
+            self._orders.append(Invalidate(start, todo.cut) if todo.answers_segment else Invalidate(todo.cut))
         self._cut(todo.cut)
         if not todo.goes_on:
             self.events.append(Remedied(record, self.tally.remedies))
@@ -596,6 +606,26 @@ class Core:
         self._violations.acted(best, todo)
         self._cut(todo.cut)
         self._end("abstained", reason)
+
+    def _switch_off(self) -> None:
+        """Let the rest of the run pass unchecked, and release what gates hold."""
+        if self._ending.unchecked_from is not None or not self.monitors:
+            return
+        self.gates.advance(self.events)
+        self._ending.unchecked_from = self.gates.frontier
+        self._orders.extend(self._checks.cancel_open("supervision was switched off"))
+        self._violations.candidates = []
+        self.intake.stop_scanning()
+        self.gates.open()
+        self._live, self._has_trackers, self._frontier_is_due = True, False, False
+        if self.state == "deciding":
+            # The stream was closed for a violation that now changes nothing, so ask for the rest of the text.
+            if self._ending.reason is None:
+                self._go_on()
+            else:
+                self.state = "draining"
+        self._release()
+        self._finish_if_settled()
 
     def _cut(self, to: int) -> None:
         self._ending.reason = None  # what the model ended is not what stands now
@@ -651,7 +681,7 @@ class Core:
     def _end(self, status: Status, reason: str, *, shown: bool = True, cut_short: bool = True) -> None:
         if self.state in ("streaming", "opening"):
             self._orders.append(Close())
-        self._orders.extend(self._checks.call_off())
+        self._orders.extend(self._checks.cancel_open())
         if cut_short:
             self._withhold()
         self.state = "done"

@@ -13,7 +13,7 @@ import msgspec
 
 from interwhen._types.claims import Claim
 from interwhen._types.models import Chunk, FinishReason, Piece, Reply, ResumeMode
-from interwhen._types.results import Certificate, CheckRecord, Doubt, Insertion, Status, ViolationRecord
+from interwhen._types.results import Certificate, CheckRecord, Insertion, Status, UnverifiedReason, ViolationRecord
 from interwhen._types.segments import Segment
 from interwhen._types.spans import Span
 from interwhen._types.verdicts import Outcome
@@ -81,7 +81,11 @@ class Resumed(msgspec.Struct, frozen=True, tag=True, gc=False):
     """Whether the fact before this one, which ended the run, holds no more: the reader left, or the model failed."""
 
 
-Rare: TypeAlias = Opened | Ended | Broken | Extracted | Settled | OutOfTime | Idle | Abandoned | Resumed
+class SwitchedOff(msgspec.Struct, frozen=True, tag=True, gc=False):
+    """Supervision was switched off: the rest of the run passes through unchecked."""
+
+
+Rare: TypeAlias = Opened | Ended | Broken | Extracted | Settled | OutOfTime | Idle | Abandoned | Resumed | SwitchedOff
 """Facts of which there are few for a token."""
 Fact: TypeAlias = Chunk | Rare
 
@@ -139,7 +143,7 @@ class Drop(msgspec.Struct, frozen=True, gc=False):
     job: int
 
 
-class Disown(msgspec.Struct, frozen=True, gc=False):
+class Invalidate(msgspec.Struct, frozen=True, gc=False):
     """The text from *start* on was refuted: it is cut, or stays with feedback behind it, and nothing builds on it."""
 
     start: int
@@ -147,7 +151,7 @@ class Disown(msgspec.Struct, frozen=True, gc=False):
     """Up to where it stays; 0: it is cut."""
 
 
-class Outline(msgspec.Struct, frozen=True, gc=False):
+class RunSummary(msgspec.Struct, frozen=True, gc=False):
     """How the run ended, as far as the core knows: all but tokens of forks, times and the model's name."""
 
     status: Status
@@ -159,7 +163,7 @@ class Outline(msgspec.Struct, frozen=True, gc=False):
     violations: tuple[ViolationRecord, ...]
     insertions: tuple[Insertion, ...]
     resume: ResumeMode | None
-    doubts: tuple[Doubt, ...]
+    unverified_reasons: tuple[UnverifiedReason, ...]
     certificate: Certificate | None
     reason: str
     kept: int
@@ -173,10 +177,10 @@ class Outline(msgspec.Struct, frozen=True, gc=False):
 class Finish(msgspec.Struct, frozen=True, gc=False):
     """The run is over."""
 
-    outline: Outline
+    summary: RunSummary
 
 
-Order: TypeAlias = Open | Close | Extract | Check | Suspend | Drop | Disown | Finish
+Order: TypeAlias = Open | Close | Extract | Check | Suspend | Drop | Invalidate | Finish
 
 
 # What a run has spent so far.

@@ -15,7 +15,7 @@ from interwhen._core.transcript import Transcript
 from interwhen._types.events import Delta, Event, FrontierMoved, Retracted
 from interwhen._types.models import FinishReason
 from interwhen._types.monitors import GATING, Delivery, Monitor
-from interwhen._types.results import Certificate, CheckRecord, Doubt, sha256
+from interwhen._types.results import Certificate, CheckRecord, UnverifiedReason, sha256
 from interwhen._types.spans import Span
 from interwhen._types.verdicts import Ending, Judged, OnError, Outcome, Pass, Retry, Unknown, Violation
 
@@ -131,6 +131,10 @@ class Gates:
         self._required = [number for number, monitor in enumerate(monitors) if monitor.required]
         self._final = [number for number, monitor in enumerate(monitors) if monitor.delivery == "final"]
 
+    def open(self) -> None:
+        """Hold nothing back from now on, and stop following the frontier: no more checks come."""
+        self._gating, self._final, self._required = [], [], []
+
     @property
     def holding(self) -> bool:
         """Whether any monitor holds text back."""
@@ -212,30 +216,30 @@ def _start(ref: Ref) -> int:
 ENDED_WELL: frozenset[FinishReason] = frozenset(("stop", "tool_calls"))
 
 
-def doubts(
+def unverified_reasons(
     records: Sequence[CheckRecord],
     monitors: Sequence[Monitor],
-    disavowed: Sequence[Span],
+    refuted: Sequence[Span],
     finish_reason: FinishReason | None,
-) -> tuple[Doubt, ...]:
+) -> tuple[UnverifiedReason, ...]:
     """Return everything that keeps the text from being verified."""
     found = []
     if finish_reason not in ENDED_WELL:
         why = "the run was ended before the model was" if finish_reason is None else f"finish reason {finish_reason!r}"
-        found.append(Doubt("", None, f"the text did not end by itself: {why}"))
+        found.append(UnverifiedReason("", None, f"the text did not end by itself: {why}"))
     if not any(monitor.required for monitor in monitors):
-        found.append(Doubt("", None, "no required monitor watched this run"))
+        found.append(UnverifiedReason("", None, "no required monitor watched this run"))
     for monitor in monitors:
         if not monitor.required:
             continue
         mine = [record for record in records if record.monitor == monitor.name]
         found.extend(
-            Doubt(monitor.name, _ground(record), describe(record.outcome, record.tries), record.verifier)
+            UnverifiedReason(monitor.name, _ground(record), describe(record.outcome, record.tries), record.verifier)
             for record in mine
-            if not passed(record.outcome) and not _inside(_ground(record), disavowed)
+            if not passed(record.outcome) and not _inside(_ground(record), refuted)
         )
-        if not any(_shows(record, disavowed) for record in mine):
-            found.append(Doubt(monitor.name, None, "found nothing that it could show to be right"))
+        if not any(_shows(record, refuted) for record in mine):
+            found.append(UnverifiedReason(monitor.name, None, "found nothing that it could show to be right"))
     return tuple(found)
 
 
@@ -243,11 +247,11 @@ def certificate(
     transcript: Transcript,
     records: Sequence[CheckRecord],
     monitors: Sequence[Monitor],
-    disavowed: Sequence[Span],
+    refuted: Sequence[Span],
     prompt_sha256: str,
 ) -> Certificate:
-    """Return the certificate of a text without doubts."""
-    good = _good(records, disavowed)
+    """Return the certificate of a text without open reasons."""
+    good = _good(records, refuted)
     covered = _covered(good)
     total = transcript.length
     return Certificate(
@@ -257,23 +261,23 @@ def certificate(
         checks=good,
         covered=covered,
         coverage=_share(covered, total),
-        disavowed=merge(disavowed),
+        refuted=merge(refuted),
         scope="answer" if any(_answers(record, transcript, monitors) for record in good) else "steps",
     )
 
 
-def coverage_doubt(
-    transcript: Transcript, records: Sequence[CheckRecord], disavowed: Sequence[Span], least: float
-) -> tuple[Doubt, ...]:
+def coverage_reason(
+    transcript: Transcript, records: Sequence[CheckRecord], refuted: Sequence[Span], least: float
+) -> tuple[UnverifiedReason, ...]:
     """Return the doubt that the claims which passed cover less of the text than *least*, if they do."""
-    share = _share(_covered(_good(records, disavowed)), transcript.length)
+    share = _share(_covered(_good(records, refuted)), transcript.length)
     if share >= least:
         return ()
-    return (Doubt("", None, f"checked claims cover {share:.1%} of the text, and {least:.1%} is required"),)
+    return (UnverifiedReason("", None, f"checked claims cover {share:.1%} of the text, and {least:.1%} is required"),)
 
 
-def _good(records: Sequence[CheckRecord], disavowed: Sequence[Span]) -> tuple[CheckRecord, ...]:
-    return tuple(record for record in records if passed(record.outcome) and not _inside(_ground(record), disavowed))
+def _good(records: Sequence[CheckRecord], refuted: Sequence[Span]) -> tuple[CheckRecord, ...]:
+    return tuple(record for record in records if passed(record.outcome) and not _inside(_ground(record), refuted))
 
 
 def _covered(good: Sequence[CheckRecord]) -> tuple[Span, ...]:
@@ -313,11 +317,11 @@ def _ground(record: CheckRecord) -> Span:
     return record.segment if record.span is None else record.span
 
 
-def _shows(record: CheckRecord, disavowed: Sequence[Span]) -> bool:
+def _shows(record: CheckRecord, refuted: Sequence[Span]) -> bool:
     """Tell whether *record* shows something of the text that counts to be right: a claim tied to no text does not."""
     span = record.span
-    return passed(record.outcome) and span is not None and len(span) > 0 and not _inside(span, disavowed)
+    return passed(record.outcome) and span is not None and len(span) > 0 and not _inside(span, refuted)
 
 
-def _inside(span: Span, disavowed: Sequence[Span]) -> bool:
-    return any(other.covers(span) for other in disavowed)
+def _inside(span: Span, refuted: Sequence[Span]) -> bool:
+    return any(other.covers(span) for other in refuted)

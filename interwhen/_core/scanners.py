@@ -45,6 +45,9 @@ class Scanner:
         """From where on the text may still become part of a segment that is not complete."""
         return self.start
 
+    reads_on: bool = True
+    """Whether text that follows a segment at once would be part of it, where nothing else ends the segment."""
+
     looks_early: bool = False
     """Whether a segment that is not complete says something already, where the stream stalls in it."""
 
@@ -150,6 +153,119 @@ class LineScanner(Scanner):
         self._line = self.start
 
 
+class JoinedLineScanner(Scanner):
+    """Lines that are not blank, each with the next one where that begins with one of some words or signs."""
+
+    __slots__ = (
+        "_beginnings",
+        "_held",
+        "_is_joined",
+        "_line",
+        "_signs",
+        "_words",
+    )
+
+    wakes = "\n"
+    looks_early = True
+
+    def __init__(self, joins: tuple[str, ...]) -> None:
+        super().__init__()
+        self._words = frozenset(joins)
+        self._signs = frozenset(each for each in joins if not each.isalnum() and len(each) == 1)
+        self._beginnings = frozenset(word[:length] for word in joins for length in range(1, len(word) + 1))
+        self._line = 0
+        """Where the line that is being read starts."""
+        self._held: Span | None = None
+        """A line that has ended and is not given yet."""
+        self._is_joined = False
+        """Whether the line after the one that is held belongs to it."""
+
+    def feed(self, transcript: Transcript) -> Iterator[Span]:
+        """Yield each line once it is known how the next one begins."""
+        base = self.pos
+        text = transcript.slice(base, transcript.length)
+        at = 0
+        self.hot = False
+        while True:
+            if self._held is None or self._is_joined:
+                end = text.find("\n", at)
+                if end < 0:
+                    self.pos = transcript.length
+                    return
+                at = end + 1
+                if self._is_joined:
+                    span = self._trimmed(transcript, self.start, base + end)
+                    self._begin(base + at, base + at)
+                    self._reset()
+                    assert span is not None
+                    yield span
+                else:
+                    self._held = self._trimmed(transcript, self._line, base + end)
+                    self._line = base + at
+                continue
+            at = _not_space(text, at)
+            begins, length = self._begins(text, at)
+            if begins is None:
+                # What was skipped is not read again, and the rest is short.
+                self.pos, self.hot = base + at, True
+                return
+            self._is_joined = begins
+            if not begins:
+                yield self._release(base + at + length)
+
+    def flush(self, transcript: Transcript) -> Iterator[Span]:
+        """Take the end of the text as the end of a word."""
+        yield from self.feed(transcript)
+        if self._held is not None and not self._is_joined:
+            begins, _ = self._begins(transcript.slice(self.pos, transcript.length) + "\n", 0)
+            if not begins:
+                yield self._release(transcript.length + 1)
+        yield from super().flush(transcript)
+
+    def _release(self, known_at: int) -> Span:
+        """Return the line that is held: it is complete, which is known from *known_at* on."""
+        held = self._held
+        assert held is not None
+        self._held = None
+        self._begin(self._line, known_at)
+        return held
+
+    def _begins(self, text: str, at: int) -> tuple[bool | None, int]:
+        """Tell whether the line at *at* begins with a word or sign that joins it, and how many characters tell it.
+
+        ``None``: more characters are needed.
+        """
+        found = _LEAD.match(text, at)
+        assert found is not None
+        for count, sign in enumerate(found["signs"], 1):
+            if sign in self._signs:
+                return True, count
+        word = found["word"].lower().replace("\u2019", "'")
+        for length in range(1, len(word) + 1):
+            if word[:length] not in self._beginnings:
+                return False, found.start("word") + length - at
+        if found.end() < len(text):
+            return word in self._words, found.end() + 1 - at
+        return None, 0
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._line = self.start
+        self._held = None
+        self._is_joined = False
+
+
+_LEAD = re.compile(r"(?P<signs>[^\w\n]{0,8}+)(?P<word>(?:[^\W_]|['\u2019])*+)")
+"""How a line begins: signs of a list, arrows and quotes, then a word."""
+
+
+def _not_space(text: str, at: int) -> int:
+    """Return where the first character of *text* from *at* on is that is no white space."""
+    while at < len(text) and text[at].isspace():
+        at += 1
+    return at
+
+
 class ParagraphScanner(Scanner):
     """Runs of lines between blank lines."""
 
@@ -197,6 +313,8 @@ class WholeScanner(Scanner):
 
 class CountScanner(Scanner):
     """Stretches of a fixed number of characters."""
+
+    reads_on = False
 
     def __init__(self, count: int) -> None:
         super().__init__()
@@ -353,6 +471,8 @@ class MarkerScanner(Scanner):
 class TagScanner(Scanner):
     """Tool calls: from an opening tag to its closing tag, both included."""
 
+    reads_on = False
+
     def __init__(self, opening: str, closing: str) -> None:
         super().__init__()
         self.opening = opening
@@ -426,6 +546,7 @@ class FenceScanner(Scanner):
     """
 
     wakes = "\n"
+    reads_on = False
 
     def __init__(self) -> None:
         super().__init__()

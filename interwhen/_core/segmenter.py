@@ -10,6 +10,7 @@ from typing import NamedTuple, assert_never
 from interwhen._core.scanners import (
     CountScanner,
     FenceScanner,
+    JoinedLineScanner,
     LineScanner,
     MarkerScanner,
     ParagraphScanner,
@@ -64,13 +65,16 @@ class Due(NamedTuple):
 
     segment: Segment
     monitors: tuple[int, ...]
+    torn: int | None = None
+    """Where the line begins that a cut of ours ended in its middle; ``None``: the segment ends where the text does."""
 
 
-def _scanner(trigger: Trigger) -> Scanner:
+def scanner_for(trigger: Trigger) -> Scanner:
+    """Return a scanner for *trigger*. Raises :class:`UsageError` on a trigger that cannot work."""
     _refuse_useless(trigger)
     match trigger:
-        case Lines(every=every):
-            return LineScanner(every)
+        case Lines(every=every, joins=joins):
+            return JoinedLineScanner(joins) if joins else LineScanner(every)
         case Paragraphs():
             return ParagraphScanner()
         case Sentences():
@@ -95,6 +99,8 @@ def _refuse_useless(trigger: Trigger) -> None:
     match trigger:
         case Lines(every=number) | EveryChars(count=number) if number < 1:
             raise UsageError(f"trigger {trigger!r} needs a number of at least 1")
+        case Lines(every=number, joins=joins) if joins and (number != 1 or not all(joins)):
+            raise UsageError(f"trigger {trigger!r}: joins goes with every=1, and holds no empty word")
         case Markers(words=words) if not words or not all(words):
             raise UsageError(f"trigger {trigger!r} needs at least one word, and no empty one")
         case ToolCalls(opening=opening, closing=closing) if not (opening and closing):
@@ -118,7 +124,7 @@ def _watches(monitors: Sequence[Monitor]) -> tuple[Watch, ...]:
     groups: dict[tuple[Trigger, PhaseFilter], list[int]] = {}
     for number, monitor in enumerate(monitors):
         groups.setdefault((monitor.trigger, _phase_of(monitor)), []).append(number)
-    return tuple(_watch(_scanner(trigger), phase, who) for (trigger, phase), who in groups.items())
+    return tuple(_watch(scanner_for(trigger), phase, who) for (trigger, phase), who in groups.items())
 
 
 def _watch(scanner: Scanner, phase: PhaseFilter, monitors: list[int]) -> Watch:
@@ -129,6 +135,11 @@ def _watch(scanner: Scanner, phase: PhaseFilter, monitors: list[int]) -> Watch:
 def _any_of(characters: str) -> Callable[[str], object]:
     """Return a function that looks for any of *characters*; with none, it finds nothing."""
     return re.compile(f"[{re.escape(characters)}]").search if characters else frozenset[str]().__contains__
+
+
+def _tear(due: Due) -> Due:
+    """Return *due* as one whose last line is not whole: it may end in half a number."""
+    return due._replace(torn=due.segment.span.start + due.segment.text.rfind("\n") + 1)
 
 
 def _in_order(dues: list[Due]) -> list[Due]:
@@ -143,6 +154,7 @@ class Intake:
     __slots__ = (
         "_active",
         "_eager",
+        "_finished",
         "_first_phase",
         "_mark",
         "_must",
@@ -171,6 +183,8 @@ class Intake:
         """Whether no tag can matter any more: in an answer, that is nearly all of the text."""
         self._mark = tags[1][0] if tags is not None else ""
         self._first_phase: Phase = phase
+        self._finished = False
+        """Whether the model has said that its text ends here."""
         self.owed = 0
         """Tokens that have come and whose text, if they are any, is not in the trace yet."""
         self._wake = _any_of("".join(sorted({c for watch in self.watches for c in watch.scanner.wakes})))
@@ -228,6 +242,7 @@ class Intake:
         if self._tags is not None:
             dues.extend(self._parts(self._tags.drain()))
         self._owe()
+        self._finished = finished
         if finished:
             dues.extend(self._flush(self.watches))
         return dues
@@ -247,6 +262,11 @@ class Intake:
                 yield due, span.end
             elif len(words := due.segment.text.rsplit(None, 2)) > 2:
                 yield due, span.start + len(words[0])
+
+    def stop_scanning(self) -> None:
+        """Find no more segments: no monitor looks at the text that follows."""
+        self.watches, self._active, self._eager, self._wake = (), [], False, _any_of("")
+        self._plan()
 
     def keep_held(self) -> None:
         """Take what is held back as text, unseen by any scanner: the run is over."""
@@ -274,6 +294,7 @@ class Intake:
     def cut(self, to: int) -> int:
         """Cut the trace at *to*; return the number of discarded tokens."""
         transcript = self.transcript
+        self._finished = False
         dropped = transcript.cut(to) + self.owed
         self.owed = 0
         if self._tags is not None:
@@ -287,13 +308,26 @@ class Intake:
         self._plan()
         return dropped
 
-    def insert(self, text: str, origin: Origin) -> Iterable[Due]:
-        """Write *text* of our own at the end. Feedback is nobody's segment; a repair is part of one."""
+    def tears(self, at: int) -> bool:
+        """Tell whether a cut at *at* falls in the middle of a line."""
+        transcript = self.transcript
+        around = transcript.slice(max(at - 1, 0), at + 1)
+        if at == 0 or "\n" in around:
+            return False
+        if at < transcript.length:
+            return transcript.phase_at(at - 1) == transcript.phase_at(at)
+        return not self._finished
+
+    def insert(self, text: str, origin: Origin, *, torn: bool = False) -> Iterable[Due]:
+        """Write *text* of our own at the end. Feedback is no segment; a repair is part of one.
+
+        *torn*: the text before was cut in the middle of a line.
+        """
         if origin != "feedback":
             self.transcript.insert(text, origin)
             return self._scan()
         ended = [watch for watch in self.watches if not (watch.sees(self.phase) and watch.scanner.bridges)]
-        dues = list(self._flush(ended))
+        dues = list(self._flush(ended, torn=torn))
         self.transcript.insert(text, origin)
         self._skip(ended)
         return dues
@@ -304,9 +338,9 @@ class Intake:
             return ""
         return ("" if self.transcript.slice(max(at - 1, 0), at) == "\n" else "\n") + self._tags.closing
 
-    def conclude(self, text: str, ask: str) -> Iterable[Due]:
+    def conclude(self, text: str, ask: str, *, torn: bool = False) -> Iterable[Due]:
         """End the reasoning by *text*, which begins with what :meth:`closing` said; *ask* is for models of turns."""
-        dues = list(self._flush(self.watches))
+        dues = list(self._flush(self.watches, torn=torn))
         tag = "" if self._tags is None else self._tags.closing
         self.transcript.conclude(text, text.index(tag) + len(tag), len(tag), ask)
         if self._tags is not None:
@@ -379,9 +413,9 @@ class Intake:
         self.transcript.enter(phase)
         self._skip(unseeing)
 
-    def _flush(self, watches: Iterable[Watch]) -> list[Due]:
+    def _flush(self, watches: Iterable[Watch], *, torn: bool = False) -> list[Due]:
         dues = [
-            self._due(span, watch)
+            _tear(self._due(span, watch)) if torn and watch.scanner.reads_on else self._due(span, watch)
             for watch in watches
             if watch.sees(self.phase)
             for span in watch.scanner.flush(self.transcript)

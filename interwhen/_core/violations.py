@@ -32,9 +32,10 @@ from interwhen._types.remedies import (
     is_writable,
     quote,
 )
-from interwhen._types.results import Doubt, RemedyName, ViolationRecord
+from interwhen._types.results import RemedyName, UnverifiedReason, ViolationRecord
 from interwhen._types.segments import ToolCall
 from interwhen._types.spans import Span
+from interwhen._types.triggers import EveryChars, Polls
 from interwhen._types.verdicts import Outcome, Retry, Violation
 
 # What a check that proved nothing means for the run, and whether it is tried again.
@@ -152,6 +153,8 @@ class Plan(NamedTuple):
     """Whether the refuted segment stays in the trace, answered by the feedback behind it."""
     ask: str = ""
     """What is said in place of ``insert`` to a model that goes on by turns only; given where the reasoning ends."""
+    torn: bool = False
+    """Whether ``cut`` falls in the middle of a line."""
 
 
 def plan(
@@ -267,9 +270,9 @@ class Violations:
 
     def __init__(self, monitors: Sequence[Monitor], transcript: Transcript, budgets: Budgets) -> None:
         self.candidates: list[Candidate] = []
-        self.unproven: list[Doubt] = []
+        self.unproven: list[UnverifiedReason] = []
         """What ended the run though it is no violation; its span is of the trace as it stood then."""
-        self.concluded: list[Doubt] = []
+        self.concluded: list[UnverifiedReason] = []
         """Where the reasoning that stands was ended by us."""
         self._monitors = monitors
         self._transcript = transcript
@@ -316,11 +319,11 @@ class Violations:
         """Tell whether feedback of another monitor follows the segment of this claim."""
         return any(span.covers(ref.segment.span) and who != ref.monitor for span, who in self._answered)
 
-    def is_disavowed(self, ref: Ref) -> bool:
+    def is_refuted(self, ref: Ref) -> bool:
         """Tell whether the text of this claim is no part of what may be certified."""
-        return any(span.covers(ref.span) for span in self.disavowed())
+        return any(span.covers(ref.span) for span in self.refuted())
 
-    def disavowed(self) -> list[Span]:
+    def refuted(self) -> list[Span]:
         """Return the answered segments that are reasoning: an answer with a refuted claim is never verified."""
         return [span for span, _ in self._answered if self._transcript.phase_at(span.start) == "reasoning"]
 
@@ -340,7 +343,7 @@ class Violations:
         monitor = self._monitors[candidate.ref.monitor]
         end = candidate.ref.segment.span.end
         why = f"the reasoning was stopped early: {candidate.why}"
-        self.concluded.append(Doubt(monitor.name, Span(end, end), why, monitor.verifier.name))
+        self.concluded.append(UnverifiedReason(monitor.name, Span(end, end), why, monitor.verifier.name))
         self.pass_over_conclusions(but=candidate)
 
     def pass_over_conclusions(self, *, but: Candidate | None = None) -> None:
@@ -367,7 +370,7 @@ class Violations:
         if candidate.violation is not None:
             self._acted.append(record)
         else:
-            self.unproven.append(Doubt(record.monitor, candidate.span, candidate.why, record.verifier))
+            self.unproven.append(UnverifiedReason(record.monitor, candidate.span, candidate.why, record.verifier))
         return record
 
     def file(self) -> None:
@@ -495,7 +498,7 @@ def _visible(text: str) -> int:
 
 # What is to be done about a violation, and what is then written into the trace.
 
-RULES = 1
+RULES = 2
 """The number of the rules by which a core plans remedies; a journal says by which ones its run was."""
 
 
@@ -545,6 +548,8 @@ class Remedying:
             # Two pieces of feedback cannot both follow the segment, and each gate opens for its own only.
             start = best.ref.segment.span.start
             todo = todo._replace(cut=start, insert=todo.insert.lstrip("\n"), answers_segment=False)
+        if self._rules > 1 and isinstance(monitor.trigger, EveryChars | Polls):
+            todo = todo._replace(torn=intake.tears(todo.cut))  # only these have segments that end anywhere
         discarded = self._tally.discarded + intake.tokens_from(todo.cut)
         return todo, violations.overspent(todo, self._tally.remedies, discarded, times)
 
@@ -553,7 +558,7 @@ class Remedying:
         if todo.answers_segment:
             self._trouble.answered(best.ref.segment.span)
             self._violations.answer(best.ref.segment.span, best.ref.monitor)
-            self._work.forgive(self._violations.disavowed())
+            self._work.forgive(self._violations.refuted())
         self.resamples = self.resamples + 1 if todo.remedy == "resample" else 0
         self._tally.remedies += 1
         self._intake.remedied()
@@ -569,8 +574,8 @@ class Remedying:
     def write(self, todo: Plan, refused: tuple[ToolCall, ...]) -> Iterable[Due]:
         """Write what *todo* says at the end of the trace; return the segments that this made whole."""
         if todo.ask:
-            return self._intake.conclude(todo.insert, todo.ask)
+            return self._intake.conclude(todo.insert, todo.ask, torn=todo.torn)
         if refused and todo.insert:
             self._intake.refuse(todo.insert, refused)
             return ()
-        return self._intake.insert(todo.insert, todo.origin) if todo.insert else ()
+        return self._intake.insert(todo.insert, todo.origin, torn=todo.torn) if todo.insert else ()

@@ -10,13 +10,26 @@ import anyio
 from anyio.abc import TaskGroup
 
 from interwhen._core.machine import Core
-from interwhen._core.messages import Check, Close, Disown, Drop, Extract, Fact, Finish, Open, Order, Settled, Suspend
+from interwhen._core.messages import (
+    Check,
+    Close,
+    Drop,
+    Extract,
+    Fact,
+    Finish,
+    Invalidate,
+    Open,
+    Order,
+    Settled,
+    Suspend,
+)
 from interwhen._engine.loop_blocking import Holding
 from interwhen._engine.monitors import (
     Watcher,
     are_right,
     check_aside,
     check_inline,
+    is_meant,
     repaired_claims,
     repairs,
     without_repair,
@@ -93,7 +106,7 @@ class Jobs:
         self._owns_workers = owns_workers
         self._scopes: dict[int, anyio.CancelScope] = {}
         self.forks = ForkMeter()
-        self.holding = Holding(workers.held_after)
+        self.holding = Holding(workers.blocked_loop_after)
         self.holding.start()
 
     def prepare(self, task: Task) -> None:
@@ -185,7 +198,7 @@ class Jobs:
             return Settled(order.job, Cancelled("its text was cut"), self._clock() - begun)
         return watcher.extract(order, reply, self._clock() - begun)
 
-    def forget(self, order: Drop | Disown) -> None:
+    def forget(self, order: Drop | Invalidate) -> None:
         """Call off a job that nobody waits for any more, or let no tracker build on text that was refuted."""
         for watcher in self.watchers:
             watcher.forget(order)
@@ -223,14 +236,14 @@ class Jobs:
         )
 
     def _reread(self, order: Check, outcome: Outcome) -> Iterable[tuple[Claim, ...]]:
-        """Return what stands at the place of a repair, read in one way and then in another; each must be right.
+        """Return the claims at the place of a repair, read in one way and then in another.
 
-        A fork is not asked again: its repair counts as it is, and there is nothing to check.
+        There are none where only the model could read them: a fork without a parser of its own does not repair.
         """
         watcher, violation = self.watchers[order.monitor], repairs(outcome)
-        if order.segment is None or violation is None or watcher.read(order.segment) is None:
-            return ((),)
-        return repaired_claims(order.segment, order.claim, violation, lambda segment: watcher.read(segment) or ())
+        if order.segment is None or violation is None:
+            return ()
+        return repaired_claims(order.segment, order.claim, violation, watcher.read)
 
     def _unrepaired(self, order: Check, outcome: Outcome) -> Outcome:
         log_info("repair.refused", monitor=self.watchers[order.monitor].monitor.name)
@@ -241,12 +254,12 @@ class Jobs:
 
         The stream is open meanwhile, and what it brings will be cut. So the repair is checked for at most twice as long
         as the check *took* (at least a quarter of a second): a worker that has other work must not delay the
-        interrupt. A verifier that waits for the world is not asked once more at all: its repair must only be read as
-        another claim than the one that it refuted.
+        interrupt. A verifier that waits for the world is not asked a second time: its repair must be read as exactly
+        the claim that it means, which is the refuted one with the repair in place of the wrong part.
         """
-        if verifier.worker == "async":
-            refuted = order.claim.key
-            sound = any(all(claim.key != refuted for claim in claims) for claims in self._reread(order, outcome))
+        violation = repairs(outcome)
+        if verifier.worker == "async" and violation is not None:
+            sound = any(is_meant(claims, order.claim, violation) for claims in self._reread(order, outcome))
             return outcome if sound else self._unrepaired(order, outcome)
         seconds = min(verifier.deadline, max(2 * took, LEAST_VETTING))
         scope = self._scopes[order.job] = anyio.CancelScope(deadline=self._clock() + seconds)
@@ -362,12 +375,12 @@ class Performer:
                     self.upstream.close()
                 case Open():
                     self.upstream.wanted = order
-                case Drop() | Disown() | Suspend() | Finish():
+                case Drop() | Invalidate() | Suspend() | Finish():
                     self._take_note(order)
 
-    def _take_note(self, order: Drop | Disown | Suspend | Finish) -> None:
+    def _take_note(self, order: Drop | Invalidate | Suspend | Finish) -> None:
         match order:
-            case Drop() | Disown():
+            case Drop() | Invalidate():
                 self.jobs.forget(order)
             case Suspend(verifier=verifier, failures=failures):
                 log_suspended(verifier, failures)

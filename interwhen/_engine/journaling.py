@@ -11,7 +11,7 @@ import anyio
 import msgspec
 
 from interwhen._core.machine import Core
-from interwhen._core.messages import Check, Close, Extract, Extracted, Fact, Finish, Open, Order, Outline, Settled
+from interwhen._core.messages import Check, Close, Extract, Extracted, Fact, Finish, Open, Order, RunSummary, Settled
 from interwhen._core.violations import RULES
 from interwhen._engine.jobs import ForkMeter, Jobs
 from interwhen._engine.monitors import Watcher
@@ -21,7 +21,7 @@ from interwhen._log import log_info
 from interwhen._types.claims import Claim
 from interwhen._types.errors import JournalError, ModelError, UsageError
 from interwhen._types.extensions import Task
-from interwhen._types.ledger import Held, Ledger, Offline, Timing, WireReport
+from interwhen._types.ledger import BlockedLoop, Ledger, Offline, Timing, WireReport
 from interwhen._types.models import Capabilities, Chunk, Model, Prompt, Sampling, Usage
 from interwhen._types.results import Abstained, Failed, JournalState, Result, Unverified, Verified
 from interwhen._types.spans import Span
@@ -142,7 +142,7 @@ def open_recorder(
         return None
     if past is None:
         return _first(settings, core, model, prompt, sampling, offline)
-    if past.outline is not None and past.journaled.result is not None:
+    if past.summary is not None and past.journaled.result is not None:
         return None
     return _next(settings, core, past.journaled)
 
@@ -188,11 +188,11 @@ def _writer(settings: Journal, *, keep: int, found: int, chain: int, head: bytes
     return JournalWriter(settings, file, clerk, size=keep, chain=chain, head=head)
 
 
-# From the core's outline to the public result.
+# From the core's summary to the public result.
 
 
 def build_result(
-    outline: Outline,
+    summary: RunSummary,
     *,
     model: str,
     requests: int,
@@ -200,55 +200,55 @@ def build_result(
     unread: int,
     forks: ForkMeter,
     timing: Timing,
-    held: tuple[Held, ...],
+    blocked_loop: tuple[BlockedLoop, ...],
     wire: WireReport,
     wasted: int,
     offline: Offline,
 ) -> Result:
-    """Return the result that *outline* says, with ledger, timing, and what the streams noticed.
+    """Return the result that *summary* says, with ledger, timing, and what the streams noticed.
 
     *unread* tokens came after its end, *wasted* ones may have been generated for nobody, and *offline* ones before.
     """
     common: dict[str, Any] = {
-        name: getattr(outline, name)
+        name: getattr(summary, name)
         for name in ("text", "reasoning", "answer", "finish_reason", "checks", "violations", "insertions", "resume")
     }
     common["ledger"] = Ledger(
-        kept=outline.kept,
-        discarded=outline.discarded + unread,
-        late=outline.late + unread,
+        kept=summary.kept,
+        discarded=summary.discarded + unread,
+        late=summary.late + unread,
         fork_tokens=forks.tokens,
         fork_prompt_tokens=forks.prompt_tokens,
         prompt_tokens=sum(usage.prompt_tokens or 0 for usage in usages),
         cached_tokens=sum(usage.cached_tokens or 0 for usage in usages) + forks.cached_tokens,
         requests=requests,
-        forks=outline.forks,
-        remedies=outline.remedies,
-        reconnects=outline.reconnects,
+        forks=summary.forks,
+        remedies=summary.remedies,
+        reconnects=summary.reconnects,
         wasted_tokens=wasted,
-        inserted_chars=sum(len(insertion.span) for insertion in outline.insertions),
+        inserted_chars=sum(len(insertion.span) for insertion in summary.insertions),
         offline_tokens=offline.tokens,
         offline_share=offline.share,
     )
     common["precomputed"] = offline.items
     common["timing"] = msgspec.structs.replace(
-        timing, checking=sum(record.seconds for record in outline.checks), held=held
+        timing, checking=sum(record.seconds for record in summary.checks), blocked_loop=blocked_loop
     )
     common["wire"] = wire
-    match outline.status:
+    match summary.status:
         case "verified":
-            assert outline.certificate is not None
-            assert not outline.doubts
-            certificate = msgspec.structs.replace(outline.certificate, model=model, interwhen=__version__)
+            assert summary.certificate is not None
+            assert not summary.unverified_reasons
+            certificate = msgspec.structs.replace(summary.certificate, model=model, interwhen=__version__)
             return Verified(**common, certificate=certificate)
         case "unverified":
-            return Unverified(**common, doubts=outline.doubts)
+            return Unverified(**common, unverified_reasons=summary.unverified_reasons)
         case "abstained":
-            return Abstained(**common, reason=outline.reason, doubts=outline.doubts)
+            return Abstained(**common, reason=summary.reason, unverified_reasons=summary.unverified_reasons)
         case "failed":
-            return Failed(**common, error=outline.reason, doubts=outline.doubts)
+            return Failed(**common, error=summary.reason, unverified_reasons=summary.unverified_reasons)
         case _:
-            assert_never(outline.status)
+            assert_never(summary.status)
 
 
 def log_result(result: Result) -> None:
@@ -276,7 +276,7 @@ async def ask_again(
 
     Raises :class:`ModelError` where a run was under way: it can go on later, so that this must not end it.
     """
-    if past is not None and past.outline is not None:
+    if past is not None and past.summary is not None:
         return Capabilities(resume="prefix")
     able = await ask_capabilities(model, timeouts, budget)
     if past is not None and isinstance(able, ModelError):
@@ -289,7 +289,7 @@ async def revive(past: Past | None, task: Task, watchers: Sequence[Watcher]) -> 
 
     A run whose time budget is spent meanwhile is over: what is not ready by then is not needed.
     """
-    if past is None or past.outline is not None:
+    if past is None or past.summary is not None:
         return
     budget = past.journaled.header.budgets.seconds
     with anyio.move_on_after(None if budget is None else max(budget - past.at, 0.0)):
@@ -316,7 +316,7 @@ def prime(past: Past, meter: Meter, forks: ForkMeter, upstream: Upstream) -> Non
     _count_forks(past, forks)
     ended_at = None if past.ended_at is None else meter.started + past.ended_at
     # Of a run that goes on, what was read at once is on file chunk by chunk, or comes again.
-    unread = spent.unread if past.outline is not None else 0
+    unread = spent.unread if past.summary is not None else 0
     upstream.recall(past.usages, spent.close_latency, ended_at, unread)
     upstream.wire.recall(spent.wire, spent.wasted)
 
@@ -341,15 +341,15 @@ def unfinished(past: Past, jobs: Jobs) -> tuple[list[Order], list[Settled]]:
             orders.append(Check(order.job, order.monitor, claim, segment=order.segment))
     if past.wanted is not None:
         orders.append(past.wanted)
-    if past.outline is not None:
-        orders.append(Finish(past.outline))
+    if past.summary is not None:
+        orders.append(Finish(past.summary))
     return orders, facts
 
 
 def known_result(past: Past) -> Result | None:
     """Return the recorded result of a run that is over; ``None``: it is not, or its last record was lost."""
     result = past.journaled.result
-    if past.outline is None or result is None:
+    if past.summary is None or result is None:
         return None
     ours = result_of(past)
     if ours is None or type(ours) is not type(result) or (ours.text, _shown(ours)) != (result.text, _shown(result)):
@@ -367,7 +367,7 @@ def _shown(result: Result) -> list[tuple[str, str, str, Span | None]]:
 
 def result_of(past: Past) -> Result | None:
     """Return how the run of *past* ended, made anew from its facts; ``None``: it had not."""
-    if past.outline is None:
+    if past.summary is None:
         return None
     spent = past.spent
     forks = ForkMeter()
@@ -375,14 +375,14 @@ def result_of(past: Past) -> Result | None:
     first = past.first_text if spent.first_token is None else spent.first_token
     tail = past.finished_at - past.ended_at if past.ended_at is not None else 0.0
     return build_result(
-        past.outline,
+        past.summary,
         model=past.journaled.header.model,
         requests=past.core.tally.requests,
         usages=tuple(past.usages.values()),
         unread=spent.unread,
         forks=forks,
         timing=Timing(past.finished_at, first, spent.largest_gap, tail, spent.paused, 0.0, spent.close_latency),
-        held=(),
+        blocked_loop=(),
         wire=spent.wire or WireReport(),
         wasted=spent.wasted,
         offline=past.journaled.header.offline,

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from interwhen._log import log_warning
-from interwhen._types.ledger import Held
+from interwhen._types.ledger import BlockedLoop
 
 # What an event loop was found doing in one of its turns, and who held it: from frames, without a clock or thread.
 
@@ -187,7 +187,7 @@ class Listener(Protocol):
 
     limit: float
 
-    def add(self, held: Held) -> None:
+    def add(self, held: BlockedLoop) -> None:
         """Take note of who held the loop."""
 
 
@@ -242,7 +242,7 @@ class Watched:
         for sample, seconds in turn.held:
             for listener in self._listeners:
                 if seconds > listener.limit:
-                    listener.add(Held(sample.what, seconds, sample.where))
+                    listener.add(BlockedLoop(sample.what, seconds, sample.where))
 
     def place(self, what: str) -> str:
         """Return where *what*, whose caller has measured it, was found while it held the loop, as it still does.
@@ -364,7 +364,7 @@ class Holding:
 
     def __init__(self, limit: float | None) -> None:
         self.limit = limit if limit is not None else float("inf")
-        self._found: list[Held] = []
+        self._found: list[BlockedLoop] = []
         self._least = 0.0
         """The shortest that is kept, once there are as many as are: a hold is told to all runs of a loop."""
         self._logged: set[str] = set()
@@ -384,13 +384,13 @@ class Holding:
     def took(self, what: str, seconds: float, function: Callable[..., object]) -> None:
         """Take note of a call of ours that took longer than the limit; a sample tells where it was."""
         where = self._watch.place(what) if self._watch is not None else ""
-        self.add(Held(what, seconds, where or _place(function)))
+        self.add(BlockedLoop(what, seconds, where or _place(function)))
 
-    def add(self, held: Held) -> None:
+    def add(self, held: BlockedLoop) -> None:
         """Take note of who held the loop."""
         if held.what not in self._logged and len(self._logged) < MOST:
             self._logged.add(held.what)
-            log_warning("loop.held", what=held.what, seconds=round(held.seconds, 3), where=held.where)
+            log_warning("loop.blocked", what=held.what, seconds=round(held.seconds, 3), where=held.where)
         found = self._found
         if held.seconds <= self._least:
             return
@@ -400,7 +400,7 @@ class Holding:
             self._least = min(map(_seconds, found))
 
     @property
-    def found(self) -> tuple[Held, ...]:
+    def found(self) -> tuple[BlockedLoop, ...]:
         """The longest holds, in order of time."""
         return tuple(self._found)
 

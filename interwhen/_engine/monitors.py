@@ -15,7 +15,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from interwhen._core.messages import Disown, Drop, Extract, Extracted, Fact, Settled
+from interwhen._core.messages import Drop, Extract, Extracted, Fact, Invalidate, Settled
 from interwhen._core.release import merge
 from interwhen._engine.timers import is_called_off
 from interwhen._log import log_info, log_warning
@@ -260,7 +260,7 @@ class Watcher:
         self.is_ready = monitor.prepare is None
         self._ready: anyio.Event | None = None if self.is_ready else anyio.Event()
         self._waiting: dict[int, Extract] = {}
-        self._disowned: list[Disown] = []
+        self._invalidated: list[Invalidate] = []
         """What was refuted before it was prepared, and stays in the text."""
         self._failure: Outcome | None = None
         self._stands_aside = False
@@ -335,8 +335,8 @@ class Watcher:
         match extractor:
             case (Tracker() as tracker) | Fork(parse=Tracker() as tracker):
                 self._fold = _Fold(tracker, more[0] if more else None)
-                for order in self._disowned:
-                    self._fold.disown(order.start, order.end)
+                for order in self._invalidated:
+                    self._fold.invalidate(order.start, order.end)
                 self._extract = self._fold.extract
             case Fork(parse=read):
                 assert not isinstance(read, Tracker)
@@ -350,14 +350,14 @@ class Watcher:
         """Keep a segment until the monitor is prepared."""
         self._waiting[order.job] = order
 
-    def forget(self, order: Drop | Disown) -> None:
+    def forget(self, order: Drop | Invalidate) -> None:
         """Forget a segment that nobody waits for any more, or what refuted text has come to."""
         if isinstance(order, Drop):
             self._waiting.pop(order.job, None)
         elif self._fold is not None:
-            self._fold.disown(order.start, order.end)
+            self._fold.invalidate(order.start, order.end)
         elif not self.is_ready:
-            self._disowned.append(order)
+            self._invalidated.append(order)
 
     def line_up(self) -> tuple[anyio.Event | None, anyio.Event]:
         """Return what a new fork must wait for before its reply is read, and what it sets when it has ended.
@@ -456,7 +456,7 @@ class _Fold:
             self._states.append((end, state))
         return claims
 
-    def disown(self, start: int, end: int) -> None:
+    def invalidate(self, start: int, end: int) -> None:
         """Build no more on the text from *start* on, which is cut, or stays up to *end* and is refuted."""
         gone = [state for state in self._states if state[0] > start]
         self.rewind(start)
@@ -488,8 +488,8 @@ def _nothing(*_given: object) -> Iterable[Claim]:
 
 # A repair is read again before it is written: what our own hand adds must say what the verifier meant, and no more.
 
-Read = Callable[[Segment], tuple[Claim, ...] | Errored]
-"""The extractor of a monitor, in the state that it had before the segment."""
+Read = Callable[[Segment], tuple[Claim, ...] | Errored | None]
+"""The extractor of a monitor, in the state that it had before the segment; ``None``: only the model could read it."""
 
 
 def repairs(outcome: Outcome) -> Violation | None:
@@ -510,23 +510,41 @@ def without_repair(outcome: Outcome) -> Outcome:
 def repaired_claims(segment: Segment, claim: Claim, violation: Violation, read: Read) -> Iterator[tuple[Claim, ...]]:
     """Yield what *segment* claims at the place of the repair: as it will stand first, then with the rest of its text.
 
-    Each must pass its verifier for the repair to be sound. Nothing is yielded for a repair that changes what is claimed
-    before it, or after which nothing is claimed at all.
+    Each must pass its verifier for the repair to be sound. Nothing is yielded for a repair that changes nothing,
+    that changes what is claimed before it, or after which nothing is claimed at all.
     """
     where, repair = _place(segment, claim, violation), violation.repair
-    if where is None or not repair:
+    if where is None or not repair or repair == segment.text[where.start : where.end]:
         return
     before = _until(read(segment), segment.span.start + where.start)
     for rest in dict.fromkeys(("", segment.text[where.end :])):
         text = segment.text[: where.start] + repair + rest
         start = segment.span.start
         found = read(Segment(text, Span(start, start + len(text)), segment.phase))
-        if before is None or isinstance(found, Errored) or _until(found, start + where.start) != before:
+        if (
+            before is None
+            or found is None
+            or isinstance(found, Errored)
+            or _until(found, start + where.start) != before
+        ):
             continue
         place = Span(start + where.start, start + where.start + len(repair))
         covering = tuple(one for one in found if one.span is not None and one.span.covers(place))
         if covering:
             yield covering
+
+
+def is_meant(claims: Iterable[Claim], refuted: Claim, violation: Violation) -> bool:
+    """Tell whether *claims*, read from a repaired segment, hold the *refuted* one with its wrong part replaced.
+
+    The place decides, not the key: all claims of an extractor may share one key, or none may be equal to another.
+    """
+    if refuted.span is None or violation.repair is None:
+        return False
+    start, end = refuted.span.start, refuted.span.end
+    where = violation.where or Span(0, end - start)
+    meant = Span(start, end - len(where) + len(violation.repair))
+    return any(claim.span == meant for claim in claims)
 
 
 def are_right(outcomes: Iterable[Outcome]) -> bool:
@@ -543,7 +561,7 @@ def _place(segment: Segment, claim: Claim, violation: Violation) -> Span | None:
     return Span(where.start - base, where.end - base)
 
 
-def _until(claims: tuple[Claim, ...] | Errored, end: int) -> list[tuple[str, Span]] | None:
-    if isinstance(claims, Errored):
+def _until(claims: tuple[Claim, ...] | Errored | None, end: int) -> list[tuple[str, Span]] | None:
+    if claims is None or isinstance(claims, Errored):
         return None
     return [(claim.key, claim.span) for claim in claims if claim.span is not None and claim.span.end <= end]

@@ -171,7 +171,7 @@ class WireMeter:
 
     def wasted(self, now: float) -> int:
         """Return how many tokens may have been generated for nobody by *now*."""
-        return self._wasted + sum(note.ghost.wasted(now) for note in self.notes if note.ghost is not None)
+        return self._wasted + sum(note.orphan.wasted(now) for note in self.notes if note.orphan is not None)
 
 
 RAISED, STEP, HOTTEST = 0.7, 0.1, 1.0

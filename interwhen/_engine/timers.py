@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
@@ -281,6 +282,12 @@ def loop_clock() -> Callable[[], float]:
         return anyio.current_time
     # asyncio's own loop tells the monotonic time by way of a method; twice a token, that is worth going around.
     return time.monotonic if getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time else loop.time
+
+
+def loop_caller() -> Callable[[Callable[[], object]], object]:
+    """Return what calls a function on the running loop soon, from any thread."""
+    loop: Any = current_loop()
+    return getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon  # type: ignore[no-any-return]
 
 
 def current_loop() -> object:

@@ -210,9 +210,9 @@ class Workers:
     A run without ``workers=`` makes its own, and ends them with itself. Nothing is started before a check needs
     it. Leaving the ``async with`` block (or :meth:`aclose`) ends the processes. One object serves one event loop.
 
-    *memory* bounds the address space of each process, in bytes (``None``: nothing does). Whoever holds the event
-    loop for longer than *held_after* seconds is named in the log and in ``result.timing.held`` (``None``: nobody
-    looks). Raises :class:`~interwhen.UsageError` on values that cannot work.
+    *memory* bounds the address space of each process, in bytes (``None``: nothing does). Code that
+    blocks the event loop for longer than *blocked_loop_after* seconds is named in the log and in
+    ``result.timing.blocked_loop`` (``None``: no watch). Raises :class:`~interwhen.UsageError` on wrong values.
     """
 
     def __init__(
@@ -221,16 +221,20 @@ class Workers:
         threads: int = 8,
         processes: int = 2,
         memory: int | None = 2 << 30,
-        held_after: float | None = 0.02,
+        blocked_loop_after: float | None = 0.02,
     ) -> None:
         for label, value in (("threads", threads), ("processes", processes)):
             if type(value) is not int or value < 1:
                 raise UsageError(f"{label}={value!r}: a number of at least 1 is needed")
         if memory is not None and (type(memory) is not int or memory < _LEAST_MEMORY):
             raise UsageError(f"memory={memory!r}: at least {_LEAST_MEMORY} bytes are needed, or None for no limit")
-        if held_after is not None and not (isinstance(held_after, int | float) and held_after > 0):
-            raise UsageError(f"held_after={held_after!r}: positive seconds are needed, or None for no look at all")
-        self.held_after = held_after
+        if blocked_loop_after is not None and not (
+            isinstance(blocked_loop_after, int | float) and blocked_loop_after > 0
+        ):
+            raise UsageError(
+                f"blocked_loop_after must be a positive number of seconds or None, got {blocked_loop_after!r}"
+            )
+        self.blocked_loop_after = blocked_loop_after
         self._sizes = threads, processes
         self._memory = memory
         self._threads: anyio.CapacityLimiter | None = None

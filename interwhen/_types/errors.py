@@ -18,7 +18,7 @@
         ├── StreamProtocolError   sent something that is no valid stream
         │   ├── MalformedEvent    one event of it is no chunk; the stream around it is whole
         │   └── UnexpectedForm    another form of answer than was asked for: a page, gzip, the other API, n > 1
-        ├── OutOfTokens           was not asked: the budget for work ahead of time is spent
+        ├── OutOfTokens           was not asked: the token budget is spent
         ├── StreamTimeout         sent nothing in time
         └── StreamClosed          the stream was closed by us while it was being read
 """
@@ -168,11 +168,11 @@ class UnexpectedForm(StreamProtocolError):
 
 
 class OutOfTokens(ModelError):
-    """The model was not asked: the *budget* for work ahead of time, in tokens, is spent."""
+    """The model was not asked: a budget of *budget* tokens is spent."""
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
-        super().__init__(f"the budget of {budget} tokens for work ahead of time is spent")
+        super().__init__(f"the budget of {budget} tokens is spent")
 
 
 class StreamTimeout(ModelError):

@@ -60,7 +60,7 @@ class Remedied(msgspec.Struct, frozen=True, tag="remedied", gc=False):
 
 
 class FrontierMoved(msgspec.Struct, frozen=True, tag="frontier_moved", gc=False):
-    """Every due check of a required monitor up to offset ``to`` has passed, or its text is disavowed."""
+    """Every due check of a required monitor up to offset ``to`` has passed, or its text is refuted."""
 
     to: int
 

@@ -80,7 +80,7 @@ class WorkerPool(Protocol):
     """
 
     @property
-    def held_after(self) -> float | None:
+    def blocked_loop_after(self) -> float | None:
         """For how many seconds the event loop may be held before whoever holds it is named; ``None``: nobody looks."""
         ...
 

@@ -38,7 +38,7 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
     """Streams that broke and were taken up again."""
     wasted_tokens: int = 0
     """Tokens that the server may have generated for nobody until the run ended, behind connections that were closed
-    early: an estimate from the rate of each stream, for models opened with ``max_ghosts``. 0 where the server is
+    early: an estimate from the rate of each stream, for models opened with ``max_orphans``. 0 where the server is
     trusted to stop, or has acknowledged that it did."""
     inserted_chars: int = 0
     """Characters of the returned trace that we wrote (repairs and feedback)."""
@@ -64,8 +64,8 @@ class Offline(msgspec.Struct, frozen=True, gc=False):
     """As :attr:`Ledger.offline_share`."""
 
 
-class Held(msgspec.Struct, frozen=True, gc=False):
-    """Somebody held the event loop, so that no text could be read and no check could end meanwhile."""
+class BlockedLoop(msgspec.Struct, frozen=True, gc=False):
+    """Code that blocked the event loop: meanwhile no text could be read and no check could end."""
 
     what: str
     """``verifier 'x'``, ``extractor of 'y'`` (a monitor's parser), or ``other code`` on the same loop."""
@@ -91,8 +91,9 @@ class Timing(msgspec.Struct, frozen=True, gc=False):
     """Time spent in checks, summed over all of them; they run beside the stream."""
     close_latency: tuple[float, ...] = ()
     """For each interrupt, from the verdict to the closed stream."""
-    held: tuple[Held, ...] = ()
-    """Who held the event loop for longer than 20 ms (``Workers(held_after=...)``): the 16 longest, in order of time."""
+    blocked_loop: tuple[BlockedLoop, ...] = ()
+    """Code that blocked the event loop for longer than 20 ms (``Workers(blocked_loop_after=...)``): the 16 longest, in
+    order of time."""
 
 
 # What was odd about the way to the model: nothing that went wrong on it is silent.

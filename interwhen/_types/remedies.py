@@ -20,8 +20,9 @@ class Repair(msgspec.Struct, frozen=True, tag=True):
 
     Needs the level ``witness`` and a violation with a ``repair`` of at most 200 characters, without control
     characters and chat-template tokens. The repaired text is read again by the extractor, in its place, and must be
-    judged right (by a verifier with ``worker="async"``: read as another claim); a number or a name that goes on behind
-    the wrong part is never cut short. Else ``otherwise`` is what is done. (A fork is not asked again.)
+    judged right (with ``worker="async"`` it is not judged again: it must be read as the refuted claim with the repair
+    in place of the wrong part). A number or a name that goes on after the wrong part is never cut short. Claims that
+    only the model can read (a ``Fork`` without ``local``) are not repaired. In all other cases ``otherwise`` is done.
     """
 
     otherwise: Feedback | Resample = msgspec.field(default_factory=lambda: Feedback())  # noqa: PLW0108 (defined below)

@@ -73,7 +73,7 @@ class Insertion(msgspec.Struct, frozen=True, gc=False):
     origin: Origin
 
 
-class Doubt(msgspec.Struct, frozen=True, gc=False):
+class UnverifiedReason(msgspec.Struct, frozen=True, gc=False):
     """Why a result is not verified: what was not shown, by whom, and where (``None``: everywhere)."""
 
     monitor: str
@@ -94,7 +94,7 @@ class Certificate(msgspec.Struct, frozen=True, gc=False):
     """The spans that claims rest on, merged; text outside them was seen by extractors but states no claim."""
     coverage: float
     """Covered characters by all characters of the trace, between 0 and 1."""
-    disavowed: tuple[Span, ...] = ()
+    refuted: tuple[Span, ...] = ()
     """Reasoning that was refuted and then answered by feedback inside the trace; not part of what is certified."""
     interwhen: str = ""
     """The version of this package."""
@@ -179,7 +179,7 @@ class Unverified(_Result, frozen=True, tag="unverified"):
     """The run came to an end, and something in it was not shown to be right."""
 
     status: ClassVar[Status] = "unverified"
-    doubts: tuple[Doubt, ...]
+    unverified_reasons: tuple[UnverifiedReason, ...]
 
 
 class Abstained(_Result, frozen=True, tag="abstained"):
@@ -187,7 +187,7 @@ class Abstained(_Result, frozen=True, tag="abstained"):
 
     status: ClassVar[Status] = "abstained"
     reason: str
-    doubts: tuple[Doubt, ...] = ()
+    unverified_reasons: tuple[UnverifiedReason, ...] = ()
 
 
 class Failed(_Result, frozen=True, tag="failed"):
@@ -195,7 +195,7 @@ class Failed(_Result, frozen=True, tag="failed"):
 
     status: ClassVar[Status] = "failed"
     error: str
-    doubts: tuple[Doubt, ...] = ()
+    unverified_reasons: tuple[UnverifiedReason, ...] = ()
 
 
 Result: TypeAlias = Verified | Unverified | Abstained | Failed

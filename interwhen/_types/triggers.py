@@ -16,6 +16,9 @@ class Lines(msgspec.Struct, frozen=True, tag=True):
     """Each line that holds something else than white space, without its line end. ``every`` n-th, if > 1."""
 
     every: int = 1
+    joins: tuple[str, ...] = ()
+    """Words in lower case, and single signs. A line that begins with one of them belongs to the line before: the two
+    are one segment. A line is then complete when the first word of the next one is known, or the text ends."""
 
 
 class Paragraphs(msgspec.Struct, frozen=True, tag=True):

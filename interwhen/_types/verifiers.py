@@ -157,7 +157,7 @@ def hold(ticket: Ticket) -> Iterator[None]:
 
 # For verifiers that run in a worker: how long they still have, and what to do once nobody waits for them.
 
-__all__ = ["time_left", "when_called_off"]
+__all__ = ["on_cancel", "time_left"]
 
 
 def time_left() -> float:
@@ -173,7 +173,7 @@ def time_left() -> float:
 
 
 @contextmanager
-def when_called_off(callback: Callable[[], object]) -> Iterator[None]:
+def on_cancel(callback: Callable[[], object]) -> Iterator[None]:
     """Have *callback* called, from another thread, if the running check times out or is not needed any more.
 
     A thread cannot be killed: this is how a long computation in one can be interrupted. *callback* must be quick

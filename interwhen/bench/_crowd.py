@@ -21,9 +21,10 @@ from interwhen._types.monitors import Monitor
 from interwhen.bench._statistics import percentile
 from interwhen.models._openai_api import CompletionsModel
 from interwhen.models._transport import HttpRequest, Transport
+from interwhen.testing._paced_server import LoadTally
 
 _EVENT = b"data: {"
-_BEGUN = re.compile(rb'"(?:content|text)":"(\d+\.\d+)\\n"')
+_BEGUN = re.compile(rb'"(?:content|text)": ?"(\d+\.\d+)\\n"')
 _BEGIN_WITHIN = 0.25
 """The share of a stream's length within which all streams begin, at random: real ones do not begin together."""
 _PATIENCE_SECONDS, _PATIENCE = 60.0, 10.0
@@ -252,24 +253,10 @@ async def _all(one: Callable[[Reading], Awaitable[None]], streams: int, chunks: 
     return [task.result() for task in tasks]
 
 
-class GeneratorReport(msgspec.Struct, frozen=True):
-    """How the load generator did since it was asked last."""
-
-    sent: int
-    """Chunks that became due."""
-    late_p99_ms: float
-    """How much later than it was due the generator came to send a chunk: its own delay."""
-    late_max_ms: float
-    held: int
-    """Chunks that could not be sent at once because the reader had not taken the chunks before."""
-    busy: float
-    """The share of the time that it used its core."""
-
-
-async def ask_generator(base_url: str) -> GeneratorReport:
+async def ask_generator(base_url: str) -> LoadTally:
     """Return the tally of the load generator, which then counts from zero."""
     async with httpx2.AsyncClient(timeout=_PATIENCE_SECONDS) as client:
-        return msgspec.json.decode((await client.get(base_url.replace("/v1", "/tally"))).content, type=GeneratorReport)
+        return msgspec.json.decode((await client.get(base_url.replace("/v1", "/tally"))).content, type=LoadTally)
 
 
 def judge(readings: Sequence[Reading], chunks: int, rate: float) -> Crowd:

@@ -7,8 +7,9 @@ import gc
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack
 from typing import Annotated, Any, TypeAlias
+from urllib.parse import urlsplit
 
 import anyio
 import msgspec
@@ -18,7 +19,6 @@ from interwhen._types.errors import UsageError
 from interwhen._types.monitors import Monitor
 from interwhen.bench._crowd import (
     Crowd,
-    GeneratorReport,
     Reader,
     Reading,
     ask_generator,
@@ -31,11 +31,12 @@ from interwhen.bench._crowd import (
 )
 from interwhen.bench._experiment import Experiment, command_of, observations, require_positive, say
 from interwhen.bench._overhead import armed
-from interwhen.bench._processes import TransportName, child, cpu_seconds_of, helper, memory_of, open_transport, pinned
+from interwhen.bench._processes import TransportName, child, cpu_seconds_of, memory_of, open_transport, pinned
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate, percentile
-from interwhen.clients import facts_of, wrap
+from interwhen.clients import supervision_info, wrap
 from interwhen.registry import load_monitors
+from interwhen.testing._paced_server import LoadTally, loopback_process, paced_server
 
 GENERATOR_LATE_MS = 2.0
 """If the load generator itself is later than this (99 % of its chunks), it limits what can be measured.
@@ -53,7 +54,7 @@ class Carried(msgspec.Struct, frozen=True):
     rate: float
     floor: Crowd
     crowd: Crowd
-    generator: GeneratorReport
+    generator: LoadTally
     """The tally of the generator while the crowd was read."""
     cpu_microseconds: float | None = None
     """CPU that each chunk took: in the gateway, or in this process for reading it."""
@@ -143,7 +144,7 @@ async def gateway(
         *(word for name in monitor for word in ("-m", name)),
     ]
     # The helpers are started before this process keeps to one core: they would inherit that.
-    with helper("_crowd_pacer") as (_, url), helper("_relay", url) as (_, relay_url):
+    with paced_server(stamped=True) as url, _relay(url) as relay_url:
         with (
             pinned(),
             child([*command, "--upstream", url], r"serving (http://\S+)") as (process, gateway_url),
@@ -285,8 +286,8 @@ async def _read_sdk(client: Any, stream: str, chunks: int, *, watched: bool) -> 
         if last.choices and last.choices[0].delta.content:
             texts += 1
     spent = time.process_time() - begun
-    facts = facts_of(last)
-    checks = len(facts.result.checks) if facts is not None and facts.result is not None else 0
+    info = supervision_info(last)
+    checks = len(info.result.checks) if info is not None and info.result is not None else 0
     if texts != chunks or (watched and not checks):
         raise UsageError(
             f"a stream brought {texts} of {chunks} chunks and {checks} checks, so it measures nothing; "
@@ -352,6 +353,11 @@ async def _carried(url: str, gateway_url: str, streams: int, chunks: int, rate: 
 
 _ONE_RATE, _ONE_CHUNKS = 50.0, 25
 """The single stream of which the added time is measured."""
+
+
+def _relay(url: str) -> AbstractContextManager[str]:
+    """Run a bare relay to *url*; return its address."""
+    return loopback_process("interwhen.bench._relay", str(urlsplit(url).port))
 
 
 async def _read_ways(ways: Mapping[str, str], experiment: Experiment[str]) -> dict[str, list[Reading]]:

@@ -25,13 +25,13 @@ from interwhen._types.triggers import EveryChars, Lines, Paragraphs, Sentences, 
 from interwhen._types.verdicts import Pass, Verdict, Violation
 from interwhen._types.verifiers import verifier
 from interwhen.bench._experiment import Experiment, command_of, observations, require_positive, say
-from interwhen.bench._pacer import SentLog
 from interwhen.bench._pictures import Chart, Series
-from interwhen.bench._processes import TransportName, helper, memory_of, open_transport, pinned
+from interwhen.bench._processes import TransportName, memory_of, open_transport, pinned
 from interwhen.bench._report import Report, Table, lines
 from interwhen.bench._statistics import Estimate, estimate, growth_exponent, percentile
 from interwhen.models._openai_api import CompletionsModel
 from interwhen.models._transport import HttpRequest, Transport
+from interwhen.testing._paced_server import SentLog, paced_server
 
 _MIXED: tuple[Trigger, ...] = (Lines(), Sentences(), Paragraphs(), EveryChars(400))
 SIZES = (1024, 4096, 16384, 65536)
@@ -126,7 +126,7 @@ async def overhead(
         Begin no further round of the arms after so many minutes.
     """
     require_positive(chunks=chunks, closes=closes)
-    with helper("_pacer") as (_, url), pinned():
+    with paced_server() as url, pinned():
         way = open_transport(transport)
         read = partial(read_supervised, url, f"{chunks}@{per_second:g}", way)
         arms: dict[str, Callable[[], Awaitable[float]]] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,13 +32,6 @@ class Helper(NamedTuple):
 
     process: subprocess.Popen[str]
     url: str
-
-
-@contextmanager
-def helper(module: str, *arguments: str) -> Iterator[Helper]:
-    """Run the *module* of this package with *arguments* in a process of its own; it prints the address it serves."""
-    with child([sys.executable, "-m", f"interwhen.bench.{module}", *arguments], r"(http://\S+)") as started:
-        yield started
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """A bare TCP relay in its own process: the least that a process between a reader and a server costs.
 
-It passes bytes on in both directions and looks at none of them. Its only argument is the URL of the load generator.
+It passes bytes on in both directions and looks at none of them. Its only argument is the port of the load generator.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ import functools
 import selectors
 import socket
 import sys
-from urllib.parse import urlsplit
 
-from interwhen.bench._loopback import serve_on_loopback
+from interwhen.testing._paced_server import serve_on_loopback
 
 
 def serve(listener: socket.socket, *, port: int) -> None:
@@ -46,4 +45,4 @@ def _pass_on(source: socket.socket, target: socket.socket) -> bool:
 
 
 if __name__ == "__main__":
-    serve_on_loopback(functools.partial(serve, port=urlsplit(sys.argv[1]).port or 80), last_core=False)
+    serve_on_loopback(functools.partial(serve, port=int(sys.argv[1])), last_core=False)

@@ -29,7 +29,7 @@ from interwhen._types.segments import Segment
 from interwhen._types.verdicts import Judged, Pass, Verdict
 from interwhen._types.verifiers import verifier
 from interwhen.bench._experiment import command_of, require_positive, say
-from interwhen.bench._processes import TransportName, helper, memory_of, open_transport
+from interwhen.bench._processes import TransportName, child, memory_of, open_transport
 from interwhen.bench._report import Report, Table, lines
 from interwhen.bench._soak_server import Story, prompt_of, story
 from interwhen.bench._statistics import Estimate
@@ -196,7 +196,8 @@ async def soak(
     """
     require_positive(minutes=minutes, streams=streams, rate=rate)
     way, samples = open_transport(transport), array("d")
-    with helper("_soak_server", str(seed), f"{rate:g}") as (process, url):
+    command = [sys.executable, "-m", "interwhen.bench._soak_server", str(seed), f"{rate:g}"]
+    with child(command, r"(http://\S+)") as (process, url):
         begun = time.monotonic()
         readers = _Readers(url, way, streams=streams, seed=seed)
         async with anyio.create_task_group() as group:

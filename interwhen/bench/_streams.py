@@ -26,10 +26,11 @@ from interwhen._types.triggers import EveryChars, Lines, Paragraphs, Sentences, 
 from interwhen._types.verdicts import Judged, Pass, Unknown, Verdict
 from interwhen._types.verifiers import FunctionVerifier, verifier
 from interwhen.bench._local import PROBLEMS
-from interwhen.bench._processes import TransportName, helper, open_transport, pinned
+from interwhen.bench._processes import TransportName, open_transport, pinned
 from interwhen.models._openai_api import CompletionsModel
+from interwhen.models._replay import RecordingModel, load_recordings
 from interwhen.registry import Api, load_model
-from interwhen.testing._models import RecordingModel, load_recordings
+from interwhen.testing._paced_server import paced_server
 
 RECORDED = Path(__file__).with_name("recorded.jsonl")
 """A thousand tokens that SmolLM2-135M-Instruct wrote at 52 tokens a second, by llama.cpp on two cores, with the time at
@@ -121,7 +122,7 @@ async def _replayed(source: ReplayedFile, seed: int) -> AsyncIterator[OpenSource
         raise UsageError(f"--replay {str(source.path)!r}: the file holds no recording; make one with --record FILE")
     end = "" if source.tokens is None else f":{source.tokens}"
     transport = open_transport(source.transport)
-    with helper("_pacer", str(source.path)) as (_, url), pinned():
+    with paced_server(source.path) as url, pinned():
         models = [CompletionsModel(url, f"{n}@{source.speed:g}{end}", transport=transport) for n in range(count)]
         name = f"replay of {source.path.name} at {source.speed:g} times its speed"
         try:
@@ -184,7 +185,7 @@ class TimedMonitor:
             open=decided.count(False),
             checking=checking,
             on_loop=self._parsing + (checking if judge.worker == "inline" else 0.0),
-            blocked=sum(held.seconds for held in result.timing.held if held.what in owners),
+            blocked=sum(held.seconds for held in result.timing.blocked_loop if held.what in owners),
             tail=max(last_check.get(name, 0.0) - ended, 0.0) if ended else 0.0,
         )
 

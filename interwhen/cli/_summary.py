@@ -1,4 +1,4 @@
-"""How a run ended: status, doubts, violations, certificate, tokens and time."""
+"""How a run ended: status, reasons, violations, certificate, tokens and time."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from interwhen._types.ledger import Timing
 from interwhen._types.results import (
     Abstained,
     Certificate,
-    Doubt,
     Failed,
     Result,
     Unverified,
+    UnverifiedReason,
     Verified,
     ViolationRecord,
 )
 from interwhen._types.verdicts import Scope
 from interwhen.cli._text import STYLES, Signs, one_line
 
-_DOUBTS = 12
-"""How many doubts and violations are listed; there may be one for each line."""
+_REASONS = 12
+"""How many reasons and violations are listed; there may be one for each line."""
 
 _MEANING: dict[Scope, str] = {
     "answer": "a check that knows the task judged the answer itself, and all others passed",
@@ -35,8 +35,8 @@ def summary(result: Result, signs: Signs) -> RenderableType:
     parts: list[RenderableType] = []
     if isinstance(result, Verified):
         parts.append(_certificate(result.certificate))
-    elif result.doubts:
-        parts.append(_doubts(result.doubts))
+    elif result.unverified_reasons:
+        parts.append(_unverified_reasons(result.unverified_reasons))
     if result.violations:
         parts.append(_violations(result.violations))
     parts.append(_numbers(result))
@@ -68,17 +68,17 @@ def _certificate(certificate: Certificate) -> Text:
     )
 
 
-def _doubts(doubts: tuple[Doubt, ...]) -> Table:
+def _unverified_reasons(unverified_reasons: tuple[UnverifiedReason, ...]) -> Table:
     table = _table("monitor", "where", "not shown because")
-    for doubt in doubts[:_DOUBTS]:
-        where = "everywhere" if doubt.span is None else f"{doubt.span.start}-{doubt.span.end}"
-        table.add_row(_cell(doubt.monitor or "the run"), where, _cell(doubt.why))
-    return _rest(table, len(doubts))
+    for reason in unverified_reasons[:_REASONS]:
+        where = "everywhere" if reason.span is None else f"{reason.span.start}-{reason.span.end}"
+        table.add_row(_cell(reason.monitor or "the run"), where, _cell(reason.why))
+    return _rest(table, len(unverified_reasons))
 
 
 def _violations(violations: tuple[ViolationRecord, ...]) -> Table:
     table = _table("violation", "found by", "why", "remedy", "written instead")
-    for found in violations[:_DOUBTS]:
+    for found in violations[:_REASONS]:
         remedy = found.remedy or ("none" if found.interrupted else "observed")
         why = _cell(found.witness or found.why)
         table.add_row(_cell(found.quote), _cell(found.monitor), why, remedy, _cell(found.inserted.strip()))
@@ -147,6 +147,6 @@ def _cell(text: str) -> Text:
 
 
 def _rest(table: Table, count: int) -> Table:
-    if count > _DOUBTS:
-        table.add_row(Text(f"… {count - _DOUBTS} more"))
+    if count > _REASONS:
+        table.add_row(Text(f"… {count - _REASONS} more"))
     return table

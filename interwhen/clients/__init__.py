@@ -7,8 +7,8 @@ SDK. Start with `supervise` in `_supervision.py`. Why: docs/decisions/0009-wrapp
 """
 
 from interwhen.clients._calls import Reading, Settings
-from interwhen.clients._chat_codec import Facts, Part, facts_of
+from interwhen.clients._chat_codec import Part, SupervisionInfo, supervision_info
 from interwhen.clients._guard import Refused, guard
 from interwhen.clients._wrap import wrap
 
-__all__ = ["Facts", "Part", "Reading", "Refused", "Settings", "facts_of", "guard", "wrap"]
+__all__ = ["Part", "Reading", "Refused", "Settings", "SupervisionInfo", "guard", "supervision_info", "wrap"]

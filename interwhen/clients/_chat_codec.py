@@ -16,7 +16,7 @@ from interwhen.clients._known_fields import doubted
 # What interwhen says beside the chunks of a stream.
 
 
-class Facts(msgspec.Struct, frozen=True):
+class SupervisionInfo(msgspec.Struct, frozen=True):
     """What happened up to one chunk, and where its text stands in the trace.
 
     The trace is what the chunks spell: for each with a ``start``, ``trace = trace[:start] + text[lead:]``, where
@@ -49,7 +49,7 @@ class Facts(msgspec.Struct, frozen=True):
         return min((event.to for event in self.events if isinstance(event, Retracted)), default=None)
 
 
-NO_FACTS = Facts()
+NO_INFO = SupervisionInfo()
 
 
 class Part(msgspec.Struct):
@@ -58,7 +58,7 @@ class Part(msgspec.Struct):
     raw: bytes | None
     """The server's chunk; ``None``: ``body`` is ours."""
     body: dict[str, Any] | None = None
-    facts: Facts = NO_FACTS
+    info: SupervisionInfo = NO_INFO
 
     def chunk(self) -> dict[str, Any]:
         """Return the chunk as JSON values."""
@@ -69,10 +69,10 @@ class Part(msgspec.Struct):
         return self.body
 
 
-def facts_of(chunk: object) -> Facts | None:
+def supervision_info(chunk: object) -> SupervisionInfo | None:
     """Return the facts on a chunk or response; ``None`` on one that was not supervised."""
     found = getattr(chunk, "interwhen", None)
-    return found if isinstance(found, Facts) else None
+    return found if isinstance(found, SupervisionInfo) else None
 
 
 # How a reader who knows nothing of retractions is led from text that no longer stands to what replaces it.
@@ -412,10 +412,10 @@ class Composer:
         if start is not None:
             self._spelled = self._shown
         if events:
-            part.facts = Facts(start, lead, tuple(events))
+            part.info = SupervisionInfo(start, lead, tuple(events))
             events.clear()
         else:
-            part.facts = Facts(start, lead)
+            part.info = SupervisionInfo(start, lead)
         self._parts.append(part)
 
     # ------------------------------------------------------------------ the end
@@ -441,9 +441,9 @@ class Composer:
             self._add_usage(result)
         if not self._parts:  # a stream without an end: what there was has been shown
             self._add(Part(None, self._shape.text("content" if self._chat else "text", "")))
-        facts = self._parts[-1].facts
-        start = len(result.text) if self._spelled > len(result.text) else facts.start
-        self._parts[-1].facts = Facts(start, facts.lead, (*facts.events, *self._events), result)
+        info = self._parts[-1].info
+        start = len(result.text) if self._spelled > len(result.text) else info.start
+        self._parts[-1].info = SupervisionInfo(start, info.lead, (*info.events, *self._events), result)
 
     def _block(self, result: Result) -> None:  # noqa: ARG002  for another API
         """End an answer that was withheld, or ended by a monitor."""

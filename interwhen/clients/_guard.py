@@ -22,7 +22,7 @@ from interwhen._log import log_warning
 from interwhen._run import LoopThread, run
 from interwhen._types.claims import Claim
 from interwhen._types.errors import InterwhenError, UsageError
-from interwhen._types.models import Capabilities, Chunk, Completion, Message, Request
+from interwhen._types.models import Capabilities, Chunk, Message
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import Stop
 from interwhen._types.results import Result
@@ -30,7 +30,7 @@ from interwhen._types.segments import Segment, ToolCall
 from interwhen._types.triggers import ToolCalls
 from interwhen._types.verdicts import Verdict, Violation
 from interwhen._types.verifiers import FunctionVerifier
-from interwhen.models._token_stream import GuardedStream
+from interwhen.models._replay import Recording, ReplayModel
 from interwhen.registry import MonitorSpec, load_monitors
 
 # What a check is shown of a call and of its result: JSON that leaves nothing out.
@@ -388,43 +388,18 @@ class _Guarded:
         *,
         ran: bool,
     ) -> None:
-        async with run(_Given(chunk), prompt, monitors=monitors) as judged:
+        said, over = Recording.untimed([chunk]), Recording.untimed([])
+        model = ReplayModel(
+            # After a remedy the run asks for more, and there is none.
+            lambda request: over if request.pieces else said,
+            capabilities=Capabilities(resume="prefix", forks=False, think_tags=None),
+            name="given",
+        )
+        async with run(model, prompt, monitors=monitors) as judged:
             result = await judged.drain()
         acted = any(record.interrupted for record in result.violations)
         if acted or result.status in ("abstained", "failed"):
             raise Refused(self._name, result, ran=ran)
-
-
-class _Given:
-    """A model that has said all that it will say."""
-
-    name = "given"
-
-    def __init__(self, chunk: Chunk) -> None:
-        self._chunk = chunk
-
-    async def capabilities(self) -> Capabilities:
-        return Capabilities(resume="prefix", forks=False, think_tags=None)
-
-    async def stream(self, request: Request) -> _Whole:
-        return _Whole(self._chunk, request)
-
-    async def complete(self, request: Request) -> Completion:
-        raise UsageError(f"a guarded tool has no model that could be asked {request.side!r:.80}: use a parser")
-
-    async def aclose(self) -> None:
-        pass
-
-
-class _Whole(GuardedStream):
-    def __init__(self, chunk: Chunk, request: Request) -> None:
-        super().__init__()
-        done = Chunk("", tokens=0, finish_reason="stop")
-        self._chunks: tuple[Chunk, ...] = (done,) if request.pieces else (chunk, done)
-
-    async def fetch(self) -> Sequence[Chunk]:
-        found, self._chunks = self._chunks, ()
-        return found
 
 
 def _refusing(specs: Iterable[MonitorSpec]) -> tuple[Monitor, ...]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from interwhen._types.results import Doubt, Result, Unverified, Verified
+from interwhen._types.results import Result, Unverified, UnverifiedReason, Verified
 from interwhen.clients._calls import Api
 from interwhen.models._chunks import NOT_JSON
 
@@ -304,18 +304,21 @@ def _type(kind: Kind | Table | tuple[Table], name: str) -> Any:
     return _TYPES[kind]
 
 
-_COMMON = [name for name in Unverified.__struct_fields__ if name != "doubts"]
+_COMMON = [name for name in Unverified.__struct_fields__ if name != "unverified_reasons"]
 
 
 def doubted(result: Result, unread: Mapping[str, bool]) -> Result:
     """Return *result*, which is not verified where there were fields *unread*; the values say what was held back."""
     if not unread or not isinstance(result, Verified | Unverified):
         return result
-    doubts = result.doubts if isinstance(result, Unverified) else ()
+    unverified_reasons = result.unverified_reasons if isinstance(result, Unverified) else ()
     common = {name: getattr(result, name) for name in _COMMON}
     why = "no monitor reads the field {!r:.120} of the answer{}"
-    more = (Doubt("", None, why.format(name, "; it was held back" if held else "")) for name, held in unread.items())
-    return Unverified(**common, doubts=(*doubts, *more))
+    more = (
+        UnverifiedReason("", None, why.format(name, "; it was held back" if held else ""))
+        for name, held in unread.items()
+    )
+    return Unverified(**common, unverified_reasons=(*unverified_reasons, *more))
 
 
 # Which chunks of a server have text that no monitor reads; see :mod:`~interwhen.clients._known_fields`.

@@ -20,20 +20,21 @@ from openai._base_client import _merge_mappings
 from openai._models import FinalRequestOptions
 from openai._streaming import extract_stream_chunk_type
 
-from interwhen._run import LoopThread, is_off
+from interwhen._engine.run import is_off
+from interwhen._run import LoopThread
 from interwhen._types.errors import ModelError
 from interwhen._types.events import Event
 from interwhen.clients._calls import PATHS, Call, Settings, read_call
-from interwhen.clients._chat_codec import Facts, Part, facts_of
+from interwhen.clients._chat_codec import Part, SupervisionInfo, supervision_info
 from interwhen.clients._openai_streams import (
     AsyncBody,
     SupervisedAsyncStream,
     SupervisedStream,
     SyncBody,
     attach,
-    facts_of_all,
     noting,
     streamed,
+    supervision_info_of_all,
     whole_response,
 )
 from interwhen.clients._openai_wire import Carried, SdkWire, Send, raise_sdk_error, sync_sender
@@ -137,15 +138,15 @@ def _passing_on(handle: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]
     """Return *handle* such that the events which it makes of one of the server's have the facts of that one."""
 
     def handled(event: Any) -> list[Any]:
-        facts = facts_of(event)
-        return [attach(made, facts) if facts is not None else made for made in handle(event)]
+        info = supervision_info(event)
+        return [attach(made, info) if info is not None else made for made in handle(event)]
 
     return handled
 
 
 def _telling(method: Callable[[], Any], raw: Any, events: list[Event]) -> Callable[[], Any]:
     def told(made: Any) -> Any:
-        return attach(made, Facts(events=tuple(events), result=raw.result))
+        return attach(made, SupervisionInfo(events=tuple(events), result=raw.result))
 
     if inspect.iscoroutinefunction(method):
 
@@ -292,9 +293,9 @@ class AsyncSupervising(_Supervising):
         if not call.streams:
             parts, head = await made.whole()
             response = whole_response(head, call, parts, options)
-            options = noting(options, facts := facts_of_all(parts))
+            options = noting(options, info := supervision_info_of_all(parts))
             asked = {"cast_to": _cast(bare, cast_to, options), "options": options}
-            return attach(await process(**asked, **_WHOLE, response=response), facts)
+            return attach(await process(**asked, **_WHOLE, response=response), info)
         supervised, head = await made.begin()
         response = streamed(head, supervised, AsyncBody(supervised, head.request), options)
         kind = _kind(SupervisedAsyncStream, stream_cls, cast_to)
@@ -323,9 +324,9 @@ class SyncSupervising(_Supervising):
         if not call.streams:
             parts, head = loop.call(made.whole)
             response = whole_response(head, call, parts, options)
-            options = noting(options, facts := facts_of_all(parts))
+            options = noting(options, info := supervision_info_of_all(parts))
             asked = {"cast_to": _cast(bare, cast_to, options), "options": options}
-            return attach(process(**asked, **_WHOLE, response=response), facts)
+            return attach(process(**asked, **_WHOLE, response=response), info)
         supervised, head = loop.call(made.begin)
         response = streamed(head, supervised, SyncBody(supervised, head.request, loop), options)
         kind = _kind(SupervisedStream, stream_cls, cast_to)

@@ -22,7 +22,7 @@ from interwhen._types.errors import ModelError, StreamClosed
 from interwhen._types.events import Event
 from interwhen._types.results import Result
 from interwhen.clients._calls import Call
-from interwhen.clients._chat_codec import Facts, Part
+from interwhen.clients._chat_codec import Part, SupervisionInfo
 from interwhen.clients._openai_wire import raise_sdk_error
 from interwhen.clients._supervision import Supervised, whole
 from interwhen.models._sse import END_MARK
@@ -83,10 +83,10 @@ _PLAIN = (str, int, float, bool, type(None))
 _set = object.__setattr__
 
 
-def attach(made: Any, facts: Facts) -> Any:
+def attach(made: Any, info: SupervisionInfo) -> Any:
     """Put *facts* on *made* as ``interwhen``: beside its fields, so that it compares and dumps as before."""
     if made is not None and hasattr(made, "__dict__"):
-        made.__dict__["interwhen"] = facts
+        made.__dict__["interwhen"] = info
     return made
 
 
@@ -97,7 +97,7 @@ def builder(cast_to: Any, slow: Build) -> Callable[[Part], Any]:
     build = _chat_builder(slow) if cast_to is ChatCompletionChunk else slow
 
     def make(part: Part) -> Any:
-        return attach(build(part.chunk()), part.facts)
+        return attach(build(part.chunk()), part.info)
 
     return make
 
@@ -222,7 +222,7 @@ class SyncBody(httpx2.SyncByteStream):
 
 
 class SupervisedAsyncStream(AsyncStream[_T], Generic[_T]):
-    """An :class:`openai.AsyncStream` of chunks that carry :class:`~interwhen.clients.Facts`."""
+    """An :class:`openai.AsyncStream` of chunks that carry :class:`~interwhen.clients.SupervisionInfo`."""
 
     def __init__(self, *, cast_to: Any, response: httpx2.Response, client: Any, options: Any = None) -> None:
         self._supervised: Supervised = response.extensions[KEY]
@@ -252,7 +252,7 @@ class SupervisedAsyncStream(AsyncStream[_T], Generic[_T]):
 
 
 class SupervisedStream(Stream[_T], Generic[_T]):
-    """An :class:`openai.Stream` of chunks that carry :class:`~interwhen.clients.Facts`."""
+    """An :class:`openai.Stream` of chunks that carry :class:`~interwhen.clients.SupervisionInfo`."""
 
     def __init__(self, *, cast_to: Any, response: httpx2.Response, client: Any, options: Any = None) -> None:
         self._supervised: Supervised = response.extensions[KEY]
@@ -285,7 +285,7 @@ def _maker(client: Any, cast_to: Any, response: httpx2.Response, noted: list[Eve
         return make
 
     def noting(part: Part) -> Any:
-        noted.extend(part.facts.events)
+        noted.extend(part.info.events)
         return make(part)
 
     return noting
@@ -298,7 +298,7 @@ def _plain_maker(client: Any, cast_to: Any, response: httpx2.Response) -> Callab
         return process(data=data, cast_to=cast_to, response=response)
 
     if client._strict_response_validation:  # noqa: SLF001
-        return lambda part: attach(slow(part.chunk()), part.facts)
+        return lambda part: attach(slow(part.chunk()), part.info)
     return builder(cast_to, slow)
 
 
@@ -318,18 +318,18 @@ def whole_response(first: httpx2.Response, call: Call, parts: Sequence[Part], op
     return _response(first, options, "application/json", {}, content=content)
 
 
-def facts_of_all(parts: Sequence[Part]) -> Facts:
+def supervision_info_of_all(parts: Sequence[Part]) -> SupervisionInfo:
     """Return the facts of a whole answer."""
-    events: tuple[Event, ...] = tuple(event for part in parts for event in part.facts.events)
-    return Facts(events=events, result=parts[-1].facts.result if parts else None)
+    events: tuple[Event, ...] = tuple(event for part in parts for event in part.info.events)
+    return SupervisionInfo(events=events, result=parts[-1].info.result if parts else None)
 
 
-def noting(options: FinalRequestOptions, facts: Facts) -> FinalRequestOptions:
+def noting(options: FinalRequestOptions, info: SupervisionInfo) -> FinalRequestOptions:
     """Return *options* that put *facts* on whatever is parsed of the answer, whenever a raw response is parsed."""
     parse = options.post_parser
 
     def parsed(made: Any) -> Any:
-        return attach(parse(made) if is_given(parse) else made, facts)
+        return attach(parse(made) if is_given(parse) else made, info)
 
     options = options.model_copy()
     options.post_parser = parsed

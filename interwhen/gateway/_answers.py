@@ -13,7 +13,7 @@ import msgspec
 from interwhen._types.errors import ModelError
 from interwhen._types.events import Event, Remedied, Retracted, StreamBroken, ViolationFound
 from interwhen._types.results import Result
-from interwhen.clients import Facts, Part
+from interwhen.clients import Part, SupervisionInfo
 from interwhen.clients._calls import Api, Call, read_call
 from interwhen.clients._supervision import Supervised, supervise, whole
 from interwhen.gateway._config import Telling
@@ -21,7 +21,7 @@ from interwhen.gateway._exchange import Exchange, returned, sent, vet_form
 from interwhen.gateway._gateway import Gateway
 from interwhen.gateway._http_errors import Headers, Problem
 from interwhen.gateway._monitor_choice import FIELD, Choice
-from interwhen.gateway._relay import noted
+from interwhen.gateway._relay import SUPERVISION_OFF, noted
 from interwhen.gateway._upstream import GatewayWire, Upstream
 from interwhen.models._sse import END_MARK
 
@@ -52,14 +52,8 @@ def renderer(api: Api, tell: Telling) -> Render:
     def render(parts: Sequence[Part]) -> bytes:
         if len(parts) == 1:  # the hot path: one chunk of the upstream as it came
             part = parts[0]
-            facts = part.facts
-            if (
-                tell == "brief"
-                and part.raw is not None
-                and not facts.events
-                and not facts.lead
-                and facts.result is None
-            ):
+            info = part.info
+            if tell == "brief" and part.raw is not None and not info.events and not info.lead and info.result is None:
                 return b"data: %b\n\n" % _one_line(part.raw)
         return b"".join([b"data: %b\n\n" % _data(part, tell) for part in parts])
 
@@ -78,15 +72,15 @@ def whole_body(api: Api, parts: Sequence[Part], tell: Telling) -> bytes:
     """Return the body of an answer that is not streamed."""
     body = whole(api, parts)
     if tell != "off":
-        events = tuple(event for part in parts for event in part.facts.events)
-        told = _told(Facts(events=events, result=parts[-1].facts.result if parts else None), tell)
+        events = tuple(event for part in parts for event in part.info.events)
+        told = _told(SupervisionInfo(events=events, result=parts[-1].info.result if parts else None), tell)
         if told is not None:
             body[FIELD] = told
     return _encode(body)
 
 
 def _data(part: Part, tell: Telling) -> bytes:
-    told = None if tell == "off" else _told(part.facts, tell)
+    told = None if tell == "off" else _told(part.info, tell)
     data = _bare(part)
     if told is None:
         return data
@@ -106,26 +100,26 @@ def _named(data: bytes) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (_typed.decode(data).type.encode(), data)
 
 
-def _told(facts: Facts, tell: Telling) -> Any:
+def _told(info: SupervisionInfo, tell: Telling) -> Any:
     """Return what is told of *facts*; ``None``: nothing."""
     if tell == "full":
-        return facts
-    events = [event for event in facts.events if isinstance(event, _NOTABLE)]
-    if not events and not facts.lead and facts.result is None:
+        return info
+    events = [event for event in info.events if isinstance(event, _NOTABLE)]
+    if not events and not info.lead and info.result is None:
         return None
-    return _brief(facts, events)
+    return _brief(info, events)
 
 
-def _brief(facts: Facts, events: Sequence[Event]) -> dict[str, Any]:
+def _brief(info: SupervisionInfo, events: Sequence[Event]) -> dict[str, Any]:
     told: dict[str, Any] = {}
-    if facts.start is not None:
-        told["start"] = facts.start
-    if facts.lead:
-        told["lead"] = facts.lead
+    if info.start is not None:
+        told["start"] = info.start
+    if info.lead:
+        told["lead"] = info.lead
     if events:
         told["events"] = events
-    if facts.result is not None:
-        told["result"] = _summary(facts.result)
+    if info.result is not None:
+        told["result"] = _summary(info.result)
     return told
 
 
@@ -148,6 +142,8 @@ async def answer(gateway: Gateway, exchange: Exchange, api: Api, path: str, choi
         await (answering.stream() if call.streams else answering.whole())
     finally:
         await supervised.aclose()
+        if supervised.is_switched_off:
+            gateway.meters.unwatched.labels("off").inc()
         if (result := supervised.result) is not None:
             gateway.meters.ended(result)
     assert result is not None
@@ -197,7 +193,9 @@ class _Answer:
 
     def _head(self, kind: str) -> Headers:
         assert self.wire.response is not None
+        off = [SUPERVISION_OFF] if self.supervised.is_switched_off else []
         return [
+            *off,
             *returned(self.wire.response.headers, new_body=True),
             (b"content-type", kind.encode()),
             (b"cache-control", b"no-cache"),

@@ -5,7 +5,7 @@ writes, `_rebuilding.py` reads a journal and makes the core of a run from it, `_
 result with its own hashes. Start with `read_journal`. Why: docs/decisions/0012-the-journal.md.
 """
 
-from interwhen._types.ledger import Held, SkippedEvent, WireReport
+from interwhen._types.ledger import BlockedLoop, SkippedEvent, WireReport
 from interwhen._types.results import Insertion, JournalState, Status
 from interwhen.journal._evidence import flaws
 from interwhen.journal._files import Clerk, JournalFile, JournalStore, Writing
@@ -14,9 +14,9 @@ from interwhen.journal._reports import Finding, Recheck, Replay
 from interwhen.journal._settings import Journal, ModelReference
 
 __all__ = [
+    "BlockedLoop",
     "Clerk",
     "Finding",
-    "Held",
     "Insertion",
     "Journal",
     "JournalFile",

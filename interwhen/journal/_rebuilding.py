@@ -15,18 +15,18 @@ from interwhen._core.messages import (
     Broken,
     Check,
     Close,
-    Disown,
     Drop,
     Ended,
     Extract,
     Extracted,
     Fact,
     Finish,
+    Invalidate,
     Open,
     Opened,
     Order,
-    Outline,
     Resumed,
+    RunSummary,
     Settled,
     Suspend,
 )
@@ -143,7 +143,7 @@ class Past:
     """The extractions and checks that somebody still waits for, by job."""
     wanted: Open | None = None
     """The request that was ordered and not accepted yet."""
-    history: list[Shown | Disown] = field(default_factory=list)
+    history: list[Shown | Invalidate] = field(default_factory=list)
     """What trackers were shown, and what they were told to forget, in order."""
     sources: dict[int, Source] = field(default_factory=dict)
     """By the identity of a recorded claim."""
@@ -155,7 +155,7 @@ class Past:
     ended_at: float | None = None
     """When the stream ended that no other one followed."""
     first_text: float | None = None
-    outline: Outline | None = None
+    summary: RunSummary | None = None
     """How the run ended, if it had."""
     finished_at: float = 0.0
     mark: Resumed = field(default_factory=Resumed)
@@ -165,7 +165,7 @@ class Past:
         """Take in what *record* says. Raises :class:`JournalError` where the trace is not what it was."""
         match record:
             case Told(length=length):
-                if self.core.transcript.length != length and self.outline is None:
+                if self.core.transcript.length != length and self.summary is None:
                     raise JournalError(
                         self.journaled.path,
                         f"interwhen {self.journaled.header.interwhen} wrote it, whose trace was {length} characters "
@@ -211,7 +211,7 @@ class Past:
     def take(self, orders: Iterable[Order]) -> None:
         """Keep the books of what the core ordered."""
         for order in orders:
-            if isinstance(order, Disown):
+            if isinstance(order, Invalidate):
                 self.history.append(order)
             elif isinstance(order, Extract) and order.pieces is None:
                 self.history.append(Shown(order, None))
@@ -234,7 +234,7 @@ class Past:
         match order:
             case Extract(job=job) | Check(job=job):
                 self.pending[job] = order
-            case Suspend() | Disown():
+            case Suspend() | Invalidate():
                 pass
             case Drop(job=job):
                 self.pending.pop(job, None)
@@ -246,8 +246,8 @@ class Past:
                     self.stopped_at = self.at
                 if self.core.state == "draining":
                     self.ended_at = self.at
-            case Finish(outline=outline):
-                self.outline = outline
+            case Finish(summary=summary):
+                self.summary = summary
                 self.finished_at = self.at
             case _:
                 assert_never(order)
@@ -291,7 +291,7 @@ def rebuild_to_go_on(found: Journaled, monitors: Sequence[Monitor]) -> Past:
     past = rebuild(found, monitors)
     records = standing(found.records)
     last = next((at for at in range(len(records) - 1, -1, -1) if not isinstance(records[at], Ending | Spent)), None)
-    if past.outline is None or last is None or not _is_void(records[last]):
+    if past.summary is None or last is None or not _is_void(records[last]):
         return past
     at, spent = past.at, past.spent
     past = rebuild(found, monitors, until=last)

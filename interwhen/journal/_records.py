@@ -27,6 +27,7 @@ from interwhen._core.messages import (
     OutOfTime,
     Resumed,
     Settled,
+    SwitchedOff,
 )
 from interwhen._types.budgets import Budgets
 from interwhen._types.claims import Claim
@@ -42,7 +43,9 @@ from interwhen._types.verifiers import Worker
 from interwhen.journal._evidence import code_digest
 from interwhen.journal._settings import ModelReference
 
-RareFact: TypeAlias = Opened | Ended | Broken | Extracted | Settled | OutOfTime | Idle | Abandoned | Resumed
+RareFact: TypeAlias = (
+    Opened | Ended | Broken | Extracted | Settled | OutOfTime | Idle | Abandoned | Resumed | SwitchedOff
+)
 
 
 class VerifierRecord(msgspec.Struct, frozen=True):
@@ -171,11 +174,41 @@ def encode(record: Record) -> bytes:
 
 def decode(payload: bytes) -> Record:
     """Return the record in *payload*. Raises :class:`msgspec.MsgspecError`."""
+    if payload[1:8] == _ENDING:
+        return _convert(msgspec.msgpack.decode(payload))
     found = _decoder().decode(payload)
-    if isinstance(found, Escaped):
-        record: Record = msgspec.convert(json.loads(found.json), Record)
-        return record
-    return found
+    return _convert(json.loads(found.json)) if isinstance(found, Escaped) else found
+
+
+_ENDING = b"\xa6ending"  # the first item of an Ending, its tag; only this record has fields that were renamed
+_RENAMED = (
+    ((), "doubts", "unverified_reasons"),
+    (("certificate",), "disavowed", "refuted"),
+    (("timing",), "held", "blocked_loop"),
+)
+"""Fields of a result that had another name in earlier versions: where, the old name, and the new one."""
+
+
+def with_current_names(result: Any) -> Any:
+    """Return the decoded *result* of any version with the field names of this one.
+
+    The reader maps the names, and the structs do not keep the old ones (``msgspec.field(name=...)``): the same structs
+    are written to clients of the gateway and by ``--json``, where the new names hold.
+    """
+    for path, old, new in _RENAMED:
+        holder = result
+        for name in path:
+            holder = holder.get(name) if isinstance(holder, dict) else None
+        if isinstance(holder, dict) and old in holder:
+            holder[new] = holder.pop(old)
+    return result
+
+
+def _convert(plain: Any) -> Record:
+    if isinstance(plain, list) and plain and plain[0] == "ending":
+        plain[-1] = with_current_names(plain[-1])
+    record: Record = msgspec.convert(plain, Record)
+    return record
 
 
 def as_records(items: Iterable[tuple[float, Chunk] | Record]) -> Iterator[Record]:
@@ -243,7 +276,7 @@ def _decoder() -> msgspec.msgpack.Decoder[Record | Escaped]:
 
 _CODE = ("verifier", "extractor")
 """What in a monitor is no data."""
-_CHOSEN = ("remedy", "scope")
+_CHOSEN = ("remedy", "scope", "trigger")
 """What in a monitor is the choice of its plug-in, and may differ in another version of it."""
 _SECRET = re.compile(r"key|token|secret|password|credential|auth", re.IGNORECASE)
 _NO_SECRET = frozenset(("max_tokens", "min_tokens", "stop_token_ids", "skip_special_tokens", "ignore_eos_token"))
@@ -319,6 +352,7 @@ def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, .
 def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> None:
     """Raise :class:`JournalError` unless *monitors* are those of the journal: its facts hold for no others."""
     verifiers, records = describe(monitors)
+    hints = get_type_hints(Monitor)
     if len(records) != len(header.monitors):
         names = ", ".join(repr(record.fields["name"]) for record in header.monitors) or "none"
         raise JournalError(path, f"its run had the monitors {names}; got {len(records)}: give the same ones")
@@ -326,7 +360,7 @@ def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> Non
         name = ours.fields["name"]
         for label in sorted(ours.fields.keys()):  # one that it does not name is younger than the journal
             was, now = ours.fields[label], given.fields.get(label)
-            if was != now:
+            if was != now and (label not in given.fields or _value(was, hints[label]) != _value(now, hints[label])):
                 raise JournalError(path, f"monitor {name!r} had {label}={was!r}, and has {now!r} now")
         who, other = header.verifiers[ours.verifier], verifiers[given.verifier]
         if (who.name, who.version) != (other.name, other.version):
@@ -351,6 +385,11 @@ def _is_secret(name: str) -> bool:
 def _data(record: MonitorRecord, hints: Mapping[str, Any]) -> dict[str, Any]:
     values = {name: msgspec.convert(value, hints[name]) for name, value in record.fields.items()}
     return {**values, **dict.fromkeys(record.code, _no_claims)}
+
+
+def _value(recorded: object, kind: Any) -> object:
+    """Return the value that was *recorded*: a field that was added to its type since then has its default."""
+    return msgspec.convert(recorded, kind)
 
 
 def _as_read(value: object) -> object:

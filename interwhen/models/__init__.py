@@ -1,7 +1,8 @@
 """Adapters to language models, and what an adapter is made of.
 
 `ChatModel` and `CompletionsModel` speak to any OpenAI-compatible server, `open_local` runs a small model in a child
-process. To write an adapter of your own, implement `Model` and `Stream`; `GuardedStream` and `IteratorStream` help.
+process. `ReplayModel` streams known text, `RecordingModel` records, `MeteredModel` has a token budget. To write an
+adapter of your own, implement `Model` and `Stream`; `GuardedStream` and `IteratorStream` help.
 The vocabulary (requests, chunks, messages) lives in `interwhen/_types/models.py`; start here with `_openai_api.py`.
 """
 
@@ -15,6 +16,7 @@ from interwhen._types.errors import (
     ContextOverflow,
     MalformedEvent,
     ModelError,
+    OutOfTokens,
     RateLimited,
     StreamClosed,
     StreamProtocolError,
@@ -45,8 +47,10 @@ if TYPE_CHECKING:
     from interwhen.models._httpx2_transport import Httpx2Transport
     from interwhen.models._local import LocalModel, open_local
     from interwhen.models._messages import read_messages, read_turn
+    from interwhen.models._metered import MeteredModel
     from interwhen.models._openai_api import ChatModel, CompletionsModel
     from interwhen.models._probe import probe
+    from interwhen.models._replay import Recording, RecordingModel, ReplayModel, TimedChunk, load_recordings
     from interwhen.models._token_stream import GuardedStream, IteratorStream, StreamNotes, collect
     from interwhen.models._transport import HttpRequest, HttpResponse, Timeouts, Transport
 
@@ -68,11 +72,16 @@ __all__ = [
     "LocalModel",
     "MalformedEvent",
     "Message",
+    "MeteredModel",
     "Model",
     "ModelError",
+    "OutOfTokens",
     "Piece",
     "Prompt",
     "RateLimited",
+    "Recording",
+    "RecordingModel",
+    "ReplayModel",
     "Reply",
     "Request",
     "ResumeMode",
@@ -83,12 +92,14 @@ __all__ = [
     "StreamNotes",
     "StreamProtocolError",
     "StreamTimeout",
+    "TimedChunk",
     "Timeouts",
     "Transport",
     "UnexpectedForm",
     "UpstreamError",
     "Usage",
     "collect",
+    "load_recordings",
     "open_local",
     "probe",
     "read_messages",
@@ -107,10 +118,16 @@ _LAZY = {
     "Httpx2Transport": "_httpx2_transport",
     "IteratorStream": "_token_stream",
     "LocalModel": "_local",
+    "MeteredModel": "_metered",
+    "Recording": "_replay",
+    "RecordingModel": "_replay",
+    "ReplayModel": "_replay",
     "StreamNotes": "_token_stream",
+    "TimedChunk": "_replay",
     "Timeouts": "_transport",
     "Transport": "_transport",
     "collect": "_token_stream",
+    "load_recordings": "_replay",
     "open_local": "_local",
     "probe": "_probe",
     "read_messages": "_messages",

@@ -17,9 +17,9 @@ from interwhen._types.models import Capabilities, Chunk, Completion, Message, Pi
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen.models._chunks import (
     NOT_JSON,
+    ChatText,
     Decode,
     Decoded,
-    Text,
     card_of,
     chat_decoder,
     completion_decoder,
@@ -38,7 +38,7 @@ from interwhen.models._chunks import (
 from interwhen.models._exchange import Retries, exchange, open_stream, retrying
 from interwhen.models._field_support import FieldSupport, mentions, refuses
 from interwhen.models._messages import as_turn
-from interwhen.models._orphans import Abort, Ghosts
+from interwhen.models._orphans import AbortCall, OrphanedStreams
 from interwhen.models._token_stream import StreamNotes, TokenStream, collect, lenient
 from interwhen.models._transport import HttpRequest, Timeouts, Transport
 
@@ -57,7 +57,7 @@ class OpenAICompatible:
 
     *malformed* says what an event that cannot be read does: with ``"strict"`` it breaks the stream, which a run takes
     up from the text so far; with ``"skip"`` it is left out and counted in ``result.wire``. *abort* names the call that
-    stops a generation on servers that do not notice a closed connection, and *max_ghosts* how many of those such a
+    stops a generation on servers that do not notice a closed connection, and *max_orphans* how many of those such a
     server may be left with; ``None`` trusts it to stop.
     """
 
@@ -73,8 +73,8 @@ class OpenAICompatible:
         retries: Retries | None = None,
         headers: Mapping[str, str] | None = None,
         malformed: Malformed = "strict",
-        abort: Abort | None = None,
-        max_ghosts: int | None = None,
+        abort: AbortCall | None = None,
+        max_orphans: int | None = None,
     ) -> None:
         if malformed not in get_args(Malformed):
             raise UsageError(f"malformed={malformed!r}, choose one of {', '.join(get_args(Malformed))}")
@@ -95,7 +95,7 @@ class OpenAICompatible:
         """How requests are tried again; a run spaces its reconnects by the same waits."""
         self._malformed = malformed
         self._abort = abort
-        self.ghosts = None if max_ghosts is None else Ghosts(max_ghosts)
+        self.orphans = None if max_orphans is None else OrphanedStreams(max_orphans)
         """The generations that may still run behind closed connections; ``None``: the server is trusted to stop."""
         self._headers = _headers(os.environ.get("OPENAI_API_KEY") if api_key is None else api_key, headers or {})
         self._stream_options = FieldSupport("stream_options", self.name)
@@ -142,8 +142,8 @@ class OpenAICompatible:
         """Post *body* and return the stream, retrying what is worth it."""
 
         async def attempt() -> TokenStream:
-            if self.ghosts is not None:
-                await self.ghosts.room()
+            if self.orphans is not None:
+                await self.orphans.wait_for_room()
             sent: dict[str, Any] = {**body, "stream": True}
             stop = None if self._abort is None else self._stopper(self._abort, self._abort.mark(sent))
             asked = self._stream_options.is_likely and "stream_options" not in sent
@@ -159,11 +159,13 @@ class OpenAICompatible:
                 self._stream_options.learn(exc, body)
             notes = StreamNotes()
             read = decode if self._malformed == "strict" else lenient(decode, notes)
-            return TokenStream(response, read, notes=notes, stop=stop, ghosts=self.ghosts, limit=sent.get("max_tokens"))
+            return TokenStream(
+                response, read, notes=notes, stop=stop, orphans=self.orphans, limit=sent.get("max_tokens")
+            )
 
         return await retrying(attempt, self.retries)
 
-    def _stopper(self, abort: Abort, name: str) -> Callable[[], Awaitable[None]]:
+    def _stopper(self, abort: AbortCall, name: str) -> Callable[[], Awaitable[None]]:
         async def stop() -> None:
             await abort.send(self._transport, self._base_url, self._headers, name)
 
@@ -252,8 +254,8 @@ class CompletionsModel(OpenAICompatible):
         retries: Retries | None = None,
         headers: Mapping[str, str] | None = None,
         malformed: Malformed = "strict",
-        abort: Abort | None = None,
-        max_ghosts: int | None = None,
+        abort: AbortCall | None = None,
+        max_orphans: int | None = None,
         template: Template | None = None,
         context_tokens: int | Literal["ask"] | None = None,
     ) -> None:
@@ -268,7 +270,7 @@ class CompletionsModel(OpenAICompatible):
             headers=headers,
             malformed=malformed,
             abort=abort,
-            max_ghosts=max_ghosts,
+            max_orphans=max_orphans,
         )
         self._template = template
         self._context_tokens = context_tokens
@@ -417,8 +419,8 @@ class ChatModel(OpenAICompatible):
         retries: Retries | None = None,
         headers: Mapping[str, str] | None = None,
         malformed: Malformed = "strict",
-        abort: Abort | None = None,
-        max_ghosts: int | None = None,
+        abort: AbortCall | None = None,
+        max_orphans: int | None = None,
         resume: ChatResume = "auto",
     ) -> None:
         super().__init__(
@@ -432,7 +434,7 @@ class ChatModel(OpenAICompatible):
             headers=headers,
             malformed=malformed,
             abort=abort,
-            max_ghosts=max_ghosts,
+            max_orphans=max_orphans,
         )
         self._resume: Literal["prefill", "turn"] | None = None if resume == "auto" else resume
         self._context_tokens: int | None = None
@@ -469,7 +471,7 @@ class ChatModel(OpenAICompatible):
         choice = answer.choices[0]
         if choice.message is UNSET:
             raise unknown_shape(data, 0)
-        text = choice.message.content if isinstance(choice.message, Text) else None
+        text = choice.message.content if isinstance(choice.message, ChatText) else None
         reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
         scores = choice.logprobs
         return Completion(text or "", reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))

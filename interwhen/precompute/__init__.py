@@ -5,7 +5,7 @@ store keeps (`_store.py`, on a shelf), `_freshness.py` decides what still holds,
 `_gate.py` drops what does not pay. Start with `Precomputer.add`. Why: docs/decisions/0029-work-while-nobody-waits.md.
 """
 
-from interwhen._types.errors import OutOfTokens, StoreConflict, StoreError
+from interwhen._types.errors import StoreConflict, StoreError
 from interwhen._types.extensions import Served
 from interwhen.precompute._contexts import pieces_of
 from interwhen.precompute._gate import Rule, Weights
@@ -26,7 +26,6 @@ from interwhen.precompute._items import (
     digest,
 )
 from interwhen.precompute._judge import Judge
-from interwhen.precompute._models import RecitingModel
 from interwhen.precompute._precomputer import ContextRef, Idle, Precomputer, Slice, Turnstile
 from interwhen.precompute._producer import (
     Accepted,
@@ -71,7 +70,6 @@ __all__ = [
     "LlamaSlots",
     "MemoryShelf",
     "Nothing",
-    "OutOfTokens",
     "Payload",
     "Piece",
     "Precomputer",
@@ -79,7 +77,6 @@ __all__ = [
     "Proof",
     "Proposal",
     "Quarantined",
-    "RecitingModel",
     "Rejected",
     "Rule",
     "ServeReady",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -83,8 +85,29 @@ def _table(title: str, first: str, *others: str) -> Table:
 
 app = App(name="precompute", help="Prepare contexts while nobody waits, and see what came of it.")
 PLACE = "interwhen-precompute.db"
+KEY_VARIABLE = "INTERWHEN_STORE_KEY"
 _MODEL = _flags.ModelFlags()
 _SHOWN: tuple[State, ...] = ("accepted", "guess", "rejected", "unknown", "nothing", "due", "waiting")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class StoreFlags:
+    """Which store is opened."""
+
+    store: str = PLACE
+    """A path (one SQLite file), or a URL that fsspec knows (extra "precompute")."""
+    key_file: Path | None = None
+    """A file with the key that seals each entry of the store; default: the key in INTERWHEN_STORE_KEY, if it is set."""
+
+    def open(self) -> Store:
+        """Open the store."""
+        # Other users of the machine can read a command line, so the key itself is no option.
+        key = os.environ.get(KEY_VARIABLE) or None
+        return open_store(self.store, key=key if self.key_file is None else _text(self.key_file).strip())
+
+
+_STORE = StoreFlags()
 
 
 @app.command
@@ -93,7 +116,7 @@ def add(
     files: tuple[Path, ...],
     /,
     *,
-    store: str = PLACE,
+    place: StoreFlags = _STORE,
     kind: Annotated[tuple[Kind, ...], Parameter(negative="")] = (),
     passes: int = 3,
 ) -> int:
@@ -105,8 +128,6 @@ def add(
         The context's name. What was there under it is edited: only what the edit reaches is made anew.
     files
         Text files, in UTF-8.
-    store
-        A path (one SQLite file), or a URL that fsspec knows (extra "precompute").
     kind
         What is prepared: facts, verifiers, answers, prefixes. Default: all of them. May be given several times.
     passes
@@ -118,7 +139,7 @@ def add(
     if not texts:
         raise UsageError("give at least one file")
     pieces = as_pieces(next(iter(texts.values())) if len(texts) == 1 else texts)
-    found = open_store(store)
+    found = place.open()
     record = ContextRecord(pieces, tuple(sorted(set(kind))) or tuple(sorted(get_args(Kind))), passes)
     generation = write_context(found, name, record)
     found.close()
@@ -134,7 +155,7 @@ def run(
     model: _flags.ModelFlags = _MODEL,
     monitor: Annotated[tuple[str, ...], Parameter(name=("--monitor", "-m"), negative="")] = (),
     producer: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    store: str = PLACE,
+    place: StoreFlags = _STORE,
     token_budget: int = 100_000,
     slices: int | None = None,
 ) -> int:
@@ -148,14 +169,12 @@ def run(
         Who judges what the model says. Without one, no text of a model is ever accepted. May be given several times.
     producer
         Who proposes; default: all that are installed. May be given several times.
-    store
-        A path or a URL.
     token_budget
         The most tokens that are generated for one context, in all its generations and processes together.
     slices
         How many steps are done at most.
     """
-    done = anyio.run(_work, names, model, monitor, producer, store, token_budget, slices)
+    done = anyio.run(_work, names, model, monitor, producer, place, token_budget, slices)
     spent = sum(each.cost.generated for each in done)
     stdout_console().print(Text(f"{len(done)} steps, {spent} tokens"))
     return _exits.FAILED if any(each.came_to in ("failed", "late") for each in done) else _exits.OK
@@ -166,13 +185,13 @@ async def _work(
     model: _flags.ModelFlags,
     monitor: tuple[str, ...],
     producer: tuple[str, ...],
-    store: str,
+    place: StoreFlags,
     token_budget: int,
     slices: int | None,
 ) -> list[Slice]:
     console = stdout_console()
     adapter = model.open()
-    found = open_store(store)
+    found = place.open()
     done: list[Slice] = []
     try:
         pre = Precomputer(found, adapter, monitor, producers=producer or None, token_budget=token_budget, debounce=0.0)
@@ -195,18 +214,16 @@ async def _work(
 
 
 @app.command
-def status(name: str = "", /, *, store: str = PLACE) -> int:
+def status(name: str = "", /, *, place: StoreFlags = _STORE) -> int:
     """Show what there is: steps by what came of them, what may be served, what it has cost, and what it saves.
 
     Parameters
     ----------
     name
         One context, step by step; default: all contexts, a line each.
-    store
-        A path or a URL.
     """
     console = stdout_console()
-    found = open_store(store)
+    found = place.open()
     try:
         if name:
             prepared = _prepared(found, name)
@@ -216,10 +233,10 @@ def status(name: str = "", /, *, store: str = PLACE) -> int:
                     console.print(table)
             return _exits.OK
         names = _contexts.contexts_in(found)
-        if not names:
+        if names:
+            console.print(_named_contexts([_contexts.summary(_prepared(found, each)) for each in names]))
+        else:
             console.print("no contexts: interwhen precompute add NAME FILE")
-            return _exits.OK
-        console.print(_named_contexts([_contexts.summary(_prepared(found, each)) for each in names]))
         if ruins := found.quarantined():
             console.print(Text(f"in quarantine: {len(ruins)}, the last one because {visible(ruins[-1].why)}"))
     finally:
@@ -228,7 +245,7 @@ def status(name: str = "", /, *, store: str = PLACE) -> int:
 
 
 @app.command
-def why(name: str, step: str, /, *, store: str = PLACE) -> int:
+def why(name: str, step: str, /, *, place: StoreFlags = _STORE) -> int:
     """Say why a step's item is served or not: what it was made from, whether that still is so, and who judged it.
 
     Parameters
@@ -237,10 +254,8 @@ def why(name: str, step: str, /, *, store: str = PLACE) -> int:
         The context.
     step
         The step, as "interwhen precompute status NAME" shows it.
-    store
-        A path or a URL.
     """
-    found = open_store(store)
+    found = place.open()
     try:
         state, readings = explain(_prepared(found, name), step)
     finally:
@@ -267,7 +282,7 @@ def why(name: str, step: str, /, *, store: str = PLACE) -> int:
 
 
 @app.command
-def evict(name: str, steps: tuple[str, ...] = (), /, *, store: str = PLACE, all_: bool = False) -> int:
+def evict(name: str, steps: tuple[str, ...] = (), /, *, place: StoreFlags = _STORE, all_: bool = False) -> int:
     """Take items away, so that they are not served any more, by any process, and are made anew when work is done.
 
     Parameters
@@ -276,12 +291,10 @@ def evict(name: str, steps: tuple[str, ...] = (), /, *, store: str = PLACE, all_
         The context.
     steps
         The steps whose items go.
-    store
-        A path or a URL.
     all_
         Take away those of all steps.
     """
-    found = open_store(store)
+    found = place.open()
     try:
         prepared = _prepared(found, name)
         if not steps and not all_:

@@ -19,14 +19,14 @@ from interwhen._engine.run import Run
 from interwhen._engine.workers import Workers
 from interwhen._types.budgets import Budgets
 from interwhen._types.extensions import WorkerPool
-from interwhen._types.models import Model, Prompt, Sampling
+from interwhen._types.models import Capabilities, Chunk, Model, Prompt, Sampling
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import Conclude
 from interwhen._types.results import Abstained, CheckRecord, Failed, Result, Unverified, Verified
 from interwhen._types.spans import Span
 from interwhen.journal._records import describe
+from interwhen.models._replay import Recording, ReplayModel
 from interwhen.precompute._items import Digest, Proof, digest
-from interwhen.precompute._models import RecitingModel
 from interwhen.precompute._producer import Accepted, Judgement, Rejected, Undecided
 from interwhen.registry import MonitorSpec, load_monitors
 
@@ -117,6 +117,12 @@ def _content(cell: types.CellType) -> object:
 
 
 _QUOTED = 120
+_SIZE = 64
+"""Characters of a chunk."""
+
+
+def _untimed(text: str) -> Recording:
+    return Recording.untimed(Chunk(text[at : at + _SIZE], tokens=0) for at in range(0, len(text), _SIZE))
 
 
 class Judge:
@@ -150,9 +156,11 @@ class Judge:
             return Undecided("the text is empty")
         async with AsyncExitStack() as stack:
             # Nobody reads along, so that nobody need look who holds the loop.
-            workers = self._workers or await stack.enter_async_context(Workers(held_after=None))
+            workers = self._workers or await stack.enter_async_context(Workers(blocked_loop_after=None))
+            # Tags in a stored text are no reasoning.
+            able = Capabilities(resume="prefix", forks=forks is not None, think_tags=None)
             run = Run(
-                RecitingModel(text, forks=forks),
+                ReplayModel([_untimed(text)], forks=forks, capabilities=able, name="recited"),
                 prompt,
                 monitors=self.monitors,
                 budgets=Budgets(failures=None, characters=len(text) + 1),
@@ -173,8 +181,8 @@ class Judge:
         match result:
             case Verified():
                 return self._weighed(text, result)
-            case Unverified(doubts=doubts) | Abstained(doubts=doubts):
-                doubt = doubts[0] if doubts else None
+            case Unverified(unverified_reasons=unverified_reasons) | Abstained(unverified_reasons=unverified_reasons):
+                doubt = unverified_reasons[0] if unverified_reasons else None
                 return Undecided(f"{doubt.monitor}: {doubt.why}" if doubt else "not verified")
             case Failed(error=error):
                 return Undecided(error)

@@ -22,6 +22,7 @@ from interwhen._run import Run, run
 from interwhen._types.errors import ModelError, OutOfTokens, StoreError, UsageError
 from interwhen._types.extensions import Served, WorkerPool
 from interwhen._types.models import Model, Prompt
+from interwhen.models._metered import MeteredModel
 from interwhen.precompute._contexts import (
     ContextRecord,
     Prepared,
@@ -37,7 +38,7 @@ from interwhen.precompute._judge import Judge
 from interwhen.precompute._producer import Context, Planned, Producer, load_producers
 from interwhen.precompute._serving import ServeReady, Serving
 from interwhen.precompute._shelves import MemoryShelf
-from interwhen.precompute._step import Meter, WorkDesk, make
+from interwhen.precompute._step import WorkDesk, make
 from interwhen.precompute._store import Store, open_store
 from interwhen.registry import MonitorSpec
 
@@ -525,42 +526,41 @@ class Sleeper:
         await host.in_store(lambda: prepared.look_again(host.store, step))
         if (there := prepared.holding.items.get(step.name)) is not None:
             return Slice(prepared.name, step.name, "found", why=there.status)
-        meter = Meter(self._token_budget - prepared.spending.cost.generated, yield_now=host.turnstile.yield_now)
+        budget = self._token_budget - prepared.spending.cost.generated
         desk = WorkDesk(
             step,
             context,
             prepared.holding.items,
-            model=host.model,
-            meter=meter,
+            model=MeteredModel(host.model, budget, when_used=host.turnstile.yield_now),
             judge=self._judge,
             step_tokens=self._step_tokens,
         )
         came_to: Item | Slice | None = None
         try:
             with host.turnstile.slice(), anyio.move_on_after(self._step_seconds) as limit:
-                came_to = await self._made(prepared, step, desk, meter)
+                came_to = await self._made(prepared, step, desk)
         finally:
-            await self._account(prepared, step, meter.cost, discarded=not isinstance(came_to, Item))
+            await self._account(prepared, step, desk.cost, discarded=not isinstance(came_to, Item))
         if came_to is None:
             ending: Ending = "late" if limit.cancelled_caught else "called off"
-            came_to = Slice(prepared.name, step.name, ending, meter.cost)
+            came_to = Slice(prepared.name, step.name, ending, desk.cost)
             if ending == "late":
                 self._failed(prepared, step, f"no item within {self._step_seconds:g} s")
         if isinstance(came_to, Slice):
             return came_to
         return await self._keep(prepared, step, came_to)
 
-    async def _made(self, prepared: Prepared, step: Planned, desk: WorkDesk, meter: Meter) -> Item | Slice:
+    async def _made(self, prepared: Prepared, step: Planned, desk: WorkDesk) -> Item | Slice:
         try:
-            return await make(step, desk, meter, self._host.surroundings, self._clock)
+            return await make(step, desk, self._host.surroundings, self._clock)
         except OutOfTokens as error:
-            return Slice(prepared.name, step.name, "out of tokens", meter.cost, str(error))
+            return Slice(prepared.name, step.name, "out of tokens", desk.cost, str(error))
         except (ModelError, StoreError) as error:
             why = f"{type(error).__name__}: {error}"
         except Exception as error:  # noqa: BLE001  (a producer may raise anything: it costs its own step only)
             why = f"{type(error).__name__}: {error}"
         self._failed(prepared, step, why)
-        return Slice(prepared.name, step.name, "failed", meter.cost, why)
+        return Slice(prepared.name, step.name, "failed", desk.cost, why)
 
     def _failed(self, prepared: Prepared, step: Planned, why: str) -> None:
         key = (prepared.name, step.name, prepared.generation)

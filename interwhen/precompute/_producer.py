@@ -121,7 +121,7 @@ class Desk(Protocol):
     """Only its ``name``, ``model``, ``tokenizer`` and ``passes`` are meant to be read here: pieces are read with
     :meth:`read`."""
     model: Model
-    """The model, metered. Each of its requests raises :class:`~interwhen.precompute.OutOfTokens` once the budget is
+    """The model, metered. Each of its requests raises :class:`~interwhen.models.OutOfTokens` once the budget is
     spent, and is called off when somebody who waits needs the model."""
 
     def read(self, piece: str) -> str:

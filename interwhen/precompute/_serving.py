@@ -14,9 +14,9 @@ from typing import Protocol
 import msgspec
 
 from interwhen._types.extensions import Served, Task
-from interwhen._types.models import Message, Model, Prompt
+from interwhen._types.models import Chunk, Message, Model, Prompt
+from interwhen.models._replay import Recording, ReplayModel
 from interwhen.precompute._items import Digest, Item
-from interwhen.precompute._models import SayingModel
 from interwhen.precompute.producers.answers import answer_of, asked
 
 # Which statements bear on a question: shared words, rare ones first (BM25), and numbers by how near they are.
@@ -128,10 +128,19 @@ class ServeReady:
         question = Task(prompt).question
         said = find_answer(allowed, whole_question(prompt))
         if said is not None:
-            reasoning = answer_of(said).reasoning
-            return Served(SayingModel(said.payload.text, model, reasoning=reasoning), prompt, (said.id,))
+            return Served(_say(said.payload.text, answer_of(said).reasoning, model), prompt, (said.id,))
         chosen, used = choose_facts(facts_in(allowed), last_line(question), most=self.most, budget=self.budget)
         return Served(model, with_facts(prompt, chosen), used) if chosen else Served(model, prompt)
+
+
+def _say(text: str, reasoning: int, model: Model) -> Model:
+    """Return a model that streams *text*, and *model* from where a monitor cuts it; *reasoning* characters come first.
+
+    The stored text counts no tokens: they were spent before, and the ledger has them as offline tokens.
+    """
+    parts = (Chunk(text[:reasoning], "reasoning", tokens=0), Chunk(text[reasoning:], tokens=0))
+    said = Recording.untimed(chunk for chunk in parts if chunk.text)
+    return ReplayModel([said], forks=model, then=model, name=model.name)
 
 
 def find_answer(items: Sequence[Item], question: str) -> Item | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, assert_never
 
@@ -10,118 +10,14 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
-from interwhen._types.errors import OutOfTokens, PluginError, UsageError
-from interwhen._types.models import Capabilities, Chunk, Completion, Model, Prompt, Request, Sampling, Stream, Usage
+from interwhen._types.errors import PluginError, UsageError
+from interwhen._types.models import Completion, Model, Prompt, Request, Sampling, Usage
 from interwhen._types.results import Result
-from interwhen.models._transport import Timeouts
+from interwhen.models._metered import MeteredModel
 from interwhen.precompute._freshness import Surroundings, full_name
 from interwhen.precompute._items import BASES, Cost, Digest, Input, Item, ItemId, Kind, Proof, digest
 from interwhen.precompute._judge import Judge
 from interwhen.precompute._producer import Accepted, Context, Judgement, Nothing, Planned, Proposal, Rejected, Undecided
-
-# A model whose tokens are counted as they come, and that stops when the budget, or the patience of others, is out.
-
-
-class Meter:
-    """What one slice has spent, and what it may spend: *budget* tokens are generated at most."""
-
-    def __init__(self, budget: int, *, yield_now: Callable[[], object] = lambda: None) -> None:
-        self.budget = budget
-        self.cost = Cost()
-        self.yield_now = yield_now
-        """Called before each request and at each arrival: ends the slice if somebody else wants the model."""
-
-    @property
-    def left(self) -> int:
-        """How many tokens may still be generated."""
-        return max(self.budget - self.cost.generated, 0)
-
-    def request(self, request: Request) -> Request:
-        """Return *request* with no more tokens than are left. Raises :class:`OutOfTokens` where none is."""
-        left = self.left
-        if left == 0:
-            raise OutOfTokens(self.budget)
-        wanted = request.sampling.max_tokens
-        most = left if wanted is None else min(wanted, left)
-        self.cost += Cost(requests=1)
-        return replace(request, sampling=replace(request.sampling, max_tokens=most))
-
-    def generated(self, tokens: int) -> None:
-        """Count tokens that came."""
-        self.cost += Cost(generated=tokens)
-
-    def prompted(self, usage: Usage | None) -> None:
-        """Count prompt tokens, where the server says."""
-        if usage is not None and usage.prompt_tokens:
-            self.cost += Cost(prompt=usage.prompt_tokens)
-
-
-class MeteredModel:
-    """*model*, with all that it generates counted by *meter*. Closing it does nothing: the model belongs to others."""
-
-    def __init__(self, model: Model, meter: Meter) -> None:
-        self._model = model
-        self._meter = meter
-        self.timeouts: Timeouts = getattr(model, "timeouts", None) or Timeouts()
-
-    @property
-    def name(self) -> str:
-        """The model's own name."""
-        return self._model.name
-
-    async def capabilities(self) -> Capabilities:
-        """Return those of the model."""
-        return await self._model.capabilities()
-
-    async def stream(self, request: Request) -> Stream:
-        """Open the stream, and count what it brings."""
-        await self._give_way()
-        capped = self._meter.request(request)
-        return _MeteredStream(await self._model.stream(capped), self._meter, capped.sampling.max_tokens or 0)
-
-    async def complete(self, request: Request) -> Completion:
-        """Answer whole. What is called off meanwhile counts with all the tokens it might have generated."""
-        await self._give_way()
-        capped = self._meter.request(request)
-        most = capped.sampling.max_tokens or 0
-        self._meter.generated(most)
-        found = await self._model.complete(capped)
-        came = found.usage.completion_tokens
-        self._meter.generated((len(found.text) // 3 + 1 if came is None else came) - most)
-        self._meter.prompted(found.usage)
-        return found
-
-    async def aclose(self) -> None:
-        """Do nothing."""
-
-    async def _give_way(self) -> None:
-        self._meter.yield_now()
-        await anyio.lowlevel.checkpoint()
-
-
-class _MeteredStream:
-    """Ends after *most* tokens, also where the server knows no end."""
-
-    def __init__(self, stream: Stream, meter: Meter, most: int) -> None:
-        self._stream = stream
-        self._meter = meter
-        self._left = most
-
-    async def receive(self) -> Sequence[Chunk]:
-        if self._left < 0:
-            await self._stream.aclose()
-            return ()
-        chunks = await self._stream.receive()
-        for chunk in chunks:
-            self._left -= chunk.tokens
-            self._meter.generated(chunk.tokens)
-            self._meter.prompted(chunk.usage)
-        self._meter.yield_now()
-        return chunks
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
 
 # The desk of one step: what it may read, ask and have judged; and the list of what it did read.
 
@@ -137,13 +33,13 @@ class WorkDesk:
         context: Context,
         settled: Mapping[str, Item],
         *,
-        model: Model,
-        meter: Meter,
+        model: MeteredModel,
         judge: Judge,
         step_tokens: int,
     ) -> None:
         self.context = replace(context, pieces=())
-        self.model: Model = MeteredModel(model, meter)
+        self.model: Model = model
+        self._metered = model
         self._planned = planned
         self._pieces = {piece.name: piece for piece in context.pieces}
         self._settled = settled
@@ -152,6 +48,12 @@ class WorkDesk:
         self._judged: dict[Digest, Judgement] = {}
         self.inputs: set[Input] = set()
         self.premise_ids: list[ItemId] = []
+
+    @property
+    def cost(self) -> Cost:
+        """What the step has used of the model."""
+        used = self._metered
+        return Cost(used.spent + used.wasted, used.prompt_tokens + used.fork_prompt_tokens, used.requests + used.forks)
 
     def read(self, piece: str) -> str:
         """Return a piece's text. Raises :class:`UsageError` for one that the step does not say it reads."""
@@ -213,19 +115,17 @@ class WorkDesk:
         return self._judged[asked]
 
 
-async def make(
-    planned: Planned, desk: WorkDesk, meter: Meter, surroundings: Surroundings, clock: Callable[[], float]
-) -> Item:
+async def make(planned: Planned, desk: WorkDesk, surroundings: Surroundings, clock: Callable[[], float]) -> Item:
     """Let the producer of *planned* do its slice of work; return the item, accepted or not.
 
     Raises what the producer raises, and :class:`~interwhen.PluginError` for what is no proposal.
     """
     made = await planned.producer.make(planned.step, desk)
-    decided = await _decided(planned, made, desk, meter.cost)
+    decided = await _decided(planned, made, desk, desk.cost)
     return Item(
         key=surroundings.key(planned, tuple(desk.inputs)),
         premises=tuple(desk.premise_ids),
-        cost=meter.cost,
+        cost=desk.cost,
         created=clock(),
         step=planned.name,
         context=desk.context.name,

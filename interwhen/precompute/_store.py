@@ -79,7 +79,7 @@ def unseal(name: str, entry: bytes, key: bytes | None = None) -> bytes:
     if magic not in (MAGIC, KEYED):
         raise Damaged("it does not begin like an entry")
     if key is None and magic == KEYED:
-        raise Locked("it is sealed with a key: open the store with it")
+        raise Locked("it is sealed with a key: open the store with it (key=, --key-file or INTERWHEN_STORE_KEY)")
     if key is not None and magic == MAGIC:
         raise Damaged("it is not sealed with the key of this store")
     if not hmac.compare_digest(found, _sum(name, schema, payload, key)):

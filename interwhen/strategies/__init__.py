@@ -43,12 +43,10 @@ from interwhen.strategies._fork_planning import (
 )
 from interwhen.strategies._interrupt import Interrupt
 from interwhen.strategies._strategy import (
-    BudgetSpent,
     Checks,
     Claimed,
     Judgement,
     Means,
-    Meter,
     Outcome,
     Question,
     Reader,
@@ -68,7 +66,6 @@ __all__ = [
     "Beliefs",
     "BestOf",
     "BudgetForcing",
-    "BudgetSpent",
     "Checks",
     "Claimed",
     "Classify",
@@ -79,7 +76,6 @@ __all__ = [
     "Judgement",
     "Ladder",
     "Means",
-    "Meter",
     "Odds",
     "Outcome",
     "Planned",

@@ -9,19 +9,18 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, NamedTuple
 
-from interwhen._types.errors import InterwhenError, PluginError, UpstreamError, UsageError
+from interwhen._types.errors import InterwhenError, OutOfTokens, PluginError, UpstreamError, UsageError
 from interwhen._types.extensions import WorkerPool
 from interwhen._types.models import Model, Sampling
 from interwhen._types.remedies import holds
 from interwhen._types.results import Verified
 from interwhen._types.verdicts import Scope
+from interwhen.models._metered import MeteredModel
 from interwhen.registry import TASKS, make
 from interwhen.strategies._strategy import (
-    BudgetSpent,
     Checks,
     Claimed,
     Means,
-    Meter,
     Outcome,
     Question,
     Solution,
@@ -57,7 +56,7 @@ async def attempt(
     """
     if budget < 1:
         raise UsageError(f"budget={budget!r}: an attempt needs at least one token")
-    meter = Meter(model, budget)
+    meter = MeteredModel(model, budget)
     drawn = sampling or Sampling(temperature=0.7)
     means = Means(model=meter, sampling=drawn, seed=seed_of(seed, question.name), workers=workers)
     begun = clock()
@@ -93,7 +92,7 @@ async def attempt(
 async def _solved(strategy: Strategy, question: Question, means: Means) -> Solution:
     try:
         return await strategy.solve(question, means)
-    except BudgetSpent as error:
+    except OutOfTokens as error:
         return Solution(gave_up=str(error))
     except UpstreamError as error:
         return Solution(failed=f"{type(error).__name__}: {error}")

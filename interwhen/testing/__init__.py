@@ -1,27 +1,30 @@
 """For tests of interwhen and of what is built on it: scripted models, servers that break, virtual time, trials.
 
-`ScriptedModel` and `ReplayModel` say what a test tells them to say (`_models.py`); `server.py` has a scripted server
-with every fault of the wire by name; `run_virtual` runs hours in milliseconds (`_virtual_time.py`); `try_monitor`
-judges a verifier on labelled traces (`_trials.py`, `_scores.py`); `complexity.py` finds reading that is not linear.
+`ScriptedModel` streams what a test tells it to (`_models.py`); `server.py` has a scripted server with every fault of
+the wire by name; `run_virtual` runs hours in milliseconds (`_virtual_time.py`); `try_monitor` judges a verifier on
+labelled traces (`_trials.py`, `_scores.py`); `complexity.py` finds reading that is not linear.
 The deterministic simulator is in `simulation/`.
 """
 
 from interwhen.testing._models import (
-    Arrival,
     End,
     Pause,
-    Recording,
-    RecordingModel,
-    ReplayModel,
     Say,
     ScriptedModel,
     Step,
     cut_into,
-    load_recordings,
 )
 from interwhen.testing._scores import Cases, Rate, Score, Spread, TrialAssertion, assert_trial, cases, score
 from interwhen.testing._traces import Label, LabelledTrace, Mistake, Turn, read_traces, write_traces
-from interwhen.testing._trials import Found, Tried, Trouble, recut, try_monitor, try_monitor_sync
+from interwhen.testing._trials import (
+    TrialProblem,
+    TrialResult,
+    TrialViolation,
+    recut,
+    segments,
+    try_monitor,
+    try_monitor_sync,
+)
 from interwhen.testing._virtual_time import (
     DeadlockError,
     OutOfVirtualTimeError,
@@ -34,11 +37,9 @@ from interwhen.testing._virtual_time import (
 )
 
 __all__ = [
-    "Arrival",
     "Cases",
     "DeadlockError",
     "End",
-    "Found",
     "Label",
     "LabelledTrace",
     "Mistake",
@@ -46,9 +47,6 @@ __all__ = [
     "Pause",
     "Rate",
     "RealIOError",
-    "Recording",
-    "RecordingModel",
-    "ReplayModel",
     "Say",
     "Score",
     "ScriptedModel",
@@ -56,8 +54,9 @@ __all__ = [
     "Spread",
     "Step",
     "TrialAssertion",
-    "Tried",
-    "Trouble",
+    "TrialProblem",
+    "TrialResult",
+    "TrialViolation",
     "Turn",
     "VirtualLoop",
     "VirtualTimeError",
@@ -65,11 +64,11 @@ __all__ = [
     "assert_trial",
     "cases",
     "cut_into",
-    "load_recordings",
     "read_traces",
     "recut",
     "run_virtual",
     "score",
+    "segments",
     "try_monitor",
     "try_monitor_sync",
     "write_traces",

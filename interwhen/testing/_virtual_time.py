@@ -194,7 +194,7 @@ class VirtualWorkers:
         self.closed = False
 
     @property
-    def held_after(self) -> float | None:
+    def blocked_loop_after(self) -> float | None:
         """Nobody looks: in virtual time, nothing takes time."""
         return None
 

@@ -13,7 +13,7 @@ import msgspec
 
 from interwhen._types.errors import MissingExtraError, UsageError
 from interwhen._types.verdicts import Pass, Unknown, Verdict, Violation
-from interwhen._types.verifiers import time_left, when_called_off
+from interwhen._types.verifiers import on_cancel, time_left
 
 try:
     import z3
@@ -164,7 +164,7 @@ def problem(*, seconds: float | None = None, memory_mb: int = 1024) -> Iterator[
         called_off.set()
         context.interrupt()
 
-    with when_called_off(interrupt):
+    with on_cancel(interrupt):
         yield Problem(context, seconds, memory_mb)
     if not called_off.is_set():
         _FREE.context = context
@@ -288,7 +288,7 @@ class WarmProblems:
             called_off.set()
             found.context.interrupt()
 
-        with when_called_off(interrupt), found.lent(seconds):
+        with on_cancel(interrupt), found.lent(seconds):
             yield found
         if not called_off.is_set():
             self._give_back(key, found)

@@ -111,7 +111,7 @@ class Story:
     @property
     def refuted(self) -> tuple[Span, ...]:
         """What in that trace was refuted, and then answered by feedback behind it."""
-        return self.result.certificate.disavowed if isinstance(self.result, Verified) else ()
+        return self.result.certificate.refuted if isinstance(self.result, Verified) else ()
 
     @property
     def problem(self) -> str:

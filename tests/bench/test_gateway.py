@@ -15,7 +15,6 @@ pytest.importorskip("openai", reason="the extra 'openai' is not installed")
 from interwhen import UsageError
 from interwhen.bench._crowd import (
     Crowd,
-    GeneratorReport,
     Reading,
     ask_generator,
     httpx2_crowd,
@@ -25,12 +24,13 @@ from interwhen.bench._crowd import (
     transport_crowd,
 )
 from interwhen.bench._gateway import Carried, gateway, middle_of, report_of
-from interwhen.bench._processes import helper, open_transport
+from interwhen.bench._processes import open_transport
 from interwhen.bench._report import Report
 from interwhen.bench._statistics import Estimate
+from interwhen.testing._paced_server import LoadTally, loopback_process, paced_server
 
 CROWD = Crowd(streams=8, lost=0, delivered=1.0, late_p50_ms=1.0, late_p99_ms=3.0)
-CARRIED = Carried(20.0, CROWD, CROWD, GeneratorReport(80, 1.0, 2.0, 0, 0.1), 5.0, 4.0)
+CARRIED = Carried(20.0, CROWD, CROWD, LoadTally(80, 1.0, 2.0, 0, 0.1), 5.0, 4.0)
 GATEWAY = msgspec.structs.replace(CARRIED, floor_cpu_microseconds=None, memory_kb=10.0)
 NAMES = ("gateway", "interwhen.run", "interwhen.run, no monitor", "httpx2, raw bytes")
 
@@ -114,7 +114,7 @@ def test_what_cannot_be_measured_is_refused(wrong: dict[str, float], message: st
 @pytest.mark.parametrize("crowd", [read_crowd, httpx2_crowd, openai_crowd])
 def test_every_reader_sees_every_chunk_at_its_time(crowd: Any) -> None:
     async def main() -> list[Reading]:
-        with helper("_crowd_pacer") as (_, url):
+        with paced_server(stamped=True) as url:
             return await crowd(url, 3, 11, 20.0)
 
     found = anyio.run(main)
@@ -128,7 +128,7 @@ def test_a_transport_alone_sees_every_chunk() -> None:
     async def main() -> list[Reading]:
         transport = open_transport("httpx2")
         try:
-            with helper("_crowd_pacer") as (_, url):
+            with paced_server(stamped=True) as url:
                 return await transport_crowd(url, 3, 11, 20.0, transport)
         finally:
             await transport.aclose()
@@ -139,7 +139,7 @@ def test_a_transport_alone_sees_every_chunk() -> None:
 def test_a_relay_passes_on_what_comes_and_that_either_side_is_gone() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(5)
-        with helper("_relay", f"http://127.0.0.1:{server.getsockname()[1]}/v1") as (_, url):
+        with loopback_process("interwhen.bench._relay", str(server.getsockname()[1])) as url:
             port = int(url.rpartition(":")[2].partition("/")[0])
             for leaver in (0, 1):
                 near = socket.create_connection(("127.0.0.1", port), timeout=5)
@@ -166,7 +166,7 @@ def test_the_generator_knows_what_its_reader_did_not_take() -> None:
     """A reader who takes nothing holds up neither the generator nor the other readers."""
 
     async def main() -> tuple[list[Reading], Any]:
-        with helper("_crowd_pacer") as (_, url):
+        with paced_server(stamped=True) as url:
             port = int(url.rpartition(":")[2].partition("/")[0])
             slow = socket.socket()
             slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -187,7 +187,7 @@ def test_the_generator_knows_what_its_reader_did_not_take() -> None:
 
 def test_the_generator_keeps_time() -> None:
     async def main() -> list[Reading]:
-        with helper("_crowd_pacer") as (_, url):
+        with paced_server(stamped=True) as url:
             return await read_crowd(url, 3, 11, 20.0)
 
     for reading in anyio.run(main):

@@ -5,14 +5,8 @@ from __future__ import annotations
 import anyio
 import pytest
 from interwhen.bench._overhead import armed, overhead, read_decoded, read_raw, read_supervised
-from interwhen.bench._pacer import TOKEN, chunk_texts
-from interwhen.bench._processes import helper, open_transport
-
-
-def test_the_load_has_as_many_chunks_as_asked_for() -> None:
-    texts = chunk_texts(1000)
-    assert len(texts) == 1000
-    assert {len(text) for text in texts} == {TOKEN}
+from interwhen.bench._processes import open_transport
+from interwhen.testing._paced_server import chunk_texts, paced_server
 
 
 @pytest.mark.parametrize("transport", ["httpx2", "fast"])
@@ -21,7 +15,7 @@ def test_every_arm_reads_the_whole_stream(transport: str) -> None:
     from interwhen.models import CompletionsModel
 
     async def main() -> None:
-        with helper("_pacer") as (_, url):
+        with paced_server() as url:
             way = open_transport(transport)
             for read in (read_raw, read_decoded):
                 assert await read(url, "50@0", way) > 0

@@ -16,7 +16,7 @@ from interwhen.bench._experiment import Output
 from interwhen.bench._penalty import METRICS, Penalty, Setup, command, parse_share, penalty, run_sweep
 from interwhen.bench._report import Report
 from interwhen.bench._streams import Endpoint, Flow, LocalSource, MonitorCost, ReplayedFile, passing
-from interwhen.testing import load_recordings
+from interwhen.models import load_recordings
 from interwhen.testing.server import ScriptedServer, events
 
 SMALL = ReplayedFile(speed=60.0, tokens=60)

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 from interwhen import UsageError
-from interwhen.bench._processes import child, helper, memory_of, pinned
+from interwhen.bench._processes import child, memory_of, pinned
+
+COMMAND = [sys.executable, "-c", "import sys; print('serving http://here', flush=True); sys.stdin.read()"]
 
 
 def test_a_helper_serves_until_the_end_of_the_block():
-    with helper("_pacer") as (process, url):
-        assert url.startswith("http://127.0.0.1:")
+    with child(COMMAND, r"serving (\S+)") as (process, url):
+        assert url == "http://here"
         assert process.poll() is None
     assert process.poll() is not None
 

@@ -67,10 +67,10 @@ def test_a_reader_who_leaves_early_has_seen_what_nobody_had_checked() -> None:
 def test_a_pass_on_a_false_line_is_wrong() -> None:
     told = story(3)
     slip = next(at for at, line in enumerate(told.told) if line != told.right[at])
-    before = "".join(told.right[:slip])
-    result = run_of(before + told.right[slip], reason="length")
+    before, after = "".join(told.right[:slip]), "".join(told.right[slip + 1 :])
+    result = run_of(before + told.right[slip] + after, reason="length")
     assert judge(told, result, left=True) is None
-    forged = msgspec.structs.replace(result, text=before + told.told[slip])
+    forged = msgspec.structs.replace(result, text=before + told.told[slip] + after)
     assert "passed and false" in (judge(told, forged, left=True) or "")
 
 

@@ -1,37 +1,12 @@
-"""The measured streams: a replay keeps the times of its recording, and both ways of reading see the same."""
+"""The measured streams: both ways of reading see the same."""
 
 from __future__ import annotations
 
 import anyio
 from interwhen import Monitor, Pass, verifier
-from interwhen.bench._pacer import as_recorded, at_fixed_rate, chunk_texts, read_file
 from interwhen.bench._streams import RECORDED, passing, read_bare, read_supervised
-from interwhen.models import Chunk, Request
-from interwhen.testing import Arrival, Recording, ScriptedModel, load_recordings
-
-
-def test_a_replay_sends_each_chunk_when_it_came_and_goes_on_after_what_is_kept(tmp_path):
-    said = [Chunk("ab"), Chunk("", tokens=0), Chunk("cd"), Chunk("ef"), Chunk("", tokens=0, finish_reason="stop")]
-    times = [1.0, 1.5, 2.0, 4.0, 5.0]
-    Recording(tuple(Arrival(at, chunk) for at, chunk in zip(times, said, strict=True))).save(tmp_path / "r.jsonl")
-    recordings = read_file(tmp_path / "r.jsonl")
-    whole = as_recorded(recordings, "0@2", "")
-    assert [packet.due for packet in whole] == [0.5, 1.0, 2.0, 2.0]
-    assert b'"text":"ab"' in whole[0].data
-    assert b"[DONE]" in whole[-1].data
-    rest = as_recorded(recordings, "0@2", "abcd")
-    assert [packet.due for packet in rest] == [0.0, 0.0]
-    assert b'"text":"ef"' in rest[0].data
-    assert len(as_recorded(recordings, "0@1:2", "")) == 3
-    assert len(as_recorded(recordings, "0@1", "abcdef")) == 1
-
-
-def test_a_stream_at_a_fixed_rate_is_one_packet_a_chunk_or_all_at_once():
-    paced = at_fixed_rate("3@10", "")
-    assert [packet.due for packet in paced] == [0.1, 0.2, 0.3, 0.4]
-    (whole,) = at_fixed_rate("3@0", "")
-    assert whole.data == b"".join(packet.data for packet in paced)
-    assert all(text.encode() in packet.data for text, packet in zip(chunk_texts(3), paced, strict=False))
+from interwhen.models import Request, load_recordings
+from interwhen.testing import ScriptedModel
 
 
 def test_the_recording_that_comes_with_it_is_a_thousand_tokens_long():

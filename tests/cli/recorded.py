@@ -7,7 +7,6 @@ from interwhen import (
     CheckSettled,
     CheckStarted,
     Delta,
-    Doubt,
     Errored,
     Event,
     Failed,
@@ -27,6 +26,7 @@ from interwhen import (
     Timing,
     Unknown,
     Unverified,
+    UnverifiedReason,
     Verified,
     Violation,
     ViolationFound,
@@ -80,7 +80,10 @@ def verified(text: str) -> Verified:
 
 
 def unverified(text: str) -> Unverified:
-    return Unverified(**common(text), doubts=(Doubt(MONITOR, Span(0, 3), "it timed out"), Doubt("", None, "why")))
+    return Unverified(
+        **common(text),
+        unverified_reasons=(UnverifiedReason(MONITOR, Span(0, 3), "it timed out"), UnverifiedReason("", None, "why")),
+    )
 
 
 RESULTS: list[Result] = [

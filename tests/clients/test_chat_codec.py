@@ -64,7 +64,7 @@ async def test_behind_a_gate_nothing_is_taken_back():
     wire = MemoryWire(lambda number, _: texts([["one\n", "BAD\n", "x"], ["two\n", "three"]][number]))
     parts, result = await collect(wire, [word(remedy=Resample())], settings={"reading": "gate"})
     assert read_naively(parts) == spelled(parts) == result.text == "one\ntwo\nthree"
-    assert all(part.facts.retracted is None and not part.facts.lead for part in parts)
+    assert all(part.info.retracted is None and not part.info.lead for part in parts)
 
 
 async def test_a_final_answer_comes_at_the_end_and_reasoning_at_once():
@@ -151,4 +151,4 @@ def test_facts_spell_the_trace_however_it_is_cut(reading, data):
     assert spelled(parts) == result.text
     if reading == "gate":
         assert read_naively(parts) == result.text
-    assert parts[-1].facts.result == result
+    assert parts[-1].info.result == result

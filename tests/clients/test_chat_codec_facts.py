@@ -5,7 +5,7 @@ import interwhen
 import openai
 import pytest
 from both import KINDS, in_its_way, read
-from interwhen import UsageError, facts_of, wrap
+from interwhen import UsageError, supervision_info, wrap
 from interwhen.testing.server import events
 from responses_writer import Writer
 from watchers import passing, word
@@ -30,12 +30,12 @@ async def test_what_is_parsed_of_a_raw_response_has_facts(api, kind, serve, clie
     resource, asked = CALLS[api]
     client = wrap(clients(KINDS[kind], serve(one_two(api))), [passing()])
     raw = await in_its_way(client, lambda: resource(client).with_raw_response.create(**asked))
-    assert facts_of(raw) is facts_of(raw.parse()) is not None
-    assert facts_of(raw.parse()).result.status == "verified"
-    assert [check.key for check in facts_of(raw.parse()).verdicts] == ["one", "two"]
+    assert supervision_info(raw) is supervision_info(raw.parse()) is not None
+    assert supervision_info(raw.parse()).result.status == "verified"
+    assert [check.key for check in supervision_info(raw.parse()).verdicts] == ["one", "two"]
     bare = await in_its_way(client, lambda: resource(client).create(**asked))
-    assert facts_of(raw.parse(to=type(bare))).result.status == "verified"
-    assert facts_of(bare).result.status == "verified"
+    assert supervision_info(raw.parse(to=type(bare))).result.status == "verified"
+    assert supervision_info(bare).result.status == "verified"
 
     def read():
         with resource(client).with_streaming_response.create(**asked) as response:
@@ -46,7 +46,7 @@ async def test_what_is_parsed_of_a_raw_response_has_facts(api, kind, serve, clie
             found = await response.parse()
     else:
         found = await anyio.to_thread.run_sync(read)
-    assert facts_of(found).result.status == "verified"
+    assert supervision_info(found).result.status == "verified"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -66,12 +66,12 @@ async def test_the_final_answer_of_a_stream_helper_has_facts(api, kind, serve, c
             found = await getattr(stream, final)()
     else:
         seen, found = await anyio.to_thread.run_sync(read)
-    assert facts_of(found).result.status == "verified"
-    assert [check.key for check in facts_of(found).verdicts] == ["one", "two"]
+    assert supervision_info(found).result.status == "verified"
+    assert [check.key for check in supervision_info(found).verdicts] == ["one", "two"]
     chunks = [event.chunk for event in seen if event.type == "chunk"] if api == "chat" else seen
     assert chunks
-    assert all(facts_of(chunk) is not None for chunk in chunks)
-    assert facts_of(chunks[-1]).result.status == "verified"
+    assert all(supervision_info(chunk) is not None for chunk in chunks)
+    assert supervision_info(chunks[-1]).result.status == "verified"
 
 
 async def test_the_stream_helper_of_an_unsupervised_call_is_the_sdk_s_own(serve, clients):
@@ -79,7 +79,7 @@ async def test_the_stream_helper_of_an_unsupervised_call_is_the_sdk_s_own(serve,
     async with client.chat.completions.stream(**ASK, interwhen=False) as stream:
         found = await stream.get_final_completion()
     assert found.choices[0].message.content == "one\ntwo"
-    assert facts_of(found) is None
+    assert supervision_info(found) is None
 
 
 @pytest.mark.parametrize("kind", KINDS)

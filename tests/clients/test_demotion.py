@@ -14,7 +14,7 @@ WORD = word()
 
 def ended(*names):
     records = tuple(ViolationRecord(name, name, "k", Span(0, 1), "q", "w", "", True) for name in names)
-    return Unverified(text="", reasoning="", answer="", finish_reason="stop", doubts=(), violations=records)
+    return Unverified(text="", reasoning="", answer="", finish_reason="stop", unverified_reasons=(), violations=records)
 
 
 def deliveries(demotion, *monitors):

@@ -82,5 +82,5 @@ def test_what_a_reader_is_told_adds_up(answers, remedy, slow, reading):
     assert "BAD" not in "".join(calls)
     assert [f"move({arguments})" in result.text for arguments in calls] == [True] * len(calls)
     for part in parts:
-        if part.facts.start is not None:
+        if part.info.start is not None:
             assert part.chunk()["type"].endswith((".delta", "in_progress", "completed", "incomplete"))

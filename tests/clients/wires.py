@@ -98,8 +98,8 @@ def spelled(parts):
     """What a reader who knows the facts has at the end."""
     trace = ""
     for part in parts:
-        if part.facts.start is not None:
-            trace = trace[: part.facts.start] + text_of(part)[part.facts.lead :]
+        if part.info.start is not None:
+            trace = trace[: part.info.start] + text_of(part)[part.info.lead :]
     return trace
 
 

@@ -9,8 +9,12 @@ import shutil
 from pathlib import Path
 
 import interwhen
+import msgspec
 import pytest
+from interwhen._run import check_again
 from interwhen.gateway._config import load_config
+from interwhen.journal import BlockedLoop
+from interwhen.journal._records import decode
 from interwhen.precompute import open_store
 from interwhen.testing import ScriptedModel
 
@@ -45,6 +49,49 @@ def test_an_old_journal_replays_without_a_model(name):
     replay = interwhen.replay(RECORDS / f"{name}.journal")
     assert replay.result is not None
     assert replay.result.text == EXPECTED[name]["text"]
+
+
+def test_an_old_journal_keeps_what_its_result_says_under_older_names():
+    result = interwhen.read_journal(RECORDS / "unverified.journal").result
+    assert isinstance(result, interwhen.Unverified)
+    [reason] = result.unverified_reasons
+    assert (reason.monitor, reason.why) == ("arithmetic", "found nothing that it could show to be right")
+
+
+def _with_older_names(result):
+    plain = msgspec.to_builtins(result)
+    plain["certificate"]["refuted"] = plain["certificate"].pop("refuted")
+    plain["timing"]["held"] = plain["timing"].pop("blocked_loop")
+    return plain
+
+
+@pytest.mark.parametrize("text", ["1 + 1 = 2", "1 + 1 = 2 \ud800"])
+def test_an_ending_with_older_names_is_read(text):
+    certificate = interwhen.Certificate("", "", "", (), (), 0.0, refuted=(interwhen.Span(3, 5),))
+    result = interwhen.Verified(
+        text=text,
+        reasoning="",
+        answer=text,
+        finish_reason="stop",
+        timing=interwhen.Timing(blocked_loop=(BlockedLoop("verifier 'x'", 0.5),)),
+        certificate=certificate,
+    )
+    older = ["ending", 1.0, _with_older_names(result)]
+    try:
+        payload = msgspec.msgpack.encode(older)
+    except UnicodeEncodeError:  # a lone surrogate
+        payload = msgspec.msgpack.encode(["escaped", json.dumps(older)])
+    assert decode(payload).result == result
+
+
+@pytest.mark.anyio
+async def test_an_old_result_as_json_is_checked_again(tmp_path):
+    found = interwhen.read_journal(RECORDS / "verified.journal")
+    path = tmp_path / "result.json"
+    path.write_bytes(msgspec.json.encode(_with_older_names(found.result)))
+    result, checks = await check_again(path, [THEN], prompt=found.header.prompt)
+    assert result.status == "verified"
+    assert [check.passes for check in checks] == [True]
 
 
 @pytest.mark.anyio

@@ -7,6 +7,7 @@ from interwhen import Answer, CodeBlocks, EveryChars, Lines, Markers, Paragraphs
 TRIGGERS = (
     Lines(),
     Lines(every=3),
+    Lines(joins=("wait", "b", "!", "e")),
     Paragraphs(),
     Sentences(),
     Markers(),
@@ -47,6 +48,33 @@ def lines(text, every):
                 borders.append(at + 1)
                 count = 0
     return between(text, borders)
+
+
+def joins(line, words):
+    """Tell whether *line* begins with one of *words*, after at most eight signs."""
+    line = line.strip()
+    count = 0
+    while count < min(8, len(line)) and not (line[count].isalnum() or line[count] == "_"):
+        if line[count] in words:
+            return True
+        count += 1
+    word = ""
+    for char in line[count:]:
+        if not (char.isalnum() or char in "'\u2019"):
+            break
+        word += char
+    return word.lower() in words
+
+
+def joined_lines(text, words):
+    spans = lines(text, 1)
+    found = []
+    while spans:
+        start, end = spans.pop(0)
+        if spans and joins(text[slice(*spans[0])], words):
+            end = spans.pop(0)[1]
+        found.append((start, end))
+    return found
 
 
 def paragraphs(text):
@@ -135,6 +163,8 @@ def every_chars(text, count):
 
 def reference(trigger, text):
     match trigger:
+        case Lines(joins=words) if words:
+            return joined_lines(text, words)
         case Lines(every=every):
             return lines(text, every)
         case Paragraphs():

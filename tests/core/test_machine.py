@@ -34,7 +34,18 @@ from interwhen import (
     ToolCalls,
 )
 from interwhen._core.machine import Core
-from interwhen._core.messages import Abandoned, Broken, Check, Ended, Extract, Extracted, OutOfTime, Resumed, Settled
+from interwhen._core.messages import (
+    Abandoned,
+    Broken,
+    Check,
+    Ended,
+    Extract,
+    Extracted,
+    OutOfTime,
+    Resumed,
+    Settled,
+    SwitchedOff,
+)
 from interwhen._types.results import sha256
 from tests.core.worlds import PLAIN, STRICT, SUM, Driver, judge, monitor, parse, parse_ungrounded
 
@@ -150,8 +161,8 @@ class CoreMachine(RuleBasedStateMachine):
                 case CheckSettled(check=check):
                     self.failed.append((check.monitor, check.segment))
                 case Delta(phase=phase):
-                    holds = any(who.delivery == "final" for who in self.monitors)
-                    assert not (holds and phase == "answer" and self.driver.outline is None)
+                    holds = any(who.delivery == "final" for who in self.monitors) and not self.is_off
+                    assert not (holds and phase == "answer" and self.driver.summary is None)
 
     @rule(text=TEXT, tokens=st.integers(1, 3), phase=st.sampled_from(["answer", "answer", "reasoning"]))
     def chunk(self, text, tokens, phase):
@@ -165,7 +176,7 @@ class CoreMachine(RuleBasedStateMachine):
         self.read_events()
 
     @rule(lines=st.lists(LINE, min_size=1, max_size=3), right=st.booleans(), size=st.sampled_from([1, 3, 50]))
-    @precondition(lambda self: self.driver.outline is None)
+    @precondition(lambda self: self.driver.summary is None)
     def lines(self, lines, right, size):
         """A stretch of an ordinary run."""
         self.opened()
@@ -174,7 +185,7 @@ class CoreMachine(RuleBasedStateMachine):
             self.chunk_of(text[at : at + size], 1, "answer")
 
     @rule(lines=st.lists(LINE, max_size=2), right=st.booleans())
-    @precondition(lambda self: self.driver.outline is None)
+    @precondition(lambda self: self.driver.summary is None)
     def settled_lines(self, lines, right):
         self.lines(lines, right, 4)
         self.all_answered()
@@ -236,7 +247,7 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(now=st.integers(0, 9))
     def resumed(self, now):
         """Another process goes on: text that was held back, half a tag, is gone with the stream."""
-        if now or self.driver.outline is not None:
+        if now or self.driver.summary is not None:
             return
         reconnects, streaming = self.driver.core.tally.reconnects, self.driver.state == "streaming"
         self.tell(Resumed())
@@ -244,6 +255,18 @@ class CoreMachine(RuleBasedStateMachine):
         assert self.driver.state != "streaming"
         if streaming:
             del self.mirror[self.driver.core.transcript.length :]
+
+    @rule(now=st.integers(0, 29))
+    def switched_off(self, now):
+        if now or self.driver.summary is not None or not self.monitors:
+            return
+        self.tell(SwitchedOff())
+        assert not self.driver.pending
+        assert self.driver.state != "deciding"
+
+    @property
+    def is_off(self):
+        return any(isinstance(fact, SwitchedOff) for fact in self.driver.facts)
 
     @rule(rare=st.integers(0, 60))
     def over(self, rare):
@@ -266,14 +289,14 @@ class CoreMachine(RuleBasedStateMachine):
         text = core.transcript.slice(0, core.transcript.length)
         assert text[: len(self.driver.shown)] == self.driver.shown
         assert core.gates.released == len(self.driver.shown)
-        if self.driver.outline is None:
+        if self.driver.summary is None:
             assert "".join(c for c, _ in self.mirror).startswith(text)
             assert (core.state == "deciding") == bool(core._violations.candidates)
 
     @invariant()
     def gated_text_is_shown_only_after_its_checks(self):
         core, shown = self.driver.core, len(self.driver.shown)
-        for who in self.monitors:
+        for who in () if self.is_off else self.monitors:
             if who.delivery != "gate" or who.trigger not in WHOLE:
                 continue
             for run in core.transcript.runs(0, shown):
@@ -294,12 +317,12 @@ class CoreMachine(RuleBasedStateMachine):
     def every_open_job_is_ordered(self):
         jobs = self.driver.core.work.jobs
         assert set(jobs) == set(self.driver.pending)
-        if self.driver.outline is not None:
+        if self.driver.summary is not None:
             assert not jobs
 
     @invariant()
     def the_end_is_what_its_status_says(self):
-        end = self.driver.outline
+        end = self.driver.summary
         if end is None:
             return
         assert self.driver.state == "done"
@@ -312,10 +335,11 @@ class CoreMachine(RuleBasedStateMachine):
         mine = {(at, who) for at, (_, who) in enumerate(self.mirror[: len(end.text)]) if who != "model"}
         assert ours == mine
         if end.status == "verified":
+            assert not self.is_off
             self.is_verified(end)
         else:
             assert end.certificate is None
-            assert end.doubts or end.status in ("abstained", "failed")
+            assert end.unverified_reasons or end.status in ("abstained", "failed")
 
     def is_verified(self, end):
         """Read the final text anew: nothing of what the core remembers is used, but who wrote what."""
@@ -336,9 +360,9 @@ class CoreMachine(RuleBasedStateMachine):
 
     def counts(self, who, transcript, at, to, end):
         written_by_us = any(e.origin == "feedback" and e.span.start < to and at < e.span.end for e in end.insertions)
-        disavowed = any(span.start <= at and to <= span.end for span in end.certificate.disavowed)
+        refuted = any(span.start <= at and to <= span.end for span in end.certificate.refuted)
         phases = {transcript.phase_at(place) for place in range(at, to)}
-        return not written_by_us and not disavowed and len(phases) == 1 and phase_of(who) in ("both", *phases)
+        return not written_by_us and not refuted and len(phases) == 1 and phase_of(who) in ("both", *phases)
 
     def teardown(self):
         if not hasattr(self, "driver"):
@@ -359,7 +383,7 @@ class CoreMachine(RuleBasedStateMachine):
             self.the_reader_sees_a_prefix_of_the_trace()
             self.gated_text_is_shown_only_after_its_checks()
             self.the_end_is_what_its_status_says()
-            if self.driver.outline is not None:
+            if self.driver.summary is not None:
                 return
             self.opened()
             self.chunk_of(RIGHT, 1, "answer")

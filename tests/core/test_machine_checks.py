@@ -60,7 +60,7 @@ def test_a_skipped_fork_does_not_end_the_run_before_other_checks_are_open():
     driver.feed("2+2=5")
     driver.end()
     driver.settle()
-    assert driver.outline is None
+    assert driver.summary is None
     assert driver.of(StreamEnded)
     assert driver.core.transcript.insertions
     assert any(isinstance(event.check.outcome, Skipped) for event in driver.of(CheckSettled))
@@ -76,7 +76,7 @@ def test_a_skipped_fork_that_ends_the_run_calls_off_no_other_that_was_never_orde
     driver.feed("1+1=2\n2+2=4")
     driver.end()
     driver.settle()
-    assert driver.outline.status == "abstained"
+    assert driver.summary.status == "abstained"
 
 
 def test_a_skipped_fork_of_a_closed_monitor_ends_the_run_and_nothing_follows():
@@ -86,8 +86,8 @@ def test_a_skipped_fork_of_a_closed_monitor_ends_the_run_and_nothing_follows():
     )
     driver.chunk("1+1=2\n2+2=4\n3+3=6\n", tokens=99)
     driver.settle()
-    assert driver.outline.status == "abstained"
-    assert "budget of 0 forks" in driver.outline.reason
+    assert driver.summary.status == "abstained"
+    assert "budget of 0 forks" in driver.summary.reason
     assert isinstance(driver.orders[-1], Finish)
 
 
@@ -99,9 +99,9 @@ def test_forks_get_the_prefix_and_the_segment():
     assert (extract.segment.text, "".join(p.text for p in extract.pieces)) == ("so\n1+1=2", "so\n1+1=2")
     driver.settle()
     driver.end()
-    assert driver.outline.forks == 1
-    assert driver.outline.status == "unverified"
-    assert "forks is spent" in driver.outline.doubts[0].why
+    assert driver.summary.forks == 1
+    assert driver.summary.status == "unverified"
+    assert "forks is spent" in driver.summary.unverified_reasons[0].why
 
 
 def test_two_monitors_may_answer_one_after_the_other_where_segments_overlap():
@@ -122,10 +122,10 @@ def test_who_only_observes_never_interrupts():
     driver.feed("2+2=5\n5+5=10\n")
     driver.settle()
     driver.end()
-    assert driver.outline.status == "unverified"
+    assert driver.summary.status == "unverified"
     assert Close() not in driver.orders
     assert not driver.of(ViolationFound)[0].violation.interrupted
-    assert driver.outline.violations[0].remedy is None
+    assert driver.summary.violations[0].remedy is None
 
 
 def test_a_pass_on_an_empty_span_shows_nothing():
@@ -133,8 +133,10 @@ def test_a_pass_on_an_empty_span_shows_nothing():
     driver.feed("nonsense\n", finish="stop")
     driver.settle()
     driver.end()
-    assert driver.outline.status == "unverified"
-    assert [doubt.why for doubt in driver.outline.doubts] == ["found nothing that it could show to be right"]
+    assert driver.summary.status == "unverified"
+    assert [doubt.why for doubt in driver.summary.unverified_reasons] == [
+        "found nothing that it could show to be right"
+    ]
 
 
 def test_a_pass_does_not_replace_the_refutation_of_an_equal_claim_without_a_span():
@@ -148,8 +150,8 @@ def test_a_pass_does_not_replace_the_refutation_of_an_equal_claim_without_a_span
         del driver.pending[job]
         driver.tell(Settled(job, Judged(Violation("not grounded") if order.claim.span is None else Pass())))
     driver.end()
-    assert driver.outline.status == "unverified"
-    assert [doubt.why for doubt in driver.outline.doubts] == ["violation: not grounded"]
+    assert driver.summary.status == "unverified"
+    assert [doubt.why for doubt in driver.summary.unverified_reasons] == ["violation: not grounded"]
 
 
 def test_an_ungrounded_claim_never_interrupts_and_shows_nothing():
@@ -157,12 +159,12 @@ def test_an_ungrounded_claim_never_interrupts_and_shows_nothing():
     driver.feed("2+2=5\n")
     driver.settle()
     driver.end()
-    assert (driver.outline.status, driver.outline.text) == ("unverified", "2+2=5\n")
+    assert (driver.summary.status, driver.summary.text) == ("unverified", "2+2=5\n")
     driver = drive(monitor(extractor=parse_ungrounded))
     driver.feed("2+2=4\n")
     driver.settle()
     driver.end()
-    assert "found nothing" in driver.outline.doubts[0].why
+    assert "found nothing" in driver.summary.unverified_reasons[0].why
 
 
 def test_an_ungrounded_claim_that_stays_open_can_still_end_a_closed_run_first():
@@ -171,10 +173,10 @@ def test_an_ungrounded_claim_that_stays_open_can_still_end_a_closed_run_first():
     driver.feed("4+5=10\n2+2=5\n")
     driver.extract()
     driver.answer(driver.job("2+2=5"))
-    while driver.pending and driver.outline is None:
+    while driver.pending and driver.summary is None:
         driver.answer(max(driver.pending))
-    assert driver.outline.status == "abstained"
-    assert driver.outline.text == ""
+    assert driver.summary.status == "abstained"
+    assert driver.summary.text == ""
 
 
 @pytest.mark.fault("V9", injected="equal claims", happens="each checked once")
@@ -217,7 +219,7 @@ def test_a_job_whose_claims_are_gone_does_not_keep_the_run_open():
     driver.end()
     driver.extract()
     driver.settle()
-    assert driver.outline is not None
+    assert driver.summary is not None
 
 
 @pytest.mark.fault("V7", injected="verdicts for text that was cut", happens="dropped")
@@ -248,8 +250,8 @@ def test_a_segment_that_grew_after_a_cut_replaces_the_shorter_one():
     driver.feed("2+2=4")
     driver.end()
     driver.settle()
-    assert driver.outline.status == "verified"
-    spans = [check.segment for check in driver.outline.checks if check.monitor == "mark"]
+    assert driver.summary.status == "verified"
+    spans = [check.segment for check in driver.summary.checks if check.monitor == "mark"]
     assert len(set(spans)) == len({span.start for span in spans})
 
 
@@ -270,8 +272,8 @@ def test_a_claim_outside_its_segment_is_an_error(span):
     driver.feed("x\n1+1=2\nmore\n")
     driver.settle()
     driver.end()
-    assert driver.outline.status == "unverified"
-    assert "outside its segment" in driver.outline.doubts[0].why
+    assert driver.summary.status == "unverified"
+    assert "outside its segment" in driver.summary.unverified_reasons[0].why
 
 
 def test_an_empty_span_is_a_place_too():
@@ -290,7 +292,7 @@ def test_an_extraction_that_fails_is_no_pass():
         driver.tell(Settled(1, fact))
         driver.settle()
         driver.end()
-        assert driver.outline.status == "unverified"
+        assert driver.summary.status == "unverified"
 
 
 def test_claims_for_a_check_are_no_pass():
@@ -300,7 +302,7 @@ def test_claims_for_a_check_are_no_pass():
     driver.tell(Extracted(driver.job("1+1=2"), ()))
     driver.pending.clear()
     driver.end()
-    assert driver.outline.status == "unverified"
+    assert driver.summary.status == "unverified"
 
 
 def test_a_failed_extraction_of_a_closed_monitor_abstains():
@@ -308,7 +310,7 @@ def test_a_failed_extraction_of_a_closed_monitor_abstains():
     driver.feed("1+1=2\n")
     driver.pending.clear()
     driver.tell(Settled(1, Errored("x")))
-    assert (driver.outline.status, driver.outline.reason) == ("abstained", "m: error: x")
+    assert (driver.summary.status, driver.summary.reason) == ("abstained", "m: error: x")
 
 
 def test_the_answer_is_looked_at_at_its_end():
@@ -317,8 +319,8 @@ def test_the_answer_is_looked_at_at_its_end():
     assert not driver.pending
     driver.end()
     driver.settle()
-    assert driver.outline.status == "verified"
-    assert driver.shown == driver.outline.text
+    assert driver.summary.status == "verified"
+    assert driver.shown == driver.summary.text
 
 
 def test_spans_are_merged():

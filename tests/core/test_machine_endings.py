@@ -38,8 +38,8 @@ def test_right_sums_are_verified_with_a_certificate():
     driver.feed("1+1=2\nand 2+2=4\n", size=3)
     driver.settle()
     driver.end()
-    end = driver.outline
-    assert (end.status, end.doubts, end.reason) == ("verified", (), "")
+    end = driver.summary
+    assert (end.status, end.unverified_reasons, end.reason) == ("verified", (), "")
     assert end.certificate.covered == (Span(0, 5), Span(10, 15))
     assert end.certificate.coverage == 10 / 16
     assert end.certificate.prompt_sha256 == "p"
@@ -51,8 +51,8 @@ def test_without_monitors_nothing_is_verified():
     driver = drive()
     driver.feed("1+1=2")
     driver.end()
-    assert driver.outline.status == "unverified"
-    assert "no required monitor" in driver.outline.doubts[0].why
+    assert driver.summary.status == "unverified"
+    assert "no required monitor" in driver.summary.unverified_reasons[0].why
 
 
 @pytest.mark.fault("W27", injected="every reason that is no whole answer", happens="never verified")
@@ -62,8 +62,8 @@ def test_a_text_that_did_not_end_by_itself_is_never_verified(reason):
     driver.feed("1+1=2\n")
     driver.end(reason)
     driver.settle()
-    assert driver.outline.status == "unverified"
-    assert driver.outline.finish_reason == (reason or "truncated")
+    assert driver.summary.status == "unverified"
+    assert driver.summary.finish_reason == (reason or "truncated")
 
 
 STORY = "1+1=2 and\n2+2=4. Then 3+9=12\n\n1+8=9"
@@ -78,7 +78,7 @@ def test_what_the_model_did_not_finish_is_no_claim(reason, trigger):
         driver.feed(STORY[:at], size=1)
         driver.end(reason)
         driver.settle()
-        end = driver.outline
+        end = driver.summary
         assert (end.status, end.violations, end.remedies) == ("unverified", (), 0), STORY[:at]
         assert end.text == driver.shown == STORY[:at]
         # A claim is read only from a segment that the text behind it completes.
@@ -97,7 +97,7 @@ def test_a_gate_shows_nothing_of_a_segment_that_is_not_finished(reason, delivery
         driver.feed(story[:at], size=1)
         driver.end(reason)
         driver.settle()
-        end = driver.outline
+        end = driver.summary
         assert (end.status, end.finish_reason) == ("unverified", reason or "truncated")
         assert end.text == driver.shown
         assert story.startswith(end.text)
@@ -135,13 +135,13 @@ def test_only_a_pass_is_a_pass(outcome, unproven):
     driver.settle()
     if unproven == "open":
         driver.end()
-        assert driver.outline.status == "unverified"
-        assert driver.outline.doubts[0].why == describe(outcome)
-        assert driver.outline.doubts[0].span == Span(0, 5)
+        assert driver.summary.status == "unverified"
+        assert driver.summary.unverified_reasons[0].why == describe(outcome)
+        assert driver.summary.unverified_reasons[0].span == Span(0, 5)
     else:
-        assert driver.outline.status == "abstained"
-        assert driver.outline.text == ""
-        assert driver.orders[-1] == Finish(driver.outline)
+        assert driver.summary.status == "abstained"
+        assert driver.summary.text == ""
+        assert driver.orders[-1] == Finish(driver.summary)
 
 
 @pytest.mark.parametrize("unproven", ["open", "closed"])
@@ -154,27 +154,27 @@ def test_a_run_does_not_stop_before_what_may_not_stay_unproven_is_settled(unprov
     while len(driver.pending) > 1:
         driver.answer(next(job for job in driver.pending if job != slow))
     if unproven == "open":
-        assert driver.outline.status == "unverified"
+        assert driver.summary.status == "unverified"
     else:
         assert driver.state == "deciding"
         driver.tell(Settled(slow, TimedOut(1.0)))
-        assert (driver.outline.status, driver.outline.text) == ("abstained", "")
+        assert (driver.summary.status, driver.summary.text) == ("abstained", "")
 
 
 def test_out_of_time_is_abstained_without_what_is_known_to_be_wrong():
     driver = drive(monitor())
     driver.feed("1+1=2\n")
     driver.tell(OutOfTime(2.5))
-    assert (driver.outline.status, driver.outline.text) == ("abstained", "1+1=2\n")
-    assert driver.outline.reason == "the time budget of 2.5 s is spent"
+    assert (driver.summary.status, driver.summary.text) == ("abstained", "1+1=2\n")
+    assert driver.summary.reason == "the time budget of 2.5 s is spent"
     assert not driver.pending
     driver = drive(monitor(), monitor("slow", verifier=STRICT))
     driver.feed("1+1=2\n2+2=5\n")
     driver.extract()
     driver.answer(driver.job("2+2=5"))
     driver.tell(OutOfTime(2.5))
-    assert (driver.outline.status, driver.outline.text) == ("abstained", "1+1=2\n")
-    assert driver.outline.violations[0].remedy == "abstain"
+    assert (driver.summary.status, driver.summary.text) == ("abstained", "1+1=2\n")
+    assert driver.summary.violations[0].remedy == "abstain"
 
 
 @pytest.mark.parametrize("delivery", ["interrupt", "gate", "final"])
@@ -185,11 +185,11 @@ def test_a_reader_who_left_gets_an_unverified_result_and_no_more_text(delivery):
     driver.answer(driver.job("2+2=5"))
     shown = driver.shown
     driver.tell(Abandoned())
-    assert driver.outline.status == "unverified"
-    assert driver.outline.doubts[0].why == "the reader left before the end"
-    assert [v.key for v in driver.outline.violations] == ["2+2=5"]
+    assert driver.summary.status == "unverified"
+    assert driver.summary.unverified_reasons[0].why == "the reader left before the end"
+    assert [v.key for v in driver.summary.violations] == ["2+2=5"]
     assert driver.shown == shown
     if delivery == "interrupt":
-        assert driver.outline.checks[0].outcome == Cancelled("the run ended first")
+        assert driver.summary.checks[0].outcome == Cancelled("the run ended first")
     else:  # nobody will ever check what was held: it is no part of the result
-        assert (driver.outline.text, driver.outline.checks) == ("", ())
+        assert (driver.summary.text, driver.summary.checks) == ("", ())

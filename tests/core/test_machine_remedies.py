@@ -44,7 +44,7 @@ def test_a_repair_writes_the_sound_value_and_goes_on():
     driver.feed("\nand 1+1=2")
     driver.end()
     driver.settle()
-    end = driver.outline
+    end = driver.summary
     assert (end.status, end.text, end.late, end.remedies) == ("verified", "2+2=4\nand 1+1=2", 3, 1)
     assert end.kept + end.discarded == driver.fed
     assert [(i.span, i.origin) for i in end.insertions] == [(Span(4, 5), "repair")]
@@ -61,11 +61,11 @@ def test_feedback_in_the_answer_is_never_verified_but_in_the_reasoning_it_may_be
         driver.feed("</think>2+2=4" if phase == "reasoning" else "2+2=4")
         driver.end()
         driver.settle()
-        assert driver.outline.status == status
+        assert driver.summary.status == status
         if status == "verified":
-            assert driver.outline.certificate.disavowed == (Span(6, 11),)
-            assert Span(6, 11) not in driver.outline.certificate.covered
-            assert driver.of(FrontierMoved)[-1].to == len(driver.outline.text)
+            assert driver.summary.certificate.refuted == (Span(6, 11),)
+            assert Span(6, 11) not in driver.summary.certificate.covered
+            assert driver.of(FrontierMoved)[-1].to == len(driver.summary.text)
 
 
 def test_a_pass_in_disavowed_text_shows_nothing():
@@ -76,8 +76,8 @@ def test_a_pass_in_disavowed_text_shows_nothing():
     driver.feed("no sums</think>none")
     driver.end()
     driver.settle()
-    assert driver.outline.status == "unverified"
-    assert "found nothing" in driver.outline.doubts[0].why
+    assert driver.summary.status == "unverified"
+    assert "found nothing" in driver.summary.unverified_reasons[0].why
 
 
 def test_the_second_violation_of_an_answered_segment_is_told_but_not_acted_upon():
@@ -87,12 +87,12 @@ def test_the_second_violation_of_an_answered_segment_is_told_but_not_acted_upon(
         driver.extract()
         while driver.pending:
             driver.answer(first(driver.pending))
-        assert driver.outline is None
+        assert driver.summary is None
         assert len(driver.of(Remedied)) == 1
         driver.open()
         driver.end()
         driver.settle()
-        assert [(v.key, v.interrupted) for v in driver.outline.violations] == [("2+2=5", True), ("4+4=9", False)]
+        assert [(v.key, v.interrupted) for v in driver.summary.violations] == [("2+2=5", True), ("4+4=9", False)]
 
 
 def test_violations_in_several_segments_are_answered_one_after_the_other():
@@ -109,9 +109,9 @@ def test_violations_in_several_segments_are_answered_one_after_the_other():
     driver.feed("2+2=4")
     driver.end()
     driver.settle()
-    assert driver.outline.status == "verified"
-    assert driver.outline.remedies == 2
-    assert driver.outline.text == "Wait, it is 2.\n1+1=2\nWait, it is 4.\n2+2=4"
+    assert driver.summary.status == "verified"
+    assert driver.summary.remedies == 2
+    assert driver.summary.text == "Wait, it is 2.\n1+1=2\nWait, it is 4.\n2+2=4"
 
 
 def test_what_stands_in_the_kept_text_is_answered_next():
@@ -125,7 +125,7 @@ def test_what_stands_in_the_kept_text_is_answered_next():
     assert driver.core.transcript.slice(0, 99) == "7+1=8. 2+2=5\nWait, it is 8.\n"  # only "long" minds the seven
     driver.open()
     driver.settle()
-    assert driver.outline is None
+    assert driver.summary is None
 
 
 def test_a_violation_of_a_claim_that_began_before_the_answered_segment_is_acted_upon_next():
@@ -144,8 +144,8 @@ def test_a_violation_of_a_claim_that_began_before_the_answered_segment_is_acted_
     driver.open()
     driver.end()
     driver.settle()
-    assert driver.outline.text == "a. 2+2=5 x\nWait, long.\n"  # the second answer stands where the first one stood
-    assert driver.outline.status == "unverified"
+    assert driver.summary.text == "a. 2+2=5 x\nWait, long.\n"  # the second answer stands where the first one stood
+    assert driver.summary.status == "unverified"
 
 
 @pytest.mark.fault("V11", injected="a repair that is refuted again", happens="abstained: not converging")
@@ -155,29 +155,29 @@ def test_a_repair_that_is_refuted_again_gives_way_to_feedback_and_then_to_an_end
     driver.settle()
     driver.open()
     for _ in range(9):
-        if driver.outline is None:
+        if driver.summary is None:
             driver.open()
             # Behind a repair the line goes on; behind feedback the model insists.
             driver.feed("\n" if driver.of(Remedied)[-1].violation.remedy == "repair" else "2+5=8\n")
             driver.settle()
-    assert driver.outline.status == "abstained"
-    assert "not converging" in driver.outline.reason
-    assert [record.remedy for record in driver.outline.violations] == ["repair", "feedback", "abstain"]
-    assert driver.outline.violations[-1].inserted == ""
+    assert driver.summary.status == "abstained"
+    assert "not converging" in driver.summary.reason
+    assert [record.remedy for record in driver.summary.violations] == ["repair", "feedback", "abstain"]
+    assert driver.summary.violations[-1].inserted == ""
 
 
 @pytest.mark.fault("V10", injected="violations without end", happens="abstained when the remedies are spent")
 def test_a_storm_ends_when_the_remedies_are_spent():
     driver = drive(monitor(), budgets=Budgets(remedies=5))
     for number in range(20):
-        if driver.outline is None:
+        if driver.summary is None:
             driver.open()
             driver.feed(f"\n{2 * (number % 4)}+1=5\n2+2=9\n")
             driver.settle()
-    assert driver.outline.status == "abstained"
-    assert "budget of 5 remedies" in driver.outline.reason
-    assert driver.outline.remedies == 5
-    assert driver.shown == driver.outline.text
+    assert driver.summary.status == "abstained"
+    assert "budget of 5 remedies" in driver.summary.reason
+    assert driver.summary.remedies == 5
+    assert driver.shown == driver.summary.text
 
 
 @pytest.mark.fault("V10", injected="violations that cost tokens", happens="abstained when the budget is spent")
@@ -185,8 +185,8 @@ def test_no_more_tokens_are_cut_than_the_budget_allows():
     driver = drive(monitor(remedy=Resample()), budgets=Budgets(discarded_tokens=3))
     driver.chunk("2+2=5\n", tokens=4)
     driver.settle()
-    assert "discarded tokens" in driver.outline.reason
-    assert driver.outline.remedies == 0
+    assert "discarded tokens" in driver.summary.reason
+    assert driver.summary.remedies == 0
 
 
 def test_resampling_says_nothing_and_asks_with_another_number():
@@ -202,8 +202,8 @@ def test_a_remedy_may_end_the_run(remedy, status):
     driver = drive(monitor(remedy=remedy))
     driver.feed("1+1=2\n2+2=5\nmore\n")
     driver.settle()
-    assert (driver.outline.status, driver.outline.text) == (status, "1+1=2\n")
-    assert driver.outline.reason == "m: 2+2=5 is wrong"
+    assert (driver.summary.status, driver.summary.text) == (status, "1+1=2\n")
+    assert driver.summary.reason == "m: 2+2=5 is wrong"
 
 
 def test_a_violation_that_arrives_while_draining_is_acted_upon():
@@ -218,7 +218,7 @@ def test_a_violation_that_arrives_while_draining_is_acted_upon():
     driver.feed(".")
     driver.end()
     driver.settle()
-    assert (driver.outline.status, driver.outline.text) == ("verified", "2+2=4.")
+    assert (driver.summary.status, driver.summary.text) == ("verified", "2+2=4.")
 
 
 def test_a_check_goes_on_while_its_line_is_repaired():
@@ -242,7 +242,7 @@ def test_a_check_goes_on_while_its_line_is_repaired():
     assert driver.checked.count(("strict", "1+1=2")) == 1
     driver.end()
     driver.settle()
-    assert driver.outline.status == "verified"
+    assert driver.summary.status == "verified"
     assert not driver.pending
 
 
@@ -256,7 +256,7 @@ def test_the_whole_reasoning_is_looked_at_once_although_feedback_was_written_int
     driver.feed("2+2=4</think>4+4=8")
     driver.end()
     driver.settle()
-    end = driver.outline
+    end = driver.summary
     assert end.status == "verified"
     assert {check.segment for check in end.checks if check.monitor == "think"} == {Span(7, end.text.index("</think>"))}
 
@@ -269,5 +269,5 @@ def test_a_repair_right_behind_the_closing_tag_stays_in_the_answer():
     driver.feed("2+2=4")
     driver.end()
     driver.settle()
-    assert (driver.outline.reasoning, driver.outline.answer) == ("1+1=2", "Wait, it is 4.\n2+2=4")
-    assert driver.outline.status == "verified"
+    assert (driver.summary.reasoning, driver.summary.answer) == ("1+1=2", "Wait, it is 4.\n2+2=4")
+    assert driver.summary.status == "verified"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from interwhen import (
     Budgets,
     Claim,
-    Doubt,
     Feedback,
     FrontierMoved,
     Judged,
@@ -15,6 +14,7 @@ from interwhen import (
     Segment,
     Span,
     Stop,
+    UnverifiedReason,
     Violation,
 )
 from interwhen._core.check_table import OpenSegment, Ref
@@ -29,7 +29,7 @@ TAGS = ("<think>", "</think>")
 
 
 def test_the_frontier_passes_a_refutation_that_comes_after_the_feedback():
-    """`Checks._judge`: what is disavowed counts as settled, also if its verdict comes late."""
+    """`Checks._judge`: what is refuted counts as settled, also if its verdict comes late."""
     driver = drive(monitor(remedy=Feedback()), starts_in="reasoning")
     driver.feed("2+2=5 and 4+4=9\n", phase="reasoning")
     driver.extract()
@@ -41,8 +41,8 @@ def test_the_frontier_passes_a_refutation_that_comes_after_the_feedback():
     driver.answer(driver.job("3+3=6"))
     driver.end()
     driver.settle()
-    assert driver.outline is not None
-    assert driver.of(FrontierMoved)[-1].to == len(driver.outline.text)
+    assert driver.summary is not None
+    assert driver.of(FrontierMoved)[-1].to == len(driver.summary.text)
 
 
 def _ref(span):
@@ -57,11 +57,11 @@ def test_a_cut_where_feedback_begins_takes_its_answer_away():
         transcript.append("1+1=2\n2+2=5\nmore", 3)
         violations = Violations((monitor(),), transcript, Budgets())
         violations.answer(Span(6, 11), 0)
-        violations.concluded.append(Doubt("m", Span(11, 11), "the reasoning was stopped early", "plain"))
+        violations.concluded.append(UnverifiedReason("m", Span(11, 11), "the reasoning was stopped early", "plain"))
         violations.cut(to)
         assert bool(violations.concluded) is stands
         assert violations.is_answered(_ref(Span(6, 11))) is stands
-        assert bool(violations.disavowed()) is stands
+        assert bool(violations.refuted()) is stands
 
 
 def test_a_stop_cuts_until_no_gate_holds_anything():
@@ -74,9 +74,9 @@ def test_a_stop_cuts_until_no_gate_holds_anything():
     checks = {(driver.core.monitors[o.monitor].name, o.claim.key): job for job, o in driver.pending.items()}
     for who in (("markers", "1+1=2"), ("stops", "7+1=8"), ("stops", "1+1=2"), ("lines", "1+1=2"), ("lines", "7+1=8")):
         driver.answer(checks[who])  # the last one lets the violation be acted upon
-    assert driver.outline is not None
-    assert driver.outline.status == "unverified"
-    assert driver.outline.text == driver.shown == ""
+    assert driver.summary is not None
+    assert driver.summary.status == "unverified"
+    assert driver.summary.text == driver.shown == ""
 
 
 def test_tokens_are_credited_to_the_text_that_is_held_back():
@@ -89,9 +89,9 @@ def test_tokens_are_credited_to_the_text_that_is_held_back():
     driver.open()
     driver.chunk("</think>done", tokens=3)
     driver.end()
-    assert driver.outline is not None
-    assert driver.outline.text == "so it is</think>done"
-    assert (driver.outline.kept, driver.outline.discarded) == (5, 5)
+    assert driver.summary is not None
+    assert driver.summary.text == "so it is</think>done"
+    assert (driver.summary.kept, driver.summary.discarded) == (5, 5)
 
 
 def test_claims_of_one_key_and_other_words_are_asked_about_one_by_one():

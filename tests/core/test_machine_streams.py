@@ -31,7 +31,7 @@ def test_the_reason_of_a_stream_that_was_closed_says_nothing_about_the_next_one(
     driver.feed("\n1+1=2\n")
     driver.tell(Ended())  # no reason given: truncated
     driver.settle()
-    assert (driver.outline.status, driver.outline.finish_reason) == ("unverified", "truncated")
+    assert (driver.summary.status, driver.summary.finish_reason) == ("unverified", "truncated")
 
 
 def test_a_late_chunk_cannot_turn_length_into_stop():
@@ -40,7 +40,7 @@ def test_a_late_chunk_cannot_turn_length_into_stop():
     driver.tell(Ended())
     driver.chunk("", tokens=0, finish="stop")
     driver.settle()
-    assert (driver.outline.status, driver.outline.finish_reason) == ("unverified", "length")
+    assert (driver.summary.status, driver.summary.finish_reason) == ("unverified", "length")
 
 
 def test_half_a_tag_is_written_again_after_a_reconnect():
@@ -52,7 +52,7 @@ def test_half_a_tag_is_written_again_after_a_reconnect():
     driver.feed("</think>2+2=4")
     driver.end()
     driver.settle()
-    end = driver.outline
+    end = driver.summary
     assert (end.status, end.reasoning, end.answer) == ("verified", "1+1=2", "2+2=4")
     assert end.kept + end.discarded == driver.fed
     assert end.reconnects == 1
@@ -62,8 +62,8 @@ def test_half_a_tag_is_text_where_the_run_ends_with_it():
     driver = drive(monitor(), think_tags=TAGS, starts_in="reasoning")
     driver.feed("1+1=2</thi")
     driver.tell(Broken("refused", retryable=False))
-    assert (driver.outline.status, driver.outline.text, driver.outline.reason) == ("failed", "1+1=2</thi", "refused")
-    assert driver.outline.kept == driver.fed
+    assert (driver.summary.status, driver.summary.text, driver.summary.reason) == ("failed", "1+1=2</thi", "refused")
+    assert driver.summary.kept == driver.fed
     assert driver.of(StreamBroken)[0].action == "fail"
 
 
@@ -72,7 +72,7 @@ def test_reconnects_have_a_budget():
     for _ in range(2):
         driver.tell(Broken("reset", retryable=True))
         driver.open()
-    assert driver.outline.status == "failed"
+    assert driver.summary.status == "failed"
 
 
 def test_a_stream_that_breaks_after_its_end_was_announced_has_ended():
@@ -80,7 +80,7 @@ def test_a_stream_that_breaks_after_its_end_was_announced_has_ended():
     driver.feed("1+1=2", finish="stop")
     driver.tell(Broken("reset", retryable=True))
     driver.settle()
-    assert driver.outline.status == "verified"
+    assert driver.summary.status == "verified"
     assert not driver.of(StreamBroken)
 
 
@@ -100,15 +100,15 @@ def test_what_a_gate_never_saw_whole_is_cut_from_a_stopped_run():
     )
     driver.chunk("1+1=2\n\n3+3=6\nso\n7+1=8\n", tokens=70)
     driver.settle()
-    assert driver.shown == driver.outline.text == "1+1=2\n\n"
+    assert driver.shown == driver.summary.text == "1+1=2\n\n"
 
 
 def test_what_a_gate_has_not_let_through_is_no_part_of_a_stopped_run():
     driver = drive(monitor("gate", delivery="gate", trigger=Paragraphs()), monitor("m", verifier=STRICT, remedy=Stop()))
     driver.feed("1+1=2\n\n3+3=7\n2+2=5\n")
     driver.settle(max)
-    assert driver.outline.status == "unverified"
-    assert driver.shown == driver.outline.text == "1+1=2\n\n"
+    assert driver.summary.status == "unverified"
+    assert driver.shown == driver.summary.text == "1+1=2\n\n"
 
 
 def test_a_gate_shows_a_line_once_it_is_checked():
@@ -129,8 +129,8 @@ def test_final_shows_reasoning_and_holds_the_answer():
     driver.end()
     assert driver.shown == "<think>1+1=2</think>"
     driver.settle()
-    assert driver.shown == driver.outline.text
-    assert driver.outline.status == "verified"
+    assert driver.shown == driver.summary.text
+    assert driver.summary.status == "verified"
 
 
 @pytest.mark.fault("W22", injected="more tokens than `max_tokens`", happens="ended as `length`, not verified")
@@ -139,8 +139,8 @@ def test_an_endless_stream_is_ended():
     for _ in range(200):
         driver.chunk("1+1=2\n")
     driver.settle()
-    assert (driver.outline.status, driver.outline.finish_reason) == ("unverified", "length")
-    assert driver.outline.kept == 75
+    assert (driver.summary.status, driver.summary.finish_reason) == ("unverified", "length")
+    assert driver.summary.kept == 75
     assert Close() in driver.orders
 
 
@@ -152,16 +152,16 @@ def test_a_run_whose_tokens_are_used_up_is_not_resumed(remedy):
     driver.chunk("1+1=2\n2+2=5", tokens=2)
     driver.chunk("\n")
     driver.settle()
-    assert (driver.outline.status, driver.outline.finish_reason) == ("unverified", "length")
+    assert (driver.summary.status, driver.summary.finish_reason) == ("unverified", "length")
     assert sum(isinstance(order, Open) for order in driver.orders) == 1
-    assert driver.shown == driver.outline.text
+    assert driver.shown == driver.summary.text
 
 
 @pytest.mark.fault("V7", injected="verdicts and text after the end", happens="ignored")
 def test_facts_after_the_end_are_ignored():
     driver = drive()
     driver.tell(Abandoned())
-    outline, seen = driver.outline, len(driver.seen)
+    summary, seen = driver.summary, len(driver.seen)
     for fact in (
         Chunk("x"),
         Opened(None),
@@ -172,7 +172,7 @@ def test_facts_after_the_end_are_ignored():
         Extracted(1, ()),
     ):
         assert driver.core.step(fact) == []
-    assert (driver.outline, len(driver.seen)) == (outline, seen)
+    assert (driver.summary, len(driver.seen)) == (summary, seen)
     assert driver.state == "done"
 
 
@@ -208,7 +208,7 @@ def test_a_text_that_was_cut_short_does_not_become_whole_by_a_later_word():
     driver.settle()
     driver.chunk("", tokens=0, finish="stop")
     driver.tell(Ended())
-    assert (driver.outline.status, driver.outline.finish_reason) == ("unverified", "length")
+    assert (driver.summary.status, driver.summary.finish_reason) == ("unverified", "length")
 
 
 def test_a_repair_with_template_tokens_becomes_feedback():
@@ -242,7 +242,7 @@ def test_another_process_takes_the_end_that_the_model_had_announced():
     driver.feed("1+1=2\n", finish="stop")
     driver.tell(Resumed())
     driver.settle()
-    assert (driver.outline.status, driver.outline.text) == ("verified", "1+1=2\n")
+    assert (driver.summary.status, driver.summary.text) == ("verified", "1+1=2\n")
 
 
 @pytest.mark.parametrize("retryable", [True, False])
@@ -250,9 +250,9 @@ def test_half_a_tag_stays_where_the_model_may_write_nothing_more(retryable):
     driver = drive(think_tags=("<think>", "</think>"), max_tokens=1)
     driver.feed("<think>so</th")
     driver.tell(Broken("reset", retryable=retryable))
-    assert driver.outline.text == driver.shown == "<think>so</th"
-    assert (driver.outline.finish_reason, driver.outline.reconnects) == ("length", 0)
-    assert driver.outline.kept == driver.fed == 1
+    assert driver.summary.text == driver.shown == "<think>so</th"
+    assert (driver.summary.finish_reason, driver.summary.reconnects) == ("length", 0)
+    assert driver.summary.kept == driver.fed == 1
 
 
 @pytest.mark.parametrize("count", [(1 << 63) - 1, 1 << 63, 10**30])
@@ -262,4 +262,4 @@ def test_a_server_that_counts_more_tokens_than_there_can_be_does_not_end_the_run
     driver.tell(Chunk("", tokens=0, finish_reason="stop", usage=Usage(completion_tokens=count)))
     driver.tell(Ended())
     driver.settle()
-    assert driver.outline is not None
+    assert driver.summary is not None

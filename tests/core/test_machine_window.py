@@ -37,8 +37,8 @@ def test_a_stream_without_any_limit_is_ended_by_the_budget_of_characters():
     for _ in range(200):
         driver.chunk("1+1=2\n")
     driver.settle()
-    assert (driver.outline.status, driver.outline.finish_reason) == ("unverified", "length")
-    assert len(driver.outline.text) == 108  # one chunk more than it takes to know
+    assert (driver.summary.status, driver.summary.finish_reason) == ("unverified", "length")
+    assert len(driver.summary.text) == 108  # one chunk more than it takes to know
     assert Close() in driver.orders
 
 
@@ -48,7 +48,7 @@ def test_a_stream_longer_than_the_context_window_is_ended():
     for _ in range(200):
         driver.chunk("1+1=2\n")
     driver.settle()
-    assert (driver.outline.status, driver.outline.finish_reason, driver.outline.kept) == ("unverified", "length", 21)
+    assert (driver.summary.status, driver.summary.finish_reason, driver.summary.kept) == ("unverified", "length", 21)
 
 
 def opens(driver):
@@ -66,7 +66,7 @@ def test_a_resume_is_asked_for_only_where_the_window_has_room(context):
     driver.settle()
     assert len(opens(driver)) == (2 if context == 4000 else 1)
     if context == 40:
-        assert (driver.outline.status, driver.outline.finish_reason) == ("unverified", "length")
+        assert (driver.summary.status, driver.summary.finish_reason) == ("unverified", "length")
     else:
         (ours,) = (piece.text for piece in opens(driver)[1].pieces if piece.origin == "feedback")
         assert opens(driver)[1].room == 4000 - 20 - 4 - len(ours.encode())

@@ -118,8 +118,8 @@ def test_a_check_without_a_pass_has_the_fate_that_the_table_says(outcome, delive
         driver = play(who, outcome=outcome)
     fate = fate_of(kind_of(outcome), way_of(delivery), unproven=unproven, on_error=on_error)
     shown = "" if fate in ("held", "retracted") else CALL
-    assert (driver.shown, driver.outline.text) == (shown, shown)
-    assert driver.outline.status == ("unverified" if shown else "abstained")
+    assert (driver.shown, driver.summary.text) == (shown, shown)
+    assert driver.summary.status == ("unverified" if shown else "abstained")
     if fate == "held":
         assert not any(event.text for event in driver.seen if hasattr(event, "text")), "it was shown for a moment"
 
@@ -135,7 +135,7 @@ def test_a_fork_that_the_budget_forbids_is_a_failure(delivery):
     driver = drive(gated(delivery, extractor=fork), budgets=Budgets(forks=0))
     driver.feed(CALL)
     driver.end()
-    assert (driver.shown, driver.outline.status) == ("", "abstained")
+    assert (driver.shown, driver.summary.status) == ("", "abstained")
 
 
 @pytest.mark.parametrize("delivery", ["gate", "final"])
@@ -146,10 +146,10 @@ def test_a_violation_without_a_place_keeps_a_gate_shut(delivery, on_error):
     driver.feed("1+1=2\n2+2=5\n1+1=2\n")
     driver.end()
     driver.settle(max)
-    assert driver.outline.status == "abstained"
-    assert "2+2=5" not in driver.shown + driver.outline.text
-    assert [record.key for record in driver.outline.violations] == ["2+2=5"]
-    assert "it is 4" not in driver.outline.reason
+    assert driver.summary.status == "abstained"
+    assert "2+2=5" not in driver.shown + driver.summary.text
+    assert [record.key for record in driver.summary.violations] == ["2+2=5"]
+    assert "it is 4" not in driver.summary.reason
 
 
 @pytest.mark.parametrize("outcome", [Errored("x"), Judged(Violation("secret"))])
@@ -186,7 +186,7 @@ def test_two_gates_that_refute_one_line_let_it_through_only_with_feedback_of_bot
         driver.end()
         driver.settle()
         assert "2+2=5" not in driver.shown
-        assert driver.outline.text == driver.shown
+        assert driver.summary.text == driver.shown
 
 
 # ------------------------------------------------------------------ runs that end before their time
@@ -204,9 +204,9 @@ def test_what_a_gate_has_not_let_through_is_no_part_of_a_result_that_ends_early(
     driver.extract()
     driver.answer(driver.job("1+1=2"))
     driver.tell(end)
-    assert driver.outline.text == (whole if kept is None else kept)
-    assert driver.outline.text.startswith(driver.shown)
-    assert driver.outline.kept + driver.outline.discarded == driver.fed
+    assert driver.summary.text == (whole if kept is None else kept)
+    assert driver.summary.text.startswith(driver.shown)
+    assert driver.summary.kept + driver.summary.discarded == driver.fed
 
 
 def test_what_ends_an_answer_early_releases_no_answer_that_was_not_checked_whole():
@@ -214,14 +214,14 @@ def test_what_ends_an_answer_early_releases_no_answer_that_was_not_checked_whole
     driver = drive(held, monitor("m", remedy=Stop()))
     driver.feed("1+1=2\n2+2=5\n")
     driver.settle()
-    assert (driver.outline.status, driver.outline.text, driver.shown) == ("unverified", "", "")
+    assert (driver.summary.status, driver.summary.text, driver.shown) == ("unverified", "", "")
 
 
 def test_lines_that_a_final_monitor_passed_stand_when_the_run_is_stopped():
     driver = drive(monitor("final", delivery="final", verifier=STRICT), monitor("m", remedy=Stop()))
     driver.feed("1+1=2\n2+2=5\n")
     driver.settle()
-    assert (driver.outline.status, driver.outline.text) == ("unverified", "1+1=2\n")
+    assert (driver.summary.status, driver.summary.text) == ("unverified", "1+1=2\n")
 
 
 def test_a_paragraph_that_is_held_goes_with_a_line_that_ends_the_run():
@@ -233,7 +233,7 @@ def test_a_paragraph_that_is_held_goes_with_a_line_that_ends_the_run():
     driver.pending.pop(job := driver.job("2+2=4"))
     driver.tell(Settled(job, Errored("x")))
     driver.settle()
-    assert (driver.outline.status, driver.outline.text) == ("abstained", "1+1=2\n\n")
+    assert (driver.summary.status, driver.summary.text) == ("abstained", "1+1=2\n\n")
 
 
 @pytest.mark.parametrize("delivery", ["gate", "final"])
@@ -247,5 +247,5 @@ def test_a_line_that_was_refuted_while_an_earlier_one_is_checked_is_not_kept(del
         driver.answer(job)
     assert driver.state == "deciding"
     driver.tell(OutOfTime(1.0) if delivery == "gate" else Abandoned())
-    assert "2+2=5" not in driver.outline.text
-    assert [record.key for record in driver.outline.violations][:1] == ["2+2=5"]
+    assert "2+2=5" not in driver.summary.text
+    assert [record.key for record in driver.summary.violations][:1] == ["2+2=5"]

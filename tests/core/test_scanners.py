@@ -205,7 +205,30 @@ DEGENERATE = (
     "1. ",
     "<tool_call",
     "\n ",
+    "a\n",
+    "a\n\n- - ",
 )
+
+
+@pytest.mark.parametrize(
+    ("text", "before"),
+    [
+        ("3 + 4 = 8\nno, it is 7\nso", "3 + 4 = 8\nno, it is 7\n"),
+        ("3 + 4 = 8\n\n -> No.\nso", "3 + 4 = 8\n\n -> No.\n"),
+        ("3 + 4 = 8\n\u2717 wrong\nso", "3 + 4 = 8\n\u2717 wrong\n"),
+        ("3 + 4 = 7\nnow we add 5\nso", "3 + 4 = 7\nnow"),
+        ("3 + 4 = 7\nthe sum is 7\nso", "3 + 4 = 7\nt"),
+        ("3 + 4 = 7\n5 + 6 = 11\nso", "3 + 4 = 7\n5"),
+    ],
+)
+def test_a_line_is_complete_as_soon_as_the_next_one_cannot_join_it(text, before):
+    follower = Follower(Lines(joins=("no", "\u2717")))
+    follower.feed(before[:-1], range(len(before)))
+    assert follower.segments == []
+    follower.feed(before[-1])
+    assert len(follower.segments) == 1
+    follower.feed(text[len(before) :])
+    assert follower.end() == reference(Lines(joins=("no", "\u2717")), text)
 
 
 @pytest.mark.fault(
@@ -232,6 +255,8 @@ def test_work_is_linear_in_the_text(trigger, unit):
     "trigger",
     [
         Lines(every=0),
+        Lines(every=2, joins=("no",)),
+        Lines(joins=("",)),
         EveryChars(count=0),
         Markers(words=()),
         Markers(words=("",)),
@@ -241,7 +266,7 @@ def test_work_is_linear_in_the_text(trigger, unit):
     ids=repr,
 )
 def test_a_trigger_that_cannot_work_is_refused(trigger):
-    with pytest.raises(UsageError, match="needs"):
+    with pytest.raises(UsageError, match=r"needs|joins"):
         Intake([monitor(trigger)], tags=None, phase="answer")
 
 

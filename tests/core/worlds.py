@@ -75,7 +75,7 @@ class Driver:
     facts: list = field(default_factory=list)
     shown: str = ""
     fed: int = 0
-    outline: object = None
+    summary: object = None
     checked: list = field(default_factory=list)
 
     def __post_init__(self):
@@ -88,7 +88,7 @@ class Driver:
     def take(self, orders):
         self.orders += orders
         for order in orders:
-            assert self.outline is None, f"an order after the end: {order}"
+            assert self.summary is None, f"an order after the end: {order}"
             match order:
                 case Extract() | Check():
                     assert order.job not in self.pending
@@ -97,8 +97,8 @@ class Driver:
                         self.checked.append((self.core.monitors[order.monitor].verifier.name, order.claim.key))
                 case Drop(job=job):
                     assert self.pending.pop(job, None) is not None, f"job {job} is not open"
-                case Finish(outline=outline):
-                    self.outline = outline
+                case Finish(summary=summary):
+                    self.summary = summary
                 case Open() | Close():
                     pass
         while self.core.events:
@@ -128,7 +128,7 @@ class Driver:
             self.chunk("", tokens=0, finish=finish)
 
     def chunk(self, text, *, tokens=1, phase="answer", finish=None):
-        if self.outline is None:
+        if self.summary is None:
             self.fed += tokens
         self.tell(Chunk(text, phase, tokens, finish_reason=finish))
 
@@ -170,20 +170,20 @@ def drive(*monitors, opened=True, **options):
     return driver
 
 
-def plain_outline(outline):
+def plain_summary(summary):
     """What must not depend on time: all but seconds, who was answered from the cache, and what was generated in vain."""
     checks = [
         (c.monitor, c.key, c.span, c.segment, type(c.outcome).__name__, getattr(c.outcome, "verdict", None))
-        for c in outline.checks
+        for c in summary.checks
     ]
     return (
-        outline.status,
-        outline.text,
-        outline.finish_reason,
+        summary.status,
+        summary.text,
+        summary.finish_reason,
         checks,
-        outline.violations,
-        outline.insertions,
-        sorted(outline.doubts, key=msgspec.json.encode),
-        outline.reason,
-        outline.remedies,
+        summary.violations,
+        summary.insertions,
+        sorted(summary.unverified_reasons, key=msgspec.json.encode),
+        summary.reason,
+        summary.remedies,
     )

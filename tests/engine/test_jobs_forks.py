@@ -36,7 +36,8 @@ async def test_a_grounded_claim_of_a_fork_interrupts():
         [["I add: 2+2=5\n", Pause(1), "on\n"], "\n"], forks=lambda r: "2+2=5 is what I see" if "5" in r.prefix else ""
     )
     result, events = await supervise(model, forking(), prompt="Q", sampling=Sampling(seed=3, max_tokens=50))
-    assert result.text == apply(events) == "I add: 2+2=4\n"
+    assert result.text == apply(events)
+    assert [record.remedy for record in result.violations] == ["feedback"]  # only the model could read a repair again
     asked = model.fork_requests[0]
     assert (asked.prompt, asked.prefix, asked.side) == ("Q", "I add: 2+2=5", SIDE)
     assert asked.sampling == Sampling(seed=3, max_tokens=9, stop=("\n",), temperature=0.0)

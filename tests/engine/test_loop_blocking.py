@@ -38,11 +38,11 @@ async def test_a_call_of_ours_that_takes_too_long_is_named(seconds, held, config
 
     with capture_logs() as logs:
         result, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch(check, name="m", extractor=parser))
-    found = result.timing.held
+    found = result.timing.blocked_loop
     assert [each.what for each in found] == ["extractor of 'm'", "verifier 'slowpoke'"][:held]
     assert [each.seconds for each in found] == pytest.approx([seconds] * held)
     assert all("test_loop_blocking.py:" in each.where for each in found)
-    assert [(entry["event"], entry["what"]) for entry in logs[:-1]] == [("loop.held", each.what) for each in found]
+    assert [(entry["event"], entry["what"]) for entry in logs[:-1]] == [("loop.blocked", each.what) for each in found]
     assert result.status == "verified"
 
 
@@ -56,8 +56,8 @@ async def test_it_is_kept_and_logged_within_bounds_and_the_longest_ones_stay(con
 
     with capture_logs() as logs:
         result, _ = await supervise(ScriptedModel([lines]), watch(check))
-    assert [each.seconds for each in result.timing.held] == [1.0 + left for left in range(50 - MOST, 50)]
-    assert [entry["event"] for entry in logs].count("loop.held") == 1
+    assert [each.seconds for each in result.timing.blocked_loop] == [1.0 + left for left in range(50 - MOST, 50)]
+    assert [entry["event"] for entry in logs].count("loop.blocked") == 1
 
 
 async def test_nobody_looks_who_is_told_not_to():
@@ -66,9 +66,9 @@ async def test_nobody_looks_who_is_told_not_to():
         jump(9.0)
         return judge(claim)
 
-    async with Workers(held_after=None) as workers:
+    async with Workers(blocked_loop_after=None) as workers:
         result, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch(check), workers=workers)
-    assert result.timing.held == ()
+    assert result.timing.blocked_loop == ()
 
 
 @pytest.mark.fault("V3", injected="a real block of 50 ms, four culprits", happens="function, file and line are named")
@@ -102,7 +102,7 @@ async def test_a_real_block_of_50_ms_is_found(who, loop):
             if who == "callback" and isinstance(event, interwhen.Delta):
                 block()
     what = {"verifier": "verifier 'blocks'", "async verifier": "verifier 'blocks'", "parser": "extractor of 'sums'"}
-    found = [each for each in run.result.timing.held if each.what == what.get(who, "other code")]
+    found = [each for each in run.result.timing.blocked_loop if each.what == what.get(who, "other code")]
     assert found
     best = max(found, key=lambda each: each.seconds)
     assert best.seconds > 0.02
@@ -123,7 +123,7 @@ async def test_checks_of_plain_functions_run_in_threads_by_default(loop):
     assert check.worker == "thread"
     result, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch(check))
     assert result.status == "verified"
-    assert "verifier 'blocks'" not in [each.what for each in result.timing.held]
+    assert "verifier 'blocks'" not in [each.what for each in result.timing.blocked_loop]
 
 
 async def test_the_thread_watches_only_while_there_are_runs(loop):

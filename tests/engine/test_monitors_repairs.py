@@ -1,12 +1,14 @@
 """A repair is read again, in its place, before it is written."""
 
+import itertools
 import re
+from dataclasses import replace
 
 import pytest
-from interwhen import Claim, Monitor, Pass, Repair, Resample, Span, Tracker, Unknown, Violation, verifier
+from interwhen import Claim, Fork, Monitor, Pass, Repair, Resample, Span, Tracker, Unknown, Violation, verifier
 from interwhen._core.violations import cuts_short
 from interwhen.testing import ScriptedModel
-from sums import adds_up, slow, sums, supervise, watch
+from sums import Sum, adds_up, slow, sums, supervise, watch
 
 pytestmark = pytest.mark.anyio
 
@@ -143,6 +145,55 @@ async def test_an_async_verifier_is_not_asked_once_more_while_the_stream_runs():
     assert found == ["repair"]
     assert calls == ["2+2=5", "2+2=4"]
     assert result.text == "2+2=4\n"
+
+
+def asked_elsewhere(repair):
+    """Return a verifier that waits for the world, and knows one wrong value, 5."""
+    return slow(
+        1.0,
+        function=lambda claim: Violation("no", where=Span(4, 5), repair=repair) if claim.total == 5 else Pass(),
+    )
+
+
+async def test_the_repair_of_an_async_verifier_counts_where_all_claims_share_one_key():
+    def read(segment):
+        for claim in sums(segment):
+            yield replace(claim, key="the sum")
+
+    watcher = watch(asked_elsewhere("4"), extractor=read, remedy=REMEDY)
+    found, result = await remedies(watcher, "2+2=5\n", "\n")
+    assert (found, result.text) == (["repair"], "2+2=4\n")
+
+
+@pytest.mark.parametrize("repair", ["5", "4+0", "x"])
+async def test_the_repair_of_an_async_verifier_must_be_read_as_the_claim_that_it_means(repair):
+    def read(segment):
+        # Another key for each reading, so that keys cannot tell an old claim from a new one.
+        for claim in sums(segment):
+            yield replace(claim, key=f"{claim.key} {next(readings)}")
+        for found in re.finditer(r"4\+0", segment.text):
+            yield Sum(key=f"{next(readings)}", span=segment.at(*found.span()), left=4, right=0, total=4)
+
+    readings = itertools.count()
+    watcher = watch(asked_elsewhere(repair), extractor=read, remedy=REMEDY)
+    found, result = await remedies(watcher, "2+2=5\n", "3+3=6\n")
+    assert (found, result.text) == (["resample"], "3+3=6\n")
+
+
+@pytest.mark.parametrize("worker", ["inline", "async"])
+async def test_what_only_the_model_could_read_again_is_not_repaired(worker):
+    fork = Fork("Which sums?", lambda reply, segment: list(sums(segment)))
+    who = adds_up if worker == "inline" else slow(1.0)
+    model = ScriptedModel(["2+2=5\n", "3+3=6\n"], forks=lambda _: "yes")
+    result, _ = await supervise(model, watch(who, extractor=fork, remedy=REMEDY))
+    assert [record.remedy for record in result.violations] == ["resample"]
+    assert result.text == "3+3=6\n"
+
+
+async def test_a_fork_with_a_parser_of_its_own_is_read_again_by_that():
+    fork = Fork("Which sums?", lambda reply, segment: (), local=lambda segment: list(sums(segment)))
+    found, result = await remedies(watch(extractor=fork, remedy=REMEDY), "2+2=5\n", "\n")
+    assert (found, result.text) == (["repair"], "2+2=4\n")
 
 
 async def test_an_extractor_that_raises_on_the_repair_leaves_no_repair():

@@ -282,7 +282,14 @@ def test_workers_belong_to_one_event_loop():
 
 @pytest.mark.parametrize(
     "options",
-    [{"threads": 0}, {"processes": True}, {"processes": 1.5}, {"memory": 1000}, {"held_after": 0}, {"held_after": "1"}],
+    [
+        {"threads": 0},
+        {"processes": True},
+        {"processes": 1.5},
+        {"memory": 1000},
+        {"blocked_loop_after": 0},
+        {"blocked_loop_after": "1"},
+    ],
 )
 def test_workers_that_cannot_work_are_refused(options):
     with pytest.raises(UsageError, match=next(iter(options))):

@@ -76,3 +76,18 @@ def test_the_page_has_a_place_and_its_code_runs():
 
     [example] = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
     assert msgspec.json.decode(example, type=LabelledTrace).label == "wrong"
+
+
+def test_the_share_of_right_traces_that_stay_verified(data, monkeypatch, capsys):
+    monkeypatch.setattr(judge, "VERIFIED", (judge.VERIFIED[0], *judge.VERIFIED[-2:], judge.Pair("no_such", "x", "y")))
+    with gzip.open(data / "gsm8k" / "b.jsonl.gz", "wt") as file:
+        for number, answer in enumerate(("3+3 = 6\nkill", "3+3 = 6 and 3 plus 3 is 7", "nothing")):
+            file.write(json.dumps({"id": f"b{number}", "question": "?", "answer": answer}) + "\n")
+    assert judge.main([str(data), "--verified"]) == 0
+    _head, _line, *rows = capsys.readouterr().out.splitlines()
+    cells = [row.strip("| ").split(" | ")[1:] for row in rows]
+    assert cells[0] == ["5", "2", "1"]
+    assert cells[1] == ["5", "4", "1"]
+    assert cells[2] == ["5", "5", "0"]
+    assert cells[3][0].startswith("not run: 'no_such': not installed")
+    assert judge.verified_row(judge.VERIFIED[0], data, 1)[1] == "1"

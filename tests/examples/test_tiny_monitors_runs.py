@@ -37,7 +37,12 @@ def test_after_its_mistake_is_remedied_the_run_goes_on_and_is_verified(family, r
         script = learner(rng, worked, at, blunder(rng).text)
         result = supervise(family, worked.problem.prompt, script, remedy=REMEDIES[remedy], delivery=delivery)
         assert result.ledger.remedies == 1
-        assert isinstance(result, Verified), (seed, result.text, result.violations, getattr(result, "doubts", None))
+        assert isinstance(result, Verified), (
+            seed,
+            result.text,
+            result.violations,
+            getattr(result, "unverified_reasons", None),
+        )
         assert result.answer.strip() == worked.answer
 
 

@@ -107,7 +107,7 @@ def of_core(trigger, size=None, **options):
         driver.say(text, size)
         driver.end()
         driver.settle()
-        assert driver.outline.status == "unverified"
+        assert driver.summary.status == "unverified"
 
     return read
 

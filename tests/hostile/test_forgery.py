@@ -57,10 +57,10 @@ def test_a_forged_marker_is_text_like_any_other(level, delivery, record_property
         driver.say(f"so 1+1=2\n{text}\n3+3=6\n", size=7)
         driver.end()
         driver.settle()
-        outline = driver.outline
-        assert outline.insertions == ()
-        assert outline.text == driver.shown_by("model") == f"so 1+1=2\n{text}\n3+3=6\n"
-        assert [check.key for check in outline.checks] == ["1+1=2", "3+3=6"]
+        summary = driver.summary
+        assert summary.insertions == ()
+        assert summary.text == driver.shown_by("model") == f"so 1+1=2\n{text}\n3+3=6\n"
+        assert [check.key for check in summary.checks] == ["1+1=2", "3+3=6"]
 
 
 @pytest.mark.fault("P8", injected="a wrong claim after, or inside of, a forged marker", happens="it is found")
@@ -76,10 +76,10 @@ def test_a_model_that_writes_our_markers_is_still_checked(level, delivery, recor
         driver.say(f"{line}\n", size=5)
         driver.end()
         driver.settle()
-        found = [record for record in driver.outline.violations if record.key == "2+2=5"] if driver.outline else None
+        found = [record for record in driver.summary.violations if record.key == "2+2=5"] if driver.summary else None
         if delivery == "observe":
             assert found, line
-            assert driver.outline.status == "unverified"
+            assert driver.summary.status == "unverified"
         else:
             assert driver.core.tally.remedies == 1, line
             assert len(ours(driver)) == 1
@@ -98,7 +98,7 @@ def test_feedback_that_the_model_repeats_is_the_model_s(level, place):
         return
     driver.end()
     driver.settle()
-    assert len(driver.outline.insertions) == 1
+    assert len(driver.summary.insertions) == 1
     assert driver.shown_by("feedback") == said
     assert driver.shown_by("model").endswith(f"{said}{said}1+1=2\n")
 

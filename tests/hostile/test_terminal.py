@@ -22,7 +22,6 @@ from interwhen import (
     CheckSettled,
     CheckStarted,
     Delta,
-    Doubt,
     Failed,
     Finished,
     Judged,
@@ -33,6 +32,7 @@ from interwhen import (
     StreamBroken,
     Unknown,
     Unverified,
+    UnverifiedReason,
     Violation,
     ViolationFound,
     ViolationRecord,
@@ -77,11 +77,11 @@ def recorded(text):
         return CheckRecord(text, text, text, text, span, span, outcome)
 
     common = {"text": text, "reasoning": text, "answer": text, "finish_reason": "length", "violations": (violation,)}
-    doubts = (Doubt(text, span, text), Doubt(text, None, text))
+    unverified_reasons = (UnverifiedReason(text, span, text), UnverifiedReason(text, None, text))
     for result in (
-        Unverified(**common, doubts=doubts),
-        Abstained(**common, reason=text, doubts=doubts),
-        Failed(**common, error=text, doubts=doubts),
+        Unverified(**common, unverified_reasons=unverified_reasons),
+        Abstained(**common, reason=text, unverified_reasons=unverified_reasons),
+        Failed(**common, error=text, unverified_reasons=unverified_reasons),
     ):
         yield [
             Delta(text, 0, "reasoning"),

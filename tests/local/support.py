@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import interwhen
 from interwhen import Claim, Delta, Message, Monitor, Pass, Retracted, Sampling, Span, Violation
-from interwhen.models import Request
-from interwhen.testing import RecordingModel
+from interwhen.models import RecordingModel, Request
 
 GREEDY = Sampling(max_tokens=300, temperature=0.0)
 PROMPT = (Message("user", "Start with 64. Add 29. Subtract 17. Multiply by 3. What is the result?"),)

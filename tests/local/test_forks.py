@@ -62,7 +62,9 @@ async def test_what_a_fork_says_can_interrupt_where_it_is_grounded(anyio_backend
     assert violation.interrupted
     assert violation.span == refuted[0]
     assert any(violation.quote in line for line, _ in replies)
-    assert played.streams == ["", played.result.text[: violation.cut] + "7"]
+    assert violation.remedy == "feedback"  # a repair is not written: only the model could read it again
+    assert played.streams[1] == played.result.text[: len(played.streams[1])]
+    assert played.streams[1].startswith(played.result.text[: violation.cut])
     assert played.result.ledger.forks >= 2
 
 
@@ -72,4 +74,4 @@ async def test_forks_beyond_the_budget_are_skipped_and_said_so(anyio_backend):
         played = await play(model, [asking(lambda claim: Pass(), replies)], budgets=Budgets(forks=1))
     assert played.result.ledger.forks == len(replies) == 1
     assert isinstance(played.result, Unverified)
-    assert any("forks" in doubt.why for doubt in played.result.doubts)
+    assert any("forks" in doubt.why for doubt in played.result.unverified_reasons)

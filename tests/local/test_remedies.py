@@ -106,8 +106,8 @@ async def test_refuted_reasoning_that_was_answered_is_disavowed_and_the_rest_can
         played = await play(model, [refuting(remedy=Feedback(), phase="reasoning")])
     violation = remedied(played)
     assert isinstance(played.result, Verified)
-    [disavowed] = played.result.certificate.disavowed
-    assert disavowed.covers(violation.span)
+    [refuted] = played.result.certificate.refuted
+    assert refuted.covers(violation.span)
     assert played.result.certificate.matches(played.result.text)
 
 

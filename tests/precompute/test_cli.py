@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -114,12 +115,15 @@ def test_a_budget_ends_the_work(producer, book, capsys):
         (("why", "book", "nothing"), "names no steps of 'book'"),
         (("evict", "book"), "say which steps, or --all"),
         (("add", "book", "book.txt", "--store", "book.txt"), "this file is no store"),
+        (("status", "--key-file", "no file"), "'no file' cannot be read as text"),
+        (("status", "--key-file", "empty"), "needs at least 16 bytes, got 0"),
     ],
 )
 def test_one_line_and_code_2(arguments, said, producer, book, capsys):
     run("add", "book", book)
     run("run", "-m", "toy", "--slices", 1)
     capsys.readouterr()
+    Path("empty").write_text("")
     code = run(*arguments)
     out, err = capsys.readouterr()
     assert code in (2, 5)
@@ -127,6 +131,41 @@ def test_one_line_and_code_2(arguments, said, producer, book, capsys):
     assert err.count("\n") == 1
     assert said in err
     assert out == ""
+
+
+@pytest.mark.parametrize("way", ["file", "environment"])
+def test_a_shared_store_is_sealed_with_a_key(way, producer, book, monkeypatch, capsys):
+    key = "0123456789abcdef, and more"
+    Path("key").write_text(f"{key}\n")
+    options = ("--key-file", "key") if way == "file" else ()
+    if way == "environment":
+        monkeypatch.setenv("INTERWHEN_STORE_KEY", key)
+    assert run("add", "book", book, *options) == 0
+    assert run("run", "-m", "toy", "--slices", 1, *options) == 0
+    assert run("status", "book", *options) == 0
+    assert "accepted" in capsys.readouterr().out
+    with closing(open_store("interwhen-precompute.db", key=key)) as store:
+        [kept] = store.items()
+    # The same file without the key, with the empty one, and with another one.
+    for value in (None, ""):
+        monkeypatch.delenv("INTERWHEN_STORE_KEY", raising=False)
+        if value is not None:
+            monkeypatch.setenv("INTERWHEN_STORE_KEY", value)
+        assert run("status") == 5
+        assert "sealed with a key: open the store with it (key=, --key-file" in capsys.readouterr().err
+    monkeypatch.setenv("INTERWHEN_STORE_KEY", "another key, long enough")
+    assert run("status") == 0
+    out = capsys.readouterr().out
+    assert "no contexts" in out
+    assert "the last one because it is not sealed with the key of this store" in out
+    # The file is stronger than the environment, and what another key could not read is there.
+    assert run("why", "book", producer.made[0], "--key-file", "key") == 0
+    assert kept.id in capsys.readouterr().out
+
+
+def test_the_key_of_a_store_never_stands_on_the_command_line(book, capsys):
+    assert run("status", "--key", "0123456789abcdef") == 2
+    assert "0123456789abcdef" not in capsys.readouterr().out
 
 
 def test_text_of_a_model_cannot_act_on_the_terminal(producer, tmp_path, monkeypatch, capsys):

@@ -1,21 +1,27 @@
-"""The page about work ahead of time: its example runs as it stands and prints what it says."""
+"""The page about work ahead of time: its examples run as they stand and print what it says."""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "precompute.md").read_text(encoding="utf-8")
 
 
-def test_the_example_prints_what_the_page_says(tmp_path):
-    code = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)[0]
-    said = re.findall(r"```text\n(.*?)```", PAGE, flags=re.DOTALL)[0]
+EXAMPLES = list(
+    zip(*(re.findall(rf"```{kind}\n(.*?)```", PAGE, flags=re.DOTALL) for kind in ("python", "text")), strict=True)
+)
+
+
+@pytest.mark.parametrize(("code", "said"), EXAMPLES)
+def test_the_examples_print_what_the_page_says(code, said, tmp_path):
     script = tmp_path / "page.py"
     script.write_text(code)
     done = subprocess.run(
-        [sys.executable, "-W", "error", script], capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "-W", "error", script], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == said

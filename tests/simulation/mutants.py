@@ -128,7 +128,7 @@ def late_is_forgotten(patch):
 
 def reads_behind_the_end_are_forgotten(patch):
     real = run.build_result
-    patch.setattr(run, "build_result", lambda outline, **rest: real(outline, **{**rest, "unread": 0}))
+    patch.setattr(run, "build_result", lambda summary, **rest: real(summary, **{**rest, "unread": 0}))
 
 
 def gate_ignores_open_checks(patch):
@@ -278,12 +278,12 @@ def certificate_of_another_text(patch):
 
 
 def only_the_first_monitor_counts(patch):
-    real = release_rule.doubts
-    patch.setattr(machine, "doubts", lambda records, monitors, *rest: real(records, monitors[:1], *rest))
+    real = release_rule.unverified_reasons
+    patch.setattr(machine, "unverified_reasons", lambda records, monitors, *rest: real(records, monitors[:1], *rest))
 
 
-def answers_are_disavowed(patch):
-    patch.setattr(violations.Violations, "disavowed", lambda self: [span for span, _ in self._answered])
+def answers_are_refuted(patch):
+    patch.setattr(violations.Violations, "refuted", lambda self: [span for span, _ in self._answered])
 
 
 def gates_open_on_failure(patch):
@@ -393,12 +393,12 @@ def repairs_are_written_at_any_level(patch):
 
 
 def trackers_keep_what_was_refuted(patch):
-    patch.setattr(monitors._Fold, "disown", lambda self, start, end: None)
+    patch.setattr(monitors._Fold, "invalidate", lambda self, start, end: None)
 
 
 def trackers_forget_what_stands(patch):
-    real = monitors._Fold.disown
-    patch.setattr(monitors._Fold, "disown", lambda self, start, end: real(self, 0, 0))
+    real = monitors._Fold.invalidate
+    patch.setattr(monitors._Fold, "invalidate", lambda self, start, end: real(self, 0, 0))
 
 
 def a_preparation_that_fails_stands_aside(patch):
@@ -443,6 +443,47 @@ def tried_again_with_half_a_claim(patch):
         return known if real(past, monitor, known, jobs) is not None else None
 
     patch.setattr(journaling, "_read_again", read_again)
+
+
+def unread_text_is_forgotten(patch):
+    real = checks.Checks.extracted
+    patch.setattr(checks.Checks, "extracted", lambda self, fact: real(self, msgspec.structs.replace(fact, unread=())))
+
+
+def unread_text_passes(patch):
+    patch.setattr(checks, "UNREAD", Judged(Pass()))
+
+
+def what_was_read_counts_as_unread(patch):
+    patch.setattr(monitors, "_uncovered", lambda found, claims: found)
+
+
+def unread_text_has_no_place(patch):
+    real = monitors.recognize
+
+    def recognize(name, find, segment, claims):
+        found = real(name, find, segment, claims)
+        return found if isinstance(found, Errored) else tuple(segment.span for _ in found[:1])
+
+    patch.setattr(monitors, "recognize", recognize)
+
+
+def reasoning_counts_as_answer(patch):
+    patch.setattr(transcript.Transcript, "phase_at", lambda self, offset: "answer")
+
+
+def any_monitor_may_judge_the_answer(patch):
+    real = machine.certificate
+
+    def certificate(trace, records, watching, *rest):
+        return real(trace, records, [replace(monitor, scope="answer") for monitor in watching], *rest)
+
+    patch.setattr(machine, "certificate", certificate)
+
+
+def an_answer_counts_as_steps(patch):
+    real = machine.certificate
+    patch.setattr(machine, "certificate", lambda *arguments: msgspec.structs.replace(real(*arguments), scope="steps"))
 
 
 MUTANTS = [
@@ -495,9 +536,16 @@ MUTANTS = [
     Mutant("prompts of forks are not counted", fork_prompts_are_not_counted, "server counted"),
     Mutant("a run that goes on checks half a claim", tried_again_with_half_a_claim, ""),
     Mutant("only the first monitor counts", only_the_first_monitor_counts, "P2"),
-    Mutant("a refuted answer is disavowed", answers_are_disavowed, "P2"),
+    Mutant("a refuted answer is disavowed", answers_are_refuted, "P2"),
     Mutant("one verifier's verdict serves another", verdicts_forget_the_verifier, "P"),
     Mutant("only the first claim of a segment is checked", first_claim_only, "P"),
     Mutant("a repair is not noted as ours", repair_is_not_noted, "P4"),
+    Mutant("text that was recognized and not read is forgotten", unread_text_is_forgotten, "P2: in verified text"),
+    Mutant("text that was recognized and not read passes", unread_text_passes, "P2: in verified text"),
+    Mutant("text that was recognized and read is unread", what_was_read_counts_as_unread, "P2: a flawless world"),
+    Mutant("a doubt on unread text does not say where", unread_text_has_no_place, "P2: what was recognized"),
+    Mutant("a right sum in the reasoning verifies the answer", reasoning_counts_as_answer, "covers the answer"),
+    Mutant("any monitor may verify the answer", any_monitor_may_judge_the_answer, "covers the answer"),
+    Mutant("a verified answer is called verified steps", an_answer_counts_as_steps, "covers the answer"),
     Mutant("a resampled stream has the seed of the one before", generation_is_not_counted, "P4"),
 ]

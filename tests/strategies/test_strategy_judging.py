@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen import Answer, Claim, Fork, Monitor, Pass, Verified, run, verifier
-from interwhen.models import Chunk
-from interwhen.strategies import Judgement, Meter, Trace, judge
+from interwhen.models import Chunk, MeteredModel
+from interwhen.strategies import Judgement, Trace, judge
 from interwhen.strategies._strategy import merit, needs_tokens
 from interwhen.testing import End, ScriptedModel, cut_into
 from tests.strategies.worlds import KNOWS, RIGHT, WRONG, question
@@ -44,7 +44,7 @@ def test_it_says_what_a_run_that_only_observes_says(lines, size, reason):
 
 
 async def test_nothing_acts_and_no_token_is_spent():
-    meter = Meter(ScriptedModel(["never"]), 5)
+    meter = MeteredModel(ScriptedModel(["never"]), 5)
     found = await judge(question(), traced(WRONG), meter)
     assert (found.refuted, found.result.text, meter.spent, meter.requests) == (1, WRONG, 0, 0)
     assert found.result.ledger.remedies == 0
@@ -59,7 +59,7 @@ async def test_forks_are_asked_of_the_model_and_metered():
         yield Claim(key=reply, span=segment.span)
 
     monitor = Monitor(name="asks", verifier=check, extractor=Fork("\nSure?", parse, max_tokens=8), scope="answer")
-    meter = Meter(ScriptedModel([""], forks=lambda _: "yes I am"), 100)
+    meter = MeteredModel(ScriptedModel([""], forks=lambda _: "yes I am"), 100)
     asked = question(monitors=(monitor,))
     found = await judge(asked, traced(RIGHT), meter)
     assert found.verified

@@ -23,10 +23,10 @@ async def test_a_text_with_a_statement_in_doubt_is_never_verified(case):
     status, result = await ending(case)
     assert status in ("unverified", "interrupted"), result.checks
     if status == "unverified":
-        assert any(doubt.span is not None for doubt in result.doubts), result.doubts
+        assert any(doubt.span is not None for doubt in result.unverified_reasons), result.unverified_reasons
 
 
 @pytest.mark.parametrize("case", RIGHT, ids=_name)
 async def test_text_without_anything_wrong_stays_verified(case):
     status, result = await ending(case)
-    assert status == "verified", (result.doubts, result.violations)
+    assert status == "verified", (result.unverified_reasons, result.violations)

@@ -120,7 +120,9 @@ async def test_a_run_that_is_stopped_early():
     assert result.status == "unverified"
     assert result.text == "<think>6 * 7 is 42.\n\nLet me see: 42.\n\nOnce more: 42.\n</think>\n\nThe answer is 42."
     assert result.answer == "\n\nThe answer is 42."
-    assert result.doubts[0].why.startswith("the reasoning was stopped early: the probed answer was the same 3 times")
+    assert result.unverified_reasons[0].why.startswith(
+        "the reasoning was stopped early: the probed answer was the same 3 times"
+    )
     assert result.violations[0].remedy == "conclude"
     assert result.ledger.forks == 3
     assert result.ledger.fork_tokens == 9

@@ -331,7 +331,7 @@ def test_arguments_of_calls() -> None:
     with interwhen.run_sync(model, "Add A.", monitors=[monitor]) as run:
         result = run.drain()
     assert [record.why for record in result.violations] == ["the document breaks the schema at $.name: type"]
-    assert [doubt.why for doubt in result.doubts] == ["unknown: there is no schema for this tool"]
+    assert [doubt.why for doubt in result.unverified_reasons] == ["unknown: there is no schema for this tool"]
 
 
 def test_options(tmp_path: Path) -> None:

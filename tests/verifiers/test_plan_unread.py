@@ -70,7 +70,6 @@ def test_a_wrong_action_in_another_spelling_is_found():
 UNREAD = [
     "Lift the red block off the blue block",
     "Take red from blue",
-    "Remove the red block from the blue block",
     "Then unstack the red block from the blue block",
     "Next, unstack red from blue",
     "Finally, the arm unstacks red from blue",
@@ -79,7 +78,6 @@ UNREAD = [
     "Desapila el bloque red de blue",
     "(unstack a b) - red is held now",
     "First (unstack a b)",
-    "I then unstack the red block from the blue block",
     "Take(red)",
     "unstack(red from blue)",
 ]
@@ -98,6 +96,78 @@ def test_behind_an_action_that_is_not_understood_nobody_is_accused(line, form):
     )
     assert tried(text + "\n", judge="steps").found == ()
     assert tried(text + "\n").found == ()
+
+
+IN_OTHER_WORDS = (
+    "Remove the red block from the top of the blue block",
+    "Place the red block on the table",
+    "You pick up the blue block from the table",
+    "Place the blue block on top of the yellow block",
+)
+
+
+@pytest.mark.parametrize("form", [numbered, lambda steps: "".join(f"- {each}\n" for each in steps), "\n".join])
+def test_known_actions_in_other_words_are_read(form):
+    assert tried(form(IN_OTHER_WORDS) + "\n").passed == 1
+    assert tried(form(("I then unstack the red block from the blue block", *REST)) + "\n").passed == 1
+    # Action by action, in place of the usual words.
+    for at, words in enumerate(IN_OTHER_WORDS):
+        steps = ["Unstack the red block from the blue block", *REST]
+        steps[at] = words
+        assert tried(form(steps) + "\n").passed == 1, tried(form(steps) + "\n").reasons
+
+
+@pytest.mark.parametrize(
+    "remark",
+    [
+        " (now holding the red block)",
+        ": Since the red block is clear and your hand is empty, this can be done.",
+        ". Now the blue block is clear.",
+        ", freeing the blue block",
+        " to free up the blue block",
+        "; it remains clear.",
+        " because the red block is clear",
+    ],
+)
+def test_a_remark_on_the_state_may_follow_an_action(remark):
+    first = "Unstack the red block from the blue block"
+    assert tried(numbered((first + remark, *REST))).passed == 1
+    [found] = tried(numbered((first + remark, "Pick up the blue block")), judge="steps").found
+    assert found.quote == "Pick up the blue block"
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        " (temporary move)",
+        " is not possible, so unstack the blue block from the yellow block",
+        ". Now put it down on the table.",
+        ", since we cannot do that, take yellow",
+        " because we lift it, if it is clear",
+    ],
+)
+def test_an_action_that_goes_on_in_other_ways_is_not_judged(rest):
+    text = numbered((f"Unstack the red block from the blue block{rest}", "Pick up the blue block"))
+    assert tried(text).found == ()
+    assert tried(text, judge="steps").found == ()
+
+
+@pytest.mark.parametrize("mark", ["- ", "   - ", "", "   *"])
+@pytest.mark.parametrize("is_numbered", [True, False])
+def test_other_words_that_explain_an_action_are_no_second_one(mark, is_numbered):
+    steps = ("Unstack the red block from the blue block", *REST)
+    lines = []
+    for number, (step, words) in enumerate(zip(steps, IN_OTHER_WORDS, strict=True), 1):
+        lines += [f"{number}. **{step}**" if is_numbered else f"**{step}**", f"{mark}{words}"]
+    text = "\n".join(lines) + "\n"
+    assert tried(text).found == ()
+    assert tried(text, judge="steps").found == ()
+    # An action in other words that does not fit leaves the state open: it may be meant in another way.
+    text = (
+        f"Unstack red from blue\n{mark}You pick up the red block.\nPut down red\nPick up yellow\nStack yellow on red\n"
+    )
+    assert tried(text, judge="steps").found == ()
+    assert not tried(text).passed
 
 
 def test_an_item_of_the_list_that_names_no_block_leaves_the_state_open():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from interwhen import (
     Answer,
@@ -29,6 +29,7 @@ from interwhen import (
     normalize,
 )
 
+from interwhen_verifiers._factories import require_choice
 from interwhen_verifiers._linear import Place
 
 Must: TypeAlias = Literal["absent", "present"]
@@ -107,10 +108,8 @@ def make(
     """Make the monitor; what must be present is looked for in the whole answer, once it is there."""
     if not patterns:
         raise UsageError(f"{name}: give at least one {'pattern' if name == 'regex' else 'term'}")
-    if must not in ("absent", "present"):
-        raise UsageError(f"{name}: must={must!r}, choose one of absent, present")
-    if scope not in _TRIGGERS:
-        raise UsageError(f"{name}: scope={scope!r}, choose one of {', '.join(_TRIGGERS)}")
+    require_choice(name, get_args(Must), must=must)
+    require_choice(name, _TRIGGERS, scope=scope)
     return Monitor(
         name=name,
         trigger=Answer() if must == "present" else _TRIGGERS[scope],

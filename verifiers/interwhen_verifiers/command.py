@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from interwhen import (
     Answer,
@@ -34,6 +34,7 @@ from interwhen import (
 from interwhen_verifiers._blocks import LONGEST, read_block
 from interwhen_verifiers._command.checker import PRESETS, Checker, need_pattern
 from interwhen_verifiers._command.runs import Ran, judge, read_apart, run_inside, run_outside
+from interwhen_verifiers._factories import require_choice, require_positive
 
 Preset: TypeAlias = Literal["gcc", "gcc-run", "coq", "lean", "mypy", "script"]
 Where: TypeAlias = Literal["process", "none"]
@@ -148,12 +149,10 @@ def command(
     directory or in ``directory``. ``readable``: what else the sandbox shows. ``scope``: ``answer`` where the command
     knows the task, so that what it accepts is right (a test of the task, a proof of its statement).
     """
-    if not seconds > 0:
-        raise UsageError(f"command: seconds={seconds!r} must be positive")
+    require_positive("command", seconds=seconds)
     checker = _checker(preset, argv, languages, file, pattern, refutes)
     where: Where = sandbox or ("none" if checker.name == "lean" else "process")
-    if where not in ("process", "none"):
-        raise UsageError(f"command: sandbox={sandbox!r}, choose one of process, none")
+    require_choice("command", get_args(Where), sandbox=where)
     if directory and where != "none":
         raise UsageError(f"command: directory={directory!r} is for sandbox=none; show a sandbox more by readable=")
     return Monitor(
@@ -177,9 +176,9 @@ def _checker(
     pattern: str,
     refutes: tuple[int, ...] | None,
 ) -> Checker:
-    if preset is not None and preset not in PRESETS:
-        raise UsageError(f"command: preset={preset!r}, choose one of {', '.join(PRESETS)}")
-    checker = PRESETS[preset or "script"]
+    known = "script" if preset is None else preset
+    require_choice("command", PRESETS, preset=known)
+    checker = PRESETS[known]
     if not checker.steps and not argv:
         raise UsageError('command: it needs a preset, or argv with the command to run: argv=("checker", "{file}")')
     if argv and not any("{file}" in part for part in argv):

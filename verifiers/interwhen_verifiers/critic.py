@@ -44,6 +44,8 @@ from interwhen import (
 )
 from interwhen.models import Request
 
+from interwhen_verifiers._factories import require_choice, require_positive
+
 OPINION = "a language model's opinion, which proves nothing"
 _TRIGGERS: dict[str, Trigger] = {
     "sentence": Sentences(),
@@ -111,12 +113,10 @@ def critic(
 
     Raises :class:`UsageError` on an option that it does not know.
     """
-    if every not in _TRIGGERS:
-        raise UsageError(f"critic: every={every!r}, choose one of {', '.join(_TRIGGERS)}")
+    require_choice("critic", _TRIGGERS, every=every)
+    require_positive("critic", seconds=seconds)
     if not criterion.strip():
         raise UsageError("critic: the criterion is empty: what is to be judged?")
-    if not seconds > 0:
-        raise UsageError(f"critic: seconds={seconds!r} must be positive")
     if served and not model:
         raise UsageError(f"critic: served={served!r} goes with model=, the base URL of the server that has it")
     common: dict[str, Any] = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from interwhen import (
     Claim,
@@ -32,6 +32,8 @@ from interwhen import (
     verifier,
 )
 from interwhen.models import Reply, ScoredToken
+
+from interwhen_verifiers._factories import require_choice
 
 Rule: TypeAlias = Literal["stable", "confident", "entropy"]
 At: TypeAlias = Literal["paragraphs", "lines", "sentences", "markers"]
@@ -197,10 +199,8 @@ def early_stopping(
     behind the reasoning has settled: its running variance is below ``threshold`` (0.001) after ``times`` probes.
     ``at``: where to probe; ``probe``: what follows the reasoning there; ``lead``: what the answer begins with.
     """
-    if rule not in ("stable", "confident", "entropy"):
-        raise UsageError(f"early_stopping: rule={rule!r}, choose one of stable, confident, entropy")
-    if at not in _TRIGGERS:
-        raise UsageError(f"early_stopping: at={at!r}, choose one of {', '.join(_TRIGGERS)}")
+    require_choice("early_stopping", get_args(Rule), rule=rule)
+    require_choice("early_stopping", _TRIGGERS, at=at)
     if times < 1 or tokens < 1:
         raise UsageError(f"early_stopping: times={times!r} and tokens={tokens!r} must be at least 1")
     limit = threshold if threshold is not None else 0.95 if rule == "confident" else 0.001

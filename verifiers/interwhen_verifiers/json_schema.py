@@ -31,6 +31,7 @@ from interwhen import (
     verifier,
 )
 
+from interwhen_verifiers._factories import require_choice
 from interwhen_verifiers._json_schema.finding import Finder, Found, Search, Where
 from interwhen_verifiers._json_schema.machine import Reader
 from interwhen_verifiers._json_schema.validating import Judge, read_schema
@@ -157,8 +158,7 @@ def json_schema(
     otherwise. ``every``: how many characters are read at a time. ``remote``: addresses of schemas that a ``$ref`` may
     name (a folder ends in ``/``); they are fetched once, when the monitor is made. No other is ever fetched.
     """
-    if where not in get_args(Where):
-        raise UsageError(f"json_schema: where={where!r}, choose one of {', '.join(get_args(Where))}")
+    require_choice("json_schema", get_args(Where), where=where)
     if (schema is None) == (tools is None):
         raise UsageError("json_schema: give either a schema for the answer or tools with a schema for each")
     if tools is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from interwhen import (
     Claim,
@@ -32,6 +32,7 @@ from interwhen import (
 from interwhen.sandbox import Limits
 
 from interwhen_verifiers._blocks import LONGEST, read_block
+from interwhen_verifiers._factories import require_choice, require_positive
 from interwhen_verifiers._python.given import Given, bare, completed, read_given
 from interwhen_verifiers._python.judging import judge
 from interwhen_verifiers._python.types import SECONDS, both, judge_types, need_mypy
@@ -141,10 +142,8 @@ def python(
     in the task and in the code. ``typecheck``: also ask mypy, which must be installed. ``seconds``: how long the code
     may take; ``late`` says what it is when it takes longer.
     """
-    if late not in ("unknown", "violation"):
-        raise UsageError(f"python: late={late!r}, choose one of unknown, violation")
-    if not seconds > 0:
-        raise UsageError(f"python: seconds={seconds!r} must be positive")
+    require_choice("python", get_args(Late), late=late)
+    require_positive("python", seconds=seconds)
     if typecheck:
         need_mypy()
     try:

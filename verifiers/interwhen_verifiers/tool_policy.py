@@ -36,6 +36,7 @@ from interwhen import (
 )
 from interwhen.policy import WrittenPolicy
 
+from interwhen_verifiers._factories import require_choice
 from interwhen_verifiers._tools.calls import ReadCall, read_calls
 from interwhen_verifiers._tools.history import History, PastCall, read_history
 from interwhen_verifiers._tools.rules import Call, Moment, Policy, Rule, adapt, open_policy
@@ -172,8 +173,7 @@ def tool_policy(
     rules that are left out. ``on="results"`` judges results by the rules made with ``Policy.after``; use it in
     ``interwhen.guard(results=[...])``.
     """
-    if on not in ("calls", "results"):
-        raise UsageError(f"tool_policy: on={on!r}, choose one of calls, results")
+    require_choice("tool_policy", ("calls", "results"), on=on)
     chosen = _policy(policy).without([skip] if isinstance(skip, str) else skip)
     calls = on == "calls"
     return Monitor(

@@ -9,20 +9,21 @@ from typing import get_args
 
 from interwhen._types.events import CheckSettled, CheckStarted, Remedied, Retracted, StreamBroken, ViolationFound
 from interwhen._types.monitors import Delivery
-from interwhen._types.results import CheckRecord, RemedyName, Result, Status, Verified
+from interwhen._types.results import CheckRecord, RemedyName, Result, Status, Unverified, Verified
 from interwhen._types.triggers import PhaseFilter
-from interwhen._types.verdicts import Level, Outcome
+from interwhen._types.verdicts import Level, Outcome, Pass
 from interwhen._types.verifiers import Worker
 from interwhen.testing.simulation._invariants import is_timeless
-from interwhen.testing.simulation._play import Life, Played
+from interwhen.testing.simulation._play import Life, PlayedWorld
+from interwhen.testing.simulation._truth import UNREAD
 from interwhen.testing.simulation._worlds import (
-    MishapKind,
+    MonitorSetup,
     Preparing,
     ReaderKind,
     Thinking,
     TriggerKind,
-    Watch,
-    WireKind,
+    VerifierFaultKind,
+    WireFaultKind,
 )
 
 _KINDS: dict[str, tuple[str, ...]] = {
@@ -34,13 +35,15 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "phase": get_args(PhaseFilter),
     "worker": get_args(Worker),
     "outcome": tuple(kind.__name__.lower() for kind in get_args(Outcome)),
-    "mishap met": tuple(kind for kind in get_args(MishapKind)),
-    "wire fault met": get_args(WireKind),
+    "mishap met": tuple(kind for kind in get_args(VerifierFaultKind)),
+    "wire fault met": get_args(WireFaultKind),
     "thinking": get_args(Thinking),
     "reader": get_args(ReaderKind),
     "fork": ("asked", "raises", "hangs", "garbled"),
     "prepared": tuple(kind for kind in get_args(Preparing) if kind != "no"),
     "ended by": ("not converging", "remedies", "discarded", "time budget", "closed monitor", "max_tokens", "total"),
+    "scope": ("steps", "answer", "pass of the reasoning", "pass of an optional monitor", "pass not declared"),
+    "recognizer": ("all read", "unread", "the only doubt", "closed to it", "a gate released it"),
     "death": (
         "before anything is on file",
         "within a record",
@@ -62,7 +65,7 @@ _KINDS: dict[str, tuple[str, ...]] = {
         "late tokens",
         "verdict known",
         "stale check called off",
-        "disavowed",
+        "refuted",
         "varied",
         "tool call refused",
         "extractor failed",
@@ -79,7 +82,7 @@ _KINDS: dict[str, tuple[str, ...]] = {
 """Every label there is, so that what was never reached shows as such."""
 
 
-def reached(played: Played) -> set[tuple[str, str]]:
+def reached(played: PlayedWorld) -> set[tuple[str, str]]:
     """Return the labels of one play."""
     return set(_labels(played))
 
@@ -94,7 +97,7 @@ def blind_spots(counts: Counter[tuple[str, str]]) -> list[tuple[str, str]]:
     return [label for label in all_labels() if not counts[label]]
 
 
-def _labels(played: Played) -> Iterator[tuple[str, str]]:
+def _labels(played: PlayedWorld) -> Iterator[tuple[str, str]]:
     world = played.world
     yield "thinking", world.thinking
     yield "reader", world.reader.kind
@@ -115,7 +118,7 @@ def _labels(played: Played) -> Iterator[tuple[str, str]]:
     yield from _of_result(played)
 
 
-def _of_watch(watch: Watch) -> Iterator[tuple[str, str]]:
+def _of_watch(watch: MonitorSetup) -> Iterator[tuple[str, str]]:
     if not watch.grounded:
         yield "seen", "ungrounded"
     if watch.prepares != "no":
@@ -126,7 +129,7 @@ def _of_watch(watch: Watch) -> Iterator[tuple[str, str]]:
         yield "seen", "tracker of a fork" if watch.fork else "tracker"
 
 
-def _of_faults(played: Played) -> Iterator[tuple[str, str]]:
+def _of_faults(played: PlayedWorld) -> Iterator[tuple[str, str]]:
     world = played.world
     asked = {(number, text.partition("=")[0]) for number, text in played.book}
     for number, judge in enumerate(world.judges):
@@ -144,7 +147,7 @@ def _of_faults(played: Played) -> Iterator[tuple[str, str]]:
         yield "fork", world.fork_fault
 
 
-def _of_events(played: Played) -> Iterator[tuple[str, str]]:
+def _of_events(played: PlayedWorld) -> Iterator[tuple[str, str]]:
     for seen in played.seen:
         match seen.event:
             case Retracted():
@@ -170,19 +173,23 @@ def _of_check(check: CheckRecord) -> Iterator[tuple[str, str]]:
         yield "seen", "stale check called off"
     if not check.key and name == "errored":
         yield "seen", "extractor failed"
+    if not check.key and name == "judged":
+        yield "recognizer", "unread"
 
 
-def _of_result(played: Played) -> Iterator[tuple[str, str]]:
+def _of_result(played: PlayedWorld) -> Iterator[tuple[str, str]]:
     result = played.result
     if result is None:
         return
     yield "status", result.status
+    yield from _of_scope(played, result)
+    yield from _of_recognizers(played, result)
     if result.ledger.prompt_tokens:
         yield "seen", "prompt counted"
     if result.ledger.late:
         yield "seen", "late tokens"
-    if isinstance(result, Verified) and result.certificate.disavowed:
-        yield "seen", "disavowed"
+    if isinstance(result, Verified) and result.certificate.refuted:
+        yield "seen", "refuted"
     if any(sent.request.pieces and sent.request.pieces[-1].refused for sent in played.model.sent):
         yield "seen", "tool call refused"
     reason = getattr(result, "reason", "") or getattr(result, "error", "")
@@ -200,7 +207,36 @@ def _of_result(played: Played) -> Iterator[tuple[str, str]]:
         yield "ended by", "max_tokens"
 
 
-def _of_deaths(played: Played) -> Iterator[tuple[str, str]]:
+def _of_scope(played: PlayedWorld, result: Result) -> Iterator[tuple[str, str]]:
+    if not isinstance(result, Verified):
+        return
+    scope = result.certificate.scope
+    yield "scope", scope
+    watches = {watch.name: watch for watch in played.world.watches}
+    for check in result.certificate.checks if scope == "steps" else ():
+        watch, verdict = watches[check.monitor], getattr(check.outcome, "verdict", None)
+        if isinstance(verdict, Pass) and verdict.scope == "answer":
+            optional = "not declared" if watch.scope == "steps" else "of an optional monitor"
+            yield "scope", f"pass {'of the reasoning' if watch.required and watch.scope == 'answer' else optional}"
+
+
+def _of_recognizers(played: PlayedWorld, result: Result) -> Iterator[tuple[str, str]]:
+    recognizing = {watch.name: watch for watch in played.world.watches if watch.recognizes and watch.required}
+    if not recognizing:
+        return
+    if isinstance(result, Verified):
+        yield "recognizer", "all read"
+    if UNREAD in getattr(result, "reason", ""):
+        yield "recognizer", "closed to it"
+    if isinstance(result, Unverified):
+        unread = [doubt.monitor for doubt in result.unverified_reasons if UNREAD in doubt.why]
+        if len(unread) == len(result.unverified_reasons):
+            yield "recognizer", "the only doubt"
+        if any(name in recognizing and recognizing[name].delivery in ("gate", "final") for name in unread):
+            yield "recognizer", "a gate released it"
+
+
+def _of_deaths(played: PlayedWorld) -> Iterator[tuple[str, str]]:
     for life, following in pairwise(played.lives):
         if life.was_killed:
             yield from (("death", name) for name in _of_death(life))

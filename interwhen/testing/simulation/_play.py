@@ -23,7 +23,7 @@ from interwhen.journal._records import Came, Ending, Record, Spent, Text, Told
 from interwhen.testing._virtual_time import VirtualLoop, VirtualTimeError, VirtualWorkers
 from interwhen.testing.simulation._model import SEED, SimulatedModel
 from interwhen.testing.simulation._monitors import PROMPT, build_monitors, shift
-from interwhen.testing.simulation._worlds import Death, Reader, World
+from interwhen.testing.simulation._worlds import ProcessDeath, SimulatedReader, World
 
 # The disk of a world, which outlives its processes, and who writes to it on the event loop of one of them.
 
@@ -206,7 +206,7 @@ class ReaderError(Exception):
 class Life:
     """What one process did, and what became of it."""
 
-    reader: Reader
+    reader: SimulatedReader
     seen: list[Seen] = field(default_factory=list)
     book: list[tuple[int, str]] = field(default_factory=list)
     """Each check that ended, as number of the judge and text of the claim, in order; that of earlier processes, too."""
@@ -248,7 +248,7 @@ class Life:
 
 
 @dataclass(slots=True)
-class Played:
+class PlayedWorld:
     """Everything that is known about one play: what the judge of the simulator judges."""
 
     world: World
@@ -316,7 +316,7 @@ class Killed(BaseException):
 class Process:
     """One process."""
 
-    def __init__(self, played: Played, life: Life, death: Death | None, loop: VirtualLoop) -> None:
+    def __init__(self, played: PlayedWorld, life: Life, death: ProcessDeath | None, loop: VirtualLoop) -> None:
         self._played = played
         self._life = life
         self._death = death
@@ -482,9 +482,9 @@ LONGEST = 20_000.0
 TURNS = 400_000
 
 
-def play(world: World) -> Played:
+def play(world: World) -> PlayedWorld:
     """Play *world* to its end. Never raises for what the code under test does: that is for the judge."""
-    played = Played(world, SimulatedModel(world), disk=Disk() if world.deaths else None)
+    played = PlayedWorld(world, SimulatedModel(world), disk=Disk() if world.deaths else None)
     logger = logging.getLogger("interwhen")
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # a warning for each fault of a hundred thousand worlds helps nobody
@@ -498,7 +498,7 @@ def play(world: World) -> Played:
     return played
 
 
-def _live(played: Played, death: Death | None) -> None:
+def _live(played: PlayedWorld, death: ProcessDeath | None) -> None:
     """Live the life of one process, which *death* ends, if it does not end by itself before."""
     world, model, last = played.world, played.model, played.lives[-1] if played.lives else None
     life = Life(world.reader if death is None else death.reader, book=list(last.book) if last is not None else [])
@@ -527,7 +527,7 @@ def _live(played: Played, death: Death | None) -> None:
         _settle(played, life, played.journal)
 
 
-def _settle(played: Played, life: Life, journal: Journal) -> None:
+def _settle(played: PlayedWorld, life: Life, journal: Journal) -> None:
     """See what is on file when a process is gone, and let the model remember no more than that."""
     assert played.disk is not None
     try:

@@ -16,19 +16,16 @@ from interwhen import (
     Claim,
     Delivery,
     Level,
-    Lines,
     Monitor,
     PhaseFilter,
-    Repair,
-    Resample,
     Segment,
     Task,
     Tracker,
-    UsageError,
     Verdict,
     verifier,
 )
 
+from interwhen_verifiers._factories import require_choice, task_monitor
 from interwhen_verifiers._puzzles.unread import recognizer
 from interwhen_verifiers.puzzles._answers import of_answer
 from interwhen_verifiers.puzzles._countdown.judge import Numbers, follow, judge_final, judge_hopeless, judge_step
@@ -131,8 +128,7 @@ def countdown(
     does not. ``dead_ends=False`` lets steps pass that are right and lead nowhere. Raises :class:`UsageError` on a
     wrong option.
     """
-    if use not in {"prompt", "all", "some"}:
-        raise UsageError(f"countdown: use={use!r}, choose one of prompt, all, some")
+    require_choice("countdown", ("prompt", "all", "some"), use=use)
 
     def prepare(task: Task) -> Problem | None:
         found = read_puzzle(task.question, target) or read_puzzle(task.text, target)
@@ -170,16 +166,13 @@ def _decided(puzzle: Puzzle, use: Literal["prompt", "all", "some"]) -> Puzzle:
 def _monitor(
     name: str, prepare: Callable[[Task], Problem | None], level: Level, delivery: Delivery, phase: PhaseFilter
 ) -> Monitor:
-    return Monitor(
-        name=name,
-        trigger=Lines(),
-        extractor=Tracker(start=_start, step=_read),
-        verifier=check,
-        delivery=delivery,
-        remedy=Repair(otherwise=Resample()),
-        level=level,
-        phase=phase,
-        prepare=prepare,
-        scope="answer",
+    return task_monitor(
+        name,
+        check,
+        Tracker(_start, _read),
+        prepare,
         recognizer=recognize,
+        level=level,
+        delivery=delivery,
+        phase=phase,
     )

@@ -15,11 +15,8 @@ from interwhen import (
     Claim,
     Delivery,
     Level,
-    Lines,
     Monitor,
     PhaseFilter,
-    Repair,
-    Resample,
     Segment,
     Task,
     Tracker,
@@ -27,6 +24,7 @@ from interwhen import (
     verifier,
 )
 
+from interwhen_verifiers._factories import task_monitor
 from interwhen_verifiers._puzzles.unread import recognizer
 from interwhen_verifiers.puzzles._answers import of_answer
 from interwhen_verifiers.puzzles._logic.answers import FinalAnswer
@@ -82,16 +80,13 @@ def logic(
     phase: PhaseFilter = "both",
 ) -> Monitor:
     """Make the monitor. It stands aside where the prompt states no problem that it knows."""
-    return Monitor(
-        name="logic",
-        trigger=Lines(),
-        extractor=Tracker(start=_start, step=_read),
-        verifier=check,
-        delivery=delivery,
-        remedy=Repair(otherwise=Resample()),
-        level=level,
-        phase=phase,
-        prepare=_prepare,
-        scope="answer",
+    return task_monitor(
+        "logic",
+        check,
+        Tracker(_start, _read),
+        _prepare,
         recognizer=recognizer(),
+        level=level,
+        delivery=delivery,
+        phase=phase,
     )

@@ -14,11 +14,8 @@ from interwhen import (
     Claim,
     Delivery,
     Level,
-    Lines,
     Monitor,
     PhaseFilter,
-    Repair,
-    Resample,
     Segment,
     Task,
     Tracker,
@@ -26,6 +23,7 @@ from interwhen import (
     verifier,
 )
 
+from interwhen_verifiers._factories import task_monitor
 from interwhen_verifiers._puzzles.unread import recognizer
 from interwhen_verifiers.puzzles._answers import of_answer
 from interwhen_verifiers.puzzles._maze.grid import Problem, read_problem
@@ -159,16 +157,13 @@ def maze(
     phase: PhaseFilter = "both",
 ) -> Monitor:
     """Make the monitor. It stands aside where the prompt shows no maze."""
-    return Monitor(
-        name="maze",
-        trigger=Lines(),
-        extractor=Tracker(start=_start, step=_read),
-        verifier=check,
-        delivery=delivery,
-        remedy=Repair(otherwise=Resample()),
-        level=level,
-        phase=phase,
-        prepare=_prepare,
-        scope="answer",
+    return task_monitor(
+        "maze",
+        check,
+        Tracker(_start, _read),
+        _prepare,
         recognizer=recognize,
+        level=level,
+        delivery=delivery,
+        phase=phase,
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from interwhen import (
     Answer,
@@ -29,6 +29,7 @@ from interwhen import (
     verifier,
 )
 
+from interwhen_verifiers._factories import require_choice
 from interwhen_verifiers.puzzles._plan.lines import corrects, read_line
 from interwhen_verifiers.puzzles._plan.model import Domain, Problem
 from interwhen_verifiers.puzzles._plan.pddl import BLOCKSWORLD, PddlError, read_domain, read_problem
@@ -143,8 +144,7 @@ def plan(
     action while it is written, and not at the goal. ``domain``: ``blocksworld`` or a domain in PDDL, for problems that
     bring none along. ``problem``: a problem in PDDL; without one, the prompt tells it.
     """
-    if judge not in ("steps", "whole"):
-        raise UsageError(f"plan: judge={judge!r}, choose one of steps, whole")
+    require_choice("plan", get_args(Judge), judge=judge)
     return Monitor(
         name="plan" if judge == "whole" else "plan_steps",
         trigger=Lines() if judge == "steps" else Answer(),

@@ -15,12 +15,9 @@ from interwhen import (
     Claim,
     Delivery,
     Level,
-    Lines,
     Monitor,
     Pass,
     PhaseFilter,
-    Repair,
-    Resample,
     Segment,
     Task,
     Tracker,
@@ -30,6 +27,7 @@ from interwhen import (
     verifier,
 )
 
+from interwhen_verifiers._factories import task_monitor
 from interwhen_verifiers._puzzles.unread import recognizer
 from interwhen_verifiers.puzzles._answers import choose, of_answer
 from interwhen_verifiers.puzzles._spatialmap.lines import (
@@ -198,16 +196,13 @@ def spatialmap(
     phase: PhaseFilter = "both",
 ) -> Monitor:
     """Make the monitor. It stands aside where the prompt describes no map, or one that contradicts itself."""
-    return Monitor(
-        name="spatialmap",
-        trigger=Lines(),
-        extractor=Tracker(start=_start, step=_read),
-        verifier=check,
-        delivery=delivery,
-        remedy=Repair(otherwise=Resample()),
-        level=level,
-        phase=phase,
-        prepare=_prepare,
-        scope="answer",
+    return task_monitor(
+        "spatialmap",
+        check,
+        Tracker(_start, _read),
+        _prepare,
         recognizer=recognizer(_RELATION),
+        level=level,
+        delivery=delivery,
+        phase=phase,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from interwhen_verifiers.puzzles._plan.model import Atom, Problem, misfit
 from interwhen_verifiers.puzzles._plan.pddl import read_telling
@@ -15,6 +15,10 @@ _SENTENCE = 200
 """A longer line tells no action in English."""
 
 
+Form = Literal["pddl", "usual words", "other words"]
+"""How an action is written: as PDDL, with the four verbs of the problem in English, or with other words for them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """An action at a place of the line. ``fault`` says why it is none of the problem's; empty: it is one."""
@@ -23,8 +27,7 @@ class Step:
     start: int
     end: int
     fault: str = ""
-    told: bool = False
-    """Whether it is told in English."""
+    form: Form = "pddl"
     number: int | None = None
     """The number of the line in its list."""
 
@@ -59,6 +62,20 @@ _LEAD = re.compile(
 _BRACKET = re.compile(r"\(([^()]*+)\)[\s,;.`*]*+")
 _CALL = re.compile(r"([a-z][\w-]{0,40}+)\(([^()]{0,100}+)\)[\s,;.`*]*+", re.IGNORECASE)
 _VERB = re.compile(r"(?:pick|put|stack|unstack)\b", re.IGNORECASE)
+_OTHER_WORDS = re.compile(
+    r"(?:(?:i|we|you|the (?:arm|hand|robot|gripper))(?: (?:then|now|next|first))? )?"
+    r"(pick|put|stack|unstack|place|remove)s?(?= )"
+)
+_REMARK = re.compile(
+    r"(?:[.;,:]? \(?)(?:now|currently|since|because|as|so that|it|this|(?:your |my |the )?hand|the \w+ block is"
+    r"|you are|you're|holding|freeing|making|leaving|achieving|to (?:free|clear|ensure|make|keep|expose)) "
+)
+"""What follows an action and speaks of the state, or gives a reason: ``(now holding the red block)``."""
+_NO_REMARK = re.compile(
+    r"(?<!can )\b(?:pick|put|stack|unstack|lift|place|move|take|remove|release|drop)(?:s|ing|ed)?\b"
+    r"|\b(?:not|or|if|but|no)\b|n't\b"
+)
+"""Words that make it more than that."""
 _WORD = re.compile(r"[\w-]++")
 _SOMEBODY = re.compile(
     r"\b(?:i|we|you|it|(?:the )?(?:arm|hand|robot|gripper))(?: (?:then|now|next|will|first)){0,2} "
@@ -95,7 +112,7 @@ this those though thus to together under until using was we what when where whic
 """
 _REMARKS = frozenset(_REMARK_WORDS.split())
 """What a remark begins with. A line that begins with another word, and names an object, may tell an action."""
-_TRAILING = " \t.,;:*_`\r"
+_TRAILING = " \t.,;:*_`\r\\"
 
 
 def corrects(text: str, at: int = 0) -> bool:
@@ -181,19 +198,30 @@ def _told(text: str, at: int, number: int | None, problem: Problem) -> tuple[Ste
     said = " ".join(text[at : at + 2 * _SENTENCE].lower().replace("*", "").split())
     if apart := _APART.match(said):
         said = f"{apart[1]} {apart[2]}{said[apart.end() :]}" if apart[1] else f"unstack{said[apart.end() :]}"
-    if not problem.in_words or not _VERB.match(said):
+    is_usual = _VERB.match(said) is not None
+    other = None if is_usual else _OTHER_WORDS.match(said)
+    if not problem.in_words or not (is_usual or other):
         return None
     end = len(text.rstrip(_TRAILING))
     if end - at > _SENTENCE:
         return Doubt("a line that begins with an action goes on")
-    action = read_telling(said.rstrip(_TRAILING))
+    action = _read_action(f"{other[1]}{said[other.end() :]}" if other else said)
     if action is None:
-        return Doubt("a line that begins with an action is not understood")
+        return Doubt("a line that begins with an action is not understood") if is_usual else None
     if not _GENERIC.isdisjoint(action[1:]):
         return Aside()
     if any(value not in problem.objects for value in action[1:]):
         return Doubt("a line names something that is no block of the problem")
-    return (Step(action, at, end, told=True, number=number),)
+    return (Step(action, at, end, form="usual words" if is_usual else "other words", number=number),)
+
+
+def _read_action(said: str) -> Atom | None:
+    """Return the action that *said* tells, perhaps with a remark after it."""
+    action = read_telling(said.rstrip(_TRAILING))
+    remark = _REMARK.search(said)
+    if action is not None or remark is None or _NO_REMARK.search(said, remark.end()) or corrects(said, remark.end()):
+        return action
+    return read_telling(said[: remark.start()])
 
 
 def _unread(text: str, at: int, number: int | None, problem: Problem) -> Aside | Doubt:

@@ -238,6 +238,9 @@ _TELLINGS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"put {_BLOCK} down(?: on(?:to)? (?:the )?table)?"), "put-down"),
     (re.compile(rf"unstack {_BLOCK} from (?:on )?(?:top of )?{_BLOCK}"), "unstack"),
     (re.compile(rf"stack {_BLOCK} (?:on|onto)(?: top of)? {_BLOCK}"), "stack"),
+    (re.compile(rf"(?:place|put) {_BLOCK}(?: back)?(?: down)? on(?:to)? the table"), "put-down"),
+    (re.compile(rf"place {_BLOCK} on(?:to)?(?: top of)? {_BLOCK}"), "stack"),
+    (re.compile(rf"remove {_BLOCK} from (?:on )?(?:(?:the )?top of )?{_BLOCK}"), "unstack"),
 )
 
 

@@ -88,6 +88,8 @@ def _take(progress: Progress, step: Step, problem: Problem, *, anew: bool) -> tu
     bound = bind(operator, step.action[1:])
     able = [state for state in states if not unmet(operator.needs, state, bound)]
     perhaps = _may_explain(progress, step)
+    if not able and not perhaps and step.form == "other words":
+        return replace(progress, doubt="an action in other words cannot be done as it is read"), Taken(step, place)
     if not able and not perhaps:
         return replace(progress, broken=True), Taken(step, place, unmet(operator.needs, states[0], bound))
     behind = dict.fromkeys(after(operator, state, bound) for state in able)
@@ -109,12 +111,13 @@ def _take(progress: Progress, step: Step, problem: Problem, *, anew: bool) -> tu
 
 def _may_explain(progress: Progress, step: Step) -> bool:
     """Tell whether *step* may only explain another: it is told under a numbered one, or in another form."""
-    return step.number is None and ((step.told and progress.numbered) or _says_again(progress, step))
+    is_below = step.form != "pddl" and progress.numbered
+    return step.number is None and (is_below or _says_again(progress, step))
 
 
 def _says_again(progress: Progress, step: Step) -> bool:
     before = progress.before
-    return before is not None and step.action == before.action and step.told != before.told
+    return before is not None and step.action == before.action and step.form != before.form
 
 
 def _explained(progress: Progress, behind: Iterable[State]) -> Progress:

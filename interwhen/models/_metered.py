@@ -1,0 +1,208 @@
+"""A model with a token budget: it counts what each request generated, and ends a stream when the budget is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import anyio.lowlevel
+
+from interwhen._types.errors import ModelError, OutOfTokens, StreamTimeout
+from interwhen._types.ledger import Ledger
+from interwhen._types.models import Capabilities, Chunk, Completion, Model, Request, Stream, Usage
+
+
+class MeteredModel:
+    """Generates at most *budget* tokens with *model*, and counts what every request used.
+
+    Each request gets a ``max_tokens`` of at most what is left, and a stream that brings more ends with the finish
+    reason ``length``. A request that comes when no token is left raises :class:`~interwhen.models.OutOfTokens`. Tokens
+    are counted as a run counts them: those of a stream per chunk, those of a fork by the server's ``usage``. Only a
+    server that ignores the ``max_tokens`` of a fork can exceed the budget. *when_used* is called before each request
+    and after each read of a stream; it may raise to stop the work.
+
+    Closing it leaves *model* open.
+    """
+
+    def __init__(self, model: Model, budget: int, *, when_used: Callable[[], object] | None = None) -> None:
+        self._model = model
+        self._when_used = when_used
+        self.budget = budget
+        self.generated = 0
+        """Tokens of streams within the budget."""
+        self.fork_tokens = 0
+        """Tokens of forks. A fork counts with its ``max_tokens`` until it has answered."""
+        self.wasted = 0
+        """Tokens that arrived in one read after the last one within the budget."""
+        self.prompt_tokens = 0
+        self.fork_prompt_tokens = 0
+        self.cached_tokens = 0
+        self.requests = 0
+        self.forks = 0
+        self.counted = 0
+        """Streams for which the server counted the prompt."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Return optional attributes of the model: ``timeouts``, ``feedback``, ``retries``."""
+        return getattr(self._model, name)
+
+    @property
+    def name(self) -> str:
+        """The name of the metered model."""
+        return self._model.name
+
+    @property
+    def spent(self) -> int:
+        """Generated tokens, forks included."""
+        return self.generated + self.fork_tokens
+
+    @property
+    def left(self) -> int:
+        """Tokens that may still be generated."""
+        return max(self.budget - self.spent, 0)
+
+    @property
+    def uncounted(self) -> int:
+        """Streams for which the server did not count the prompt."""
+        return self.requests - self.counted
+
+    def ledger(self, kept: int, *, remedies: int = 0, reconnects: int = 0, inserted_chars: int = 0) -> Ledger:
+        """Return all that was spent, of which *kept* tokens are in the returned text.
+
+        A run counts the token that ends a text where the server does. The meter does not, so that every strategy pays
+        the same for equal text.
+        """
+        kept = min(kept, self.generated)
+        return Ledger(
+            kept=kept,
+            discarded=self.generated - kept,
+            fork_tokens=self.fork_tokens,
+            fork_prompt_tokens=self.fork_prompt_tokens,
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=self.cached_tokens,
+            requests=self.requests,
+            forks=self.forks,
+            remedies=remedies,
+            reconnects=reconnects,
+            wasted_tokens=self.wasted,
+            inserted_chars=inserted_chars,
+        )
+
+    async def capabilities(self) -> Capabilities:
+        """Return the capabilities of the metered model."""
+        return await self._model.capabilities()
+
+    async def stream(self, request: Request) -> Stream:
+        """Open a stream of at most the tokens that are left. Raises :class:`OutOfTokens` if there are none."""
+        capped, most = await self._cap(request)
+        self.requests += 1
+        return _MeteredStream(self, await self._model.stream(capped), most)
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer a fork with at most the tokens that are left. Raises :class:`OutOfTokens` if there are none."""
+        capped, most = await self._cap(request)
+        self.forks += 1
+        # Counted in full until the answer is there: a server may have generated all of it for a fork that is cancelled
+        # or runs into a timeout. Any other error means that it generated nothing.
+        self.fork_tokens += most
+        try:
+            reply = await self._model.complete(capped)
+        except StreamTimeout:
+            raise
+        except ModelError:
+            self.fork_tokens -= most
+            raise
+        completion = reply.usage.completion_tokens
+        if completion is None:
+            # About three characters a token in the texts of small models, rounded up.
+            completion = len(reply.tokens) or len(reply.text) // 3 + 1
+        self.fork_tokens += completion - most
+        self.fork_prompt_tokens += reply.usage.prompt_tokens or 0
+        self.cached_tokens += reply.usage.cached_tokens or 0
+        return reply
+
+    async def aclose(self) -> None:
+        """Do nothing: the model belongs to the caller."""
+
+    def take(self, tokens: int, most: int) -> bool:
+        """Count *tokens* of a stream that may have *most* more. Past that or the budget, count them as wasted."""
+        if tokens > min(self.left, most):
+            self.wasted += tokens
+            return False
+        self.generated += tokens
+        return True
+
+    def settle(self, usage: Usage | None) -> None:
+        """Count the prompt of a stream that has ended, if the server did."""
+        if usage is not None and usage.prompt_tokens is not None:
+            self.counted += 1
+            self.prompt_tokens += usage.prompt_tokens
+            self.cached_tokens += usage.cached_tokens or 0
+
+    def use(self) -> None:
+        """Call *when_used*."""
+        if self._when_used is not None:
+            self._when_used()
+
+    async def _cap(self, request: Request) -> tuple[Request, int]:
+        self.use()
+        await anyio.lowlevel.checkpoint()
+        left = self.left
+        if not left:
+            raise OutOfTokens(self.budget)
+        asked = request.sampling.max_tokens
+        most = left if asked is None else min(asked, left)
+        return replace(request, sampling=replace(request.sampling, max_tokens=most)), most
+
+
+class _MeteredStream:
+    """Returns chunks while the budget and *most*, the ``max_tokens`` of the request, allow them."""
+
+    def __init__(self, meter: MeteredModel, stream: Stream, most: int) -> None:
+        self._meter = meter
+        self._stream = stream
+        self._left = most
+        """Tokens that may still come; negative once the stream was ended here."""
+        self._usage: Usage | None = None
+        self._is_settled = False
+
+    def __getattr__(self, name: str) -> Any:
+        """Return optional attributes of the stream: ``resumed``, ``notes``, ``abort``."""
+        return getattr(self._stream, name)
+
+    async def receive(self) -> Sequence[Chunk]:
+        if self._left < 0:
+            return ()
+        taken: list[Chunk] = []
+        for chunk in (chunks := await self._stream.receive()):
+            self._usage = chunk.usage or self._usage
+            if self._meter.take(chunk.tokens, self._left):
+                self._left -= chunk.tokens
+                taken.append(chunk)
+            elif self._left >= 0:
+                self._left = -1
+                taken.append(Chunk("", tokens=0, finish_reason="length"))
+        if self._left < 0:
+            await self._stream.aclose()
+        if self._left < 0 or not chunks:
+            self._settle()
+        self._meter.use()
+        return taken
+
+    async def aclose(self) -> None:
+        self._settle()
+        await self._stream.aclose()
+
+    def settle(self) -> bool:
+        """Close the stream without waiting, if it can; return whether it did."""
+        settle = getattr(self._stream, "settle", None)
+        if settle is None or not settle():
+            return False
+        self._settle()
+        return True
+
+    def _settle(self) -> None:
+        if not self._is_settled:
+            self._is_settled = True
+            self._meter.settle(self._usage)

@@ -1,0 +1,200 @@
+"""Record the streams of a model, and replay known text: a recording, a stored answer, the text of an earlier run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import msgspec
+
+from interwhen._types.errors import ModelError, UsageError
+from interwhen._types.models import Capabilities, Chunk, Completion, FinishReason, Model, Request, Stream
+from interwhen.models._token_stream import GuardedStream
+from interwhen.models._transport import Timeouts
+
+_BATCH = 64
+"""The most chunks that one read of a replay returns."""
+
+
+class TimedChunk(msgspec.Struct, frozen=True):
+    """A chunk, and how many seconds after the start of its stream it arrived."""
+
+    at: float
+    chunk: Chunk
+
+
+class Recording(msgspec.Struct, frozen=True):
+    """The stream of one request. A file stores it as one JSON object a line."""
+
+    arrivals: tuple[TimedChunk, ...]
+    prefix: str = ""
+    """The text that the request asked to continue."""
+
+    @classmethod
+    def untimed(cls, chunks: Iterable[Chunk], *, finish_reason: FinishReason | None = "stop") -> Recording:
+        """Build a recording of *chunks* that all arrive at once, and end with *finish_reason* unless it is ``None``."""
+        end = () if finish_reason is None else (Chunk("", tokens=0, finish_reason=finish_reason),)
+        return cls(tuple(TimedChunk(0.0, chunk) for chunk in (*chunks, *end)))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Append the recording to the file at *path*."""
+        with Path(path).open("ab") as file:
+            file.write(msgspec.json.encode(self) + b"\n")
+
+
+def load_recordings(path: str | os.PathLike[str]) -> list[Recording]:
+    """Return the recordings in a file. Raises :class:`UsageError` with the number of the first line that is invalid."""
+    recordings = []
+    for number, line in enumerate(Path(path).read_bytes().split(b"\n"), start=1):
+        if line.strip():
+            try:
+                recordings.append(msgspec.json.decode(line, type=Recording))
+            except (msgspec.DecodeError, msgspec.ValidationError) as error:
+                raise UsageError(f"{os.fspath(path)!r}, line {number}: not a recording: {error}") from error
+    return recordings
+
+
+class ReplayModel:
+    """A :class:`~interwhen.Model` that streams known text.
+
+    *recordings* are used once each: the next one with the prefix of the request, else the next one in turn. A function
+    in their place returns the recording for each request. *forks* answers side inferences. *then* answers every request
+    that continues a text, and every one after the last recording: a monitor can cut a stored answer, and the real model
+    continues from the cut.
+
+    *speed* scales time: 0 replays without waiting, 1 at the recorded pace, 2 twice as fast. Without *capabilities*,
+    those of *then* count, or else the replay resumes by prefix and has forks where *forks* is given.
+    """
+
+    def __init__(
+        self,
+        recordings: Sequence[Recording] | Callable[[Request], Recording],
+        *,
+        speed: float = 0.0,
+        forks: Model | None = None,
+        then: Model | None = None,
+        capabilities: Capabilities | None = None,
+        name: str = "replay",
+    ) -> None:
+        if not callable(recordings) and not recordings:
+            raise UsageError("recordings is empty: give at least one recording to replay")
+        if not speed >= 0:
+            raise UsageError(f"speed must be 0 (no waiting) or more, got {speed!r}")
+        self._choose = recordings if callable(recordings) else None
+        self._left = [] if callable(recordings) else list(recordings)
+        self._speed = speed
+        self._forks = forks
+        self._then = then
+        self._capabilities = capabilities
+        self._requests = 0
+        self.name = name
+        self.timeouts: Timeouts = getattr(then, "timeouts", None) or Timeouts()
+
+    async def capabilities(self) -> Capabilities:
+        """Return the given capabilities, those of the next model, or those of a replay."""
+        if self._capabilities is None and self._then is not None:
+            return await self._then.capabilities()
+        return self._capabilities or Capabilities(resume="prefix", forks=self._forks is not None)
+
+    async def stream(self, request: Request) -> Stream:
+        """Start a replay. Raises :class:`ModelError` where no recording is left."""
+        self._requests += 1
+        await anyio.lowlevel.checkpoint()
+        if self._choose is not None:
+            return ReplayStream(self._choose(request), self._speed)
+        if self._then is not None and (request.pieces or request.side is not None or not self._left):
+            return await self._then.stream(request)
+        if not self._left:
+            raise ModelError(f"no recording is left for request {self._requests}")
+        prefix = request.prefix
+        at = next((at for at, recording in enumerate(self._left) if recording.prefix == prefix), 0)
+        return ReplayStream(self._left.pop(at), self._speed)
+
+    async def complete(self, request: Request) -> Completion:
+        """Let *forks* answer. Raises :class:`ModelError` without it."""
+        if self._forks is None:
+            raise ModelError(f"a replay cannot answer the fork {request.side!r:.80}: no model for forks was given")
+        return await self._forks.complete(request)
+
+    async def aclose(self) -> None:
+        """Close *then*, which takes over this model's stream. *forks* belongs to the caller."""
+        if self._then is not None:
+            await self._then.aclose()
+
+
+class ReplayStream(GuardedStream):
+    """The stream of one recording. Chunks that arrived at the same time come in one read, at most *batch* of them."""
+
+    def __init__(self, recording: Recording, speed: float = 0.0, batch: int = _BATCH) -> None:
+        super().__init__()
+        self._arrivals = recording.arrivals
+        self._next = 0
+        self._speed = speed
+        self._batch = batch
+        self._begun: float | None = None
+
+    async def fetch(self) -> Sequence[Chunk]:
+        """Wait until the next chunk is due, and return those that are due with it."""
+        now = anyio.current_time()
+        self._begun = now if self._begun is None else self._begun
+        waiting = self._arrivals[self._next : self._next + self._batch]
+        at = waiting[0].at if waiting else 0.0
+        await anyio.sleep(max(self._begun + at / self._speed - now, 0.0) if self._speed else 0.0)
+        chunks = tuple(arrival.chunk for arrival in waiting if arrival.at == at)
+        self._next += len(chunks)  # only after the wait: a read that is cancelled during it loses no chunk
+        return chunks
+
+
+class RecordingModel:
+    """Wraps *model* and records its streams: ``recordings`` holds those that were closed, read to their end or not."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.recordings: list[Recording] = []
+        self.timeouts = getattr(model, "timeouts", Timeouts())
+
+    @property
+    def name(self) -> str:
+        """The name of the wrapped model."""
+        return self._model.name
+
+    async def capabilities(self) -> Capabilities:
+        """Return the capabilities of the wrapped model."""
+        return await self._model.capabilities()
+
+    async def stream(self, request: Request) -> Stream:
+        """Open a stream of the wrapped model and record it."""
+        return _RecordingStream(await self._model.stream(request), request.prefix, self.recordings)
+
+    async def complete(self, request: Request) -> Completion:
+        """Pass a fork to the wrapped model."""
+        return await self._model.complete(request)
+
+    async def aclose(self) -> None:
+        """Close the wrapped model."""
+        await self._model.aclose()
+
+
+class _RecordingStream:
+    def __init__(self, stream: Stream, prefix: str, recordings: list[Recording]) -> None:
+        self._stream = stream
+        self._prefix = prefix
+        self._recordings = recordings
+        self._arrivals: list[TimedChunk] = []
+        self._begun = anyio.current_time()
+        self._is_saved = False
+
+    async def receive(self) -> Sequence[Chunk]:
+        chunks = await self._stream.receive()
+        at = anyio.current_time() - self._begun
+        self._arrivals.extend(TimedChunk(at, chunk) for chunk in chunks)
+        return chunks
+
+    async def aclose(self) -> None:
+        if not self._is_saved:
+            self._is_saved = True
+            self._recordings.append(Recording(tuple(self._arrivals), self._prefix))
+        await self._stream.aclose()

@@ -1,0 +1,123 @@
+"""A stream that is silent within a segment: what is wrong in it is acted upon, and nothing else counts."""
+
+from __future__ import annotations
+
+import pytest
+from interwhen import Answer, Errored, Lines, Paragraphs, Remedied, Resample, Sentences, Span, ViolationFound
+from interwhen._core.messages import Ended, Idle, Settled
+from tests.core.worlds import drive, monitor, plain_summary
+
+OPEN = [Lines(), Lines(every=3), Paragraphs(), Sentences()]
+
+
+def silent(text, *, dead=False, **options):
+    driver = drive(monitor(**options))
+    driver.feed(text, size=1)
+    driver.tell(Idle(2.0, dead))
+    driver.settle()
+    return driver
+
+
+@pytest.mark.fault("G7", injected="silence in a line that is not finished", happens="the violation in it is acted upon")
+@pytest.mark.parametrize("trigger", OPEN)
+def test_a_violation_in_an_unfinished_segment_is_acted_upon(trigger):
+    driver = silent("We have 4+9=11, so that we", trigger=trigger)
+    assert driver.state == "opening"
+    assert driver.of(Remedied)[0].violation.inserted == "13"
+    assert driver.shown == "We have 4+9=13"
+
+
+@pytest.mark.parametrize("text", ["3+9=11", "3+9=11 ", "3+9=11 *", "so 3+9=11 * "])
+def test_the_last_words_are_not_certain_unless_the_stream_seems_dead(text):
+    driver = silent(text)
+    assert (driver.state, driver.of(ViolationFound)) == ("streaming", [])
+    driver.tell(Idle(10.0, dead=True))
+    driver.settle()
+    assert driver.state == "opening"
+
+
+def test_a_number_that_may_become_the_right_one_is_left_alone():
+    driver = silent("4+9=1", dead=True)
+    assert (driver.state, driver.of(ViolationFound)) == ("streaming", [])
+    driver.feed("3\n")
+    driver.settle()
+    driver.end()
+    assert driver.summary.status == "verified"
+
+
+@pytest.mark.parametrize("trigger", OPEN)
+def test_silence_anywhere_in_a_right_text_changes_nothing(trigger):
+    story = "4+9=13 and so. Then 2+2=4 we see\n\n8+8=16 it is\n"
+    plain = drive(monitor(trigger=trigger))
+    plain.feed(story)
+    plain.settle()
+    plain.end()
+    plain.settle()
+    for at in range(1, len(story)):
+        for dead in (False, True):
+            driver = silent(story[:at], dead=dead, trigger=trigger)
+            driver.tell(Idle(10.0, dead=True))
+            assert driver.state == "streaming"
+            driver.feed(story[at:], size=1)
+            driver.settle()
+            driver.end()
+            driver.settle()
+            assert plain_summary(driver.summary) == plain_summary(plain.summary), story[:at]
+
+
+@pytest.mark.parametrize("at", range(1, 30))
+def test_a_look_is_void_once_the_model_goes_on(at):
+    story = "so 1+1=2 and 3+9=11 we see it"
+    driver = drive(monitor(delivery="observe"))
+    driver.feed(story[:at])
+    driver.tell(Idle(2.0))  # and nobody has answered yet
+    driver.feed(story[at:])
+    driver.settle()
+    driver.end("length")
+    driver.settle()
+    assert driver.summary.checks == ()
+    assert driver.summary.violations == ()
+
+
+def test_the_whole_segment_is_read_when_the_model_ends_after_a_silence():
+    driver = silent("so 1+1=2 and we see 3+9=11", delivery="observe")
+    driver.end()
+    driver.settle()
+    assert [record.key for record in driver.summary.violations] == ["3+9=11"]
+    assert len(driver.summary.checks) == 2
+
+
+def test_an_answer_is_judged_as_a_whole_only():
+    driver = silent("3+9=11 and so we see", dead=True, trigger=Answer())
+    assert (driver.state, driver.pending) == ("streaming", {})
+
+
+def test_a_failure_on_what_is_not_finished_ends_nothing():
+    driver = drive(monitor(unproven="closed"))
+    driver.feed("1+1=2 and so we see")
+    driver.tell(Idle(2.0))
+    (job,) = driver.pending
+    driver.pending.clear()
+    driver.tell(Settled(job, Errored("half a line")))
+    assert driver.state == "streaming"
+    driver.feed("\n")
+    driver.settle()
+    driver.end()
+    assert driver.summary.status == "verified"
+
+
+def test_silence_after_the_model_said_that_it_is_done_is_none():
+    driver = drive(monitor())
+    driver.feed("so 3+9=11 we see it", finish="stop")
+    driver.tell(Idle(2.0))
+    assert driver.pending == {}
+    driver.tell(Ended())
+    driver.settle()
+    assert driver.of(ViolationFound)
+
+
+def test_a_look_never_moves_the_frontier_and_is_cut_with_its_text():
+    driver = silent("1+1=2\nso 3+9=11 we see it", remedy=Resample())
+    assert driver.shown == "1+1=2\n"
+    assert driver.core.gates.frontier <= len("1+1=2\n")
+    assert [record.span for record in driver.core.work.records.values()] == [Span(0, 5)]

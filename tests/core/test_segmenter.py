@@ -1,0 +1,159 @@
+"""A cut of ours in the middle of a line: half a number is not read as a claim by any monitor."""
+
+import re
+
+import interwhen
+import pytest
+from interwhen import (
+    Claim,
+    Conclude,
+    EveryChars,
+    Feedback,
+    Fork,
+    Lines,
+    Markers,
+    Monitor,
+    Paragraphs,
+    Pass,
+    Polls,
+    Resample,
+    Sentences,
+    Tracker,
+    Unknown,
+    Violation,
+    verifier,
+)
+from interwhen.testing import Pause, ScriptedModel
+
+pytestmark = pytest.mark.anyio
+
+
+@verifier(name="sums", worker="inline")
+def adds_up(claim):
+    left, right, total = map(int, re.fullmatch(r"(\d+)\+(\d+)=(\d+)", claim.key).groups())
+    return Pass() if left + right == total else Violation(f"{claim.key} is wrong")
+
+
+@verifier(name="never", worker="inline")
+def never(_claim):
+    return Violation("no more of this")
+
+
+def sums(segment):
+    for found in re.finditer(r"\d+\+\d+=\d+", segment.text):
+        yield Claim(key=found[0], span=segment.at(*found.span()))
+
+
+def where(text):
+    """Return an extractor that claims something of the segment that ends so."""
+    return lambda segment: [Claim(key="x", span=segment.span)] if segment.text.endswith(text) else []
+
+
+def lines(trigger=None, extractor=sums):
+    return Monitor(name="sums", verifier=adds_up, extractor=extractor, trigger=trigger or Lines(), remedy=Resample())
+
+
+def stretches(text, remedy, trigger=None, **options):
+    extractor, trigger = where(text), trigger or EveryChars(12)
+    return Monitor(name="cuts", verifier=never, extractor=extractor, trigger=trigger, remedy=remedy, **options)
+
+
+async def supervise(first, *monitors, **options):
+    model = ScriptedModel([[first, Pause(1.0)], "\nAll is done.\n"])
+    async with interwhen.run(model, "Q", monitors=monitors, **options) as run:
+        async for _ in run:
+            pass
+    return run.result
+
+
+def of(result, monitor="sums"):
+    return [record for record in result.checks if record.monitor == monitor]
+
+
+def unknown(result):
+    return [str(record.outcome.verdict.why) for record in of(result) if isinstance(record.outcome.verdict, Unknown)]
+
+
+TORN = "the text was cut here in the middle of a line"
+
+
+@pytest.mark.parametrize("trigger", [Lines(), Lines(2), Paragraphs(), Sentences(), Markers()])
+@pytest.mark.parametrize(
+    ("first", "place", "wrong"),
+    [
+        ("1+2=3\n12+3=15 is right\n", "append", "12+3=1"),
+        ("1+2=3\n12+3=15 is right\n", "rewind", "5 is right\n"),
+        ("1+2=3\n12+3=1", "append", "12+3=1"),
+    ],
+)
+async def test_half_a_line_before_feedback_is_no_claim(first, place, wrong, trigger):
+    # A stretch of 12 characters ends within the number 15.
+    result = await supervise(first, lines(trigger), stretches(wrong, Feedback(place)))
+    assert [violation.monitor for violation in result.violations] == ["cuts"]
+    assert unknown(result) == [TORN]
+    assert result.status == "unverified"
+    assert [record.key for record in of(result) if isinstance(record.outcome.verdict, Pass)] == ["1+2=3"]
+
+
+async def test_a_poll_that_ends_the_reasoning_makes_no_claim_of_half_a_line():
+    polls = Polls(cost=12, found=1, seen=6, least=12, most=12)
+    result = await supervise(
+        "1+2=3\n12+3=15 is right\n",
+        lines(),
+        stretches("12+3=1", Conclude(), polls, phase="reasoning", required=False),
+        starts_in="reasoning",
+    )
+    assert [violation.monitor for violation in result.violations] == ["cuts"]
+    assert TORN in unknown(result)
+
+
+async def test_half_a_line_without_anything_to_claim_costs_no_verdict():
+    result = await supervise("1+2=3\nSo it wou", lines(), stretches("So it ", Feedback(), EveryChars(12)))
+    assert unknown(result) == []
+
+
+async def test_the_refuted_stretch_of_the_reasoning_needs_no_verdict():
+    # The torn line lies in the stretch that the feedback answers: nothing in it is certified.
+    result = await supervise(
+        "1+2=3 or so\n12+3=15 is", lines(), stretches("12+3=1", Feedback(), EveryChars(18)), starts_in="reasoning"
+    )
+    assert unknown(result) == [TORN]
+    assert not [doubt for doubt in result.unverified_reasons if TORN in doubt.why]
+
+
+@pytest.mark.parametrize("extractor", ["tracker", "fork"])
+async def test_a_tracker_and_a_fork_are_not_shown_half_a_line(extractor):
+    shown = []
+
+    def step(state, segment):
+        shown.append(segment.text)
+        return state, sums(segment)
+
+    read = Tracker(lambda _: 0, step)
+    if extractor == "fork":
+        read = Fork("?", lambda _reply, segment: step(0, segment)[1])
+    model = ScriptedModel([["1+2=3\n12+3=15 is", Pause(1.0)], "\nAll is done.\n"], forks=lambda _: "")
+    monitors = (lines(extractor=read), stretches("12+3=1", Feedback()))
+    async with interwhen.run(model, "Q", monitors=monitors) as run:
+        async for _ in run:
+            pass
+    assert "1+2=3" in shown
+    assert not [text for text in shown if "12+3" in text]
+    assert unknown(run.result) == [TORN]
+
+
+@pytest.mark.parametrize("text", ["1+2=3\n12+13=\n25 is", "1+2=3\n1+12=13"])
+async def test_a_cut_at_the_end_of_a_line_or_of_the_text_tears_nothing(text):
+    size = text.index("\n", 6) if "\n" in text[6:] else len(text)
+    model = ScriptedModel([text, "\nAll is done.\n"])
+    monitors = (lines(), stretches(text[6:size], Feedback(), EveryChars(size if "25" in text else size + 1)))
+    async with interwhen.run(model, "Q", monitors=monitors) as run:
+        async for _ in run:
+            pass
+    assert unknown(run.result) == []
+    assert [record.key for record in of(run.result)] == ["1+2=3", *(["1+12=13"] if "1+12" in text else [])]
+
+
+async def test_a_cut_at_the_end_of_the_phase_tears_nothing():
+    result = await supervise("<think>1+2=3</think>ok", lines(), stretches("1+2=3", Feedback(), EveryChars(12)))
+    assert unknown(result) == []

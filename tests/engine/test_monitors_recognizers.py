@@ -1,0 +1,196 @@
+"""Recognizers in a run: what they find and no claim covers, and what happens when they fail."""
+
+import re
+from dataclasses import dataclass
+
+import interwhen
+import msgspec
+import pytest
+from interwhen import Claim, Errored, Fork, Judged, Pass, Segment, Span, Unknown, verifier
+from interwhen._engine.monitors import parse, recognize
+from interwhen.testing import ScriptedModel
+from sums import supervise, watch
+
+pytestmark = pytest.mark.anyio
+
+LOOKS = re.compile(r"\S+=\S+")
+
+
+def looks_like_a_sum(segment):
+    return [segment.at(*match.span()) for match in LOOKS.finditer(segment.text)]
+
+
+async def test_silence_is_not_agreement():
+    result, _ = await supervise(ScriptedModel(["1+1=2\n1 plus=3\n"]), watch(recognizer=looks_like_a_sum))
+    assert result.status == "unverified"
+    [doubt] = result.unverified_reasons
+    assert result.text[doubt.span.start : doubt.span.end] == "plus=3"
+    [unread] = [check for check in result.checks if not isinstance(check.outcome.verdict, Pass)]
+    assert isinstance(unread.outcome.verdict, Unknown)
+
+
+async def test_what_the_claims_cover_is_no_doubt():
+    result, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch(recognizer=looks_like_a_sum))
+    assert result.status == "verified"
+
+
+async def test_a_recognizer_gets_what_was_prepared():
+    seen = []
+
+    def find(segment, prepared):
+        seen.append(prepared)
+        return ()
+
+    def none(segment, prepared):
+        return ()
+
+    async def ask(task):
+        return task.text
+
+    await supervise(ScriptedModel(["1+1=2\n"]), watch(extractor=none, recognizer=find, prepare=ask), prompt="p")
+    assert seen == ["p"]
+
+
+@pytest.mark.parametrize(
+    "broken", [lambda segment: 1 / 0, lambda segment: ["x"], lambda segment: [Span(0, 999)], lambda segment: None]
+)
+async def test_a_recognizer_that_fails_proves_nothing(broken):
+    result, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch(recognizer=broken))
+    assert result.status == "unverified"
+    assert any("recognizer of 'sums'" in doubt.why for doubt in result.unverified_reasons), result.unverified_reasons
+
+
+async def test_a_fork_has_one_too():
+    fork = Fork("Which sums?", lambda reply, segment: [], max_tokens=4)
+    model = ScriptedModel(["1+1=2\n"], forks=lambda request: "none")
+    result, _ = await supervise(model, watch(extractor=fork, recognizer=looks_like_a_sum))
+    assert any("could not be read" in doubt.why for doubt in result.unverified_reasons), result.unverified_reasons
+
+
+def test_partly_covered_is_not_covered():
+    segment = Segment("1+1=2 or 2", Span(10, 20), "answer")
+    claims = (Claim(key="a", span=Span(10, 15)),)
+    found = recognize("m", lambda _: [Span(10, 13), Span(12, 18), Span(10, 15), Span(19, 19)], segment, claims)
+    assert found == (Span(12, 18),)
+
+
+# ---------------------------------------------------------------------- claims that cannot be told apart
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sum(Claim):
+    value: int
+
+
+def clash(*claims):
+    return parse("sums", lambda _: claims, Segment("1+1=2", Span(0, 5), "answer"))
+
+
+def test_equal_key_and_span_with_other_content_is_an_error_with_a_name():
+    found = clash(Sum(key="k", span=Span(0, 5), value=1), Sum(key="k", span=Span(0, 5), value=2))
+    assert isinstance(found, Errored)
+    assert "extractor of 'sums'" in found.error
+    assert "'k'" in found.error
+    assert "value" in found.error
+
+
+def test_equal_key_and_span_of_another_type_is_one_too():
+    assert isinstance(clash(Claim(key="k", span=None), Sum(key="k", span=None, value=2)), Errored)
+
+
+def test_equal_claims_and_claims_elsewhere_are_none():
+    same = Sum(key="k", span=Span(0, 5), value=1)
+    assert len(clash(same, same, Sum(key="k", span=Span(0, 5), value=1), Sum(key="k", span=Span(0, 4), value=3))) == 4
+
+
+async def test_in_a_run_it_is_said_and_nothing_passes():
+    def twice(segment):
+        yield Sum(key="k", span=segment.span, value=1)
+        yield Sum(key="k", span=segment.span, value=2)
+
+    @verifier(name="any", worker="inline")
+    def check(claim):
+        return Pass()
+
+    result, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch(check, extractor=twice))
+    assert result.status == "unverified"
+    assert "two claims with the key 'k'" in result.unverified_reasons[0].why
+
+
+# ---------------------------------------------------------------------- scope
+
+
+async def test_the_scope_comes_from_the_verdict_and_from_the_monitor():
+    @verifier(name="knows", worker="inline")
+    def check(claim):
+        return Pass("it is", scope="answer")
+
+    model = ScriptedModel(["1+1=2\n"])
+    result, _ = await supervise(model, watch(check, scope="answer"))
+    assert result.certificate.scope == "answer"
+    result, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch(check))
+    assert result.certificate.scope == "steps"
+
+
+async def test_a_scope_that_is_none_is_no_verdict():
+    @verifier(name="odd", worker="inline")
+    def check(claim):
+        return Pass("it is", scope="everything")
+
+    result, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch(check, scope="answer"))
+    assert result.status == "unverified"
+    assert not any(isinstance(record.outcome, Judged) for record in result.checks)
+
+
+def test_a_monitor_refuses_another_scope_and_another_recognizer():
+    with pytest.raises(interwhen.UsageError, match="scope='all'"):
+        watch(scope="all")
+    with pytest.raises(interwhen.UsageError, match="recognizer='x' is not a function"):
+        watch(recognizer="x")
+
+
+# ---------------------------------------------------------------------- coverage
+
+
+async def test_the_required_share_is_an_option_of_a_run_and_stays_one_when_it_is_resumed(tmp_path):
+    path = tmp_path / "run.journal"
+    model = ScriptedModel(["1+1=2\nand much more text\n"])
+    async with interwhen.run(model, "p", monitors=[watch()], min_coverage=0.9, journal=path) as run:
+        result = await run.drain()
+    assert result.status == "unverified"
+    assert "90.0% is required" in result.unverified_reasons[-1].why
+    assert interwhen.replay(path).result.unverified_reasons == result.unverified_reasons
+    async with interwhen.resume(path, monitors=[watch()]) as run:
+        assert (await run.drain()).unverified_reasons == result.unverified_reasons
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, "half", float("nan")])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(interwhen.UsageError, match="min_coverage"):
+        interwhen.run(ScriptedModel([""]), "p", min_coverage=share)
+    with pytest.raises(interwhen.UsageError, match="min_coverage"):
+        interwhen.wrap(object(), monitors=[], min_coverage=share)
+
+
+# ---------------------------------------------------------------------- what a result is called
+
+
+async def test_no_result_is_called_verified_without_its_scope():
+    @verifier(name="knows", worker="inline")
+    def check(claim):
+        return Pass("it is", scope="answer")
+
+    answer, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch(check, scope="answer"))
+    steps, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch())
+    doubtful, _ = await supervise(ScriptedModel(["1+1=2\n"]))
+    assert [each.label for each in (answer, steps, doubtful)] == ["answer verified", "steps verified", "unverified"]
+    assert [each.answer_verified for each in (answer, steps, doubtful)] == [True, False, False]
+
+
+async def test_certificates_and_passes_of_older_versions_say_steps():
+    result, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch())
+    old = msgspec.to_builtins(result.certificate)
+    del old["scope"]
+    for check in old["checks"]:
+        del check["outcome"]["verdict"]["scope"]
+    assert msgspec.convert(old, interwhen.Certificate) == result.certificate

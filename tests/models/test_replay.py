@@ -1,0 +1,158 @@
+"""What was recorded is replayed: the same text, the same run, the same pace if wanted."""
+
+import anyio
+import msgspec
+import pytest
+from interwhen import ModelError, Timing, UsageError
+from interwhen.models import (
+    Capabilities,
+    Chunk,
+    Piece,
+    Recording,
+    RecordingModel,
+    ReplayModel,
+    Request,
+    TimedChunk,
+    load_recordings,
+)
+from interwhen.testing import Pause, ScriptedModel
+from sums import apply, supervise, watch
+from trio.testing import MockClock
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend():
+    return "trio", {"clock": MockClock(autojump_threshold=0)}
+
+
+REPLIES = [["1+1=2\n", Pause(2.0), "2+2=5\n", Pause(9.0)], ["\n", Pause(4.0), "3+3=7\n"], "\n4+4=8\n"]
+
+
+async def recorded():
+    model = RecordingModel(ScriptedModel(REPLIES))
+    result, events = await supervise(model, watch())
+    return model.recordings, result, events
+
+
+def plain(result):
+    return msgspec.structs.replace(result, timing=Timing(), certificate=None, checks=())
+
+
+async def test_a_replay_gives_the_same_run():
+    recordings, result, events = await recorded()
+    assert [recording.prefix for recording in recordings] == ["", "1+1=2\n2+2=4", "1+1=2\n2+2=4\n3+3=6"]
+    again, same = await supervise(ReplayModel(recordings), watch())
+    assert plain(again) == plain(result)
+    assert apply(same) == apply(events)
+
+
+@pytest.mark.parametrize("speed", [0.0, 0.5, 1.0, 4.0])
+async def test_speed_scales_time(speed):
+    recordings, result, _ = await recorded()
+    begun = anyio.current_time()
+    await supervise(ReplayModel(recordings, speed=speed), watch())
+    assert anyio.current_time() - begun == (result.timing.total / speed if speed else 0.0)
+
+
+async def test_recordings_are_saved_and_loaded(tmp_path):
+    recordings, _, _ = await recorded()
+    path = tmp_path / "run.jsonl"
+    for recording in recordings:
+        recording.save(path)
+    assert load_recordings(path) == recordings
+    assert load_recordings(str(path)) == recordings
+
+
+@pytest.mark.parametrize("line", [b"{", b"[]", b"null", b'{"arrivals": [{"at": "soon"}]}', b"\xff\xfe"])
+async def test_a_line_that_is_no_recording_is_named(tmp_path, line):
+    path = tmp_path / "run.jsonl"
+    Recording((TimedChunk(0.0, Chunk("a")),)).save(path)
+    with path.open("ab") as file:
+        file.write(b"\n" + line + b"\n")
+    with pytest.raises(UsageError, match=r"run.jsonl', line 3: not a recording"):
+        load_recordings(path)
+
+
+async def test_requests_with_the_same_prefix_get_their_recordings_in_turn():
+    first, second = (Recording((TimedChunk(0.0, Chunk(text)),), prefix="p") for text in ("one", "two"))
+    model = ReplayModel([Recording((), prefix=""), first, second])
+    request = Request("Q", (Piece("p"),))
+    streams = [await model.stream(request) for _ in range(2)]
+    assert [(await stream.receive())[0].text for stream in streams] == ["one", "two"]
+
+
+async def test_what_cannot_be_replayed_says_so():
+    with pytest.raises(UsageError, match="recordings is empty"):
+        ReplayModel([])
+    with pytest.raises(UsageError, match="got -1"):
+        ReplayModel([Recording(())], speed=-1)
+    model = ReplayModel([Recording(())])
+    await model.stream(Request("Q"))
+    with pytest.raises(ModelError, match="request 2"):
+        await model.stream(Request("Q"))
+    with pytest.raises(ModelError, match="fork 'why"):
+        await model.complete(Request("Q", side="why?"))
+    assert not (await model.capabilities()).forks
+
+
+async def test_a_read_that_is_cancelled_loses_no_chunk():
+    model = ReplayModel([Recording((TimedChunk(5.0, Chunk("a")), TimedChunk(6.0, Chunk("b"))))], speed=1.0)
+    stream = await model.stream(Request("Q"))
+    with anyio.move_on_after(1.0):
+        await stream.receive()
+    assert [(await stream.receive())[0].text for _ in range(2)] == ["a", "b"]
+    assert await stream.receive() == ()
+
+
+def said(*texts):
+    return Recording.untimed(map(Chunk, texts))
+
+
+async def drained(stream):
+    reads = []
+    while chunks := await stream.receive():
+        reads.append("".join(chunk.text for chunk in chunks))
+    await stream.aclose()
+    return reads
+
+
+async def test_chunks_that_arrived_together_come_in_one_read_and_a_long_text_in_several():
+    arrivals = tuple(TimedChunk(float(at > 1), Chunk(text)) for at, text in enumerate("abcd"))
+    assert await drained(await ReplayModel([Recording(arrivals)]).stream(Request("Q"))) == ["ab", "cd"]
+    reads = await drained(await ReplayModel([said(*"x" * 100)]).stream(Request("Q")))
+    assert [len(read) for read in reads] == [64, 36]
+
+
+@pytest.mark.parametrize("finish_reason", ["stop", "length", None])
+async def test_an_untimed_recording_ends_as_it_is_told(finish_reason):
+    recording = Recording.untimed([Chunk("a")], finish_reason=finish_reason)
+    chunks = await (await ReplayModel([recording]).stream(Request("Q"))).receive()
+    assert [chunk.finish_reason for chunk in chunks] == [None, finish_reason][: len(chunks)]
+    assert len(chunks) == 1 + (finish_reason is not None)
+
+
+async def test_a_function_chooses_the_recording_as_often_as_it_is_asked():
+    model = ReplayModel(lambda request: said("again" if request.pieces else "first"))
+    requests = (Request("Q"), Request("Q", (Piece("p"),)), Request("Q"))
+    assert [await drained(await model.stream(request)) for request in requests] == [["first"], ["again"], ["first"]]
+
+
+async def test_the_next_model_continues_where_a_stored_answer_was_cut():
+    capabilities = Capabilities(resume="turn", context_tokens=9)
+    real = ScriptedModel(["1=2\n"], forks=lambda _: "yes", capabilities=capabilities)
+    model = ReplayModel([said("1+1=3\n")], forks=real, then=real, name=real.name)
+    assert await model.capabilities() == capabilities
+    assert model.timeouts is real.timeouts
+    assert await drained(await model.stream(Request("Q"))) == ["1+1=3\n"]
+    for request in (Request("Q", (Piece("1+"),)), Request("Q"), Request("Q", side="?")):
+        assert "".join(await drained(await model.stream(request))) == "1=2\n"
+    assert real.requests[0].prefix == "1+"
+    assert (await model.complete(Request("Q", side="?"))).text == "yes"
+
+
+async def test_capabilities_can_be_given_and_say_whether_there_are_forks():
+    assert (await ReplayModel([said("a")], forks=ScriptedModel([""])).capabilities()).forks
+    given = Capabilities(resume="prefill", think_tags=None)
+    assert await ReplayModel([said("a")], capabilities=given).capabilities() is given

@@ -1,0 +1,67 @@
+"""Shared parts of the factories that make the shipped monitors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from interwhen import (
+    Delivery,
+    Level,
+    Lines,
+    Monitor,
+    PhaseFilter,
+    Recognizer,
+    Remedy,
+    Repair,
+    Resample,
+    Task,
+    Tracker,
+    UsageError,
+    Verifier,
+)
+
+
+def require_choice(factory: str, choices: Iterable[str], **options: str) -> None:
+    """Raise :class:`UsageError` unless each option of *factory* has one of the values *choices*."""
+    known = tuple(choices)
+    for name, value in options.items():
+        if value not in known:
+            raise UsageError(f"{factory}: {name}={value!r}, choose one of {', '.join(known)}")
+
+
+def require_positive(factory: str, **options: float) -> None:
+    """Raise :class:`UsageError` unless each option of *factory* is above 0."""
+    for name, value in options.items():
+        if not value > 0:
+            raise UsageError(f"{factory}: {name}={value!r} must be positive")
+
+
+def task_monitor(
+    name: str,
+    verifier: Verifier,
+    tracker: Tracker[Any],
+    prepare: Callable[[Task], Any],
+    *,
+    level: Level,
+    delivery: Delivery,
+    phase: PhaseFilter,
+    trigger: Lines = Lines(),  # noqa: B008 (a frozen value)
+    recognizer: Recognizer | None = None,
+    remedy: Remedy | None = None,
+) -> Monitor:
+    """Make a monitor that reads a task line by line and may judge its answer."""
+    return Monitor(
+        name=name,
+        trigger=trigger,
+        extractor=tracker,
+        verifier=verifier,
+        prepare=prepare,
+        recognizer=recognizer,
+        delivery=delivery,
+        # A second answer to the same task is likely to differ, so a value that cannot be repaired is sampled again.
+        remedy=remedy or Repair(otherwise=Resample()),
+        level=level,
+        phase=phase,
+        scope="answer",
+    )
