@@ -24,7 +24,7 @@ from interwhen.bench._statistics import Estimate, mcnemar
 from interwhen.bench._task_files import SHIPPED
 from interwhen.registry import Api, load_model
 from interwhen.strategies import Exercise, Outcome, Strategy, attempt, load_exercises, load_strategies
-from interwhen.strategies._shared_samples import Shared
+from interwhen.strategies._shared_samples import SharedModel
 from interwhen.testing import Rate
 
 Arm = tuple[int, str]
@@ -63,7 +63,7 @@ class Comparison:
         *keep* gets the attempts so far after each exercise, so that a long comparison can be interrupted.
         """
         begun = time.perf_counter()
-        shared = Shared(model)
+        shared = SharedModel(model)
         strategies = {strategy.name: strategy for strategy in self.strategies}
         arms = [(budget, name) for budget in self.budgets for name in strategies]
         found: dict[Arm, list[Attempt]] = {arm: [] for arm in arms}

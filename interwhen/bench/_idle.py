@@ -18,7 +18,7 @@ from interwhen.bench._experiment import Experiment, command_of, observations, re
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate, percentile
 from interwhen.models._transport import Timeouts
-from interwhen.precompute import Context, ContextRef, Desk, Kind, MemoryShelf, Nothing, Precomputer, Step, Store
+from interwhen.precompute import Context, ContextRef, Kind, MemoryShelf, Nothing, Precomputer, Step, StepContext, Store
 from interwhen.registry import Api, load_model
 
 PIECES = 2000
@@ -39,9 +39,9 @@ class AskingProducer:
         """Plan a step for each piece."""
         return [Step(name=piece.name, reads=(piece.name,)) for piece in context.pieces]
 
-    async def make(self, step: Step, desk: Desk) -> Nothing:
+    async def make(self, step: Step, context: StepContext) -> Nothing:
         """Ask, and propose nothing."""
-        await desk.ask((Message("user", desk.read(step.reads[0])),), self._sampling)
+        await context.ask((Message("user", context.read(step.reads[0])),), self._sampling)
         return Nothing("only its time counts")
 
 
@@ -153,8 +153,8 @@ async def idle(
     rows: tuple[Row, ...] = (
         total,
         first,
-        {"what": "slices of work done", "beside": len(pre.contexts["bench"].holding.items)},
-        {"what": "slices that a run cancelled", "beside": pre.turnstile.preempted},
+        {"what": "slices of work done", "beside": len(pre.contexts["bench"].current.items)},
+        {"what": "slices that a run cancelled", "beside": pre.foreground_gate.preempted},
         {
             "what": "arrivals with a slice still open",
             "beside": Estimate(sum(each.beside for each in (*alone, *beside)), limit=0),

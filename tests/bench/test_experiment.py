@@ -15,8 +15,8 @@ from interwhen.bench._experiment import Experiment, Output, command_of, observat
 from interwhen.bench._pictures import Chart, Series
 from interwhen.bench._report import Report, Table
 from interwhen.bench._statistics import Estimate
-from interwhen.cli._main import main
 from interwhen.toolkit import MissingExtraError
+from interwhen_launcher import main
 
 CHART = Chart("gaps", "x", "y", (Series("a", ((1.0, 2.0), (2.0, 3.0))),))
 TABLE = Table("numbers", ({"what": "a", "measured": Estimate(1.5, "ms", limit=1.0)},))

@@ -5,8 +5,8 @@ import pytest
 from interwhen import UsageError
 from interwhen.bench import _idle
 from interwhen.bench._idle import idle
-from interwhen.cli._main import main
 from interwhen.testing import Pause, ScriptedModel
+from interwhen_launcher import main
 from trio.testing import MockClock
 
 
