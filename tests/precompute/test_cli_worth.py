@@ -23,7 +23,7 @@ async def test_savings_passes_and_break_even_are_shown():
     setting = await prepare(case, "facts", seed=1, passes=2, rates=Rates())
     prepared = setting.precomputer.contexts["case"]
     used = (await ask(setting, case.questions[0])).items
-    await setting.aclose()
+    await setting.precomputer.aclose()
     records = {}
     for id_ in used:
         gate = Gate()
@@ -47,6 +47,6 @@ async def test_savings_passes_and_break_even_are_shown():
 async def test_nothing_is_shown_where_nothing_is_known():
     setting = await prepare(make_case("lookups", 1, 1, 1.0), "answers", seed=1, passes=1, rates=Rates())
     prepared = setting.precomputer.contexts["case"]
-    await setting.aclose()
+    await setting.precomputer.aclose()
     assert worth_table(prepared, {}) is None
     assert pass_table(prepared) is None
