@@ -35,13 +35,7 @@ class Statement(Claim, Generic[SaidT, StateT]):
     before: StateT
 
 
-def make_statement(
-    segment: Segment,
-    said: SaidT,
-    before: StateT = None,
-    *,
-    key: str = "",  # type: ignore[assignment]
-) -> Statement[SaidT, StateT]:
+def make_statement(segment: Segment, said: SaidT, before: StateT, *, key: str = "") -> Statement[SaidT, StateT]:
     """Return the claim for *said* in *segment*. *key*: what else its verdict depends on."""
     place = segment.at(said.start, said.end)
     text = segment.text[said.start : said.end]

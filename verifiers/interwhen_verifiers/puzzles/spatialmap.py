@@ -191,7 +191,7 @@ def _read(state: State, segment: Segment) -> tuple[State, Iterable[Statement[Sai
         elif len(known) < _MAX_ALIASES + len(state.aliases):
             known[alias] = name
     said = read_line(segment.text, grammar, known)
-    return State(state.map, known), [make_statement(segment, each) for each in said]
+    return State(state.map, known), [make_statement(segment, each, None) for each in said]
 
 
 @verifier(name="spatialmap", version="2", deadline=2.0, worker="inline")
@@ -270,7 +270,7 @@ def _judge_final(problem: Problem, answer: str) -> Verdict:
 
 def _read_map(prompt: str) -> Map | None:
     problem = read_problem(prompt)
-    return problem and Map(problem, make_grammar(problem.names))
+    return Map(problem, make_grammar(problem.names)) if problem else None
 
 
 def spatialmap(

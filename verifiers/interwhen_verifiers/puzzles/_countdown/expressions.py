@@ -8,7 +8,7 @@ The pattern consumes each character once, and the values are exact fractions of 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from operator import add, mul, sub, truediv
@@ -41,7 +41,7 @@ _SIGNS = {"×": "*", "·": "*", "⋅": "*", "∗": "*", "\\times": "*", "\\cdot"
     "−": "-",
     "–": "-",
 }
-_OPERATIONS = {"+": add, "-": sub, "*": mul, "/": truediv}
+_OPERATIONS: dict[str, Callable[[Fraction, Fraction], Fraction]] = {"+": add, "-": sub, "*": mul, "/": truediv}
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 _RANK = {"+": 1, "-": 1, "*": 2, "/": 2}
 
