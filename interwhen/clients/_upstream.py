@@ -16,7 +16,7 @@ from interwhen.clients._calls import Api, Call
 from interwhen.clients._chunk_buffer import Tap
 from interwhen.clients._responses_codec import ResponsesTap
 from interwhen.models._chunks import (
-    Text,
+    ChatText,
     chat_decoder,
     completion_decoder,
     count_of,
@@ -315,14 +315,6 @@ class Endpoint:
         """Whether it counts tokens on demand."""
 
 
-class ResumedStream(TokenStream):
-    """A stream that knows how its request went on."""
-
-    __slots__ = ("resumed",)
-
-    resumed: ResumeMode
-
-
 class _Ahead(NamedTuple):
     """What the server said to a request that was sent before anybody read it."""
 
@@ -376,9 +368,7 @@ class CallModel:
         response = await streamed(self._call.api, await self._answer(body))
         self._tap.begin(request.pieces)
         event_bytes = response.event_bytes if isinstance(response, Told) else DEFAULT_LIMIT
-        if mode is None:
-            return TokenStream(response, self._tap.decode, event_bytes=event_bytes)
-        stream = ResumedStream(response, self._tap.decode, event_bytes=event_bytes)
+        stream = TokenStream(response, self._tap.decode, event_bytes=event_bytes)
         stream.resumed = mode
         return stream
 
@@ -545,7 +535,7 @@ def _chat_completion(data: bytes) -> Completion:
     if not answer.choices:
         raise error_of(answer) or StreamProtocolError("an answer without choices", offset=0)
     choice = answer.choices[0]
-    text = choice.message.content if isinstance(choice.message, Text) else None
+    text = choice.message.content if isinstance(choice.message, ChatText) else None
     reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
     return Completion(
         text or "",
