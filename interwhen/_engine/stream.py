@@ -222,6 +222,7 @@ class Upstream:
         "ended_at",
         "error",
         "stream",
+        "trail",
         "wanted",
         "wire",
     )
@@ -261,6 +262,8 @@ class Upstream:
         self._closed: anyio.Event | None = None
         """Set once the stream before is closed; ``None``: there was none."""
         self.stream: Stream | None = None
+        self.trail: object | None = None
+        """What the last stream knew about its tokens."""
         self.wanted: Open | None = None
         """The request that the core has ordered and that is not open yet."""
         self.error: ModelError | None = None
@@ -354,7 +357,7 @@ class Upstream:
             return
         meter = self._meter
         meter.opened()
-        request = Request(self._prompt, order.pieces, self._sampling_for(order))
+        request = Request(self._prompt, order.pieces, self._sampling_for(order), trail=self.trail)
         with anyio.CancelScope() as scope:
             self._opening = scope
             try:
@@ -378,10 +381,11 @@ class Upstream:
             return
         self.wanted = None
         self.stream = stream
+        self.trail = getattr(stream, "trail", None)
         if isinstance(notes := getattr(stream, "notes", None), StreamNotes):
             self.wire.notes.append(notes)
         self.ended_at = None
-        self._tell(Opened(getattr(stream, "resumed", self._mode) if order.pieces else None))
+        self._tell(Opened((getattr(stream, "resumed", None) or self._mode) if order.pieces else None))
 
     # ------------------------------------------------------------------ what others decide
 

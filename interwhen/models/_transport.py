@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import socket
-import ssl
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
+
+if TYPE_CHECKING:
+    import asyncio
+    import ssl
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,8 @@ def environment_proxy(scheme: str, host: str) -> str | None:
 
     On macOS and Windows, the settings of the system count, too.
     """
+    import urllib.request  # with http.client and email, a tenth of the time that `import interwhen` may take
+
     proxies = urllib.request.getproxies()
     proxy = proxies.get(scheme) or proxies.get("all")
     return None if proxy is None or urllib.request.proxy_bypass(host) else proxy
@@ -130,7 +133,7 @@ def environment_proxy(scheme: str, host: str) -> str | None:
 
 # Opening a connection on the running asyncio loop, to the first address of a host that answers.
 
-P = TypeVar("P", bound=asyncio.Protocol)
+P = TypeVar("P", bound="asyncio.Protocol")
 
 _TRY_SECONDS = 1.0
 """Time after which the next address of a host is tried."""
@@ -148,6 +151,8 @@ async def connect(
 
     With *context*, the connection uses TLS, and the certificate must be valid for *host*.
     """
+    import asyncio
+
     # Not in parallel (RFC 8305): happy_eyeballs_delay of asyncio leaks a socket if it is cancelled in the wrong
     # iteration of the loop, and uvloop does not have it.
     loop = asyncio.get_running_loop()
@@ -166,6 +171,8 @@ async def connect(
 
 def describe_error(exc: OSError | UnicodeError) -> str:
     """Return why there is no connection, without the addresses that asyncio adds."""
+    import ssl
+
     if isinstance(exc, OSError) and not isinstance(exc, (socket.gaierror, ssl.SSLError)) and exc.errno:
         return os.strerror(exc.errno)
     return str(exc)

@@ -250,7 +250,7 @@ async def test_what_does_not_speak_http(transport):
         group.start_soon(listener.serve, babble)
         url = f"http://127.0.0.1:{port}/v1"
         async with CompletionsModel(url, "m", transport=transport, retries=Retries(attempts=0)) as model:
-            with pytest.raises(StreamProtocolError, match="is not HTTP/1.1"):
+            with pytest.raises(StreamProtocolError, match=r"is not HTTP/1\.1"):
                 await model.stream(Request("q"))
         group.cancel_scope.cancel()
 

@@ -89,7 +89,7 @@ def test_a_broken_archive_is_told(tmp_path, keep):
     path = tmp_path / "t.jsonl.gz"
     write_traces(path, [TRACE])
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UsageError, match="cannot read .* after line"):
+    with pytest.raises(UsageError, match=r"cannot read .* after line"):
         list(read_traces(path))
 
 
@@ -98,7 +98,7 @@ def test_missing_files_and_folders(tmp_path):
         read_traces(tmp_path / "absent")
     with pytest.raises(UsageError, match="is a folder"):
         read_traces(tmp_path)
-    with pytest.raises(UsageError, match="cannot write .*: No such file"):
+    with pytest.raises(UsageError, match=r"cannot write .*: No such file"):
         write_traces(tmp_path / "absent" / "t.jsonl", [])
 
 

@@ -19,7 +19,7 @@ from interwhen._types.models import Sampling
 from interwhen._types.results import Result
 from interwhen.journal import Journal, read_journal
 from interwhen.journal._files import Writing
-from interwhen.journal._records import Came, Ending, Record, Spent, Text, Told
+from interwhen.journal._records import ChunkRecord, EndRecord, FactRecord, Record, SpentRecord, TextRecord
 from interwhen.testing._virtual_time import VirtualLoop, VirtualTimeError, VirtualWorkers
 from interwhen.testing.simulation._model import SEED, SimulatedModel
 from interwhen.testing.simulation._monitors import PROMPT, build_monitors, shift
@@ -161,14 +161,14 @@ def filed_in(journal: Journal) -> Filed:
     """Return the numbers in the file of *journal*. Raises :class:`~interwhen.JournalError`."""
     found = read_journal(journal)
     records = found.records
-    spent = next((record for record in reversed(records) if isinstance(record, Spent)), Spent())
+    spent = next((record for record in reversed(records) if isinstance(record, SpentRecord)), SpentRecord())
     return Filed(
         size=found.size,
         left_out=found.left_out,
-        chunks=sum(len(record.texts) for record in records if isinstance(record, Text))
-        + sum(isinstance(record, Came) for record in records),
+        chunks=sum(len(record.texts) for record in records if isinstance(record, TextRecord))
+        + sum(isinstance(record, ChunkRecord) for record in records),
         tokens=sum(_tokens(record) for record in records),
-        opened=sum(isinstance(record, Told) and type(record.fact).__name__ == "Opened" for record in records),
+        opened=sum(isinstance(record, FactRecord) and type(record.fact).__name__ == "Opened" for record in records),
         fork_tokens=spent.fork_tokens,
         unread=spent.unread,
         slow_seconds=spent.wire.slow_seconds if spent.wire is not None else 0.0,
@@ -178,13 +178,16 @@ def filed_in(journal: Journal) -> Filed:
 
 
 def _tokens(record: Record) -> int:
-    if isinstance(record, Text):
+    if isinstance(record, TextRecord):
         return len(record.texts)
-    return record.chunk.tokens if isinstance(record, Came) else 0
+    return record.chunk.tokens if isinstance(record, ChunkRecord) else 0
 
 
 def _last_time(records: Sequence[Record]) -> float:
-    return max((record.at for record in records if isinstance(record, Text | Came | Told | Ending)), default=0.0)
+    return max(
+        (record.at for record in records if isinstance(record, TextRecord | ChunkRecord | FactRecord | EndRecord)),
+        default=0.0,
+    )
 
 
 # The log of a play: of each process, and of the world.
