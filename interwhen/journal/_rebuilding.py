@@ -174,7 +174,7 @@ class Past:
             case Spent():
                 self.spent = record
                 if record.behind is not None:
-                    self.usages[self.core.tally.requests] = record.behind
+                    self.usages[self.core.counts.requests] = record.behind
             case Ending(at=at):
                 self.at = at
             case Header():
@@ -204,7 +204,7 @@ class Past:
                 pass
         orders = self.core.step(fact)
         if isinstance(fact, Chunk) and fact.usage is not None:
-            self.usages[self.core.tally.requests] = fact.usage
+            self.usages[self.core.counts.requests] = fact.usage
         self.take(orders)
         return orders
 

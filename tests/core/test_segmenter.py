@@ -49,7 +49,8 @@ def where(text):
     return lambda segment: [Claim(key="x", span=segment.span)] if segment.text.endswith(text) else []
 
 
-def lines(trigger=Lines(), extractor=sums):
+def lines(trigger=None, extractor=sums):
+    trigger = trigger or Lines()
     return Monitor(name="sums", verifier=adds_up, extractor=extractor, trigger=trigger, remedy=Resample())
 
 
@@ -118,7 +119,7 @@ async def test_the_refuted_stretch_of_the_reasoning_needs_no_verdict():
         "1+2=3 or so\n12+3=15 is", lines(), stretches("12+3=1", Feedback(), EveryChars(18)), starts_in="reasoning"
     )
     assert unknown(result) == [TORN]
-    assert not [doubt for doubt in result.doubts if TORN in doubt.why]
+    assert not [reason for reason in result.unverified_reasons if TORN in reason.why]
 
 
 @pytest.mark.parametrize("extractor", ["tracker", "fork"])
