@@ -7,7 +7,6 @@ import os
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -21,9 +20,8 @@ import msgspec
 from interwhen._core.messages import Resumed
 from interwhen._core.release import describe
 from interwhen._engine.journaling import result_of
-from interwhen._engine.run import Run
+from interwhen._engine.run import Run, is_off
 from interwhen._engine.workers import Workers
-from interwhen._log import log_warning
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import JournalError, MissingExtraError, UsageError
 from interwhen._types.events import Event, Finished, Remedied, StreamBroken
@@ -40,7 +38,7 @@ from interwhen.journal._evidence import flaws
 from interwhen.journal._files import MAGIC
 from interwhen.journal._rebuilding import (
     Journaled,
-    Past,
+    RebuiltRun,
     core_of,
     facts_of,
     read_journal,
@@ -49,13 +47,14 @@ from interwhen.journal._rebuilding import (
     standing,
 )
 from interwhen.journal._records import Header, as_recorded, recorded_monitors, refuse_others, with_current_names
-from interwhen.journal._reports import Finding, Recheck, Replay
+from interwhen.journal._reports import Recheck, RecheckFinding, Replay
 from interwhen.models._messages import as_message
 from interwhen.models._replay import Recording, ReplayModel
 from interwhen.registry import Api, MonitorSpec, load_model, load_monitors
 
 if TYPE_CHECKING:
     import asyncio
+    from concurrent.futures import Future
 
     from anyio.from_thread import BlockingPortal
 
@@ -107,7 +106,7 @@ async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec])
     acting = {monitor.name for monitor in watchers if monitor.delivery != "observe"}
     observers = tuple(replace(monitor, delivery="observe") for monitor in watchers)
     found = read_journal(path)
-    findings: list[Finding] = []
+    findings: list[RecheckFinding] = []
     seen: set[tuple[str, str, str]] = set()
     texts: list[str] = []
     unproven: tuple[CheckRecord, ...] = ()
@@ -122,7 +121,7 @@ async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec])
             if key in seen or trail.is_ours(span.start, span.end):
                 continue
             seen.add(key)
-            findings.append(Finding(number, violation, violation.monitor in acting))
+            findings.append(RecheckFinding(number, violation, violation.monitor in acting))
         unproven = tuple(check for check in result.checks if _is_open(check))
     return Recheck(found, tuple(texts), tuple(findings), unproven)
 
@@ -237,7 +236,7 @@ class _Trail:
 
 def _trails(found: Journaled) -> list[_Trail]:
     """Return the trace at the end of each request: before it was cut, or as it stands."""
-    past = Past(found, core_of(found.header, recorded_monitors(found.header)))
+    past = RebuiltRun(found, core_of(found.header, recorded_monitors(found.header)))
     past.take(past.core.begin())
     trails: list[_Trail] = []
     trail = _Trail()
@@ -262,7 +261,7 @@ def _trails(found: Journaled) -> list[_Trail]:
     return trails
 
 
-def _follow(trail: _Trail, event: Remedied | StreamBroken, past: Past) -> None:
+def _follow(trail: _Trail, event: Remedied | StreamBroken, past: RebuiltRun) -> None:
     """Cut and write as the core did."""
     if isinstance(event, StreamBroken):
         trail.cut(past.core.transcript.length)
@@ -312,6 +311,8 @@ class Running:
     """
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        from concurrent.futures import Future
+
         ready: Started = Future()
         self.clients: dict[str, Any] = {}
         """HTTP clients that live on this loop."""
@@ -423,44 +424,6 @@ def _run(ready: Started, clients: dict[str, Any], options: dict[str, Any]) -> No
         if ready.done():
             raise
         ready.set_exception(error)
-
-
-# The kill switch: with it off, calls that begin are passed through without supervision.
-#
-# ``INTERWHEN_OFF=1`` in the environment sets it from the start; a program, or a gateway that got a signal, changes it
-# while it runs. A call that has begun ends as it began.
-
-VARIABLE = "INTERWHEN_OFF"
-_ON = ("", "0", "false", "no", "off")
-"""Values of the variable that leave supervision on; a switch for emergencies takes any other word as yes."""
-
-
-class _Switch:
-    """What this process was told last; ``None``: nothing, so that the environment decides."""
-
-    told: bool | None = None
-    logged: bool | None = None
-
-
-def means_off(text: str) -> bool:
-    """Tell whether *text*, the value of the variable, switches supervision off."""
-    return text.strip().lower() not in _ON
-
-
-def is_off() -> bool:
-    """Tell whether calls that begin now are to be left alone. The first call that is, is logged."""
-    told = _Switch.told
-    off = means_off(os.environ.get(VARIABLE, "")) if told is None else told
-    if off is not bool(_Switch.logged):
-        _Switch.logged = off
-        log_warning("supervision.switched", off=off, by=VARIABLE if told is None else "the program")
-    return off
-
-
-def switch(off: bool | None) -> None:  # noqa: FBT001  it says what is to be
-    """Set the switch for this process; ``None``: the environment decides again."""
-    _Switch.told = off
-    is_off()
 
 
 __all__ = ["Run", "SyncRun", "Workers", "run", "run_sync"]

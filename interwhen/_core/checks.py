@@ -398,10 +398,10 @@ class CheckTable:
             seconds = 0.0
         return orders
 
-    def cancel(self) -> list[Order]:
-        """Cancel every open job: the run is over."""
+    def cancel_open(self, why: str = "the run ended first") -> list[Order]:
+        """Cancel every open job; its record says *why*."""
         orders: list[Order] = []
-        outcome = Cancelled("the run ended first")
+        outcome = Cancelled(why)
         for job in list(self.jobs.values()):
             self._close(job)
             orders.append(Drop(job.number))

@@ -31,6 +31,7 @@ from interwhen._core.messages import (
     Resumed,
     RunSummary,
     Settled,
+    SwitchedOff,
 )
 from interwhen._core.release import ENDED_WELL, Gates, certificate, coverage_reason, unverified_reasons
 from interwhen._core.segmenter import Due, Intake
@@ -42,6 +43,7 @@ from interwhen._types.monitors import GATING, Monitor, tracks
 from interwhen._types.remedies import DEFAULT_TEMPLATE, FeedbackTemplate
 from interwhen._types.results import Status, UnverifiedReason
 from interwhen._types.segments import Phase, ToolCall
+from interwhen._types.spans import Span
 from interwhen._types.verdicts import Outcome
 
 # How long to wait before the model is asked again: a storm of remedies must not become one of requests.
@@ -189,6 +191,7 @@ class Core:
         "_orders",
         "_pace",
         "_resume",
+        "_unchecked_from",
         "budgets",
         "checks",
         "counts",
@@ -245,6 +248,8 @@ class Core:
         self._pace = RemedyPace()
         self._finish_reason: FinishReason | None = None
         """Why the model stopped; ``None``: it has not said that it did."""
+        self._unchecked_from: int | None = None
+        """Up to where all was checked when supervision was switched off; ``None``: it was not."""
         self._resume: ResumeMode | None = None
         """How the text so far was given to the model last; ``None``: it never was."""
         self._orders: list[Order] = []
@@ -318,6 +323,8 @@ class Core:
                 self._out_of_time(seconds)
             case Idle(dead=dead):
                 self._idle(dead=dead)
+            case SwitchedOff():
+                self._switch_off()
             case Abandoned():
                 self._end("unverified", "the reader left before the end", shown=False)
             case _:
@@ -547,6 +554,26 @@ class Core:
         self._cut(todo.cut)
         self._end("abstained", reason)
 
+    def _switch_off(self) -> None:
+        """Let the rest of the run pass unchecked, and release what gates hold."""
+        if self._unchecked_from is not None or not self.monitors:
+            return
+        self.gates.advance()
+        self._unchecked_from = self.gates.frontier
+        self._orders.extend(self.checks.cancel_open("supervision was switched off"))
+        self.violations.drop()
+        self.intake.stop_scanning()
+        self.gates.open()
+        self._live, self._has_trackers, self._frontier_is_due = True, False, False
+        if self.state == "deciding":
+            # The stream was closed for a violation that now changes nothing, so ask for the rest of the text.
+            if self._finish_reason is None:
+                self._go_on()
+            else:
+                self.state = "draining"
+        self._release()
+        self._finish_if_settled()
+
     def _cut(self, to: int) -> None:
         self._finish_reason = None  # the text that the model ended stands no more
         self.intake.cut(to)
@@ -611,7 +638,7 @@ class Core:
     def _end(self, status: Status, reason: str, *, shown: bool = True, cut_short: bool = True) -> None:
         if self.state in ("streaming", "opening"):
             self._orders.append(Close())
-        self._orders.extend(self.checks.cancel())
+        self._orders.extend(self.checks.cancel_open())
         if cut_short:
             self._withhold()
         self.state = "done"
@@ -626,6 +653,10 @@ class Core:
         found = unverified_reasons(records, self.monitors, refuted, self._finish_reason)
         if self.min_coverage:
             found = (*found, *coverage_reason(self.transcript, records, refuted, self.min_coverage))
+        if self._unchecked_from is not None:
+            end = self.transcript.length
+            span = Span(min(self._unchecked_from, end), end)
+            found = (UnverifiedReason("", span, "supervision was switched off, so this was not checked"), *found)
         return (*self.violations.concluded, *found)
 
     def _summary(self, status: Status, why: str) -> RunSummary:

@@ -80,7 +80,11 @@ class Resumed(msgspec.Struct, frozen=True, tag=True, gc=False):
     """Whether the fact before this one, which ended the run, holds no more: the reader left, or the model failed."""
 
 
-Rare: TypeAlias = Opened | Ended | Broken | Extracted | Settled | OutOfTime | Idle | Abandoned | Resumed
+class SwitchedOff(msgspec.Struct, frozen=True, tag=True, gc=False):
+    """Supervision was switched off: the rest of the run passes through unchecked."""
+
+
+Rare: TypeAlias = Opened | Ended | Broken | Extracted | Settled | OutOfTime | Idle | Abandoned | Resumed | SwitchedOff
 """Facts of which there are few for a token."""
 Fact: TypeAlias = Chunk | Rare
 

@@ -193,6 +193,10 @@ class Gates:
         self._required = [number for number, monitor in enumerate(monitors) if monitor.required]
         self._final = [number for number, monitor in enumerate(monitors) if monitor.delivery == "final"]
 
+    def open(self) -> None:
+        """Hold nothing back from now on, and stop following the frontier: no more checks come."""
+        self._gating, self._final, self._required = [], [], []
+
     @property
     def holding(self) -> bool:
         """Whether any monitor holds text back."""

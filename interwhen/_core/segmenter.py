@@ -69,7 +69,8 @@ class Due(NamedTuple):
     """Where the line begins that a cut of ours ended in its middle; ``None``: the segment ends where the text does."""
 
 
-def _scanner(trigger: Trigger) -> Scanner:
+def scanner_for(trigger: Trigger) -> Scanner:
+    """Return a scanner for *trigger*. Raises :class:`UsageError` on a trigger that cannot work."""
     _refuse_useless(trigger)
     match trigger:
         case Lines(every=every, joins=joins):
@@ -123,7 +124,7 @@ def _watches(monitors: Sequence[Monitor]) -> tuple[SharedScanner, ...]:
     groups: dict[tuple[Trigger, PhaseFilter], list[int]] = {}
     for number, monitor in enumerate(monitors):
         groups.setdefault((monitor.trigger, _phase_of(monitor)), []).append(number)
-    return tuple(_watch(_scanner(trigger), phase, who) for (trigger, phase), who in groups.items())
+    return tuple(_watch(scanner_for(trigger), phase, who) for (trigger, phase), who in groups.items())
 
 
 def _watch(scanner: Scanner, phase: PhaseFilter, monitors: list[int]) -> SharedScanner:
@@ -264,6 +265,11 @@ class Intake:
                 yield due, span.end
             elif len(words := due.segment.text.rsplit(None, 2)) > 2:
                 yield due, span.start + len(words[0])
+
+    def stop_scanning(self) -> None:
+        """Find no more segments: no monitor looks at the text that follows."""
+        self.watches, self._active, self._eager, self._wake = (), [], False, _any_of("")
+        self._plan()
 
     def keep_held(self) -> None:
         """Take what is held back as text, unseen by any scanner: the run is over."""

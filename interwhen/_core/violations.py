@@ -451,6 +451,10 @@ class Violations:
         """Keep a violation that changes nothing."""
         self._noted[record.monitor, record.key, record.span] = record
 
+    def drop(self) -> None:
+        """Drop every candidate: supervision was switched off."""
+        self._candidates = []
+
     def note_all(self) -> None:
         """Keep the violations that were not acted upon: the run ends, and their text may be cut."""
         for candidate in self._candidates:

@@ -9,16 +9,19 @@ Why: docs/decisions/0002-the-reader-reads.md.
 
 from __future__ import annotations
 
+import os
 import sys
+import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 import anyio
 
 from interwhen._core.machine import Core
-from interwhen._core.messages import Abandoned, Finish, Idle, OutOfTime
+from interwhen._core.messages import Abandoned, Finish, Idle, OutOfTime, SwitchedOff
 from interwhen._engine.jobs import Performer
 from interwhen._engine.journaling import (
     Recorder,
@@ -33,7 +36,7 @@ from interwhen._engine.journaling import (
 )
 from interwhen._engine.monitors import Watcher
 from interwhen._engine.stream import TWO_READERS, close_model
-from interwhen._engine.timers import Alarm, Bell, Meter, Timers, is_called_off, loop_clock
+from interwhen._engine.timers import Alarm, Bell, Meter, Timers, is_called_off, loop_caller, loop_clock
 from interwhen._engine.workers import Workers
 from interwhen._log import log_warning
 from interwhen._types.budgets import Budgets
@@ -47,7 +50,7 @@ from interwhen._types.remedies import FeedbackTemplate
 from interwhen._types.results import Result, prompt_sha256
 from interwhen._types.segments import Phase
 from interwhen.journal._evidence import code_digest
-from interwhen.journal._rebuilding import Past
+from interwhen.journal._rebuilding import RebuiltRun
 from interwhen.journal._settings import Journal
 from interwhen.models._transport import Timeouts
 
@@ -55,7 +58,7 @@ from interwhen.models._transport import Timeouts
 
 
 def core_for(
-    past: Past | None,
+    past: RebuiltRun | None,
     able: Capabilities | ModelError | float,
     prompt: Prompt,
     sampling: Sampling,
@@ -130,6 +133,56 @@ class Allowing:
             log_warning("allocator.failed", error=type(error).__name__)
 
 
+# The kill switch: with supervision off, model text passes through unchecked.
+#
+# ``INTERWHEN_OFF=1`` in the environment switches it off from the start; a program, or a gateway on a signal, changes it
+# later. Runs that begin while it is off have no monitors. Runs that have begun stop checking at once, release what
+# their gates hold, and stay unchecked to their end, also when supervision is switched on again.
+
+VARIABLE = "INTERWHEN_OFF"
+_ON = ("", "0", "false", "no", "off")
+"""Values of the variable that leave supervision on. Any other word switches it off: in an emergency, guess so."""
+
+
+class _Switch:
+    """What the program said last; ``None``: nothing, so the environment decides."""
+
+    said: bool | None = None
+    logged: bool | None = None
+    running: ClassVar[weakref.WeakValueDictionary[int, Run]] = weakref.WeakValueDictionary()
+    """The runs that have been entered, by id. Weak: a run that is forgotten must not be kept by this."""
+
+
+def means_off(text: str) -> bool:
+    """Tell whether *text*, the value of the variable, switches supervision off."""
+    return text.strip().lower() not in _ON
+
+
+def is_off() -> bool:
+    """Tell whether supervision is off. Logs the first call after a change."""
+    said = _Switch.said
+    off = means_off(os.environ.get(VARIABLE, "")) if said is None else said
+    if off is not bool(_Switch.logged):
+        _Switch.logged = off
+        log_warning("supervision.switched", off=off, by=VARIABLE if said is None else "the program")
+    return off
+
+
+def switch(off: bool | None) -> int:  # noqa: FBT001  the state to switch to
+    """Set the switch for this process; ``None``: the environment decides again.
+
+    Returns the number of runs that were told to stop checking.
+    """
+    _Switch.said = off
+    if not is_off():
+        return 0
+    # valuerefs() copies at once: other threads may begin and end runs meanwhile.
+    runs = [run for ref in _Switch.running.valuerefs() if (run := ref()) is not None]
+    for run in runs:
+        run.switch_off()
+    return len(runs)
+
+
 _AHEAD = 512
 """How many events may wait for a reader before reading ahead of it stops."""
 
@@ -176,6 +229,7 @@ class Run:
         "_recorder",
         "_result",
         "_sampling",
+        "_soon",
         "_starts_in",
         "_step",
         "_tell",
@@ -186,6 +240,8 @@ class Run:
         "_wake",
         "_workers",
         "error",
+        "is_switched_off",
+        "when_switched_off",
     )
 
     def __init__(
@@ -204,7 +260,7 @@ class Run:
         processes: int = 2,
         owns_model: bool = False,
         journal: Journal | None = None,
-        past: Past | None = None,
+        past: RebuiltRun | None = None,
         context: Ready | None = None,
         allocator: Allocator | None = None,
     ) -> None:
@@ -241,6 +297,10 @@ class Run:
         self._crash: Exception | None = None
         self.error: ModelError | None = None
         """The exception behind a result that is ``failed``."""
+        self.is_switched_off = False
+        """Whether supervision was switched off while it ran: the rest was not checked."""
+        self.when_switched_off: Callable[[], object] | None = None
+        """Called on its event loop when that happens."""
 
     # ------------------------------------------------------------------ the reader's side
 
@@ -263,7 +323,7 @@ class Run:
                 self._journal, past, core, self._model.name, self._prompt, self._sampling, self._offline
             )
             watchers = tuple(Watcher(monitor) for monitor in self._monitors)
-            await revive(past, Task(self._prompt), watchers)
+            await revive(None if is_off() else past, Task(self._prompt), watchers)
             self._group = anyio.create_task_group()
             await self._group.__aenter__()
         except BaseException:
@@ -307,11 +367,16 @@ class Run:
             self._upstream.lost(able, final=True)
         else:
             self._tell(OutOfTime(able))
+        self._soon = loop_caller()
+        _Switch.running[id(self)] = self
+        if is_off():
+            self._stop_checking()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
+        _Switch.running.pop(id(self), None)
         if self._result is None and self._unsealed is None:
             self._tell(Abandoned())
         self._group.cancel_scope.cancel()
@@ -418,6 +483,19 @@ class Run:
             pass
         return self.result
 
+    def switch_off(self) -> None:
+        """Stop checking, and release what gates hold; may be called from any thread."""
+        with suppress(RuntimeError):  # its event loop is closed, and the run with it
+            self._soon(self._stop_checking)
+
+    def _stop_checking(self) -> None:
+        if self.is_over or self.is_switched_off or not self._monitors:
+            return
+        self.is_switched_off = True
+        self._tell(SwitchedOff())
+        if self.when_switched_off is not None:
+            self.when_switched_off()
+
     # ------------------------------------------------------------------ beginning and end
 
     def _start_tasks(self) -> None:
@@ -468,7 +546,7 @@ class Run:
         if self._owned is not None:
             await close_model(self._owned)
 
-    def _go_on(self, past: Past) -> None:
+    def _go_on(self, past: RebuiltRun) -> None:
         """Take the run up where its journal left it; its reader sees all of its events from the first one on."""
         known = known_result(past)
         if known is not None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import TaskGroup
@@ -13,6 +13,10 @@ from anyio.abc import TaskGroup
 from interwhen._log import log_warning
 from interwhen._types.ledger import Timing
 from interwhen.models._transport import Timeouts
+
+if TYPE_CHECKING:
+    # Imported where it is used: a program that runs on asyncio has imported it, and no other should wait for it.
+    import asyncio
 
 
 class Meter:
@@ -230,6 +234,8 @@ class Alarm:
         wake = self._check(now)
         if wake == _NEVER or self._check is _nothing:  # what it told may have ended the run, which stopped us
             return
+        import asyncio
+
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -273,7 +279,7 @@ def _nothing(_now: float) -> float:
 
 def loop_clock() -> Callable[[], float]:
     """Return the running loop's clock, in seconds. asyncio's own costs a sixth of ``anyio.current_time``."""
-    import asyncio  # by now somebody else has paid for it, unless this is trio
+    import asyncio
 
     try:
         loop = asyncio.get_running_loop()
@@ -281,6 +287,12 @@ def loop_clock() -> Callable[[], float]:
         return anyio.current_time
     # asyncio's own loop tells the monotonic time by way of a method; twice a token, that is worth going around.
     return time.monotonic if getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time else loop.time
+
+
+def loop_caller() -> Callable[[Callable[[], object]], object]:
+    """Return what calls a function on the running loop soon, from any thread."""
+    loop: Any = current_loop()
+    return getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon  # type: ignore[no-any-return]
 
 
 def current_loop() -> object:

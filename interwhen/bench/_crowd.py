@@ -7,7 +7,7 @@ import itertools
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -21,13 +21,14 @@ from interwhen._types.monitors import Monitor
 from interwhen.bench._statistics import percentile
 from interwhen.models._openai_api import CompletionsModel
 from interwhen.models._transport import HttpRequest, Transport
+from interwhen.testing._paced_server import LoadTally
 
 _EVENT = b"data: {"
-_BEGUN = re.compile(rb'"(?:content|text)":"(\d+\.\d+)\\n"')
+_BEGUN = re.compile(rb'"(?:content|text)": ?"(\d+\.\d+)\\n"')
 _BEGIN_WITHIN = 0.25
-"""The share of a stream's length within which all streams begin, at random: real ones do not march in step."""
+"""The share of a stream's length within which all streams begin, at random: real ones do not begin together."""
 _PATIENCE_SECONDS, _PATIENCE = 60.0, 10.0
-"""For how long a stream is read: so long, and as many times what it should take."""
+"""The time limit of a stream: so many seconds, and so many times its length."""
 
 
 class Reading(msgspec.Struct):
@@ -42,7 +43,7 @@ class Reading(msgspec.Struct):
     """Whether the stream came to its end."""
 
     def take(self, text: str) -> None:
-        """Note that a chunk of *text* came; the first one says when it left."""
+        """Note that a chunk of *text* came; the text of the first one is the time when it left."""
         self.arrivals.append(time.monotonic())
         if self.begun is None:
             self.begun = float(text)
@@ -52,6 +53,16 @@ class Reading(msgspec.Struct):
         self.arrivals.extend([time.monotonic()] * data.count(_EVENT))
         if self.begun is None and (found := _BEGUN.search(data)):
             self.begun = float(found[1])
+
+    async def take_all(self, parts: AsyncIterator[bytes]) -> None:
+        """Note the chunks of a whole answer."""
+        tail = b""
+        async for data in parts:
+            self.take_bytes(tail + data)
+            tail = data[-len(_EVENT) + 1 :]
+            self.ended = self.ended or b"[DONE]" in data
+        if self.ended:
+            self.arrivals.pop()  # the chunk that ends the stream has no time of its own
 
     @property
     def first(self) -> float:
@@ -65,7 +76,7 @@ class Reading(msgspec.Struct):
 
 
 class Crowd(msgspec.Struct, frozen=True):
-    """Many streams at once."""
+    """How many streams that were read at once went."""
 
     streams: int
     lost: int
@@ -134,7 +145,7 @@ class Reader:
         await self._protocol.begin(f"{head}{kind}".encode() + body)
         found = self._protocol.reading
         if found.ended:
-            found.arrivals.pop()  # the chunk that ends it has no time of its own
+            found.arrivals.pop()  # the chunk that ends the stream has no time of its own
         return found
 
     def close(self) -> None:
@@ -146,10 +157,11 @@ class Reader:
 async def read_crowd(base_url: str, streams: int, chunks: int, rate: float) -> list[Reading]:
     """Read *streams* streams at once by a bare protocol that only notes when their bytes come: the floor."""
 
-    async def one(_: Reading) -> Reading:
+    async def one(found: Reading) -> None:
         reader = Reader(base_url)
         try:
-            return await reader.read(f"{chunks}@{rate:g}")
+            read = await reader.read(f"{chunks}@{rate:g}")
+            found.asked, found.begun, found.arrivals, found.ended = read.asked, read.begun, read.arrivals, read.ended
         finally:
             reader.close()
 
@@ -161,39 +173,26 @@ async def transport_crowd(base_url: str, streams: int, chunks: int, rate: float,
     body = msgspec.json.encode({"model": f"{chunks}@{rate:g}", "prompt": "", "stream": True})
     request = HttpRequest("POST", f"{base_url}/completions", {"content-type": "application/json"}, body)
 
-    async def one(found: Reading) -> Reading:
+    async def one(found: Reading) -> None:
         response = await transport.send(request, connect_timeout=_PATIENCE_SECONDS)
-        tail = b""
-        while data := await response.receive():
-            found.take_bytes(tail + data)
-            tail = data[-len(_EVENT) + 1 :]
-            found.ended = found.ended or b"[DONE]" in data
+        await found.take_all(iter_until(response.receive, b""))
         await response.aclose()
-        if found.ended:
-            found.arrivals.pop()  # the chunk that ends it has no time of its own
-        return found
 
     return await _all(one, streams, chunks, rate)
 
 
 async def run_crowd(
-    base_url: str,
-    streams: int,
-    chunks: int,
-    rate: float,
-    transport: Transport,
-    monitors: Sequence[Monitor],
+    base_url: str, streams: int, chunks: int, rate: float, transport: Transport, monitors: Sequence[Monitor]
 ) -> list[Reading]:
     """Read *streams* streams at once, each as a supervised run."""
     model = CompletionsModel(base_url, f"{chunks}@{rate:g}", api_key="", transport=transport)
 
-    async def one(found: Reading) -> Reading:
+    async def one(found: Reading) -> None:
         async with run(model, "", monitors=monitors) as supervised:
             async for event in supervised:
                 if isinstance(event, Delta):
                     found.take(event.text)
         found.ended = supervised.result.status in ("verified", "unverified")
-        return found
 
     return await _all(one, streams, chunks, rate)
 
@@ -203,17 +202,10 @@ async def httpx2_crowd(base_url: str, streams: int, chunks: int, rate: float) ->
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
     async with httpx2.AsyncClient(limits=limits, timeout=_PATIENCE_SECONDS) as client:
 
-        async def one(found: Reading) -> Reading:
+        async def one(found: Reading) -> None:
             body = {"model": f"{chunks}@{rate:g}", "prompt": "", "stream": True}
-            tail = b""
             async with client.stream("POST", f"{base_url}/completions", json=body) as response:
-                async for data in response.aiter_raw():
-                    found.take_bytes(tail + data)
-                    tail = data[-len(_EVENT) + 1 :]
-                    found.ended = found.ended or b"[DONE]" in data
-            if found.ended:
-                found.arrivals.pop()  # the chunk that ends it has no time of its own
-            return found
+                await found.take_all(response.aiter_raw())
 
         return await _all(one, streams, chunks, rate)
 
@@ -224,19 +216,24 @@ async def openai_crowd(base_url: str, streams: int, chunks: int, rate: float) ->
 
     async with openai.AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0) as client:
 
-        async def one(found: Reading) -> Reading:
+        async def one(found: Reading) -> None:
             stream = await client.completions.create(model=f"{chunks}@{rate:g}", prompt="", stream=True)
             async for chunk in stream:
                 if chunk.choices[0].text:
                     found.take(chunk.choices[0].text)
                 found.ended = chunk.choices[0].finish_reason is not None
-            return found
 
         return await _all(one, streams, chunks, rate)
 
 
-async def _all(one: Callable[[Reading], Awaitable[Reading]], streams: int, chunks: int, rate: float) -> list[Reading]:
-    """Let *one* read each of the streams, which begin at random times. What fails, or takes too long, is lost."""
+async def iter_until(receive: Callable[[], Awaitable[bytes]], end: bytes) -> AsyncIterator[bytes]:
+    """Yield what *receive* returns until it returns *end*."""
+    while (data := await receive()) != end:
+        yield data
+
+
+async def _all(one: Callable[[Reading], Awaitable[None]], streams: int, chunks: int, rate: float) -> list[Reading]:
+    """Let *one* read each of the streams, which begin at random times; one that fails or takes too long is lost."""
     rng = random.Random(streams)  # noqa: S311  the same for every way of reading
     begins = [rng.uniform(0, chunks / rate * _BEGIN_WITHIN) for _ in range(streams)]
 
@@ -245,59 +242,34 @@ async def _all(one: Callable[[Reading], Awaitable[Reading]], streams: int, chunk
         found = Reading(time.monotonic())
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS + _PATIENCE * chunks / rate):
-                return await one(found)
-        except Exception as error:  # noqa: BLE001  of whichever library: counted, and told
+                await one(found)
+        except Exception as error:  # noqa: BLE001  of any library: counted, and logged
             log_warning("bench.stream_lost", error=type(error).__name__)
             found.ended = False
-            return found
+        return found
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(begin(number)) for number in range(streams)]
     return [task.result() for task in tasks]
 
 
-class Tally(msgspec.Struct, frozen=True):
-    """What the generator says of itself, since it was asked last."""
-
-    sent: int
-    """Chunks whose time came."""
-    late_p99_ms: float
-    """How much later than it was due the generator came to send a chunk: its own fault."""
-    late_max_ms: float
-    held: int
-    """Chunks that could not be sent at once because the reader did not take what was sent before."""
-    busy: float
-    """The share of the time that it used its core."""
-
-
-async def ask_generator(base_url: str) -> Tally:
-    """Return what the generator says of itself, and let it begin anew."""
-    url = urlsplit(base_url)
-    async with asyncio.timeout(_PATIENCE_SECONDS):
-        reader, writer = await asyncio.open_connection(url.hostname, url.port)
-        writer.write(b"GET /tally HTTP/1.1\r\nhost: generator\r\n\r\n")
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", head)
-        assert length is not None
-        data = await reader.readexactly(int(length[1]))
-        writer.close()
-    return msgspec.json.decode(data, type=Tally)
+async def ask_generator(base_url: str) -> LoadTally:
+    """Return the tally of the load generator, which then counts from zero."""
+    async with httpx2.AsyncClient(timeout=_PATIENCE_SECONDS) as client:
+        return msgspec.json.decode((await client.get(base_url.replace("/v1", "/tally"))).content, type=LoadTally)
 
 
 def judge(readings: Sequence[Reading], chunks: int, rate: float) -> Crowd:
-    """Return what *readings* of one crowd come to."""
-    whole = [each for each in readings if each.ended and len(each.arrivals) == chunks and each.begun is not None]
+    """Summarize the *readings* of one crowd."""
+    whole = [(each, each.begun) for each in readings if each.ended and len(each.arrivals) == chunks and each.begun]
     late = [
-        (arrival - each.begun - number / rate) * 1e3
-        for each in whole
-        if each.begun is not None
-        for number, arrival in enumerate(each.arrivals)
-    ]
-    rates = [(chunks - 1) / rate / max(each.arrivals[-1] - (each.begun or 0.0), 1e-9) for each in whole]
+        (arrival - begun - number / rate) * 1e3 for each, begun in whole for number, arrival in enumerate(each.arrivals)
+    ] or [0.0]
+    rates = [(chunks - 1) / rate / max(each.arrivals[-1] - begun, 1e-9) for each, begun in whole]
     return Crowd(
         streams=len(readings),
         lost=len(readings) - len(whole),
         delivered=sum(rates) / len(readings),
-        late_p50_ms=percentile(late, 0.5) if late else 0.0,
-        late_p99_ms=percentile(late, 0.99) if late else 0.0,
+        late_p50_ms=percentile(late, 0.5),
+        late_p99_ms=percentile(late, 0.99),
     )

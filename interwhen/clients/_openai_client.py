@@ -20,7 +20,8 @@ from openai._base_client import _merge_mappings
 from openai._models import FinalRequestOptions
 from openai._streaming import extract_stream_chunk_type
 
-from interwhen._run import LoopThread, is_off
+from interwhen._engine.run import is_off
+from interwhen._run import LoopThread
 from interwhen._types.errors import ModelError
 from interwhen._types.events import Event
 from interwhen.clients._calls import PATHS, Call, Settings, read_call

@@ -259,6 +259,11 @@ class Supervised:
         return None if result is None else self._composer.judged(result)
 
     @property
+    def is_switched_off(self) -> bool:
+        """Whether supervision was switched off meanwhile, so that the rest of the answer was not checked."""
+        return self._run.is_switched_off
+
+    @property
     def is_cut(self) -> bool:
         """Whether the answer just ended: the server gave neither a finish reason nor an end mark, and we did not."""
         result = self._host.result
@@ -305,6 +310,11 @@ async def supervise(call: Call, settings: Settings, wire: Wire, endpoint: Endpoi
         processes=settings.processes,
         allocator=settings.allocator,
     )
+
+    def let_through() -> None:
+        tap.vetting.holds = False
+
+    inner.when_switched_off = let_through
     has_gates = any(monitor.delivery in GATING for monitor in monitors)
     supervised = Supervised(inner, model, _composer(call, settings, tap, inner, splits=has_gates), settings)
     # A run with gates opens its stream itself, at once: nobody may do so beside it.

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import anyio
 import msgspec
 
-from interwhen._log import log_warning
+from interwhen._log import log_info, log_warning
 from interwhen._types.errors import ModelError, StreamProtocolError, UpstreamError
 from interwhen._types.models import Capabilities, Completion, Piece, Request, ResumeMode, Sampling, Usage
 from interwhen._types.segments import ToolCall
@@ -16,7 +16,7 @@ from interwhen.clients._calls import Api, Call
 from interwhen.clients._chunk_buffer import Tap
 from interwhen.clients._responses_codec import ResponsesTap
 from interwhen.models._chunks import (
-    Text,
+    ChatText,
     chat_decoder,
     completion_decoder,
     count_of,
@@ -29,7 +29,7 @@ from interwhen.models._chunks import (
     scored_tokens,
     usage_of,
 )
-from interwhen.models._field_support import FieldSupport, mentions, refuses
+from interwhen.models._field_support import REMEMBERED_SECONDS, FieldSupport, mentions, refuses
 from interwhen.models._openai_api import CONTINUE, read_json
 from interwhen.models._sse import DEFAULT_LIMIT, END_MARK
 from interwhen.models._token_stream import TokenStream
@@ -279,26 +279,40 @@ class Wire(Protocol):
         ...
 
 
+class ResumeSupport:
+    """How one model of one server goes on from kept text, as far as its model list has said lately."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        """The model and its server, for the log."""
+        self._mode: Literal["prefill", "turn"] | None = None
+        self._until = 0.0
+
+    @property
+    def known(self) -> Literal["prefill", "turn"] | None:
+        """The mode; ``None`` before it was learned, and once ``REMEMBERED_SECONDS`` have passed."""
+        return self._mode if anyio.current_time() < self._until else None
+
+    def learn(self, mode: Literal["prefill", "turn"]) -> Literal["prefill", "turn"]:
+        """Remember *mode* for ``REMEMBERED_SECONDS``, and return it."""
+        # Not for ever: another server may answer at the same address after an update.
+        self._mode, self._until = mode, anyio.current_time() + REMEMBERED_SECONDS
+        log_info("endpoint.resume_learned", mode=mode, model=self.place, seconds=REMEMBERED_SECONDS)
+        return mode
+
+
 class Endpoint:
-    """What has been learned about one model of a server; shared by all calls to it, whoever makes them."""
+    """What has been learned about one model of a server; shared by all calls to it."""
 
     def __init__(self, timeouts: Timeouts | None = None, *, model: str = "", host: str = "") -> None:
         self.timeouts = timeouts or Timeouts(connect=None, first_token=None, inter_token=None, min_rate=None)
         """How long it is waited for; without any, the wire has its own patience."""
-        self.resume: Literal["prefill", "turn"] | None = None
         place = f"{model:.100}@{host}"
+        self.resume = ResumeSupport(place)
         self.stream = FieldSupport("stream", place)
         """Whether it streams; some models do not."""
         self.stream_options = FieldSupport("stream_options", place)
         """Whether it counts tokens on demand."""
-
-
-class ResumedStream(TokenStream):
-    """A stream that knows how its request went on."""
-
-    __slots__ = ("resumed",)
-
-    resumed: ResumeMode
 
 
 class _Ahead(NamedTuple):
@@ -354,9 +368,7 @@ class CallModel:
         response = await streamed(self._call.api, await self._answer(body))
         self._tap.begin(request.pieces)
         event_bytes = response.event_bytes if isinstance(response, Told) else DEFAULT_LIMIT
-        if mode is None:
-            return TokenStream(response, self._tap.decode, event_bytes=event_bytes)
-        stream = ResumedStream(response, self._tap.decode, event_bytes=event_bytes)
+        stream = TokenStream(response, self._tap.decode, event_bytes=event_bytes)
         stream.resumed = mode
         return stream
 
@@ -432,18 +444,18 @@ class CallModel:
     async def _mode(self) -> Literal["prefill", "turn"]:
         if self._resume is not None:
             return self._resume
-        endpoint = self._endpoint
-        if endpoint.resume is None:
-            try:
-                cards = read_json(await self._wire.models(), models_decoder).data
-            except ModelError as error:
-                log_warning("model.resume_unknown", model=self.name, error=type(error).__name__, taken="turn")
-                return "turn"
-            card = next(
-                (card for card in cards if card.id == self._call.body.get("model")), cards[0] if cards else None
-            )
-            endpoint.resume = "prefill" if card is not None and card.owned_by in _PREFILLING else "turn"
-        return endpoint.resume
+        known = self._endpoint.resume.known
+        if known is not None:
+            return known
+        try:
+            cards = read_json(await self._wire.models(), models_decoder).data
+        except ModelError as error:
+            log_warning("model.resume_unknown", model=self.name, error=type(error).__name__, taken="turn")
+            return "turn"
+        first = cards[0] if cards else None
+        card = next((card for card in cards if card.id == self._call.body.get("model")), first)
+        prefills = card is not None and card.owned_by in _PREFILLING
+        return self._endpoint.resume.learn("prefill" if prefills else "turn")
 
     async def _opened(self, body: dict[str, Any]) -> HttpResponse:
         """Send *body*; a caller who wants no stream gets an answer from a server that has none, too."""
@@ -523,7 +535,7 @@ def _chat_completion(data: bytes) -> Completion:
     if not answer.choices:
         raise error_of(answer) or StreamProtocolError("an answer without choices", offset=0)
     choice = answer.choices[0]
-    text = choice.message.content if isinstance(choice.message, Text) else None
+    text = choice.message.content if isinstance(choice.message, ChatText) else None
     reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
     return Completion(
         text or "",

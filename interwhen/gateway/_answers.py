@@ -21,7 +21,7 @@ from interwhen.gateway._exchange import Exchange, returned, sent, vet_form
 from interwhen.gateway._gateway import Gateway
 from interwhen.gateway._http_errors import Headers, Problem
 from interwhen.gateway._monitor_choice import FIELD, Choice
-from interwhen.gateway._relay import noted
+from interwhen.gateway._relay import SUPERVISION_OFF, noted
 from interwhen.gateway._upstream import GatewayWire, Upstream
 from interwhen.models._sse import END_MARK
 
@@ -142,6 +142,8 @@ async def answer(gateway: Gateway, exchange: Exchange, api: Api, path: str, choi
         await (answering.stream() if call.streams else answering.whole())
     finally:
         await supervised.aclose()
+        if supervised.is_switched_off:
+            gateway.meters.unwatched.labels("off").inc()
         if (result := supervised.result) is not None:
             gateway.meters.ended(result)
     assert result is not None
@@ -191,7 +193,9 @@ class _Answer:
 
     def _head(self, kind: str) -> Headers:
         assert self.wire.response is not None
+        off = [SUPERVISION_OFF] if self.supervised.is_switched_off else []
         return [
+            *off,
             *returned(self.wire.response.headers, new_body=True),
             (b"content-type", kind.encode()),
             (b"cache-control", b"no-cache"),

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
+from interwhen._engine.run import means_off
 from interwhen._log import log_warning
-from interwhen._run import means_off
 from interwhen._types.budgets import Budgets, Count
 from interwhen._types.errors import UsageError
 from interwhen._types.segments import Phase

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from interwhen.gateway._config import Limits
 from interwhen.gateway._http_errors import Headers, Problem, shutting_down, too_many
-from interwhen.models._json_size import has_more_values
+from interwhen.gateway._json_bodies import TooManyValues, decode_object
 
 Reason = Literal["", "left", "slow", "cut"]
 """Why a call was ended before its answer was: the client left, or took nothing, or the gateway shuts down."""
@@ -38,6 +38,8 @@ class Exchange:
         """How much of its body has come; see :class:`~interwhen.gateway._exchange.Bodies`."""
         self.admitted_by = ""
         """The header that brought our own key, if one did."""
+        self.monitors = ""
+        """The names of the monitors that watch the answer, for the log."""
         self.began = time.monotonic()
         self.started = False
         self.ended = False
@@ -197,9 +199,15 @@ class Bodies:
     async def fields(self, body: bytes) -> dict[str, Any]:
         """Return the JSON object in *body*. Raises :class:`Problem` where it is none, or has too many values."""
         most = self._limits.body_values
-        if len(body) > most and await has_more_values(body, most):
-            raise Problem(413, "request_too_complex", f"the request's body has more than {most:,} JSON values")
-        return read_fields(body)
+        try:
+            return await decode_object(body, most)
+        except TooManyValues:
+            why = f"the request's body has more than {most:,} JSON values"
+            raise Problem(413, "request_too_complex", why) from None
+        except msgspec.ValidationError as error:
+            raise Problem(400, "malformed_body", f"the request's body must be a JSON object ({error})") from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Problem(400, "malformed_body", f"the request's body is no JSON that can be read ({error})") from error
 
     def _vet_room(self, size: int) -> None:
         if self.bytes + size > self._limits.bytes_in_flight:
@@ -243,19 +251,6 @@ async def _part(receive: Receive) -> tuple[bytes, bool]:
     if message["type"] == "http.disconnect":
         raise ClientGone
     return message.get("body", b""), not message.get("more_body", False)
-
-
-_OBJECT = msgspec.json.Decoder(dict[str, Any])
-
-
-def read_fields(body: bytes) -> dict[str, Any]:
-    """Return the JSON object in *body*. Raises :class:`Problem` where it is none."""
-    try:
-        return _OBJECT.decode(body)
-    except msgspec.ValidationError as error:
-        raise Problem(400, "malformed_body", f"the request's body must be a JSON object ({error})") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Problem(400, "malformed_body", f"the request's body is no JSON that can be read ({error})") from error
 
 
 def vet_form(fields: Mapping[str, Any]) -> None:

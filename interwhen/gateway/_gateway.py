@@ -17,8 +17,8 @@ import anyio.abc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
+from interwhen._engine.run import is_off, switch
 from interwhen._log import log_warning
-from interwhen._run import is_off, switch
 from interwhen._types.errors import UsageError
 from interwhen._types.results import Result
 from interwhen._types.verdicts import Judged
@@ -243,16 +243,17 @@ class Gateway:
         return self._off or is_off()
 
     def switch(self, *, off: bool) -> None:
-        """Set the kill switch of this gateway, and of the process. Calls that have begun end as they began.
+        """Set the kill switch of this gateway, and of the process.
 
-        Switching supervision on restores the monitors that were demoted, too.
+        *off*: calls in flight stop checking at once, release what their gates hold, and stay unchecked to their end.
+        Switching supervision on changes calls that begin later, and restores the monitors that were demoted.
         """
         if not off and self.chooser.demotion is not None:
             self.chooser.demotion.restore()
         self._off = off
-        switch(off)
+        calls = switch(off)
         self.meters.off.set(off)
-        log_warning("gateway.switched", off=off)
+        log_warning("gateway.switched", off=off, calls_in_flight=calls)
 
     def close(self) -> None:
         """Take no more calls, and none whose body has not come yet; those that are served go on."""

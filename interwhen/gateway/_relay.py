@@ -38,6 +38,10 @@ Unwatched = Literal["unmonitored", "off", "stored", "generated", "unknown"]
 its route is not supervised."""
 
 
+SUPERVISION_OFF = (b"x-interwhen-supervision", b"off")
+"""The header of an answer that the kill switch lets pass."""
+
+
 async def relay(
     gateway: Gateway,
     exchange: Exchange,
@@ -88,7 +92,7 @@ async def _relayed(
             gateway.meters.unwatched.labels(unwatched).inc()
         unseen: Headers = [(b"x-interwhen-monitors", b"none")]
         if unwatched == "off":
-            unseen.append((b"x-interwhen-supervision", b"off"))
+            unseen.append(SUPERVISION_OFF)
         await exchange.start(response.status, [*returned(response.headers, new_body=False), *unseen])
         exchange.stall = scope.cancel
         while data:

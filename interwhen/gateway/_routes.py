@@ -40,7 +40,7 @@ DECISIONS: Final[dict[Kind, dict[Mode, Decision]]] = {
 ROUTES: Final[dict[Kind, dict[Method, tuple[str, ...]]]] = {
     "supervised": {"POST": tuple(PATHS)},
     "plain": {
-        "GET": ("models", "models/{path}"),
+        "GET": ("models", "models/{path}", "health"),
         "POST": (
             "embeddings",
             "moderations",
@@ -54,6 +54,8 @@ ROUTES: Final[dict[Kind, dict[Method, tuple[str, ...]]]] = {
             "responses/input_tokens",
             "messages/count_tokens",
             "chat/completions/input_tokens",
+            "chat/completions/render",
+            "completions/render",
         ),
     },
     "managed": {
@@ -74,7 +76,7 @@ ROUTES: Final[dict[Kind, dict[Method, tuple[str, ...]]]] = {
             "uploads/{id}/cancel",
             "batches/{id}/cancel",
         ),
-        "DELETE": ("chat/completions/{id}", "responses/{id}", "files/{id}", "models/{path}"),
+        "DELETE": ("chat/completions/{id}", "responses/{id}", "files/{id}", "models/{path}", "stream/{id}"),
     },
     "stored": {
         "GET": (
@@ -83,6 +85,8 @@ ROUTES: Final[dict[Kind, dict[Method, tuple[str, ...]]]] = {
             "chat/completions/{id}/messages",
             "responses/{id}",
             "responses/{id}/input_items",
+            "stream/{id}",
+            "streams",
             "files/{id}/content",
             "conversations/{id}",
             "conversations/{id}/items",
@@ -98,8 +102,8 @@ ROUTES: Final[dict[Kind, dict[Method, tuple[str, ...]]]] = {
             "messages/batches",
             "chat/completions/batch",
             "chat/completions/control",
-            "chat/completions/render",
-            "completions/render",
+            "chat/completions/derender",
+            "completions/derender",
             "responses/compact",
             "batches",
             "audio/speech",

@@ -55,13 +55,12 @@ class Serving:
 
     async def _serve(self, exchange: Exchange) -> None:
         api: Api | Literal["other"] = "other"
-        monitors = ""
         try:
             self._gateway.admit(exchange)
             found = _found(exchange)
             if found.api is not None:
                 api = found.api
-                monitors, work = await self._call(exchange, found.api, found.path)
+                work = await self._call(exchange, found.api, found.path)
             else:
                 work = await self._other(exchange, found)
             outcome = await self._do(exchange, work)
@@ -69,20 +68,27 @@ class Serving:
             outcome = "left"
         except Exception as error:  # noqa: BLE001  whatever it is, the client is told, and the gateway goes on
             outcome = await self._fail(exchange, error)
-        self._note(exchange, api, monitors, outcome)
+        self._note(exchange, api, outcome)
 
-    async def _call(self, exchange: Exchange, api: Api, path: str) -> tuple[str, Work]:
-        """Return who watches a call to a model, and what answers it."""
+    async def _call(self, exchange: Exchange, api: Api, path: str) -> Work:
+        """Return what answers a call to a model."""
         gateway = self._gateway
         body = await gateway.bodies.read(exchange)
         choice = gateway.chooser.choose(await gateway.bodies.fields(body), exchange.headers)
-        off = gateway.off
-        if choice.settings.monitors and not off:
-            return choice.names, lambda: answer(gateway, exchange, api, path, choice)
         upstream = gateway.upstream_for(choice.model)
-        sent = msgspec.json.encode(choice.body) if choice.changed else body
-        why: Unwatched = "off" if off else "unmonitored"
-        return "none", lambda: relay(gateway, exchange, upstream, path, sent, unwatched=why)
+
+        async def work() -> str:
+            # Decided only now: the kill switch may have been thrown while the call waited for its place.
+            off = gateway.off
+            if choice.settings.monitors and not off:
+                exchange.monitors = choice.names
+                return await answer(gateway, exchange, api, path, choice)
+            exchange.monitors = "none"
+            sent = msgspec.json.encode(choice.body) if choice.changed else body
+            why: Unwatched = "off" if off else "unmonitored"
+            return await relay(gateway, exchange, upstream, path, sent, unwatched=why)
+
+        return work
 
     async def _other(self, exchange: Exchange, found: Found) -> Work:
         """Return what answers anything else. Raises :class:`Problem` where that may be text which no monitor reads."""
@@ -141,12 +147,12 @@ class Serving:
         await exchange.fail(problem)
         return outcome
 
-    def _note(self, exchange: Exchange, api: str, monitors: str, outcome: str) -> None:
+    def _note(self, exchange: Exchange, api: str, outcome: str) -> None:
         meters = self._gateway.meters
         seconds = time.monotonic() - exchange.began
         meters.calls.labels(api, outcome).inc()
         meters.whole.observe(seconds)
-        log_info("call.ended", api=api, monitors=monitors, outcome=outcome, seconds=round(seconds, 4))
+        log_info("call.ended", api=api, monitors=exchange.monitors, outcome=outcome, seconds=round(seconds, 4))
 
 
 def _found(exchange: Exchange) -> Found:

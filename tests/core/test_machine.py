@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -34,8 +36,18 @@ from interwhen import (
     ToolCalls,
 )
 from interwhen._core.machine import Core
-from interwhen._core.messages import Abandoned, Broken, Check, Ended, Extract, Extracted, OutOfTime, Resumed, Settled
-from interwhen._types.results import sha256
+from interwhen._core.messages import (
+    Abandoned,
+    Broken,
+    Check,
+    Ended,
+    Extract,
+    Extracted,
+    OutOfTime,
+    Resumed,
+    Settled,
+    SwitchedOff,
+)
 from tests.core.worlds import PLAIN, STRICT, SUM, Driver, judge, monitor, parse, parse_ungrounded
 
 WHOLE = (Lines(), Lines(every=2), Paragraphs(), Sentences(), Markers(), ThinkEnd(), Answer())
@@ -150,7 +162,7 @@ class CoreMachine(RuleBasedStateMachine):
                 case CheckSettled(check=check):
                     self.failed.append((check.monitor, check.segment))
                 case Delta(phase=phase):
-                    holds = any(who.delivery == "final" for who in self.monitors)
+                    holds = any(who.delivery == "final" for who in self.monitors) and not self.is_off
                     assert not (holds and phase == "answer" and self.driver.summary is None)
 
     @rule(text=TEXT, tokens=st.integers(1, 3), phase=st.sampled_from(["answer", "answer", "reasoning"]))
@@ -245,6 +257,18 @@ class CoreMachine(RuleBasedStateMachine):
         if streaming:
             del self.mirror[self.driver.core.transcript.length :]
 
+    @rule(now=st.integers(0, 29))
+    def switched_off(self, now):
+        if now or self.driver.summary is not None or not self.monitors:
+            return
+        self.tell(SwitchedOff())
+        assert not self.driver.pending
+        assert self.driver.state != "deciding"
+
+    @property
+    def is_off(self):
+        return any(isinstance(fact, SwitchedOff) for fact in self.driver.facts)
+
     @rule(rare=st.integers(0, 60))
     def over(self, rare):
         if rare == 60:
@@ -273,7 +297,7 @@ class CoreMachine(RuleBasedStateMachine):
     @invariant()
     def gated_text_is_shown_only_after_its_checks(self):
         core, shown = self.driver.core, len(self.driver.shown)
-        for who in self.monitors:
+        for who in () if self.is_off else self.monitors:
             if who.delivery != "gate" or who.trigger not in WHOLE:
                 continue
             for run in core.transcript.runs(0, shown):
@@ -312,6 +336,7 @@ class CoreMachine(RuleBasedStateMachine):
         mine = {(at, who) for at, (_, who) in enumerate(self.mirror[: len(end.text)]) if who != "model"}
         assert ours == mine
         if end.status == "verified":
+            assert not self.is_off
             self.is_verified(end)
         else:
             assert end.certificate is None
@@ -320,7 +345,7 @@ class CoreMachine(RuleBasedStateMachine):
     def is_verified(self, end):
         """Read the final text anew: nothing of what the core remembers is used, but who wrote what."""
         assert end.finish_reason in ("stop", "tool_calls")
-        assert end.certificate.text_sha256 == sha256(end.text)
+        assert end.certificate.text_sha256 == hashlib.sha256(end.text.encode()).hexdigest()
         assert not end.reason
         transcript = self.driver.core.transcript
         required = [who for who in self.monitors if who.required]

@@ -50,8 +50,7 @@ def where(text):
 
 
 def lines(trigger=None, extractor=sums):
-    trigger = trigger or Lines()
-    return Monitor(name="sums", verifier=adds_up, extractor=extractor, trigger=trigger, remedy=Resample())
+    return Monitor(name="sums", verifier=adds_up, extractor=extractor, trigger=trigger or Lines(), remedy=Resample())
 
 
 def stretches(text, remedy, trigger=None, **options):
@@ -119,7 +118,7 @@ async def test_the_refuted_stretch_of_the_reasoning_needs_no_verdict():
         "1+2=3 or so\n12+3=15 is", lines(), stretches("12+3=1", Feedback(), EveryChars(18)), starts_in="reasoning"
     )
     assert unknown(result) == [TORN]
-    assert not [reason for reason in result.unverified_reasons if TORN in reason.why]
+    assert not [doubt for doubt in result.unverified_reasons if TORN in doubt.why]
 
 
 @pytest.mark.parametrize("extractor", ["tracker", "fork"])

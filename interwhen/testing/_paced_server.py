@@ -1,0 +1,411 @@
+"""A loopback OpenAI server in a process of its own that sends many streams at once, each chunk in a packet at its time.
+
+It is a load generator, not a model: :func:`paced_server` starts it. The ``model`` of a request says what is sent:
+
+- ``CHUNKS@PER_SECOND``: so many chunks of a fixed text; 0 a second sends all of them at once.
+- ``NUMBER@SPEED`` or ``NUMBER@SPEED:CHUNKS``, where the server was started with a file of recordings: that recording,
+  or its beginning, at the recorded times divided by the speed. A request that brings a part of the text as its prompt
+  gets the rest without the delay of that part.
+
+A request with ``"stream": false`` is answered at once with an empty text. ``GET /log`` returns the :class:`SentLog` of
+the last stream, and ``GET /tally`` a :class:`LoadTally`.
+"""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import heapq
+import itertools
+import json
+import os
+import selectors
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from interwhen.models._replay import Recording, load_recordings
+from interwhen.testing._server_script import DONE, Api, chunk, data
+
+PAGE = (
+    "To find out how many apples there are now, we add what was bought to what was there before, "
+    "which is 17 + 25 = 42.\n"
+    "A third of them goes to the neighbours, and since we want whole apples we ask whether that "
+    "divides by three. It does.\n"
+    "So the neighbours get 42 / 3 = 14 of the apples, and what remains for us is the difference "
+    "of the two numbers so far:\n"
+    "Taking the apples that were given away from those we had leaves 42 - 14 = 28, which is what "
+    "the question asks for.\n"
+    "\n"
+)
+"""A page of a worked solution. Its lines are as long as those that models write: in the solutions of ProcessBench a
+line has 125 characters, 0.9 to 1.3 sentences and 0.55 equations in the mean; here it has 115, 1 and 0.75."""
+TOKEN = 4
+"""Characters in a chunk of it: the mean length of a token."""
+
+
+class SentLog(msgspec.Struct):
+    """When each packet of one stream was sent, and when its reader closed it; seconds of ``time.monotonic()``."""
+
+    sent: list[float] = []
+    closed: float | None = None
+
+
+class LoadTally(msgspec.Struct, frozen=True):
+    """How well the server kept its times since it was asked last."""
+
+    sent: int
+    """Packets whose time has come."""
+    late_p99_ms: float
+    """How long after its time the server came to send a packet."""
+    late_max_ms: float
+    held: int
+    """Packets that had to wait because the reader had not taken the ones before."""
+    busy: float
+    """The share of the time in which the process used its core."""
+
+
+class Schedule(NamedTuple):
+    """The packets of one stream, and how many seconds after the request each one is due."""
+
+    packets: Sequence[bytes]
+    due: Sequence[float]
+
+
+def chunk_texts(count: int) -> list[str]:
+    """Return the texts of the first *count* chunks of the fixed text, repeated as often as needed."""
+    text = PAGE * (count * TOKEN // len(PAGE) + 1)
+    return [text[at : at + TOKEN] for at in range(0, count * TOKEN, TOKEN)]
+
+
+@functools.cache
+def schedule_page(count: int, rate: float, api: Api) -> Schedule:
+    """Return the schedule of *count* chunks of the fixed text at *rate* chunks a second."""
+    packets = [*(_frame(_event(text, api)) for text in chunk_texts(count)), _ending(api)]
+    if not rate:
+        return Schedule([b"".join(packets)], [0.0])
+    return Schedule(packets, [number / rate for number in range(count + 1)])
+
+
+def schedule_recording(recording: Recording, speed: float, chunks: int | None, kept: str, api: Api) -> Schedule:
+    """Return the schedule of what follows the text *kept* in the first *chunks* texts of *recording*."""
+    arrivals = [arrival for arrival in recording.arrivals if arrival.chunk.text][:chunks]
+    ends = list(itertools.accumulate(len(arrival.chunk.text) for arrival in arrivals))
+    first = bisect.bisect_right(ends, len(kept)) if kept else 0
+    rest = arrivals[first:]
+    origin = rest[0].at if kept and rest else 0.0
+    packets = [_frame(_event(arrival.chunk.text, api)) for arrival in rest]
+    due = [(arrival.at - origin) / speed for arrival in rest]
+    usage = {"prompt_tokens": 0, "completion_tokens": len(rest), "total_tokens": len(rest)}
+    return Schedule([*packets, _ending(api, usage=usage)], [*due, due[-1] if due else 0.0])
+
+
+class Load:
+    """What the server sends for each request: pages of the fixed text, or *recordings*.
+
+    With *stamped*, the first chunk's text is the time at which it was sent.
+    """
+
+    def __init__(self, recordings: Sequence[Recording] = (), *, stamped: bool = False) -> None:
+        self.recordings = recordings
+        self.stamped = stamped
+
+    def schedule(self, model: str, kept: str, api: Api) -> Schedule:
+        """Return the schedule that *model* asks for."""
+        number, _, rest = model.partition("@")
+        speed, _, chunks = rest.partition(":")
+        if not self.recordings:
+            return schedule_page(int(number), float(speed), api)
+        recording = self.recordings[int(number)]
+        return schedule_recording(recording, float(speed), int(chunks) if chunks else None, kept, api)
+
+
+def _event(text: str, api: Api) -> bytes:
+    return data(chunk(api, text))
+
+
+def _ending(api: Api, **top: Any) -> bytes:
+    return _frame(data(chunk(api, "", finish_reason="stop") | top) + DONE) + b"0\r\n\r\n"
+
+
+def _frame(body: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(body), body)
+
+
+# The process: one thread, which waits for sockets and for the next packet that is due.
+
+_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+_AT_ONCE = 1 << 18
+"""Bytes that are given to a socket in one call."""
+_TICK = 0.001
+"""``epoll`` counts in milliseconds and rounds up. With few streams the rest is slept, so that packets are on time; with
+many, a packet is due at any time, and the calls would cost more than they are worth."""
+_FEW = 4
+
+
+class _PacedConnection:
+    """A connection, the stream that is being sent on it, and the bytes that its reader has not taken yet."""
+
+    def __init__(self, sock: socket.socket, ready: selectors.BaseSelector) -> None:
+        self.socket = sock
+        self.log = SentLog()
+        self._ready = ready
+        self._received = b""
+        self._unsent = bytearray()
+        self._schedule = Schedule((), ())
+        self._next = 0
+        self._begun = 0.0
+        self._is_open = True
+        ready.register(sock, selectors.EVENT_READ, self)
+
+    def read(self) -> tuple[bytes, bytes] | None:
+        """Take what has arrived; return the head and the body of a request that is complete."""
+        try:
+            arrived = self.socket.recv(65536)
+        except OSError:
+            arrived = b""
+        if not arrived:
+            self._close()
+            return None
+        self._received += arrived
+        head, found, rest = self._received.partition(b"\r\n\r\n")
+        lines = head.lower().split(b"\r\n")
+        length = next((int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length")), 0)
+        if not found or len(rest) < length:
+            return None
+        self._received = rest[length:]
+        return head, rest[:length]
+
+    def begin(self, schedule: Schedule, stamp: Callable[[float], bytes] | None) -> float | None:
+        """Send the head of an answer, and its first chunk where that is due; return when the next packet is."""
+        self.log, self._schedule, self._next = SentLog(), schedule, 0
+        self._begun = time.monotonic()
+        if stamp is not None:
+            self._schedule = Schedule([stamp(self._begun), *schedule.packets[1:]], schedule.due)
+        self.send(_HEAD)
+        return self.due
+
+    @property
+    def due(self) -> float | None:
+        """When the next packet is due; ``None`` at the end of the stream, and once the reader has gone."""
+        if not self._is_open or self._next == len(self._schedule.due):
+            return None
+        return self._begun + self._schedule.due[self._next]
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the reader has not taken all that was sent."""
+        return bool(self._unsent)
+
+    def send_next(self) -> None:
+        """Send the next packet of the stream."""
+        packet = self._schedule.packets[self._next]
+        self._next += 1
+        self.log.sent.append(time.monotonic())
+        self.send(packet)
+
+    def send(self, packet: bytes = b"") -> None:
+        """Send *packet* after what is still unsent, as far as the reader takes it."""
+        unsent = self._unsent
+        unsent += packet
+        try:
+            with memoryview(unsent) as view:
+                taken = self.socket.send(view[:_AT_ONCE])
+            del unsent[:taken]  # from the front: nothing is moved
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._close()
+            return
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if unsent else 0)
+        if self._ready.get_key(self.socket).events != events:
+            self._ready.modify(self.socket, events, self)
+
+    def _close(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            self.log.closed = time.monotonic()
+            self._ready.unregister(self.socket)
+            self.socket.close()
+
+
+class _LoadServer:
+    """Answers requests, and counts how late packets are sent."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._log = SentLog()
+        self._begin_tally()
+
+    def _begin_tally(self) -> None:
+        self._late = [0] * 1001
+        """How many packets were sent so many tenths of a millisecond after they were due; the last: or later."""
+        self._held = 0
+        self._longest = 0.0
+        self._since = time.monotonic(), time.process_time()
+
+    def answer(self, connection: _PacedConnection, head: bytes, body: bytes) -> float | None:
+        """Answer a request; return when the first packet is due, if it is answered by a stream."""
+        line = head.split(b"\r\n", 1)[0]
+        if line.startswith(b"GET"):
+            connection.send(_reply(self._page(line)))
+            return None
+        asked = json.loads(body)
+        api: Api = "chat" if b"/chat/completions" in line else "completions"
+        if not asked.get("stream", True):
+            usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+            content: dict[str, Any] = {"text": ""} if api == "completions" else {"message": {"content": ""}}
+            choice = {"index": 0, "finish_reason": "stop", **content}
+            connection.send(_reply(msgspec.json.encode({"id": "paced", "choices": [choice], "usage": usage})))
+            return None
+        schedule = self._load.schedule(asked["model"], asked.get("prompt", ""), api)
+
+        def stamp(now: float) -> bytes:
+            return _frame(_event(f"{now:.6f}\n", api))
+
+        due = connection.begin(schedule, stamp if self._load.stamped else None)
+        self._log = connection.log
+        return due
+
+    def count(self, late: float, *, held: bool) -> None:
+        """Count a packet that is sent *late* seconds after it was due, or is *held* behind others."""
+        self._late[min(int(late * 10000), 1000)] += 1
+        self._held += held
+        self._longest = max(self._longest, late)
+
+    def _page(self, line: bytes) -> bytes:
+        path = line.split(b" ")[1]
+        if path.endswith(b"/log"):
+            return msgspec.json.encode(self._log)
+        if path.endswith(b"/tally"):
+            return msgspec.json.encode(self._tally())
+        card = {"id": "0@1", "object": "model", "owned_by": "interwhen"}
+        return msgspec.json.encode({"object": "list", "data": [card]})
+
+    def _tally(self) -> LoadTally:
+        """Return what was counted, and begin again."""
+        count, seen, late = sum(self._late), 0, 0
+        while late < 1000 and (seen := seen + self._late[late]) < 0.99 * count:
+            late += 1
+        wall, cpu = time.monotonic() - self._since[0], time.process_time() - self._since[1]
+        tally = LoadTally(count, late / 10, self._longest * 1e3, self._held, cpu / max(wall, 1e-9))
+        self._begin_tally()
+        return tally
+
+
+def _reply(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+
+
+def serve(listener: socket.socket, load: Load) -> None:
+    """Serve until the process is ended."""
+    ready = selectors.DefaultSelector()
+    listener.setblocking(False)
+    ready.register(listener, selectors.EVENT_READ)
+    waiting: list[tuple[float, int, _PacedConnection]] = []
+    numbers, clerk = itertools.count(), _LoadServer(load)
+    while True:
+        for key, events in ready.select(_timeout(waiting)):
+            if key.data is None:
+                sock, _ = listener.accept()
+                sock.setblocking(False)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                _PacedConnection(sock, ready)
+                continue
+            connection: _PacedConnection = key.data
+            if events & selectors.EVENT_WRITE:
+                connection.send()
+            if events & selectors.EVENT_READ and (request := connection.read()) is not None:
+                due = clerk.answer(connection, *request)
+                if due is not None:
+                    heapq.heappush(waiting, (due, next(numbers), connection))
+        now = time.monotonic()
+        while waiting and waiting[0][0] <= now:
+            at, number, connection = heapq.heappop(waiting)
+            if connection.due is None:
+                continue  # its reader has gone
+            clerk.count(time.monotonic() - at, held=connection.is_held)
+            connection.send_next()
+            if (due := connection.due) is not None:
+                heapq.heappush(waiting, (due, number, connection))
+
+
+def _timeout(waiting: list[tuple[float, int, _PacedConnection]]) -> float | None:
+    """Return for how long sockets are waited for; sleep what is left of less than a tick where streams are few."""
+    if not waiting:
+        return None
+    left = max(waiting[0][0] - time.monotonic(), 0.0)
+    if len(waiting) > _FEW:
+        return left
+    if left > _TICK:
+        return left - _TICK
+    time.sleep(left)
+    return 0.0
+
+
+# Processes that serve on loopback, seen from both sides.
+
+
+def serve_on_loopback(serve: Callable[[socket.socket], None], *, last_core: bool = True) -> None:
+    """Bind to a free port, write its number to standard output, and *serve* until standard input closes.
+
+    The process keeps to the last core, where the system allows it, or to the first.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        cores = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {max(cores) if last_core else min(cores)})
+    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+    sys.stdout.write(f"{listener.getsockname()[1]}\n")
+    sys.stdout.flush()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    serve(listener)
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+@contextmanager
+def loopback_process(module: str, *arguments: str) -> Iterator[str]:
+    """Run *module*, which calls :func:`serve_on_loopback`, in a process of its own; yield its base URL."""
+    command = [sys.executable, "-m", module, *arguments]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  (a module of ours)
+    try:
+        assert child.stdout is not None
+        yield f"http://127.0.0.1:{int(child.stdout.readline())}/v1"
+    finally:
+        child.kill()
+        child.communicate()
+
+
+@contextmanager
+def paced_server(recordings: Path | None = None, *, stamped: bool = False) -> Iterator[str]:
+    """Run the server of this module in a process of its own, on the last core; yield its base URL.
+
+    It replays the file *recordings*, or pages of a fixed text. With *stamped*, the text of each first chunk is the
+    ``time.monotonic()`` at which it was sent.
+    """
+    arguments = ["--stamped"] if stamped else []
+    arguments += [] if recordings is None else [str(recordings)]
+    with loopback_process("interwhen.testing._paced_server", *arguments) as url:
+        yield url
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Serve on loopback with the arguments of :func:`paced_server`."""
+    recordings = [load_recordings(path) for path in arguments if path != "--stamped"]
+    load = Load(recordings[0] if recordings else (), stamped="--stamped" in arguments)
+    serve_on_loopback(functools.partial(serve, load=load))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,246 @@
+"""Ending the reasoning early: nothing before it is lost, the answer follows, and the result is never verified."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from interwhen import (
+    Budgets,
+    Claim,
+    Conclude,
+    Feedback,
+    Fork,
+    Judged,
+    Lines,
+    Monitor,
+    Span,
+    ThinkEnd,
+    Tracker,
+    Unknown,
+    UsageError,
+    Violation,
+)
+from interwhen._core.messages import Close, Drop, Extract, Extracted, Invalidate, Open, Settled
+from tests.core.worlds import PLAIN, drive, monitor
+
+TAGS = ("<think>", "</think>")
+ENOUGH = Violation(why="the answer has not changed")
+
+
+def behind(segment):
+    """One claim at the end of each segment that holds no sum: that more thinking is needed."""
+    end = segment.span.end
+    return () if re.search(r"\d", segment.text) else (Claim(key=segment.text, span=Span(end, end)),)
+
+
+def stopper(**options):
+    fields = {"remedy": Conclude(), "phase": "reasoning", "required": False, "extractor": behind, **options}
+    return monitor("stop", **fields)
+
+
+def settle(driver, verdict=ENOUGH):
+    driver.extract()
+    for job, order in list(driver.pending.items()):
+        if job in driver.pending and order.claim.key.isalpha():
+            driver.pending.pop(job)
+            driver.tell(Settled(job, Judged(verdict)))
+
+
+def thinking(*monitors, text="<think>one\ntwo\nhal", **options):
+    driver = drive(*monitors, think_tags=TAGS, **options)
+    driver.feed(text)
+    return driver
+
+
+def last_open(driver):
+    return [order for order in driver.orders if isinstance(order, Open)][-1]
+
+
+def test_the_reasoning_ends_behind_the_segment_and_the_answer_follows():
+    driver = thinking(stopper(), text="<think>one\ntw")
+    settle(driver)
+    assert any(isinstance(order, Close) for order in driver.orders)
+    pieces = last_open(driver).pieces
+    assert "".join(piece.text for piece in pieces) == "<think>one\n</think>\n\n"
+    assert pieces[-1].phase == "answer"
+    driver.open()
+    driver.feed("It is 4.", finish="stop")
+    driver.end()
+    summary = driver.summary
+    assert (summary.status, summary.reasoning, summary.answer) == ("unverified", "one\n", "\n\nIt is 4.")
+    assert driver.shown == summary.text == "<think>one\n</think>\n\nIt is 4."
+    assert summary.unverified_reasons[0].why == "the reasoning was stopped early: the answer has not changed"
+    (violation,) = summary.violations
+    assert (violation.remedy, violation.cut, violation.inserted) == ("conclude", 10, "\n</think>\n\n")
+    assert summary.kept + summary.discarded == driver.fed
+
+
+def test_what_was_stopped_early_is_not_verified_though_all_else_is_right():
+    driver = thinking(stopper(), monitor("sums"), text="<think>1+1=2\nbut\n")
+    settle(driver)
+    driver.settle()
+    driver.open()
+    driver.feed("1+2=3", finish="stop")
+    driver.end()
+    driver.settle()
+    assert driver.summary.status == "unverified"
+    assert [doubt.monitor for doubt in driver.summary.unverified_reasons] == ["stop"]
+
+
+def test_without_a_stop_the_same_run_is_verified():
+    driver = thinking(stopper(), monitor("sums"), text="<think>1+1=2\nbut\n</think>1+2=3")
+    settle(driver, Unknown("more thinking may help"))
+    driver.end()
+    driver.settle()
+    assert driver.summary.status == "verified"
+
+
+def test_an_error_before_the_stop_counts_first_and_takes_the_stop_back():
+    driver = thinking(stopper(), monitor("sums", remedy=Feedback("rewind")), text="<think>1+1=3\nbut\n")
+    driver.extract()
+    stop = next(job for job, order in driver.pending.items() if order.claim.key == "but")
+    driver.pending.pop(stop)
+    driver.tell(Settled(stop, Judged(ENOUGH)))
+    assert driver.state == "deciding"
+    driver.settle()
+    assert [violation.remedy for violation in driver.core.violations.records()][:1] == ["feedback"]
+    driver.open()
+    driver.feed("1+1=2\n</think>1+2=3", finish="stop")
+    driver.end()
+    driver.settle()
+    assert driver.summary.status == "verified"
+
+
+def test_a_later_cut_before_the_stop_makes_it_undone():
+    driver = thinking(stopper(), monitor("sums", remedy=Feedback("rewind"), delivery="gate"), text="<think>x\nbut\n")
+    settle(driver)
+    driver.open()
+    core = driver.core
+    assert core.transcript.phase == "answer"
+    core._cut(8)
+    assert (core.transcript.phase, core.transcript.conclusions, core.violations.concluded) == ("reasoning", [], [])
+
+
+def test_nothing_is_done_once_the_model_has_ended_its_reasoning():
+    driver = thinking(stopper(), text="<think>one\ntwo\n")
+    driver.extract()
+    driver.feed("</think>The answer")
+    settle(driver)
+    assert driver.state == "streaming"
+    driver.feed(" is 4.", finish="stop")
+    driver.end()
+    assert driver.summary.text == "<think>one\ntwo\n</think>The answer is 4."
+    assert [violation.interrupted for violation in driver.summary.violations] == [False, False]
+
+
+def test_the_last_line_of_the_reasoning_is_not_even_looked_at():
+    fork = Fork("?", lambda reply, segment: behind(segment))
+    driver = thinking(stopper(extractor=fork), text="<think>one</think>Four.")
+    assert not driver.pending
+
+
+def test_probes_that_are_open_at_the_end_are_called_off():
+    fork = Fork("?", lambda reply, segment: behind(segment))
+    driver = thinking(stopper(extractor=fork), text="<think>one\n")
+    driver.feed("</think>Four.")
+    assert len(driver.pending) == 1
+    driver.end()
+    assert any(isinstance(order, Drop) for order in driver.orders)
+    assert driver.summary.finish_reason == "stop"
+
+
+def test_without_a_remedy_left_the_reasoning_goes_on():
+    driver = thinking(stopper(), text="<think>one\ntw", budgets=Budgets(remedies=0))
+    settle(driver)
+    assert driver.state == "streaming"
+    driver.feed("o\n</think>Four.", finish="stop")
+    driver.end()
+    assert driver.summary.text == "<think>one\ntwo\n</think>Four."
+    assert driver.summary.violations == ()
+
+
+def test_what_may_not_be_discarded_is_gone_on_from():
+    driver = thinking(stopper(), text="<think>one\ntw", budgets=Budgets(discarded_tokens=0))
+    driver.feed("o or more")
+    settle(driver)
+    assert driver.state == "opening"
+    assert "".join(piece.text for piece in last_open(driver).pieces) == "<think>one\ntwo or more"
+    driver.open()
+    driver.feed("\n</think>Four.", finish="stop")
+    driver.end()
+    assert driver.summary.status != "abstained"
+    assert driver.summary.text == "<think>one\ntwo or more\n</think>Four."
+
+
+def test_reasoning_that_a_model_of_turns_begins_again_is_not_ended_again():
+    driver = drive(stopper(), think_tags=None, starts_in="reasoning")
+    driver.feed("one\ntw", phase="reasoning")
+    settle(driver)
+    driver.open()
+    driver.feed("two\nthree\n", phase="reasoning")
+    assert not driver.pending
+    driver.feed("Four.", finish="stop")
+    driver.end()
+    assert (driver.summary.remedies, driver.summary.status) == (1, "unverified")
+
+
+def test_a_tracker_keeps_the_state_of_the_segment():
+    tracker = Tracker(lambda _: 0, lambda state, segment: (state + 1, ()))
+    driver = drive(stopper(), monitor("m", extractor=tracker), think_tags=TAGS)
+    driver.feed("<think>one\ntwo\nhal")
+    for job, order in list(driver.pending.items()):
+        if isinstance(order, Extract):
+            driver.pending.pop(job)
+            claims = behind(order.segment) if order.monitor == 0 else ()
+            driver.core.step(Extracted(job, claims))
+    job = max(driver.core.checks.jobs)
+    orders = driver.core.step(Settled(job, Judged(ENOUGH)))
+    orders += driver.core.step(Settled(min(driver.core.checks.jobs), Judged(Unknown("?"))))
+    assert Invalidate(14) in orders
+
+
+def test_what_a_model_of_turns_is_given_ends_the_reasoning_and_asks_for_the_answer():
+    driver = drive(stopper(), think_tags=None, starts_in="reasoning")
+    driver.feed("one\ntw", phase="reasoning")
+    settle(driver)
+    *thought, last = last_open(driver).pieces
+    assert ["".join(piece.text for piece in thought), last.text] == ["one", "\n\n"]
+    assert [piece.phase for piece in (thought[-1], last)] == ["reasoning", "answer"]
+    driver = thinking(stopper(), text="<think>one\ntw")
+    settle(driver)
+    asked = [piece.ask for piece in last_open(driver).pieces if piece.ask]
+    assert asked == ["That is enough thinking. Give the final answer now."]
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_chunks_change_nothing(size):
+    driver = drive(stopper(), think_tags=TAGS)
+    text = "<think>one\ntwo and more"
+    for at in range(0, len(text), size):
+        driver.feed(text[at : at + size])
+        driver.extract()
+    settle(driver)
+    assert last_open(driver).pieces[0].text == "<think>"
+    assert "".join(piece.text for piece in last_open(driver).pieces) == "<think>one\n</think>\n\n"
+
+
+@pytest.mark.parametrize(
+    "options", [{"phase": "both"}, {"phase": "answer"}, {"trigger": ThinkEnd(), "phase": "reasoning"}]
+)
+def test_only_reasoning_can_be_ended(options):
+    with pytest.raises(UsageError, match="ends the reasoning"):
+        Monitor(name="m", verifier=PLAIN, extractor=behind, remedy=Conclude(), **{"trigger": Lines(), **options})
+
+
+@pytest.mark.parametrize("options", [{"required": True}, {"delivery": "gate"}, {"delivery": "final"}])
+def test_ending_the_reasoning_proves_nothing(options):
+    fields = {"phase": "reasoning", "required": False, **options}
+    with pytest.raises(UsageError, match="proves nothing"):
+        Monitor(name="m", verifier=PLAIN, extractor=behind, remedy=Conclude(), **fields)
+
+
+@pytest.mark.parametrize("options", [{"lead": ""}, {"ask": ""}])
+def test_a_conclusion_says_something(options):
+    with pytest.raises(UsageError, match="must not be empty"):
+        Conclude(**options)

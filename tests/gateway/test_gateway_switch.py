@@ -1,0 +1,162 @@
+"""The gateway's kill switch: by flag, by variable, by signal; in a header, a metric and the log."""
+
+import json
+import logging
+import signal
+import threading
+import time
+
+import httpx2
+import pytest
+from helpers import ASK, post, sse
+from interwhen._engine import run as engine_run
+from interwhen.testing.server import Sleep, delta, events, tool_call
+from processes import serving
+from watchers import no_call_with, word
+
+WRONG = "2 + 2 = 5\n"
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    monkeypatch.delenv(engine_run.VARIABLE, raising=False)
+    monkeypatch.setattr(engine_run._Switch, "said", None)
+
+
+def wrong(_request):
+    return events([WRONG], api="chat")
+
+
+def test_a_gateway_that_is_off_passes_everything_and_says_so(upstream, gateway):
+    running = gateway(upstream(wrong), monitors=("arithmetic:remedy=abstain",), reading="gate", tell="off", off=True)
+    answer = post(running, {**ASK, "stream": True})
+    assert WRONG.strip() in answer.text
+    assert answer.headers["x-interwhen-supervision"] == "off"
+    assert answer.headers["x-interwhen-monitors"] == "none"
+    assert running.metric("interwhen_supervision_off") == 1.0
+    assert running.metric('interwhen_unwatched_answers_total{why="off"}') == 1.0
+    running.gateway.switch(off=False)
+    answer = post(running, {**ASK, "stream": True})
+    assert WRONG.strip() not in answer.text
+    assert "x-interwhen-supervision" not in answer.headers
+    assert running.metric("interwhen_supervision_off") == 0.0
+
+
+@pytest.mark.parametrize("how", ["--off", "INTERWHEN_OFF"])
+def test_it_can_start_switched_off(upstream, monkeypatch, how):
+    if how == engine_run.VARIABLE:
+        monkeypatch.setenv(how, "1")
+    flags = () if how == engine_run.VARIABLE else (how,)
+    with serving(upstream(wrong).base_url, "--monitor", "arithmetic:remedy=abstain", *flags) as running:
+        assert post(running, {**ASK, "stream": True}).headers["x-interwhen-supervision"] == "off"
+        running.child.send_signal(signal.SIGUSR2)
+        until = time.monotonic() + 10
+        while "x-interwhen-supervision" in post(running, {**ASK, "stream": True}).headers:
+            assert time.monotonic() < until
+
+
+def test_a_signal_switches_it_off_and_on(upstream):
+    with serving(upstream(wrong).base_url, "--monitor", "arithmetic", log_level="warning") as running:
+        for number, expected in ((signal.SIGUSR1, "off"), (signal.SIGUSR2, None)):
+            running.child.send_signal(number)
+            until = time.monotonic() + 10
+            while post(running, {**ASK, "stream": True}).headers.get("x-interwhen-supervision") != expected:
+                assert time.monotonic() < until
+        assert running.end(signal.SIGTERM) == 0
+    assert "gateway.switched" in running.output
+
+
+# Calls in flight.
+
+
+def slow(delivery):
+    """A monitor that comes to no verdict before the switch is thrown."""
+    return word(slow=60, delivery=delivery)
+
+
+def held_and_more(_request):
+    first, *rest = events(["held\n", "more\n"], api="chat")
+    return (first, Sleep(1.0), *rest)
+
+
+def thrown(running, seconds=0.4):
+    timer = threading.Timer(seconds, running.gateway.switch, kwargs={"off": True})
+    timer.start()
+    return timer
+
+
+@pytest.mark.parametrize("reading", ["gate", "final"])
+def test_a_stream_in_flight_is_released_at_once_and_counted(reading, upstream, gateway, caplog):
+    running = gateway(upstream(held_and_more), watchers=[slow("gate")], reading=reading)
+    got = []
+    with (
+        caplog.at_level(logging.WARNING, "interwhen"),
+        httpx2.stream(
+            "POST", f"{running.base_url}/chat/completions", json={**ASK, "stream": True}, timeout=20
+        ) as answer,
+    ):
+        assert answer.headers["x-interwhen-monitors"] == "word"  # sent before the switch was thrown
+        timer = thrown(running)
+        lines = ((time.monotonic(), line) for line in answer.iter_lines() if line.startswith("data: {"))
+        got = [(at, json.loads(line.removeprefix("data: "))) for at, line in lines]
+    timer.join()
+    texts = ["".join(choice["delta"].get("content") or "" for choice in chunk["choices"]) for _, chunk in got]
+    assert "".join(texts) == "held\nmore\n"
+    held, more = (
+        next(at for (at, _), text in zip(got, texts, strict=True) if part in text) for part in ("held", "more")
+    )
+    assert held < more  # released by the switch, not by the end
+    result = got[-1][1]["interwhen"]["result"]
+    assert result["type"] == "unverified"
+    assert "switched off" in result["unverified_reasons"][0]["why"]
+    assert running.metric('interwhen_unwatched_answers_total{why="off"}') == 1
+    assert "calls_in_flight=1" in caplog.text
+
+
+def test_an_answer_in_flight_that_is_not_streamed_says_so_in_its_head(upstream, gateway):
+    running = gateway(upstream(held_and_more), watchers=[slow("gate")])
+    timer = thrown(running)
+    answer = post(running, ASK)
+    timer.join()
+    assert answer.json()["choices"][0]["message"]["content"] == "held\nmore\n"
+    assert answer.headers["x-interwhen-supervision"] == "off"
+    assert answer.headers["x-interwhen-status"] == "unverified"
+
+
+def test_a_tool_call_in_flight_is_released(upstream, gateway):
+    script = (*tool_call("move", '{"to": "BAD"}', size=100), delta({}, finish_reason="tool_calls"), *events([]))
+    running = gateway(upstream(script), watchers=[no_call_with(slow=60)])
+    tools = [{"type": "function", "function": {"name": "move", "parameters": {"type": "object"}}}]
+    timer = thrown(running)
+    answer = post(running, {**ASK, "tools": tools})
+    timer.join()
+    assert answer.json()["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] == '{"to": "BAD"}'
+    assert answer.headers["x-interwhen-supervision"] == "off"
+
+
+def test_fields_that_no_monitor_reads_are_let_through_once_it_is_thrown(upstream, gateway):
+    def script(_request):
+        first, *rest = events(["held\n"], api="chat")
+        return (first, Sleep(1.0), delta({"thinking": "unread"}), *rest)
+
+    running = gateway(upstream(script), watchers=[slow("gate")])
+    timer = thrown(running)
+    chunks = sse(post(running, {**ASK, "stream": True}).text)
+    timer.join()
+    assert any(choice["delta"].get("thinking") for chunk in chunks[:-1] for choice in chunk["choices"])
+
+
+def test_a_call_that_waits_for_its_place_is_passed_on(upstream, gateway):
+    running = gateway(upstream(held_and_more), watchers=[slow("gate")], limits={"concurrent": 1})
+    first = threading.Thread(target=post, args=(running, {**ASK, "stream": True}))
+    first.start()
+    until = time.monotonic() + 10
+    while running.gateway.places.taken < 1:
+        assert time.monotonic() < until
+    timer = thrown(running)
+    answer = post(running, {**ASK, "stream": True})
+    assert answer.headers["x-interwhen-supervision"] == "off"
+    assert answer.headers["x-interwhen-monitors"] == "none"
+    for thread in (first, timer):
+        thread.join(20)
+    assert running.metric('interwhen_unwatched_answers_total{why="off"}') == 2

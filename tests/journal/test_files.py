@@ -1,0 +1,209 @@
+"""The file: framed, chained, versioned, and read up to its first bad byte."""
+
+import stat
+import struct
+
+import interwhen
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from interwhen import (
+    Claim,
+    Errored,
+    JournalError,
+    Judged,
+    Sampling,
+    Span,
+    ToolCall,
+    Violation,
+    load_monitor,
+    read_journal,
+)
+from interwhen._core.messages import Ended, Extracted, Opened, Settled
+from interwhen.journal import _records as records
+from interwhen.journal._files import MAGIC, SCHEMA, START, frame, frames, preamble
+from interwhen.models import Chunk, Usage
+from journals import KINDS, borders, goes_on, recorded, taken_apart
+from sums import watch
+
+pytestmark = pytest.mark.anyio
+
+CALL = ToolCall("1", "search", '{"q": "x"}')
+CHUNKS = st.builds(
+    Chunk,
+    st.text(st.characters(codec=None), max_size=5),
+    st.sampled_from(["answer", "reasoning"]),
+    st.sampled_from([1, 1, 1, 2]),
+    finish_reason=st.sampled_from([None, None, "stop"]),
+    usage=st.sampled_from([None, None, Usage(1, None, 2)]),
+    call=st.sampled_from([None, None, CALL]),
+)
+
+
+@pytest.mark.fault("P4", injected="the file cut at every byte", happens="the longest whole prefix is read")
+async def test_a_file_cut_anywhere_gives_its_longest_whole_prefix(path, record_property):
+    _, _, data = await recorded(KINDS["no monitors"], path)
+    whole, ends = taken_apart(data), borders(data)
+    record_property("tries", len(data))
+    for size in range(len(data)):
+        path.write_bytes(data[:size])
+        if size < ends[0]:
+            with pytest.raises(JournalError):
+                read_journal(path)
+            continue
+        found = read_journal(path)
+        count = sum(end <= size for end in ends)
+        assert (found.header, *found.records) == tuple(whole[:count])
+        assert found.size == ends[count - 1]
+        assert found.left_out == size - found.size
+
+
+@pytest.mark.fault("P4", injected="one bit flipped in every byte", happens="what stands before it is read, no more")
+async def test_a_damaged_byte_ends_what_is_read(path, record_property):
+    _, _, data = await recorded(KINDS["no monitors"], path)
+    whole, ends = taken_apart(data), borders(data)
+    record_property("tries", len(data))
+    for at in range(len(data)):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :])
+        if at < ends[0]:
+            with pytest.raises(JournalError):
+                read_journal(path)
+        else:
+            found = read_journal(path)
+            assert (found.header, *found.records) == tuple(whole[: sum(end <= at for end in ends)])
+
+
+async def test_a_record_out_of_its_place_is_none(path):
+    _, _, data = await recorded(KINDS["no monitors"], path)
+    ends = borders(data)
+    path.write_bytes(data[: ends[3]] + data[ends[4] :])
+    assert read_journal(path).size == ends[3]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "this is no journal"),
+        (b"1+1=2\n" * 9, "this is no journal"),
+        (MAGIC.replace(b"\r\n", b"\n") + bytes(40), "this is no journal"),
+        (preamble()[0], "cut before its first record was whole"),
+        (preamble()[0][:-1] + b"\0", "its first bytes are damaged"),
+    ],
+)
+def test_what_is_no_journal_is_refused(data, said, path):
+    path.write_bytes(data)
+    with pytest.raises(JournalError, match=said):
+        read_journal(path)
+    with pytest.raises(JournalError, match="cannot be read"):
+        read_journal(path.parent / "none")
+
+
+def test_a_newer_schema_is_refused_by_name(path):
+    from zlib import crc32
+
+    head = struct.pack("<8sI", MAGIC, SCHEMA + 1)
+    path.write_bytes(head + struct.pack("<I", crc32(head)) + b"whatever it holds")
+    with pytest.raises(JournalError, match=f"it has schema {SCHEMA + 1}, and this version .* a newer one wrote it"):
+        read_journal(path)
+
+
+def test_a_first_record_that_is_no_header_is_refused(path):
+    data, chain = preamble()
+    path.write_bytes(data + frame(records.encode(records.SpentRecord()), chain)[0])
+    with pytest.raises(JournalError, match="not what the run was asked"):
+        read_journal(path)
+    path.write_bytes(data + frame(b"\x93\xa3odd\x01\x02", chain)[0])
+    with pytest.raises(JournalError, match="record 0 is whole, but not of this version"):
+        read_journal(path)
+
+
+@given(st.lists(st.binary(max_size=20), max_size=6), st.binary(max_size=12))
+def test_frames_are_what_was_framed(payloads, junk):
+    data, chain = preamble()
+    for payload in payloads:
+        framed, chain = frame(payload, chain)
+        data += framed
+    found = list(frames(data + junk, "x"))
+    assert [entry.payload for entry in found][: len(payloads)] == payloads
+    assert (found[len(payloads) - 1].end if payloads else START) == len(data)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e6), CHUNKS), max_size=8))
+def test_chunks_survive_with_their_phases_counts_and_times(items):
+    items.sort(key=lambda item: item[0])
+    from interwhen.journal._rebuilding import facts_of
+
+    back = [records.decode(records.encode(record)) for record in records.as_records(items)]
+    told = [fact for record in back for fact in facts_of(record)]
+    assert [chunk for _, chunk in told] == [chunk for _, chunk in items]
+    assert [at for at, _ in told] == pytest.approx([at for at, _ in items], abs=1e-5)
+
+
+class Word(str):
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        Opened("prefill"),
+        Ended(),
+        Extracted(3, (Claim(key="a\ud800", span=Span(1, 2)), Claim(key="b", span=None)), 0.5, "said"),
+        Settled(4, Judged(Violation("why", "it", Span(0, 1), "fix"), cached=True), 0.1),
+        Settled(5, Errored(Word("of a library"))),
+    ],
+)
+def test_facts_survive(fact):
+    again = records.decode(records.encode(records.fact_record(1.5, 7, fact)))
+    assert again == records.FactRecord(1.5, 7, fact)
+
+
+def test_what_was_spent_is_read_from_older_files():
+    older = msgspec.msgpack.encode(["spent", 3, 20, 1, 0.5, 0.25, 0.0, [0.1], 4])
+    assert records.decode(older) == records.SpentRecord(3, 20, 1, 0.5, 0.25, 0.0, (0.1,), 4, wire=None, wasted=0)
+
+
+def test_of_a_claim_only_what_the_core_looks_at_is_kept():
+    from sums import Sum
+
+    claim = Sum(key="1+1=2", span=Span(0, 5), left=1, right=1, total=2)
+    [kept] = records.fact_record(0.0, 0, Extracted(1, (claim,))).fact.claims
+    assert type(kept) is Claim
+
+
+async def test_nothing_secret_is_written(path):
+    secret = "sk-do-not-write-this"
+    extra = {"api_key": secret, "headers": 1, "X-Auth": secret, "min_p": 0.1}
+    sampling = Sampling(max_tokens=50, extra=extra)
+    monitors = [watch(), {"name": "arithmetic", "label": "b", "level": "explain"}]
+    async with interwhen.run(goes_on(), "Q", monitors=monitors, sampling=sampling, journal=path) as run:
+        await run.drain()
+    assert secret.encode() not in path.read_bytes()
+    header = read_journal(path).header
+    assert header.sampling == Sampling(max_tokens=50, extra={"headers": 1, "min_p": 0.1})
+    assert [record.spec for record in header.monitors] == [None, monitors[1]]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_specs_with_something_secret_are_not_written():
+    from interwhen.journal._records import describe
+
+    monitor = load_monitor("arithmetic")
+    specs = ["arithmetic:level=explain", "arithmetic:api_key=x", {"name": "a", "token": "x"}, lambda: monitor]
+    _, found = describe([monitor] * 4, specs)
+    assert [record.spec for record in found] == [specs[0], None, None, None]
+
+
+async def test_monitors_come_back_as_the_core_needs_them(path):
+    from interwhen.journal._records import recorded_monitors
+
+    for name in ("forks", "feedback", "slow checks"):
+        file = path.with_name(name.replace(" ", ""))
+        await recorded(KINDS[name], file)
+        monitors = KINDS[name].monitors()
+        for was, now in zip(monitors, recorded_monitors(read_journal(file).header), strict=True):
+            for label in ("name", "trigger", "delivery", "remedy", "level", "phase", "unproven", "required"):
+                assert getattr(now, label) == getattr(was, label)
+            assert now.verifier.version == was.verifier.version
+            assert type(now.extractor) is type(was.extractor)

@@ -1,0 +1,288 @@
+"""What the adapters send, and how they go on from kept text."""
+
+import json
+
+import pytest
+from interwhen import Message, Model, Sampling, UsageError
+from interwhen.models import (
+    ChatModel,
+    Completion,
+    CompletionsModel,
+    ContextOverflow,
+    Piece,
+    Request,
+    ScoredToken,
+    Stream,
+    StreamProtocolError,
+    UpstreamError,
+    Usage,
+)
+from interwhen.models._exchange import Retries
+from interwhen.models._openai_api import CONTINUE, extra_turns
+from interwhen.testing.server import ScriptedServer, Send, data, events, fault, reply
+from interwhen.toolkit import MissingExtraError
+
+pytestmark = pytest.mark.anyio
+
+CHAT = (Message("system", "Be brief."), Message("user", "2+2?"))
+PIECES = (
+    Piece("<think>2+2=5", phase="reasoning"),
+    Piece(" Wait, 2+2=4.", origin="feedback", phase="reasoning"),
+    Piece(" So 4"),
+    Piece("!", origin="repair"),
+)
+TEXT = "<think>2+2=5 Wait, 2+2=4. So 4!"
+
+
+def both(request):
+    return events(["ok"], api="chat" if "chat" in request.path else "completions")
+
+
+async def sent(kind, request, *, owned_by="scripted", **options):
+    """Return the body that *kind* sends for *request*."""
+    async with ScriptedServer(both, owned_by=owned_by) as server, kind(server.base_url, "m", **options) as model:
+        stream = await model.stream(request)
+        while await stream.receive():
+            pass
+        await stream.aclose()
+        return server.posts[0].json
+
+
+async def test_both_adapters_are_models():
+    for kind in (CompletionsModel, ChatModel):
+        model = kind("http://h/v1", "m", api_key="")
+        assert isinstance(model, Model)
+        assert model.name == "m@h"
+
+
+async def test_streams_are_streams(transport):
+    async with ScriptedServer(both) as server, ChatModel(server.base_url, "m", transport=transport) as model:
+        stream = await model.stream(Request("q"))
+        assert isinstance(stream, Stream)
+        await stream.aclose()
+
+
+async def test_completions_continue_the_text_of_the_trace():
+    body = await sent(CompletionsModel, Request("Q: 2+2? A: ", PIECES))
+    assert body["prompt"] == "Q: 2+2? A: " + TEXT
+    assert body["stream"] is True
+    assert body["stream_options"] == {"include_usage": True}
+    body = await sent(CompletionsModel, Request("Q", PIECES, side="\nIs it right? "))
+    assert body["prompt"] == "Q" + TEXT + "\nIs it right? "
+
+
+async def test_completions_take_a_chat_only_with_a_template():
+    with pytest.raises(UsageError, match="ChatModel"):
+        await sent(CompletionsModel, Request(CHAT))
+    body = await sent(
+        CompletionsModel,
+        Request(CHAT, PIECES),
+        template=lambda turns: "".join(f"<{turn.role}>{turn.content}" for turn in turns) + "<assistant>",
+    )
+    assert body["prompt"] == "<system>Be brief.<user>2+2?<assistant>" + TEXT
+
+
+@pytest.mark.parametrize("kind", [CompletionsModel, ChatModel])
+async def test_sampling_is_sent_and_falls_back_to_the_defaults(kind):
+    defaults = Sampling(max_tokens=9, temperature=0.5, extra={"min_p": 0.1, "top_k": 1})
+    own = Sampling(temperature=0.0, top_p=0.9, seed=7, stop=("END",), extra={"top_k": 2})
+    body = await sent(kind, Request("q", sampling=own), sampling=defaults)
+    expected = {"max_tokens": 9, "temperature": 0.0, "top_p": 0.9, "seed": 7, "stop": ["END"], "min_p": 0.1, "top_k": 2}
+    assert {key: body[key] for key in expected} == expected
+    assert "logprobs" not in body
+    body = await sent(kind, Request("q", sampling=Sampling(logprobs=True)))
+    assert json.dumps(body["logprobs"]) == ("true" if kind is ChatModel else "1")
+    assert "temperature" not in body
+
+
+@pytest.mark.fault("W14", injected="`n=2` in a request", happens="refused before it is sent")
+async def test_several_continuations_are_refused():
+    with pytest.raises(UsageError, match="n=2"):
+        await sent(CompletionsModel, Request("q", sampling=Sampling(extra={"n": 2})))
+
+
+async def test_a_first_chat_request_is_just_the_prompt_and_asks_nothing():
+    async with ScriptedServer(both) as server, ChatModel(server.base_url, "m") as model:
+        await (await model.stream(Request(CHAT))).aclose()
+        assert [request.method for request in server.requests] == ["POST"]
+        assert server.posts[0].json["messages"] == [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "2+2?"},
+        ]
+        assert "continue_final_message" not in server.posts[0].json
+
+
+@pytest.mark.parametrize("owner", ["llamacpp", "sglang"])
+async def test_auto_prefills_where_the_server_can(owner):
+    body = await sent(ChatModel, Request("2+2?", PIECES, side=" Hm:"), owned_by=owner)
+    assert body["messages"] == [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": TEXT + " Hm:"}]
+    assert body["continue_final_message"] is True
+    assert body["add_generation_prompt"] is False
+
+
+async def test_auto_takes_turns_elsewhere_and_asks_once():
+    async with ScriptedServer(both, owned_by="openai") as server, ChatModel(server.base_url, "m") as model:
+        assert (await model.capabilities()).resume == "turn"
+        assert (await model.capabilities()).resume == "turn"
+        await (await model.stream(Request("2+2?", PIECES))).aclose()
+        assert [request.method for request in server.requests] == ["GET", "POST"]
+        assert server.posts[0].json["messages"] == [
+            {"role": "user", "content": "2+2?"},
+            {"role": "assistant", "content": "<think>2+2=5"},
+            {"role": "user", "content": " Wait, 2+2=4."},
+            {"role": "assistant", "content": " So 4!"},
+            {"role": "user", "content": CONTINUE},
+        ]
+
+
+async def test_auto_takes_turns_where_the_model_list_fails():
+    model = ChatModel("http://127.0.0.1:9/v1", "m")
+    assert (await model.capabilities()).resume == "turn"
+    await model.aclose()
+
+
+def test_turns_end_with_feedback_or_with_a_request_to_go_on():
+    feedback = (Piece("2+2=5"), Piece("Look again.", origin="feedback"))
+    assert extra_turns(Request("q", feedback))[-1] == {"role": "user", "content": "Look again."}
+    assert extra_turns(Request("q", (Piece("2+2="), Piece("")))) == [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "2+2="},
+        {"role": "user", "content": CONTINUE},
+    ]
+    side = extra_turns(Request("q", feedback, side="Is it?"))
+    assert side[-1] == {"role": "user", "content": "Look again.\n\nIs it?"}
+    assert [turn["role"] for turn in side] == ["user", "assistant", "user"]
+    assert extra_turns(Request("q", side="Is it?")) == [{"role": "user", "content": "q\n\nIs it?"}]
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+async def test_a_reasoning_field_that_was_seen_is_made_again(name):
+    def script(request):
+        thought = {"choices": [{"index": 0, "delta": {name: "hm"}}]}
+        return (Send(data(thought)), *events(["4"], api="chat"))
+
+    async with ScriptedServer(script, owned_by="llamacpp") as server, ChatModel(server.base_url, "m") as model:
+        assert (await model.capabilities()).think_tags == ("<think>", "</think>")
+        stream = await model.stream(Request("q"))
+        chunks = []
+        while got := await stream.receive():
+            chunks += got
+        await stream.aclose()
+        assert [(chunk.text, chunk.phase) for chunk in chunks[:2]] == [("hm", "reasoning"), ("4", "answer")]
+        assert (await model.capabilities()).think_tags is None
+        pieces = (Piece("hm", phase="reasoning"), Piece("4"))
+        await (await model.stream(Request("q", pieces))).aclose()
+        await (await model.stream(Request("q", pieces[:1], side=" so"))).aclose()
+        assert server.posts[1].json["messages"][-1] == {"role": "assistant", name: "hm", "content": "4"}
+        assert server.posts[2].json["messages"][-1] == {"role": "assistant", name: "hm so", "content": ""}
+
+
+async def test_the_key_is_sent_and_never_shown(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-environment")
+    for key, expected in [("sk-own", "Bearer sk-own"), (None, "Bearer sk-environment"), ("", None)]:
+        async with ScriptedServer(both) as server, ChatModel(server.base_url, "m", api_key=key) as model:
+            await (await model.stream(Request("q"))).aclose()
+            assert server.posts[0].headers.get("authorization") == expected
+            assert "sk-" not in repr(model)
+            assert "sk-" not in repr(model._post("x", {"stream": True}))
+
+
+async def test_a_user_in_the_url_is_not_shown():
+    model = ChatModel("http://user:secret@h/v1", "m")
+    assert "secret" not in repr(model) + model.name
+
+
+@pytest.mark.parametrize("url", ["localhost:8000/v1", "ftp://h/v1", "http://", ""])
+async def test_an_address_that_cannot_work_is_refused_with_an_example(url):
+    with pytest.raises(UsageError, match="http://host:port/v1"):
+        ChatModel(url, "m")
+
+
+async def test_a_server_that_refuses_stream_options_is_asked_without(transport):
+    def script(request):
+        if "stream_options" in request.json:
+            return reply(400, b'{"error": {"message": "unknown field", "param": "stream_options"}}')
+        return both(request)
+
+    async with ScriptedServer(script) as server, CompletionsModel(server.base_url, "m", transport=transport) as model:
+        for _ in range(2):
+            await (await model.stream(Request("q"))).aclose()
+        assert ["stream_options" in post.json for post in server.posts] == [True, False, False]
+
+
+async def test_what_a_server_says_in_words_is_tried_and_not_learned(transport):
+    def script(request):
+        if "stream_options" in request.json:
+            return reply(400, b'{"error": {"message": "unknown field: stream_options"}}')
+        return both(request)
+
+    async with ScriptedServer(script) as server, CompletionsModel(server.base_url, "m", transport=transport) as model:
+        for _ in range(2):
+            await (await model.stream(Request("q"))).aclose()
+        assert ["stream_options" in post.json for post in server.posts] == [True, False, True, False]
+
+
+async def test_unknown_transports_are_refused():
+    with pytest.raises(UsageError, match="carrier pigeon"):
+        ChatModel("http://h/v1", "m", transport="carrier pigeon")
+
+
+async def test_a_missing_extra_says_how_to_get_it(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "httptools", None)
+    for name in ("_fast_transport",):
+        monkeypatch.delitem(sys.modules, f"interwhen.models.{name}", raising=False)
+    with pytest.raises(MissingExtraError, match=r"interwhen\[fast\]"):
+        ChatModel("http://h/v1", "m", transport="fast")
+
+
+USAGE = {"prompt_tokens": 5, "completion_tokens": 2}
+
+
+@pytest.mark.parametrize("kind", [CompletionsModel, ChatModel])
+async def test_a_fork_is_answered_whole(kind, transport):
+    def script(request):
+        content = {"message": {"content": "yes", "reasoning_content": "hm"}} if kind is ChatModel else {"text": "yes"}
+        lp = {"content": [{"logprob": -0.5}]} if kind is ChatModel else {"token_logprobs": [-0.5]}
+        choice = {"index": 0, "finish_reason": "stop", "logprobs": lp, **content}
+        return reply(200, json.dumps({"choices": [choice], "usage": USAGE}).encode())
+
+    async with ScriptedServer(script) as server, kind(server.base_url, "m", transport=transport) as model:
+        for _ in range(2):
+            found = await model.complete(Request("q", sampling=Sampling(logprobs=True)))
+            assert found == Completion("yes", "stop", Usage(5, None, 2), -0.5, (ScoredToken("", -0.5),))
+        assert server.posts[0].json["stream"] is False
+        assert server.connections == 1
+    await server.settled()
+
+
+@pytest.mark.parametrize("kind", [CompletionsModel, ChatModel])
+async def test_a_fork_that_fails_is_typed(kind, transport):
+    scripts = [
+        (fault("http_400_ctx"), ContextOverflow),
+        (reply(200, b"{nope"), StreamProtocolError),
+        (reply(200, b'{"choices": []}'), StreamProtocolError),
+        (reply(200, b'{"error": {"message": "gone", "code": 500}}'), UpstreamError),
+    ]
+    async with (
+        ScriptedServer(lambda request: scripts[request.number][0]) as server,
+        kind(server.base_url, "m", transport=transport, retries=Retries(attempts=0)) as model,
+    ):
+        for _, error in scripts:
+            with pytest.raises(error):
+                await model.complete(Request("q"))
+    await server.settled()
+
+
+async def test_a_fork_from_a_prefilled_turn_is_streamed(transport):
+    """In one response llama.cpp would repeat the kept text in front of the answer."""
+    async with (
+        ScriptedServer(lambda _: fault("usage_only", "chat"), owned_by="llamacpp") as server,
+        ChatModel(server.base_url, "m", transport=transport) as model,
+    ):
+        found = await model.complete(Request("q", (Piece("kept "),), side="Is it? "))
+        assert found == Completion("one two three", "stop", Usage(5, 4, 3))
+        assert server.posts[0].json["stream"] is True
+        assert server.posts[0].json["messages"][-1] == {"role": "assistant", "content": "kept Is it? "}
+    await server.settled()

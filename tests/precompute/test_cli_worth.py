@@ -1,0 +1,52 @@
+"""What ``interwhen precompute status NAME`` says of passes and of what the gate knows."""
+
+import io
+
+import pytest
+from interwhen.bench._precompute import ask, make_case, prepare
+from interwhen.bench._precompute_world import Rates
+from interwhen.precompute._cli import pass_table, worth_table
+from interwhen.precompute._gate import Arm, Gate, Pair
+from rich.console import Console
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]
+
+
+def shown(table):
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(table)
+    return console.export_text()
+
+
+async def test_savings_passes_and_break_even_are_shown():
+    case = make_case("states", 1, 1, 1.0)
+    setting = await prepare(case, "facts", seed=1, passes=2, rates=Rates())
+    prepared = setting.precomputer.contexts["case"]
+    used = (await ask(setting, case.questions[0])).items
+    await setting.precomputer.aclose()
+    records = {}
+    for id_ in used:
+        gate = Gate()
+        gate.record.offline_tokens = 400
+        for _ in range(60):
+            gate.charge(Arm(10, 50), used=True)
+            gate.observe(Pair(Arm(150, 40), Arm(10, 50), 400))
+        records[id_] = gate.record
+    text = shown(worth_table(prepared, records))
+    assert "kept" in text
+    assert "60 of 60" in text
+    # 140 tokens are saved, ten prompt tokens (a fifth of a token each) are read for it, and a reader's weigh ten.
+    assert "1,380 [" in text
+    assert "138 [" in text
+    assert "0.3 queries" in text
+    lines = [line.split() for line in shown(pass_table(prepared)).splitlines() if line[:1].isdigit()]
+    assert [line[0] for line in lines] == ["1", "2"]
+    assert all(int(line[1]) > 0 for line in lines)
+
+
+async def test_nothing_is_shown_where_nothing_is_known():
+    setting = await prepare(make_case("lookups", 1, 1, 1.0), "answers", seed=1, passes=1, rates=Rates())
+    prepared = setting.precomputer.contexts["case"]
+    await setting.precomputer.aclose()
+    assert worth_table(prepared, {}) is None
+    assert pass_table(prepared) is None

@@ -1,0 +1,50 @@
+"""A store that cannot be written: work ahead of time does not go on spending tokens that nobody counts."""
+
+import anyio
+import pytest
+from interwhen.precompute import MemoryShelf, Store, StoreError
+from tests.precompute.toys import ToyModel, numbers, precomputer
+
+pytestmark = pytest.mark.anyio
+
+
+class FullShelf(MemoryShelf):
+    """Takes no more entries once it is *full*, of the items alone or of all."""
+
+    full = ""
+
+    def create(self, name, data, /):
+        self._refuse(name)
+        return super().create(name, data)
+
+    def follow(self, folder, number, data, /):
+        self._refuse(folder)
+        return super().follow(folder, number, data)
+
+    def _refuse(self, name):
+        if self.full and name.startswith(self.full):
+            raise StoreError(self.place, "the disk is full")
+
+
+@pytest.mark.parametrize("full", ["items", "documents"])
+async def test_a_step_that_cannot_be_stored_is_tried_again_ever_more_rarely(full):
+    shelf, model = FullShelf(), ToyModel()
+    pre = precomputer(Store(shelf), model=model)
+    await pre.add("book", numbers(1))
+    shelf.full = full
+    async with pre.idle():
+        await anyio.sleep(1000)
+        assert len(model.requests) < 15
+        shelf.full = ""
+        await anyio.sleep(400)
+    assert list(pre.contexts["book"].current.items) == ["sums::sum/p0"]
+
+
+async def test_what_could_not_be_written_down_counts_all_the_same():
+    shelf, model = FullShelf(), ToyModel()
+    pre = precomputer(Store(shelf), model=model, token_budget=3)
+    await pre.add("book", numbers(30))
+    shelf.full = "documents"
+    async with pre.idle():
+        await anyio.sleep(1000)
+    assert len(model.requests) <= 4

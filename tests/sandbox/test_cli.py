@@ -1,0 +1,51 @@
+"""``interwhen sandbox probe``: the report for people and for scripts, and what the exit code says."""
+
+import json
+
+import pytest
+from interwhen.sandbox import Finding, Guarantees
+from interwhen.sandbox import _cli as command
+from interwhen_launcher import main
+
+
+def probed(monkeypatch, *findings):
+    monkeypatch.setattr(command.ProcessSandbox, "probe", lambda _: Guarantees("process", findings))
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as raised:
+        main(["sandbox", "probe", *arguments])
+    return raised.value.code
+
+
+def test_all_there(monkeypatch, capsys):
+    probed(monkeypatch, Finding("network", ("network namespace", "seccomp")))
+    assert run() == 0
+    shown = capsys.readouterr().out
+    assert "network" in shown
+    assert "network namespace, seccomp" in shown
+
+
+def test_something_missing(monkeypatch, capsys):
+    probed(monkeypatch, Finding("files", missing="no landlock \x1b[31m"))
+    assert run() == 5
+    shown = capsys.readouterr().out
+    assert "no landlock" in shown
+    assert "\x1b[31m" not in shown
+
+
+def test_json(monkeypatch, capsys):
+    probed(monkeypatch, Finding("files", missing="no landlock"))
+    assert run("--json") == 5
+    [process, *_] = json.loads(capsys.readouterr().out)
+    assert process == {
+        "sandbox": "process",
+        "findings": [{"guarantee": "files", "by": [], "missing": "no landlock"}],
+    }
+
+
+def test_the_real_one(capsys):
+    assert run("--json") in {0, 5}
+    [process, *_] = json.loads(capsys.readouterr().out)
+    names = [finding["guarantee"] for finding in process["findings"]]
+    assert names == ["network", "files", "processes", "memory", "syscalls", "privileges"]

@@ -1,0 +1,75 @@
+"""``interwhen simulate`` says what it covered, and how to see a failure again."""
+
+import pytest
+from interwhen.testing.simulation._generation import generate
+from interwhen.testing.simulation._worlds import from_json, to_json
+from interwhen_launcher import main
+from tests.simulation.mutants import MUTANTS
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(("simulate", *arguments))
+    return caught.value.code
+
+
+@pytest.fixture
+def defect(monkeypatch):
+    """A defect that nearly every world shows."""
+    next(mutant for mutant in MUTANTS if mutant.name == "a stream is left open").plant(monkeypatch)
+
+
+def test_it_counts_what_the_worlds_reached_and_names_what_they_did_not(capsys):
+    assert run("--seeds", "30") == 0
+    out = capsys.readouterr().out
+    assert "every promise held" in out
+    assert "30 worlds from seed 0" in out
+    assert "verified" in out
+    assert "NEVER" in out  # thirty worlds do not see everything, and it says so
+    assert "blind: " in out
+
+
+def test_one_seed_is_told_event_by_event(capsys):
+    assert run("--seed", "5") == 0
+    out = capsys.readouterr().out
+    assert "the model says" in out
+    assert "request 0: after ''" in out
+    assert "every invariant holds" in out
+
+
+def test_a_world_can_be_given_as_it_is_printed(capsys):
+    assert run("--world", to_json(generate(5))) == 0
+    given = capsys.readouterr().out
+    run("--seed", "5")
+    assert given == capsys.readouterr().out
+
+
+def test_a_broken_promise_is_told_with_the_command_that_shows_it_again(defect, capsys):
+    assert run("--seeds", "3", "--from", "6") == 1
+    out = capsys.readouterr().out
+    assert "3 broken" in out
+    assert "interwhen simulate --seed 6" in out
+    assert "was never closed" in out
+    small = out.rpartition("--world '")[2].rpartition("'")[0]
+    assert len(from_json(small).items) == 1
+    assert run("--world", small, "--no-shrink") == 1
+    assert "BROKEN: leaving a run leaves no task and no open stream" in capsys.readouterr().out
+
+
+def test_one_broken_seed_is_made_small(defect, capsys):
+    assert run("--seed", "7") == 1
+    assert "The smallest world" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--seeds", "0"), "at least 1"),
+        (("--jobs", "0"), "at least 1"),
+        (("--seed", "1", "--world", "{}"), "not both"),
+        (("--world", "{"), "is no world"),
+    ],
+)
+def test_wrong_usage(arguments, said, capsys):
+    assert run(*arguments) == 2
+    assert said in capsys.readouterr().err
