@@ -69,7 +69,7 @@ def test_no_object_of_the_core_changes_a_part_of_another(path):
 @pytest.mark.parametrize(
     "statement",
     [
-        "self.released = 3",
+        "self.gates.frontier = 3",
         "self.tally.late += 1",
         "job.tries = 2",
         "a, home.clear = 1, True",
