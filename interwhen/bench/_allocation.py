@@ -28,7 +28,7 @@ MOST_TRIES = 64
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class TaskWorld:
     """How hard the tasks of a world are, and how its verifier errs."""
 
     spread: float = 2.5
@@ -67,7 +67,7 @@ class Puzzle:
 class Maker:
     """Draws the tasks of one world."""
 
-    def __init__(self, world: World, seed: int) -> None:
+    def __init__(self, world: TaskWorld, seed: int) -> None:
         self._world = world
         self._rng = random.Random(seed)  # noqa: S311  a simulation, not a secret
         middle = (CLASSES - 1) / 2
@@ -105,25 +105,25 @@ def shuffled(puzzles: Sequence[Puzzle], seed: int) -> list[Puzzle]:
     return [Puzzle(key, puzzle.samples, puzzle.corrections) for key, puzzle in zip(keys, puzzles, strict=True)]
 
 
-class Score(NamedTuple):
+class MeanScore(NamedTuple):
     """The means of a way of spending, over its tasks."""
 
     accuracy: float
     tokens: float
 
 
-class _Answer(NamedTuple):
+class _Solved(NamedTuple):
     right: bool
     tokens: int
 
 
-def adaptive(puzzles: Sequence[Puzzle], budget: float, after: tuple[Action, ...]) -> Score:
+def adaptive(puzzles: Sequence[Puzzle], budget: float, after: tuple[Action, ...]) -> MeanScore:
     """Let the allocator choose; it learns on the way, and the tokens with which it learns are counted."""
     allocator = AdaptiveAllocator(budget=budget, after=after, most=32)
     return _score([_allocated(puzzle, allocator) for puzzle in puzzles])
 
 
-def _allocated(puzzle: Puzzle, allocator: AdaptiveAllocator) -> _Answer:
+def _allocated(puzzle: Puzzle, allocator: AdaptiveAllocator) -> _Solved:
     spent, taken = 0, 0
     answer: Try | None = None
     for failures, step in enumerate(allocator.begin(puzzle.key)):
@@ -136,19 +136,19 @@ def _allocated(puzzle: Puzzle, allocator: AdaptiveAllocator) -> _Answer:
             answer = one
             break
     allocator.ended()
-    return _Answer(answer is not None and answer.right, spent)
+    return _Solved(answer is not None and answer.right, spent)
 
 
-def _score(answers: Sequence[_Answer]) -> Score:
-    return Score(
+def _score(answers: Sequence[_Solved]) -> MeanScore:
+    return MeanScore(
         statistics.fmean(answer.right for answer in answers), statistics.fmean(answer.tokens for answer in answers)
     )
 
 
-WORLDS: dict[str, World] = {
-    "classes differ": World(),
-    "classes differ a little": World(spread=1.0),
-    "classes say nothing": World(spread=0.0, within=2.7),
+WORLDS: dict[str, TaskWorld] = {
+    "classes differ": TaskWorld(),
+    "classes differ a little": TaskWorld(spread=1.0),
+    "classes say nothing": TaskWorld(spread=0.0, within=2.7),
 }
 DEPTHS = (4, 8)
 _MOST = 60
@@ -212,13 +212,13 @@ def allocation(
 
 
 @functools.lru_cache(maxsize=32)
-def _baselines(world: World, tasks: int, seed: int) -> tuple[list[Puzzle], list[Score], list[Score]]:
+def _baselines(world: TaskWorld, tasks: int, seed: int) -> tuple[list[Puzzle], list[MeanScore], list[MeanScore]]:
     """Return the tasks of one draw, and the scores of both uniform ways on them for each number of samples."""
     puzzles = Maker(world, seed).puzzles(tasks)
     return puzzles, *uniform_curves(puzzles, _MOST)
 
 
-def uniform_curves(puzzles: Sequence[Puzzle], most: int) -> tuple[list[Score], list[Score]]:
+def uniform_curves(puzzles: Sequence[Puzzle], most: int) -> tuple[list[MeanScore], list[MeanScore]]:
     """Return the scores of best-of-N and of stop-on-verified for N from 1 to *most*."""
     right, flat, stopping = [0] * most, [0] * most, [0] * most
     for puzzle in puzzles:
@@ -235,8 +235,8 @@ def uniform_curves(puzzles: Sequence[Puzzle], most: int) -> tuple[list[Score], l
             stopping[number] += tokens
     count = len(puzzles)
     return (
-        [Score(good / count, spent / count) for good, spent in zip(right, flat, strict=True)],
-        [Score(good / count, spent / count) for good, spent in zip(right, stopping, strict=True)],
+        [MeanScore(good / count, spent / count) for good, spent in zip(right, flat, strict=True)],
+        [MeanScore(good / count, spent / count) for good, spent in zip(right, stopping, strict=True)],
     )
 
 
@@ -260,7 +260,7 @@ class AllocationRun(NamedTuple):
 _UNITS = {"accuracy": "%", "saved": "%", "off_budget": "%"}
 
 
-def _run_once(world: World, arm: str, depth: int, tasks: int, seed: int) -> AllocationRun:
+def _run_once(world: TaskWorld, arm: str, depth: int, tasks: int, seed: int) -> AllocationRun:
     puzzles, flat, stopping = _baselines(world, tasks, seed)
     budget = stopping[depth - 1].tokens
     after: tuple[Action, ...] = ("sample", "correct") if arm == "samples and corrections" else ("sample",)
@@ -277,7 +277,7 @@ def _run_once(world: World, arm: str, depth: int, tasks: int, seed: int) -> Allo
     )
 
 
-def tokens_for(curve: Sequence[Score], accuracy: float) -> float:
+def tokens_for(curve: Sequence[MeanScore], accuracy: float) -> float:
     """Return the tokens that *curve* takes for *accuracy*, between its points by straight lines.
 
     After its end it is the tokens of its end: a lower bound.
@@ -285,7 +285,7 @@ def tokens_for(curve: Sequence[Score], accuracy: float) -> float:
     return _between([point.accuracy for point in curve], [point.tokens for point in curve], accuracy)
 
 
-def accuracy_at(curve: Sequence[Score], tokens: float) -> float:
+def accuracy_at(curve: Sequence[MeanScore], tokens: float) -> float:
     """Return the accuracy that *curve* has for *tokens*, between its points by straight lines."""
     return _between([point.tokens for point in curve], [point.accuracy for point in curve], tokens)
 

@@ -31,7 +31,7 @@ Arm = tuple[int, str]
 """A budget and the name of a strategy."""
 
 
-class Attempt(msgspec.Struct, frozen=True):
+class GradedAttempt(msgspec.Struct, frozen=True):
     """One attempt of a strategy, graded."""
 
     outcome: Outcome
@@ -66,7 +66,7 @@ class Comparison:
         shared = SharedModel(model)
         strategies = {strategy.name: strategy for strategy in self.strategies}
         arms = [(budget, name) for budget in self.budgets for name in strategies]
-        found: dict[Arm, list[Attempt]] = {arm: [] for arm in arms}
+        found: dict[Arm, list[GradedAttempt]] = {arm: [] for arm in arms}
         unshared = 0
         done = Attempts({}, 0, 0, 0.0)
         # The order is random: the first arm warms the cache of the server.
@@ -87,7 +87,7 @@ class Comparison:
                 )
                 unshared += 0 if shares else outcome.ledger.total_tokens
                 right = outcome.answered and exercise.grade(outcome.answer or "")
-                found[budget, name].append(Attempt(outcome, right, number))
+                found[budget, name].append(GradedAttempt(outcome, right, number))
             attempts = {arm: tuple(each) for arm, each in found.items()}
             done = Attempts(attempts, shared.generated + unshared, number + 1, time.perf_counter() - begun)
             say(f"{done.exercises} of {len(self.exercises)} exercises, {done.seconds:.0f} s")
@@ -100,7 +100,7 @@ class Comparison:
 class Attempts:
     """The attempts of a comparison."""
 
-    by_arm: Mapping[Arm, Sequence[Attempt]]
+    by_arm: Mapping[Arm, Sequence[GradedAttempt]]
     generated: int
     """Tokens that the model wrote; more are billed where text was shared."""
     exercises: int
@@ -140,11 +140,11 @@ class Attempts:
         return Chart("Right answers over tokens", x, "right answers, %", tuple(series), log_x=True)
 
 
-def _right(attempts: Sequence[Attempt]) -> int:
+def _right(attempts: Sequence[GradedAttempt]) -> int:
     return sum(attempt.right for attempt in attempts)
 
 
-def _tokens(attempts: Sequence[Attempt]) -> float:
+def _tokens(attempts: Sequence[GradedAttempt]) -> float:
     return statistics.fmean(attempt.outcome.ledger.total_tokens for attempt in attempts)
 
 
@@ -154,7 +154,7 @@ def _share(hits: int, of: int) -> Estimate | None:
     return None if rate.value is None else Estimate(100 * rate.value, "%", 100 * rate.low, 100 * rate.high, of)
 
 
-def front(by_arm: Mapping[Arm, Sequence[Attempt]]) -> list[Arm]:
+def front(by_arm: Mapping[Arm, Sequence[GradedAttempt]]) -> list[Arm]:
     """Return the arms that no other one beats (none is right as often for fewer tokens), cheapest first."""
     best: list[Arm] = []
     for arm in sorted(by_arm, key=lambda arm: (_tokens(by_arm[arm]), -_right(by_arm[arm]))):
@@ -163,13 +163,13 @@ def front(by_arm: Mapping[Arm, Sequence[Attempt]]) -> list[Arm]:
     return best
 
 
-def paired_answers(base: Sequence[Attempt], attempts: Sequence[Attempt]) -> tuple[int, int]:
+def paired_answers(base: Sequence[GradedAttempt], attempts: Sequence[GradedAttempt]) -> tuple[int, int]:
     """Count the exercises that *attempts* got right and *base* did not, and the other way round."""
     pairs = list(zip(base, attempts, strict=True))
     return sum(b.right > a.right for a, b in pairs), sum(b.right < a.right for a, b in pairs)
 
 
-def _quality_row(arm: Arm, attempts: Sequence[Attempt]) -> Row:
+def _quality_row(arm: Arm, attempts: Sequence[GradedAttempt]) -> Row:
     answered = [each for each in attempts if each.outcome.answered]
     # Only a check that knows the task and judged the answer is a claim that the answer is right.
     proven = [each for each in attempts if each.outcome.answer_verified]
@@ -191,7 +191,7 @@ def _quality_row(arm: Arm, attempts: Sequence[Attempt]) -> Row:
     }
 
 
-def _token_row(arm: Arm, attempts: Sequence[Attempt]) -> Row:
+def _token_row(arm: Arm, attempts: Sequence[GradedAttempt]) -> Row:
     ledgers = [each.outcome.ledger for each in attempts]
 
     def mean(*names: str) -> float:
@@ -211,7 +211,7 @@ def _token_row(arm: Arm, attempts: Sequence[Attempt]) -> Row:
     }
 
 
-def _against_row(arm: Arm, attempts: Sequence[Attempt], base: Sequence[Attempt]) -> Row:
+def _against_row(arm: Arm, attempts: Sequence[GradedAttempt], base: Sequence[GradedAttempt]) -> Row:
     fixed, broken = paired_answers(base, attempts)
     checks = [each.outcome.checks for each in attempts]
     # A repair of the last step writes the answer by design; the share of such answers is shown.

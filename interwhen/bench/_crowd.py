@@ -8,7 +8,6 @@ import random
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import cast
 from urllib.parse import urlsplit
 
 import httpx2
@@ -76,7 +75,7 @@ class Reading(msgspec.Struct):
 
 
 class Crowd(msgspec.Struct, frozen=True):
-    """How many streams that were read at once went."""
+    """A summary of many streams that were read at once."""
 
     streams: int
     lost: int
@@ -88,80 +87,63 @@ class Crowd(msgspec.Struct, frozen=True):
     late_p99_ms: float
 
 
-class _Protocol(asyncio.Protocol):
-    """Reads one answer after the other from a connection, and counts its chunks: the least that Python can do."""
-
-    def __init__(self) -> None:
-        self.transport: asyncio.Transport | None = None
-        self.reading = Reading(0.0)
-        self.done: asyncio.Future[None] | None = None
-        self._tail = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-
-    def begin(self, request: bytes) -> asyncio.Future[None]:
-        assert self.transport is not None
-        self.done = asyncio.get_running_loop().create_future()
-        self.reading, self._tail = Reading(time.monotonic()), b""
-        self.transport.write(request)
-        return self.done
-
-    def data_received(self, data: bytes) -> None:
-        reading, seen = self.reading, self._tail + data
-        reading.take_bytes(seen)
-        self._tail = seen[-len(_EVENT) + 1 :]
-        if data.endswith(b"0\r\n\r\n"):
-            reading.ended = b"[DONE]" in seen
-            self._end()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        del exc
-        self._end()
-
-    def _end(self) -> None:
-        if self.done is not None and not self.done.done():
-            self.done.set_result(None)
-
-
-class Reader:
-    """A connection that reads the bytes of streams and nothing else."""
+class StreamReader(asyncio.Protocol):
+    """A connection that reads one answer after the other and counts the chunks: the least that Python can do."""
 
     def __init__(self, base_url: str) -> None:
         self._url = urlsplit(base_url)
-        self._protocol: _Protocol | None = None
+        self._transport: asyncio.Transport | None = None
+        self._reading = Reading(0.0)
+        self._done: asyncio.Future[None] | None = None
+        self._tail = b""
 
     async def read(self, stream: str) -> Reading:
         """Read *stream* (``CHUNKS@PER_SECOND``) to its end."""
-        if self._protocol is None:
-            _, self._protocol = await asyncio.get_running_loop().create_connection(
-                _Protocol, self._url.hostname or "", self._url.port or 80
-            )
-        body = msgspec.json.encode(
-            {"model": stream, "stream": True, "messages": [{"role": "user", "content": "How many apples are left?"}]}
-        )
+        loop = asyncio.get_running_loop()
+        if self._transport is None:
+            host, port = self._url.hostname or "", self._url.port or 80
+            self._transport, _ = await loop.create_connection(lambda: self, host, port)
+        messages = [{"role": "user", "content": "How many apples are left?"}]
+        body = msgspec.json.encode({"model": stream, "stream": True, "messages": messages})
         head = f"POST {self._url.path}/chat/completions HTTP/1.1\r\nhost: {self._url.netloc}\r\n"
         kind = f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-        await self._protocol.begin(f"{head}{kind}".encode() + body)
-        found = self._protocol.reading
+        self._done = loop.create_future()
+        found, self._tail = Reading(time.monotonic()), b""
+        self._reading = found
+        self._transport.write(f"{head}{kind}".encode() + body)
+        await self._done
         if found.ended:
             found.arrivals.pop()  # the chunk that ends the stream has no time of its own
         return found
 
+    def data_received(self, data: bytes) -> None:
+        """Note the chunks in *data*."""
+        reading, seen = self._reading, self._tail + data
+        reading.take_bytes(seen)
+        self._tail = seen[-len(_EVENT) + 1 :]
+        if data.endswith(b"0\r\n\r\n"):
+            reading.ended = b"[DONE]" in seen
+            self.connection_lost(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the reading."""
+        del exc
+        if self._done is not None and not self._done.done():
+            self._done.set_result(None)
+
     def close(self) -> None:
         """Close the connection."""
-        if self._protocol is not None and self._protocol.transport is not None:
-            self._protocol.transport.abort()
+        if self._transport is not None:
+            self._transport.abort()
 
 
 async def read_crowd(base_url: str, streams: int, chunks: int, rate: float) -> list[Reading]:
     """Read *streams* streams at once by a bare protocol that only notes when their bytes come: the floor."""
 
-    async def one(found: Reading) -> None:
-        reader = Reader(base_url)
+    async def one(_found: Reading) -> Reading:
+        reader = StreamReader(base_url)
         try:
-            read = await reader.read(f"{chunks}@{rate:g}")
-            found.asked, found.begun, found.arrivals, found.ended = read.asked, read.begun, read.arrivals, read.ended
+            return await reader.read(f"{chunks}@{rate:g}")
         finally:
             reader.close()
 
@@ -232,7 +214,9 @@ async def iter_until(receive: Callable[[], Awaitable[bytes]], end: bytes) -> Asy
         yield data
 
 
-async def _all(one: Callable[[Reading], Awaitable[None]], streams: int, chunks: int, rate: float) -> list[Reading]:
+async def _all(
+    one: Callable[[Reading], Awaitable[Reading | None]], streams: int, chunks: int, rate: float
+) -> list[Reading]:
     """Let *one* read each of the streams, which begin at random times; one that fails or takes too long is lost."""
     rng = random.Random(streams)  # noqa: S311  the same for every way of reading
     begins = [rng.uniform(0, chunks / rate * _BEGIN_WITHIN) for _ in range(streams)]
@@ -242,7 +226,7 @@ async def _all(one: Callable[[Reading], Awaitable[None]], streams: int, chunks: 
         found = Reading(time.monotonic())
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS + _PATIENCE * chunks / rate):
-                await one(found)
+                return await one(found) or found
         except Exception as error:  # noqa: BLE001  of any library: counted, and logged
             log_warning("bench.stream_lost", error=type(error).__name__)
             found.ended = False

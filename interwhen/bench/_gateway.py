@@ -19,8 +19,8 @@ from interwhen._types.errors import UsageError
 from interwhen._types.monitors import Monitor
 from interwhen.bench._crowd import (
     Crowd,
-    Reader,
     Reading,
+    StreamReader,
     ask_generator,
     httpx2_crowd,
     judge,
@@ -48,7 +48,7 @@ _SDK_CHUNKS, _SDK_RATE = 1000, 1000.0
 _ReadCrowd: TypeAlias = Callable[[str, int, int, float], Awaitable[list[Reading]]]
 
 
-class Carried(msgspec.Struct, frozen=True):
+class CrowdPair(msgspec.Struct, frozen=True):
     """A crowd read in one way, and just before it by a bare protocol that only notes when bytes come: the floor."""
 
     rate: float
@@ -69,7 +69,7 @@ class Carried(msgspec.Struct, frozen=True):
         return self.crowd.late_p99_ms - self.floor.late_p99_ms
 
 
-def middle_of(rounds: Sequence[Carried]) -> Carried:
+def middle_of(rounds: Sequence[CrowdPair]) -> CrowdPair:
     """Return the round with the median lateness, with the worst rate and the most losses of any round."""
     middle = sorted(rounds, key=lambda each: each.added_p99_ms)[len(rounds) // 2]
     crowds = [each.crowd for each in rounds]
@@ -179,7 +179,7 @@ async def gateway(
 
 def report_of(
     added: Mapping[str, Sequence[Reading]],
-    carried: Mapping[str, Carried],
+    carried: Mapping[str, CrowdPair],
     cost: Mapping[str, Sequence[float]],
     monitors: str,
 ) -> Report:
@@ -222,7 +222,7 @@ def _added_rows(found: Mapping[str, Sequence[Reading]]) -> Iterator[Row]:
     }
 
 
-def _crowd_rows(name: str, part: Carried) -> Iterator[Row]:
+def _crowd_rows(name: str, part: CrowdPair) -> Iterator[Row]:
     crowd, floor = part.crowd, part.floor
     ours = name.startswith(("gateway", "interwhen.run"))
     late = 3.0 if name.startswith("interwhen.run") else None
@@ -246,7 +246,7 @@ def _crowd_rows(name: str, part: Carried) -> Iterator[Row]:
         yield {"what": f"{name}: memory per stream", "measured": Estimate(part.memory_kb, "KB", limit=300.0)}
 
 
-def _warnings(carried: Mapping[str, Carried]) -> Iterator[str]:
+def _warnings(carried: Mapping[str, CrowdPair]) -> Iterator[str]:
     for name, part in carried.items():
         generator = part.generator
         if generator.late_p99_ms > GENERATOR_LATE_MS:
@@ -303,7 +303,7 @@ class _Crowds:
         self._load = url, streams, chunks, rate
         self._minutes = minutes
 
-    async def read(self, name: str, crowd: _ReadCrowd, pairs: int = 1) -> Carried:
+    async def read(self, name: str, crowd: _ReadCrowd, pairs: int = 1) -> CrowdPair:
         """Return the round with the median lateness, with all streams that any round lost."""
         url, streams, chunks, rate = self._load
         say(f"{streams} streams at {rate:g} chunks/s, by a bare protocol and through {name} in this process")
@@ -312,13 +312,13 @@ class _Crowds:
         found = await Experiment((name,), pairs, warm_up=0, minutes=self._minutes).run(lambda *_: self._round(crowd))
         return middle_of(found[name])
 
-    async def _round(self, crowd: _ReadCrowd) -> Carried:
+    async def _round(self, crowd: _ReadCrowd) -> CrowdPair:
         url, _, chunks, rate = self._load
         bare, floor_cost = await self._timed(read_crowd)
         await ask_generator(url)
         found, cost = await self._timed(crowd)
         tally = await ask_generator(url)
-        return Carried(rate, judge(bare, chunks, rate), judge(found, chunks, rate), tally, cost, floor_cost)
+        return CrowdPair(rate, judge(bare, chunks, rate), judge(found, chunks, rate), tally, cost, floor_cost)
 
     async def _timed(self, crowd: _ReadCrowd) -> tuple[list[Reading], float]:
         """Read the crowd; return the readings, and the CPU of this process for each chunk in microseconds."""
@@ -328,7 +328,7 @@ class _Crowds:
         return found, (time.process_time() - begun) / (streams * chunks) * 1e6
 
 
-async def _carried(url: str, gateway_url: str, streams: int, chunks: int, rate: float, process: int) -> Carried:
+async def _carried(url: str, gateway_url: str, streams: int, chunks: int, rate: float, process: int) -> CrowdPair:
     """Read a crowd as bytes, and through the gateway."""
     direct = judge(await read_crowd(url, streams, chunks, rate), chunks, rate)
     await ask_generator(url)
@@ -348,7 +348,7 @@ async def _carried(url: str, gateway_url: str, streams: int, chunks: int, rate: 
     after = cpu_seconds_of(process)
     cost = None if before is None or after is None else (after - before) / (streams * chunks) * 1e6
     memory = None if idle is None else (peak - idle) * 1e6 / 1024 / streams
-    return Carried(rate, direct, crowd, await ask_generator(url), cost, memory_kb=memory)
+    return CrowdPair(rate, direct, crowd, await ask_generator(url), cost, memory_kb=memory)
 
 
 _ONE_RATE, _ONE_CHUNKS = 50.0, 25
@@ -362,7 +362,7 @@ def _relay(url: str) -> AbstractContextManager[str]:
 
 async def _read_ways(ways: Mapping[str, str], experiment: Experiment[str]) -> dict[str, list[Reading]]:
     """Read the same streams in all ways, given by their base URLs."""
-    readers = {name: Reader(url) for name, url in ways.items()}
+    readers = {name: StreamReader(url) for name, url in ways.items()}
 
     async def once(name: str, _number: int) -> Reading:
         reading = await readers[name].read(f"{_ONE_CHUNKS}@{_ONE_RATE:g}")

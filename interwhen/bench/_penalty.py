@@ -25,10 +25,10 @@ from interwhen.bench._report import Report, Row, Table, lines
 from interwhen.bench._statistics import Estimate, estimate, mean_of, paired, percentile
 from interwhen.bench._streams import (
     RECORDED,
-    Endpoint,
     Flow,
     LocalSource,
     ReplayedFile,
+    ServerSource,
     Source,
     Waiting,
     open_source,
@@ -535,7 +535,7 @@ async def penalty(
     if monitors < 0 or not verifier_ms >= 0:
         raise UsageError(f"--monitors {monitors} and --verifier-ms {verifier_ms:g}: neither may be negative")
     if base_url:
-        source: Source = Endpoint(base_url, model, api, tokens or 1000, prompt or PROBLEMS, temperature)
+        source: Source = ServerSource(base_url, model, api, tokens or 1000, prompt or PROBLEMS, temperature)
     elif model:
         kind, _, spec = model.partition(":")
         if kind != "local":

@@ -27,7 +27,7 @@ PAGE = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class SimulatedServer:
     """What a simulated server is like."""
 
     prefill: float = 0.0004
@@ -54,7 +54,7 @@ class Server:
 class Runner:
     """Runs forks on a simulated server."""
 
-    def __init__(self, server: Server, seed: int) -> None:
+    def __init__(self, server: SimulatedServer, seed: int) -> None:
         self.server = server
         self._rng = random.Random(seed)  # noqa: S311  a simulation, not a secret
 
@@ -126,13 +126,13 @@ class Runner:
 
 
 SIZES = (256, 1024, 4096, 16384)
-SERVERS: dict[str, Server] = {
-    "as usual": Server(),
-    "slow reader": Server(prefill=0.004, attention=1e-7, decode=0.06),
-    "fast reader": Server(prefill=0.00003, attention=1e-9, decode=0.008),
-    "forgetful": Server(keeps=0.15),
-    "slow disk": Server(seek=0.15, restored=0.0003),
-    "reports no timings": Server(timings=False, noise=0.2),
+SERVERS: dict[str, SimulatedServer] = {
+    "as usual": SimulatedServer(),
+    "slow reader": SimulatedServer(prefill=0.004, attention=1e-7, decode=0.06),
+    "fast reader": SimulatedServer(prefill=0.00003, attention=1e-9, decode=0.008),
+    "forgetful": SimulatedServer(keeps=0.15),
+    "slow disk": SimulatedServer(seek=0.15, restored=0.0003),
+    "reports no timings": SimulatedServer(timings=False, noise=0.2),
 }
 ROUTES: dict[str, frozenset[Route]] = {
     "live, prefill": frozenset({"live", "prefill"}),
@@ -233,7 +233,7 @@ def _regret(costs: Sequence[ForkCosts]) -> float:
 
 
 def play(
-    server: Server, routes: frozenset[Route], size: int, *, forks: int, seed: int, wrong: Rates | None = None
+    server: SimulatedServer, routes: frozenset[Route], size: int, *, forks: int, seed: int, wrong: Rates | None = None
 ) -> Iterator[ForkCosts]:
     """Yield the mean costs of each fork by a planner that was calibrated by three probes of that server."""
     runner = Runner(server, seed)

@@ -19,7 +19,15 @@ from interwhen._types.verdicts import Verdict
 from interwhen.bench._experiment import Experiment, command_of, require_positive, say
 from interwhen.bench._pictures import Chart, Series
 from interwhen.bench._precompute_local import measure_local
-from interwhen.bench._precompute_world import FAMILIES, Case, FamilyName, Question, Rates, SimulatedModel, sources
+from interwhen.bench._precompute_world import (
+    FAMILIES,
+    Case,
+    CaseQuestion,
+    FamilyName,
+    MistakeRates,
+    SlippingModel,
+    sources,
+)
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate
 from interwhen.precompute import ContextRef, Kind, MemoryShelf, Precomputer, Producer, Store
@@ -59,7 +67,7 @@ class Setting:
     """A context in which questions are asked."""
 
     case: Case
-    model: SimulatedModel
+    model: SlippingModel
     precomputer: Precomputer
     ref: ContextRef
 
@@ -75,10 +83,17 @@ def make_case(family: FamilyName, seed: int, questions: int, predictable: float)
 
 
 async def prepare(
-    case: Case, arm: PreparedArm, *, seed: int, passes: int, rates: Rates, min_gain: float = 2.0, misses: float = 0.0
+    case: Case,
+    arm: PreparedArm,
+    *,
+    seed: int,
+    passes: int,
+    rates: MistakeRates,
+    min_gain: float = 2.0,
+    misses: float = 0.0,
 ) -> Setting:
     """Prepare *case* for *arm* until no step is left; the monitor *misses* that share of what is wrong."""
-    model = SimulatedModel(case, rates, seed=seed)
+    model = SlippingModel(case, rates, seed=seed)
     producers: list[Producer] = [
         facts(link="chain" if case.family == "states" else "none", min_gain=min_gain, max_tokens=_STEP_TOKENS),
         answers(questions=[case.ask(about) for about in case.likely], max_tokens=_STEP_TOKENS),
@@ -99,7 +114,7 @@ async def prepare(
     return Setting(case, model, precomputer, ref)
 
 
-async def ask(setting: Setting, question: Question, *, bare: bool = False) -> Asked:
+async def ask(setting: Setting, question: CaseQuestion, *, bare: bool = False) -> Asked:
     """Ask *question*, with the monitors, and with what is ready (unless *bare*)."""
     read = setting.model.read
     prompt = compose(setting.case.text, question.text)
@@ -115,7 +130,7 @@ async def ask(setting: Setting, question: Question, *, bare: bool = False) -> As
     )
 
 
-async def ask_trusting(case: Case, model: Model, question: Question, notes: Sequence[str]) -> bool:
+async def ask_trusting(case: Case, model: Model, question: CaseQuestion, notes: Sequence[str]) -> bool:
     """Return whether the answer to *question* is right with *notes* in the prompt, without a monitor."""
     prompt = compose(case.text, question.text)
     lines = [(note, "") for note in notes]
@@ -133,7 +148,7 @@ def as_noted(prompt: str, notes: Sequence[tuple[str, str]], question: str) -> st
     return found
 
 
-def is_right(case: Case, question: Question, text: str) -> bool:
+def is_right(case: Case, question: CaseQuestion, text: str) -> bool:
     """Grade the last line of *text* by the generator's answer, without a verifier."""
     last = next(iter(reversed(text.strip().splitlines())), "")
     found = case.read(last)
@@ -161,7 +176,7 @@ class CurvePoint(NamedTuple):
     """The share of them that is wrong by the generator."""
 
 
-_Read = tuple[Case, SimulatedModel, list[str]]
+_Read = tuple[Case, SlippingModel, list[str]]
 """A case, the model that reads it, and the notes in its prompt."""
 
 
@@ -170,7 +185,7 @@ async def curve(
     *,
     contexts: int,
     questions: int,
-    rates: Rates,
+    rates: MistakeRates,
     seed: int = 0,
     most: Sequence[int] = CURVE_PASSES,
 ) -> dict[tuple[str, int], CurvePoint]:
@@ -178,7 +193,7 @@ async def curve(
     found: dict[tuple[str, int], list[_Read]] = {}
     for number in range(seed, seed + contexts):
         case = make_case(family, number, questions, 0.5)
-        model = SimulatedModel(case, rates, seed=number)
+        model = SlippingModel(case, rates, seed=number)
         by_arm: dict[str, dict[int, list[str]]] = {
             "verified": await _verified(case, number, max(most), rates),
             "leaky": await _verified(case, number, max(most), rates, misses=MISSES),
@@ -200,7 +215,9 @@ async def _point(found: Sequence[_Read]) -> CurvePoint:
     return CurvePoint(sum(right) / len(right), len(wrong) / len(found), statistics.fmean(wrong) if wrong else 0.0)
 
 
-async def _verified(case: Case, seed: int, passes: int, rates: Rates, *, misses: float = 0.0) -> dict[int, list[str]]:
+async def _verified(
+    case: Case, seed: int, passes: int, rates: MistakeRates, *, misses: float = 0.0
+) -> dict[int, list[str]]:
     """Return the accepted facts by pass."""
     setting = await prepare(case, "facts", seed=seed, passes=passes, rates=rates, min_gain=0.0, misses=misses)
     found: dict[int, list[str]] = {}
@@ -210,7 +227,7 @@ async def _verified(case: Case, seed: int, passes: int, rates: Rates, *, misses:
     return found
 
 
-async def _unverified(case: Case, model: SimulatedModel, passes: int) -> dict[int, list[str]]:
+async def _unverified(case: Case, model: SlippingModel, passes: int) -> dict[int, list[str]]:
     """Return all proposals by pass; each pass builds on those before it as if all were true."""
     found: dict[int, list[str]] = {}
     known: list[str] = []
@@ -416,7 +433,7 @@ async def cost_rows(
     *,
     contexts: int,
     questions: int,
-    rates: Rates,
+    rates: MistakeRates,
     seed: int,
     minutes: float | None = None,
 ) -> dict[PreparedArm, PreparedCost]:
@@ -513,7 +530,7 @@ async def simulate(
 
     *jobs* are the sizes of the timetables that Z3 is asked about.
     """
-    rates = Rates()
+    rates = MistakeRates()
     costs: list[Row] = []
     points: dict[FamilyName, dict[tuple[str, int], CurvePoint]] = {}
     for family in families:

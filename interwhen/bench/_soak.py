@@ -47,7 +47,7 @@ _LEAVES = 0.05
 _SHAKY_DEADLINE = 0.3
 
 
-class Sample(NamedTuple):
+class MemorySample(NamedTuple):
     """What the process held at a time, in seconds since the soak began."""
 
     at: float
@@ -212,7 +212,7 @@ async def soak(
         process.stdin.close()
         ended = msgspec.convert(json.loads(process.stdout.readline()), _ServerReport)
     warm = [
-        Sample(*values)
+        MemorySample(*values)
         for values in zip(samples[::3], samples[1::3], samples[2::3], strict=True)
         if values[0] >= _WARM * 60 * minutes
     ]

@@ -59,7 +59,7 @@ class LocalSource:
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class ServerSource:
     """An OpenAI-compatible server."""
 
     base_url: str
@@ -70,7 +70,7 @@ class Endpoint:
     temperature: float = 0.0
 
 
-Source: TypeAlias = ReplayedFile | LocalSource | Endpoint
+Source: TypeAlias = ReplayedFile | LocalSource | ServerSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ async def open_source(source: Source, seed: int = 0) -> AsyncIterator[OpenSource
             async with open_local(spec, slots=slots) as model:
                 asked = [Request((Message("user", text),), sampling=sampling) for text in PROBLEMS]
                 yield OpenSource(model.name, tuple((model, request) for request in asked), seed)
-        case Endpoint(base_url=url, model=name, api=api):
+        case ServerSource(base_url=url, model=name, api=api):
             sampling = Sampling(max_tokens=source.tokens, temperature=source.temperature)
             prompts = [text if api == "completions" else (Message("user", text),) for text in source.prompts]
             endpoint = load_model(url, name=name, api=api)

@@ -5,8 +5,8 @@ import statistics
 import pytest
 from interwhen.bench._allocation import (
     Maker,
-    Score,
-    World,
+    MeanScore,
+    TaskWorld,
     accuracy_at,
     adaptive,
     allocation,
@@ -40,17 +40,17 @@ def stop_on_verified(count):
 
 def uniform(puzzles, solve):
     right, tokens = zip(*map(solve, puzzles), strict=True)
-    return Score(statistics.fmean(right), statistics.fmean(tokens))
+    return MeanScore(statistics.fmean(right), statistics.fmean(tokens))
 
 
 @pytest.fixture(scope="module")
 def puzzles():
-    return Maker(World(), 7).puzzles(800)
+    return Maker(TaskWorld(), 7).puzzles(800)
 
 
 def test_a_seed_makes_the_same_tasks_again(puzzles):
-    assert Maker(World(), 7).puzzles(800) == puzzles
-    assert Maker(World(), 8).puzzles(800) != puzzles
+    assert Maker(TaskWorld(), 7).puzzles(800) == puzzles
+    assert Maker(TaskWorld(), 8).puzzles(800) != puzzles
 
 
 def test_shuffling_changes_the_classes_and_nothing_else(puzzles):
@@ -90,7 +90,7 @@ def test_curves_in_one_go_are_those_of_each_number(puzzles):
 
 
 def test_curves_are_read_between_their_points():
-    curve = [Score(0.4, 100.0), Score(0.6, 300.0), Score(0.7, 900.0)]
+    curve = [MeanScore(0.4, 100.0), MeanScore(0.6, 300.0), MeanScore(0.7, 900.0)]
     assert tokens_for(curve, 0.5) == pytest.approx(200.0)
     assert accuracy_at(curve, 600.0) == pytest.approx(0.65)
     assert tokens_for(curve, 0.9) == 900.0

@@ -23,14 +23,14 @@ from interwhen.bench._crowd import (
     read_crowd,
     transport_crowd,
 )
-from interwhen.bench._gateway import Carried, gateway, middle_of, report_of
+from interwhen.bench._gateway import CrowdPair, gateway, middle_of, report_of
 from interwhen.bench._processes import open_transport
 from interwhen.bench._report import Report
 from interwhen.bench._statistics import Estimate
 from interwhen.testing._paced_server import LoadTally, loopback_process, paced_server
 
 CROWD = Crowd(streams=8, lost=0, delivered=1.0, late_p50_ms=1.0, late_p99_ms=3.0)
-CARRIED = Carried(20.0, CROWD, CROWD, LoadTally(80, 1.0, 2.0, 0, 0.1), 5.0, 4.0)
+CARRIED = CrowdPair(20.0, CROWD, CROWD, LoadTally(80, 1.0, 2.0, 0, 0.1), 5.0, 4.0)
 GATEWAY = msgspec.structs.replace(CARRIED, floor_cpu_microseconds=None, memory_kb=10.0)
 NAMES = ("gateway", "interwhen.run", "interwhen.run, no monitor", "httpx2, raw bytes")
 
@@ -39,7 +39,7 @@ def reading(first: float) -> Reading:
     return Reading(0.0, 0.0, [first, first + 0.02, first + 0.04], ended=True)
 
 
-def report_with(**parts: Carried) -> Report:
+def report_with(**parts: CrowdPair) -> Report:
     changed = {name.replace("_", "."): part for name, part in parts.items()}
     carried = {**dict.fromkeys(NAMES, CARRIED), "gateway": GATEWAY, **changed}
     added = {"direct": [reading(0.001)], "relay": [reading(0.0011)], "gateway": [reading(0.002)]}
@@ -82,7 +82,7 @@ def test_each_bar_is_judged_by_its_number() -> None:
 
 
 def test_no_round_hides_what_another_one_lost() -> None:
-    def round_of(late: float, lost: int) -> Carried:
+    def round_of(late: float, lost: int) -> CrowdPair:
         crowd = msgspec.structs.replace(CROWD, late_p99_ms=late, lost=lost, delivered=1 - lost / 8)
         return msgspec.structs.replace(CARRIED, crowd=crowd)
 

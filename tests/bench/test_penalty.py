@@ -15,7 +15,7 @@ from interwhen.bench import _penalty
 from interwhen.bench._experiment import Output
 from interwhen.bench._penalty import METRICS, Penalty, Setup, command, parse_share, penalty, run_sweep
 from interwhen.bench._report import Report
-from interwhen.bench._streams import Endpoint, Flow, LocalSource, MonitorCost, ReplayedFile, passing
+from interwhen.bench._streams import Flow, LocalSource, MonitorCost, ReplayedFile, ServerSource, passing
 from interwhen.models import load_recordings
 from interwhen.testing.server import ScriptedServer, events
 
@@ -182,7 +182,7 @@ def test_values_that_cannot_be_swept_are_refused(axis, values):
 def test_an_endpoint_is_asked_the_same_twice():
     async def once():
         async with ScriptedServer(lambda _request: events(["one ", "two ", "three.\n"])) as server:
-            source = Endpoint(server.base_url, "m", api="completions", tokens=7, prompts=("P", "Q"))
+            source = ServerSource(server.base_url, "m", api="completions", tokens=7, prompts=("P", "Q"))
             found = await Setup(source, monitors=1, verifier_ms=0.0, pairs=2, seed=5).measure()
             return found, [request.json for request in server.posts]
 

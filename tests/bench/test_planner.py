@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from interwhen.bench import _planner
-from interwhen.bench._planner import RIGHT_AGAIN, ROUTES, SERVERS, WRONG, Runner, Server, planner, play
+from interwhen.bench._planner import RIGHT_AGAIN, ROUTES, SERVERS, WRONG, Runner, SimulatedServer, planner, play
 
 
 def totals(costs):
@@ -34,7 +34,7 @@ def test_wrong_rates_are_right_again_within_twenty_forks(wrong):
 
 
 def test_the_mean_of_what_happens_is_what_the_oracle_expects():
-    runner = Runner(Server(), 1)
+    runner = Runner(SimulatedServer(), 1)
     situation = runner.situation(routes=ROUTES["and restored"], size=1024)
     for route in ("live", "prefill", "restored"):
         seconds = sum(runner.run(route, situation).seconds for _ in range(2000)) / 2000

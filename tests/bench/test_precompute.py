@@ -14,7 +14,7 @@ from interwhen.bench._precompute import (
     prepare,
     simulate,
 )
-from interwhen.bench._precompute_world import Rates
+from interwhen.bench._precompute_world import MistakeRates
 
 pytestmark = pytest.mark.anyio
 FAMILIES = ("states", "lookups", "reasoning_gym")
@@ -27,7 +27,7 @@ def anyio_backend():
 
 @pytest.mark.parametrize("family", FAMILIES)
 async def test_predictable_questions_take_a_fifth_of_the_tokens_and_are_as_right(family):
-    rows = await cost_rows(family, 1.0, contexts=2, questions=6, rates=Rates(), seed=0)
+    rows = await cost_rows(family, 1.0, contexts=2, questions=6, rates=MistakeRates(), seed=0)
     nothing = rows.pop("nothing")
     assert nothing.right == nothing.verified == 1.0
     for row in rows.values():
@@ -37,14 +37,14 @@ async def test_predictable_questions_take_a_fifth_of_the_tokens_and_are_as_right
 
 
 async def test_what_cannot_be_foreseen_is_not_answered_from_memory():
-    rows = await cost_rows("reasoning_gym", 0.0, contexts=1, questions=4, rates=Rates(), seed=1)
+    rows = await cost_rows("reasoning_gym", 0.0, contexts=1, questions=4, rates=MistakeRates(), seed=1)
     assert rows["answers"].fewer == pytest.approx(1.0)
     # Facts were made that help with none of the questions: that is a loss, and is shown as one.
     assert rows["facts"].cost_10 >= 1.0
 
 
 async def test_verified_notes_hold_up_over_the_passes_and_unverified_ones_do_not():
-    found = await curve("states", contexts=3, questions=6, rates=Rates(), most=(1, 8))
+    found = await curve("states", contexts=3, questions=6, rates=MistakeRates(), most=(1, 8))
     assert found["verified", 8].accuracy >= found["verified", 1].accuracy
     assert found["verified", 8].wrong <= 0.01
     assert found["unverified", 8].wrong > 0.1
@@ -56,7 +56,7 @@ async def test_verified_notes_hold_up_over_the_passes_and_unverified_ones_do_not
 
 async def test_what_was_spent_ahead_of_time_is_in_the_ledger():
     case = make_case("lookups", 0, 1, 1.0)
-    setting = await prepare(case, "both", seed=0, passes=2, rates=Rates())
+    setting = await prepare(case, "both", seed=0, passes=2, rates=MistakeRates())
     prompt_only = await ask(setting, case.questions[0], bare=True)
     asked = await ask(setting, case.questions[0])
     await setting.precomputer.aclose()
