@@ -64,7 +64,6 @@ PARTS = {
     "interwhen_verifiers.puzzles._logic": ("interwhen_verifiers.puzzles.logic", "its tests give lines"),
     "interwhen_verifiers.puzzles._maze": ("interwhen_verifiers.puzzles.maze", "its tests give lines"),
     "interwhen_verifiers.puzzles._plan": ("interwhen_verifiers.puzzles.plan", "its tests give lines"),
-    "interwhen_verifiers.puzzles._spatialmap": ("interwhen_verifiers.puzzles.spatialmap", "its tests give lines"),
     "interwhen_verifiers.puzzles._statements": ("interwhen_verifiers.puzzles._logic.brackets", "lines that state"),
     "interwhen_verifiers.puzzles._zebralogic": ("interwhen_verifiers.puzzles.zebralogic", "its tests give lines"),
     "interwhen_verifiers.regex": ("interwhen_verifiers._patterns", "tested together with `terms`"),
