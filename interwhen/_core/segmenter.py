@@ -219,7 +219,6 @@ class Intake:
         dues: list[Due] = []
         if self._tags is not None:
             dues.extend(self._parts(self._tags.drain()))
-            self._tags.restart("answer", at_start=False)
             self._tags_done = True
         self._owe()
         dues.extend(self._flush(self.watches))
@@ -350,7 +349,6 @@ class Intake:
         tag = "" if self._tags is None else self._tags.closing
         self.transcript.conclude(text, text.index(tag) + len(tag), len(tag), ask)
         if self._tags is not None:
-            self._tags.restart("answer", at_start=False)
             self._tags_done = True
         self._skip(self.watches)
         return dues
