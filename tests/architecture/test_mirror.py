@@ -10,7 +10,6 @@ pytestmark = pytest.mark.source
 
 PARTS = {
     # A module, or a package with all that is in it: the module whose tests run it, and why it has none of its own.
-    "interwhen._core.check_table": ("interwhen._core.checks", "the table that only the checks write"),
     "interwhen._core.messages": ("interwhen._core.machine", "records: the machine is told and gives them"),
     "interwhen._engine.journaling": ("interwhen.journal._rebuilding", "writes what rebuilding reads: tested as a pair"),
     "interwhen._engine.worker_child": ("interwhen._engine.workers", "the other end of the pipe to a worker"),
@@ -140,6 +139,7 @@ REACHES = {
     "clients/test_openai_client_loop_thread.py": ("interwhen._run", "the thread of a synchronous client is the run's"),
     "clients/test_upstream_learned.py": ("interwhen.models._field_support", "how long is remembered"),
     "compatibility": ("interwhen", "records of older versions are read by what reads them"),
+    "core/mutation.py": ("interwhen.testing.simulation", "mutants are played in the worlds of the simulator"),
     "engine/support/journals.py": ("interwhen.journal", "makes journals that are damaged on purpose"),
     "engine/test_jobs_failing_checks.py": (
         "interwhen._types.verifiers",
