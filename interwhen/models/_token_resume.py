@@ -433,8 +433,11 @@ class ChatEvents:
         return msgspec.json.encode(body)
 
 
-def completion_body(chat: Mapping[str, Any], prompt: TokenPrompt) -> dict[str, Any]:
-    """Return the body for `/v1/completions` that continues *prompt* with the settings of *chat*."""
+def completion_body(chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool = True) -> dict[str, Any]:
+    """Return the body for `/v1/completions` that continues *prompt* with the settings of *chat*.
+
+    *with_ids* asks for the ids of the continuation.
+    """
     body = {name: value for name, value in chat.items() if name not in _CHAT_ONLY}
     if "max_completion_tokens" in body:
         body.setdefault("max_tokens", body.pop("max_completion_tokens"))
@@ -443,7 +446,8 @@ def completion_body(chat: Mapping[str, Any], prompt: TokenPrompt) -> dict[str, A
     else:
         body.pop("logprobs", None)
         body.pop("top_logprobs", None)
-    return {**body, "prompt": list(prompt.ids), "return_token_ids": True, "skip_special_tokens": False}
+    asked = {"return_token_ids": True} if with_ids else {}
+    return {**body, "prompt": list(prompt.ids), **asked, "skip_special_tokens": False}
 
 
 _CHAT_ONLY = frozenset(
