@@ -205,7 +205,7 @@ async def test_a_redirect_on_the_same_host_is_followed_with_the_request(api, tra
 
 
 async def test_a_circle_of_redirects_ends(transport):
-    with pytest.raises(UpstreamError, match="circle"):
+    with pytest.raises(UpstreamError, match="more than 3 times"):
         await play("http_307", "completions", transport)
 
 
@@ -250,7 +250,7 @@ async def test_what_does_not_speak_http(transport):
         group.start_soon(listener.serve, babble)
         url = f"http://127.0.0.1:{port}/v1"
         async with CompletionsModel(url, "m", transport=transport, retries=Retries(attempts=0)) as model:
-            with pytest.raises(StreamProtocolError, match="does not speak HTTP"):
+            with pytest.raises(StreamProtocolError, match=r"is not HTTP/1\.1"):
                 await model.stream(Request("q"))
         group.cancel_scope.cancel()
 

@@ -91,8 +91,8 @@ def test_trial(assert_trial):
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "*recall: 50.00% (1 of 2;*), and at least 90.00% is asked for",
-            "*violations at the label: none to count, and at least 50.00% is asked for",
+            "*recall must be at least 90.00%, got 50.00% (1 of 2;*)",
+            "*violations at the label must be at least 50.00%, got nothing to count",
             "*misses (1 of 1):",
             "*'silent'",
             "*chunks of seed 17; the same again: --interwhen-seed 17",
