@@ -1,7 +1,6 @@
 """A script for the scripted server that answers like vLLM with a reasoning parser, ids of tokens included."""
 
 import msgspec
-from interwhen.models._sse import END_MARK
 from interwhen.testing.server import Head, Send, data, reply
 
 TAGS = {"<think>": 1, "</think>": 2, "<|end|>": 3}
@@ -67,5 +66,5 @@ class Vllm:
         return (
             Head(200, {"content-type": "text/event-stream"}),
             *(Send(data(event)) for event in [*events, last]),
-            Send(END_MARK),
+            Send(b"data: [DONE]\n\n"),
         )
