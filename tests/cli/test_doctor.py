@@ -11,7 +11,6 @@ from interwhen.cli._main import main
 from interwhen.models import ConnectError, probe
 from interwhen.models import _probe as probing
 from interwhen.models._probe import QUESTIONS, Diagnosis, ProbeFinding
-from interwhen.testing._server_script import DONE
 from interwhen.testing.server import ScriptedTransport, Send, data, reply
 
 WHOLE = " Wednesday, Thursday, Friday, Saturday, Sunday."
@@ -72,7 +71,7 @@ class Endpoint(ScriptedTransport):
         parts = [answer(text[:5], None, "delta"), answer(text[5:], "stop", "delta")]
         if "usage" not in self.lacks:
             parts.append({"choices": [], "usage": usage})
-        return [*(Send(data(part)) for part in parts), Send(DONE)]
+        return [*(Send(data(part)) for part in parts), Send(b"data: [DONE]\n\n")]
 
     def text(self, body, chat):
         if body.get("temperature") == 1.5:
