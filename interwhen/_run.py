@@ -17,8 +17,8 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
-from interwhen._core.check_table import describe
 from interwhen._core.messages import Resumed
+from interwhen._core.release import describe
 from interwhen._engine.journaling import result_of
 from interwhen._engine.run import Run, is_off
 from interwhen._engine.workers import Workers

@@ -27,7 +27,7 @@ import anyio
 import anyio.to_thread
 
 from interwhen._types.errors import SandboxUnavailable, UsageError
-from interwhen.sandbox._inside.plan import Answer, Plan
+from interwhen.sandbox._inside.plan import KeeperAnswer, RunPlan
 from interwhen.sandbox._sandbox import (
     ALL,
     Abort,
@@ -83,7 +83,7 @@ def interpreter() -> str:
 class Heard:
     """What came out of a run."""
 
-    answer: Answer | str
+    answer: KeeperAnswer | str
     """The keeper's answer; where it gave none, why."""
     stdout: bytes
     stderr: bytes
@@ -128,7 +128,7 @@ class Wrapper(Protocol):
         ...
 
 
-def launch(plan: Plan, abort: Abort, wrapper: Wrapper | None = None) -> Heard:
+def launch(plan: RunPlan, abort: Abort, wrapper: Wrapper | None = None) -> Heard:
     """Carry out *plan*, blocking until nothing of it is left; with *wrapper*, inside of that program."""
     with contextlib.ExitStack() as stack:
         request = _file_of(marshal.dumps({**plan}), stack)
@@ -194,7 +194,7 @@ class _Closing:
             os.close(descriptor)
 
 
-def _follow(plan: Plan, process: subprocess.Popen[bytes], status: int, closing: _Closing, abort: Abort) -> Heard:
+def _follow(plan: RunPlan, process: subprocess.Popen[bytes], status: int, closing: _Closing, abort: Abort) -> Heard:
     assert process.stdout is not None
     assert process.stderr is not None
     limit = plan["output_bytes"]
@@ -202,7 +202,7 @@ def _follow(plan: Plan, process: subprocess.Popen[bytes], status: int, closing: 
     # The answer is the keeper's, whom we trust; its size is bounded by what it reads of the value.
     answer = _Stream(status, (8 * limit + (1 << 20)) * (1 + len(plan["more"])))
     ended_for = _listen((stdout, stderr, answer), plan["total_seconds"] + _SET_UP_SECONDS, closing)
-    heard: Answer | str = marshal.loads(bytes(answer.data)) if answer.data else "the sandbox died"  # noqa: S302
+    heard: KeeperAnswer | str = marshal.loads(bytes(answer.data)) if answer.data else "the sandbox died"  # noqa: S302
     why = "aborted" if abort.aborted else ended_for
     return Heard(heard, bytes(stdout.data[:limit]), bytes(stderr.data[:limit]), why)
 
@@ -245,7 +245,7 @@ def _end(process: subprocess.Popen[bytes], closing: _Closing) -> None:
 _SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE"}
 
 
-def findings_of(answer: Answer) -> tuple[Finding, ...]:
+def findings_of(answer: KeeperAnswer) -> tuple[Finding, ...]:
     """Return what the sandbox said of its promises."""
     known: tuple[Guarantee, ...] = get_args(Guarantee)
     rows = {name: (tuple(by), missing) for name, by, missing in answer["findings"]}
@@ -272,7 +272,7 @@ def judge_each(heard: Heard, programs: Sequence[Program], limits: Limits) -> tup
     return (*found, *(Limited(which, Record()) for _ in range(len(programs) - len(found))))
 
 
-def _judged(answer: Answer, heard: Heard, program: Program, limits: Limits) -> Outcome:
+def _judged(answer: KeeperAnswer, heard: Heard, program: Program, limits: Limits) -> Outcome:
     record = Record(
         stdout=_text(heard.stdout),
         stderr=_text(heard.stderr),
@@ -290,7 +290,7 @@ def _judged(answer: Answer, heard: Heard, program: Program, limits: Limits) -> O
     return _by_end(answer, program, limits, record)
 
 
-def _by_end(answer: Answer, program: Program, limits: Limits, record: Record) -> Outcome:
+def _by_end(answer: KeeperAnswer, program: Program, limits: Limits, record: Record) -> Outcome:
     match answer["kind"]:
         case "limit":
             which: LimitName = answer["what"] if answer["what"] in get_args(LimitName) else "seconds"  # type: ignore[assignment]
@@ -306,7 +306,7 @@ def _by_end(answer: Answer, program: Program, limits: Limits, record: Record) ->
             return _by_report(answer, program, limits, record)
 
 
-def _by_report(answer: Answer, program: Program, limits: Limits, record: Record) -> Outcome:
+def _by_report(answer: KeeperAnswer, program: Program, limits: Limits, record: Record) -> Outcome:
     """Judge Python code by what its runner left: nothing, what was raised, or what was returned."""
     if len(answer["value"]) > limits.output_bytes:
         return Limited("output", record)
@@ -327,7 +327,7 @@ def _by_report(answer: Answer, program: Program, limits: Limits, record: Record)
     return _by_code(answer, value, record)
 
 
-def _by_code(answer: Answer, value: Json, record: Record) -> Outcome:
+def _by_code(answer: KeeperAnswer, value: Json, record: Record) -> Outcome:
     if answer["code"] != 0:
         if record.refused:
             return Denied(record.refused[0], record)
@@ -336,7 +336,7 @@ def _by_code(answer: Answer, value: Json, record: Record) -> Outcome:
     return Returned(value, answer["code"], record)
 
 
-def _by_exception(answer: Answer, raised: str, message: str, text: str, record: Record) -> Outcome:
+def _by_exception(answer: KeeperAnswer, raised: str, message: str, text: str, record: Record) -> Outcome:
     number = int(text) if text.isascii() and text.isdigit() and len(text) < 4 else None
     limit = _limit_of(answer, raised, message, number)
     if limit is not None:
@@ -346,7 +346,7 @@ def _by_exception(answer: Answer, raised: str, message: str, text: str, record: 
     return _unless_refused(Crashed(f"{raised}: {message}" if message else raised, record))
 
 
-def _limit_of(answer: Answer, raised: str, message: str, number: int | None) -> LimitName | None:
+def _limit_of(answer: KeeperAnswer, raised: str, message: str, number: int | None) -> LimitName | None:
     """Return the limit that an exception tells of; its text is the program's own, so this is no more than a word."""
     if raised == "MemoryError" or number == errno.ENOMEM:
         return "memory"
@@ -589,7 +589,7 @@ def _task(program: Program) -> bytes | None:
             assert_never(program)
 
 
-def _plan(setting: _Setting, programs: Sequence[Program], limits: Limits, folder: str) -> Plan:
+def _plan(setting: _Setting, programs: Sequence[Program], limits: Limits, folder: str) -> RunPlan:
     program = programs[0]
     python = [setting.python, "-I", *(() if setting.site else ("-S",)), "-c", _RUNNER]
     argv, extra = (list(program.argv), dict(program.environment)) if isinstance(program, Command) else (python, {})

@@ -11,7 +11,7 @@ ASK = {"model": "m", "messages": [{"role": "user", "content": "q"}]}
 BAD = [
     ({"reading": "alive"}, "reading='alive', choose one of live, gate, final"),
     ({"starts_in": None}, "starts_in=None, choose one of reasoning, answer"),
-    ({"resume": "now"}, "resume='now', choose one of auto, prefill, turn"),
+    ({"resume": "now"}, "resume='now', choose one of auto, tokens, prefill, turn"),
     ({"readin": "live"}, "interwhen has no option 'readin'; did you mean 'reading'?"),
     ({"monitors": "nobody"}, "plug-in 'nobody': not installed"),
     ({"monitors": 3}, "3 is no monitor; give a name"),

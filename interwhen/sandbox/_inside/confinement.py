@@ -16,7 +16,7 @@ from interwhen.sandbox._inside import seccomp, syscalls
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from interwhen.sandbox._inside.namespaces import Entered
-    from interwhen.sandbox._inside.plan import Plan
+    from interwhen.sandbox._inside.plan import RunPlan
 
 
 # Landlock: the kernel's own rules for files, for where there is no mount namespace to be had.
@@ -108,7 +108,7 @@ _SPARE = 10  # descriptors from here on are out of the way of those that the pro
 
 
 def become(
-    plan: Plan, entered: Entered, enforced: Enforced, folder: str, channel: _socket.socket, fds: tuple[int, ...]
+    plan: RunPlan, entered: Entered, enforced: Enforced, folder: str, channel: _socket.socket, fds: tuple[int, ...]
 ) -> None:
     """Turn into the program; *fds* are its stdin, and then its task and its place for a value.
 
@@ -141,7 +141,7 @@ def become(
     os.execvpe(plan["argv"][0], plan["argv"], environment)  # noqa: S606  (what a sandbox is for)
 
 
-def _restrict_files(plan: Plan, enforced: Enforced, folder: str) -> None:
+def _restrict_files(plan: RunPlan, enforced: Enforced, folder: str) -> None:
     if enforced.kept("files"):
         return
     if "landlock" in plan["without"]:
@@ -175,7 +175,7 @@ def _drop_privileges(entered: Entered, enforced: Enforced) -> None:
         enforced.keep("privileges", "no_new_privs")
 
 
-def _limit(plan: Plan, entered: Entered, enforced: Enforced) -> None:
+def _limit(plan: RunPlan, entered: Entered, enforced: Enforced) -> None:
     cpu = math.ceil(plan["cpu_seconds"])
     # In a user namespace, the launcher and the keeper count as well.
     processes = plan["processes"] + (2 if "user" in entered.names else 0)
@@ -197,7 +197,7 @@ def _rlimit(which: int, soft: int, hard: int | None = None) -> None:
     resource.setrlimit(which, (soft, hard))
 
 
-def _filter(plan: Plan, enforced: Enforced) -> int | None:
+def _filter(plan: RunPlan, enforced: Enforced) -> int | None:
     if "seccomp" in plan["without"] or not seccomp.supported():
         enforced.fail("syscalls", f"no filter for {syscalls.MACHINE}" if not seccomp.supported() else "left out")
         enforced.fail("network", "no seccomp")

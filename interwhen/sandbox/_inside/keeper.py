@@ -24,7 +24,7 @@ from interwhen.sandbox._inside.confinement import Enforced
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from interwhen.sandbox._inside.namespaces import Entered
-    from interwhen.sandbox._inside.plan import Answer, Plan
+    from interwhen.sandbox._inside.plan import KeeperAnswer, RunPlan
 
 
 # Answers the kernel's questions about forbidden system calls.
@@ -34,7 +34,7 @@ _QUESTION = struct.Struct("=QIIiIQ6Q")
 _REPLY = struct.Struct("=QqiI")
 
 
-def answer(descriptor: int) -> seccomp.Rule | None:
+def answer(descriptor: int) -> seccomp.SyscallRule | None:
     """Answer one question with EACCES, unless the program is to be ended; return what was tried.
 
     None says that whoever asked is gone.
@@ -140,7 +140,7 @@ _ABORTED = ("limit", "aborted")
 class Keeper:
     """Keeps one program, from its start to its end."""
 
-    def __init__(self, plan: Plan, entered: Entered, control: int) -> None:
+    def __init__(self, plan: RunPlan, entered: Entered, control: int) -> None:
         self._plan = plan
         self._entered = entered
         self._made = f" made by {entered.by}" if entered.by else ""
@@ -156,7 +156,7 @@ class Keeper:
         self._begun = 0.0
         self._failure = ""
 
-    def keep(self) -> Answer:
+    def keep(self) -> KeeperAnswer:
         """Run the program and say how it ended."""
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
@@ -175,7 +175,7 @@ class Keeper:
             first["more"].append(answer)
         return first
 
-    def _run(self, task: bytes | None, until: float, *, last: bool) -> Answer:
+    def _run(self, task: bytes | None, until: float, *, last: bool) -> KeeperAnswer:
         word, findings, notifications = self._start(task, last=last)
         if word != confinement.READY:
             return self._report(
@@ -386,7 +386,7 @@ class Keeper:
             return "deny", 0, "a forbidden system call"
         return "signal", number, ""
 
-    def _report(self, kind: str, code: int, what: str, findings: list[tuple[str, list[str], str]]) -> Answer:
+    def _report(self, kind: str, code: int, what: str, findings: list[tuple[str, list[str], str]]) -> KeeperAnswer:
         seconds = time.monotonic() - self._begun
         if self._ended is None:
             os.kill(self._child, syscalls.SIGKILL)
@@ -449,7 +449,7 @@ def _file_of(content: bytes) -> int:
 
 
 def _never_return(
-    plan: Plan, entered: Entered, enforced: Enforced, folder: str, channel: _socket.socket, fds: tuple[int, ...]
+    plan: RunPlan, entered: Entered, enforced: Enforced, folder: str, channel: _socket.socket, fds: tuple[int, ...]
 ) -> None:
     try:
         confinement.become(plan, entered, enforced, folder, channel, fds)

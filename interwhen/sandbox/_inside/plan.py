@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 
-class Plan(TypedDict):
+class RunPlan(TypedDict):
     """One run."""
 
     argv: list[str]
@@ -37,7 +37,7 @@ class Plan(TypedDict):
     """With bubblewrap, where we are root: the user id that the program gets. Otherwise 0."""
 
 
-class Answer(TypedDict):
+class KeeperAnswer(TypedDict):
     """How it went. ``kind`` is exit, signal, deny, limit, start (could not be started) or unavailable."""
 
     kind: str
@@ -51,5 +51,5 @@ class Answer(TypedDict):
     full: str
     """``disk`` or ``files`` where the private directory has no more room."""
     value: bytes
-    more: list[Answer]
+    more: list[KeeperAnswer]
     """How the further tasks went; those that there was no time for are not in it."""

@@ -122,7 +122,7 @@ _NR, _ARCH, _ARGUMENTS = 0, 4, 16
 Instruction = tuple[int, int, int, int]
 
 
-class Rule:
+class SyscallRule:
     """What a forbidden system call is answered with."""
 
     __slots__ = ("answer", "name")
@@ -132,26 +132,26 @@ class Rule:
         self.answer = answer
 
 
-def rules() -> dict[int, Rule]:
+def rules() -> dict[int, SyscallRule]:
     """Return the forbidden system calls of this machine by number; those that depend on arguments are deny."""
     column, _ = _ARCHITECTURES[syscalls.MACHINE]
-    found: dict[int, Rule] = {}
+    found: dict[int, SyscallRule] = {}
     for name, numbers in _NUMBERS.items():
         number = numbers[column]
         if number is not None:
             answer: Answer = "absent" if name in _ABSENT else "refuse" if name in _REFUSED else "deny"
-            found[number] = Rule(name, answer)
+            found[number] = SyscallRule(name, answer)
     return found
 
 
-def judge(number: int, first_argument: int) -> Rule:
+def judge(number: int, first_argument: int) -> SyscallRule:
     """Say what the call that the kernel asks about is, and how to answer it."""
-    rule = rules().get(number, Rule(f"system call {number}", "deny"))
+    rule = rules().get(number, SyscallRule(f"system call {number}", "deny"))
     if rule.name == "socket":
         # Libraries look for local services in passing (accounts, logs, interfaces); any other socket is a try at the
         # network.
         family = first_argument & 0xFFFFFFFF
-        return Rule(f"socket(family {family})", "refuse" if family in {_AF_UNIX, _AF_NETLINK} else "deny")
+        return SyscallRule(f"socket(family {family})", "refuse" if family in {_AF_UNIX, _AF_NETLINK} else "deny")
     return rule
 
 
