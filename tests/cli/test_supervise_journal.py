@@ -98,7 +98,7 @@ class TestCommands:
         [
             (("resume", "/no/such/file"), "cannot be read"),
             (("replay", __file__), "this is no journal"),
-            (("run", "p", "--journal", __file__), "the file exists; go on with it"),
+            (("run", "p", "--journal", __file__), "the file exists; resume it"),
         ],
     )
     def test_one_line_and_code_2(self, model, arguments, said, capsys):
@@ -251,9 +251,7 @@ def test_without_a_journal_the_last_line_says_how_to_get_one(child):
     process, _ = child()
     _, err = interrupted(process)
     assert process.returncode == 130
-    assert err.splitlines()[1:] == [
-        "to resume interrupted runs, give them a journal: interwhen run --journal FILE ..."
-    ]
+    assert err.splitlines()[1:] == ["to resume interrupted runs, give them a journal: interwhen run --journal FILE ..."]
 
 
 def test_an_interrupted_run_goes_on(child, path):
