@@ -172,6 +172,9 @@ class Parser:
         return True
 
     def _signed(self) -> Node:
+        plain = self._plain_number()
+        if plain is not None:
+            return plain
         signs: list[Token] = []
         while token := self._is_op("+-"):
             if len(signs) >= 2:
@@ -185,6 +188,21 @@ class Parser:
                     self.doubt = self.doubt or "a sign before a power can be read in two ways"
                 node = Negative(node, token.start)
         return node
+
+    def _plain_number(self) -> Node | None:
+        """Read a number that an operation or the end follows: most operands are that, and it is the quickest."""
+        tokens, index, stop = self.tokens, self.index, self.stop
+        if index >= stop or tokens[index].kind != "num":
+            return None
+        if index + 1 < stop:
+            kind, text, _, _ = tokens[index + 1]
+            if kind != "op" or text == "^" or (text == "/" and index + 2 < stop and tokens[index + 2].kind == "word"):
+                return None
+        self.index = index + 1
+        number = read_number(tokens[index])
+        if number.loose:
+            self.doubt = self.doubt or "the number is written as in other languages"
+        return number
 
     def _powered(self) -> Node:
         base = self._operand()
@@ -356,11 +374,14 @@ class Parser:
         return token.kind == "open" and token.text == "("
 
 
+_number = tuple.__new__
+
+
 def read_number(token: Token) -> Number:
     """Return the number that *token* writes."""
     text = token.text
     if text.isdigit():
-        return Number(int(text), text, 0, percent=False, start=token.start, end=token.end)
+        return _number(Number, (int(text), text, 0, False, token.start, token.end, False))
     if text in _VULGAR:
         return Number(Fraction(*_VULGAR[text]), text, 0, percent=False, start=token.start, end=token.end)
     if "/" in text:

@@ -101,14 +101,15 @@ def statements(tokens: list[Token], text: str, read: Sequence[tuple[int, int]] =
 
     What lies in the spans *read* is left out.
     """
-    for at, token in enumerate(tokens):
-        found = None
-        if token.kind == "rel":
-            found = None if any(start <= token.start < end for start, end in read) else _signed(tokens, at)
-        elif token.kind == "word":
-            found = _spoken(tokens, at) if token.text in RELATIONS else None
-        elif token.kind == "break" and token.text in ARROWS:
+    for at, (kind, word, start, _) in enumerate(tokens):
+        if kind == "word":
+            found = _spoken(tokens, at) if word in RELATIONS else None
+        elif kind == "rel":
+            found = None if any(low <= start < high for low, high in read) else _signed(tokens, at)
+        elif kind == "break" and word in ARROWS:
             found = _led(tokens, at)
+        else:
+            continue
         if found is not None:
             yield found
     yield from _written(text)
