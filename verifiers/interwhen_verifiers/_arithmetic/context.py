@@ -66,7 +66,7 @@ _TELLING = (
 
 def surroundings(tokens: list[Token], first: int, last: int) -> Surroundings:
     """Look at the sentence around ``tokens[first:last]``, and at what comes after it."""
-    if _TELLING.isdisjoint(_words(tokens, max(0, first - REACH), last + REACH)):
+    if _TELLING.isdisjoint([text for _, text, _, _ in tokens[max(0, first - REACH) : last + REACH]]):
         return _NEUTRAL
     clause_start, sentence_start = _back(tokens, first)
     clause_end, sentence_end = _ahead(tokens, last)

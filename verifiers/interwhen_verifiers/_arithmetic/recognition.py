@@ -181,7 +181,7 @@ def _spoken(tokens: list[Token], at: int) -> tuple[int, int] | None:
 
 
 def _has_near(tokens: list[Token]) -> bool:
-    return any(_has_digits(token) for token in tokens)
+    return any(token[0] == "num" or _has_digits(token) for token in tokens)
 
 
 def _led(tokens: list[Token], at: int) -> tuple[int, int] | None:
@@ -235,12 +235,10 @@ def _joins(tokens: list[Token], at: int) -> bool:
 
 
 def _has_digits(token: Token) -> bool:
-    kind, text = token.kind, token.text
-    return (
-        kind == "num"
-        or (kind == "opaque" and text[:1].isdigit())
-        or (kind == "word" and text.partition("-")[0] in NUMERALS)
-    )
+    kind, text, _, _ = token
+    if kind == "word":
+        return text in NUMERALS or ("-" in text and text.partition("-")[0] in NUMERALS)
+    return kind == "num" or (kind == "opaque" and text[:1].isdigit())
 
 
 def _is_label(tokens: list[Token], at: int) -> bool:

@@ -127,6 +127,8 @@ _PLAIN_GROUPS: dict[str, tuple[Kind, dict[str, str]]] = {
 _BEFORE_NUMBER = frozenset(" \t\n(+-*/$=<>,[{:")
 _AFTER_NOTE = frozenset(("", ".", ",", ";", ":"))
 _UNSETTLED = frozenset(("of", "^"))
+_SETTLED = frozenset(("num", "break", "cur", "open", "close", "pct", "math", "quote"))
+"""Groups of the pattern whose tokens change nothing around them."""
 
 
 def tokenize(text: str) -> list[Token]:
@@ -159,7 +161,7 @@ def tokenize(text: str) -> list[Token]:
         token = _single(group, found, start, end, text)
         if token is None:
             continue
-        if unsettled < 0:
+        if unsettled < 0 and group not in _SETTLED:
             kind, said, _, _ = token
             joins = kind == "rel" and tokens and tokens[-1].kind == "rel"
             if joins or kind == "sup" or said in _UNSETTLED:

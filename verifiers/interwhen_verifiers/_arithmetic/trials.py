@@ -19,9 +19,6 @@ _TRIAL_SENTENCE = re.compile(
     r"(?:^|[.!?] )\W{0,4}(?:let's |let us |now |next,? )?(?:try|trying|guess|attempt)\b[^.!?:]*[.!?:]", re.IGNORECASE
 )
 
-_FORMER = ("Old:", "Before:", "Original:", "Was:", "Expected:", "Actual:", "old:", "before:", "original:", "was:")
-_LABELLING = ("(", "-", "*", "Option", "Choice", "option", "choice", *_FORMER)
-_AFTER_LABEL = frozenset(").:= ")
 _LABEL = re.compile(
     r"\W{0,4}(?:(?:option |choice |answer )?(?:\([A-Ha-h]\)|[A-H]\s?[).:]|[a-h]\))(?:\*\*)?:?"
     r"|(?:old|before|original|was|expected|actual):|[a-zA-Z] ?= ?-?[0-9]{1,6} ?(?::|→|->))\s*+(?=[$\\(]{0,3}-?[$0-9(])",
@@ -76,10 +73,9 @@ def _is_heading(text: str) -> bool:
 def announcement(text: str) -> int | None:
     """Return from where on the rest of the line *text* may be a trial, an exercise, or the work of other people."""
     found = -1
-    if text.startswith(_LABELLING) or text[1:2] in _AFTER_LABEL or text[2:3] in _AFTER_LABEL:
-        label = _LABEL.match(text)
-        if label is not None:
-            return label.end()
+    label = _LABEL.match(text)
+    if label is not None:
+        return label.end()
     if (
         ("rue" in text or "T/F" in text or "orrect th" in text or "pot th" in text or "ind the" in text)
         or ("ill in" in text or "nsert" in text or "match" in text or "stick" in text or "hich of" in text)
