@@ -6,7 +6,6 @@ Facts have tags because a journal keeps them: a rename there is a new schema of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import msgspec
@@ -181,18 +180,3 @@ class Finish(msgspec.Struct, frozen=True, gc=False):
 
 
 Order: TypeAlias = Open | Close | Extract | Check | Suspend | Drop | Invalidate | Finish
-
-
-# What a run has spent so far.
-
-
-@dataclass(slots=True)
-class Tally:
-    """Counters of the core; tokens of forks are counted by the engine, which sees the server's numbers."""
-
-    requests: int = 0
-    remedies: int = 0
-    reconnects: int = 0
-    forks: int = 0
-    discarded: int = 0
-    late: int = 0

@@ -349,7 +349,7 @@ class PollScanner(CountScanner):
     """Stretches whose length is chosen where they begin: *length* gets that place, and the remedies before it."""
 
     def __init__(self, length: Callable[[int, int], int]) -> None:
-        self.remedies = 0
+        self._remedies = 0
         """How many there were in the run; a stretch that has begun keeps its length."""
         self._length = length
         self._lengths: dict[int, int] = {}
@@ -357,8 +357,14 @@ class PollScanner(CountScanner):
 
     def rewind(self, transcript: Transcript) -> None:
         """Go back, and forget the lengths of what was cut."""
-        self._lengths = {start: length for start, length in self._lengths.items() if start <= transcript.length}
+        lengths = self._lengths  # in the order of their starts
+        while lengths and next(reversed(lengths)) > transcript.length:
+            lengths.popitem()
         super().rewind(transcript)
+
+    def remedied(self) -> None:
+        """Count a remedy."""
+        self._remedies += 1
 
     def _begin(self, start: int, known_at: int) -> None:
         super()._begin(start, known_at)
@@ -370,7 +376,7 @@ class PollScanner(CountScanner):
 
     def _choose(self, start: int) -> int:
         if start not in self._lengths:
-            self._lengths[start] = max(self._length(start, self.remedies), 1)
+            self._lengths[start] = max(self._length(start, self._remedies), 1)
         return self._lengths[start]
 
 

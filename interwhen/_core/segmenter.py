@@ -20,7 +20,7 @@ from interwhen._core.scanners import (
     TagScanner,
     WholeScanner,
 )
-from interwhen._core.transcript import Part, ThinkTags, Transcript
+from interwhen._core.transcript import TagPart, ThinkTags, Transcript
 from interwhen._types.errors import UsageError
 from interwhen._types.models import Origin
 from interwhen._types.monitors import Monitor
@@ -42,7 +42,7 @@ from interwhen._types.triggers import (
 )
 
 
-class Watch(NamedTuple):
+class SharedScanner(NamedTuple):
     """One scanner, and the monitors that want its segments."""
 
     scanner: Scanner
@@ -119,7 +119,7 @@ def _phase_of(monitor: Monitor) -> PhaseFilter:
             return monitor.phase
 
 
-def _watches(monitors: Sequence[Monitor]) -> tuple[Watch, ...]:
+def _watches(monitors: Sequence[Monitor]) -> tuple[SharedScanner, ...]:
     """Share one scanner among all monitors with the same trigger and phase."""
     groups: dict[tuple[Trigger, PhaseFilter], list[int]] = {}
     for number, monitor in enumerate(monitors):
@@ -127,8 +127,8 @@ def _watches(monitors: Sequence[Monitor]) -> tuple[Watch, ...]:
     return tuple(_watch(scanner_for(trigger), phase, who) for (trigger, phase), who in groups.items())
 
 
-def _watch(scanner: Scanner, phase: PhaseFilter, monitors: list[int]) -> Watch:
-    return Watch(scanner, phase, tuple(monitors), _any_of(scanner.wakes))
+def _watch(scanner: Scanner, phase: PhaseFilter, monitors: list[int]) -> SharedScanner:
+    return SharedScanner(scanner, phase, tuple(monitors), _any_of(scanner.wakes))
 
 
 @functools.lru_cache(maxsize=256)
@@ -163,6 +163,7 @@ class Intake:
         "_tags_done",
         "_wake",
         "_watch_of",
+        "discarded",
         "owed",
         "phase",
         "plain",
@@ -186,7 +187,9 @@ class Intake:
         self._finished = False
         """Whether the model has said that its text ends here."""
         self.owed = 0
-        """Tokens that have come and whose text, if they are any, is not in the trace yet."""
+        """Tokens that have come without text in the trace so far."""
+        self.discarded = 0
+        """Tokens that cuts have dropped."""
         self._wake = _any_of("".join(sorted({c for watch in self.watches for c in watch.scanner.wakes})))
         self._eager = eager
         self._must = eager
@@ -289,13 +292,17 @@ class Intake:
         """Take note that something was wrong: polls that begin from now on may be nearer."""
         for watch in self.watches:
             if isinstance(watch.scanner, PollScanner):
-                watch.scanner.remedies += 1
+                watch.scanner.remedied()
 
-    def cut(self, to: int) -> int:
-        """Cut the trace at *to*; return the number of discarded tokens."""
+    def owe(self, tokens: int) -> None:
+        """Count *tokens* that came without text."""
+        self.owed += tokens
+
+    def cut(self, to: int) -> None:
+        """Cut the trace at *to*."""
         transcript = self.transcript
         self._finished = False
-        dropped = transcript.cut(to) + self.owed
+        self.discarded += transcript.cut(to) + self.owed
         self.owed = 0
         if self._tags is not None:
             self._tags_done = False
@@ -306,7 +313,6 @@ class Intake:
             else:
                 watch.scanner.skip(transcript.length)
         self._plan()
-        return dropped
 
     def tears(self, at: int) -> bool:
         """Tell whether a cut at *at* falls in the middle of a line."""
@@ -376,7 +382,7 @@ class Intake:
         dues.extend(self._scan())
         return dues
 
-    def _parts(self, parts: Iterable[Part]) -> Iterator[Due]:
+    def _parts(self, parts: Iterable[TagPart]) -> Iterator[Due]:
         for part in parts:
             match part.kind:
                 case "text":
@@ -402,7 +408,7 @@ class Intake:
 
     def _owe(self) -> None:
         """Count tokens that came without text."""
-        self.transcript.kept_tokens += self.owed
+        self.transcript.count(self.owed)
         self.owed = 0
 
     def _enter(self, phase: Phase) -> Iterator[Due]:
@@ -413,7 +419,7 @@ class Intake:
         self.transcript.enter(phase)
         self._skip(unseeing)
 
-    def _flush(self, watches: Iterable[Watch], *, torn: bool = False) -> list[Due]:
+    def _flush(self, watches: Iterable[SharedScanner], *, torn: bool = False) -> list[Due]:
         dues = [
             _tear(self._due(span, watch)) if torn and watch.scanner.reads_on else self._due(span, watch)
             for watch in watches
@@ -423,7 +429,7 @@ class Intake:
         self._plan()
         return _in_order(dues)
 
-    def _skip(self, watches: Iterable[Watch]) -> None:
+    def _skip(self, watches: Iterable[SharedScanner]) -> None:
         for watch in watches:
             watch.scanner.skip(self.transcript.length)
         self._plan()
@@ -439,7 +445,7 @@ class Intake:
         self._plan()
         return _in_order(dues)
 
-    def _due(self, span: Span, watch: Watch) -> Due:
+    def _due(self, span: Span, watch: SharedScanner) -> Due:
         transcript = self.transcript
         return Due(
             Segment(transcript.slice(span.start, span.end), span, transcript.phase_at(span.start)), watch.monitors

@@ -20,7 +20,7 @@ _RECENT = 4096
 T = TypeVar("T")
 
 
-class Run(NamedTuple):
+class TextRun(NamedTuple):
     """A stretch of the trace with one origin and one phase."""
 
     start: int
@@ -41,12 +41,15 @@ class Transcript:
     __slots__ = (
         "_first",
         "_given",
+        "_given_ends",
+        "_inserted",
         "_recent",
         "_starts",
         "_texts",
         "_tokens",
         "calls",
         "conclusions",
+        "inserted_bytes",
         "insertions",
         "kept_tokens",
         "length",
@@ -61,13 +64,18 @@ class Transcript:
         self._texts: list[str] = []
         self._tokens = array("q")
         self._recent = (0, "")
-        self._given: list[tuple[int, Piece]] = []
-        """The pieces of the last request but its last one, each with its end."""
+        self._given: list[Piece] = []
+        """The pieces of the last request but its last one."""
+        self._given_ends: list[int] = []
         self.length = 0
         self.kept_tokens = 0
         self._first: Phase = phase
         self.phases: list[tuple[int, Phase]] = [(0, phase)]
         self.insertions: list[Insertion] = []
+        self.inserted_bytes = 0
+        """The length of the insertions in UTF-8."""
+        self._inserted: list[int] = []
+        """For each insertion, the length of those before it."""
         self.tags: list[Span] = []
         self.calls: list[tuple[Span, ToolCall]] = []
         """The structured tool calls that stand, in order."""
@@ -98,6 +106,8 @@ class Transcript:
     def insert(self, text: str, origin: Origin) -> None:
         """Add *text* that we wrote; it is known by offset from then on."""
         self.insertions.append(Insertion(Span(self.length, self.length + len(text)), origin))
+        self._inserted.append(self.inserted_bytes)
+        self.inserted_bytes += _size(text)
         self.append(text, 0)
 
     def credit(self, tokens: int) -> bool:
@@ -112,6 +122,10 @@ class Transcript:
                 break
             at -= 1
         return bool(self._tokens)
+
+    def count(self, tokens: int) -> None:
+        """Count *tokens* that stand for no text."""
+        self.kept_tokens += tokens
 
     def append_tag(self, text: str, tokens: int) -> None:
         """Add a tag that marks where the reasoning begins or ends."""
@@ -175,8 +189,9 @@ class Transcript:
     def cut(self, to: int) -> int:
         """Drop everything from offset *to* on; return how many tokens went. A token cut in half is kept."""
         self._recent = (0, "")
-        while self._given and self._given[-1][0] >= to:  # one that ends right here may go on
+        while self._given and self._given_ends[-1] >= to:  # one that ends right here may go on
             self._given.pop()
+            self._given_ends.pop()
         dropped = 0
         while self._starts and self._starts[-1] >= to:
             self._starts.pop()
@@ -195,9 +210,11 @@ class Transcript:
             self.conclusions.pop()
         while self.insertions and self.insertions[-1].span.start >= to:
             self.insertions.pop()
+            self.inserted_bytes = self._inserted.pop()
         if self.insertions and self.insertions[-1].span.end > to:
             last = self.insertions.pop()
             self.insertions.append(Insertion(Span(last.span.start, to), last.origin))
+            self.inserted_bytes = self._inserted[-1] + _size(self.slice(last.span.start, to))
         return dropped
 
     def tokens_from(self, to: int) -> int:
@@ -212,11 +229,11 @@ class Transcript:
         at = bisect_right(self.phases, offset, key=lambda entry: entry[0]) - 1
         return self.phases[max(at, 0)][1]
 
-    def runs(self, start: int, end: int) -> Iterator[Run]:
+    def runs(self, start: int, end: int) -> Iterator[TextRun]:
         """Yield the text of ``[start, end)``, split where the origin or the phase changes."""
         if len(self.phases) == 1 and not (self.insertions or self.calls or self.refusals or self.tags):
             if start < end:
-                yield Run(start, self.slice(start, end), "model", self.phases[0][1])
+                yield TextRun(start, self.slice(start, end), "model", self.phases[0][1])
             return
         # All of these are in the order of the text: what lies outside is not looked at.
         calls = {span.start: (span, call) for span, call in _overlapping(self.calls, start, end)}
@@ -227,7 +244,7 @@ class Transcript:
             borders.update((span.start, span.end))
         ordered = sorted({start, end, *(at for at in borders if start < at < end)})
         for low, high in pairwise(ordered):
-            yield Run(
+            yield TextRun(
                 low,
                 self.slice(low, high),
                 self._origin_at(low),
@@ -241,13 +258,14 @@ class Transcript:
         if end is not None and end < self.length:
             return tuple(map(self._piece, self.runs(0, end)))
         # Each request needs all of the trace; what stood at the one before is not put together once more.
-        begun = self._given[-1][0] if self._given else 0
-        new = [(run.start + len(run.text), self._piece(run)) for run in self.runs(begun, self.length)]
-        pieces = (*(piece for _, piece in self._given), *(piece for _, piece in new))
-        self._given.extend(new[:-1])  # the last one may still grow
-        return pieces
+        begun = self._given_ends[-1] if self._given else 0
+        runs = list(self.runs(begun, self.length))
+        for run in runs[:-1]:  # the last one may still grow
+            self._given.append(self._piece(run))
+            self._given_ends.append(run.start + len(run.text))
+        return (*self._given, *map(self._piece, runs[-1:]))
 
-    def _piece(self, run: Run) -> Piece:
+    def _piece(self, run: TextRun) -> Piece:
         return Piece(run.text, run.origin, run.phase, run.call, run.refused, self._ask(run.start))
 
     def _ask(self, start: int) -> str | None:
@@ -284,6 +302,10 @@ class Transcript:
         return "model"
 
 
+def _size(text: str) -> int:
+    return len(text.encode(errors="replace"))  # a lone surrogate counts as one byte
+
+
 def _overlapping(entries: Sequence[tuple[Span, T]], start: int, end: int) -> Iterator[tuple[Span, T]]:
     """Yield those of *entries*, which are in order and apart, that lie in part in ``[start, end)``."""
     for at in range(bisect_right(entries, start, key=lambda entry: entry[0].end), len(entries)):
@@ -300,7 +322,7 @@ _MAX_LEAD = 64
 """How much white space may stand before the tag that opens the reasoning."""
 
 
-class Part(NamedTuple):
+class TagPart(NamedTuple):
     """Text that is wholly plain, or wholly a tag."""
 
     text: str
@@ -333,7 +355,7 @@ class ThinkTags:
         """Whether no text can matter any more."""
         return self.phase == "answer" and not self.must_see
 
-    def feed(self, text: str) -> list[Part]:
+    def feed(self, text: str) -> list[TagPart]:
         """Return the parts that are decided now."""
         text, self._held = self._held + text, ""
         self._unread = False
@@ -341,12 +363,12 @@ class ThinkTags:
             return self._start(text)
         if self.phase == "reasoning":
             return self._reasoning(text)
-        return [Part(text, "text")] if text else []
+        return [TagPart(text, "text")] if text else []
 
-    def drain(self) -> list[Part]:
+    def drain(self) -> list[TagPart]:
         """Return what is held: no more text comes."""
         held, self._held = self._held, ""
-        return [Part(held, "text")] if held else []
+        return [TagPart(held, "text")] if held else []
 
     def restart(self, phase: Phase, *, at_start: bool) -> None:
         """Continue after a cut in *phase*."""
@@ -354,31 +376,31 @@ class ThinkTags:
         self._held = ""
         self._at_start = at_start and phase == "answer"
 
-    def _start(self, text: str) -> list[Part]:
+    def _start(self, text: str) -> list[TagPart]:
         body = text.lstrip()
         early = len(text) - len(body) <= _MAX_LEAD
         if early and body.startswith(self._opening):
             cut = len(text) - len(body) + len(self._opening)
             self._at_start = False
             self.phase = "reasoning"
-            return [Part(text[:cut], "open"), *self._reasoning(text[cut:])]
+            return [TagPart(text[:cut], "open"), *self._reasoning(text[cut:])]
         if early and len(body) < len(self._opening) and self._opening.startswith(body):
             self._held = text
             return []
         self._at_start = False
-        return [Part(text, "text")] if text else []
+        return [TagPart(text, "text")] if text else []
 
-    def _reasoning(self, text: str) -> list[Part]:
+    def _reasoning(self, text: str) -> list[TagPart]:
         at = text.find(self.closing)
         if at >= 0:
             self.phase = "answer"
             end = at + len(self.closing)
-            parts = [Part(text[:at], "text"), Part(text[at:end], "close"), Part(text[end:], "text")]
+            parts = [TagPart(text[:at], "text"), TagPart(text[at:end], "close"), TagPart(text[end:], "text")]
             return [part for part in parts if part.text]
         keep = self._partial(text)
         self._held = text[len(text) - keep :]
         body = text[: len(text) - keep]
-        return [Part(body, "text")] if body else []
+        return [TagPart(body, "text")] if body else []
 
     def _partial(self, text: str) -> int:
         """Return how many characters at the end of *text* may be the start of the closing tag."""

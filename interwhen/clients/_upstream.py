@@ -315,14 +315,6 @@ class Endpoint:
         """Whether it counts tokens on demand."""
 
 
-class ResumedStream(TokenStream):
-    """A stream that knows how its request went on."""
-
-    __slots__ = ("resumed",)
-
-    resumed: ResumeMode
-
-
 class _Ahead(NamedTuple):
     """What the server said to a request that was sent before anybody read it."""
 
@@ -376,9 +368,7 @@ class CallModel:
         response = await streamed(self._call.api, await self._answer(body))
         self._tap.begin(request.pieces)
         event_bytes = response.event_bytes if isinstance(response, Told) else DEFAULT_LIMIT
-        if mode is None:
-            return TokenStream(response, self._tap.decode, event_bytes=event_bytes)
-        stream = ResumedStream(response, self._tap.decode, event_bytes=event_bytes)
+        stream = TokenStream(response, self._tap.decode, event_bytes=event_bytes)
         stream.resumed = mode
         return stream
 

@@ -183,7 +183,7 @@ class RebuiltRun:
             case SpentRecord():
                 self.spent = record
                 if record.behind is not None:
-                    self.usages[self.core.tally.requests] = record.behind
+                    self.usages[self.core.counts.requests] = record.behind
             case EndRecord(at=at):
                 self.at = at
             case Header():
@@ -213,7 +213,7 @@ class RebuiltRun:
                 pass
         orders = self.core.step(fact)
         if isinstance(fact, Chunk) and fact.usage is not None:
-            self.usages[self.core.tally.requests] = fact.usage
+            self.usages[self.core.counts.requests] = fact.usage
         self.take(orders)
         return orders
 

@@ -10,7 +10,7 @@ import anyio
 from interwhen._log import log_info, log_warning
 from interwhen._types.errors import ConnectError, MalformedEvent, ModelError, StreamClosed
 from interwhen._types.ledger import SkippedEvent
-from interwhen._types.models import Chunk, Completion, FinishReason, Stream, Usage
+from interwhen._types.models import Chunk, Completion, FinishReason, ResumeMode, Stream, Usage
 from interwhen.models._chunks import Decode, Decoded, EndMark
 from interwhen.models._orphans import OrphanedStream, OrphanedStreams
 from interwhen.models._sse import DEFAULT_LIMIT, SseDecoder, SseEvent
@@ -183,6 +183,8 @@ class TokenStream:
         "_response",
         "_stop",
         "notes",
+        "resumed",
+        "trail",
     )
 
     def __init__(
@@ -197,6 +199,10 @@ class TokenStream:
         event_bytes: int = DEFAULT_LIMIT,
     ) -> None:
         self.notes = notes or StreamNotes()
+        self.resumed: ResumeMode | None = None
+        """How the request continued kept text, where that was decided for this request alone."""
+        self.trail: object | None = None
+        """The token ids of the stream, where it keeps them."""
         self._response = response
         self._receive = response.receive
         self._decoder = SseDecoder(limit=event_bytes)

@@ -195,7 +195,7 @@ def tell(path: str | os.PathLike[str]) -> AttemptHistory:
 
 def _open(core: Core, settled: int | None = None) -> tuple[Span, ...]:
     """Return where the open work of *core* lies, but for the job that is *settled* now."""
-    jobs = [job for number, job in core.work.jobs.items() if number != settled]
+    jobs = [job for number, job in core.checks.jobs.items() if number != settled]
     claims = [ref.span for job in jobs for ref in job.refs or ()]
     return (*claims, *(job.segment.span for job in jobs if job.refs is None))
 

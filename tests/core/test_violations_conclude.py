@@ -22,8 +22,6 @@ from interwhen import (
     Violation,
 )
 from interwhen._core.messages import Close, Drop, Extract, Extracted, Invalidate, Open, Settled
-from interwhen.models import Request
-from interwhen.models._openai_api import extra_turns, prefill_turns
 from tests.core.worlds import PLAIN, drive, monitor
 
 TAGS = ("<think>", "</think>")
@@ -106,7 +104,7 @@ def test_an_error_before_the_stop_counts_first_and_takes_the_stop_back():
     driver.tell(Settled(stop, Judged(ENOUGH)))
     assert driver.state == "deciding"
     driver.settle()
-    assert [violation.remedy for violation in driver.core._violations.all()][:1] == ["feedback"]
+    assert [violation.remedy for violation in driver.core.violations.records()][:1] == ["feedback"]
     driver.open()
     driver.feed("1+1=2\n</think>1+2=3", finish="stop")
     driver.end()
@@ -121,7 +119,7 @@ def test_a_later_cut_before_the_stop_makes_it_undone():
     core = driver.core
     assert core.transcript.phase == "answer"
     core._cut(8)
-    assert (core.transcript.phase, core.transcript.conclusions, core._violations.concluded) == ("reasoning", [], [])
+    assert (core.transcript.phase, core.transcript.conclusions, core.violations.concluded) == ("reasoning", [], [])
 
 
 def test_nothing_is_done_once_the_model_has_ended_its_reasoning():
@@ -196,30 +194,23 @@ def test_a_tracker_keeps_the_state_of_the_segment():
             driver.pending.pop(job)
             claims = behind(order.segment) if order.monitor == 0 else ()
             driver.core.step(Extracted(job, claims))
-    job = max(driver.core.work.jobs)
+    job = max(driver.core.checks.jobs)
     orders = driver.core.step(Settled(job, Judged(ENOUGH)))
-    orders += driver.core.step(Settled(min(driver.core.work.jobs), Judged(Unknown("?"))))
+    orders += driver.core.step(Settled(min(driver.core.checks.jobs), Judged(Unknown("?"))))
     assert Invalidate(14) in orders
 
 
-def test_a_field_for_the_reasoning_is_left_by_the_lead():
+def test_what_a_model_of_turns_is_given_ends_the_reasoning_and_asks_for_the_answer():
     driver = drive(stopper(), think_tags=None, starts_in="reasoning")
     driver.feed("one\ntw", phase="reasoning")
     settle(driver)
-    request = Request("Q?", last_open(driver).pieces)
-    assert prefill_turns(request, "reasoning_content")[1:] == [
-        {"role": "assistant", "reasoning_content": "one", "content": "\n\n"}
-    ]
-
-
-def test_a_model_of_turns_is_asked_for_its_answer():
+    *thought, last = last_open(driver).pieces
+    assert ["".join(piece.text for piece in thought), last.text] == ["one", "\n\n"]
+    assert [piece.phase for piece in (thought[-1], last)] == ["reasoning", "answer"]
     driver = thinking(stopper(), text="<think>one\ntw")
     settle(driver)
-    request = Request("Q?", last_open(driver).pieces)
-    assert extra_turns(request)[1:] == [
-        {"role": "assistant", "content": "<think>one"},
-        {"role": "user", "content": "That is enough thinking. Give the final answer now."},
-    ]
+    asked = [piece.ask for piece in last_open(driver).pieces if piece.ask]
+    assert asked == ["That is enough thinking. Give the final answer now."]
 
 
 @pytest.mark.parametrize("size", [1, 3, 100])

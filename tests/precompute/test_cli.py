@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from interwhen.cli import _flags
-from interwhen.cli._main import main
 from interwhen.precompute import open_store
 from interwhen.precompute._contexts import read_context, spending
+from interwhen_launcher import main
 from sums import watch
 from tests.precompute.toys import Sums, ToyModel
 

@@ -63,7 +63,7 @@ def going_on_is_a_reconnect(patch):
     real = machine.Core._stream_is_over
 
     def over(self, *, lost):
-        self.tally.reconnects += lost
+        self.counts.reconnects += lost
         real(self, lost=lost)
 
     patch.setattr(machine.Core, "_stream_is_over", over)
@@ -124,9 +124,9 @@ def budget_of_remedies_begins_anew(patch):
         past = real(found, monitors)
         machine = past.core
         machine.budgets = msgspec.structs.replace(
-            machine.budgets, remedies=machine.budgets.remedies + machine.tally.remedies
+            machine.budgets, remedies=machine.budgets.remedies + machine.violations.remedies
         )
-        machine._violations._budgets = machine.budgets
+        machine.violations._budgets = machine.budgets
         return past
 
     patch.setattr(_run, "rebuild_to_go_on", rebuild)

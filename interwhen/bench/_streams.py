@@ -1,0 +1,383 @@
+"""The measured streams: a paced replay, the local model, or any endpoint; they are read bare or supervised."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, assert_never
+
+import anyio
+import msgspec
+
+from interwhen._run import run
+from interwhen._types.claims import Claim
+from interwhen._types.errors import UsageError
+from interwhen._types.events import CheckSettled, Delta, StreamEnded
+from interwhen._types.models import Completion, Message, Model, Request, Sampling
+from interwhen._types.monitors import Fork, Monitor, Tracker
+from interwhen._types.results import Result
+from interwhen._types.segments import Segment
+from interwhen._types.triggers import EveryChars, Lines, Paragraphs, Sentences, Trigger
+from interwhen._types.verdicts import Judged, Pass, Unknown, Verdict
+from interwhen._types.verifiers import FunctionVerifier, verifier
+from interwhen.bench._local import PROBLEMS
+from interwhen.bench._processes import TransportName, open_transport, pinned
+from interwhen.models._openai_api import CompletionsModel
+from interwhen.models._replay import RecordingModel, load_recordings
+from interwhen.registry import Api, load_model
+from interwhen.testing._paced_server import paced_server
+
+RECORDED = Path(__file__).with_name("recorded.jsonl")
+"""A thousand tokens that SmolLM2-135M-Instruct wrote at 52 tokens a second, by llama.cpp on two cores, with the time at
+which each one came."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedFile:
+    """The recorded streams of a file, sent by a process of its own: each chunk when it came, *speed* times as fast."""
+
+    path: Path = RECORDED
+    speed: float = 1.0
+    tokens: int | None = None
+    """How many chunks of each are sent; ``None``: all."""
+    transport: TransportName = "httpx2"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSource:
+    """The local model that *spec* names ("" is the tiny one), made to write *tokens* tokens."""
+
+    spec: str = ""
+    tokens: int = 400
+    slots: int = 3
+    """How many streams and forks run at a time; more of them wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSource:
+    """An OpenAI-compatible server."""
+
+    base_url: str
+    model: str
+    api: Api = "chat"
+    tokens: int = 1000
+    prompts: tuple[str, ...] = PROBLEMS
+    temperature: float = 0.0
+
+
+Source: TypeAlias = ReplayedFile | LocalSource | ServerSource
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSource:
+    """A source that was opened: its name, and each model with its request."""
+
+    name: str
+    asked: tuple[tuple[Model, Request], ...]
+    seed: int = 0
+
+    def pair(self, number: int) -> tuple[Model, Request]:
+        """Return the model and the request of pair *number*: all of its runs get the same, seed included."""
+        model, request = self.asked[number % len(self.asked)]
+        return model, replace(request, sampling=replace(request.sampling, seed=self.seed + number))
+
+
+@asynccontextmanager
+async def open_source(source: Source, seed: int = 0) -> AsyncIterator[OpenSource]:
+    """Open *source*, and close it at the end of the block. Raises :class:`UsageError` if it cannot be opened."""
+    match source:
+        case ReplayedFile():
+            async with _replayed(source, seed) as opened:
+                yield opened
+        case LocalSource(spec=spec, tokens=tokens, slots=slots):
+            from interwhen.models._local import open_local
+
+            # Streams that ended when the model likes would be too short to measure.
+            sampling = Sampling(max_tokens=tokens, temperature=0.0, extra={"ignore_eos": True})
+            async with open_local(spec, slots=slots) as model:
+                asked = [Request((Message("user", text),), sampling=sampling) for text in PROBLEMS]
+                yield OpenSource(model.name, tuple((model, request) for request in asked), seed)
+        case ServerSource(base_url=url, model=name, api=api):
+            sampling = Sampling(max_tokens=source.tokens, temperature=source.temperature)
+            prompts = [text if api == "completions" else (Message("user", text),) for text in source.prompts]
+            endpoint = load_model(url, name=name, api=api)
+            try:
+                requests = (Request(prompt, sampling=sampling) for prompt in prompts)
+                yield OpenSource(f"{name} at {url}", tuple((endpoint, request) for request in requests), seed)
+            finally:
+                await endpoint.aclose()
+        case _:
+            assert_never(source)
+
+
+@asynccontextmanager
+async def _replayed(source: ReplayedFile, seed: int) -> AsyncIterator[OpenSource]:
+    count = len(load_recordings(source.path))
+    if not count:
+        raise UsageError(f"--replay {str(source.path)!r}: the file holds no recording; make one with --record FILE")
+    end = "" if source.tokens is None else f":{source.tokens}"
+    transport = open_transport(source.transport)
+    with paced_server(source.path) as url, pinned():
+        models = [CompletionsModel(url, f"{n}@{source.speed:g}{end}", transport=transport) for n in range(count)]
+        name = f"replay of {source.path.name} at {source.speed:g} times its speed"
+        try:
+            yield OpenSource(name, tuple((model, Request("")) for model in models), seed)
+        finally:
+            await transport.aclose()
+
+
+# The cost of each monitor in a supervised run: its time on the event loop, in checks, and at the end.
+
+
+class MonitorCost(msgspec.Struct, frozen=True, kw_only=True):
+    """What one monitor did in one run; times are in seconds."""
+
+    monitor: str
+    checks: int
+    open: int
+    """Checks that neither passed nor refuted."""
+    checking: float
+    """Time in its checks, summed. They run beside the stream."""
+    on_loop: float
+    """Time for which it held the event loop: its parser, and its checks where they run in line. Text that arrives
+    meanwhile waits. (The time in which forks and trackers read replies is not measured.)"""
+    blocked: float
+    """Other times for which the watchdog found that it held the loop for over 20 ms."""
+    tail: float
+    """How long after the end of the stream its last check was settled: the run cannot end before."""
+
+
+class TimedMonitor:
+    """A monitor with a timed parser."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._parsing = 0.0
+        self._inner = monitor
+        if not isinstance(monitor.extractor, Fork | Tracker):
+            monitor = replace(monitor, extractor=self._parse)
+        self.monitor = monitor
+        """The monitor that is given to a run."""
+
+    def _parse(self, segment: Segment, *prepared: Any) -> list[Claim]:
+        begun = time.perf_counter()
+        extractor: Any = self._inner.extractor
+        claims = list(extractor(segment, *prepared))
+        self._parsing += time.perf_counter() - begun
+        return claims
+
+    def cost(self, result: Result, last_check: Mapping[str, float], ended: float) -> MonitorCost:
+        """Return the cost in the run of *result*, whose stream ended *ended* seconds after its start."""
+        name, judge = self._inner.name, self._inner.verifier
+        mine = [check for check in result.checks if check.monitor == name]
+        checking = sum(check.seconds for check in mine)
+        decided = [
+            isinstance(check.outcome, Judged) and not isinstance(check.outcome.verdict, Unknown) for check in mine
+        ]
+        owners = (f"verifier {judge.name!r}", f"extractor of {name!r}")
+        return MonitorCost(
+            monitor=name,
+            checks=len(mine),
+            open=decided.count(False),
+            checking=checking,
+            on_loop=self._parsing + (checking if judge.worker == "inline" else 0.0),
+            blocked=sum(held.seconds for held in result.timing.blocked_loop if held.what in owners),
+            tail=max(last_check.get(name, 0.0) - ended, 0.0) if ended else 0.0,
+        )
+
+
+class ForkTimer:
+    """A model that notes when its forks run; everything else is the model it wraps."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.name = model.name
+        self.stream = model.stream
+        self.capabilities = model.capabilities
+        self.aclose = model.aclose
+        self.begun = 0.0
+        self.forks: list[tuple[float, float]] = []
+        """For each fork, when it was asked and when it was answered, in seconds since ``begun``."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    async def complete(self, request: Request) -> Completion:
+        """Pass a fork on, and note how long it takes."""
+        asked = time.perf_counter() - self.begun
+        try:
+            return await self._model.complete(request)
+        finally:
+            self.forks.append((asked, time.perf_counter() - self.begun))
+
+
+# One measured run.
+
+
+class Flow(msgspec.Struct, frozen=True, kw_only=True):
+    """How one run went; times are in seconds since it began."""
+
+    arrivals: tuple[float, ...]
+    """When each piece of the model's text reached its reader."""
+    total: float
+    """Until the reader knew that the run is over; supervised, that includes the checks that were still open."""
+    tail: float = 0.0
+    """From the end of the stream to that moment."""
+    tokens: int
+    text_sha256: str
+    fork_spans: tuple[tuple[float, float], ...] = ()
+    """When each fork was asked and answered."""
+    forks: int = 0
+    fork_tokens: int = 0
+    fork_prompt_tokens: int = 0
+    costs: tuple[MonitorCost, ...] = ()
+    why_not: str = ""
+    """Why this was no correct run; empty if it was one."""
+
+    @property
+    def gaps(self) -> list[float]:
+        """Seconds between the arrivals."""
+        return [later - earlier for earlier, later in itertools.pairwise(self.arrivals)]
+
+
+async def read_bare(model: Model, request: Request) -> Flow:
+    """Read the stream of *model* for *request*, and do nothing else. Raises what the model raises."""
+    clock, arrivals, tokens, texts = time.perf_counter, [], 0, []
+    begun = clock()
+    stream = await model.stream(request)
+    try:
+        while chunks := await stream.receive():
+            now = clock() - begun
+            for chunk in chunks:
+                tokens += chunk.tokens
+                if chunk.text:
+                    arrivals.append(now)
+                    texts.append(chunk.text)
+        total = clock() - begun
+    finally:
+        await stream.aclose()
+    return Flow(arrivals=tuple(arrivals), total=total, tokens=tokens, text_sha256=_sha256("".join(texts)))
+
+
+async def read_supervised(model: Model, request: Request, monitors: Sequence[Monitor]) -> Flow:
+    """Read the same through a run with *monitors*, as a user of :func:`interwhen.run` does."""
+    clock, arrivals = time.perf_counter, []
+    forks = ForkTimer(model)
+    timed = [TimedMonitor(monitor) for monitor in monitors]
+    watching = [each.monitor for each in timed]
+    last_check: dict[str, float] = {}
+    ended = 0.0
+    begun = forks.begun = clock()
+    async with run(forks, request.prompt, monitors=watching, sampling=request.sampling) as supervised:
+        async for event in supervised:
+            if type(event) is Delta:
+                if event.origin == "model":
+                    arrivals.append(clock() - begun)
+            elif type(event) is CheckSettled:
+                last_check[event.check.monitor] = clock() - begun
+            elif type(event) is StreamEnded:
+                ended = clock() - begun
+        total = clock() - begun
+    result = supervised.result
+    return Flow(
+        arrivals=tuple(arrivals),
+        total=total,
+        tail=result.timing.tail,
+        tokens=result.ledger.kept + result.ledger.discarded,
+        text_sha256=_sha256(result.text),
+        fork_spans=tuple(forks.forks),
+        forks=result.ledger.forks,
+        fork_tokens=result.ledger.fork_tokens,
+        fork_prompt_tokens=result.ledger.fork_prompt_tokens,
+        costs=tuple(monitor.cost(result, last_check, ended) for monitor in timed),
+        why_not=_why_not(result),
+    )
+
+
+def _why_not(result: Result) -> str:
+    """Return why this was no correct run: it was interrupted, or did not reach its end."""
+    acted = [violation for violation in result.violations if violation.interrupted]
+    if acted:
+        return f"interrupted by {acted[0].monitor}: {acted[0].why}"
+    return result.status if result.status in ("abstained", "failed") else ""
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+# Monitors of a known cost that pass everything: the default monitors of a penalty.
+
+Waiting = Literal["async", "thread"]
+"""How a verifier of a known cost waits: as a task, like one that asks another server, or in a thread."""
+
+_TRIGGERS: tuple[Trigger, ...] = (Sentences(), Lines(), EveryChars(400), Paragraphs(), Sentences())
+_ASK = "\nState so far, in braces:"
+
+
+def passing(
+    count: int,
+    *,
+    verifier_seconds: float = 0.1,
+    waiting: Waiting = "async",
+    poll_chars: int | None = None,
+    forks: bool = False,
+    fork_tokens: int = 32,
+) -> list[Monitor]:
+    """Return *count* monitors that interrupt, whose verifiers pass each segment after *verifier_seconds*.
+
+    They look at sentences, lines, stretches of 400 characters and paragraphs in turn, or all at stretches of
+    *poll_chars* characters. With *forks* each of them asks the model for up to *fork_tokens* tokens at each segment.
+    """
+    return [
+        Monitor(
+            name=f"m{number + 1}",
+            verifier=_waiting(f"m{number + 1}", verifier_seconds, waiting),
+            extractor=Fork(prompt=_ASK, parse=_read_reply, max_tokens=fork_tokens, stop=("}",)) if forks else _read,
+            trigger=_TRIGGERS[number % len(_TRIGGERS)] if poll_chars is None else EveryChars(poll_chars),
+        )
+        for number in range(count)
+    ]
+
+
+def _waiting(name: str, seconds: float, waiting: Waiting) -> FunctionVerifier:
+    def block(_claim: Claim) -> Verdict:
+        time.sleep(seconds)
+        return Pass("accepted by the benchmark")
+
+    async def wait(_claim: Claim) -> Verdict:
+        await anyio.sleep(seconds)
+        return Pass("accepted by the benchmark")
+
+    deadline = max(10 * seconds, 5.0)
+    if waiting == "thread":
+        return verifier(name=name, deadline=deadline, worker="thread")(block)
+    return verifier(name=name, deadline=deadline, worker="async")(wait)
+
+
+def _read(segment: Segment) -> Iterator[Claim]:
+    if segment.text.strip():
+        # Claims differ by their place, so that no check is answered from the cache.
+        yield Claim(key=f"{segment.span.start} {segment.text}", span=segment.span)
+
+
+def _read_reply(_reply: str, segment: Segment) -> Iterator[Claim]:
+    yield from _read(segment)
+
+
+async def record_streams(source: Source, path: Path, seed: int = 0) -> int:
+    """Append one stream of each request of *source* to the file at *path* for a replay; return their number."""
+    async with open_source(source, seed) as opened:
+        for number, (model, _) in enumerate(opened.asked):
+            _, request = opened.pair(number)
+            recorder = RecordingModel(model)
+            stream = await recorder.stream(request)
+            while await stream.receive():
+                pass
+            await stream.aclose()
+            recorder.recordings[0].save(path)
+    return len(opened.asked)

@@ -1,0 +1,105 @@
+"""Tasks of one's own: from a file, and from rows of a dataset."""
+
+import sys
+
+import pytest
+from interwhen import Message, UsageError
+from interwhen.bench._task_files import SHIPPED, from_rows, normal
+from interwhen.strategies import load_exercises
+from interwhen.toolkit import MissingExtraError
+
+
+def load(path, spec="", count=2):
+    return load_exercises(f"jsonl:path={path}{spec}", count=count, seed=1, shipped=SHIPPED)
+
+
+def test_a_file_holds_an_exercise_a_line(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text(
+        '{"prompt": "2 + 2?", "answer": "4", "name": "sum"}\n\n'
+        '{"prompt": [{"role": "user", "content": "Capital?"}], "answer": "Bern.", "monitors": []}\n'
+    )
+    first, second = load(path, ',monitors=["arithmetic"]')
+    assert first.question.prompt == (Message("user", "2 + 2?"),)
+    assert (first.question.name, second.question.name) == ("sum", "line-3")
+    assert (first.question.monitors, second.question.monitors) == (("arithmetic",), ())
+    answer = first.question.read("2 + 2 = 5\nAnswer: 5\nNo.\n**Answer:** 4.0")
+    assert answer == "4"
+    assert first.grade(answer)
+    assert second.grade(second.question.read("answer: BERN"))
+    assert first.question.read("It is 4.") is None
+
+
+def test_what_finds_the_answer_may_be_said(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"prompt": "?", "answer": "4"}\n')
+    [one] = load(path, r",answer=#### (\d+)", count=1)
+    assert one.question.read("#### 3\n#### 4") == "4"
+
+
+def test_an_order_follows_from_the_seed(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(f'{{"prompt": "{n}", "answer": "{n}"}}\n' for n in range(30)))
+    names = [[one.question.name for one in load(path, ",shuffle=true", count=5)] for _ in range(2)]
+    assert names[0] == names[1] != [f"line-{n}" for n in range(1, 6)]
+
+
+@pytest.mark.parametrize(
+    ("content", "spec", "message"),
+    [
+        ('{"prompt": "a"}\n', "", "line 1: not an exercise: .*answer"),
+        ('{"prompt": "a", "answer": "b"}\nx\n', "", "line 2: not an exercise"),
+        ('{"prompt": "a", "answer": "b"}\n', ",answer=(", "is not a regular expression"),
+        ('{"prompt": "a", "answer": "b"}\n', ",answer=x", "needs a group"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path, content, spec, message):
+    path = tmp_path / "mine.jsonl"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=message):
+        load(path, spec)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UsageError, match="cannot be read"):
+        load(tmp_path / "none.jsonl")
+
+
+def rows(**options):
+    given = {
+        "prompt": "question", "target": "answer", "target_pattern": r"####\s*(\S+)\s*\Z", "instruction": "Solve.",
+        "monitors": ("arithmetic",), "answer": r"answer:\s*([^\n]+)",
+    }  # fmt: skip
+    return list(from_rows([{"question": "2 + 2?", "answer": "2 + 2 is 4\n#### 4"}], 5, **given | options))
+
+
+def test_rows_of_a_dataset_become_exercises():
+    [one] = rows()
+    assert one.question.prompt == (Message("system", "Solve."), Message("user", "2 + 2?"))
+    assert one.grade("4")
+    assert not one.grade("5")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prompt": "problem"}, "no column 'problem'; choose one of answer, question"),
+        ({"target_pattern": "(no)"}, "row 0: '\\(no\\)' finds no answer"),
+    ],
+)
+def test_other_columns_are_named(options, message):
+    with pytest.raises(UsageError, match=message):
+        rows(**options)
+
+
+def test_the_hub_needs_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(MissingExtraError, match=r"interwhen\[datasets\]"):
+        load_exercises("hub:name=a/b", count=1, seed=0, shipped=SHIPPED)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"), [("4.0", "4"), ("1,200", "1200"), (" $5 ", "5"), ("`Bern`.", "bern"), ("a  B", "a b"), ("", "")]
+)
+def test_answers_are_compared_in_a_normal_form(said, meant):
+    assert normal(said) == meant
