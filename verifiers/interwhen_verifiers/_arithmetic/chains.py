@@ -1,4 +1,4 @@
-"""Tokens to chains of sides: where an equation starts and ends, and what its surroundings say about it."""
+"""Finds chains of equations in tokens: where each starts and ends, and the doubts about it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EQUALITIES = frozenset("=~")
 UNJUDGED = frozenset("!≡")
 """Relations that are read, and never judged."""
 MAX_SIDES = 64
-"""A chain is read up to this many sides; what follows is a chain of its own."""
+"""A chain ends after this many sides; the rest is another chain."""
 
 
 class Chain(NamedTuple):
@@ -54,7 +54,7 @@ def _converts(sides: list[Side]) -> bool:
 
 
 class _Run:
-    """The tokens between two boundaries: chains do not reach over one."""
+    """The tokens between two boundaries that no chain crosses."""
 
     def __init__(self, tokens: list[Token], start: int, stop: int) -> None:
         self.tokens = tokens
@@ -107,7 +107,7 @@ class _Run:
         yield Chain(tuple(sides), tuple(links), around.doubt)
 
     def _prefix(self, start: int, stop: int) -> Side | None:
-        """Read the last side of a chain: as far as it goes, unless what follows would change it."""
+        """Read the last side of a chain. ``None`` where the text after it would change its value."""
         parser = Parser(self.tokens, start, stop)
         side = parser.side(whole=False)
         if side is None:
@@ -122,7 +122,7 @@ class _Run:
         return side._replace(units=side.units + units, remark=remark, doubt=side.doubt or doubt)
 
     def _suffix(self, start: int, stop: int) -> Side | None:
-        """Read the first side of a chain: from as far back as it is an expression, unless more belongs to it."""
+        """Read the first side of a chain. ``None`` where more belongs to it than can be read."""
         first = _Backwards(self, start, stop).first()
         if first is None:
             return None
@@ -154,7 +154,7 @@ def _matches(tokens: list[Token], start: int, stop: int) -> dict[int, int]:
 
 
 class _Backwards:
-    """Walks back from a relation over operands and operators in turn."""
+    """Finds the start of an expression by walking back from its relation over operands and operators."""
 
     def __init__(self, run: _Run, start: int, stop: int) -> None:
         self.run = run

@@ -1,4 +1,4 @@
-"""Text to tokens, in one pass.
+"""Splits text into tokens, in one pass.
 
 Every alternative of the pattern consumes what it matches for good (possessive quantifiers) or is of bounded length,
 so the work is linear in the text, whatever it holds.
@@ -17,11 +17,11 @@ from interwhen_verifiers._arithmetic import vocabulary
 Kind: TypeAlias = Literal[
     "num", "op", "open", "close", "rel", "cur", "pct", "word", "frac", "sup", "break", "math", "quote", "opaque"
 ]
-"""What a token is. ``opaque`` is anything that an equation must not be read across."""
+"""The kind of a token. An equation is never read across an ``opaque`` one."""
 
 
 class Token(NamedTuple):
-    r"""One token. ``text`` is its normal form (``*`` for ``\times``), not always the characters at its place."""
+    r"""One token. ``text`` is its normal form: ``*`` for ``\times``."""
 
     kind: Kind
     text: str
@@ -71,7 +71,7 @@ _PATTERN = re.compile(
     re.VERBOSE,
 )
 SEPARATORS = r"(?:\{,\}|,?\\[,!]|[,'’])"
-"""What stands between thousands: a comma, an apostrophe, or one of these in LaTeX."""
+"""The separators of thousands: a comma, an apostrophe, or their spellings in LaTeX."""
 _PLAIN_NUMBER = re.compile(rf"[0-9]{{1,3}}(?:{SEPARATORS}[0-9]{{3}})++(?:\.[0-9]++)?|[0-9]*+\.[0-9]++")
 _LOOSE_NUMBER = re.compile(
     r"(?P<comma>[0-9]++(?:,|\{,\})[0-9]++|[0-9]{1,3}(?:[.'’][0-9]{3})++(?:,|\{,\})[0-9]++)"
@@ -100,7 +100,7 @@ _RELATIONS = {
     "≡": "≡",
     **dict.fromkeys((":=", "∝"), "!"),
 }
-"""Relations by how they are written. ``!`` stands for any that is not judged; neither is ``≡``."""
+"""Relations by their text. ``!`` and ``≡`` are not judged."""
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _INLINE_TAGS = frozenset(("b", "i", "u", "em", "strong", "span", "code", "mark", "small", "big"))
 
@@ -262,13 +262,13 @@ def _latex(text: str, start: int, end: int, _source: str) -> Token | None:
     known = vocabulary.LATEX.get(text[1:])
     if known is None:
         return _token(Token, ("opaque", text, start, end))
-    return _token(Token, (known[0], known[1], start, end)) if known[0] else None  # type: ignore[arg-type]  # the table holds kinds
+    return _token(Token, (known[0], known[1], start, end)) if known[0] else None
 
 
 def _star(text: str, start: int, end: int, source: str) -> Token | None:
     before, after = source[start - 1 : start], source[end : end + 1]
     if text == "*":
-        # Emphasis around prose is no operator; neither is a footnote mark after a number.
+        # Emphasis around prose is not an operator, and neither is a footnote mark after a number.
         is_emphasis = after.isalpha() and not before.isdigit()
         is_footnote = before.isdigit() and after in _AFTER_NOTE and not source[end + 1 : end + 2].isdigit()
         return None if is_emphasis or is_footnote else _token(Token, ("op", "*", start, end))
@@ -288,9 +288,9 @@ _READERS: dict[str, Callable[[str, int, int, str], Token | None]] = {
 
 
 def _settle(tokens: list[Token], first: int) -> list[Token]:
-    """Resolve what depends on the neighbours: ``of``, powers of units, approximate values, joined relations.
+    """Resolve tokens that depend on their neighbours: ``of``, powers of units, approximate values, joined relations.
 
-    Nothing does before the *first* one.
+    No token before the *first* one depends on a neighbour.
     """
     settled = tokens[:first]
     skip = 0
