@@ -15,10 +15,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from interwhen import Pass, Segment, Span, Unknown, Violation
+from interwhen import Pass, Segment, Unknown, Violation
+from interwhen.testing import segments
 
-from interwhen_verifiers.arithmetic import begin, check, recognize, step
+from interwhen_verifiers.arithmetic import arithmetic, begin, check, recognize, step
 
+TRIGGER = arithmetic().trigger
 NOTE = re.compile(r"<<[^<>]*>>")
 
 
@@ -60,11 +62,8 @@ def flags(steps: Iterable[str], counts: Counts) -> Iterator[Flag]:
     state, at = begin(None), 0
     before = (counts.passed, counts.unknown + counts.violations + counts.unread)
     for number, text in enumerate(steps):
-        for line in text.splitlines():
-            segment = Segment(text=line, span=Span(at, at + len(line)), phase="reasoning")
-            at += len(line) + 1
-            if not line.strip():
-                continue
+        for found_at in segments("\n".join(text.splitlines()), TRIGGER, phase="reasoning"):
+            segment = Segment(found_at.text, found_at.span.shifted(at), found_at.phase)
             began = time.perf_counter()
             state, claims = step(state, segment)
             verdicts = [check(claim) for claim in claims]
@@ -79,7 +78,8 @@ def flags(steps: Iterable[str], counts: Counts) -> Iterator[Flag]:
                     counts.why_unknown[verdict.why] = counts.why_unknown.get(verdict.why, 0) + 1
                 if isinstance(verdict, Violation):
                     counts.violations += 1
-                    yield Flag(number, f"{verdict.witness or verdict.why} -> {verdict.repair}", line)
+                    yield Flag(number, f"{verdict.witness or verdict.why} -> {verdict.repair}", segment.text)
+        at += len(text) + 1
     doubts = counts.unknown + counts.violations + counts.unread
     counts.verified += counts.passed > before[0] and doubts == before[1]
 

@@ -69,7 +69,8 @@ class Due(NamedTuple):
     """Where the line begins that a cut of ours ended in its middle; ``None``: the segment ends where the text does."""
 
 
-def _scanner(trigger: Trigger) -> Scanner:
+def scanner_for(trigger: Trigger) -> Scanner:
+    """Return a scanner for *trigger*. Raises :class:`UsageError` on a trigger that cannot work."""
     _refuse_useless(trigger)
     match trigger:
         case Lines(every=every, joins=joins):
@@ -123,7 +124,7 @@ def _watches(monitors: Sequence[Monitor]) -> tuple[Watch, ...]:
     groups: dict[tuple[Trigger, PhaseFilter], list[int]] = {}
     for number, monitor in enumerate(monitors):
         groups.setdefault((monitor.trigger, _phase_of(monitor)), []).append(number)
-    return tuple(_watch(_scanner(trigger), phase, who) for (trigger, phase), who in groups.items())
+    return tuple(_watch(scanner_for(trigger), phase, who) for (trigger, phase), who in groups.items())
 
 
 def _watch(scanner: Scanner, phase: PhaseFilter, monitors: list[int]) -> Watch:

@@ -276,7 +276,7 @@ def _decoder() -> msgspec.msgpack.Decoder[Record | Escaped]:
 
 _CODE = ("verifier", "extractor")
 """What in a monitor is no data."""
-_CHOSEN = ("remedy", "scope")
+_CHOSEN = ("remedy", "scope", "trigger")
 """What in a monitor is the choice of its plug-in, and may differ in another version of it."""
 _SECRET = re.compile(r"key|token|secret|password|credential|auth", re.IGNORECASE)
 _NO_SECRET = frozenset(("max_tokens", "min_tokens", "stop_token_ids", "skip_special_tokens", "ignore_eos_token"))

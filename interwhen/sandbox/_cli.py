@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib.util import find_spec
 from typing import Annotated
 
@@ -30,6 +31,8 @@ def probe(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
         Print the findings as one JSON array.
     """
     reports = [ProcessSandbox().probe()]
+    if shutil.which("bwrap") is not None:
+        reports.append(ProcessSandbox(isolation="bubblewrap").probe())
     if find_spec("pydantic_monty") is not None:
         reports.append(MontySandbox().probe())
     if json:
@@ -52,5 +55,5 @@ def _show(reports: list[Guarantees]) -> None:
             cells = (report.sandbox, finding.guarantee, one_line(reason))
             table.add_row(Text(signs.of(kind), style=STYLES[kind]), *map(Text, cells))
     console.print(table)
-    if len(reports) == 1:
+    if not any(report.sandbox == "monty" for report in reports):
         console.print(Text("The monty sandbox is not installed: pip install 'interwhen[sandbox]'", style="dim"))

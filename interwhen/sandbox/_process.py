@@ -16,12 +16,12 @@ import sysconfig
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, TypeAlias, assert_never, get_args
+from typing import Literal, Protocol, Self, TypeAlias, assert_never, get_args
 
 import anyio
 import anyio.to_thread
@@ -60,14 +60,18 @@ _CHUNK = 65536
 
 # The launcher's modules have the names that they have here, but nothing else of the package is imported there.
 _HERE = Path(__file__).parent
-_BOOT = (
-    "import sys\n"
-    f"for name, path in (('interwhen', {str(_HERE.parent)!r}), ('interwhen.sandbox', {str(_HERE)!r})):\n"
-    "    module = sys.modules[name] = type(sys)(name)\n"
-    "    module.__path__ = [path]\n"
-    "from interwhen.sandbox._inside.launcher import main\n"
-    "main()\n"
-)
+
+
+def boot(folder: str) -> str:
+    """Return the program that starts the launcher, of the modules in *folder*."""
+    return (
+        "import sys\n"
+        f"for name, path in (('interwhen', ''), ('interwhen.sandbox', {folder!r})):\n"
+        "    module = sys.modules[name] = type(sys)(name)\n"
+        "    module.__path__ = [path]\n"
+        "from interwhen.sandbox._inside.launcher import main\n"
+        "main()\n"
+    )
 
 
 def interpreter() -> str:
@@ -106,31 +110,55 @@ class _Stream:
         self.data += chunk[: self.limit + 1 - len(self.data)]
 
 
-def launch(plan: Plan, abort: Abort) -> Heard:
-    """Carry out *plan*, blocking until nothing of it is left."""
+class Wrapper(Protocol):
+    """A program that makes the namespaces and the file system, and starts the launcher in them."""
+
+    @property
+    def files(self) -> Mapping[str, bytes]:
+        """Files that it makes, by their paths."""
+        ...
+
+    @property
+    def user(self) -> int | None:
+        """The user id to start it as; None: ours."""
+        ...
+
+    def argv(self, descriptors: Sequence[int]) -> list[str]:
+        """Return its command with that of the launcher; *descriptors* hold :attr:`files`."""
+        ...
+
+
+def launch(plan: Plan, abort: Abort, wrapper: Wrapper | None = None) -> Heard:
+    """Carry out *plan*, blocking until nothing of it is left; with *wrapper*, inside of that program."""
     with contextlib.ExitStack() as stack:
-        request = os.memfd_create("plan")
-        stack.callback(os.close, request)
-        data = marshal.dumps({**plan})
-        while data:
-            data = data[os.write(request, data) :]
-        os.lseek(request, 0, os.SEEK_SET)
+        request = _file_of(marshal.dumps({**plan}), stack)
         status, status_theirs = os.pipe()
         stack.callback(os.close, status)
         control_theirs, control = os.pipe()
         closing = _Closing(control)
         stack.callback(closing)
         try:
+            descriptors = (str(status_theirs), str(control_theirs))
+            argv = [interpreter(), "-I", "-S", "-c", boot(str(_HERE)), *descriptors, str(os.getpid())]
+            given: list[int] = []
+            user = None
+            if wrapper is not None:
+                given = [_file_of(content, stack) for content in wrapper.files.values()]
+                argv = [*wrapper.argv(given), *descriptors, "0"]
+                user = wrapper.user
             # Nothing of ours goes along: no environment, no directory, and no descriptor but these.
             process = subprocess.Popen(  # noqa: S603  (our own launcher)
-                [interpreter(), "-I", "-S", "-c", _BOOT, str(status_theirs), str(control_theirs), str(os.getpid())],
+                argv,
                 stdin=request,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                pass_fds=(status_theirs, control_theirs),
+                pass_fds=(status_theirs, control_theirs, *given),
                 start_new_session=True,
                 env={},
                 cwd="/",
+                user=user,
+                group=user,
+                extra_groups=None if user is None else (),
             )
         finally:
             os.close(status_theirs)
@@ -140,6 +168,16 @@ def launch(plan: Plan, abort: Abort) -> Heard:
         abort.kill_with(closing)
         stack.callback(abort.kill_with, None)
         return _follow(plan, process, status, closing, abort)
+
+
+def _file_of(content: bytes, stack: contextlib.ExitStack) -> int:
+    """Return a descriptor to read *content* from, which *stack* closes."""
+    descriptor = os.memfd_create("given")
+    stack.callback(os.close, descriptor)
+    while content:
+        content = content[os.write(descriptor, content) :]
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
 
 
 class _Closing:
@@ -336,6 +374,9 @@ def _text(data: bytes) -> str:
 Mechanism: TypeAlias = Literal["root", "user", "mount", "pid", "net", "ipc", "uts", "landlock", "seccomp", "notify"]
 """What a promise can be kept by: rights of root, kinds of namespaces, and filters."""
 
+Isolation: TypeAlias = Literal["kernel", "bubblewrap"]
+"""What makes the namespaces and the file system: our own calls of the kernel, or the program ``bwrap``."""
+
 _SYSTEM = (
     "/usr",
     "/bin",
@@ -360,16 +401,19 @@ class _Setting:
     readable: tuple[tuple[str, str], ...]
     required: tuple[Guarantee, ...]
     without: tuple[Mechanism, ...]
+    isolation: Isolation
+
+    @property
+    def name(self) -> str:
+        return "process" if self.isolation == "kernel" else self.isolation
 
 
 class ProcessSandbox:
     """Runs programs in namespaces of their own, under a filter of system calls, without rights, and within limits.
 
-    It needs Linux, and no package: the kernel is called directly. What it cannot enforce it refuses to run without,
-    unless *allow_missing* names it; what was missing is in the record of each run.
+    It needs Linux, and no package: the kernel is called directly, or on request bubblewrap. What it cannot enforce it
+    refuses to run without, unless *allow_missing* names it; what was missing is in the record of each run.
     """
-
-    name = "process"
 
     def __init__(
         self,
@@ -380,6 +424,7 @@ class ProcessSandbox:
         python: str | None = None,
         parallel: int | None = None,
         without: AbstractSet[Mechanism] = frozenset(),
+        isolation: Isolation = "kernel",
     ) -> None:
         """Configure a sandbox; entering it finds out whether it can be had.
 
@@ -389,7 +434,11 @@ class ProcessSandbox:
         :param python: another interpreter for Python code.
         :param parallel: how many programs run at a time under :meth:`run` (as many as there are processors).
         :param without: mechanisms not to use, to see what is left on a machine that lacks them.
+        :param isolation: what makes the namespaces and the file system: ``kernel`` (this module), or ``bubblewrap``,
+            which has to be installed. Limits, the filter of system calls and the report are the same with both.
         """
+        if isolation not in get_args(Isolation):
+            raise UsageError(f"isolation={isolation!r}, choose one of {', '.join(get_args(Isolation))}")
         unknown = set(allow_missing) - set(ALL)
         if unknown:
             raise UsageError(f"allow_missing={sorted(unknown)!r}: the guarantees are {', '.join(ALL)}")
@@ -400,7 +449,9 @@ class ProcessSandbox:
             _readable((*_SYSTEM, *_python_paths(executable, site=site), *(os.fspath(path) for path in readable))),
             tuple(name for name in ALL if name not in allow_missing),
             tuple(sorted(without)),
+            isolation,
         )
+        self.name = self._setting.name
         self._parallel = parallel or os.cpu_count() or 1
         self._limiter: anyio.CapacityLimiter | None = None
         self._entered = False
@@ -477,7 +528,7 @@ class ProcessSandbox:
 
 def _unavailable(guarantees: Guarantees, required: Iterable[Guarantee]) -> SandboxUnavailable:
     missing = guarantees.missing.intersection(required)
-    return SandboxUnavailable("process", frozenset(missing), guarantees.why(missing))
+    return SandboxUnavailable(guarantees.sandbox, frozenset(missing), guarantees.why(missing))
 
 
 _PROBED: dict[_Setting, Guarantees] = {}
@@ -496,26 +547,32 @@ def _probe(setting: _Setting) -> Guarantees:
 
 def _try(setting: _Setting) -> tuple[Guarantees, bool]:
     if not sys.platform.startswith("linux"):
-        return _nothing(f"needs Linux, and this is {sys.platform}"), True
-    relaxed = _Setting(setting.python, setting.site, setting.readable, (), setting.without)
-    heard = _carry_out(relaxed, (Script(source=""),), Limits(), Abort())
+        return _nothing(setting, f"needs Linux, and this is {sys.platform}"), True
+    if setting.isolation == "bubblewrap" and shutil.which("bwrap") is None:
+        return _nothing(setting, "bubblewrap is not installed: there is no program bwrap in PATH"), False
+    heard = _carry_out(replace(setting, required=()), (Script(source=""),), Limits(), Abort())
     if isinstance(heard.answer, str):
-        return _nothing(heard.answer), False
+        return _nothing(setting, f"{heard.answer} {_text(heard.stderr)[-300:]}".strip()), False
     if heard.answer["kind"] != "exit" or heard.answer["code"] != 0:
         said = heard.answer["what"] or heard.stderr.decode(errors="replace")[-300:]
-        return _nothing(f"not even an empty program runs: {said}"), False
-    return Guarantees("process", findings_of(heard.answer)), True
+        return _nothing(setting, f"not even an empty program runs: {said}"), False
+    return Guarantees(setting.name, findings_of(heard.answer)), True
 
 
-def _nothing(missing: str) -> Guarantees:
-    return Guarantees("process", tuple(Finding(name, missing=missing) for name in ALL))
+def _nothing(setting: _Setting, missing: str) -> Guarantees:
+    return Guarantees(setting.name, tuple(Finding(name, missing=missing) for name in ALL))
 
 
 def _carry_out(setting: _Setting, programs: Sequence[Program], limits: Limits, abort: Abort) -> Heard:
     # Used only where there is no mount namespace, but that is found out inside.
     folder = tempfile.mkdtemp(prefix="interwhen-")
     try:
-        return launch(_plan(setting, programs, limits, folder), abort)
+        plan = _plan(setting, programs, limits, folder)
+        if setting.isolation == "kernel":
+            return launch(plan, abort)
+        from interwhen.sandbox._bubblewrap import wrap  # it calls the C library, and needs Linux
+
+        return launch(plan, abort, wrap(plan, setting.python, as_root="root" not in setting.without))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -563,6 +620,8 @@ def _plan(setting: _Setting, programs: Sequence[Program], limits: Limits, folder
         "processes": limits.processes,
         "required": list(setting.required),
         "without": list(setting.without),
+        "outer": {},
+        "user": 0,
     }
 
 

@@ -16,7 +16,7 @@ from interwhen.testing._models import (
 )
 from interwhen.testing._scores import Cases, Rate, Score, Spread, TrialAssertion, assert_trial, cases, score
 from interwhen.testing._traces import Label, LabelledTrace, Mistake, Turn, read_traces, write_traces
-from interwhen.testing._trials import Found, Tried, Trouble, recut, try_monitor, try_monitor_sync
+from interwhen.testing._trials import Found, Tried, Trouble, recut, segments, try_monitor, try_monitor_sync
 from interwhen.testing._virtual_time import (
     DeadlockError,
     OutOfVirtualTimeError,
@@ -60,6 +60,7 @@ __all__ = [
     "recut",
     "run_virtual",
     "score",
+    "segments",
     "try_monitor",
     "try_monitor_sync",
     "write_traces",

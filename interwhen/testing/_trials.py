@@ -26,13 +26,17 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
+from interwhen._core.segmenter import scanner_for
+from interwhen._core.transcript import Transcript
 from interwhen._run import Run, Workers
 from interwhen._types.budgets import Budgets
 from interwhen._types.extensions import Task
 from interwhen._types.models import Chunk, Model
 from interwhen._types.monitors import Extractor, Fork, Monitor, Tracker
 from interwhen._types.results import CheckRecord, Failed, Result
+from interwhen._types.segments import Phase, Segment
 from interwhen._types.spans import Span
+from interwhen._types.triggers import Trigger
 from interwhen._types.verdicts import Cancelled, Errored, Judged, Pass, Retry, Skipped, TimedOut, Unknown, Violation
 from interwhen.models._replay import Recording, ReplayModel
 from interwhen.registry import MonitorSpec, load_monitor
@@ -213,6 +217,14 @@ def recut(text: str, seed: object = 0) -> list[str]:
         chunks.append(text[at : at + size])
         at += size
     return chunks
+
+
+def segments(text: str, trigger: Trigger, *, phase: Phase = "answer") -> list[Segment]:
+    """Return the segments of *text* that *trigger* gives to a monitor, once the stream has ended."""
+    transcript = Transcript(phase)
+    transcript.append(text, 0)
+    spans = scanner_for(trigger).flush(transcript)
+    return [Segment(text[span.start : span.end], span, phase) for span in spans]
 
 
 async def try_monitor(

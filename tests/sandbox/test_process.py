@@ -33,10 +33,12 @@ def descriptors():
     return sorted(path.name for path in Path("/proc/self/fd").iterdir())
 
 
-@pytest.fixture(scope="module")
-def sandbox():
-    sandbox = ProcessSandbox(allow_missing=ProcessSandbox().probe().missing)
-    with sandbox:
+@pytest.fixture(scope="module", params=["kernel", "bubblewrap"])
+def sandbox(request):
+    guarantees = ProcessSandbox(isolation=request.param).probe()
+    if request.param == "bubblewrap" and guarantees.missing:
+        pytest.skip(f"no bubblewrap here: {guarantees.why(guarantees.missing)}")
+    with ProcessSandbox(isolation=request.param, allow_missing=guarantees.missing) as sandbox:
         yield sandbox
 
 
@@ -262,6 +264,8 @@ def test_it_must_be_entered_first():
 
 
 def test_bad_settings_are_the_callers_fault(sandbox):
+    with pytest.raises(UsageError, match="isolation='docker', choose one of kernel, bubblewrap"):
+        ProcessSandbox(isolation="docker")
     with pytest.raises(UsageError, match=r"allow_missing=\['walls'\]"):
         ProcessSandbox(allow_missing={"walls"})
     with pytest.raises(UsageError, match="whole machine"):

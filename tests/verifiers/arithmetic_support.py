@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from interwhen import Pass, Phase, Segment, Span, Task, Tracker, Unknown, Violation
+from interwhen import Pass, Phase, Span, Task, Tracker, Unknown, Violation
+from interwhen.testing import segments
 
 from interwhen_verifiers.arithmetic import arithmetic, read_task
 
@@ -32,12 +33,7 @@ def judge(text: str, prompt: str = "", phase: Phase = "answer") -> list[Found]:
     prepared = read_task(Task(prompt))
     state = MONITOR.extractor.start(prepared)
     found: list[Found] = []
-    at = 0
-    for line in text.split("\n"):
-        segment = Segment(text=line, span=Span(at, at + len(line)), phase=phase)
-        at += len(line) + 1
-        if not line.strip():
-            continue
+    for segment in segments(text, MONITOR.trigger, phase=phase):
         state, claims = MONITOR.extractor.step(state, segment)
         spans = [claim.span for claim in claims]
         for claim in claims:

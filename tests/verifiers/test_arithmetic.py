@@ -273,7 +273,7 @@ def test_factory() -> None:
     assert monitor.name == "arithmetic"
     assert monitor.verifier.version != arithmetic().verifier.version
     assert (monitor.level, monitor.delivery, monitor.phase) == ("locate", "observe", "answer")
-    assert arithmetic().trigger == Lines()
+    assert isinstance(arithmetic().trigger, Lines)
     assert arithmetic().remedy == Repair(otherwise=Resample())
     assert arithmetic().verifier.worker == "inline"
     kinds = {parameter.kind for parameter in inspect.signature(arithmetic).parameters.values()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import interwhen
 import pytest
-from interwhen import Message, Pass, Unknown, Verified, Violation
+from interwhen import Delta, Message, Pass, Retracted, Unknown, Verified, Violation
 from interwhen.testing import ScriptedModel
 from tests.verifiers.arithmetic_support import UNREAD, judge, lines
 
@@ -17,7 +17,7 @@ PAIRS = list(lines("pairs"))
 
 def test_the_corpora_are_large_enough() -> None:
     assert len(PAIRS) >= 300
-    assert len(TRUE) >= 300
+    assert len(TRUE) >= 500
     assert len(FALSE) >= 300
 
 
@@ -279,3 +279,54 @@ def test_other_prompts_leave_the_answer_alone(prompt: str) -> None:
 
 def test_in_the_reasoning_nothing_is_the_answer() -> None:
     assert judge("Answer: 5", "What is 17 * 24?", phase="reasoning") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("17 × 24 = 418", "\nNow"),
+        ("So there are 17 × 24 = 418 seats.", "\nHe"),
+        ("17 × 24 = 418", "\n\n5"),
+        ("17 × 24 = 418", "\nThis is 418 for each of them.\n"),
+    ],
+)
+def test_a_false_line_is_repaired_once_the_next_one_begins(text: str, rest: str) -> None:
+    """The model is interrupted after the characters *rest* at the latest."""
+    model = ScriptedModel([f"{text}{rest} and then some more text follows it", " seats."], size=1)
+    shown = ""
+    with interwhen.run_sync(model, "How many?", monitors=["arithmetic"]) as run:
+        for event in run:
+            if isinstance(event, Retracted):
+                break
+            shown += event.text if isinstance(event, Delta) else ""
+        result = run.drain()
+    assert len(shown) <= len(text + rest)
+    assert result.text.startswith(text.replace("418", "408")[: len(text)])
+
+
+@pytest.mark.parametrize(
+    "following",
+    [
+        "✗",
+        "→ fails",
+        "this does not work",
+        "No, that's too small.",
+        "Not 24.",
+        "❌ next",
+        "That is 20.5, too big.",
+        "Wrong",
+    ],
+)
+@pytest.mark.parametrize("between", ["\n", "\n\n", "\n  \n"])
+def test_a_trial_that_the_next_line_rejects_is_not_interrupted(following: str, between: str) -> None:
+    judged = judge(f"Make 24 of 3, 8 and 1.\n3 * 8 + 1 = 24{between}{following}\nso we go on")
+    assert [type(found.verdict) for found in judged] == [Unknown]
+
+
+@pytest.mark.parametrize(
+    "following", ["This makes 24 of them.", "So we are done.", "It is a lot.", "5 + 6 = 11", "But then"]
+)
+def test_a_false_line_is_refuted_where_the_next_line_does_not_reject_it(following: str) -> None:
+    judged = judge(f"3 * 8 + 1 = 24\n{following}\nso we go on")
+    assert isinstance(judged[0].verdict, Violation)
+    assert judged[0].verdict.repair == "25"

@@ -6,9 +6,10 @@ import interwhen
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interwhen import Segment, Span, Unknown
+from interwhen import Segment, Span, Unknown, Violation
 from interwhen.testing import ScriptedModel
 from interwhen.testing.complexity import Bait, assert_linear
+from tests.verifiers.arithmetic_support import judge
 
 from interwhen_verifiers._arithmetic.windows import windows
 from interwhen_verifiers.arithmetic import MAX_SEGMENT, extract, recognize
@@ -62,3 +63,30 @@ def test_one_sentence_that_is_too_long_is_unknown() -> None:
 @pytest.mark.parametrize("part", ["a. ", ". ", "ab. 1 = 1 ", "1 + 1 = 2. ", "a", "ab) "])
 def test_cutting_is_linear(part: str) -> None:
     assert_linear(lambda text: list(windows(text, 1_000)), baits=[Bait(part)], size=20_000)
+
+
+FILLER = "And so it goes on and on in the box. " * 1_200
+"""More than two windows."""
+
+
+@pytest.mark.parametrize(
+    ("opening", "equation"),
+    [
+        ("Let a * b = a + 2b.", "So we get 3 * 4 = 11 in the end."),
+        ("We work modulo 7 here.", "So we get 5 + 4 = 2 in the end."),
+        ("The student's work is this: 1 + 1 = 2.", "Then 3 + 4 = 8 in the end."),
+        ("Here is a list with mistakes: 1 + 1 = 2.", "Then 3 + 4 = 8 in the end."),
+        ("Let's try some values. First 1 + 1 = 2.", "Then 3 + 4 = 8 in the end."),
+    ],
+)
+def test_what_a_long_line_says_first_holds_up_to_its_end(opening: str, equation: str) -> None:
+    text = f"{opening} {FILLER}{equation}"
+    assert len(text) > 2 * MAX_SEGMENT
+    assert not any(isinstance(found.verdict, Violation) for found in judge(text))
+    plain = judge(f"It is so. {FILLER}{equation}\n{equation}")
+    assert [isinstance(found.verdict, Violation) for found in plain] == [True, True]
+
+
+def test_what_a_long_line_announces_ends_with_it() -> None:
+    text = f"The student's work is this: 1 + 1 = 2. {FILLER}\nWe start again.\nThen 3 + 4 = 8."
+    assert isinstance(judge(text)[-1].verdict, Violation)

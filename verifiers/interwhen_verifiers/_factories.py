@@ -46,13 +46,14 @@ def task_monitor(
     level: Level,
     delivery: Delivery,
     phase: PhaseFilter,
+    trigger: Lines = Lines(),  # noqa: B008 (a frozen value)
     recognizer: Recognizer | None = None,
     remedy: Remedy | None = None,
 ) -> Monitor:
     """Make a monitor that reads a task line by line and may judge its answer."""
     return Monitor(
         name=name,
-        trigger=Lines(),
+        trigger=trigger,
         extractor=tracker,
         verifier=verifier,
         prepare=prepare,

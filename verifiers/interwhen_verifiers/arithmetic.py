@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import zip_longest
 from typing import Literal, NamedTuple
 
 from interwhen import (
@@ -19,6 +20,7 @@ from interwhen import (
     Delivery,
     FunctionVerifier,
     Level,
+    Lines,
     Monitor,
     Pass,
     Segment,
@@ -41,6 +43,7 @@ from interwhen_verifiers._arithmetic.problem import Problem, answer_in, is_state
 from interwhen_verifiers._arithmetic.recognition import may_state, statements
 from interwhen_verifiers._arithmetic.setting import PLAIN, Setting, may_set, setting_of
 from interwhen_verifiers._arithmetic.tokens import Token, tokenize
+from interwhen_verifiers._arithmetic.trials import JOINS, announcement, announces, rejects
 from interwhen_verifiers._arithmetic.windows import windows
 from interwhen_verifiers._arithmetic.wording import locate, result, statement
 from interwhen_verifiers._factories import require_choice, task_monitor
@@ -65,32 +68,13 @@ _COLUMN = re.compile(r"\s*+(?:[+×÷]\s*+)?\$?[0-9][0-9.,]*+\s*+")  # noqa: RUF0
 _COLUMNS = re.compile(r"[0-9.,$\s+×÷]+")  # noqa: RUF001
 _RULE = re.compile(r"\s*+[-_─]{2,}+\s*+")
 _LINE_END = re.compile(r"(?:\\\\|&|\s)+\Z")
-_HEADINGS = frozenset(
-    (
-        *(
-            "try",
-            "trying",
-            "attempt",
-            "guess",
-            "suppose",
-            "assume",
-            "imagine",
-            "trial",
-            "student",
-            "pupil",
-            "claim",
-            "claims",
-        ),
-        *("wrote", "wrong", "incorrect", "mistake", "mistakes", "error", "errors", "erroneous", "flawed", "fake"),
-    )
-)
-_TRIAL = re.compile(r"\W*(?:let's |let us |now |next,? )?(?:try|trying|suppose|assume|guess|attempt)\b", re.IGNORECASE)
 _TOO_LONG = f"a text of more than {MAX_SEGMENT:,} characters is not read"
 _UNREAD = "it looks like a statement of arithmetic, and it could not be read"
 _REORDERED = "its characters may be shown in another order"
 _TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 """Characters that make others appear from right to left."""
 _GIVEN = "it stands in the prompt, too"
+_REJECTED = "the next line may reject it"
 _TRIED = "the lines before may speak of a trial, or of a mistake"
 
 
@@ -202,7 +186,26 @@ def begin(prepared: Problem | None) -> State:
 
 
 def step(state: State, segment: Segment) -> tuple[State, list[Claim]]:
-    """Read one line: return the state after it, and its claims."""
+    """Read one line, or two that belong together: return the state after them, and their claims."""
+    if len(segment.text) <= MAX_SEGMENT and "\n" not in segment.text:
+        return _step(state, segment)
+    if may_set(segment.text):
+        state = state._replace(setting=setting_of(segment.text, state.setting))
+    claims: list[Claim] = []
+    parts = list(_parts(segment))
+    for part, following in zip_longest(parts, parts[1:]):
+        ends_line = following is None or following.span.start > part.span.end
+        is_rejected = following is not None and ends_line and rejects(following.text, part.text)
+        # What is announced in a window of a long line holds up to the end of the line.
+        tried = not ends_line and (state.tried or announcement(part.text) is not None)
+        state, found = _step(state, part, _REJECTED if is_rejected else "")
+        claims += found
+        state = state._replace(tried=state.tried or tried)
+    return state, claims
+
+
+def _step(state: State, segment: Segment, doubt: str = "") -> tuple[State, list[Claim]]:
+    """Read one line, or a window of one; *doubt* says why the text after it may reject it."""
     text = segment.text
     if state.tail and _RULE.fullmatch(text):
         return state._replace(end=segment.span.end), []
@@ -212,23 +215,21 @@ def step(state: State, segment: Segment) -> tuple[State, list[Claim]]:
     if may_set(text):
         setting = setting_of(text, setting)
     if not (relates or goes_on or state.problem.node):
-        return State(
-            state.problem, setting, text, segment.span.end, segment.phase, _announces(text), state.answered
-        ), []
+        return State(state.problem, setting, text, segment.span.end, segment.phase, announces(text), state.answered), []
     if setting is not state.setting:
         state = state._replace(setting=setting)
     tail = text
     if goes_on:
         before = _LINE_END.sub("", normalize(state.tail).text) + " "
-        claims: list[Claim] = list(_continued(state, segment, before))
+        claims: list[Claim] = list(_continued(state, segment, before, doubt))
         tail = before + normalize(text).text
     else:
-        claims = list(_equations(segment, state))
+        claims = list(_equations(segment, state, doubt))
     answered = state.answered
     if state.problem.node is not None and segment.phase == "answer":
         claims += _answers(state, segment, has_equations=bool(claims))
         answered = answered or any(claim.answers for claim in claims if isinstance(claim, Given | Equation))
-    tried = _announces(text) or (state.tried and (relates or bool(claims)))
+    tried = announces(text) or (state.tried and (relates or bool(claims)))
     return State(state.problem, setting, tail, segment.span.end, segment.phase, tried, answered), claims
 
 
@@ -246,45 +247,42 @@ def _goes_on(state: State, segment: Segment) -> bool:
     return tail.rstrip("\\& ")[-1:] in _OPEN_ENDS and _BREAKS_OFF.search(tail) is not None
 
 
-def _announces(text: str) -> bool:
-    """Tell whether what follows *text* may be a trial, or somebody else's work."""
-    if ":" in text[-4:]:
-        return not _HEADINGS.isdisjoint(text.lower().replace("'s", " ").replace(":", " ").split())
-    lower = text[:40].lower()
-    tries = "try" in lower or "guess" in lower or "ssume" in lower or "uppose" in lower or "ttempt" in lower
-    return tries and _TRIAL.match(text) is not None
-
-
 def extract(segment: Segment) -> Iterator[Equation]:
     """Yield the equations of *segment* alone. Linear in the length of the text."""
-    return _equations(segment, None)
+    for part in _parts(segment):
+        yield from _equations(part, None)
 
 
-def _equations(segment: Segment, state: State | None) -> Iterator[Equation]:
+def _equations(segment: Segment, state: State | None, doubt: str = "") -> Iterator[Equation]:
     text = segment.text
     if not _may_relate(text):
         return
     if len(text) > MAX_SEGMENT:
-        for part in _parts(segment):
-            if len(part.text) > MAX_SEGMENT:
-                yield _unread(part.span, _TOO_LONG)
-            else:
-                yield from _equations(part, state)
+        yield _unread(segment.span, _TOO_LONG)
         return
     line = _read(text)
     source = _Source(line.normalized) if line.normalized.changed else None
     line.chains = list(find_chains(line.tokens))
+    if state is not None and line.chains and not (doubt or state.tried):
+        announced = announcement(line.normalized.text)
+    else:
+        announced = None
     for chain in line.chains:
-        yield _equation(segment, chain, line.normalized.text, source, state)
+        follows = announced is not None and chain.sides[0].start >= announced
+        yield _equation(segment, chain, line.normalized.text, source, state, doubt or (_TRIED if follows else ""))
 
 
 def _parts(segment: Segment) -> Iterator[Segment]:
-    """Yield the windows of a *segment* that is too long to be read at once."""
-    for start, end in windows(segment.text, MAX_SEGMENT):
-        yield Segment(segment.text[start:end], segment.at(start, end), segment.phase)
+    """Yield the lines of *segment*, and the windows of a line that is too long to be read at once."""
+    start = 0
+    for line in segment.text.split("\n"):
+        if line.strip():
+            for low, high in windows(line, MAX_SEGMENT):
+                yield Segment(line[low:high], segment.at(start + low, start + high), segment.phase)
+        start += len(line) + 1
 
 
-def _continued(state: State, segment: Segment, before: str) -> Iterator[Equation]:
+def _continued(state: State, segment: Segment, before: str, doubt: str) -> Iterator[Equation]:
     """Yield the equations that end in *segment*, read together with the text *before* it."""
     line = _read(segment.text)
     line.chains = None  # those of the line alone are no claims
@@ -294,7 +292,7 @@ def _continued(state: State, segment: Segment, before: str) -> Iterator[Equation
     read = 0
     for chain in find_chains(tokens):
         if chain.sides[-1].end > source.before:
-            yield _equation(segment, chain, text, source, state)
+            yield _equation(segment, chain, text, source, state, doubt)
             read = max(read, chain.sides[-1].end)
     for start, end in statements(tokens, text):
         # The recognizer sees one line only.
@@ -310,9 +308,11 @@ def _unread(span: Span, why: str) -> Equation:
     return Equation(key=why, span=span, text="", base=0, sides=(), links=(), doubt=why)
 
 
-def _equation(segment: Segment, chain: Chain, text: str, source: _Source | None, state: State | None) -> Equation:
+def _equation(
+    segment: Segment, chain: Chain, text: str, source: _Source | None, state: State | None, doubt: str
+) -> Equation:
     base, end = chain.sides[0].start, chain.sides[-1].end
-    setting, doubt, answers = PLAIN, chain.doubt, False
+    setting, doubt, answers = PLAIN, chain.doubt or doubt, False
     # The units and doubts come from around the text, and the verdict depends on them.
     marks = [f"{side.start - base},{side.end - base}{side.marks()}" for side in chain.sides]
     if state is not None:
@@ -364,7 +364,7 @@ def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Spa
     """Yield where *segment* looks like a statement of arithmetic, in signs or in words."""
     del prepared
     text = segment.text
-    if len(text) > MAX_SEGMENT:
+    if len(text) > MAX_SEGMENT or "\n" in text:
         for part in _parts(segment):
             if len(part.text) <= MAX_SEGMENT:
                 yield from recognize(part)
@@ -484,6 +484,7 @@ def arithmetic(
         _VERIFIERS[rounding],
         Tracker(begin, step),
         prepare,
+        trigger=Lines(joins=JOINS),
         recognizer=recognize,
         level=level,
         delivery=delivery,

@@ -166,7 +166,7 @@ def _drop_privileges(entered: Entered, enforced: Enforced) -> None:
         enforced.keep("privileges", "a user id of its own")
     elif "user" in entered.names:
         syscalls.drop_bounding_set()
-        enforced.keep("privileges", "user namespace")
+        enforced.keep("privileges", f"user namespace made by {entered.by}" if entered.by else "user namespace")
     syscalls.drop_capabilities()
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
     if os.geteuid() == 0:

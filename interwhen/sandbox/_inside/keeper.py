@@ -143,6 +143,7 @@ class Keeper:
     def __init__(self, plan: Plan, entered: Entered, control: int) -> None:
         self._plan = plan
         self._entered = entered
+        self._made = f" made by {entered.by}" if entered.by else ""
         self._control = control
         self._enforced = Enforced()
         self._refused: list[str] = []
@@ -208,13 +209,13 @@ class Keeper:
         entered, enforced = self._entered, self._enforced
         own_processes = "pid" in entered.names
         if own_processes:
-            enforced.keep("processes", "pid namespace")
+            enforced.keep("processes", f"pid namespace{self._made}")
         else:
             enforced.fail("processes", entered.failures.get("pid", "no pid namespace (left out)"))
             syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
             self._processes = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
         if "net" in entered.names:
-            enforced.keep("network", "network namespace")
+            enforced.keep("network", f"network namespace{self._made}")
         else:
             enforced.fail("network", entered.failures.get("net", "no network namespace (left out)"))
         if "mount" in entered.names:
@@ -233,12 +234,16 @@ class Keeper:
             gid=entered.gid,
         )
         try:
-            no_proc = mounts.build(view, own_processes=own_processes)
+            no_proc = mounts.complete(view) if entered.by else mounts.build(view, own_processes=own_processes)
         except OSError as error:
             # Half a view is none, and this process may be anywhere by now: better not run at all.
             raise RuntimeError(f"the file system could not be made: {error}") from error
         self._folder = mounts.HOME
-        self._enforced.keep("files", "mount namespace")
+        if entered.by and no_proc is not None:
+            # Bubblewrap's /proc tells of the kernel, and of its command line.
+            self._enforced.fail("files", f"/proc cannot be limited to processes ({no_proc})")
+        else:
+            self._enforced.keep("files", f"mount namespace{self._made}")
         if no_proc is None:
             self._processes = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
             self._enforced.keep("memory", "sampling")

@@ -1,4 +1,7 @@
-"""The launcher: the process between us and the sandbox. It leaves our namespaces, and waits for the keeper."""
+"""The launcher: the process between us and the sandbox. It leaves our namespaces, and waits for the keeper.
+
+Inside bubblewrap, the namespaces are there already, and the same process is the keeper.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,9 @@ from interwhen.sandbox._inside.keeper import Keeper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from interwhen.sandbox._inside.namespaces import Entered
     from interwhen.sandbox._inside.plan import Plan
 
 
@@ -21,26 +27,33 @@ def main() -> None:
     """
     status, control, parent = map(int, sys.argv[1:4])
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
-    if os.getppid() != parent:
+    if parent and os.getppid() != parent:
         return  # it was gone before we could say that we go with it
     for descriptor in (status, control):
         os.set_inheritable(descriptor, False)
     plan: Plan = marshal.loads(sys.stdin.buffer.read())  # noqa: S302  (our own parent wrote it)
+    if plan["outer"]:
+        _keep(plan, namespaces.made_by_bubblewrap(plan["outer"], plan["user"]), control, status)
     entered = namespaces.enter(frozenset(plan["without"]), plan["folder"])
     # Once more: a change of rights takes it back.
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
     keeper = os.fork()
     if keeper == 0:
-        try:
-            answer = marshal.dumps({**Keeper(plan, entered, control).keep()})
-        except BaseException as error:  # noqa: BLE001  (whatever it is: the program does not run, and why is told)
-            answer = marshal.dumps(f"{type(error).__name__}: {error}")
-        with os.fdopen(status, "wb") as file:
-            file.write(answer)
-        # The last process of a pid namespace to end is its first: all others are dead by then.
-        os._exit(0)
+        _keep(plan, entered, control, status)
     os.close(status)
     for descriptor in (0, 1, 2):
         os.close(descriptor)
     os.waitpid(keeper, 0)
+    os._exit(0)
+
+
+def _keep(plan: Plan, entered: Entered, control: int, status: int) -> NoReturn:
+    """Be the keeper, write its answer, and end."""
+    try:
+        answer = marshal.dumps({**Keeper(plan, entered, control).keep()})
+    except BaseException as error:  # noqa: BLE001  (the program does not run, and the answer says why)
+        answer = marshal.dumps(f"{type(error).__name__}: {error}")
+    with os.fdopen(status, "wb") as file:
+        file.write(answer)
+    # The last process of a pid namespace to end is its first: all others are dead by then.
     os._exit(0)

@@ -11,7 +11,7 @@ MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 32, 4096, 16384, 1 << 18
 
 HOME = "/box"
 """Where the program lives. Not /tmp: what it may read may lie there."""
-_DEVICES = ("null", "zero", "full", "random", "urandom")
+DEVICES = ("null", "zero", "full", "random", "urandom")
 _BASES = ("/tmp", "/mnt", "/var", "/usr")  # noqa: S108  (a directory to mount on, out of sight of all others)
 
 
@@ -48,19 +48,32 @@ def build(view: View, *, own_processes: bool) -> str | None:
         _show(f"/old{source}", f"/new{target}")
     _accounts(view)
     _devices()
-    no_proc = _processes() if own_processes else "no pid namespace"
+    no_proc = _processes("/new/proc") if own_processes else "no pid namespace"
     os.makedirs(f"/new{HOME}", exist_ok=True)
     if not os.path.lexists("/new/tmp"):
         os.symlink(HOME, "/new/tmp")
-    # The directory itself takes one of the inodes.
-    options = f"size={view.disk_bytes},nr_inodes={view.files + 1},mode=700,uid={view.uid},gid={view.gid}"
-    syscalls.mount("tmpfs", f"/new{HOME}", "tmpfs", MS_NOSUID | MS_NODEV, options)
+    _home(view, f"/new{HOME}")
     os.chdir("/new")
     syscalls.pivot_root(".", ".")
     syscalls.unmount(".")
     os.chdir("/")
     syscalls.mount(None, "/", None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
     return no_proc
+
+
+def complete(view: View) -> str | None:
+    """Add to the root that bubblewrap made what it cannot: a directory with a limit on files, and a bare /proc.
+
+    Returns why /proc is not bare, if it is not.
+    """
+    _home(view, HOME)
+    return _processes("/proc")
+
+
+def _home(view: View, target: str) -> None:
+    # The directory itself takes one of the inodes.
+    options = f"size={view.disk_bytes},nr_inodes={view.files + 1},mode=700,uid={view.uid},gid={view.gid}"
+    syscalls.mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, options)
 
 
 def _show(source: str, target: str) -> None:
@@ -93,15 +106,22 @@ def _refuse_submounts(target: str) -> None:
 
 def _accounts(view: View) -> None:
     os.makedirs("/new/etc", exist_ok=True)
-    with open("/new/etc/passwd", "w", encoding="ascii") as file:
-        file.write(f"sandbox:x:{view.uid}:{view.gid}::{HOME}:/bin/sh\n")
-    with open("/new/etc/group", "w", encoding="ascii") as file:
-        file.write(f"sandbox:x:{view.gid}:\n")
+    for name, content in accounts(view.uid, view.gid).items():
+        with open(f"/new{name}", "wb") as file:
+            file.write(content)
+
+
+def accounts(uid: int, gid: int) -> dict[str, bytes]:
+    """Return the files that name the program's user and group."""
+    return {
+        "/etc/passwd": f"sandbox:x:{uid}:{gid}::{HOME}:/bin/sh\n".encode(),
+        "/etc/group": f"sandbox:x:{gid}:\n".encode(),
+    }
 
 
 def _devices() -> None:
     os.makedirs("/new/dev", exist_ok=True)
-    for name in _DEVICES:
+    for name in DEVICES:
         if os.path.exists(f"/old/dev/{name}"):
             _touch(f"/new/dev/{name}")
             syscalls.mount(f"/old/dev/{name}", f"/new/dev/{name}", None, MS_BIND)
@@ -109,10 +129,10 @@ def _devices() -> None:
     os.symlink("/proc/self/fd", "/new/dev/fd")
 
 
-def _processes() -> str | None:
-    os.makedirs("/new/proc", exist_ok=True)
+def _processes(target: str) -> str | None:
+    os.makedirs(target, exist_ok=True)
     try:
-        syscalls.mount("proc", "/new/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "subset=pid")
+        syscalls.mount("proc", target, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "subset=pid")
     except OSError as error:
         # An old kernel, or a container that hides parts of its own /proc. Most programs live without.
         return str(error.strerror)

@@ -25,9 +25,11 @@ _UIDS_OF_OUR_OWN = 0x60000000
 class Entered:
     """The namespaces that we are in, and who the program will be there."""
 
-    __slots__ = ("drop", "failures", "gid", "names", "uid")
+    __slots__ = ("by", "drop", "failures", "gid", "names", "uid")
 
-    def __init__(self, names: frozenset[str], uid: int, gid: int, *, drop: bool, failures: dict[str, str]) -> None:
+    def __init__(
+        self, names: frozenset[str], uid: int, gid: int, *, drop: bool, failures: dict[str, str], by: str = ""
+    ) -> None:
         self.names = names
         self.uid = uid
         self.gid = gid
@@ -35,6 +37,8 @@ class Entered:
         """Whether the program still has to be given that user id; in a user namespace it has it already."""
         self.failures = failures
         """Why a kind of namespace is not there."""
+        self.by = by
+        """``bubblewrap`` where that made them; empty: we did."""
 
 
 def enter(without: frozenset[str], folder: str) -> Entered:
@@ -45,7 +49,7 @@ def enter(without: frozenset[str], folder: str) -> Entered:
     wanted = {name: flag for name, flag in KINDS.items() if name not in without}
     outer = (os.geteuid(), os.getegid())
     if outer[0] == 0:
-        uid = _unused_uid()
+        uid = unused_uid(os.getpid())
         if uid is None:
             failures = dict.fromkeys(wanted, "runs as root, and there is no other user id to give the program")
             return Entered(frozenset(), *outer, drop=False, failures=failures)
@@ -63,6 +67,21 @@ def enter(without: frozenset[str], folder: str) -> Entered:
         _enter_user_namespace(None)
     entered, failures = _unshare(wanted)
     return Entered(frozenset({*entered, "user"}), NOBODY, NOBODY, drop=False, failures=failures)
+
+
+def made_by_bubblewrap(outer: dict[str, int], uid: int) -> Entered:
+    """Return the namespaces that bubblewrap made: those that differ from the *outer* ones.
+
+    With *uid*, we have the rights of root, and the program still has to be given that user id.
+    """
+    names = frozenset(kind for kind, inode in outer.items() if namespace_inode(kind) != inode)
+    failures = dict.fromkeys(outer.keys() - names, "bubblewrap did not make this namespace")
+    return Entered(names, uid or NOBODY, uid or NOBODY, drop=bool(uid), failures=failures, by="bubblewrap")
+
+
+def namespace_inode(kind: str) -> int:
+    """Return the number of our namespace of that *kind*."""
+    return os.stat(f"/proc/self/ns/{'mnt' if kind == 'mount' else kind}").st_ino
 
 
 def _enter_user_namespace(uid: int | None) -> None:
@@ -114,8 +133,8 @@ def _write(path: str, text: str) -> None:
         file.write(text)
 
 
-def _unused_uid() -> int | None:
-    """Return a user id that is nobody's, another for each run; None where we have no ids to give away."""
+def unused_uid(number: int) -> int | None:
+    """Return a user id that no account has, another for each *number*; None where we have no ids to give away."""
     try:
         with open("/proc/self/uid_map", encoding="ascii") as file:
             rows = [tuple(map(int, line.split())) for line in file]
@@ -126,5 +145,5 @@ def _unused_uid() -> int | None:
         return None
     spread = 1 << 22  # the most that process ids go to
     if most > _UIDS_OF_OUR_OWN + spread:
-        return _UIDS_OF_OUR_OWN + os.getpid()
-    return most - 1 - os.getpid() % 1000
+        return _UIDS_OF_OUR_OWN + number % spread
+    return most - 1 - number % 1000

@@ -31,6 +31,10 @@ class Plan(TypedDict):
     processes: int
     required: list[str]
     without: list[str]
+    outer: dict[str, int]
+    """With bubblewrap: the namespaces of our side by kind. Those inside must differ. Otherwise empty."""
+    user: int
+    """With bubblewrap, where we are root: the user id that the program gets. Otherwise 0."""
 
 
 class Answer(TypedDict):

@@ -12,6 +12,7 @@ from interwhen_verifiers._arithmetic.vocabulary import (
     ADVERBS,
     CASTING_DOUBT,
     COMING,
+    CONDITIONAL,
     EACH,
     FAMILY,
     FOREIGN,
@@ -58,7 +59,8 @@ _TELLING = (
     | ADVERBS
     | INEXACT
     | _QUOTES
-    | {"should", "no", "?"}
+    | CONDITIONAL
+    | {"should", "no", "?", "expected"}
 )
 
 
@@ -71,7 +73,8 @@ def surroundings(tokens: list[Token], first: int, last: int) -> Surroundings:
     sentence = _words(tokens, sentence_start, sentence_end)
     clause = _words(tokens, clause_start, clause_end)
     relation = _relation(tokens, first, last, sentence)
-    return Surroundings(_doubt(tokens, first, last, _Reach(clause, sentence, clause_end, sentence_end)), relation)
+    reach = _Reach(clause, sentence, clause_end, sentence_start, sentence_end)
+    return Surroundings(_doubt(tokens, first, last, reach), relation)
 
 
 class _Reach(NamedTuple):
@@ -80,6 +83,7 @@ class _Reach(NamedTuple):
     clause: set[str]
     sentence: set[str]
     clause_end: int
+    sentence_start: int
     sentence_end: int
 
 
@@ -102,6 +106,10 @@ def _doubt(tokens: list[Token], first: int, last: int, reach: _Reach) -> str:
     after = _words(tokens, last, _end_of_comment(tokens, end))
     if not NEGATING.isdisjoint(reach.clause | after) or ("no" in sentence and sentence & {"solution", "solutions"}):
         return "it may be denied"
+    if "expected" in sentence and "got" in sentence:
+        return "it may be what was found in place of what was expected"
+    if not CONDITIONAL.isdisjoint(_words(tokens, reach.sentence_start, reach.sentence_start + 1)):
+        return "it may be a condition that is not met"
     if not REPORTING.isdisjoint(reach.clause) or "should" in _words(tokens, last, reach.clause_end):
         return "it may not be asserted"
     corrected = len(ahead) > 1 and ahead[0].text in ",—" and ahead[1].text == "no"

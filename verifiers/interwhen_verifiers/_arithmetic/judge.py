@@ -240,6 +240,8 @@ def _readings(left: Side, right: Side, value: Value, other: Value) -> str:
         return "the start of the line may be a sign or a bullet"
     if _is_run_on(left.node, right.node, value):
         return "the calculation may run on"
+    if _is_joined(left.node, right.node):
+        return "digits may be put side by side"
     if _may_be_defined(left.node, right.node):
         return "the operation may be defined in the text"
     return _otherwise(left.node, right.node, value, other)
@@ -289,6 +291,16 @@ def _may_be_defined(left: Node, right: Node) -> bool:
     if not isinstance(left, Binary) or left.operator != "*" or bare(right):
         return False
     return bool(bare(left.left) and bare(left.right)) and any(_is_sum(node) for node in _operations(right))
+
+
+def _is_joined(left: Node, right: Node) -> bool:
+    """Tell whether *left* joins the digits that *right* shows: ``12 + 34 = 1234``."""
+    result = bare(right)
+    return (
+        result is not None
+        and all(operation.operator == "+" for operation in _operations(left))
+        and "".join(number.text for number in numbers(left)) == result.text
+    )
 
 
 def _adds_percentage(node: Node) -> bool:

@@ -25,6 +25,11 @@ _NAMED = re.compile(r"([Bb]inary|[Oo]ctal|[Hh]exadecimal)(?! operation)|([Bb]ool
 _DEFINED = re.compile(
     r"\b[a-zA-Z]\}?\s?(?P<sign>[-+*/^@#&×·∗⋆∘◦⊕⊗⊙△◇□★]|\\[A-Za-z]+)\s?\{?[a-zA-Z]\b\}?\s{0,2}\$?\s{0,2}(?:=|:=|is|means|be)"
 )
+_LET = re.compile(
+    r"\b[Ll]et[\s$]{1,3}(?P<one>[a-zA-Z])\s?(?:[-+*/^@#&×·∗⋆∘◦⊕⊗⊙△◇□★]|\\[A-Za-z]+)\s?(?P<two>[a-zA-Z])\b\s?(?::?=)"
+    r"(?P<formula>[^=.;,\n]{1,80})"
+)
+"""A formula for an operation on two letters, which holds both."""
 
 _MODULAR = ("mod ", "mod{", "mod(", "odul", "GF", "F_", "Z_", "Z/", "mathbb", "remainder")
 _NAMES = ("inary", "ctal", "exadecimal", "oolean", "XOR", "xor")
@@ -67,7 +72,7 @@ def may_set(text: str) -> bool:
         ("mod" in text or "Mod" in text or "base" in text or "Base" in text or "efine" in text or "peration" in text)
         or ("inary" in text or "ctal" in text or "exadecimal" in text or "oolean" in text or "xor" in text)
         or ("XOR" in text or "GF" in text or "F_" in text or "Z_" in text or "Z/" in text or "mathbb" in text)
-        or ("enote" in text or "remainder" in text)
+        or ("enote" in text or "remainder" in text or "let " in text or "Let " in text)
     )
 
 
@@ -83,10 +88,17 @@ def setting_of(text: str, before: Setting = PLAIN) -> Setting:
         else:
             moduli.add(2)
     defines = "efine" in text or "peration" in text or "enote" in text
-    defines = before.defines or (defines and _DEFINED.search(text) is not None)
+    defines = before.defines or (defines and _DEFINED.search(text) is not None) or _lets(text)
     if before.moduli >= moduli and before.bases >= bases and before.defines == defines:
         return before
     return Setting(_some(before.moduli | moduli), _some(before.bases | bases), defines)
+
+
+def _lets(text: str) -> bool:
+    return any(
+        found["one"] != found["two"] and found["one"] in found["formula"] and found["two"] in found["formula"]
+        for found in _found(_LET, text, ("let ", "Let "))
+    )
 
 
 def _found(pattern: re.Pattern[str], text: str, cues: tuple[str, ...]) -> Iterator[re.Match[str]]:

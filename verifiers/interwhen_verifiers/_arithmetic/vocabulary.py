@@ -221,10 +221,13 @@ NEGATING: Final = words_of("not never cannot can't isn't doesn't don't won't wou
 """In the clause of an equation or after it, these say that it may be denied."""
 
 REPORTING: Final = words_of(
-    "if whether unless instead rather claims claimed says said wrote writes written answered thought thinks believes "
-    "believed states stated argues argued try trying tried attempt guess guessed would could might"
+    "if whether unless instead rather claims claimed says said wrote writes written answered thought think thinks "
+    "believes believed states stated argues argued try trying tried attempt guess guessed would could might"
 )
 """In the clause of an equation, these say that it may not be asserted."""
+
+CONDITIONAL: Final = words_of("had were")
+"""At the start of a sentence these begin a condition that is not met: ``Were 3 + 3 = 7 true, ...``."""
 
 REJECTED: Final = frozenset(["✗", "✘", "❌", "✖", "╳", "fails", "fail", "failed", "reject", "rejected", "nope"])
 """After an equation, these say that it was a trial, and what came of it."""

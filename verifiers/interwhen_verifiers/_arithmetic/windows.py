@@ -14,6 +14,9 @@ def windows(text: str, most: int) -> Iterator[tuple[int, int]]:
 
     One is longer where it is a single sentence.
     """
+    if len(text) <= most:
+        yield 0, len(text)
+        return
     begun = last = 0
     for found in _ENDS.finditer(text):
         if found.end() - begun > most and last > begun:

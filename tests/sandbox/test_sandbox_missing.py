@@ -4,7 +4,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from interwhen.sandbox import Crashed, Denied, Limited, Limits, ProcessSandbox, Returned, SandboxUnavailable, Script
+from interwhen.sandbox import (
+    Crashed,
+    Denied,
+    Limited,
+    Limits,
+    ProcessSandbox,
+    Returned,
+    SandboxUnavailable,
+    Script,
+    _process,
+)
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
 CALM = Limits(seconds=30.0, memory_bytes=160 << 20)
@@ -49,8 +59,6 @@ def test_what_is_allowed_to_be_missing_is_in_the_record():
 
 def test_a_machine_that_changes_its_mind_is_noticed(monkeypatch):
     """What was found out is found out again in each run: nothing runs on the strength of an old report."""
-    from interwhen.sandbox import _process
-
     lacking = ProcessSandbox(without=frozenset({"pid"}))
     monkeypatch.setitem(_process._PROBED, lacking._setting, ProcessSandbox().probe())
     with lacking, pytest.raises(SandboxUnavailable, match="processes"):

@@ -7,18 +7,25 @@ from interwhen.sandbox import Crashed, Denied, Limited, MontySandbox, ProcessSan
 from sandbox_attacks import MONTY, PROCESS
 
 # Where there is no listener, a program that is cut off in the middle of a call cannot be told from one that is not.
-MODES = {"root": frozenset(), "user namespace": frozenset({"root"}), "no listener": frozenset({"notify"})}
+MODES = {
+    "root": ("kernel", frozenset()),
+    "user namespace": ("kernel", frozenset({"root"})),
+    "no listener": ("kernel", frozenset({"notify"})),
+    "bubblewrap": ("bubblewrap", frozenset()),
+    "bubblewrap, user namespace": ("bubblewrap", frozenset({"root"})),
+}
 SYSTEM_PYTHON = "/usr/bin/python3"
 SOME = ("TCP, the error swallowed", "a local socket", "mount", "trace the parent", "a user namespace by clone")
 
 
 def sandbox_of(mode):
     # Where root gives up being root early, a Python in root's own directory is out of its reach.
-    python = SYSTEM_PYTHON if mode == "user namespace" and os.geteuid() == 0 else None
-    sandbox = ProcessSandbox(without=MODES[mode], python=python)
-    missing = sandbox.probe().missing
-    if missing:
-        pytest.skip(f"this machine cannot enforce {sorted(missing)}")
+    isolation, without = MODES[mode]
+    python = SYSTEM_PYTHON if "root" in without and os.geteuid() == 0 else None
+    sandbox = ProcessSandbox(isolation=isolation, without=without, python=python)
+    guarantees = sandbox.probe()
+    if guarantees.missing:
+        pytest.skip(f"this machine cannot enforce {guarantees.why(guarantees.missing)}")
     return sandbox
 
 

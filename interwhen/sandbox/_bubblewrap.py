@@ -1,0 +1,73 @@
+"""Bubblewrap in place of our own calls of the kernel: it makes the namespaces and the file system."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from interwhen.sandbox._inside import mounts, namespaces
+from interwhen.sandbox._inside.plan import Plan
+from interwhen.sandbox._process import boot
+
+
+@dataclass(frozen=True, slots=True)
+class Bubblewrap:
+    """How ``bwrap`` is asked to make the namespaces and the file system, in which our keeper then runs."""
+
+    python: str
+    readable: tuple[tuple[str, str], ...]
+    files: dict[str, bytes]
+    user: int | None
+    in_user_namespace: bool
+
+    def argv(self, descriptors: Sequence[int]) -> list[str]:
+        """Return the command with that of the launcher; *descriptors* hold :attr:`files`."""
+        # The keeper mounts what bubblewrap cannot, and gives up all rights before it becomes the program.
+        options = ["--cap-add", "ALL", "--die-with-parent", "--as-pid-1", "--unshare-cgroup-try"]
+        options += [f"--unshare-{kind}" for kind in ("pid", "net", "ipc", "uts")]
+        if self.in_user_namespace:
+            options += ["--unshare-user", "--uid", str(namespaces.NOBODY), "--gid", str(namespaces.NOBODY)]
+        # Parents that bubblewrap makes by itself may be closed to the program's user.
+        parents = {str(parent) for shown, _ in self.readable for parent in Path(shown).parents}
+        for parent in sorted({*parents, "/dev", "/etc", mounts.HOME} - {"/"}):
+            options += ["--dir", parent]
+        for shown, source in self.readable:
+            options += ["--ro-bind", source, shown]
+        for name in mounts.DEVICES:
+            options += ["--dev-bind-try", f"/dev/{name}", f"/dev/{name}"]
+        for path, descriptor in zip(self.files, descriptors, strict=True):
+            options += ["--perms", "0644", "--ro-bind-data", str(descriptor), path]
+        options += ["--proc", "/proc", "--symlink", "/proc/self/fd", "/dev/fd"]
+        for link in ("/dev/shm", "/tmp"):  # noqa: S108  (links to the program's own directory)
+            options += ["--symlink", mounts.HOME, link]
+        # The launcher's modules lie where the keeper mounts the program's directory over them.
+        options += ["--ro-bind", str(Path(mounts.__file__).parent), f"{mounts.HOME}/_inside"]
+        options += ["--remount-ro", "/", "--chdir", "/"]
+        launcher = [self.python, "-I", "-S", "-c", boot(mounts.HOME)]
+        return [shutil.which("bwrap") or "bwrap", *options, "--", *launcher]
+
+
+def wrap(plan: Plan, python: str, *, as_root: bool) -> Bubblewrap:
+    """Return how to start bubblewrap for *plan*, and note there what is to be checked inside.
+
+    Where we are root, *as_root* says whether bubblewrap is; if not, it needs user namespaces, and *python* must be
+    readable by others.
+    """
+    uid = namespaces.unused_uid(secrets.randbits(22)) if os.geteuid() == 0 else None
+    kinds = {*namespaces.KINDS, "user"}
+    if as_root and uid is not None:
+        kinds.remove("user")
+        plan["user"] = uid
+    user = plan["user"] or namespaces.NOBODY
+    plan["outer"] = {kind: namespaces.namespace_inode(kind) for kind in kinds}
+    return Bubblewrap(
+        python,
+        tuple(plan["readable"]),
+        mounts.accounts(user, user),
+        user=None if plan["user"] else uid,
+        in_user_namespace=not plan["user"],
+    )

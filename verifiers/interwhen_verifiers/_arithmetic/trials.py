@@ -1,0 +1,111 @@
+"""Trials, quoted work and exercises: equations that the text does not assert, and the words that tell."""
+
+# ruff: noqa: RUF001 (signs that look alike are what this file is about)
+
+from __future__ import annotations
+
+import re
+
+from interwhen_verifiers._arithmetic.vocabulary import NEGATING, REJECTED, RETRACTING, words_of
+
+_HEADINGS = words_of(
+    "try trying attempt guess suppose assume imagine trial student pupil claim claims wrote wrong incorrect mistake "
+    "mistakes error errors erroneous flawed fake conjecture hypothesis statement statements choices options"
+)
+"""Words of a heading before trials, or before the work of other people."""
+_TRIAL = re.compile(r"\W*(?:let's |let us |now |next,? )?(?:try|trying|suppose|assume|guess|attempt)\b", re.IGNORECASE)
+
+_TRIAL_SENTENCE = re.compile(
+    r"(?:^|[.!?] )\W{0,4}(?:let's |let us |now |next,? )?(?:try|trying|guess|attempt)\b[^.!?:]*[.!?:]", re.IGNORECASE
+)
+
+_FORMER = ("Old:", "Before:", "Original:", "Was:", "Expected:", "Actual:", "old:", "before:", "original:", "was:")
+_LABELLING = ("(", "-", "*", "Option", "Choice", "option", "choice", *_FORMER)
+_AFTER_LABEL = frozenset(").:= ")
+_LABEL = re.compile(
+    r"\W{0,4}(?:(?:option |choice |answer )?(?:\([A-Ha-h]\)|[A-H]\s?[).:]|[a-h]\))(?:\*\*)?:?"
+    r"|(?:old|before|original|was|expected|actual):|[a-zA-Z] ?= ?-?[0-9]{1,6} ?(?::|→|->))\s*+(?=[$\\(]{0,3}-?[$0-9(])",
+    re.IGNORECASE,
+)
+"""The letter of a choice, or a value that is tried, with nothing but an equation after it."""
+_EXERCISE = re.compile(
+    r"\btrue ?(?:or|/) ?false\b|\bT ?/ ?F\b|\bcorrect (?:this|the following)\b|\bfill in\b"
+    r"|\b(?:spot|find) (?:the|this) (?:error|mistake)|\binsert (?:brackets|parentheses|signs|operators|digits)"
+    r"|\bmove (?:one|a|two)\b[^.]{0,20}(?:match|stick)|\bwhich of (?:these|the following)\b|(?-i:\bSELECT\b|\bWHERE\b)",
+    re.IGNORECASE,
+)
+"""What asks for a judgement or a change of the equation after it."""
+
+_OUTRIGHT = words_of(
+    "✗ ✘ ❌ ✖ ╳ no nope nah not never neither nor none wrong incorrect false untrue fails fail failed rejected reject "
+    "too close almost hmm wait oops sorry mismatch doesn't isn't didn't cannot can't won't unfortunately sadly "
+    "contradiction impossible missed misses off nein falsch non faux falso incorrecto"
+)
+"""A line that begins so rejects an equation on the line before, or may."""
+_REFERRING = words_of("this that that's it it's which but still these both does is gives but actually")
+"""A line that begins so is about the line before. Whether it rejects that depends on the other words."""
+JOINS = ("+", *sorted(_OUTRIGHT | _REFERRING))
+_REJECTING = (
+    NEGATING
+    | REJECTED
+    | RETRACTING
+    | words_of(
+        "no too instead neither off short drop dropped discard discarded ruled out exceeds higher lower bigger smaller "
+        "larger less mismatch untrue didn't impossible contradicts contradictory fails useless bad false mistaken"
+    )
+)
+_FIRST_SENTENCE = re.compile(r"(?:[^.!?;]|[.!?;](?=\S)){0,120}")
+_WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|['’])*|[✗✘❌✖╳]")
+
+
+def announces(text: str) -> bool:
+    """Tell whether what follows the line *text* may be a trial, or the work of other people."""
+    if ":" in text[-4:]:
+        return _is_heading(text)
+    if "?" in text[-4:] and _EXERCISE.search(text) is not None:
+        return True
+    lower = text[:40].lower()
+    tries = "try" in lower or "guess" in lower or "ssume" in lower or "uppose" in lower or "ttempt" in lower
+    return tries and _TRIAL.match(text) is not None
+
+
+def _is_heading(text: str) -> bool:
+    return not _HEADINGS.isdisjoint(text.lower().replace("'s", " ").replace(":", " ").split())
+
+
+def announcement(text: str) -> int | None:
+    """Return from where on the rest of the line *text* may be a trial, an exercise, or the work of other people."""
+    found = -1
+    if text.startswith(_LABELLING) or text[1:2] in _AFTER_LABEL or text[2:3] in _AFTER_LABEL:
+        label = _LABEL.match(text)
+        if label is not None:
+            return label.end()
+    if (
+        ("rue" in text or "T/F" in text or "orrect th" in text or "pot th" in text or "ind the" in text)
+        or ("ill in" in text or "nsert" in text or "match" in text or "stick" in text or "hich of" in text)
+        or ("SELECT" in text or "WHERE" in text)
+    ):
+        exercise = _EXERCISE.search(text)
+        if exercise is not None:
+            return exercise.end()
+    if ": " in text:
+        at = text.find(": ")
+        while at >= 0:
+            start = max(text.rfind(". ", max(0, at - 80), at), at - 80, 0)
+            if _is_heading(text[start:at]):
+                found = at
+                break
+            at = text.find(": ", at + 1)
+    if "try" in text or "Try" in text or "uess" in text or "ttempt" in text:
+        trial = _TRIAL_SENTENCE.search(text)
+        if trial is not None:
+            found = trial.end() if found < 0 else min(found, trial.end())
+    return None if found < 0 else found
+
+
+def rejects(text: str, before: str) -> bool:
+    """Tell whether the line *text* may reject an equation on the line *before*."""
+    if before.startswith("-") and text.startswith("+"):
+        return True  # two lines of a difference between files
+    words = [word.lower().replace("’", "'") for word in _WORD.findall(_FIRST_SENTENCE.match(text.lstrip())[0])]  # type: ignore[index]  # it matches any text
+    return bool(words) and (words[0] in _OUTRIGHT or not _REJECTING.isdisjoint(words))
