@@ -41,7 +41,7 @@ class Unsupported(UsageError):
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ApiCall:
     """One request as the caller wrote it, and the few things of it that matter to us."""
 
     api: Api
@@ -88,12 +88,12 @@ class Call:
         return tuple(tool for tool in found if isinstance(tool, Mapping) and isinstance(tool.get("name"), str))
 
 
-def read_call(api: Api, body: Mapping[str, Any]) -> Call:
+def read_call(api: Api, body: Mapping[str, Any]) -> ApiCall:
     """Read the request *body* of *api*. Raises :class:`Unsupported` on one that cannot be supervised."""
     _refuse(api, body)
     options = body.get("stream_options")
     limit = next((name for name in _LIMITS[api] if isinstance(body.get(name), int)), None)
-    return Call(
+    return ApiCall(
         api=api,
         body={name: value for name, value in body.items() if name != "interwhen"},
         streams=bool(body.get("stream")),

@@ -10,8 +10,8 @@ import msgspec
 from interwhen._types.events import CheckSettled, Delta, Event, Finished, Retracted, ViolationFound
 from interwhen._types.models import FinishReason, Piece
 from interwhen._types.results import CheckRecord, Result, ViolationRecord
-from interwhen.clients._chunk_buffer import Arrival, Field, Tap
-from interwhen.clients._known_fields import doubted
+from interwhen.clients._chunk_buffer import BufferedChunk, ChunkBuffer, Field
+from interwhen.clients._known_fields import with_unmonitored
 
 # What interwhen says beside the chunks of a stream.
 
@@ -81,7 +81,7 @@ _BACK = 200
 """How many characters of standing text are repeated at most, to give a correction its context."""
 
 
-class Lead(NamedTuple):
+class Correction(NamedTuple):
     """What to write in front of text: ``lead`` is no part of the trace, ``again`` is, and begins at ``start``."""
 
     lead: str
@@ -89,7 +89,7 @@ class Lead(NamedTuple):
     again: str
 
 
-class Leading:
+class Corrections:
     """Follows what each field of the stream has shown, and finds the words between an error and its correction.
 
     After a retraction, text begins on a line of its own. Feedback says by itself that something was wrong; any other
@@ -126,20 +126,20 @@ class Leading:
         while len(self._fields) > 1 and self._fields[-1][0] >= to:
             self._fields.pop()
 
-    def lead(self, field: Field, start: int, text: str, *, said: bool) -> Lead:
+    def lead(self, field: Field, start: int, text: str, *, said: bool) -> Correction:
         """Return what leads over to *text*, which stands at *start*; *said*: it is feedback."""
         if field not in self._owed or not text:
-            return Lead("", start, "")
+            return Correction("", start, "")
         self._owed.discard(field)
         line = "" if self._on_new_line.get(field, True) else "\n"
         if said:
-            return Lead("" if text.startswith("\n") else line, start, "")
+            return Correction("" if text.startswith("\n") else line, start, "")
         trace = self._trace()
         first = self._fields[-1][0] if self._fields and self._fields[-1][1] == field else start
         at = max(trace.rfind("\n", 0, start) + 1, first)
         if start - at > _BACK:
             at = trace.find(" ", start - _BACK, start) + 1 or start
-        return Lead(f"{line}{self._correction}", at, trace[at:start])
+        return Correction(f"{line}{self._correction}", at, trace[at:start])
 
 
 # Chunks of our own making, in the likeness of the server's.
@@ -165,7 +165,7 @@ def wire_reason(reason: FinishReason | None) -> str | None:
     return None if reason is None else _FINISH.get(reason)
 
 
-class Shape:
+class ChunkTemplate:
     """Makes chunks of one API like *first*, the first one of the server; empty where there was none."""
 
     def __init__(self, first: bytes, *, chat: bool) -> None:
@@ -259,7 +259,7 @@ class Composer:
 
     def __init__(
         self,
-        tap: Tap,
+        buffer: ChunkBuffer,
         trace: Callable[[], str],
         *,
         chat: bool,
@@ -268,13 +268,13 @@ class Composer:
         wants_usage: bool,
         correction: str,
     ) -> None:
-        self._tap = tap
+        self._buffer = buffer
         self._chat = chat
         self._hold = hold
         self._splits = splits
         self._wants_usage = wants_usage
-        self._shape_made: Shape | None = None
-        self._leading = Leading(trace, correction)
+        self._template_made: ChunkTemplate | None = None
+        self._corrections = Corrections(trace, correction)
         self._released = 0
         self._shown = 0
         self._spelled = 0
@@ -294,7 +294,7 @@ class Composer:
             if isinstance(event, Delta):
                 if event.origin != "model":
                     piece = Piece(event.text, event.origin, event.phase, event.call, event.refused)
-                    self._tap.insert(event.start, piece)
+                    self._buffer.insert(event.start, piece)
                 self._released = event.start + len(event.text)
                 continue
             self._events.append(event)
@@ -310,32 +310,32 @@ class Composer:
                 self._flush()
         else:
             self._finish(result)
-        if self._urgent and not parts and not self._hold and self._tap.first:
-            empty = self._shape.text("content" if self._chat else "text", "")
+        if self._urgent and not parts and not self._hold and self._buffer.first:
+            empty = self._template.text("content" if self._chat else "text", "")
             self._add(Part(None, empty), self._shown if self._spelled > self._shown else None)
         self._urgent = False
         return parts
 
     def judged(self, result: Result) -> Result:
         """Return *result* as it holds for this reader, who may have been given what no monitor reads."""
-        return doubted(result, self._tap.vetting.unread)
+        return with_unmonitored(result, self._buffer.field_filter.unmonitored)
 
     @property
-    def _shape(self) -> Shape:
-        if self._shape_made is None:
-            self._shape_made = Shape(self._tap.first, chat=self._chat)
-        return self._shape_made
+    def _template(self) -> ChunkTemplate:
+        if self._template_made is None:
+            self._template_made = ChunkTemplate(self._buffer.first, chat=self._chat)
+        return self._template_made
 
     def _retract(self, to: int) -> None:
         if self._released > to:
             self._released = to
         if self._shown > to:
             self._shown = to
-            self._leading.retract(to)
+            self._corrections.retract(to)
 
     def _flush(self) -> None:
         """Show what is released."""
-        queue, released = self._tap.queue, self._released
+        queue, released = self._buffer.queue, self._released
         while queue:
             arrival = queue[0]
             if arrival.start > released or arrival.kind in ("end", "usage"):
@@ -347,19 +347,19 @@ class Composer:
                 return
             queue.popleft()
             if arrival.kind == "call":
-                self._tap.calls.append(arrival)
+                self._buffer.calls.append(arrival)
                 if arrival.text and end > self._shown:
                     self._show_piece(arrival, end)
             else:
                 self._show(arrival)
 
-    def _show(self, arrival: Arrival) -> None:
+    def _show(self, arrival: BufferedChunk) -> None:
         """Show *arrival*, as much of it as has not been shown."""
         size, start = len(arrival.text), arrival.start
-        leading = self._leading
+        corrections = self._corrections
         if size and start + size <= self._shown:
             return
-        if arrival.piece is not None or arrival.cut or start < self._shown or (size and leading.due(arrival.field)):
+        if arrival.piece is not None or arrival.cut or start < self._shown or (size and corrections.due(arrival.field)):
             self._show_piece(arrival, start + size)
             return
         if not size:
@@ -367,40 +367,40 @@ class Composer:
                 self._add(Part(arrival.data), start=None)
             return
         self._shown = start + size
-        leading.showed(arrival.field, start, arrival.text)
+        corrections.showed(arrival.field, start, arrival.text)
         if arrival.later:
-            self._add(Part(None, self._shape.again(arrival.data)), start)
+            self._add(Part(None, self._template.again(arrival.data)), start)
         else:
             self._add(Part(arrival.data), start)
 
-    def _show_piece(self, arrival: Arrival, to: int) -> None:
+    def _show_piece(self, arrival: BufferedChunk, to: int) -> None:
         """Show the text of *arrival* up to offset *to*, in a chunk of our own."""
         if 0 < (border := arrival.start + arrival.split) < to and arrival.split and self._shown < border:
             self._show_text(arrival, min(border, to), "reasoning")
         if self._shown < to:
             self._show_text(arrival, to, "answer")
 
-    def _show_text(self, arrival: Arrival, to: int, part: str) -> None:
+    def _show_text(self, arrival: BufferedChunk, to: int, part: str) -> None:
         piece = arrival.piece
         start = max(arrival.start, self._shown)
         text = arrival.text[start - arrival.start : to - arrival.start]
         self._shown = to
         if piece is not None and piece.refused:  # said to the model only
-            self._leading.showed(arrival.field, start, "")
+            self._corrections.showed(arrival.field, start, "")
             return
         field = arrival.field
         if arrival.split and part == "answer":
             field = "content"
-        lead, restart, again = self._leading.lead(
+        lead, restart, again = self._corrections.lead(
             field, start, text, said=piece is not None and piece.origin == "feedback"
         )
-        self._leading.showed(field, start, text)
+        self._corrections.showed(field, start, text)
         spelled = f"{lead}{again}{text}"
         whole = not (lead or again) and len(text) == len(arrival.text) and not arrival.cut
         if arrival.data:
-            body = self._shape.with_text(arrival.data, field, spelled, whole=whole)
+            body = self._template.with_text(arrival.data, field, spelled, whole=whole)
         else:
-            body = self._shape.text(field, spelled)
+            body = self._template.text(field, spelled)
         self._add(Part(None, body), restart, len(lead))
 
     def _add(self, part: Part, start: int | None = None, lead: int = 0) -> None:
@@ -408,7 +408,7 @@ class Composer:
         if not self._begun:
             self._begun = True
             if part.body is not None:
-                self._shape.begin(part.body)
+                self._template.begin(part.body)
         if start is not None:
             self._spelled = self._shown
         if events:
@@ -431,8 +431,8 @@ class Composer:
             self._flush()
         if result.status == "failed":
             return
-        tap = self._tap
-        last = next((arrival for arrival in tap.queue if arrival.kind == "end"), None)
+        buffer = self._buffer
+        last = next((arrival for arrival in buffer.queue if arrival.kind == "end"), None)
         if ended and result.finish_reason is not None:
             self._end(result, last)
         elif result.status == "abstained" or result.finish_reason is None:
@@ -440,50 +440,50 @@ class Composer:
         if self._wants_usage:
             self._add_usage(result)
         if not self._parts:  # a stream without an end: what there was has been shown
-            self._add(Part(None, self._shape.text("content" if self._chat else "text", "")))
+            self._add(Part(None, self._template.text("content" if self._chat else "text", "")))
         info = self._parts[-1].info
         start = len(result.text) if self._spelled > len(result.text) else info.start
         self._parts[-1].info = SupervisionInfo(start, info.lead, (*info.events, *self._events), result)
 
     def _block(self, result: Result) -> None:  # noqa: ARG002  for another API
         """End an answer that was withheld, or ended by a monitor."""
-        self._add(Part(None, self._shape.finish(BLOCKED)))
+        self._add(Part(None, self._template.finish(BLOCKED)))
 
-    def _end(self, result: Result, last: Arrival | None) -> None:
+    def _end(self, result: Result, last: BufferedChunk | None) -> None:
         """End an answer as the model did, with the tool calls that stand."""
-        tap = self._tap
+        buffer = self._buffer
         if result.finish_reason in ("tool_calls", "stop"):
-            for arrival in tap.calls:
+            for arrival in buffer.calls:
                 plain = not (arrival.later or arrival.text)
-                self._add(Part(arrival.data) if plain else Part(None, self._shape.rest(arrival.data, arrival.shift)))
+                self._add(Part(arrival.data) if plain else Part(None, self._template.rest(arrival.data, arrival.shift)))
             calls_stand = True
         else:
             calls_stand = False
         if last is None:
             reason = wire_reason(result.finish_reason)
             if reason is not None:
-                self._add(Part(None, self._shape.finish(reason)))
+                self._add(Part(None, self._template.finish(reason)))
             return
         start: int | None = None
         plain = not (last.later or last.cut or (last.calls and not calls_stand))
         if last.text:
-            plain = plain and self._shown <= last.start and not self._leading.due(last.field) and not last.split
+            plain = plain and self._shown <= last.start and not self._corrections.due(last.field) and not last.split
             if plain:
                 start, self._shown = last.start, last.end
             else:
                 self._show_piece(last, last.end)
         if last.calls and not calls_stand:
             reason = wire_reason(result.finish_reason) or "stop"
-            self._add(Part(None, self._shape.without_calls(last.data, reason)))
+            self._add(Part(None, self._template.without_calls(last.data, reason)))
         else:
-            self._add(Part(last.data) if plain else Part(None, self._shape.rest(last.data, last.shift)), start)
+            self._add(Part(last.data) if plain else Part(None, self._template.rest(last.data, last.shift)), start)
 
     def _add_usage(self, result: Result) -> None:
         ledger = result.ledger
-        counted = next((arrival for arrival in self._tap.queue if arrival.kind == "usage"), None)
+        counted = next((arrival for arrival in self._buffer.queue if arrival.kind == "usage"), None)
         if counted is not None and ledger.requests <= 1:
             self._add(Part(counted.data))
         elif counted is not None or ledger.prompt_tokens:
             tokens = ledger.kept + ledger.discarded
             total = {"prompt_tokens": ledger.prompt_tokens, "completion_tokens": tokens}
-            self._add(Part(None, self._shape.usage({**total, "total_tokens": ledger.prompt_tokens + tokens})))
+            self._add(Part(None, self._template.usage({**total, "total_tokens": ledger.prompt_tokens + tokens})))

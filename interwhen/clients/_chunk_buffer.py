@@ -11,7 +11,7 @@ import msgspec
 
 from interwhen._types.models import Chunk, FinishReason, Piece
 from interwhen._types.segments import ToolCall
-from interwhen.clients._known_fields import Vetting
+from interwhen.clients._known_fields import FieldFilter
 from interwhen.models._chunks import DONE, Decode, Decoded
 
 # Tool calls from their pieces: a call is one only once it is whole.
@@ -44,14 +44,14 @@ class _Choice(msgspec.Struct, frozen=True, gc=False):
     delta: _Text | None = None
 
 
-class _Body(msgspec.Struct, frozen=True, gc=False):
+class _ChunkBody(msgspec.Struct, frozen=True, gc=False):
     choices: list[_Choice] | None = None
 
 
-_decoder = msgspec.json.Decoder(_Body)
+_decoder = msgspec.json.Decoder(_ChunkBody)
 
 
-class _Open:
+class _PartialCall:
     """A call whose pieces are still coming, or may be."""
 
     __slots__ = ("id", "is_settled", "kind", "names", "number", "pieces")
@@ -90,7 +90,7 @@ class _Open:
             self.pieces.append(more if isinstance(more, str) else msgspec.json.encode(more).decode())
 
 
-class Fed(NamedTuple):
+class AssembledCalls(NamedTuple):
     """What a chunk brought: the numbers of the calls that its pieces belong to, and the calls that are whole now."""
 
     pieces: tuple[int, ...]
@@ -105,23 +105,23 @@ class CallAssembler:
     """
 
     def __init__(self) -> None:
-        self._calls: list[_Open] = []
-        self._by_index: dict[int, _Open] = {}
+        self._calls: list[_PartialCall] = []
+        self._by_index: dict[int, _PartialCall] = {}
         """The call of each index that began last."""
-        self._by_id: dict[tuple[int, str], _Open] = {}
+        self._by_id: dict[tuple[int, str], _PartialCall] = {}
 
     @property
     def is_open(self) -> bool:
         """Whether a call has begun, so that its end is awaited: the last one is never whole before."""
         return bool(self._calls)
 
-    def feed(self, data: bytes) -> Fed:
+    def feed(self, data: bytes) -> AssembledCalls:
         """Take a chunk."""
         choices = _decoder.decode(data).choices
         delta = choices[0].delta if choices else None
         if delta is None or not (delta.tool_calls or delta.function_call):
-            return Fed((), [])
-        fed = Fed((), [])
+            return AssembledCalls((), [])
+        fed = AssembledCalls((), [])
         numbers: list[int] = []
         for piece in delta.tool_calls or ():
             kind: CallKind = "custom" if piece.custom is not None or piece.type == "custom" else "function"
@@ -137,7 +137,7 @@ class CallAssembler:
             known.clear()
         return [(call.number, call.call()) for call in left] if reason in _WHOLE else []
 
-    def _take(self, index: int, kind: CallKind, name_of_call: str, said: _Function | None, fed: Fed) -> int:
+    def _take(self, index: int, kind: CallKind, name_of_call: str, said: _Function | None, fed: AssembledCalls) -> int:
         """Take a piece, and return the number of its call."""
         call = self._known(index, name_of_call)
         if call is None or (call.is_settled and _says_something(said)):
@@ -149,20 +149,20 @@ class CallAssembler:
             self._by_id[index, call.id] = call
         return call.number
 
-    def _known(self, index: int, name_of_call: str) -> _Open | None:
+    def _known(self, index: int, name_of_call: str) -> _PartialCall | None:
         """Return the call that a piece goes on with, if it does."""
         last = self._by_index.get(index)
         if last is None or not name_of_call or not last.id or last.id == name_of_call:
             return last
         return self._by_id.get((index, name_of_call))
 
-    def _begin(self, index: int, kind: CallKind, fed: Fed) -> _Open:
+    def _begin(self, index: int, kind: CallKind, fed: AssembledCalls) -> _PartialCall:
         """Begin a call. The one before it is looked at now and not again, so that no text is read again and again."""
         last = self._calls[-1] if self._calls else None
         if last is not None and last.has_all():
             last.is_settled = True
             fed.whole.append((last.number, last.call()))
-        begun = self._by_index[index] = _Open(len(self._calls), kind)
+        begun = self._by_index[index] = _PartialCall(len(self._calls), kind)
         self._calls.append(begun)
         return begun
 
@@ -183,7 +183,7 @@ _BACKSLASH = 92
 _NO_PLACES: Mapping[int, int] = MappingProxyType({})
 
 
-class Arrival:
+class BufferedChunk:
     """One chunk of the server, or one insertion of ours."""
 
     __slots__ = ("calls", "cut", "data", "field", "kind", "later", "piece", "places", "shift", "split", "start", "text")
@@ -244,21 +244,21 @@ class Arrival:
             self.data = msgspec.json.encode(body)
 
 
-class Tap:
+class ChunkBuffer:
     """Decodes the streams of one call, and keeps their chunks in ``queue``, in the order of the trace.
 
     ``queue`` mirrors the trace: what a rewind cuts goes, and what we insert stands in it.
     """
 
     def __init__(self, decode: Decode, field: Field, *, holds: bool = False) -> None:
-        self.queue: deque[Arrival] = deque()
-        self.calls: list[Arrival] = []
+        self.queue: deque[BufferedChunk] = deque()
+        self.calls: list[BufferedChunk] = []
         """Chunks with pieces of tool calls that were taken out of the queue, to be shown at the end."""
         self.first: bytes = b""
         """The first chunk there was: what all others of ours are made like."""
         self.reasoning: Field | None = None
         """The field in which reasoning comes, once one has."""
-        self.vetting = Vetting("chat" if field == "content" else "completions", holds=holds)
+        self.field_filter = FieldFilter("chat" if field == "content" else "completions", holds=holds)
         """What the answer had that no monitor reads; *holds*: which is held back, then."""
         self._decode = decode
         self._field: Field = field
@@ -314,7 +314,7 @@ class Tap:
             last.cut, last.kind = True, "text" if last.kind == "end" else last.kind
 
     def _insert(self, start: int, piece: Piece) -> None:
-        arrival = Arrival("ours", start, piece.text, b"", self._field_of(piece), later=True)
+        arrival = BufferedChunk("ours", start, piece.text, b"", self._field_of(piece), later=True)
         arrival.piece = piece
         self.queue.append(arrival)
 
@@ -324,19 +324,19 @@ class Tap:
         if found is DONE:
             return found
         # Nearly every chunk is like the one before it but for its text, and so has nothing else to look at.
-        vetting = self.vetting
+        field_filter = self.field_filter
         size = len(data)
         if (
-            size < vetting.least
-            or not data.startswith(vetting.before)
-            or not data.endswith(vetting.after)
-            or data.find(b'"', vetting.begin, size - vetting.rest) >= 0
-            or data[size - vetting.rest - 1] == _BACKSLASH
+            size < field_filter.least
+            or not data.startswith(field_filter.before)
+            or not data.endswith(field_filter.after)
+            or data.find(b'"', field_filter.begin, size - field_filter.rest) >= 0
+            or data[size - field_filter.rest - 1] == _BACKSLASH
         ):
-            data = vetting.vetted(data)
+            data = field_filter.filtered(data)
             if not self.first:
                 self.first = data
-        if self._calls.is_open or vetting.has_calls:
+        if self._calls.is_open or field_filter.has_calls:
             return self._with_calls(data, found)
         self._keep(data, found, ())
         return found
@@ -351,17 +351,17 @@ class Tap:
             elif not text and found.usage is not None:
                 kind = "usage"
             field = self._field if found.phase == "answer" else self._reasoning_field(data)
-            self.queue.append(Arrival(kind, at, text, data, field, later=later))
+            self.queue.append(BufferedChunk(kind, at, text, data, field, later=later))
             self._at = at + len(text)
         elif isinstance(found, tuple):
             text = "".join(chunk.text for chunk in found)
             kind = "end" if found[-1].finish_reason is not None else "text"
-            arrival = Arrival(kind, at, text, data, self._reasoning_field(data), later=later)
+            arrival = BufferedChunk(kind, at, text, data, self._reasoning_field(data), later=later)
             arrival.split = len(found[0].text)
             self.queue.append(arrival)
             self._at = at + len(text)
         else:
-            self.queue.append(Arrival("call" if calls else "text", at, "", data, self._field, later=later))
+            self.queue.append(BufferedChunk("call" if calls else "text", at, "", data, self._field, later=later))
         if calls:
             last = self.queue[-1]
             last.calls, last.places, last.shift = calls, self._places, self._shift

@@ -307,16 +307,16 @@ def _type(kind: Kind | Table | tuple[Table], name: str) -> Any:
 _COMMON = [name for name in Unverified.__struct_fields__ if name != "unverified_reasons"]
 
 
-def doubted(result: Result, unread: Mapping[str, bool]) -> Result:
+def with_unmonitored(result: Result, unmonitored: Mapping[str, bool]) -> Result:
     """Return *result*, which is not verified where there were fields *unread*; the values say what was held back."""
-    if not unread or not isinstance(result, Verified | Unverified):
+    if not unmonitored or not isinstance(result, Verified | Unverified):
         return result
     unverified_reasons = result.unverified_reasons if isinstance(result, Unverified) else ()
     common = {name: getattr(result, name) for name in _COMMON}
     why = "no monitor reads the field {!r:.120} of the answer{}"
     more = (
         UnverifiedReason("", None, why.format(name, "; it was held back" if held else ""))
-        for name, held in unread.items()
+        for name, held in unmonitored.items()
     )
     return Unverified(**common, unverified_reasons=(*unverified_reasons, *more))
 
@@ -331,7 +331,7 @@ _OFTEN = 16
 """After so many chunks that were like none before, only each of so many is remembered: it may be so with all."""
 
 
-class Vetting:
+class FieldFilter:
     """Looks at the chunks of one answer, and keeps what the last sound one was like but for its text.
 
     A chunk that begins with ``before``, ends with ``after`` and has no quotation mark between is like it in all but
@@ -349,7 +349,7 @@ class Vetting:
         "least",
         "looked",
         "rest",
-        "unread",
+        "unmonitored",
     )
 
     def __init__(self, api: Literal["chat", "completions"], *, holds: bool) -> None:
@@ -357,7 +357,7 @@ class Vetting:
         self._decode = _DECODERS[api].decode
         self.holds = holds
         """Whether text that no monitor reads is taken out of a chunk."""
-        self.unread: dict[str, bool] = {}
+        self.unmonitored: dict[str, bool] = {}
         """The fields with such text, and whether it was held back."""
         self.before = self.after = b""
         self.begin = self.rest = 0
@@ -370,10 +370,10 @@ class Vetting:
 
     def note(self, name: str) -> None:
         """Take note of a field with text that no monitor reads."""
-        if len(self.unread) < NAMES_KEPT:
-            self.unread.setdefault(name, self.holds)
+        if len(self.unmonitored) < NAMES_KEPT:
+            self.unmonitored.setdefault(name, self.holds)
 
-    def vetted(self, data: bytes) -> bytes:
+    def filtered(self, data: bytes) -> bytes:
         """Return the chunk *data* as it may be shown, and take note of what no monitor reads of it."""
         self.has_calls = b'"tool_calls"' in data or b'"function_call"' in data
         self.least = 1 << 62

@@ -24,7 +24,7 @@ from interwhen._engine.run import is_off
 from interwhen._run import LoopThread
 from interwhen._types.errors import ModelError
 from interwhen._types.events import Event
-from interwhen.clients._calls import PATHS, Call, Settings, read_call
+from interwhen.clients._calls import PATHS, ApiCall, Settings, read_call
 from interwhen.clients._chat_codec import Part, SupervisionInfo, supervision_info
 from interwhen.clients._openai_streams import (
     AsyncBody,
@@ -37,9 +37,9 @@ from interwhen.clients._openai_streams import (
     supervision_info_of_all,
     whole_response,
 )
-from interwhen.clients._openai_wire import Carried, SdkWire, Send, raise_sdk_error, sync_sender
+from interwhen.clients._openai_wire import SdkError, SdkTransport, Send, raise_sdk_error, sync_sender
 from interwhen.clients._supervision import Supervised, supervise
-from interwhen.clients._upstream import Endpoint
+from interwhen.clients._upstream import ModelEndpoint
 
 # Supervised calls over an SDK client, with the SDK's errors; the same for plain and for async code.
 
@@ -49,22 +49,22 @@ class SdkCall:
     """One call and everything it takes to make it."""
 
     client: Any
-    call: Call
+    call: ApiCall
     settings: Settings
     options: FinalRequestOptions
-    endpoint: Endpoint
+    endpoint: ModelEndpoint
     send: Send
     list_models: Callable[[], Awaitable[bytes]]
 
     async def begin(self) -> tuple[Supervised, httpx2.Response]:
         """Send the request; return the supervised call and the head of the server's response."""
-        wire = SdkWire(self.options, self.send, self.list_models)
+        transport = SdkTransport(self.options, self.send, self.list_models)
         try:
-            supervised = await supervise(self.call, self.settings, wire, self.endpoint)
+            supervised = await supervise(self.call, self.settings, transport, self.endpoint)
         except ModelError as error:
-            raise_sdk_error(error, wire.response.request if wire.response is not None else None)
-        assert wire.response is not None
-        return supervised, wire.response
+            raise_sdk_error(error, transport.response.request if transport.response is not None else None)
+        assert transport.response is not None
+        return supervised, transport.response
 
     async def whole(self) -> tuple[list[Part], httpx2.Response]:
         """Return all parts, and the head of the server's response.
@@ -80,7 +80,7 @@ class SdkCall:
                 while more := await supervised.parts():
                     parts += more
             except ModelError as error:
-                if not (isinstance(error, Carried) and error.retryable and left):
+                if not (isinstance(error, SdkError) and error.retryable and left):
                     raise_sdk_error(error, response.request)
             else:
                 return parts, response
@@ -168,11 +168,11 @@ _METHODS = ("create", "stream", "parse")
 _WHOLE: dict[str, Any] = {"stream": False, "stream_cls": None}
 
 
-Endpoints: TypeAlias = Callable[[str, str], Endpoint]
+ModelEndpoints: TypeAlias = Callable[[str, str], ModelEndpoint]
 """What has been learned about a model at a base URL."""
 
 
-def wrapped(client: Any, settings: Settings, endpoints: Endpoints | None = None) -> Any:
+def wrapped(client: Any, settings: Settings, endpoints: ModelEndpoints | None = None) -> Any:
     """Return *client* wrapped; ``None`` if it is no client of the SDK. A wrapped client is wrapped anew."""
     bare = getattr(client, "_interwhen_bare", client)
     mixin = AsyncSupervising if isinstance(bare, AsyncOpenAI) else SyncSupervising if isinstance(bare, OpenAI) else None
@@ -185,9 +185,9 @@ def wrapped(client: Any, settings: Settings, endpoints: Endpoints | None = None)
     return made
 
 
-def _endpoints() -> Endpoints:
-    def endpoint(url: str, model: str) -> Endpoint:
-        return Endpoint(model=model, host=httpx2.URL(url).netloc.decode("ascii", "replace"))
+def _endpoints() -> ModelEndpoints:
+    def endpoint(url: str, model: str) -> ModelEndpoint:
+        return ModelEndpoint(model=model, host=httpx2.URL(url).netloc.decode("ascii", "replace"))
 
     return functools.lru_cache(maxsize=_KNOWN_MODELS)(endpoint)
 
@@ -212,7 +212,7 @@ class _Supervising:
 
     _interwhen_bare: Any
     _interwhen_settings: Settings
-    _interwhen_endpoints: Endpoints
+    _interwhen_endpoints: ModelEndpoints
 
     @cached_property
     def chat(self) -> Any:
@@ -248,10 +248,10 @@ class _Supervising:
 
     with_options = copy
 
-    def _interwhen_endpoint(self, call: Call) -> Endpoint:
+    def _interwhen_endpoint(self, call: ApiCall) -> ModelEndpoint:
         return self._interwhen_endpoints(str(self._interwhen_bare.base_url), str(call.body.get("model")))
 
-    def _interwhen_call(self, options: FinalRequestOptions) -> tuple[FinalRequestOptions, Call | None, Settings]:
+    def _interwhen_call(self, options: FinalRequestOptions) -> tuple[FinalRequestOptions, ApiCall | None, Settings]:
         """Return *options* without our field, and what is to be supervised, if anything is."""
         extra = options.extra_json
         override: object = None

@@ -21,7 +21,7 @@ from interwhen._run import Running
 from interwhen._types.errors import ModelError, StreamClosed
 from interwhen._types.events import Event
 from interwhen._types.results import Result
-from interwhen.clients._calls import Call
+from interwhen.clients._calls import ApiCall
 from interwhen.clients._chat_codec import Part, SupervisionInfo
 from interwhen.clients._openai_wire import raise_sdk_error
 from interwhen.clients._supervision import Supervised, whole
@@ -312,7 +312,7 @@ def streamed(first: httpx2.Response, supervised: Supervised, body: Any, options:
     return _response(first, options, "text/event-stream; charset=utf-8", {KEY: supervised}, stream=body)
 
 
-def whole_response(first: httpx2.Response, call: Call, parts: Sequence[Part], options: Any) -> httpx2.Response:
+def whole_response(first: httpx2.Response, call: ApiCall, parts: Sequence[Part], options: Any) -> httpx2.Response:
     """Return the response that holds the whole answer which *parts* spell."""
     content = msgspec.json.encode(whole(call.api, parts))
     return _response(first, options, "application/json", {}, content=content)

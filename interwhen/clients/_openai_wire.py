@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # Errors of the `openai` package, carried through the engine, and ours as what that package would raise.
 
 
-class Carried(UpstreamError):
+class SdkError(UpstreamError):
     """Whatever the SDK raised on the way to the server; ``original`` is raised again at the caller."""
 
     def __init__(self, original: Exception, *, retryable: bool = False) -> None:
@@ -51,7 +51,7 @@ class Carried(UpstreamError):
 
 def raise_sdk_error(error: ModelError, request: httpx2.Request | None) -> NoReturn:
     """Raise what the SDK raises for *error*; what it did raise keeps the cause that it had."""
-    if isinstance(error, Carried):
+    if isinstance(error, SdkError):
         raise error.original
     raise _as_sdk_error(error, request) from error
 
@@ -134,8 +134,8 @@ class SdkBody:
                 await self._parts.__anext__()
 
 
-class SdkWire:
-    """Sends the requests of one call through an SDK client; see :class:`~interwhen.clients._upstream.Wire`."""
+class SdkTransport:
+    """Sends the requests of one call through an SDK client; see :class:`~interwhen.clients._upstream.CallTransport`."""
 
     def __init__(self, options: FinalRequestOptions, send: Send, list_models: Callable[[], Awaitable[bytes]]) -> None:
         self._options = options
@@ -164,7 +164,7 @@ class SdkWire:
         try:
             return await self._list_models()
         except Exception as error:
-            raise Carried(error) from error
+            raise SdkError(error) from error
 
     async def _accepted(self, body: dict[str, Any]) -> httpx2.Response:
         options = self._options.model_copy()
@@ -174,7 +174,7 @@ class SdkWire:
         try:
             return await self._send(options)
         except Exception as error:
-            raise Carried(error) from error
+            raise SdkError(error) from error
 
 
 def read_error(error: Exception, request: httpx2.Request) -> Exception:
@@ -186,9 +186,9 @@ def read_error(error: Exception, request: httpx2.Request) -> Exception:
     elif isinstance(error, (*_kinds("RequestError"), ssl.SSLError, anyio.EndOfStream)):
         found = openai.APIConnectionError(request=request)
     else:
-        return Carried(error)
+        return SdkError(error)
     found.__cause__ = error
-    return Carried(found, retryable=True)
+    return SdkError(found, retryable=True)
 
 
 def _kinds(name: str) -> tuple[type[Exception], ...]:

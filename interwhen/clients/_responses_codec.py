@@ -13,12 +13,12 @@ from interwhen._types.models import Chunk, FinishReason, Piece, Usage
 from interwhen._types.results import Result
 from interwhen._types.segments import ToolCall
 from interwhen.clients._chat_codec import BLOCKED, Composer, Part
-from interwhen.clients._chunk_buffer import Arrival, Field, Kind, Tap
+from interwhen.clients._chunk_buffer import BufferedChunk, ChunkBuffer, Field, Kind
 from interwhen.clients._responses_fields import (
     ADDED,
     CALLS,
     RESPONSE_DONE,
-    ResponsesVetting,
+    ResponsesFieldFilter,
     WireEvent,
     WireItem,
     WireResponse,
@@ -82,7 +82,7 @@ class ItemPart:
         return {"annotations": [], **given, **own} if self.kind == "output_text" else {**given, **own}
 
 
-class Item:
+class OutputItem:
     """An output item that was announced and is not done."""
 
     def __init__(self, index: int, kind: str, name: str, announced: bytes | ItemBody, source: int) -> None:
@@ -202,17 +202,17 @@ _NO_ITEMS = -1
 
 
 def own_text(field: Field, text: str) -> ItemBody:
-    """Return *text* of ours as an event that is none of the API yet: :meth:`Items.tell` finds a place for it."""
+    """Return *text* of ours as an event that is none of the API yet: :meth:`OutputItems.tell` finds a place for it."""
     return {"type": _OURS, "field": field, "delta": text}
 
 
-class Items:
+class OutputItems:
     """Follows what the reader is told. *start_of* returns with which of the server's items a request began."""
 
     def __init__(self, start_of: Callable[[int], int]) -> None:
         self._start_of = start_of
-        self._open: dict[int, Item] = {}
-        self._shown: dict[int, Item] = {}
+        self._open: dict[int, OutputItem] = {}
+        self._shown: dict[int, OutputItem] = {}
         """By the number of the server's item, where the reader finds it."""
         self._names: set[str] = set()
         self._next = 0
@@ -271,7 +271,7 @@ class Items:
             item = {**item, "id": self._name(item["id"])}
         yield self._told({**body, "output_index": self._next, "item": item}, index)
 
-    def _within(self, item: Item, index: int, body: ItemBody) -> Iterator[ItemBody]:
+    def _within(self, item: OutputItem, index: int, body: ItemBody) -> Iterator[ItemBody]:
         """Yield what to tell of the server's item *index*, which the reader knows as *item*."""
         kind: str = body["type"]
         body = {**body, "output_index": item.index}
@@ -333,13 +333,13 @@ class Items:
             known.note(event)
         return body
 
-    def _begin(self, index: int, item: WireItem, announced: bytes | ItemBody, source: int) -> Item:
+    def _begin(self, index: int, item: WireItem, announced: bytes | ItemBody, source: int) -> OutputItem:
         self._next = max(self._next, index + 1)
         name = item.id or ""
         self._names.add(name)
         if item.type == "message":
             self.message = name
-        found = self._open[index] = Item(index, item.type, name, announced, source)
+        found = self._open[index] = OutputItem(index, item.type, name, announced, source)
         return found
 
     def _end(self, index: int, item: WireItem | None, done: bytes | ItemBody) -> None:
@@ -357,8 +357,8 @@ _PREAMBLE = ("response.created", "response.in_progress", "response.queued")
 _INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_filter": "content_filter"}
 
 
-class ResponsesTap(Tap):
-    """A :class:`~interwhen.clients._chunk_buffer.Tap` for the Responses API.
+class ResponsesChunkBuffer(ChunkBuffer):
+    """A :class:`~interwhen.clients._chunk_buffer.ChunkBuffer` for the Responses API.
 
     The output items of a later request are numbered on from those of the one before: to the reader it is one
     response.
@@ -366,8 +366,8 @@ class ResponsesTap(Tap):
 
     def __init__(self, *, holds: bool = False) -> None:
         super().__init__(_nothing, "content")
-        self._events = ResponsesVetting(holds=holds)
-        self.vetting = self._events  # type: ignore[assignment]
+        self._events = ResponsesFieldFilter(holds=holds)
+        self.field_filter = self._events  # type: ignore[assignment]
         self.items = 0
         """How many output items there have been."""
         self._starts: list[int] = []
@@ -402,7 +402,7 @@ class ResponsesTap(Tap):
                 raise UnexpectedForm("an object that is no event of this API", offset=offset, sample=data)
         if kind == "response.failed":
             raise _failure(data)
-        data = self._events.vetted(event, data)
+        data = self._events.filtered(event, data)
         if self.requests > 1:
             if kind in _PREAMBLE:
                 return None
@@ -441,7 +441,7 @@ class ResponsesTap(Tap):
         return Chunk(text, "answer" if field == "content" else "reasoning") if text else None
 
     def _add(self, kind: Kind, text: str, data: bytes, field: Field = "content") -> None:
-        self.queue.append(Arrival(kind, self._at, text, data, field, later=False))
+        self.queue.append(BufferedChunk(kind, self._at, text, data, field, later=False))
         self._at += len(text)
 
     def _end(self, kind: str, response: WireResponse) -> Chunk:
@@ -487,11 +487,11 @@ _NONE: Body = {"id": "resp_interwhen", "object": "response", "created_at": 0, "s
 """The response where the server sent none."""
 
 
-class ResponsesShape:
-    """Makes events of one response; see :class:`~interwhen.clients._chat_codec.Shape`."""
+class ResponsesTemplate:
+    """Makes events of one response; see :class:`~interwhen.clients._chat_codec.ChunkTemplate`."""
 
-    def __init__(self, tap: ResponsesTap) -> None:
-        self._tap = tap
+    def __init__(self, buffer: ResponsesChunkBuffer) -> None:
+        self._buffer = buffer
 
     def text(self, field: Field, text: str) -> Body:
         """Return an event of *text*; without any, one that says nothing but that the response goes on."""
@@ -507,7 +507,7 @@ class ResponsesShape:
             body["logprobs"] = []
         return {**body, "delta": text}
 
-    def end(self, last: bytes | None, result: Result, items: Items) -> Body:
+    def end(self, last: bytes | None, result: Result, items: OutputItems) -> Body:
         """Return the event that ends the response: the server's *last* one with the output that stands.
 
         Without *last*, the response was blocked.
@@ -529,13 +529,13 @@ class ResponsesShape:
         kind = "response.incomplete" if response.get("status") == "incomplete" else "response.completed"
         return {**said, "type": kind, "response": response}
 
-    def cut(self, result: Result, items: Items) -> Body:
+    def cut(self, result: Result, items: OutputItems) -> Body:
         """Return the response that stands where the server never ended it: as an event that says no more than that."""
         found = self.end(None, result, items)
         return {**found, "response": {**found["response"], "incomplete_details": None}}
 
     def _first(self) -> Body:
-        first = self._tap.first
+        first = self._buffer.first
         return (msgspec.json.decode(first).get("response") if first else None) or dict(_NONE)
 
 
@@ -546,19 +546,19 @@ class ResponsesComposer(Composer):
     """
 
     def __init__(
-        self, tap: ResponsesTap, trace: Callable[[], str], *, hold: bool, splits: bool, correction: str
+        self, buffer: ResponsesChunkBuffer, trace: Callable[[], str], *, hold: bool, splits: bool, correction: str
     ) -> None:
-        super().__init__(tap, trace, chat=True, hold=hold, splits=splits, wants_usage=False, correction=correction)
-        self._own = ResponsesShape(tap)
-        self._shape_made = self._own  # type: ignore[assignment]
-        self._items = Items(tap.start_of)
+        super().__init__(buffer, trace, chat=True, hold=hold, splits=splits, wants_usage=False, correction=correction)
+        self._own = ResponsesTemplate(buffer)
+        self._template_made = self._own  # type: ignore[assignment]
+        self._items = OutputItems(buffer.start_of)
         self._sequence = -1
         """The number of the last event."""
         self._rewrites = False
         """Whether an event of ours was told: then those of the server have other numbers."""
 
     def _add(self, part: Part, start: int | None = None, lead: int = 0) -> None:
-        if part.raw is not None and not self._rewrites and self._tap.requests == 1:
+        if part.raw is not None and not self._rewrites and self._buffer.requests == 1:
             event = decode_event(part.raw)
             number = event.sequence_number
             if number is None or self._sequence < 0 or number == self._sequence + 1:
@@ -583,15 +583,15 @@ class ResponsesComposer(Composer):
     def _block(self, result: Result) -> None:
         self._tell([*self._items.close("incomplete"), self._own.end(None, result, self._items)])
 
-    def _end(self, result: Result, last: Arrival | None) -> None:
+    def _end(self, result: Result, last: BufferedChunk | None) -> None:
         stand = result.finish_reason in ("tool_calls", "stop")
-        for arrival in self._tap.calls if stand else ():
+        for arrival in self._buffer.calls if stand else ():
             self._add(Part(arrival.data))
         if last is None:
             if self._hold:
                 self._tell([*self._items.close("incomplete"), self._own.cut(result, self._items)])
             return
-        if self._tap.requests > 1 or self._items.corrected or (self._tap.calls and not stand):
+        if self._buffer.requests > 1 or self._items.corrected or (self._buffer.calls and not stand):
             self._tell([*self._items.close("completed"), self._own.end(last.data, result, self._items)])
         else:
             self._add(Part(last.data))

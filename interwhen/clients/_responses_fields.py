@@ -39,7 +39,7 @@ class WireDetails(msgspec.Struct, frozen=True, gc=False):
     cached_tokens: int | None = None
 
 
-class WireUsage(msgspec.Struct, frozen=True, gc=False):
+class ResponsesUsage(msgspec.Struct, frozen=True, gc=False):
     """Token counts."""
 
     input_tokens: int | None = None
@@ -50,7 +50,7 @@ class WireUsage(msgspec.Struct, frozen=True, gc=False):
 class WireResponse(msgspec.Struct, frozen=True, gc=False):
     """A response, without its output."""
 
-    usage: WireUsage | None = None
+    usage: ResponsesUsage | None = None
     incomplete_details: WireDetails | None = None
 
 
@@ -83,13 +83,13 @@ _UNREAD: Table = {name: kind for name, kind in FIELDS["responses"].items() if na
 _CALL_PIECES = ("response.function_call_arguments.", "response.custom_tool_call_input.")
 
 
-class ResponsesVetting:
+class ResponsesFieldFilter:
     """Looks at the events of one answer."""
 
     def __init__(self, *, holds: bool) -> None:
         self.holds = holds
         """Whether text that no monitor reads is taken out of an event."""
-        self.unread: dict[str, bool] = {}
+        self.unmonitored: dict[str, bool] = {}
         """The fields with such text, and whether it was held back."""
         self._texts: dict[tuple[int | None, int | None, int | None], list[str]] = {}
         """What monitors read, by item and part."""
@@ -108,10 +108,10 @@ class ResponsesVetting:
 
     def note(self, name: str) -> None:
         """Take note of a field with text that no monitor reads."""
-        if len(self.unread) < NAMES_KEPT:
-            self.unread.setdefault(name, self.holds)
+        if len(self.unmonitored) < NAMES_KEPT:
+            self.unmonitored.setdefault(name, self.holds)
 
-    def vetted(self, event: WireEvent, data: bytes) -> bytes:
+    def filtered(self, event: WireEvent, data: bytes) -> bytes:
         """Return the *event* in *data* as it may be shown, and take note of what no monitor reads of it."""
         kind, delta = event.type, event.delta
         is_read = kind in READ_EVENTS and isinstance(delta, str)

@@ -20,11 +20,11 @@ from interwhen._types.segments import Segment, ToolCall
 from interwhen._types.triggers import ToolCalls
 from interwhen._types.verdicts import Pass, Verdict, Violation
 from interwhen._types.verifiers import FunctionVerifier
-from interwhen.clients._calls import Api, Call, Settings
+from interwhen.clients._calls import Api, ApiCall, Settings
 from interwhen.clients._chat_codec import Composer, Part
-from interwhen.clients._chunk_buffer import Tap
-from interwhen.clients._responses_codec import ResponsesComposer, ResponsesTap, whole_of
-from interwhen.clients._upstream import CallModel, Endpoint, Wire, make_tap
+from interwhen.clients._chunk_buffer import ChunkBuffer
+from interwhen.clients._responses_codec import ResponsesChunkBuffer, ResponsesComposer, whole_of
+from interwhen.clients._upstream import CallModel, CallTransport, ModelEndpoint, make_buffer
 
 if TYPE_CHECKING:
     import asyncio
@@ -42,7 +42,7 @@ _tasks: set[asyncio.Task[None]] = set()
 """Tasks that are running, so that none is collected as garbage meanwhile."""
 
 
-class Host:
+class RunTask:
     """Keeps *run* open until it is told to leave."""
 
     def __init__(self, run: Run) -> None:
@@ -196,7 +196,7 @@ class Supervised:
         self._run = inner
         self._model = model
         self._composer = composer
-        self._host = Host(inner)
+        self._run_task = RunTask(inner)
         self._waiting: list[Event] = []
         self._over = False
         self._told = False
@@ -208,10 +208,10 @@ class Supervised:
         *ahead*: the run is made while the server, which is given *seconds* for that, reads the request.
         """
         try:
-            self._host.begin()
+            self._run_task.begin()
             if ahead:
                 await self._model.send_ahead(seconds)
-            await self._host.entered()
+            await self._run_task.entered()
             while not any(isinstance(event, StreamStarted | Finished) for event in self._waiting):
                 batch = await self._run.batch()
                 if not batch:
@@ -255,7 +255,7 @@ class Supervised:
     @property
     def result(self) -> Result | None:
         """How the run ended, once it has."""
-        result = self._host.result
+        result = self._run_task.result
         return None if result is None else self._composer.judged(result)
 
     @property
@@ -266,34 +266,34 @@ class Supervised:
     @property
     def is_cut(self) -> bool:
         """Whether the answer just ended: the server gave neither a finish reason nor an end mark, and we did not."""
-        result = self._host.result
+        result = self._run_task.result
         return result is not None and result.status == "unverified" and result.finish_reason == "truncated"
 
     def leave(self) -> None:
         """Let the run end soon; may be called by any thread."""
-        self._host.leave()
+        self._run_task.leave()
 
     async def aclose(self) -> None:
         """End the run: its stream is closed and no task of it is left."""
-        await self._host.aclose()
+        await self._run_task.aclose()
 
     def _raise(self) -> None:
         """Raise the error that ended the run, if one did."""
-        result = self._host.result
+        result = self._run_task.result
         if result is not None and result.status == "failed" and self._run.error is not None:
             self._told = True
             raise self._run.error
 
 
-async def supervise(call: Call, settings: Settings, wire: Wire, endpoint: Endpoint) -> Supervised:
+async def supervise(call: ApiCall, settings: Settings, transport: CallTransport, endpoint: ModelEndpoint) -> Supervised:
     """Send *call* over *wire*, supervised as *settings* say; return once the server has accepted it.
 
     A call that does not stream is composed at its end, from the text that stands then. Raises
     :class:`~interwhen.ModelError` where the server refuses or cannot be reached.
     """
     monitors = settings.deliveries(structured=call.is_structured)
-    tap = make_tap(call, holds=any(monitor.delivery in HOLDING for monitor in monitors))
-    model = CallModel(call, wire, endpoint, tap, resume=settings.resume)
+    buffer = make_buffer(call, holds=any(monitor.delivery in HOLDING for monitor in monitors))
+    model = CallModel(call, transport, endpoint, buffer, resume=settings.resume)
     if settings.tools and call.api != "completions" and call.tools:
         monitors = (*monitors, tool_format(call.tools))
     inner = run(
@@ -312,22 +312,22 @@ async def supervise(call: Call, settings: Settings, wire: Wire, endpoint: Endpoi
     )
 
     def let_through() -> None:
-        tap.vetting.holds = False
+        buffer.field_filter.holds = False
 
     inner.when_switched_off = let_through
     has_gates = any(monitor.delivery in GATING for monitor in monitors)
-    supervised = Supervised(inner, model, _composer(call, settings, tap, inner, splits=has_gates), settings)
+    supervised = Supervised(inner, model, _composer(call, settings, buffer, inner, splits=has_gates), settings)
     # A run with gates opens its stream itself, at once: nobody may do so beside it.
     await supervised.start(ahead=not has_gates, seconds=None if settings.budgets is None else settings.budgets.seconds)
     return supervised
 
 
-def _composer(call: Call, settings: Settings, tap: Tap, inner: Run, *, splits: bool) -> Composer:
+def _composer(call: ApiCall, settings: Settings, buffer: ChunkBuffer, inner: Run, *, splits: bool) -> Composer:
     hold = not call.streams
-    if isinstance(tap, ResponsesTap):
-        return ResponsesComposer(tap, lambda: inner.text, hold=hold, splits=splits, correction=settings.correction)
+    if isinstance(buffer, ResponsesChunkBuffer):
+        return ResponsesComposer(buffer, lambda: inner.text, hold=hold, splits=splits, correction=settings.correction)
     return Composer(
-        tap,
+        buffer,
         lambda: inner.text,
         chat=call.api == "chat",
         hold=hold,

@@ -12,9 +12,9 @@ from interwhen._log import log_info, log_warning
 from interwhen._types.errors import ModelError, StreamProtocolError, UpstreamError
 from interwhen._types.models import Capabilities, Completion, Piece, Request, ResumeMode, Sampling, Usage
 from interwhen._types.segments import ToolCall
-from interwhen.clients._calls import Api, Call
-from interwhen.clients._chunk_buffer import Tap
-from interwhen.clients._responses_codec import ResponsesTap
+from interwhen.clients._calls import Api, ApiCall
+from interwhen.clients._chunk_buffer import ChunkBuffer
+from interwhen.clients._responses_codec import ResponsesChunkBuffer
 from interwhen.models._chunks import (
     Text,
     chat_decoder,
@@ -135,14 +135,14 @@ def _append_calls(turns: list[Turn], own: int, calls: Sequence[ToolCall], answer
         turns.append({**said, "function_call": {"name": calls[0].name, "arguments": calls[0].arguments}})
         turns.append({"role": "function", "name": calls[0].name, "content": answer})
         return
-    turns.append({**said, "tool_calls": [_wire(call, number) for number, call in enumerate(calls)]})
+    turns.append({**said, "tool_calls": [_transport(call, number) for number, call in enumerate(calls)]})
     turns += [
         {"role": "tool", "tool_call_id": call.id or f"call_{number}", "content": answer}
         for number, call in enumerate(calls)
     ]
 
 
-def _wire(call: ToolCall, number: int) -> Turn:
+def _transport(call: ToolCall, number: int) -> Turn:
     made: Turn = {"id": call.id or f"call_{number}", "type": call.kind}
     if call.kind == "custom":
         return {**made, "custom": {"name": call.name, "input": call.arguments}}
@@ -155,7 +155,7 @@ Body = dict[str, Any]
 _MAX_BODY = 16 << 20
 
 
-class Told:
+class KnownResponse:
     """A response whose body is known; see :class:`~interwhen.models.HttpResponse`."""
 
     status = 200
@@ -192,7 +192,7 @@ async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
         raise StreamProtocolError(
             f"an answer larger than {_MAX_BODY} bytes", offset=_MAX_BODY, sample=bytes(body[:200])
         )
-    return Told(as_events(api, bytes(body)))
+    return KnownResponse(as_events(api, bytes(body)))
 
 
 def as_events(api: Api, data: bytes) -> bytes:
@@ -255,7 +255,7 @@ _PREFILLING = frozenset({"llamacpp", "vllm", "sglang"})
 """Who serves (``owned_by`` of the model list) where an unfinished assistant turn is continued."""
 
 
-class Wire(Protocol):
+class CallTransport(Protocol):
     """The way to the server for one call: address, keys, retries and patience are its business.
 
     Each method raises :class:`~interwhen.ModelError`, whose kind and ``retryable`` count.
@@ -301,7 +301,7 @@ class ResumeSupport:
         return mode
 
 
-class Endpoint:
+class ModelEndpoint:
     """What has been learned about one model of a server; shared by all calls to it."""
 
     def __init__(self, timeouts: Timeouts | None = None, *, model: str = "", host: str = "") -> None:
@@ -334,12 +334,18 @@ class CallModel:
     """A :class:`~interwhen.Model` for one call: its requests are the caller's own, but for what stands."""
 
     def __init__(
-        self, call: Call, wire: Wire, endpoint: Endpoint, tap: Tap, *, resume: Literal["auto", "prefill", "turn"]
+        self,
+        call: ApiCall,
+        transport: CallTransport,
+        endpoint: ModelEndpoint,
+        buffer: ChunkBuffer,
+        *,
+        resume: Literal["auto", "prefill", "turn"],
     ) -> None:
         self._call = call
-        self._wire = wire
+        self._transport = transport
         self._endpoint = endpoint
-        self._tap = tap
+        self._buffer = buffer
         self._resume: Literal["prefill", "turn"] | None = None if resume == "auto" else resume
         self.timeouts = endpoint.timeouts
         self._ahead: _Ahead | None = None
@@ -347,7 +353,7 @@ class CallModel:
     @property
     def name(self) -> str:
         """The model and where it runs."""
-        return f"{self._call.body.get('model', '')}@{self._wire.host}"
+        return f"{self._call.body.get('model', '')}@{self._transport.host}"
 
     async def capabilities(self) -> Capabilities:
         """Say how text is gone on with, as far as is known without asking."""
@@ -374,11 +380,11 @@ class CallModel:
         """Send *request* and return the open stream, once the server has accepted it."""
         body, mode = await self._body(request)
         response = await streamed(self._call.api, await self._answer(body))
-        self._tap.begin(request.pieces)
-        event_bytes = response.event_bytes if isinstance(response, Told) else DEFAULT_LIMIT
+        self._buffer.begin(request.pieces)
+        event_bytes = response.event_bytes if isinstance(response, KnownResponse) else DEFAULT_LIMIT
         if mode is None:
-            return TokenStream(response, self._tap.decode, event_bytes=event_bytes)
-        stream = ResumedStream(response, self._tap.decode, event_bytes=event_bytes)
+            return TokenStream(response, self._buffer.decode, event_bytes=event_bytes)
+        stream = ResumedStream(response, self._buffer.decode, event_bytes=event_bytes)
         stream.resumed = mode
         return stream
 
@@ -401,10 +407,10 @@ class CallModel:
         if sampling.logprobs and self._call.api != "responses":
             body |= asked_scores(self._call.api, sampling)
         if self._call.api == "completions":
-            return _completion(await self._wire.ask(body))
+            return _completion(await self._transport.ask(body))
         if self._call.api == "responses":
-            return _response(await self._wire.ask({**body, "stream": False}))
-        return _chat_completion(await self._wire.ask(body))
+            return _response(await self._transport.ask({**body, "stream": False}))
+        return _chat_completion(await self._transport.ask(body))
 
     async def aclose(self) -> None:
         """Do nothing: the wire belongs to the caller."""
@@ -425,7 +431,7 @@ class CallModel:
         if needs_turns(request.pieces) or await self._mode() == "turn":
             body["messages"] = in_turns(body["messages"], request.pieces, request.side)
             return body, "turn"
-        body["messages"] = prefilled(body["messages"], request.pieces, request.side, self._tap.reasoning)
+        body["messages"] = prefilled(body["messages"], request.pieces, request.side, self._buffer.reasoning)
         body["continue_final_message"] = True
         body["add_generation_prompt"] = False
         return body, "prefill"
@@ -458,7 +464,7 @@ class CallModel:
         if known is not None:
             return known
         try:
-            cards = read_json(await self._wire.models(), models_decoder).data
+            cards = read_json(await self._transport.models(), models_decoder).data
         except ModelError as error:
             log_warning("model.resume_unknown", model=self.name, error=type(error).__name__, taken="turn")
             return "turn"
@@ -481,7 +487,7 @@ class CallModel:
                     raise
                 refused = error
         body.pop("stream_options", None)
-        response = await self._wire.open({**body, "stream": False})
+        response = await self._transport.open({**body, "stream": False})
         if refused is not None:
             stream.learn(refused, body)
         return response
@@ -490,25 +496,25 @@ class CallModel:
         """Send *body*; ask for token counts, where the caller did not say and the server does not mind."""
         options = self._endpoint.stream_options
         if self._call.api == "responses" or "stream_options" in body or not options.is_likely:
-            return await self._wire.open(body)
+            return await self._transport.open(body)
         try:
-            return await self._wire.open({**body, "stream_options": {"include_usage": True}})
+            return await self._transport.open({**body, "stream_options": {"include_usage": True}})
         except UpstreamError as error:
             if not (refuses(error, options.field) or mentions(error, options.field)):
                 raise
             refused = error
-        response = await self._wire.open(body)
+        response = await self._transport.open(body)
         options.learn(refused, body)
         return response
 
 
-def make_tap(call: Call, *, holds: bool = False) -> Tap:
+def make_buffer(call: ApiCall, *, holds: bool = False) -> ChunkBuffer:
     """Return what decodes the streams of *call*; *holds*: text that no monitor reads is held back."""
     if call.api == "responses":
-        return ResponsesTap(holds=holds)
+        return ResponsesChunkBuffer(holds=holds)
     if call.api == "completions":
-        return Tap(decode_completion, "text", holds=holds)
-    return Tap(decode_chat, "content", holds=holds)
+        return ChunkBuffer(decode_completion, "text", holds=holds)
+    return ChunkBuffer(decode_chat, "content", holds=holds)
 
 
 def asked_scores(api: str, sampling: Sampling) -> dict[str, Any]:

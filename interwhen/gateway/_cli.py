@@ -32,7 +32,7 @@ def serve(
     pass_unsupervised: Annotated[bool | None, Parameter(negative="", group=_SUPERVISION)] = None,
     off: Annotated[bool | None, Parameter(negative="", group=_SUPERVISION)] = None,
     reading: Annotated[Reading | None, Parameter(group=_SUPERVISION)] = None,
-    tell: Annotated[Literal["off", "brief", "full"] | None, Parameter(group=_SUPERVISION)] = None,
+    detail: Annotated[Literal["off", "brief", "full"] | None, Parameter(group=_SUPERVISION)] = None,
     host: Annotated[str | None, Parameter(group=_ACCESS)] = None,
     port: Annotated[int | None, Parameter(group=_ACCESS)] = None,
     keys_file: Annotated[str | None, Parameter(group=_ACCESS)] = None,
@@ -66,7 +66,7 @@ def serve(
         The kill switch: pass every call on unsupervised, and count it. SIGUSR1 does so later, SIGUSR2 ends it.
     reading
         What clients see: text as it comes (live), only checked text (gate), or the answer once it is whole (final).
-    tell
+    detail
         What chunks say in their field "interwhen".
     host
         The address to listen on; default: 127.0.0.1, this machine only.
@@ -108,7 +108,7 @@ def serve(
         "pass_unsupervised": pass_unsupervised,
         "off": off,
         "reading": reading,
-        "tell": tell,
+        "detail": detail,
         "host": host,
         "port": port,
         "keys_file": keys_file,

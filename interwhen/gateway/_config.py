@@ -19,9 +19,9 @@ from interwhen._types.budgets import Budgets, Count
 from interwhen._types.errors import UsageError
 from interwhen._types.segments import Phase
 from interwhen.clients import Reading
-from interwhen.gateway._http_errors import Problem
+from interwhen.gateway._http_errors import HttpError
 
-Telling = Literal["off", "brief", "full"]
+Detail = Literal["off", "brief", "full"]
 """What a client is told beside the chunks, in their field ``interwhen``."""
 
 MonitorEntry: TypeAlias = str | dict[str, Any]
@@ -54,7 +54,7 @@ class ModelRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         tuple[str, ...] | None, Meta(description="Names of monitors or offers of this configuration; empty: none.")
     ] = None
     reading: Reading | None = None
-    tell: Telling | None = None
+    detail: Detail | None = None
     starts_in: Annotated[
         Phase | None, Meta(description="'reasoning' where the chat template has opened the reasoning already.")
     ] = None
@@ -63,7 +63,7 @@ class ModelRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ] = None
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class GatewayLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one gateway process takes on."""
 
     head_bytes: Annotated[
@@ -170,7 +170,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             "final: the answer once it is whole."
         ),
     ] = "live"
-    tell: Annotated[Telling, Meta(description="What chunks say in their field 'interwhen'.")] = "brief"
+    detail: Annotated[Detail, Meta(description="What chunks say in their field 'interwhen'.")] = "brief"
     starts_in: Phase = "answer"
     min_coverage: Annotated[
         float,
@@ -204,7 +204,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = "auto"
     threads: Annotated[Positive, Meta(description="Threads for the checks of all calls.")] = 32
     processes: Annotated[Positive, Meta(description="Worker processes for the checks of all calls.")] = 2
-    limits: Limits = Limits()
+    limits: GatewayLimits = GatewayLimits()
     patience: Patience = Patience()
 
 
@@ -265,17 +265,31 @@ def _named(environment: Mapping[str, str]) -> Path | None:
     return Path(FILE) if Path(FILE).is_file() else None
 
 
+_OLD_NAMES = {"tell": "detail"}
+"""Settings that files and variables may still have under another name."""
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return _renamed(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{str(path)!r} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{str(path)!r} is no TOML: {error}") from error
 
 
+def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return *fields*, and their rules for models, with the names that settings have today."""
+    for table in (fields, *(rule for rule in fields.get("models", ()) if isinstance(rule, dict))):
+        for old, new in _OLD_NAMES.items():
+            if old in table and new not in table:
+                table[new] = table.pop(old)
+                log_warning("config.setting_renamed", old=old, new=new)
+    return fields
+
+
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    known = dict(variables())
+    known = dict(variables()) | {f"{PREFIX}{old.upper()}": new for old, new in _OLD_NAMES.items()}
     found: dict[str, Any] = {}
     for name, text in environment.items():
         if name in known:
@@ -348,7 +362,7 @@ class Keys:
     def admit(self, headers: Mapping[str, str]) -> str:
         """Return the name of the header that brought one of our keys; empty where none is wanted.
 
-        Raises :class:`Problem` where none of them is right.
+        Raises :class:`HttpError` where none of them is right.
         """
         if not self._keys:
             return ""
@@ -357,7 +371,7 @@ class Keys:
         kind, _, key = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer" and self._is_ours(key.strip()):
             return "authorization"
-        raise Problem(401, "invalid_api_key", _WRONG)
+        raise HttpError(401, "invalid_api_key", _WRONG)
 
     def _is_ours(self, key: str) -> bool:
         given = key.encode("utf-8", "surrogateescape")

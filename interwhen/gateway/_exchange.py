@@ -12,9 +12,9 @@ import anyio
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from interwhen.gateway._config import Limits
-from interwhen.gateway._http_errors import Headers, Problem, shutting_down, too_many
-from interwhen.gateway._json_bodies import TooManyValues, decode_object
+from interwhen.gateway._config import GatewayLimits
+from interwhen.gateway._http_errors import Headers, HttpError, overloaded, shutting_down, too_many
+from interwhen.gateway._json_bodies import SECONDS, TooManyValues, decode_object
 
 Reason = Literal["", "left", "slow", "cut"]
 """Why a call was ended before its answer was: the client left, or took nothing, or the gateway shuts down."""
@@ -50,7 +50,7 @@ class Exchange:
         self.stall: Callable[[], None] | None = None
         """Ends what passes through, because its upstream is silent for too long."""
         self.reason: Reason = ""
-        self.last_words: Callable[[Problem], bytes] | None = None
+        self.last_words: Callable[[HttpError], bytes] | None = None
         """How a body that has begun is ended with a problem; ``None``: it cannot be."""
         self._send = send
         self._scope: anyio.CancelScope | None = None
@@ -87,13 +87,13 @@ class Exchange:
         await self.start(status, [*headers, (b"content-length", str(len(body)).encode())])
         await self.end(body)
 
-    async def fail(self, problem: Problem) -> None:
+    async def fail(self, http_error: HttpError) -> None:
         """Send *problem* as the answer, or as the end of one that has begun, if it can be."""
         if not self.started:
-            await self.start(problem.status, problem.headers)
-            await self.end(problem.body)
+            await self.start(http_error.status, http_error.headers)
+            await self.end(http_error.body)
         elif not self.ended and self.last_words is not None:
-            await self.end(self.last_words(problem))
+            await self.end(self.last_words(http_error))
 
     def leave(self, reason: Reason) -> None:
         """End the call now, because of *reason*."""
@@ -150,7 +150,7 @@ class _Form(msgspec.Struct):
 class Bodies:
     """Reads the bodies of requests. So many at once may come in parts: they are in no place and in no queue."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: GatewayLimits) -> None:
         self._limits = limits
         self._most = limits.concurrent + limits.waiting
         self._timers: set[asyncio.Timeout] = set()
@@ -161,7 +161,7 @@ class Bodies:
         """How many bytes there are of bodies that are being read, or whose requests are being served."""
 
     async def read(self, exchange: Exchange) -> bytes:
-        """Return the body of a request. Raises :class:`Problem`, and :class:`ClientGone`.
+        """Return the body of a request. Raises :class:`HttpError`, and :class:`ClientGone`.
 
         Its bytes are in flight until :meth:`release`.
         """
@@ -181,7 +181,7 @@ class Bodies:
                     self._timers.discard(timer)
         if self._is_over:
             raise shutting_down()
-        raise Problem(
+        raise HttpError(
             408, "request_timeout", f"the request's body did not come within {limits.body_seconds:g} s", close=True
         )
 
@@ -197,17 +197,21 @@ class Bodies:
         exchange.body_bytes = 0
 
     async def fields(self, body: bytes) -> dict[str, Any]:
-        """Return the JSON object in *body*. Raises :class:`Problem` where it is none, or has too many values."""
+        """Return the JSON object in *body*. Raises :class:`HttpError` where it is none, or has too many values."""
         most = self._limits.body_values
         try:
             return await decode_object(body, most)
         except TooManyValues:
             why = f"the request's body has more than {most:,} JSON values"
-            raise Problem(413, "request_too_complex", why) from None
+            raise HttpError(413, "request_too_complex", why) from None
+        except TimeoutError:
+            raise overloaded(SECONDS) from None
         except msgspec.ValidationError as error:
-            raise Problem(400, "malformed_body", f"the request's body must be a JSON object ({error})") from error
+            raise HttpError(400, "malformed_body", f"the request's body must be a JSON object ({error})") from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Problem(400, "malformed_body", f"the request's body is no JSON that can be read ({error})") from error
+            raise HttpError(
+                400, "malformed_body", f"the request's body is no JSON that can be read ({error})"
+            ) from error
 
     def _vet_room(self, size: int) -> None:
         if self.bytes + size > self._limits.bytes_in_flight:
@@ -217,7 +221,7 @@ class Bodies:
             )
 
     def _take(self, exchange: Exchange, part: bytes) -> None:
-        """Count *part* of a body, if there is room for it. Raises :class:`Problem`."""
+        """Count *part* of a body, if there is room for it. Raises :class:`HttpError`."""
         size = len(part)
         if exchange.body_bytes + size > self._limits.body_bytes:
             raise _too_large(self._limits)
@@ -254,16 +258,18 @@ async def _part(receive: Receive) -> tuple[bytes, bool]:
 
 
 def vet_form(fields: Mapping[str, Any]) -> None:
-    """Raise :class:`Problem` where what we must look at is not what the API says it is."""
+    """Raise :class:`HttpError` where what we must look at is not what the API says it is."""
     try:
         msgspec.convert(fields, _Form)
     except msgspec.ValidationError as error:
         param = str(error).partition("`$.")[2].partition("`")[0]
-        raise Problem(400, "invalid_type", f"the request's body does not fit: {error}", param=param or None) from error
+        raise HttpError(
+            400, "invalid_type", f"the request's body does not fit: {error}", param=param or None
+        ) from error
 
 
-def _too_large(limits: Limits) -> Problem:
-    return Problem(
+def _too_large(limits: GatewayLimits) -> HttpError:
+    return HttpError(
         413, "request_too_large", f"the request's body is larger than {limits.body_bytes:,} bytes", close=True
     )
 

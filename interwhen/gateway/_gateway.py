@@ -22,21 +22,21 @@ from interwhen._log import log_warning
 from interwhen._types.errors import UsageError
 from interwhen._types.results import Result
 from interwhen._types.verdicts import Judged
-from interwhen.gateway._config import Config, Limits, UpstreamConfig, load_keys
+from interwhen.gateway._config import Config, GatewayLimits, UpstreamConfig, load_keys
 from interwhen.gateway._exchange import Bodies, Exchange
-from interwhen.gateway._http_errors import Problem, head_too_large, overloaded, shutting_down, too_many
-from interwhen.gateway._monitor_choice import Chooser
+from interwhen.gateway._http_errors import HttpError, head_too_large, overloaded, shutting_down, too_many
+from interwhen.gateway._monitor_choice import MonitorChooser
 from interwhen.gateway._routes import mode_of
-from interwhen.gateway._upstream import Upstream
+from interwhen.gateway._upstream import UpstreamServer
 from interwhen.models._transport import Timeouts, Transport
 
 # How many calls are served at once, and how many may wait for it.
 
 
-class Places:
+class CallSlots:
     """A bounded number of places, and a bounded queue before them, served in order."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: GatewayLimits) -> None:
         self._limits = limits
         self._free = anyio.Semaphore(limits.concurrent)
         self.waiting = 0
@@ -48,8 +48,8 @@ class Places:
         return self._limits.concurrent - self._free.value
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Wait for a place and hold it. Raises :class:`Problem` where the queue is full, or the wait too long."""
+    async def slot(self) -> AsyncIterator[None]:
+        """Wait for a place and hold it. Raises :class:`HttpError` where the queue is full, or the wait too long."""
         await self._take()
         try:
             yield
@@ -84,15 +84,15 @@ _FIRST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 6
 _WHOLE = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 
 
-class Meters:
+class Metrics:
     """The metrics of one gateway, in a registry of their own.
 
     No label is a client's to choose: neither models nor paths are labels.
     """
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, slots: CallSlots) -> None:
         self._registry = registry = CollectorRegistry()
-        registry.register(_PlacesCollector(places))
+        registry.register(_SlotsCollector(slots))
         self.calls = Counter(
             "interwhen_calls",
             "Calls by API and how they ended: answer verified, steps verified, unverified, abstained (a block), "
@@ -101,11 +101,11 @@ class Meters:
             ("api", "outcome"),
             registry=registry,
         )
-        self.refusals = Counter(
-            "interwhen_refusals", "Requests that were refused, by code.", ("code",), registry=registry
+        self.http_errors = Counter(
+            "interwhen_http_errors", "Requests that were refused, by code.", ("code",), registry=registry
         )
-        self.unwatched = Counter(
-            "interwhen_unwatched_answers",
+        self.unsupervised = Counter(
+            "interwhen_unsupervised_answers",
             "Answers that no monitor has read: unmonitored (a call without monitors), off (the kill switch), or the "
             "kind of their route: stored (written earlier), generated, or unknown.",
             ("why",),
@@ -150,9 +150,9 @@ class Meters:
         return generate_latest(self._registry)
 
 
-class _PlacesCollector:
-    def __init__(self, places: Places) -> None:
-        self._places = places
+class _SlotsCollector:
+    def __init__(self, slots: CallSlots) -> None:
+        self._places = slots
 
     def collect(self) -> Iterator[Metric]:
         """Say how many calls are served and wait now."""
@@ -172,19 +172,19 @@ class Gateway:
             )
         self.config = config
         self.mode = mode_of(locked=config.locked, passing=config.pass_unsupervised)
-        self.chooser = Chooser(config)
+        self.chooser = MonitorChooser(config)
         self.keys = load_keys(config)
         self.bodies = Bodies(config.limits)
-        self.places = Places(config.limits)
-        self.meters = Meters(self.places)
+        self.slots = CallSlots(config.limits)
+        self.metrics = Metrics(self.slots)
         self.transport = _transport(config.transport)
         patience = config.patience
         self.timeouts = Timeouts(patience.connect, patience.first_token, patience.inter_token)
         self.upstreams = tuple(_upstream(entry, self.transport, self.timeouts) for entry in config.upstreams)
         self._off = config.off
-        self.meters.off.set(self.off)
+        self.metrics.off.set(self.off)
         if self.chooser.demotion is not None:
-            self.chooser.demotion.on_change = lambda name, demoted: self.meters.demoted.labels(name).set(demoted)
+            self.chooser.demotion.on_change = lambda name, demoted: self.metrics.demoted.labels(name).set(demoted)
         self.live: set[Exchange] = set()
         """The calls that are being served, or wait for it."""
         self.unready = False
@@ -207,7 +207,7 @@ class Gateway:
         await self._stack.aclose()
 
     def admit(self, exchange: Exchange) -> None:
-        """Raise :class:`Problem` unless the request may be served."""
+        """Raise :class:`HttpError` unless the request may be served."""
         if self.closing:
             raise shutting_down()
         limit = self.config.limits.head_bytes
@@ -215,26 +215,26 @@ class Gateway:
             raise head_too_large(limit)
         origin = exchange.headers.get("origin")
         if origin is not None and not {origin, "*"} & set(self.config.origins):
-            raise Problem(
+            raise HttpError(
                 403, "origin_not_allowed", f"web pages of {origin!r:.200} may not call this gateway (see origins)"
             )
         exchange.admitted_by = self.keys.admit(exchange.headers)
 
-    def upstream_for(self, model: str) -> Upstream:
-        """Return the upstream of *model*. Raises :class:`Problem` where there is none."""
+    def upstream_for(self, model: str) -> UpstreamServer:
+        """Return the upstream of *model*. Raises :class:`HttpError` where there is none."""
         found = next((each for each in self.upstreams if any(fnmatchcase(model, p) for p in each.patterns)), None)
         if found is not None:
             return found
         patterns = ", ".join(pattern for upstream in self.upstreams for pattern in upstream.patterns)
-        raise Problem(
+        raise HttpError(
             404, "model_not_found", f"no upstream serves the model {model!r:.200}; there are: {patterns}", param="model"
         )
 
-    def serves(self, upstream: Upstream, model: str) -> bool:
+    def serves(self, upstream: UpstreamServer, model: str) -> bool:
         """Tell whether *model* goes to *upstream*."""
         try:
             return self.upstream_for(model) is upstream
-        except Problem:
+        except HttpError:
             return False
 
     @property
@@ -252,7 +252,7 @@ class Gateway:
             self.chooser.demotion.restore()
         self._off = off
         calls = switch(off)
-        self.meters.off.set(off)
+        self.metrics.off.set(off)
         log_warning("gateway.switched", off=off, calls_in_flight=calls)
 
     def close(self) -> None:
@@ -279,7 +279,7 @@ class Gateway:
                     stall()
 
 
-def _upstream(entry: UpstreamConfig | str, transport: Transport, timeouts: Timeouts) -> Upstream:
+def _upstream(entry: UpstreamConfig | str, transport: Transport, timeouts: Timeouts) -> UpstreamServer:
     config = entry if isinstance(entry, UpstreamConfig) else parse_upstream(entry)
     shown = config.url.rpartition("@")[2].partition("?")[0]  # what stands before and behind may be secret
     try:
@@ -295,7 +295,7 @@ def _upstream(entry: UpstreamConfig | str, transport: Transport, timeouts: Timeo
     if config.key_env and at:
         raise UsageError(f"upstream {shown!r} has a key (key_env) and a user in its URL; give one of them")
     authorization = f"Bearer {os.environ[config.key_env]}" if config.key_env else _basic(user) if at else ""
-    return Upstream(parts._replace(netloc=place).geturl(), config.models, authorization, transport, timeouts)
+    return UpstreamServer(parts._replace(netloc=place).geturl(), config.models, authorization, transport, timeouts)
 
 
 def _basic(user: str) -> str:

@@ -30,7 +30,7 @@ _TYPES: Mapping[int, str] = {
 }
 
 
-class Problem(InterwhenError):
+class HttpError(InterwhenError):
     """A request that gets an error for its answer."""
 
     def __init__(
@@ -82,44 +82,44 @@ class Problem(InterwhenError):
         return found
 
 
-def shutting_down() -> Problem:
+def shutting_down() -> HttpError:
     """Return what those are told who cannot be served any more."""
-    return Problem(503, "shutting_down", "the gateway shuts down; ask another one", retry_after=5, close=True)
+    return HttpError(503, "shutting_down", "the gateway shuts down; ask another one", retry_after=5, close=True)
 
 
-def too_many(what: str, *, close: bool = False) -> Problem:
+def too_many(what: str, *, close: bool = False) -> HttpError:
     """Return what those are told for whom there is no room, nor any to wait in; *what* says what is full."""
-    return Problem(429, "too_many_requests", f"{what}; try again later", retry_after=_RETRY_SECONDS, close=close)
+    return HttpError(429, "too_many_requests", f"{what}; try again later", retry_after=_RETRY_SECONDS, close=close)
 
 
-def overloaded(seconds: float) -> Problem:
+def overloaded(seconds: float) -> HttpError:
     """Return what those are told who have waited for *seconds*."""
     why = f"no place became free within {seconds:g} s; try again later"
-    return Problem(503, "overloaded", why, retry_after=_RETRY_SECONDS)
+    return HttpError(503, "overloaded", why, retry_after=_RETRY_SECONDS)
 
 
-def head_too_large(limit: int) -> Problem:
+def head_too_large(limit: int) -> HttpError:
     """Return what those are told whose request line and headers have more than *limit* bytes."""
-    return Problem(
+    return HttpError(
         431, "request_head_too_large", f"the request's line and headers are larger than {limit:,} bytes", close=True
     )
 
 
-def wrong_method(method: str, allow: str) -> Problem:
+def wrong_method(method: str, allow: str) -> HttpError:
     """Return what those are told whose *method* is none of those of *allow*, which are words with commas."""
-    return Problem(405, "method_not_allowed", f"{method:.50} is none of {allow}", allow=allow)
+    return HttpError(405, "method_not_allowed", f"{method:.50} is none of {allow}", allow=allow)
 
 
-def problem_of(error: Exception) -> Problem:
+def http_error_of(error: Exception) -> HttpError:
     """Return what a client is told about *error*."""
-    if isinstance(error, Problem):
+    if isinstance(error, HttpError):
         return error
     if isinstance(error, StreamTimeout):
         status, code = (502, "upstream_unreachable") if error.timer == "connect" else (504, "upstream_timeout")
-        return Problem(status, code, f"the upstream server did not answer in time: {error}", of_upstream=True)
+        return HttpError(status, code, f"the upstream server did not answer in time: {error}", of_upstream=True)
     if isinstance(error, UpstreamError):
         said = _said(error.body)
-        return Problem(
+        return HttpError(
             error.status or 502,
             error.code or "upstream_error",
             str(error),
@@ -128,14 +128,14 @@ def problem_of(error: Exception) -> Problem:
             of_upstream=True,
         )
     if isinstance(error, ConnectError):
-        return Problem(502, "upstream_unreachable", f"no answer from the upstream server: {error}", of_upstream=True)
+        return HttpError(502, "upstream_unreachable", f"no answer from the upstream server: {error}", of_upstream=True)
     if isinstance(error, ModelError):
-        return Problem(
+        return HttpError(
             502, "upstream_protocol", f"the upstream server sent what cannot be read: {error}", of_upstream=True
         )
     if isinstance(error, UsageError):
-        return Problem(400, "invalid_request", str(error))
-    return Problem(500, "internal_error", f"the gateway failed ({type(error).__name__}); its log says more")
+        return HttpError(400, "invalid_request", str(error))
+    return HttpError(500, "internal_error", f"the gateway failed ({type(error).__name__}); its log says more")
 
 
 def _said(body: str) -> bytes | None:

@@ -13,20 +13,20 @@ from interwhen._types.errors import UsageError
 from interwhen._types.extensions import Allocator
 from interwhen.clients import Reading, Settings
 from interwhen.clients._demotion import Demotion
-from interwhen.gateway._config import Config, ModelRule, Telling
+from interwhen.gateway._config import Config, Detail, ModelRule
 from interwhen.gateway._exchange import OURS
-from interwhen.gateway._http_errors import Problem
+from interwhen.gateway._http_errors import HttpError
 from interwhen.registry import ALLOCATORS, load, load_monitors
 
 FIELD = "interwhen"
 """The field of a body, and of a chunk, that is ours."""
 _SUFFIX = "#"
 _NONE = "none"
-_OPTIONS = ("monitors", "reading", "tell")
+_OPTIONS = ("monitors", "reading", "detail")
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class MonitorChoice:
     """How one request is served."""
 
     model: str
@@ -37,7 +37,7 @@ class Choice:
     """Whether it differs from the body that came."""
     settings: Settings
     """How the call is supervised; without monitors, it passes through."""
-    tell: Telling
+    detail: Detail
 
     @property
     def names(self) -> str:
@@ -49,16 +49,16 @@ class Choice:
 
 
 @dataclass(slots=True)
-class _Wish:
+class _RequestOptions:
     """What a request says to us."""
 
     monitors: Sequence[str] | None = None
     param: str = ""
     reading: Any = None
-    tell: Any = None
+    detail: Any = None
 
 
-class Chooser:
+class MonitorChooser:
     """Knows the monitors there are. Raises :class:`UsageError` on a configuration that cannot work."""
 
     def __init__(self, config: Config) -> None:
@@ -89,42 +89,42 @@ class Chooser:
                     raise UsageError(f"the rule for models {rule.match!r}: {self._unknown(name)}")
         self._settings = functools.lru_cache(maxsize=256)(self._make_settings)
 
-    def choose(self, fields: dict[str, Any], headers: Mapping[str, str]) -> Choice:
-        """Return how the request with the body *fields* is served. Raises :class:`Problem`."""
+    def choose(self, fields: dict[str, Any], headers: Mapping[str, str]) -> MonitorChoice:
+        """Return how the request with the body *fields* is served. Raises :class:`HttpError`."""
         model = fields.get("model") or ""
         if not isinstance(model, str):
-            raise Problem(400, "invalid_type", "the model's name must be a text", param="model")
+            raise HttpError(400, "invalid_type", "the model's name must be a text", param="model")
         bare, suffix, named = model.partition(_SUFFIX)
-        wish = _Wish()
+        asked = _RequestOptions()
         if suffix:
-            wish.monitors, wish.param = _names(named), "model"
-        _take_headers(wish, headers)
-        _take_field(wish, fields.get(FIELD))
+            asked.monitors, asked.param = _names(named), "model"
+        _take_headers(asked, headers)
+        _take_field(asked, fields.get(FIELD))
         rule = next((n for n, rule in enumerate(self._config.models) if fnmatchcase(bare, rule.match)), None)
-        settings, tell = self._chosen(wish, rule)
+        settings, detail = self._chosen(asked, rule)
         changed = bool(suffix) or FIELD in fields
         body = {name: value for name, value in fields.items() if name != FIELD} if changed else fields
         if suffix:
             body["model"] = bare
-        return Choice(bare, body, changed, settings, tell)
+        return MonitorChoice(bare, body, changed, settings, detail)
 
-    def _chosen(self, wish: _Wish, number: int | None) -> tuple[Settings, Telling]:
+    def _chosen(self, asked: _RequestOptions, number: int | None) -> tuple[Settings, Detail]:
         rule = ModelRule(match="*") if number is None else self._config.models[number]
         usual = tuple(monitor.name for monitor in self.usual) if rule.monitors is None else rule.monitors
-        names = usual if wish.monitors is None else wish.monitors
+        names = usual if asked.monitors is None else asked.monitors
         for name in names:
             if name not in self.monitors:
-                raise Problem(400, "unknown_monitor", self._unknown(name), param=wish.param)
+                raise HttpError(400, "unknown_monitor", self._unknown(name), param=asked.param)
         if self._config.locked:
-            if wish.reading is not None or wish.tell is not None:
-                raise Problem(
+            if asked.reading is not None or asked.detail is not None:
+                raise HttpError(
                     403, "locked", "this gateway lets a request add monitors, and change nothing else", param=FIELD
                 )
             names = (*usual, *names)
         chosen = tuple(name for name in self.monitors if name in names)
-        reading: Reading = _one_of("reading", wish.reading, get_args(Reading)) or rule.reading or self._config.reading
-        tell: Telling = _one_of("tell", wish.tell, get_args(Telling)) or rule.tell or self._config.tell
-        return self._settings(rule, chosen, reading), tell
+        reading: Reading = _one_of("reading", asked.reading, get_args(Reading)) or rule.reading or self._config.reading
+        detail: Detail = _one_of("detail", asked.detail, get_args(Detail)) or rule.detail or self._config.detail
+        return self._settings(rule, chosen, reading), detail
 
     def _make_settings(self, rule: ModelRule, names: tuple[str, ...], reading: Reading) -> Settings:
         config = self._config
@@ -150,26 +150,26 @@ def _names(text: str) -> list[str]:
     return [name for name in found if name and name != _NONE]
 
 
-def _take_headers(wish: _Wish, headers: Mapping[str, str]) -> None:
+def _take_headers(asked: _RequestOptions, headers: Mapping[str, str]) -> None:
     ours = OURS.decode()
     if (named := headers.get(f"{ours}monitors")) is not None:
-        wish.monitors, wish.param = _names(named), "X-Interwhen-Monitors"
-    wish.reading = headers.get(f"{ours}reading")
-    wish.tell = headers.get(f"{ours}tell")
+        asked.monitors, asked.param = _names(named), "X-Interwhen-Monitors"
+    asked.reading = headers.get(f"{ours}reading")
+    asked.detail = headers.get(f"{ours}detail")
 
 
-def _take_field(wish: _Wish, said: object) -> None:
+def _take_field(asked: _RequestOptions, said: object) -> None:
     if said is None or said is True:
         return
     if said is False:
         said = {"monitors": []}
     if not isinstance(said, Mapping):
-        raise Problem(
+        raise HttpError(
             400, "invalid_type", f"{FIELD} must be an object such as {{'monitors': ['arithmetic']}}", param=FIELD
         )
     for name in said:
         if name not in _OPTIONS:
-            raise Problem(
+            raise HttpError(
                 400,
                 "unknown_option",
                 f"{FIELD} has no option {name!r:.100}; options: {', '.join(_OPTIONS)}",
@@ -180,13 +180,13 @@ def _take_field(wish: _Wish, said: object) -> None:
         named = _names(named)
     if named is not None:
         if not (isinstance(named, list) and all(isinstance(name, str) for name in named)):
-            raise Problem(400, "invalid_type", "monitors must be a list of names", param=f"{FIELD}.monitors")
-        wish.monitors, wish.param = named, f"{FIELD}.monitors"
-    wish.reading = said.get("reading", wish.reading)
-    wish.tell = said.get("tell", wish.tell)
+            raise HttpError(400, "invalid_type", "monitors must be a list of names", param=f"{FIELD}.monitors")
+        asked.monitors, asked.param = named, f"{FIELD}.monitors"
+    asked.reading = said.get("reading", asked.reading)
+    asked.detail = said.get("detail", asked.detail)
 
 
 def _one_of(name: str, value: Any, allowed: Iterable[Any]) -> Any:
     if value is not None and value not in allowed:
-        raise Problem(400, "invalid_value", f"{name}={value!r:.100}, choose one of {', '.join(allowed)}", param=name)
+        raise HttpError(400, "invalid_value", f"{name}={value!r:.100}, choose one of {', '.join(allowed)}", param=name)
     return value

@@ -13,27 +13,27 @@ from interwhen._log import log_warning
 from interwhen._types.errors import ModelError, StreamTimeout
 from interwhen.gateway._exchange import Exchange, returned, sent
 from interwhen.gateway._gateway import Gateway
-from interwhen.gateway._http_errors import Headers, Problem, problem_of
-from interwhen.gateway._upstream import Method, Upstream
+from interwhen.gateway._http_errors import Headers, HttpError, http_error_of
+from interwhen.gateway._upstream import Method, UpstreamServer
 
 # Errors of upstreams, counted and logged.
 
 
-def noted(gateway: Gateway, upstream: Upstream, error: ModelError) -> Problem:
+def noted(gateway: Gateway, upstream: UpstreamServer, error: ModelError) -> HttpError:
     """Return *error* as a problem, once it is counted and logged."""
-    problem = problem_of(error)
-    gateway.meters.upstream_errors.labels(upstream.host, _kind(problem)).inc()
-    log_warning("upstream.failed", upstream=upstream.host, error=type(error).__name__, status=problem.status)
-    return problem
+    http_error = http_error_of(error)
+    gateway.metrics.upstream_errors.labels(upstream.host, _kind(http_error)).inc()
+    log_warning("upstream.failed", upstream=upstream.host, error=type(error).__name__, status=http_error.status)
+    return http_error
 
 
-def _kind(problem: Problem) -> str:
+def _kind(http_error: HttpError) -> str:
     """Return a label for *problem*; an upstream's own codes are not ours to bound."""
     own = ("upstream_unreachable", "upstream_timeout", "upstream_protocol")
-    return problem.code if problem.code in own else f"status_{problem.status}"
+    return http_error.code if http_error.code in own else f"status_{http_error.status}"
 
 
-Unwatched = Literal["unmonitored", "off", "stored", "generated", "unknown"]
+Unsupervised = Literal["unmonitored", "off", "stored", "generated", "unknown"]
 """Why no monitor reads an answer that may be text of a model: the call has none, the kill switch is off, or
 its route is not supervised."""
 
@@ -45,11 +45,11 @@ SUPERVISION_OFF = (b"x-interwhen-supervision", b"off")
 async def relay(
     gateway: Gateway,
     exchange: Exchange,
-    upstream: Upstream,
+    upstream: UpstreamServer,
     path: str,
     body: bytes,
     *,
-    unwatched: Unwatched | None = None,
+    unsupervised: Unsupervised | None = None,
 ) -> str:
     """Send a request on as it is, and return its answer as it is; *unwatched* answers are counted.
 
@@ -60,7 +60,7 @@ async def relay(
     with anyio.CancelScope() as scope:
         if patience.first_token is not None:
             scope.deadline = anyio.current_time() + patience.first_token
-        outcome = await _relayed(gateway, exchange, upstream, path, body, unwatched, scope)
+        outcome = await _relayed(gateway, exchange, upstream, path, body, unsupervised, scope)
     if not scope.cancelled_caught:
         return outcome
     if not exchange.started:
@@ -72,10 +72,10 @@ async def relay(
 async def _relayed(
     gateway: Gateway,
     exchange: Exchange,
-    upstream: Upstream,
+    upstream: UpstreamServer,
     path: str,
     body: bytes,
-    unwatched: Unwatched | None,
+    unsupervised: Unsupervised | None,
     scope: anyio.CancelScope,
 ) -> str:
     only_head = exchange.method == "HEAD"
@@ -88,10 +88,10 @@ async def _relayed(
     try:
         data = b"" if only_head else await response.receive()
         scope.deadline = math.inf
-        if unwatched is not None and response.status < 400:
-            gateway.meters.unwatched.labels(unwatched).inc()
+        if unsupervised is not None and response.status < 400:
+            gateway.metrics.unsupervised.labels(unsupervised).inc()
         unseen: Headers = [(b"x-interwhen-monitors", b"none")]
-        if unwatched == "off":
+        if unsupervised == "off":
             unseen.append(SUPERVISION_OFF)
         await exchange.start(response.status, [*returned(response.headers, new_body=False), *unseen])
         exchange.stall = scope.cancel
@@ -103,9 +103,9 @@ async def _relayed(
             exchange.silent_since = None
         await exchange.end()
     except ModelError as error:
-        problem = noted(gateway, upstream, error)
+        http_error = noted(gateway, upstream, error)
         if not exchange.started:
-            raise problem from error
+            raise http_error from error
         # The answer has begun and is not ours to end: its connection breaks, as the upstream's did.
         return "failed"
     finally:
@@ -125,21 +125,21 @@ async def list_models(gateway: Gateway, exchange: Exchange) -> str:
         return await relay(gateway, exchange, gateway.upstreams[0], "models", b"")
     headers = sent(exchange.raw_headers, without=exchange.admitted_by)
     found: list[list[dict[str, Any]]] = [[] for _ in gateway.upstreams]
-    problems: list[Problem] = []
+    http_errors: list[HttpError] = []
 
-    async def ask(number: int, upstream: Upstream) -> None:
+    async def ask(number: int, upstream: UpstreamServer) -> None:
         try:
             cards = _cards(await upstream.ask(upstream.request("GET", "models", headers)))
         except ModelError as error:
-            problems.append(noted(gateway, upstream, error))
+            http_errors.append(noted(gateway, upstream, error))
             return
         found[number] = [card for card in cards if gateway.serves(upstream, str(card.get("id", "")))]
 
     async with anyio.create_task_group() as group:
         for number, upstream in enumerate(gateway.upstreams):
             group.start_soon(ask, number, upstream, name="models")
-    if len(problems) == len(gateway.upstreams):
-        raise problems[0]
+    if len(http_errors) == len(gateway.upstreams):
+        raise http_errors[0]
     body = msgspec.json.encode({"object": "list", "data": [card for cards in found for card in cards]})
     await exchange.whole(200, [(b"content-type", b"application/json")], body)
     return "passed"

@@ -25,16 +25,16 @@ be text that a monitor has cut. ``generated``: what a model writes (or speaks, o
 Mode = Literal["open", "passing", "locked"]
 """How the gateway was started: with neither flag, with ``--pass-unsupervised``, or with ``--locked``."""
 
-Decision = Literal["supervise", "pass", "pass unwatched", "refuse"]
-"""``pass unwatched``: passed on purpose, and counted, since the answer may hold text that no monitor has read."""
+Decision = Literal["supervise", "pass", "pass unsupervised", "refuse"]
+"""``pass unsupervised``: passed on purpose, and counted, since the answer may hold text that no monitor has read."""
 
 DECISIONS: Final[dict[Kind, dict[Mode, Decision]]] = {
     "supervised": {"open": "supervise", "passing": "supervise", "locked": "supervise"},
     "plain": {"open": "pass", "passing": "pass", "locked": "pass"},
     "managed": {"open": "pass", "passing": "pass", "locked": "refuse"},
-    "stored": {"open": "refuse", "passing": "pass unwatched", "locked": "refuse"},
-    "generated": {"open": "refuse", "passing": "pass unwatched", "locked": "refuse"},
-    "unknown": {"open": "refuse", "passing": "pass unwatched", "locked": "refuse"},
+    "stored": {"open": "refuse", "passing": "pass unsupervised", "locked": "refuse"},
+    "generated": {"open": "refuse", "passing": "pass unsupervised", "locked": "refuse"},
+    "unknown": {"open": "refuse", "passing": "pass unsupervised", "locked": "refuse"},
 }
 
 ROUTES: Final[dict[Kind, dict[Method, tuple[str, ...]]]] = {
@@ -128,7 +128,7 @@ _PLACES = {"{id}": r"[\w.:@~+-]+", "{path}": r"[\w.:@~+-]+(?:/[\w.:@~+-]+)*"}
 """What may stand in a placeholder: characters that every server reads alike, escaped or not."""
 
 
-class Found(NamedTuple):
+class RouteMatch(NamedTuple):
     """The route of a request."""
 
     kind: Kind
@@ -155,7 +155,7 @@ def _tables() -> tuple[dict[tuple[str, str], Kind], dict[str, list[tuple[re.Patt
 _LITERAL, _PATTERNS = _tables()
 
 
-def route_of(method: str, raw: str, decoded: str) -> Found:
+def route_of(method: str, raw: str, decoded: str) -> RouteMatch:
     """Return the route of a request for *raw*, which reads *decoded* without its escapes; both are below ``/v1/``.
 
     Case, escapes and a slash at the end make no other route of it, as they make none to many a server.
@@ -165,11 +165,11 @@ def route_of(method: str, raw: str, decoded: str) -> Found:
     spelled = path.lower()
     kind = _LITERAL.get((method, spelled))
     if kind is not None:
-        return Found(kind, spelled, PATHS[spelled] if kind == "supervised" else None)
+        return RouteMatch(kind, spelled, PATHS[spelled] if kind == "supervised" else None)
     for pattern, found in _PATTERNS.get(method, ()):
         if pattern.fullmatch(path):
-            return Found(found, path)
-    return Found("unknown", raw)
+            return RouteMatch(found, path)
+    return RouteMatch("unknown", raw)
 
 
 def mode_of(*, locked: bool, passing: bool) -> Mode:

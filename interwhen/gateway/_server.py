@@ -22,7 +22,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from interwhen._types.errors import UsageError
 from interwhen.gateway._config import Config
 from interwhen.gateway._gateway import Gateway
-from interwhen.gateway._http_errors import Problem, head_too_large
+from interwhen.gateway._http_errors import HttpError, head_too_large
 from interwhen.gateway._serving import make_app
 
 # Heads of requests that come in parts: bounded, and in time. uvicorn alone waits for them for ever, and keeps all.
@@ -33,7 +33,7 @@ else:
     _Base = object
 
 
-class _Bounded(_Base):
+class _HeadLimits(_Base):
     """Counts and times only heads that come in parts: most come whole, and cost one look."""
 
     gateway: ClassVar[Gateway]
@@ -65,7 +65,7 @@ class _Bounded(_Base):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP; *msg* is uvicorn's, and says no more."""
-        self._refuse(Problem(400, "malformed_request", msg.rstrip("."), close=True))
+        self._refuse(HttpError(400, "malformed_request", msg.rstrip("."), close=True))
 
     def _note_head(self, size: int) -> None:
         limits = self.gateway.config.limits
@@ -84,7 +84,7 @@ class _Bounded(_Base):
             self._head_timer = self.loop.call_later(seconds, self._be_late)
         elif not self.transport.is_closing():
             self._refuse(
-                Problem(408, "request_timeout", f"the request's head did not come within {seconds:g} s", close=True)
+                HttpError(408, "request_timeout", f"the request's head did not come within {seconds:g} s", close=True)
             )
 
     def _forget_head(self) -> None:
@@ -97,17 +97,17 @@ class _Bounded(_Base):
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _refuse(self, problem: Problem) -> None:
+    def _refuse(self, http_error: HttpError) -> None:
         """Answer with *problem*, unless another answer has begun, and close."""
-        self.gateway.meters.refusals.labels(problem.code).inc()
+        self.gateway.metrics.http_errors.labels(http_error.code).inc()
         if not self._is_answering:
-            lines = [b"HTTP/1.1 %d %b" % (problem.status, HTTPStatus(problem.status).phrase.encode())]
-            lines += [b"%b: %b" % header for header in problem.headers]
-            self.transport.write(b"\r\n".join((*lines, b"", problem.body)))
+            lines = [b"HTTP/1.1 %d %b" % (http_error.status, HTTPStatus(http_error.status).phrase.encode())]
+            lines += [b"%b: %b" % header for header in http_error.headers]
+            self.transport.write(b"\r\n".join((*lines, b"", http_error.body)))
         self.transport.close()
 
 
-class _H11(_Bounded, H11Protocol):
+class _H11(_HeadLimits, H11Protocol):
     @property
     def _is_in_head(self) -> bool:
         return self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
@@ -119,7 +119,7 @@ def protocol(gateway: Gateway) -> type[asyncio.Protocol]:
         return type("Protocol", (_H11,), {"gateway": gateway})
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-    class Httptools(_Bounded, HttpToolsProtocol):  # type: ignore[misc]
+    class Httptools(_HeadLimits, HttpToolsProtocol):  # type: ignore[misc]
         _dry = 0
 
         def data_received(self, data: bytes) -> None:
@@ -194,7 +194,7 @@ async def serve(gateway: Gateway, listener: socket.socket, *, ready: Callable[[]
     gc.collect()
     gc.freeze()  # what is there now stays; the collector need not look at it between two chunks
     gc.set_threshold(1_000, 10, 100)  # short pauses, and few that look at everything: calls leave next to no rings
-    server = Server(gateway)
+    server = GatewayServer(gateway)
     async with anyio.create_task_group() as group:
         group.start_soon(_tell_when_ready, server, ready, name="ready")
         await server.serve([listener])
@@ -202,7 +202,7 @@ async def serve(gateway: Gateway, listener: socket.socket, *, ready: Callable[[]
     return server.signal
 
 
-class Server(uvicorn.Server):
+class GatewayServer(uvicorn.Server):
     """uvicorn, with an end in three steps: not ready any more, no new calls, no calls."""
 
     def __init__(self, gateway: Gateway) -> None:
@@ -275,7 +275,7 @@ class Server(uvicorn.Server):
         self.signal = number
 
 
-async def _tell_when_ready(server: Server, ready: Callable[[], None]) -> None:
+async def _tell_when_ready(server: GatewayServer, ready: Callable[[], None]) -> None:
     while not server.started:  # noqa: ASYNC110  uvicorn sets a plain attribute
         await anyio.sleep(0.01)
     ready()

@@ -24,10 +24,10 @@ from interwhen.gateway._answers import answer
 from interwhen.gateway._config import Config
 from interwhen.gateway._exchange import ClientGone, Exchange
 from interwhen.gateway._gateway import CONTENT_TYPE, Gateway
-from interwhen.gateway._http_errors import Problem, problem_of, shutting_down, wrong_method
-from interwhen.gateway._relay import Unwatched, list_models, relay
-from interwhen.gateway._routes import DECISIONS, Found, Mode, route_of
-from interwhen.gateway._upstream import Upstream
+from interwhen.gateway._http_errors import HttpError, http_error_of, shutting_down, wrong_method
+from interwhen.gateway._relay import Unsupervised, list_models, relay
+from interwhen.gateway._routes import DECISIONS, Mode, RouteMatch, route_of
+from interwhen.gateway._upstream import UpstreamServer
 from interwhen.models._transport import Timeouts
 
 _METHODS = ("GET", "HEAD", "POST", "DELETE")
@@ -38,7 +38,7 @@ Work = Callable[[], Awaitable[str]]
 """Answers a request, and returns how that ended."""
 
 
-class Serving:
+class ApiApp:
     """Serves all requests below ``/v1``, as an ASGI application."""
 
     def __init__(self, gateway: Gateway) -> None:
@@ -85,13 +85,13 @@ class Serving:
                 return await answer(gateway, exchange, api, path, choice)
             exchange.monitors = "none"
             sent = msgspec.json.encode(choice.body) if choice.changed else body
-            why: Unwatched = "off" if off else "unmonitored"
-            return await relay(gateway, exchange, upstream, path, sent, unwatched=why)
+            why: Unsupervised = "off" if off else "unmonitored"
+            return await relay(gateway, exchange, upstream, path, sent, unsupervised=why)
 
         return work
 
-    async def _other(self, exchange: Exchange, found: Found) -> Work:
-        """Return what answers anything else. Raises :class:`Problem` where that may be text which no monitor reads."""
+    async def _other(self, exchange: Exchange, found: RouteMatch) -> Work:
+        """Return what answers anything else. Raises :class:`HttpError` where that may be text which no monitor reads."""
         gateway, method = self._gateway, exchange.method
         if method not in _METHODS:
             raise wrong_method(method, ", ".join(_METHODS))
@@ -105,10 +105,10 @@ class Serving:
         if method == "POST":
             body = await gateway.bodies.read(exchange)
         upstream = await self._upstream(path, body)
-        unwatched: Unwatched | None = found.kind if decision == "pass unwatched" else None  # type: ignore[assignment]
-        return lambda: relay(gateway, exchange, upstream, path, body, unwatched=unwatched)
+        unsupervised: Unsupervised | None = found.kind if decision == "pass unsupervised" else None  # type: ignore[assignment]
+        return lambda: relay(gateway, exchange, upstream, path, body, unsupervised=unsupervised)
 
-    async def _upstream(self, path: str, body: bytes) -> Upstream:
+    async def _upstream(self, path: str, body: bytes) -> UpstreamServer:
         """Return where a request goes that is no call to a model: by its model, if it names one, or to the first."""
         gateway = self._gateway
         model: object = path.removeprefix("models/") if path.startswith("models/") else ""
@@ -123,7 +123,7 @@ class Serving:
 
         async def placed() -> None:
             nonlocal outcome
-            async with gateway.places.place():
+            async with gateway.slots.slot():
                 outcome = await work()
 
         gateway.live.add(exchange)
@@ -136,38 +136,38 @@ class Serving:
 
     async def _fail(self, exchange: Exchange, error: Exception) -> str:
         """Tell the client of *error*, and return how that counts."""
-        problem = problem_of(error)
-        if problem.status == 500 and not problem.of_upstream:
+        http_error = http_error_of(error)
+        if http_error.status == 500 and not http_error.of_upstream:
             log_warning("gateway.failed", error=type(error).__name__, at=_place(error))
             outcome = "error"
         else:
-            outcome = "failed" if problem.of_upstream else "refused"
+            outcome = "failed" if http_error.of_upstream else "refused"
         if outcome == "refused":
-            self._gateway.meters.refusals.labels(problem.code).inc()
-        await exchange.fail(problem)
+            self._gateway.metrics.http_errors.labels(http_error.code).inc()
+        await exchange.fail(http_error)
         return outcome
 
     def _note(self, exchange: Exchange, api: str, outcome: str) -> None:
-        meters = self._gateway.meters
+        metrics = self._gateway.metrics
         seconds = time.monotonic() - exchange.began
-        meters.calls.labels(api, outcome).inc()
-        meters.whole.observe(seconds)
+        metrics.calls.labels(api, outcome).inc()
+        metrics.whole.observe(seconds)
         log_info("call.ended", api=api, monitors=exchange.monitors, outcome=outcome, seconds=round(seconds, 4))
 
 
-def _found(exchange: Exchange) -> Found:
-    """Return the route of the request. Raises :class:`Problem` on a path that is not ours, or not clear."""
+def _found(exchange: Exchange) -> RouteMatch:
+    """Return the route of the request. Raises :class:`HttpError` on a path that is not ours, or not clear."""
     path = exchange.path
     if not path.startswith("/v1/") or _UNCLEAN.search(path):
-        raise Problem(404, "not_found", f"there is nothing at {path!r:.200}; the API is below /v1")
+        raise HttpError(404, "not_found", f"there is nothing at {path!r:.200}; the API is below /v1")
     return route_of(exchange.method, path.removeprefix("/v1/"), exchange.decoded_path.removeprefix("/v1/"))
 
 
-def _refused(mode: Mode, method: str, found: Found) -> Problem:
+def _refused(mode: Mode, method: str, found: RouteMatch) -> HttpError:
     """Return what a client is told whose request would be answered with text that no monitor reads."""
     route = f"{method} /v1/{found.path:.200}"
     if mode == "locked":
-        return Problem(
+        return HttpError(
             403, "locked", f"this gateway is locked and passes on nothing that its monitors do not see: {route}"
         )
     what = {
@@ -175,7 +175,7 @@ def _refused(mode: Mode, method: str, found: Found) -> Problem:
         "generated": "answers with what a model writes, and no monitor reads it",
     }.get(found.kind, "is not known to this gateway, and may answer with text that no monitor reads")
     supervised = ", ".join(f"/v1/{path}" for path in PATHS)
-    return Problem(
+    return HttpError(
         403, "unsupervised", f"{route} {what}; supervised are {supervised}; --pass-unsupervised passes everything on"
     )
 
@@ -195,7 +195,7 @@ _KEPT_SECONDS = 2.0
 _PATIENCE = Timeouts(connect=2.0, first_token=2.0, inter_token=None, total=2.0)
 
 
-class Prober:
+class ReadinessProbe:
     """Asks the upstreams, at most every other second."""
 
     def __init__(self, gateway: Gateway) -> None:
@@ -223,7 +223,7 @@ class Prober:
             for upstream in self._gateway.upstreams:
                 group.start_soon(self._ask, upstream, name="probe")
 
-    async def _ask(self, upstream: Upstream) -> None:
+    async def _ask(self, upstream: UpstreamServer) -> None:
         try:
             await upstream.ask(upstream.request("GET", "models", {"accept": "application/json"}), _PATIENCE)
             reached = True
@@ -247,7 +247,7 @@ def make_app(config: Config | Gateway) -> ASGIApp:
     gateway = config if isinstance(config, Gateway) else Gateway(config)
     router = _pages(gateway)
     paths = frozenset(route.path for route in router.routes if isinstance(route, Route))
-    pages, serving = _open_to_browsers(router, gateway), _open_to_browsers(Serving(gateway), gateway)
+    pages, serving = _open_to_browsers(router, gateway), _open_to_browsers(ApiApp(gateway), gateway)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         # Calls go around the router and its middleware, which a call, and each chunk of it, would pay for.
@@ -259,7 +259,7 @@ def make_app(config: Config | Gateway) -> ASGIApp:
 
 def _pages(gateway: Gateway) -> Starlette:
     """Return what tells of the gateway itself, and begins and ends it."""
-    prober = Prober(gateway)
+    probe = ReadinessProbe(gateway)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -270,15 +270,17 @@ def _pages(gateway: Gateway) -> Starlette:
         return Response(b'{"status":"alive"}', media_type=_JSON)
 
     async def readyz(_: Request) -> Response:
-        status, body = await prober.state()
+        status, body = await probe.state()
         return Response(body, status, media_type=_JSON)
 
     async def metrics(_: Request) -> Response:
-        return Response(gateway.meters.text(), media_type=CONTENT_TYPE)
+        return Response(gateway.metrics.text(), media_type=CONTENT_TYPE)
 
     async def refuse(request: Request, _: Exception) -> Response:
-        problem = wrong_method(request.method, "GET, HEAD")
-        return Response(problem.body, problem.status, headers={k.decode(): v.decode() for k, v in problem.headers})
+        http_error = wrong_method(request.method, "GET, HEAD")
+        return Response(
+            http_error.body, http_error.status, headers={k.decode(): v.decode() for k, v in http_error.headers}
+        )
 
     routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers={405: refuse})

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from interwhen._types.errors import ConnectError
-from interwhen.clients._upstream import Endpoint
+from interwhen.clients._upstream import ModelEndpoint
 from interwhen.models._exchange import exchange, open_stream
 from interwhen.models._transport import HttpRequest, HttpResponse, Timeouts, Transport
 
@@ -18,7 +18,7 @@ Method = Literal["GET", "POST", "DELETE"]
 _KNOWN_MODELS = 256
 
 
-class Upstream:
+class UpstreamServer:
     """One server behind the gateway."""
 
     def __init__(
@@ -29,7 +29,7 @@ class Upstream:
         """Where it is, for people and metrics."""
         self.patterns = patterns
         self.endpoint = functools.lru_cache(maxsize=_KNOWN_MODELS)(
-            lambda model: Endpoint(timeouts, model=model, host=self.host)
+            lambda model: ModelEndpoint(timeouts, model=model, host=self.host)
         )
         """What has been learned about it, by the name of the model."""
         self._authorization = authorization
@@ -58,10 +58,10 @@ class Upstream:
         return await _again(lambda: exchange(self._transport, request, timeouts or self._timeouts))
 
 
-class GatewayWire:
-    """Sends the requests of one call; see :class:`~interwhen.clients._upstream.Wire`."""
+class GatewayTransport:
+    """Sends the requests of one call; see :class:`~interwhen.clients._upstream.CallTransport`."""
 
-    def __init__(self, upstream: Upstream, path: str, headers: dict[str, str]) -> None:
+    def __init__(self, upstream: UpstreamServer, path: str, headers: dict[str, str]) -> None:
         self._upstream = upstream
         self._path = path
         self._headers = {**headers, "content-type": "application/json"}

@@ -10,7 +10,7 @@ import msgspec
 import page
 import pytest
 from interwhen.gateway import Config, Gateway
-from interwhen.gateway._config import SHORTEST_KEY, Limits
+from interwhen.gateway._config import SHORTEST_KEY, GatewayLimits
 from interwhen.gateway._server import _KEEP_ALIVE_SECONDS
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ def test_every_code_of_the_source_is_in_the_table():
 
 
 def test_the_defaults_are_those_of_the_code():
-    limits = Limits()
+    limits = GatewayLimits()
     for name in (
         "head_seconds",
         "body_seconds",
