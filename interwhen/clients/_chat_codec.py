@@ -1,4 +1,4 @@
-"""From events of a run to the chunks that its reader gets: of both the chat and the completions API."""
+"""Converts events of a run to chunks, for the chat and the completions API."""
 
 from __future__ import annotations
 
@@ -13,23 +13,22 @@ from interwhen._types.results import CheckRecord, Result, ViolationRecord
 from interwhen.clients._chunk_buffer import BufferedChunk, ChunkBuffer, Field
 from interwhen.clients._known_fields import with_unmonitored
 
-# What interwhen says beside the chunks of a stream.
+# The information of interwhen on a chunk.
 
 
 class SupervisionInfo(msgspec.Struct, frozen=True):
-    """What happened up to one chunk, and where its text stands in the trace.
+    """The events since the chunk before, and the offset of the chunk's text in the trace.
 
-    The trace is what the chunks spell: for each with a ``start``, ``trace = trace[:start] + text[lead:]``, where
-    *text* is all text of the chunk, whatever its field. At the end, that is ``result.text`` but for tool calls and
-    what was said to the model about these.
+    The chunks spell the trace: for each with a ``start``, ``trace = trace[:start] + text[lead:]``, where *text* is all
+    text of the chunk in any field. At the end, the trace is ``result.text`` without tool calls and feedback about them.
     """
 
     start: int | None = None
-    """The offset of this chunk's text in the trace; where it is less than what came before ends, that is retracted."""
+    """The offset of this chunk's text in the trace. If it is less than the end so far, the rest is retracted."""
     lead: int = 0
-    """How many characters at the beginning of the text are no part of the trace: they lead over to a correction."""
+    """The number of characters before a correction, at the beginning of the text, that are not part of the trace."""
     events: tuple[Event, ...] = ()
-    """What the engine told since the chunk before, but for the text itself."""
+    """The events of the run since the chunk before, without the text itself."""
     result: Result | None = None
     """How the run ended; on the last chunk only."""
 
@@ -45,7 +44,7 @@ class SupervisionInfo(msgspec.Struct, frozen=True):
 
     @property
     def retracted(self) -> int | None:
-        """The offset from which on text that was shown no longer stands, if there is any."""
+        """The offset from which shown text is retracted; ``None``: nothing is retracted."""
         return min((event.to for event in self.events if isinstance(event, Retracted)), default=None)
 
 
@@ -53,10 +52,10 @@ NO_INFO = SupervisionInfo()
 
 
 class Part(msgspec.Struct):
-    """One chunk for the reader: the server's own, as it came, or one of ours."""
+    """One chunk for the reader: the server's own, unchanged, or one that interwhen made."""
 
     raw: bytes | None
-    """The server's chunk; ``None``: ``body`` is ours."""
+    """The server's chunk; ``None``: interwhen made ``body``."""
     body: dict[str, Any] | None = None
     info: SupervisionInfo = NO_INFO
 
@@ -70,19 +69,19 @@ class Part(msgspec.Struct):
 
 
 def supervision_info(chunk: object) -> SupervisionInfo | None:
-    """Return the facts on a chunk or response; ``None`` on one that was not supervised."""
+    """Return the information on a chunk or response; ``None`` if it was not supervised."""
     found = getattr(chunk, "interwhen", None)
     return found if isinstance(found, SupervisionInfo) else None
 
 
-# How a reader who knows nothing of retractions is led from text that no longer stands to what replaces it.
+# Corrections: the words between retracted text and its replacement, for readers that do not know retractions.
 
 _BACK = 200
-"""How many characters of standing text are repeated at most, to give a correction its context."""
+"""The most characters of kept text that are repeated before a correction, as its context."""
 
 
 class Correction(NamedTuple):
-    """What to write in front of text: ``lead`` is no part of the trace, ``again`` is, and begins at ``start``."""
+    """What to write before text: ``lead`` is not part of the trace; ``again`` is, and begins at ``start``."""
 
     lead: str
     start: int
@@ -90,28 +89,28 @@ class Correction(NamedTuple):
 
 
 class Corrections:
-    """Follows what each field of the stream has shown, and finds the words between an error and its correction.
+    """Tracks the text shown in each field, and finds the words between an error and its correction.
 
-    After a retraction, text begins on a line of its own. Feedback says by itself that something was wrong; any other
-    text follows a word such as "Correction:" and the beginning of the line that it stands in.
+    After a retraction, text begins on a new line. Feedback says by itself that something was wrong; other text gets a
+    word such as "Correction:" before it, and the beginning of its line.
     """
 
     def __init__(self, trace: Callable[[], str], correction: str) -> None:
         self._trace = trace
         self._correction = correction
         self._ends: dict[Field, int] = {}
-        """Where the last text shown in each field ends."""
+        """The end of the last text shown in each field."""
         self._on_new_line: dict[Field, bool] = {}
-        self._owed: set[Field] = set()
+        self._retracted_in: set[Field] = set()
         self._fields: list[tuple[int, Field]] = []
-        """From where on which field was shown."""
+        """The fields in the order in which they were shown, each with its first offset."""
 
     def due(self, field: Field) -> bool:
-        """Tell whether text that no longer stands is the last that was shown in *field*."""
-        return field in self._owed
+        """Tell whether the last text shown in *field* is retracted."""
+        return field in self._retracted_in
 
     def showed(self, field: Field, start: int, text: str) -> None:
-        """Note that *text* was shown."""
+        """Take *text*, which was shown."""
         if not text:
             return
         if not self._fields or self._fields[-1][1] != field:
@@ -120,17 +119,17 @@ class Corrections:
         self._on_new_line[field] = text[-1] == "\n"
 
     def retract(self, to: int) -> None:
-        """Note that what was shown from *to* on no longer stands."""
-        self._owed.update(field for field, end in self._ends.items() if end > to)
+        """Take the retraction of the text from *to* on."""
+        self._retracted_in.update(field for field, end in self._ends.items() if end > to)
         self._ends = {field: min(end, to) for field, end in self._ends.items()}
         while len(self._fields) > 1 and self._fields[-1][0] >= to:
             self._fields.pop()
 
-    def lead(self, field: Field, start: int, text: str, *, said: bool) -> Correction:
-        """Return what leads over to *text*, which stands at *start*; *said*: it is feedback."""
-        if field not in self._owed or not text:
+    def before(self, field: Field, start: int, text: str, *, said: bool) -> Correction:
+        """Return the words before *text* at *start*; *said*: it is feedback."""
+        if field not in self._retracted_in or not text:
             return Correction("", start, "")
-        self._owed.discard(field)
+        self._retracted_in.discard(field)
         line = "" if self._on_new_line.get(field, True) else "\n"
         if said:
             return Correction("" if text.startswith("\n") else line, start, "")
@@ -142,15 +141,15 @@ class Corrections:
         return Correction(f"{line}{self._correction}", at, trace[at:start])
 
 
-# Chunks of our own making, in the likeness of the server's.
+# Chunks that interwhen makes, like the server's first one.
 
 Body = dict[str, Any]
 
 _NONE: Body = {"id": "interwhen", "created": 0, "model": ""}
-"""How chunks begin where the server sent none."""
+"""The head of chunks if the server sent none."""
 
 BLOCKED = "content_filter"
-"""The finish reason of an answer that was withheld or ended by a monitor: the API's own word for it."""
+"""The finish reason of an answer that a monitor withheld or ended, in the API's terms."""
 
 _FINISH: dict[FinishReason, str] = {
     "stop": "stop",
@@ -161,12 +160,12 @@ _FINISH: dict[FinishReason, str] = {
 
 
 def wire_reason(reason: FinishReason | None) -> str | None:
-    """Return the API's word for *reason*; ``None`` where the server did not say any."""
+    """Return the API's term for *reason*; ``None`` if the server gave none."""
     return None if reason is None else _FINISH.get(reason)
 
 
 class ChunkTemplate:
-    """Makes chunks of one API like *first*, the first one of the server; empty where there was none."""
+    """Makes chunks like *first*, the server's first one; empty if there was none."""
 
     def __init__(self, first: bytes, *, chat: bool) -> None:
         self._chat = chat
@@ -178,7 +177,7 @@ class ChunkTemplate:
         self._extras = {name: None for name in choices[0] if name in ("logprobs", "finish_reason")}
 
     def begin(self, body: Body) -> None:
-        """Make *body* the first one that the reader sees: it says whose turn it is, as the server's first one did."""
+        """Add the role to *body*, the first chunk that the reader sees."""
         for choice in body.get("choices") or () if self._role else ():
             choice["delta"] = {"role": self._role, **(choice.get("delta") or {})}
 
@@ -197,7 +196,7 @@ class ChunkTemplate:
         return {**self._head, "choices": [], "usage": usage}
 
     def again(self, data: bytes) -> Body:
-        """Return the server's chunk *data* as one of the same answer as the first: with its id, without a role."""
+        """Return the server's chunk *data* with the id of the first chunk, and without a role."""
         found: Body = msgspec.json.decode(data)
         found |= {name: self._head[name] for name in ("id", "created", "model") if name in self._head}
         for choice in found.get("choices") or ():
@@ -207,7 +206,7 @@ class ChunkTemplate:
         return found
 
     def with_text(self, data: bytes, field: Field, text: str, *, whole: bool) -> Body:
-        """Return the server's chunk *data* with other *text*; the log-probabilities go unless it is *whole*."""
+        """Return the server's chunk *data* with other *text*; without log-probabilities unless it is *whole*."""
         found = self.again(data)
         choice = found["choices"][0]
         if self._chat:
@@ -221,7 +220,7 @@ class ChunkTemplate:
         return found
 
     def rest(self, data: bytes, shift: int = 0) -> Body:
-        """Return the server's chunk *data* without its text, which was shown; its calls are numbered on by *shift*."""
+        """Return the server's chunk *data* without its text, which was shown; *shift* is added to its call numbers."""
         found = self.again(data)
         for choice in found.get("choices") or ():
             delta = choice.get("delta")
@@ -235,7 +234,7 @@ class ChunkTemplate:
         return found
 
     def without_calls(self, data: bytes, reason: str) -> Body:
-        """Return the server's chunk *data* without text and tool calls, ended by *reason*."""
+        """Return the server's chunk *data* without text and tool calls, with *reason* as its finish reason."""
         found = self.rest(data)
         choice = found["choices"][0]
         delta = choice.get("delta")
@@ -252,9 +251,9 @@ class ChunkTemplate:
 class Composer:
     """Shows the chunks of the server as far as the engine has released their text.
 
-    A chunk whose text stands and is released goes out as it came. Pieces of tool calls, the finish reason and the
-    token counts wait for the end: only then nothing can be taken back. With *hold*, so does everything else. With
-    *splits*, text is shown as soon as it may be, even if it is only a part of a chunk.
+    A chunk with released text is passed on unchanged. Pieces of tool calls, the finish reason and the token counts
+    wait for the end, since nothing can be retracted after it. With *hold*, everything waits. With *splits*, a part of
+    a chunk is shown as soon as it is released.
     """
 
     def __init__(
@@ -278,15 +277,15 @@ class Composer:
         self._released = 0
         self._shown = 0
         self._spelled = 0
-        """Where the trace ends for who has followed the facts on the parts so far."""
+        """The end of the trace for a reader that follows the info on the parts."""
         self._events: list[Event] = []
         self._urgent = False
         self._begun = False
-        """Whether anything was shown."""
+        """Whether a part was shown."""
         self._parts: list[Part] = []
 
     def take(self, events: Sequence[Event]) -> list[Part]:
-        """Return what the reader gets because of *events*."""
+        """Return the parts for *events*."""
         parts: list[Part] = []
         self._parts = parts
         result: Result | None = None
@@ -317,7 +316,7 @@ class Composer:
         return parts
 
     def judged(self, result: Result) -> Result:
-        """Return *result* as it holds for this reader, who may have been given what no monitor reads."""
+        """Return *result*, unverified if the reader got text that no monitor reads."""
         return with_unmonitored(result, self._buffer.field_filter.unmonitored)
 
     @property
@@ -334,7 +333,7 @@ class Composer:
             self._corrections.retract(to)
 
     def _flush(self) -> None:
-        """Show what is released."""
+        """Show the released text."""
         queue, released = self._buffer.queue, self._released
         while queue:
             arrival = queue[0]
@@ -354,7 +353,7 @@ class Composer:
                 self._show(arrival)
 
     def _show(self, arrival: BufferedChunk) -> None:
-        """Show *arrival*, as much of it as has not been shown."""
+        """Show the part of *arrival* that has not been shown."""
         size, start = len(arrival.text), arrival.start
         corrections = self._corrections
         if size and start + size <= self._shown:
@@ -374,7 +373,7 @@ class Composer:
             self._add(Part(arrival.data), start)
 
     def _show_piece(self, arrival: BufferedChunk, to: int) -> None:
-        """Show the text of *arrival* up to offset *to*, in a chunk of our own."""
+        """Show the text of *arrival* up to offset *to*, in a chunk of its own."""
         if 0 < (border := arrival.start + arrival.split) < to and arrival.split and self._shown < border:
             self._show_text(arrival, min(border, to), "reasoning")
         if self._shown < to:
@@ -385,13 +384,13 @@ class Composer:
         start = max(arrival.start, self._shown)
         text = arrival.text[start - arrival.start : to - arrival.start]
         self._shown = to
-        if piece is not None and piece.refused:  # said to the model only
+        if piece is not None and piece.refused:  # for the model only
             self._corrections.showed(arrival.field, start, "")
             return
         field = arrival.field
         if arrival.split and part == "answer":
             field = "content"
-        lead, restart, again = self._corrections.lead(
+        lead, restart, again = self._corrections.before(
             field, start, text, said=piece is not None and piece.origin == "feedback"
         )
         self._corrections.showed(field, start, text)
@@ -422,7 +421,7 @@ class Composer:
 
     def _finish(self, result: Result) -> None:
         ended = result.status in ("verified", "unverified")
-        self._splits = True  # the rest of a chunk that was cut will not come
+        self._splits = True  # the rest of a cut chunk will not come
         if ended:
             self._released = len(result.text)
         elif self._hold:
@@ -439,18 +438,18 @@ class Composer:
             self._block(result)
         if self._wants_usage:
             self._add_usage(result)
-        if not self._parts:  # a stream without an end: what there was has been shown
+        if not self._parts:  # a stream without an end, all of which was shown
             self._add(Part(None, self._template.text("content" if self._chat else "text", "")))
         info = self._parts[-1].info
         start = len(result.text) if self._spelled > len(result.text) else info.start
         self._parts[-1].info = SupervisionInfo(start, info.lead, (*info.events, *self._events), result)
 
     def _block(self, result: Result) -> None:  # noqa: ARG002  for another API
-        """End an answer that was withheld, or ended by a monitor."""
+        """End an answer that a monitor withheld or ended."""
         self._add(Part(None, self._template.finish(BLOCKED)))
 
     def _end(self, result: Result, last: BufferedChunk | None) -> None:
-        """End an answer as the model did, with the tool calls that stand."""
+        """End an answer as the model did, with its tool calls."""
         buffer = self._buffer
         if result.finish_reason in ("tool_calls", "stop"):
             for arrival in buffer.calls:

@@ -1,4 +1,4 @@
-"""The server of one supervised call, as a model: whatever carries the bytes."""
+"""The server of one supervised call, as a model for the engine."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ from interwhen.models._sse import DEFAULT_LIMIT, END_MARK
 from interwhen.models._token_stream import TokenStream
 from interwhen.models._transport import HttpResponse, Timeouts
 
-# How a chat of any shape goes on from a standing trace: the messages of the caller, then what stands.
+# How a request continues the trace: the messages of the caller, followed by the kept text.
 
 Turn = dict[str, Any]
 
-_REFUSED = "This call was not made. {} Correct what is wrong, and make again all calls that are still needed."
+_REFUSED = "This call was not made. {} Correct the mistake, and make all calls again that are still needed."
 _ACCEPTED = "This call is accepted, and will be made once you are done."
 
 
 def needs_turns(pieces: Sequence[Piece]) -> bool:
-    """Tell whether the trace holds what cannot be prefilled: tool calls, or what was said about them."""
+    """Tell whether the trace holds tool calls or feedback about them, which cannot be prefilled."""
     return any(piece.call is not None or piece.refused for piece in pieces)
 
 
 def prefilled(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None, reasoning: str | None) -> list[Turn]:
     """Return *messages* with the trace (and a fork's *side* text) as an unfinished turn of the assistant.
 
-    *reasoning* is the field where the server puts reasoning; ``None`` where it is part of the text, between tags.
+    *reasoning* is the field for reasoning; ``None`` if it is part of the text, between tags.
     """
     turn: Turn = {"role": "assistant", "content": ""}
     last: str = "content"
@@ -63,7 +63,7 @@ def prefilled(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | Non
 
 
 def in_turns(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None) -> list[Turn]:
-    """Return *messages* with the trace as finished turns, and what is to be done now as the user's."""
+    """Return *messages* with the trace as finished turns, and a turn of the user that says how to go on."""
     turns = [*messages]
     own = len(turns)
     last: Piece | None = None
@@ -118,7 +118,7 @@ def _item(call: Turn) -> Turn:
 
 
 def _append(turns: list[Turn], own: int, role: str, text: str) -> None:
-    """Add *text* as a turn, or to our own last turn where it has the same role."""
+    """Add *text* as a turn, or to our own last turn if that has the same role."""
     last = turns[-1] if len(turns) > own else None
     if last is not None and last["role"] == role and "tool_calls" not in last and "function_call" not in last:
         turns[-1] = {**last, "content": last["content"] + text}
@@ -149,20 +149,20 @@ def _transport(call: ToolCall, number: int) -> Turn:
     return {**made, "function": {"name": call.name, "arguments": call.arguments}}
 
 
-# Servers that do not stream: their whole answer, as the stream that it would have been.
+# Whole answers of servers that do not stream, converted to event streams.
 
 Body = dict[str, Any]
 _MAX_BODY = 16 << 20
 
 
 class KnownResponse:
-    """A response whose body is known; see :class:`~interwhen.models.HttpResponse`."""
+    """A response with a known body; see :class:`~interwhen.models.HttpResponse`."""
 
     status = 200
 
     def __init__(self, body: bytes) -> None:
         self.event_bytes = max(len(body), DEFAULT_LIMIT)
-        """How large one event may be: the answer is bounded as a whole already."""
+        """The limit for one event: the whole answer, which is bounded already."""
         self.headers = {"content-type": "text/event-stream"}
         self._body = body
 
@@ -176,9 +176,9 @@ class KnownResponse:
 
 
 async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
-    """Return *response* as a stream, where it is a whole answer in JSON.
+    """Return *response* as a stream, if it is a whole answer in JSON.
 
-    Raises :class:`~interwhen.models.StreamProtocolError` where that is larger than 16 MiB.
+    Raises :class:`~interwhen.models.StreamProtocolError` if it is larger than 16 MiB.
     """
     if not response.headers.get("content-type", "").startswith("application/json"):
         return response
@@ -196,13 +196,13 @@ async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
 
 
 def as_events(api: Api, data: bytes) -> bytes:
-    """Return the event stream that says what the whole answer *data* says."""
+    """Return the whole answer *data* as an event stream."""
     try:
         body = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         body = None
     if not isinstance(body, dict) or (body.get("error") and not body.get("choices")):
-        return b"data: " + data.strip() + b"\n\n"  # for the decoder to refuse
+        return b"data: " + data.strip() + b"\n\n"  # an error: the decoder of the stream raises it
     events = _responses(body) if api == "responses" else _choices(body, api)
     return b"".join(b"data: " + msgspec.json.encode(event) + b"\n\n" for event in events) + END_MARK
 
@@ -226,7 +226,7 @@ def _responses(body: Body) -> list[Body]:
     events: list[Body] = []
     for index, item in enumerate(body.get("output") or ()):
         place = {"output_index": index, "item_id": item.get("id", "")}
-        # As it is announced in a stream: its texts follow.
+        # A stream announces an item without its texts.
         begun = {name: [] if name in ("content", "summary") and value else value for name, value in item.items()}
         events.append({"type": "response.output_item.added", "output_index": index, "item": begun})
         summary = item.get("summary") or ()
@@ -252,26 +252,26 @@ def _responses(body: Body) -> list[Body]:
 
 
 _PREFILLING = frozenset({"llamacpp", "vllm", "sglang"})
-"""Who serves (``owned_by`` of the model list) where an unfinished assistant turn is continued."""
+"""The ``owned_by`` of servers that continue an unfinished assistant turn."""
 
 
 class CallTransport(Protocol):
-    """The way to the server for one call: address, keys, retries and patience are its business.
+    """Sends the requests of one call, with its own address, keys, retries and timeouts.
 
-    Each method raises :class:`~interwhen.ModelError`, whose kind and ``retryable`` count.
+    Each method raises :class:`~interwhen.ModelError`, with ``retryable`` set.
     """
 
     @property
     def host(self) -> str:
-        """Where the server is, for people."""
+        """Host and port of the server, for messages."""
         ...
 
     async def open(self, body: dict[str, Any]) -> HttpResponse:
-        """Send *body* and return the response of a success, whose body is an event stream."""
+        """Send *body* and return a successful response, whose body is an event stream."""
         ...
 
     async def ask(self, body: dict[str, Any]) -> bytes:
-        """Send *body* and return the body of the answer of a success."""
+        """Send *body* and return the body of a successful response."""
         ...
 
     async def models(self) -> bytes:
@@ -306,17 +306,17 @@ class ModelEndpoint:
 
     def __init__(self, timeouts: Timeouts | None = None, *, model: str = "", host: str = "") -> None:
         self.timeouts = timeouts or Timeouts(connect=None, first_token=None, inter_token=None, min_rate=None)
-        """How long it is waited for; without any, the wire has its own patience."""
+        """The timeouts of its streams; by default none, since the transport has its own."""
         place = f"{model:.100}@{host}"
         self.resume = ResumeSupport(place)
         self.stream = FieldSupport("stream", place)
-        """Whether it streams; some models do not."""
+        """Whether it takes ``stream``; some models do not."""
         self.stream_options = FieldSupport("stream_options", place)
-        """Whether it counts tokens on demand."""
+        """Whether it takes ``stream_options``, to count tokens."""
 
 
 class ResumedStream(TokenStream):
-    """A stream that knows how its request went on."""
+    """A stream with the way in which its request continued the text."""
 
     __slots__ = ("resumed",)
 
@@ -324,14 +324,14 @@ class ResumedStream(TokenStream):
 
 
 class _Ahead(NamedTuple):
-    """What the server said to a request that was sent before anybody read it."""
+    """A request that was sent before the run was entered, and its answer."""
 
     body: dict[str, Any]
     answer: HttpResponse | ModelError
 
 
 class CallModel:
-    """A :class:`~interwhen.Model` for one call: its requests are the caller's own, but for what stands."""
+    """A :class:`~interwhen.Model` for one call: its requests are the caller's own, continued by the kept text."""
 
     def __init__(
         self,
@@ -352,16 +352,16 @@ class CallModel:
 
     @property
     def name(self) -> str:
-        """The model and where it runs."""
+        """The model and its server."""
         return f"{self._call.body.get('model', '')}@{self._transport.host}"
 
     async def capabilities(self) -> Capabilities:
-        """Say how text is gone on with, as far as is known without asking."""
+        """Return how text is continued, as far as that is known without a request."""
         mode: ResumeMode = "prefix" if self._call.api == "completions" else self._resume or "turn"
         return Capabilities(resume=mode, logprobs=True)
 
     async def send_ahead(self, seconds: float | None) -> None:
-        """Send the caller's own request, for :meth:`stream` to find; wait for the server so many *seconds* at most."""
+        """Send the caller's request for :meth:`stream`, and wait for the answer, *seconds* at most."""
         body = self._first(self._call.sampling)
         with anyio.move_on_after(seconds):
             try:
@@ -370,7 +370,7 @@ class CallModel:
                 self._ahead = _Ahead(body, error)
 
     async def forget(self) -> None:
-        """Close what was sent ahead and did not become a stream."""
+        """Close a response that was sent ahead and not used."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None and not isinstance(ahead.answer, ModelError):
             with anyio.CancelScope(shield=True):
@@ -389,7 +389,7 @@ class CallModel:
         return stream
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork whole: without the tools and the format of the call itself."""
+        """Answer a fork, without the tools and the format of the call."""
         body, _ = await self._body(request)
         for name in (
             "stream",
@@ -413,10 +413,10 @@ class CallModel:
         return _chat_completion(await self._transport.ask(body))
 
     async def aclose(self) -> None:
-        """Do nothing: the wire belongs to the caller."""
+        """Do nothing: the transport belongs to the caller."""
 
     async def _body(self, request: Request) -> tuple[dict[str, Any], ResumeMode | None]:
-        """Build the body of *request*; say how it goes on, if it does."""
+        """Return the body of *request*, and how it continues the text; ``None`` if it is the first."""
         call = self._call
         body = self._first(request.sampling, aside=request.side is not None)
         if not request.pieces and not request.side:
@@ -437,18 +437,18 @@ class CallModel:
         return body, "prefill"
 
     def _first(self, sampling: Sampling, *, aside: bool = False) -> dict[str, Any]:
-        """Build the body of a request that goes on with nothing; *aside*: of a fork."""
+        """Return the body of a first request; *aside*: of a fork."""
         call, body = self._call, dict(self._call.body)
         if sampling.max_tokens is not None and (call.limit is not None or aside):
             body[call.limit or "max_tokens"] = sampling.max_tokens
         if sampling.seed is not None:
             body["seed"] = sampling.seed
-        if sampling.temperature:  # raised, for a greedy call that is sampled again
+        if sampling.temperature:  # raised for a greedy call that is sampled again
             body["temperature"] = sampling.temperature
         return body
 
     async def _answer(self, body: dict[str, Any]) -> HttpResponse:
-        """Return the answer to *body*: the one that was asked for ahead, or a new one."""
+        """Return the response to *body*: the one that was sent ahead, or a new one."""
         ahead = self._ahead
         if ahead is None or ahead.body != body:
             return await self._opened(body)
@@ -474,7 +474,7 @@ class CallModel:
         return self._endpoint.resume.learn("prefill" if prefills else "turn")
 
     async def _opened(self, body: dict[str, Any]) -> HttpResponse:
-        """Send *body*; a caller who wants no stream gets an answer from a server that has none, too."""
+        """Send *body* as a stream; if the caller wants none and the server has none, without."""
         if self._call.streams:
             return await self._open({**body, "stream": True})
         stream = self._endpoint.stream
@@ -493,7 +493,7 @@ class CallModel:
         return response
 
     async def _open(self, body: dict[str, Any]) -> HttpResponse:
-        """Send *body*; ask for token counts, where the caller did not say and the server does not mind."""
+        """Send *body*, with a request for token counts unless the caller decided that or the server refuses it."""
         options = self._endpoint.stream_options
         if self._call.api == "responses" or "stream_options" in body or not options.is_likely:
             return await self._transport.open(body)
@@ -509,7 +509,7 @@ class CallModel:
 
 
 def make_buffer(call: ApiCall, *, holds: bool = False) -> ChunkBuffer:
-    """Return what decodes the streams of *call*; *holds*: text that no monitor reads is held back."""
+    """Return the buffer for the streams of *call*; *holds*: hold back text that no monitor reads."""
     if call.api == "responses":
         return ResponsesChunkBuffer(holds=holds)
     if call.api == "completions":
@@ -518,7 +518,7 @@ def make_buffer(call: ApiCall, *, holds: bool = False) -> ChunkBuffer:
 
 
 def asked_scores(api: str, sampling: Sampling) -> dict[str, Any]:
-    """Return what asks for the probabilities of a fork's tokens."""
+    """Return the fields that ask for the probabilities of a fork's tokens."""
     most = sampling.top_logprobs
     if api == "completions":
         return {"logprobs": 1 if most is None else most}

@@ -1,4 +1,4 @@
-"""Which monitors run for a request: by the request itself, by its model, or by what holds for all."""
+"""Which monitors run for a request: those it names, those of the rule for its model, or those of the configuration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from interwhen.gateway._http_errors import HttpError
 from interwhen.registry import ALLOCATORS, load, load_monitors
 
 FIELD = "interwhen"
-"""The field of a body, and of a chunk, that is ours."""
+"""The field for interwhen in request bodies and in chunks."""
 _SUFFIX = "#"
 _NONE = "none"
 _OPTIONS = ("monitors", "reading", "detail")
@@ -27,16 +27,16 @@ _OPTIONS = ("monitors", "reading", "detail")
 
 @dataclass(frozen=True, slots=True)
 class MonitorChoice:
-    """How one request is served."""
+    """The monitors and settings for one request."""
 
     model: str
-    """The model's name for the upstream."""
+    """The model's name, without the monitors that the client appended."""
     body: dict[str, Any]
-    """The body for the upstream: without what was said to us."""
+    """The body for the upstream, without the options for interwhen."""
     changed: bool
-    """Whether it differs from the body that came."""
+    """Whether it differs from the body that the client sent."""
     settings: Settings
-    """How the call is supervised; without monitors, it passes through."""
+    """How the call is supervised; a call without monitors passes through."""
     detail: Detail
 
     @property
@@ -50,7 +50,7 @@ class MonitorChoice:
 
 @dataclass(slots=True)
 class _RequestOptions:
-    """What a request says to us."""
+    """The options for interwhen in one request."""
 
     monitors: Sequence[str] | None = None
     param: str = ""
@@ -59,30 +59,30 @@ class _RequestOptions:
 
 
 class MonitorChooser:
-    """Knows the monitors there are. Raises :class:`UsageError` on a configuration that cannot work."""
+    """Loads the configured monitors, and chooses among them. Raises :class:`UsageError` on an invalid configuration."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self.workers = Workers(threads=config.threads, processes=config.processes)
-        """Run the checks of all calls. Whoever made this closes them."""
+        """Run the checks of all calls. The owner of this object closes them."""
         told = config.allocator
         self.allocator: Allocator | None = (
             load(ALLOCATORS, "adaptive")(budget=told.tokens, window=told.window, hopeless=told.hopeless)
             if told.tokens
             else None
         )
-        """Learns from the calls of all clients; what it keeps of them is counts."""
+        """Learns from the calls of all clients; it keeps counts only."""
         demotion = config.demotion
         self.demotion = Demotion(above=demotion.above, calls=demotion.calls) if demotion.above else None
         """Counts the calls of all clients."""
         watching = [monitor for entry in config.monitors for monitor in load_monitors(entry)]
         offered = [monitor for entry in config.offers for monitor in load_monitors(entry)]
         self.monitors = {monitor.name: monitor for monitor in (*watching, *offered)}
-        """What a rule or a request may name."""
+        """The monitors that a rule or a request may name."""
         if len(self.monitors) < len(watching) + len(offered):
-            raise UsageError("two monitors or offers have one name; give one another name (label=... in its options)")
+            raise UsageError("two monitors or offers have the same name: rename one with label=... in its options")
         self.usual = tuple(watching)
-        """What watches where nothing else is said."""
+        """The monitors of calls for which neither a rule nor the request names others."""
         for rule in config.models:
             for name in rule.monitors or ():
                 if name not in self.monitors:
@@ -90,10 +90,10 @@ class MonitorChooser:
         self._settings = functools.lru_cache(maxsize=256)(self._make_settings)
 
     def choose(self, fields: dict[str, Any], headers: Mapping[str, str]) -> MonitorChoice:
-        """Return how the request with the body *fields* is served. Raises :class:`HttpError`."""
+        """Return the monitors and settings for the request with the body *fields*. Raises :class:`HttpError`."""
         model = fields.get("model") or ""
         if not isinstance(model, str):
-            raise HttpError(400, "invalid_type", "the model's name must be a text", param="model")
+            raise HttpError(400, "invalid_type", f"model must be a string, got {type(model).__name__}", param="model")
         bare, suffix, named = model.partition(_SUFFIX)
         asked = _RequestOptions()
         if suffix:
@@ -118,7 +118,10 @@ class MonitorChooser:
         if self._config.locked:
             if asked.reading is not None or asked.detail is not None:
                 raise HttpError(
-                    403, "locked", "this gateway lets a request add monitors, and change nothing else", param=FIELD
+                    403,
+                    "locked",
+                    "this gateway is locked: a request may add monitors, and change nothing else",
+                    param=FIELD,
                 )
             names = (*usual, *names)
         chosen = tuple(name for name in self.monitors if name in names)
@@ -142,7 +145,7 @@ class MonitorChooser:
         )
 
     def _unknown(self, name: str) -> str:
-        return f"there is no monitor {name!r:.100} here; there are: {', '.join(self.monitors) or 'none'}"
+        return f"unknown monitor {name!r:.100}; this gateway has: {', '.join(self.monitors) or 'none'}"
 
 
 def _names(text: str) -> list[str]:
@@ -180,7 +183,9 @@ def _take_field(asked: _RequestOptions, said: object) -> None:
         named = _names(named)
     if named is not None:
         if not (isinstance(named, list) and all(isinstance(name, str) for name in named)):
-            raise HttpError(400, "invalid_type", "monitors must be a list of names", param=f"{FIELD}.monitors")
+            raise HttpError(
+                400, "invalid_type", f"monitors must be a list of names, got {named!r:.100}", param=f"{FIELD}.monitors"
+            )
         asked.monitors, asked.param = named, f"{FIELD}.monitors"
     asked.reading = said.get("reading", asked.reading)
     asked.detail = said.get("detail", asked.detail)

@@ -1,4 +1,4 @@
-"""Requests that pass through as they are."""
+"""Requests that pass to the upstream unchanged, and their answers."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from interwhen.gateway._upstream import Method, UpstreamServer
 # Errors of upstreams, counted and logged.
 
 
-def noted(gateway: Gateway, upstream: UpstreamServer, error: ModelError) -> HttpError:
-    """Return *error* as a problem, once it is counted and logged."""
+def counted(gateway: Gateway, upstream: UpstreamServer, error: ModelError) -> HttpError:
+    """Count and log *error*, and return it as an answer to the client."""
     http_error = http_error_of(error)
     gateway.metrics.upstream_errors.labels(upstream.host, _kind(http_error)).inc()
     log_warning("upstream.failed", upstream=upstream.host, error=type(error).__name__, status=http_error.status)
@@ -28,18 +28,17 @@ def noted(gateway: Gateway, upstream: UpstreamServer, error: ModelError) -> Http
 
 
 def _kind(http_error: HttpError) -> str:
-    """Return a label for *problem*; an upstream's own codes are not ours to bound."""
+    """Return a label for *http_error*: an upstream's own codes are unbounded, so its status stands for them."""
     own = ("upstream_unreachable", "upstream_timeout", "upstream_protocol")
     return http_error.code if http_error.code in own else f"status_{http_error.status}"
 
 
 Unsupervised = Literal["unmonitored", "off", "stored", "generated", "unknown"]
-"""Why no monitor reads an answer that may be text of a model: the call has none, the kill switch is off, or
-its route is not supervised."""
+"""Why no monitor reads an answer: the call has no monitors, the kill switch is off, or the kind of its route."""
 
 
 SUPERVISION_OFF = (b"x-interwhen-supervision", b"off")
-"""The header of an answer that the kill switch lets pass."""
+"""The header of an answer that passes because supervision is switched off."""
 
 
 async def relay(
@@ -51,9 +50,9 @@ async def relay(
     *,
     unsupervised: Unsupervised | None = None,
 ) -> str:
-    """Send a request on as it is, and return its answer as it is; *unwatched* answers are counted.
+    """Pass a request and its answer on unchanged, and count it if it is *unsupervised*.
 
-    Its head is sent once the first bytes of its body have come: an upstream that is silent until then is a 504.
+    The head of the answer is sent with the first bytes of its body: an upstream that sends nothing by then is a 504.
     """
     patience = gateway.timeouts
     outcome = ""
@@ -64,9 +63,9 @@ async def relay(
     if not scope.cancelled_caught:
         return outcome
     if not exchange.started:
-        raise noted(gateway, upstream, StreamTimeout("first_token", patience.first_token or 0.0))
-    noted(gateway, upstream, StreamTimeout("inter_token", patience.inter_token or 0.0))
-    return "failed"  # its connection breaks: see below
+        raise counted(gateway, upstream, StreamTimeout("first_token", patience.first_token or 0.0))
+    counted(gateway, upstream, StreamTimeout("inter_token", patience.inter_token or 0.0))
+    return "failed"  # uvicorn breaks the connection of an unfinished answer
 
 
 async def _relayed(
@@ -84,7 +83,7 @@ async def _relayed(
     try:
         response = await upstream.send(upstream.request(method, exchange.onward(path), headers, body))
     except ModelError as error:
-        raise noted(gateway, upstream, error) from error
+        raise counted(gateway, upstream, error) from error
     try:
         data = b"" if only_head else await response.receive()
         scope.deadline = math.inf
@@ -97,16 +96,16 @@ async def _relayed(
         exchange.stall = scope.cancel
         while data:
             await exchange.write(data)
-            # No timer of its own: the gateway looks at all that wait now and then.
+            # A timer for each read would cost more: the gateway checks all waiting calls periodically.
             exchange.silent_since = time.monotonic()
             data = await response.receive()
             exchange.silent_since = None
         await exchange.end()
     except ModelError as error:
-        http_error = noted(gateway, upstream, error)
+        http_error = counted(gateway, upstream, error)
         if not exchange.started:
             raise http_error from error
-        # The answer has begun and is not ours to end: its connection breaks, as the upstream's did.
+        # The answer has begun, so no error can be sent: the connection breaks, as the upstream's did.
         return "failed"
     finally:
         exchange.stall = None
@@ -120,7 +119,7 @@ _ALL = ("*",)
 
 
 async def list_models(gateway: Gateway, exchange: Exchange) -> str:
-    """Answer ``GET /v1/models``: what the upstreams list, as far as it goes to them."""
+    """Answer ``GET /v1/models`` with the models of all upstreams, each where its requests would go."""
     if len(gateway.upstreams) == 1 and gateway.upstreams[0].patterns == _ALL:
         return await relay(gateway, exchange, gateway.upstreams[0], "models", b"")
     headers = sent(exchange.raw_headers, without=exchange.admitted_by)
@@ -131,7 +130,7 @@ async def list_models(gateway: Gateway, exchange: Exchange) -> str:
         try:
             cards = _cards(await upstream.ask(upstream.request("GET", "models", headers)))
         except ModelError as error:
-            http_errors.append(noted(gateway, upstream, error))
+            http_errors.append(counted(gateway, upstream, error))
             return
         found[number] = [card for card in cards if gateway.serves(upstream, str(card.get("id", "")))]
 
