@@ -39,7 +39,7 @@ from interwhen.journal._evidence import flaws
 from interwhen.journal._files import MAGIC
 from interwhen.journal._rebuilding import (
     Journaled,
-    Past,
+    RebuiltRun,
     core_of,
     facts_of,
     read_journal,
@@ -48,7 +48,7 @@ from interwhen.journal._rebuilding import (
     standing,
 )
 from interwhen.journal._records import Header, as_recorded, recorded_monitors, refuse_others, with_current_names
-from interwhen.journal._reports import Finding, Recheck, Replay
+from interwhen.journal._reports import Recheck, RecheckFinding, Replay
 from interwhen.models._messages import as_message
 from interwhen.models._replay import Recording, ReplayModel
 from interwhen.registry import Api, MonitorSpec, load_model, load_monitors
@@ -106,7 +106,7 @@ async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec])
     acting = {monitor.name for monitor in watchers if monitor.delivery != "observe"}
     observers = tuple(replace(monitor, delivery="observe") for monitor in watchers)
     found = read_journal(path)
-    findings: list[Finding] = []
+    findings: list[RecheckFinding] = []
     seen: set[tuple[str, str, str]] = set()
     texts: list[str] = []
     unproven: tuple[CheckRecord, ...] = ()
@@ -121,7 +121,7 @@ async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec])
             if key in seen or trail.is_ours(span.start, span.end):
                 continue
             seen.add(key)
-            findings.append(Finding(number, violation, violation.monitor in acting))
+            findings.append(RecheckFinding(number, violation, violation.monitor in acting))
         unproven = tuple(check for check in result.checks if _is_open(check))
     return Recheck(found, tuple(texts), tuple(findings), unproven)
 
@@ -236,7 +236,7 @@ class _Trail:
 
 def _trails(found: Journaled) -> list[_Trail]:
     """Return the trace at the end of each request: before it was cut, or as it stands."""
-    past = Past(found, core_of(found.header, recorded_monitors(found.header)))
+    past = RebuiltRun(found, core_of(found.header, recorded_monitors(found.header)))
     past.take(past.core.begin())
     trails: list[_Trail] = []
     trail = _Trail()
@@ -261,7 +261,7 @@ def _trails(found: Journaled) -> list[_Trail]:
     return trails
 
 
-def _follow(trail: _Trail, event: Remedied | StreamBroken, past: Past) -> None:
+def _follow(trail: _Trail, event: Remedied | StreamBroken, past: RebuiltRun) -> None:
     """Cut and write as the core did."""
     if isinstance(event, StreamBroken):
         trail.cut(past.core.transcript.length)

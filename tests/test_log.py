@@ -11,10 +11,16 @@ from interwhen.models import ConnectError
 from interwhen.testing import ScriptedModel
 from structlog.testing import capture_logs
 from sums import slow, supervise, watch
+from trio.testing import MockClock
 
 pytestmark = pytest.mark.anyio
 
 SECRET = "the answer is 1+1=2"
+
+
+@pytest.fixture
+def anyio_backend():
+    return "trio", {"clock": MockClock(autojump_threshold=0)}
 
 
 def raises(claim):

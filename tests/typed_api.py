@@ -52,7 +52,6 @@ from interwhen.models import (
 from interwhen.policy import Admission, MadeCall, Situation, Talk, admit, read_policy
 from interwhen.precompute import (
     Context,
-    Desk,
     Item,
     Kind,
     Nothing,
@@ -61,9 +60,10 @@ from interwhen.precompute import (
     Proposal,
     Served,
     Step,
+    StepContext,
     open_store,
 )
-from interwhen.strategies import Exercise, Means, Question, Solution, Strategy, attempt, load_strategy
+from interwhen.strategies import Exercise, Question, Solution, Strategy, StrategyContext, attempt, load_strategy
 from interwhen.testing import (
     LabelledTrace,
     Score,
@@ -286,7 +286,7 @@ async def journalled() -> str:
         state: interwhen.journal.JournalState | None = (await again.drain()).journal
     found: interwhen.journal.Replay = interwhen.replay("run.journal")
     others: interwhen.journal.Recheck = await interwhen.recheck("run.journal", ["arithmetic"])
-    first: interwhen.journal.Finding = others.findings[0]
+    first: interwhen.journal.RecheckFinding = others.findings[0]
     left: int = interwhen.read_journal("run.journal").left_out
     ended = found.result.status if found.result is not None else "not over"
     return ended + result.text + first.violation.why + str(left) + (state.incomplete if state is not None else "")
@@ -324,8 +324,8 @@ class Shouting:
     def plan(self, context: Context) -> list[Step]:
         return [Step(name=piece.name, reads=(piece.name,)) for piece in context.pieces]
 
-    async def make(self, step: Step, desk: Desk) -> Proposal | Nothing:
-        text = desk.read(step.name)
+    async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
+        text = context.read(step.name)
         return Proposal(payload=Payload(text.upper())) if text else Nothing("it is empty")
 
 
@@ -346,10 +346,10 @@ class Once:
     name = "once"
     meets_model = False
 
-    async def solve(self, question: Question, means: Means) -> Solution:
+    async def solve(self, question: Question, context: StrategyContext) -> Solution:
         """Draw one sample."""
-        trace = await means.write(question, means.sampled(means.rng.randrange(9)))
-        judged = await means.judge(question, trace)
+        trace = await context.write(question, context.sampled(context.rng.randrange(9)))
+        judged = await context.judge(question, trace)
         return Solution(trace=trace, result=judged.result)
 
 

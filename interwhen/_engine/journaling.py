@@ -28,8 +28,8 @@ from interwhen._types.spans import Span
 from interwhen._types.verdicts import Errored
 from interwhen._version import __version__
 from interwhen.journal._files import Files, frame, preamble
-from interwhen.journal._rebuilding import Journaled, Past, Shown
-from interwhen.journal._records import Ending, Header, Spent, describe, encode, told, without_secrets
+from interwhen.journal._rebuilding import Journaled, RebuiltRun, ShownSegment
+from interwhen.journal._records import EndRecord, Header, SpentRecord, describe, encode, fact_record, without_secrets
 from interwhen.journal._settings import Journal
 from interwhen.journal._writer import JournalWriter, ThreadClerk
 from interwhen.models._transport import Timeouts
@@ -48,7 +48,7 @@ class Recorder:
         self._core = core
         self._clock: Callable[[], float] = float
         self._began = 0.0
-        self._spent = Spent()
+        self._spent = SpentRecord()
         self._over = False
 
     def begin(self, clock: Callable[[], float], meter: Meter, forks: ForkMeter, upstream: Upstream) -> None:
@@ -70,7 +70,7 @@ class Recorder:
                 return orders
         else:
             self._note_spent()
-            self._writer.put(told(at, self._core.transcript.length, fact))
+            self._writer.put(fact_record(at, self._core.transcript.length, fact))
             orders = self._core.step(fact)
         for order in orders:
             if type(order) in _TURNS:
@@ -84,7 +84,7 @@ class Recorder:
         wire = result.wire if result.wire != _PLAIN else None
         upstream = self._upstream
         self._note_spent(unread=upstream.unread, wire=wire, wasted=result.ledger.wasted_tokens, behind=upstream.behind)
-        self._writer.put(Ending(self._clock() - self._began, result))
+        self._writer.put(EndRecord(self._clock() - self._began, result))
         self._writer.close()
         del self._upstream  # which knows this recorder: a ring would wait for the collector
 
@@ -99,10 +99,10 @@ class Recorder:
         self._over = True
         self._writer.close()
 
-    def _count(self) -> Spent:
+    def _count(self) -> SpentRecord:
         meter, forks, wire = self._meter, self._forks, self._upstream.wire
         report = wire.report()
-        return Spent(
+        return SpentRecord(
             forks.tokens,
             forks.prompt_tokens,
             forks.cached_tokens,
@@ -126,7 +126,7 @@ class Recorder:
 
 def open_recorder(
     settings: Journal | None,
-    past: Past | None,
+    past: RebuiltRun | None,
     core: Core,
     model: str,
     prompt: Prompt,
@@ -270,7 +270,7 @@ def log_result(result: Result) -> None:
 
 
 async def ask_again(
-    model: Model, timeouts: Timeouts, budget: float | None, past: Past | None
+    model: Model, timeouts: Timeouts, budget: float | None, past: RebuiltRun | None
 ) -> Capabilities | ModelError | float:
     """Ask as :func:`ask_capabilities`, unless the run of *past* is over: then nobody asks its model for anything.
 
@@ -284,7 +284,7 @@ async def ask_again(
     return able
 
 
-async def revive(past: Past | None, task: Task, watchers: Sequence[Watcher]) -> None:
+async def revive(past: RebuiltRun | None, task: Task, watchers: Sequence[Watcher]) -> None:
     """Prepare all *watchers*, and let trackers go over what they were shown before the process was killed.
 
     A run whose time budget is spent meanwhile is over: what is not ready by then is not needed.
@@ -298,14 +298,14 @@ async def revive(past: Past | None, task: Task, watchers: Sequence[Watcher]) -> 
                 if not watcher.is_ready:
                     group.start_soon(watcher.prepare, task)
     for entry in past.history:
-        if isinstance(entry, Shown):
+        if isinstance(entry, ShownSegment):
             watchers[entry.order.monitor].revive(entry.order, entry.reply)
         else:
             for watcher in watchers:
                 watcher.forget(entry)
 
 
-def prime(past: Past, meter: Meter, forks: ForkMeter, upstream: Upstream) -> None:
+def prime(past: RebuiltRun, meter: Meter, forks: ForkMeter, upstream: Upstream) -> None:
     """Let all meters go on from what was measured; the time between two processes does not count."""
     spent = past.spent
     meter.started = meter.since - past.at
@@ -321,7 +321,7 @@ def prime(past: Past, meter: Meter, forks: ForkMeter, upstream: Upstream) -> Non
     upstream.wire.recall(spent.wire, spent.wasted)
 
 
-def unfinished(past: Past, jobs: Jobs) -> tuple[list[Order], list[Settled]]:
+def unfinished(past: RebuiltRun, jobs: Jobs) -> tuple[list[Order], list[Settled]]:
     """Return the orders that are still to be done, and the facts about those that cannot be."""
     orders: list[Order] = []
     facts = []
@@ -346,7 +346,7 @@ def unfinished(past: Past, jobs: Jobs) -> tuple[list[Order], list[Settled]]:
     return orders, facts
 
 
-def known_result(past: Past) -> Result | None:
+def known_result(past: RebuiltRun) -> Result | None:
     """Return the recorded result of a run that is over; ``None``: it is not, or its last record was lost."""
     result = past.journaled.result
     if past.summary is None or result is None:
@@ -365,7 +365,7 @@ def _shown(result: Result) -> list[tuple[str, str, str, Span | None]]:
     return [(check.monitor, check.verifier, check.key, check.span) for check in checks]
 
 
-def result_of(past: Past) -> Result | None:
+def result_of(past: RebuiltRun) -> Result | None:
     """Return how the run of *past* ended, made anew from its facts; ``None``: it had not."""
     if past.summary is None:
         return None
@@ -389,13 +389,13 @@ def result_of(past: Past) -> Result | None:
     )
 
 
-def _count_forks(past: Past, forks: ForkMeter) -> None:
+def _count_forks(past: RebuiltRun, forks: ForkMeter) -> None:
     forks.tokens = past.spent.fork_tokens
     forks.prompt_tokens = past.spent.fork_prompt_tokens
     forks.cached_tokens = past.spent.fork_cached_tokens
 
 
-def _read_again(past: Past, monitor: int, known: Claim, jobs: Jobs) -> Claim | None:
+def _read_again(past: RebuiltRun, monitor: int, known: Claim, jobs: Jobs) -> Claim | None:
     """Return the claim *known* with all that its extractor put into it: the journal has its key and place only."""
     source = past.sources.get(id(known))
     if source is None:

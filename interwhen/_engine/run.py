@@ -50,7 +50,7 @@ from interwhen._types.remedies import FeedbackTemplate
 from interwhen._types.results import Result, prompt_sha256
 from interwhen._types.segments import Phase
 from interwhen.journal._evidence import code_digest
-from interwhen.journal._rebuilding import Past
+from interwhen.journal._rebuilding import RebuiltRun
 from interwhen.journal._settings import Journal
 from interwhen.models._transport import Timeouts
 
@@ -58,7 +58,7 @@ from interwhen.models._transport import Timeouts
 
 
 def core_for(
-    past: Past | None,
+    past: RebuiltRun | None,
     able: Capabilities | ModelError | float,
     prompt: Prompt,
     sampling: Sampling,
@@ -260,7 +260,7 @@ class Run:
         processes: int = 2,
         owns_model: bool = False,
         journal: Journal | None = None,
-        past: Past | None = None,
+        past: RebuiltRun | None = None,
         context: Ready | None = None,
         allocator: Allocator | None = None,
     ) -> None:
@@ -546,7 +546,7 @@ class Run:
         if self._owned is not None:
             await close_model(self._owned)
 
-    def _go_on(self, past: Past) -> None:
+    def _go_on(self, past: RebuiltRun) -> None:
         """Take the run up where its journal left it; its reader sees all of its events from the first one on."""
         known = known_result(past)
         if known is not None:

@@ -171,7 +171,7 @@ class WireMeter:
 
     def wasted(self, now: float) -> int:
         """Return how many tokens may have been generated for nobody by *now*."""
-        return self._wasted + sum(note.ghost.wasted(now) for note in self.notes if note.ghost is not None)
+        return self._wasted + sum(note.orphan.wasted(now) for note in self.notes if note.orphan is not None)
 
 
 RAISED, STEP, HOTTEST = 0.7, 0.1, 1.0
@@ -222,6 +222,7 @@ class Upstream:
         "ended_at",
         "error",
         "stream",
+        "trail",
         "wanted",
         "wire",
     )
@@ -261,6 +262,8 @@ class Upstream:
         self._closed: anyio.Event | None = None
         """Set once the stream before is closed; ``None``: there was none."""
         self.stream: Stream | None = None
+        self.trail: object | None = None
+        """What the last stream knew about its tokens."""
         self.wanted: Open | None = None
         """The request that the core has ordered and that is not open yet."""
         self.error: ModelError | None = None
@@ -354,7 +357,7 @@ class Upstream:
             return
         meter = self._meter
         meter.opened()
-        request = Request(self._prompt, order.pieces, self._sampling_for(order))
+        request = Request(self._prompt, order.pieces, self._sampling_for(order), trail=self.trail)
         with anyio.CancelScope() as scope:
             self._opening = scope
             try:
@@ -378,10 +381,11 @@ class Upstream:
             return
         self.wanted = None
         self.stream = stream
+        self.trail = getattr(stream, "trail", None)
         if isinstance(notes := getattr(stream, "notes", None), StreamNotes):
             self.wire.notes.append(notes)
         self.ended_at = None
-        self._tell(Opened(getattr(stream, "resumed", self._mode) if order.pieces else None))
+        self._tell(Opened((getattr(stream, "resumed", None) or self._mode) if order.pieces else None))
 
     # ------------------------------------------------------------------ what others decide
 

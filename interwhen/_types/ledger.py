@@ -38,7 +38,7 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
     """Streams that broke and were taken up again."""
     wasted_tokens: int = 0
     """Tokens that the server may have generated for nobody until the run ended, behind connections that were closed
-    early: an estimate from the rate of each stream, for models opened with ``max_ghosts``. 0 where the server is
+    early: an estimate from the rate of each stream, for models opened with ``max_orphans``. 0 where the server is
     trusted to stop, or has acknowledged that it did."""
     inserted_chars: int = 0
     """Characters of the returned trace that we wrote (repairs and feedback)."""

@@ -13,8 +13,8 @@ from interwhen._types.segments import Phase, ToolCall
 Origin = Literal["model", "repair", "feedback"]
 """Who wrote a piece of the trace: the model, or we (a value repaired in place, or feedback)."""
 
-ResumeMode = Literal["prefix", "prefill", "turn"]
-"""How a model goes on from kept text: raw prefix, assistant prefill, or an extra user turn."""
+ResumeMode = Literal["tokens", "prefix", "prefill", "turn"]
+"""How a model continues kept text: by token ids, raw prefix, assistant prefill, or an extra user turn."""
 
 Route = Literal["parser", "live", "restored", "prefill", "summary"]
 """How a fork gets its prefix: it needs none (a parser reads the segment); the server still holds it; a saved state of
@@ -93,6 +93,8 @@ class Request:
     """How a fork should get its prefix, for models that can choose; ``None``: as the server likes."""
     summary: str | None = None
     """A text that may stand for the whole of *pieces* in a fork; whoever gives it vouches for it."""
+    trail: object | None = None
+    """What the model's stream before this request knew about its tokens (its attribute ``trail``), for its own use."""
 
     @property
     def prefix(self) -> str:
@@ -176,8 +178,9 @@ class Capabilities:
 class Stream(Protocol):
     """An open stream of one continuation.
 
-    A model that finds out only now how it goes on may say so: ``resumed``, a :data:`ResumeMode`, on the stream. So may
-    one that noticed oddities (``notes``, a :class:`~interwhen.models.StreamNotes`), and one that can tell its
+    A model that finds out only now how it goes on may say so: ``resumed``, a :data:`ResumeMode`, on the stream. One
+    that continues by token ids keeps them as ``trail``, which the next request of the run brings back. So may one that
+    noticed oddities (``notes``, a :class:`~interwhen.models.StreamNotes`), and one that can tell its
     server to stop: a method ``abort()``, called after :meth:`aclose` of a stream that was not at its end. A plain
     method ``settle()`` spares a task: it closes the stream if nothing has to be waited for, and tells whether it did.
     """

@@ -20,7 +20,7 @@ from interwhen._types.extensions import WorkerPool
 from interwhen._types.models import Message, Model, Prompt, Sampling
 from interwhen.bench._statistics import mcnemar
 from interwhen.strategies import Exercise, Outcome, Question, Strategy, attempt
-from interwhen.strategies._shared_samples import Shared
+from interwhen.strategies._shared_samples import SharedModel
 from interwhen.testing import Rate
 from interwhen.toolkit.quantities import read_number
 
@@ -81,7 +81,7 @@ async def compare(
     *keep* is told after each exercise what has come of it so far, so that a long comparison can be cut off.
     """
     begun = time.perf_counter()
-    shared = Shared(model)
+    shared = SharedModel(model)
     rows: list[Row] = []
     met = 0
     compared = Compared((), 0, 0, 0.0)
@@ -110,7 +110,7 @@ async def compare(
     return compared
 
 
-def _now(shared: Shared) -> float:
+def _now(shared: SharedModel) -> float:
     return time.perf_counter() + shared.borrowed
 
 

@@ -17,7 +17,7 @@ from interwhen._types.events import Delta
 from interwhen._types.models import Message, Model, Request, Sampling, Stream
 from interwhen.bench._statistics import Estimate, percentile
 from interwhen.models._transport import Timeouts
-from interwhen.precompute import Context, ContextRef, Desk, Kind, MemoryShelf, Nothing, Precomputer, Step, Store
+from interwhen.precompute import Context, ContextRef, Kind, MemoryShelf, Nothing, Precomputer, Step, StepContext, Store
 
 PIECES = 2000
 """Pieces of the context: more than are worked on in the whole measurement."""
@@ -64,9 +64,9 @@ class Pondering:
         """Plan a step for each piece."""
         return [Step(name=piece.name, reads=(piece.name,)) for piece in context.pieces]
 
-    async def make(self, step: Step, desk: Desk) -> Nothing:
+    async def make(self, step: Step, context: StepContext) -> Nothing:
         """Ask, and propose nothing."""
-        await desk.ask((Message("user", desk.read(step.reads[0])),), self._sampling)
+        await context.ask((Message("user", context.read(step.reads[0])),), self._sampling)
         return Nothing("only its time counts")
 
 
@@ -153,8 +153,8 @@ async def measure_idle(
         first_alone_p95=percentile(first_alone, 0.95),
         first_beside_p95=percentile(first_beside, 0.95),
         first_ratio_p95=_ratio(first_alone, first_beside, seed),
-        slices=len(pre.contexts["bench"].holding.items),
-        preempted=pre.turnstile.preempted,
+        slices=len(pre.contexts["bench"].current.items),
+        preempted=pre.foreground_gate.preempted,
         beside_at_steps=beside,
         met=ratio.median <= BAR,
     )

@@ -16,7 +16,7 @@ import msgspec
 
 from interwhen.bench._soak_server import asked
 from interwhen.testing.server import (
-    Close,
+    Disconnect,
     Head,
     ReceivedRequest,
     Reset,
@@ -211,7 +211,7 @@ def _broken(name: str) -> Iterator[Step]:
         case "reset":
             yield Reset()
         case "close":
-            yield Close()
+            yield Disconnect()
         case "error":
             yield Send(data({"error": {"message": "out of memory", "code": 503}}))
         case "garbage":

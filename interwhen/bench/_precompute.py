@@ -21,7 +21,7 @@ from interwhen.bench._precompute_local import LocalPrecompute
 from interwhen.bench._precompute_world import FAMILIES, Case, FamilyName, Question, Rates, SimulatedModel, sources
 from interwhen.bench._statistics import Estimate, estimate
 from interwhen.precompute import ContextRef, Kind, MemoryShelf, Precomputer, Producer, Store
-from interwhen.precompute._gate import Arm, Gate, Pair, Rule, Stage, Weights
+from interwhen.precompute._gate import Arm, Gate, GateRule, Pair, Stage, Weights
 from interwhen.precompute._serving import ServeReady, choose_facts, with_facts
 from interwhen.precompute.producers._statements import ask_for, numbered, read_statements
 from interwhen.precompute.producers.answers import answers, compose
@@ -313,7 +313,7 @@ def _pair(item: Worthless, rng: random.Random) -> Pair:
 def life(ratio: float, weight: float, queries: int, seed: int) -> tuple[Gate, tuple[float, float, float]]:
     """Return the gate of one item after so many queries, and what these cost: gated, always and never with the item."""
     weights = Weights(test=weight)
-    rng, gate = random.Random(f"{ratio} {seed}"), Gate(rule=Rule(weights=weights))  # noqa: S311  (a simulation)
+    rng, gate = random.Random(f"{ratio} {seed}"), Gate(rule=GateRule(weights=weights))  # noqa: S311  (a simulation)
     gated = always = never = 0.0
     for _ in range(queries):
         size = _SIZE * rng.lognormvariate(_MEAN, _SPREAD)

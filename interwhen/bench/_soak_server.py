@@ -18,7 +18,7 @@ import anyio.to_thread
 
 from interwhen._types.spans import Span
 from interwhen.testing.server import (
-    Close,
+    Disconnect,
     ReceivedRequest,
     Reset,
     ScriptedServer,
@@ -118,14 +118,14 @@ _REFUSALS = ("http_429", "http_500", "http_503", "eof_before", "stall_headers")
 """Faults in place of an answer."""
 _BREAKS: dict[str, Callable[[bytes], Sequence[Step]]] = {
     "rst_mid": lambda event: (Send(event[: len(event) // 2]), Reset()),
-    "eof_mid": lambda event: (Send(event[: len(event) // 2]), Close()),
+    "eof_mid": lambda event: (Send(event[: len(event) // 2]), Disconnect()),
     "stall": lambda _event: (Stall(),),
     "keepalive_only": lambda _event: tuple(step for _ in range(100) for step in (Send(b": ping\n\n"), Sleep(0.5))),
     "malformed_json": lambda event: (Send(event[: len(event) // 2] + b"\n\n"),),
     "json_scalar": lambda _event: (Send(b"data: 42\n\n"),),
     "utf8_invalid": lambda event: (Send(event.replace(b'"text": "', b'"text": "\xff\xfe')),),
     "error_event": lambda _event: (Send(data({"error": {"message": "out of memory", "code": 503}})),),
-    "bad_chunk_size": lambda _event: (SendRaw(b"zz\r\n"), Close()),
+    "bad_chunk_size": lambda _event: (SendRaw(b"zz\r\n"), Disconnect()),
 }
 """Faults in the middle of one."""
 FAULTS = (*_REFUSALS, *_BREAKS, "no_done", "byte_drip", "crlf", "comments")

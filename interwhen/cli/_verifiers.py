@@ -34,7 +34,7 @@ from interwhen.cli._view import stdout_console
 from interwhen.registry import load_monitor_or_path
 from interwhen.testing._scores import Cases, Rate, Score, Spread, cases, score
 from interwhen.testing._traces import read_traces
-from interwhen.testing._trials import Found, Tried, try_monitor_sync
+from interwhen.testing._trials import TrialResult, TrialViolation, try_monitor_sync
 
 app = App(name="verifiers", help="List, describe and try the installed verifiers, or begin one of your own.")
 # Imported when they are called, so that they do not slow down the others.
@@ -242,7 +242,7 @@ def show_cases(console: Console, found: Cases, most: int) -> None:
                 _show_case(console, tried, troubled=those is found.troubled)
 
 
-def _show_case(console: Console, tried: Tried, *, troubled: bool) -> None:
+def _show_case(console: Console, tried: TrialResult, *, troubled: bool) -> None:
     console.print(Text(joined(tried.trace.name), style="dim"), soft_wrap=True)
     if troubled:
         for trouble in tried.troubles[:_EACH]:
@@ -261,13 +261,13 @@ def _show_case(console: Console, tried: Tried, *, troubled: bool) -> None:
         console.print(Text(f"  {tried.claims} claims{reasons}"), soft_wrap=True)
 
 
-def _show_found(console: Console, tried: Tried, found: Found) -> None:
+def _show_found(console: Console, tried: TrialResult, found: TrialViolation) -> None:
     said = found.why + (f" ({found.witness})" if found.witness else "")
     console.print(Text(f"  turn {found.turn}, {found.span.start}: {one_line(said, 300)}"), soft_wrap=True)
     _show_text(console, tried, found.turn, found.span)
 
 
-def _show_text(console: Console, tried: Tried, turn: int, span: Span | None) -> None:
+def _show_text(console: Console, tried: TrialResult, turn: int, span: Span | None) -> None:
     if span is None:
         return
     text = tried.trace.turns[turn].trace
@@ -354,7 +354,9 @@ def try_(
     return _tell(tried, (fail_above_false, fail_below_recall, fail_below_precision), show=show, json=json)
 
 
-def _tell(tried: list[Tried], bars: tuple[float | None, float | None, float | None], *, show: int, json: bool) -> int:
+def _tell(
+    tried: list[TrialResult], bars: tuple[float | None, float | None, float | None], *, show: int, json: bool
+) -> int:
     total, interesting = score(tried), cases(tried)
     broken = tuple(_broken(total, *bars))
     console = stdout_console()
@@ -398,7 +400,7 @@ class _Progress:
         self._count = self._flagged = 0
         self._next = self._begun = time.perf_counter()
 
-    def __call__(self, tried: Tried) -> None:
+    def __call__(self, tried: TrialResult) -> None:
         self._count += 1
         self._flagged += tried.is_flagged
         now = time.perf_counter()

@@ -16,7 +16,7 @@ from interwhen.clients._calls import Api, ApiCall
 from interwhen.clients._chunk_buffer import ChunkBuffer
 from interwhen.clients._responses_codec import ResponsesChunkBuffer
 from interwhen.models._chunks import (
-    Text,
+    ChatText,
     chat_decoder,
     completion_decoder,
     count_of,
@@ -315,14 +315,6 @@ class ModelEndpoint:
         """Whether it takes ``stream_options``, to count tokens."""
 
 
-class ResumedStream(TokenStream):
-    """A stream with the way in which its request continued the text."""
-
-    __slots__ = ("resumed",)
-
-    resumed: ResumeMode
-
-
 class _Ahead(NamedTuple):
     """A request that was sent before the run was entered, and its answer."""
 
@@ -382,9 +374,7 @@ class CallModel:
         response = await streamed(self._call.api, await self._answer(body))
         self._buffer.begin(request.pieces)
         event_bytes = response.event_bytes if isinstance(response, KnownResponse) else DEFAULT_LIMIT
-        if mode is None:
-            return TokenStream(response, self._buffer.decode, event_bytes=event_bytes)
-        stream = ResumedStream(response, self._buffer.decode, event_bytes=event_bytes)
+        stream = TokenStream(response, self._buffer.decode, event_bytes=event_bytes)
         stream.resumed = mode
         return stream
 
@@ -551,7 +541,7 @@ def _chat_completion(data: bytes) -> Completion:
     if not answer.choices:
         raise error_of(answer) or StreamProtocolError("an answer without choices", offset=0)
     choice = answer.choices[0]
-    text = choice.message.content if isinstance(choice.message, Text) else None
+    text = choice.message.content if isinstance(choice.message, ChatText) else None
     reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
     return Completion(
         text or "",

@@ -10,13 +10,12 @@ from interwhen._types.results import Insertion, JournalState, Status
 from interwhen.journal._evidence import flaws
 from interwhen.journal._files import Clerk, JournalFile, JournalStore, Writing
 from interwhen.journal._rebuilding import Journaled, read_journal
-from interwhen.journal._reports import Finding, Recheck, Replay
+from interwhen.journal._reports import Recheck, RecheckFinding, Replay
 from interwhen.journal._settings import Journal, ModelReference
 
 __all__ = [
     "BlockedLoop",
     "Clerk",
-    "Finding",
     "Insertion",
     "Journal",
     "JournalFile",
@@ -25,6 +24,7 @@ __all__ = [
     "Journaled",
     "ModelReference",
     "Recheck",
+    "RecheckFinding",
     "Replay",
     "SkippedEvent",
     "Status",

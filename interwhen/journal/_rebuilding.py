@@ -37,7 +37,16 @@ from interwhen._types.monitors import Monitor
 from interwhen._types.results import Result, Verified, prompt_sha256
 from interwhen.journal._evidence import flaws
 from interwhen.journal._files import START, Files, frames
-from interwhen.journal._records import Came, Ending, Header, Record, Spent, Text, Told, decode
+from interwhen.journal._records import (
+    ChunkRecord,
+    EndRecord,
+    FactRecord,
+    Header,
+    Record,
+    SpentRecord,
+    TextRecord,
+    decode,
+)
 from interwhen.journal._settings import Journal
 
 # Reading a journal back: the longest prefix that is whole, and how much had to be left out.
@@ -63,7 +72,7 @@ class Journaled:
     def result(self) -> Result | None:
         """How the run ended; ``None``: it had not yet."""
         last = self.records[-1] if self.records else None
-        return last.result if isinstance(last, Ending) else None
+        return last.result if isinstance(last, EndRecord) else None
 
 
 def read_journal(journal: str | os.PathLike[str] | Journal) -> Journaled:
@@ -115,7 +124,7 @@ def _refuse_changed(found: Journaled) -> None:
         raise JournalError(found.path, f"its result contradicts itself, so it was changed: {wrong[0]}{more}")
 
 
-class Source(NamedTuple):
+class ClaimSource(NamedTuple):
     """Where a claim was read: its segment, what a fork said, and which of the claims found there it is."""
 
     claim: Claim
@@ -124,7 +133,7 @@ class Source(NamedTuple):
     place: int
 
 
-class Shown(NamedTuple):
+class ShownSegment(NamedTuple):
     """A segment that an extractor was shown, and what a fork had said of it."""
 
     order: Extract
@@ -132,7 +141,7 @@ class Shown(NamedTuple):
 
 
 @dataclass(slots=True)
-class Past:
+class RebuiltRun:
     """A run as its journal left it. Whoever goes on with it owns its core."""
 
     journaled: Journaled
@@ -143,13 +152,13 @@ class Past:
     """The extractions and checks that somebody still waits for, by job."""
     wanted: Open | None = None
     """The request that was ordered and not accepted yet."""
-    history: list[Shown | Invalidate] = field(default_factory=list)
+    history: list[ShownSegment | Invalidate] = field(default_factory=list)
     """What trackers were shown, and what they were told to forget, in order."""
-    sources: dict[int, Source] = field(default_factory=dict)
+    sources: dict[int, ClaimSource] = field(default_factory=dict)
     """By the identity of a recorded claim."""
     usages: dict[int, Usage] = field(default_factory=dict)
     """What the server counted, by request."""
-    spent: Spent = field(default_factory=Spent)
+    spent: SpentRecord = field(default_factory=SpentRecord)
     stopped_at: float | None = None
     """When a violation was found that the model has not gone on from."""
     ended_at: float | None = None
@@ -164,22 +173,22 @@ class Past:
     def read(self, record: Record) -> None:
         """Take in what *record* says. Raises :class:`JournalError` where the trace is not what it was."""
         match record:
-            case Told(length=length):
+            case FactRecord(length=length):
                 if self.core.transcript.length != length and self.summary is None:
                     raise JournalError(
                         self.journaled.path,
                         f"interwhen {self.journaled.header.interwhen} wrote it, whose trace was {length} characters "
                         f"long where that of this version is {self.core.transcript.length}: use that version",
                     )
-            case Spent():
+            case SpentRecord():
                 self.spent = record
                 if record.behind is not None:
                     self.usages[self.core.tally.requests] = record.behind
-            case Ending(at=at):
+            case EndRecord(at=at):
                 self.at = at
             case Header():
                 raise JournalError(self.journaled.path, "it has a second header")
-            case Text() | Came():
+            case TextRecord() | ChunkRecord():
                 pass
             case _:
                 assert_never(record)
@@ -214,7 +223,7 @@ class Past:
             if isinstance(order, Invalidate):
                 self.history.append(order)
             elif isinstance(order, Extract) and order.pieces is None:
-                self.history.append(Shown(order, None))
+                self.history.append(ShownSegment(order, None))
             self._take(order)
 
     def _chunk(self, at: float) -> None:
@@ -226,9 +235,9 @@ class Past:
     def _extracted(self, order: Extract | Check | None, claims: tuple[Claim, ...], reply: str | Reply | None) -> None:
         if isinstance(order, Extract):
             if order.pieces is not None:
-                self.history.append(Shown(order, reply))
+                self.history.append(ShownSegment(order, reply))
             for place, claim in enumerate(claims):
-                self.sources[id(claim)] = Source(claim, order, reply, place)
+                self.sources[id(claim)] = ClaimSource(claim, order, reply, place)
 
     def _take(self, order: Order) -> None:
         match order:
@@ -270,27 +279,29 @@ def core_of(header: Header, monitors: Sequence[Monitor]) -> Core:
     )
 
 
-def rebuild(found: Journaled, monitors: Sequence[Monitor], *, until: int | None = None) -> Past:
+def rebuild(found: Journaled, monitors: Sequence[Monitor], *, until: int | None = None) -> RebuiltRun:
     """Return the run of *found* as its last record (or the first *until* of its standing ones) left it.
 
     Nothing is asked of *monitors* but what they are. Raises :class:`~interwhen.JournalError` where this version
     of the core makes another trace of the same facts.
     """
-    past = Past(found, core_of(found.header, monitors))
+    past = RebuiltRun(found, core_of(found.header, monitors))
     past.take(past.core.begin())
     for record in standing(found.records)[:until]:
         past.read(record)
     return past
 
 
-def rebuild_to_go_on(found: Journaled, monitors: Sequence[Monitor]) -> Past:
+def rebuild_to_go_on(found: Journaled, monitors: Sequence[Monitor]) -> RebuiltRun:
     """Return the run of *found* as it can be gone on with.
 
     A run that the reader left, or whose model failed, is not over: the fact that ended it is void.
     """
     past = rebuild(found, monitors)
     records = standing(found.records)
-    last = next((at for at in range(len(records) - 1, -1, -1) if not isinstance(records[at], Ending | Spent)), None)
+    last = next(
+        (at for at in range(len(records) - 1, -1, -1) if not isinstance(records[at], EndRecord | SpentRecord)), None
+    )
     if past.summary is None or last is None or not _is_void(records[last]):
         return past
     at, spent = past.at, past.spent
@@ -303,34 +314,34 @@ def standing(records: Sequence[Record]) -> list[Record]:
     """Return *records* without those that a later one declares void."""
     kept: list[Record] = []
     for record in records:
-        if isinstance(record, Told) and isinstance(record.fact, Resumed) and record.fact.void:
+        if isinstance(record, FactRecord) and isinstance(record.fact, Resumed) and record.fact.void:
             spent = []
-            while kept and isinstance(kept[-1], Ending | Spent):
+            while kept and isinstance(kept[-1], EndRecord | SpentRecord):
                 spent.append(kept.pop())
             if kept and _is_void(kept[-1]):
                 kept.pop()
-            kept.extend(entry for entry in reversed(spent) if isinstance(entry, Spent))
+            kept.extend(entry for entry in reversed(spent) if isinstance(entry, SpentRecord))
         kept.append(record)
     return kept
 
 
 def _is_void(record: Record) -> bool:
-    return isinstance(record, Told) and isinstance(record.fact, Abandoned | Broken)
+    return isinstance(record, FactRecord) and isinstance(record.fact, Abandoned | Broken)
 
 
 def facts_of(record: Record) -> Iterator[tuple[float, Fact]]:
     """Yield the facts in *record*, each with its time."""
     match record:
-        case Text(at=at, phase=phase, texts=texts, gaps=gaps):
+        case TextRecord(at=at, phase=phase, texts=texts, gaps=gaps):
             micros = 0
             for text, gap in zip(texts, (0, *gaps), strict=True):
                 micros += gap
                 yield at + micros / 1e6, Chunk(text, phase)
-        case Came(at=at, chunk=chunk):
+        case ChunkRecord(at=at, chunk=chunk):
             yield at, chunk
-        case Told(at=at, fact=fact):
+        case FactRecord(at=at, fact=fact):
             yield at, fact
-        case Spent() | Ending() | Header():
+        case SpentRecord() | EndRecord() | Header():
             pass
         case _:
             assert_never(record)

@@ -100,7 +100,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     """The share of the text that checked claims must cover."""
 
 
-class Text(msgspec.Struct, frozen=True, array_like=True, tag="text"):
+class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
     """Chunks of plain text that came one after the other."""
 
     at: float
@@ -111,14 +111,14 @@ class Text(msgspec.Struct, frozen=True, array_like=True, tag="text"):
     """For each but the first one, how long after the one before it came, in microseconds."""
 
 
-class Came(msgspec.Struct, frozen=True, array_like=True, tag="came"):
+class ChunkRecord(msgspec.Struct, frozen=True, array_like=True, tag="came"):
     """A chunk with more to it than text."""
 
     at: float
     chunk: Chunk
 
 
-class Told(msgspec.Struct, frozen=True, array_like=True, tag="told"):
+class FactRecord(msgspec.Struct, frozen=True, array_like=True, tag="told"):
     """Any other fact that the core was told."""
 
     at: float
@@ -127,7 +127,7 @@ class Told(msgspec.Struct, frozen=True, array_like=True, tag="told"):
     fact: RareFact
 
 
-class Spent(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
+class SpentRecord(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
     """What the engine has counted so far, which the core does not see."""
 
     fork_tokens: int = 0
@@ -146,20 +146,20 @@ class Spent(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
     """What the server counted behind the end, in the read that brought it; known with the last record, too."""
 
 
-class Ending(msgspec.Struct, frozen=True, array_like=True, tag="ending"):
+class EndRecord(msgspec.Struct, frozen=True, array_like=True, tag="ending"):
     """How the run ended."""
 
     at: float
     result: Result
 
 
-class Escaped(msgspec.Struct, frozen=True, array_like=True, tag="escaped"):
+class EscapedRecord(msgspec.Struct, frozen=True, array_like=True, tag="escaped"):
     """A record with text that is no valid Unicode (lone surrogates), as JSON of ASCII characters."""
 
     json: str
 
 
-Record: TypeAlias = Header | Text | Came | Told | Spent | Ending
+Record: TypeAlias = Header | TextRecord | ChunkRecord | FactRecord | SpentRecord | EndRecord
 """A closed union."""
 
 
@@ -169,7 +169,7 @@ def encode(record: Record) -> bytes:
         return msgspec.msgpack.encode(record, enc_hook=_plain)
     except UnicodeEncodeError:
         text = json.dumps(msgspec.to_builtins(record, enc_hook=_plain), default=_plain)
-        return msgspec.msgpack.encode(Escaped(text))
+        return msgspec.msgpack.encode(EscapedRecord(text))
 
 
 def decode(payload: bytes) -> Record:
@@ -177,7 +177,7 @@ def decode(payload: bytes) -> Record:
     if payload[1:8] == _ENDING:
         return _convert(msgspec.msgpack.decode(payload))
     found = _decoder().decode(payload)
-    return _convert(json.loads(found.json)) if isinstance(found, Escaped) else found
+    return _convert(json.loads(found.json)) if isinstance(found, EscapedRecord) else found
 
 
 _ENDING = b"\xa6ending"  # the first item of an Ending, its tag; only this record has fields that were renamed
@@ -230,24 +230,24 @@ def as_records(items: Iterable[tuple[float, Chunk] | Record]) -> Iterator[Record
         if texts:
             yield _text(times, phase, texts)
             texts, times = [], []
-        yield Came(*item) if type(item) is tuple else item  # type: ignore[misc]
+        yield ChunkRecord(*item) if type(item) is tuple else item  # type: ignore[misc]
     if texts:
         yield _text(times, phase, texts)
 
 
-def told(at: float, length: int, fact: Fact) -> Told:
+def fact_record(at: float, length: int, fact: Fact) -> FactRecord:
     """Return the record of *fact*, which is no chunk. Of claims it keeps what the core looks at."""
     assert not isinstance(fact, Chunk)
     if isinstance(fact, Extracted):
         claims = tuple(Claim(key=str(claim.key), span=claim.span) for claim in fact.claims)
         fact = msgspec.structs.replace(fact, claims=claims)
-    return Told(at, length, fact)
+    return FactRecord(at, length, fact)
 
 
-def _text(times: list[float], phase: Phase, texts: list[str]) -> Text:
+def _text(times: list[float], phase: Phase, texts: list[str]) -> TextRecord:
     marks = [round((at - times[0]) * 1e6) for at in times]
     gaps = tuple(later - earlier for earlier, later in pairwise(marks))
-    return Text(times[0], phase, tuple(texts), gaps)
+    return TextRecord(times[0], phase, tuple(texts), gaps)
 
 
 def _is_plain(chunk: Chunk) -> bool:
@@ -268,8 +268,8 @@ def _plain(value: object) -> str:
 
 
 @cache
-def _decoder() -> msgspec.msgpack.Decoder[Record | Escaped]:
-    return msgspec.msgpack.Decoder(Record | Escaped)
+def _decoder() -> msgspec.msgpack.Decoder[Record | EscapedRecord]:
+    return msgspec.msgpack.Decoder(Record | EscapedRecord)
 
 
 # Monitors as data, and back: what a journal must say about them so that the core can be rebuilt without their code.

@@ -10,7 +10,7 @@ from interwhen.journal._rebuilding import Journaled
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class RecheckFinding:
     """What one monitor says of a recorded trace."""
 
     request: int
@@ -31,7 +31,7 @@ class Recheck:
     journaled: Journaled
     traces: tuple[str, ...]
     """The trace at the end of each request."""
-    findings: tuple[Finding, ...]
+    findings: tuple[RecheckFinding, ...]
     """Violations, in the order of the requests and of the text; each is told once."""
     unproven: tuple[CheckRecord, ...]
     """Checks of the last trace that came to no verdict of pass or violation."""

@@ -37,7 +37,7 @@ class Logprobs(msgspec.Struct, frozen=True, gc=False):
     reasoning_content: list[TokenLogprob] | None = None
 
 
-class Text(msgspec.Struct, frozen=True, gc=False):
+class ChatText(msgspec.Struct, frozen=True, gc=False):
     """The ``delta`` of a chat chunk or the ``message`` of a chat answer."""
 
     content: str | None = None
@@ -58,8 +58,8 @@ class ChatChoice(msgspec.Struct, frozen=True, gc=False):
     """A choice of ``/v1/chat/completions``, streamed (``delta``) or whole (``message``)."""
 
     index: int = 0
-    delta: Text | UnsetType | None = UNSET
-    message: Text | UnsetType | None = UNSET
+    delta: ChatText | UnsetType | None = UNSET
+    message: ChatText | UnsetType | None = UNSET
     finish_reason: str | None = None
     logprobs: Logprobs | None = None
 
@@ -70,7 +70,7 @@ class PromptDetails(msgspec.Struct, frozen=True, gc=False):
     cached_tokens: int | None = None
 
 
-class WireUsage(msgspec.Struct, frozen=True, gc=False):
+class ServerUsage(msgspec.Struct, frozen=True, gc=False):
     """Token counts as the server gives them."""
 
     prompt_tokens: int | None = None
@@ -89,7 +89,7 @@ class CompletionBody(msgspec.Struct, frozen=True, gc=False):
     """A chunk or an answer of ``/v1/completions``; an error has ``message`` and ``code``."""
 
     choices: list[CompletionChoice] | UnsetType | None = UNSET
-    usage: WireUsage | None = None
+    usage: ServerUsage | None = None
     timings: Any = None
     error: Any = None
     object: str | None = None
@@ -101,7 +101,7 @@ class ChatBody(msgspec.Struct, frozen=True, gc=False):
     """A chunk or an answer of ``/v1/chat/completions``; errors as in :class:`CompletionBody`."""
 
     choices: list[ChatChoice] | UnsetType | None = UNSET
-    usage: WireUsage | None = None
+    usage: ServerUsage | None = None
     timings: Any = None
     error: Any = None
     object: str | None = None
@@ -123,6 +123,25 @@ class ModelList(msgspec.Struct, frozen=True, gc=False):
     data: list[ModelCard] = []
 
 
+class SlotState(msgspec.Struct, frozen=True, gc=False):
+    """An entry of llama.cpp's ``GET /slots``."""
+
+    id: int = 0
+    is_processing: bool = False
+
+
+class GenerationSettings(msgspec.Struct, frozen=True, gc=False):
+    """The settings in :class:`ServerProps`."""
+
+    n_ctx: int | None = None
+
+
+class ServerProps(msgspec.Struct, frozen=True, gc=False):
+    """The answer of llama.cpp's ``GET /props``."""
+
+    default_generation_settings: GenerationSettings = GenerationSettings()
+
+
 def card_of(model: str, cards: Sequence[ModelCard]) -> ModelCard | None:
     """Return the card of *model*; where none has its name, the first one."""
     return next((card for card in cards if card.id == model), cards[0] if cards else None)
@@ -133,15 +152,15 @@ chat_decoder = msgspec.json.Decoder(ChatBody)
 models_decoder = msgspec.json.Decoder(ModelList)
 
 
-class Done(enum.Enum):
+class EndMark(enum.Enum):
     """The end mark of a stream."""
 
     DONE = enum.auto()
 
 
-DONE: Final = Done.DONE
+DONE: Final = EndMark.DONE
 
-Decoded: TypeAlias = Chunk | Done | tuple[Chunk, ...] | None
+Decoded: TypeAlias = Chunk | EndMark | tuple[Chunk, ...] | None
 """What one event stands for; several chunks where it brought both reasoning and answer, ``None`` for nothing."""
 
 Decode: TypeAlias = Callable[[bytes, int, bool], Decoded]
@@ -170,7 +189,7 @@ _MOST_TOKENS = 1 << 53
 """What every reader of a journal can hold, JSON's numbers included; no request has as many."""
 
 
-def usage_of(usage: WireUsage | None) -> Usage | None:
+def usage_of(usage: ServerUsage | None) -> Usage | None:
     """Translate the server's counts. What is no number of tokens was not said."""
     if usage is None:
         return None
@@ -296,7 +315,7 @@ def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT0
     if choice.index or len(choices) > 1:
         raise _several(data, offset)
     delta = choice.delta
-    if not isinstance(delta, Text):
+    if not isinstance(delta, ChatText):
         if delta is UNSET and first and choice.finish_reason is None:
             raise unknown_shape(data, offset)
         return _chunk("", choice.finish_reason, None, body.usage)
@@ -320,7 +339,7 @@ def reasoning_field(data: bytes) -> str:
     names = [
         "reasoning_content" if choice.delta.reasoning_content else "reasoning"
         for choice in choices
-        if isinstance(choice.delta, Text)
+        if isinstance(choice.delta, ChatText)
     ]
     return names[0] if names else "reasoning_content"
 
@@ -334,7 +353,7 @@ def error_of(body: CompletionBody | ChatBody) -> UpstreamError | None:
     return None
 
 
-def _chunk(text: str, reason: str | None, logprobs: Logprobs | None, usage: WireUsage | None) -> Chunk | None:
+def _chunk(text: str, reason: str | None, logprobs: Logprobs | None, usage: ServerUsage | None) -> Chunk | None:
     """Make a chunk of the answer, or ``None`` where it would say nothing."""
     if reason is None and usage is None and logprobs is None:
         return Chunk(text) if text else None
@@ -345,7 +364,7 @@ def _chunk(text: str, reason: str | None, logprobs: Logprobs | None, usage: Wire
     return Chunk(text, "answer", tokens, logprob, finish, usage_of(usage))
 
 
-def _done_or_raise(data: bytes, offset: int, exc: Exception) -> Done:
+def _done_or_raise(data: bytes, offset: int, exc: Exception) -> EndMark:
     # The end mark is no JSON, so it is found here and costs the other events nothing.
     if data.strip() == b"[DONE]":
         return DONE

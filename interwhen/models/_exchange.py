@@ -41,7 +41,7 @@ _OVERFLOW_WORDS = re.compile(
 )
 
 
-class _Error(msgspec.Struct, frozen=True):
+class _ErrorBody(msgspec.Struct, frozen=True):
     message: str | None = None
     code: str | int | None = None
     type: str | None = None
@@ -78,11 +78,11 @@ def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str
 def _describe(body: bytes) -> tuple[str, str | None]:
     """Find the message and the code in the shapes that servers use; the body itself where it is none of them."""
     try:
-        error = msgspec.json.decode(body, type=_Error)
+        error = msgspec.json.decode(body, type=_ErrorBody)
         if isinstance(error.error, str):
-            error = _Error(message=error.error)
+            error = _ErrorBody(message=error.error)
         elif error.error is not None:
-            error = msgspec.convert(error.error, _Error)
+            error = msgspec.convert(error.error, _ErrorBody)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return body[:EXCERPT].decode(errors="replace").strip(), None
     code = error.code if error.code is not None else error.type

@@ -43,7 +43,7 @@ _MOST_WITHOUT_BODY = 1 << 18
 """Bytes that may come without any of the body (a head, trailers, extensions of a chunk) before that is no answer."""
 
 
-class Line(Protocol):
+class ResponseConnection(Protocol):
     """The connection that an answer comes on."""
 
     def pause(self) -> None:
@@ -63,7 +63,7 @@ class Line(Protocol):
         ...
 
 
-class Answer:
+class FastResponse:
     """A response; see :class:`~interwhen.models.HttpResponse`. The connection feeds it, one task reads it.
 
     All that has come by the time the reader looks is handed over together, for one wake-up of its task.
@@ -91,7 +91,7 @@ class Answer:
         "status",
     )
 
-    def __init__(self, name: str, line: Line, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, name: str, line: ResponseConnection, loop: asyncio.AbstractEventLoop) -> None:
         self.status = 0  # until the head has come
         self.headers: Mapping[str, str] = {}
         self._name = name
@@ -308,16 +308,16 @@ def _nothing(_data: bytes) -> None:
 # One connection of the fast transport, which serves one answer after the other.
 
 
-class Connection(asyncio.Protocol):
+class FastConnection(asyncio.Protocol):
     """What the loop calls. *on_idle* hears when it can be asked for the next answer, *on_lost* when it is gone."""
 
     __slots__ = ("_answer", "_is_paused", "_on_idle", "_on_lost", "_transport", "idle_since")
 
-    def __init__(self, on_idle: Callable[[Connection], None], on_lost: Callable[[Connection], None]) -> None:
+    def __init__(self, on_idle: Callable[[FastConnection], None], on_lost: Callable[[FastConnection], None]) -> None:
         self.idle_since = 0.0
         self._on_idle = on_idle
         self._on_lost = on_lost
-        self._answer: Answer | None = None
+        self._answer: FastResponse | None = None
         self._transport: asyncio.Transport | None = None
         self._is_paused = False
 
@@ -342,10 +342,10 @@ class Connection(asyncio.Protocol):
         poll.register(number, select.POLLIN)
         return bool(poll.poll(0))
 
-    def ask(self, request: bytes, name: str, loop: asyncio.AbstractEventLoop) -> Answer:
+    def ask(self, request: bytes, name: str, loop: asyncio.AbstractEventLoop) -> FastResponse:
         """Send *request* and return its answer, of which nothing has come yet. *name* is for its errors."""
         assert self._transport is not None
-        self._answer = answer = Answer(name, self, loop)
+        self._answer = answer = FastResponse(name, self, loop)
         self._transport.write(request)
         return answer
 
@@ -424,7 +424,7 @@ KEEPALIVE_SECONDS = 4.0
 """For how long an idle connection is kept: less than the 5 s after which uvicorn closes it."""
 
 
-class Server(NamedTuple):
+class ServerAddress(NamedTuple):
     """Where connections go."""
 
     scheme: str
@@ -432,31 +432,31 @@ class Server(NamedTuple):
     port: int
 
 
-class Pool:
+class ConnectionPool:
     """Connections of *loop*, each of which its own thread alone may touch."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self._idle: dict[Server, list[Connection]] = {}
-        self._open: set[Connection] = set()
+        self._idle: dict[ServerAddress, list[FastConnection]] = {}
+        self._open: set[FastConnection] = set()
         self._sweep: asyncio.TimerHandle | None = None
         self.way_round: Httpx2Transport | None = None
         """What reaches the servers behind a proxy."""
         self._closing: asyncio.Task[None] | None = None
 
-    def connection(self, server: Server) -> Connection:
+    def connection(self, server: ServerAddress) -> FastConnection:
         """Return a connection that is to be made to *server*; it comes back here when its answer is over."""
 
-        def keep(connection: Connection) -> None:
+        def keep(connection: FastConnection) -> None:
             self._keep(server, connection)
 
-        return Connection(keep, self._open.discard)
+        return FastConnection(keep, self._open.discard)
 
-    def opened(self, connection: Connection) -> None:
+    def opened(self, connection: FastConnection) -> None:
         """Take note that *connection* is there."""
         self._open.add(connection)
 
-    def kept(self, server: Server) -> Connection | None:
+    def kept(self, server: ServerAddress) -> FastConnection | None:
         """Return the connection to *server* that was used last, if one is kept that is still good."""
         kept = self._idle.get(server)
         while kept:
@@ -467,7 +467,7 @@ class Pool:
             connection.abort()
         return None
 
-    def forget(self, server: Server) -> None:
+    def forget(self, server: ServerAddress) -> None:
         """Close what is kept for *server*: one of them was found dead, and so may be the others."""
         for connection in self._idle.pop(server, ()):
             connection.abort()
@@ -496,7 +496,7 @@ class Pool:
         """Close all connections; called in the loop, which another thread asks to."""
         self._closing = self.loop.create_task(self.aclose())
 
-    def _keep(self, server: Server, connection: Connection) -> None:
+    def _keep(self, server: ServerAddress, connection: FastConnection) -> None:
         """Keep *connection*, whose answer is over, for a while."""
         kept = self._idle.setdefault(server, [])
         if len(kept) >= KEPT_CONNECTIONS:
@@ -531,10 +531,10 @@ _SAFE = "/%:@!$&'()*+,;=~?"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-class _Place(NamedTuple):
+class _Target(NamedTuple):
     """A URL, taken apart: where its server is, and what a request says of it."""
 
-    server: Server
+    server: ServerAddress
     target: str
     name: str
 
@@ -550,7 +550,7 @@ class FastTransport:
     def __init__(self, *, ssl_context: ssl.SSLContext | None = None, trust_env: bool = True) -> None:
         self._ssl_context = ssl_context
         self._trust_env = trust_env
-        self._pools: tuple[Pool, ...] = ()
+        self._pools: tuple[ConnectionPool, ...] = ()
         self._lock = threading.Lock()
         self._proxied: dict[tuple[str, str], bool] = {}
 
@@ -587,7 +587,7 @@ class FastTransport:
 
     # ------------------------------------------------------------------ connections
 
-    def _pool(self) -> Pool:
+    def _pool(self) -> ConnectionPool:
         """Return the pool of the running loop; those of loops that are over are forgotten."""
         loop = _running_loop()
         if loop is None:
@@ -595,12 +595,14 @@ class FastTransport:
         for pool in self._pools:
             if pool.loop is loop:
                 return pool
-        pool = Pool(loop)
+        pool = ConnectionPool(loop)
         with self._lock:
             self._pools = (*(each for each in self._pools if not each.loop.is_closed()), pool)
         return pool
 
-    async def _connected(self, pool: Pool, server: Server, name: str, seconds: float | None) -> Connection:
+    async def _connected(
+        self, pool: ConnectionPool, server: ServerAddress, name: str, seconds: float | None
+    ) -> FastConnection:
         """Return a new connection to *server*."""
         context = self._context() if server.scheme == "https" else None
         try:
@@ -651,7 +653,7 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 @functools.lru_cache(maxsize=256)
-def _place(url: str) -> _Place:
+def _place(url: str) -> _Target:
     """Take *url* apart. Raises :class:`~interwhen.UsageError` where it is none."""
     try:
         parts = urlsplit(url)
@@ -663,10 +665,10 @@ def _place(url: str) -> _Place:
         raise UsageError(f"{url!r} is no http:// or https:// URL")
     query = f"?{quote(parts.query, safe=_SAFE)}" if parts.query else ""
     target = quote(parts.path or "/", safe=_SAFE) + query
-    return _Place(Server(parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme]), target, name)
+    return _Target(ServerAddress(parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme]), target, name)
 
 
-def _encoded(request: HttpRequest, place: _Place) -> bytes:
+def _encoded(request: HttpRequest, place: _Target) -> bytes:
     """Return *request* as it goes over the wire."""
     lines = [f"{request.method} {place.target} HTTP/1.1", f"host: {place.name}"]
     for name, value in request.headers.items():

@@ -20,21 +20,21 @@ _ERROR_FIELDS = frozenset({"error", "detail", "param"})
 """Where servers put their errors. A request that has such a field itself may come back from a server that echoes."""
 
 
-class _Error(msgspec.Struct, frozen=True):
+class _ErrorParam(msgspec.Struct, frozen=True):
     param: str | None = None
 
 
-class _Detail(msgspec.Struct, frozen=True):
+class _RefusalDetail(msgspec.Struct, frozen=True):
     loc: tuple[str | int, ...] = ()
 
 
-class _Body(msgspec.Struct, frozen=True):
+class _RefusalBody(msgspec.Struct, frozen=True):
     error: Any = None
     detail: Any = None
     param: str | None = None
 
 
-_decode = msgspec.json.Decoder(_Body).decode
+_decode = msgspec.json.Decoder(_RefusalBody).decode
 
 
 def refuses(error: UpstreamError, field: str) -> bool:
@@ -47,8 +47,8 @@ def refuses(error: UpstreamError, field: str) -> bool:
         return False
     try:
         body = _decode(error.body)
-        inner = msgspec.convert(body.error, _Error) if isinstance(body.error, Mapping) else _Error()
-        details = msgspec.convert(body.detail, list[_Detail]) if isinstance(body.detail, list) else []
+        inner = msgspec.convert(body.error, _ErrorParam) if isinstance(body.error, Mapping) else _ErrorParam()
+        details = msgspec.convert(body.detail, list[_RefusalDetail]) if isinstance(body.detail, list) else []
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     params = {re.split(r"[.\[]", param, maxsplit=1)[0] for param in (inner.param, body.param) if param}

@@ -39,7 +39,7 @@ _HIGH_WATER = 1 << 20
 """Bytes that may wait unread before the loop stops reading from the socket."""
 
 
-class _Protocol(asyncio.Protocol):
+class _StreamProtocol(asyncio.Protocol):
     """What the loop calls; holds the bytes that have come."""
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class _Protocol(asyncio.Protocol):
 class AsyncioStream(httpcore2.AsyncNetworkStream):
     """A TCP or TLS connection."""
 
-    def __init__(self, transport: asyncio.Transport, protocol: _Protocol) -> None:
+    def __init__(self, transport: asyncio.Transport, protocol: _StreamProtocol) -> None:
         self._transport = transport
         self._protocol = protocol
         self._loop = asyncio.get_running_loop()
@@ -178,7 +178,7 @@ class AsyncioBackend(httpcore2.AsyncNetworkBackend):
         local = (local_address, 0) if local_address else None
         try:
             with anyio.fail_after(timeout):
-                transport, protocol = await connect(_Protocol, host, port, local=local)
+                transport, protocol = await connect(_StreamProtocol, host, port, local=local)
         except TimeoutError as exc:
             raise httpcore2.ConnectTimeout(str(exc)) from exc
         except OSError as exc:

@@ -31,6 +31,7 @@ from interwhen._types.models import (
     Stream,
 )
 from interwhen._types.remedies import FeedbackTemplate
+from interwhen.models._chunks import ServerProps, SlotState
 from interwhen.models._exchange import Retries, exchange
 from interwhen.models._httpx2_transport import Httpx2Transport
 from interwhen.models._local_server import LocalServer, ServerOptions
@@ -70,14 +71,7 @@ ROUTES: frozenset[Route] = frozenset({"live", "restored", "prefill"})
 Exchange = Callable[[Literal["GET", "POST"], str, bytes], Awaitable[bytes]]
 
 
-class _State(msgspec.Struct, frozen=True):
-    """An entry of ``GET /slots``."""
-
-    id: int
-    is_processing: bool = False
-
-
-_states = msgspec.json.Decoder(list[_State])
+_states = msgspec.json.Decoder(list[SlotState])
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,23 +165,13 @@ _HEADERS = {"connection": "close"}
 _RESUME: dict[Api, ResumeMode] = {"completions": "prefix", "chat": "prefill"}
 
 
-class _Slot(msgspec.Struct, frozen=True):
-    n_ctx: int
-
-
-class _Props(msgspec.Struct, frozen=True):
-    """The part of ``GET /props`` that matters here."""
-
-    default_generation_settings: _Slot
-
-
 class _Rendered(msgspec.Struct, frozen=True):
     """The answer of ``POST /apply-template``."""
 
     prompt: str
 
 
-_props_decoder = msgspec.json.Decoder(_Props)
+_props_decoder = msgspec.json.Decoder(ServerProps)
 _rendered_decoder = msgspec.json.Decoder(_Rendered)
 
 

@@ -65,7 +65,7 @@ class _Settings(msgspec.Struct, frozen=True):
     shelf: str = ""
 
 
-class _Report(msgspec.Struct, frozen=True):
+class _ChildReport(msgspec.Struct, frozen=True):
     """What the child says once: that it is up, or why not."""
 
     url: str = ""
@@ -198,11 +198,11 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _read_report(line: bytes) -> _Report:
+def _read_report(line: bytes) -> _ChildReport:
     try:
-        return msgspec.json.decode(line, type=_Report) if line else _Report()
+        return msgspec.json.decode(line, type=_ChildReport) if line else _ChildReport()
     except msgspec.DecodeError:
-        return _Report(error=f"it said {line[:200]!r}")  # Something in the child's Python printed at its start.
+        return _ChildReport(error=f"it said {line[:200]!r}")  # Something in the child's Python printed at its start.
 
 
 def _open_log() -> IO[bytes]:

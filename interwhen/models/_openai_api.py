@@ -13,13 +13,23 @@ from msgspec import UNSET
 
 from interwhen._log import log_warning
 from interwhen._types.errors import MissingExtraError, ModelError, StreamProtocolError, UpstreamError, UsageError
-from interwhen._types.models import Capabilities, Chunk, Completion, Message, Piece, Request, Sampling, ScoredToken
+from interwhen._types.models import (
+    Capabilities,
+    Chunk,
+    Completion,
+    Message,
+    Piece,
+    Request,
+    Sampling,
+    ScoredToken,
+)
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen.models._chunks import (
     NOT_JSON,
+    ChatText,
+    CompletionBody,
     Decode,
     Decoded,
-    Text,
     card_of,
     chat_decoder,
     completion_decoder,
@@ -38,11 +48,13 @@ from interwhen.models._chunks import (
 from interwhen.models._exchange import Retries, exchange, open_stream, retrying
 from interwhen.models._field_support import FieldSupport, mentions, refuses
 from interwhen.models._messages import as_turn
-from interwhen.models._orphans import Abort, Ghosts
+from interwhen.models._orphans import AbortCall, OrphanedStreams
+from interwhen.models._token_resume import ChatEvents, TokenPrompt, TokenPrompts, TokenTrail, completion_body
 from interwhen.models._token_stream import StreamNotes, TokenStream, collect, lenient
-from interwhen.models._transport import HttpRequest, Timeouts, Transport
+from interwhen.models._transport import HttpRequest, HttpResponse, Timeouts, Transport
 
 T = TypeVar("T")
+
 
 Malformed = Literal["strict", "skip"]
 """What an event that is no chunk does: it breaks the stream, or it is left out and counted in the result."""
@@ -57,7 +69,7 @@ class OpenAICompatible:
 
     *malformed* says what an event that cannot be read does: with ``"strict"`` it breaks the stream, which a run takes
     up from the text so far; with ``"skip"`` it is left out and counted in ``result.wire``. *abort* names the call that
-    stops a generation on servers that do not notice a closed connection, and *max_ghosts* how many of those such a
+    stops a generation on servers that do not notice a closed connection, and *max_orphans* how many of those such a
     server may be left with; ``None`` trusts it to stop.
     """
 
@@ -73,8 +85,8 @@ class OpenAICompatible:
         retries: Retries | None = None,
         headers: Mapping[str, str] | None = None,
         malformed: Malformed = "strict",
-        abort: Abort | None = None,
-        max_ghosts: int | None = None,
+        abort: AbortCall | None = None,
+        max_orphans: int | None = None,
     ) -> None:
         if malformed not in get_args(Malformed):
             raise UsageError(f"malformed={malformed!r}, choose one of {', '.join(get_args(Malformed))}")
@@ -95,7 +107,7 @@ class OpenAICompatible:
         """How requests are tried again; a run spaces its reconnects by the same waits."""
         self._malformed = malformed
         self._abort = abort
-        self.ghosts = None if max_ghosts is None else Ghosts(max_ghosts)
+        self.orphans = None if max_orphans is None else OrphanedStreams(max_orphans)
         """The generations that may still run behind closed connections; ``None``: the server is trusted to stop."""
         self._headers = _headers(os.environ.get("OPENAI_API_KEY") if api_key is None else api_key, headers or {})
         self._stream_options = FieldSupport("stream_options", self.name)
@@ -138,12 +150,23 @@ class OpenAICompatible:
     def _wants_logprobs(self, request: Request) -> bool:
         return request.sampling.logprobs or self._sampling.logprobs
 
-    async def _open(self, path: str, body: dict[str, Any], decode: Decode) -> TokenStream:
-        """Post *body* and return the stream, retrying what is worth it."""
+    async def _open(
+        self,
+        path: str,
+        body: dict[str, Any],
+        decode: Decode,
+        *,
+        trail: TokenTrail | None = None,
+        translate: Callable[[HttpResponse], HttpResponse] | None = None,
+    ) -> TokenStream:
+        """Post *body* and return the stream, with retries.
+
+        *trail* collects the token ids of the stream; *translate* makes the response of another API readable.
+        """
 
         async def attempt() -> TokenStream:
-            if self.ghosts is not None:
-                await self.ghosts.room()
+            if self.orphans is not None:
+                await self.orphans.wait_for_room()
             sent: dict[str, Any] = {**body, "stream": True}
             stop = None if self._abort is None else self._stopper(self._abort, self._abort.mark(sent))
             asked = self._stream_options.is_likely and "stream_options" not in sent
@@ -159,11 +182,17 @@ class OpenAICompatible:
                 self._stream_options.learn(exc, body)
             notes = StreamNotes()
             read = decode if self._malformed == "strict" else lenient(decode, notes)
-            return TokenStream(response, read, notes=notes, stop=stop, ghosts=self.ghosts, limit=sent.get("max_tokens"))
+            if translate is not None:
+                response = translate(response)
+            stream = TokenStream(
+                response, read, notes=notes, stop=stop, orphans=self.orphans, limit=sent.get("max_tokens")
+            )
+            stream.trail = trail
+            return stream
 
         return await retrying(attempt, self.retries)
 
-    def _stopper(self, abort: Abort, name: str) -> Callable[[], Awaitable[None]]:
+    def _stopper(self, abort: AbortCall, name: str) -> Callable[[], Awaitable[None]]:
         async def stop() -> None:
             await abort.send(self._transport, self._base_url, self._headers, name)
 
@@ -252,8 +281,8 @@ class CompletionsModel(OpenAICompatible):
         retries: Retries | None = None,
         headers: Mapping[str, str] | None = None,
         malformed: Malformed = "strict",
-        abort: Abort | None = None,
-        max_ghosts: int | None = None,
+        abort: AbortCall | None = None,
+        max_orphans: int | None = None,
         template: Template | None = None,
         context_tokens: int | Literal["ask"] | None = None,
     ) -> None:
@@ -268,7 +297,7 @@ class CompletionsModel(OpenAICompatible):
             headers=headers,
             malformed=malformed,
             abort=abort,
-            max_ghosts=max_ghosts,
+            max_orphans=max_orphans,
         )
         self._template = template
         self._context_tokens = context_tokens
@@ -290,16 +319,7 @@ class CompletionsModel(OpenAICompatible):
 
     async def complete(self, request: Request) -> Completion:
         """Answer *request* whole, in one response."""
-        answer, data = await self._ask("completions", self._payload(request), completion_decoder)
-        if not answer.choices:
-            raise error_of(answer) or StreamProtocolError("an answer without choices", offset=0)
-        choice = answer.choices[0]
-        if choice.text is UNSET:
-            raise unknown_shape(data, 0)
-        reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
-        text = choice.text if isinstance(choice.text, str) else ""
-        scores = choice.logprobs
-        return Completion(text, reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
+        return _completion_of(*await self._ask("completions", self._payload(request), completion_decoder))
 
     def _payload(self, request: Request) -> dict[str, Any]:
         body = self._body(request)
@@ -317,6 +337,18 @@ class CompletionsModel(OpenAICompatible):
                 "use ChatModel, or give template= to render it"
             )
         return self._template(request.prompt)
+
+
+def _completion_of(answer: CompletionBody, data: bytes) -> Completion:
+    if not answer.choices:
+        raise error_of(answer) or StreamProtocolError("an answer without choices", offset=0)
+    choice = answer.choices[0]
+    if choice.text is UNSET:
+        raise unknown_shape(data, 0)
+    reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
+    text = choice.text if isinstance(choice.text, str) else ""
+    scores = choice.logprobs
+    return Completion(text, reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
 
 
 # How a chat goes on from a standing trace: by prefilling the assistant's turn, or by further turns.
@@ -390,11 +422,15 @@ def _append(turns: list[Turn], role: str, text: str, *, joint: str) -> None:
 
 # Models behind ``/v1/chat/completions``.
 
-ChatResume = Literal["auto", "prefill", "turn"]
-"""How to go on from kept text; ``auto`` finds out what the server can do."""
+ChatResume = Literal["auto", "tokens", "prefill", "turn"]
+"""How to continue kept text; ``auto`` finds out what the server can do."""
 
-_PREFILLING = frozenset({"llamacpp", "vllm", "sglang"})
-"""Who serves (``owned_by`` of the model list) where an unfinished assistant turn is continued."""
+_RESUMES: Mapping[str | None, Literal["tokens", "prefill"]] = {
+    "vllm": "tokens",
+    "llamacpp": "prefill",
+    "sglang": "prefill",
+}
+"""How a server continues kept text, by its name (``owned_by`` of the model list)."""
 
 
 class ChatModel(OpenAICompatible):
@@ -417,8 +453,8 @@ class ChatModel(OpenAICompatible):
         retries: Retries | None = None,
         headers: Mapping[str, str] | None = None,
         malformed: Malformed = "strict",
-        abort: Abort | None = None,
-        max_ghosts: int | None = None,
+        abort: AbortCall | None = None,
+        max_orphans: int | None = None,
         resume: ChatResume = "auto",
     ) -> None:
         super().__init__(
@@ -432,9 +468,10 @@ class ChatModel(OpenAICompatible):
             headers=headers,
             malformed=malformed,
             abort=abort,
-            max_ghosts=max_ghosts,
+            max_orphans=max_orphans,
         )
-        self._resume: Literal["prefill", "turn"] | None = None if resume == "auto" else resume
+        self._resume: Literal["tokens", "prefill", "turn"] | None = None if resume == "auto" else resume
+        self._prompts = TokenPrompts(model, self._tokenize)
         self._context_tokens: int | None = None
         self._reasoning_field: str | None = None  # once a stream has shown one
 
@@ -447,10 +484,73 @@ class ChatModel(OpenAICompatible):
     async def stream(self, request: Request) -> TokenStream:
         """Send *request* and return the open stream, once the server has accepted it."""
         decode = decode_chat if self._reasoning_field else self._decode_and_learn
-        return await self._open("chat/completions", await self._payload(request), decode)
+        if not request.prefix and not request.side:
+            # A first request waits for no other one: the mode is known by now, or ids are asked of the server later.
+            if self._resume == "tokens":
+                return await self._open_with_ids(request, decode)
+            return await self._open("chat/completions", await self._payload(request), decode)
+        if await self._resume_mode() == "tokens" and (continued := await self._open_by_ids(request)) is not None:
+            return continued
+        stream = await self._open("chat/completions", await self._payload(request), decode)
+        stream.resumed = self._resume  # it may have changed since the run began
+        return stream
+
+    async def _open_with_ids(self, request: Request, decode: Decode) -> TokenStream:
+        """Open a stream that tells its token ids, to be continued by them."""
+        trail = TokenTrail()
+        body = {**await self._payload(request), "return_token_ids": True}
+        return await self._open("chat/completions", body, trail.reading(decode), trail=trail)
+
+    async def _open_by_ids(self, request: Request) -> TokenStream | None:
+        """Open the continuation of the kept text by token ids; ``None`` where the server cannot do that."""
+        prompt = await self._token_prompt(request)
+        if prompt is None:
+            return None
+        field = self._reasoning_field or "reasoning"
+        read = prompt.trail.reading(decode_chat)
+        stream = await self._open(
+            "completions",
+            completion_body(self._chat(request), prompt),
+            read,
+            trail=prompt.trail,
+            translate=lambda response: ChatEvents(response, prompt, field),
+        )
+        stream.resumed = "tokens"
+        return stream
+
+    async def _token_prompt(self, request: Request) -> TokenPrompt | None:
+        trail = request.trail if isinstance(request.trail, TokenTrail) else None
+        try:
+            return await self._prompts.prompt(self._chat(request), request.pieces, side=request.side or "", trail=trail)
+        except (UpstreamError, StreamProtocolError) as error:
+            if error.retryable:
+                raise
+            # A server without /tokenize will not have it later. Prefill continues an answer, but no reasoning.
+            self._resume = "turn" if self._reasoning_field else "prefill"
+            log_warning("model.tokens_unknown", model=self.name, error=str(error), taken=self._resume)
+            return None
+
+    def _chat(self, request: Request) -> dict[str, Any]:
+        """Build the body of the chat without the kept text."""
+        chat = {**self._body(request), "messages": prompt_turns(request)}
+        if self._wants_logprobs(request):
+            chat |= {"logprobs": True, "top_logprobs": request.sampling.top_logprobs}
+        return chat
+
+    async def _tokenize(self, body: dict[str, Any]) -> bytes:
+        # It stands beside the versioned API: http://host/tokenize, not http://host/v1/tokenize.
+        url = f"{self._base_url.removesuffix('/v1')}/tokenize"
+        headers = {**self._headers, "content-type": "application/json", "accept": "application/json"}
+        request = HttpRequest("POST", url, headers, msgspec.json.encode(body))
+        return await exchange(self._transport, request, self.timeouts)
 
     async def complete(self, request: Request) -> Completion:
         """Answer *request* whole. Reasoning in a field of its own is not part of the text."""
+        if (request.prefix or request.side) and await self._resume_mode() == "tokens":
+            prompt = await self._token_prompt(request)
+            if prompt is not None:
+                body = completion_body(self._chat(request), prompt)
+                return _completion_of(*await self._ask("completions", body, completion_decoder))
         payload = await self._payload(request)
         if "continue_final_message" in payload:
             # llama.cpp repeats a prefilled turn in an answer that comes in one response, and does not in a stream.
@@ -469,7 +569,7 @@ class ChatModel(OpenAICompatible):
         choice = answer.choices[0]
         if choice.message is UNSET:
             raise unknown_shape(data, 0)
-        text = choice.message.content if isinstance(choice.message, Text) else None
+        text = choice.message.content if isinstance(choice.message, ChatText) else None
         reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
         scores = choice.logprobs
         return Completion(text or "", reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
@@ -491,7 +591,7 @@ class ChatModel(OpenAICompatible):
             body["add_generation_prompt"] = False
         return body
 
-    async def _resume_mode(self) -> Literal["prefill", "turn"]:
+    async def _resume_mode(self) -> Literal["tokens", "prefill", "turn"]:
         if self._resume is None:
             try:
                 card = card_of(self.model, (await self._get("models", models_decoder)).data)
@@ -499,7 +599,7 @@ class ChatModel(OpenAICompatible):
                 log_warning("model.resume_unknown", model=self.name, error=str(exc), taken="turn")
                 card = None
             self._context_tokens = card.max_model_len if card else None
-            self._resume = "prefill" if card and card.owned_by in _PREFILLING else "turn"
+            self._resume = (_RESUMES.get(card.owned_by) if card else None) or "turn"
         return self._resume
 
     def _decode_and_learn(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode

@@ -10,6 +10,7 @@ import msgspec
 
 from interwhen._types.errors import ConnectError, ModelError, StreamTimeout, UpstreamError
 from interwhen._types.models import Chunk, Message, Piece, Prompt, Request, Sampling, Stream, Usage
+from interwhen.models._chunks import ModelCard, ModelList, ServerProps, SlotState
 from interwhen.models._exchange import Retries, exchange
 from interwhen.models._httpx2_transport import Httpx2Transport
 from interwhen.models._openai_api import ChatModel, CompletionsModel
@@ -28,7 +29,7 @@ _LONG = " ".join(f"Line {number} says that {number} is a number." for number in 
 _GREEDY = Sampling(max_tokens=12, temperature=0.0)
 
 
-class Finding(msgspec.Struct, frozen=True):
+class ProbeFinding(msgspec.Struct, frozen=True):
     """One thing that was asked, and what it means for interwhen."""
 
     name: str
@@ -43,9 +44,9 @@ class Diagnosis(msgspec.Struct, frozen=True):
 
     base_url: str
     model: str
-    findings: tuple[Finding, ...]
+    findings: tuple[ProbeFinding, ...]
 
-    def __getitem__(self, name: str) -> Finding:
+    def __getitem__(self, name: str) -> ProbeFinding:
         """Return the finding *name*. Raises :class:`KeyError`."""
         for finding in self.findings:
             if finding.name == name:
@@ -59,31 +60,9 @@ class Diagnosis(msgspec.Struct, frozen=True):
         return marks.get("reachable") == "ok" and "ok" in {marks.get("completions API"), marks.get("chat API")}
 
 
-class _Seen(NamedTuple):
+class _Observation(NamedTuple):
     mark: Mark
     detail: str
-
-
-class _Card(msgspec.Struct, frozen=True):
-    id: str = ""
-    owned_by: str | None = None
-    max_model_len: int | None = None
-
-
-class _Cards(msgspec.Struct, frozen=True):
-    data: list[_Card] = []
-
-
-class _Slot(msgspec.Struct, frozen=True):
-    is_processing: bool = False
-
-
-class _Settings(msgspec.Struct, frozen=True):
-    n_ctx: int | None = None
-
-
-class _Props(msgspec.Struct, frozen=True):
-    default_generation_settings: _Settings = _Settings()
 
 
 async def probe(
@@ -127,25 +106,27 @@ class _Prober:
         self.transport = transport
         self.timeouts = timeouts
         self.headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
-        self.card: _Card | None = None
+        self.card: ModelCard | None = None
         self.has_text = False
         self.has_chat = False
 
-    async def findings(self) -> AsyncIterator[Finding]:
+    async def findings(self) -> AsyncIterator[ProbeFinding]:
         """Yield a finding for each question; after the first one fails, the others are not asked."""
         asked = True
         for question in QUESTIONS:
-            seen = await self._answer(question.ask) if asked else _Seen("unknown", "not asked")
-            yield Finding(question.name, seen.mark, seen.detail, question.good if seen.mark == "ok" else question.bad)
+            seen = await self._answer(question.ask) if asked else _Observation("unknown", "not asked")
+            yield ProbeFinding(
+                question.name, seen.mark, seen.detail, question.good if seen.mark == "ok" else question.bad
+            )
             asked = asked and not (question.name == "reachable" and seen.mark != "ok")
 
-    async def _answer(self, ask: _Ask) -> _Seen:
+    async def _answer(self, ask: _Ask) -> _Observation:
         try:
             return await ask(self)
         except (ConnectError, StreamTimeout) as error:
-            return _Seen("unknown", str(error))
+            return _Observation("unknown", str(error))
         except ModelError as error:
-            return _Seen("no", str(error))
+            return _Observation("no", str(error))
 
     async def get(self, url: str) -> bytes:
         """Return the body at *url*."""
@@ -161,94 +142,98 @@ class _Prober:
         return self.text if self.has_text else self.chat
 
 
-async def _reachable(prober: _Prober) -> _Seen:
+async def _reachable(prober: _Prober) -> _Observation:
     try:
         await prober.get(f"{prober.base_url}/models")
     except UpstreamError as error:
-        return _Seen("ok", f"it answers, with status {error.status}")
+        return _Observation("ok", f"it answers, with status {error.status}")
     except (ConnectError, StreamTimeout) as error:
-        return _Seen("no", str(error))
-    return _Seen("ok", "it answers")
+        return _Observation("no", str(error))
+    return _Observation("ok", "it answers")
 
 
-async def _models(prober: _Prober) -> _Seen:
+async def _models(prober: _Prober) -> _Observation:
     try:
-        cards = msgspec.json.decode(await prober.get(f"{prober.base_url}/models"), type=_Cards).data
+        cards = msgspec.json.decode(await prober.get(f"{prober.base_url}/models"), type=ModelList).data
     except msgspec.MsgspecError as error:
-        return _Seen("no", f"/models is no model list: {error}")
+        return _Observation("no", f"/models is no model list: {error}")
     prober.card = next((card for card in cards if card.id == prober.model), None)
     if prober.card is not None:
-        return _Seen("ok", f"owned by {prober.card.owned_by or 'nobody named'}")
+        return _Observation("ok", f"owned by {prober.card.owned_by or 'nobody named'}")
     if len(cards) == 1:
         prober.card = cards[0]
         # llama.cpp serves its one model under every name.
         mark: Mark = "ok" if cards[0].owned_by == "llamacpp" else "unknown"
-        return _Seen(mark, f"owned by {cards[0].owned_by}; lists only {cards[0].id!r}")
-    return _Seen("no", f"{prober.model!r} is not among {', '.join(repr(card.id) for card in cards[:5]) or 'no models'}")
+        return _Observation(mark, f"owned by {cards[0].owned_by}; lists only {cards[0].id!r}")
+    return _Observation(
+        "no", f"{prober.model!r} is not among {', '.join(repr(card.id) for card in cards[:5]) or 'no models'}"
+    )
 
 
-async def _completions(prober: _Prober) -> _Seen:
+async def _completions(prober: _Prober) -> _Observation:
     answer = await prober.text.complete(Request(_TEXT, sampling=_GREEDY))
     prober.has_text = True
-    return _Seen("ok", f"continues with {answer.text[:30]!r}")
+    return _Observation("ok", f"continues with {answer.text[:30]!r}")
 
 
-async def _chat(prober: _Prober) -> _Seen:
+async def _chat(prober: _Prober) -> _Observation:
     answer = await prober.chat.complete(Request(_TURNS, sampling=_GREEDY))
     prober.has_chat = True
-    return _Seen("ok", f"answers {answer.text[:30]!r}")
+    return _Observation("ok", f"answers {answer.text[:30]!r}")
 
 
-async def _usage(prober: _Prober) -> _Seen:
+async def _usage(prober: _Prober) -> _Observation:
     _, usage = await _streamed(prober, prober.either, prober.request(_GREEDY))
     if usage is None:
-        return _Seen("no", "a stream ends without token counts")
-    return _Seen("ok", f"{usage.prompt_tokens} prompt and {usage.completion_tokens} completion tokens")
+        return _Observation("no", "a stream ends without token counts")
+    return _Observation("ok", f"{usage.prompt_tokens} prompt and {usage.completion_tokens} completion tokens")
 
 
-async def _prefix(prober: _Prober) -> _Seen:
+async def _prefix(prober: _Prober) -> _Observation:
     if not prober.has_text:
-        return _Seen("no", "needs the completions API")
+        return _Observation("no", "needs the completions API")
     return await _resumed(prober, prober.text, _TEXT)
 
 
-async def _prefill(prober: _Prober) -> _Seen:
+async def _prefill(prober: _Prober) -> _Observation:
     if not prober.has_chat:
-        return _Seen("no", "needs the chat API")
+        return _Observation("no", "needs the chat API")
     return await _resumed(prober, prober.chat, _TURNS)
 
 
-async def _logprobs(prober: _Prober) -> _Seen:
+async def _logprobs(prober: _Prober) -> _Observation:
     sampling = Sampling(max_tokens=4, temperature=0.0, logprobs=True)
     answer = await prober.either.complete(prober.request(sampling))
-    return _Seen("no", "none came") if answer.logprob is None else _Seen("ok", f"{answer.logprob:.2f} nats")
+    return (
+        _Observation("no", "none came") if answer.logprob is None else _Observation("ok", f"{answer.logprob:.2f} nats")
+    )
 
 
-async def _cached(prober: _Prober) -> _Seen:
+async def _cached(prober: _Prober) -> _Observation:
     usage = Usage()
     for _ in range(2):
         prompt = _LONG if prober.has_text else (Message("user", _LONG),)
         usage = (await prober.either.complete(Request(prompt, sampling=Sampling(max_tokens=1)))).usage
     if usage.cached_tokens is None:
-        return _Seen("no", "the usage has no cached_tokens")
+        return _Observation("no", "the usage has no cached_tokens")
     if not usage.cached_tokens:
-        return _Seen("unknown", "counted, but nothing was cached when a prompt was repeated")
-    return _Seen("ok", f"{usage.cached_tokens} of {usage.prompt_tokens} tokens when a prompt was repeated")
+        return _Observation("unknown", "counted, but nothing was cached when a prompt was repeated")
+    return _Observation("ok", f"{usage.cached_tokens} of {usage.prompt_tokens} tokens when a prompt was repeated")
 
 
-async def _seed(prober: _Prober) -> _Seen:
+async def _seed(prober: _Prober) -> _Observation:
     texts = []
     for seed in (7, 7, 8):
         sampling = Sampling(max_tokens=24, temperature=1.5, seed=seed)
         texts.append((await prober.either.complete(prober.request(sampling, text="Once upon a time"))).text)
     if texts[0] != texts[1]:
-        return _Seen("no", "one seed gave two texts")
+        return _Observation("no", "one seed gave two texts")
     if texts[0] == texts[2]:
-        return _Seen("unknown", "two seeds gave one text")
-    return _Seen("ok", "one seed gave one text twice, another seed another")
+        return _Observation("unknown", "two seeds gave one text")
+    return _Observation("ok", "one seed gave one text twice, another seed another")
 
 
-async def _abort(prober: _Prober) -> _Seen:
+async def _abort(prober: _Prober) -> _Observation:
     stream = await prober.either.stream(prober.request(Sampling(max_tokens=2000, temperature=1.0)))
     try:
         await _receive(stream, prober.timeouts)
@@ -256,32 +241,32 @@ async def _abort(prober: _Prober) -> _Seen:
     finally:
         await stream.aclose()
     if busy is None:
-        return _Seen("unknown", "the server does not tell what it is doing (/slots or /metrics)")
+        return _Observation("unknown", "the server does not tell what it is doing (/slots or /metrics)")
     if not busy:
-        return _Seen("unknown", "the generation was over before it could be stopped")
+        return _Observation("unknown", "the generation was over before it could be stopped")
     began = anyio.current_time()
     with anyio.move_on_after(_ABORT_SECONDS):
         while await _busy(prober):  # noqa: ASYNC110  the server has no event for us
             await anyio.sleep(_POLL_SECONDS)
-        return _Seen("ok", f"it stopped within {(anyio.current_time() - began) * 1000:.0f} ms")
-    return _Seen("no", f"it was still generating {_ABORT_SECONDS:g} s after the stream was closed")
+        return _Observation("ok", f"it stopped within {(anyio.current_time() - began) * 1000:.0f} ms")
+    return _Observation("no", f"it was still generating {_ABORT_SECONDS:g} s after the stream was closed")
 
 
-async def _context(prober: _Prober) -> _Seen:
+async def _context(prober: _Prober) -> _Observation:
     if prober.card is not None and prober.card.max_model_len:
-        return _Seen("ok", f"{prober.card.max_model_len} tokens")
+        return _Observation("ok", f"{prober.card.max_model_len} tokens")
     try:
-        props = msgspec.json.decode(await prober.get(f"{prober.root}/props"), type=_Props)
+        props = msgspec.json.decode(await prober.get(f"{prober.root}/props"), type=ServerProps)
     except (ModelError, msgspec.MsgspecError):
-        return _Seen("unknown", "neither /models nor /props says it")
+        return _Observation("unknown", "neither /models nor /props says it")
     size = props.default_generation_settings.n_ctx
-    return _Seen("ok", f"{size} tokens") if size else _Seen("unknown", "/props does not say it")
+    return _Observation("ok", f"{size} tokens") if size else _Observation("unknown", "/props does not say it")
 
 
-_Ask: TypeAlias = Callable[[_Prober], Awaitable[_Seen]]
+_Ask: TypeAlias = Callable[[_Prober], Awaitable[_Observation]]
 
 
-class Question(NamedTuple):
+class ProbeQuestion(NamedTuple):
     """What is asked, and what the answer means."""
 
     name: str
@@ -291,18 +276,26 @@ class Question(NamedTuple):
 
 
 QUESTIONS = (
-    Question("reachable", _reachable, "runs can start", "no run can start: check the URL, the port and the server"),
-    Question("model list", _models, "the server is known", "check the model's name; the way to resume is not inferred"),
-    Question("completions API", _completions, "raw text can be continued", "use --api chat"),
-    Question("chat API", _chat, "chats can be answered", "use --api completions"),
-    Question("usage in streams", _usage, "the ledger holds the server's counts", "tokens are counted by arrivals"),
-    Question("prefix resume", _prefix, "after a repair the model goes on exactly there", "repairs need another way"),
-    Question("assistant prefill", _prefill, "a chat can resume inside an answer", "a chat resumes by an extra turn"),
-    Question("logprobs", _logprobs, "confidence can be measured", "stopping rules on confidence do not work"),
-    Question("cached tokens", _cached, "what a resume costs is counted", "what a resume costs is not shown"),
-    Question("seed", _seed, "runs can be repeated and compared in pairs", "compare many runs, not single ones"),
-    Question("abort", _abort, "closing a stream stops its cost", "cut text may go on costing tokens"),
-    Question("context length", _context, "resumes stay within it", "a long trace may overflow without notice"),
+    ProbeQuestion(
+        "reachable", _reachable, "runs can start", "no run can start: check the URL, the port and the server"
+    ),
+    ProbeQuestion(
+        "model list", _models, "the server is known", "check the model's name; the way to resume is not inferred"
+    ),
+    ProbeQuestion("completions API", _completions, "raw text can be continued", "use --api chat"),
+    ProbeQuestion("chat API", _chat, "chats can be answered", "use --api completions"),
+    ProbeQuestion("usage in streams", _usage, "the ledger holds the server's counts", "tokens are counted by arrivals"),
+    ProbeQuestion(
+        "prefix resume", _prefix, "after a repair the model goes on exactly there", "repairs need another way"
+    ),
+    ProbeQuestion(
+        "assistant prefill", _prefill, "a chat can resume inside an answer", "a chat resumes by an extra turn"
+    ),
+    ProbeQuestion("logprobs", _logprobs, "confidence can be measured", "stopping rules on confidence do not work"),
+    ProbeQuestion("cached tokens", _cached, "what a resume costs is counted", "what a resume costs is not shown"),
+    ProbeQuestion("seed", _seed, "runs can be repeated and compared in pairs", "compare many runs, not single ones"),
+    ProbeQuestion("abort", _abort, "closing a stream stops its cost", "cut text may go on costing tokens"),
+    ProbeQuestion("context length", _context, "resumes stay within it", "a long trace may overflow without notice"),
 )
 """Everything that :func:`probe` asks, in order."""
 
@@ -310,7 +303,7 @@ QUESTIONS = (
 _Adapter: TypeAlias = CompletionsModel | ChatModel
 
 
-async def _resumed(prober: _Prober, adapter: _Adapter, prompt: Prompt) -> _Seen:
+async def _resumed(prober: _Prober, adapter: _Adapter, prompt: Prompt) -> _Observation:
     """Stream an answer, cut it, stream the rest. By streams, as runs do: some servers answer otherwise to the rest."""
     whole, _ = await _streamed(prober, adapter, Request(prompt, sampling=_GREEDY))
     kept = _first_words(whole)
@@ -343,7 +336,7 @@ async def _receive(stream: Stream, timeouts: Timeouts) -> list[Chunk]:
 async def _busy(prober: _Prober) -> bool | None:
     """Tell whether the server is generating; ``None`` where it does not say (llama.cpp and vLLM do)."""
     try:
-        slots = msgspec.json.decode(await prober.get(f"{prober.root}/slots"), type=list[_Slot])
+        slots = msgspec.json.decode(await prober.get(f"{prober.root}/slots"), type=list[SlotState])
         return any(slot.is_processing for slot in slots)
     except (UpstreamError, msgspec.MsgspecError):
         pass
@@ -360,12 +353,12 @@ def _first_words(text: str) -> str:
     return text[: text.rfind(" ", 1, max(2, len(text) // 2 + 1))] if " " in text[1:] else text[: len(text) // 2]
 
 
-def _continued(whole: str, kept: str, rest: str) -> _Seen:
+def _continued(whole: str, kept: str, rest: str) -> _Observation:
     if not kept.strip():
-        return _Seen("unknown", f"the text was too short to tell: {whole[:30]!r}")
+        return _Observation("unknown", f"the text was too short to tell: {whole[:30]!r}")
     expected = whole[len(kept) :]
     if rest and (rest.startswith(expected) or expected.startswith(rest)):
-        return _Seen("ok", "the continuation of a cut text is the text that was cut")
+        return _Observation("ok", "the continuation of a cut text is the text that was cut")
     if rest.strip().startswith(kept.strip()[:20]):
-        return _Seen("no", "the text starts over instead of going on")
-    return _Seen("unknown", f"it goes on, but differently: {rest[:30]!r} for {expected[:30]!r}")
+        return _Observation("no", "the text starts over instead of going on")
+    return _Observation("unknown", f"it goes on, but differently: {rest[:30]!r} for {expected[:30]!r}")

@@ -10,9 +10,9 @@ import anyio
 from interwhen._log import log_info, log_warning
 from interwhen._types.errors import ConnectError, MalformedEvent, ModelError, StreamClosed
 from interwhen._types.ledger import SkippedEvent
-from interwhen._types.models import Chunk, Completion, FinishReason, Stream, Usage
-from interwhen.models._chunks import Decode, Decoded, Done
-from interwhen.models._orphans import Ghost, Ghosts
+from interwhen._types.models import Chunk, Completion, FinishReason, ResumeMode, Stream, Usage
+from interwhen.models._chunks import Decode, Decoded, EndMark
+from interwhen.models._orphans import OrphanedStream, OrphanedStreams
 from interwhen.models._sse import DEFAULT_LIMIT, SseDecoder, SseEvent
 from interwhen.models._transport import HttpResponse
 
@@ -109,7 +109,7 @@ class StreamNotes:
     skipped: list[SkippedEvent] = field(default_factory=list)
     replaced_events: int = 0
     bytes_after_end: int = 0
-    ghost: Ghost | None = None
+    orphan: OrphanedStream | None = None
     """What the server may still be generating after we closed the stream."""
 
     @property
@@ -162,7 +162,7 @@ class TokenStream:
     next :meth:`receive` raises. Counts alone are no reason to return: what has no end but counts has stalled.
 
     ``notes`` says what was odd. *stop* tells the server to stop, for :meth:`abort`. Closed before its end, the stream
-    is one of *ghosts*, of whose tokens there are at most *limit*. One event has at most *event_bytes*.
+    is one of *orphans*, of whose tokens there are at most *limit*. One event has at most *event_bytes*.
     """
 
     __slots__ = (
@@ -176,13 +176,15 @@ class TokenStream:
         "_feed",
         "_finished",
         "_first",
-        "_ghosts",
         "_limit",
         "_opened_at",
+        "_orphans",
         "_receive",
         "_response",
         "_stop",
         "notes",
+        "resumed",
+        "trail",
     )
 
     def __init__(
@@ -192,22 +194,26 @@ class TokenStream:
         *,
         notes: StreamNotes | None = None,
         stop: Callable[[], Awaitable[None]] | None = None,
-        ghosts: Ghosts | None = None,
+        orphans: OrphanedStreams | None = None,
         limit: int | None = None,
         event_bytes: int = DEFAULT_LIMIT,
     ) -> None:
         self.notes = notes or StreamNotes()
+        self.resumed: ResumeMode | None = None
+        """How the request continued kept text, where that was decided for this request alone."""
+        self.trail: object | None = None
+        """The token ids of the stream, where it keeps them."""
         self._response = response
         self._receive = response.receive
         self._decoder = SseDecoder(limit=event_bytes)
         self._feed = self._decoder.feed
         self._decode = decode
         self._stop = stop
-        self._ghosts = ghosts
+        self._orphans = orphans
         self._limit = limit
         self._count = 0
         self._counted = False  # counts have come behind the finish reason
-        self._opened_at = anyio.current_time() if ghosts is not None else 0.0
+        self._opened_at = anyio.current_time() if orphans is not None else 0.0
         self._first = True
         self._finished = False  # a finish reason has come
         self._ended = False
@@ -243,7 +249,7 @@ class TokenStream:
                 if chunks[0].tokens or self._is_news(chunks):
                     break
                 del chunks[:-1]  # counts only, of which the last ones hold
-        if self._ghosts is not None:
+        if self._orphans is not None:
             self._count += len(chunks)
         return chunks
 
@@ -254,8 +260,8 @@ class TokenStream:
         self._closed = True
         if self._ended:
             await self._drain()
-        elif self._ghosts is not None:
-            self.notes.ghost = self._ghost(self._ghosts)
+        elif self._orphans is not None:
+            self.notes.orphan = self._orphan(self._orphans)
         await self._response.aclose()
 
     def settle(self) -> bool:
@@ -279,12 +285,14 @@ class TokenStream:
         except ModelError as error:
             log_warning("model.abort_failed", error=type(error).__name__)
         else:
-            if self._ghosts is not None and self.notes.ghost is not None:
-                self._ghosts.lay(self.notes.ghost)
+            if self._orphans is not None and self.notes.orphan is not None:
+                self._orphans.stop(self.notes.orphan)
 
-    def _take(self, found: Done | tuple[Chunk, ...], chunks: list[Chunk], at: int, events: Sequence[SseEvent]) -> None:
+    def _take(
+        self, found: EndMark | tuple[Chunk, ...], chunks: list[Chunk], at: int, events: Sequence[SseEvent]
+    ) -> None:
         """Take what stands in the event *at* that offset, of *events*, and is not one chunk."""
-        if isinstance(found, Done):
+        if isinstance(found, EndMark):
             self.notes.bytes_after_end += self._after(at, events)
             self._end(chunks, "other")
         else:
@@ -337,12 +345,12 @@ class TokenStream:
             self.notes.bytes_after_end += more
             log_info("stream.bytes_after_end", bytes=more)
 
-    def _ghost(self, ghosts: Ghosts) -> Ghost:
+    def _orphan(self, orphans: OrphanedStreams) -> OrphanedStream:
         now = anyio.current_time()
         left = None if self._limit is None else max(self._limit - self._count, 0)
-        ghost = Ghost(now, self._count / max(now - self._opened_at, 0.001), left)
-        ghosts.add(ghost)
-        return ghost
+        orphan = OrphanedStream(now, self._count / max(now - self._opened_at, 0.001), left)
+        orphans.add(orphan)
+        return orphan
 
 
 async def collect(stream: Stream) -> Completion:

@@ -8,7 +8,7 @@ store keeps (`_store.py`, on a shelf), `_freshness.py` decides what still holds,
 from interwhen._types.errors import StoreConflict, StoreError
 from interwhen._types.extensions import Served
 from interwhen.precompute._contexts import pieces_of
-from interwhen.precompute._gate import Rule, Weights
+from interwhen.precompute._gate import GateRule, Weights
 from interwhen.precompute._items import (
     BASES,
     Basis,
@@ -26,24 +26,24 @@ from interwhen.precompute._items import (
     digest,
 )
 from interwhen.precompute._judge import Judge
-from interwhen.precompute._precomputer import ContextRef, Idle, Precomputer, Slice, Turnstile
+from interwhen.precompute._precomputer import ContextRef, ForegroundGate, IdleWork, Precomputer, Slice
 from interwhen.precompute._producer import (
     Accepted,
     Context,
-    Desk,
+    ContextPiece,
     Judgement,
     Nothing,
-    Piece,
     Producer,
     Proposal,
     Rejected,
     Step,
+    StepContext,
     Undecided,
     installed_producers,
     load_producers,
 )
-from interwhen.precompute._savings import Accounts
-from interwhen.precompute._serving import ServeReady, Serving
+from interwhen.precompute._savings import Savings
+from interwhen.precompute._serving import ServeReady, ServingPolicy
 from interwhen.precompute._shelves import MemoryShelf, Shelf
 from interwhen.precompute._slots import LlamaSlots
 from interwhen.precompute._store import Document, Quarantined, Store, open_store
@@ -51,15 +51,16 @@ from interwhen.precompute._store import Document, Quarantined, Store, open_store
 __all__ = [
     "BASES",
     "Accepted",
-    "Accounts",
     "Basis",
     "Context",
+    "ContextPiece",
     "ContextRef",
     "Cost",
-    "Desk",
     "Digest",
     "Document",
-    "Idle",
+    "ForegroundGate",
+    "GateRule",
+    "IdleWork",
     "Input",
     "Item",
     "ItemId",
@@ -71,26 +72,25 @@ __all__ = [
     "MemoryShelf",
     "Nothing",
     "Payload",
-    "Piece",
     "Precomputer",
     "Producer",
     "Proof",
     "Proposal",
     "Quarantined",
     "Rejected",
-    "Rule",
+    "Savings",
     "ServeReady",
     "Served",
-    "Serving",
+    "ServingPolicy",
     "Shelf",
     "Slice",
     "SlotId",
     "Status",
     "Step",
+    "StepContext",
     "Store",
     "StoreConflict",
     "StoreError",
-    "Turnstile",
     "Undecided",
     "Weights",
     "digest",

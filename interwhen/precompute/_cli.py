@@ -20,10 +20,10 @@ from interwhen.cli._view import stdout_console
 from interwhen.precompute import Kind, Slice, Store, _contexts, load_producers, open_store
 from interwhen.precompute._contexts import (
     ContextRecord,
-    Prepared,
+    PreparedContext,
     State,
     Summary,
-    Worker,
+    WorkerSettings,
     as_pieces,
     explain,
     last_worker,
@@ -31,7 +31,7 @@ from interwhen.precompute._contexts import (
     states,
     write_context,
 )
-from interwhen.precompute._gate import Record, Rule
+from interwhen.precompute._gate import GateRecord, GateRule
 from interwhen.precompute._items import Item, ItemId
 from interwhen.precompute._precomputer import Precomputer
 from interwhen.precompute._savings import read_records, worth
@@ -39,12 +39,12 @@ from interwhen.precompute.producers.facts import notes_of
 
 # What precomputed items are worth, for ``interwhen precompute status``: the gate's books, and facts by pass.
 
-_RULE = Rule()
+_RULE = GateRule()
 
 
-def worth_table(prepared: Prepared, records: Mapping[ItemId, Record]) -> Table | None:
+def worth_table(prepared: PreparedContext, records: Mapping[ItemId, GateRecord]) -> Table | None:
     """Return what the gate knows of the items of a context; ``None`` where it knows nothing."""
-    found = [(step, records[item.id]) for step, item in prepared.holding.items.items() if item.id in records]
+    found = [(step, records[item.id]) for step, item in prepared.current.items.items() if item.id in records]
     if not found:
         return None
     title = f"What they save a query, in offline tokens (a reader's token weighs {_RULE.weights.test:g}, and 1)"
@@ -58,10 +58,10 @@ def worth_table(prepared: Prepared, records: Mapping[ItemId, Record]) -> Table |
     return table
 
 
-def pass_table(prepared: Prepared) -> Table | None:
+def pass_table(prepared: PreparedContext) -> Table | None:
     """Return what each pass of consolidation brought; ``None`` where there was none."""
     passes: dict[int, list[Item]] = {}
-    for item in prepared.holding.items.values():
+    for item in prepared.current.items.values():
         number = item.step.rpartition("/")[2]
         if item.key.producer == "facts" and number.isdecimal():
             passes.setdefault(int(number), []).append(item)
@@ -315,22 +315,22 @@ def _text(path: Path) -> str:
         raise UsageError(f"{str(path)!r} cannot be read as text: {error}") from error
 
 
-def _worker(pre: Precomputer) -> Worker:
-    around = pre.surroundings
-    return Worker(around.model, around.tokenizer, around.judges, tuple(each.name for each in pre.producers))
+def _worker(pre: Precomputer) -> WorkerSettings:
+    around = pre.key_settings
+    return WorkerSettings(around.model, around.tokenizer, around.judges, tuple(each.name for each in pre.producers))
 
 
-def _prepared(store: Store, name: str) -> Prepared:
+def _prepared(store: Store, name: str) -> PreparedContext:
     """Return a context as whoever worked on it last has it."""
     worker = last_worker(store, name)
-    prepared = Prepared(name)
+    prepared = PreparedContext(name)
     generation, record = read_context(store, name)
     if record is None:
         raise UsageError(f"there is no context {name!r} in {store.place!r}: interwhen precompute add {name} FILE")
     if worker is None:
         prepared.generation = generation
         return prepared
-    prepared.load(store, load_producers(worker.producers), worker.surroundings)
+    prepared.load(store, load_producers(worker.producers), worker.key_settings)
     return prepared
 
 
@@ -346,7 +346,7 @@ def _named_contexts(found: list[Summary]) -> Table:
     return table
 
 
-def _steps(prepared: Prepared) -> Table:
+def _steps(prepared: PreparedContext) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False)
     for header in ("step", "state", "tokens", "what"):
         table.add_column(header, justify="right" if header == "tokens" else "left", overflow="fold")

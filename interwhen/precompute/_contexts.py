@@ -12,9 +12,9 @@ import msgspec
 
 from interwhen._log import log_warning
 from interwhen._types.errors import StoreConflict, StoreError, UsageError
-from interwhen.precompute._freshness import Ground, Holding, Surroundings, holding, holding_further, planned
+from interwhen.precompute._freshness import CurrentItems, Ground, KeySettings, extend_current, find_current, planned
 from interwhen.precompute._items import Cost, Digest, Input, Item, ItemId, Kind, Status
-from interwhen.precompute._producer import Context, Piece, Planned, Producer
+from interwhen.precompute._producer import Context, ContextPiece, PlannedStep, Producer
 from interwhen.precompute._store import Store
 
 NOTHING = Digest("")
@@ -30,7 +30,7 @@ class ContextRecord(msgspec.Struct, frozen=True):
     passes: int = 1
 
 
-class Spending(msgspec.Struct, frozen=True):
+class ContextSpending(msgspec.Struct, frozen=True):
     """What a context has cost, in all its generations, what came to nothing included."""
 
     cost: Cost = Cost()
@@ -76,18 +76,18 @@ def read_context(store: Store, name: str) -> tuple[int, ContextRecord | None]:
     return there.generation, None if there.data is None else msgspec.msgpack.decode(there.data, type=ContextRecord)
 
 
-def spending(store: Store, name: str) -> Spending:
+def spending(store: Store, name: str) -> ContextSpending:
     """Return what a context has cost so far."""
     data = store.document(spending_document(name)).data
-    return Spending() if data is None else msgspec.msgpack.decode(data, type=Spending)
+    return ContextSpending() if data is None else msgspec.msgpack.decode(data, type=ContextSpending)
 
 
-def spend(store: Store, name: str, cost: Cost, *, discarded: bool) -> Spending:
+def spend(store: Store, name: str, cost: Cost, *, discarded: bool) -> ContextSpending:
     """Add what a slice has cost; return the sum. Written before its item is: a kill in between counts too much."""
     for _ in range(_TRIES):
         there = store.document(spending_document(name))
-        past = Spending() if there.data is None else msgspec.msgpack.decode(there.data, type=Spending)
-        now = Spending(past.cost + cost, past.discarded + cost.generated * discarded, past.slices + 1)
+        past = ContextSpending() if there.data is None else msgspec.msgpack.decode(there.data, type=ContextSpending)
+        now = ContextSpending(past.cost + cost, past.discarded + cost.generated * discarded, past.slices + 1)
         try:
             store.commit(spending_document(name), msgspec.msgpack.encode(now), expect=there.generation)
         except StoreConflict:
@@ -97,7 +97,7 @@ def spend(store: Store, name: str, cost: Cost, *, discarded: bool) -> Spending:
 
 
 @dataclass(slots=True)
-class Prepared:
+class PreparedContext:
     """A context at one generation. Made and changed by whoever works on it; read by runs."""
 
     name: str
@@ -108,28 +108,28 @@ class Prepared:
     """That of what is in it."""
     kinds: tuple[Kind, ...] = ()
     ground: Ground = field(default_factory=Ground)
-    holding: Holding = field(default_factory=Holding)
-    spending: Spending = field(default_factory=Spending)
+    current: CurrentItems = field(default_factory=CurrentItems)
+    spending: ContextSpending = field(default_factory=ContextSpending)
     seen_at: float = 0.0
     """When the store was last asked for its generation, on the event loop's clock."""
     _items: dict[str, tuple[Item, ...]] = field(default_factory=dict)
 
     @property
-    def plan(self) -> tuple[Planned, ...]:
+    def plan(self) -> tuple[PlannedStep, ...]:
         """The steps, premises first."""
         return self.ground.plan
 
     @property
     def served(self) -> tuple[Item, ...]:
         """What may be served, while :attr:`generation` is the store's."""
-        return self.holding.served
+        return self.current.served
 
     def load(
         self,
         store: Store,
         producers: Sequence[Producer],
-        surroundings: Surroundings,
-        before: Prepared | None = None,
+        key_settings: KeySettings,
+        before: PreparedContext | None = None,
     ) -> None:
         """Take in what the store has now; items that are in memory from *before* are only looked for, not read again.
 
@@ -137,33 +137,33 @@ class Prepared:
         """
         known = {} if before is None else before.known()
         self.context, self.digest, self.kinds = None, NOTHING, ()
-        self.ground, self.holding = Ground(), Holding()
+        self.ground, self.current = Ground(), CurrentItems()
         self.generation, record = read_context(store, self.name)
         self.spending = spending(store, self.name)
         if record is None:
             return
         self.kinds = record.kinds
-        pieces = tuple(Piece(*each) for each in record.pieces)
-        self.context = context = Context(self.name, pieces, surroundings.model, surroundings.tokenizer, record.passes)
+        pieces = tuple(ContextPiece(*each) for each in record.pieces)
+        self.context = context = Context(self.name, pieces, key_settings.model, key_settings.tokenizer, record.passes)
         self.digest = context.digest
         plan = planned((each for each in producers if each.kind in record.kinds), context)
-        self.ground = Ground.of(plan, {piece.name: piece.sha256 for piece in pieces}, surroundings)
+        self.ground = Ground.of(plan, {piece.name: piece.sha256 for piece in pieces}, key_settings)
         self._items = {name: store.candidates(key.slot, known) for name, key in self.ground.keys.items()}
-        self.holding = holding(self.ground, self._candidates)
+        self.current = find_current(self.ground, self._candidates)
 
-    def look_again(self, store: Store, step: Planned) -> None:
+    def look_again(self, store: Store, step: PlannedStep) -> None:
         """Take in what others may have made of *step*."""
         self._items[step.name] = store.candidates(self.ground.keys[step.name].slot)
-        self.holding = holding_further(self.ground, self._candidates, self.holding, step)
+        self.current = extend_current(self.ground, self._candidates, self.current, step)
 
-    def take(self, step: Planned, item: Item) -> None:
+    def take(self, step: PlannedStep, item: Item) -> None:
         """Take in an item of *step* that was stored."""
         self._items[step.name] = (*(each for each in self._items[step.name] if each.id != item.id), item)
-        self.holding = holding_further(self.ground, self._candidates, self.holding, step)
+        self.current = extend_current(self.ground, self._candidates, self.current, step)
 
-    def holding_anew(self) -> Holding:
-        """Return what holds, found out from the ground up: what :attr:`holding` must be equal to."""
-        return holding(self.ground, self._candidates)
+    def current_from_scratch(self) -> CurrentItems:
+        """Return what holds, found out from the ground up: what :attr:`current` must be equal to."""
+        return find_current(self.ground, self._candidates)
 
     def _candidates(self, name: str) -> Iterable[Item]:
         # The newest first: of two that hold, it is the one that a thinned store keeps.
@@ -181,7 +181,7 @@ class Prepared:
         """Return the content that *read* has now; ``None``: there is none."""
         if read.kind == "piece":
             return self.ground.pieces.get(read.name)
-        item = self.holding.items.get(read.name)
+        item = self.current.items.get(read.name)
         return None if item is None else item.content
 
     def ancestry(self, items: Sequence[Item]) -> dict[ItemId, Item]:
@@ -197,18 +197,18 @@ class Prepared:
         return found
 
 
-def pieces_of(text: str) -> tuple[Piece, ...]:
+def pieces_of(text: str) -> tuple[ContextPiece, ...]:
     """Cut a text into its paragraphs, each named by what is in it: an edit leaves the names of the others alone."""
-    found: dict[str, Piece] = {}
+    found: dict[str, ContextPiece] = {}
     for block in text.split("\n\n"):
         paragraph = block.strip("\n")
         if paragraph.strip():
-            name = base = f"p-{Piece('', paragraph).sha256[:12]}"
+            name = base = f"p-{ContextPiece('', paragraph).sha256[:12]}"
             number = 1
             while name in found:
                 number += 1
                 name = f"{base}-{number}"
-            found[name] = Piece(name, paragraph)
+            found[name] = ContextPiece(name, paragraph)
     if not found:
         log_warning("context.empty")
     return tuple(found.values())
@@ -234,7 +234,7 @@ def as_pieces(given: object) -> tuple[tuple[str, str], ...]:
 State = Status | Literal["due", "waiting"]
 
 
-class Worker(msgspec.Struct, frozen=True):
+class WorkerSettings(msgspec.Struct, frozen=True):
     """With what a context was worked on last, so that others can tell what of it holds."""
 
     model: str
@@ -243,12 +243,12 @@ class Worker(msgspec.Struct, frozen=True):
     producers: tuple[str, ...]
 
     @property
-    def surroundings(self) -> Surroundings:
+    def key_settings(self) -> KeySettings:
         """What its keys have in common."""
-        return Surroundings(self.model, self.tokenizer, self.judges)
+        return KeySettings(self.model, self.tokenizer, self.judges)
 
 
-def note_worker(store: Store, name: str, worker: Worker) -> None:
+def note_worker(store: Store, name: str, worker: WorkerSettings) -> None:
     """Write down who works on context *name*; of two who begin at once, one of them."""
     data = msgspec.msgpack.encode(worker)
     there = store.document(f"worker:{name}")
@@ -257,10 +257,10 @@ def note_worker(store: Store, name: str, worker: Worker) -> None:
             store.commit(f"worker:{name}", data, expect=there.generation)
 
 
-def last_worker(store: Store, name: str) -> Worker | None:
+def last_worker(store: Store, name: str) -> WorkerSettings | None:
     """Return who worked on context *name* last; ``None``: nobody has."""
     data = store.document(f"worker:{name}").data
-    return None if data is None else msgspec.msgpack.decode(data, type=Worker)
+    return None if data is None else msgspec.msgpack.decode(data, type=WorkerSettings)
 
 
 def contexts_in(store: Store) -> tuple[str, ...]:
@@ -278,12 +278,12 @@ class StepState:
     item: Item | None = None
 
 
-def states(prepared: Prepared) -> tuple[StepState, ...]:
+def states(prepared: PreparedContext) -> tuple[StepState, ...]:
     """Return the state of each step of the plan, in its order."""
-    due = {each.name for each in prepared.holding.due}
+    due = {each.name for each in prepared.current.due}
     found = []
     for each in prepared.plan:
-        item = prepared.holding.items.get(each.name)
+        item = prepared.current.items.get(each.name)
         state: State = item.status if item is not None else "due" if each.name in due else "waiting"
         found.append(StepState(each.name, state, item))
     return tuple(found)
@@ -298,15 +298,15 @@ class Summary:
     pieces: int
     counts: Mapping[State, int]
     served: int
-    spending: Spending
+    spending: ContextSpending
     holding_cost: Cost
     """What the items cost that hold now."""
 
 
-def summary(prepared: Prepared) -> Summary:
+def summary(prepared: PreparedContext) -> Summary:
     """Return *prepared* in numbers."""
     cost = Cost()
-    for item in prepared.holding.items.values():
+    for item in prepared.current.items.values():
         cost += item.cost
     return Summary(
         name=prepared.name,
@@ -320,7 +320,7 @@ def summary(prepared: Prepared) -> Summary:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class InputReading:
     """One thing that an item was made from, and whether it is as it was."""
 
     name: str
@@ -328,7 +328,7 @@ class Reading:
     is_same: bool
 
 
-def explain(prepared: Prepared, step: str) -> tuple[StepState, tuple[Reading, ...]]:
+def explain(prepared: PreparedContext, step: str) -> tuple[StepState, tuple[InputReading, ...]]:
     """Return the state of *step* (a full name, or the end of one), and what its item, or its newest old one, has read.
 
     Raises :class:`~interwhen.UsageError` where no step, or several, are meant.
@@ -343,7 +343,7 @@ def explain(prepared: Prepared, step: str) -> tuple[StepState, tuple[Reading, ..
     if item is None:
         return state, ()
     return StepState(state.step, state.state, item), tuple(
-        Reading(read.name, read.kind, prepared.now(read) == read.content) for read in item.key.inputs
+        InputReading(read.name, read.kind, prepared.now(read) == read.content) for read in item.key.inputs
     )
 
 

@@ -19,7 +19,7 @@ import msgspec
 
 from interwhen._types.errors import PluginError
 from interwhen.precompute._items import Digest, Input, Item, ItemKey, Kind, digest
-from interwhen.precompute._producer import SEPARATOR, Context, Planned, Producer, Step
+from interwhen.precompute._producer import SEPARATOR, Context, PlannedStep, Producer, Step
 
 NO_JUDGES = Digest("")
 
@@ -29,12 +29,12 @@ def full_name(producer: str, name: str) -> str:
     return name if SEPARATOR in name else f"{producer}{SEPARATOR}{name}"
 
 
-def planned(producers: Iterable[Producer], context: Context) -> tuple[Planned, ...]:
+def planned(producers: Iterable[Producer], context: Context) -> tuple[PlannedStep, ...]:
     """Return the steps of all *producers* for *context*, premises first, else in their order.
 
     Raises :class:`~interwhen.PluginError` for a plan that cannot be followed.
     """
-    found: dict[str, Planned] = {}
+    found: dict[str, PlannedStep] = {}
     pieces = {piece.name for piece in context.pieces}
     for producer in producers:
         for step in producer.plan(context):
@@ -45,7 +45,7 @@ def planned(producers: Iterable[Producer], context: Context) -> tuple[Planned, .
                 missing = sorted(set(step.reads) - pieces)
                 raise PluginError(producer.name, f"step {step.name!r} reads {missing}, which the context does not have")
             premises = tuple(full_name(producer.name, each) for each in step.premises)
-            found[name] = Planned(name, producer, step, premises)
+            found[name] = PlannedStep(name, producer, step, premises)
     for each in found.values():
         if missing := [name for name in each.premises if name not in found]:
             raise PluginError(each.producer.name, f"step {each.step.name!r} rests on {missing}, which nobody plans")
@@ -57,14 +57,14 @@ def planned(producers: Iterable[Producer], context: Context) -> tuple[Planned, .
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class KeySettings:
     """What every key of one plan has in common."""
 
     model: str = ""
     tokenizer: str = ""
     judges: Digest = NO_JUDGES
 
-    def key(self, planned_step: Planned, inputs: Sequence[Input] = ()) -> ItemKey:
+    def key(self, planned_step: PlannedStep, inputs: Sequence[Input] = ()) -> ItemKey:
         """Return the key of a step's item, made from *inputs*."""
         producer = planned_step.producer
         return ItemKey(
@@ -85,14 +85,14 @@ def is_judged(kind: Kind) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
+class CurrentItems:
     """What holds now."""
 
     items: Mapping[str, Item] = field(default_factory=dict)
     """For each step that is settled, by its full name, the item that holds, whatever came of it."""
     served: tuple[Item, ...] = ()
     """The items that may be served now, in the order of the plan."""
-    due: tuple[Planned, ...] = ()
+    due: tuple[PlannedStep, ...] = ()
     """Steps without an item that holds, whose premises are all settled: most urgent first, else in the plan's order."""
 
 
@@ -100,25 +100,25 @@ class Holding:
 class Ground:
     """What decides what holds: the plan, the keys of its steps, and the pieces as they are."""
 
-    plan: tuple[Planned, ...] = ()
+    plan: tuple[PlannedStep, ...] = ()
     keys: Mapping[str, ItemKey] = field(default_factory=dict)
     """By the full names of the steps, without inputs."""
     pieces: Mapping[str, Digest] = field(default_factory=dict)
     places: Mapping[str, int] = field(default_factory=dict)
     """Where each step stands in the plan."""
-    followers: Mapping[str, tuple[Planned, ...]] = field(default_factory=dict)
+    followers: Mapping[str, tuple[PlannedStep, ...]] = field(default_factory=dict)
     """For each step, those that may read it."""
 
     @classmethod
-    def of(cls, plan: tuple[Planned, ...], pieces: Mapping[str, Digest], surroundings: Surroundings) -> Ground:
+    def of(cls, plan: tuple[PlannedStep, ...], pieces: Mapping[str, Digest], key_settings: KeySettings) -> Ground:
         """Return the ground of *plan* over *pieces*."""
-        followers: dict[str, list[Planned]] = {}
+        followers: dict[str, list[PlannedStep]] = {}
         for each in plan:
             for name in each.premises:
                 followers.setdefault(name, []).append(each)
         return cls(
             plan,
-            {each.name: surroundings.key(each) for each in plan},
+            {each.name: key_settings.key(each) for each in plan},
             pieces,
             {each.name: place for place, each in enumerate(plan)},
             {name: tuple(found) for name, found in followers.items()},
@@ -129,12 +129,12 @@ Candidates: TypeAlias = Callable[[str], Iterable[Item]]
 """From a step's full name to the items there are for it, the best ones first."""
 
 
-def holding(ground: Ground, candidates: Candidates) -> Holding:
+def find_current(ground: Ground, candidates: Candidates) -> CurrentItems:
     """Return what holds of all that there is."""
-    return _settled(ground, candidates, Holding(), ground.plan)
+    return _settled(ground, candidates, CurrentItems(), ground.plan)
 
 
-def holding_further(ground: Ground, candidates: Candidates, known: Holding, step: Planned) -> Holding:
+def extend_current(ground: Ground, candidates: Candidates, known: CurrentItems, step: PlannedStep) -> CurrentItems:
     """Return what holds once there is something new for *step*, while all else is as it was when *known* held.
 
     Only that step and those behind it are looked at: a run may be waiting for the event loop.
@@ -142,11 +142,11 @@ def holding_further(ground: Ground, candidates: Candidates, known: Holding, step
     return known if step.name in known.items else _settled(ground, candidates, known, (step,))
 
 
-def _settled(ground: Ground, candidates: Candidates, known: Holding, steps: Sequence[Planned]) -> Holding:
+def _settled(ground: Ground, candidates: Candidates, known: CurrentItems, steps: Sequence[PlannedStep]) -> CurrentItems:
     """Settle *steps*, and whatever becomes due by that."""
     items = dict(known.items)
     served = list(known.served)
-    new_due: dict[str, Planned] = {}
+    new_due: dict[str, PlannedStep] = {}
     queue = deque(steps)
     while queue:
         each = queue.popleft()
@@ -166,10 +166,10 @@ def _settled(ground: Ground, candidates: Candidates, known: Holding, steps: Sequ
         served.sort(key=lambda item: places[item.step])
     if new_due:
         due = sorted([*due, *new_due.values()], key=lambda each: (-each.step.urgency, places[each.name]))
-    return Holding(items, tuple(served), tuple(due))
+    return CurrentItems(items, tuple(served), tuple(due))
 
 
-def _holds(item: Item, each: Planned, ground: Ground, settled: Mapping[str, Item]) -> bool:
+def _holds(item: Item, each: PlannedStep, ground: Ground, settled: Mapping[str, Item]) -> bool:
     """Tell whether *item* is of this very step, and each thing that was read to make it is as it was."""
     if msgspec.structs.replace(item.key, inputs=()) != ground.keys[each.name]:
         return False

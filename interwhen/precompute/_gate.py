@@ -182,7 +182,7 @@ class Pair(msgspec.Struct, frozen=True):
         return arm.cost(weights) if arm.sound else max(arm.cost(weights), weights.test * self.limit)
 
 
-class Rule(msgspec.Struct, frozen=True):
+class GateRule(msgspec.Struct, frozen=True):
     """How the gate decides."""
 
     alpha: float = 0.05
@@ -203,7 +203,7 @@ class Rule(msgspec.Struct, frozen=True):
             raise UsageError(f"{self!r}: alpha and the parts lie between 0 and 1, and first is at least 1")
 
 
-class Choice(NamedTuple):
+class GateChoice(NamedTuple):
     """What to do with an item on one query."""
 
     use: bool
@@ -224,7 +224,7 @@ class Moved(msgspec.Struct, frozen=True):
     """The mean saving that moved it and its interval, as parts of the limit."""
 
 
-class Record(msgspec.Struct):
+class GateRecord(msgspec.Struct):
     """What the gate knows of an item; this is what is stored."""
 
     stage: Stage = "trial"
@@ -256,8 +256,8 @@ class Gate:
     not drawn.
     """
 
-    def __init__(self, record: Record | None = None, rule: Rule = Rule()) -> None:  # noqa: B008  (frozen)
-        self.record = Record() if record is None else record
+    def __init__(self, record: GateRecord | None = None, rule: GateRule = GateRule()) -> None:  # noqa: B008  (frozen)
+        self.record = GateRecord() if record is None else record
         self.rule = rule
         self._sequence = self._begin()
         for pair in self.record.pairs[self.record.since :]:
@@ -273,18 +273,18 @@ class Gate:
         """The mean saving of the present stage and its interval, as parts of the limit of a run."""
         return self._sequence.interval()
 
-    def choose(self, chance: float) -> Choice:
+    def choose(self, chance: float) -> GateChoice:
         """Say what to do on the next query; *chance* is a random number from [0, 1)."""
         pair = self._may_pair(chance)
         match self.record.stage:
             case "trial":
-                return Choice(use=len(self._sequence) > 0 and self._sequence.mean > 0, pair=pair)
+                return GateChoice(use=len(self._sequence) > 0 and self._sequence.mean > 0, pair=pair)
             case "kept":
-                return Choice(use=True, pair=pair)
+                return GateChoice(use=True, pair=pair)
             case "demoted":
-                return Choice(use=False, pair=pair)
+                return GateChoice(use=False, pair=pair)
             case "evicted":
-                return Choice(use=False, pair=False)
+                return GateChoice(use=False, pair=False)
 
     def charge(self, arm: Arm, *, used: bool) -> None:
         """Count a reader's run, and whether it used the item."""

@@ -25,20 +25,20 @@ from interwhen._types.models import Model, Prompt
 from interwhen.models._metered import MeteredModel
 from interwhen.precompute._contexts import (
     ContextRecord,
-    Prepared,
+    PreparedContext,
     as_pieces,
     context_document,
     read_context,
     spend,
     write_context,
 )
-from interwhen.precompute._freshness import Surroundings
+from interwhen.precompute._freshness import KeySettings
 from interwhen.precompute._items import Cost, Digest, Item, ItemId, Kind, Status
 from interwhen.precompute._judge import Judge
-from interwhen.precompute._producer import Context, Planned, Producer, load_producers
-from interwhen.precompute._serving import ServeReady, Serving
+from interwhen.precompute._producer import Context, PlannedStep, Producer, load_producers
+from interwhen.precompute._serving import ServeReady, ServingPolicy
 from interwhen.precompute._shelves import MemoryShelf
-from interwhen.precompute._step import WorkDesk, make
+from interwhen.precompute._step import StepWork, make
 from interwhen.precompute._store import Store, open_store
 from interwhen.registry import MonitorSpec
 
@@ -48,7 +48,7 @@ _LOOK_AGAIN = 0.1
 """Seconds after which the end of a run on another event loop is noticed."""
 
 
-class Turnstile:
+class ForegroundGate:
     """Lets one slice of work ahead of time through at a time, and none while a run wants the model.
 
     A run that begins ends the slice that is under way: at once where both are on the same event loop, else at the
@@ -161,7 +161,7 @@ class Precomputer:
         step_seconds: float = 120.0,
         debounce: float = 0.5,
         tokenizer: str = "",
-        serving: Serving | None = None,
+        serving: ServingPolicy | None = None,
         least_coverage: float = 0.0,
         fresh_seconds: float = FRESH_SECONDS,
         workers: WorkerPool | None = None,
@@ -178,15 +178,15 @@ class Precomputer:
         self.model = model
         self.monitors: tuple[MonitorSpec, ...] = tuple(monitors)
         self.producers = load_producers(producers)
-        self.turnstile = Turnstile(debounce)
+        self.foreground_gate = ForegroundGate(debounce)
         self._passes = passes
-        self._serving: Serving = ServeReady() if serving is None else serving
+        self._serving: ServingPolicy = ServeReady() if serving is None else serving
         self._fresh_seconds = fresh_seconds
-        self._prepared: dict[str, Prepared] = {}
+        self._prepared: dict[str, PreparedContext] = {}
         self._uses: Counter[ItemId] = Counter()
         judge = Judge(self.monitors, least_coverage=least_coverage, workers=workers)
-        self.surroundings = Surroundings(model.name, tokenizer, judge.digest)
-        self._sleeper = Sleeper(
+        self.key_settings = KeySettings(model.name, tokenizer, judge.digest)
+        self._worker = IdleWorker(
             self,
             judge,
             token_budget=token_budget,
@@ -244,19 +244,19 @@ class Precomputer:
             raise UsageError(f"there is no context {name!r} in {self.store.place!r}: add it")
         return ref
 
-    async def refresh(self, name: str) -> Prepared:
+    async def refresh(self, name: str) -> PreparedContext:
         """Take in what the store has now under *name*, and return it."""
-        prepared = Prepared(name)
+        prepared = PreparedContext(name)
         before = self._prepared.get(name)
-        await self.in_store(lambda: prepared.load(self.store, self.producers, self.surroundings, before))
+        await self.in_store(lambda: prepared.load(self.store, self.producers, self.key_settings, before))
         prepared.seen_at = anyio.current_time()
         self._prepared[name] = prepared
         return prepared
 
     async def _entered(self, name: str) -> ContextRef:
         prepared = await self.refresh(name)
-        self.turnstile.touch()
-        self._sleeper.wake()
+        self.foreground_gate.touch()
+        self._worker.wake()
         return ContextRef(self, name, prepared.digest)
 
     # ------------------------------------------------------------------ use
@@ -273,7 +273,7 @@ class Precomputer:
             return ()
         return prepared.served if self._is_current(prepared) else ()
 
-    def _is_current(self, prepared: Prepared) -> bool:
+    def _is_current(self, prepared: PreparedContext) -> bool:
         if self.store.blocks:
             return anyio.current_time() - prepared.seen_at <= self._fresh_seconds
         try:
@@ -313,24 +313,24 @@ class Precomputer:
     @contextmanager
     def foreground(self) -> Iterator[None]:
         """Keep work ahead of time off the model while the block runs, for uses of it that are no run."""
-        self.turnstile.begin()
+        self.foreground_gate.begin()
         try:
             yield
         finally:
-            self.turnstile.end()
+            self.foreground_gate.end()
 
     # ------------------------------------------------------------------ work
 
-    def idle(self) -> Idle:
+    def idle(self) -> IdleWork:
         """Return an ``async with`` block during which work is done whenever no run wants the model."""
-        return Idle(self._sleeper)
+        return IdleWork(self._worker)
 
     async def work(self, *, slices: int | None = None) -> tuple[Slice, ...]:
         """Do what is due, until nothing is or the budget is spent, or *slices* are done; return what was done."""
-        return await self._sleeper.work(slices)
+        return await self._worker.work(slices)
 
     @property
-    def contexts(self) -> Mapping[str, Prepared]:
+    def contexts(self) -> Mapping[str, PreparedContext]:
         """The contexts that were added or opened here, as they are in memory."""
         return self._prepared
 
@@ -357,11 +357,11 @@ class ContextRef:
 
     def begin(self) -> None:
         """Stop work ahead of time."""
-        self.precomputer.turnstile.begin()
+        self.precomputer.foreground_gate.begin()
 
     def end(self) -> None:
         """Let it go on."""
-        self.precomputer.turnstile.end()
+        self.precomputer.foreground_gate.end()
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,11 +376,11 @@ class Foreground:
 
     def begin(self) -> None:
         """Stop work ahead of time."""
-        self.precomputer.turnstile.begin()
+        self.precomputer.foreground_gate.begin()
 
     def end(self) -> None:
         """Let it go on."""
-        self.precomputer.turnstile.end()
+        self.precomputer.foreground_gate.end()
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
@@ -421,7 +421,7 @@ class _Trouble:
     pause: float
 
 
-class Sleeper:
+class IdleWorker:
     """Does the slices. One at a time, however many ask it to."""
 
     def __init__(
@@ -467,7 +467,7 @@ class Sleeper:
             try:
                 done = await self.slice()
             except StoreError as error:
-                log_warning("sleeper.stopped_short", why=error.reason)
+                log_warning("worker.stopped_short", why=error.reason)
                 done = None
             if done is None:
                 with anyio.move_on_after(_LOOK_SECONDS):
@@ -479,7 +479,7 @@ class Sleeper:
             raise UsageError("this precomputer is at work already, in another task: one works at a time")
         self._is_working = True
         try:
-            await self._host.turnstile.quiet()
+            await self._host.foreground_gate.quiet()
             found = await self._next()
             if found is None:
                 return None
@@ -489,7 +489,7 @@ class Sleeper:
 
     # ------------------------------------------------------------------ which step
 
-    async def _next(self) -> tuple[Prepared, Context, Planned] | None:
+    async def _next(self) -> tuple[PreparedContext, Context, PlannedStep] | None:
         """Return the most urgent step of the next context that has one; contexts take turns."""
         names = list(self._host.contexts)
         self._turn += 1
@@ -502,12 +502,12 @@ class Sleeper:
                 continue
             if prepared.context is None or prepared.spending.cost.generated >= self._token_budget:
                 continue
-            for step in prepared.holding.due:
+            for step in prepared.current.due:
                 if not self._is_in_trouble(prepared, step):
                     return prepared, prepared.context, step
         return None
 
-    async def _up_to_date(self, name: str) -> Prepared:
+    async def _up_to_date(self, name: str) -> PreparedContext:
         prepared = self._host.contexts[name]
         generation = await self._host.in_store(lambda: self._host.store.generation(context_document(name)))
         if generation != prepared.generation:
@@ -515,61 +515,61 @@ class Sleeper:
         prepared.seen_at = anyio.current_time()
         return prepared
 
-    def _is_in_trouble(self, prepared: Prepared, step: Planned) -> bool:
+    def _is_in_trouble(self, prepared: PreparedContext, step: PlannedStep) -> bool:
         trouble = self._troubles.get((prepared.name, step.name, prepared.generation))
         return trouble is not None and anyio.current_time() < trouble.again_at
 
     # ------------------------------------------------------------------ one step
 
-    async def _work_on(self, prepared: Prepared, context: Context, step: Planned) -> Slice:
+    async def _work_on(self, prepared: PreparedContext, context: Context, step: PlannedStep) -> Slice:
         host = self._host
         await host.in_store(lambda: prepared.look_again(host.store, step))
-        if (there := prepared.holding.items.get(step.name)) is not None:
+        if (there := prepared.current.items.get(step.name)) is not None:
             return Slice(prepared.name, step.name, "found", why=there.status)
         budget = self._token_budget - prepared.spending.cost.generated
-        desk = WorkDesk(
+        work = StepWork(
             step,
             context,
-            prepared.holding.items,
-            model=MeteredModel(host.model, budget, when_used=host.turnstile.yield_now),
+            prepared.current.items,
+            model=MeteredModel(host.model, budget, when_used=host.foreground_gate.yield_now),
             judge=self._judge,
             step_tokens=self._step_tokens,
         )
         came_to: Item | Slice | None = None
         try:
-            with host.turnstile.slice(), anyio.move_on_after(self._step_seconds) as limit:
-                came_to = await self._made(prepared, step, desk)
+            with host.foreground_gate.slice(), anyio.move_on_after(self._step_seconds) as limit:
+                came_to = await self._made(prepared, step, work)
         finally:
-            await self._account(prepared, step, desk.cost, discarded=not isinstance(came_to, Item))
+            await self._account(prepared, step, work.cost, discarded=not isinstance(came_to, Item))
         if came_to is None:
             ending: Ending = "late" if limit.cancelled_caught else "called off"
-            came_to = Slice(prepared.name, step.name, ending, desk.cost)
+            came_to = Slice(prepared.name, step.name, ending, work.cost)
             if ending == "late":
                 self._failed(prepared, step, f"no item within {self._step_seconds:g} s")
         if isinstance(came_to, Slice):
             return came_to
         return await self._keep(prepared, step, came_to)
 
-    async def _made(self, prepared: Prepared, step: Planned, desk: WorkDesk) -> Item | Slice:
+    async def _made(self, prepared: PreparedContext, step: PlannedStep, work: StepWork) -> Item | Slice:
         try:
-            return await make(step, desk, self._host.surroundings, self._clock)
+            return await make(step, work, self._host.key_settings, self._clock)
         except OutOfTokens as error:
-            return Slice(prepared.name, step.name, "out of tokens", desk.cost, str(error))
+            return Slice(prepared.name, step.name, "out of tokens", work.cost, str(error))
         except (ModelError, StoreError) as error:
             why = f"{type(error).__name__}: {error}"
         except Exception as error:  # noqa: BLE001  (a producer may raise anything: it costs its own step only)
             why = f"{type(error).__name__}: {error}"
         self._failed(prepared, step, why)
-        return Slice(prepared.name, step.name, "failed", desk.cost, why)
+        return Slice(prepared.name, step.name, "failed", work.cost, why)
 
-    def _failed(self, prepared: Prepared, step: Planned, why: str) -> None:
+    def _failed(self, prepared: PreparedContext, step: PlannedStep, why: str) -> None:
         key = (prepared.name, step.name, prepared.generation)
         last = self._troubles.get(key)
         pause = _FIRST_PAUSE if last is None else min(last.pause * 2, _LONGEST_PAUSE)
         self._troubles[key] = _Trouble(anyio.current_time() + pause, pause)
         log_warning("step.failed", context=prepared.name, step=step.name, why=why, again_in=pause)
 
-    async def _account(self, prepared: Prepared, step: Planned, cost: Cost, *, discarded: bool) -> None:
+    async def _account(self, prepared: PreparedContext, step: PlannedStep, cost: Cost, *, discarded: bool) -> None:
         """Write down what was spent, also when the slice was called off."""
         if cost == Cost():
             return
@@ -586,7 +586,7 @@ class Sleeper:
             self._failed(prepared, step, error.reason)
             raise
 
-    async def _keep(self, prepared: Prepared, step: Planned, made: Item) -> Slice:
+    async def _keep(self, prepared: PreparedContext, step: PlannedStep, made: Item) -> Slice:
         host = self._host
         try:
             stored = await host.in_store(lambda: host.store.put(made))
@@ -599,19 +599,19 @@ class Sleeper:
         return Slice(prepared.name, step.name, stored.status, made.cost, stored.why)
 
 
-class Idle:
+class IdleWork:
     """``async with precomputer.idle():`` — work is done beside the block; leaving it ends the work.
 
     What was stored is there the next time: nothing else needs to be saved.
     """
 
-    def __init__(self, sleeper: Sleeper) -> None:
-        self._sleeper = sleeper
+    def __init__(self, worker: IdleWorker) -> None:
+        self._worker = worker
 
     async def __aenter__(self) -> Self:
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
-        self._group.start_soon(self._sleeper.sleep_and_work, name="sleeper")
+        self._group.start_soon(self._worker.sleep_and_work, name="worker")
         return self
 
     async def __aexit__(

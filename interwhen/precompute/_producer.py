@@ -23,7 +23,7 @@ SEPARATOR = "::"
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class ContextPiece:
     """One named part of a context. Editing one piece leaves what was made from the others alone."""
 
     name: str
@@ -40,7 +40,7 @@ class Context:
     """What there is to prepare for: named pieces of text, in their order."""
 
     name: str
-    pieces: tuple[Piece, ...]
+    pieces: tuple[ContextPiece, ...]
     model: str = ""
     """The model's name, and that of its tokenizer: an item made by or for another one is another item."""
     tokenizer: str = ""
@@ -114,7 +114,7 @@ class Undecided:
 Judgement: TypeAlias = Accepted | Rejected | Undecided
 
 
-class Desk(Protocol):
+class StepContext(Protocol):
     """What a step works with. All that it reads is noted; all that it spends is counted."""
 
     context: Context
@@ -172,7 +172,7 @@ class Producer(Protocol):
         """Say which items are wanted. Pure and quick: it is asked again after each edit."""
         ...
 
-    async def make(self, step: Step, desk: Desk) -> Proposal | Nothing:
+    async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
         """Do one slice of work: one step of a model, or none.
 
         It is called off whenever somebody needs the model, and tried again later, so it must leave nothing behind.
@@ -182,7 +182,7 @@ class Producer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedStep:
     """A step in the plan of all producers, by its full name."""
 
     name: str

@@ -15,10 +15,20 @@ from interwhen._types.errors import StoreConflict, StoreError, UsageError
 from interwhen._types.extensions import Served, Task
 from interwhen._types.models import Model, Prompt
 from interwhen._types.results import Result
-from interwhen.precompute._gate import PLAIN, Arm, ConfidenceSequence, Gate, Interval, Pair, Record, Rule, Weights
+from interwhen.precompute._gate import (
+    PLAIN,
+    Arm,
+    ConfidenceSequence,
+    Gate,
+    GateRecord,
+    GateRule,
+    Interval,
+    Pair,
+    Weights,
+)
 from interwhen.precompute._items import Digest, Item, ItemId, digest
 from interwhen.precompute._precomputer import Precomputer
-from interwhen.precompute._serving import ServeReady, Serving
+from interwhen.precompute._serving import ServeReady, ServingPolicy
 from interwhen.precompute._store import Store
 
 DOCUMENT = "gate"
@@ -37,13 +47,13 @@ class Charge(msgspec.Struct, frozen=True, tag=True):
     used: bool
 
 
-class Compared(msgspec.Struct, frozen=True, tag=True):
+class ComparedPair(msgspec.Struct, frozen=True, tag="Compared"):
     """A pair that is whole."""
 
     pair: Pair
 
 
-Entry: TypeAlias = Charge | Compared
+Entry: TypeAlias = Charge | ComparedPair
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +69,13 @@ class _Query:
 
 
 @dataclass(frozen=True, slots=True)
-class _Half:
+class _HalfPair:
     query: _Query
     arm: Arm
 
 
-class Accounts:
-    """A :class:`~interwhen.precompute.Serving` that uses what pays, and finds out what does.
+class Savings:
+    """A :class:`~interwhen.precompute.ServingPolicy` that uses what pays, and finds out what does.
 
     Of the items that *serving* would use for a query, one is put to the test: those on trial first. Where the gate
     holds it back, the run goes without it. What a run came to is told by :meth:`note`; the other half of a pair is run
@@ -77,14 +87,14 @@ class Accounts:
         store: Store,
         *,
         limit: int,
-        serving: Serving | None = None,
-        rule: Rule | None = None,
+        serving: ServingPolicy | None = None,
+        rule: GateRule | None = None,
         is_sound: Callable[[Result], bool] | None = None,
         seed: int | None = None,
     ) -> None:
         if limit < 1:
             raise UsageError(f"limit={limit!r}: give the most tokens that a run may generate")
-        self.rule = rule or Rule()
+        self.rule = rule or GateRule()
         self._store = store
         self._limit = limit
         self._serving = serving or ServeReady()
@@ -93,11 +103,11 @@ class Accounts:
         self._gates: dict[ItemId, Gate] = {}
         self._news: list[tuple[ItemId, int, Entry]] = []
         self._running: deque[tuple[Digest, _Query]] = deque(maxlen=_PENDING)
-        self._halves: deque[_Half] = deque(maxlen=_PENDING)
+        self._halves: deque[_HalfPair] = deque(maxlen=_PENDING)
         self.load()
 
     @property
-    def records(self) -> Mapping[ItemId, Record]:
+    def records(self) -> Mapping[ItemId, GateRecord]:
         """What is known of each item that was ever put to the test."""
         return {id_: gate.record for id_, gate in self._gates.items()}
 
@@ -147,7 +157,7 @@ class Accounts:
         arm = self._arm(query.served, result)
         self._enter(query, Charge(arm, query.used))
         if query.pair:
-            self._halves.append(_Half(query, arm))
+            self._halves.append(_HalfPair(query, arm))
 
     async def settle(self, precomputer: Precomputer, *, most: int = 1, **options: Any) -> int:
         """Run the other half of so many pairs, while nobody wants the model; return how many are whole now.
@@ -156,10 +166,10 @@ class Accounts:
         """
         done = 0
         while self._halves and done < most:
-            await precomputer.turnstile.quiet()
+            await precomputer.foreground_gate.quiet()
             half = self._halves[0]
             result: Result | None = None
-            with precomputer.turnstile.slice():
+            with precomputer.foreground_gate.slice():
                 other = half.query.other
                 async with run(
                     other.model, other.prompt, **{"monitors": precomputer.monitors, **options}
@@ -173,12 +183,12 @@ class Accounts:
                 done += 1
         return done
 
-    def _compare(self, half: _Half, result: Result) -> None:
+    def _compare(self, half: _HalfPair, result: Result) -> None:
         other = self._arm(half.query.other, result)
         used = half.query.used
         without, with_it = (other, half.arm) if used else (half.arm, other)
         pair = Pair(without, with_it, self._limit, "without" if used else "used")
-        self._enter(half.query, Compared(pair))
+        self._enter(half.query, ComparedPair(pair))
 
     def _arm(self, served: Served, result: Result) -> Arm:
         ledger = result.ledger
@@ -233,20 +243,20 @@ class Worth(msgspec.Struct, frozen=True):
     """After so many queries it has paid for itself; ``None``: it never does, as far as is known."""
 
 
-def worth(record: Record, rule: Rule) -> Worth:
+def worth(record: GateRecord, rule: GateRule) -> Worth:
     """Return what the item of *record* is worth, over all its pairs."""
     saving = _interval(record, rule.weights, rule.alpha)
     paid_off = record.offline_tokens / saving.mean if record.pairs and saving.mean > 0 else None
     return Worth(saving, _interval(record, PLAIN, rule.alpha), paid_off)
 
 
-def read_records(store: Store) -> dict[ItemId, Record]:
+def read_records(store: Store) -> dict[ItemId, GateRecord]:
     """Return the records in *store*; empty where there are none, or none that can be read."""
     data = store.document(DOCUMENT).data
-    return {} if data is None else msgspec.msgpack.decode(data, type=dict[ItemId, Record])
+    return {} if data is None else msgspec.msgpack.decode(data, type=dict[ItemId, GateRecord])
 
 
-def _interval(record: Record, weights: Weights, alpha: float) -> Interval:
+def _interval(record: GateRecord, weights: Weights, alpha: float) -> Interval:
     sequence = ConfidenceSequence(alpha)
     for pair in record.pairs:
         sequence.observe(pair.share(weights))
@@ -258,7 +268,7 @@ def _apply(gate: Gate, entry: Entry) -> None:
     match entry:
         case Charge(arm, used):
             gate.charge(arm, used=used)
-        case Compared(pair):
+        case ComparedPair(pair):
             gate.observe(pair)
 
 

@@ -47,7 +47,7 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 
 
-class Index:
+class FactIndex:
     """Statements by their words: a question is answered from the statements that share something with it.
 
     Okapi BM25 (Robertson and Zaragoza, 2009). A number of the question that a statement lacks is worth something there
@@ -91,9 +91,9 @@ class Index:
 
 
 @lru_cache(maxsize=64)
-def index_of(statements: tuple[str, ...]) -> Index:
+def index_of(statements: tuple[str, ...]) -> FactIndex:
     """Return the index of *statements*, which is kept: the same ones are looked at for each question."""
-    return Index(statements)
+    return FactIndex(statements)
 
 
 def _is_number(word: str) -> bool:
@@ -111,7 +111,7 @@ def everything(_item: Item) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ServeReady:
-    """The shipped :class:`~interwhen.precompute.Serving`.
+    """The shipped :class:`~interwhen.precompute.ServingPolicy`.
 
     A stored answer is said only to the question it was made for, in the same words. Otherwise the facts that bear on
     the question most are put before it, never more than *most* or *budget* characters.
@@ -219,7 +219,7 @@ def replace_content(turn: Message, content: str) -> Message:
 # How what is ready is put to use in a run: a Protocol, so that the choice of items can be tried out and replaced.
 
 
-class Serving(Protocol):
+class ServingPolicy(Protocol):
     """Chooses among the items that may be served now. Pure and quick: a reader waits for it."""
 
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:

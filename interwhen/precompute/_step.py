@@ -14,22 +14,31 @@ from interwhen._types.errors import PluginError, UsageError
 from interwhen._types.models import Completion, Model, Prompt, Request, Sampling, Usage
 from interwhen._types.results import Result
 from interwhen.models._metered import MeteredModel
-from interwhen.precompute._freshness import Surroundings, full_name
+from interwhen.precompute._freshness import KeySettings, full_name
 from interwhen.precompute._items import BASES, Cost, Digest, Input, Item, ItemId, Kind, Proof, digest
 from interwhen.precompute._judge import Judge
-from interwhen.precompute._producer import Accepted, Context, Judgement, Nothing, Planned, Proposal, Rejected, Undecided
+from interwhen.precompute._producer import (
+    Accepted,
+    Context,
+    Judgement,
+    Nothing,
+    PlannedStep,
+    Proposal,
+    Rejected,
+    Undecided,
+)
 
 # The desk of one step: what it may read, ask and have judged; and the list of what it did read.
 
 _CLOSE_SECONDS = 5.0
 
 
-class WorkDesk:
-    """The :class:`~interwhen.precompute.Desk` of *planned*, while *settled* is what holds."""
+class StepWork:
+    """The :class:`~interwhen.precompute.StepContext` of *planned*, while *settled* is what holds."""
 
     def __init__(
         self,
-        planned: Planned,
+        planned: PlannedStep,
         context: Context,
         settled: Mapping[str, Item],
         *,
@@ -115,25 +124,25 @@ class WorkDesk:
         return self._judged[asked]
 
 
-async def make(planned: Planned, desk: WorkDesk, surroundings: Surroundings, clock: Callable[[], float]) -> Item:
+async def make(planned: PlannedStep, work: StepWork, key_settings: KeySettings, clock: Callable[[], float]) -> Item:
     """Let the producer of *planned* do its slice of work; return the item, accepted or not.
 
     Raises what the producer raises, and :class:`~interwhen.PluginError` for what is no proposal.
     """
-    made = await planned.producer.make(planned.step, desk)
-    decided = await _decided(planned, made, desk, desk.cost)
+    made = await planned.producer.make(planned.step, work)
+    decided = await _decided(planned, made, work, work.cost)
     return Item(
-        key=surroundings.key(planned, tuple(desk.inputs)),
-        premises=tuple(desk.premise_ids),
-        cost=desk.cost,
+        key=key_settings.key(planned, tuple(work.inputs)),
+        premises=tuple(work.premise_ids),
+        cost=work.cost,
         created=clock(),
         step=planned.name,
-        context=desk.context.name,
+        context=work.context.name,
         **decided,
     )
 
 
-async def _decided(planned: Planned, made: object, desk: WorkDesk, spent: Cost) -> dict[str, Any]:
+async def _decided(planned: PlannedStep, made: object, work: StepWork, spent: Cost) -> dict[str, Any]:
     """Return the item's status, and what goes with it."""
     producer = planned.producer
     match made:
@@ -150,7 +159,7 @@ async def _decided(planned: Planned, made: object, desk: WorkDesk, spent: Cost) 
         case Proposal(basis="derived") if spent.requests:
             raise PluginError(producer.name, "it calls 'derived' what a model took part in", "let it be judged")
         case Proposal(basis="judged"):
-            return await _judged(made, desk, producer.kind)
+            return await _judged(made, work, producer.kind)
         case Proposal():
             seen = digest(made.payload.text, made.payload.data, made.evidence)
             proof = Proof(basis=made.basis, verdict=seen, evidence=made.evidence)
@@ -159,8 +168,8 @@ async def _decided(planned: Planned, made: object, desk: WorkDesk, spent: Cost) 
             raise PluginError(producer.name, f"make() returned {made!r:.200}", "return a Proposal or Nothing")
 
 
-async def _judged(proposal: Proposal, desk: WorkDesk, kind: Kind) -> dict[str, Any]:
-    judgement = await desk.judge(proposal.payload.text, proposal.prompt)
+async def _judged(proposal: Proposal, work: StepWork, kind: Kind) -> dict[str, Any]:
+    judgement = await work.judge(proposal.payload.text, proposal.prompt)
     match judgement:
         case Accepted(proof) if kind == "answers" and proof.scope != "answer":
             return {"status": "unknown", "why": "its steps were verified, and no check judged the answer itself"}

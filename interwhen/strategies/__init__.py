@@ -43,15 +43,15 @@ from interwhen.strategies._fork_planning import (
 )
 from interwhen.strategies._interrupt import Interrupt
 from interwhen.strategies._strategy import (
-    Checks,
+    CheckCounts,
     Claimed,
     Judgement,
-    Means,
     Outcome,
     Question,
     Reader,
     Solution,
     Strategy,
+    StrategyContext,
     Watching,
     judge,
 )
@@ -66,7 +66,7 @@ __all__ = [
     "Beliefs",
     "BestOf",
     "BudgetForcing",
-    "Checks",
+    "CheckCounts",
     "Claimed",
     "Classify",
     "Exercise",
@@ -75,7 +75,6 @@ __all__ = [
     "Interrupt",
     "Judgement",
     "Ladder",
-    "Means",
     "Odds",
     "Outcome",
     "Planned",
@@ -94,6 +93,7 @@ __all__ = [
     "Solution",
     "StepSearch",
     "Strategy",
+    "StrategyContext",
     "Trace",
     "Vote",
     "Watching",

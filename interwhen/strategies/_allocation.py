@@ -106,7 +106,7 @@ Ladder: TypeAlias = Sequence[Sequence[Odds]]
 """For one class of tasks: by the number of tries that failed so far, what may be tried next."""
 
 
-class Step(NamedTuple):
+class LadderStep(NamedTuple):
     """A try that is worth its tokens, in the order of a schedule."""
 
     action: Action
@@ -126,27 +126,27 @@ class Price(NamedTuple):
     share: float
 
 
-def schedule(ladder: Ladder, price: float, *, least: int = 1, hopeless: float = 0.0) -> tuple[Step, ...]:
+def schedule(ladder: Ladder, price: float, *, least: int = 1, hopeless: float = 0.0) -> tuple[LadderStep, ...]:
     """Return the tries to make, one after the other until one is verified; behind the last one, give up.
 
     *price* is what a token costs, in verified answers. Optimal for the odds on *ladder* (backward induction over the
     number of failures): a try that is a bad buy by itself is still made if it opens the way to a good one. The first
     *least* tries are made at any price; behind them, none is whose chance is below *hopeless*.
     """
-    steps: list[Step | None] = []
+    steps: list[LadderStep | None] = []
     ahead = 0.0
     """What there is to be gained from the next state on, in verified answers less the price of their tokens."""
     for failures in range(len(ladder) - 1, -1, -1):
-        best: Step | None = None
+        best: LadderStep | None = None
         is_free = failures >= least
         gain = 0.0 if is_free else float("-inf")
         for odds in ladder[failures]:
             worth = odds.chance - price * odds.tokens + (1.0 - odds.chance) * ahead
             if worth > gain and not (is_free and odds.chance < hopeless):
-                best, gain = Step(*odds), worth
+                best, gain = LadderStep(*odds), worth
         steps.append(best)
         ahead = 0.0 if best is None else gain
-    made: list[Step] = []
+    made: list[LadderStep] = []
     for step in reversed(steps):
         if step is None:
             break
@@ -154,7 +154,7 @@ def schedule(ladder: Ladder, price: float, *, least: int = 1, hopeless: float = 
     return tuple(made)
 
 
-def expected_tokens(steps: Sequence[Step]) -> float:
+def expected_tokens(steps: Sequence[LadderStep]) -> float:
     """Return the mean tokens that *steps* will take: a later one is made only if all before it failed."""
     total, reached = 0.0, 1.0
     for step in steps:
@@ -163,7 +163,7 @@ def expected_tokens(steps: Sequence[Step]) -> float:
     return total
 
 
-def expected_chance(steps: Sequence[Step]) -> float:
+def expected_chance(steps: Sequence[LadderStep]) -> float:
     """Return the chance that one of *steps* is verified."""
     lost = 1.0
     for step in steps:
@@ -171,7 +171,7 @@ def expected_chance(steps: Sequence[Step]) -> float:
     return 1.0 - lost
 
 
-def mean_tokens(schedules: Mapping[str, Sequence[Step]], weights: Mapping[str, float]) -> float:
+def mean_tokens(schedules: Mapping[str, Sequence[LadderStep]], weights: Mapping[str, float]) -> float:
     """Return the mean tokens a task, over classes that come as often as *weights* say."""
     spent = sum(weights[key] * expected_tokens(steps) for key, steps in schedules.items())
     return spent / sum(weights[key] for key in schedules)
@@ -482,8 +482,8 @@ class AdaptiveAllocator:
         self._least = least
         self._hopeless = hopeless
         self._window = window
-        self._lean: dict[str, tuple[Step, ...]] = {}
-        self._rich: dict[str, tuple[Step, ...]] = {}
+        self._lean: dict[str, tuple[LadderStep, ...]] = {}
+        self._rich: dict[str, tuple[LadderStep, ...]] = {}
         self._turn = 0.0
         self._known: set[str] = set()
         self._age = 0
@@ -500,7 +500,7 @@ class AdaptiveAllocator:
         self._known.add(key)
         return key
 
-    def begin(self, key: str) -> tuple[Step, ...]:
+    def begin(self, key: str) -> tuple[LadderStep, ...]:
         """Return the tries to make on a task of class *key*, in order, until one is verified; then give up."""
         self.beliefs.met(key)
         if key not in self._lean or self._age >= REPRICE:

@@ -18,13 +18,13 @@ from interwhen._types.verdicts import Scope
 from interwhen.models._metered import MeteredModel
 from interwhen.registry import TASKS, make
 from interwhen.strategies._strategy import (
-    Checks,
+    CheckCounts,
     Claimed,
-    Means,
     Outcome,
     Question,
     Solution,
     Strategy,
+    StrategyContext,
     needs_tokens,
 )
 
@@ -58,15 +58,15 @@ async def attempt(
         raise UsageError(f"budget={budget!r}: an attempt needs at least one token")
     meter = MeteredModel(model, budget)
     drawn = sampling or Sampling(temperature=0.7)
-    means = Means(model=meter, sampling=drawn, seed=seed_of(seed, question.name), workers=workers)
+    context = StrategyContext(model=meter, sampling=drawn, seed=seed_of(seed, question.name), workers=workers)
     begun = clock()
-    solution = await _solved(strategy, question, means)
+    solution = await _solved(strategy, question, context)
     if _is_to_be_judged(solution, question):
-        solution = replace(solution, result=(await means.judge(question, solution.trace)).result)
+        solution = replace(solution, result=(await context.judge(question, solution.trace)).result)
     text = solution.trace.text
     answer = None if solution.gave_up or solution.failed else question.answer(solution.trace)
     status, scope, why = _claimed(solution, answer)
-    tally = means.tally
+    tally = context.tally
     return Outcome(
         strategy=strategy.name,
         question=question.name,
@@ -81,7 +81,7 @@ async def attempt(
             inserted_chars=sum(len(one.span) for one in solution.result.insertions) if solution.result else 0,
         ),
         seconds=clock() - begun,
-        checks=Checks(tally.passed, tally.refuted, tally.open),
+        checks=CheckCounts(tally.passed, tally.refuted, tally.open),
         uncounted=meter.uncounted,
         handed=_is_handed(solution, answer),
         why=why,
@@ -89,9 +89,9 @@ async def attempt(
     )
 
 
-async def _solved(strategy: Strategy, question: Question, means: Means) -> Solution:
+async def _solved(strategy: Strategy, question: Question, context: StrategyContext) -> Solution:
     try:
-        return await strategy.solve(question, means)
+        return await strategy.solve(question, context)
     except OutOfTokens as error:
         return Solution(gave_up=str(error))
     except UpstreamError as error:

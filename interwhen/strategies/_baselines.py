@@ -12,7 +12,7 @@ from interwhen._types.errors import ContextOverflow
 from interwhen._types.models import Message, Prompt
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen._types.verdicts import Violation
-from interwhen.strategies._strategy import Judgement, Means, Question, Solution, merit
+from interwhen.strategies._strategy import Judgement, Question, Solution, StrategyContext, merit
 from interwhen.strategies._traces import Trace
 
 MOST_SAMPLES = 64
@@ -26,9 +26,9 @@ class Greedy:
     name: str = "greedy"
     meets_model: ClassVar[bool] = False
 
-    async def solve(self, question: Question, means: Means) -> Solution:
+    async def solve(self, question: Question, context: StrategyContext) -> Solution:
         """Answer with the likeliest trace."""
-        return Solution(trace=await means.write(question, means.greedy))
+        return Solution(trace=await context.write(question, context.greedy))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +44,16 @@ class BestOf:
     until_verified: bool = False
     meets_model: ClassVar[bool] = False
 
-    async def solve(self, question: Question, means: Means) -> Solution:
+    async def solve(self, question: Question, context: StrategyContext) -> Solution:
         """Answer with the best sample, the first one of equals."""
         best: tuple[Trace, Judgement] | None = None
         longest = 0
         for number in range(self.samples):
-            if number and not means.affords(longest):
+            if number and not context.affords(longest):
                 break
-            trace = await means.write(question, means.sampled(number))
+            trace = await context.write(question, context.sampled(number))
             longest = max(longest, trace.tokens)
-            found = await means.judge(question, trace)
+            found = await context.judge(question, trace)
             if best is None or merit(question, trace, found) > merit(question, *best):
                 best = trace, found
             if self.until_verified and found.verified:
@@ -76,14 +76,14 @@ class Vote:
     weighted: Literal["not", "by verifiers"] = "not"
     meets_model: ClassVar[bool] = False
 
-    async def solve(self, question: Question, means: Means) -> Solution:
+    async def solve(self, question: Question, context: StrategyContext) -> Solution:
         """Answer with a sample that gives the answer with the most votes: the best one of them, or else the first."""
         drawn: list[_Voter] = []
         while len(drawn) < self.samples:
-            if drawn and not means.affords(max(one.trace.tokens for one in drawn)):
+            if drawn and not context.affords(max(one.trace.tokens for one in drawn)):
                 break
-            trace = await means.write(question, means.sampled(len(drawn)))
-            found = await means.judge(question, trace) if self.weighted != "not" else None
+            trace = await context.write(question, context.sampled(len(drawn)))
+            found = await context.judge(question, trace) if self.weighted != "not" else None
             drawn.append(_Voter(trace, question.answer(trace), found))
         winner = elected(drawn)
         return Solution(trace=winner.trace, result=winner.found.result if winner.found else None)
@@ -139,23 +139,23 @@ class Revision:
     tell: bool = True
     meets_model: ClassVar[bool] = False
 
-    async def solve(self, question: Question, means: Means) -> Solution:
+    async def solve(self, question: Question, context: StrategyContext) -> Solution:
         """Answer with the first text that has an answer and is not refuted."""
-        template = getattr(means.model, "feedback", None) or FeedbackTemplate()
+        template = getattr(context.model, "feedback", None) or FeedbackTemplate()
         prompt, longest = question.prompt, 0
         trace, said = Trace(), tuple[str, ...]()
         for number in range(self.rounds):
-            if number and not means.affords(longest):
+            if number and not context.affords(longest):
                 break
-            sampling = means.sampled(number) if number else means.greedy
+            sampling = context.sampled(number) if number else context.greedy
             try:
-                trace = await means.write_to(prompt, sampling)
+                trace = await context.write_to(prompt, sampling)
             except ContextOverflow as error:
                 if not number:
                     raise
                 return Solution(trace=trace, gave_up=str(error))
             longest = max(longest, trace.tokens)
-            found = await means.judge(question, trace)
+            found = await context.judge(question, trace)
             if not found.refuted and trace.ended and question.answer(trace) is not None:
                 return Solution(trace=trace, result=found.result, told=said)
             if self.tell:
@@ -203,39 +203,39 @@ class BudgetForcing:
     lead: str = "\nAnswer:"
     meets_model: ClassVar[bool] = False
 
-    async def solve(self, question: Question, means: Means) -> Solution:
+    async def solve(self, question: Question, context: StrategyContext) -> Solution:
         """Answer with the trace at its forced length."""
-        await means.need_prefix(self.name)
-        tags = (await means.model.capabilities()).think_tags
+        await context.need_prefix(self.name)
+        tags = (await context.model.capabilities()).think_tags
         closing = tags[1] if tags else ""
-        maximum = self._maximum(means)
-        thinking = replace(means.greedy, max_tokens=maximum)
+        maximum = self._maximum(context)
+        thinking = replace(context.greedy, max_tokens=maximum)
         trace = Trace()
         for waited in range(self.waits + 1):
-            trace = await means.write(question, thinking, trace, until=closing)
-            if trace.tokens >= maximum or not means.affords(2):
+            trace = await context.write(question, thinking, trace, until=closing)
+            if trace.tokens >= maximum or not context.affords(2):
                 break
             if waited == self.waits or (self.minimum is not None and trace.tokens >= self.minimum):
                 break
             trace = _thought(trace, closing).write(self.wait)
-        return Solution(trace=await self._answered(question, means, trace, closing))
+        return Solution(trace=await self._answered(question, context, trace, closing))
 
-    async def _answered(self, question: Question, means: Means, trace: Trace, closing: str) -> Trace:
+    async def _answered(self, question: Question, context: StrategyContext, trace: Trace, closing: str) -> Trace:
         """Bring *trace* to its answer."""
-        if trace.finish_reason not in (None, "length") or not means.affords(1):
+        if trace.finish_reason not in (None, "length") or not context.affords(1):
             return trace if trace.finish_reason is not None else Trace(trace.chunks, "length")
         if trace.finish_reason == "length":
             is_thinking = bool(closing) and closing not in trace.text and _has_thought(trace, question)
             trace = trace.write(f"\n{closing}{self.lead}" if is_thinking else self.lead)
-        most = trace.tokens + means.model.left
-        return await means.write(question, replace(means.greedy, max_tokens=most), trace)
+        most = trace.tokens + context.model.left
+        return await context.write(question, replace(context.greedy, max_tokens=most), trace)
 
-    def _maximum(self, means: Means) -> int:
+    def _maximum(self, context: StrategyContext) -> int:
         if self.maximum is not None:
             return self.maximum
-        whole = means.model.budget
-        if means.sampling.max_tokens is not None:
-            whole = min(whole, means.sampling.max_tokens)
+        whole = context.model.budget
+        if context.sampling.max_tokens is not None:
+            whole = min(whole, context.sampling.max_tokens)
         return max(whole * 3 // 4, 1)
 
 
@@ -284,10 +284,10 @@ class StepSearch:
     """What ends a step."""
     meets_model: ClassVar[bool] = False
 
-    async def solve(self, question: Question, means: Means) -> Solution:
+    async def solve(self, question: Question, context: StrategyContext) -> Solution:
         """Answer with the best text that was found."""
-        await means.need_prefix(self.name)
-        search = _Search(self, question, means)
+        await context.need_prefix(self.name)
+        search = _Search(self, question, context)
         forest = [await search.plant() for _ in range(self.trees)]
         while any(beam.is_open for tree in forest for beam in tree):
             if search.is_short(forest):
@@ -315,10 +315,10 @@ class _Beam:
 
 
 class _Search:
-    def __init__(self, shape: StepSearch, question: Question, means: Means) -> None:
+    def __init__(self, shape: StepSearch, question: Question, context: StrategyContext) -> None:
         self._shape = shape
         self._question = question
-        self._means = means
+        self._context = context
         self._numbers = count()
         self._longest = 1
         """The most tokens that a step has cost."""
@@ -337,36 +337,36 @@ class _Search:
             more = [
                 await self._step(beam.trace)
                 for _ in range(self._shape.expansions)
-                if self._means.affords(self._longest)
+                if self._context.affords(self._longest)
             ]
             grown += more or [beam]
         return self._best(grown)
 
     def is_short(self, forest: list[list[_Beam]]) -> bool:
         """Tell whether what is left must be kept to bring a beam to its end, or is less than a step."""
-        meter = self._means.model
+        meter = self._context.model
         reserve = meter.budget // 4 if all(beam.is_open for tree in forest for beam in tree) else 0
-        return not self._means.affords(self._longest + reserve)
+        return not self._context.affords(self._longest + reserve)
 
     async def finish(self, beam: _Beam) -> _Beam:
         """Return *beam* at its end, or as far as the budget goes."""
         trace = beam.trace
-        if self._means.affords(1):
-            trace = await self._means.write(self._question, self._means.greedy, trace)
+        if self._context.affords(1):
+            trace = await self._context.write(self._question, self._context.greedy, trace)
         else:
             trace = Trace(trace.chunks, "length")
-        return _Beam(trace, await self._means.judge(self._question, trace))
+        return _Beam(trace, await self._context.judge(self._question, trace))
 
     async def _step(self, trace: Trace) -> _Beam:
-        means = self._means
-        sampling = means.sampled(next(self._numbers))
+        context = self._context
+        sampling = context.sampled(next(self._numbers))
         grown = trace
-        if means.affords(1):
-            grown = await means.write(self._question, sampling, trace, until=self._shape.step)
+        if context.affords(1):
+            grown = await context.write(self._question, sampling, trace, until=self._shape.step)
         self._longest = max(self._longest, grown.tokens - trace.tokens)
         if grown.finish_reason is None and sampling.max_tokens is not None and grown.tokens >= sampling.max_tokens:
             grown = Trace(grown.chunks, "length")
-        return _Beam(grown, await means.judge(self._question, grown, partial=grown.finish_reason is None))
+        return _Beam(grown, await context.judge(self._question, grown, partial=grown.finish_reason is None))
 
     def _best(self, beams: Iterable[_Beam]) -> list[_Beam]:
         """Return the best of *beams*, each text once, the earlier one of equals."""

@@ -15,7 +15,7 @@ from interwhen.registry import STRATEGIES, make
 from interwhen.strategies._allocation import AdaptiveAllocator, Classify, by_length
 from interwhen.strategies._baselines import MOST_SAMPLES, BestOf, BudgetForcing, Greedy, Revision, StepSearch, Vote
 from interwhen.strategies._interrupt import Interrupt
-from interwhen.strategies._strategy import Judgement, Means, Question, Solution, Strategy, merit
+from interwhen.strategies._strategy import Judgement, Question, Solution, Strategy, StrategyContext, merit
 from interwhen.strategies._traces import Trace
 
 # Samples until an answer is verified, or none is worth its tokens any more: learnt from question to question.
@@ -38,18 +38,18 @@ class Adaptive:
     meets_model: ClassVar[bool] = False
     _allocators: dict[int, AdaptiveAllocator] = field(default_factory=dict, compare=False, repr=False)
 
-    async def solve(self, question: Question, means: Means) -> Solution:
+    async def solve(self, question: Question, context: StrategyContext) -> Solution:
         """Answer with the verified sample, or the best one there was."""
-        allocator = self._allocator(means.model.left)
+        allocator = self._allocator(context.model.left)
         key = allocator.key(Task(question.prompt))
         best: tuple[Trace, Judgement] | None = None
         longest = 0
         for number, step in enumerate(allocator.begin(key)):
-            if number and not means.affords(longest):
+            if number and not context.affords(longest):
                 break
-            trace = await means.write(question, means.sampled(number))
+            trace = await context.write(question, context.sampled(number))
             longest = max(longest, trace.tokens)
-            found = await means.judge(question, trace)
+            found = await context.judge(question, trace)
             allocator.saw(key, step.action, number, worked=found.verified, tokens=trace.tokens)
             if best is None or merit(question, trace, found) > merit(question, *best):
                 best = trace, found

@@ -10,7 +10,7 @@ from interwhen._types.models import Chunk
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import Conclude, Feedback, Remedy, Repair, Resample
 from interwhen._types.results import Abstained, Failed, Result, Unverified, Verified
-from interwhen.strategies._strategy import Means, Question, Solution, judgement
+from interwhen.strategies._strategy import Question, Solution, StrategyContext, judgement
 from interwhen.strategies._traces import Trace
 
 
@@ -29,31 +29,31 @@ class Interrupt:
     """Further runs at most."""
     meets_model: ClassVar[bool] = True
 
-    async def solve(self, question: Question, means: Means) -> Solution:
+    async def solve(self, question: Question, context: StrategyContext) -> Solution:
         """Answer with the first run that comes to an answer."""
         remedies = longest = 0
         number = 0
         while True:
-            result = await self._run(question, means, number)
-            means.tally.add(judgement(result))
+            result = await self._run(question, context, number)
+            context.tally.add(judgement(result))
             remedies += result.ledger.remedies
-            solution = _solution(result, remedies, is_spent=not means.model.left)
+            solution = _solution(result, remedies, is_spent=not context.model.left)
             longest = max(longest, solution.trace.tokens)
             number += 1
             answers = not solution.gave_up and question.answer(solution.trace) is not None
-            if answers or solution.failed or number > self.restarts or not means.affords(longest):
+            if answers or solution.failed or number > self.restarts or not context.affords(longest):
                 return solution
 
-    async def _run(self, question: Question, means: Means, number: int) -> Result:
+    async def _run(self, question: Question, context: StrategyContext, number: int) -> Result:
         monitors = tuple(self._remedied(one) for one in question.watchers(acting=True))
         async with run(
-            means.model,
+            context.model,
             question.prompt,
             monitors=monitors,
             # Every run draws with seeds of its own: a resumed stream counts them up.
-            sampling=means.sampled(1000 * number) if number or self._samples else means.greedy,
+            sampling=context.sampled(1000 * number) if number or self._samples else context.greedy,
             starts_in=question.starts_in,
-            workers=means.workers,
+            workers=context.workers,
         ) as running:
             return await running.drain()
 

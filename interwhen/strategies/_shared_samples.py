@@ -28,7 +28,7 @@ _Key: TypeAlias = tuple[Prompt, tuple[tuple[str, str], ...], str]
 
 
 @dataclass(slots=True)
-class _Told:
+class _Sample:
     """What the model said to a request, and when; *tokens* of it were taken down."""
 
     chunks: list[tuple[float, Chunk]] = field(default_factory=list)
@@ -40,7 +40,7 @@ class _Told:
     """What the server counted of the prompt."""
 
 
-class Shared:
+class SharedModel:
     """A model that answers a request which it has answered before with the same text, for any ``max_tokens``.
 
     For comparisons, in which strategies draw the same samples by the same seeds: each is given, and pays for, what it
@@ -52,7 +52,7 @@ class Shared:
     def __init__(self, model: Model, *, clock: Callable[[], float] = time.perf_counter) -> None:
         self._model = model
         self._clock = clock
-        self._told: dict[_Key, _Told] = {}
+        self._told: dict[_Key, _Sample] = {}
         self.borrowed = 0.0
         self.generated = 0
         """Tokens of streams that the model really wrote."""
@@ -73,10 +73,10 @@ class Shared:
     async def stream(self, request: Request) -> Stream:
         """Open a stream, which the model is asked for where what is known comes to its end."""
         key = _key(request)
-        told = self._told.setdefault(key, _Told())
+        told = self._told.setdefault(key, _Sample())
         most = request.sampling.max_tokens
         if not told.chunks or (not told.ended and not await self._goes_on(told, most)):
-            told = self._told[key] = _Told()
+            told = self._told[key] = _Sample()
         stream = _SharedStream(self, request, told)
         if not told.chunks:
             # A refusal is said at once.
@@ -98,7 +98,7 @@ class Shared:
         """Return the time."""
         return self._clock()
 
-    async def _goes_on(self, told: _Told, most: int | None) -> bool:
+    async def _goes_on(self, told: _Sample, most: int | None) -> bool:
         if most is not None and told.tokens >= most:
             return True
         return (await self._model.capabilities()).resume != "turn"
@@ -107,7 +107,7 @@ class Shared:
 class _SharedStream:
     """Says what is known, and then what the model says, which it takes down."""
 
-    def __init__(self, shared: Shared, request: Request, told: _Told) -> None:
+    def __init__(self, shared: SharedModel, request: Request, told: _Sample) -> None:
         self._shared = shared
         self._request = request
         self._told = told

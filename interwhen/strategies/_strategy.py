@@ -100,16 +100,16 @@ class Strategy(Protocol):
         """
         ...
 
-    async def solve(self, question: Question, means: Means) -> Solution:
-        """Answer *question* with *means*, and settle for what there is once nothing is left to spend.
+    async def solve(self, question: Question, context: StrategyContext) -> Solution:
+        """Answer *question* with the resources of *context*; once these are spent, return the best answer so far.
 
-        It asks no model but ``means.model``, judges with ``means.judge`` alone, and draws chance from ``means`` only,
-        so that an equal seed gives an equal solution.
+        Ask only ``context.model``, judge only with ``context.judge``, take random numbers only from ``context``: then
+        equal seeds give equal solutions.
         """
         ...
 
 
-class Checks(msgspec.Struct, frozen=True):
+class CheckCounts(msgspec.Struct, frozen=True):
     """How the checks went that a strategy paid for, on whatever text: those of a run, of steps, of finished texts."""
 
     passed: int = 0
@@ -139,7 +139,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """All tokens: ``kept`` stand in ``text``; what other samples, branches and cut text cost is ``discarded``."""
     seconds: float
     """Wall time, as if all text had been generated for this attempt alone."""
-    checks: Checks = Checks()
+    checks: CheckCounts = CheckCounts()
     uncounted: int = 0
     """Requests whose prompt the server did not count, as they were cut short; ``prompt_tokens`` leaves them out."""
     handed: bool = False
@@ -164,7 +164,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(slots=True)
-class Tally:
+class CheckTally:
     """How the checks went so far."""
 
     passed: int = 0
@@ -179,7 +179,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
+class StrategyContext:
     """What a strategy may use on one question, and nothing else."""
 
     model: MeteredModel
@@ -188,7 +188,7 @@ class Means:
     """How a sample is drawn; ``max_tokens`` is the most of one trace."""
     seed: int
     workers: WorkerPool | None = None
-    tally: Tally = field(default_factory=Tally)
+    tally: CheckTally = field(default_factory=CheckTally)
 
     @property
     def rng(self) -> random.Random:

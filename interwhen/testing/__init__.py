@@ -16,7 +16,15 @@ from interwhen.testing._models import (
 )
 from interwhen.testing._scores import Cases, Rate, Score, Spread, TrialAssertion, assert_trial, cases, score
 from interwhen.testing._traces import Label, LabelledTrace, Mistake, Turn, read_traces, write_traces
-from interwhen.testing._trials import Found, Tried, Trouble, recut, segments, try_monitor, try_monitor_sync
+from interwhen.testing._trials import (
+    TrialProblem,
+    TrialResult,
+    TrialViolation,
+    recut,
+    segments,
+    try_monitor,
+    try_monitor_sync,
+)
 from interwhen.testing._virtual_time import (
     DeadlockError,
     OutOfVirtualTimeError,
@@ -32,7 +40,6 @@ __all__ = [
     "Cases",
     "DeadlockError",
     "End",
-    "Found",
     "Label",
     "LabelledTrace",
     "Mistake",
@@ -47,8 +54,9 @@ __all__ = [
     "Spread",
     "Step",
     "TrialAssertion",
-    "Tried",
-    "Trouble",
+    "TrialProblem",
+    "TrialResult",
+    "TrialViolation",
     "Turn",
     "VirtualLoop",
     "VirtualTimeError",

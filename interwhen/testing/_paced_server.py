@@ -151,7 +151,7 @@ many, a packet is due at any time, and the calls would cost more than they are w
 _FEW = 4
 
 
-class _Connection:
+class _PacedConnection:
     """A connection, the stream that is being sent on it, and the bytes that its reader has not taken yet."""
 
     def __init__(self, sock: socket.socket, ready: selectors.BaseSelector) -> None:
@@ -237,7 +237,7 @@ class _Connection:
             self.socket.close()
 
 
-class _Clerk:
+class _LoadServer:
     """Answers requests, and counts how late packets are sent."""
 
     def __init__(self, load: Load) -> None:
@@ -252,7 +252,7 @@ class _Clerk:
         self._longest = 0.0
         self._since = time.monotonic(), time.process_time()
 
-    def answer(self, connection: _Connection, head: bytes, body: bytes) -> float | None:
+    def answer(self, connection: _PacedConnection, head: bytes, body: bytes) -> float | None:
         """Answer a request; return when the first packet is due, if it is answered by a stream."""
         line = head.split(b"\r\n", 1)[0]
         if line.startswith(b"GET"):
@@ -310,17 +310,17 @@ def serve(listener: socket.socket, load: Load) -> None:
     ready = selectors.DefaultSelector()
     listener.setblocking(False)
     ready.register(listener, selectors.EVENT_READ)
-    waiting: list[tuple[float, int, _Connection]] = []
-    numbers, clerk = itertools.count(), _Clerk(load)
+    waiting: list[tuple[float, int, _PacedConnection]] = []
+    numbers, clerk = itertools.count(), _LoadServer(load)
     while True:
         for key, events in ready.select(_timeout(waiting)):
             if key.data is None:
                 sock, _ = listener.accept()
                 sock.setblocking(False)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                _Connection(sock, ready)
+                _PacedConnection(sock, ready)
                 continue
-            connection: _Connection = key.data
+            connection: _PacedConnection = key.data
             if events & selectors.EVENT_WRITE:
                 connection.send()
             if events & selectors.EVENT_READ and (request := connection.read()) is not None:
@@ -338,7 +338,7 @@ def serve(listener: socket.socket, load: Load) -> None:
                 heapq.heappush(waiting, (due, number, connection))
 
 
-def _timeout(waiting: list[tuple[float, int, _Connection]]) -> float | None:
+def _timeout(waiting: list[tuple[float, int, _PacedConnection]]) -> float | None:
     """Return for how long sockets are waited for; sleep what is left of less than a tick where streams are few."""
     if not waiting:
         return None

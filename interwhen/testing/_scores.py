@@ -13,7 +13,7 @@ from interwhen._types.models import Model
 from interwhen._types.spans import Span
 from interwhen.registry import MonitorSpec
 from interwhen.testing._traces import LabelledTrace
-from interwhen.testing._trials import Found, Tried, try_monitor_sync
+from interwhen.testing._trials import TrialResult, TrialViolation, try_monitor_sync
 
 __all__ = ["Cases", "Rate", "Score", "Spread", "cases", "place", "score"]
 
@@ -118,14 +118,14 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
 class Cases(msgspec.Struct, frozen=True, kw_only=True):
     """Traces to look at, in the order in which they came."""
 
-    false_alarms: tuple[Tried, ...]
-    misses: tuple[Tried, ...]
-    early: tuple[Tried, ...]
+    false_alarms: tuple[TrialResult, ...]
+    misses: tuple[TrialResult, ...]
+    early: tuple[TrialResult, ...]
     """Flagged before the labelled mistake."""
-    troubled: tuple[Tried, ...]
+    troubled: tuple[TrialResult, ...]
 
 
-def score(tried: Iterable[Tried]) -> Score:
+def score(tried: Iterable[TrialResult]) -> Score:
     """Return what *tried* comes to."""
     everything = tuple(tried)
     right, wrong, unclear = (_labelled(everything, label) for label in ("right", "wrong", "unclear"))
@@ -157,7 +157,7 @@ def score(tried: Iterable[Tried]) -> Score:
     )
 
 
-def cases(tried: Iterable[Tried]) -> Cases:
+def cases(tried: Iterable[TrialResult]) -> Cases:
     """Return those of *tried* to look at."""
     everything = tuple(tried)
     return Cases(
@@ -168,7 +168,7 @@ def cases(tried: Iterable[Tried]) -> Cases:
     )
 
 
-def place(tried: Tried) -> Place:
+def place(tried: TrialResult) -> Place:
     """Return where the first violation of a flagged trace stands."""
     mistake, first = tried.trace.mistake, tried.found[0]
     if mistake is None:
@@ -187,11 +187,11 @@ def _meet(one: Span, other: Span) -> bool:
     return one.start < other.end and other.start < one.end
 
 
-def _labelled(tried: Sequence[Tried], label: str) -> tuple[Tried, ...]:
+def _labelled(tried: Sequence[TrialResult], label: str) -> tuple[TrialResult, ...]:
     return tuple(one for one in tried if one.trace.label == label)
 
 
-def _flagged(tried: Sequence[Tried]) -> int:
+def _flagged(tried: Sequence[TrialResult]) -> int:
     return sum(one.is_flagged for one in tried)
 
 
@@ -200,25 +200,25 @@ def _offset(trace: LabelledTrace, turn: int, at: int) -> int:
     return sum(len(each.trace) for each in trace.turns[:turn]) + at
 
 
-def _decided(tried: Tried) -> int:
+def _decided(tried: TrialResult) -> int:
     """Return where the model was when the check of the first violation could begin."""
-    first: Found = tried.found[0]
+    first: TrialViolation = tried.found[0]
     return _offset(tried.trace, first.turn, first.segment.end)
 
 
-def _delay(tried: Tried) -> int | None:
+def _delay(tried: TrialResult) -> int | None:
     mistake = tried.trace.mistake
     if mistake is None or mistake.span is None:
         return None
     return _decided(tried) - _offset(tried.trace, mistake.turn, mistake.span.start)
 
 
-def _remaining(tried: Tried) -> float:
+def _remaining(tried: TrialResult) -> float:
     length = _offset(tried.trace, len(tried.trace.turns), 0)
     return 1 - _decided(tried) / length if length else 0.0
 
 
-def _extraction(tried: Tried) -> float:
+def _extraction(tried: TrialResult) -> float:
     length = _offset(tried.trace, len(tried.trace.turns), 0)
     return 1e6 * tried.extract_seconds / length if length else 0.0
 
@@ -292,7 +292,7 @@ def _above(what: str, rate: Rate, bar: float | None) -> Iterator[str]:
         yield f"{what}: {rate}, and at most {bar:.2%} is allowed"
 
 
-def _told(tried: Iterable[Tried], show: int) -> Iterator[str]:
+def _told(tried: Iterable[TrialResult], show: int) -> Iterator[str]:
     found = cases(tried)
     for title, those in (
         ("false alarms", found.false_alarms),
@@ -307,7 +307,7 @@ def _told(tried: Iterable[Tried], show: int) -> Iterator[str]:
             yield from _case(one)
 
 
-def _case(one: Tried) -> Iterator[str]:
+def _case(one: TrialResult) -> Iterator[str]:
     # With repr: what a model wrote must not act on the terminal.
     for found in one.found[:2]:
         yield f"    {found.why!r} in {_quoted(one, found.turn, found.span)}"
@@ -322,6 +322,6 @@ def _case(one: Tried) -> Iterator[str]:
         yield f"    {one.claims} claims, {one.unknown} unknown: {one.reasons[:3]!r}"
 
 
-def _quoted(one: Tried, turn: int, span: Span) -> str:
+def _quoted(one: TrialResult, turn: int, span: Span) -> str:
     text = one.trace.turns[turn].trace
     return repr(text[max(span.start - _AROUND, 0) : min(span.end, span.start + 200) + _AROUND])

@@ -13,11 +13,11 @@ from interwhen._types.errors import UsageError
 from interwhen.testing._server_script import (
     DONE,
     Api,
-    Close,
     Deaf,
+    Disconnect,
+    EventWriter,
     Forever,
     Head,
-    Pen,
     ReceivedRequest,
     Reset,
     Script,
@@ -46,7 +46,7 @@ class Fault:
 
     says: str
     """In words."""
-    script: Callable[[Pen], tuple[Step, ...]]
+    script: Callable[[EventWriter], tuple[Step, ...]]
     times: int = 1
     """How many requests it meets, as far as :func:`faulty` is concerned."""
     then: str = ""
@@ -63,7 +63,7 @@ def fault(
     """
     if name not in FAULTS:
         raise UsageError(f"fault {name!r} is not known; choose one of {', '.join(FAULTS)}")
-    return FAULTS[name].script(Pen(api, tuple(story), wrong, seed))
+    return FAULTS[name].script(EventWriter(api, tuple(story), wrong, seed))
 
 
 def faulty(
@@ -92,69 +92,69 @@ def _error(code: int | str, message: str) -> bytes:
     return json.dumps({"error": {"message": message, "type": "error", "code": code}}).encode()
 
 
-def _refused(status: int, message: str, **headers: str) -> Callable[[Pen], tuple[Step, ...]]:
+def _refused(status: int, message: str, **headers: str) -> Callable[[EventWriter], tuple[Step, ...]]:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda _: reply(status, _error(status, message), named)
 
 
-def _moved(status: int, location: str) -> Callable[[Pen], tuple[Step, ...]]:
+def _moved(status: int, location: str) -> Callable[[EventWriter], tuple[Step, ...]]:
     return lambda _: reply(status, b"", {"location": location})
 
 
-def _event(value: Any) -> Callable[[Pen], tuple[Step, ...]]:
+def _event(value: Any) -> Callable[[EventWriter], tuple[Step, ...]]:
     return lambda pen: pen.told(Send(data(value)))
 
 
-def _ended(reason: str) -> Callable[[Pen], tuple[Step, ...]]:
+def _ended(reason: str) -> Callable[[EventWriter], tuple[Step, ...]]:
     return lambda pen: (pen.first, pen.say("", finish_reason=reason), Send(DONE))
 
 
-def _lines(end: bytes) -> Callable[[Pen], tuple[Step, ...]]:
+def _lines(end: bytes) -> Callable[[EventWriter], tuple[Step, ...]]:
     return lambda pen: tuple(
         Send(step.data.replace(b"\n", end)) if isinstance(step, Send) else step for step in pen.told()
     )
 
 
-def _mixed_lines(pen: Pen) -> tuple[Step, ...]:
+def _mixed_lines(pen: EventWriter) -> tuple[Step, ...]:
     ends = (b"\n", b"\r", b"\r\n")
     lines = pen.body().split(b"\n")[:-1]
     # Each event is a line and an empty one, whose ends are alike.
     return tuple(Send(line + ends[number // 2 % 3]) for number, line in enumerate(lines))
 
 
-def _multiline(pen: Pen) -> tuple[Step, ...]:
+def _multiline(pen: EventWriter) -> tuple[Step, ...]:
     head, comma, tail = pen.raw(pen.story[0]).partition(b", ")
     return (Send(b"data: " + head + comma + b"\ndata: " + tail + b"\n\n"), *pen.ending())
 
 
-def _recut(pen: Pen) -> tuple[Step, ...]:
+def _recut(pen: EventWriter) -> tuple[Step, ...]:
     rng, body = random.Random(pen.seed), pen.body()  # noqa: S311  a test's own dice
     borders = sorted(rng.sample(range(1, len(body)), min(12, len(body) - 1)))
     return tuple(Send(body[a:b]) for a, b in zip([0, *borders], [*borders, len(body)], strict=True))
 
 
-def _mutated(pen: Pen) -> tuple[Step, ...]:
+def _mutated(pen: EventWriter) -> tuple[Step, ...]:
     rng, body = random.Random(pen.seed), bytearray(pen.body())  # noqa: S311  the same
     for _ in range(rng.randint(1, 8)):
         body[rng.randrange(len(body))] = rng.randrange(256)
     return (Send(bytes(body)),)
 
 
-def _cut_anywhere(pen: Pen) -> tuple[Step, ...]:
+def _cut_anywhere(pen: EventWriter) -> tuple[Step, ...]:
     rng, body = random.Random(pen.seed), pen.body()  # noqa: S311  the same
-    return (Send(body[: rng.randrange(1, len(body))]), rng.choice((Reset(), Close())))
+    return (Send(body[: rng.randrange(1, len(body))]), rng.choice((Reset(), Disconnect())))
 
 
-def _two_choices(pen: Pen) -> tuple[Step, ...]:
+def _two_choices(pen: EventWriter) -> tuple[Step, ...]:
     first, second = (json.loads(pen.raw(text, index=index)) for index, text in enumerate("ab"))
     return pen.told(Send(data({**first, "choices": [*first["choices"], *second["choices"]]})))
 
 
-def _zipped(body: Callable[[Pen], bytes]) -> Callable[[Pen], tuple[Step, ...]]:
+def _zipped(body: Callable[[EventWriter], bytes]) -> Callable[[EventWriter], tuple[Step, ...]]:
     return lambda pen: (Head(200, {**_SSE, "content-encoding": "gzip"}), Send(body(pen)))
 
 
-def _chat_delta(pen: Pen) -> tuple[Step, ...]:
+def _chat_delta(pen: EventWriter) -> tuple[Step, ...]:
     """Deltas without text: a role, an empty delta, none at all, and a text that is null."""
     if pen.api == "completions":
         return pen.told(pen.say(""))
@@ -163,13 +163,13 @@ def _chat_delta(pen: Pen) -> tuple[Step, ...]:
     return (*[Send(data(body)) for body in chunks], *pen.told())
 
 
-def _dripped(pen: Pen, seconds: float, size: int) -> tuple[Step, ...]:
+def _dripped(pen: EventWriter, seconds: float, size: int) -> tuple[Step, ...]:
     text = "".join(pen.story)
     tokens = [pen.say(text[at : at + size]) for at in range(0, len(text), size)]
     return (*[step for token in tokens for step in (Sleep(seconds), token)], *events((), api=pen.api))
 
 
-def _huge(pen: Pen) -> tuple[Step, ...]:
+def _huge(pen: EventWriter) -> tuple[Step, ...]:
     # 64 MiB, of which the server holds one piece.
     return (pen.first, Send(b'data: {"x": "'), *[Send(b"x" * 65536)] * 1024, Send(b'"}\n\n'), *pen.ending())
 
@@ -250,8 +250,8 @@ FAULTS: Mapping[str, Fault] = {
     "bad_gzip": Fault("a body that claims to be compressed and is not", _zipped(lambda pen: pen.body())),
     # Connections.
     "rst_mid": Fault("a TCP reset inside an event", lambda pen: pen.cut(Reset())),
-    "eof_mid": Fault("a connection closed inside an event", lambda pen: pen.cut(Close())),
-    "eof_before": Fault("a connection closed before an answer", lambda _: (Close(),)),
+    "eof_mid": Fault("a connection closed inside an event", lambda pen: pen.cut(Disconnect())),
+    "eof_before": Fault("a connection closed before an answer", lambda _: (Disconnect(),)),
     "cut_anywhere": Fault("a connection that breaks at a random byte", _cut_anywhere),
     "bad_chunk_size": Fault(
         "a chunk size that is no number", lambda pen: (pen.first, SendRaw(b"no number\r\n"), Stall())
@@ -291,5 +291,5 @@ FAULTS: Mapping[str, Fault] = {
 """Each fault by its name."""
 
 
-def _replaced(pen: Pen, old: bytes, new: bytes) -> tuple[Step, ...]:
+def _replaced(pen: EventWriter, old: bytes, new: bytes) -> tuple[Step, ...]:
     return tuple(Send(step.data.replace(old, new)) if isinstance(step, Send) else step for step in pen.told())

@@ -55,7 +55,7 @@ class Reset:
 
 
 @dataclass(frozen=True, slots=True)
-class Close:
+class Disconnect:
     """Close the connection without ending the body."""
 
 
@@ -71,7 +71,7 @@ class Deaf:
     """From here on, go on generating although the client has closed the connection, until an abort call or the end."""
 
 
-Step: TypeAlias = Head | Send | SendRaw | Sleep | Stall | Reset | Close | Forever | Deaf
+Step: TypeAlias = Head | Send | SendRaw | Sleep | Stall | Reset | Disconnect | Forever | Deaf
 """A script is a sequence of these; after the last one the body is ended as it should be."""
 
 
@@ -157,7 +157,7 @@ def rest_of(story: Sequence[str], kept: str) -> tuple[str, ...]:
     return tuple(rest)
 
 
-class Desk:
+class ScriptedEndpoint:
     """Where requests are answered, however they came."""
 
     def __init__(self, script: Script, *, owned_by: str = "scripted", context_tokens: int | None = None) -> None:
@@ -226,7 +226,7 @@ def events(texts: Iterable[str], *, api: Api = "completions", finish_reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Pen:
+class EventWriter:
     """Writes the events of one API; tells *story*, whose first token comes before most faults."""
 
     api: Api

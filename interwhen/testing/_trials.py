@@ -138,7 +138,7 @@ def _taken(claims: Any) -> Any:
     return tuple(islice(claims, _MOST_CLAIMS)) if isinstance(claims, Iterator) else claims
 
 
-__all__ = ["Found", "Tried", "Trouble", "recut", "try_monitor", "try_monitor_sync"]
+__all__ = ["TrialProblem", "TrialResult", "TrialViolation", "recut", "segments", "try_monitor", "try_monitor_sync"]
 
 _MEAN_CHUNK = 5
 _BATCH = 32
@@ -147,7 +147,7 @@ _QUOTED = 400
 _UNLIMITED = 1_000_000
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True):
+class TrialViolation(msgspec.Struct, frozen=True, kw_only=True):
     """A violation of a claim that is tied to the text: where a run would have been interrupted."""
 
     turn: int
@@ -162,7 +162,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     repair: str | None = None
 
 
-class Trouble(msgspec.Struct, frozen=True, kw_only=True):
+class TrialProblem(msgspec.Struct, frozen=True, kw_only=True):
     """A check, an extraction or a preparation that came to nothing."""
 
     turn: int
@@ -170,13 +170,13 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True):
     what: str
 
 
-class Tried(msgspec.Struct, frozen=True, kw_only=True):
+class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a monitor said of one trace."""
 
     trace: LabelledTrace
-    found: tuple[Found, ...] = ()
+    found: tuple[TrialViolation, ...] = ()
     """Its violations of grounded claims, in the order of the text."""
-    troubles: tuple[Trouble, ...] = ()
+    troubles: tuple[TrialProblem, ...] = ()
     passed: int = 0
     violated: int = 0
     """Claims that were refuted, those without a span included: these are never used to interrupt."""
@@ -229,7 +229,7 @@ def segments(text: str, trigger: Trigger, *, phase: Phase = "answer") -> list[Se
 
 async def try_monitor(
     monitor: MonitorSpec, traces: Iterable[LabelledTrace], *, seed: object = 0, model: Model | None = None
-) -> AsyncIterator[Tried]:
+) -> AsyncIterator[TrialResult]:
     """Let *monitor* look at *traces*; yield what it said of each, in their order.
 
     *seed* chooses the chunks. *model* answers the forks of a monitor that has some; without one, they are troubles.
@@ -247,10 +247,10 @@ def try_monitor_sync(
     *,
     seed: object = 0,
     model: Model | None = None,
-    told: Callable[[Tried], object] | None = None,
-) -> list[Tried]:
+    told: Callable[[TrialResult], object] | None = None,
+) -> list[TrialResult]:
     """Do as :func:`try_monitor` for plain code; *told* is called with what was said of each trace as soon as it was."""
-    done: list[Tried] = []
+    done: list[TrialResult] = []
 
     async def main() -> None:
         async for tried in try_monitor(monitor, traces, seed=seed, model=model):
@@ -262,7 +262,9 @@ def try_monitor_sync(
     return done
 
 
-async def _try(monitor: Monitor, trace: LabelledTrace, seed: object, model: Model | None, workers: Workers) -> Tried:
+async def _try(
+    monitor: Monitor, trace: LabelledTrace, seed: object, model: Model | None, workers: Workers
+) -> TrialResult:
     watch = Stopwatch()
     observer = watch.on(_observing(monitor))
     tallies = []
@@ -277,8 +279,8 @@ async def _try(monitor: Monitor, trace: LabelledTrace, seed: object, model: Mode
             workers=workers,
         ) as run:
             tallies.append(_tally(number, turn, await run.drain()))
-    broken = tuple(Trouble(turn=turn, span=None, what=what) for turn, what in watch.failed)
-    return Tried(
+    broken = tuple(TrialProblem(turn=turn, span=None, what=what) for turn, what in watch.failed)
+    return TrialResult(
         trace=trace,
         found=tuple(
             sorted(chain.from_iterable(tally.found for tally in tallies), key=lambda found: (found.turn, found.span))
@@ -310,21 +312,21 @@ def _calls(turn: Turn) -> Iterator[Chunk]:
 
 
 @dataclass(slots=True)
-class _Tally:
+class _TurnTally:
     """What was said of one turn."""
 
-    found: list[Found]
-    troubles: list[Trouble]
+    found: list[TrialViolation]
+    troubles: list[TrialProblem]
     reasons: list[str]
     seconds: list[float]
     passed: int = 0
     violated: int = 0
 
 
-def _tally(number: int, turn: Turn, result: Result) -> _Tally:
-    tally = _Tally([], [], [], [])
+def _tally(number: int, turn: Turn, result: Result) -> _TurnTally:
+    tally = _TurnTally([], [], [], [])
     if isinstance(result, Failed):
-        tally.troubles.append(Trouble(turn=number, span=None, what=f"the run failed: {result.error}"))
+        tally.troubles.append(TrialProblem(turn=number, span=None, what=f"the run failed: {result.error}"))
     text = turn.trace
     for check in result.checks:
         if check.seconds and isinstance(check.outcome, Judged) and not check.outcome.cached:
@@ -339,13 +341,13 @@ def _tally(number: int, turn: Turn, result: Result) -> _Tally:
                 if check.span is not None:
                     tally.found.append(_found(number, text, check, check.span, violation))
             case (Errored() | TimedOut() | Cancelled() | Skipped()) as outcome:
-                tally.troubles.append(Trouble(turn=number, span=check.span or check.segment, what=_said(outcome)))
+                tally.troubles.append(TrialProblem(turn=number, span=check.span or check.segment, what=_said(outcome)))
     return tally
 
 
-def _found(number: int, text: str, check: CheckRecord, claim: Span, violation: Violation) -> Found:
+def _found(number: int, text: str, check: CheckRecord, claim: Span, violation: Violation) -> TrialViolation:
     span = claim if violation.where is None else violation.where.shifted(claim.start)
-    return Found(
+    return TrialViolation(
         turn=number,
         span=span,
         segment=check.segment,

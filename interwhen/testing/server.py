@@ -28,14 +28,14 @@ from interwhen.models._transport import HttpRequest
 from interwhen.testing._server_faults import FAULTS, STORY, Fault, fault, faulty
 from interwhen.testing._server_script import (
     Api,
-    Close,
     Deaf,
-    Desk,
+    Disconnect,
     Forever,
     Head,
     ReceivedRequest,
     Reset,
     Script,
+    ScriptedEndpoint,
     Send,
     SendRaw,
     Sleep,
@@ -55,7 +55,7 @@ from interwhen.testing._server_script import (
 # Scripts played without a socket: a transport for tests in virtual time.
 
 
-class ScriptedTransport(Desk):
+class ScriptedTransport(ScriptedEndpoint):
     """A :class:`~interwhen.models.Transport` whose server is a script, in this very process.
 
     Nothing is waited for but what the script says, so under a virtual clock an hour of stalls takes a moment::
@@ -170,9 +170,9 @@ class ScriptedResponse:
                     await anyio.sleep(seconds)
                 case Stall():
                     await anyio.sleep_forever()
-                case Close() if not self._head.chunked and "content-length" not in self._head.headers:
+                case Disconnect() if not self._head.chunked and "content-length" not in self._head.headers:
                     return None
-                case Close() | Reset() | SendRaw():
+                case Disconnect() | Reset() | SendRaw():
                     raise self._broken()
                 case Deaf() | Forever():
                     pass  # nobody is there to be deaf; the other is unrolled
@@ -194,8 +194,8 @@ __all__ = [
     "FAULTS",
     "STORY",
     "Api",
-    "Close",
     "Deaf",
+    "Disconnect",
     "Fault",
     "Forever",
     "Head",
@@ -222,7 +222,7 @@ __all__ = [
 ]
 
 
-class ScriptedServer(Desk):
+class ScriptedServer(ScriptedEndpoint):
     """Answer each POST with what *script* returns for it, on ``127.0.0.1`` and a free port.
 
     ``GET .../models`` lists one model, owned by *owned_by* (which says what the server can do), with a context of
@@ -268,14 +268,14 @@ class ScriptedServer(Desk):
         self.connections += 1
         self.open_connections += 1
         try:
-            await _Connection(self, stream, self.connections).run()
+            await _ScriptedConnection(self, stream, self.connections).run()
         finally:
             self.open_connections -= 1
             with anyio.CancelScope(shield=True):
                 await stream.aclose()
 
 
-class _Connection:
+class _ScriptedConnection:
     """One connection: requests in, scripts out."""
 
     def __init__(self, server: ScriptedServer, stream: anyio.abc.SocketStream, number: int) -> None:
@@ -350,7 +350,7 @@ class _Connection:
                 sock = self._stream.extra(anyio.abc.SocketAttribute.raw_socket)  # noqa: S610
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 return False
-            case Close():
+            case Disconnect():
                 return False
             case Deaf():
                 self._deaf = True

@@ -16,7 +16,7 @@ from interwhen._types.events import CheckSettled, Remedied, ViolationFound
 from interwhen._types.models import Message, Piece, Prompt
 from interwhen._types.results import CheckRecord, Result, Verified, ViolationRecord
 from interwhen._types.spans import Span
-from interwhen.journal._rebuilding import Journaled, Past, core_of, facts_of, read_journal, standing
+from interwhen.journal._rebuilding import Journaled, RebuiltRun, core_of, facts_of, read_journal, standing
 from interwhen.journal._records import recorded_monitors
 
 # What in a text was not the model's: spans by which a loss can leave it out.
@@ -45,7 +45,7 @@ def within(spans: Iterable[OursSpan], start: int, end: int, shift: int = 0) -> t
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class RecordedAttempt:
     """The trace as it stood before it was cut, or as it stands at last."""
 
     pieces: tuple[Piece, ...]
@@ -77,11 +77,11 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class AttemptHistory:
     """What a journal tells."""
 
     journaled: Journaled
-    attempts: tuple[Attempt, ...]
+    attempts: tuple[RecordedAttempt, ...]
     """In order; the last one holds the trace that stands."""
     tags: tuple[Span, ...]
     """The tags around the reasoning, in that trace."""
@@ -99,7 +99,7 @@ class Story:
         return self.journaled.header.prompt_sha256[:12]
 
     @property
-    def last(self) -> Attempt:
+    def last(self) -> RecordedAttempt:
         """The trace that stands."""
         return self.attempts[-1]
 
@@ -130,8 +130,8 @@ class Story:
 class _Teller:
     """Follows a run fact by fact."""
 
-    past: Past
-    attempts: list[Attempt] = field(default_factory=list)
+    past: RebuiltRun
+    attempts: list[RecordedAttempt] = field(default_factory=list)
     start: int = 0
     checks: list[CheckRecord] = field(default_factory=list)
     violations: list[ViolationRecord] = field(default_factory=list)
@@ -152,7 +152,7 @@ class _Teller:
 
     def _end(self, before: tuple[Piece, ...], violation: ViolationRecord, unsettled: tuple[Span, ...]) -> None:
         found = (*self.violations, violation)
-        self.attempts.append(Attempt(before, self.start, tuple(self.checks), found, violation, unsettled))
+        self.attempts.append(RecordedAttempt(before, self.start, tuple(self.checks), found, violation, unsettled))
         cut = violation.cut or 0
         self.start = cut + len(violation.inserted)
         self.checks = [check for check in self.checks if place_of(check).end <= cut]
@@ -164,13 +164,13 @@ def place_of(check: CheckRecord) -> Span:
     return check.segment if check.span is None else check.span
 
 
-def tell(path: str | os.PathLike[str]) -> Story:
+def tell(path: str | os.PathLike[str]) -> AttemptHistory:
     """Return the story of the journal at *path*.
 
     Raises :class:`~interwhen.JournalError` on a file that is no journal this version can read.
     """
     found = read_journal(path)
-    past = Past(found, core_of(found.header, recorded_monitors(found.header)))
+    past = RebuiltRun(found, core_of(found.header, recorded_monitors(found.header)))
     past.take(past.core.begin())
     teller = _Teller(past)
     core = past.core
@@ -187,8 +187,10 @@ def tell(path: str | os.PathLike[str]) -> Story:
     result = result_of(past)
     checks = teller.checks if result is None else result.checks
     unsettled = _open(core) if result is None else ()
-    last = Attempt(core.transcript.pieces(), teller.start, tuple(checks), tuple(teller.violations), open=unsettled)
-    return Story(found, (*teller.attempts, last), tuple(core.transcript.tags), result)
+    last = RecordedAttempt(
+        core.transcript.pieces(), teller.start, tuple(checks), tuple(teller.violations), open=unsettled
+    )
+    return AttemptHistory(found, (*teller.attempts, last), tuple(core.transcript.tags), result)
 
 
 def _open(core: Core, settled: int | None = None) -> tuple[Span, ...]:
@@ -198,6 +200,6 @@ def _open(core: Core, settled: int | None = None) -> tuple[Span, ...]:
     return (*claims, *(job.segment.span for job in jobs if job.refs is None))
 
 
-def tell_all(paths: Iterable[str | os.PathLike[str]]) -> Sequence[Story]:
+def tell_all(paths: Iterable[str | os.PathLike[str]]) -> Sequence[AttemptHistory]:
     """Return the stories of the journals at *paths*, in that order."""
     return [tell(path) for path in paths]

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import msgspec
 
 from interwhen._types.errors import UsageError
-from interwhen.training._attempts import Story, tell
+from interwhen.training._attempts import AttemptHistory, tell
 from interwhen.training._decontamination import SIZE, Decontaminator
 from interwhen.training._rows import Row, chats, documents, preferences, steps
 
@@ -20,7 +20,7 @@ Format = Literal["tpt", "messages", "prm", "preference"]
 """``tpt``: documents with their thinking; ``messages``: chats; ``prm``: steps with labels; ``preference``: pairs."""
 FORMATS: tuple[Format, ...] = get_args(Format)
 
-_MAKERS: dict[Format, Callable[[Story, Counter[str]], Iterator[Row]]] = {
+_MAKERS: dict[Format, Callable[[AttemptHistory, Counter[str]], Iterator[Row]]] = {
     "tpt": documents,
     "messages": chats,
     "prm": steps,
@@ -73,7 +73,7 @@ def export_journals(
 
 def _lines(
     paths: Iterable[str],
-    make: Callable[[Story, Counter[str]], Iterator[Row]],
+    make: Callable[[AttemptHistory, Counter[str]], Iterator[Row]],
     decontaminator: Decontaminator,
     left_out: Counter[str],
 ) -> Iterator[bytes]:

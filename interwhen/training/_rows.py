@@ -16,11 +16,11 @@ from interwhen._types.segments import ToolCall
 from interwhen._types.spans import Span
 from interwhen._types.verdicts import Judged, Pass
 from interwhen.models._messages import as_turn
-from interwhen.training._attempts import Attempt, OursSpan, Story, place_of, within
+from interwhen.training._attempts import AttemptHistory, OursSpan, RecordedAttempt, place_of, within
 from interwhen.training._decontamination import strings_in
 
 
-class Document(msgspec.Struct, frozen=True):
+class ThinkingDocument(msgspec.Struct, frozen=True):
     """``tpt``: a document with the thinking behind it, as in thinking-augmented pre-training (arXiv 2509.20186)."""
 
     id: str
@@ -116,22 +116,22 @@ class Preference(msgspec.Struct, frozen=True):
         return f"{self.prompt}{self.chosen}\n{self.prompt}{self.rejected}"
 
 
-Row: TypeAlias = Document | Chat | Steps | Preference
+Row: TypeAlias = ThinkingDocument | Chat | Steps | Preference
 
 
 # Whole traces as rows: documents with their thinking, and chats.
 
 
-def documents(story: Story, left_out: Counter[str]) -> Iterator[Document]:
+def documents(story: AttemptHistory, left_out: Counter[str]) -> Iterator[ThinkingDocument]:
     """Yield the trace of *story* behind its problem, if its answer was verified."""
     if not _is_fit(story, left_out):
         return
     document, thinking = story.problem, story.last.text
     spans = tuple(OursSpan(span.start + len(document), span.end + len(document), span.origin) for span in _spans(story))
-    yield Document(story.name, document + thinking, document, thinking, spans)
+    yield ThinkingDocument(story.name, document + thinking, document, thinking, spans)
 
 
-def chats(story: Story, left_out: Counter[str]) -> Iterator[Chat]:
+def chats(story: AttemptHistory, left_out: Counter[str]) -> Iterator[Chat]:
     """Yield the problem and the trace of *story* as messages, if its answer was verified.
 
     The reasoning, without its tags, is the ``reasoning_content`` of the last message.
@@ -164,14 +164,14 @@ def chats(story: Story, left_out: Counter[str]) -> Iterator[Chat]:
     yield Chat(story.name, (*(as_turn(turn) for turn in story.turns), answer), tuple(spans))
 
 
-def _is_fit(story: Story, left_out: Counter[str]) -> bool:
+def _is_fit(story: AttemptHistory, left_out: Counter[str]) -> bool:
     if story.is_answer_verified:
         return True
     left_out["runs whose answer is not verified"] += 1
     return False
 
 
-def _spans(story: Story) -> Sequence[OursSpan]:
+def _spans(story: AttemptHistory) -> Sequence[OursSpan]:
     refuted = [OursSpan(span.start, span.end, "refuted") for span in story.refuted]
     return sorted((*story.last.ours, *refuted), key=lambda span: (span.start, span.end))
 
@@ -184,7 +184,7 @@ lies in it. ``open``: some check of it came to no verdict or no end, or to one t
 states nothing that anybody checked. Only the first is right: what is unknown is not correct."""
 
 
-class Line(NamedTuple):
+class TraceLine(NamedTuple):
     """A line of a trace, with its line end."""
 
     start: int
@@ -194,7 +194,7 @@ class Line(NamedTuple):
     """Whether we wrote some of it."""
 
 
-def lines_of(attempt: Attempt, start: int = 0) -> Iterator[Line]:
+def lines_of(attempt: RecordedAttempt, start: int = 0) -> Iterator[TraceLine]:
     """Yield the lines of *attempt* from offset *start* on, which may lie in the midst of the first one."""
     text = attempt.text
     ours = attempt.ours
@@ -202,11 +202,11 @@ def lines_of(attempt: Attempt, start: int = 0) -> Iterator[Line]:
     while at < len(text):
         end = text.find("\n", at) + 1 or len(text)
         is_ours = any(span.start < end and at < span.end for span in ours)
-        yield Line(at, end, judge(attempt, at, end), is_ours)
+        yield TraceLine(at, end, judge(attempt, at, end), is_ours)
         at = end
 
 
-def judge(attempt: Attempt, start: int, end: int) -> Judgement:
+def judge(attempt: RecordedAttempt, start: int, end: int) -> Judgement:
     """Return what the verdicts of *attempt* say of its text at ``[start, end)``."""
     if any(_touches(violation.span, start, end) for violation in attempt.violations):
         return "wrong"
@@ -239,7 +239,7 @@ def _passed(check: CheckRecord) -> bool:
 # Step-labelled data from verdicts, for models of reward.
 
 
-def steps(story: Story, left_out: Counter[str]) -> Iterator[Steps]:
+def steps(story: AttemptHistory, left_out: Counter[str]) -> Iterator[Steps]:
     """Yield the judged lines of each attempt of *story*, in runs of lines that follow one another.
 
     A line that nobody judged is no step: it ends the row, and stands in the prompt of the next one. So does a line in
@@ -252,8 +252,8 @@ def steps(story: Story, left_out: Counter[str]) -> Iterator[Steps]:
 
 @dataclass(slots=True)
 class _Rows:
-    story: Story
-    attempt: Attempt
+    story: AttemptHistory
+    attempt: RecordedAttempt
     name: str
     left_out: Counter[str]
     begun: int = 0
@@ -279,7 +279,7 @@ class _Rows:
                 break
         yield from self._close()
 
-    def _label(self, line: Line) -> bool | None:
+    def _label(self, line: TraceLine) -> bool | None:
         # The rest of a line that was cut and put right is not a step of its own.
         if line.is_ours or (line.start > 0 and self.attempt.text[line.start - 1] != "\n"):
             self.left_out["lines in which interwhen wrote"] += 1
@@ -302,7 +302,7 @@ class _Rows:
 # Preference pairs from interrupts: the continuation that was refuted, and the one that stands in its place.
 
 
-def preferences(story: Story, left_out: Counter[str]) -> Iterator[Preference]:
+def preferences(story: AttemptHistory, left_out: Counter[str]) -> Iterator[Preference]:
     """Yield a pair for each interrupt of *story* whose correction stands at last and passed.
 
     Both continuations end with the line that decides: the wrong one, and the first one whose claims passed. Feedback
@@ -319,7 +319,7 @@ def preferences(story: Story, left_out: Counter[str]) -> Iterator[Preference]:
             yield found
 
 
-def _pair(story: Story, attempt: Attempt, violation: ViolationRecord, name: str) -> Preference | str:
+def _pair(story: AttemptHistory, attempt: RecordedAttempt, violation: ViolationRecord, name: str) -> Preference | str:
     """Return the pair, or why there is none."""
     before, last = attempt.text, story.last
     after = last.text
@@ -351,7 +351,7 @@ def _pair(story: Story, attempt: Attempt, violation: ViolationRecord, name: str)
     )
 
 
-def _behind_feedback(last: Attempt, at: int) -> int:
+def _behind_feedback(last: RecordedAttempt, at: int) -> int:
     """Return where the text goes on behind the feedback at *at*, if there is any."""
     for span in last.ours:
         if span.origin == "feedback" and span.start == at:
@@ -359,7 +359,7 @@ def _behind_feedback(last: Attempt, at: int) -> int:
     return at
 
 
-def _right_until(last: Attempt, begin: int) -> int | None:
+def _right_until(last: RecordedAttempt, begin: int) -> int | None:
     """Return where the first line from *begin* on ends that holds a claim, if all claims up to there passed."""
     text, at = last.text, begin
     while at < len(text):

@@ -6,8 +6,8 @@ import pytest
 from interwhen import UsageError
 from interwhen.bench._idle import IdleReport, measure_idle
 from interwhen.bench._idle_cli import idle_table
-from interwhen.cli._main import main
 from interwhen.testing import Pause, ScriptedModel
+from interwhen_launcher import main
 from rich.console import Console
 from trio.testing import MockClock
 

@@ -12,8 +12,8 @@ from interwhen import UsageError
 from interwhen.bench._penalty import Sweep
 from interwhen.bench._penalty_cli import penalty
 from interwhen.bench._penalty_report import Penalty
-from interwhen.cli._main import main
 from interwhen.models import load_recordings
+from interwhen_launcher import main
 
 SMALL = {"speed": 60.0, "tokens": 60, "pairs": 1, "verifier_ms": 1.0, "monitors": 2}
 

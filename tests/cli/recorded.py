@@ -1,5 +1,7 @@
 """Recorded runs: lists of events as the engine sends them."""
 
+import hashlib
+
 from interwhen import (
     Abstained,
     Certificate,
@@ -32,10 +34,13 @@ from interwhen import (
     ViolationFound,
     ViolationRecord,
 )
-from interwhen._types.results import sha256
 from interwhen.toolkit import Outcome
 
 MONITOR = "sums"
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def record(span: Span, outcome: Outcome, key: str = "k") -> CheckRecord:
@@ -75,7 +80,7 @@ def common(text: str) -> dict[str, object]:
 
 def verified(text: str) -> Verified:
     checks = (record(Span(0, 3), Judged(Pass())),)
-    certificate = Certificate(sha256(text), sha256("p"), "m", checks, (Span(0, 3),), 0.5)
+    certificate = Certificate(_sha256(text), _sha256("p"), "m", checks, (Span(0, 3),), 0.5)
     return Verified(**common(text), checks=checks, certificate=certificate)
 
 

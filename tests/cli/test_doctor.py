@@ -10,7 +10,7 @@ from interwhen.cli import _doctor as command
 from interwhen.cli._main import main
 from interwhen.models import ConnectError, probe
 from interwhen.models import _probe as probing
-from interwhen.models._probe import QUESTIONS, Diagnosis, Finding
+from interwhen.models._probe import QUESTIONS, Diagnosis, ProbeFinding
 
 WHOLE = " Wednesday, Thursday, Friday, Saturday, Sunday."
 ALL = [question.name for question in QUESTIONS]
@@ -178,7 +178,7 @@ def test_a_real_server(capsys):
 
 
 def test_the_table_and_the_code(monkeypatch, capsys):
-    findings = (Finding("reachable", "ok", "yes\x1b[2J", "fine"), Finding("chat API", "ok", "", ""))
+    findings = (ProbeFinding("reachable", "ok", "yes\x1b[2J", "fine"), ProbeFinding("chat API", "ok", "", ""))
 
     async def found(base_url, model):
         return Diagnosis(base_url, model, findings)

@@ -4,7 +4,19 @@ import openai
 import pytest
 from both import KINDS, outcome, shown
 from interwhen import wrap
-from interwhen.testing.server import FAULTS, Close, Send, chunk, counts, data, delta, events, fault, reply, tool_call
+from interwhen.testing.server import (
+    FAULTS,
+    Disconnect,
+    Send,
+    chunk,
+    counts,
+    data,
+    delta,
+    events,
+    fault,
+    reply,
+    tool_call,
+)
 from watchers import passing
 
 pytestmark = pytest.mark.anyio
@@ -210,7 +222,7 @@ async def test_an_unreachable_server_is_the_same_error(serve, pair):
 
 
 async def test_a_server_that_closes_before_answering_is_the_same_error(serve, pair):
-    bare, wrapped = pair(serve((Close(),)))
+    bare, wrapped = pair(serve((Disconnect(),)))
     _, error = await same(bare, wrapped, stream=True)
     assert isinstance(error, openai.APIConnectionError)
 

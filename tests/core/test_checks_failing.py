@@ -18,7 +18,6 @@ from interwhen import (
 )
 from interwhen._core.check_table import FIRST_TRIAL, LAST_TRIAL, Breaker
 from interwhen._core.messages import Check, Drop, Extracted, Settled, Suspend
-from interwhen._types.verdicts import read_on_error
 from tests.core.worlds import STRICT, drive, monitor, parse_ungrounded
 
 FAILED = [Errored("x"), TimedOut(1.0)]
@@ -104,17 +103,6 @@ def test_pauses_are_bounded_and_values_that_cannot_work_are_refused():
     for value in ("ajar", 3, False, Retry):
         with pytest.raises(UsageError, match="on_error"):
             monitor(on_error=value)
-
-
-def test_the_spellings_of_on_error():
-    assert read_on_error("open") == "open"
-    assert read_on_error(" closed ") == "closed"
-    assert read_on_error("retry") == Retry(2)
-    assert read_on_error("retry:3") == Retry(3)
-    assert read_on_error("retry:3:closed") == Retry(3, "closed")
-    for text in ("", "retry:", "retry:-1", "retry:two", "retry:1:ajar", "retry:1:open:2", "Retry"):
-        with pytest.raises(UsageError, match="choose one of"):
-            read_on_error(text)
 
 
 def test_the_most_patient_of_those_who_wait_decides_and_each_one_ends_as_it_says():

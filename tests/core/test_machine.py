@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -46,7 +48,6 @@ from interwhen._core.messages import (
     Settled,
     SwitchedOff,
 )
-from interwhen._types.results import sha256
 from tests.core.worlds import PLAIN, STRICT, SUM, Driver, judge, monitor, parse, parse_ungrounded
 
 WHOLE = (Lines(), Lines(every=2), Paragraphs(), Sentences(), Markers(), ThinkEnd(), Answer())
@@ -344,7 +345,7 @@ class CoreMachine(RuleBasedStateMachine):
     def is_verified(self, end):
         """Read the final text anew: nothing of what the core remembers is used, but who wrote what."""
         assert end.finish_reason in ("stop", "tool_calls")
-        assert end.certificate.text_sha256 == sha256(end.text)
+        assert end.certificate.text_sha256 == hashlib.sha256(end.text.encode()).hexdigest()
         assert not end.reason
         transcript = self.driver.core.transcript
         required = [who for who in self.monitors if who.required]

@@ -22,8 +22,6 @@ from interwhen import (
     Violation,
 )
 from interwhen._core.messages import Close, Drop, Extract, Extracted, Invalidate, Open, Settled
-from interwhen.models import Request
-from interwhen.models._openai_api import extra_turns, prefill_turns
 from tests.core.worlds import PLAIN, drive, monitor
 
 TAGS = ("<think>", "</think>")
@@ -202,24 +200,17 @@ def test_a_tracker_keeps_the_state_of_the_segment():
     assert Invalidate(14) in orders
 
 
-def test_a_field_for_the_reasoning_is_left_by_the_lead():
+def test_what_a_model_of_turns_is_given_ends_the_reasoning_and_asks_for_the_answer():
     driver = drive(stopper(), think_tags=None, starts_in="reasoning")
     driver.feed("one\ntw", phase="reasoning")
     settle(driver)
-    request = Request("Q?", last_open(driver).pieces)
-    assert prefill_turns(request, "reasoning_content")[1:] == [
-        {"role": "assistant", "reasoning_content": "one", "content": "\n\n"}
-    ]
-
-
-def test_a_model_of_turns_is_asked_for_its_answer():
+    *thought, last = last_open(driver).pieces
+    assert ["".join(piece.text for piece in thought), last.text] == ["one", "\n\n"]
+    assert [piece.phase for piece in (thought[-1], last)] == ["reasoning", "answer"]
     driver = thinking(stopper(), text="<think>one\ntw")
     settle(driver)
-    request = Request("Q?", last_open(driver).pieces)
-    assert extra_turns(request)[1:] == [
-        {"role": "assistant", "content": "<think>one"},
-        {"role": "user", "content": "That is enough thinking. Give the final answer now."},
-    ]
+    asked = [piece.ask for piece in last_open(driver).pieces if piece.ask]
+    assert asked == ["That is enough thinking. Give the final answer now."]
 
 
 @pytest.mark.parametrize("size", [1, 3, 100])

@@ -102,8 +102,7 @@ def test_every_mistake_is_one(family: str) -> None:
 
 
 def test_feedback_is_worded_as_interwhen_words_it() -> None:
-    from interwhen import FeedbackTemplate, Violation
-    from interwhen._types.remedies import Level
+    from interwhen import FeedbackTemplate, Level, Violation
 
     mistake = FAMILIES["totals"](random.Random(7), hard=False).steps[0].blunder(random.Random(1))  # type: ignore[misc]
     violation = Violation(why=mistake.why, witness=mistake.witness)

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
-_CODE = "import sys; from interwhen.cli._main import main; sys.exit(main())"
+_CODE = "import sys; from interwhen_launcher import main; sys.exit(main())"
 
 
 class Process:

@@ -8,7 +8,7 @@ import httpx2
 import openai
 import pytest
 from helpers import ASK, post, refused, sse
-from interwhen.testing.server import Close, Reset, Send, SendRaw, Sleep, Stall, data, delta, events, fault, reply
+from interwhen.testing.server import Disconnect, Reset, Send, SendRaw, Sleep, Stall, data, delta, events, fault, reply
 from responses_writer import Writer
 from structlog.testing import capture_logs
 from watchers import passing
@@ -123,7 +123,7 @@ def test_no_stream_is_taken_up_twice_so_no_text_is_said_twice(upstream, gateway)
 )
 @pytest.mark.parametrize("transport", ["fast", "httpx2"])
 @pytest.mark.parametrize("watchers", [[passing()], []], ids=["supervised", "relayed"])
-@pytest.mark.parametrize("end", [Close(), Reset()], ids=["closed", "reset"])
+@pytest.mark.parametrize("end", [Disconnect(), Reset()], ids=["closed", "reset"])
 def test_only_a_kept_connection_is_opened_anew(end, watchers, transport, upstream, gateway):
     server = upstream(lambda request: events(["one"], api="chat") if request.number in {1, 3} else (end,))
     running = gateway(server, watchers=watchers, transport=transport)
@@ -139,7 +139,7 @@ def test_of_two_kept_connections_that_are_closed_one_is_used(upstream, gateway):
     steps = (*events(["one"], api="chat")[:-1], Sleep(0.3), *events([], api="chat"))
     server = upstream(
         lambda request: (
-            events(["two"], api="chat") if request.number == 3 else steps if request.number < 2 else (Close(),)
+            events(["two"], api="chat") if request.number == 3 else steps if request.number < 2 else (Disconnect(),)
         )
     )
     running = gateway(server, transport="fast")
@@ -160,7 +160,7 @@ def test_of_two_kept_connections_that_are_closed_one_is_used(upstream, gateway):
 
 
 def test_what_has_begun_to_answer_is_not_asked_again(upstream, gateway):
-    begun = (SendRaw(b"HTTP/1.1 200 OK\r\ncontent-"), Close())
+    begun = (SendRaw(b"HTTP/1.1 200 OK\r\ncontent-"), Disconnect())
     server = upstream(lambda request: begun if request.number else events(["one"], api="chat"))
     running = gateway(server, transport="fast")
     assert post(running, {**ASK, "stream": True}).status_code == 200
@@ -198,10 +198,10 @@ def test_an_error_names_the_upstreams_host_and_no_more(watchers, transport, gate
 @pytest.mark.parametrize(
     "steps",
     [
-        (Close(),),
+        (Disconnect(),),
         (delta({"content": "one "}), Reset()),
         reply(307, b"", {"location": "http://someone:topsecret@elsewhere/v1/chat/completions"}),
-        (SendRaw(b"nonsense\r\n\r\n"), Close()),
+        (SendRaw(b"nonsense\r\n\r\n"), Disconnect()),
         reply(200, b"{}", {"content-encoding": "gzip"}),
         reply(200, b"<html>", {"content-type": "text/html"}),
     ],

@@ -9,7 +9,7 @@ from interwhen import JournalError, Judged, Pass, Span, Unknown, Verified, read_
 from interwhen.journal import flaws
 from interwhen.journal._evidence import code_digest
 from interwhen.journal._files import frame, frames, preamble
-from interwhen.journal._records import Ending, Header, decode, encode
+from interwhen.journal._records import EndRecord, Header, decode, encode
 from interwhen.testing import ScriptedModel
 from sums import adds_up, supervise, watch
 
@@ -33,7 +33,7 @@ def forge(path, change):
 
 def with_result(**fields):
     def change(record):
-        if not isinstance(record, Ending):
+        if not isinstance(record, EndRecord):
             return record
         return msgspec.structs.replace(record, result=msgspec.structs.replace(record.result, **fields))
 
@@ -42,7 +42,7 @@ def with_result(**fields):
 
 def with_certificate(**fields):
     def change(record):
-        if not isinstance(record, Ending):
+        if not isinstance(record, EndRecord):
             return record
         certificate = msgspec.structs.replace(record.result.certificate, **fields)
         return with_result(certificate=certificate)(record)
@@ -52,7 +52,7 @@ def with_certificate(**fields):
 
 def with_check(**fields):
     def change(record):
-        if not isinstance(record, Ending):
+        if not isinstance(record, EndRecord):
             return record
         checks = tuple(msgspec.structs.replace(check, **fields) for check in record.result.checks)
         return with_certificate(checks=checks)(with_result(checks=checks)(record))
@@ -101,7 +101,9 @@ async def test_a_result_of_other_facts_is_not_resumed(path, tmp_path):
     await recorded(other, "1+1=2 and so\n2+2=4, no\n", watch(delivery="observe"))
     good = read_journal(other).result
     assert isinstance(good, Verified)
-    forge(path, lambda record: msgspec.structs.replace(record, result=good) if isinstance(record, Ending) else record)
+    forge(
+        path, lambda record: msgspec.structs.replace(record, result=good) if isinstance(record, EndRecord) else record
+    )
     assert isinstance(read_journal(path).result, Verified)
     with pytest.raises(JournalError, match="not what its own facts come to"):
         async with resume(path, monitors=[watch(delivery="observe")]) as run:

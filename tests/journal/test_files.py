@@ -110,7 +110,7 @@ def test_a_newer_schema_is_refused_by_name(path):
 
 def test_a_first_record_that_is_no_header_is_refused(path):
     data, chain = preamble()
-    path.write_bytes(data + frame(records.encode(records.Spent()), chain)[0])
+    path.write_bytes(data + frame(records.encode(records.SpentRecord()), chain)[0])
     with pytest.raises(JournalError, match="not what the run was asked"):
         read_journal(path)
     path.write_bytes(data + frame(b"\x93\xa3odd\x01\x02", chain)[0])
@@ -155,20 +155,20 @@ class Word(str):
     ],
 )
 def test_facts_survive(fact):
-    again = records.decode(records.encode(records.told(1.5, 7, fact)))
-    assert again == records.Told(1.5, 7, fact)
+    again = records.decode(records.encode(records.fact_record(1.5, 7, fact)))
+    assert again == records.FactRecord(1.5, 7, fact)
 
 
 def test_what_was_spent_is_read_from_older_files():
     older = msgspec.msgpack.encode(["spent", 3, 20, 1, 0.5, 0.25, 0.0, [0.1], 4])
-    assert records.decode(older) == records.Spent(3, 20, 1, 0.5, 0.25, 0.0, (0.1,), 4, wire=None, wasted=0)
+    assert records.decode(older) == records.SpentRecord(3, 20, 1, 0.5, 0.25, 0.0, (0.1,), 4, wire=None, wasted=0)
 
 
 def test_of_a_claim_only_what_the_core_looks_at_is_kept():
     from sums import Sum
 
     claim = Sum(key="1+1=2", span=Span(0, 5), left=1, right=1, total=2)
-    [kept] = records.told(0.0, 0, Extracted(1, (claim,))).fact.claims
+    [kept] = records.fact_record(0.0, 0, Extracted(1, (claim,))).fact.claims
     assert type(kept) is Claim
 
 

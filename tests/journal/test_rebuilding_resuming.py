@@ -20,7 +20,7 @@ from interwhen import (
 from interwhen.journal import SkippedEvent
 from interwhen.journal import _records as records
 from interwhen.models import ConnectError, StreamNotes, Timeouts, UpstreamError
-from interwhen.models._orphans import Ghost
+from interwhen.models._orphans import OrphanedStream
 from interwhen.testing import Pause, ScriptedModel, VirtualWorkers, cut_into
 from journals import KINDS, Kind, borders, finely, goes_on, put_together, recorded, rest, taken_apart
 from sums import apply, slow, sums, supervise, watch
@@ -67,7 +67,7 @@ async def test_nothing_is_counted_twice_or_lost(name, path):
         path.write_bytes(data[:end])
         async with kind.resume(path) as run:
             resumed = await run.drain()
-        asked = sum(isinstance(e, records.Told) and type(e.fact).__name__ == "Opened" for e in entries[:count])
+        asked = sum(isinstance(e, records.FactRecord) and type(e.fact).__name__ == "Opened" for e in entries[:count])
         ledger, whole = resumed.ledger, result.ledger
         assert (ledger.remedies, ledger.forks, ledger.reconnects) == (whole.remedies, whole.forks, whole.reconnects)
         # A half-read tag is dropped and written again; all else is one token a character.
@@ -170,7 +170,7 @@ async def test_a_claim_goes_to_its_verifier_with_all_that_its_extractor_put_into
 
     entries = taken_apart(data)
     first = next(
-        at for at, e in enumerate(entries) if isinstance(e, records.Told) and type(e.fact).__name__ == "Extracted"
+        at for at, e in enumerate(entries) if isinstance(e, records.FactRecord) and type(e.fact).__name__ == "Extracted"
     )
     path.write_bytes(put_together(entries[: first + 1]))
     monitors = [watch(slow(0.2, function=note)), watch(name="twice", delivery="final")]
@@ -189,7 +189,7 @@ async def test_a_claim_that_its_extractor_no_longer_finds_is_no_pass(path):
     _, _, data = await recorded(kind, path)
     entries = taken_apart(data)
     first = next(
-        at for at, e in enumerate(entries) if isinstance(e, records.Told) and type(e.fact).__name__ == "Extracted"
+        at for at, e in enumerate(entries) if isinstance(e, records.FactRecord) and type(e.fact).__name__ == "Extracted"
     )
     path.write_bytes(put_together(entries[: first + 1]))
     working = False
@@ -252,7 +252,9 @@ async def test_time_goes_on_where_it_stopped(path):
     result, _, data = await recorded(kind, path)
     assert result.status == "verified"
     assert 8 <= result.timing.total < 9
-    half = next(end for end, e in zip(borders(data), taken_apart(data), strict=True) if isinstance(e, records.Text))
+    half = next(
+        end for end, e in zip(borders(data), taken_apart(data), strict=True) if isinstance(e, records.TextRecord)
+    )
     path.write_bytes(data[:half])
     async with kind.resume(path) as run:
         resumed = await run.drain()
@@ -270,7 +272,9 @@ class Odd(ScriptedModel):
 
     async def stream(self, request):
         stream = await super().stream(request)
-        notes = StreamNotes(2, [SkippedEvent(7, "{", "no JSON")], 1, 3, Ghost(0.0, rate=2.0, left=5, is_laid=False))
+        notes = StreamNotes(
+            2, [SkippedEvent(7, "{", "no JSON")], 1, 3, OrphanedStream(0.0, rate=2.0, left=5, is_stopped=False)
+        )
         stream.notes = notes
         return stream
 

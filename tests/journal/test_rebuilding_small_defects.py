@@ -35,7 +35,7 @@ async def test_another_claim_in_the_place_of_the_recorded_one_is_not_checked_for
     _, _, data = await recorded(kind, path)
     entries = taken_apart(data)
     first = next(
-        at for at, e in enumerate(entries) if isinstance(e, records.Told) and type(e.fact).__name__ == "Extracted"
+        at for at, e in enumerate(entries) if isinstance(e, records.FactRecord) and type(e.fact).__name__ == "Extracted"
     )
     path.write_bytes(put_together(entries[: first + 1]))
     working = False
@@ -64,7 +64,9 @@ async def test_a_check_that_is_tried_again_after_going_on_gets_its_whole_claim(p
     kind = Kind(lambda: goes_on(("1+1=2\n",), delay=0.01), monitors)
     _, _, data = await recorded(kind, path)
     entries = taken_apart(data)
-    last = [at for at, e in enumerate(entries) if isinstance(e, records.Told) and type(e.fact).__name__ == "Extracted"]
+    last = [
+        at for at, e in enumerate(entries) if isinstance(e, records.FactRecord) and type(e.fact).__name__ == "Extracted"
+    ]
     path.write_bytes(put_together(entries[: last[-1] + 1]))
     async with interwhen.resume(path, model=kind.model(), monitors=monitors(note)) as run:
         result = await run.drain()
@@ -92,7 +94,7 @@ class Counted(ScriptedModel):
 
 
 async def test_what_each_request_was_counted_is_in_the_ledger_of_all_that_go_on(path):
-    """`Past.usages`: a request's usage is kept beside those of the requests before it."""
+    """`RebuiltRun.usages`: a request's usage is kept beside those of the requests before it."""
 
     def script(request):
         # Each stream ends behind a wrong sum, and is read to its end, with its usage, before the slow check cuts it back.
@@ -108,7 +110,7 @@ async def test_what_each_request_was_counted_is_in_the_ledger_of_all_that_go_on(
     counted = [
         end
         for end, entry in zip(borders(data), taken_apart(data), strict=True)
-        if isinstance(entry, records.Came) and entry.chunk.usage is not None
+        if isinstance(entry, records.ChunkRecord) and entry.chunk.usage is not None
     ]
     assert len(counted) == 3
     for end in (*counted, len(data)):

@@ -110,7 +110,7 @@ async def test_a_run_that_is_not_over_replays_as_far_as_it_came(name, path):
 async def test_a_record_of_a_core_that_cuts_otherwise_is_refused(path):
     _, _, data = await recorded(KINDS["repairs"], path)
     entries = taken_apart(data)
-    at = next(at for at, e in enumerate(entries) if isinstance(e, records.Told) and e.length > 9)
+    at = next(at for at, e in enumerate(entries) if isinstance(e, records.FactRecord) and e.length > 9)
     entries[at] = msgspec.structs.replace(entries[at], length=entries[at].length + 1)
     path.write_bytes(put_together(entries))
     with pytest.raises(JournalError, match="use that version"):

@@ -143,11 +143,11 @@ async def test_a_server_that_never_ends_its_body_does_not_delay_the_text(transpo
 
 
 async def test_a_kept_connection_that_the_server_closed_is_replaced(transport):
-    from interwhen.testing.server import Close
+    from interwhen.testing.server import Disconnect
 
     def script(request):
         # The second request on a connection finds it closed without an answer.
-        return (Close(),) if request.number == 1 else events(["x"])
+        return (Disconnect(),) if request.number == 1 else events(["x"])
 
     async with ScriptedServer(script) as server:
         model = CompletionsModel(server.base_url, "m", transport=transport, retries=Retries(attempts=1, base=0.0))

@@ -3,7 +3,7 @@
 import pytest
 import trio.testing
 from interwhen.models._exchange import Retries
-from interwhen.testing.server import Close, Head, Reset, ScriptedTransport, Send, events, rest_of
+from interwhen.testing.server import Disconnect, Head, Reset, ScriptedTransport, Send, events, rest_of
 from wire_cases import STORY, WHOLE, open_model, supervised
 
 pytestmark = pytest.mark.anyio
@@ -15,7 +15,7 @@ def anyio_backend():
 
 
 @pytest.mark.fault("W18", injected="a reset or close at every byte of a stream", happens="resumed; the text is whole")
-@pytest.mark.parametrize(("api", "last"), [("completions", Reset()), ("chat", Close())], ids=["reset", "close"])
+@pytest.mark.parametrize(("api", "last"), [("completions", Reset()), ("chat", Disconnect())], ids=["reset", "close"])
 async def test_wherever_it_breaks_the_text_is_whole(api, last, record_property):
     body = b"".join(step.data for step in events(STORY, api=api))
     stop = len(body) - len(b"data: [DONE]\n\n")

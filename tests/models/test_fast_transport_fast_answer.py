@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen import ModelError
 from interwhen.models import ConnectError, StreamProtocolError, _fast_transport
-from interwhen.models._fast_transport import Connection
+from interwhen.models._fast_transport import FastConnection
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 WHOLE = {
@@ -54,7 +54,7 @@ class Asked:
     def __init__(self):
         self.idle = []
         self.wire = Wire()
-        self.connection = Connection(self.idle.append, lambda _: None)
+        self.connection = FastConnection(self.idle.append, lambda _: None)
         self.connection.connection_made(self.wire)
         self.answer = self.connection.ask(b"GET", "http://h/v1", asyncio.get_running_loop())
 

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interwhen import Message, Task, ToolCall
-from interwhen.clients._calls import read_call
 from interwhen.models import Prompt, Request, read_messages, read_turn
 from interwhen.models._messages import as_turn
 from interwhen.models._openai_api import extra_turns, prompt_turns
@@ -37,19 +36,6 @@ MESSAGES = (
 
 def test_calls_and_results_of_a_chat_are_read() -> None:
     assert read_messages(CHAT) == MESSAGES
-    assert read_call("chat", {"messages": CHAT}).prompt == MESSAGES
-
-
-def test_items_of_the_responses_api_are_the_same_conversation() -> None:
-    items = [
-        {"role": "user", "content": [{"type": "input_text", "text": "Look at\n[image_url]"}]},
-        {"type": "reasoning", "summary": []},
-        {"type": "function_call", "call_id": "c1", "name": "look", "arguments": '{"at": 1}'},
-        {"type": "function_call_output", "call_id": "c1", "output": "nothing"},
-    ]
-    prompt = read_call("responses", {"instructions": "Be brief.", "input": items}).prompt
-    assert prompt == (*MESSAGES[:3], Message("tool", "nothing", call_id="c1"))
-    assert read_call("responses", {"input": "Hi"}).prompt == (Message("user", "Hi"),)
 
 
 def test_calls_in_a_row_are_those_of_one_turn() -> None:

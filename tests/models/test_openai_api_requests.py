@@ -112,7 +112,7 @@ async def test_a_first_chat_request_is_just_the_prompt_and_asks_nothing():
         assert "continue_final_message" not in server.posts[0].json
 
 
-@pytest.mark.parametrize("owner", ["llamacpp", "vllm", "sglang"])
+@pytest.mark.parametrize("owner", ["llamacpp", "sglang"])
 async def test_auto_prefills_where_the_server_can(owner):
     body = await sent(ChatModel, Request("2+2?", PIECES, side=" Hm:"), owned_by=owner)
     assert body["messages"] == [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": TEXT + " Hm:"}]
@@ -161,7 +161,7 @@ async def test_a_reasoning_field_that_was_seen_is_made_again(name):
         thought = {"choices": [{"index": 0, "delta": {name: "hm"}}]}
         return (Send(data(thought)), *events(["4"], api="chat"))
 
-    async with ScriptedServer(script, owned_by="vllm") as server, ChatModel(server.base_url, "m") as model:
+    async with ScriptedServer(script, owned_by="llamacpp") as server, ChatModel(server.base_url, "m") as model:
         assert (await model.capabilities()).think_tags == ("<think>", "</think>")
         stream = await model.stream(Request("q"))
         chunks = []

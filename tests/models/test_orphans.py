@@ -7,7 +7,7 @@ from interwhen import Sampling, UsageError
 from interwhen._engine import stream
 from interwhen.models import Request, Timeouts, _orphans
 from interwhen.models._exchange import Retries
-from interwhen.models._orphans import GHOST_SECONDS, Abort, Ghost, Ghosts
+from interwhen.models._orphans import ORPHAN_SECONDS, AbortCall, OrphanedStream, OrphanedStreams
 from interwhen.testing.server import ScriptedServer, ScriptedTransport, fault, faulty, reply
 from wire_cases import STORY, WHOLE, WRONG, open_model, supervised
 
@@ -49,7 +49,7 @@ async def test_an_abort_call_ends_it(api, transport, monkeypatch):
     monkeypatch.setattr(stream, "ABORT_SECONDS", 30.0)
     monkeypatch.setattr(_orphans, "_TIMEOUTS", Timeouts(connect=30.0, first_token=30.0, total=30.0))
     async with ScriptedServer(IGNORES) as server:
-        async with open_model(api, server.base_url, transport=transport, abort=Abort(), max_ghosts=1) as model:
+        async with open_model(api, server.base_url, transport=transport, abort=AbortCall(), max_orphans=1) as model:
             with anyio.fail_after(60):
                 run, _ = await supervised(model)
             assert (run.result.status, run.result.text) == ("verified", WHOLE)
@@ -58,7 +58,7 @@ async def test_an_abort_call_ends_it(api, transport, monkeypatch):
             assert abort.path == "/abort_request"
             assert abort.json == {"rid": first.json["rid"]}
             assert first.json["rid"] != second.json["rid"]
-            assert model.ghosts.alive == 0
+            assert model.orphans.alive == 0
             assert run.result.ledger.wasted_tokens == 0
         await server.settled(5)
         assert server.running == 0
@@ -67,7 +67,7 @@ async def test_an_abort_call_ends_it(api, transport, monkeypatch):
 async def test_a_stream_that_came_to_its_end_is_not_aborted(api, transport):
     async with (
         ScriptedServer(faulty("none")) as server,
-        open_model(api, server.base_url, transport=transport, abort=Abort()) as model,
+        open_model(api, server.base_url, transport=transport, abort=AbortCall()) as model,
     ):
         await supervised(model)
         assert server.aborts == []
@@ -79,28 +79,30 @@ class TestInVirtualTime:
         return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
 
     @pytest.mark.fault(
-        "W23", injected="streams closed early, at a limit of two ghosts", happens="the third waits for the first"
+        "W23",
+        injected="streams closed early, at a limit of two orphaned streams",
+        happens="the third waits for the first",
     )
-    async def test_a_server_has_no_more_ghosts_than_it_may(self, api):
+    async def test_a_server_has_no_more_orphans_than_it_may(self, api):
         transport = ScriptedTransport(lambda request: fault("slow_drip", request.api, story=("x" * 50,)))
-        model = open_model(api, "http://h/v1", transport=transport, max_ghosts=2, sampling=Sampling(max_tokens=40))
+        model = open_model(api, "http://h/v1", transport=transport, max_orphans=2, sampling=Sampling(max_tokens=40))
         # Ten tokens in the nine seconds behind the head: the thirty that are left take twenty-seven more.
         for _ in range(2):
             stream = await model.stream(Request("q"))
             for _ in range(10):
                 await stream.receive()
             await stream.aclose()
-        assert model.ghosts.alive == 2
+        assert model.orphans.alive == 2
         begun = anyio.current_time()
         await (await model.stream(Request("q"))).aclose()
         assert anyio.current_time() - begun == pytest.approx(17.0 + 1.0, abs=0.1)
-        assert model.ghosts.alive == 2
+        assert model.orphans.alive == 2
         assert transport.open_responses == 0
 
     @pytest.mark.fault(
-        "W23", injected="a closed stream that counts as a ghost", happens="`wasted_tokens` in the ledger"
+        "W23", injected="a closed stream that counts as orphaned", happens="`wasted_tokens` in the ledger"
     )
-    async def test_what_a_ghost_may_waste_is_in_the_ledger(self, api):
+    async def test_what_an_orphan_may_waste_is_in_the_ledger(self, api):
         story = ("1+1=2\n", WRONG, *["x"] * 40)
 
         def script(request):
@@ -108,7 +110,7 @@ class TestInVirtualTime:
                 return fault("ignore_cancel", request.api, story=story, wrong=WRONG)
             return fault("slow_drip", request.api, story=("\n3+3=6\n",))
 
-        model = open_model(api, "http://h/v1", transport=ScriptedTransport(script), max_ghosts=4)
+        model = open_model(api, "http://h/v1", transport=ScriptedTransport(script), max_orphans=4)
         run, _ = await supervised(model, sampling=Sampling(max_tokens=12))
         assert run.result.text == "1+1=2\n2+2=4\n3+3=6\n"
         # Two tokens in no time: a high rate, so all that max_tokens left is counted.
@@ -128,7 +130,7 @@ class TestInVirtualTime:
                     return said if request.path == "/abort_request" else found
 
             transport = Refusing(IGNORES)
-            model = open_model(api, "http://h/v1", transport=transport, abort=Abort(), retries=Retries(base=0.0))
+            model = open_model(api, "http://h/v1", transport=transport, abort=AbortCall(), retries=Retries(base=0.0))
             begun = anyio.current_time()
             run, _ = await supervised(model)
             assert (run.result.status, run.result.text) == ("verified", WHOLE)
@@ -137,25 +139,25 @@ class TestInVirtualTime:
             assert len(transport.aborts) == 1
 
 
-def test_a_ghost_counts_until_its_tokens_or_its_time_are_over():
-    assert Ghost(10.0, 2.0, 20).over_at == 20.0
-    assert Ghost(10.0, 2.0, None).over_at == 10.0 + GHOST_SECONDS
-    assert Ghost(10.0, 0.0, 5).over_at == 10.0 + GHOST_SECONDS
-    assert Ghost(10.0, 0.001, 10**6).over_at == 10.0 + GHOST_SECONDS
-    assert Ghost(10.0, 2.0, 20, is_laid=True).over_at == 10.0
-    assert [Ghost(10.0, 2.0, 20).wasted(now) for now in (5.0, 10.0, 14.0, 20.0, 99.0)] == [0, 0, 8, 20, 20]
-    assert Ghost(10.0, 2.0, None).wasted(13.0) == 6
-    assert Ghost(10.0, 2.0, 20, is_laid=True).wasted(99.0) == 0
+def test_an_orphan_counts_until_its_tokens_or_its_time_are_over():
+    assert OrphanedStream(10.0, 2.0, 20).over_at == 20.0
+    assert OrphanedStream(10.0, 2.0, None).over_at == 10.0 + ORPHAN_SECONDS
+    assert OrphanedStream(10.0, 0.0, 5).over_at == 10.0 + ORPHAN_SECONDS
+    assert OrphanedStream(10.0, 0.001, 10**6).over_at == 10.0 + ORPHAN_SECONDS
+    assert OrphanedStream(10.0, 2.0, 20, is_stopped=True).over_at == 10.0
+    assert [OrphanedStream(10.0, 2.0, 20).wasted(now) for now in (5.0, 10.0, 14.0, 20.0, 99.0)] == [0, 0, 8, 20, 20]
+    assert OrphanedStream(10.0, 2.0, None).wasted(13.0) == 6
+    assert OrphanedStream(10.0, 2.0, 20, is_stopped=True).wasted(99.0) == 0
 
 
-def test_no_ghost_at_all_cannot_be_promised():
-    with pytest.raises(UsageError, match="max_ghosts=0"):
-        Ghosts(0)
+def test_a_limit_of_no_orphan_at_all_cannot_be_promised():
+    with pytest.raises(UsageError, match="max_orphans must be at least 1, got 0"):
+        OrphanedStreams(0)
 
 
 @pytest.mark.parametrize("name", ["rid", "mine"])
 def test_an_id_of_the_callers_own_is_used(name):
     body = {} if name == "rid" else {"rid": "mine"}
-    found = Abort().mark(body)
+    found = AbortCall().mark(body)
     assert body["rid"] == found
     assert (found == "mine") == (name == "mine")

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from anyio.from_thread import start_blocking_portal
-from interwhen.cli._main import main
 from interwhen.policy import read_policy
 from interwhen.testing.server import ReceivedRequest, ScriptedServer, Step, reply
+from interwhen_launcher import main
 from policy_shop import RULE, SCHEMA, SITUATIONS, TEXT
 
 pytest.importorskip("z3", reason="the extra 'z3' is not installed")

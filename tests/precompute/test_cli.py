@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from interwhen.cli import _flags
-from interwhen.cli._main import main
 from interwhen.precompute import open_store
 from interwhen.precompute._contexts import read_context, spending
+from interwhen_launcher import main
 from sums import watch
 from tests.precompute.toys import Sums, ToyModel
 
@@ -193,7 +193,7 @@ async def main():
     async with pre.idle():
         while True:
             await anyio.sleep(0.01)
-            print(len(pre.contexts["book"].holding.items), flush=True)
+            print(len(pre.contexts["book"].current.items), flush=True)
 
 anyio.run(main)
 """

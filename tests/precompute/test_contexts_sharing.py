@@ -23,9 +23,9 @@ async def test_contexts_whose_pieces_have_the_same_names_keep_their_items():
 
 async def test_a_context_whose_tokens_are_out_leaves_the_others_their_own():
     class Greedy(Sums):
-        async def make(self, step, desk):
-            await desk.ask("add 1 2")
-            return await super().make(step, desk)
+        async def make(self, step, context):
+            await context.ask("add 1 2")
+            return await super().make(step, context)
 
     pre = precomputer(producer=Greedy(), token_budget=1)
     for name in ("first", "second"):

@@ -79,7 +79,7 @@ class World:
         """Hold all that is offered, to everybody with any reference, against the oracle."""
         for process in self.processes:
             for prepared in process.pre.contexts.values():
-                assert prepared.holding == prepared.holding_anew()
+                assert prepared.current == prepared.current_from_scratch()
             context = None
             for ref in process.refs[-6:]:
                 items = process.pre.ready(ref)
@@ -185,10 +185,10 @@ async def play(seed, edits, shelf, steps=STEPS):
     ref = await process.pre.add("book", world.pieces)
     await process.pre.work()
     prepared = process.pre.contexts["book"]
-    assert not prepared.holding.due
-    assert len(prepared.holding.items) == len(prepared.plan)
+    assert not prepared.current.due
+    assert len(prepared.current.items) == len(prepared.plan)
     now = expected(world.shape, prepared.context, process.model, process.version)
-    found = {name.partition("::")[2]: (item.status, item.payload.text) for name, item in prepared.holding.items.items()}
+    found = {name.partition("::")[2]: (item.status, item.payload.text) for name, item in prepared.current.items.items()}
     assert found == now
     assert told(process.pre.ready(ref)) == {name: text for name, (status, text) in now.items() if status == "accepted"}
     return world

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 from interwhen import UsageError
 from interwhen.bench._precompute import life
-from interwhen.precompute import Rule, Weights
-from interwhen.precompute._gate import PLAIN, Arm, Gate, Pair, Record
+from interwhen.precompute import GateRule, Weights
+from interwhen.precompute._gate import PLAIN, Arm, Gate, GateRecord, Pair
 
 LIMIT = 1200
 
@@ -30,7 +30,7 @@ def test_what_pays_is_kept_and_what_costs_is_dropped():
 
 @pytest.mark.parametrize("spread", [0.1, 0.4])
 def test_looking_after_each_pair_moves_few_items_that_make_no_difference(spread):
-    rule = Rule()
+    rule = GateRule()
     moved = 0
     for seed in range(100):
         rng, gate = random.Random(seed), Gate(rule=rule)
@@ -92,11 +92,11 @@ def test_what_runs_beside_the_reader_stays_within_its_share():
 
 
 def test_a_gate_goes_on_from_its_record():
-    whole, record = Gate(), Record()
+    whole, record = Gate(), GateRecord()
     for number in range(60):
         pair = Pair(Arm(400 + number), Arm(300), LIMIT)
         whole.observe(pair)
-        resumed = Gate(msgspec.json.decode(msgspec.json.encode(record), type=Record))
+        resumed = Gate(msgspec.json.decode(msgspec.json.encode(record), type=GateRecord))
         resumed.observe(pair)
         record = resumed.record
     assert record == whole.record
@@ -110,7 +110,7 @@ def test_a_gate_goes_on_from_its_record():
 )
 def test_rules_that_cannot_work_are_refused(wrong):
     with pytest.raises(UsageError):
-        Rule(**wrong)
+        GateRule(**wrong)
 
 
 def test_tokens_that_cost_nothing_are_refused():

@@ -82,11 +82,11 @@ async def test_an_edit_that_changes_nothing_stops_where_it_stops():
     ref = await pre.add("book", numbers(10))
     await pre.work()
     pre.producers[0].made.clear()
-    before = pre.contexts["book"].holding.items["sums::total"]
+    before = pre.contexts["book"].current.items["sums::total"]
     ref = await pre.edit(ref, {"p4": "It is the number 12"})  # other words, the same number
     await pre.work()
     assert pre.producers[0].made == ["sum/p4"]
-    assert pre.contexts["book"].holding.items["sums::total"] == before
+    assert pre.contexts["book"].current.items["sums::total"] == before
     assert told(pre.ready(ref)) == right(with_total, pre.contexts["book"])
 
 

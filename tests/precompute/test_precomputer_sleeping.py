@@ -84,7 +84,7 @@ async def test_no_request_of_it_is_in_flight_while_a_run_has_the_model(begins):
     assert set(shared.beside) == {0}
     # Nothing was lost by giving way.
     assert told(pre.ready(ref)) == right(per_piece, pre.contexts["book"])
-    assert pre.turnstile.preempted <= 1
+    assert pre.foreground_gate.preempted <= 1
 
 
 async def test_it_works_in_every_pause_that_is_long_enough():
@@ -97,7 +97,7 @@ async def test_it_works_in_every_pause_that_is_long_enough():
             async with interwhen.run(shared.model("online"), "Q", context=ref) as run:
                 await run.drain()
             await anyio.sleep(0.4)
-            done.append(len(pre.contexts["book"].holding.items))
+            done.append(len(pre.contexts["book"].current.items))
     assert done == sorted(set(done))
     assert done[0] > 0
 
@@ -137,7 +137,7 @@ async def test_the_budget_is_for_a_context_and_outlives_the_process():
     assert await precomputer(store, token_budget=12).work() == ()
     more = precomputer(store, token_budget=1000)
     await more.open("book")
-    assert len(await more.work()) == 30 - len(pre.contexts["book"].holding.items)
+    assert len(await more.work()) == 30 - len(pre.contexts["book"].current.items)
     assert told(more.ready(ref.__class__(more, "book", ref.digest))) == right(per_piece, more.contexts["book"])
 
 
@@ -154,11 +154,11 @@ async def test_no_request_has_more_tokens_than_are_left():
 
 async def test_a_second_request_after_the_last_token_is_refused():
     class Greedy(Sums):
-        async def make(self, step, desk):
-            await desk.ask("add 1 2")
+        async def make(self, step, context):
+            await context.ask("add 1 2")
             with pytest.raises(OutOfTokens, match="the budget of 1 tokens"):
-                await desk.ask("add 1 2")
-            return await super().make(step, desk)
+                await context.ask("add 1 2")
+            return await super().make(step, context)
 
     pre = precomputer(producer=Greedy(), token_budget=1)
     await pre.add("book", numbers(2))
@@ -178,7 +178,7 @@ async def test_a_server_that_knows_no_end_is_left():
     assert (
         spending(pre.store, "book").cost.generated == 41
     )  # the toy asks for 40, and the one that came after them was generated, too
-    assert pre.contexts["book"].holding.items["sums::sum/p0"].payload.text.count("\n") == 40
+    assert pre.contexts["book"].current.items["sums::sum/p0"].payload.text.count("\n") == 40
 
 
 async def test_a_worker_that_is_ended_anywhere_is_gone_on_with():
@@ -232,10 +232,10 @@ async def test_a_model_that_fails_is_asked_again_later_and_later(log):
 
 async def test_a_step_that_hangs_is_ended_and_the_next_one_done():
     class Hanging(Sums):
-        async def make(self, step, desk):
+        async def make(self, step, context):
             if step.name == "sum/p0":
                 await anyio.sleep_forever()
-            return await super().make(step, desk)
+            return await super().make(step, context)
 
     pre = precomputer(producer=Hanging(), step_seconds=3.0)
     await pre.add("book", numbers(3))
@@ -325,7 +325,7 @@ async def test_a_plan_that_breaks_on_an_edit_by_others_costs_its_own_context_onl
     await other.add("a", {"bad": "1"})
     async with pre.idle():
         await anyio.sleep(30)
-    assert len(pre.contexts["b"].holding.items) == 6
+    assert len(pre.contexts["b"].current.items) == 6
     assert {entry["context"] for entry in log if entry["event"] == "context.failed"} == {"a"}
 
 
@@ -344,7 +344,7 @@ async def test_on_a_real_loop_with_a_file(loop, tmp_path):
     ref = await pre.add("book", numbers(6))
     async with pre.idle():
         with anyio.fail_after(60):
-            while pre.contexts["book"].holding.due or not pre.contexts["book"].holding.items:
+            while pre.contexts["book"].current.due or not pre.contexts["book"].current.items:
                 await anyio.sleep(0.02)
     assert told(pre.ready(ref)) == right(per_piece, pre.contexts["book"])
     await pre.aclose()

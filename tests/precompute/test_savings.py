@@ -4,7 +4,7 @@ import pytest
 from interwhen import Budgets, UsageError
 from interwhen.bench._precompute_world import sources
 from interwhen.models import ConnectError
-from interwhen.precompute import Accounts, MemoryShelf, Precomputer, Rule, Store
+from interwhen.precompute import GateRule, MemoryShelf, Precomputer, Savings, Store
 from interwhen.precompute._savings import read_records, worth
 from interwhen.precompute.producers.answers import answers, compose
 from interwhen.precompute.producers.facts import facts
@@ -31,7 +31,7 @@ def model(*, helps):
 
 
 async def prepared(found, store, **options):
-    books = Accounts(store, limit=100, seed=7, **options)
+    books = Savings(store, limit=100, seed=7, **options)
     precomputer = Precomputer(
         store, found, [sources()], producers=[facts(), answers()], passes=1, debounce=0.0, serving=books
     )
@@ -58,7 +58,7 @@ async def live(books, precomputer, ref, queries):
 
 @pytest.mark.parametrize(("helps", "stage"), [(True, "kept"), (False, "demoted")], ids=["helps", "harms"])
 async def test_what_pays_is_kept_and_what_harms_is_dropped(helps, stage):
-    books, precomputer, ref = await prepared(model(helps=helps), Store(MemoryShelf()), rule=Rule(share=1.0))
+    books, precomputer, ref = await prepared(model(helps=helps), Store(MemoryShelf()), rule=GateRule(share=1.0))
     used = await live(books, precomputer, ref, 30)
     (record,) = books.records.values()
     assert record.stage == stage
@@ -85,7 +85,7 @@ async def test_the_books_are_read_again_by_the_next_process():
     await live(books, precomputer, ref, 2)
     assert read_records(store) == {}
     books.save()
-    again = Accounts(store, limit=100)
+    again = Savings(store, limit=100)
     assert again.records == books.records
     assert again.records != {}
 
@@ -141,7 +141,7 @@ async def test_a_server_that_fails_says_nothing_about_an_item():
 
 
 async def test_what_an_item_is_worth_comes_with_an_interval_at_both_weights():
-    books, precomputer, ref = await prepared(model(helps=True), Store(MemoryShelf()), rule=Rule(share=1.0))
+    books, precomputer, ref = await prepared(model(helps=True), Store(MemoryShelf()), rule=GateRule(share=1.0))
     await live(books, precomputer, ref, 30)
     (record,) = books.records.values()
     found = worth(record, books.rule)
@@ -153,10 +153,10 @@ async def test_what_an_item_is_worth_comes_with_an_interval_at_both_weights():
 
 
 async def test_nothing_is_known_of_an_item_before_its_first_pair():
-    found = worth(type("", (), {"pairs": [], "offline_tokens": 5})(), Rule())
+    found = worth(type("", (), {"pairs": [], "offline_tokens": 5})(), GateRule())
     assert found.break_even is None
 
 
 def test_a_run_without_a_limit_cannot_be_weighed():
     with pytest.raises(UsageError, match="limit"):
-        Accounts(Store(MemoryShelf()), limit=0)
+        Savings(Store(MemoryShelf()), limit=0)

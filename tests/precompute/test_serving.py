@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from interwhen import Claim, Lines, Message, Monitor, Pass, Violation, verifier
 from interwhen.bench._precompute_world import sources
 from interwhen.precompute import MemoryShelf, Payload, Precomputer, Proposal, ServeReady, Step, Store
-from interwhen.precompute._serving import HEADING, Index, choose_facts, last_line, with_facts
+from interwhen.precompute._serving import HEADING, FactIndex, choose_facts, last_line, with_facts
 from interwhen.precompute.producers.answers import answers, compose
 from interwhen.precompute.producers.facts import facts
 from interwhen.testing import ScriptedModel
@@ -130,8 +130,8 @@ class Others:
     def plan(self, _context):
         return [Step(name="only", reads=("people",))]
 
-    async def make(self, _step, desk):
-        return Proposal(payload=Payload("3 steps above Ann is Dot.\n", b"\x00not ours"), prompt=desk.read("people"))
+    async def make(self, _step, context):
+        return Proposal(payload=Payload("3 steps above Ann is Dot.\n", b"\x00not ours"), prompt=context.read("people"))
 
 
 @pytest.mark.parametrize("kind", ["facts", "answers"])
@@ -166,26 +166,26 @@ def test_facts_stay_within_their_budget(statements, question, most, budget):
 
 
 def test_the_nearest_number_bears_most():
-    found = Index([f"After step {at} the value is 1." for at in (12, 36, 37, 90)]).scores("after step 37")
+    found = FactIndex([f"After step {at} the value is 1." for at in (12, 36, 37, 90)]).scores("after step 37")
     assert sorted(found, key=lambda at: -found[at])[:2] == [2, 1]
 
 
 def test_rare_words_count_more():
-    found = Index(["the dog", "the cat", "the cow", "the owl"]).scores("the owl")
+    found = FactIndex(["the dog", "the cat", "the cow", "the owl"]).scores("the owl")
     assert set(found) == {3}
-    both = Index(["an old dog", "an old cat", "an old cow", "an old owl"]).scores("an old owl")
+    both = FactIndex(["an old dog", "an old cat", "an old cow", "an old owl"]).scores("an old owl")
     assert max(both, key=both.get) == 3
     assert both[0] == both[1] > 0
 
 
 @given(st.lists(st.text(max_size=30), max_size=12), st.text(max_size=30))
 def test_any_text_can_be_looked_up(statements, question):
-    found = Index(statements).scores(question)
+    found = FactIndex(statements).scores(question)
     assert all(0 <= at < len(statements) and mark > 0 for at, mark in found.items())
 
 
 def test_only_statements_that_share_a_word_or_are_near_are_marked():
-    found = Index([f"Item {at} is blue {chr(97 + at % 26)}." for at in range(5_000)]).scores("Does 700 cost c?")
+    found = FactIndex([f"Item {at} is blue {chr(97 + at % 26)}." for at in range(5_000)]).scores("Does 700 cost c?")
     assert max(found, key=found.get) == 700 // 26 * 26 + 2 or max(found, key=found.get) == 700
     assert len(found) < 5_000 / 26 + 100
 

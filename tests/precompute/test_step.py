@@ -21,8 +21,8 @@ class Odd:
     def plan(self, context):
         return [Step(**self._step)]
 
-    async def make(self, step, desk):
-        return await self._does(step, desk)
+    async def make(self, step, context):
+        return await self._does(step, context)
 
 
 async def ended(does, **options):
@@ -43,9 +43,9 @@ async def ended(does, **options):
     ],
 )
 async def test_a_basis_that_is_not_enough_is_refused(kind, basis, asks, said):
-    async def does(step, desk):
+    async def does(step, context):
         if asks:
-            await desk.ask("add 1 2")
+            await context.ask("add 1 2")
         return Proposal(payload=Payload("1+1=2"), basis=basis)
 
     done = await ended(does, kind=kind)
@@ -63,12 +63,12 @@ async def test_a_basis_that_is_not_enough_is_refused(kind, basis, asks, said):
     ],
 )
 async def test_a_producer_that_goes_wrong_costs_its_own_step(step, act, said):
-    async def does(step, desk):
+    async def does(step, context):
         match act:
             case "read":
-                desk.read("a")
+                context.read("a")
             case "premise":
-                desk.premise("x")
+                context.premise("x")
             case "garbage":
                 return 7
         return 1 / 0
@@ -88,7 +88,7 @@ async def test_a_producer_that_goes_wrong_costs_its_own_step(step, act, said):
     ],
 )
 async def test_a_line_that_nobody_checked_is_not_accepted(text, came_to):
-    async def does(step, desk):
+    async def does(step, context):
         return Proposal(payload=Payload(text))
 
     assert (await ended(does)).came_to == came_to
@@ -123,10 +123,10 @@ async def test_guesses_guide_their_own_producer_and_nobody_else():
     seen = {}
 
     def producer(name, kind):
-        async def does(step, desk):
+        async def does(step, context):
             if step.name == "guess":
                 return Proposal(payload=Payload("perhaps"), basis="guess")
-            seen[name] = desk.premise("odd::guess")
+            seen[name] = context.premise("odd::guess")
             return Nothing("that was all")
 
         found = Odd(does, kind=kind)

@@ -37,7 +37,7 @@ async def test_a_step_that_cannot_be_stored_is_tried_again_ever_more_rarely(full
         assert len(model.requests) < 15
         shelf.full = ""
         await anyio.sleep(400)
-    assert list(pre.contexts["book"].holding.items) == ["sums::sum/p0"]
+    assert list(pre.contexts["book"].current.items) == ["sums::sum/p0"]
 
 
 async def test_what_could_not_be_written_down_counts_all_the_same():

@@ -76,19 +76,19 @@ class Sums:
         self.plans.update(plans)
         return list(plans)
 
-    async def make(self, step, desk):
+    async def make(self, step, context):
         plan = self.plans[step]
         self.made.append(step.name)
-        values = [value_of(desk.read(name)) % 50 for name in plan.pieces]
+        values = [value_of(context.read(name)) % 50 for name in plan.pieces]
         for name in plan.steps:
             if plan.lazy and values and values[0] % 2:
                 break
-            item = desk.premise(name)
+            item = context.premise(name)
             values.append(value_of(item.payload.text) % 5 if item else 0)
         if sum(values) % 11 == 10:
             return Nothing("eleven divides the next one")
         prompt = f"add {values[0] if values else 0} {sum(values[1:]) + int(self.version)}"
-        said = await desk.ask(prompt, Sampling(max_tokens=40))
+        said = await context.ask(prompt, Sampling(max_tokens=40))
         return Proposal(payload=Payload(said.text), prompt=prompt)
 
 

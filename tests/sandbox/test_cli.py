@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from interwhen.cli._main import main
 from interwhen.sandbox import Finding, Guarantees
 from interwhen.sandbox import _cli as command
+from interwhen_launcher import main
 
 
 def probed(monkeypatch, *findings):

@@ -8,7 +8,7 @@ from interwhen._core import machine
 from interwhen._core.messages import Check, Settled
 from interwhen._engine import journaling, run
 from interwhen.journal import _rebuilding, _writer
-from interwhen.journal._records import Text
+from interwhen.journal._records import TextRecord
 from tests.simulation.mutant import Mutant
 
 
@@ -38,7 +38,7 @@ def last_text_is_not_written(patch):
 
     def as_records(items):
         found = list(real(items))
-        return found[:-1] if found and isinstance(found[-1], Text) else found
+        return found[:-1] if found and isinstance(found[-1], TextRecord) else found
 
     patch.setattr(_writer, "as_records", as_records)
 
@@ -110,7 +110,7 @@ def last_fact_is_told_twice(patch):
     def rebuild(found, monitors, *, until=None):
         past = real(found, monitors, until=until)
         last = _rebuilding.standing(found.records)[:until][-1:]
-        if last and isinstance(last[0], Text):
+        if last and isinstance(last[0], TextRecord):
             past.read(last[0])
         return past
 

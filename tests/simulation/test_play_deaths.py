@@ -9,37 +9,44 @@ from interwhen.testing.simulation._invariants import examine
 from interwhen.testing.simulation._play import Filed, play
 from interwhen.testing.simulation._worlds import (
     Chunking,
-    Death,
-    Judge,
-    Reader,
-    Said,
-    Sum,
-    ThinkEnd,
-    Watch,
+    MonitorSetup,
+    ProcessDeath,
+    SimulatedReader,
+    SumItem,
+    TextItem,
+    ThinkEndItem,
+    VerifierSetup,
     World,
     from_json,
     to_json,
 )
 
 EVER = 100_000
-LINES = (Sum(3, "+", 4), Said("so "), Sum(4, "+", 5, (1, 0)), Sum(2, "*", 6, (1, 1, 0)), ThinkEnd(), Sum(9, "-", 2))
+LINES = (
+    SumItem(3, "+", 4),
+    TextItem("so "),
+    SumItem(4, "+", 5, (1, 0)),
+    SumItem(2, "*", 6, (1, 1, 0)),
+    ThinkEndItem(),
+    SumItem(9, "-", 2),
+)
 WORLDS = {
-    "one monitor": World(LINES, (Watch("m"),), chunking=Chunking((3,))),
+    "one monitor": World(LINES, (MonitorSetup("m"),), chunking=Chunking((3,))),
     "slow checks": World(
         LINES,
-        (Watch("m"), Watch("n", delivery="gate")),
-        (Judge("async", seconds=(0.3, 0.1)),),
+        (MonitorSetup("m"), MonitorSetup("n", delivery="gate")),
+        (VerifierSetup("async", seconds=(0.3, 0.1)),),
         chunking=Chunking((5,), (0.2,)),
     ),
-    "tags": World(LINES, (Watch("m", remedy="append"),), thinking="tags", chunking=Chunking((1,))),
+    "tags": World(LINES, (MonitorSetup("m", remedy="append"),), thinking="tags", chunking=Chunking((1,))),
     "forks": World(
-        LINES, (Watch("m", fork=True),), fork_seconds=0.4, thinking="opened", chunking=Chunking((9,), (0.1,))
+        LINES, (MonitorSetup("m", fork=True),), fork_seconds=0.4, thinking="opened", chunking=Chunking((9,), (0.1,))
     ),
 }
 
 
 def killed(world, *turns, torn=0, **options):
-    return msgspec.structs.replace(world, deaths=tuple(Death(turn, torn) for turn in turns), **options)
+    return msgspec.structs.replace(world, deaths=tuple(ProcessDeath(turn, torn) for turn in turns), **options)
 
 
 @pytest.mark.parametrize("name", WORLDS)
@@ -89,7 +96,7 @@ def test_a_torn_record_is_left_out_and_the_whole_ones_before_it_stand():
     whole = play(killed(WORLDS["one monitor"], 14, torn=EVER, disk_seconds=0.3)).lives[0].filed
     sizes = set()
     for torn in range(0, whole.size, 37):
-        [dead, _] = play(msgspec.structs.replace(world, deaths=(Death(14, torn),))).lives
+        [dead, _] = play(msgspec.structs.replace(world, deaths=(ProcessDeath(14, torn),))).lives
         filed = dead.filed or Filed()
         assert filed.left_out <= torn
         sizes.add(filed.size)
@@ -114,7 +121,7 @@ def test_a_run_that_is_over_asks_nobody():
 def test_a_run_whose_reader_left_is_gone_on_with():
     world = WORLDS["one monitor"]
     for at in range(12):
-        played = play(msgspec.structs.replace(world, deaths=(Death(EVER, 0, Reader("leaves", at)),)))
+        played = play(msgspec.structs.replace(world, deaths=(ProcessDeath(EVER, 0, SimulatedReader("leaves", at)),)))
         assert played.result.text == play(world).result.text
 
 

@@ -4,8 +4,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from interwhen import Lines, Markers, Paragraphs, Sentences
-from interwhen.testing.simulation._truth import Trace, claims_in, mishap_of, passes, read_by, refutes, segments_of
-from interwhen.testing.simulation._worlds import Judge, Mishap, Watch
+from interwhen.testing.simulation._truth import (
+    SimulatedTrace,
+    claims_in,
+    mishap_of,
+    passes,
+    read_by,
+    refutes,
+    segments_of,
+)
+from interwhen.testing.simulation._worlds import MonitorSetup, VerifierFault, VerifierSetup
 from tests.core.references import reference, trimmed
 
 TRIGGERS = {
@@ -23,17 +31,17 @@ PIECES = st.sampled_from(["3+4=7", "3+4=8", "12-3=9", "\n", "\n\n", " ", ". ", "
 @example("7 . 3+4=7", "sentences")
 @example("7! 3+4=7", "sentences")
 def test_segments_are_those_of_another_reference(text, name):
-    trace = Trace("no", text, ended=True)
-    found = segments_of(trace, Watch("m", trigger=name))
+    trace = SimulatedTrace("no", text, ended=True)
+    found = segments_of(trace, MonitorSetup("m", trigger=name))
     assert [part for start, end, _ in found for part in trimmed(text, start, end)] == reference(TRIGGERS[name], text)
     assert all(complete for _, _, complete in found)
 
 
 def test_a_segment_is_complete_when_something_follows_it():
-    trace = Trace("no", "1+1=2\n3+4")
-    assert segments_of(trace, Watch("m")) == [(0, 6, True), (6, 9, False)]
+    trace = SimulatedTrace("no", "1+1=2\n3+4")
+    assert segments_of(trace, MonitorSetup("m")) == [(0, 6, True), (6, 9, False)]
     trace.ended = True
-    assert segments_of(trace, Watch("m"))[-1] == (6, 9, True)
+    assert segments_of(trace, MonitorSetup("m"))[-1] == (6, 9, True)
 
 
 @pytest.mark.parametrize(
@@ -50,11 +58,11 @@ def test_claims_and_whether_they_are_right(text, found):
 
 
 def test_what_we_said_is_nobodys_claim():
-    trace = Trace("no", "3+4=8")
+    trace = SimulatedTrace("no", "3+4=8")
     trace.insert("\nWait, 3+4=8 is wrong.\n", "feedback")
     trace.add("1+1=2\n", "answer", call=False)
-    assert [claim.text for claim, _ in read_by(trace, Watch("m"))] == ["3+4=8", "1+1=2"]
-    assert [claim.text for claim, _ in read_by(trace, Watch("m", trigger="answer"))] == ["3+4=8", "1+1=2"]
+    assert [claim.text for claim, _ in read_by(trace, MonitorSetup("m"))] == ["3+4=8", "1+1=2"]
+    assert [claim.text for claim, _ in read_by(trace, MonitorSetup("m", trigger="answer"))] == ["3+4=8", "1+1=2"]
 
 
 @pytest.mark.parametrize(
@@ -68,20 +76,20 @@ def test_what_we_said_is_nobodys_claim():
     ],
 )
 def test_phases(thinking, text, reasoning, answer):
-    trace = Trace(thinking, text, ended=True)
+    trace = SimulatedTrace(thinking, text, ended=True)
     for phase, expected in (("reasoning", reasoning), ("answer", answer)):
-        assert [claim.text for claim, _ in read_by(trace, Watch("m", phase=phase))] == expected
+        assert [claim.text for claim, _ in read_by(trace, MonitorSetup("m", phase=phase))] == expected
 
 
 def test_a_judge_is_honest_but_for_its_mishaps():
     [right], [wrong] = claims_in("3+4=7"), claims_in("3+4=8")
-    assert passes(Judge(), right)
-    assert refutes(Judge(), wrong)
-    assert not passes(Judge(), wrong)
+    assert passes(VerifierSetup(), right)
+    assert refutes(VerifierSetup(), wrong)
+    assert not passes(VerifierSetup(), wrong)
     for kind in ("raises", "unknown", "true"):
-        fails = Judge(mishaps=(Mishap("3+4", kind),))
+        fails = VerifierSetup(mishaps=(VerifierFault("3+4", kind),))
         assert not passes(fails, right)
         assert not refutes(fails, wrong)
-    assert refutes(Judge(mishaps=(Mishap("3+4", "long_repair"),)), wrong)
-    assert mishap_of(Judge("thread", deadline=1.0, seconds=(2.0,)), right) == "hangs"
-    assert mishap_of(Judge("inline", deadline=1.0, seconds=(2.0,)), right) == ""
+    assert refutes(VerifierSetup(mishaps=(VerifierFault("3+4", "long_repair"),)), wrong)
+    assert mishap_of(VerifierSetup("thread", deadline=1.0, seconds=(2.0,)), right) == "hangs"
+    assert mishap_of(VerifierSetup("inline", deadline=1.0, seconds=(2.0,)), right) == ""

@@ -13,7 +13,7 @@ from interwhen.testing.simulation._generation import generate
 from interwhen.testing.simulation._invariants import examine, is_timeless, varied
 from interwhen.testing.simulation._model import SEED
 from interwhen.testing.simulation._play import play
-from interwhen.testing.simulation._worlds import Lost, from_json, go_on, to_json, whole_text
+from interwhen.testing.simulation._worlds import LostTextError, from_json, go_on, to_json, whole_text
 
 PAST = Path(__file__).with_name("past.jsonl")
 SEEDS = 3000
@@ -122,7 +122,7 @@ def test_the_model_says_so_when_the_text_is_not_its_own():
     world = next(world for world in map(generate, range(100)) if len(whole_text(world, 0)) > 20)
     text = whole_text(world, 0)
     for wrong in ("x" + text, text[:3] + text[4:], text + "x", text[:9] + text[:9]):
-        with pytest.raises(Lost):
+        with pytest.raises(LostTextError):
             list(go_on(world, (Piece(wrong),), 0))
 
 

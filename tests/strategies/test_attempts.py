@@ -90,11 +90,11 @@ class Says:
         self.write = write
         self.solution = solution
 
-    async def solve(self, question, means):
-        trace = await means.write(question, means.greedy)
+    async def solve(self, question, context):
+        trace = await context.write(question, context.greedy)
         if self.write:
             trace = trace.write(self.write)
-        found = await means.judge(question, trace)
+        found = await context.judge(question, trace)
         return Solution(**{"trace": trace, "result": found.result, **self.solution})
 
 
@@ -103,9 +103,9 @@ async def test_verified_is_claimed_of_the_very_text_only():
     assert honest.status == "verified"
 
     class Swaps(Says):
-        async def solve(self, question, means):
-            solution = await super().solve(question, means)
-            other = await means.write(question, means.greedy)
+        async def solve(self, question, context):
+            solution = await super().solve(question, context)
+            other = await context.write(question, context.greedy)
             return Solution(trace=other.write("0"), result=solution.result)
 
     swapped = await try_out(Swaps(""), writer(lambda _: RIGHT))

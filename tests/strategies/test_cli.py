@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from itertools import takewhile
 
 import pytest
-from interwhen.cli._main import main
 from interwhen.models import Capabilities, Completion, Usage
-from interwhen.models._local import shared
 from interwhen.strategies import ForkPlanner, probe_rates
 from interwhen.strategies._fork_planning import explain, explained
 from interwhen.testing import ScriptedModel
+from interwhen_launcher import main
 
 pytestmark = pytest.mark.anyio
+
+
+def common_length(one, other):
+    """Return how many characters *one* and *other* have in common before they differ."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 class Timed(ScriptedModel):
@@ -31,7 +36,7 @@ class Timed(ScriptedModel):
     async def complete(self, request):
         text = str(request.prompt) + request.prefix + (request.side or "")
         tokens, written = len(text) // 4, request.sampling.max_tokens
-        cached = shared(self.held, text) // 4 if request.route == "live" else 0
+        cached = common_length(self.held, text) // 4 if request.route == "live" else 0
         self.held = text
         self.sizes.append(tokens)
         self.now += 0.005 + (tokens - cached) * 0.001 + written * 0.02

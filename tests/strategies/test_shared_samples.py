@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from interwhen import Sampling
 from interwhen.models import Capabilities, Chunk, Request, Usage
 from interwhen.strategies import load_strategies
-from interwhen.strategies._shared_samples import Shared
+from interwhen.strategies._shared_samples import SharedModel
 from interwhen.strategies._traces import close
 from interwhen.testing import Pause, ScriptedModel
 from tests.strategies.test_attempts import babbler
@@ -45,7 +45,7 @@ def going_on():
 @given(st.lists(st.tuples(st.none() | st.integers(1, 25), st.none() | st.integers(1, 20)), min_size=1, max_size=6))
 def test_each_gets_what_it_would_have_got_alone(reads):
     async def play():
-        shared = Shared(going_on())
+        shared = SharedModel(going_on())
         for most, stop_at in reads:
             alone, got = await read(going_on(), most, stop_at), await read(shared, most, stop_at)
             # Whether a text that just fits has ended, or was cut short, is known only to who asked for more.
@@ -58,7 +58,7 @@ def test_each_gets_what_it_would_have_got_alone(reads):
 
 async def test_other_requests_get_texts_of_their_own():
     model = writer(lambda request: str(request.sampling.seed))
-    shared = Shared(model)
+    shared = SharedModel(model)
     assert [(await read(shared, seed=seed))[0] for seed in (1, 2, 1, 2)] == ["1", "2", "1", "2"]
     assert len(model.requests) == 2
 
@@ -69,7 +69,7 @@ async def test_the_prompt_is_counted_for_each():
             self.requests.append(request)
             return Read([Chunk("ab", tokens=2), Chunk("", tokens=0, finish_reason="stop"), counted()])
 
-    shared = Shared(Counting([""]))
+    shared = SharedModel(Counting([""]))
     first, again, cut = await read(shared), await read(shared), await read(shared, 2)
     assert first[2] == counted().usage
     assert again[2] == cut[2] == Usage(prompt_tokens=9, cached_tokens=4)
@@ -92,7 +92,7 @@ class Read:
 
 async def test_a_model_that_goes_on_by_turns_is_asked_anew():
     model = writer(lambda request: TEXT[len(request.prefix) :], capabilities=Capabilities(resume="turn"))
-    shared = Shared(model)
+    shared = SharedModel(model)
     await read(shared, 5)
     assert (await read(shared, 3))[0] == TEXT[:3]
     assert len(model.requests) == 1
@@ -108,7 +108,7 @@ async def test_the_time_that_was_saved_is_told():
             now[0] += 2
             return await super().stream(request)
 
-    shared = Shared(Slow([["a", Pause(0), "b"]]), clock=lambda: now[0])
+    shared = SharedModel(Slow([["a", Pause(0), "b"]]), clock=lambda: now[0])
     await read(shared)
     assert shared.borrowed == 0
     await read(shared)
@@ -123,13 +123,13 @@ async def test_a_refusal_is_said_at_once():
             raise UpstreamError("no", status=400)
 
     with pytest.raises(UpstreamError):
-        await Shared(Refusing([""])).stream(Request("p"))
+        await SharedModel(Refusing([""])).stream(Request("p"))
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_sharing_changes_no_outcome(seed):
     strategies = [one for one in load_strategies() if not one.meets_model]
-    shared = Shared(babbler(seed))
+    shared = SharedModel(babbler(seed))
     for strategy in strategies:
         alone = await try_out(strategy, babbler(seed), budget=200, clock=lambda: 0.0)
         assert await try_out(strategy, shared, budget=200, clock=lambda: 0.0) == alone, strategy.name
@@ -137,7 +137,7 @@ async def test_sharing_changes_no_outcome(seed):
 
 async def test_samples_of_all_strategies_are_drawn_once():
     model = writer(lambda request: RIGHT)
-    shared = Shared(model)
+    shared = SharedModel(model)
     for strategy in load_strategies("best-of-n:samples=3,self-consistency:samples=3,weighted-vote:samples=3"):
         found = await try_out(strategy, shared)
         assert found.ledger.total_tokens == 3 * len(RIGHT)
@@ -154,6 +154,6 @@ async def test_who_goes_on_with_a_known_text_pays_for_the_prompt_and_not_for_tha
             text = [Chunk(char, tokens=1) for char in left]
             return Read([*text, Chunk("", tokens=0, finish_reason="length"), Chunk("", tokens=0, usage=usage)])
 
-    shared = Shared(Counting([""]))
+    shared = SharedModel(Counting([""]))
     found = [(await read(shared, most))[2] for most in (5, 10, 10, 4)]
     assert [usage.prompt_tokens for usage in found] == [9, 9, 9, 9]

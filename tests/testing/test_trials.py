@@ -24,13 +24,13 @@ from interwhen import (
     Violation,
 )
 from interwhen.testing import (
-    Found,
     LabelledTrace,
     Mistake,
     Rate,
     ScriptedModel,
     Spread,
-    Tried,
+    TrialResult,
+    TrialViolation,
     Turn,
     cases,
     recut,
@@ -91,7 +91,7 @@ class TestOneTrace:
             (0, Span(2, 5), Span(0, 9)),
             (1, Span(10, 13), Span(5, 13)),
         ]
-        assert one.found[0] == Found(
+        assert one.found[0] == TrialViolation(
             turn=0, span=Span(2, 5), segment=Span(0, 9), quote="bad", why="it is bad", witness="good", repair="good"
         )
         assert (one.passed, one.violated, one.unknown) == (5, 2, 0)
@@ -237,8 +237,8 @@ def flagged(span, label="wrong", mistake=None, segment=None, text="x" * 100, tur
     one = LabelledTrace(
         name="t", turns=(Turn(prompt="", text=text), Turn(prompt="", text=text)), label=label, mistake=mistake
     )
-    found = (Found(turn=turn, span=span, segment=segment or span, quote="", why=""),) if span else ()
-    return Tried(trace=one, found=found)
+    found = (TrialViolation(turn=turn, span=span, segment=segment or span, quote="", why=""),) if span else ()
+    return TrialResult(trace=one, found=found)
 
 
 class TestScores:

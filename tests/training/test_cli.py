@@ -6,9 +6,9 @@ import json
 
 import pytest
 from interwhen import ToolCall, UsageError
-from interwhen.cli._main import main
 from interwhen.training._decontamination import Decontaminator, read_texts
 from interwhen.training._rows import Chat
+from interwhen_launcher import main
 
 
 def call(*arguments):

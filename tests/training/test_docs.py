@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from interwhen.training import FORMATS
-from interwhen.training._rows import Chat, Document, Preference, Steps
+from interwhen.training._rows import Chat, Preference, Steps, ThinkingDocument
 
 PAGE = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -33,6 +33,6 @@ def test_the_code_of_the_page_runs(record, tmp_path, monkeypatch, capsys):
 
 def test_the_page_names_every_format_and_column():
     assert all(f"`{form}`" in PAGE for form in FORMATS)
-    columns = {name for kind in (Document, Chat, Steps, Preference) for name in kind.__struct_fields__}
+    columns = {name for kind in (ThinkingDocument, Chat, Steps, Preference) for name in kind.__struct_fields__}
     told = {"document", "thinking", "prefix", "monitor", "remedy"}  # for people
     assert {name for name in columns - told if f"`{name}`" not in PAGE} == set()

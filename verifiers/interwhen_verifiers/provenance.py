@@ -196,6 +196,13 @@ class _Text:
     """Of the records of a tool: their values in lower case, and the fields that hold them."""
     ids: frozenset[str] = frozenset()
     """What stands in fields for ids, in records that others may have written."""
+    is_prose: bool = False
+    """A tool that returns no documents said it, and not as records: ``Order W7 is open.``"""
+
+    def may_be_id(self, value: str) -> bool:
+        """Tell whether *value* may be the id of something here: in a field for ids, or in a sentence of a system."""
+        said = self.is_prose and len(value) <= _SHOWN_ID and _whole(self.lower, value) is not None
+        return said or value in self.ids
 
     def find(self, value: str, sent: int) -> Source | None:
         """Return where *value* stands here, if it does. *sent* is the message whose call used it first."""
@@ -263,8 +270,8 @@ def check(claim: Destination, prepared: _Conversation) -> Verdict:
     if not seen:
         return Unknown(f"nobody has named this {claim.argument} before")
     first = seen[0]
-    if _ID.search(claim.argument.lower()) and any(value in text.ids for text in prepared.texts):
-        # Whoever writes a mail does not choose its number; whether it is the one that is meant is not known.
+    if _ID.search(claim.argument.lower()) and any(text.may_be_id(value) for text in prepared.texts):
+        # The author of a mail does not choose its number; whether it is the one that is meant is not known.
         return Unknown(f"{claim.argument} is the id of something that {first.who} returned")
     return Violation(
         why=f"the {claim.argument} of this {claim.tool} call was not given by the user but comes from untrusted "
@@ -322,7 +329,7 @@ def _text(
         for name, value in records:
             if name.lower().strip("_") not in _FREE:
                 known.setdefault(_normal(value), name)
-    return _Text(at, who, False, plain, lower, known)
+    return _Text(at, who, False, plain, lower, known, is_prose=records is None)
 
 
 def _extractor(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from interwhen._types.errors import UsageError
 from interwhen._types.models import Completion, Message, Sampling
-from interwhen.precompute._producer import Desk
+from interwhen.precompute._producer import StepContext
 
 LONGEST = 240
 """A longer statement is not read: facts are few and short, and this text comes from a model."""
@@ -93,10 +93,10 @@ def is_plain_text(text: str) -> bool:
 # How a producer asks for something: as a chat, or as a text to be continued where the model takes nothing else.
 
 
-async def ask(desk: Desk, task: str, text: str, sampling: Sampling) -> Completion:
+async def ask(context: StepContext, task: str, text: str, sampling: Sampling) -> Completion:
     """Return what the model says to *task* on *text*."""
     try:
-        return await desk.ask((Message("system", task), Message("user", text)), sampling)
+        return await context.ask((Message("system", task), Message("user", text)), sampling)
     except UsageError:
         # An adapter that only continues texts refuses a chat before it sends anything.
-        return await desk.ask(f"{task}\n\n{text}\n\n", sampling)
+        return await context.ask(f"{task}\n\n{text}\n\n", sampling)

@@ -14,7 +14,7 @@ from interwhen._types.errors import ModelError, UsageError
 from interwhen._types.models import Sampling
 from interwhen._types.results import Abstained, Failed, Result
 from interwhen.precompute._items import Digest, Item, Kind, Payload, digest
-from interwhen.precompute._producer import Context, Desk, Nothing, Proposal, Step
+from interwhen.precompute._producer import Context, Nothing, Proposal, Step, StepContext
 from interwhen.precompute.producers._statements import ask, is_plain_text
 
 __all__ = [
@@ -49,7 +49,7 @@ class Answered(msgspec.Struct, frozen=True):
     """So many characters of the text are reasoning."""
 
 
-class _Params(msgspec.Struct, frozen=True):
+class _AnswerParams(msgspec.Struct, frozen=True):
     max_tokens: int
     question: str = ""
     rank: int = -1
@@ -57,7 +57,7 @@ class _Params(msgspec.Struct, frozen=True):
     count: int = 0
 
 
-class Answers:
+class AnswerProducer:
     """Answers *questions*, and the *anticipate* ones that the model itself thinks likeliest.
 
     An answer is stored with its whole reasoning, and only if the monitors passed every line of it, and one that knows
@@ -81,7 +81,7 @@ class Answers:
         """Want one item for each question, likeliest first."""
         pieces = tuple(piece.name for piece in context.pieces)
         for one in self._questions:
-            params = _Params(self._max_tokens, one.question)
+            params = _AnswerParams(self._max_tokens, one.question)
             yield Step(
                 name=asked(one.question)[:16],
                 reads=pieces,
@@ -90,10 +90,10 @@ class Answers:
             )
         if not self._anticipate:
             return
-        count = _Params(self._max_tokens, count=self._anticipate)
+        count = _AnswerParams(self._max_tokens, count=self._anticipate)
         yield Step(name="anticipated", reads=pieces, params=msgspec.json.encode(count))
         for number in range(self._anticipate):
-            params = _Params(self._max_tokens, rank=number)
+            params = _AnswerParams(self._max_tokens, rank=number)
             yield Step(
                 name=f"anticipated/{number}",
                 reads=pieces,
@@ -101,30 +101,30 @@ class Answers:
                 params=msgspec.json.encode(params),
             )
 
-    async def make(self, step: Step, desk: Desk) -> Proposal | Nothing:
+    async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
         """Anticipate questions, or answer one."""
-        params = msgspec.json.decode(step.params, type=_Params)
-        text = "\n".join(desk.read(piece) for piece in step.reads)
+        params = msgspec.json.decode(step.params, type=_AnswerParams)
+        text = "\n".join(context.read(piece) for piece in step.reads)
         if params.count:
-            return await _anticipate(text, params, desk)
+            return await _anticipate(text, params, context)
         # The predictability is no part of the key: a log that grows would have all answers made anew.
         wanted = Anticipated(params.question, step.urgency)
         if params.rank >= 0:
-            listed = desk.premise("anticipated")
+            listed = context.premise("anticipated")
             guesses = msgspec.json.decode(listed.payload.data, type=list[Anticipated]) if listed is not None else []
             if params.rank >= len(guesses):
                 return Nothing("the model anticipated fewer questions")
             wanted = guesses[params.rank]
-        return await _answer(text, wanted, params.max_tokens, desk)
+        return await _answer(text, wanted, params.max_tokens, context)
 
 
-def answers(*, questions: Sequence[str] = (), anticipate: int = 0, max_tokens: int = 800) -> Answers:
+def answers(*, questions: Sequence[str] = (), anticipate: int = 0, max_tokens: int = 800) -> AnswerProducer:
     """Make the producer.
 
     *questions* may be a log of what was asked: it is answered by frequency, each question once. *anticipate* is how
     many further ones the model is to guess.
     """
-    return Answers(questions=questions, anticipate=anticipate, max_tokens=max_tokens)
+    return AnswerProducer(questions=questions, anticipate=anticipate, max_tokens=max_tokens)
 
 
 def rank(log: Sequence[str]) -> list[Anticipated]:
@@ -160,9 +160,9 @@ def _answered(data: bytes) -> Answered:
     return msgspec.json.decode(data, type=Answered)
 
 
-async def _anticipate(text: str, params: _Params, desk: Desk) -> Proposal | Nothing:
+async def _anticipate(text: str, params: _AnswerParams, context: StepContext) -> Proposal | Nothing:
     sampling = Sampling(max_tokens=params.max_tokens, temperature=0.0)
-    reply = await ask(desk, _ANTICIPATE.format(count=params.count), text, sampling)
+    reply = await ask(context, _ANTICIPATE.format(count=params.count), text, sampling)
     lines = [_LEAD.sub("", line, count=1).strip() for line in reply.text.splitlines()]
     found = list(dict.fromkeys(line for line in lines if line and len(line) <= _LONGEST and is_plain_text(line)))
     if not found:
@@ -172,9 +172,9 @@ async def _anticipate(text: str, params: _Params, desk: Desk) -> Proposal | Noth
     return Proposal(payload=Payload("\n".join(found[: params.count]), msgspec.json.encode(guesses)), basis="guess")
 
 
-async def _answer(text: str, wanted: Anticipated, max_tokens: int, desk: Desk) -> Proposal | Nothing:
+async def _answer(text: str, wanted: Anticipated, max_tokens: int, context: StepContext) -> Proposal | Nothing:
     prompt = compose(text, wanted.question)
-    result = await desk.work_out(prompt, Sampling(max_tokens=max_tokens, temperature=0.0))
+    result = await context.work_out(prompt, Sampling(max_tokens=max_tokens, temperature=0.0))
     match result:
         case Failed(error=error):
             raise ModelError(error)

@@ -11,7 +11,7 @@ import msgspec
 from interwhen._types.errors import UsageError
 from interwhen._types.models import Completion, Sampling
 from interwhen.precompute._items import Item, Kind, Payload
-from interwhen.precompute._producer import Accepted, Context, Desk, Nothing, Proposal, Step
+from interwhen.precompute._producer import Accepted, Context, Nothing, Proposal, Step, StepContext
 from interwhen.precompute.producers._statements import Statement, ask, ask_for, numbered, read_statements
 
 __all__ = [
@@ -39,14 +39,14 @@ class Notes(msgspec.Struct, frozen=True):
     """Whether the pass found enough, for its tokens, that another one is worth while."""
 
 
-class _Params(msgspec.Struct, frozen=True):
+class _FactParams(msgspec.Struct, frozen=True):
     number: int
     limit: int
     min_gain: float
     max_tokens: int
 
 
-class Facts:
+class FactProducer:
     """Multi-pass consolidation: each pass proposes statements from a piece and the facts accepted so far.
 
     Each statement must cite its premises, and goes before the monitors as a continuation of these alone. What they do
@@ -73,7 +73,7 @@ class Facts:
         before: tuple[str, ...] = ()
         for piece in context.pieces:
             for number in passes:
-                params = _Params(number, self._limit, self._min_gain, self._max_tokens)
+                params = _FactParams(number, self._limit, self._min_gain, self._max_tokens)
                 yield Step(
                     name=f"{piece.name}/{number}",
                     reads=(piece.name,),
@@ -84,18 +84,20 @@ class Facts:
             if self._link == "chain":
                 before = tuple(f"{piece.name}/{number}" for number in passes)
 
-    async def make(self, step: Step, desk: Desk) -> Proposal | Nothing:
+    async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
         """Do one pass over one piece."""
-        params = msgspec.json.decode(step.params, type=_Params)
+        params = msgspec.json.decode(step.params, type=_FactParams)
         if params.number > 1:
-            last = desk.premise(step.premises[-1])
+            last = context.premise(step.premises[-1])
             if last is None or not notes_of(last).pays:
                 return Nothing("the pass before it found too little to go on")
-        known = [fact.said for item in desk.premises() for fact in notes_of(item).facts]
-        given = numbered(desk.read(step.reads[0]), known)
-        reply = await ask(desk, *ask_for(given, params.limit), Sampling(max_tokens=params.max_tokens, temperature=0.0))
+        known = [fact.said for item in context.premises() for fact in notes_of(item).facts]
+        given = numbered(context.read(step.reads[0]), known)
+        reply = await ask(
+            context, *ask_for(given, params.limit), Sampling(max_tokens=params.max_tokens, temperature=0.0)
+        )
         proposed = read_statements(reply.text, given)[: params.limit]
-        facts = [found for found in proposed if await _is_shown(found, desk)]
+        facts = [found for found in proposed if await _is_shown(found, context)]
         if not facts:
             return Nothing(f"{len(proposed)} statements were proposed, and none of them was shown to hold")
         gain = 1000 * len(facts) / _tokens(reply)
@@ -106,14 +108,14 @@ class Facts:
         )
 
 
-def facts(*, limit: int = 12, min_gain: float = 2.0, max_tokens: int = 600, link: Link = "none") -> Facts:
+def facts(*, limit: int = 12, min_gain: float = 2.0, max_tokens: int = 600, link: Link = "none") -> FactProducer:
     """Make the producer.
 
     *limit* is the most statements of a pass and *max_tokens* its longest reply. Passes over a piece stop with one that
     yields fewer than *min_gain* accepted facts for 1,000 generated tokens. With ``link="chain"`` a piece builds on the
     facts of the one before it, so that a text too long for the model's window is worked through piece by piece.
     """
-    return Facts(limit=limit, min_gain=min_gain, max_tokens=max_tokens, link=link)
+    return FactProducer(limit=limit, min_gain=min_gain, max_tokens=max_tokens, link=link)
 
 
 def notes_of(item: Item) -> Notes:
@@ -127,8 +129,8 @@ def _notes(data: bytes) -> Notes:
     return msgspec.json.decode(data, type=Notes)
 
 
-async def _is_shown(found: Statement, desk: Desk) -> bool:
-    return isinstance(await desk.judge(found.said, _premises([found])), Accepted)
+async def _is_shown(found: Statement, context: StepContext) -> bool:
+    return isinstance(await context.judge(found.said, _premises([found])), Accepted)
 
 
 def _premises(found: Sequence[Statement]) -> str:

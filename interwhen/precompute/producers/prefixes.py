@@ -13,7 +13,7 @@ from interwhen._types.results import Result
 from interwhen.precompute._contexts import evict
 from interwhen.precompute._items import Item, ItemId, Kind, Payload
 from interwhen.precompute._precomputer import ContextRef
-from interwhen.precompute._producer import Context, Desk, Nothing, Proposal, Step
+from interwhen.precompute._producer import Context, Nothing, Proposal, Step, StepContext
 
 __all__ = [
     "prefixes",
@@ -37,12 +37,12 @@ class Warmed(msgspec.Struct, frozen=True):
     """Of these, how many it took from its cache."""
 
 
-class _Params(msgspec.Struct, frozen=True):
+class _PrefixParams(msgspec.Struct, frozen=True):
     as_: As
     share: float
 
 
-class Prefixes:
+class PrefixProducer:
     """Sends the context to the server as the beginning of a prompt, and again, to see that it has kept it.
 
     An item says that the server *had* the prefix. Whether it still has is seen in the counters of each run:
@@ -58,19 +58,19 @@ class Prefixes:
             raise UsageError(f"prefixes: as_={as_!r}, choose one of {', '.join(get_args(As))}")
         if not 0 < share <= 1:
             raise UsageError(f"prefixes: share={share!r} is no part of a prompt: choose one above 0, up to 1")
-        self._params = msgspec.json.encode(_Params(as_, share))
+        self._params = msgspec.json.encode(_PrefixParams(as_, share))
 
     def plan(self, context: Context) -> Iterable[Step]:
         """Want the whole context warm: what stands behind a changed piece is another prefix."""
         yield Step(name="context", reads=tuple(piece.name for piece in context.pieces), params=self._params)
 
-    async def make(self, step: Step, desk: Desk) -> Proposal | Nothing:
+    async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
         """Warm up, and look."""
-        params = msgspec.json.decode(step.params, type=_Params)
-        prompt = _prompt("\n".join(desk.read(piece) for piece in step.reads), params.as_)
-        seen = await _send(prompt, desk)
+        params = msgspec.json.decode(step.params, type=_PrefixParams)
+        prompt = _prompt("\n".join(context.read(piece) for piece in step.reads), params.as_)
+        seen = await _send(prompt, context)
         if not _is_cached(seen, params.share):
-            seen = await _send(prompt, desk)
+            seen = await _send(prompt, context)
         tokens, cached = seen.usage.prompt_tokens, seen.usage.cached_tokens
         if tokens is None or cached is None:
             return Nothing(_HINT)
@@ -86,9 +86,9 @@ class Prefixes:
         )
 
 
-def prefixes(*, as_: As = "text", share: float = 0.75) -> Prefixes:
+def prefixes(*, as_: As = "text", share: float = 0.75) -> PrefixProducer:
     """Make the producer. A prefix is warm if *share* of its tokens come from the cache: servers cache whole blocks."""
-    return Prefixes(as_=as_, share=share)
+    return PrefixProducer(as_=as_, share=share)
 
 
 def cold(item: Item, result: Result, *, share: float = 0.75) -> bool | None:
@@ -109,7 +109,7 @@ async def redo_if_cold(context: ContextRef, result: Result) -> tuple[ItemId, ...
     The idle worker makes them again.
     """
     precomputer = context.precomputer
-    warm = [item for item in precomputer.ready(context) if item.key.producer == Prefixes.name]
+    warm = [item for item in precomputer.ready(context) if item.key.producer == PrefixProducer.name]
     lost = tuple(item.id for item in warm if cold(item, result))
     if lost:
         await precomputer.in_store(lambda: evict(precomputer.store, context.name, lost))
@@ -121,8 +121,8 @@ def _prompt(text: str, as_: As) -> Prompt:
     return f"{text}\n" if as_ == "text" else (Message(as_, text),)
 
 
-async def _send(prompt: Prompt, desk: Desk) -> Completion:
-    return await desk.ask(prompt, Sampling(max_tokens=1, temperature=0.0))
+async def _send(prompt: Prompt, context: StepContext) -> Completion:
+    return await context.ask(prompt, Sampling(max_tokens=1, temperature=0.0))
 
 
 def _is_cached(seen: Completion, share: float) -> bool:

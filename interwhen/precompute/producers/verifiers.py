@@ -27,7 +27,7 @@ from interwhen._types.monitors import Monitor
 from interwhen.precompute._items import Digest, Item, Kind, Payload, digest
 from interwhen.precompute._judge import Unseen, settings_of
 from interwhen.precompute._precomputer import ContextRef
-from interwhen.precompute._producer import Context, Desk, Nothing, Proposal, Step
+from interwhen.precompute._producer import Context, Nothing, Proposal, Step, StepContext
 from interwhen.precompute.producers.answers import compose
 from interwhen.registry import MonitorSpec, load_monitors
 
@@ -129,12 +129,12 @@ class PreparedFor(msgspec.Struct, frozen=True):
     value: bytes
 
 
-class _Params(msgspec.Struct, frozen=True):
+class _VerifierParams(msgspec.Struct, frozen=True):
     made_by: str
     question: str | None
 
 
-class Verifiers:
+class VerifierProducer:
     """Runs the ``prepare`` of *monitors* on the context, alone and with each of *questions*."""
 
     name = "verifiers"
@@ -160,13 +160,13 @@ class Verifiers:
         for name in self._monitors:
             for question in (None, *self._questions):
                 which = name if question is None else f"{name}/{digest(question)[:16]}"
-                yield Step(name=which, reads=pieces, params=msgspec.json.encode(_Params(name, question)))
+                yield Step(name=which, reads=pieces, params=msgspec.json.encode(_VerifierParams(name, question)))
 
-    async def make(self, step: Step, desk: Desk) -> Proposal | Nothing:
+    async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
         """Prepare one monitor for one task. No model takes part."""
-        params = msgspec.json.decode(step.params, type=_Params)
+        params = msgspec.json.decode(step.params, type=_VerifierParams)
         monitor = self._monitors[params.made_by]
-        text = "\n".join(desk.read(piece) for piece in step.reads)
+        text = "\n".join(context.read(piece) for piece in step.reads)
         task = Task(text if params.question is None else compose(text, params.question))
         found: list[Any] = []
         with anyio.move_on_after(monitor.prepare_deadline):
@@ -188,9 +188,9 @@ class Verifiers:
         )
 
 
-def verifiers(*, monitors: Iterable[MonitorSpec] = (), questions: Sequence[str] = ()) -> Verifiers:
+def verifiers(*, monitors: Iterable[MonitorSpec] = (), questions: Sequence[str] = ()) -> VerifierProducer:
     """Make the producer: *monitors* are those of the runs to come, *questions* what these are likely to ask."""
-    return Verifiers(monitors=monitors, questions=questions)
+    return VerifierProducer(monitors=monitors, questions=questions)
 
 
 def made_by(monitor: Monitor) -> str:
@@ -232,7 +232,11 @@ def _looking_first(monitor: Monitor, context: ContextRef) -> Callable[[Task], Aw
 
 def prepared_in(item: Item) -> PreparedFor | None:
     """Return what an item of this producer holds; ``None`` for items of others."""
-    return msgspec.msgpack.decode(item.payload.data, type=PreparedFor) if item.key.producer == Verifiers.name else None
+    return (
+        msgspec.msgpack.decode(item.payload.data, type=PreparedFor)
+        if item.key.producer == VerifierProducer.name
+        else None
+    )
 
 
 async def _prepared(monitor: Monitor, task: Task) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 
-from interwhen.testing.simulation._cases import Broken
+from interwhen.testing.simulation._cases import BrokenInvariant
 from interwhen.testing.simulation._coverage import reached
 from interwhen.testing.simulation._generation import generate, shrink
 from interwhen.testing.simulation._invariants import examine
@@ -28,7 +28,7 @@ class Failure:
     """A seed whose world breaks invariants."""
 
     seed: int
-    broken: tuple[Broken, ...]
+    broken: tuple[BrokenInvariant, ...]
 
 
 @dataclass(slots=True)
@@ -90,7 +90,7 @@ def _batches(batches: list[range], jobs: int) -> Iterator[Campaign]:
         yield from pool.map(run_batch, batches)
 
 
-def shrink_failure(world: World, broken: tuple[Broken, ...], *, plays: int = 1500) -> World:
+def shrink_failure(world: World, broken: tuple[BrokenInvariant, ...], *, plays: int = 1500) -> World:
     """Return the smallest world that breaks the first invariant of *broken*."""
     return shrink(world, partial(_breaks, broken[0].invariant), plays=plays)
 

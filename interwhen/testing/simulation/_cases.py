@@ -9,17 +9,17 @@ from typing import NamedTuple, TypeAlias
 from interwhen._types.events import Remedied, StreamEnded, StreamStarted
 from interwhen._types.results import Result, ViolationRecord
 from interwhen.testing.simulation._model import Sent
-from interwhen.testing.simulation._play import Played
-from interwhen.testing.simulation._truth import CHARS, Trace, segments_of
-from interwhen.testing.simulation._worlds import Watch, World
+from interwhen.testing.simulation._play import PlayedWorld
+from interwhen.testing.simulation._truth import CHARS, SimulatedTrace, segments_of
+from interwhen.testing.simulation._worlds import MonitorSetup, World
 
 # The history of the trace, put together again from what the model sent and what the reader was told was done.
 
 
-class Act(NamedTuple):
+class AppliedRemedy(NamedTuple):
     """A remedy, and the trace as it stood just before."""
 
-    before: Trace
+    before: SimulatedTrace
     record: ViolationRecord
     at: int
     """The number of the event in the reader's log."""
@@ -29,15 +29,15 @@ class Act(NamedTuple):
 class History:
     """All acts in order, the trace at the end, and the first thing that does not fit together (``""``: all fits)."""
 
-    acts: list[Act]
-    trace: Trace
+    acts: list[AppliedRemedy]
+    trace: SimulatedTrace
     misfit: str = ""
 
 
-def history_of(played: Played) -> History:
+def history_of(played: PlayedWorld) -> History:
     """Return the history of a play whose reader saw every event."""
     world = played.world
-    trace = Trace(world.thinking)
+    trace = SimulatedTrace(world.thinking)
     history = History([], trace)
     acts = [(n, s.event) for n, s in enumerate(played.seen) if isinstance(s.event, Remedied)]
     watches = {watch.name: watch for watch in world.watches}
@@ -59,7 +59,7 @@ def history_of(played: Played) -> History:
     return history
 
 
-def _has_ended(played: Played, act: int) -> bool:
+def _has_ended(played: PlayedWorld, act: int) -> bool:
     """Tell whether the stream before *act* was at its end: a finish reason alone does not end it."""
     for seen in reversed(played.seen[:act]):
         if isinstance(seen.event, StreamEnded | StreamStarted):
@@ -67,7 +67,7 @@ def _has_ended(played: Played, act: int) -> bool:
     return False
 
 
-def _lose(trace: Trace, sent: Sent, before: Sent | None, late: int) -> None:
+def _lose(trace: SimulatedTrace, sent: Sent, before: Sent | None, late: int) -> None:
     """Drop what came from the stream *before* once it was closed, for a remedy that there was no budget for.
 
     Nothing was cut then: the model writes it again, behind all that stands. *late* is how many tokens are counted so.
@@ -101,9 +101,9 @@ def is_half_a_tag(text: str) -> bool:
     return "</think>".startswith(text) or "<think>".startswith(text.lstrip())
 
 
-def _act(history: History, record: ViolationRecord, number: int, watches: dict[str, Watch]) -> None:
+def _act(history: History, record: ViolationRecord, number: int, watches: dict[str, MonitorSetup]) -> None:
     trace = history.trace
-    history.acts.append(Act(_copy(trace), record, number))
+    history.acts.append(AppliedRemedy(_copy(trace), record, number))
     cut = record.cut
     if cut is None or cut > len(trace.text):
         history.misfit = history.misfit or f"a cut at {cut} of a trace of {len(trace.text)} characters"
@@ -127,8 +127,8 @@ def _act(history: History, record: ViolationRecord, number: int, watches: dict[s
         trace.answered.append(answered)
 
 
-def _copy(trace: Trace) -> Trace:
-    return Trace(
+def _copy(trace: SimulatedTrace) -> SimulatedTrace:
+    return SimulatedTrace(
         trace.thinking,
         trace.text,
         list(trace.ours),
@@ -140,7 +140,7 @@ def _copy(trace: Trace) -> Trace:
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class BrokenInvariant:
     """An invariant that does not hold, in words."""
 
     invariant: str
@@ -148,10 +148,10 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class PlayedCase:
     """One play, with its history where the reader saw enough to have one."""
 
-    played: Played
+    played: PlayedWorld
     history: History | None
 
     @property
@@ -165,7 +165,7 @@ class Case:
         return self.played.result
 
 
-Invariant: TypeAlias = Callable[[Case], Iterator[str]]
+Invariant: TypeAlias = Callable[[PlayedCase], Iterator[str]]
 INVARIANTS: list[tuple[str, Invariant]] = []
 
 
@@ -179,18 +179,18 @@ def invariant(name: str) -> Callable[[Invariant], Invariant]:
     return enlist
 
 
-def case_of(played: Played) -> Case:
+def case_of(played: PlayedWorld) -> PlayedCase:
     """Return the case that *played* is."""
-    return Case(played, history_of(played) if played.saw_all and played.stuck is None else None)
+    return PlayedCase(played, history_of(played) if played.saw_all and played.stuck is None else None)
 
 
-def final_trace(case: Case, result: Result) -> Trace:
+def final_trace(case: PlayedCase, result: Result) -> SimulatedTrace:
     """Return the trace of *result* as far as its own text and insertions tell, for readers who did not see it all."""
     if case.history is not None and not case.history.misfit and case.history.trace.text == result.text:
         trace = case.history.trace
         trace.ended = True
         return trace
-    trace = Trace(case.world.thinking)
+    trace = SimulatedTrace(case.world.thinking)
     trace.text = result.text
     trace.ours = [(entry.span.start, entry.span.end, entry.origin) for entry in result.insertions]
     if case.world.thinking == "field":
@@ -200,7 +200,7 @@ def final_trace(case: Case, result: Result) -> Trace:
     return trace
 
 
-def _calls_of(case: Case, result: Result) -> list[tuple[int, int]]:
+def _calls_of(case: PlayedCase, result: Result) -> list[tuple[int, int]]:
     found = []
     for sent in case.played.model.sent:
         for chunk in sent.chunks:

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from interwhen._types.results import CheckRecord, Verified
 from interwhen._types.spans import Span
 from interwhen._types.verdicts import Judged, Pass
-from interwhen.testing.simulation._cases import Case, final_trace, invariant
+from interwhen.testing.simulation._cases import PlayedCase, final_trace, invariant
 from interwhen.testing.simulation._monitors import concludes
-from interwhen.testing.simulation._truth import Stated, Trace, claims_in, is_blind, read_by, segments_of
-from interwhen.testing.simulation._worlds import Watch, World
+from interwhen.testing.simulation._truth import SimulatedTrace, StatedClaim, claims_in, is_blind, read_by, segments_of
+from interwhen.testing.simulation._worlds import MonitorSetup, World
 
 
 @invariant("P2: a certificate lists passes of right claims that stand, and what they cover")
-def _listed(case: Case) -> Iterator[str]:
+def _listed(case: PlayedCase) -> Iterator[str]:
     result = case.result
     if not isinstance(result, Verified):
         return
@@ -41,7 +41,7 @@ def _listed(case: Case) -> Iterator[str]:
         yield f"the checks cover {share:g} of the text, the certificate says {certificate.coverage:g}"
 
 
-def _misfits(check: CheckRecord, watch: Watch | None, text: str) -> Iterator[str]:
+def _misfits(check: CheckRecord, watch: MonitorSetup | None, text: str) -> Iterator[str]:
     if watch is None or not (isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Pass)):
         yield f"{check.monitor}: {check.key} is certified, and ended as {check.outcome!r:.100}"
         return
@@ -66,7 +66,7 @@ def _spans(marked: bytearray) -> list[tuple[int, int]]:
 @invariant(
     "P2: a certificate covers the answer exactly where a required monitor that can judge it passed a claim in it"
 )
-def _scoped(case: Case) -> Iterator[str]:
+def _scoped(case: PlayedCase) -> Iterator[str]:
     result = case.result
     if not isinstance(result, Verified):
         return
@@ -84,12 +84,12 @@ def _scoped(case: Case) -> Iterator[str]:
         yield f"{result.label!r} with scope {result.certificate.scope!r}, and these show the answer: {shown}"
 
 
-def _judges_answers(world: World, watch: Watch) -> bool:
+def _judges_answers(world: World, watch: MonitorSetup) -> bool:
     return watch.required and watch.scope == "answer" and world.judges[watch.judge].answers
 
 
 @invariant("P2: what a certificate must show is in it: each claim of each required monitor, where it stands")
-def _complete(case: Case) -> Iterator[str]:
+def _complete(case: PlayedCase) -> Iterator[str]:
     result = case.result
     if not isinstance(result, Verified):
         return
@@ -106,7 +106,7 @@ def _complete(case: Case) -> Iterator[str]:
 
 
 @invariant("P6: feedback gives away no more than its level allows, and a repair is of level witness")
-def _levels(case: Case) -> Iterator[str]:
+def _levels(case: PlayedCase) -> Iterator[str]:
     watches = {watch.name: watch for watch in case.world.watches}
     for act in case.history.acts if case.history is not None else ():
         record, watch = act.record, watches[act.record.monitor]
@@ -119,7 +119,7 @@ def _levels(case: Case) -> Iterator[str]:
         yield from _given_away(watch, named, record.inserted)
 
 
-def _given_away(watch: Watch, named: list[Stated], said: str) -> Iterator[str]:
+def _given_away(watch: MonitorSetup, named: list[StatedClaim], said: str) -> Iterator[str]:
     for claim in named:
         value = claim.text.partition("=")[2]
         secrets = {
@@ -136,7 +136,7 @@ def _given_away(watch: Watch, named: list[Stated], said: str) -> Iterator[str]:
 
 
 @invariant("a tracker builds on the text that stands, on all of it, and on nothing else")
-def _built_upon(case: Case) -> Iterator[str]:
+def _built_upon(case: PlayedCase) -> Iterator[str]:
     result, history = case.result, case.history
     if result is None or history is None or history.misfit:
         return
@@ -152,7 +152,7 @@ def _built_upon(case: Case) -> Iterator[str]:
                     yield f"{watch.name} judges {check.key!r} at {check.span}, and {expected} claims stand before it"
 
 
-def _is_followed(world: World, watch: Watch) -> bool:
+def _is_followed(world: World, watch: MonitorSetup) -> bool:
     """Tell whether each segment of *watch* becomes a step of its tracker.
 
     A monitor that could only end the reasoning is not shown what came once it was over.
@@ -167,7 +167,7 @@ def _is_followed(world: World, watch: Watch) -> bool:
     )
 
 
-def _before(trace: Trace, watch: Watch, check: CheckRecord) -> int:
+def _before(trace: SimulatedTrace, watch: MonitorSetup, check: CheckRecord) -> int:
     """Return how many claims the tracker of *watch* must have counted before the one of *check*."""
     assert check.span is not None
     at = check.span.start

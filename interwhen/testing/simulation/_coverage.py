@@ -14,16 +14,16 @@ from interwhen._types.triggers import PhaseFilter
 from interwhen._types.verdicts import Level, Outcome, Pass
 from interwhen._types.verifiers import Worker
 from interwhen.testing.simulation._invariants import is_timeless
-from interwhen.testing.simulation._play import Life, Played
+from interwhen.testing.simulation._play import Life, PlayedWorld
 from interwhen.testing.simulation._truth import UNREAD
 from interwhen.testing.simulation._worlds import (
-    MishapKind,
+    MonitorSetup,
     Preparing,
     ReaderKind,
     Thinking,
     TriggerKind,
-    Watch,
-    WireKind,
+    VerifierFaultKind,
+    WireFaultKind,
 )
 
 _KINDS: dict[str, tuple[str, ...]] = {
@@ -35,8 +35,8 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "phase": get_args(PhaseFilter),
     "worker": get_args(Worker),
     "outcome": tuple(kind.__name__.lower() for kind in get_args(Outcome)),
-    "mishap met": tuple(kind for kind in get_args(MishapKind)),
-    "wire fault met": get_args(WireKind),
+    "mishap met": tuple(kind for kind in get_args(VerifierFaultKind)),
+    "wire fault met": get_args(WireFaultKind),
     "thinking": get_args(Thinking),
     "reader": get_args(ReaderKind),
     "fork": ("asked", "raises", "hangs", "garbled"),
@@ -82,7 +82,7 @@ _KINDS: dict[str, tuple[str, ...]] = {
 """Every label there is, so that what was never reached shows as such."""
 
 
-def reached(played: Played) -> set[tuple[str, str]]:
+def reached(played: PlayedWorld) -> set[tuple[str, str]]:
     """Return the labels of one play."""
     return set(_labels(played))
 
@@ -97,7 +97,7 @@ def blind_spots(counts: Counter[tuple[str, str]]) -> list[tuple[str, str]]:
     return [label for label in all_labels() if not counts[label]]
 
 
-def _labels(played: Played) -> Iterator[tuple[str, str]]:
+def _labels(played: PlayedWorld) -> Iterator[tuple[str, str]]:
     world = played.world
     yield "thinking", world.thinking
     yield "reader", world.reader.kind
@@ -118,7 +118,7 @@ def _labels(played: Played) -> Iterator[tuple[str, str]]:
     yield from _of_result(played)
 
 
-def _of_watch(watch: Watch) -> Iterator[tuple[str, str]]:
+def _of_watch(watch: MonitorSetup) -> Iterator[tuple[str, str]]:
     if not watch.grounded:
         yield "seen", "ungrounded"
     if watch.prepares != "no":
@@ -129,7 +129,7 @@ def _of_watch(watch: Watch) -> Iterator[tuple[str, str]]:
         yield "seen", "tracker of a fork" if watch.fork else "tracker"
 
 
-def _of_faults(played: Played) -> Iterator[tuple[str, str]]:
+def _of_faults(played: PlayedWorld) -> Iterator[tuple[str, str]]:
     world = played.world
     asked = {(number, text.partition("=")[0]) for number, text in played.book}
     for number, judge in enumerate(world.judges):
@@ -147,7 +147,7 @@ def _of_faults(played: Played) -> Iterator[tuple[str, str]]:
         yield "fork", world.fork_fault
 
 
-def _of_events(played: Played) -> Iterator[tuple[str, str]]:
+def _of_events(played: PlayedWorld) -> Iterator[tuple[str, str]]:
     for seen in played.seen:
         match seen.event:
             case Retracted():
@@ -177,7 +177,7 @@ def _of_check(check: CheckRecord) -> Iterator[tuple[str, str]]:
         yield "recognizer", "unread"
 
 
-def _of_result(played: Played) -> Iterator[tuple[str, str]]:
+def _of_result(played: PlayedWorld) -> Iterator[tuple[str, str]]:
     result = played.result
     if result is None:
         return
@@ -207,7 +207,7 @@ def _of_result(played: Played) -> Iterator[tuple[str, str]]:
         yield "ended by", "max_tokens"
 
 
-def _of_scope(played: Played, result: Result) -> Iterator[tuple[str, str]]:
+def _of_scope(played: PlayedWorld, result: Result) -> Iterator[tuple[str, str]]:
     if not isinstance(result, Verified):
         return
     scope = result.certificate.scope
@@ -220,7 +220,7 @@ def _of_scope(played: Played, result: Result) -> Iterator[tuple[str, str]]:
             yield "scope", f"pass {'of the reasoning' if watch.required and watch.scope == 'answer' else optional}"
 
 
-def _of_recognizers(played: Played, result: Result) -> Iterator[tuple[str, str]]:
+def _of_recognizers(played: PlayedWorld, result: Result) -> Iterator[tuple[str, str]]:
     recognizing = {watch.name: watch for watch in played.world.watches if watch.recognizes and watch.required}
     if not recognizing:
         return
@@ -236,7 +236,7 @@ def _of_recognizers(played: Played, result: Result) -> Iterator[tuple[str, str]]
             yield "recognizer", "a gate released it"
 
 
-def _of_deaths(played: Played) -> Iterator[tuple[str, str]]:
+def _of_deaths(played: PlayedWorld) -> Iterator[tuple[str, str]]:
     for life, following in pairwise(played.lives):
         if life.was_killed:
             yield from (("death", name) for name in _of_death(life))

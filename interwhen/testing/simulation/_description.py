@@ -18,16 +18,16 @@ from interwhen._types.events import (
 )
 from interwhen._types.verdicts import Errored, Judged, Skipped, TimedOut
 from interwhen.testing.simulation._invariants import Examined
-from interwhen.testing.simulation._play import Filed, Life, Played
+from interwhen.testing.simulation._play import Filed, Life, PlayedWorld
 from interwhen.testing.simulation._worlds import (
     Chunking,
-    Death,
-    Judge,
-    Limits,
-    Said,
-    Sum,
-    ThinkEnd,
-    Watch,
+    MonitorSetup,
+    ProcessDeath,
+    RunLimits,
+    SumItem,
+    TextItem,
+    ThinkEndItem,
+    VerifierSetup,
     World,
     true_value,
 )
@@ -43,14 +43,14 @@ def _lines(world: World) -> Iterator[str]:
     for item in world.items:
         yield f"  {_item(item)}"
     for watch in world.watches:
-        yield f"monitor {watch.name}: {_unusual(watch, Watch(watch.name), ('name',)) or 'as usual'}"
+        yield f"monitor {watch.name}: {_unusual(watch, MonitorSetup(watch.name), ('name',)) or 'as usual'}"
     for number, judge in enumerate(world.judges):
-        what = _unusual(judge, Judge(), ("mishaps",))
+        what = _unusual(judge, VerifierSetup(), ("mishaps",))
         mishaps = "; ".join(f"{mishap.kind} on {mishap.about}" for mishap in judge.mishaps)
         yield f"judge {number}: {', '.join(part for part in (what, mishaps) if part) or 'as usual'}"
     for wire in world.wires:
         yield f"request {wire.request}: {wire.kind} behind {wire.at} characters"
-    for name, value, usual in (("chunks", world.chunking, Chunking()), ("limits", world.limits, Limits())):
+    for name, value, usual in (("chunks", world.chunking, Chunking()), ("limits", world.limits, RunLimits())):
         if value != usual:
             yield f"{name}: {_unusual(value, usual)}"
     if world.reader.kind != "steady":
@@ -62,15 +62,15 @@ def _lines(world: World) -> Iterator[str]:
 
 def _deaths(world: World) -> Iterator[str]:
     for number, death in enumerate(world.deaths):
-        yield f"process {number} is killed: {_unusual(death, Death(-1))}"
+        yield f"process {number} is killed: {_unusual(death, ProcessDeath(-1))}"
     if world.disk_seconds:
         yield f"the disk takes {world.disk_seconds:g} s"
 
 
-def _item(item: Said | Sum | ThinkEnd) -> str:
-    if isinstance(item, Said):
+def _item(item: TextItem | SumItem | ThinkEndItem) -> str:
+    if isinstance(item, TextItem):
         return repr(item.text)
-    if isinstance(item, ThinkEnd):
+    if isinstance(item, ThinkEndItem):
         return "(the reasoning ends)"
     values = [true_value(item) + off for off in item.off]
     wrong = (
@@ -87,7 +87,7 @@ def _unusual(value: msgspec.Struct, usual: msgspec.Struct, skip: tuple[str, ...]
     )
 
 
-def tell(played: Played) -> str:
+def tell(played: PlayedWorld) -> str:
     """Return what happened, an event a line, process by process."""
     lines = []
     for number, life in enumerate(played.lives):

@@ -18,27 +18,27 @@ from interwhen._types.verifiers import Worker
 from interwhen.testing.simulation._worlds import (
     AT_OPENING,
     Chunking,
-    Death,
     ForkFault,
     Item,
-    Judge,
     Keys,
-    Limits,
-    Mishap,
-    MishapKind,
+    MonitorSetup,
     Operator,
     Preparing,
-    Reader,
+    ProcessDeath,
     ReaderKind,
     RemedyKind,
-    Said,
-    Sum,
-    ThinkEnd,
+    RunLimits,
+    SimulatedReader,
+    SumItem,
+    TextItem,
+    ThinkEndItem,
     Thinking,
     TriggerKind,
-    Watch,
-    Wire,
-    WireKind,
+    VerifierFault,
+    VerifierFaultKind,
+    VerifierSetup,
+    WireFault,
+    WireFaultKind,
     World,
     left_side,
 )
@@ -98,8 +98,8 @@ def generate(seed: int) -> World:
         judges=judges,
         wires=_wires(dice) if swarm.wires else (),
         chunking=_chunking(dice, swarm),
-        reader=_reader(dice) if swarm.readers else Reader(),
-        limits=_limits(dice) if swarm.budgets else Limits(),
+        reader=_reader(dice) if swarm.readers else SimulatedReader(),
+        limits=_limits(dice) if swarm.budgets else RunLimits(),
         thinking=thinking,
         fork_seconds=dice.choice((0.0, 0.2, 1.5)) if swarm.forks and swarm.slow else 0.0,
         fork_fault=fault,
@@ -125,10 +125,10 @@ def _enriched(dice: Random, world: World) -> World:
 def _with_words(dice: Random, world: World) -> World:
     """Return *world* with sums in words, and with monitors that recognize them."""
     items = list(world.items)
-    calls = sum(isinstance(item, Sum) and item.call for item in items)
+    calls = sum(isinstance(item, SumItem) and item.call for item in items)
     for _ in range(dice.choice((0, 1, 1, 2))):
         op, after = dice.choice(("plus", "minus", "times")), dice.choice(_BETWEEN)
-        words = Said(f"{dice.randint(1, 9)} {op} {dice.randint(1, 9)} is {dice.randint(1, 99)}{after}")
+        words = TextItem(f"{dice.randint(1, 9)} {op} {dice.randint(1, 9)} is {dice.randint(1, 99)}{after}")
         items.insert(dice.randint(0, len(items) - calls), words)
     watches = (msgspec.structs.replace(watch, recognizes=dice.random() < 0.7) for watch in world.watches)
     return msgspec.structs.replace(world, items=tuple(items), watches=tuple(watches))
@@ -143,7 +143,7 @@ def _with_scopes(dice: Random, world: World) -> World:
     return msgspec.structs.replace(world, judges=tuple(judges), watches=tuple(watches))
 
 
-def _enriched_watch(dice: Random, watch: Watch, has: dict[str, bool]) -> Watch:
+def _enriched_watch(dice: Random, watch: MonitorSetup, has: dict[str, bool]) -> MonitorSetup:
     prepares: Preparing = dice.choice(("value", "value", "value", "aside", "raises", "hangs"))
     key: Keys = dice.choice(("kind", "kind", "text"))
     return msgspec.structs.replace(
@@ -155,10 +155,12 @@ def _enriched_watch(dice: Random, watch: Watch, has: dict[str, bool]) -> Watch:
     )
 
 
-def _concluding(dice: Random, name: str, judges: int) -> Watch:
+def _concluding(dice: Random, name: str, judges: int) -> MonitorSetup:
     """Return a monitor that ends the reasoning at the first wrong claim in it."""
     trigger: TriggerKind = dice.choice(("lines", "sentences", "pairs"))
-    return Watch(name, dice.randrange(judges), trigger=trigger, remedy="conclude", phase="reasoning", required=False)
+    return MonitorSetup(
+        name, dice.randrange(judges), trigger=trigger, remedy="conclude", phase="reasoning", required=False
+    )
 
 
 def _count(dice: Random) -> int:
@@ -169,20 +171,20 @@ def _items(dice: Random, swarm: _Swarm, thinking: Thinking) -> tuple[Item, ...]:
     items: list[Item] = []
     for _ in range(dice.choice((1, 2, 3, 4, 5, 6, 8))):
         if dice.random() < 0.25:
-            items.append(Said(dice.choice(_PROSE)))
+            items.append(TextItem(dice.choice(_PROSE)))
         items.append(_sum(dice, swarm))
     if thinking != "no" and dice.random() < 0.9:
-        items.insert(dice.randint(0, len(items)), ThinkEnd())
+        items.insert(dice.randint(0, len(items)), ThinkEndItem())
     if dice.random() < 0.12:
         # Calls are the end of what a model says; a second one may go with the first.
         calls = [_sum(dice, swarm, call=True) for _ in range(dice.choice((1, 1, 2)))]
-        if thinking in ("tags", "opened") and ThinkEnd() not in items:
-            items.append(ThinkEnd())
+        if thinking in ("tags", "opened") and ThinkEndItem() not in items:
+            items.append(ThinkEndItem())
         items += calls
     return tuple(items)
 
 
-def _sum(dice: Random, swarm: _Swarm, *, call: bool = False) -> Sum:
+def _sum(dice: Random, swarm: _Swarm, *, call: bool = False) -> SumItem:
     op: Operator = dice.choice(("+", "+", "-", "*"))
     left, right = dice.randint(1, 9), dice.randint(1, 9)
     if op == "-":
@@ -193,21 +195,21 @@ def _sum(dice: Random, swarm: _Swarm, *, call: bool = False) -> Sum:
     before, after = "", dice.choice(_BETWEEN)
     if dice.random() < 0.08:
         before, after = "<tool_call>", "</tool_call>\n"
-    return Sum(left, op, right, off, before, after, call)
+    return SumItem(left, op, right, off, before, after, call)
 
 
 def _about(dice: Random, items: tuple[Item, ...]) -> str:
-    return left_side(dice.choice([item for item in items if isinstance(item, Sum)]))
+    return left_side(dice.choice([item for item in items if isinstance(item, SumItem)]))
 
 
-def _judge(dice: Random, swarm: _Swarm, items: tuple[Item, ...]) -> Judge:
+def _judge(dice: Random, swarm: _Swarm, items: tuple[Item, ...]) -> VerifierSetup:
     worker: Worker = dice.choice(get_args(Worker)) if swarm.odd_monitors else dice.choice(("inline", "thread"))
-    mishaps: list[Mishap] = []
+    mishaps: list[VerifierFault] = []
     if swarm.mishaps:
         for _ in range(dice.choice((0, 1, 1, 2))):
-            kind: MishapKind = dice.choice(get_args(MishapKind))
-            mishaps.append(Mishap(_about(dice, items), kind))
-    return Judge(
+            kind: VerifierFaultKind = dice.choice(get_args(VerifierFaultKind))
+            mishaps.append(VerifierFault(_about(dice, items), kind))
+    return VerifierSetup(
         worker=worker,
         deadline=dice.choice((4.0, 4.0, 1.75, 25.0)),
         seconds=dice.choice(_SECONDS) if swarm.slow else (0.0,),
@@ -216,9 +218,9 @@ def _judge(dice: Random, swarm: _Swarm, items: tuple[Item, ...]) -> Judge:
     )
 
 
-def _watch(dice: Random, swarm: _Swarm, name: str, judges: int, items: tuple[Item, ...]) -> Watch:
+def _watch(dice: Random, swarm: _Swarm, name: str, judges: int, items: tuple[Item, ...]) -> MonitorSetup:
     trigger: TriggerKind = dice.choice(_TRIGGERS) if swarm.odd_monitors else dice.choice(("lines", "sentences"))
-    if any(isinstance(item, Sum) and item.call for item in items) and dice.random() < 0.4:
+    if any(isinstance(item, SumItem) and item.call for item in items) and dice.random() < 0.4:
         trigger = "calls"
     delivery: Delivery = dice.choice(_DELIVERIES)
     if trigger == "calls" and dice.random() < 0.5:
@@ -229,7 +231,7 @@ def _watch(dice: Random, swarm: _Swarm, name: str, judges: int, items: tuple[Ite
     if remedy == "conclude" and delivery not in ("interrupt", "observe"):
         delivery = "interrupt"
     reads: tuple[Operator, ...] = dice.choice((("+", "-", "*"), ("+", "-", "*"), ("+",), ("-", "*")))
-    return Watch(
+    return MonitorSetup(
         name=name,
         judge=dice.randrange(judges),
         reads=reads,
@@ -247,13 +249,13 @@ def _watch(dice: Random, swarm: _Swarm, name: str, judges: int, items: tuple[Ite
     )
 
 
-def _wires(dice: Random) -> tuple[Wire, ...]:
-    return tuple(_wire(dice, dice.choice(get_args(WireKind))) for _ in range(dice.choice((1, 1, 1, 2, 3, 5))))
+def _wires(dice: Random) -> tuple[WireFault, ...]:
+    return tuple(_wire(dice, dice.choice(get_args(WireFaultKind))) for _ in range(dice.choice((1, 1, 1, 2, 3, 5))))
 
 
-def _wire(dice: Random, kind: WireKind) -> Wire:
+def _wire(dice: Random, kind: WireFaultKind) -> WireFault:
     at = 0 if kind in AT_OPENING or kind == "deaf" else dice.randint(0, 40)
-    return Wire(dice.choice((0, 0, 0, 1, 1, 2, 3)), kind, at)
+    return WireFault(dice.choice((0, 0, 0, 1, 1, 2, 3)), kind, at)
 
 
 def _chunking(dice: Random, swarm: _Swarm) -> Chunking:
@@ -267,26 +269,26 @@ def _chunking(dice: Random, swarm: _Swarm) -> Chunking:
     )
 
 
-def _reader(dice: Random) -> Reader:
+def _reader(dice: Random) -> SimulatedReader:
     kind: ReaderKind = dice.choice(get_args(ReaderKind))
     match kind:
         case "slow":
-            return Reader(kind, seconds=dice.choice((0.01, 0.4, 3.0)))
+            return SimulatedReader(kind, seconds=dice.choice((0.01, 0.4, 3.0)))
         case "leaves" | "raises":
-            return Reader(kind, at=dice.randint(0, 20), seconds=dice.choice((0.0, 0.0, 0.2)))
+            return SimulatedReader(kind, at=dice.randint(0, 20), seconds=dice.choice((0.0, 0.0, 0.2)))
         case "cancelled":
-            return Reader(kind, at=dice.randint(0, 90))
+            return SimulatedReader(kind, at=dice.randint(0, 90))
         case "late_cancelled":
-            return Reader(kind, at=dice.randint(0, 60))
+            return SimulatedReader(kind, at=dice.randint(0, 60))
         case _:
-            return Reader(kind)
+            return SimulatedReader(kind)
 
 
-def _limits(dice: Random) -> Limits:
+def _limits(dice: Random) -> RunLimits:
     def maybe(value: ChoiceT, default: ChoiceT) -> ChoiceT:
         return value if dice.random() < 0.3 else default
 
-    return Limits(
+    return RunLimits(
         remedies=maybe(dice.choice((0, 1, 2)), 16),
         repeats=maybe(1, 2),
         discarded=maybe(dice.choice((0, 3, 12)), 8192),
@@ -306,13 +308,13 @@ def _deadly(dice: Random, world: World) -> World:
     return msgspec.structs.replace(world, deaths=deaths, disk_seconds=dice.choice((0.0, 0.0, 0.0, 0.02, 0.3)))
 
 
-def _death(dice: Random, number: int) -> Death:
+def _death(dice: Random, number: int) -> ProcessDeath:
     # Most runs have made 10 to 60 turns when they end; a death after that finds a run that is over. To go on takes a
     # few turns.
     turns = [(2, 16), (2, 16), (4, 40), (10, 150), (1000, 1000), (0, 4) if number else (0, 10)]
     turn = dice.randint(*dice.choice(turns))
     torn = dice.choice((0, 0, dice.randint(1, 40), dice.randint(1, 600), 100_000))
-    return Death(turn, torn, _reader(dice) if dice.random() < 0.25 else Reader())
+    return ProcessDeath(turn, torn, _reader(dice) if dice.random() < 0.25 else SimulatedReader())
 
 
 # Makes a world that breaks an invariant as small as it gets while it still breaks the same one.
@@ -345,8 +347,8 @@ def simpler_worlds(world: World) -> Iterator[World]:
     for name, plain in (
         ("deaths", ()),
         ("wires", ()),
-        ("reader", Reader()),
-        ("limits", Limits()),
+        ("reader", SimulatedReader()),
+        ("limits", RunLimits()),
         ("chunking", Chunking()),
         ("disk_seconds", 0.0),
         ("counts", False),
@@ -368,7 +370,7 @@ def simpler_worlds(world: World) -> Iterator[World]:
     yield from (change(world, judges=put) for put in _each(world.judges, _simpler_judges))
     yield from (change(world, items=put) for put in _each(world.items, _simpler_items))
     yield from (change(world, chunking=put) for put in _toward(world.chunking, Chunking()))
-    yield from (change(world, limits=put) for put in _toward(world.limits, Limits()))
+    yield from (change(world, limits=put) for put in _toward(world.limits, RunLimits()))
     yield from (change(world, reader=put) for put in _lower(world.reader, "at"))
     yield from (change(world, deaths=put) for put in _each(world.deaths, _simpler_deaths))
     yield from (
@@ -392,7 +394,7 @@ def _each(values: tuple[T, ...], simpler: Callable[[T], Sequence[T] | Iterator[T
             yield (*values[:at], other, *values[at + 1 :])
 
 
-def _fewer_judges(world: World) -> Iterator[tuple[Judge, ...]]:
+def _fewer_judges(world: World) -> Iterator[tuple[VerifierSetup, ...]]:
     used = max((watch.judge for watch in world.watches), default=0)
     if used + 1 < len(world.judges):
         yield world.judges[: used + 1]
@@ -412,29 +414,29 @@ def _lower(value: T, name: str) -> Iterator[T]:
             yield msgspec.structs.replace(value, **{name: lower})  # type: ignore[type-var]
 
 
-def _simpler_watches(watch: Watch) -> Iterator[Watch]:
-    yield from _toward(watch, Watch(watch.name), skip=("name",))
+def _simpler_watches(watch: MonitorSetup) -> Iterator[MonitorSetup]:
+    yield from _toward(watch, MonitorSetup(watch.name), skip=("name",))
 
 
-def _simpler_judges(judge: Judge) -> Iterator[Judge]:
-    yield from _toward(judge, Judge())
+def _simpler_judges(judge: VerifierSetup) -> Iterator[VerifierSetup]:
+    yield from _toward(judge, VerifierSetup())
     for mishaps in _without(judge.mishaps):
         yield msgspec.structs.replace(judge, mishaps=mishaps)
 
 
-def _simpler_items(item: object) -> Iterator[Said | Sum]:
-    if isinstance(item, Sum):
-        plain = Sum(item.left, item.op, item.right)
+def _simpler_items(item: object) -> Iterator[TextItem | SumItem]:
+    if isinstance(item, SumItem):
+        plain = SumItem(item.left, item.op, item.right)
         yield from _toward(item, plain, skip=("left", "op", "right"))
         if len(item.off) > 1:
             yield msgspec.structs.replace(item, off=item.off[1:])
             yield msgspec.structs.replace(item, off=item.off[:-1])
-    elif isinstance(item, Said) and len(item.text) > 1:
-        yield Said(item.text[: len(item.text) // 2])
+    elif isinstance(item, TextItem) and len(item.text) > 1:
+        yield TextItem(item.text[: len(item.text) // 2])
 
 
-def _simpler_deaths(death: Death) -> Iterator[Death]:
-    yield from _toward(death, Death(death.turn))
+def _simpler_deaths(death: ProcessDeath) -> Iterator[ProcessDeath]:
+    yield from _toward(death, ProcessDeath(death.turn))
     yield from _lower(death, "torn")
     yield from _lower(death, "turn")
     yield from (msgspec.structs.replace(death, reader=reader) for reader in _lower(death.reader, "at"))

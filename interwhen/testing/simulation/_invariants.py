@@ -15,10 +15,10 @@ from interwhen._types.verdicts import Judged
 from interwhen.testing.simulation import _certificates, _reader_invariants  # noqa: F401  they enlist their own
 from interwhen.testing.simulation._cases import (
     INVARIANTS,
-    Act,
-    Broken,
-    Case,
+    AppliedRemedy,
+    BrokenInvariant,
     History,
+    PlayedCase,
     case_of,
     final_trace,
     invariant,
@@ -26,11 +26,11 @@ from interwhen.testing.simulation._cases import (
 )
 from interwhen.testing.simulation._model import SILENCE, TIMER
 from interwhen.testing.simulation._monitors import PROMPT, concludes
-from interwhen.testing.simulation._play import Played, ReaderError, play
+from interwhen.testing.simulation._play import PlayedWorld, ReaderError, play
 from interwhen.testing.simulation._truth import (
     UNREAD,
-    Stated,
-    Trace,
+    SimulatedTrace,
+    StatedClaim,
     claims_in,
     in_words,
     is_blind,
@@ -43,20 +43,28 @@ from interwhen.testing.simulation._truth import (
     segments_of,
     unread_by,
 )
-from interwhen.testing.simulation._worlds import Chunking, Judge, Limits, Sum, Watch, World, whole_text
+from interwhen.testing.simulation._worlds import (
+    Chunking,
+    MonitorSetup,
+    RunLimits,
+    SumItem,
+    VerifierSetup,
+    World,
+    whole_text,
+)
 
 
-def judge(played: Played) -> list[Broken]:
+def judge(played: PlayedWorld) -> list[BrokenInvariant]:
     """Return every invariant that *played* breaks."""
     case = case_of(played)
-    return [Broken(name, detail) for name, function in INVARIANTS for detail in function(case)]
+    return [BrokenInvariant(name, detail) for name, function in INVARIANTS for detail in function(case)]
 
 
 # ---------------------------------------------------------------- it ends, and leaves nothing behind
 
 
 @invariant("every run ends, in bounded time")
-def _ends(case: Case) -> Iterator[str]:
+def _ends(case: PlayedCase) -> Iterator[str]:
     if case.played.stuck is not None:
         yield str(case.played.stuck)[:600]
     for number, life in enumerate(case.played.lives):
@@ -65,7 +73,7 @@ def _ends(case: Case) -> Iterator[str]:
 
 
 @invariant("nothing comes out but what the reader or the adapter raised")
-def _raises(case: Case) -> Iterator[str]:
+def _raises(case: PlayedCase) -> Iterator[str]:
     crashed = any(wire.kind == "crash" for wire in case.world.wires)
     for life in case.played.lives:
         error = life.raised
@@ -76,7 +84,7 @@ def _raises(case: Case) -> Iterator[str]:
 
 
 @invariant("leaving a run leaves no task and no open stream")
-def _leaves_nothing(case: Case) -> Iterator[str]:
+def _leaves_nothing(case: PlayedCase) -> Iterator[str]:
     played = case.played
     if played.stuck is not None:
         return
@@ -89,7 +97,7 @@ def _leaves_nothing(case: Case) -> Iterator[str]:
 
 
 @invariant("a cancelled reader stays cancelled")
-def _cancelled(case: Case) -> Iterator[str]:
+def _cancelled(case: PlayedCase) -> Iterator[str]:
     if any(life.cancel_swallowed for life in case.played.lives):
         yield "the reader was cancelled before the end, and the block was left as if it were not"
 
@@ -98,7 +106,7 @@ def _cancelled(case: Case) -> Iterator[str]:
 
 
 @invariant("P2: verified text is the certified text, and the model ended it")
-def _certified(case: Case) -> Iterator[str]:
+def _certified(case: PlayedCase) -> Iterator[str]:
     result = case.result
     if not isinstance(result, Verified):
         return
@@ -112,7 +120,7 @@ def _certified(case: Case) -> Iterator[str]:
 
 
 @invariant("P2: in verified text every claim that a required monitor reads is right, and was shown to be")
-def _sound(case: Case) -> Iterator[str]:
+def _sound(case: PlayedCase) -> Iterator[str]:
     result = case.result
     if not isinstance(result, Verified):
         return
@@ -134,8 +142,8 @@ def _sound(case: Case) -> Iterator[str]:
             yield f"{watch.name} has shown nothing of this text to be right"
 
 
-def _shown_right(case: Case, watch: Watch, claim: Stated) -> Iterator[str]:
-    judge: Judge = case.world.judges[watch.judge]
+def _shown_right(case: PlayedCase, watch: MonitorSetup, claim: StatedClaim) -> Iterator[str]:
+    judge: VerifierSetup = case.world.judges[watch.judge]
     if not claim.is_right:
         yield f"{claim.text} at {claim.start} is wrong, and {watch.name} reads it"
     elif not passes(judge, claim):
@@ -146,7 +154,7 @@ def _shown_right(case: Case, watch: Watch, claim: Stated) -> Iterator[str]:
         yield f"the extractor of {watch.name} fails on {claim.text}"
 
 
-def _refuted_are_answered(trace: Trace, refuted: list[tuple[int, int]]) -> Iterator[str]:
+def _refuted_are_answered(trace: SimulatedTrace, refuted: list[tuple[int, int]]) -> Iterator[str]:
     reasoning = [(low, high) for low, high, phase in trace.phases() if phase == "reasoning"]
     answers = [start for start, _ in trace.feedback]
     for start, end in refuted:
@@ -157,7 +165,7 @@ def _refuted_are_answered(trace: Trace, refuted: list[tuple[int, int]]) -> Itera
 
 
 @invariant("P2: what was not shown is said: each result that is not verified gives its reason")
-def _reasons(case: Case) -> Iterator[str]:
+def _reasons(case: PlayedCase) -> Iterator[str]:
     match case.result:
         case Unverified(unverified_reasons=()):
             yield "unverified without a doubt"
@@ -166,7 +174,7 @@ def _reasons(case: Case) -> Iterator[str]:
 
 
 @invariant("P2: what was recognized and not read is said, with its place, and nothing else is")
-def _places(case: Case) -> Iterator[str]:
+def _places(case: PlayedCase) -> Iterator[str]:
     result = case.result
     if not isinstance(result, Unverified):
         return
@@ -188,7 +196,7 @@ def _places(case: Case) -> Iterator[str]:
 
 
 @invariant("P2: a flawless world is verified, without a remedy and without a lost token")
-def _flawless(case: Case) -> Iterator[str]:
+def _flawless(case: PlayedCase) -> Iterator[str]:
     result = case.result
     if result is None or not _is_flawless(case):
         return
@@ -210,14 +218,14 @@ def _flawless(case: Case) -> Iterator[str]:
         yield f"nothing is wrong, and the result is {result.status}: {getattr(result, 'unverified_reasons', '')!r:.300}"
 
 
-def _is_flawless(case: Case) -> bool:
+def _is_flawless(case: PlayedCase) -> bool:
     world, limits = case.world, case.world.limits
     return (
         case.played.saw_all
         and not world.wires
         and world.fork_fault == "none"
         and not is_crowded(world)
-        and all(not isinstance(item, Sum) or set(item.off) == {0} for item in world.items)
+        and all(not isinstance(item, SumItem) or set(item.off) == {0} for item in world.items)
         and not any(mishap_of(who, claim) for who in world.judges for claim in claims_in(whole_text(world, 0)))
         and not any(judge.mishaps for judge in world.judges)
         and not any(watch.extractor_fails_on for watch in world.watches)
@@ -233,7 +241,7 @@ def _is_flawless(case: Case) -> bool:
 
 
 @invariant("P3: the cut is at the earliest violation that was known or open")
-def _earliest(case: Case) -> Iterator[str]:
+def _earliest(case: PlayedCase) -> Iterator[str]:
     result = case.result
     if case.history is None or result is None or result.ledger.late or is_crowded(case.world):
         return
@@ -245,7 +253,7 @@ def _earliest(case: Case) -> Iterator[str]:
                 yield from _earlier(case, act, watch)
 
 
-def _earlier(case: Case, act: Act, watch: Watch) -> Iterator[str]:
+def _earlier(case: PlayedCase, act: AppliedRemedy, watch: MonitorSetup) -> Iterator[str]:
     judge = case.world.judges[watch.judge]
     for claim, (start, end, complete) in read_by(act.before, watch):
         where = claim.start + claim.text.index("=") + 1
@@ -262,7 +270,7 @@ def _earlier(case: Case, act: Act, watch: Watch) -> Iterator[str]:
 
 
 @invariant("P3: nobody is accused who is right, and nobody but the model")
-def _just(case: Case) -> Iterator[str]:
+def _just(case: PlayedCase) -> Iterator[str]:
     if case.history is None:
         return
     for act in case.history.acts:
@@ -279,7 +287,7 @@ def _just(case: Case) -> Iterator[str]:
             yield f"{act.record.monitor} acts against {act.record.quote!r} at {span}, which we wrote"
 
 
-def _violated(act: Act) -> bool:
+def _violated(act: AppliedRemedy) -> bool:
     return "is something else" in act.record.why
 
 
@@ -287,7 +295,7 @@ def _violated(act: Act) -> bool:
 
 
 @invariant("P4: what the reader was shown, put together, is the text of the result")
-def _shown(case: Case) -> Iterator[str]:
+def _shown(case: PlayedCase) -> Iterator[str]:
     shown = ""
     for number, seen in enumerate(case.played.seen):
         match seen.event:
@@ -309,23 +317,23 @@ def _shown(case: Case) -> Iterator[str]:
         yield f"the reader lacks {result.text[len(shown) :]!r} of a text that is {result.status}"
 
 
-def _may_hide(case: Case) -> bool:
+def _may_hide(case: PlayedCase) -> bool:
     """Tell whether a run that gives up may keep text from the reader: behind a gate, or half a tag."""
     return _is_gated(case) or case.world.thinking in ("tags", "opened")
 
 
-def _is_gated(case: Case) -> bool:
+def _is_gated(case: PlayedCase) -> bool:
     return any(watch.delivery in ("gate", "gate_tools", "final") for watch in case.world.watches)
 
 
 @invariant("P4: the model goes on from the very text that stands, whatever was cut, repaired or broken")
-def _goes_on(case: Case) -> Iterator[str]:
+def _goes_on(case: PlayedCase) -> Iterator[str]:
     if case.history is not None and case.history.misfit:
         yield case.history.misfit
 
 
 @invariant("P4: the text of the result is what the model sent and we wrote, and all of it")
-def _whole(case: Case) -> Iterator[str]:
+def _whole(case: PlayedCase) -> Iterator[str]:
     history, result = case.history, case.result
     if history is None or result is None or history.misfit:
         return
@@ -354,7 +362,7 @@ def _whole(case: Case) -> Iterator[str]:
 
 
 @invariant("P5: kept and discarded tokens are all that the model sent and the run read")
-def _ledger(case: Case) -> Iterator[str]:
+def _ledger(case: PlayedCase) -> Iterator[str]:
     result = case.result
     if result is None:
         return
@@ -377,7 +385,7 @@ def _ledger(case: Case) -> Iterator[str]:
         yield f"{ledger.inserted_chars} inserted characters counted"
 
 
-def _refuted_where(case: Case, history: History) -> Iterator[tuple[str, int, str]]:
+def _refuted_where(case: PlayedCase, history: History) -> Iterator[tuple[str, int, str]]:
     """Yield who refuted what before each remedy, and how much of the model's own text stood before its segment.
 
     By monitor: feedback of one opens no gate of another, which then acts on the same words once more.
@@ -401,7 +409,7 @@ def _refuted_where(case: Case, history: History) -> Iterator[tuple[str, int, str
 
 
 @invariant("P5: what the server counted of prompts and forks is in the ledger")
-def _counted(case: Case) -> Iterator[str]:
+def _counted(case: PlayedCase) -> Iterator[str]:
     result = case.result
     if result is None:
         return
@@ -418,14 +426,14 @@ def _counted(case: Case) -> Iterator[str]:
         yield f"{ledger.fork_tokens} fork tokens counted, the model sent {model.fork_tokens}"
 
 
-def _all_forks_end(case: Case) -> bool:
+def _all_forks_end(case: PlayedCase) -> bool:
     """Tell whether each fork that answered was heard: none was called off, by a death or because its text was cut."""
     world = case.world
     return case.played.saw_all and not world.deaths and world.fork_fault == "none" and not world.fork_seconds
 
 
 @invariant("budgets are kept")
-def _budgets(case: Case) -> Iterator[str]:
+def _budgets(case: PlayedCase) -> Iterator[str]:
     result, limits = case.result, case.world.limits
     if result is None:
         return
@@ -464,7 +472,7 @@ def is_timeless(world: World) -> bool:
     model is silent for so long that what is not finished is looked at, and where a monitor may end the reasoning,
     which the model may have ended itself by then.
     """
-    limits, usual = world.limits, Limits()
+    limits, usual = world.limits, RunLimits()
     moments = {(watch.trigger, watch.phase) for watch in world.watches}
     acting = [watch for watch in world.watches if watch.delivery != "observe"]
     return (
@@ -483,7 +491,7 @@ def is_timeless(world: World) -> bool:
     )
 
 
-def differences(played: Played) -> Iterator[Broken]:
+def differences(played: PlayedWorld) -> Iterator[BrokenInvariant]:
     """Play a variation of the world that was *played*, if it has any, and say where the result is another."""
     world = played.world
     if not is_timeless(world) or played.result is None:
@@ -491,7 +499,7 @@ def differences(played: Played) -> Iterator[Broken]:
     name = UNBROKEN if world.deaths else NAME
     again = play(unbroken(world) if world.deaths else varied(world))
     if again.result is None:
-        yield Broken(name, f"there is no result at all: {again.stuck or again.life.raised!r}")
+        yield BrokenInvariant(name, f"there is no result at all: {again.stuck or again.life.raised!r}")
         return
     gated = any(watch.delivery in ("gate", "gate_tools", "final") for watch in world.watches)
     mine, theirs = _essence(played.result, gated=gated), _essence(again.result, gated=gated)
@@ -499,7 +507,7 @@ def differences(played: Played) -> Iterator[Broken]:
         del mine["finish_reason"]  # an answer that only goes on behind the last tool call holds none itself
     for field, value in mine.items():
         if value != theirs[field]:
-            yield Broken(name, f"{field}: {value!r:.250}, and otherwise {theirs[field]!r:.250}")
+            yield BrokenInvariant(name, f"{field}: {value!r:.250}, and otherwise {theirs[field]!r:.250}")
             return
 
 
@@ -520,7 +528,7 @@ def varied(world: World) -> World:
     )
 
 
-def _otherwise(judge: Judge) -> Judge:
+def _otherwise(judge: VerifierSetup) -> VerifierSetup:
     """Return *judge* with its waits in another order, those that end in a timeout left where they are."""
     quick = [seconds for seconds in judge.seconds if seconds < judge.deadline]
     turned = iter([*quick[1:], 0.3 if quick[:1] == [0.0] else 0.0])
@@ -565,8 +573,8 @@ def _verdict(outcome: object) -> object:
 class Examined:
     """A play, and every invariant that it breaks."""
 
-    played: Played
-    broken: tuple[Broken, ...]
+    played: PlayedWorld
+    broken: tuple[BrokenInvariant, ...]
 
 
 def examine(world: World) -> Examined:

@@ -18,7 +18,7 @@ from interwhen.models._exchange import Retries
 from interwhen.models._token_stream import GuardedStream
 from interwhen.models._transport import Timeouts
 from interwhen.testing.simulation._truth import claims_in
-from interwhen.testing.simulation._worlds import AT_OPENING, TAGS, Part, Wire, World, go_on
+from interwhen.testing.simulation._worlds import AT_OPENING, TAGS, TextPart, WireFault, World, go_on
 
 SEED = 1000
 """The seed of the first generation: a request tells by its seed how often the trace was rewound."""
@@ -210,7 +210,7 @@ class SimulatedModel:
             self.taken = self._delivered
 
 
-async def _fail_opening(wire: Wire) -> None:
+async def _fail_opening(wire: WireFault) -> None:
     match wire.kind:
         case "refused":
             raise ConnectError("connection refused")
@@ -231,7 +231,9 @@ async def _fail_opening(wire: Wire) -> None:
 class SimulatedStream(GuardedStream):
     """One stream: chunks, and perhaps a fault behind some number of characters."""
 
-    def __init__(self, model: SimulatedModel, sent: Sent, parts: Sequence[Part], faults: tuple[Wire, ...]) -> None:
+    def __init__(
+        self, model: SimulatedModel, sent: Sent, parts: Sequence[TextPart], faults: tuple[WireFault, ...]
+    ) -> None:
         super().__init__()
         self._model = model
         self._sent = sent
@@ -280,7 +282,7 @@ class SimulatedStream(GuardedStream):
         sent.ended = "tool_calls" if self._calls else "stop"
         return [Chunk("", tokens=0, finish_reason=sent.ended, usage=self._model.counted(sent.request))]
 
-    async def _struck(self, strike: Wire) -> list[Chunk]:
+    async def _struck(self, strike: WireFault) -> list[Chunk]:
         match strike.kind:
             case "reset" | "reset_after_stop":
                 raise ConnectError("connection reset")
@@ -304,18 +306,18 @@ class SimulatedStream(GuardedStream):
         return []
 
 
-def _joined(parts: Sequence[Part]) -> list[Part]:
+def _joined(parts: Sequence[TextPart]) -> list[TextPart]:
     """Join the parts that no phase and no call divides: chunks know nothing of lines."""
-    joined: list[Part] = []
+    joined: list[TextPart] = []
     for part in parts:
         if joined and part.call is None and joined[-1].call is None and joined[-1].phase == part.phase:
-            joined[-1] = Part(joined[-1].text + part.text, part.phase)
+            joined[-1] = TextPart(joined[-1].text + part.text, part.phase)
         else:
             joined.append(part)
     return joined
 
 
-def _cut(parts: Sequence[Part], world: World, until: float) -> list[Chunk]:
+def _cut(parts: Sequence[TextPart], world: World, until: float) -> list[Chunk]:
     """Cut *parts* into chunks; what is behind *until* characters is not sent. A structured call is one chunk."""
     chunking = world.chunking
     chunks: list[Chunk] = []

@@ -30,8 +30,17 @@ from interwhen._types.triggers import (
 from interwhen._types.verdicts import OnError, Pass, Retry, Scope, Unknown, Verdict, Violation
 from interwhen._types.verifiers import Worker
 from interwhen.testing._virtual_time import Shift
-from interwhen.testing.simulation._truth import CHARS, MARKERS, REFUTES, Stated, claims_in, in_words, mishap_of, wait_of
-from interwhen.testing.simulation._worlds import Judge, RemedyKind, TriggerKind, Watch, World
+from interwhen.testing.simulation._truth import (
+    CHARS,
+    MARKERS,
+    REFUTES,
+    StatedClaim,
+    claims_in,
+    in_words,
+    mishap_of,
+    wait_of,
+)
+from interwhen.testing.simulation._worlds import MonitorSetup, RemedyKind, TriggerKind, VerifierSetup, World
 
 PROMPT = "Add up."
 _REMEDIES: dict[RemedyKind, Remedy] = {
@@ -79,7 +88,7 @@ class Named(Claim):
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedMonitor:
     """What was prepared for a monitor."""
 
     question: str
@@ -92,7 +101,7 @@ class UnpreparedError(Exception):
 class SimulatedVerifier:
     """A verifier of the world. *book* gets each check that ends, as number of the judge and claim."""
 
-    def __init__(self, number: int, judge: Judge, book: list[tuple[int, str]]) -> None:
+    def __init__(self, number: int, judge: VerifierSetup, book: list[tuple[int, str]]) -> None:
         self.name = f"judge{number}"
         self.version = "1"
         self.deadline = judge.deadline
@@ -101,20 +110,20 @@ class SimulatedVerifier:
         self._number = number
         self._book = book
 
-    def check(self, claim: Claim, prepared: Prepared | None = None) -> Any:
+    def check(self, claim: Claim, prepared: PreparedMonitor | None = None) -> Any:
         """Judge *claim*, here or as a task."""
         stated = _stated(claim, prepared)
         if self.worker == "async":
             return self._check_slowly(stated)
         return self._say(stated)
 
-    async def _check_slowly(self, claim: Stated) -> Any:
+    async def _check_slowly(self, claim: StatedClaim) -> Any:
         if mishap_of(self.judge, claim) == "hangs":
             await anyio.sleep_forever()
         await anyio.sleep(wait_of(self.judge, claim.left_side))
         return self._say(claim)
 
-    def _say(self, claim: Stated) -> Any:
+    def _say(self, claim: StatedClaim) -> Any:
         self._book.append((self._number, claim.text))
         kind = mishap_of(self.judge, claim)
         if kind in REFUTES:
@@ -128,7 +137,7 @@ class SimulatedVerifier:
             case _:
                 return _GARBAGE[kind]
 
-    def _refute(self, claim: Stated, kind: str) -> Verdict:
+    def _refute(self, claim: StatedClaim, kind: str) -> Verdict:
         repair: str | None = str(claim.true_value)
         if kind == "long_repair":
             repair = str(claim.true_value) * 210
@@ -156,7 +165,7 @@ _GARBAGE: dict[str, object] = {
 }
 
 
-def _stated(claim: Claim, prepared: Prepared | None = None) -> Stated:
+def _stated(claim: Claim, prepared: PreparedMonitor | None = None) -> StatedClaim:
     assert isinstance(claim, Named)
     assert prepared is None or prepared.question == PROMPT
     [stated] = claims_in(claim.text)
@@ -172,10 +181,10 @@ def shift(working: Any, claim: Claim) -> Shift:
     return Shift(seconds, dies=kind == "dies")
 
 
-class _Reader:
+class _WorldReader:
     """The extractor of one monitor: a parser or the step of a tracker, of segments or of a fork's replies."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: MonitorSetup) -> None:
         self._watch = watch
 
     def extractor(self) -> Extractor:
@@ -185,11 +194,11 @@ class _Reader:
             return Fork("Which claims?", replies, deadline=4.0)
         return Tracker(_start, self._step) if self._watch.tracks else self._read
 
-    def _read(self, segment: Segment, prepared: Prepared | None = None) -> Iterable[Claim]:
+    def _read(self, segment: Segment, prepared: PreparedMonitor | None = None) -> Iterable[Claim]:
         self._look(prepared)
         return self._found(segment, None, 0)
 
-    def recognize(self, segment: Segment, prepared: Prepared | None = None) -> Iterable[Span]:
+    def recognize(self, segment: Segment, prepared: PreparedMonitor | None = None) -> Iterable[Span]:
         """Find what looks like a claim of the monitor, also where the extractor cannot read it."""
         self._look(prepared)
         watch = self._watch
@@ -202,7 +211,7 @@ class _Reader:
                 segment.at(claim.start, claim.end) for claim in claims_in(segment.text) if claim.op in watch.reads
             )
 
-    def _parse(self, reply: str, segment: Segment, prepared: Prepared | None = None) -> Iterable[Claim]:
+    def _parse(self, reply: str, segment: Segment, prepared: PreparedMonitor | None = None) -> Iterable[Claim]:
         self._look(prepared)
         return self._found(segment, reply, 0)
 
@@ -214,7 +223,7 @@ class _Reader:
         found = list(self._found(segment, reply.text, state))
         return state + len(found), found
 
-    def _look(self, prepared: Prepared | None) -> None:
+    def _look(self, prepared: PreparedMonitor | None) -> None:
         assert (prepared is not None) == (self._watch.prepares == "value")
         assert prepared is None or prepared.question == PROMPT
 
@@ -235,23 +244,23 @@ class _Reader:
             yield self._claim(claim, span if watch.grounded else None, before)
             before += 1
 
-    def _claim(self, claim: Stated, span: Span | None, before: int) -> Named:
+    def _claim(self, claim: StatedClaim, span: Span | None, before: int) -> Named:
         key = claim.op if self._watch.key == "kind" and span is not None else claim.text
         key = f"{key} after {before}" if self._watch.tracks else key
         return Named(key=key, span=span, text=claim.text, before=before)
 
 
-def _start(prepared: Prepared | None) -> int:
+def _start(prepared: PreparedMonitor | None) -> int:
     assert prepared is None or prepared.question == PROMPT
     return 0
 
 
-def _preparation(watch: Watch) -> Callable[[Task], Awaitable[Prepared | None]]:
-    async def prepare(task: Task) -> Prepared | None:
+def _preparation(watch: MonitorSetup) -> Callable[[Task], Awaitable[PreparedMonitor | None]]:
+    async def prepare(task: Task) -> PreparedMonitor | None:
         await anyio.sleep(watch.prepare_seconds)
         match watch.prepares:
             case "value":
-                return Prepared(task.text)
+                return PreparedMonitor(task.text)
             case "raises":
                 raise UnpreparedError(task.text)
             case "hangs":
@@ -261,13 +270,13 @@ def _preparation(watch: Watch) -> Callable[[Task], Awaitable[Prepared | None]]:
     return prepare
 
 
-def concludes(watch: Watch) -> bool:
+def concludes(watch: MonitorSetup) -> bool:
     """Tell whether *watch* can end the reasoning: it looks at nothing else, before it is over, and proves nothing."""
     inside = watch.phase == "reasoning" and watch.trigger not in ("think_end", "answer", "calls")
     return watch.remedy == "conclude" and inside and not watch.required and watch.delivery in ("interrupt", "observe")
 
 
-def _remedy(watch: Watch) -> Remedy:
+def _remedy(watch: MonitorSetup) -> Remedy:
     return Stop() if watch.remedy == "conclude" and not concludes(watch) else _REMEDIES[watch.remedy]
 
 
@@ -278,7 +287,7 @@ def build_monitors(world: World, book: list[tuple[int, str]]) -> list[Monitor]:
         Monitor(
             name=watch.name,
             verifier=verifiers[watch.judge],
-            extractor=_Reader(watch).extractor(),
+            extractor=_WorldReader(watch).extractor(),
             trigger=_TRIGGERS[watch.trigger],
             delivery=watch.delivery,
             remedy=_remedy(watch),
@@ -289,7 +298,7 @@ def build_monitors(world: World, book: list[tuple[int, str]]) -> list[Monitor]:
             required=watch.required,
             prepare=None if watch.prepares == "no" else _preparation(watch),
             prepare_deadline=3.0,
-            recognizer=_Reader(watch).recognize if watch.recognizes else None,
+            recognizer=_WorldReader(watch).recognize if watch.recognizes else None,
             scope=watch.scope,
         )
         for watch in world.watches

@@ -19,11 +19,11 @@ from interwhen._types.models import Sampling
 from interwhen._types.results import Result
 from interwhen.journal import Journal, read_journal
 from interwhen.journal._files import Writing
-from interwhen.journal._records import Came, Ending, Record, Spent, Text, Told
+from interwhen.journal._records import ChunkRecord, EndRecord, FactRecord, Record, SpentRecord, TextRecord
 from interwhen.testing._virtual_time import VirtualLoop, VirtualTimeError, VirtualWorkers
 from interwhen.testing.simulation._model import SEED, SimulatedModel
 from interwhen.testing.simulation._monitors import PROMPT, build_monitors, shift
-from interwhen.testing.simulation._worlds import Death, Reader, World
+from interwhen.testing.simulation._worlds import ProcessDeath, SimulatedReader, World
 
 # The disk of a world, which outlives its processes, and who writes to it on the event loop of one of them.
 
@@ -161,14 +161,14 @@ def filed_in(journal: Journal) -> Filed:
     """Return what is in the file of *journal*. Raises :class:`~interwhen.JournalError`."""
     found = read_journal(journal)
     records = found.records
-    spent = next((record for record in reversed(records) if isinstance(record, Spent)), Spent())
+    spent = next((record for record in reversed(records) if isinstance(record, SpentRecord)), SpentRecord())
     return Filed(
         size=found.size,
         left_out=found.left_out,
-        chunks=sum(len(record.texts) for record in records if isinstance(record, Text))
-        + sum(isinstance(record, Came) for record in records),
+        chunks=sum(len(record.texts) for record in records if isinstance(record, TextRecord))
+        + sum(isinstance(record, ChunkRecord) for record in records),
         tokens=sum(_tokens(record) for record in records),
-        opened=sum(isinstance(record, Told) and type(record.fact).__name__ == "Opened" for record in records),
+        opened=sum(isinstance(record, FactRecord) and type(record.fact).__name__ == "Opened" for record in records),
         fork_tokens=spent.fork_tokens,
         unread=spent.unread,
         slow_seconds=spent.wire.slow_seconds if spent.wire is not None else 0.0,
@@ -178,13 +178,16 @@ def filed_in(journal: Journal) -> Filed:
 
 
 def _tokens(record: Record) -> int:
-    if isinstance(record, Text):
+    if isinstance(record, TextRecord):
         return len(record.texts)
-    return record.chunk.tokens if isinstance(record, Came) else 0
+    return record.chunk.tokens if isinstance(record, ChunkRecord) else 0
 
 
 def _last_time(records: Sequence[Record]) -> float:
-    return max((record.at for record in records if isinstance(record, Text | Came | Told | Ending)), default=0.0)
+    return max(
+        (record.at for record in records if isinstance(record, TextRecord | ChunkRecord | FactRecord | EndRecord)),
+        default=0.0,
+    )
 
 
 # What is known about a play: the log of each process, and of the world around them.
@@ -206,7 +209,7 @@ class ReaderError(Exception):
 class Life:
     """What one process did, and what became of it."""
 
-    reader: Reader
+    reader: SimulatedReader
     seen: list[Seen] = field(default_factory=list)
     book: list[tuple[int, str]] = field(default_factory=list)
     """Each check that ended, as number of the judge and text of the claim, in order; that of earlier processes, too."""
@@ -248,7 +251,7 @@ class Life:
 
 
 @dataclass(slots=True)
-class Played:
+class PlayedWorld:
     """Everything that is known about one play: what the judge of the simulator judges."""
 
     world: World
@@ -316,7 +319,7 @@ class Killed(BaseException):
 class Process:
     """One process."""
 
-    def __init__(self, played: Played, life: Life, death: Death | None, loop: VirtualLoop) -> None:
+    def __init__(self, played: PlayedWorld, life: Life, death: ProcessDeath | None, loop: VirtualLoop) -> None:
         self._played = played
         self._life = life
         self._death = death
@@ -482,9 +485,9 @@ LONGEST = 20_000.0
 TURNS = 400_000
 
 
-def play(world: World) -> Played:
+def play(world: World) -> PlayedWorld:
     """Play *world* to its end. Never raises for what the code under test does: that is for the judge."""
-    played = Played(world, SimulatedModel(world), disk=Disk() if world.deaths else None)
+    played = PlayedWorld(world, SimulatedModel(world), disk=Disk() if world.deaths else None)
     logger = logging.getLogger("interwhen")
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # a warning for each fault of a hundred thousand worlds helps nobody
@@ -498,7 +501,7 @@ def play(world: World) -> Played:
     return played
 
 
-def _live(played: Played, death: Death | None) -> None:
+def _live(played: PlayedWorld, death: ProcessDeath | None) -> None:
     """Live the life of one process, which *death* ends, if it does not end by itself before."""
     world, model, last = played.world, played.model, played.lives[-1] if played.lives else None
     life = Life(world.reader if death is None else death.reader, book=list(last.book) if last is not None else [])
@@ -527,7 +530,7 @@ def _live(played: Played, death: Death | None) -> None:
         _settle(played, life, played.journal)
 
 
-def _settle(played: Played, life: Life, journal: Journal) -> None:
+def _settle(played: PlayedWorld, life: Life, journal: Journal) -> None:
     """See what is on file when a process is gone, and let the model remember no more than that."""
     assert played.disk is not None
     try:

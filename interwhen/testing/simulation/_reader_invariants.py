@@ -20,10 +20,10 @@ from interwhen._types.events import (
     ViolationFound,
 )
 from interwhen._types.verdicts import Cancelled
-from interwhen.testing.simulation._cases import Case, final_trace, invariant
+from interwhen.testing.simulation._cases import PlayedCase, final_trace, invariant
 from interwhen.testing.simulation._truth import (
-    Stated,
-    Trace,
+    SimulatedTrace,
+    StatedClaim,
     claims_in,
     is_blind,
     is_crowded,
@@ -35,16 +35,16 @@ from interwhen.testing.simulation._truth import (
     segments_of,
     unread_by,
 )
-from interwhen.testing.simulation._worlds import Watch, World
+from interwhen.testing.simulation._worlds import MonitorSetup, World
 
 
 @invariant("a gate lets no text through before its checks have ended")
-def _gates(case: Case) -> Iterator[str]:
+def _gates(case: PlayedCase) -> Iterator[str]:
     gates = [w for w in case.world.watches if w.delivery == "gate" and not w.fork and not w.extractor_fails_on]
     gates = [w for w in gates if w.trigger != "chars" and not is_blind(w)]
     if not gates:
         return
-    trace = Trace(case.world.thinking)
+    trace = SimulatedTrace(case.world.thinking)
     for number, seen in enumerate(case.played.seen):
         match seen.event:
             case Retracted(to=to):
@@ -58,7 +58,9 @@ def _gates(case: Case) -> Iterator[str]:
                     yield from _let_through(case, watch, trace, seen.judged, number)
 
 
-def _let_through(case: Case, watch: Watch, trace: Trace, judged: int, number: int) -> Iterator[str]:
+def _let_through(
+    case: PlayedCase, watch: MonitorSetup, trace: SimulatedTrace, judged: int, number: int
+) -> Iterator[str]:
     judge = case.world.judges[watch.judge]
     done = case.played.book[:judged]
     for claim, _ in read_by(trace, watch):
@@ -80,7 +82,7 @@ class _Answered(NamedTuple):
 
 
 @invariant("a gate shows and keeps nothing that the release rule does not release")
-def _rule(case: Case) -> Iterator[str]:
+def _rule(case: PlayedCase) -> Iterator[str]:
     gates = [w for w in case.world.watches if w.delivery in ("gate", "gate_tools", "final")]
     if not gates:
         return
@@ -94,7 +96,7 @@ def _rule(case: Case) -> Iterator[str]:
             yield from _unreleased(case.world, watch, final_trace(case, case.result), answered, "the result holds")
 
 
-def _answered(case: Case) -> list[_Answered]:
+def _answered(case: PlayedCase) -> list[_Answered]:
     if case.history is None:  # a reader who left early was not told of every remedy
         records = case.result.violations if case.result is not None else ()
         return [_Answered(r.monitor, 0, r.cut, 0) for r in records if r.remedy == "feedback" and r.cut is not None]
@@ -109,12 +111,12 @@ def _answered(case: Case) -> list[_Answered]:
     return found
 
 
-def _shown_traces(case: Case) -> Iterator[tuple[int, Trace]]:
+def _shown_traces(case: PlayedCase) -> Iterator[tuple[int, SimulatedTrace]]:
     """Yield the trace as the reader has it, each time that something was shown.
 
     What is released at once comes in several events, by author: a segment is whole with the last of them.
     """
-    trace, shown = Trace(case.world.thinking), False
+    trace, shown = SimulatedTrace(case.world.thinking), False
     for number, seen in enumerate(case.played.seen):
         event = seen.event
         if shown and not isinstance(event, Delta):
@@ -128,7 +130,9 @@ def _shown_traces(case: Case) -> Iterator[tuple[int, Trace]]:
             trace.insert(event.text, event.origin)
 
 
-def _unreleased(world: World, watch: Watch, trace: Trace, answered: list[_Answered], what: str) -> Iterator[str]:
+def _unreleased(
+    world: World, watch: MonitorSetup, trace: SimulatedTrace, answered: list[_Answered], what: str
+) -> Iterator[str]:
     answers = [start for start, _, phase in trace.phases() if phase == "answer"]
     held_from = 0 if watch.delivery != "final" else min(answers, default=len(trace.text))
     mine = [stretch for stretch in answered if stretch.monitor == watch.name]
@@ -144,7 +148,7 @@ def _unreleased(world: World, watch: Watch, trace: Trace, answered: list[_Answer
 
 
 @invariant("an answer that is held for the end is shown at the end")
-def _final(case: Case) -> Iterator[str]:
+def _final(case: PlayedCase) -> Iterator[str]:
     if not any(watch.delivery == "final" for watch in case.world.watches):
         return
     shown_at = None
@@ -157,7 +161,7 @@ def _final(case: Case) -> Iterator[str]:
 
 
 @invariant("the frontier passes nothing that a required monitor has not passed")
-def _frontier(case: Case) -> Iterator[str]:
+def _frontier(case: PlayedCase) -> Iterator[str]:
     required = [w for w in case.world.watches if w.required and not w.fork and not w.extractor_fails_on]
     required = [w for w in required if w.prepares != "aside"]
     if case.history is None or case.history.misfit:
@@ -186,14 +190,14 @@ def _frontier(case: Case) -> Iterator[str]:
 
 
 @invariant("the last event is the end, and it comes once")
-def _ending(case: Case) -> Iterator[str]:
+def _ending(case: PlayedCase) -> Iterator[str]:
     ends = [number for number, seen in enumerate(case.played.seen) if isinstance(seen.event, Finished)]
     if case.played.saw_all and ends != [len(case.played.seen) - 1]:
         yield f"the end came at {ends} of {len(case.played.seen)} events"
 
 
 @invariant("a violation that is told is one")
-def _told(case: Case) -> Iterator[str]:
+def _told(case: PlayedCase) -> Iterator[str]:
     for seen in case.played.seen:
         if isinstance(seen.event, ViolationFound):
             claim = _claim_of(seen.event.violation.key)
@@ -203,7 +207,7 @@ def _told(case: Case) -> Iterator[str]:
                 yield f"{claim.text} is right, and {seen.event.violation.monitor} is said to have refuted it"
 
 
-def _claim_of(key: str) -> Stated | None:
+def _claim_of(key: str) -> StatedClaim | None:
     found = claims_in(key)
     return found[0] if found else None
 
@@ -212,7 +216,7 @@ def _claim_of(key: str) -> Stated | None:
 
 
 @invariant("P4: what was handed to the disk is on file, and what is torn is no more than what was not")
-def _on_file(case: Case) -> Iterator[str]:
+def _on_file(case: PlayedCase) -> Iterator[str]:
     for number, (life, death) in enumerate(zip(case.played.lives, case.world.deaths, strict=False)):
         filed = life.filed
         if filed is None:
@@ -228,7 +232,7 @@ def _on_file(case: Case) -> Iterator[str]:
 
 
 @invariant("P4: what a reader was told, and what is on file, is told again to whoever goes on")
-def _told_again(case: Case) -> Iterator[str]:
+def _told_again(case: PlayedCase) -> Iterator[str]:
     for number, (life, following) in enumerate(pairwise(case.played.lives)):
         if not following.is_resumed:
             continue
@@ -251,7 +255,7 @@ def _is_void(event: Event) -> bool:
 
 
 @invariant("P4: no remedy is told twice")
-def _remedied_once(case: Case) -> Iterator[str]:
+def _remedied_once(case: PlayedCase) -> Iterator[str]:
     for life in case.played.lives:
         generations = [seen.event.generation for seen in life.seen if isinstance(seen.event, Remedied)]
         going_on = [number for number in generations if generations.count(number) > 1]
@@ -260,7 +264,7 @@ def _remedied_once(case: Case) -> Iterator[str]:
 
 
 @invariant("P5: what was spent stays spent, and no more than that was")
-def _spent(case: Case) -> Iterator[str]:
+def _spent(case: PlayedCase) -> Iterator[str]:
     result = case.result
     if result is None or not case.world.deaths:
         return
@@ -282,7 +286,7 @@ def _spent(case: Case) -> Iterator[str]:
 
 
 @invariant("P4: the journal of a run that is over is whole, and tells the same run again")
-def _replayed(case: Case) -> Iterator[str]:
+def _replayed(case: PlayedCase) -> Iterator[str]:
     result, journal = case.result, case.played.journal
     if result is None or journal is None:
         return

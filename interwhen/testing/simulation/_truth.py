@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from interwhen.testing.simulation._worlds import Judge, Watch, World
+from interwhen.testing.simulation._worlds import MonitorSetup, VerifierSetup, World
 
 _CLAIM = re.compile(r"(?<![\d+*-])(\d+)([+*-])(\d+)=(\d+)(?!\d)")
 _IN_WORDS = re.compile(r"(?<!\d)\d+ (plus|minus|times) \d+ is \d+(?!\d)")
@@ -30,7 +30,7 @@ REFUTES: frozenset[str] = frozenset(("", "long_repair", "control_repair", "wrong
 """The mishaps (``""``: none) after which a verifier's word on a claim is still its honest verdict."""
 
 
-class Stated(NamedTuple):
+class StatedClaim(NamedTuple):
     """A claim that stands in a text."""
 
     start: int
@@ -42,7 +42,7 @@ class Stated(NamedTuple):
     true_value: int
 
 
-def claims_in(text: str, base: int = 0) -> list[Stated]:
+def claims_in(text: str, base: int = 0) -> list[StatedClaim]:
     """Return every claim of *text*, and whether it is right."""
     found = []
     for match in _CLAIM.finditer(text):
@@ -50,7 +50,7 @@ def claims_in(text: str, base: int = 0) -> list[Stated]:
         true = left + right if match[2] == "+" else left - right if match[2] == "-" else left * right
         left_side = f"{match[1]}{match[2]}{match[3]}"
         start = base + match.start()
-        found.append(Stated(start, base + match.end(), match[0], match[2], left_side, value == true, true))
+        found.append(StatedClaim(start, base + match.end(), match[0], match[2], left_side, value == true, true))
     return found
 
 
@@ -59,7 +59,7 @@ def in_words(text: str, base: int = 0) -> list[tuple[int, int, str]]:
     return [(base + found.start(), base + found.end(), _SIGNS[found[1]]) for found in _IN_WORDS.finditer(text)]
 
 
-class Stretch(NamedTuple):
+class TraceStretch(NamedTuple):
     """A part of the trace that one phase and one author's hand hold together; ``closed``: something follows it."""
 
     start: int
@@ -69,7 +69,7 @@ class Stretch(NamedTuple):
 
 
 @dataclass(slots=True)
-class Trace:
+class SimulatedTrace:
     """The trace as an onlooker would keep it: text, who wrote what, where phases and calls are."""
 
     thinking: str
@@ -131,7 +131,7 @@ class Trace:
             return [(begin, size, "reasoning")]
         return [(begin, close, "reasoning"), (close + len("</think>"), size, "answer")]
 
-    def stretches(self, *, through_feedback: bool = False) -> Iterator[Stretch]:
+    def stretches(self, *, through_feedback: bool = False) -> Iterator[TraceStretch]:
         """Yield what one may read in one go: neither feedback (unless asked for), nor tags, nor calls divide it."""
         walls = sorted([*self.calls, *([] if through_feedback else self.feedback)])
         spans = self.phases()
@@ -139,14 +139,14 @@ class Trace:
             at = low
             for start, end in walls:
                 if low <= start and end <= high and start < high:
-                    yield Stretch(at, start, phase, closed=True)
+                    yield TraceStretch(at, start, phase, closed=True)
                     at = end
             # An answer without a character has not begun, where only its text would tell.
             last = number == len(spans) - 1 or (self.thinking == "field" and self.answer_at is None)
-            yield Stretch(at, high, phase, closed=self.ended or not last)
+            yield TraceStretch(at, high, phase, closed=self.ended or not last)
 
 
-def segments_of(trace: Trace, watch: Watch) -> list[tuple[int, int, bool]]:
+def segments_of(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[int, int, bool]]:
     """Return what *watch* looks at: start, end, and whether it is complete."""
     match watch.trigger:
         case "chars":
@@ -166,7 +166,7 @@ def segments_of(trace: Trace, watch: Watch) -> list[tuple[int, int, bool]]:
             ]
 
 
-def _calls(trace: Trace, watch: Watch) -> list[tuple[int, int, bool]]:
+def _calls(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[int, int, bool]]:
     found = [(start, end, True) for start, end in trace.calls if watch.phase != "reasoning"]
     for part in trace.stretches():
         if watch.phase in ("both", part.phase):
@@ -175,7 +175,7 @@ def _calls(trace: Trace, watch: Watch) -> list[tuple[int, int, bool]]:
     return found
 
 
-def _between(text: str, part: Stretch, trigger: str) -> Iterator[tuple[int, int, bool]]:
+def _between(text: str, part: TraceStretch, trigger: str) -> Iterator[tuple[int, int, bool]]:
     at = part.start
     for border in _borders(text[part.start : part.end], trigger, closed=part.closed):
         yield at, part.start + border, True
@@ -209,7 +209,7 @@ def _borders(text: str, trigger: str, *, closed: bool) -> Iterator[int]:
                     yield m.end()
 
 
-def read_by(trace: Trace, watch: Watch) -> list[tuple[Stated, tuple[int, int, bool]]]:
+def read_by(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[StatedClaim, tuple[int, int, bool]]]:
     """Return the claims that *watch* must see in *trace*, each with its segment. What we said is nobody's claim."""
     found = []
     for segment in segments_of(trace, watch):
@@ -221,7 +221,7 @@ def read_by(trace: Trace, watch: Watch) -> list[tuple[Stated, tuple[int, int, bo
     return found
 
 
-def unread_by(trace: Trace, watch: Watch) -> list[tuple[int, int, tuple[int, int, bool]]]:
+def unread_by(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[int, int, tuple[int, int, bool]]]:
     """Return what *watch* must recognize in *trace* and cannot read: start, end and segment."""
     if not watch.recognizes:
         return []
@@ -233,7 +233,7 @@ def unread_by(trace: Trace, watch: Watch) -> list[tuple[int, int, tuple[int, int
     ]
 
 
-def mishap_of(judge: Judge, claim: Stated) -> str:
+def mishap_of(judge: VerifierSetup, claim: StatedClaim) -> str:
     """Return how *judge* fails on *claim*; ``""`` where it does not."""
     found: str = next((mishap.kind for mishap in judge.mishaps if mishap.about == claim.left_side), "")
     if wait_of(judge, claim.left_side) >= judge.deadline:
@@ -245,34 +245,34 @@ def mishap_of(judge: Judge, claim: Stated) -> str:
     return found
 
 
-def wait_of(judge: Judge, left_side: str) -> float:
+def wait_of(judge: VerifierSetup, left_side: str) -> float:
     """Return how long *judge* takes over the claim with *left_side*."""
     if judge.worker == "inline":
         return 0.0
     return judge.seconds[sum(map(ord, left_side)) % len(judge.seconds)]
 
 
-def refutes(judge: Judge, claim: Stated) -> bool:
+def refutes(judge: VerifierSetup, claim: StatedClaim) -> bool:
     """Tell whether *judge* honestly says that *claim* is wrong."""
     return not claim.is_right and mishap_of(judge, claim) in REFUTES
 
 
-def passes(judge: Judge, claim: Stated) -> bool:
+def passes(judge: VerifierSetup, claim: StatedClaim) -> bool:
     """Tell whether *judge* honestly says that *claim* is right."""
     return claim.is_right and mishap_of(judge, claim) in REFUTES
 
 
-def is_blind(watch: Watch) -> bool:
+def is_blind(watch: MonitorSetup) -> bool:
     """Tell whether *watch* sees nothing: it stands aside, or could not be prepared."""
     return watch.prepares in ("aside", "raises", "hangs")
 
 
-def may_fail_otherwise(world: World, watch: Watch) -> bool:
+def may_fail_otherwise(world: World, watch: MonitorSetup) -> bool:
     """Tell whether a check of *watch* may come to no verdict though its judge and its extractor do well."""
     return watch.fork or is_crowded(world) or may_be_suspended(world, world.judges[watch.judge])
 
 
-def released(world: World, watch: Watch, claim: Stated | None, segment: str) -> bool:
+def released(world: World, watch: MonitorSetup, claim: StatedClaim | None, segment: str) -> bool:
     """Tell whether a gate of *watch* may let *claim* through, which stands in *segment*: the release rule in words.
 
     ``None``: a claim that is recognized and cannot be read.
@@ -295,7 +295,7 @@ def released(world: World, watch: Watch, claim: Stated | None, segment: str) -> 
     return lets_failures_through
 
 
-def may_be_suspended(world: World, judge: Judge) -> bool:
+def may_be_suspended(world: World, judge: VerifierSetup) -> bool:
     """Tell whether so many checks of *judge* may fail that it is asked no more for a while."""
     return world.limits.failures is not None and (bool(judge.mishaps) or max(judge.seconds) >= judge.deadline)
 

@@ -20,13 +20,13 @@ Thinking = Literal["no", "tags", "opened", "field"]
 """How the model marks reasoning: not at all, by tags, by a closing tag alone, or in a field of its own."""
 
 
-class Said(msgspec.Struct, frozen=True, tag=True):
+class TextItem(msgspec.Struct, frozen=True, tag="Said"):
     """Text without any claim."""
 
     text: str
 
 
-class Sum(msgspec.Struct, frozen=True, tag=True):
+class SumItem(msgspec.Struct, frozen=True, tag="Sum"):
     """A claim, between ``before`` and ``after``.
 
     ``off`` says by how much the value is wrong, for each generation of the trace (0: it is right); the last holds
@@ -43,13 +43,13 @@ class Sum(msgspec.Struct, frozen=True, tag=True):
     """Whether the claim is the argument of a structured tool call."""
 
 
-class ThinkEnd(msgspec.Struct, frozen=True, tag=True):
+class ThinkEndItem(msgspec.Struct, frozen=True, tag="ThinkEnd"):
     """Here the reasoning ends and the answer begins."""
 
 
-Item: TypeAlias = Said | Sum | ThinkEnd
+Item: TypeAlias = TextItem | SumItem | ThinkEndItem
 
-MishapKind = Literal[
+VerifierFaultKind = Literal[
     "raises",
     "exits",
     "hangs",
@@ -69,14 +69,14 @@ MishapKind = Literal[
 last three are sound verdicts on a wrong claim, with a repair that cannot, must not or should not be written."""
 
 
-class Mishap(msgspec.Struct, frozen=True):
+class VerifierFault(msgspec.Struct, frozen=True):
     """The judge goes wrong on every claim with this left side, such as ``3+4``."""
 
     about: str
-    kind: MishapKind
+    kind: VerifierFaultKind
 
 
-class Judge(msgspec.Struct, frozen=True):
+class VerifierSetup(msgspec.Struct, frozen=True):
     """A verifier: right about everything that it is asked, but for its mishaps."""
 
     worker: Worker = "inline"
@@ -86,7 +86,7 @@ class Judge(msgspec.Struct, frozen=True):
     repairs: bool = True
     answers: bool = False
     """Whether each of its passes says that it covers the answer (``Pass(scope="answer")``)."""
-    mishaps: tuple[Mishap, ...] = ()
+    mishaps: tuple[VerifierFault, ...] = ()
 
 
 RemedyKind = Literal["repair", "repair_resample", "append", "rewind", "resample", "conclude", "stop", "abstain"]
@@ -98,7 +98,7 @@ Preparing = Literal["no", "value", "aside", "raises", "hangs"]
 """What ``prepare`` comes to: there is none, it brings a value, it stands aside, or it fails."""
 
 
-class Watch(msgspec.Struct, frozen=True):
+class MonitorSetup(msgspec.Struct, frozen=True):
     """A monitor."""
 
     name: str
@@ -128,7 +128,7 @@ class Watch(msgspec.Struct, frozen=True):
     """The most that a pass of it may cover."""
 
 
-WireKind = Literal[
+WireFaultKind = Literal[
     "refused",
     "busy",
     "rejected",
@@ -149,14 +149,14 @@ WireKind = Literal[
 ]
 """What the wire or the server does: at opening (the first six), behind ``at`` characters, or when it is closed."""
 
-AT_OPENING: tuple[WireKind, ...] = ("refused", "busy", "rejected", "overflow", "mute", "slow")
+AT_OPENING: tuple[WireFaultKind, ...] = ("refused", "busy", "rejected", "overflow", "mute", "slow")
 
 
-class Wire(msgspec.Struct, frozen=True):
+class WireFault(msgspec.Struct, frozen=True):
     """One fault of request number ``request`` (from 0, reconnects counted)."""
 
     request: int
-    kind: WireKind
+    kind: WireFaultKind
     at: int = 0
 
 
@@ -172,7 +172,7 @@ class Chunking(msgspec.Struct, frozen=True):
 ReaderKind = Literal["steady", "slow", "batch", "drain", "leaves", "raises", "cancelled", "late_cancelled"]
 
 
-class Reader(msgspec.Struct, frozen=True):
+class SimulatedReader(msgspec.Struct, frozen=True):
     """Who reads: at once, slowly, in batches; or leaves, raises or is cancelled at a moment that ``at`` names.
 
     ``leaves`` and ``raises`` count events, ``cancelled`` counts turns of the event loop, ``late_cancelled`` is by the
@@ -184,7 +184,7 @@ class Reader(msgspec.Struct, frozen=True):
     seconds: float = 0.0
 
 
-class Limits(msgspec.Struct, frozen=True):
+class RunLimits(msgspec.Struct, frozen=True):
     """Budgets, timers and workers."""
 
     remedies: int = 16
@@ -201,7 +201,7 @@ class Limits(msgspec.Struct, frozen=True):
     processes: int = 64
 
 
-class Death(msgspec.Struct, frozen=True):
+class ProcessDeath(msgspec.Struct, frozen=True):
     """The process is killed at a turn of its event loop, and another one goes on from the journal.
 
     Where it does not come to that turn, it ends by itself, and is gone on with all the same.
@@ -210,7 +210,7 @@ class Death(msgspec.Struct, frozen=True):
     turn: int
     torn: int = 0
     """How many bytes of what waited to be written have reached the file."""
-    reader: Reader = Reader()
+    reader: SimulatedReader = SimulatedReader()
     """Who reads until then. The reader of the world is the one of its last process."""
 
 
@@ -218,18 +218,18 @@ class World(msgspec.Struct, frozen=True):
     """Everything that decides how a run goes."""
 
     items: tuple[Item, ...]
-    watches: tuple[Watch, ...] = ()
-    judges: tuple[Judge, ...] = (Judge(),)
-    wires: tuple[Wire, ...] = ()
+    watches: tuple[MonitorSetup, ...] = ()
+    judges: tuple[VerifierSetup, ...] = (VerifierSetup(),)
+    wires: tuple[WireFault, ...] = ()
     chunking: Chunking = Chunking()
-    reader: Reader = Reader()
-    limits: Limits = Limits()
+    reader: SimulatedReader = SimulatedReader()
+    limits: RunLimits = RunLimits()
     thinking: Thinking = "no"
     fork_seconds: float = 0.0
     fork_fault: ForkFault = "none"
     fork_fault_about: str = ""
     seed: int = 0
-    deaths: tuple[Death, ...] = ()
+    deaths: tuple[ProcessDeath, ...] = ()
     """One for each process but the last. A world without any has no journal."""
     disk_seconds: float = 0.0
     """How long the disk takes to be handed what is to be written at once."""
@@ -254,11 +254,11 @@ TOOL = "tool"
 _DIGITS = re.compile(r"\d*")
 
 
-class Lost(Exception):
+class LostTextError(Exception):
     """The model was asked to go on from text that it never wrote: something was lost, or written twice."""
 
 
-class Part(NamedTuple):
+class TextPart(NamedTuple):
     """A stretch of what the model says."""
 
     text: str
@@ -266,14 +266,14 @@ class Part(NamedTuple):
     call: ToolCall | None = None
 
 
-class _Half(NamedTuple):
+class _Match(NamedTuple):
     """What of an item stands: how many characters in all, and what is still to be said."""
 
     stands: int
     rest: str
 
 
-def true_value(item: Sum) -> int:
+def true_value(item: SumItem) -> int:
     """Return what the left side of *item* comes to."""
     match item.op:
         case "+":
@@ -286,7 +286,7 @@ def true_value(item: Sum) -> int:
             assert_never(item.op)
 
 
-def left_side(item: Sum) -> str:
+def left_side(item: SumItem) -> str:
     """Return the left side of *item*, by which mishaps know it."""
     return f"{item.left}{item.op}{item.right}"
 
@@ -296,59 +296,60 @@ def whole_text(world: World, generation: int) -> str:
     return "".join(part.text for part in go_on(world, (), generation))
 
 
-def go_on(world: World, pieces: Sequence[Piece], generation: int) -> Iterator[Part]:
-    """Yield what follows *pieces* in *generation*. Raises :class:`Lost` where they are no text of this model."""
+def go_on(world: World, pieces: Sequence[Piece], generation: int) -> Iterator[TextPart]:
+    """Yield what follows *pieces* in *generation*. Raises :class:`LostTextError` where the model never wrote them."""
     stands = "".join(piece.text for piece in pieces if piece.origin != "feedback")
     concluded = world.thinking == "field" and any(piece.phase == "answer" for piece in pieces)
     phase: Phase = "answer" if world.thinking == "no" or concluded else "reasoning"
     at = 0
     for item in _items(world):
-        if isinstance(item, ThinkEnd) and world.thinking in ("field", "no"):
+        if isinstance(item, ThinkEndItem) and world.thinking in ("field", "no"):
             phase = "answer"
             continue
         half = _match(item, stands[at:], generation)
         at += half.stands
         if half.rest:
             if at < len(stands):
-                raise Lost(f"after {stands[:at][-40:]!r} stands {stands[at:][:40]!r}, where {half.rest[:40]!r} belongs")
+                after, found, expected = stands[:at][-40:], stands[at:][:40], half.rest[:40]
+                raise LostTextError(f"after {after!r} comes {found!r}, where {expected!r} is due")
             yield _part(item, half, phase if world.thinking == "field" else "answer")
     if at < len(stands):
-        raise Lost(f"behind the end of the text stands {stands[at:][:40]!r}")
+        raise LostTextError(f"behind the end of the text stands {stands[at:][:40]!r}")
 
 
-def _part(item: Item, half: _Half, phase: Phase) -> Part:
-    if not (isinstance(item, Sum) and item.call):
-        return Part(half.rest, phase)
+def _part(item: Item, half: _Match, phase: Phase) -> TextPart:
+    if not (isinstance(item, SumItem) and item.call):
+        return TextPart(half.rest, phase)
     if half.stands:
-        raise Lost(f"half a tool call stands, {half.rest!r} of it is missing")
-    return Part(half.rest, phase, ToolCall(f"c{item.left}", TOOL, half.rest[len(TOOL) + 1 : -1]))
+        raise LostTextError(f"half a tool call stands, {half.rest!r} of it is missing")
+    return TextPart(half.rest, phase, ToolCall(f"c{item.left}", TOOL, half.rest[len(TOOL) + 1 : -1]))
 
 
 def _items(world: World) -> Iterator[Item]:
     if world.thinking == "tags":
-        yield Said(TAGS[0])
+        yield TextItem(TAGS[0])
     yield from world.items
 
 
-def _match(item: Item, stands: str, generation: int) -> _Half:
+def _match(item: Item, stands: str, generation: int) -> _Match:
     """Say how much of *item* is at the start of *stands*."""
     match item:
-        case Said(text=text):
+        case TextItem(text=text):
             return _common(text, stands)
-        case ThinkEnd():
+        case ThinkEndItem():
             return _common(TAGS[1], stands)
-        case Sum():
+        case SumItem():
             return _match_sum(item, stands, generation)
         case _:
             assert_never(item)
 
 
-def _common(text: str, stands: str) -> _Half:
+def _common(text: str, stands: str) -> _Match:
     size = len(text) if stands.startswith(text) else len(stands) if text.startswith(stands) else 0
-    return _Half(size, text[size:])
+    return _Match(size, text[size:])
 
 
-def _match_sum(item: Sum, stands: str, generation: int) -> _Half:
+def _match_sum(item: SumItem, stands: str, generation: int) -> _Match:
     off = item.off[min(generation, len(item.off) - 1)]
     value = str(true_value(item) + off)
     before, after = item.before, item.after
@@ -362,6 +363,6 @@ def _match_sum(item: Sum, stands: str, generation: int) -> _Half:
     digits = found[0] if found is not None else ""
     rest = stands[len(head) + len(digits) :]
     if not rest and value.startswith(digits):
-        return _Half(len(stands), value[len(digits) :] + after)
+        return _Match(len(stands), value[len(digits) :] + after)
     tail = _common(after, rest)
-    return _Half(len(head) + len(digits) + tail.stands, tail.rest)
+    return _Match(len(head) + len(digits) + tail.stands, tail.rest)

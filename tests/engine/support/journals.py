@@ -181,10 +181,10 @@ def finely(data):
     """Return the same journal with a record for each chunk: what a flush holds depends on time."""
     entries = []
     for entry in taken_apart(data):
-        if isinstance(entry, records.Text):
+        if isinstance(entry, records.TextRecord):
             for place, text in enumerate(entry.texts):
                 at = entry.at + sum(entry.gaps[:place]) / 1e6
-                entries.append(records.Text(at, entry.phase, (text,), ()))
+                entries.append(records.TextRecord(at, entry.phase, (text,), ()))
         else:
             entries.append(entry)
     return put_together(entries)

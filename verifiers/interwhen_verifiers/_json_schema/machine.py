@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from interwhen_verifiers._json_schema import judging
-from interwhen_verifiers._json_schema.compiling import Compiler, Kind, Node
+from interwhen_verifiers._json_schema.compiling import ANYTHING, Compiler, Kind, Node
 from interwhen_verifiers._json_schema.judging import Refutation, Test
 from interwhen_verifiers._json_schema.states import Frame, Mode, State, Text, Wrong
 
@@ -25,7 +25,7 @@ _KEPT = 300
 _DIGITS = 400
 """A longer number is judged only with the whole document."""
 _DEEPEST = 64
-"""Deeper values are judged only with the whole document."""
+"""Of deeper values only the syntax is judged before the end of the document."""
 
 
 class Reader:
@@ -173,10 +173,7 @@ class _Step:
         self.at += 1
 
     def _open(self, kind: Literal["object", "array"]) -> None:
-        if self._depth >= _DEEPEST:
-            self._mode = "lost"
-            return
-        self._stack = (Frame(kind, self._node), self._stack)
+        self._stack = (Frame(kind, self._node if self._depth < _DEEPEST else ANYTHING), self._stack)
         self._depth += 1
         self._mode = "key_first" if kind == "object" else "first"
         self.at += 1

@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from interwhen import Pass, Unknown, UsageError, Verdict, Violation
@@ -24,6 +25,8 @@ try:
 except ImportError as missing:
     raise MissingExtraError("interwhen_verifiers.json_schema", "jsonschema") from missing
 
+_DEEPEST = 64
+"""So many levels of a document can be judged by any schema that does not refer to itself without end."""
 _LARGEST = 1_000_000
 """A longer document is not judged."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
@@ -163,9 +166,10 @@ def validate(document: str, judge: Any) -> Verdict:
             return Unknown("a number is too long to be read")
         return Violation(why=f"this is no JSON: {_clean(str(error))}")
     try:
-        wrong = min(judge.iter_errors(value), key=lambda error: len(error.absolute_path), default=None)
+        wrong = _in_a_fresh_stack(lambda: _first_error(judge, value))
     except RecursionError:
-        return Unknown("the document is nested too deeply")
+        is_deep = _depth(value) > _DEEPEST
+        return Unknown("the document is nested too deeply" if is_deep else "the schema refers to itself without end")
     except Exception as error:  # noqa: BLE001  (a schema may refer to what is not there: then nothing is known)
         return Unknown(f"the schema cannot be applied: {type(error).__name__}: {_clean(str(error))}")
     if wrong is None:
@@ -175,6 +179,31 @@ def validate(document: str, judge: Any) -> Verdict:
         why=f"the document breaks the schema at {place}: {wrong.validator}",
         witness=f"at {place}: {_clean(wrong.message)}",
     )
+
+
+def _first_error(judge: Any, value: Any) -> Any:
+    return min(judge.iter_errors(value), key=lambda error: len(error.absolute_path), default=None)
+
+
+def _in_a_fresh_stack(judge: Callable[[], Any]) -> Any:
+    """Call *judge*; in a new thread where the stack of this one is too full for it.
+
+    The library calls itself about seven times for each level of a document, and Python allows 1,000 calls a thread.
+    """
+    try:
+        return judge()
+    except RecursionError:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(judge).result()
+
+
+def _depth(value: Any) -> int:
+    """Return how many levels of objects and arrays *value* has."""
+    level, depth = [value], 0
+    while level := [part for part in level if isinstance(part, dict | list)]:
+        level = [inner for part in level for inner in (part.values() if isinstance(part, dict) else part)]
+        depth += 1
+    return depth
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -153,7 +154,10 @@ _POINT = re.compile(
     r"(?:[-*+] |\d{1,3}[.)] )?(?P<mark>\*\*|__)?(?P<key>[A-Za-z][\w-]{0,30}(?: [\w-]{1,30}){0,2})"
     r"(?(mark)(?::(?P=mark)|(?P=mark):)|:) (?P<value>.*)"
 )
+_FENCED = re.compile(r"```\w{0,20}\n(?P<inside>.*)\n```", re.DOTALL)
 _DEEPEST = 50
+_LONGEST_LITERAL = 50_000
+"""A longer text is not read as a literal of Python, which takes far longer than JSON."""
 
 
 def fields(text: str) -> Iterator[tuple[str, str]] | None:
@@ -162,8 +166,11 @@ def fields(text: str) -> Iterator[tuple[str, str]] | None:
     Somebody who controls a value controls no field: what stands inside a quoted text is never taken for one.
     """
     text = text.strip()
+    block = _FENCED.fullmatch(text)
+    if block is not None and "```" not in block["inside"]:
+        text = block["inside"].strip()
     if text[:1] in ("{", "["):
-        found = _json(text)
+        found = _json(text) or _literal(text)
         return None if found is None else iter(found)
     readers: tuple[Callable[[str], Entries | None], ...] = (_yaml, _table, _csv, _points)
     for read in readers:
@@ -186,13 +193,23 @@ def _json(text: str) -> Entries | None:
         return None
 
 
+def _literal(text: str) -> Entries | None:
+    """Read a dictionary or list as Python prints it."""
+    if len(text) > _LONGEST_LITERAL:
+        return None
+    try:
+        return list(_walk(ast.literal_eval(text), "", 0))
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+
+
 def _walk(value: Any, name: str, depth: int) -> Iterator[tuple[str, str]]:
     if depth > _DEEPEST:
         return
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _walk(inner, str(key), depth + 1)
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple):
         for inner in value:
             yield from _walk(inner, name, depth + 1)
     elif isinstance(value, str | int | float):
@@ -235,7 +252,9 @@ class _Yaml:
             self._has_keys = True
             return self._read_value(match["key"], match)
         match = _ITEM.fullmatch(line)
-        return match is not None and bool(match["value"].strip()) and self._read_value(self._above, match)
+        if match is None or match["value"].startswith(("**", "__")):
+            return False  # a point of Markdown
+        return bool(match["value"].strip()) and self._read_value(self._above, match)
 
     def _read_value(self, name: str, match: re.Match[str]) -> bool:
         value, indent = match["value"].strip(), len(match["indent"])

@@ -1,0 +1,187 @@
+"""Tests mirror the source: the test of a module is found by its name, and stays within its package."""
+
+from __future__ import annotations
+
+import pytest
+from tests.architecture.mirror import TESTS, importers, modules, named_tests, reaches
+
+# They read the source, which is not there beside an installed wheel.
+pytestmark = pytest.mark.source
+
+PARTS = {
+    # A module, or a package with all that is in it: the module whose tests run it, and why it has none of its own.
+    "interwhen._core.check_table": ("interwhen._core.checks", "the table that only the checks write"),
+    "interwhen._core.messages": ("interwhen._core.machine", "records: the machine is told and gives them"),
+    "interwhen._engine.journaling": ("interwhen.journal._rebuilding", "writes what rebuilding reads: tested as a pair"),
+    "interwhen._engine.worker_child": ("interwhen._engine.workers", "the other end of the pipe to a worker"),
+    "interwhen._types.events": ("interwhen._types.results", "records: they hold results, and survive JSON together"),
+    "interwhen._types.ledger": ("interwhen._types.results", "records: part of each result"),
+    "interwhen._version": ("interwhen.cli._app", "one constant, which the launcher prints"),
+    "interwhen.bench._cli": ("interwhen.bench._overhead", "declares the commands of all benchmarks"),
+    "interwhen.bench._console": ("interwhen.bench._compare_cli", "prints the tables of the commands"),
+    "interwhen.bench._crowd": ("interwhen.bench._gateway", "the readers that this benchmark starts"),
+    "interwhen.bench._ledger_endpoint": ("interwhen.bench._ledger", "the server that this benchmark asks"),
+    "interwhen.bench._relay": ("interwhen.bench._gateway", "a process that this benchmark starts"),
+    "interwhen.bench._soak_server": ("interwhen.bench._soak", "a process that this benchmark starts"),
+    "interwhen.cli._exits": ("interwhen.cli._main", "exit codes"),
+    "interwhen.cli._flags": ("interwhen.cli._demo", "options that several commands share"),
+    "interwhen.cli._run": ("interwhen.cli._supervise", "the command that this module carries out"),
+    "interwhen.cli._summary": ("interwhen.cli._view", "the end of what is shown"),
+    "interwhen.cli._text": ("interwhen.cli._view", "escapes what is shown; the tests of hostile text show how"),
+    "interwhen.clients._responses_fields": ("interwhen.clients._responses_codec", "the events that the codec reads"),
+    "interwhen.clients._wrap": ("interwhen.clients._openai_client", "the function that makes such a client"),
+    "interwhen.journal._records": ("interwhen.journal._rebuilding", "records: written to a file and rebuilt from it"),
+    "interwhen.journal._settings": ("interwhen.journal._files", "the options with which a file is made"),
+    "interwhen.models._httpx2_transport": ("interwhen.models._fast_transport", "tests run over each transport"),
+    "interwhen.models._local_child": ("interwhen.models._local", "the process that holds the local model"),
+    "interwhen.models._local_server": ("interwhen.models._local", "starts and stops that process"),
+    "interwhen.models._probe": ("interwhen.cli._doctor", "what the command prints is what the probe found"),
+    "interwhen.policy._kinds": ("interwhen.policy._kind_check", "the kinds that the check compares"),
+    "interwhen.policy._limits": ("interwhen.policy._files", "the limits of what is read"),
+    "interwhen.precompute._fsspec_shelf": ("interwhen.precompute._shelves", "tests run over each shelf"),
+    "interwhen.precompute._items": ("interwhen.precompute._freshness", "records: what may be fresh"),
+    "interwhen.precompute._producer": ("interwhen.precompute._step", "the interface of what a step calls"),
+    "interwhen.precompute._sqlite_shelf": ("interwhen.precompute._shelves", "tests run over each shelf"),
+    "interwhen.sandbox._inside": ("interwhen.sandbox._process", "runs in the sandbox, where no test can be"),
+    "interwhen.bench._penalty_page": ("interwhen.bench._penalty_cli", "the page that the command writes"),
+    "interwhen.bench._penalty_report": ("interwhen.bench._penalty", "the report of this benchmark"),
+    "interwhen.bench._penalty_runs": ("interwhen.bench._penalty", "the runs of this benchmark"),
+    "interwhen.testing.simulation": (
+        "interwhen.testing.simulation._play",
+        "tests play worlds and look at the findings",
+    ),
+    "interwhen.testing._scores": ("interwhen.testing._trials", "what a trial is worth"),
+    "interwhen.testing._server_faults": ("interwhen.testing.server", "scripts for this server"),
+    "interwhen.testing._server_script": ("interwhen.testing.server", "the steps of a script"),
+    "interwhen.training._attempts": ("interwhen.training._export", "the attempts that are exported"),
+    "interwhen.training._decontamination": ("interwhen.training._export", "what is left out of an export"),
+    "interwhen_verifiers._arithmetic": ("interwhen_verifiers.arithmetic", "its tests give lines and look at verdicts"),
+    "interwhen_verifiers._blocks": ("interwhen_verifiers.python", "reads the code block that is checked"),
+    "interwhen_verifiers._command": ("interwhen_verifiers.command", "its tests give files and look at verdicts"),
+    "interwhen_verifiers._factories": ("interwhen_verifiers.arithmetic", "options that factories share"),
+    "interwhen_verifiers._json_schema": ("interwhen_verifiers.json_schema", "its tests give documents"),
+    "interwhen_verifiers._linear": ("interwhen_verifiers._patterns", "the regular expressions of these verifiers"),
+    "interwhen_verifiers._puzzles": ("interwhen_verifiers.puzzles.logic", "the recognizer that puzzles share"),
+    "interwhen_verifiers._python": ("interwhen_verifiers.python", "its tests give code and look at verdicts"),
+    "interwhen_verifiers._tools": ("interwhen_verifiers.tool_policy", "its tests give conversations"),
+    "interwhen_verifiers.puzzles._answers": ("interwhen_verifiers.puzzles.logic", "the answer line of each puzzle"),
+    "interwhen_verifiers.puzzles._countdown": ("interwhen_verifiers.puzzles.countdown", "its tests give lines"),
+    "interwhen_verifiers.puzzles._logic": ("interwhen_verifiers.puzzles.logic", "its tests give lines"),
+    "interwhen_verifiers.puzzles._maze": ("interwhen_verifiers.puzzles.maze", "its tests give lines"),
+    "interwhen_verifiers.puzzles._plan": ("interwhen_verifiers.puzzles.plan", "its tests give lines"),
+    "interwhen_verifiers.puzzles._spatialmap": ("interwhen_verifiers.puzzles.spatialmap", "its tests give lines"),
+    "interwhen_verifiers.puzzles._zebralogic": ("interwhen_verifiers.puzzles.zebralogic", "its tests give lines"),
+    "interwhen_verifiers.regex": ("interwhen_verifiers._patterns", "tested together with `terms`"),
+    "interwhen_verifiers.tasks": ("interwhen_verifiers.tasks", "tests run over each kind of task"),
+    "interwhen_verifiers.terms": ("interwhen_verifiers._patterns", "tested together with `regex`"),
+    "interwhen_verifiers.traces": ("interwhen_verifiers.traces", "tests read each data set of a kind"),
+}
+MOST_WITH_ONE_IMPORTER = 25
+
+
+def _part_of(name: str) -> str | None:
+    return next((part for part in PARTS if name == part or name.startswith(f"{part}.")), None)
+
+
+def test_each_module_has_a_test_of_its_name_or_is_part_of_one_that_has():
+    missing = [
+        name
+        for name, module in modules().items()
+        if not module.is_package and not named_tests(module) and _part_of(name) is None
+    ]
+    assert missing == [], "add tests/<package>/test_<module>.py, or a row to PARTS"
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_each_part_belongs_to_a_module_that_has_tests(part):
+    owner, why = PARTS[part]
+    inside = [name for name, module in modules().items() if _part_of(name) == part and not module.is_package]
+    assert inside, f"{part} is gone: remove its row"
+    assert any(not named_tests(modules()[name]) for name in inside), f"{part} has tests of its name: remove its row"
+    assert owner in modules(), f"{owner} is gone: name the module whose tests run {part}"
+    assert named_tests(modules()[owner]), f"{owner} has no test of its name"
+    assert why
+    related = {owner, *_reached_from(owner)}
+    for name in inside:
+        # A process is started by the path of its program.
+        is_named = part.rpartition(".")[2] in modules()[owner].path.read_text()
+        is_related = is_named or name.startswith(f"{owner}.") or name in related or owner in _reached_from(name)
+        assert is_related or not importers()[name], f"{owner} and {name} do not use one another"
+
+
+def _reached_from(start: str) -> set[str]:
+    found, open_names = set(), [start]
+    while open_names:
+        name = open_names.pop()
+        for other, who in importers().items():
+            if name in who and other not in found:
+                found.add(other)
+                open_names.append(other)
+    return found
+
+
+def test_few_modules_exist_for_one_importer_alone_without_a_test_of_their_name():
+    single = [
+        name
+        for name, module in modules().items()
+        if name.startswith("interwhen.")
+        and not module.is_package
+        and len(importers()[name]) == 1
+        and not named_tests(module)
+    ]
+    assert len(single) <= MOST_WITH_ONE_IMPORTER, sorted(single)
+
+
+REACHES = {
+    # A test, or a folder of tests: the private modules of other packages that it may import, and why.
+    "bench/test_compare_cli.py": ("interwhen.strategies._catalog", "the benchmark compares each shipped strategy"),
+    "bench/test_gateway.py": ("interwhen.testing._paced_server", "the server that the benchmark measures"),
+    "bench/test_ledger": ("interwhen.testing.simulation._play", "journals of a benchmark lie on the simulated disk"),
+    "bench/test_overhead.py": ("interwhen.testing._paced_server", "the server that the benchmark measures"),
+    "cli/test_doctor.py": ("interwhen.models._probe", "the command prints what the probe finds"),
+    "clients/test_docs.py": ("interwhen.models._local", "a llama.cpp server, which the page speaks to"),
+    "clients/test_known_fields.py": ("interwhen.models._chunks", "what one reads and the other must not overlook"),
+    "clients/test_openai_client_loop_thread.py": ("interwhen._run", "the thread of a synchronous client is the run's"),
+    "clients/test_upstream_learned.py": ("interwhen.models._field_support", "how long is remembered"),
+    "compatibility": ("interwhen", "records of older versions are read by what reads them"),
+    "engine/support/journals.py": ("interwhen.journal", "makes journals that are damaged on purpose"),
+    "engine/test_jobs_failing_checks.py": (
+        "interwhen._types.verifiers",
+        "a check is given its deadline as by a worker",
+    ),
+    "engine/test_stream_reconnecting.py": ("interwhen.models._exchange", "pauses without chance"),
+    "examples/tiny.py": ("interwhen.testing._models", "a type"),
+    "fuzz": ("interwhen.models", "fuzzes the readers themselves"),
+    "gateway/test_cli_process.py": ("interwhen.cli._main", "a signal that comes while the command is imported"),
+    "gateway/test_gateway_clients.py": ("interwhen.models._local", "a llama.cpp server behind the gateway"),
+    "gateway/test_gateway_switch.py": ("interwhen._engine", "the switch is the engine's"),
+    "hostile": ("interwhen", "measures and feeds each reader of foreign text, whatever its package"),
+    "journal/test_files.py": ("interwhen._core.messages", "what a journal records are the facts of the core"),
+    "journal/test_rebuilding_resuming.py": ("interwhen.models._orphans", "notes of a stream that was left"),
+    "local": ("interwhen", "a real model: what is private is its process"),
+    "models/test_orphans.py": ("interwhen._engine.stream", "the engine's limit, made longer"),
+    "precompute": ("interwhen.bench._precompute_world", "a world in which it is known what is true"),
+    "precompute/producers/test_prefixes.py": ("interwhen.testing._models", "a stream with other usage"),
+    "precompute/test_cli.py": ("interwhen.cli._flags", "a model in place of the one that is named"),
+    "simulation": ("interwhen", "plants defects in the inside of core, engine and journal"),
+    "strategies/test_docs.py": ("interwhen.bench._compare", "the page lists the tasks of the benchmark"),
+    "toolkit/test_solving.py": ("interwhen._types.verifiers", "a check is given its deadline as by a worker"),
+    "toolkit/test_solving_warm.py": ("interwhen.bench._precompute", "the problems that the benchmark measures"),
+    "verifiers/test_tool_policy_tau.py": ("interwhen.policy._admission", "replays recorded runs as the command does"),
+}
+
+
+def _allowed(test: str, name: str) -> list[str]:
+    return [
+        row
+        for row, (prefix, _) in REACHES.items()
+        if test.startswith(row) and (name == prefix or name.startswith((f"{prefix}.", f"{prefix}_")))
+    ]
+
+
+def test_no_test_reaches_into_another_package():
+    found = {str(path.relative_to(TESTS)): reaches(path) for path in sorted(TESTS.rglob("*.py"))}
+    more = {test: name for test, names in found.items() for name in names if not _allowed(test, name)}
+    assert more == {}, "use what the package promises, move the test, or add a row to REACHES"
+    used = {row for test, names in found.items() for name in names for row in _allowed(test, name)}
+    assert used == REACHES.keys(), "rows that nothing needs"

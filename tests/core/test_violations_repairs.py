@@ -1,0 +1,35 @@
+"""A repair is not written where the number or the name goes on after the wrong part."""
+
+import pytest
+from interwhen import Span
+from interwhen._core.violations import cuts_short
+
+
+@pytest.mark.parametrize(
+    ("text", "part", "short"),
+    [
+        ("= 49,\\!896", "49", True),
+        ("= 49,896", "49", True),
+        ("= 49.5", "49", True),
+        ("= 49{,}896", "49", True),
+        ("= 49\u2009896", "49", True),
+        ("= 49\\, 896", "49", False),
+        ("= 49 896", "49", True),
+        ("= 490", "49", True),
+        ("= 49, 50", "49", False),
+        ("= 49. So", "49", False),
+        ("= 49", "49", False),
+        ("= 49$.", "49", False),
+        ("= 49 apples", "49", False),
+        ("= 49cm", "49", False),
+        ("is left-handed", "left", True),
+        ("is lefty", "left", True),
+        ("is left2", "left", True),
+        ("is left, so", "left", False),
+        ("is left - or", "left", False),
+        ("(8) x", "(8)", False),
+    ],
+)
+def test_a_repair_must_not_cut_a_number_or_a_name_short(text, part, short):
+    at = text.index(part)
+    assert cuts_short(text, Span(at, at + len(part))) is short

@@ -1,0 +1,285 @@
+"""A chat continues from token ids, inside the reasoning too, whatever its template does with assistant messages."""
+
+import json
+
+import interwhen
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from interwhen import Sampling
+from interwhen.models import ChatModel, Piece, Request
+from interwhen.models._chunks import decode_chat
+from interwhen.models._sse import END_MARK as DONE
+from interwhen.models._token_resume import (
+    FAMILIES,
+    ChatEvents,
+    RawText,
+    TokenPrompt,
+    TokenTrail,
+    completion_body,
+    fragments,
+    kept_of,
+)
+from interwhen.testing.server import Head, ScriptedServer, Send, data, reply
+
+THINK = FAMILIES[0]
+TAGS = {"<think>": 1, "</think>": 2, "<|end|>": 3}
+TEXTS = {number: tag for tag, number in TAGS.items()}
+
+
+def ids_of(text):
+    """Tokenize as the scripted server does: a tag is one token, everything else a token a character."""
+    ids = []
+    while text:
+        tag = next((tag for tag in TAGS if text.startswith(tag)), None)
+        ids.append(TAGS[tag] if tag else 1000 + ord(text[0]))
+        text = text[len(tag) if tag else 1 :]
+    return ids
+
+
+def text_of(ids):
+    return "".join(TEXTS.get(number) or chr(number - 1000) for number in ids)
+
+
+# ------------------------------------------------------------------------------------------ a trail and its cuts
+
+
+def trail_of(*units, prompt=(9, 9)):
+    trail = TokenTrail(prompt)
+    for phase, text in units:
+        trail.add(ids_of(text), [(phase, text)] if phase else [])
+    return trail
+
+
+STORY = ((None, "<think>"), ("reasoning", "1 + 1"), ("reasoning", " = 3"), (None, "</think>"), ("answer", "It is 3"))
+
+
+def test_text_that_stands_whole_keeps_the_ids_it_came_with():
+    kept = kept_of(trail_of(*STORY), [Piece("1 + 1 = 3", phase="reasoning"), Piece("It is 3")])
+    assert list(kept.ids) == [9, 9, *ids_of("<think>1 + 1 = 3</think>It is 3")]
+    assert kept.rest == ()
+    assert kept.phase == "answer"
+
+
+def test_a_cut_inside_a_token_keeps_the_whole_tokens_before_it():
+    kept = kept_of(trail_of(*STORY), [Piece("1 + 1 =", phase="reasoning"), Piece(" 2", "repair", "reasoning")])
+    assert list(kept.ids) == [9, 9, *ids_of("<think>1 + 1")]
+    assert kept.rest == (("reasoning", " = 2"),)
+    assert kept.phase == "reasoning"
+
+
+def test_the_tag_between_two_phases_is_the_one_that_the_model_wrote():
+    kept = kept_of(trail_of(*STORY), [Piece("1 + 1 = 3", phase="reasoning"), Piece("It is 2", "repair")])
+    assert list(kept.ids) == [9, 9, *ids_of("<think>1 + 1 = 3</think>")]
+    assert kept.rest == (("answer", "It is 2"),)
+    assert kept.phase == "answer"
+
+
+def test_a_cut_at_the_end_of_the_reasoning_leaves_its_closing_tag_out():
+    kept = kept_of(trail_of(*STORY), [Piece("1 + 1 = 3", phase="reasoning"), Piece(" No", "feedback", "reasoning")])
+    assert list(kept.ids) == [9, 9, *ids_of("<think>1 + 1 = 3")]
+    assert kept.phase == "reasoning"
+
+
+@given(st.integers(0, 9), st.integers(0, 7))
+def test_any_cut_gives_the_ids_and_the_text_of_exactly_what_stands(reasoning, answer):
+    thought, said = "1 + 1 = 3"[:reasoning], "It is 3"[:answer] if reasoning == 9 else ""
+    pieces = [Piece(thought, phase="reasoning"), Piece(said)]
+    kept = kept_of(trail_of(*STORY), pieces)
+    standing = "".join(text for tag, text in (("", thought), ("</think>", said)) if text)
+    rest = "".join(text for _, text in kept.rest)
+    raw = text_of(kept.ids[2:]).replace("<think>", "").replace("</think>", "") + rest
+    assert raw == thought + said
+    assert standing.replace("</think>", "") == raw
+
+
+def test_a_stream_without_ids_makes_no_trail():
+    trail = TokenTrail()
+    read = trail.reading(decode_chat)
+    read(b'{"choices":[{"delta":{"content":"Hi"}}],"prompt_token_ids":[1,2]}', 0, True)
+    assert trail.prompt == (1, 2)
+    assert not trail.is_whole
+
+
+# ------------------------------------------------------------------------------------------ raw text
+
+
+@given(st.lists(st.integers(1, 6)), st.sampled_from(FAMILIES))
+def test_reasoning_and_answer_are_told_apart_wherever_the_text_is_cut(sizes, markup):
+    raw = f"so 1 < 2{markup.closing}It is <b>2</b>"
+    reader, found, at = RawText(markup, "reasoning"), [], 0
+    for size in [*sizes, len(raw)]:
+        found += reader.feed(raw[at : at + size])
+        at += size
+    found += reader.finish()
+    assert "".join(text for phase, text in found if phase == "reasoning") == "so 1 < 2"
+    assert "".join(text for phase, text in found if phase == "answer") == "It is <b>2</b>"
+
+
+def test_an_opening_tag_in_the_middle_of_an_answer_is_text():
+    reader = RawText(THINK, "answer")
+    assert reader.feed("write <think> here") == [("answer", "write <think> here")]
+
+
+@given(st.text(alphabet="<>[]|/ab ", max_size=40))
+def test_fragments_hold_no_special_token_and_lose_nothing(text):
+    parts = fragments(text)
+    assert "".join(parts) == text
+    for part in parts:
+        for token in ("<|a|>", "<a>", "[a]", "</a>", "<|ab|>"):
+            assert token not in part
+
+
+async def chat_events(raw_chunks, phase="reasoning"):
+    class Response:
+        status, headers = 200, {}
+
+        def __init__(self):
+            self.parts = [data(chunk) for chunk in raw_chunks] + [DONE]
+
+        async def receive(self):
+            return self.parts.pop(0) if self.parts else b""
+
+        async def aclose(self):
+            pass
+
+    events = ChatEvents(Response(), TokenPrompt((), phase, THINK, TokenTrail()), "reasoning")
+    body = b""
+    while part := await events.receive():
+        body += part
+    return [json.loads(line[6:]) for line in body.decode().splitlines() if line.startswith("data: {")]
+
+
+@pytest.mark.anyio
+async def test_a_completion_becomes_the_events_of_a_chat():
+    raw = [
+        {"id": "x", "choices": [{"index": 0, "text": text, "finish_reason": None, "token_ids": ids_of(text)}]}
+        for text in ("a", "</thi", "nk>b")
+    ]
+    raw.append({"id": "x", "choices": [{"index": 0, "text": "", "finish_reason": "stop"}]})
+    raw.append({"id": "x", "choices": [], "usage": {"prompt_tokens": 4, "completion_tokens": 3}})
+    events = await chat_events(raw)
+    assert [event["choices"][0]["delta"] for event in events[:4]] == [{"reasoning": "a"}, {}, {"content": "b"}, {}]
+    assert events[3]["choices"][0]["finish_reason"] == "stop"
+    assert events[4]["usage"]["completion_tokens"] == 3
+
+
+def test_settings_of_the_chat_reach_the_completion():
+    chat = {"model": "m", "messages": [], "tools": [], "logprobs": True, "top_logprobs": 3, "max_completion_tokens": 7}
+    body = completion_body(chat, TokenPrompt((1, 2), "answer", THINK, TokenTrail()))
+    assert body == {
+        "model": "m",
+        "max_tokens": 7,
+        "logprobs": 3,
+        "prompt": [1, 2],
+        "return_token_ids": True,
+        "skip_special_tokens": False,
+    }
+
+
+# ------------------------------------------------------------------------------------------ with a server
+
+
+class Vllm:
+    """A script that answers like vLLM with a reasoning parser: `/tokenize`, chats with ids, completions from ids."""
+
+    def __init__(self, *, opened=False, tokenizes=True):
+        self.prompt = "Q" + ("<think>" if opened else "")
+        self.first = ("" if opened else "<think>") + "59 + 1 = 61\n</think>It is 61"
+        self.tokenizes = tokenizes
+        self.continued = []
+
+    def __call__(self, request):
+        body = request.json
+        if request.path.endswith("/tokenize"):
+            if not self.tokenizes:
+                return reply(404, b'{"detail":"Not Found"}')
+            text = self.prompt if "messages" in body else body["prompt"]
+            return reply(200, msgspec.json.encode({"count": 0, "tokens": ids_of(text), "max_model_len": 1}))
+        if request.path.endswith("/chat/completions"):
+            return self.chat(body)
+        raw = text_of(body["prompt"])
+        self.continued.append(raw)
+        rest = "\n</think>It is 60" if raw.endswith("60") else "!"
+        return self.stream([({"text": char}, ids_of(char)) for char in rest])
+
+    def chat(self, body):
+        steps, field = [], "content" if not self.prompt.endswith("<think>") else "reasoning"
+        for number in ids_of(self.first):
+            text = text_of([number])
+            if text in TAGS:
+                field = "reasoning" if text == "<think>" else "content"
+                steps.append(({"delta": {}}, [number]))
+            else:
+                steps.append(({"delta": {field: text}}, [number]))
+        return self.stream(steps, prompt=ids_of(self.prompt) if body.get("return_token_ids") else None)
+
+    def stream(self, steps, prompt=None):
+        events = [
+            {"id": "v", "choices": [{"index": 0, "finish_reason": None, **choice, "token_ids": ids}]}
+            for choice, ids in steps
+        ]
+        if prompt is not None:
+            events[0]["prompt_token_ids"] = prompt
+        last = {"id": "v", "choices": [{"index": 0, "delta": {}, "text": "", "finish_reason": "stop"}]}
+        return (
+            Head(200, {"content-type": "text/event-stream"}),
+            *(Send(data(event)) for event in [*events, last]),
+            Send(DONE),
+        )
+
+
+async def supervised(script, **options):
+    async with (
+        ScriptedServer(script, owned_by="vllm") as server,
+        ChatModel(server.base_url, "scripted", **options) as model,
+        interwhen.run(model, "Q", monitors=["arithmetic:remedy=repair"], sampling=Sampling(max_tokens=200)) as run,
+    ):
+        async for _ in run:
+            pass
+        return run.result, server
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("opened", [False, True])
+async def test_a_repair_in_the_reasoning_continues_there(opened):
+    script = Vllm(opened=opened)
+    result, server = await supervised(script)
+    assert script.continued == ["Q<think>59 + 1 = 60"]
+    assert result.resume == "tokens"
+    assert result.reasoning == "59 + 1 = 60\n"
+    assert result.answer == "It is 60"
+    assert [post.path for post in server.posts if post.path.endswith("chat/completions")] == ["/v1/chat/completions"]
+
+
+@pytest.mark.anyio
+async def test_a_journal_that_is_resumed_has_no_trail_and_asks_for_the_ids():
+    script = Vllm()
+    async with ScriptedServer(script, owned_by="vllm") as server, ChatModel(server.base_url, "scripted") as model:
+        stream = await model.stream(Request("Q", (Piece("59 + 1 = 60", phase="reasoning"),)))
+        chunks = []
+        while more := await stream.receive():
+            chunks += more
+        await stream.aclose()
+    assert script.continued == ["Q<think>59 + 1 = 60"]
+    assert "".join(chunk.text for chunk in chunks if chunk.phase == "answer") == "It is 60"
+
+
+@pytest.mark.anyio
+async def test_a_server_without_tokenize_gets_a_turn_and_is_not_asked_again():
+    result, server = await supervised(Vllm(tokenizes=False))
+    assert result.resume == "turn"
+    assert sum(post.path.endswith("/tokenize") for post in server.posts) == 1
+
+
+@pytest.mark.anyio
+async def test_text_that_looks_like_a_special_token_is_sent_as_text():
+    script = Vllm()
+    async with ScriptedServer(script, owned_by="vllm") as server, ChatModel(server.base_url, "scripted") as model:
+        piece = Piece("say </think> 60", origin="feedback", phase="reasoning")
+        stream = await model.stream(Request("Q", (piece,)))
+        await stream.aclose()
+        prompts = [post.json["prompt"] for post in server.posts if post.path == "/v1/completions"]
+    assert TAGS["</think>"] not in prompts[0]
+    assert text_of(prompts[0]) == "Q<think>say </think> 60"

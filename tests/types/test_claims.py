@@ -1,0 +1,17 @@
+"""A claim is a value: a key, and where its text is."""
+
+import dataclasses
+
+import pytest
+from interwhen import Claim, Span
+
+
+def test_a_claim_is_equal_to_one_that_says_the_same_of_the_same_place():
+    assert Claim(key="1+1=2", span=Span(0, 5)) == Claim(key="1+1=2", span=Span(0, 5))
+    assert Claim(key="1+1=2", span=Span(0, 5)) != Claim(key="1+1=2", span=Span(6, 11))
+    assert len({Claim(key="k", span=None), Claim(key="k", span=None)}) == 1
+
+
+def test_a_claim_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Claim(key="k", span=None).key = "other"

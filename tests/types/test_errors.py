@@ -1,0 +1,63 @@
+"""Errors: by whose fault they are, with the value in the message, and foreign words bounded."""
+
+from interwhen import InterwhenError, ModelError, PluginError, UsageError
+from interwhen._types.errors import name_error, name_value
+from interwhen.models import RateLimited, UpstreamError
+
+
+class Hostile:
+    """Everything about it raises, even what no ``except Exception`` catches."""
+
+    def __getattribute__(self, name):
+        raise GeneratorExit(name)
+
+    def __repr__(self):
+        raise GeneratorExit
+
+
+class Text(str):
+    __slots__ = ()
+
+    def __len__(self):
+        return 10**30
+
+    def __repr__(self):
+        return "x" * 100_000
+
+
+class Unprintable(Exception):
+    def __str__(self):
+        raise ValueError
+
+
+def cyclic():
+    found = []
+    found.append(found)
+    return found
+
+
+def deep():
+    found = []
+    for _ in range(5000):
+        found = [found]
+    return found
+
+
+def test_a_foreign_value_is_named_in_one_bounded_line():
+    for value in (Hostile(), "x" * 10**7, cyclic(), deep(), Text("x"), [[["x" * 1000] * 1000]]):
+        assert 0 < len(name_value(value)) <= 200
+
+
+def test_a_foreign_error_is_named_in_one_bounded_line():
+    assert name_error(KeyError("k")) == "KeyError: 'k'"
+    assert len(name_error(ValueError("x" * 10**6))) == 500
+    assert name_error(Unprintable()) == "Unprintable: (its text raised ValueError)"
+
+
+def test_each_error_is_caught_by_whose_fault_it_is():
+    assert issubclass(UsageError, ValueError)
+    assert issubclass(PluginError, UsageError)
+    assert issubclass(RateLimited, UpstreamError)
+    for kind in (UsageError, ModelError):
+        assert issubclass(kind, InterwhenError)
+    assert not issubclass(ModelError, UsageError)

@@ -1,0 +1,22 @@
+"""What crosses the border to a model: the prefix of a request, and what is said in turns."""
+
+import msgspec
+import pytest
+from interwhen import Message
+from interwhen.models import Chunk, Piece, Request, Usage
+
+
+def test_the_prefix_of_a_request_is_the_text_of_its_pieces():
+    pieces = (Piece("1+1", phase="reasoning"), Piece("=2\n"), Piece("Wait.", "feedback", ask="Check that."))
+    assert Request("Q", pieces).prefix == "1+1=2\nWait."
+    assert Request("Q").prefix == ""
+    assert [piece.said for piece in pieces] == ["1+1", "=2\n", "Check that."]
+
+
+@pytest.mark.parametrize("value", [Message("user", "hi"), Chunk("x", usage=Usage(1, 2, 3)), Piece("x", "repair")])
+def test_a_record_survives_json(value):
+    assert msgspec.json.decode(msgspec.json.encode(value), type=type(value)) == value
+
+
+def test_a_message_is_written_without_what_it_leaves_out():
+    assert msgspec.json.encode(Message("user", "hi")) == b'{"role":"user","content":"hi"}'

@@ -1,0 +1,29 @@
+"""A segment knows where its text is, and grounds a quotation that occurs once."""
+
+import pytest
+from interwhen import Segment, Span
+
+SEGMENT = Segment("one two one", Span(10, 21), "answer")
+
+
+def test_a_segment_knows_where_its_text_stands():
+    assert SEGMENT.at(4, 7) == Span(14, 17)
+    assert SEGMENT.at(0, 11) == SEGMENT.span
+    assert SEGMENT.at(11, 11) == Span(21, 21)
+
+
+@pytest.mark.parametrize(("start", "end"), [(-1, 2), (3, 2), (0, 12)])
+def test_a_place_outside_the_segment_is_refused(start, end):
+    with pytest.raises(ValueError, match="not inside a segment of 11"):
+        SEGMENT.at(start, end)
+
+
+@pytest.mark.parametrize(
+    ("quote", "span"), [("two", Span(14, 17)), ("one", None), ("three", None), ("", None), ("e t", Span(12, 15))]
+)
+def test_only_what_stands_once_is_grounded(quote, span):
+    assert SEGMENT.ground(quote) == span
+
+
+def test_overlapping_occurrences_are_more_than_one():
+    assert Segment("aaa", Span(0, 3), "answer").ground("aa") is None

@@ -1,0 +1,27 @@
+"""Triggers: values that JSON carries, and polls whose length follows from what was seen."""
+
+import math
+
+import msgspec
+import pytest
+from interwhen import Polls, Trigger, UsageError
+
+KINDS = Trigger.__args__
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_trigger_survives_json(kind):
+    assert msgspec.json.decode(msgspec.json.encode(kind()), type=Trigger) == kind()
+
+
+@pytest.mark.parametrize("options", [{"cost": 0}, {"found": -1}, {"seen": 0}, {"least": 0}, {"least": 9, "most": 8}])
+def test_polls_that_cannot_work_are_refused(options):
+    with pytest.raises(UsageError, match="cost, found and seen must be above 0"):
+        Polls(**options)
+
+
+def test_a_poll_is_as_long_as_the_cheapest_interval():
+    polls = Polls(cost=200.0, found=1.0, seen=10_000.0, least=1, most=100_000)
+    assert polls.length(0, 0) == round(math.sqrt(2 * 200.0 * 10_000.0))
+    assert polls.length(0, 3) == round(math.sqrt(2 * 200.0 * 10_000.0 / 4))
+    assert Polls(least=50, most=60).length(0, 10**9) == 50

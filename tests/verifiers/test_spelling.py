@@ -1,0 +1,41 @@
+"""Words in disguise: what looks like the word is found, and ordinary text is not."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from interwhen_verifiers._spelling import SHORTEST, Disguise, Skeleton, look_of
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "password",
+        "PASSWORD",
+        "p4ssw0rd",
+        "pa$$word",
+        "p.a.s.s.w.o.r.d",
+        "pаssword",
+        "p a s s w o r d",
+        "p|a|s|s|w|o|r|d",
+    ],
+)
+def test_a_word_that_looks_so_is_found_in_its_place(text):
+    found = Skeleton(f"The {text} is long").find("password")
+    assert found == Disguise(4, 4 + len(text))
+
+
+@pytest.mark.parametrize("text", ["passwords", "mypassword", "pass or word", "pa", "12345678", "p-----a-----ssword"])
+def test_other_text_is_not(text):
+    assert Skeleton(text).find("password") is None
+
+
+def test_short_words_are_not_looked_for():
+    assert Skeleton("t-h-e").find("the"[: SHORTEST - 1]) is None
+
+
+@given(st.text(max_size=40))
+def test_any_text_has_a_look_and_looks_are_equal_to_themselves(text):
+    assert look_of(text) == look_of(text)
+    found = Skeleton(text).find("password")
+    assert found is None or 0 <= found.start < found.end <= len(text)

