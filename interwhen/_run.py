@@ -7,7 +7,6 @@ import os
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -55,6 +54,7 @@ from interwhen.registry import Api, MonitorSpec, load_model, load_monitors
 
 if TYPE_CHECKING:
     import asyncio
+    from concurrent.futures import Future
 
     from anyio.from_thread import BlockingPortal
 
@@ -311,6 +311,8 @@ class Running:
     """
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        from concurrent.futures import Future
+
         ready: Started = Future()
         self.clients: dict[str, Any] = {}
         """HTTP clients that live on this loop."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 import inspect
 import os
 import re
 import sys
-import traceback
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -29,6 +27,7 @@ from interwhen._types.verdicts import Level, OnError, Retry, Scope, read_on_erro
 from interwhen._types.verifiers import Verifier
 
 if TYPE_CHECKING:
+    import traceback
     from importlib import metadata
 
 __all__ = [
@@ -201,7 +200,7 @@ def _load_described(group: str, plugin: Plugin) -> None:
 
 
 def _missing_hint(name: str, installed: list[str]) -> str:
-    close = difflib.get_close_matches(name, installed, n=3)
+    close = _close_matches(name, installed, 3)
     meant = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
     return f"{meant}installed: {', '.join(installed) or 'none'}"
 
@@ -386,7 +385,7 @@ def _annotation(name: str, factory: Callable[..., Any], parameter: inspect.Param
 
 
 def _unknown(name: str, key: str, known: list[str]) -> PluginError:
-    close = difflib.get_close_matches(key, known, n=1)
+    close = _close_matches(key, known, 1)
     meant = f"did you mean {close[0]!r}? " if close else ""
     return PluginError(name, f"it has no option {key!r}", f"{meant}options: {', '.join(known)}")
 
@@ -734,7 +733,15 @@ def _option(factory: Callable[..., Any], parameter: inspect.Parameter) -> str:
     return f"{parameter.name}: {kind}" + ("" if parameter.default is parameter.empty else f" = {parameter.default}")
 
 
+def _close_matches(word: str, known: Iterable[str], most: int) -> list[str]:
+    import difflib  # only for the message of an error
+
+    return difflib.get_close_matches(word, list(known), n=most)
+
+
 def _explained(error: PluginError) -> str:
+    import traceback
+
     lines = [str(error)]
     cause = error.__cause__
     while cause is not None:
@@ -748,6 +755,8 @@ def _explained(error: PluginError) -> str:
 
 
 def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    import traceback
+
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if "importlib" not in f.filename and Path(f.filename).parent != _HERE]
     return own[-_FRAMES:]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import TaskGroup
@@ -14,6 +13,10 @@ from anyio.abc import TaskGroup
 from interwhen._log import log_warning
 from interwhen._types.ledger import Timing
 from interwhen.models._transport import Timeouts
+
+if TYPE_CHECKING:
+    # Imported where it is used: a program that runs on asyncio has imported it, and no other should wait for it.
+    import asyncio
 
 
 class Meter:
@@ -231,6 +234,8 @@ class Alarm:
         wake = self._check(now)
         if wake == _NEVER or self._check is _nothing:  # what it told may have ended the run, which stopped us
             return
+        import asyncio
+
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -274,7 +279,7 @@ def _nothing(_now: float) -> float:
 
 def loop_clock() -> Callable[[], float]:
     """Return the running loop's clock, in seconds. asyncio's own costs a sixth of ``anyio.current_time``."""
-    import asyncio  # by now somebody else has paid for it, unless this is trio
+    import asyncio
 
     try:
         loop = asyncio.get_running_loop()

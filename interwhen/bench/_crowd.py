@@ -7,8 +7,7 @@ import itertools
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
 import httpx2
@@ -26,9 +25,9 @@ from interwhen.testing._paced_server import LoadTally
 _EVENT = b"data: {"
 _BEGUN = re.compile(rb'"(?:content|text)": ?"(\d+\.\d+)\\n"')
 _BEGIN_WITHIN = 0.25
-"""The share of a stream's length within which all streams begin, at random: real ones do not march in step."""
+"""The share of a stream's length within which all streams begin, at random: real ones do not begin together."""
 _PATIENCE_SECONDS, _PATIENCE = 60.0, 10.0
-"""For how long a stream is read: so long, and as many times what it should take."""
+"""The time limit of a stream: so many seconds, and so many times its length."""
 
 
 class Reading(msgspec.Struct):
@@ -43,7 +42,7 @@ class Reading(msgspec.Struct):
     """Whether the stream came to its end."""
 
     def take(self, text: str) -> None:
-        """Note that a chunk of *text* came; the first one says when it left."""
+        """Note that a chunk of *text* came; the text of the first one is the time when it left."""
         self.arrivals.append(time.monotonic())
         if self.begun is None:
             self.begun = float(text)
@@ -53,6 +52,16 @@ class Reading(msgspec.Struct):
         self.arrivals.extend([time.monotonic()] * data.count(_EVENT))
         if self.begun is None and (found := _BEGUN.search(data)):
             self.begun = float(found[1])
+
+    async def take_all(self, parts: AsyncIterator[bytes]) -> None:
+        """Note the chunks of a whole answer."""
+        tail = b""
+        async for data in parts:
+            self.take_bytes(tail + data)
+            tail = data[-len(_EVENT) + 1 :]
+            self.ended = self.ended or b"[DONE]" in data
+        if self.ended:
+            self.arrivals.pop()  # the chunk that ends the stream has no time of its own
 
     @property
     def first(self) -> float:
@@ -66,7 +75,7 @@ class Reading(msgspec.Struct):
 
 
 class Crowd(msgspec.Struct, frozen=True):
-    """Many streams at once."""
+    """A summary of many streams that were read at once."""
 
     streams: int
     lost: int
@@ -78,77 +87,61 @@ class Crowd(msgspec.Struct, frozen=True):
     late_p99_ms: float
 
 
-class _Protocol(asyncio.Protocol):
-    """Reads one answer after the other from a connection, and counts its chunks: the least that Python can do."""
+class StreamReader(asyncio.Protocol):
+    """A connection that reads one answer after the other and counts the chunks: the least that Python can do."""
 
-    def __init__(self) -> None:
-        self.transport: asyncio.Transport | None = None
-        self.reading = Reading(0.0)
-        self.done: asyncio.Future[None] | None = None
+    def __init__(self, base_url: str) -> None:
+        self._url = urlsplit(base_url)
+        self._transport: asyncio.Transport | None = None
+        self._reading = Reading(0.0)
+        self._done: asyncio.Future[None] | None = None
         self._tail = b""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-
-    def begin(self, request: bytes) -> asyncio.Future[None]:
-        assert self.transport is not None
-        self.done = asyncio.get_running_loop().create_future()
-        self.reading, self._tail = Reading(time.monotonic()), b""
-        self.transport.write(request)
-        return self.done
+    async def read(self, stream: str) -> Reading:
+        """Read *stream* (``CHUNKS@PER_SECOND``) to its end."""
+        loop = asyncio.get_running_loop()
+        if self._transport is None:
+            host, port = self._url.hostname or "", self._url.port or 80
+            self._transport, _ = await loop.create_connection(lambda: self, host, port)
+        messages = [{"role": "user", "content": "How many apples are left?"}]
+        body = msgspec.json.encode({"model": stream, "stream": True, "messages": messages})
+        head = f"POST {self._url.path}/chat/completions HTTP/1.1\r\nhost: {self._url.netloc}\r\n"
+        kind = f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        self._done = loop.create_future()
+        found, self._tail = Reading(time.monotonic()), b""
+        self._reading = found
+        self._transport.write(f"{head}{kind}".encode() + body)
+        await self._done
+        if found.ended:
+            found.arrivals.pop()  # the chunk that ends the stream has no time of its own
+        return found
 
     def data_received(self, data: bytes) -> None:
-        reading, seen = self.reading, self._tail + data
+        """Note the chunks in *data*."""
+        reading, seen = self._reading, self._tail + data
         reading.take_bytes(seen)
         self._tail = seen[-len(_EVENT) + 1 :]
         if data.endswith(b"0\r\n\r\n"):
             reading.ended = b"[DONE]" in seen
-            self._end()
+            self.connection_lost(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """End the reading."""
         del exc
-        self._end()
-
-    def _end(self) -> None:
-        if self.done is not None and not self.done.done():
-            self.done.set_result(None)
-
-
-class Reader:
-    """A connection that reads the bytes of streams and nothing else."""
-
-    def __init__(self, base_url: str) -> None:
-        self._url = urlsplit(base_url)
-        self._protocol: _Protocol | None = None
-
-    async def read(self, stream: str) -> Reading:
-        """Read *stream* (``CHUNKS@PER_SECOND``) to its end."""
-        if self._protocol is None:
-            _, self._protocol = await asyncio.get_running_loop().create_connection(
-                _Protocol, self._url.hostname or "", self._url.port or 80
-            )
-        body = msgspec.json.encode(
-            {"model": stream, "stream": True, "messages": [{"role": "user", "content": "How many apples are left?"}]}
-        )
-        head = f"POST {self._url.path}/chat/completions HTTP/1.1\r\nhost: {self._url.netloc}\r\n"
-        kind = f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-        await self._protocol.begin(f"{head}{kind}".encode() + body)
-        found = self._protocol.reading
-        if found.ended:
-            found.arrivals.pop()  # the chunk that ends it has no time of its own
-        return found
+        if self._done is not None and not self._done.done():
+            self._done.set_result(None)
 
     def close(self) -> None:
         """Close the connection."""
-        if self._protocol is not None and self._protocol.transport is not None:
-            self._protocol.transport.abort()
+        if self._transport is not None:
+            self._transport.abort()
 
 
 async def read_crowd(base_url: str, streams: int, chunks: int, rate: float) -> list[Reading]:
     """Read *streams* streams at once by a bare protocol that only notes when their bytes come: the floor."""
 
-    async def one(_: Reading) -> Reading:
-        reader = Reader(base_url)
+    async def one(_found: Reading) -> Reading:
+        reader = StreamReader(base_url)
         try:
             return await reader.read(f"{chunks}@{rate:g}")
         finally:
@@ -162,39 +155,26 @@ async def transport_crowd(base_url: str, streams: int, chunks: int, rate: float,
     body = msgspec.json.encode({"model": f"{chunks}@{rate:g}", "prompt": "", "stream": True})
     request = HttpRequest("POST", f"{base_url}/completions", {"content-type": "application/json"}, body)
 
-    async def one(found: Reading) -> Reading:
+    async def one(found: Reading) -> None:
         response = await transport.send(request, connect_timeout=_PATIENCE_SECONDS)
-        tail = b""
-        while data := await response.receive():
-            found.take_bytes(tail + data)
-            tail = data[-len(_EVENT) + 1 :]
-            found.ended = found.ended or b"[DONE]" in data
+        await found.take_all(iter_until(response.receive, b""))
         await response.aclose()
-        if found.ended:
-            found.arrivals.pop()  # the chunk that ends it has no time of its own
-        return found
 
     return await _all(one, streams, chunks, rate)
 
 
 async def run_crowd(
-    base_url: str,
-    streams: int,
-    chunks: int,
-    rate: float,
-    transport: Transport,
-    monitors: Sequence[Monitor],
+    base_url: str, streams: int, chunks: int, rate: float, transport: Transport, monitors: Sequence[Monitor]
 ) -> list[Reading]:
     """Read *streams* streams at once, each as a supervised run."""
     model = CompletionsModel(base_url, f"{chunks}@{rate:g}", api_key="", transport=transport)
 
-    async def one(found: Reading) -> Reading:
+    async def one(found: Reading) -> None:
         async with run(model, "", monitors=monitors) as supervised:
             async for event in supervised:
                 if isinstance(event, Delta):
                     found.take(event.text)
         found.ended = supervised.result.status in ("verified", "unverified")
-        return found
 
     return await _all(one, streams, chunks, rate)
 
@@ -204,17 +184,10 @@ async def httpx2_crowd(base_url: str, streams: int, chunks: int, rate: float) ->
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
     async with httpx2.AsyncClient(limits=limits, timeout=_PATIENCE_SECONDS) as client:
 
-        async def one(found: Reading) -> Reading:
+        async def one(found: Reading) -> None:
             body = {"model": f"{chunks}@{rate:g}", "prompt": "", "stream": True}
-            tail = b""
             async with client.stream("POST", f"{base_url}/completions", json=body) as response:
-                async for data in response.aiter_raw():
-                    found.take_bytes(tail + data)
-                    tail = data[-len(_EVENT) + 1 :]
-                    found.ended = found.ended or b"[DONE]" in data
-            if found.ended:
-                found.arrivals.pop()  # the chunk that ends it has no time of its own
-            return found
+                await found.take_all(response.aiter_raw())
 
         return await _all(one, streams, chunks, rate)
 
@@ -225,19 +198,26 @@ async def openai_crowd(base_url: str, streams: int, chunks: int, rate: float) ->
 
     async with openai.AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0) as client:
 
-        async def one(found: Reading) -> Reading:
+        async def one(found: Reading) -> None:
             stream = await client.completions.create(model=f"{chunks}@{rate:g}", prompt="", stream=True)
             async for chunk in stream:
                 if chunk.choices[0].text:
                     found.take(chunk.choices[0].text)
                 found.ended = chunk.choices[0].finish_reason is not None
-            return found
 
         return await _all(one, streams, chunks, rate)
 
 
-async def _all(one: Callable[[Reading], Awaitable[Reading]], streams: int, chunks: int, rate: float) -> list[Reading]:
-    """Let *one* read each of the streams, which begin at random times. What fails, or takes too long, is lost."""
+async def iter_until(receive: Callable[[], Awaitable[bytes]], end: bytes) -> AsyncIterator[bytes]:
+    """Yield what *receive* returns until it returns *end*."""
+    while (data := await receive()) != end:
+        yield data
+
+
+async def _all(
+    one: Callable[[Reading], Awaitable[Reading | None]], streams: int, chunks: int, rate: float
+) -> list[Reading]:
+    """Let *one* read each of the streams, which begin at random times; one that fails or takes too long is lost."""
     rng = random.Random(streams)  # noqa: S311  the same for every way of reading
     begins = [rng.uniform(0, chunks / rate * _BEGIN_WITHIN) for _ in range(streams)]
 
@@ -246,11 +226,11 @@ async def _all(one: Callable[[Reading], Awaitable[Reading]], streams: int, chunk
         found = Reading(time.monotonic())
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS + _PATIENCE * chunks / rate):
-                return await one(found)
-        except Exception as error:  # noqa: BLE001  of whichever library: counted, and told
+                return await one(found) or found
+        except Exception as error:  # noqa: BLE001  of any library: counted, and logged
             log_warning("bench.stream_lost", error=type(error).__name__)
             found.ended = False
-            return found
+        return found
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(begin(number)) for number in range(streams)]
@@ -258,33 +238,22 @@ async def _all(one: Callable[[Reading], Awaitable[Reading]], streams: int, chunk
 
 
 async def ask_generator(base_url: str) -> LoadTally:
-    """Return what the generator says of itself, and let it begin anew."""
-    url = urlsplit(base_url)
-    async with asyncio.timeout(_PATIENCE_SECONDS):
-        reader, writer = await asyncio.open_connection(url.hostname, url.port)
-        writer.write(b"GET /tally HTTP/1.1\r\nhost: generator\r\n\r\n")
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", head)
-        assert length is not None
-        data = await reader.readexactly(int(length[1]))
-        writer.close()
-    return msgspec.json.decode(data, type=LoadTally)
+    """Return the tally of the load generator, which then counts from zero."""
+    async with httpx2.AsyncClient(timeout=_PATIENCE_SECONDS) as client:
+        return msgspec.json.decode((await client.get(base_url.replace("/v1", "/tally"))).content, type=LoadTally)
 
 
 def judge(readings: Sequence[Reading], chunks: int, rate: float) -> Crowd:
-    """Return what *readings* of one crowd come to."""
-    whole = [each for each in readings if each.ended and len(each.arrivals) == chunks and each.begun is not None]
+    """Summarize the *readings* of one crowd."""
+    whole = [(each, each.begun) for each in readings if each.ended and len(each.arrivals) == chunks and each.begun]
     late = [
-        (arrival - each.begun - number / rate) * 1e3
-        for each in whole
-        if each.begun is not None
-        for number, arrival in enumerate(each.arrivals)
-    ]
-    rates = [(chunks - 1) / rate / max(each.arrivals[-1] - (each.begun or 0.0), 1e-9) for each in whole]
+        (arrival - begun - number / rate) * 1e3 for each, begun in whole for number, arrival in enumerate(each.arrivals)
+    ] or [0.0]
+    rates = [(chunks - 1) / rate / max(each.arrivals[-1] - begun, 1e-9) for each, begun in whole]
     return Crowd(
         streams=len(readings),
         lost=len(readings) - len(whole),
         delivered=sum(rates) / len(readings),
-        late_p50_ms=percentile(late, 0.5) if late else 0.0,
-        late_p99_ms=percentile(late, 0.99) if late else 0.0,
+        late_p50_ms=percentile(late, 0.5),
+        late_p99_ms=percentile(late, 0.99),
     )

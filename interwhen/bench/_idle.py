@@ -1,60 +1,35 @@
-"""What work ahead of time costs the runs that somebody waits for: as pairs, with and without it, in one run."""
+"""``interwhen bench idle``: what work ahead of time costs the runs that users wait for."""
 
 from __future__ import annotations
 
-import platform
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
+from typing import NamedTuple
 
-import anyio
-import msgspec
+from anyio import sleep
 
 from interwhen._run import run
 from interwhen._types.errors import UsageError
 from interwhen._types.events import Delta
 from interwhen._types.models import Message, Model, Request, Sampling, Stream
-from interwhen.bench._statistics import Estimate, percentile
+from interwhen.bench._experiment import Experiment, command_of, observations, require_positive, say
+from interwhen.bench._report import Report, Row, Table
+from interwhen.bench._statistics import Estimate, estimate, percentile
 from interwhen.models._transport import Timeouts
 from interwhen.precompute import Context, ContextRef, Kind, MemoryShelf, Nothing, Precomputer, Step, StepContext, Store
+from interwhen.registry import Api, load_model
 
 PIECES = 2000
-"""Pieces of the context: more than are worked on in the whole measurement."""
-BAR = 1.05
-"""The 95th percentile of the runs may be this much of what it is without work ahead of time."""
-_RESAMPLES = 2000
+"""Pieces of the context: more than the worker reaches in the whole measurement."""
 _QUESTION = "Start with {}. Add 29. Subtract 17. Multiply by 3. What is the result?"
 
 
-class IdleReport(msgspec.Struct, frozen=True):
-    """Times of the runs in milliseconds, alone and with a worker that was at work until each of them began."""
+class AskingProducer:
+    """A producer that asks the model about each piece and keeps nothing: only the time of its requests matters."""
 
-    machine: str
-    model: str
-    pairs: int
-    alone_p95: float
-    beside_p95: float
-    ratio_p95: Estimate
-    """``beside_p95 / alone_p95``, with a bootstrap interval over the pairs."""
-    first_alone_p95: float
-    """The same for the time to the first text."""
-    first_beside_p95: float
-    first_ratio_p95: Estimate
-    slices: int
-    """Slices of work that came to an end between the runs."""
-    preempted: int
-    """Slices that were under way when a run began."""
-    beside_at_steps: int
-    """Arrivals of text, each run's first one excepted, at which a request of the worker was still open."""
-    met: bool
-    """Whether ``ratio_p95`` is at most 1.05."""
-
-
-class Pondering:
-    """A producer that asks for a text on each piece, and keeps none: all that is measured is that it asks."""
-
-    name, version = "pondering", "1"
+    name, version = "asking", "1"
     kind: Kind = "facts"
 
     def __init__(self, tokens: int) -> None:
@@ -70,8 +45,8 @@ class Pondering:
         return Nothing("only its time counts")
 
 
-class OpenStreams:
-    """*model*, with its open streams counted."""
+class StreamCounter:
+    """A model that counts its open streams; everything else is the model it wraps."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -86,103 +61,143 @@ class OpenStreams:
         """Open a stream and count it until it is closed."""
         inner = await self._model.stream(request)
         self.open += 1
-        return _Counted(inner, self)
+        return _CountedStream(inner, self)
 
 
-class _Counted:
-    def __init__(self, inner: Stream, host: OpenStreams) -> None:
-        self._host: OpenStreams | None = host
+class _CountedStream:
+    def __init__(self, inner: Stream, counter: StreamCounter) -> None:
+        self._counter: StreamCounter | None = counter
         self._inner = inner
         self.receive = inner.receive
 
     async def aclose(self) -> None:
-        if self._host is not None:
-            self._host.open -= 1
-            self._host = None
+        if self._counter is not None:
+            self._counter.open -= 1
+            self._counter = None
         await self._inner.aclose()
 
 
-async def measure_idle(
-    model: Model,
+class _Timing(NamedTuple):
+    first_ms: float
+    total_ms: float
+    beside: int
+    """Arrivals of text, the first one excepted, at which a request of the worker was still open."""
+
+
+async def idle(
     *,
+    model: str = "local",
+    base_url: str = "",
+    api: Api = "completions",
     pairs: int = 60,
     tokens: int = 64,
     slice_tokens: int = 48,
     gap: float = 0.3,
     debounce: float = 0.02,
     seed: int = 0,
-    say: Callable[[str], None] = lambda _line: None,
-) -> IdleReport:
-    """Time *pairs* of runs of *tokens* tokens, each after a pause of *gap* seconds in the mean, in random order.
+    minutes: float | None = None,
+) -> Report:
+    """Time runs alone and with a worker that is at work until they begin; exit code 1 unless p95 is within 5 %.
 
-    In one run of each pair a worker is at work in the pause, with slices of *slice_tokens* tokens that begin *debounce*
-    seconds after the last run, so that most runs begin in the middle of one; in the other the pause is empty.
+    In one run of each pair a worker is at work in the pause before it, so that most of these runs begin in the middle
+    of one of its slices; in the other the pause is empty.
+
+    Parameters
+    ----------
+    model
+        An installed model ("local", the tiny model that comes with interwhen); with --base-url, its name there.
+    base_url
+        An OpenAI-compatible server, with its version: http://localhost:8000/v1. The key is OPENAI_API_KEY.
+    api
+        The API of that server.
+    pairs
+        Pairs of runs, in random order.
+    tokens
+        Tokens of each run.
+    slice_tokens
+        Tokens of each slice of work ahead of time.
+    gap
+        Seconds before each run, in the mean.
+    debounce
+        Seconds of quiet after which work begins.
+    seed
+        Seed of the order and the pauses.
+    minutes
+        Begin no further pair after so many minutes.
     """
     if pairs < 2 or tokens < 2:
-        raise UsageError(f"pairs={pairs!r}, tokens={tokens!r}: at least 2 of each are needed")
-    rng = random.Random(seed)  # noqa: S311  (an order, not secrets)
-    counted = OpenStreams(model)
-    pre = Precomputer(
-        Store(MemoryShelf()), counted, producers=[Pondering(slice_tokens)], token_budget=10**9, debounce=debounce
-    )
+        raise UsageError(f"--pairs and --tokens must be at least 2, got {pairs} and {tokens}")
+    require_positive(slice_tokens=slice_tokens, gap=gap)
+    adapter = load_model(base_url, name=model, api=api) if base_url else load_model(model)
+    counted = StreamCounter(adapter)
+    producer = AskingProducer(slice_tokens)
+    pre = Precomputer(Store(MemoryShelf()), counted, producers=[producer], token_budget=10**9, debounce=debounce)
     ref = await pre.add("bench", {f"p{at}": _QUESTION.format(at) for at in range(PIECES)})
-    found: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
-    beside = 0
     say(f"{pairs} pairs of runs of {tokens} tokens, alone and after work ahead of time")
-    for number in range(-1, pairs):
-        pause = rng.uniform(0.5, 1.5) * gap
-        for works in rng.sample((False, True), 2):
-            async with AsyncExitStack() as stack:
-                if works:
-                    await stack.enter_async_context(pre.idle())
-                await anyio.sleep(pause)
-                first, seconds, open_beside = await _timed(counted, ref, _QUESTION.format(1000 + number), tokens)
-            if number >= 0:  # the first pair warms up
-                found[works].append((first * 1e3, seconds * 1e3))
-                beside += open_beside
-    first_alone, alone = zip(*found[False], strict=True)
-    first_beside, with_work = zip(*found[True], strict=True)
-    ratio = _ratio(alone, with_work, seed)
-    return IdleReport(
-        machine=f"{platform.machine()}, Python {platform.python_version()}, {platform.system()}",
-        model=counted.name,
-        pairs=pairs,
-        alone_p95=percentile(alone, 0.95),
-        beside_p95=percentile(with_work, 0.95),
-        ratio_p95=ratio,
-        first_alone_p95=percentile(first_alone, 0.95),
-        first_beside_p95=percentile(first_beside, 0.95),
-        first_ratio_p95=_ratio(first_alone, first_beside, seed),
-        slices=len(pre.contexts["bench"].current.items),
-        preempted=pre.foreground_gate.preempted,
-        beside_at_steps=beside,
-        met=ratio.median <= BAR,
+
+    async def timed(arm: str, number: int) -> _Timing:
+        pause = random.Random(f"{seed} {number}").uniform(0.5, 1.5) * gap  # noqa: S311  (not a secret)
+        async with AsyncExitStack() as stack:
+            if arm == "beside":
+                await stack.enter_async_context(pre.idle())
+            await sleep(pause)
+            return await _run_once(counted, ref, _QUESTION.format(1000 + number), tokens)
+
+    try:
+        found = await Experiment(("alone", "beside"), pairs, seed, minutes=minutes).run(timed)
+    finally:
+        await adapter.aclose()
+    alone, beside = found["alone"], found["beside"]
+    total = _row("a run", [each.total_ms for each in alone], [each.total_ms for each in beside], 1.05)
+    first = _row("its first text", [each.first_ms for each in alone], [each.first_ms for each in beside], None)
+    rows: tuple[Row, ...] = (
+        total,
+        first,
+        {"what": "slices of work done", "beside": len(pre.contexts["bench"].current.items)},
+        {"what": "slices that a run cancelled", "beside": pre.foreground_gate.preempted},
+        {
+            "what": "arrivals with a slice still open",
+            "beside": Estimate(sum(each.beside for each in (*alone, *beside)), limit=0),
+        },
+    )
+    ratio = total["ratio"]
+    assert isinstance(ratio, Estimate)
+    return Report(
+        benchmark="idle",
+        subject=counted.name,
+        tables=(Table(f"{len(alone)} pairs of runs, alone and beside work ahead of time", rows),),
+        passed=ratio.met is True,
+        observations=observations({arm: [each._asdict() for each in each_arm] for arm, each_arm in found.items()}),
     )
 
 
-async def _timed(model: OpenStreams, ref: ContextRef, question: str, tokens: int) -> tuple[float, float, int]:
-    """Run once; return the seconds to the first text and to the end, and how often others were open beside it."""
+def _row(what: str, alone: Sequence[float], beside: Sequence[float], limit: float | None) -> Row:
+    """Compare the 95th percentiles; the interval of their ratio is a bootstrap over the pairs."""
+
+    def ratio(pairs: Sequence[tuple[float, float]]) -> float:
+        return percentile([b for _, b in pairs], 0.95) / percentile([a for a, _ in pairs], 0.95)
+
+    return {
+        "what": f"{what}, 95th percentile",
+        "alone": Estimate(percentile(alone, 0.95), "ms"),
+        "beside": Estimate(percentile(beside, 0.95), "ms"),
+        "ratio": estimate(list(zip(alone, beside, strict=True)), of=ratio, limit=limit),
+    }
+
+
+async def _run_once(model: StreamCounter, ref: ContextRef, question: str, tokens: int) -> _Timing:
     sampling = Sampling(max_tokens=tokens, temperature=0.0, extra={"ignore_eos": True})
     begun = time.perf_counter()
     first = 0.0
     beside = 0
-    async with run(model, (Message("user", question),), sampling=sampling, context=ref) as going:
-        async for event in going:
+    async with run(model, (Message("user", question),), sampling=sampling, context=ref) as supervised:
+        async for event in supervised:
             if isinstance(event, Delta):
                 if first:
                     beside += model.open > 1
                 first = first or time.perf_counter() - begun
         seconds = time.perf_counter() - begun
-    return first, seconds, beside
+    return _Timing(first * 1e3, seconds * 1e3, beside)
 
 
-def _ratio(alone: Sequence[float], beside: Sequence[float], seed: int) -> Estimate:
-    """Return the ratio of the 95th percentiles, with a bootstrap interval over the pairs."""
-    rng = random.Random(seed)  # noqa: S311
-    pairs = list(zip(alone, beside, strict=True))
-
-    def ratio(some: Sequence[tuple[float, float]]) -> float:
-        return percentile([b for _, b in some], 0.95) / percentile([a for a, _ in some], 0.95)
-
-    drawn = sorted(ratio(rng.choices(pairs, k=len(pairs))) for _ in range(_RESAMPLES))
-    return Estimate(ratio(pairs), drawn[int(0.025 * _RESAMPLES)], drawn[int(0.975 * _RESAMPLES) - 1], len(pairs))
+command = command_of(idle)

@@ -1,12 +1,11 @@
-"""Whether ledgers are right: runs with forks, rewinds and broken streams, each held against its endpoint's books."""
+"""``interwhen bench ledger``: the ledgers of runs with forks, rewinds and broken streams, and the endpoint's counts."""
 
 from __future__ import annotations
 
 import random
 import re
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,8 +25,11 @@ from interwhen._types.spans import Span
 from interwhen._types.triggers import Lines
 from interwhen._types.verdicts import Pass, Verdict, Violation
 from interwhen._types.verifiers import verifier
+from interwhen.bench._experiment import Experiment, command_of, require_positive, say
 from interwhen.bench._ledger_endpoint import FAULTS, Counting, CountingEndpoint, Habits
+from interwhen.bench._report import Report, Table, lines
 from interwhen.bench._soak_server import prompt_of
+from interwhen.bench._statistics import Estimate
 from interwhen.journal import Journal
 from interwhen.models._exchange import Retries
 from interwhen.models._openai_api import CompletionsModel
@@ -51,36 +53,6 @@ class Mismatch(msgspec.Struct, frozen=True):
         return f"seed {self.seed}: {self.counter} {self.ledger} in the ledger, {self.endpoint} at the endpoint"
 
 
-class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole report."""
-
-    runs: int
-    first_seed: int
-    seconds: float
-    statuses: dict[str, int]
-    faults: dict[str, int]
-    """How many requests met which."""
-    requests: int
-    tokens: int
-    """Of main streams."""
-    forks: int
-    fork_tokens: int
-    remedies: int
-    reconnects: int
-    mismatches: tuple[Mismatch, ...]
-
-    @property
-    def is_clean(self) -> bool:
-        """Whether every counter of every run was right."""
-        return not self.mismatches
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """What never happened, so that nothing is shown about it."""
-        happened = {"forks": self.forks, "rewinds": self.remedies, "reconnects": self.reconnects, **self.faults}
-        return tuple(name for name, count in happened.items() if not count)
-
-
 @dataclass(frozen=True, slots=True)
 class Played:
     """One run, and its endpoint."""
@@ -98,7 +70,7 @@ class Played:
 
 
 def counters(ledger: Ledger) -> dict[str, int]:
-    """Return the counters of *ledger* that an endpoint has, too, by its names."""
+    """Return the counters of *ledger* that an endpoint also has, by its names."""
     return {
         "requests": ledger.requests,
         "main_tokens": ledger.kept + ledger.discarded,
@@ -110,10 +82,10 @@ def counters(ledger: Ledger) -> dict[str, int]:
 
 
 def habits_of(seed: int) -> Habits:
-    """Return what the endpoint of run *seed* is like."""
+    """Return the habits of the endpoint of run *seed*."""
     rng = random.Random(f"habits {seed}")  # noqa: S311  (a script, no secret)
     counting = rng.choice(_COUNTING)
-    # How many tokens a chunk stands for can be known before the end only where the endpoint says so.
+    # How many tokens a chunk stands for is known before the end only if the endpoint reports it.
     bundle = 1 if counting == "end" else rng.choice((1, 3))
     return Habits(
         seed,
@@ -126,7 +98,7 @@ def habits_of(seed: int) -> Habits:
 
 
 def play(seed: int, *, journal: Journal | None = None) -> Played:
-    """Play run *seed* in virtual time; its *journal* must live there, too."""
+    """Play run *seed* in virtual time, in which its *journal* must live as well."""
     return run_virtual(partial(_play, seed, journal))
 
 
@@ -205,33 +177,64 @@ def _sums_again(_reply: str, segment: Segment) -> Iterator[Claim]:
     yield from _sums(segment)
 
 
-def check(runs: int = 1000, *, first_seed: int = 0, say: Callable[[str], None] = lambda _line: None) -> LedgerReport:
-    """Play *runs* runs from *first_seed* on, and compare each ledger with the books of its endpoint."""
-    begun = time.perf_counter()
+def ledger(*, runs: int = 1000, seed: int = 0, minutes: float | None = None) -> Report:
+    """Compare the ledgers of many runs with what their endpoint counted; ends with 1 if one counter differs.
+
+    Each run is made from its seed and played in virtual time: a scripted endpoint that makes mistakes, breaks, and
+    keeps its own counts; forks, rewinds, reconnects. Compared are the requests, the tokens of the main stream and of
+    forks, and the prompt and cached tokens that the endpoint reported.
+
+    Parameters
+    ----------
+    runs
+        How many runs.
+    seed
+        The first seed; the others follow it.
+    minutes
+        Begin no further run after so many minutes.
+    """
+    require_positive(runs=runs)
     played: list[Played] = []
     mismatches: list[Mismatch] = []
-    for seed in range(first_seed, first_seed + runs):
-        played.append(play(seed))
+    for number, _ in Experiment(("ledger",), runs, warm_up=0, minutes=minutes).rounds():
+        played.append(play(seed + number))
         mismatches.extend(played[-1].mismatches())
         if len(played) % 100 == 0:
             say(f"{len(played)} of {runs} runs, {len(mismatches)} counters differ")
-    return _report(played, mismatches, first_seed, time.perf_counter() - begun)
-
-
-def _report(played: Sequence[Played], mismatches: Sequence[Mismatch], first_seed: int, seconds: float) -> LedgerReport:
-    faults = Counter(served.fault for each in played for served in each.endpoint.books.served)
     ledgers = [each.result.ledger for each in played]
-    return LedgerReport(
-        runs=len(played),
-        first_seed=first_seed,
-        seconds=seconds,
-        statuses=dict(Counter(each.result.label for each in played)),
-        faults={name: faults[name] for name in FAULTS},
-        requests=sum(ledger.requests for ledger in ledgers),
-        tokens=sum(ledger.kept + ledger.discarded for ledger in ledgers),
-        forks=sum(ledger.forks for ledger in ledgers),
-        fork_tokens=sum(ledger.fork_tokens for ledger in ledgers),
-        remedies=sum(ledger.remedies for ledger in ledgers),
-        reconnects=sum(ledger.reconnects for ledger in ledgers),
-        mismatches=tuple(mismatches),
+    statuses = Counter(each.result.label for each in played)
+    faults = Counter(served.fault for each in played for served in each.endpoint.books.served)
+    happened = {
+        "requests of main streams": sum(each.requests for each in ledgers),
+        "tokens of main streams": sum(each.kept + each.discarded for each in ledgers),
+        "rewinds and insertions": sum(each.remedies for each in ledgers),
+        "streams that were resumed": sum(each.reconnects for each in ledgers),
+        "forks": sum(each.forks for each in ledgers),
+        "tokens of forks": sum(each.fork_tokens for each in ledgers),
+        "requests that met no fault": faults["none"],
+        **{f"requests that met {name}": faults[name] for name in FAULTS if name != "none"},
+    }
+    rows = lines(
+        {
+            "counters that differ": Estimate(len(mismatches), limit=0),
+            "runs": len(played),
+            **{f"  {status}": count for status, count in sorted(statuses.items())},
+            **happened,
+        },
+        "counted",
     )
+    missing = [what for what, count in happened.items() if not count]
+    return Report(
+        benchmark="ledger",
+        subject=f"seeds {seed} to {seed + len(played) - 1}",
+        tables=(Table("Ledgers and the counts of the endpoint", tuple(rows)),),
+        warnings=(
+            *map(str, mismatches[:10]),
+            *([f"never happened, so nothing is shown about it: {', '.join(missing)}"] if missing else []),
+        ),
+        passed=not mismatches,
+        observations=tuple(msgspec.to_builtins(mismatch) for mismatch in mismatches),
+    )
+
+
+command = command_of(ledger)

@@ -1,14 +1,15 @@
-"""An endpoint that counts for itself what it was asked and what it sent: the truth that a ledger is held against.
+"""An endpoint that counts its requests and tokens itself: the counts that a ledger is compared with.
 
-It shares no code with what counts in a run. It has its own tokenizer (so many characters a token), its own prefix
-cache, and one record a request. A token counts once the event that carries it has been taken from it, and the
-invisible one that ends an answer once its usage has been.
+It shares no code with the counters of a run. It has its own tokenizer (a fixed number of characters a token), its own
+prefix cache, and one record for each request. A token counts once the event that carries it was read, and the
+invisible token that ends an answer once its usage was read.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -29,19 +30,32 @@ from interwhen.testing.server import (
 )
 
 Counting = Literal["end", "always", "logprobs"]
-"""How the endpoint tells what it counts: with the last chunk, with each chunk (vLLM's ``continuous_usage_stats``), or
-with the last one, and log-probabilities that show how many tokens each chunk stands for."""
+"""How the endpoint reports its counts: with the last chunk, with each chunk (vLLM's ``continuous_usage_stats``), or
+with the last one and log-probabilities, which show how many tokens each chunk stands for."""
 
 _TOKEN = 4
 _BLOCK = 16
 """Tokens that the prefix cache keeps or forgets at once."""
-_BREAKS = ("reset", "close", "error", "garbage", "no_done", "half")
-_REFUSALS = ("http_429", "http_503", "html")
+_BREAKS: Mapping[str, Sequence[Step]] = {
+    "reset": (Reset(),),
+    "close": (Disconnect(),),
+    "error": (Send(data({"error": {"message": "out of memory", "code": 503}})),),
+    "garbage": (Send(b'data: {"choices": [{"te\n\n'),),
+    "no_done": (),  # the body ends before the story does
+    "half": (Send(data(chunk("completions", "lost"))[:20]), Reset()),
+}
+"""Faults in the middle of an answer."""
+_REFUSALS: Mapping[str, Sequence[Step]] = {
+    "http_429": reply(429, b'{"error": {"message": "too many", "code": 429}}', {"retry-after": "0.1"}),
+    "http_503": reply(503, b'{"error": {"message": "busy", "code": 503}}'),
+    "html": reply(502, b"<!doctype html><title>Bad gateway</title>", {"content-type": "text/html"}),
+}
+"""Faults in place of an answer."""
 FAULTS = ("none", *_BREAKS, *_REFUSALS)
 
 
 class Habits(msgspec.Struct, frozen=True):
-    """What an endpoint is like, for one run."""
+    """How an endpoint behaves in one run."""
 
     seed: int
     counting: Counting = "end"
@@ -58,8 +72,8 @@ class Habits(msgspec.Struct, frozen=True):
 
 
 @dataclass(slots=True)
-class Served:
-    """One request, in the endpoint's own books."""
+class RequestRecord:
+    """The endpoint's record of one request."""
 
     kind: Literal["main", "fork"]
     fault: str
@@ -68,19 +82,19 @@ class Served:
     accepted: bool = False
     """Whether an answer began."""
     sent: int = 0
-    """Tokens of the events that were taken."""
+    """Tokens of the events that were read."""
     told: bool = False
-    """Whether it has said what it counted (for a fork: its answer was whole)."""
+    """Whether the endpoint has reported its count (for a fork: its answer was whole)."""
 
 
 @dataclass(slots=True)
 class Books:
-    """What the endpoint counted in one run."""
+    """The records of one run."""
 
-    served: list[Served] = field(default_factory=list)
+    served: list[RequestRecord] = field(default_factory=list)
 
     def totals(self) -> dict[str, int]:
-        """Return the counters that a ledger has, too."""
+        """Return the counters that a ledger also has."""
         main = [each for each in self.served if each.kind == "main" and each.accepted]
         forks = [each for each in self.served if each.kind == "fork" and each.told]
         return {
@@ -94,7 +108,7 @@ class Books:
 
 
 class CountingEndpoint:
-    """A script for a scripted server: tells stories of sums, answers forks, breaks by its seed, and keeps books."""
+    """A script for a scripted server: tells stories of sums, answers forks, breaks by its seed, and counts."""
 
     def __init__(self, habits: Habits) -> None:
         self.habits = habits
@@ -108,26 +122,26 @@ class CountingEndpoint:
         prompt = body["prompt"]
         is_fork = not body["stream"]
         name = rng.choice(FAULTS[1:]) if rng.random() < self.habits.broken else "none"
-        served = Served("fork" if is_fork else "main", name, _tokens(prompt), self._cached(prompt))
+        served = RequestRecord("fork" if is_fork else "main", name, _tokens(prompt), self._cached(prompt))
         self.books.served.append(served)
         self._seen.append(prompt)
         if name in _REFUSALS:
-            return _refused(name)
+            return _REFUSALS[name]
         if is_fork:
             return self._fork(served, rng, prompt)
         return self._story(served, rng, prompt)
 
     def _cached(self, prompt: str) -> int:
-        """Return how many tokens of *prompt* the requests before have left in the cache, in whole blocks."""
+        """Return how many tokens of *prompt* earlier requests have left in the cache, in whole blocks."""
         shared = max((_common(prompt, seen) for seen in self._seen), default=0)
         return shared // _TOKEN // _BLOCK * _BLOCK
 
-    def _fork(self, served: Served, rng: random.Random, prompt: str) -> Iterator[Step]:
+    def _fork(self, served: RequestRecord, rng: random.Random, prompt: str) -> Iterator[Step]:
         yield Sleep(rng.uniform(0.0, 0.4))
         text = prompt[-24:].replace("\n", " ") * rng.randint(1, 2)
         served.accepted = True
         if served.fault != "none":
-            # It has generated an answer that nobody can read: this is no count that it could have told.
+            # The answer cannot be read, so its tokens cannot be reported either.
             yield from reply(200, b'{"choices": [')
             return
         served.sent = _tokens(text)
@@ -139,7 +153,7 @@ class CountingEndpoint:
         served.told = True
         yield send
 
-    def _story(self, served: Served, rng: random.Random, prompt: str) -> Iterator[Step]:
+    def _story(self, served: RequestRecord, rng: random.Random, prompt: str) -> Iterator[Step]:
         habits = self.habits
         served.accepted = True
         yield Head()
@@ -150,7 +164,7 @@ class CountingEndpoint:
         while at < len(events):
             size = rng.randint(1, habits.joined)
             if served.fault in _BREAKS and at <= breaks < at + size:
-                yield from _broken(served.fault)
+                yield from _BREAKS[served.fault]
                 return
             yield Sleep(rng.uniform(0.5, 1.5) / habits.rate)
             sent = b""
@@ -173,7 +187,7 @@ class CountingEndpoint:
             at += tokens * _TOKEN
         return events
 
-    def _event(self, served: Served, text: str, tokens: int) -> bytes:
+    def _event(self, served: RequestRecord, text: str, tokens: int) -> bytes:
         extra: dict[str, Any] = {}
         if self.habits.counting == "logprobs":
             extra = {"logprobs": {"token_logprobs": [-0.5] * tokens, "tokens": ["x"] * tokens}}
@@ -182,8 +196,8 @@ class CountingEndpoint:
             body["usage"] = _usage(served, end=0)
         return data(body)
 
-    def _ending(self, served: Served, before: bytes = b"") -> Iterator[Step]:
-        """End the answer, with what came *before* in the same read."""
+    def _ending(self, served: RequestRecord, before: bytes = b"") -> Iterator[Step]:
+        """End the answer; the bytes *before* come in the same read."""
         end = int(self.habits.has_end_token)
         stop = data(chunk("completions", "", finish_reason="stop"))
         body = {"id": "scripted", "object": "text_completion", "choices": [], "usage": _usage(served, end=end)}
@@ -196,7 +210,7 @@ class CountingEndpoint:
         yield Send(b"data: [DONE]\n\n")
 
 
-def _usage(served: Served, *, end: int) -> dict[str, object]:
+def _usage(served: RequestRecord, *, end: int) -> dict[str, object]:
     completion = served.sent + end
     return {
         "prompt_tokens": served.prompt,
@@ -206,41 +220,9 @@ def _usage(served: Served, *, end: int) -> dict[str, object]:
     }
 
 
-def _broken(name: str) -> Iterator[Step]:
-    match name:
-        case "reset":
-            yield Reset()
-        case "close":
-            yield Disconnect()
-        case "error":
-            yield Send(data({"error": {"message": "out of memory", "code": 503}}))
-        case "garbage":
-            yield Send(b'data: {"choices": [{"te\n\n')
-        case "half":
-            yield Send(data(chunk("completions", "lost"))[:20])
-            yield Reset()
-        case _:  # no_done: the body ends where the story does not
-            return
-
-
-def _refused(name: str) -> tuple[Step, ...]:
-    match name:
-        case "http_429":
-            return reply(429, b'{"error": {"message": "too many", "code": 429}}', {"retry-after": "0.1"})
-        case "http_503":
-            return reply(503, b'{"error": {"message": "busy", "code": 503}}')
-        case _:
-            return reply(502, b"<!doctype html><title>Bad gateway</title>", {"content-type": "text/html"})
+def _common(one: str, other: str) -> int:
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _tokens(text: str) -> int:
     return -(-len(text) // _TOKEN)
-
-
-def _common(one: str, other: str) -> int:
-    size = 0
-    for left, right in zip(one, other, strict=False):
-        if left != right:
-            break
-        size += 1
-    return size

@@ -1,66 +1,41 @@
-"""What supervision costs in CPU, memory and time to close, measured as pairs in one run."""
+"""``interwhen bench overhead``: what supervision costs in CPU, memory and time to close."""
 
 from __future__ import annotations
 
-import os
-import platform
 import random
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
 import anyio
 import httpx2
 import msgspec
+from cyclopts import Parameter
 
 from interwhen._run import run
 from interwhen._types.claims import Claim
+from interwhen._types.models import Request
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import Stop
 from interwhen._types.segments import Segment
 from interwhen._types.triggers import EveryChars, Lines, Paragraphs, Sentences, Trigger
 from interwhen._types.verdicts import Pass, Verdict, Violation
 from interwhen._types.verifiers import verifier
+from interwhen.bench._experiment import Experiment, command_of, observations, require_positive, say
+from interwhen.bench._pictures import Chart, Series
+from interwhen.bench._processes import TransportName, memory_of, open_transport, pinned
+from interwhen.bench._report import Report, Table, lines
 from interwhen.bench._statistics import Estimate, estimate, growth_exponent, percentile
 from interwhen.models._openai_api import CompletionsModel
 from interwhen.models._transport import HttpRequest, Transport
 from interwhen.testing._paced_server import SentLog, paced_server
 
-# The arms of the overhead benchmark: the same stream read raw, decoded, and supervised.
-
-TransportName = Literal["httpx2", "fast"]
-
 _MIXED: tuple[Trigger, ...] = (Lines(), Sentences(), Paragraphs(), EveryChars(400))
-
-
-@contextmanager
-def first_core() -> Iterator[None]:
-    """Keep this process off the load generator's core, where the system allows it."""
-    if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2:
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-def open_transport(name: TransportName) -> Transport:
-    """Return the transport called *name*."""
-    if name == "fast":
-        from interwhen.models._fast_transport import FastTransport
-
-        return FastTransport()
-    from interwhen.models._httpx2_transport import Httpx2Transport
-
-    return Httpx2Transport()
+SIZES = (1024, 4096, 16384, 65536)
+"""Lengths of traces, in chunks, for the growth of CPU; memory is taken at the last."""
 
 
 def _extract(segment: Segment) -> Iterator[Claim]:
@@ -76,13 +51,9 @@ def _accept(_claim: Claim) -> Verdict:
 
 def armed(count: int, *, mixed: bool = True) -> list[Monitor]:
     """Return *count* monitors on lines, or on four kinds of segments; their own work is next to nothing."""
+    triggers = _MIXED if mixed else (Lines(),)
     return [
-        Monitor(
-            name=f"m{number}",
-            verifier=_accept,
-            extractor=_extract,
-            trigger=_MIXED[number % len(_MIXED)] if mixed else Lines(),
-        )
+        Monitor(name=f"m{number}", verifier=_accept, extractor=_extract, trigger=triggers[number % len(triggers)])
         for number in range(count)
     ]
 
@@ -90,11 +61,9 @@ def armed(count: int, *, mixed: bool = True) -> list[Monitor]:
 async def read_raw(base_url: str, stream: str, transport: Transport) -> float:
     """Read the bytes of a stream and nothing else; return CPU seconds."""
     body = msgspec.json.encode({"model": stream, "prompt": "", "stream": True})
-    request = HttpRequest(
-        "POST", f"{base_url}/completions", {"content-type": "application/json", "accept": "text/event-stream"}, body
-    )
+    headers = {"content-type": "application/json", "accept": "text/event-stream"}
     begun = time.process_time()
-    response = await transport.send(request, connect_timeout=10.0)
+    response = await transport.send(HttpRequest("POST", f"{base_url}/completions", headers, body), connect_timeout=10.0)
     while await response.receive():
         pass
     await response.aclose()
@@ -103,8 +72,6 @@ async def read_raw(base_url: str, stream: str, transport: Transport) -> float:
 
 async def read_decoded(base_url: str, stream: str, transport: Transport) -> float:
     """Read a stream as chunks of a model, unsupervised; return CPU seconds."""
-    from interwhen._types.models import Request
-
     model = CompletionsModel(base_url, stream, transport=transport)
     begun = time.process_time()
     opened = await model.stream(Request(""))
@@ -114,27 +81,128 @@ async def read_decoded(base_url: str, stream: str, transport: Transport) -> floa
     return time.process_time() - begun
 
 
-async def read_supervised(base_url: str, stream: str, transport: Transport, watchers: Sequence[Monitor]) -> float:
-    """Read a stream through a run with armed monitors; return CPU seconds."""
+async def read_supervised(base_url: str, stream: str, transport: Transport, monitors: Sequence[Monitor]) -> float:
+    """Read a stream through a run with *monitors*; return CPU seconds."""
     model = CompletionsModel(base_url, stream, transport=transport)
     begun = time.process_time()
-    async with run(model, "", monitors=watchers) as supervised:
+    async with run(model, "", monitors=monitors) as supervised:
         async for _ in supervised:
             pass
     return time.process_time() - begun
 
 
-class Close(msgspec.Struct, frozen=True):
+async def overhead(
+    *,
+    transport: TransportName = "httpx2",
+    chunks: int = 20000,
+    per_second: float = 0.0,
+    pairs: int = 15,
+    closes: int = 200,
+    sizes: Annotated[tuple[int, ...], Parameter(parse=False)] = SIZES,
+    seed: int = 0,
+    minutes: float | None = None,
+) -> Report:
+    """Measure CPU per chunk, growth with length, memory and time to close, over a loopback stream.
+
+    The stream comes from a load generator in a process of its own; where the system allows it, generator and
+    reader run on different cores. No model is involved: this measures interwhen.
+
+    Parameters
+    ----------
+    transport
+        The HTTP library that reads the stream.
+    chunks
+        Chunks in each measured stream.
+    per_second
+        Rate of the stream, each chunk in a packet of its own; 0 sends as fast as it is read, which shows the
+        work of the code without the cost of waking up.
+    pairs
+        Rounds of all arms, in random order; differences are taken within a round.
+    closes
+        Interrupts whose closing is timed.
+    seed
+        Seed of the order of the arms and of the verifiers' delays.
+    minutes
+        Begin no further round of the arms after so many minutes.
+    """
+    require_positive(chunks=chunks, closes=closes)
+    with paced_server() as url, pinned():
+        way = open_transport(transport)
+        read = partial(read_supervised, url, f"{chunks}@{per_second:g}", way)
+        arms: dict[str, Callable[[], Awaitable[float]]] = {
+            "raw": partial(read_raw, url, f"{chunks}@{per_second:g}", way),
+            "decoded": partial(read_decoded, url, f"{chunks}@{per_second:g}", way),
+            "no monitor": partial(read, ()),
+            "3 monitors": partial(read, armed(3, mixed=False)),
+            "3 mixed monitors": partial(read, armed(3)),
+            "10 mixed monitors": partial(read, armed(10)),
+        }
+        say(f"CPU per chunk: {pairs} rounds of 6 arms, {chunks} chunks at {per_second:g}/s (0: as they can be read)")
+        experiment = Experiment(tuple(arms), pairs, seed, minutes=minutes)
+        costs = await experiment.run(lambda arm, _: arms[arm]())
+        say(f"growth with trace length: {sizes[0]:,} to {sizes[-1]:,} chunks, as fast as they come")
+        growth = [(size, await _added_seconds(url, way, size)) for size in sizes]
+        say(f"time to close: {closes} interrupts at 200 chunks/s")
+        # The delay is random so that verdicts fall anywhere between two chunks.
+        rng = random.Random(seed)  # noqa: S311  (not a secret)
+        closed = [await interrupt_once(url, 200.0, rng.uniform(0.002, 0.02), way) for _ in range(closes)]
+        await way.aclose()
+        say(f"peak memory at {sizes[-1]:,} chunks: raw and supervised, a process each")
+        raw_mb, supervised_mb = (_peak_mb(url, arm, transport, sizes[-1]) for arm in ("raw", "supervised"))
+    micro = {arm: [cost / chunks * 1e6 for cost in values] for arm, values in costs.items()}
+    rows = lines({"raw reading, CPU per chunk": estimate(micro["raw"], "µs")})
+    for arm, over, limit in (
+        ("decoded", "raw", None),
+        ("no monitor", "decoded", None),
+        ("3 monitors", "decoded", 4.0),
+        ("3 mixed monitors", "decoded", None),
+        ("10 mixed monitors", "decoded", 10.0),
+        ("3 monitors", "raw", None),
+        ("10 mixed monitors", "raw", None),
+    ):
+        added = [after - before for before, after in zip(micro[over], micro[arm], strict=True)]
+        rows += lines({f"{arm} over {over}": estimate(added, "µs", limit=limit)})
+    seconds = [close.seconds * 1e3 for close in closed]
+    rows += lines(
+        {
+            **{f"added CPU of {size:,} chunks": Estimate(added * 1e3, "ms") for size, added in growth},
+            "growth exponent": Estimate(growth_exponent(sizes, [added for _, added in growth]), limit=1.05),
+            f"peak memory at {sizes[-1]:,} chunks, raw": Estimate(raw_mb, "MB"),
+            f"peak memory at {sizes[-1]:,} chunks, added": Estimate(supervised_mb - raw_mb, "MB", limit=40),
+            "violation to closed, p50": Estimate(percentile(seconds, 0.5), "ms", n=closes, limit=1),
+            "violation to closed, p99": Estimate(percentile(seconds, 0.99), "ms", n=closes, limit=5),
+            "tokens sent meanwhile, mean": Estimate(
+                sum(close.wasted for close in closed) / closes, n=closes, limit=0.3
+            ),
+        }
+    )
+    added_cpu = Series("supervised less decoded", tuple((float(size), added * 1e3) for size, added in growth))
+    chart = Chart("Added CPU over the length of the trace", "chunks", "ms", (added_cpu,), log_x=True, log_y=True)
+    table = Table("What supervision costs", tuple(rows), "Medians with 95 % bootstrap intervals over rounds.")
+    return Report(
+        benchmark="overhead", subject=transport, tables=(table,), charts=(chart,), observations=observations(costs)
+    )
+
+
+async def _added_seconds(url: str, transport: Transport, chunks: int) -> float:
+    """Return the median of the CPU that supervision adds to one stream."""
+    stream = f"{chunks}@0"
+    tries = [
+        await read_supervised(url, stream, transport, armed(3)) - await read_decoded(url, stream, transport)
+        for _ in range(max(3, min(16384 // chunks, 9)))
+    ]
+    return percentile(tries, 0.5)
+
+
+class CloseTiming(msgspec.Struct, frozen=True):
     """One interrupt: seconds from the verdict to the closed connection, and chunks sent in between."""
 
     seconds: float
     wasted: int
 
 
-async def interrupt_once(base_url: str, rate: float, delay: float, transport: Transport) -> Close:
-    """Let a verifier refute the first line after *delay* seconds; see when the server saw us go."""
-    import anyio
-
+async def interrupt_once(base_url: str, rate: float, delay: float, transport: Transport) -> CloseTiming:
+    """Let a verifier refute the first line after *delay* seconds; ask the server when the connection was closed."""
     found = 0.0
 
     @verifier(name="refute", worker="async")
@@ -149,140 +217,9 @@ async def interrupt_once(base_url: str, rate: float, delay: float, transport: Tr
     async with run(model, "", monitors=[monitor]) as supervised:
         await supervised.drain()
     async with httpx2.AsyncClient() as client:
-        log = msgspec.json.decode((await client.get(f"{base_url}/log")).content, type=SentLog)
+        log = msgspec.json.decode((await client.get(base_url.replace("/v1", "/log"))).content, type=SentLog)
     assert log.closed is not None
-    return Close(log.closed - found, sum(found < sent <= log.closed for sent in log.sent))
-
-
-SIZES = (1024, 4096, 16384, 65536)
-"""Trace lengths, in chunks, for the growth of CPU; memory is taken at the last."""
-_MICRO = 1e6
-
-
-class CpuRow(msgspec.Struct, frozen=True):
-    """CPU that an arm adds to another one, in microseconds a chunk."""
-
-    arm: str
-    over: str
-    microseconds: Estimate
-
-
-class GrowthRow(msgspec.Struct, frozen=True):
-    """CPU of one supervised run, less that of reading its stream decoded, in seconds."""
-
-    chunks: int
-    seconds: float
-
-
-class Overhead(msgspec.Struct, frozen=True):
-    """The whole report."""
-
-    machine: str
-    transport: TransportName
-    chunks: int
-    per_second: float
-    raw_microseconds: Estimate
-    cpu: tuple[CpuRow, ...]
-    growth: tuple[GrowthRow, ...]
-    growth_exponent: float
-    memory_mb: dict[str, float]
-    close_p50_ms: float
-    close_p99_ms: float
-    wasted_tokens: float
-    closes: int
-
-
-async def measure(
-    *,
-    transport: TransportName = "httpx2",
-    chunks: int = 20000,
-    per_second: float = 0.0,
-    rounds: int = 15,
-    closes: int = 200,
-    seed: int = 0,
-    sizes: Sequence[int] = SIZES,
-    say: Callable[[str], None] = lambda _line: None,
-) -> Overhead:
-    """Run the benchmark against a load generator in its own process, on its own core."""
-    with paced_server() as url, first_core():
-        say(f"CPU per chunk: {rounds} rounds of 6 arms, {chunks} chunks at {per_second:g}/s (0: as they can be read)")
-        costs = await _cpu(url, f"{chunks}@{per_second:g}", transport, rounds, random.Random(seed))  # noqa: S311
-        say(f"growth with trace length: {sizes[0]:,} to {sizes[-1]:,} chunks, as fast as they come")
-        growth = await _growth(url, transport, sizes)
-        say(f"time to close: {closes} interrupts at 200 chunks/s")
-        way = open_transport(transport)
-        # The delay is random so that verdicts fall anywhere between two chunks.
-        rng = random.Random(seed)  # noqa: S311
-        found = [await interrupt_once(url, 200.0, rng.uniform(0.002, 0.02), way) for _ in range(closes)]
-        await way.aclose()
-        say(f"peak memory at {sizes[-1]:,} chunks: raw and supervised, a process each")
-        memory = {arm: _peak_mb(url, arm, transport, sizes[-1]) for arm in ("raw", "supervised")}
-    micro = {arm: [cost / chunks * _MICRO for cost in values] for arm, values in costs.items()}
-    pairs = [
-        ("decoded", "raw"),
-        ("no monitor", "decoded"),
-        ("3 monitors", "decoded"),
-        ("3 mixed monitors", "decoded"),
-        ("10 mixed monitors", "decoded"),
-        ("3 monitors", "raw"),
-        ("10 mixed monitors", "raw"),
-    ]
-    return Overhead(
-        machine=f"{platform.machine()}, Python {platform.python_version()}, {platform.system()}",
-        transport=transport,
-        chunks=chunks,
-        per_second=per_second,
-        raw_microseconds=estimate(micro["raw"]),
-        cpu=tuple(
-            CpuRow(arm, over, estimate([b - a for a, b in zip(micro[over], micro[arm], strict=True)]))
-            for arm, over in pairs
-        ),
-        growth=tuple(growth),
-        growth_exponent=growth_exponent([row.chunks for row in growth], [row.seconds for row in growth]),
-        memory_mb=memory,
-        close_p50_ms=percentile([close.seconds for close in found], 0.5) * 1e3,
-        close_p99_ms=percentile([close.seconds for close in found], 0.99) * 1e3,
-        wasted_tokens=sum(close.wasted for close in found) / len(found),
-        closes=closes,
-    )
-
-
-async def _cpu(
-    url: str, stream: str, transport: TransportName, rounds: int, rng: random.Random
-) -> dict[str, list[float]]:
-    way = open_transport(transport)
-    arms: dict[str, Callable[[], Awaitable[float]]] = {
-        "raw": partial(read_raw, url, stream, way),
-        "decoded": partial(read_decoded, url, stream, way),
-        "no monitor": partial(read_supervised, url, stream, way, ()),
-        "3 monitors": partial(read_supervised, url, stream, way, armed(3, mixed=False)),
-        "3 mixed monitors": partial(read_supervised, url, stream, way, armed(3)),
-        "10 mixed monitors": partial(read_supervised, url, stream, way, armed(10)),
-    }
-    costs: dict[str, list[float]] = {name: [] for name in arms}
-    for number in range(rounds + 1):
-        order = list(arms)
-        rng.shuffle(order)
-        for name in order:
-            cost = await arms[name]()
-            if number:  # the first round warms up
-                costs[name].append(cost)
-    await way.aclose()
-    return costs
-
-
-async def _growth(url: str, transport: TransportName, sizes: Sequence[int]) -> list[GrowthRow]:
-    way = open_transport(transport)
-    rows = []
-    for chunks in sizes:
-        stream = f"{chunks}@0"
-        tries = [
-            await read_supervised(url, stream, way, armed(3)) - await read_decoded(url, stream, way)
-            for _ in range(max(3, min(16384 // chunks, 9)))
-        ]
-        rows.append(GrowthRow(chunks, percentile(tries, 0.5)))
-    await way.aclose()
-    return rows
+    return CloseTiming(log.closed - found, sum(found < sent <= log.closed for sent in log.sent))
 
 
 def _peak_mb(url: str, arm: str, transport: TransportName, chunks: int) -> float:
@@ -304,11 +241,12 @@ def print_peak(url: str, arm: str, transport: TransportName, chunks: int) -> Non
         await way.aclose()
 
     anyio.run(once)
-    try:
-        # getrusage() would show the peak of the process that started this one, if that was higher.
-        lines = Path("/proc/self/status").read_text().splitlines()
-        peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
-    except OSError:
-        scale = 1 if platform.system() == "Darwin" else 1024
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
-    sys.stdout.write(f"{peak / 1e6}\n")
+    # getrusage() would show the peak of the process that started this one, if that was higher.
+    peak = memory_of().peak
+    if peak is None:
+        scale = 1 if sys.platform == "darwin" else 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
+    sys.stdout.write(f"{peak}\n")
+
+
+command = command_of(overhead, uvloop=False, has_charts=True)

@@ -1,148 +1,48 @@
-"""What verifiers cost a reader when nothing is wrong: the same stream bare and supervised, pair by pair.
+"""``interwhen bench penalty``: what verifiers cost a reader when nothing is wrong, as pairs of runs.
 
 Why: docs/decisions/0023-measuring-the-penalty.md.
 """
 
 from __future__ import annotations
 
-import platform
-import random
+import re
 import statistics
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Literal, assert_never
+from pathlib import Path
+from typing import Annotated, Literal, assert_never
 
 import anyio
-import msgspec
+from cyclopts import Parameter
 
 from interwhen._types.errors import UsageError
-from interwhen._types.models import Model, Request
 from interwhen._types.monitors import Monitor
-from interwhen.bench._penalty_report import Arm, Penalty, Round, report_of
-from interwhen.bench._penalty_runs import (
-    Clocked,
-    Endpoint,
+from interwhen.bench._experiment import Experiment, check_files, command_of, require_positive, say
+from interwhen.bench._local import PROBLEMS
+from interwhen.bench._pictures import Chart, Point, Series
+from interwhen.bench._processes import TransportName
+from interwhen.bench._report import Report, Row, Table, lines
+from interwhen.bench._statistics import Estimate, estimate, mean_of, paired, percentile
+from interwhen.bench._streams import (
+    RECORDED,
     Flow,
-    Local,
-    Opened,
-    Replayed,
+    LocalSource,
+    ReplayedFile,
+    ServerSource,
     Source,
     Waiting,
     open_source,
     passing,
     read_bare,
     read_supervised,
+    record_streams,
 )
-from interwhen.bench._statistics import Mean
+from interwhen.registry import Api, load_monitors
 
-Say = Callable[[str], None]
-
-
-def _silent(_line: str) -> None:
-    """Say nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How is measured. Raises :class:`UsageError` on numbers that cannot be."""
-
-    pairs: int = 20
-    concurrency: int = 1
-    """Streams of an arm that run at once; a pair is then a crowd of each."""
-    control: bool = False
-    """Also run the bare arm twice a pair: what differs between these two is noise."""
-    leave_one_out: bool = False
-    """Also run each pair without each monitor in turn, to see what that saves."""
-    seed: int = 0
-    say: Say = field(default=_silent)
-
-    def __post_init__(self) -> None:
-        if self.pairs < 1 or self.concurrency < 1:
-            raise UsageError(f"pairs={self.pairs} and concurrency={self.concurrency}: both must be at least 1")
-
-
-async def measure(source: Source, monitors: Sequence[Monitor], plan: Plan) -> Penalty:
-    """Return what *monitors* add to the streams of *source*.
-
-    The runs of a pair get the same request and seed and follow one another in random order; one pair before the first
-    warms up. Only pairs in which no violation interrupted count; the others are listed. Raises :class:`UsageError`
-    where none counts.
-    """
-    async with open_source(source, plan.seed) as opened:
-        plan.say(f"{opened.name}: {plan.pairs} pairs, {plan.concurrency} at a time, {len(monitors)} monitors")
-        rounds = await _rounds(opened, monitors, plan)
-    found = report_of(
-        rounds,
-        machine=f"{platform.machine()}, Python {platform.python_version()}, {platform.system()}",
-        source=opened.name,
-        monitors=[monitor.name for monitor in monitors],
-        concurrency=plan.concurrency,
-        seed=plan.seed,
-    )
-    if found is None:
-        raise UsageError(
-            f"no pair of {len(rounds)} was a correct run, so there is no penalty on correct runs to tell "
-            f"(the first: {rounds[0].why_not}); take other monitors, prompts or a better model"
-        )
-    return found
-
-
-async def _rounds(opened: Opened, monitors: Sequence[Monitor], plan: Plan) -> list[Round]:
-    rng = random.Random(plan.seed)  # noqa: S311  (an order, not secrets)
-    rounds: list[Round] = []
-    for number in range(-1, plan.pairs):
-        model, request = opened.pair(max(number, 0))
-        arms = _arms(model, request, monitors, plan)
-        names = list(arms)
-        rng.shuffle(names)
-        flows = {name: await _at_once(arms[name], plan.concurrency) for name in names}
-        if number >= 0:  # the first round warms up
-            rounds.append(Round(number, flows))
-            plan.say(f"pair {number + 1} of {plan.pairs}{_short(rounds[-1])}")
-    return rounds
-
-
-def _short(done: Round) -> str:
-    if done.why_not:
-        return f": not counted, {done.why_not}"
-    bare, supervised = (done.flows[arm][0].total for arm in ("bare", "supervised"))
-    return f": {bare:.3f} s bare, {supervised:.3f} s supervised"
-
-
-def _arms(
-    model: Model, request: Request, monitors: Sequence[Monitor], plan: Plan
-) -> dict[Arm, Callable[[], Awaitable[Flow]]]:
-    def watched(chosen: Sequence[Monitor]) -> Awaitable[Flow]:
-        # Made anew for each run: each has its own clock.
-        return read_supervised(model, request, [Clocked(monitor) for monitor in chosen])
-
-    bare = partial(read_bare, model, request)
-    arms: dict[Arm, Callable[[], Awaitable[Flow]]] = {"bare": bare, "supervised": partial(watched, monitors)}
-    if plan.control:
-        arms["control"] = bare
-    if plan.leave_one_out:
-        for left_out in monitors:
-            rest = [monitor for monitor in monitors if monitor is not left_out]
-            arms[f"without {left_out.name}"] = partial(watched, rest)
-    return arms
-
-
-async def _at_once(read: Callable[[], Awaitable[Flow]], count: int) -> tuple[Flow, ...]:
-    """Run *read* *count* times at once."""
-    flows: list[Flow | None] = [None] * count
-
-    async def one(number: int) -> None:
-        flows[number] = await read()
-
-    async with anyio.create_task_group() as group:
-        for number in range(count):
-            group.start_soon(one, number, name=f"stream {number}")
-    return tuple(flow for flow in flows if flow is not None)
-
-
-# How the penalty changes with one thing: the verifiers' latency, polls, monitors, streams at once, or length.
-
+Arm = str
+"""``bare``, ``supervised``, ``control`` (bare once more), or ``without NAME``."""
+Flows = Mapping[Arm, Sequence[tuple[Flow, ...]]]
+"""For each arm and pair the runs: several where streams run at once."""
 Axis = Literal["verifier-latency", "polls", "monitors", "concurrency", "length"]
 VALUES: dict[Axis, tuple[int, ...]] = {
     "verifier-latency": (0, 10, 100, 1000),
@@ -151,7 +51,6 @@ VALUES: dict[Axis, tuple[int, ...]] = {
     "concurrency": (1, 2, 4, 8, 16),
     "length": (125, 250, 500, 1000),
 }
-"""Milliseconds; characters between two polls; monitors; streams at once; tokens."""
 UNITS: dict[Axis, str] = {
     "verifier-latency": "ms a check",
     "polls": "characters a poll",
@@ -159,121 +58,533 @@ UNITS: dict[Axis, str] = {
     "concurrency": "streams at once",
     "length": "tokens",
 }
+_ENOUGH = 0.8
+"""The share of the pairs that must be correct runs before ``--fail-above`` lets a run pass."""
+_MS = 1e3
+
+
+def _gaps(flows: Sequence[Flow]) -> list[float]:
+    return [gap for flow in flows for gap in flow.gaps]
+
+
+METRICS: Mapping[str, tuple[str, Callable[[Sequence[Flow]], float]]] = {
+    "time to first text": ("ms", lambda flows: statistics.fmean(flow.arrivals[0] for flow in flows) * _MS),
+    "gap, p50": ("ms", lambda flows: percentile(_gaps(flows), 0.5) * _MS),
+    "gap, p99": ("ms", lambda flows: percentile(_gaps(flows), 0.99) * _MS),
+    "gap, largest": ("ms", lambda flows: max(_gaps(flows)) * _MS),
+    "until the last text": ("s", lambda flows: statistics.fmean(flow.arrivals[-1] for flow in flows)),
+    "total": ("s", lambda flows: statistics.fmean(flow.total for flow in flows)),
+    "total by tokens": ("ms", lambda flows: sum(flow.total for flow in flows) / sum(f.tokens for f in flows) * _MS),
+}
+"""What is compared within pairs: its unit, and how it follows from the runs of an arm."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What is measured: streams, and who watches them."""
+    """What is measured: streams, and the monitors that watch them."""
 
-    source: Source = field(default_factory=Replayed)
-    plan: Plan = field(default_factory=Plan)
+    source: Source = field(default_factory=ReplayedFile)
     chosen: tuple[Monitor, ...] = ()
     """The monitors; empty: *monitors* ones of a known cost."""
     monitors: int = 5
-    verifier_seconds: float = 0.1
+    verifier_ms: float = 100.0
     waiting: Waiting = "async"
     poll_chars: int | None = None
     forks: bool = False
+    pairs: int = 20
+    concurrency: int = 1
+    """Streams of an arm that run at once; a pair is then a crowd of each."""
+    control: bool = False
+    leave_one_out: bool = False
+    seed: int = 0
+    minutes: float | None = None
 
-    def watchers(self) -> Sequence[Monitor]:
+    def watching(self) -> Sequence[Monitor]:
         """Return the monitors."""
         return self.chosen or passing(
             self.monitors,
-            verifier_seconds=self.verifier_seconds,
+            verifier_seconds=self.verifier_ms / 1e3,
             waiting=self.waiting,
             poll_chars=self.poll_chars,
             forks=self.forks,
         )
 
-    async def measure(self) -> Penalty:
-        """Measure it; raises as :func:`interwhen.bench._penalty.measure` does."""
-        return await measure(self.source, self.watchers(), self.plan)
-
     def at(self, axis: Axis, value: int) -> Setup:
         """Return the same with one thing changed."""
         match axis:
             case "verifier-latency":
-                return replace(self, verifier_seconds=value / 1e3)
+                return replace(self, verifier_ms=float(value))
             case "polls":
                 return replace(self, poll_chars=value)
             case "monitors":
                 return replace(self, monitors=value)
             case "concurrency":
-                return replace(self, plan=replace(self.plan, concurrency=value))
+                return replace(self, concurrency=value)
             case "length":
-                return replace(self, source=_of_length(self.source, value))
+                return replace(self, source=replace(self.source, tokens=value))
             case _:
                 assert_never(axis)
 
+    async def measure(self) -> Penalty:
+        """Run the pairs. Raises :class:`UsageError` if none of them was a correct run.
 
-def _of_length(source: Source, tokens: int) -> Source:
-    match source:
-        case Replayed():
-            return replace(source, chunks=tokens)
-        case Local() | Endpoint():
-            return replace(source, tokens=tokens)
-        case _:
-            assert_never(source)
+        The runs of a pair get the same request and seed and follow one another in random order.
+        """
+        require_positive(concurrency=self.concurrency)
+        watching = self.watching()
+        arms: dict[Arm, Sequence[Monitor] | None] = {"bare": None, "supervised": watching}
+        if self.control:
+            arms["control"] = None
+        if self.leave_one_out:
+            for left_out in watching:
+                arms[f"without {left_out.name}"] = [monitor for monitor in watching if monitor is not left_out]
+        async with open_source(self.source, self.seed) as opened:
+            say(f"{opened.name}: {self.pairs} pairs, {self.concurrency} at a time, {len(watching)} monitors")
 
+            async def runs(arm: Arm, number: int) -> tuple[Flow, ...]:
+                model, request = opened.pair(max(number, 0))
+                found: list[Flow] = []
 
-class SweepRow(msgspec.Struct, frozen=True, kw_only=True):
-    """The penalty at one value."""
+                async def one() -> None:
+                    chosen = arms[arm]
+                    flow = await (
+                        read_bare(model, request) if chosen is None else read_supervised(model, request, chosen)
+                    )
+                    found.append(flow)
 
-    value: int
-    correct: int
-    tokens: Mean
-    bare_seconds: float
-    total_added_ms: Mean
-    total_percent: Mean
-    first_added_ms: Mean
-    gap_p99_added_ms: Mean
-    tail_ms: Mean
+                async with anyio.create_task_group() as group:
+                    for at in range(self.concurrency):
+                        group.start_soon(one, name=f"stream {at}")
+                return tuple(found)
 
-
-class Sweep(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole report of a sweep."""
-
-    machine: str
-    source: str
-    axis: Axis
-    unit: str
-    rows: tuple[SweepRow, ...]
-    slope: float | None
-    """Milliseconds that one more unit adds to the total, by least squares over the rows; ``None``: one row. For
-    lengths, 0 says that the penalty does not grow with the trace."""
+            experiment = Experiment(tuple(arms), self.pairs, self.seed, minutes=self.minutes)
+            return Penalty(opened.name, [monitor.name for monitor in watching], await experiment.run(runs))
 
 
-async def run_sweep(setup: Setup, axis: Axis, values: Sequence[int] = ()) -> Sweep:
-    """Measure the penalty at each of *values*, or at the usual ones. Raises :class:`UsageError` on what cannot be."""
+class Penalty:
+    """The pairs of a measurement, and what supervision added to them.
+
+    Only pairs in which no violation interrupted are correct runs and count; ``others`` lists the rest, with the reason.
+    Raises :class:`UsageError` if no pair was a correct run.
+    """
+
+    def __init__(self, source: str, monitors: Sequence[str], flows: Flows) -> None:
+        self.source = source
+        self.monitors = monitors
+        self.pairs = len(flows["bare"])
+        whys = [_why_not([flow for runs in flows.values() for flow in runs[at]]) for at in range(self.pairs)]
+        self.flows: Flows = {
+            arm: [run for run, why in zip(runs, whys, strict=True) if not why] for arm, runs in flows.items()
+        }
+        self.others: list[Row] = [
+            {"pair": f"{at + 1}", "why": why}
+            | {f"{arm}, s": METRICS["total"][1](flows[arm][at]) for arm in ("bare", "supervised")}
+            for at, why in enumerate(whys)
+            if why
+        ]
+        self.correct = len(self.flows["bare"])
+        if not self.correct:
+            raise UsageError(
+                f"no pair of {self.pairs} was a correct run, so there is no penalty on correct runs "
+                f"(the first: {whys[0]}); take other monitors, prompts or a better model"
+            )
+        self.bare = [flow for runs in self.flows["bare"] for flow in runs]
+        self.supervised = [flow for runs in self.flows["supervised"] for flow in runs]
+
+    def values(self, metric: str, arm: Arm) -> list[float]:
+        """Return *metric* of *arm* in each pair."""
+        _, of = METRICS[metric]
+        return [of(runs) for runs in self.flows[arm]]
+
+    def added(
+        self, metric: str, before: Arm = "bare", after: Arm = "supervised", scale: float = 1.0
+    ) -> tuple[Estimate, Estimate]:
+        """Return what arm *after* adds to arm *before*, in the unit of the metric and in percent.
+
+        With *scale* 1000 an added time in seconds is in milliseconds.
+        """
+        unit = METRICS[metric][0] if scale == 1.0 else "ms"
+        early, late = ([scale * value for value in self.values(metric, arm)] for arm in (before, after))
+        return paired(early, late, unit)
+
+    @property
+    def tail(self) -> Estimate:
+        """The wait for open checks after the end of the stream, in milliseconds."""
+        return mean_of([flow.tail * _MS for flow in self.supervised], "ms")
+
+    def report(self, fail_above: float | None = None) -> Report:
+        """Return the whole report; it fails if the total is above so many percent, or too few pairs are correct."""
+        upper = self.added("total")[1].high or 0.0
+        enough = self.correct >= _ENOUGH * self.pairs
+        warning = f"only {self.correct} of {self.pairs} pairs were correct runs: too few to pass --fail-above"
+        same = sum(
+            [flow.text_sha256 for flow in bare] == [flow.text_sha256 for flow in supervised]
+            for bare, supervised in zip(self.flows["bare"], self.flows["supervised"], strict=True)
+        )
+        tables = [
+            Table("Bars: the upper end of the interval of what is added", tuple(self._bars())),
+            Table(
+                f"{self.correct} correct pairs of {self.pairs}, {same} with equal text, "
+                f"{mean_of([flow.tokens for flow in self.bare]).value:.0f} tokens; "
+                f"monitors: {', '.join(self.monitors) or 'none'}",
+                tuple(self._differences()),
+                "Added is a mean, the others are medians; intervals are 95 % bootstraps over pairs.",
+            ),
+        ]
+        if self.monitors:
+            tables.append(Table("Which monitor: means a run", tuple(map(self._cost, self.monitors))))
+        if any(flow.forks for flow in self.supervised):
+            tables.append(Table("What forks do to the stream beside them", tuple(fork_rows(self.supervised))))
+        if self.others:
+            tables.append(Table("Pairs that are not counted", tuple(self.others)))
+        return Report(
+            benchmark="penalty",
+            subject=self.source,
+            tables=tuple(tables),
+            charts=tuple(self._charts()),
+            warnings=() if enough or fail_above is None else (warning,),
+            passed=fail_above is None or (enough and upper <= fail_above),
+            observations=tuple(
+                {"arm": arm, "pair": at} | {metric: of(runs) for metric, (_, of) in METRICS.items()}
+                for arm, pairs in self.flows.items()
+                for at, runs in enumerate(pairs)
+            ),
+        )
+
+    def _bars(self) -> Iterator[Row]:
+        first, gap, total = self.added("time to first text")[0], self.added("gap, p99")[0], self.added("total")[1]
+        for what, added, limit in (("first text", first, 2.0), ("gap, p99", gap, 5.0), ("whole run", total, 1.0)):
+            yield {"what": f"{what}: added", "upper end": Estimate(added.high or 0.0, added.unit, limit=limit)}
+
+    def _differences(self) -> Iterator[Row]:
+        for metric, (unit, _) in METRICS.items():
+            for arm, label in (("supervised", metric), ("control", "  bare, once more")):
+                if arm in self.flows:
+                    added, percent = self.added(metric, "bare", arm)
+                    medians = {
+                        name: estimate(self.values(metric, each), unit)
+                        for name, each in (("bare", "bare"), ("supervised", arm))
+                    }
+                    yield {"what": label, **medians, "added": added, "added, %": percent}
+        yield {"what": "tail: waiting for open checks", "supervised": self.tail}
+        pairs = [
+            each
+            for bare, supervised in zip(self.flows["bare"], self.flows["supervised"], strict=True)
+            for each in zip(bare, supervised, strict=True)
+            if each[0].text_sha256 == each[1].text_sha256 and len(each[0].arrivals) == len(each[1].arrivals)
+        ]
+        added_gaps = [(b - a) * _MS for bare, other in pairs for a, b in zip(bare.gaps, other.gaps, strict=True)]
+        if added_gaps:
+            yield {"what": "added to one gap, p99 of all", "added": Estimate(percentile(added_gaps, 0.99), "ms")}
+
+    def _cost(self, name: str) -> Row:
+        mine = [cost for flow in self.supervised for cost in flow.costs if cost.monitor == name]
+        row: Row = {
+            "monitor": name,
+            "checks": mean_of([cost.checks for cost in mine]),
+            "left open": mean_of([cost.open for cost in mine]),
+            "checking": mean_of([cost.checking * _MS for cost in mine], "ms"),
+            "on the loop": mean_of([cost.on_loop * _MS for cost in mine], "ms"),
+            "blocked": mean_of([cost.blocked * _MS for cost in mine], "ms"),
+            "tail": mean_of([cost.tail * _MS for cost in mine], "ms"),
+        }
+        if f"without {name}" in self.flows:
+            row["saved without it"] = self.added("total", f"without {name}", scale=_MS)[0]
+        return row
+
+    def _charts(self) -> Iterator[Chart]:
+        arms = (("bare", self.bare), ("supervised", self.supervised))
+        yield Chart(
+            "How long readers wait for the next text",
+            "gap, ms",
+            "share of gaps that are longer",
+            tuple(Series(arm, _waits(flows), color=at, dashed=at > 0) for at, (arm, flows) in enumerate(arms)),
+            log_x=True,
+            log_y=True,
+        )
+        width = max(flow.arrivals[-1] for _, flows in arms for flow in flows) / _BINS or 1.0
+        yield Chart(
+            "Gaps over the time of the stream",
+            "seconds into the stream",
+            "gap, ms",
+            tuple(
+                Series(f"{arm}, p{q * 100:.0f}", _over_time(flows, width, q), color=at, dashed=q > 0.5)
+                for at, (arm, flows) in enumerate(arms)
+                for q in (0.5, 0.99)
+            ),
+            log_y=True,
+        )
+        totals = [[flow.total for flow in flows] for _, flows in arms]
+        dots = [tuple((float(at), total) for at, total in enumerate(values, start=1)) for values in totals]
+        both = tuple(
+            Series(arm, points, color=at, joined=False)
+            for at, ((arm, _), points) in enumerate(zip(arms, dots, strict=True))
+        )
+        yield Chart("Total time of each run, from zero", "run", "total, s", both, zero=True)
+        more = tuple((float(at), (b - a) * _MS) for at, (a, b) in enumerate(zip(*totals, strict=True), start=1))
+        added = (Series("supervised less bare", more, color=1, joined=False),)
+        yield Chart("What supervision added, run by run", "run", "added to the total, ms", added, zero=True)
+
+
+def _why_not(flows: Sequence[Flow]) -> str:
+    """Return why the runs of a pair are no correct runs; empty if they are."""
+    reasons = [flow.why_not or "fewer than two pieces of text came" * (len(flow.arrivals) < 2) for flow in flows]
+    return next(filter(None, reasons), "")
+
+
+_BINS = 40
+_QUANTILES = (*(n / 200 for n in range(10, 200)), 0.9975, 0.999)
+
+
+def _waits(flows: Sequence[Flow]) -> tuple[Point, ...]:
+    """Return gaps in milliseconds, and the share of gaps that are longer.
+
+    The shortest gaps are left out: they lie between chunks that came in one read, so that no reader waits for them.
+    """
+    gaps = _gaps(flows)
+    return tuple((percentile(gaps, q) * _MS, 1 - q) for q in _QUANTILES)
+
+
+def _over_time(flows: Sequence[Flow], width: float, q: float) -> tuple[Point, ...]:
+    """Return the quantile of the gaps in each stretch of *width* seconds, in milliseconds."""
+    found: list[list[float]] = [[] for _ in range(_BINS)]
+    for flow in flows:
+        for at, gap in zip(flow.arrivals[1:], flow.gaps, strict=True):
+            found[min(int(at / width), _BINS - 1)].append(gap * _MS)
+    return tuple(((at + 0.5) * width, percentile(gaps, q)) for at, gaps in enumerate(found) if gaps)
+
+
+def fork_rows(flows: Sequence[Flow]) -> list[Row]:
+    """Return how many forks there were, and the gaps of the stream while one ran and while none did."""
+    gaps: dict[bool, list[float]] = {False: [], True: []}
+    shares: list[float] = []
+    for flow in flows:
+        covered = 0.0
+        for start, gap in zip(flow.arrivals, flow.gaps, strict=False):
+            is_beside = any(asked < start + gap and start < answered for asked, answered in flow.fork_spans)
+            gaps[is_beside].append(gap * _MS)
+            covered += gap if is_beside else 0.0
+        shares.append(covered / (flow.arrivals[-1] - flow.arrivals[0]) * 100)
+    return lines(
+        {
+            "forks a run": mean_of([flow.forks for flow in flows]),
+            "tokens of forks a run": mean_of([flow.fork_tokens for flow in flows]),
+            "prompt tokens of forks a run": mean_of([flow.fork_prompt_tokens for flow in flows]),
+            "share of the stream's time beside a fork": mean_of(shares, "%"),
+            "mean gap, no fork running": mean_of(gaps[False] or [0.0], "ms"),
+            "mean gap, beside a fork": mean_of(gaps[True] or [0.0], "ms"),
+            "p99 of gaps, no fork running": Estimate(percentile(gaps[False] or [0.0], 0.99), "ms"),
+            "p99 of gaps, beside a fork": Estimate(percentile(gaps[True] or [0.0], 0.99), "ms"),
+        }
+    )
+
+
+async def run_sweep(setup: Setup, axis: Axis, values: Sequence[int] = ()) -> Report:
+    """Measure the penalty at each of *values*, or at the usual ones."""
     chosen = tuple(dict.fromkeys(values)) or VALUES[axis]
     if setup.chosen and axis in ("verifier-latency", "polls", "monitors"):
-        raise UsageError(f"--sweep {axis} changes the benchmark's own monitors, so it does not go with --monitor")
-    if min(chosen) < (0 if axis in ("verifier-latency", "monitors") else 1):
-        raise UsageError(f"--values {','.join(map(str, chosen))}: too small for --sweep {axis}")
-    rows: list[SweepRow] = []
-    machine = source = ""
+        raise UsageError(f"--sweep {axis} changes the benchmark's own monitors; leave out --monitor")
+    least = 0 if axis in ("verifier-latency", "monitors") else 1
+    if min(chosen) < least:
+        raise UsageError(f"--values: must be at least {least} for --sweep {axis}, got {min(chosen)}")
+    found: dict[int, Penalty] = {}
     for value in chosen:
-        setup.plan.say(f"{value} {UNITS[axis]}")
-        found = await setup.at(axis, value).measure()
-        machine, source = found.machine, found.source
-        rows.append(_row(value, found))
-    slope = None
-    if len(rows) > 1:
-        slope = statistics.linear_regression(chosen, [row.total_added_ms.mean for row in rows]).slope
-    return Sweep(machine=machine, source=source, axis=axis, unit=UNITS[axis], rows=tuple(rows), slope=slope)
-
-
-def _row(value: int, found: Penalty) -> SweepRow:
-    total = found.difference("total")
-    added = total.added
-    return SweepRow(
-        value=value,
-        correct=found.correct,
-        tokens=found.tokens,
-        bare_seconds=total.before.median,
-        total_added_ms=Mean(added.mean * 1e3, added.low * 1e3, added.high * 1e3, added.n),
-        total_percent=total.percent,
-        first_added_ms=found.difference("first").added,
-        gap_p99_added_ms=found.difference("gap p99").added,
-        tail_ms=found.tail_ms,
+        say(f"{value} {UNITS[axis]}")
+        found[value] = await setup.at(axis, value).measure()
+    totals = {value: each.added("total", scale=_MS) for value, each in found.items()}
+    columns: dict[str, dict[int, Estimate]] = {
+        "total, added": {value: added for value, (added, _) in totals.items()},
+        "added": {value: percent for value, (_, percent) in totals.items()},
+        "first text, added": {value: each.added("time to first text")[0] for value, each in found.items()},
+        "gap p99, added": {value: each.added("gap, p99")[0] for value, each in found.items()},
+        "tail": {value: each.tail for value, each in found.items()},
+    }
+    rows: list[Row] = []
+    for value, each in found.items():
+        rows.append(
+            {UNITS[axis]: f"{value}", "pairs": each.correct, "tokens a run": mean_of([run.tokens for run in each.bare])}
+        )
+        rows[-1]["bare"] = estimate(each.values("total", "bare"), "s")
+        rows[-1].update({name: cells[value] for name, cells in columns.items()})
+    caption = ""
+    if len(chosen) > 1:
+        slope = statistics.linear_regression(chosen, [added.value for added, _ in totals.values()]).slope
+        caption = f"By least squares, the total grows by {slope:.3g} ms for each step of one along {axis}."
+    return Report(
+        benchmark="penalty",
+        subject=next(iter(found.values())).source,
+        tables=(Table(f"The penalty over {axis}", tuple(rows), caption),),
+        charts=tuple(
+            Chart(
+                title,
+                UNITS[axis],
+                "ms",
+                tuple(_line(name, columns[name], at) for at, name in enumerate(names)),
+                zero=True,
+            )
+            for title, names in (
+                ("Added to the total", ("tail", "total, added")),
+                ("Added to the first text and to the gaps", ("first text, added", "gap p99, added")),
+            )
+        ),
     )
+
+
+def _line(name: str, cells: Mapping[int, Estimate], color: int) -> Series:
+    points = tuple((float(value), cell.value) for value, cell in cells.items())
+    return Series(name, points, tuple((cell.low or 0.0, cell.high or 0.0) for cell in cells.values()), color)
+
+
+async def penalty(
+    *,
+    model: str = "",
+    base_url: Annotated[str, Parameter(alias="--url")] = "",
+    api: Api = "chat",
+    replay: Path = RECORDED,
+    speed: float = 1.0,
+    transport: TransportName = "httpx2",
+    prompt: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    tokens: int | None = None,
+    temperature: float = 0.0,
+    monitor: Annotated[tuple[str, ...], Parameter(alias="-m", negative="")] = (),
+    monitors: int = 5,
+    verifier_ms: float = 100.0,
+    waiting: Waiting = "async",
+    poll_chars: int | None = None,
+    forks: bool = False,
+    pairs: int = 20,
+    concurrency: int = 1,
+    control: bool = False,
+    leave_one_out: bool = False,
+    seed: int = 0,
+    minutes: float | None = None,
+    sweep: Axis | None = None,
+    values: str = "",
+    fail_above: str | None = None,
+    record: Path | None = None,
+) -> Report:
+    """Measure what verifiers add to a stream in which nothing is wrong: bare and supervised runs, as pairs.
+
+    By default a recorded stream is sent again by a process of its own, each token at the time it came, and five
+    monitors watch it whose verifiers take 100 ms for each of their checks. The runs of a pair get the same request and
+    seed, one after the other in random order. Only pairs in which no violation interrupted count as correct runs; the
+    others are listed.
+
+    Exit codes: 0, or 1 where the total is above --fail-above, or fewer than 80 % of the pairs were correct runs.
+
+    Parameters
+    ----------
+    model
+        "local" or "local:PATH.gguf"; with --base-url, the model's name there. Default: the replay.
+    base_url
+        An OpenAI-compatible server, with its version: http://localhost:8000/v1. The key is OPENAI_API_KEY.
+    api
+        The API of that server.
+    replay
+        A file of recorded streams to be sent again, as --record writes it.
+    speed
+        How many times as fast the recorded streams are sent.
+    transport
+        The HTTP library that reads the replay.
+    prompt
+        A prompt for that server; they are asked in turn. May be given several times. Default: small problems.
+    tokens
+        The length of a run: of the replay, by default all of it; of the local model, 400; of a server, at most 1000.
+    temperature
+        Of that server.
+    monitor
+        A monitor that watches: NAME or NAME:OPTION=VALUE. May be given several times. Default: --monitors.
+    monitors
+        How many monitors of the benchmark's own watch, each of which passes all it sees.
+    verifier_ms
+        How long each check of these takes.
+    waiting
+        Whether they wait as tasks or in threads.
+    poll_chars
+        Let them look at every stretch of so many characters instead of at sentences, lines and paragraphs.
+    forks
+        Let each of them ask the model in a fork at each segment. The recorded stream answers at once, with nothing.
+    pairs
+        How many pairs, after one that warms up.
+    concurrency
+        How many streams run at once in each arm.
+    control
+        Also run the bare arm twice: what differs then is noise.
+    leave_one_out
+        Also run without each monitor in turn, to see what that saves.
+    seed
+        Of the order of the runs, and of the requests.
+    minutes
+        Begin no further pair after so many minutes.
+    sweep
+        Change one thing at a time, and measure at each value.
+    values
+        The values of the sweep, with commas between.
+    fail_above
+        Exit with 1 if the upper end of the interval of the total is above so much, for example 1%.
+    record
+        Record one stream of each prompt there, for --replay, and measure nothing.
+    """
+    most = None if fail_above is None else parse_share(fail_above)
+    if sweep is not None and (fail_above is not None or record is not None):
+        raise UsageError("--sweep goes with neither --fail-above nor --record; leave one of them out")
+    if replay != RECORDED and (model or base_url):
+        raise UsageError("--replay goes with neither --model nor --base-url: a replay is a model of its own")
+    check_files(record=record)
+    require_positive(speed=speed, tokens=tokens, poll_chars=poll_chars)
+    if monitors < 0 or not verifier_ms >= 0:
+        raise UsageError(f"--monitors {monitors} and --verifier-ms {verifier_ms:g}: neither may be negative")
+    if base_url:
+        source: Source = ServerSource(base_url, model, api, tokens or 1000, prompt or PROBLEMS, temperature)
+    elif model:
+        kind, _, spec = model.partition(":")
+        if kind != "local":
+            raise UsageError(
+                f"--model must be 'local' or 'local:PATH.gguf', got {model!r}; name a server with --base-url"
+            )
+        source = LocalSource(spec, tokens or 400, slots=concurrency * (1 + 2 * forks))
+    else:
+        source = ReplayedFile(replay, speed, tokens, transport)
+    if record is not None:
+        if await anyio.Path(record).exists():  # recordings of two models do not mix
+            raise UsageError(f"--record {str(record)!r}: the file is there already; name a new one")
+        recorded: Row = {"file": str(record), "streams recorded": await record_streams(source, record, seed)}
+        return Report(benchmark="penalty", tables=(Table("Recorded", (recorded,)),))
+    chosen = load_monitors(monitor) if monitor else ()
+    setup = Setup(
+        source,
+        chosen,
+        monitors,
+        verifier_ms,
+        waiting,
+        poll_chars,
+        forks,
+        pairs,
+        concurrency,
+        control,
+        leave_one_out,
+        seed,
+        minutes,
+    )
+    if sweep is not None:
+        return await run_sweep(setup, sweep, read_values(values))
+    return (await setup.measure()).report(most)
+
+
+def read_values(text: str) -> tuple[int, ...]:
+    """Return the numbers in *text*, with commas between. Raises :class:`UsageError`."""
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise UsageError(f"--values must be whole numbers with commas between, such as 1,2,4; got {text!r}") from error
+
+
+def parse_share(text: str) -> float:
+    """Return the percentage in *text*, such as ``1%`` or ``0.5 %``. Raises :class:`UsageError` for anything else."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
+    if found is None:
+        raise UsageError(f"--fail-above must be a percentage, such as 1%; got {text!r}")
+    return float(found[1])
+
+
+command = command_of(penalty, uvloop=False, has_charts=True)

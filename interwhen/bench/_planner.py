@@ -1,4 +1,4 @@
-"""The fork planner in simulated servers: what it loses to an oracle, and what it saves over always reading anew."""
+"""``interwhen bench planner``: the fork planner on simulated servers, an oracle, and always rereading."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import itertools
 import math
 import random
 import statistics
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import msgspec
-
 from interwhen._types.models import Route
+from interwhen.bench._experiment import Experiment, command_of, require_positive, say
+from interwhen.bench._report import Report, Row, Table
+from interwhen.bench._statistics import Estimate
 from interwhen.strategies._fork_planning import Actual, ForkPlanner, Probe, Rates, Situation, calibrate
 
-# A simulated server for the fork planner: its truth is of another kind than the planner's five rates.
+# A simulated server for the fork planner: its costs are of another kind than the planner's five rates.
 #
 # Reading a prompt grows faster than its length (attention) and goes in batches, a restore moves pages over a disk that
-# seeks, a busy main stream slows everything, times are log-normal around that, and a held prefix is lost now and then.
+# seeks, a busy main stream slows everything, times are log-normal around that, and a held prefix is sometimes lost.
 # No model is involved.
 
 PAGE = 16
@@ -26,7 +27,7 @@ PAGE = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class SimulatedServer:
     """What a simulated server is like."""
 
     prefill: float = 0.0004
@@ -44,22 +45,18 @@ class Server:
     parses: float = 0.3
     """How often a local parser has an answer."""
     busy: float = 1.3
-    """By how much a main stream slows a fork, on the mean."""
+    """By how much a main stream slows a fork, in the mean."""
     noise: float = 0.1
     timings: bool = True
-    """Whether it says what reading and writing took."""
+    """Whether it reports how long reading and writing took."""
 
 
-@dataclass(slots=True)
 class Runner:
     """Runs forks on a simulated server."""
 
-    server: Server
-    seed: int
-    _rng: random.Random = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._rng = random.Random(self.seed)  # noqa: S311  a simulation, not a secret
+    def __init__(self, server: SimulatedServer, seed: int) -> None:
+        self.server = server
+        self._rng = random.Random(seed)  # noqa: S311  a simulation, not a secret
 
     def situation(self, *, routes: frozenset[Route], size: int) -> Situation:
         """Return a fork that is due: its prefix is about *size* tokens."""
@@ -78,13 +75,12 @@ class Runner:
         )
 
     def run(self, route: Route, situation: Situation) -> Actual:
-        """Return what a fork takes on this *route*, with luck."""
+        """Return what a fork takes on this *route*, with chance."""
         server, rng = self.server, self._rng
         if route == "parser":
-            if rng.random() < server.parses:
-                return Actual(self._jitter(0.0004), parsed=True)
-            # The fork that must be made then is counted by whoever makes it.
-            return Actual(self._jitter(0.0004), parsed=False)
+            # Without an answer a fork must follow; the caller counts it.
+            parsed = rng.random() < server.parses
+            return Actual(self._jitter(0.0004), parsed=parsed)
         cached = self._cached(route, situation, keeps=rng.random() < server.keeps)
         prompt = (situation.summary if route == "summary" else situation.prefix) + situation.side
         read = self._jitter(self._reading(prompt, cached))
@@ -96,7 +92,7 @@ class Runner:
         return Actual(seconds, prompt, cached, situation.reply, read, written)
 
     def expected(self, route: Route, situation: Situation) -> float:
-        """Return the mean seconds of a fork on this *route*: what an oracle knows, who has no luck either."""
+        """Return the mean seconds of a fork on this *route*: what an oracle knows."""
         server = self.server
         if route == "parser":
             others = [other for other in situation.routes if other != "parser"]
@@ -120,23 +116,23 @@ class Runner:
 
     def _reading(self, prompt: int, cached: int) -> float:
         server = self.server
-        anew = max(prompt - cached, 1)
-        batches = math.ceil(anew / server.batch)
-        linear = server.prefill * (anew + 0.15 * batches * server.batch)
-        return (linear + server.attention * anew * (prompt + cached)) * server.busy
+        new = max(prompt - cached, 1)
+        batches = math.ceil(new / server.batch)
+        linear = server.prefill * (new + 0.15 * batches * server.batch)
+        return (linear + server.attention * new * (prompt + cached)) * server.busy
 
     def _jitter(self, seconds: float) -> float:
         return seconds * math.exp(self._rng.gauss(0.0, self.server.noise))
 
 
 SIZES = (256, 1024, 4096, 16384)
-SERVERS: dict[str, Server] = {
-    "as usual": Server(),
-    "slow reader": Server(prefill=0.004, attention=1e-7, decode=0.06),
-    "fast reader": Server(prefill=0.00003, attention=1e-9, decode=0.008),
-    "forgetful": Server(keeps=0.15),
-    "slow disk": Server(seek=0.15, restored=0.0003),
-    "tells no timings": Server(timings=False, noise=0.2),
+SERVERS: dict[str, SimulatedServer] = {
+    "as usual": SimulatedServer(),
+    "slow reader": SimulatedServer(prefill=0.004, attention=1e-7, decode=0.06),
+    "fast reader": SimulatedServer(prefill=0.00003, attention=1e-9, decode=0.008),
+    "forgetful": SimulatedServer(keeps=0.15),
+    "slow disk": SimulatedServer(seek=0.15, restored=0.0003),
+    "reports no timings": SimulatedServer(timings=False, noise=0.2),
 }
 ROUTES: dict[str, frozenset[Route]] = {
     "live, prefill": frozenset({"live", "prefill"}),
@@ -152,108 +148,94 @@ WRONG: dict[str, Rates] = {
     "all ten times as fast": Rates(0.1, 0.1, 0.1, 0.1, 0.1),
     "all a tenth as fast": Rates(10.0, 10.0, 10.0, 10.0, 10.0),
 }
-"""By what the true calibration is multiplied."""
+"""Factors by which the true calibration is multiplied."""
 RIGHT_AGAIN = 20
 
 
-class Cell(msgspec.Struct, frozen=True):
-    """One server, one size of prefixes, one set of routes. Costs are mean seconds a fork, without luck."""
+class ForkCosts(NamedTuple):
+    """Mean seconds of one fork, without chance."""
 
-    server: str
-    routes: str
-    size: int
     planned: float
     oracle: float
-    """Of whoever knows the true mean costs."""
-    anew: float
-    """Of whoever always reads the prefix anew."""
-
-    @property
-    def regret(self) -> float:
-        """Return by how much the planner takes longer than the oracle, in percent."""
-        return 100.0 * (self.planned / self.oracle - 1.0)
+    """Of the best route, by the true mean costs."""
+    reread: float
+    """Of always reading the whole prefix."""
 
 
-class Recovery(msgspec.Struct, frozen=True):
-    """A planner whose rates are wrong by much, over the whole grid."""
+def planner(*, forks: int = 200, seed: int = 1, minutes: float | None = None) -> Report:
+    """Simulate the fork planner on many servers, prefixes and sets of routes, also with rates that are wrong.
 
-    wrong: str
-    first: float
-    """Regret over the first forks, in percent."""
-    after: float
-    """Regret over the forks behind those, in percent."""
-    worst_after: float
-    """The worst of any server."""
+    A simulation: no model is asked. The servers' costs are of another kind than the planner's, and its rates come from
+    three probes, with chance in them. What it takes is compared with an oracle that knows the true mean costs.
 
-
-class PlannerReport(msgspec.Struct, frozen=True):
-    """What a simulation of the planner showed. No model was asked."""
-
-    forks: int
-    seed: int
-    cells: tuple[Cell, ...]
-    regret: float
-    """Over all cells, in percent, each cell weighing the same."""
-    worst: float
-    times_cheaper: float
-    """How many times as long always reading anew takes, over all forks."""
-    times_cheaper_in_a_cell: float
-    """The same in the median cell: where prefixes are short, writing the reply is most of a fork."""
-    recoveries: tuple[Recovery, ...]
-
-
-class _Costs(NamedTuple):
-    planned: float
-    oracle: float
-    anew: float
-
-
-def measure(*, forks: int, seed: int, say: Callable[[str], None]) -> PlannerReport:
-    """Play *forks* forks in every cell of the grid, and again with wrong rates."""
-    cells = []
-    for number, (server, routes, size) in enumerate(itertools.product(SERVERS, ROUTES, SIZES)):
+    Parameters
+    ----------
+    forks
+        Forks in each cell of the grid.
+    seed
+        Seed of the prefixes and of chance.
+    minutes
+        Begin no further cell after so many minutes.
+    """
+    require_positive(forks=forks)
+    grid = list(itertools.product(SERVERS, ROUTES, SIZES))
+    cells: list[tuple[tuple[str, str, int], ForkCosts]] = []
+    for number, _ in Experiment(("planner",), len(grid), seed, warm_up=0, minutes=minutes).rounds():
+        server, routes, size = grid[number]
         costs = list(play(SERVERS[server], ROUTES[routes], size, forks=forks, seed=seed + number))
-        means = [statistics.fmean(column) for column in zip(*costs, strict=True)]
-        cells.append(Cell(server, routes, size, *means))
+        cells.append((grid[number], ForkCosts(*map(statistics.fmean, zip(*costs, strict=True)))))
     say(f"{len(cells)} cells of the grid")
-    recoveries = []
+    every = [costs for _, costs in cells]
+    regrets = [_regret([costs]) for costs in every]
+    cheaper = sum(costs.reread for costs in every) / sum(costs.planned for costs in every)
+    cheaper_in_a_cell = statistics.median(costs.reread / costs.planned for costs in every)
+    rows: list[Row] = [
+        {"what": "regret over the grid", "simulated": Estimate(statistics.fmean(regrets), "%", limit=10.0)},
+        {"what": "regret in the worst cell", "simulated": Estimate(max(regrets), "%")},
+        {
+            "what": "cheaper than always rereading, all forks",
+            "simulated": Estimate(cheaper, "times", limit=3.0, at_least=True),
+        },
+        {"what": "  in the median cell", "simulated": Estimate(cheaper_in_a_cell, "times")},
+    ]
     for wrong in WRONG:
-        recoveries.append(_recovery(wrong, seed))
+        rows += _recovery_rows(wrong, seed)
         say(f"rates wrong: {wrong}")
-    regrets = [cell.regret for cell in cells]
-    return PlannerReport(
-        forks,
-        seed,
-        tuple(cells),
-        regret=statistics.fmean(regrets),
-        worst=max(regrets),
-        times_cheaper=sum(cell.anew for cell in cells) / sum(cell.planned for cell in cells),
-        times_cheaper_in_a_cell=statistics.median(cell.anew / cell.planned for cell in cells),
-        recoveries=tuple(recoveries),
+    title = f"{len(cells)} cells of {forks} forks, seed {seed}"
+    return Report(
+        benchmark="planner",
+        subject="SIMULATION",
+        tables=(Table(title, tuple(rows), "Where prefixes are short, writing the reply is most of a fork."),),
+        observations=tuple({"server": s, "routes": r, "size": z, **c._asdict()} for (s, r, z), c in cells),
     )
 
 
-def _recovery(wrong: str, seed: int) -> Recovery:
-    first, after, by_server = [], [], []
+def _recovery_rows(wrong: str, seed: int) -> Iterator[Row]:
+    """Yield the regret of a planner with wrong rates over the grid: of its first forks, and of the later ones."""
+    first: list[float] = []
+    after: dict[str, list[float]] = {}
     for number, (server, size) in enumerate(itertools.product(SERVERS, SIZES)):
         routes = ROUTES["and restored"]
         costs = list(play(SERVERS[server], routes, size, forks=100, seed=seed + number, wrong=WRONG[wrong]))
-        early, late = costs[:RIGHT_AGAIN], costs[RIGHT_AGAIN:]
-        first.append(_regret(early))
-        after.append(_regret(late))
-        by_server.append((server, after[-1]))
-    worst = max(statistics.fmean(value for name, value in by_server if name == server) for server in SERVERS)
-    return Recovery(wrong, statistics.fmean(first), statistics.fmean(after), worst)
+        first.append(_regret(costs[:RIGHT_AGAIN]))
+        after.setdefault(server, []).append(_regret(costs[RIGHT_AGAIN:]))
+    means = [statistics.fmean(values) for values in after.values()]
+    yield {
+        "what": f"rates wrong ({wrong}): regret of forks 1 to 20",
+        "simulated": Estimate(statistics.fmean(first), "%"),
+    }
+    yield {"what": "  after those", "simulated": Estimate(statistics.fmean(means), "%", limit=10.0)}
+    yield {"what": "  after those, worst server", "simulated": Estimate(max(means), "%")}
 
 
-def _regret(costs: list[_Costs]) -> float:
+def _regret(costs: Sequence[ForkCosts]) -> float:
     return 100.0 * (sum(cost.planned for cost in costs) / sum(cost.oracle for cost in costs) - 1.0)
 
 
 def play(
-    server: Server, routes: frozenset[Route], size: int, *, forks: int, seed: int, wrong: Rates | None = None
-) -> Iterator[_Costs]:
-    """Yield the mean costs of each fork, of a planner that is calibrated by three probes of that server."""
+    server: SimulatedServer, routes: frozenset[Route], size: int, *, forks: int, seed: int, wrong: Rates | None = None
+) -> Iterator[ForkCosts]:
+    """Yield the mean costs of each fork by a planner that was calibrated by three probes of that server."""
     runner = Runner(server, seed)
     rates = probed(runner)
     if wrong is not None:
@@ -262,7 +244,7 @@ def play(
     for _ in range(forks):
         situation = runner.situation(routes=routes, size=size)
         oracle = min(runner.expected(route, situation) for route in routes)
-        yield _Costs(_one(planner, runner, situation), oracle, runner.expected("prefill", situation))
+        yield ForkCosts(_one(planner, runner, situation), oracle, runner.expected("prefill", situation))
 
 
 def _one(planner: ForkPlanner, runner: Runner, situation: Situation) -> float:
@@ -272,7 +254,7 @@ def _one(planner: ForkPlanner, runner: Runner, situation: Situation) -> float:
     if planned.route == "parser":
         rest = replace(situation, routes=situation.routes - {"parser"})
         if actual.parsed:
-            # Without luck: whether or not there was an answer, the mean of both is counted.
+            # No chance in the costs: whether or not there was an answer, the mean of both cases is counted.
             costs = planner.costs(rest)
             best = min(costs, key=lambda route: costs[route])
         else:
@@ -284,7 +266,7 @@ def _one(planner: ForkPlanner, runner: Runner, situation: Situation) -> float:
 
 
 def probed(runner: Runner) -> Rates:
-    """Return the rates by three probes of the server, with their luck."""
+    """Return the rates by three probes of the server, with chance in them."""
     routes: frozenset[Route] = frozenset({"live", "prefill"})
     small = Situation(prefix=64, side=1, reply=1, routes=routes)
     large = Situation(prefix=1024, side=1, reply=1, routes=routes)
@@ -293,6 +275,9 @@ def probed(runner: Runner) -> Rates:
     asked: tuple[tuple[Route, Situation], ...] = (("prefill", small), ("prefill", large), ("live", again))
     for route, situation in asked:
         done = runner.run(route, situation)
-        anew = (done.prompt_tokens or 0) - (done.cached_tokens or 0)
-        probes.append(Probe(anew, situation.reply, done.seconds))
+        new = (done.prompt_tokens or 0) - (done.cached_tokens or 0)
+        probes.append(Probe(new, situation.reply, done.seconds))
     return calibrate(*probes)
+
+
+command = command_of(planner)

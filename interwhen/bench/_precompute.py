@@ -1,24 +1,34 @@
-"""``interwhen bench precompute``: the whole report."""
+"""``interwhen bench precompute``: what work ahead of time saves, and what the productivity gate decides.
+
+The curves come from a SIMULATED model that makes mistakes at stated rates, under the real engine, store and verifiers.
+"""
 
 from __future__ import annotations
 
-import platform
 import random
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
-
-import msgspec
-from rich.table import Table
+from typing import Any, Literal, NamedTuple, get_args
 
 from interwhen._run import run
-from interwhen._types.errors import MissingExtraError
+from interwhen._types.errors import MissingExtraError, UsageError
 from interwhen._types.models import Model, Request, Sampling
 from interwhen._types.verdicts import Verdict
-from interwhen.bench._precompute_local import LocalPrecompute
-from interwhen.bench._precompute_world import FAMILIES, Case, FamilyName, Question, Rates, SimulatedModel, sources
+from interwhen.bench._experiment import Experiment, command_of, require_positive, say
+from interwhen.bench._pictures import Chart, Series
+from interwhen.bench._precompute_local import measure_local
+from interwhen.bench._precompute_world import (
+    FAMILIES,
+    Case,
+    CaseQuestion,
+    FamilyName,
+    MistakeRates,
+    SlippingModel,
+    sources,
+)
+from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate
 from interwhen.precompute import ContextRef, Kind, MemoryShelf, Precomputer, Producer, Store
 from interwhen.precompute._gate import Arm, Gate, GateRule, Pair, Stage, Weights
@@ -30,7 +40,6 @@ from interwhen.precompute.producers.facts import facts, notes_of
 # The arms: the same questions on the same contexts, with nothing prepared, with facts, with answers, with both.
 
 PreparedArm = Literal["nothing", "facts", "answers", "both"]
-ARMS: tuple[PreparedArm, ...] = ("nothing", "facts", "answers", "both")
 _KINDS: dict[PreparedArm, tuple[Kind, ...]] = {
     "nothing": (),
     "facts": ("facts",),
@@ -46,7 +55,7 @@ class Asked:
 
     generated: int
     read: int
-    """Prompt tokens, as the simulated model counts them."""
+    """Prompt tokens, counted by the simulated model."""
     right: bool
     verified: bool
     items: tuple[str, ...]
@@ -58,18 +67,14 @@ class Setting:
     """A context in which questions are asked."""
 
     case: Case
-    model: SimulatedModel
+    model: SlippingModel
     precomputer: Precomputer
     ref: ContextRef
 
     @property
     def offline(self) -> int:
-        """Tokens that were generated ahead of time, those that came to nothing included."""
+        """Tokens that were generated ahead of time, whether or not anything was stored."""
         return self.precomputer.contexts[self.ref.name].spending.cost.generated
-
-    async def aclose(self) -> None:
-        """Give back the store."""
-        await self.precomputer.aclose()
 
 
 def make_case(family: FamilyName, seed: int, questions: int, predictable: float) -> Case:
@@ -78,10 +83,17 @@ def make_case(family: FamilyName, seed: int, questions: int, predictable: float)
 
 
 async def prepare(
-    case: Case, arm: PreparedArm, *, seed: int, passes: int, rates: Rates, min_gain: float = 2.0, misses: float = 0.0
+    case: Case,
+    arm: PreparedArm,
+    *,
+    seed: int,
+    passes: int,
+    rates: MistakeRates,
+    min_gain: float = 2.0,
+    misses: float = 0.0,
 ) -> Setting:
-    """Prepare *case* for *arm*, until nothing more is to be done, judged by a monitor that *misses* so much."""
-    model = SimulatedModel(case, rates, seed=seed)
+    """Prepare *case* for *arm* until no step is left; the monitor *misses* that share of what is wrong."""
+    model = SlippingModel(case, rates, seed=seed)
     producers: list[Producer] = [
         facts(link="chain" if case.family == "states" else "none", min_gain=min_gain, max_tokens=_STEP_TOKENS),
         answers(questions=[case.ask(about) for about in case.likely], max_tokens=_STEP_TOKENS),
@@ -102,7 +114,7 @@ async def prepare(
     return Setting(case, model, precomputer, ref)
 
 
-async def ask(setting: Setting, question: Question, *, bare: bool = False) -> Asked:
+async def ask(setting: Setting, question: CaseQuestion, *, bare: bool = False) -> Asked:
     """Ask *question*, with the monitors, and with what is ready (unless *bare*)."""
     read = setting.model.read
     prompt = compose(setting.case.text, question.text)
@@ -118,8 +130,8 @@ async def ask(setting: Setting, question: Question, *, bare: bool = False) -> As
     )
 
 
-async def ask_trusting(case: Case, model: Model, question: Question, notes: Sequence[str]) -> bool:
-    """Tell whether *question* comes out right with *notes* in the prompt, and nobody watching."""
+async def ask_trusting(case: Case, model: Model, question: CaseQuestion, notes: Sequence[str]) -> bool:
+    """Return whether the answer to *question* is right with *notes* in the prompt, without a monitor."""
     prompt = compose(case.text, question.text)
     lines = [(note, "") for note in notes]
     async with run(model, as_noted(prompt, lines, question.text)) as plain:
@@ -136,35 +148,36 @@ def as_noted(prompt: str, notes: Sequence[tuple[str, str]], question: str) -> st
     return found
 
 
-def is_right(case: Case, question: Question, text: str) -> bool:
-    """Grade the last line of *text*: by the generator's answer, and by no verifier."""
+def is_right(case: Case, question: CaseQuestion, text: str) -> bool:
+    """Grade the last line of *text* by the generator's answer, without a verifier."""
     last = next(iter(reversed(text.strip().splitlines())), "")
     found = case.read(last)
     return found is not None and found[0] == question.about and case.right(question, found[1])
 
 
-# The pass curve: what further passes of consolidation do to answers, with verified notes, unverified, and none.
+# The pass curve: what more passes of consolidation do to answers, with verified notes, unverified notes, and none.
+#
+# ``verified``: the facts that were accepted; the verifier is exact. ``leaky``: the same with a verifier that misses a
+# twentieth of what is wrong, while later passes build on it. ``unverified``: all that was proposed. ``verbatim``: no
+# notes, the text alone.
 
-NotesArm = Literal["verified", "leaky", "unverified", "verbatim"]
 MISSES = 0.05
-"""The part of the wrong statements that the verifier of the arm ``leaky`` passes."""
+"""The share of the wrong statements that the verifier of the arm ``leaky`` passes."""
 CURVE_PASSES = (1, 2, 4, 8)
 
 
-class CurvePoint(msgspec.Struct, frozen=True):
-    """Notes after so many passes, read by a model that trusts them while nobody watches."""
+class CurvePoint(NamedTuple):
+    """Notes after some passes, read by a model that trusts them, without a monitor."""
 
-    family: FamilyName
-    arm: NotesArm
-    """``verified``: the facts that were accepted; the verifier is exact. ``leaky``: the same with one that misses a
-    twentieth of what is wrong, while later passes build on it. ``unverified``: all that was proposed, as it was.
-    ``verbatim``: no notes, the text alone."""
-    passes: int
     accuracy: float
-    facts: float
-    """Notes a context, in the mean."""
+    notes: float
+    """Notes in a context, in the mean."""
     wrong: float
-    """The share of them that the generator knows to be wrong."""
+    """The share of them that is wrong by the generator."""
+
+
+_Read = tuple[Case, SlippingModel, list[str]]
+"""A case, the model that reads it, and the notes in its prompt."""
 
 
 async def curve(
@@ -172,56 +185,50 @@ async def curve(
     *,
     contexts: int,
     questions: int,
-    rates: Rates,
+    rates: MistakeRates,
     seed: int = 0,
     most: Sequence[int] = CURVE_PASSES,
-) -> list[CurvePoint]:
-    """Return the points of one *family*, over so many *contexts*."""
-    notes: dict[tuple[NotesArm, int], list[tuple[Case, SimulatedModel, list[str]]]] = {}
+) -> dict[tuple[str, int], CurvePoint]:
+    """Return the points of one *family* by arm and number of passes, over so many *contexts*."""
+    found: dict[tuple[str, int], list[_Read]] = {}
     for number in range(seed, seed + contexts):
         case = make_case(family, number, questions, 0.5)
-        model = SimulatedModel(case, rates, seed=number)
-        verified = await _verified(case, number, max(most), rates)
-        leaky = await _verified(case, number, max(most), rates, misses=MISSES)
-        unverified = await _unverified(case, model, max(most))
-        for passes in most:
-            by_arm: dict[NotesArm, dict[int, list[str]]] = {
-                "verified": verified,
-                "leaky": leaky,
-                "unverified": unverified,
-                "verbatim": {},
-            }
-            for arm, by_pass in by_arm.items():
-                said = [note for at, found in sorted(by_pass.items()) if at <= passes for note in found]
-                notes.setdefault((arm, passes), []).append((case, model, said))
-    return [await _point(family, arm, passes, found) for (arm, passes), found in notes.items()]
+        model = SlippingModel(case, rates, seed=number)
+        by_arm: dict[str, dict[int, list[str]]] = {
+            "verified": await _verified(case, number, max(most), rates),
+            "leaky": await _verified(case, number, max(most), rates, misses=MISSES),
+            "unverified": await _unverified(case, model, max(most)),
+            "verbatim": {},
+        }
+        for arm, by_pass in by_arm.items():
+            for passes in most:
+                notes = [note for at, said in sorted(by_pass.items()) if at <= passes for note in said]
+                found.setdefault((arm, passes), []).append((case, model, notes))
+    return {key: await _point(read) for key, read in found.items()}
 
 
-async def _point(
-    family: FamilyName, arm: NotesArm, passes: int, found: Sequence[tuple[Case, SimulatedModel, list[str]]]
-) -> CurvePoint:
+async def _point(found: Sequence[_Read]) -> CurvePoint:
     right = [
-        await ask_trusting(case, model, question, said) for case, model, said in found for question in case.questions
+        await ask_trusting(case, model, question, notes) for case, model, notes in found for question in case.questions
     ]
-    said = [(case, note) for case, _, notes in found for note in notes]
-    wrong = sum(_is_wrong(case, note) for case, note in said)
-    return CurvePoint(
-        family, arm, passes, sum(right) / len(right), len(said) / len(found), wrong / len(said) if said else 0.0
-    )
+    wrong = [_is_wrong(case, note) for case, _, notes in found for note in notes]
+    return CurvePoint(sum(right) / len(right), len(wrong) / len(found), statistics.fmean(wrong) if wrong else 0.0)
 
 
-async def _verified(case: Case, seed: int, passes: int, rates: Rates, *, misses: float = 0.0) -> dict[int, list[str]]:
+async def _verified(
+    case: Case, seed: int, passes: int, rates: MistakeRates, *, misses: float = 0.0
+) -> dict[int, list[str]]:
     """Return the accepted facts by pass."""
     setting = await prepare(case, "facts", seed=seed, passes=passes, rates=rates, min_gain=0.0, misses=misses)
     found: dict[int, list[str]] = {}
     for item in setting.precomputer.ready(setting.ref):
         found.setdefault(int(item.step.rpartition("/")[2]), []).extend(fact.said for fact in notes_of(item).facts)
-    await setting.aclose()
+    await setting.precomputer.aclose()
     return found
 
 
-async def _unverified(case: Case, model: SimulatedModel, passes: int) -> dict[int, list[str]]:
-    """Return all that is proposed, by pass, each pass building on those before it as if all were true."""
+async def _unverified(case: Case, model: SlippingModel, passes: int) -> dict[int, list[str]]:
+    """Return all proposals by pass; each pass builds on those before it as if all were true."""
     found: dict[int, list[str]] = {}
     known: list[str] = []
     for number in range(1, passes + 1):
@@ -240,10 +247,10 @@ def _is_wrong(case: Case, note: str) -> bool:
     return read is not None and case.truth.get(read[0]) != read[1]
 
 
-# The gate, SIMULATED: items of stated worth before readers, and what the gate makes of them.
+# The gate, SIMULATED: items of known worth are served to readers, and the gate decides on them.
 
 RATIOS = (0.1, 0.3, 0.5, 0.8, 0.95, 1.0, 1.05, 1.2, 2.0)
-"""How long a run with the item is, beside one without."""
+"""How long a run with the item is, over one without."""
 LIMIT = 1200
 _SIZE = 300
 _SPREAD = 0.3
@@ -251,45 +258,24 @@ _MEAN = -_SPREAD * _SPREAD / 2
 """So that the mean is 1."""
 
 
-class GateRow(msgspec.Struct, frozen=True):
-    """Items that make a run *ratio* times as long in the mean, and are read, at one weight of a reader's token."""
-
-    ratio: float
-    weight: float
-    queries: int
-    items: int
-    cost: float
-    """The gate's, over the better of always and never using the item."""
-    kept: float
-    """The share of items that ended so."""
-    dropped: float
-
-
 Worthless = Literal["steady", "noisy", "rare gain", "rare loss"]
 """Items that make no difference in the mean: runs that differ by little or by much, or hardly ever, and then by all."""
 WORTHLESS: tuple[Worthless, ...] = get_args(Worthless)
 
 
-class ErrorRow(msgspec.Struct, frozen=True):
-    """Items that make no difference in the mean, looked at after each pair: every move is a false one."""
+def cost_row(ratio: float, weight: float, *, queries: int = 1000, items: int = 20, seed: int = 0) -> dict[str, float]:
+    """Simulate *items* that make a run *ratio* times as long in the mean; a reader's token weighs *weight*.
 
-    item: Worthless
-    items: int
-    pairs: int
-    kept: float
-    dropped: float
-
-
-def cost_row(ratio: float, weight: float, *, queries: int = 1000, items: int = 20, seed: int = 0) -> GateRow:
-    """Return what *items* cost under the gate, and what became of them."""
-    lives = [life(ratio, weight, queries, seed + number) for number in range(items)]
-    gated, always, never = (sum(life[1][at] for life in lives) for at in range(3))
-    kept, dropped = _shares([gate.stage for gate, _ in lives])
-    return GateRow(ratio, weight, queries, items, gated / min(always, never), kept, dropped)
+    The cost is the gate's, over the better of always and never using the item. *kept* and *dropped* are shares.
+    """
+    runs = [life(ratio, weight, queries, seed + number) for number in range(items)]
+    gated, always, never = (sum(costs[at] for _, costs in runs) for at in range(3))
+    kept, dropped = _shares([gate.stage for gate, _ in runs])
+    return {"cost": gated / min(always, never), "kept": kept, "dropped": dropped}
 
 
-def error_row(item: Worthless, *, pairs: int = 400, items: int = 400, seed: int = 0) -> ErrorRow:
-    """Return how many items are ever moved that make no difference."""
+def error_row(item: Worthless, *, pairs: int = 400, items: int = 400, seed: int = 0) -> dict[str, float]:
+    """Return the shares of items that are ever kept or dropped though they make no difference."""
     first: list[Stage] = []
     for number in range(items):
         rng, gate = random.Random(f"{item} {seed} {number}"), Gate()  # noqa: S311  (a simulation)
@@ -297,7 +283,7 @@ def error_row(item: Worthless, *, pairs: int = 400, items: int = 400, seed: int 
             gate.observe(_pair(item, rng))
         first.append(gate.record.moves[0].to if gate.record.moves else "trial")
     kept, dropped = _shares(first)
-    return ErrorRow(item, items, pairs, kept, dropped)
+    return {"kept": kept, "dropped": dropped}
 
 
 def _pair(item: Worthless, rng: random.Random) -> Pair:
@@ -336,21 +322,6 @@ def _shares(stages: Sequence[Stage]) -> tuple[float, float]:
 # Z3, warm and cold: the same questions on the same timetable, counted by Z3 itself, and timed.
 
 
-class SolverRow(msgspec.Struct, frozen=True):
-    """Questions on a timetable. ``spent`` is Z3's own deterministic count (``rlimit count``), a question."""
-
-    conditions: int
-    minimal: bool
-    """Whether each verdict comes with reasons none of which is in vain."""
-    questions: int
-    cold_spent: float
-    warm_spent: float
-    cold_ms: float
-    warm_ms: float
-    same: bool
-    """Whether both came to the same verdicts."""
-
-
 def timetable(context: Any, jobs: int) -> dict[str, Any]:
     """Return a timetable of *jobs* as named conditions: jobs in chains, and pairs of jobs that share a machine."""
     import z3
@@ -371,16 +342,24 @@ def question(context: Any, jobs: int, number: int) -> Any:
     return z3.Int(f"job {number}", context) <= (3 * jobs // 2 if number % 2 else 2 * jobs + 5)
 
 
-def solver_rows(sizes: tuple[int, ...] = (20, 40, 60), questions: int = 12) -> tuple[SolverRow, ...]:
-    """Return a row for each size, with and without minimal reasons; none where Z3 is not installed."""
-    try:
-        return tuple(solver_row(jobs, questions, minimal=minimal) for minimal in (False, True) for jobs in sizes)
-    except MissingExtraError:
-        return ()
+class SolverCost(NamedTuple):
+    """The mean cost of questions on a timetable. ``spent`` is Z3's own deterministic count (``rlimit count``)."""
+
+    conditions: int
+    questions: int
+    cold_spent: float
+    warm_spent: float
+    cold_ms: float
+    warm_ms: float
+    same: bool
+    """Whether warm and cold came to the same verdicts."""
 
 
-def solver_row(jobs: int, questions: int, *, minimal: bool) -> SolverRow:
-    """Ask *questions*, each of a warm problem and of one that is built for it. Raises :class:`MissingExtraError`."""
+def solver_row(jobs: int, questions: int, *, minimal: bool) -> SolverCost:
+    """Ask *questions*, each of a warm problem and of a new one; with *minimal* reasons no reason is superfluous.
+
+    Raises :class:`MissingExtraError` without Z3.
+    """
     from interwhen.toolkit.solving import Problem, WarmProblem, WarmProblems
 
     def build(found: Problem) -> None:
@@ -406,9 +385,8 @@ def solver_row(jobs: int, questions: int, *, minimal: bool) -> SolverRow:
         seconds[1] += time.perf_counter() - begun
         spent[1] += fresh.spent
     asked = len(kinds[0])
-    return SolverRow(
+    return SolverCost(
         conditions=size,
-        minimal=minimal,
         questions=asked,
         cold_spent=spent[1] / asked,
         warm_spent=spent[0] / asked,
@@ -418,259 +396,243 @@ def solver_row(jobs: int, questions: int, *, minimal: bool) -> SolverRow:
     )
 
 
+# The report.
+
 PASSES = 4
-_READING = Weights().reading
+_SIMULATED = (
+    "SIMULATED model: mistakes in {0.step:.0%} of its lines and {0.fact:.0%} of its proposals; {0.vague:.0%} are vague."
+)
 
 
-class CostRow(msgspec.Struct, frozen=True):
-    """One arm on one family. Tokens are a query's, in the mean; costs are over those of ``nothing``."""
+class PreparedCost(NamedTuple):
+    """One arm on one family. Tokens are those of a query, in the mean; costs are relative to those of ``nothing``."""
 
-    family: FamilyName
-    predictable: float
-    """The share of questions that could have been foreseen."""
-    arm: PreparedArm
-    queries: int
     generated: float
     """Tokens that are generated while a reader waits."""
-    read: float
-    """Prompt tokens."""
     offline: float
-    """Tokens that were generated ahead of time, a context."""
+    """Tokens that were generated ahead of time, for each context."""
     right: float
     verified: float
     fewer: float | None
     """How many times fewer tokens than with nothing prepared; ``None``: none at all were generated."""
     saved: Estimate
     """Tokens saved a query: over contexts, the median with its interval."""
-    cost: dict[str, float]
-    """The cost a query at 10 queries a context, where a reader's token weighs 10 (``"10"``) and 1 (``"1"``), offline
-    tokens included; and ``"10, reading"``, where prompt tokens count too."""
+    cost_10: float
+    """The cost a query at 10 queries a context, where a reader's token weighs 10, offline tokens included."""
+    cost_1: float
+    """The same where it weighs 1."""
+    cost_reading: float
+    """As ``cost_10``, prompt tokens included."""
     break_even: float | None
     """From so many queries a context on it is cheaper than nothing, at weight 10; ``None``: it never is."""
 
 
-class PrecomputeReport(msgspec.Struct, frozen=True):
-    """All of it. Everything here comes from a SIMULATED model."""
-
-    machine: str
-    seed: int
-    contexts: int
-    questions: int
-    rates: dict[str, float]
-    costs: tuple[CostRow, ...]
-    curve: tuple[CurvePoint, ...]
-    gate: tuple[GateRow, ...]
-    errors: tuple[ErrorRow, ...]
-    solvers: tuple[SolverRow, ...]
-    """Z3 warm and cold; empty where it is not installed."""
-
-
-async def measure(
+async def cost_rows(
+    family: FamilyName,
+    predictable: float,
     *,
-    contexts: int = 12,
+    contexts: int,
+    questions: int,
+    rates: MistakeRates,
+    seed: int,
+    minutes: float | None = None,
+) -> dict[PreparedArm, PreparedCost]:
+    """Return the costs of each arm, over the same questions."""
+
+    async def prepared(arm: PreparedArm, number: int) -> tuple[list[Asked], int]:
+        case = make_case(family, seed + number, questions, predictable)
+        setting = await prepare(case, arm, seed=seed + number, passes=PASSES, rates=rates)
+        asked = [await ask(setting, question) for question in case.questions]
+        offline = setting.offline
+        await setting.precomputer.aclose()
+        return asked, offline
+
+    found = await Experiment(tuple(_KINDS), contexts, seed, warm_up=0, minutes=minutes).run(prepared)
+    return {arm: _cost(runs, found["nothing"]) for arm, runs in found.items()}
+
+
+def _cost(runs: Sequence[tuple[list[Asked], int]], bare: Sequence[tuple[list[Asked], int]]) -> PreparedCost:
+    def mean(name: str, of: Sequence[tuple[list[Asked], int]]) -> float:
+        return statistics.fmean(getattr(one, name) for asked, _ in of for one in asked)
+
+    generated, usual = (mean("generated", of) for of in (runs, bare))
+    reading = Weights().reading
+    weighed, usual_weighed = (mean("generated", of) + reading * mean("read", of) for of in (runs, bare))
+    offline = statistics.fmean(spent for _, spent in runs)
+    saved = [mean("generated", [past]) - mean("generated", [now]) for past, now in zip(bare, runs, strict=True)]
+    return PreparedCost(
+        generated=generated,
+        offline=offline,
+        right=mean("right", runs),
+        verified=mean("verified", runs),
+        fewer=usual / generated if generated else None,
+        saved=estimate(saved),
+        cost_10=(offline / 10 + 10 * generated) / (10 * usual),
+        cost_1=(offline / 10 + generated) / usual,
+        cost_reading=(offline / 10 + 10 * weighed) / (10 * usual_weighed),
+        break_even=offline / (10 * (usual - generated)) if usual > generated else None,
+    )
+
+
+async def precompute(
+    *,
+    model: str = "simulated",
+    contexts: int = 8,
     questions: int = 10,
+    gate_items: int = 20,
+    seed: int = 0,
+    minutes: float | None = None,
+) -> Report:
+    """Measure what work ahead of time saves, on generated contexts, and what the productivity gate decides.
+
+    The curves come from a SIMULATED model that makes mistakes at stated rates, under the real engine, store and
+    verifiers. ``--model local`` runs the real local model instead, on running totals.
+
+    Parameters
+    ----------
+    model
+        "simulated", "local" (the tiny model that comes with interwhen) or "local:PATH.gguf".
+    contexts
+        Contexts of each family and predictability; problems of the local model are five times as many.
+    questions
+        Questions on each context.
+    gate_items
+        Simulated items of each worth that the gate decides on.
+    seed
+        Seed of everything.
+    minutes
+        Begin no further context of a family and predictability after so many minutes.
+    """
+    require_positive(contexts=contexts, questions=questions, gate_items=gate_items)
+    kind, _, spec = model.partition(":")
+    if kind == "local":
+        from interwhen.models._local import open_local
+
+        async with open_local(spec) as opened:
+            return await measure_local(opened, problems=5 * contexts, seed=seed)
+    if model != "simulated":
+        raise UsageError(f"--model must be 'simulated', 'local' or 'local:PATH.gguf', got {model!r}")
+    return await simulate(contexts=contexts, questions=questions, gate_items=gate_items, seed=seed, minutes=minutes)
+
+
+async def simulate(
+    *,
+    contexts: int,
+    questions: int,
+    gate_items: int,
+    seed: int = 0,
+    minutes: float | None = None,
     predictable: Sequence[float] = (1.0, 0.5, 0.0),
     families: Sequence[FamilyName] = tuple(FAMILIES),
-    gate_items: int = 20,
-    jobs: tuple[int, ...] = (20, 40, 60),
-    seed: int = 0,
-    say: Callable[[str], None] = lambda _line: None,
-) -> PrecomputeReport:
+    jobs: Sequence[int] = (20, 40, 60),
+) -> Report:
     """Ask all questions in all arms, draw the pass curve, and let the gate decide on simulated items.
 
     *jobs* are the sizes of the timetables that Z3 is asked about.
     """
-    rates = Rates()
-    costs: list[CostRow] = []
-    points: list[CurvePoint] = []
+    rates = MistakeRates()
+    costs: list[Row] = []
+    points: dict[FamilyName, dict[tuple[str, int], CurvePoint]] = {}
     for family in families:
         for share in predictable:
             say(f"{family}, {share:.0%} of the questions foreseen: {contexts} contexts of {questions} questions")
-            costs += await cost_rows(family, share, contexts=contexts, questions=questions, rates=rates, seed=seed)
+            found = await cost_rows(
+                family, share, contexts=contexts, questions=questions, rates=rates, seed=seed, minutes=minutes
+            )
+            costs += [_cost_row(family, share, arm, cost) for arm, cost in found.items()]
         say(f"{family}: passes")
-        points += await curve(family, contexts=contexts, questions=questions, rates=rates, seed=seed)
+        points[family] = await curve(family, contexts=contexts, questions=questions, rates=rates, seed=seed)
     say(f"the gate: {gate_items} items of each worth")
-    gate = tuple(cost_row(ratio, weight, items=gate_items, seed=seed) for weight in (10.0, 1.0) for ratio in RATIOS)
-    errors = tuple(error_row(item, items=20 * gate_items, seed=seed) for item in WORTHLESS)
-    return PrecomputeReport(
-        machine=f"{platform.machine()}, Python {platform.python_version()}, {platform.system()}",
-        seed=seed,
-        contexts=contexts,
-        questions=questions,
-        rates={"step": rates.step, "fact": rates.fact, "vague": rates.vague},
-        costs=tuple(costs),
-        curve=tuple(points),
-        gate=gate,
-        errors=errors,
-        solvers=solver_rows(jobs),
-    )
-
-
-async def cost_rows(
-    family: FamilyName, predictable: float, *, contexts: int, questions: int, rates: Rates, seed: int
-) -> list[CostRow]:
-    """Return a row for each arm, over the same questions."""
-    found: dict[PreparedArm, list[list[Asked]]] = {arm: [] for arm in ARMS}
-    offline: dict[PreparedArm, list[int]] = {arm: [] for arm in ARMS}
-    for number in range(seed, seed + contexts):
-        for arm in ARMS:
-            case = make_case(family, number, questions, predictable)
-            setting = await prepare(case, arm, seed=number, passes=PASSES, rates=rates)
-            found[arm].append([await ask(setting, question) for question in case.questions])
-            offline[arm].append(setting.offline)
-            await setting.aclose()
-    return [_row(family, predictable, arm, found[arm], found["nothing"], offline[arm]) for arm in ARMS]
-
-
-def _row(
-    family: FamilyName,
-    predictable: float,
-    arm: PreparedArm,
-    found: Sequence[Sequence[Asked]],
-    bare: Sequence[Sequence[Asked]],
-    offline: Sequence[int],
-) -> CostRow:
-    asked, before = ([one for context in contexts for one in context] for contexts in (found, bare))
-    generated, usual = (statistics.fmean(one.generated for one in group) for group in (asked, before))
-    read, usually_read = (statistics.fmean(one.read for one in group) for group in (asked, before))
-    spent = statistics.fmean(offline)
-    saved = [_mean(past) - _mean(now) for past, now in zip(bare, found, strict=True)]
-    reading, usually_reading = generated + _READING * read, usual + _READING * usually_read
-    return CostRow(
-        family,
-        predictable,
-        arm,
-        len(asked),
-        generated,
-        read,
-        spent,
-        statistics.fmean(one.right for one in asked),
-        statistics.fmean(one.verified for one in asked),
-        usual / generated if generated else None,
-        estimate(saved),
+    notes: list[Row] = [
         {
-            "10": (spent / 10 + 10 * generated) / (10 * usual),
-            "1": (spent / 10 + generated) / usual,
-            "10, reading": (spent / 10 + 10 * reading) / (10 * usually_reading),
-        },
-        spent / (10 * (usual - generated)) if usual > generated else None,
+            "family": family,
+            "notes": arm,
+            "passes": passes,
+            "right": _percent(at.accuracy),
+            "count": at.notes,
+            "wrong": _percent(at.wrong),
+        }
+        for family, by_arm in points.items()
+        for (arm, passes), at in by_arm.items()
+    ]
+    return Report(
+        benchmark="precompute",
+        subject="SIMULATION",
+        tables=(
+            Table(f"{contexts} contexts of {questions} questions", tuple(costs), _SIMULATED.format(rates)),
+            Table("Passes, read by a model without a monitor", tuple(notes)),
+            Table("The gate (simulated items)", tuple(_gate_rows(gate_items, seed))),
+            Table("Items that make no difference, looked at after each pair", tuple(_error_rows(gate_items, seed))),
+            Table("Z3, a question", tuple(_solver_rows(jobs)), "Cold and warm in Z3's own count (rlimit count)."),
+        ),
+        charts=tuple(_passes_chart(family, by_arm) for family, by_arm in points.items()),
     )
 
 
-def _mean(asked: Sequence[Asked]) -> float:
-    return statistics.fmean(one.generated for one in asked)
+def _percent(share: float, limit: float | None = None) -> Estimate:
+    return Estimate(100 * share, "%", limit=limit)
 
 
-# The report of ``interwhen bench precompute`` as tables.
-
-_SIMULATED = "SIMULATED model: slips in {step:.0%} of its lines and {fact:.0%} of its proposals; {vague:.0%} are vague"
-
-
-def tables(report: PrecomputeReport) -> list[Table]:
-    """Return *report* as tables."""
-    return [_costs(report), _curve(report), _gate(report), _errors(report), _solvers(report)]
-
-
-def local_table(report: LocalPrecompute) -> Table:
-    """Return the run with the local model as a table."""
-    shown = _table(f"interwhen bench precompute · {report.model} · running totals", "what", "nothing", "precomputed")
-    shown.add_row("right", f"{report.right_before:.0%}", f"{report.right_after:.0%}")
-    shown.add_row("tokens a query", f"{report.generated_before:.1f}", f"{report.generated_after:.1f}")
-    shown.add_row("answers stored", "", f"{report.answers_stored} of {report.problems}")
-    shown.add_row("  of them wrong", "", f"{report.wrong_stored}")
-    shown.add_row("facts stored", "", f"{report.facts_stored}")
-    shown.add_row("tokens ahead of time, a context", "", f"{report.offline:.1f}")
-    shown.add_row("cost a query at 10 queries, t = 10", "1", f"{report.cost_10:.2f}")
-    shown.add_row("cost a query at 10 queries, t = 1", "1", f"{report.cost_1:.2f}")
-    return shown
+def _cost_row(family: str, predictable: float, arm: str, cost: PreparedCost) -> Row:
+    return {
+        "family": family,
+        "foreseen": _percent(predictable),
+        "prepared": arm,
+        "tokens a query": cost.generated,
+        "saved": cost.saved,
+        "times fewer": "no tokens left" if cost.fewer is None else cost.fewer,
+        "right": _percent(cost.right),
+        "verified": _percent(cost.verified),
+        "ahead of time": cost.offline,
+        "cost t=10": cost.cost_10,
+        "cost t=1": cost.cost_1,
+        "t=10, reading": cost.cost_reading,
+        "breaks even at": "never" if cost.break_even is None else Estimate(cost.break_even, "queries"),
+    }
 
 
-def _costs(report: PrecomputeReport) -> Table:
-    shown = _table(
-        f"interwhen bench precompute · {report.contexts} contexts of {report.questions} questions · {report.machine}",
-        "family",
-        "foreseen",
-        "prepared",
-        "tokens a query",
-        "times fewer",
-        "right",
-        "ahead of time",
-        "cost t=10",
-        "cost t=1",
-        "t=10, reading",
-        "breaks even at",
-    )
-    for row in report.costs:
-        shown.add_row(
-            row.family,
-            f"{row.predictable:.0%}",
-            row.arm,
-            f"{row.generated:.1f}",
-            "none left" if row.fewer is None else f"{row.fewer:.1f}",
-            f"{row.right:.1%}",
-            f"{row.offline:.0f}",
-            *(f"{row.cost[key]:.2f}" for key in ("10", "1", "10, reading")),
-            "never" if row.break_even is None else f"{row.break_even:.1f} queries",
-        )
-    shown.caption = _SIMULATED.format(**report.rates)
-    return shown
+def _gate_rows(items: int, seed: int) -> Iterator[Row]:
+    for weight in (10.0, 1.0):
+        for ratio in RATIOS:
+            row = cost_row(ratio, weight, items=items, seed=seed)
+            shares = {name: _percent(row[name]) for name in ("kept", "dropped")}
+            yield {"a run with it": f"{ratio:.2f} times", "t": weight, "cost over the better": row["cost"], **shares}
 
 
-def _curve(report: PrecomputeReport) -> Table:
-    shown = _table(
-        "Passes, read by a model that nobody watches", "family", "notes", "passes", "right", "notes", "wrong"
-    )
-    for point in report.curve:
-        row = (f"{point.accuracy:.1%}", f"{point.facts:.1f}", f"{point.wrong:.1%}")
-        shown.add_row(point.family, point.arm, f"{point.passes}", *row)
-    return shown
+def _error_rows(items: int, seed: int) -> Iterator[Row]:
+    for item in WORTHLESS:
+        row = error_row(item, items=20 * items, seed=seed)
+        both = _percent(row["kept"] + row["dropped"], limit=5.0)
+        yield {"item": item, "kept": _percent(row["kept"]), "dropped": _percent(row["dropped"]), "together": both}
 
 
-def _gate(report: PrecomputeReport) -> Table:
-    shown = _table("The gate (simulated items)", "a run with it", "t", "cost over the better", "kept", "dropped")
-    for row in report.gate:
-        shares = (f"{row.kept:.0%}", f"{row.dropped:.0%}")
-        shown.add_row(f"{row.ratio:.2f} times", f"{row.weight:g}", f"{row.cost:.3f}", *shares)
-    return shown
+def _solver_rows(sizes: Sequence[int], questions: int = 12) -> Iterator[Row]:
+    """Yield a row for each size, with any and with minimal reasons; none without Z3."""
+    try:
+        for minimal in (False, True):
+            for jobs in sizes:
+                cost = solver_row(jobs, questions, minimal=minimal)
+                yield {
+                    "conditions": f"{cost.conditions}",
+                    "reasons": "minimal" if minimal else "any",
+                    "cold": cost.cold_spent,
+                    "warm": cost.warm_spent,
+                    "times cheaper": cost.cold_spent / cost.warm_spent,
+                    "cold, ms": cost.cold_ms,
+                    "warm, ms": cost.warm_ms,
+                    "times faster": cost.cold_ms / cost.warm_ms,
+                    "same verdicts": "yes" if cost.same else "NO",
+                }
+    except MissingExtraError:
+        return
 
 
-def _errors(report: PrecomputeReport) -> Table:
-    shown = _table("Items that make no difference, looked at after each pair", "item", "kept", "dropped", "bar")
-    for row in report.errors:
-        shown.add_row(row.item, f"{row.kept:.1%}", f"{row.dropped:.1%}", "≤ 5 % together")
-    return shown
+def _passes_chart(family: str, points: Mapping[tuple[str, int], CurvePoint]) -> Chart:
+    by_arm: dict[str, list[tuple[float, float]]] = {}
+    for (arm, passes), point in points.items():
+        by_arm.setdefault(arm, []).append((float(passes), 100 * point.accuracy))
+    series = tuple(Series(arm, tuple(each), color=at) for at, (arm, each) in enumerate(by_arm.items()))
+    return Chart(f"{family}: right answers over passes", "passes", "right, %", series)
 
 
-def _solvers(report: PrecomputeReport) -> Table:
-    shown = _table(
-        "Z3, a question",
-        "conditions",
-        "reasons",
-        "cold",
-        "warm",
-        "times cheaper",
-        "cold, ms",
-        "warm, ms",
-        "times faster",
-    )
-    for row in report.solvers:
-        shown.add_row(
-            f"{row.conditions}",
-            "minimal" if row.minimal else "any",
-            f"{row.cold_spent:,.0f}",
-            f"{row.warm_spent:,.0f}",
-            f"{row.cold_spent / row.warm_spent:.1f}",
-            f"{row.cold_ms:.1f}",
-            f"{row.warm_ms:.1f}",
-            f"{row.cold_ms / row.warm_ms:.1f}",
-        )
-    shown.caption = "cold and warm in Z3's own count (rlimit count)"
-    return shown
-
-
-def _table(title: str, first: str, *others: str) -> Table:
-    shown = Table(title=title, title_justify="left")
-    shown.add_column(first)
-    for name in others:
-        shown.add_column(name, justify="right")
-    return shown
+command = command_of(precompute, has_charts=True)

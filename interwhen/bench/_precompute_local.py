@@ -1,15 +1,13 @@
-"""One run with the real local model, whatever it shows: running totals, asked again and again."""
+"""``interwhen bench precompute --model local``: running totals, asked of the real local model before and after."""
 
 from __future__ import annotations
 
 import random
 import re
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
-
-import msgspec
 
 from interwhen._types.claims import Claim
 from interwhen._types.extensions import Task
@@ -19,15 +17,18 @@ from interwhen._types.segments import Segment
 from interwhen._types.triggers import Lines
 from interwhen._types.verdicts import Pass, Unknown, Verdict, Violation
 from interwhen._types.verifiers import verifier
+from interwhen.bench._experiment import say
+from interwhen.bench._report import Report, Row, Table
+from interwhen.bench._statistics import Estimate
 from interwhen.precompute import ContextRef, MemoryShelf, Precomputer, Store
 from interwhen.precompute._serving import ServeReady
 from interwhen.precompute.producers.answers import answers, compose
 from interwhen.precompute.producers.facts import facts
 from interwhen.toolkit.quotes import quotes
 
-# Running totals, in the words that the model of this package has learnt: problems, and a monitor that reads them.
+# Running totals, in the words that the tiny model was trained on: problems, and a monitor that reads them.
 #
-# The generator and the monitor share no code; right is what Python's integers come to.
+# The generator and the monitor share no code; answers are graded by Python's integers.
 
 QUESTION = "What is the result?"
 _START = re.compile(r"Start with (\d{1,9})\.")
@@ -130,33 +131,7 @@ _ANSWER = re.compile(r"Answer: (-?\d+)\s*\Z")
 _SAMPLING = Sampling(max_tokens=300, temperature=0.0)
 
 
-class LocalPrecompute(msgspec.Struct, frozen=True):
-    """Running totals before the real local model, one question a context."""
-
-    model: str
-    problems: int
-    right_before: float
-    """Answers that are right with nothing prepared, with the monitor."""
-    right_after: float
-    generated_before: float
-    """Tokens a query while the reader waits."""
-    generated_after: float
-    answers_stored: int
-    """Of the problems; the others were not verified, and nothing was stored for them."""
-    wrong_stored: int
-    facts_proposed_for: int
-    """Contexts in which the model was asked for statements, too."""
-    facts_stored: int
-    offline: float
-    """Tokens generated ahead of time, a context, on answers and on facts."""
-    cost_10: float
-    """The cost a query at 10 queries a context, where a reader's token weighs 10, over that with nothing prepared."""
-    cost_1: float
-
-
-async def measure_local(
-    model: Model, *, problems: int = 40, seed: int = 0, say: Callable[[str], None] = lambda _line: None
-) -> LocalPrecompute:
+async def measure_local(model: Model, *, problems: int = 40, seed: int = 0) -> Report:
     """Ask *problems* totals with nothing prepared; prepare them; ask again."""
     rng = random.Random(seed)  # noqa: S311
     asked = [total(rng) for _ in range(problems)]
@@ -181,21 +156,24 @@ async def measure_local(
     offline = statistics.fmean(prepared.spending.cost.generated for prepared in precomputer.contexts.values())
     await precomputer.aclose()
     usual, now = (statistics.fmean(tokens for _, tokens in runs) for runs in (before, after))
-    return LocalPrecompute(
-        model=model.name,
-        problems=problems,
-        right_before=statistics.fmean(right for right, _ in before),
-        right_after=statistics.fmean(right for right, _ in after),
-        generated_before=usual,
-        generated_after=now,
-        answers_stored=len(stored),
-        wrong_stored=sum(not _is_right(one, item.payload.text) for one, item in stored),
-        facts_proposed_for=problems,
-        facts_stored=len(items) - len(stored),
-        offline=offline,
-        cost_10=(offline / 10 + 10 * now) / (10 * usual),
-        cost_1=(offline / 10 + now) / usual,
+    costs = [(offline / 10 + weight * now) / (weight * usual) for weight in (10, 1)]
+    rows: tuple[Row, ...] = (
+        {"what": "right", "nothing": _percent(before), "precomputed": _percent(after)},
+        {"what": "tokens a query", "nothing": usual, "precomputed": now},
+        # No answer is stored for a problem whose answer was not verified.
+        {"what": f"answers stored, of {problems}", "precomputed": len(stored)},
+        {"what": "  of them wrong", "precomputed": sum(not _is_right(one, item.payload.text) for one, item in stored)},
+        {"what": "facts stored", "precomputed": len(items) - len(stored)},
+        {"what": "tokens ahead of time, a context", "precomputed": offline},
+        {"what": "cost a query at 10 queries, t = 10", "nothing": 1, "precomputed": costs[0]},
+        {"what": "cost a query at 10 queries, t = 1", "nothing": 1, "precomputed": costs[1]},
     )
+    caption = "t: the weight of a token for which a reader waits."
+    return Report(benchmark="precompute", subject=model.name, tables=(Table("Running totals", rows, caption),))
+
+
+def _percent(runs: Sequence[tuple[bool, int]]) -> Estimate:
+    return Estimate(100 * statistics.fmean(right for right, _ in runs), "%", n=len(runs))
 
 
 async def _ask(precomputer: Precomputer, one: Total, *, context: ContextRef | None = None) -> tuple[bool, int]:

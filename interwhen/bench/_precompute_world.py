@@ -1,30 +1,31 @@
-"""Contexts with questions, generated from a seed, with the right answers. Nothing here knows what verifies.
+"""Generated contexts with questions and right answers, a SIMULATED model that answers them, and a monitor.
 
 ``states``: a value that changes step by step, and questions on the value after a step. ``lookups``: who reports to
-whom, and questions on who is so many steps above somebody. ``reasoning_gym``: a sheet of chained sums from the package
-of that name, which also says whether an answer is right.
+whom, and questions on the person some steps above another. ``reasoning_gym``: a sheet of chained sums from the package
+of that name, which also grades the answers. Generator, model and monitor share no code.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
+import operator
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from interwhen._types.claims import Claim
 from interwhen._types.errors import MissingExtraError
 from interwhen._types.extensions import Task
-from interwhen._types.models import Capabilities, Chunk, Completion, Request, Usage
+from interwhen._types.models import Capabilities, Completion, Request, Usage
 from interwhen._types.monitors import Monitor
 from interwhen._types.segments import Segment
 from interwhen._types.triggers import Lines
 from interwhen._types.verdicts import Pass, Unknown, Verdict, Violation
-from interwhen._types.verifiers import FunctionVerifier, verifier
-from interwhen.models._token_stream import GuardedStream
+from interwhen._types.verifiers import verifier
+from interwhen.models._token_stream import IteratorStream
 from interwhen.models._transport import Timeouts
 from interwhen.toolkit.quotes import quotes
 
@@ -42,49 +43,49 @@ _TERMS = re.compile(r"The first (\d+) terms of problem (\w+) come to (-?\d+)\.")
 
 
 class About(NamedTuple):
-    """What a statement is about: whom or which problem (empty where there is one), and after how many steps."""
+    """The subject of a statement: a person or a problem (empty if there is only one), and a number of steps."""
 
     who: str
     number: int
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class CaseQuestion:
     """A question on a context."""
 
     text: str
     about: About
     answer: str
     likely: bool
-    """Whether it is one of those that could have been foreseen."""
+    """Whether it could have been foreseen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A context with its questions. All that can be said of it are values that come one from the other."""
+    """A context with its questions. Every statement on it gives a value, which follows from the value before it."""
 
     family: FamilyName
     pieces: tuple[tuple[str, str], ...]
     """Names and texts."""
-    questions: tuple[Question, ...]
+    questions: tuple[CaseQuestion, ...]
     likely: tuple[About, ...]
-    """What the questions are about that can be foreseen."""
+    """The subjects of the questions that can be foreseen."""
     truth: dict[About, str]
     """Every value."""
     say: Callable[[About, str], str]
-    """Words the statement that something has a value."""
+    """Return the statement that a subject has a value."""
     read: Callable[[str], tuple[About, str] | None]
-    """Reads a line that words such a statement, right or wrong; ``None``: it is none."""
+    """Read a line as such a statement, right or wrong; ``None`` if it is none."""
     start: Callable[[About], tuple[About, str]]
-    """Where working out begins if nothing is known."""
+    """Return where the reasoning begins if nothing is known."""
     advance: Callable[[About, str], str]
-    """The value that comes from the one before it, which may be a wrong one."""
+    """Return the value that follows from the one before it, which may be wrong."""
     lines: Callable[[About, int, str], tuple[str, ...]]
-    """The lines of the text that lead there from the value after so many steps."""
+    """Return the lines of the text that lead there from the value after so many steps."""
     ask: Callable[[About], str]
-    """Words the question on it."""
-    right: Callable[[Question, str], bool]
-    """Tells whether a value is the right answer to a question."""
+    """Return the question on a subject."""
+    right: Callable[[CaseQuestion, str], bool]
+    """Return whether a value is the right answer to a question."""
 
     @property
     def text(self) -> str:
@@ -93,11 +94,11 @@ class Case:
 
 
 Family: TypeAlias = Callable[[random.Random, int, float], Case]
-"""From a source of randomness, the number of questions, and how many of them (0 to 1) can be foreseen."""
+"""Makes a case of a random source, the number of questions, and the share of them that can be foreseen."""
 
 
 def states(rng: random.Random, questions: int, predictable: float, *, steps: int = 36, piece: int = 12) -> Case:
-    """Return a value that changes *steps* times, told in pieces of *piece* steps."""
+    """Return a value that changes *steps* times, in pieces of *piece* steps."""
     value = rng.randint(10, 99)
     lines = [f"Step 1: start with {value}."]
     truth = {About("", 1): str(value)}
@@ -124,12 +125,12 @@ def states(rng: random.Random, questions: int, predictable: float, *, steps: int
         lambda about, value: str(_apply(*changes[about.number], int(value))),
         lambda about, number, _value: tuple(lines[0 if number == 1 else number : about.number]),
         ask,
-        _same,
+        lambda question, answer: answer == question.answer,
     )
 
 
 def lookups(rng: random.Random, questions: int, predictable: float, *, people: int = 24) -> Case:
-    """Return *people* in one line of command, told in random order."""
+    """Return *people* in one line of command, listed in random order."""
     chain = rng.sample(_NAMES, people)
     above = dict(itertools.pairwise(chain))
     lines = [f"{low} reports to {high}." for low, high in above.items()]
@@ -140,11 +141,8 @@ def lookups(rng: random.Random, questions: int, predictable: float, *, people: i
         return f"Who is {_steps(about)} above {about.who}?"
 
     def path(about: About, number: int, value: str) -> tuple[str, ...]:
-        found = []
-        for _ in range(number, about.number):
-            found.append(f"{value} reports to {above.get(value, value)}.")
-            value = above.get(value, value)
-        return tuple(found)
+        steps = itertools.accumulate(range(number, about.number), lambda at, _: above.get(at, at), initial=value)
+        return tuple(f"{low} reports to {high}." for low, high in itertools.pairwise(steps))
 
     likely = tuple(About(chain[0], steps) for steps in range(8, people, 3))
     return Case(
@@ -156,11 +154,11 @@ def lookups(rng: random.Random, questions: int, predictable: float, *, people: i
         lambda about, value: f"{_steps(about)} above {about.who} is {value}.",
         lambda line: _reading(_ABOVE, line, lambda found: About(found[2], int(found[1]))),
         lambda about: (About(about.who, 0), about.who),
-        # Whoever has nobody above stays: a wrong turn does not end in an error.
+        # The head of the line stays the value: a wrong turn does not end in an error.
         lambda _about, value: above.get(value, value),
         path,
         ask,
-        _same,
+        lambda question, answer: answer == question.answer,
     )
 
 
@@ -175,11 +173,12 @@ def reasoning_gym(rng: random.Random, questions: int, predictable: float, *, pro
     )
     entries = {str(at): sheet[at - 1] for at in range(1, problems + 1)}
     terms = {who: re.findall(r"[+-]|\d+", entry["question"]) for who, entry in entries.items()}
-    truth = {}
-    for who, parts in terms.items():
-        for number in range(1, len(parts) // 2 + 2):
-            truth[About(who, number)] = str(sum(_signed(parts, at) for at in range(1, number + 1)))
     whole = {who: About(who, len(parts) // 2 + 1) for who, parts in terms.items()}
+    truth = {
+        About(who, number): str(sum(_signed(terms[who], at) for at in range(1, number + 1)))
+        for who, last in whole.items()
+        for number in range(1, last.number + 1)
+    }
 
     def ask(about: About) -> str:
         return f"What do the {about.number} terms of problem {about.who} come to?"
@@ -234,48 +233,45 @@ def _questions(
     likely: tuple[About, ...],
     truth: dict[About, str],
     ask: Callable[[About], str],
-) -> tuple[Question, ...]:
+) -> tuple[CaseQuestion, ...]:
     others = [about for about in truth if about not in likely and about.number > 1]
-    found = []
-    for _ in range(count):
+
+    def one() -> CaseQuestion:
         foreseen = rng.random() < predictable
         about = rng.choice(likely if foreseen else others)
-        found.append(Question(ask(about), about, truth[about], foreseen))
-    return tuple(found)
+        return CaseQuestion(ask(about), about, truth[about], foreseen)
 
-
-def _same(question: Question, answer: str) -> bool:
-    return answer == question.answer
+    return tuple(one() for _ in range(count))
 
 
 def _steps(about: About) -> str:
     return f"{about.number} step{'' if about.number == 1 else 's'}"
 
 
-# A SIMULATED model: it reasons like one, slips at a stated rate, and believes the notes that it is given.
+# A SIMULATED model: it reasons like a model, makes mistakes at a stated rate, and believes the notes that it is given.
 #
-# It knows the generator's truth and makes its mistakes by a rate, so the numbers that come out say how the machinery
-# around a model behaves at that rate, and nothing of any real model.
+# It knows the truth of the generator, so the numbers show how the machinery around a model behaves at that rate, and
+# nothing about any real model.
 
 CHARACTERS = 4
-"""A token of the simulated model."""
+"""Characters in a token of the simulated model."""
 _FACT = re.compile(r"^(?:[SF]\d+: )?(.+)$", re.MULTILINE)
 _LIMIT = re.compile(r"up to (\d+) ")
 _LABEL = re.compile(r"^([SF]\d+): (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
-    """How often the simulated model slips."""
+class MistakeRates:
+    """How often the simulated model makes mistakes."""
 
     step: float = 0.02
-    """A line of its reasoning says a wrong value."""
+    """A line of its reasoning gives a wrong value."""
     fact: float = 0.15
-    """A statement that it proposes says a wrong value."""
+    """A statement that it proposes gives a wrong value."""
     vague: float = 0.1
-    """A statement that it proposes is worded so that nobody can check it."""
+    """A statement that it proposes is too vague to be checked."""
     reach: int = 6
-    """So many steps a statement goes on from what is known, at most."""
+    """The most steps by which a statement goes on from what is known."""
 
 
 def tokens(text: str) -> int:
@@ -283,32 +279,38 @@ def tokens(text: str) -> int:
     return -(-len(text) // CHARACTERS)
 
 
-class SimulatedModel:
-    """Answers the questions of *case*, and proposes statements on it. What it says depends on its input and *seed*."""
+class SlippingModel:
+    """Answers the questions of *case*, and proposes statements on it. Its text depends on its input and *seed*."""
 
     name = "simulated"
 
-    def __init__(self, case: Case, rates: Rates = Rates(), *, seed: int = 0) -> None:
+    def __init__(self, case: Case, rates: MistakeRates = MistakeRates(), *, seed: int = 0) -> None:
         self._case = case
         self._rates = rates
         self._seed = seed
-        self._said = {case.say(about, value): about for about, value in case.truth.items()}
         self._questions = {question.text: question for question in case.questions}
         self.timeouts = Timeouts()
         self.generated = 0
         self.read = 0
 
     async def capabilities(self) -> Capabilities:
-        """Go on from any prefix."""
+        """Return that it goes on from any prefix."""
         return Capabilities(resume="prefix", forks=False, think_tags=None)
 
-    async def stream(self, request: Request) -> GuardedStream:
-        """Reason towards the answer of the question that the prompt ends with."""
+    async def stream(self, request: Request) -> IteratorStream:
+        """Reason towards the answer of the question at the end of the prompt."""
         self.read += tokens(Task(request.prompt).text)
-        return _Said(self, self.reply(request))
+        text = self.reply(request)
+
+        async def texts() -> AsyncIterator[str]:
+            for at in range(0, len(text), CHARACTERS):
+                self.generated += 1
+                yield text[at : at + CHARACTERS]
+
+        return IteratorStream(texts())
 
     async def complete(self, request: Request) -> Completion:
-        """Answer whole; to the prompt that asks for statements, propose some."""
+        """Return a whole answer, or proposals for a prompt that asks for statements."""
         text = self.reply(request)
         prompt = tokens(Task(request.prompt).text)
         self.read += prompt
@@ -319,19 +321,19 @@ class SimulatedModel:
         """Do nothing."""
 
     def reply(self, request: Request) -> str:
-        """Return what it says to *request*."""
+        """Return the text of the model for *request*."""
         prompt = Task(request.prompt).text
         question = next((found for text, found in self._questions.items() if prompt.rstrip().endswith(text)), None)
         if question is not None:
             return "".join(self._reasoning(question, prompt, request.prefix))
         return "\n".join(self._proposals(prompt))
 
-    def _reasoning(self, question: Question, prompt: str, prefix: str) -> Iterator[str]:
-        """Go on from the nearest thing that is known, by the notes in the prompt or by its own words so far."""
+    def _reasoning(self, question: CaseQuestion, prompt: str, prefix: str) -> Iterator[str]:
+        """Go on from the nearest value that is known, from the notes in the prompt or from its own text so far."""
         target = question.about
-        known = self._read(prompt) | self._read(prefix)
-        at, value = self._nearest(target, known)
-        done = target in self._read(prefix)
+        own = self._known(prefix)
+        at, value = self._nearest(target, self._known(prompt) | own)
+        done = target in own
         if prefix and not prefix.endswith("\n"):
             prefix += "\n"
             yield "\n"
@@ -345,31 +347,30 @@ class SimulatedModel:
             done = at == target
 
     def _proposals(self, prompt: str) -> Iterator[str]:
-        """Propose what leads to the likely questions, then whatever comes next, each from the nearest thing known."""
+        """Propose what leads to the likely questions, then all else, each from the nearest value that is known."""
         labels = {text: label for label, text in _LABEL.findall(prompt)}
-        known = self._read("\n".join(labels))
+        known = self._known("\n".join(labels))
         limit = _LIMIT.search(prompt)
         wanted = (self._within_reach(about, known) for about in (*self._case.likely, *self._case.truth))
         proposals = (self._proposal(about, known, labels, prompt) for about in dict.fromkeys(wanted))
-        found = (said for said in proposals if said is not None)
-        yield from itertools.islice(found, int(limit[1]) if limit is not None else 12)
+        yield from itertools.islice(filter(None, proposals), int(limit[1]) if limit is not None else 12)
 
     def _within_reach(self, about: About, known: Mapping[About, str]) -> About:
         at, _ = self._nearest(about, known)
         return About(about.who, min(about.number, at.number + self._rates.reach))
 
-    def _proposal(self, about: About, known: Mapping[About, str], labels: Mapping[str, str], prompt: str) -> str | None:
+    def _proposal(self, about: About, known: Mapping[About, str], labels: Mapping[str, str], prompt: str) -> str:
+        """Return a statement with the labels of the lines that it rests on; empty if it is known or has no labels."""
         at, value = self._nearest(about, known)
         lines = self._case.lines(about, at.number, value)
         if at in known:
             lines = (self._case.say(at, known[at]), *lines)
         cited = [labels[line] for line in lines if line in labels]
         if about in known or len(cited) < len(lines):
-            return None
+            return ""
         for number in range(at.number + 1, about.number + 1):
             value = self._case.advance(About(about.who, number), value)
-        value = self._slip(about, value, self._rates.fact, prompt)
-        said = self._case.say(about, value)
+        said = self._case.say(about, self._slip(about, value, self._rates.fact, prompt))
         if self._chance("vague", said, prompt) < self._rates.vague:
             said = f"It seems that {said[0].lower()}{said[1:-1]}, more or less."
         return f"{said} [{' '.join(cited)}]"
@@ -381,8 +382,8 @@ class SimulatedModel:
         best = max(earlier, key=lambda at: at.number)
         return best, known[best]
 
-    def _read(self, text: str) -> dict[About, str]:
-        """Return the statements in *text*: they are believed, right or wrong."""
+    def _known(self, text: str) -> dict[About, str]:
+        """Return the statements in *text*, right or wrong: the model believes them."""
         return dict(found for line in _FACT.findall(text) if (found := self._case.read(line)) is not None)
 
     def _slip(self, about: About, value: str, rate: float, where: str) -> str:
@@ -396,28 +397,7 @@ class SimulatedModel:
         return random.Random(hashlib.sha256(key).digest()).random()  # noqa: S311  (a simulation)
 
 
-class _Said(GuardedStream):
-    def __init__(self, model: SimulatedModel, text: str) -> None:
-        super().__init__()
-        self._model = model
-        self._text = text
-        self._over = False
-
-    async def fetch(self) -> Sequence[Chunk]:
-        """Bring a token."""
-        if self._text:
-            text, self._text = self._text[:CHARACTERS], self._text[CHARACTERS:]
-            self._model.generated += 1
-            return (Chunk(text),)
-        if self._over:
-            return ()
-        self._over = True
-        return (Chunk("", tokens=0, finish_reason="stop"),)
-
-
-# The monitor of this benchmark: it reads the prompt by its own lights, and judges each statement by what stands there.
-#
-# It shares no code with the generators of the families, nor with the grader.
+# The monitor of this benchmark: it reads the prompt itself, and works out each statement from it.
 
 _STEP = re.compile(r"^Step (\d{1,6}): (start with|add|subtract|multiply by) (\d{1,9})\.$", re.MULTILINE)
 _REPORTS = re.compile(r"^([A-Z][a-z]{1,20}) reports to ([A-Z][a-z]{1,20})\.$", re.MULTILINE)
@@ -431,144 +411,117 @@ _QUESTION = re.compile(
     r"What is the value after step (?P<step>\d{1,6})\?|Who is (?P<up>\d{1,6}) steps? above (?P<low>[A-Z][a-z]{1,20})\?|"
     r"What do the (?P<terms>\d{1,6}) terms of problem (?P<problem>\d{1,6}) come to\?"
 )
+_OPERATIONS: Mapping[str, Callable[[int, int], int]] = {
+    "start with": lambda _value, amount: amount,
+    "add": operator.add,
+    "+": operator.add,
+    "subtract": operator.sub,
+    "-": operator.sub,
+    "multiply by": operator.mul,
+}
+_Subject = tuple[str, str, int]
+"""A kind of value, whose it is, and after how many steps."""
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class StatedFacts:
     """What the prompt says, known facts included."""
 
-    steps: dict[int, tuple[str, int]]
     above: dict[str, str]
-    sums: dict[str, tuple[str, ...]]
-    given: dict[tuple[str, str, int], str] = field(default_factory=dict)
-    """The facts that stand there: on a kind of thing, of whom, after how many steps."""
-    asked: tuple[str, str, int] | None = None
-    """What the question at the end is about; ``None``: there is none that is understood."""
+    changes: dict[tuple[str, str], dict[int, tuple[str, int]]]
+    """For a kind of value and its owner, how each step changes it."""
+    given: dict[_Subject, str] = field(default_factory=dict)
+    asked: _Subject | None = None
+    """The subject of the question at the end; ``None`` if there is none that can be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stated(Claim):
-    """That a thing has a value."""
+class ValueClaim(Claim):
+    """That a subject has a value."""
 
-    about: tuple[str, str, int]
+    about: _Subject
     value: str
 
 
-def prepare(task: Task) -> Source:
-    """Read the prompt. The facts in it are believed only where the text itself does not reach."""
+def prepare(task: Task) -> StatedFacts:
+    """Read the prompt. Facts in it are believed only where the text itself does not lead to the value."""
     text = task.text
-    steps = {int(number): (kind, int(amount)) for number, kind, amount in _STEP.findall(text)}
-    sums = {who: tuple(terms.split()) for who, terms in _SUM.findall(text)}
-    given = dict(map(_stated, _STATEMENT.finditer(text)))
+    changes = {("state", ""): {int(number): (kind, int(amount)) for number, kind, amount in _STEP.findall(text)}}
+    for who, terms in _SUM.findall(text):
+        words = ["start with", *terms.split()]
+        pairs = zip(words[::2], words[1::2], strict=True)
+        changes["sum", who] = {number: (sign, int(term)) for number, (sign, term) in enumerate(pairs, start=1)}
+    given = {_about(found): _value(found) for found in _STATEMENT.finditer(text)}
     question = _QUESTION.fullmatch(text.rstrip().rpartition("\n")[2])
-    return Source(steps, dict(_REPORTS.findall(text)), sums, given, _about(question) if question else None)
+    return StatedFacts(dict(_REPORTS.findall(text)), changes, given, _about(question) if question else None)
 
 
-def extract(segment: Segment, _source: Source) -> Iterator[Stated]:
+def extract(segment: Segment, _facts: StatedFacts) -> Iterator[ValueClaim]:
     """Yield the statements of a line."""
     for found in quotes(segment, _STATEMENT):
-        about, value = _stated(found.match)
-        yield Stated(key=found.text, span=found.span, about=about, value=value)
+        yield ValueClaim(key=found.text, span=found.span, about=_about(found.match), value=_value(found.match))
 
 
 @verifier(name="bench-sources", version="1", worker="inline")
-def check(claim: Stated, source: Source) -> Verdict:
+def check(claim: ValueClaim, facts: StatedFacts) -> Verdict:
     """Work the value out from the text."""
-    right = value_of(claim.about, source)
+    right = value_of(claim.about, facts)
     if right is None:
         return Unknown("the text does not say enough to work it out")
     if right == claim.value:
-        return Pass("it was worked out from the text", scope="answer" if claim.about == source.asked else "steps")
+        return Pass("it was worked out from the text", scope="answer" if claim.about == facts.asked else "steps")
     said = _say(claim.about, right)
     return Violation("it does not follow from the text", witness=f"{said[:-1]}, not {claim.value}", repair=said)
 
 
 def sources(*, misses: float = 0.0) -> Monitor:
-    """Make the monitor. One that *misses* passes this part of the wrong statements: always the same ones."""
-    if not misses:
-        return _monitor("bench-sources", check)
+    """Make the monitor. If it *misses*, it passes that share of the wrong statements: always the same ones."""
+    judge = check
+    if misses:
 
-    @verifier(name="bench-sources-leaky", version=f"1 misses {misses:g}", worker="inline")
-    def leaky(claim: Stated, source: Source) -> Verdict:
-        found = check.check(claim, source)
-        chance = int.from_bytes(hashlib.sha256(claim.key.encode()).digest()[:4], "big") / (1 << 32)
-        if isinstance(found, Violation) and chance < misses:
-            return Pass("missed", scope="answer" if claim.about == source.asked else "steps")
-        return _verdict(found)
-
-    return _monitor("bench-sources-leaky", leaky)
-
-
-def _monitor(name: str, judge: FunctionVerifier) -> Monitor:
-    return Monitor(name=name, trigger=Lines(), extractor=extract, verifier=judge, prepare=prepare, scope="answer")
-
-
-def _verdict(found: object) -> Verdict:
-    assert isinstance(found, Verdict)
-    return found
-
-
-def value_of(about: tuple[str, str, int], source: Source) -> str | None:
-    """Return the value of *about*; ``None`` where *source* leaves it open."""
-    kind, who, number = about
-    here = _start(kind, who, source)
-    if here is not None:
-        found = _walk(kind, who, source, here, number)
-        if found is not None:
+        @verifier(name="bench-sources-leaky", version=f"1 misses {misses:g}", worker="inline")
+        def judge(claim: ValueClaim, facts: StatedFacts) -> Verdict:
+            found = check.check(claim, facts)
+            chance = int.from_bytes(hashlib.sha256(claim.key.encode()).digest()[:4], "big") / (1 << 32)
+            if isinstance(found, Violation) and chance < misses:
+                return Pass("missed", scope="answer" if claim.about == facts.asked else "steps")
+            assert isinstance(found, Verdict)
             return found
-    # The text does not reach from the start to there: the nearest fact may.
-    earlier = [at for what, name, at in source.given if (what, name) == (kind, who) and at <= number]
-    if not earlier:
-        return None
-    at = max(earlier)
-    return _walk(kind, who, source, (at, source.given[kind, who, at]), number)
+
+    return Monitor(name=judge.name, trigger=Lines(), extractor=extract, verifier=judge, prepare=prepare, scope="answer")
 
 
-def _start(kind: str, who: str, source: Source) -> tuple[int, str] | None:
-    if kind == "above":
-        return 0, who
-    if kind == "sum":
-        return (1, source.sums[who][0]) if who in source.sums else None
-    first = source.steps.get(1)
-    return (1, str(first[1])) if first is not None and first[0] == "start with" else None
+def value_of(about: _Subject, facts: StatedFacts) -> str | None:
+    """Return the value of *about*; ``None`` if *facts* leave it open."""
+    kind, who, number = about
+    found = _walk(about, 0, who, facts) if kind == "above" else _walk(about, 0, "0", facts) if number else None
+    if found is not None:
+        return found
+    # The text does not lead there from the start; the nearest fact may.
+    earlier = [at for what, name, at in facts.given if (what, name) == (kind, who) and at <= number]
+    return _walk(about, max(earlier), facts.given[kind, who, max(earlier)], facts) if earlier else None
 
 
-def _walk(kind: str, who: str, source: Source, start: tuple[int, str], number: int) -> str | None:
-    at, value = start
-    if at > number:
-        return None
+def _walk(about: _Subject, at: int, value: str, facts: StatedFacts) -> str | None:
+    """Go on from the *value* after *at* steps."""
+    kind, who, number = about
     for step in range(at + 1, number + 1):
-        following = _next(kind, who, source, step, value)
+        if kind == "above":
+            following = facts.above.get(value)
+        else:
+            sign, amount = facts.changes.get((kind, who), {}).get(step, ("", 0))
+            following = str(_OPERATIONS[sign](int(value), amount)) if sign else None
         if following is None:
             return None
         value = following
     return value
 
 
-def _next(kind: str, who: str, source: Source, step: int, value: str) -> str | None:
-    if kind == "above":
-        return source.above.get(value)
-    if kind == "sum":
-        terms = source.sums.get(who, ())[2 * step - 3 : 2 * step - 1]
-        sign, amount = ("add" if terms[0] == "+" else "subtract", int(terms[1])) if len(terms) == 2 else ("", 0)
-    else:
-        sign, amount = source.steps.get(step, ("", 0))
-    match sign:
-        case "add":
-            return str(int(value) + amount)
-        case "subtract":
-            return str(int(value) - amount)
-        case "multiply by":
-            return str(int(value) * amount)
-        case _:
-            return None
+def _value(match: re.Match[str]) -> str:
+    return match["value"] or match["high"] or match["total"]
 
 
-def _stated(match: re.Match[str]) -> tuple[tuple[str, str, int], str]:
-    return _about(match), match["value"] or match["high"] or match["total"]
-
-
-def _about(match: re.Match[str]) -> tuple[str, str, int]:
+def _about(match: re.Match[str]) -> _Subject:
     if match["step"]:
         return "state", "", int(match["step"])
     if match["up"]:
@@ -576,12 +529,10 @@ def _about(match: re.Match[str]) -> tuple[str, str, int]:
     return "sum", match["problem"], int(match["terms"])
 
 
-def _say(about: tuple[str, str, int], value: str) -> str:
+def _say(about: _Subject, value: str) -> str:
     kind, who, number = about
-    match kind:
-        case "state":
-            return f"After step {number} the value is {value}."
-        case "above":
-            return f"{number} step{'' if number == 1 else 's'} above {who} is {value}."
-        case _:
-            return f"The first {number} terms of problem {who} come to {value}."
+    return {
+        "state": f"After step {number} the value is {value}.",
+        "above": f"{number} step{'' if number == 1 else 's'} above {who} is {value}.",
+        "sum": f"The first {number} terms of problem {who} come to {value}.",
+    }[kind]

@@ -1,7 +1,6 @@
-"""A process that passes bytes on and does nothing else: what any gateway in Python adds to a stream at the least.
+"""A bare TCP relay in its own process: the least that a process between a reader and a server costs.
 
-It takes its place: between the reader and the load generator, on the core where the gateway is measured. The port of
-the generator is its only argument.
+It passes bytes on in both directions and looks at none of them. Its only argument is the port of the load generator.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from interwhen.testing._paced_server import serve_on_loopback
 
 
 def serve(listener: socket.socket, *, port: int) -> None:
-    """Pass on to *port* what comes, and what comes back, until the process is ended."""
+    """Relay each connection to *port* until the process ends."""
     ready = selectors.DefaultSelector()
     ready.register(listener, selectors.EVENT_READ)
     while True:
@@ -28,14 +27,15 @@ def serve(listener: socket.socket, *, port: int) -> None:
                     ready.register(one, selectors.EVENT_READ, (one, other))
                 continue
             source, target = key.data
-            if source.fileno() >= 0 and not _pass_on(source, target):  # negative: closed a moment ago, by its other end
+            # A negative number: the other end was closed earlier in this loop.
+            if source.fileno() >= 0 and not _pass_on(source, target):
                 for side in (source, target):
                     ready.unregister(side)
                     side.close()
 
 
 def _pass_on(source: socket.socket, target: socket.socket) -> bool:
-    """Pass on what has come; false where the connection is over."""
+    """Pass on the bytes that have come; return false if the connection is over."""
     try:
         data = source.recv(65536)
         target.sendall(data)

@@ -1,7 +1,7 @@
-"""The other side of a soak, in a process of its own: a server that tells stories and breaks in every way it knows.
+"""The server of a soak, in a process of its own: it tells stories, and breaks at random.
 
-Started with a seed and a rate (chunks a second); prints the address it listens at, and ends with its standard input.
-What breaks, and where, depends on the seed and on the number of the request alone.
+Its arguments are a seed and a rate (chunks a second). It prints its address, and ends with its standard input. The
+faults and their places depend only on the seed and on the number of the request.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from interwhen.testing.server import (
     fault,
 )
 
-# What a soak's model writes: sums of which some are wrong at first, told from any prefix of them.
+# The text of the simulated model: sums, some of them wrong at first. It goes on from any prefix.
 
 _SLIP = 0.15
 """The share of the lines that the model gets wrong at first."""
@@ -41,7 +41,7 @@ _NUMBER = re.compile(r"Story (\d+)\.\n")
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Lines of sums; ``told`` is what the model says of itself, ``right`` what is true."""
+    """Lines of sums: ``told`` as the model writes them by itself, and ``right`` as they are true."""
 
     number: int
     right: tuple[str, ...]
@@ -49,11 +49,11 @@ class Story:
 
     @property
     def text(self) -> str:
-        """The text of a run that was put right wherever it was wrong."""
+        """The text of a run in which every wrong line was corrected."""
         return "".join(self.right)
 
     def after(self, prefix: str) -> str:
-        """Return what the model says after *prefix*: what stands it takes as it is, then it slips again as ever."""
+        """Return the text of the model after *prefix*: it keeps the prefix, and makes its later mistakes again."""
         lines = prefix.split("\n")
         at, begun = len(lines) - 1, lines[-1]
         if at >= len(self.right):
@@ -64,9 +64,9 @@ class Story:
         return line[len(begun) :] + "".join(self.told[at + 1 :])
 
     def stands(self, text: str, *, checked: bool = True) -> bool:
-        """Tell whether *text* is some of this story, right in every line but a last one that nobody has checked.
+        """Return whether *text* is the beginning of this story, right in every line but an unchecked last one.
 
-        Where the reader left before all of it was *checked*, any line may be as the model told it.
+        Unless all of it was *checked*, because the reader left early, any line may be as the model wrote it.
         """
         if self.text.startswith(text):
             return True
@@ -79,8 +79,8 @@ class Story:
         )
 
     def is_right(self, text: str, span: Span) -> bool:
-        """Tell whether *text* says within *span* what is true."""
-        # A slip is as long as what it should have been, so the places are the same.
+        """Return whether *text* is true within *span*."""
+        # A wrong line is as long as the right one, so that the places are the same.
         return text[span.start : span.end] == self.text[span.start : span.end]
 
 
@@ -103,10 +103,10 @@ def prompt_of(number: int) -> str:
 
 
 def asked(prompt: str) -> tuple[Story, str]:
-    """Return the story that *prompt* (of a completion) asks for, and how far it is told already."""
+    """Return the story that the *prompt* of a completion asks for, and its beginning in that prompt."""
     found = _NUMBER.match(prompt)
     if found is None:
-        raise ValueError(f"no story is asked for in {prompt[:80]!r}")
+        raise ValueError(f"the prompt must begin with 'Story NUMBER.', got {prompt[:80]!r}")
     return story(int(found[1])), prompt[found.end() :]
 
 
@@ -129,11 +129,11 @@ _BREAKS: dict[str, Callable[[bytes], Sequence[Step]]] = {
 }
 """Faults in the middle of one."""
 FAULTS = (*_REFUSALS, *_BREAKS, "no_done", "byte_drip", "crlf", "comments")
-"""All that can happen to a request."""
+"""Everything that can happen to a request."""
 
 
 class Teller:
-    """Answers each request with its story, broken now and then; counts what it broke."""
+    """Answers each request with its story, sometimes with a fault, and counts the faults."""
 
     def __init__(self, seed: int, rate: float) -> None:
         self._seed = seed
@@ -179,12 +179,12 @@ class Teller:
 
 
 async def serve(seed: int, rate: float) -> None:
-    """Serve until standard input ends; the last line printed says what was broken how often."""
+    """Serve until standard input ends; the last line of output counts the faults."""
     teller = Teller(seed, rate)
     async with ScriptedServer(teller) as server, anyio.create_task_group() as group:
 
         async def forget() -> None:
-            # The server keeps its requests for tests to look at; an hour of them would be a leak of the soak's own.
+            # The server keeps its requests for tests; an hour of them would look like a leak.
             while True:
                 await anyio.sleep(1)
                 del server.requests[:-_REMEMBERED]

@@ -1,35 +1,85 @@
-"""Medians and intervals for measurements."""
+"""Estimates with intervals, and the tests and fits that reports use."""
 
 from __future__ import annotations
 
 import math
 import random
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 
+T = TypeVar("T")
 _RESAMPLES = 2000
 
 
-class Estimate(msgspec.Struct, frozen=True):
-    """A median with a 95 % percentile-bootstrap interval (Efron 1979), and the number of measurements."""
+class Estimate(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A measured number, with a 95 % interval where it was estimated from several measurements."""
 
-    median: float
-    low: float
-    high: float
-    n: int
+    value: float
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    n: int = 1
+    """How many measurements it was estimated from."""
+    limit: float | None = None
+    """The bar: *value* should not exceed it, or should reach it if *at_least*."""
+    at_least: bool = False
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the bar is met; ``None`` without a bar."""
+        if self.limit is None:
+            return None
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+    @property
+    def bar(self) -> str:
+        """The bar as text; empty without one."""
+        return "" if self.limit is None else f"{'≥' if self.at_least else '≤'} {self.limit:g} {self.unit}".rstrip()
 
     def __str__(self) -> str:
-        return f"{self.median:.3g} [{self.low:.3g}, {self.high:.3g}]"
+        if self.low is None or self.high is None:
+            return f"{_text(self.value, 4)} {self.unit}".rstrip()
+        return f"{_text(self.value)} [{_text(self.low)}, {_text(self.high)}] {self.unit}".rstrip()
 
 
-def estimate(values: Sequence[float], seed: int = 0) -> Estimate:
-    """Return the median of *values* with its bootstrap interval."""
+def _text(value: float, digits: int = 3) -> str:
+    return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1000 else f"{value:.{digits}g}"
+
+
+def estimate(
+    values: Sequence[T],
+    unit: str = "",
+    *,
+    of: Callable[[Sequence[T]], float] = statistics.median,  # type: ignore[assignment]  # numbers, by default
+    limit: float | None = None,
+    seed: int = 0,
+) -> Estimate:
+    """Return a statistic *of* at least one value (by default the median), with its 95 % percentile-bootstrap interval.
+
+    The method is Efron's (1979). *limit* is the bar that the estimate should not exceed.
+    """
+    middle = of(values)
+    if all(value == values[0] for value in values):  # resampling would give the same value again
+        return Estimate(middle, unit, middle, middle, len(values), limit)
     rng = random.Random(seed)  # noqa: S311  (resampling, not secrets)
-    medians = sorted(statistics.median(rng.choices(values, k=len(values))) for _ in range(_RESAMPLES))
-    low, high = medians[int(0.025 * _RESAMPLES)], medians[int(0.975 * _RESAMPLES) - 1]
-    return Estimate(statistics.median(values), low, high, len(values))
+    found = sorted(of(rng.choices(values, k=len(values))) for _ in range(_RESAMPLES))
+    low, high = found[int(0.025 * _RESAMPLES)], found[int(0.975 * _RESAMPLES) - 1]
+    return Estimate(middle, unit, low, high, len(values), limit)
+
+
+def mean_of(values: Sequence[float], unit: str = "") -> Estimate:
+    """Return the mean of *values* with its interval: what a user pays over many runs, slow ones included."""
+    return estimate(values, unit, of=statistics.fmean)
+
+
+def paired(before: Sequence[float], after: Sequence[float], unit: str = "") -> tuple[Estimate, Estimate]:
+    """Return the mean of what *after* adds to *before* within each pair, in *unit* and in percent of *before*."""
+    added = [late - early for early, late in zip(before, after, strict=True)]
+    shares = [more / early * 100 if early else 0.0 for more, early in zip(added, before, strict=True)]
+    return mean_of(added, unit), mean_of(shares, "%")
 
 
 def percentile(values: Sequence[float], q: float) -> float:
@@ -48,68 +98,3 @@ def mcnemar(fixed: int, broken: int) -> float:
     """Return the two-sided exact p-value of McNemar's test (1947) on the pairs in which two arms differ."""
     count, fewer = fixed + broken, min(fixed, broken)
     return min(1.0, 2 * sum(math.comb(count, i) for i in range(fewer + 1)) / 2**count) if count else 1.0
-
-
-# Differences within pairs of measurements, with intervals.
-
-_PAIRED_RESAMPLES = 2000
-
-
-class Mean(msgspec.Struct, frozen=True):
-    """A mean with a 95 % percentile-bootstrap interval (Efron 1979), and the number of measurements.
-
-    A mean is what a user pays over many runs: a median would hide that one run in twenty is slow.
-    """
-
-    mean: float
-    low: float
-    high: float
-    n: int
-
-    def __str__(self) -> str:
-        return f"{self.mean:.3g} [{self.low:.3g}, {self.high:.3g}]"
-
-
-def mean_of(values: Sequence[float], seed: int = 0) -> Mean:
-    """Return the mean of *values*, of which there must be one at least, with its bootstrap interval."""
-    if len(set(values)) == 1:  # nothing to resample
-        return Mean(values[0], values[0], values[0], len(values))
-    rng = random.Random(seed)  # noqa: S311  (resampling, not secrets)
-    means = sorted(statistics.fmean(rng.choices(values, k=len(values))) for _ in range(_PAIRED_RESAMPLES))
-    low, high = means[int(0.025 * _PAIRED_RESAMPLES)], means[int(0.975 * _PAIRED_RESAMPLES) - 1]
-    return Mean(statistics.fmean(values), low, high, len(values))
-
-
-def _median_of(values: Sequence[float]) -> Estimate:
-    if len(set(values)) == 1:
-        return Estimate(values[0], values[0], values[0], len(values))
-    return estimate(values)
-
-
-class Paired(msgspec.Struct, frozen=True, kw_only=True):
-    """One quantity in two arms, and what the second adds to the first, pair by pair."""
-
-    name: str
-    unit: str
-    before: Estimate
-    after: Estimate
-    median_added: Estimate
-    added: Mean
-    """``after`` less ``before``, in the unit."""
-    percent: Mean
-    """The same, of ``before``; 0 where that is 0."""
-
-
-def paired(name: str, unit: str, before: Sequence[float], after: Sequence[float]) -> Paired:
-    """Return what *after* adds to *before*, of which each pair has one value."""
-    added = [late - early for early, late in zip(before, after, strict=True)]
-    shares = [more / early * 100 if early else 0.0 for more, early in zip(added, before, strict=True)]
-    return Paired(
-        name=name,
-        unit=unit,
-        before=_median_of(before),
-        after=_median_of(after),
-        median_added=_median_of(added),
-        added=mean_of(added),
-        percent=mean_of(shares),
-    )

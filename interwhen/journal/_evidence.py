@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
 import sys
 from collections.abc import Iterator
@@ -96,6 +95,8 @@ def code_digest(verifier: Any) -> str:
 @functools.lru_cache(maxsize=256)
 def _of_file(file: str) -> str:
     try:
+        import hashlib
+
         return hashlib.sha256(Path(file).read_bytes()).hexdigest()
     except OSError:
         return ""

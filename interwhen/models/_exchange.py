@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
 import random
 import re
 import time
@@ -99,7 +98,9 @@ def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> floa
     if re.fullmatch(r"\d{1,9}(\.\d*)?", text):
         return float(text)
     try:
-        date = email.utils.parsedate_to_datetime(text)
+        from email.utils import parsedate_to_datetime
+
+        date = parsedate_to_datetime(text)
     except ValueError:
         return None
     return max(0.0, date.timestamp() - (time.time() if now is None else now))

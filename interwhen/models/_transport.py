@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import socket
-import ssl
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
+
+if TYPE_CHECKING:
+    import asyncio
+    import ssl
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,8 @@ def environment_proxy(scheme: str, host: str) -> str | None:
 
     On macOS and Windows the system's settings count, too.
     """
+    import urllib.request  # with http.client and email, a tenth of the time that `import interwhen` may take
+
     proxies = urllib.request.getproxies()
     proxy = proxies.get(scheme) or proxies.get("all")
     return None if proxy is None or urllib.request.proxy_bypass(host) else proxy
@@ -129,7 +132,7 @@ def environment_proxy(scheme: str, host: str) -> str | None:
 
 # Opening a connection on the running asyncio loop, by the first address of a host that answers.
 
-P = TypeVar("P", bound=asyncio.Protocol)
+P = TypeVar("P", bound="asyncio.Protocol")
 
 _TRY_SECONDS = 1.0
 """How long an address may take before the next one is tried."""
@@ -149,6 +152,8 @@ async def connect(
     asyncio's ``happy_eyeballs_delay``) leaves a socket open where it is cancelled at the wrong turn of the loop, and
     uvloop cannot do it.
     """
+    import asyncio
+
     loop = asyncio.get_running_loop()
     name = host if context is not None else None
     found = await _addresses(loop, host, port)
@@ -165,6 +170,8 @@ async def connect(
 
 def why_not(exc: OSError | UnicodeError) -> str:
     """Return why there is no connection, without the addresses that asyncio writes beside it."""
+    import ssl
+
     if isinstance(exc, OSError) and not isinstance(exc, (socket.gaierror, ssl.SSLError)) and exc.errno:
         return os.strerror(exc.errno)
     return str(exc)

@@ -18,7 +18,6 @@ PARTS = {
     "interwhen._types.ledger": ("interwhen._types.results", "records: part of each result"),
     "interwhen._version": ("interwhen.cli._app", "one constant, which the launcher prints"),
     "interwhen.bench._cli": ("interwhen.bench._overhead", "declares the commands of all benchmarks"),
-    "interwhen.bench._console": ("interwhen.bench._compare_cli", "prints the tables of the commands"),
     "interwhen.bench._crowd": ("interwhen.bench._gateway", "the readers that this benchmark starts"),
     "interwhen.bench._ledger_endpoint": ("interwhen.bench._ledger", "the server that this benchmark asks"),
     "interwhen.bench._relay": ("interwhen.bench._gateway", "a process that this benchmark starts"),
@@ -43,9 +42,6 @@ PARTS = {
     "interwhen.precompute._producer": ("interwhen.precompute._step", "the interface of what a step calls"),
     "interwhen.precompute._sqlite_shelf": ("interwhen.precompute._shelves", "tests run over each shelf"),
     "interwhen.sandbox._inside": ("interwhen.sandbox._process", "runs in the sandbox, where no test can be"),
-    "interwhen.bench._penalty_page": ("interwhen.bench._penalty_cli", "the page that the command writes"),
-    "interwhen.bench._penalty_report": ("interwhen.bench._penalty", "the report of this benchmark"),
-    "interwhen.bench._penalty_runs": ("interwhen.bench._penalty", "the runs of this benchmark"),
     "interwhen.testing.simulation": (
         "interwhen.testing.simulation._play",
         "tests play worlds and look at the findings",
@@ -134,7 +130,7 @@ def test_few_modules_exist_for_one_importer_alone_without_a_test_of_their_name()
 
 REACHES = {
     # A test, or a folder of tests: the private modules of other packages that it may import, and why.
-    "bench/test_compare_cli.py": ("interwhen.strategies._catalog", "the benchmark compares each shipped strategy"),
+    "bench/test_compare.py": ("interwhen.strategies._catalog", "the benchmark compares each shipped strategy"),
     "bench/test_gateway.py": ("interwhen.testing._paced_server", "the server that the benchmark measures"),
     "bench/test_ledger": ("interwhen.testing.simulation._play", "journals of a benchmark lie on the simulated disk"),
     "bench/test_overhead.py": ("interwhen.testing._paced_server", "the server that the benchmark measures"),
@@ -164,7 +160,7 @@ REACHES = {
     "precompute/producers/test_prefixes.py": ("interwhen.testing._models", "a stream with other usage"),
     "precompute/test_cli.py": ("interwhen.cli._flags", "a model in place of the one that is named"),
     "simulation": ("interwhen", "plants defects in the inside of core, engine and journal"),
-    "strategies/test_docs.py": ("interwhen.bench._compare", "the page lists the tasks of the benchmark"),
+    "strategies/test_docs.py": ("interwhen.bench._task_files", "the page lists the tasks of the benchmark"),
     "toolkit/test_solving.py": ("interwhen._types.verifiers", "a check is given its deadline as by a worker"),
     "toolkit/test_solving_warm.py": ("interwhen.bench._precompute", "the problems that the benchmark measures"),
     "verifiers/test_tool_policy_tau.py": ("interwhen.policy._admission", "replays recorded runs as the command does"),

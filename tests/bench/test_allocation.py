@@ -1,29 +1,56 @@
 from __future__ import annotations
 
+import statistics
+
 import pytest
 from interwhen.bench._allocation import (
     Maker,
-    Score,
-    World,
+    MeanScore,
+    TaskWorld,
     accuracy_at,
     adaptive,
-    best_of,
+    allocation,
     shuffled,
-    stop_on_verified,
     tokens_for,
-    uniform,
     uniform_curves,
 )
 
 
+def best_of(count):
+    """Take *count* samples of every task; answer with the first that is verified, or the first one."""
+
+    def solve(puzzle):
+        tries = puzzle.samples[:count]
+        return next((one for one in tries if one.passes), tries[0]).right, sum(one.tokens for one in tries)
+
+    return solve
+
+
+def stop_on_verified(count):
+    """Sample until one is verified, at most *count* times."""
+
+    def solve(puzzle):
+        tries = puzzle.samples[:count]
+        taken = next((at for at, one in enumerate(tries, start=1) if one.passes), count)
+        chosen = tries[taken - 1] if tries[taken - 1].passes else tries[0]
+        return chosen.right, sum(one.tokens for one in tries[:taken])
+
+    return solve
+
+
+def uniform(puzzles, solve):
+    right, tokens = zip(*map(solve, puzzles), strict=True)
+    return MeanScore(statistics.fmean(right), statistics.fmean(tokens))
+
+
 @pytest.fixture(scope="module")
 def puzzles():
-    return Maker(World(), 7).puzzles(800)
+    return Maker(TaskWorld(), 7).puzzles(800)
 
 
 def test_a_seed_makes_the_same_tasks_again(puzzles):
-    assert Maker(World(), 7).puzzles(800) == puzzles
-    assert Maker(World(), 8).puzzles(800) != puzzles
+    assert Maker(TaskWorld(), 7).puzzles(800) == puzzles
+    assert Maker(TaskWorld(), 8).puzzles(800) != puzzles
 
 
 def test_shuffling_changes_the_classes_and_nothing_else(puzzles):
@@ -63,8 +90,19 @@ def test_curves_in_one_go_are_those_of_each_number(puzzles):
 
 
 def test_curves_are_read_between_their_points():
-    curve = [Score(0.4, 100.0), Score(0.6, 300.0), Score(0.7, 900.0)]
+    curve = [MeanScore(0.4, 100.0), MeanScore(0.6, 300.0), MeanScore(0.7, 900.0)]
     assert tokens_for(curve, 0.5) == pytest.approx(200.0)
     assert accuracy_at(curve, 600.0) == pytest.approx(0.65)
     assert tokens_for(curve, 0.9) == 900.0
     assert tokens_for(curve, 0.1) == 100.0
+
+
+def test_a_small_simulation_gives_a_whole_report():
+    report = allocation(tasks=40, pairs=2, depths=(2,))
+    (table,) = report.tables
+    assert len(table.rows) == 3 * 3
+    row = table.rows[0]
+    assert row["N"] == 2
+    assert 0 < row["accuracy"].value < 100
+    assert row["times fewer"].n == 2
+    assert report.subject == "SIMULATION"

@@ -1,10 +1,17 @@
 """Comparing: every attempt is made once, graded by the grader alone, and counted to the token."""
 
+from importlib.util import find_spec
+
 import anyio
+import msgspec
 import pytest
-from interwhen import Sampling
-from interwhen.bench._compare import Comparison, Plan, Row, cells, compare, front, markdown, paired, tables
-from interwhen.strategies import Exercise, load_strategies
+from interwhen import Sampling, UsageError
+from interwhen.bench import _compare
+from interwhen.bench._compare import Comparison, GradedAttempt, command, front, paired_answers, read_budgets
+from interwhen.bench._experiment import Output
+from interwhen.bench._report import Report
+from interwhen.strategies import Exercise, attempt, load_strategies
+from interwhen.strategies._catalog import SHIPPED
 from tests.strategies.worlds import RIGHT, WRONG, question, telling, writer
 
 SAMPLING = Sampling(temperature=0.5, max_tokens=60)
@@ -14,8 +21,8 @@ def exercises(count, right="4"):
     return [Exercise(question(name=f"q{number}"), lambda answer: answer == right) for number in range(count)]
 
 
-def plan(strategies="greedy,best-of-n:samples=2,interrupt", count=3, **options):
-    return Plan(
+def comparison(strategies="greedy,best-of-n:samples=2,interrupt", count=3, **options):
+    return Comparison(
         **{
             "exercises": exercises(count),
             "strategies": load_strategies(strategies),
@@ -26,144 +33,203 @@ def plan(strategies="greedy,best-of-n:samples=2,interrupt", count=3, **options):
     )
 
 
-def play(model, chosen):
-    said = []
-    compared = anyio.run(lambda: compare(model, chosen, say=said.append))
-    return compared, said
+def play(model, chosen, **options):
+    done = anyio.run(lambda: chosen.run(model, **options))
+    return done, {(row["budget"], row["strategy"]): row for row in done.report("t", "greedy").tables[0].rows}
 
 
-def key(row):
-    return row.exercise, row.outcome.budget, row.outcome.strategy
+def attempts(done):
+    return [attempt for each in done.by_arm.values() for attempt in each]
 
 
-def test_all_attempts_are_made_in_an_order_of_their_own():
-    chosen = plan()
-    compared, said = play(writer(lambda _: RIGHT), chosen)
-    assert sorted(map(key, compared.rows)) == sorted(
-        (number, budget, one.name) for number in range(3) for budget in (50, 100) for one in chosen.strategies
-    )
-    assert compared.exercises == len(said) == 3
-    orders = {tuple(key(row)[1:] for row in compared.rows if row.exercise == number) for number in range(3)}
-    assert len(orders) > 1
-    assert all(row.right and row.outcome.status == "verified" for row in compared.rows)
+def test_all_attempts_are_made_in_an_order_of_their_own(monkeypatch):
+    made = []
+
+    async def noted(strategy, *args, budget, **options):
+        outcome = await attempt(strategy, *args, budget=budget, **options)
+        made.append((budget, strategy.name))
+        return outcome
+
+    monkeypatch.setattr(_compare, "attempt", noted)
+    chosen = comparison()
+    done, _ = play(writer(lambda _: RIGHT), chosen)
+    arms = {(budget, one.name) for budget in (50, 100) for one in chosen.strategies}
+    assert done.by_arm.keys() == arms
+    assert all([each.exercise for each in row] == [0, 1, 2] for row in done.by_arm.values())
+    assert done.exercises == 3
+    rounds = {tuple(made[at : at + 6]) for at in (0, 6, 12)}
+    assert len(rounds) > 1
+    assert all(set(order) == arms for order in rounds)
+    assert all(each.right and each.outcome.status == "verified" for each in attempts(done))
 
 
 def test_steps_that_passed_are_no_claim_on_the_answer():
     """The model computes something else correctly: all sums hold, and the answer is wrong."""
     asked = [Exercise(question(monitors=("arithmetic",), prompt="What is it?"), lambda answer: answer == "7")]
-    compared, _ = play(
-        writer(lambda _: RIGHT), plan("greedy,until-verified:samples=3", exercises=asked, budgets=(100,))
+    done, rows = play(
+        writer(lambda _: RIGHT), comparison("greedy,until-verified:samples=3", exercises=asked, budgets=(100,))
     )
-    found = {cell.strategy: cell for cell in cells(compared, "greedy")}
-    assert {row.outcome.scope for row in compared.rows} == {"steps"}
-    for cell in found.values():
-        assert (cell.answer_verified.hits, cell.steps_verified.hits, cell.sound_steps_verified.value) == (0, 1, 0.0)
-    assert found["until-verified:samples=3"].tokens > found["greedy"].tokens  # it did not stop there
+    assert {each.outcome.scope for each in attempts(done)} == {"steps"}
+    for row in rows.values():
+        assert (row["answer verified"].value, row["steps verified"].value, row["right of those"].value) == (0, 100, 0)
+        assert row["right of these"] is None
+    assert rows[100, "until-verified:samples=3"]["tokens"] > rows[100, "greedy"]["tokens"]  # it did not stop there
 
 
 def test_the_grader_knows_better_than_the_verifier():
-    compared, _ = play(writer(lambda _: RIGHT), plan(exercises=exercises(1, right="7"), budgets=(50,)))
-    assert [row.outcome.status for row in compared.rows] == ["verified"] * 3
-    assert not any(row.right for row in compared.rows)
+    done, _ = play(writer(lambda _: RIGHT), comparison(exercises=exercises(1, right="7"), budgets=(50,)))
+    assert [each.outcome.status for each in attempts(done)] == ["verified"] * 3
+    assert not any(each.right for each in attempts(done))
 
 
 def test_shared_text_is_generated_once_and_billed_to_each():
-    shared, _ = play(writer(lambda _: RIGHT), plan(count=1))
-    alone, _ = play(writer(lambda _: RIGHT), plan(count=1, share=False))
+    shared, _ = play(writer(lambda _: RIGHT), comparison(count=1))
+    alone, _ = play(writer(lambda _: RIGHT), comparison(count=1, share=False))
     length = len(RIGHT)
     billed = 2 * (length + 2 * length + length)
-    assert sum(row.outcome.ledger.total_tokens for row in shared.rows) == billed == alone.generated
+    assert sum(each.outcome.ledger.total_tokens for each in attempts(shared)) == billed == alone.generated
     # Greedy text and two samples once; our runs meet the model themselves.
     assert shared.generated == length + 2 * length + 2 * length
 
 
 def test_sharing_changes_no_row():
     def rows(share):
-        compared, _ = play(telling(WRONG, RIGHT), plan("greedy,best-of-n:samples=2,dvts", count=2, share=share))
-        return [(key(row), row.right, row.outcome.answer, row.outcome.ledger) for row in compared.rows]
+        chosen = comparison("greedy,best-of-n:samples=2,dvts", count=2, share=share)
+        done, _ = play(telling(WRONG, RIGHT), chosen)
+        return [(each.exercise, each.right, each.outcome.answer, each.outcome.ledger) for each in attempts(done)]
 
     assert rows(True) == rows(False)
 
 
-def test_what_came_of_it_so_far_is_told_after_each_exercise():
+def test_the_attempts_so_far_are_kept_after_each_exercise():
     kept = []
-    chosen = plan()
-    compared = anyio.run(lambda: compare(writer(lambda _: RIGHT), chosen, say=lambda _: None, keep=kept.append))
-    assert [len(one.rows) for one in kept] == [6, 12, 18]
-    assert kept[-1] == compared
+    done, _ = play(writer(lambda _: RIGHT), comparison(), keep=kept.append)
+    assert [len(attempts(one)) for one in kept] == [6, 12, 18]
+    assert kept[-1] == done
 
 
 def test_after_its_time_no_exercise_is_begun():
-    compared, _ = play(writer(lambda _: RIGHT), plan(seconds=0.0))
-    assert compared.exercises == 1
-    assert len(compared.rows) == 6
+    done, _ = play(writer(lambda _: RIGHT), comparison(minutes=1e-9))
+    assert done.exercises == 1
+    assert len(attempts(done)) == 6
 
 
-def report(compared, baseline="greedy"):
-    return Comparison(
-        task="t", model="m", machine="x", seed=0, temperature=0.5, max_tokens=60, shared=True,
-        exercises=compared.exercises, asked=3, generated=compared.generated, seconds=1.0, baseline=baseline,
-        cells=cells(compared, baseline), rows=compared.rows,
-    )  # fmt: skip
-
-
-def test_a_cell_counts_what_its_rows_say():
+def test_a_row_counts_its_attempts():
     """Greedy is wrong and refuted; the second sample is right; our run is repaired to a wrong answer."""
-    compared, _ = play(telling(WRONG, RIGHT), plan(count=2, budgets=(100,)))
-    found = {cell.strategy: cell for cell in cells(compared, "greedy")}
-    greedy, best = found["greedy"], found["best-of-n:samples=2"]
-    assert (greedy.accuracy.hits, greedy.coverage.hits, greedy.answer_verified.hits, greedy.refuted.hits) == (
-        0,
-        2,
-        0,
-        2,
-    )
-    assert greedy.soundness.value == 0
-    assert greedy.sound_answer_verified.value is None
-    assert (best.accuracy.hits, best.answer_verified.hits, best.sound_answer_verified.value) == (2, 2, 1.0)
-    assert (best.kept, best.discarded, best.tokens) == (len(RIGHT), len(WRONG), len(RIGHT + WRONG))
-    assert (best.fixed, best.broken, best.p) == (2, 0, 0.5)
-    assert (greedy.fixed, greedy.broken, greedy.p) == (0, 0, 1.0)
-    assert best.could_act.hits == 2
-    assert best.handed.value == 0
-    ours = found["interrupt"]
-    assert ours.remedies > 0
-    assert ours.handed.of == ours.accuracy.hits
+    done, rows = play(telling(WRONG, RIGHT), comparison(count=2, budgets=(100,)))
+    _, tokens, against = done.report("t", "greedy").tables
+    greedy, best = rows[100, "greedy"], rows[100, "best-of-n:samples=2"]
+    assert [greedy[name].value for name in ("right", "answered", "answer verified", "sound")] == [0, 100, 0, 0]
+    assert greedy["right of these"] is None
+    assert [best[name].value for name in ("right", "answer verified", "right of these")] == [100, 100, 100]
+    spent = next(row for row in tokens.rows if row["strategy"] == "best-of-n:samples=2")
+    assert (spent["kept"], spent["discarded"], best["tokens"]) == (len(RIGHT), len(WRONG), len(RIGHT + WRONG))
+    pairs = {row["strategy"]: row for row in against.rows}
+    assert "greedy" not in pairs
+    paired = pairs["best-of-n:samples=2"]
+    assert (paired["fixed"], paired["broken"], paired["p"]) == (2, 0, 0.5)
+    assert paired["could act"].value == 100
+    assert paired["handed over"].value == 0
+    assert next(row for row in tokens.rows if row["strategy"] == "interrupt")["remedies"] > 0
+    assert against.title == "Against greedy"
 
 
-def test_cells_stand_in_the_order_of_budgets_and_of_right_answers():
-    compared, _ = play(telling(WRONG, RIGHT), plan("greedy,best-of-n:samples=2"))
-    order = [(cell.budget, cell.strategy) for cell in cells(compared, "greedy")]
-    assert order == [(50, "best-of-n:samples=2"), (50, "greedy"), (100, "best-of-n:samples=2"), (100, "greedy")]
+def test_rows_stand_in_the_order_of_budgets_and_of_right_answers():
+    _, rows = play(telling(WRONG, RIGHT), comparison("greedy,best-of-n:samples=2"))
+    assert list(rows) == [(50, "best-of-n:samples=2"), (50, "greedy"), (100, "best-of-n:samples=2"), (100, "greedy")]
 
 
 def test_the_front_holds_what_no_other_beats():
-    compared, _ = play(telling(WRONG, RIGHT), plan("greedy,best-of-n:samples=2,best-of-n:samples=1", budgets=(100,)))
-    names = [cell.strategy for cell in front(cells(compared, "greedy"))]
+    chosen = comparison("greedy,best-of-n:samples=2,best-of-n:samples=1", budgets=(100,))
+    done, _ = play(telling(WRONG, RIGHT), chosen)
+    names = [name for _, name in front(done.by_arm)]
     assert names[-1] == "best-of-n:samples=2"
     assert len(names) == 2
+    (chart,) = done.report("t", "greedy").charts
+    assert [series.label for series in chart.series][-1] == "not beaten by any"
+    assert len(chart.series[-1].points) == 2
+    assert {series.label for series in chart.series[:-1]} == {one.name for one in chosen.strategies}
 
 
 def test_pairs_are_of_the_same_exercises():
-    def row(number, right):
-        return Row(compared.rows[0].outcome, right, number)
-
-    compared, _ = play(writer(lambda _: RIGHT), plan(count=1, budgets=(50,)))
-    base = [row(0, True), row(1, False), row(2, False)]
-    assert paired(base, [row(0, False), row(1, True), row(2, True)]) == (2, 1)
+    done, _ = play(writer(lambda _: RIGHT), comparison(count=1, budgets=(50,)))
+    outcome = attempts(done)[0].outcome
+    base, other = ([GradedAttempt(outcome, right, n) for n, right in enumerate(rights)] for rights in ((1, 0, 0), (0, 1, 1)))
+    assert paired_answers(base, other) == (2, 1)
     with pytest.raises(ValueError, match="shorter"):
-        paired(base, base[:2])
+        paired_answers(base, base[:2])
 
 
-def test_tables_have_a_line_for_each_cell_and_all_kinds_of_tokens():
-    compared, _ = play(telling(WRONG, RIGHT), plan())
-    made = tables(report(compared))
-    for head, lines in made.values():
-        assert all(len(line) == len(head) for line in lines)
-    quality, costs, against = made.values()
-    assert len(quality[1]) == len(costs[1]) == 6
-    assert {"prompt", "cached", "kept", "discarded", "forks", "offline"} <= set(costs[0])
-    assert "greedy" not in {line[1] for line in against[1]}
-    text = markdown(*costs)
-    assert text.count("\n") == 7
-    assert text.startswith("| budget | strategy | prompt |")
+def test_all_kinds_of_tokens_have_a_column():
+    done, _ = play(writer(lambda _: RIGHT), comparison())
+    report = done.report("t", "greedy")
+    assert {"prompt", "cached", "kept", "discarded", "forks", "offline"} <= set(report.tables[1].columns)
+    assert [len(table.rows) for table in report.tables] == [6, 6, 4]
+    assert len(report.observations) == 18
+    assert report.observations[0]["outcome"]["ledger"]["kept"] > 0
+
+
+# ---------------------------------------------------------------------- the command
+
+needs_server = pytest.mark.skipif(find_spec("xllamacpp") is None, reason="xllamacpp is not installed")
+needs_plots = pytest.mark.skipif(find_spec("matplotlib") is None, reason="matplotlib is not installed")
+
+
+@pytest.fixture
+def task(tmp_path):
+    """Two exercises in words that the tiny model knows."""
+    path = tmp_path / "totals.jsonl"
+    path.write_text(
+        '{"prompt": "Start with 64. Add 129. Multiply by 3. What is the result?", "answer": "579"}\n'
+        '{"prompt": "Start with 12. Add 30. What is the result?", "answer": "42"}\n'
+    )
+    return f'jsonl:path={path},monitors=["arithmetic"]'
+
+
+@needs_server
+def test_a_comparison_of_all_strategies(task, tmp_path, capsys):
+    path = tmp_path / "report.json"
+    assert command(task=task, budget="250", problems=1, output=Output(json=path, markdown=True)) == 0
+    report = msgspec.json.decode(path.read_bytes(), type=Report)
+    rows = {row["strategy"]: row for row in report.tables[0].rows}
+    assert rows.keys() == set(SHIPPED)
+    assert len(report.observations) == len(SHIPPED)
+    ledgers = [each["outcome"]["ledger"] for each in report.observations]
+    assert all(ledger["kept"] + ledger["discarded"] + ledger["fork_tokens"] <= 250 for ledger in ledgers)
+    greedy = rows["greedy"]
+    assert greedy["right"].value == 100
+    assert greedy["answer verified"].value + greedy["steps verified"].value == 100
+    assert next(row for row in report.tables[1].rows if row["strategy"] == "greedy")["prompt"] > 0
+    out = capsys.readouterr().out
+    assert "| strategy | budget | right |" in out
+    assert "answer verified | right of these | steps verified | right of those" in out
+    assert "Against greedy" in out
+
+
+@needs_server
+@needs_plots
+def test_it_is_drawn_and_shown_as_a_table(task, tmp_path, capsys):
+    output = Output(plot=tmp_path / "front.png")
+    command(task=task, budget="100,200", problems=1, strategies=("greedy,interrupt",), output=output)
+    assert output.plot.read_bytes().startswith(b"\x89PNG")
+    assert "Against greedy" in capsys.readouterr().out
+
+
+def test_budgets_are_read():
+    assert read_budgets("500, 2k,1.5K,2000") == (500, 2000, 1500)
+
+
+@pytest.mark.parametrize("text", ["", "k", "0", "-2k", "many", "1k,,2k", "nan", "inf"])
+def test_another_budget_is_named(text):
+    with pytest.raises(UsageError, match="--budget must be numbers of tokens"):
+        read_budgets(text)
+
+
+def test_pairs_need_a_strategy_that_is_there(task):
+    with pytest.raises(UsageError, match=r"--against must be one of the strategies \(greedy, dvts\), got 'none'"):
+        command(task=task, strategies=("greedy,dvts",), against="none")
+
+
+def test_no_problems_are_refused(task):
+    with pytest.raises(UsageError, match="0 problems"):
+        command(task=task, problems=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import socket
 from typing import Any
 
@@ -15,6 +14,7 @@ pytest.importorskip("openai", reason="the extra 'openai' is not installed")
 
 from interwhen import UsageError
 from interwhen.bench._crowd import (
+    Crowd,
     Reading,
     ask_generator,
     httpx2_crowd,
@@ -23,86 +23,92 @@ from interwhen.bench._crowd import (
     read_crowd,
     transport_crowd,
 )
-from interwhen.bench._gateway import Carried, GatewayReport, judged, measure, middle_of
-from interwhen.bench._overhead import open_transport
-from interwhen.testing._paced_server import loopback_process, paced_server
+from interwhen.bench._gateway import CrowdPair, gateway, middle_of, report_of
+from interwhen.bench._processes import open_transport
+from interwhen.bench._report import Report
+from interwhen.bench._statistics import Estimate
+from interwhen.testing._paced_server import LoadTally, loopback_process, paced_server
+
+CROWD = Crowd(streams=8, lost=0, delivered=1.0, late_p50_ms=1.0, late_p99_ms=3.0)
+CARRIED = CrowdPair(20.0, CROWD, CROWD, LoadTally(80, 1.0, 2.0, 0, 0.1), 5.0, 4.0)
+GATEWAY = msgspec.structs.replace(CARRIED, floor_cpu_microseconds=None, memory_kb=10.0)
+NAMES = ("gateway", "interwhen.run", "interwhen.run, no monitor", "httpx2, raw bytes")
 
 
-@pytest.fixture(scope="module")
-def report() -> GatewayReport:
+def reading(first: float) -> Reading:
+    return Reading(0.0, 0.0, [first, first + 0.02, first + 0.04], ended=True)
+
+
+def report_with(**parts: CrowdPair) -> Report:
+    changed = {name.replace("_", "."): part for name, part in parts.items()}
+    carried = {**dict.fromkeys(NAMES, CARRIED), "gateway": GATEWAY, **changed}
+    added = {"direct": [reading(0.001)], "relay": [reading(0.0011)], "gateway": [reading(0.002)]}
+    return report_of(added, carried, {"bare": [10.0], "wrapped": [12.0]}, "arithmetic")
+
+
+def test_a_small_run_gives_a_whole_report() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("interwhen.bench._gateway._SDK_CHUNKS", 100)
-        return anyio.run(lambda: measure(pairs=3, streams=8, seconds=0.5, run_rate=20.0, run_rounds=2, sdk_rounds=1))
+        found = anyio.run(lambda: gateway(pairs=3, streams=8, seconds=0.5, run_rate=20.0, run_pairs=2, sdk_pairs=1))
+    labels = [str(row["what"]) for row in found.tables[1].rows]
+    assert len(set(labels)) == len(labels)
+    assert sum(label.endswith("streams lost") for label in labels) == 6
+    for label in labels:
+        if label.endswith("streams lost"):
+            assert found.value(label) == found.value(label, "floor") == 0
+        if label.endswith("CPU per chunk"):
+            assert found.value(label) > 0
+    assert found.value("time to first token, direct, p50") > 0
+    assert found.row("gateway: CPU per chunk").get("floor") is None  # the gateway is another process
+    assert found.value("interwhen.run: CPU per chunk", "floor") > 0
 
 
-def test_a_small_run_gives_a_whole_report(report: GatewayReport) -> None:
-    parts = {"gateway": report.gateway, "run": report.run, **report.beside}
-    for part in parts.values():
-        assert part.crowd.streams == part.direct.streams == 8
-        assert part.crowd.lost == part.direct.lost == 0
-        assert part.cpu_microseconds is None or part.cpu_microseconds > 0
-        assert part.generator.sent == 8 * 11  # the end included
-        assert part.generator.late_p99_ms <= part.generator.late_max_ms + 0.1
-    assert report.added.first_direct_p50_ms > 0
-    assert report.added.relay_p50_ms <= report.added.relay_p99_ms
-    assert report.gateway.direct_cpu_microseconds is None  # what was measured is another process
-    assert (report.run.direct_cpu_microseconds or 0) > 0
-    assert report.sdk.bare.n == report.sdk.wrapped.n == 1
-    assert report.sdk.added.median == pytest.approx(report.sdk.wrapped.median - report.sdk.bare.median)
-    assert msgspec.json.decode(msgspec.json.encode(report), type=GatewayReport) == report
-
-
-def test_each_bar_is_judged_by_its_number(report: GatewayReport) -> None:
-    assert len({bar.what for bar in report.bars}) == len(report.bars)
-    bars = [bar for bar in report.bars if bar.bar is not None]
-    assert [(bar.bar, bar.unit) for bar in bars] == [
-        (2.0, "ms"), (8.0, "ms"), (5.0, "ms"), (99.0, "%"), (0.0, ""), (300.0, "KB"),
-        (99.0, "%"), (0.0, ""), (3.0, "ms"), (99.0, "%"), (0.0, ""), (3.0, "ms"), (0.0, "µs"),
+def test_each_bar_is_judged_by_its_number() -> None:
+    rows = [row for table in report_with().tables for row in table.rows]
+    bars = [cell for row in rows for cell in row.values() if isinstance(cell, Estimate) and cell.limit is not None]
+    assert [bar.bar for bar in bars] == [
+        "≤ 2 ms", "≤ 8 ms", "≤ 5 ms", "≥ 99 %", "≤ 0", "≤ 300 KB",
+        "≥ 99 %", "≤ 0", "≤ 3 ms", "≥ 99 %", "≤ 0", "≤ 3 ms", "≤ 0 µs",
     ]  # fmt: skip
-    for bar in bars:
-        assert bar.bar is not None
-        assert bar.met == (bar.value >= bar.bar if bar.is_least else bar.value <= bar.bar)
-    worse = msgspec.structs.replace(report.run, crowd=msgspec.structs.replace(report.run.crowd, delivered=0.5, lost=4))
-    missed = [bar.what for bar in judged(msgspec.structs.replace(report, run=worse)).bars if bar.met is False]
-    assert "interwhen.run: 8 streams at 20/s, share of the offered rate" in missed
-    assert "interwhen.run: streams lost" in missed
+    worse = msgspec.structs.replace(CARRIED, crowd=msgspec.structs.replace(CROWD, delivered=0.5, lost=4))
+    found = report_with(interwhen_run=worse)
+    share = found.row("interwhen.run: 8 streams at 20/s, share of the offered rate")["measured"]
+    lost = found.row("interwhen.run: streams lost")["measured"]
+    assert isinstance(share, Estimate)
+    assert isinstance(lost, Estimate)
+    assert share.met is lost.met is False
+    assert found.value("time to first token, added by the gateway, p50") == pytest.approx(1.0)
+    assert found.value("wrapping adds, within pairs") == 2.0
 
 
-def test_no_round_hides_what_another_one_lost(report: GatewayReport) -> None:
-    def round_of(late: float, lost: int) -> Carried:
-        crowd = msgspec.structs.replace(report.run.crowd, late_p99_ms=late, lost=lost, delivered=1 - lost / 8)
-        return msgspec.structs.replace(report.run, crowd=crowd)
+def test_no_round_hides_what_another_one_lost() -> None:
+    def round_of(late: float, lost: int) -> CrowdPair:
+        crowd = msgspec.structs.replace(CROWD, late_p99_ms=late, lost=lost, delivered=1 - lost / 8)
+        return msgspec.structs.replace(CARRIED, crowd=crowd)
 
     found = middle_of([round_of(3.0, 2), round_of(1.0, 1), round_of(2.0, 0)])
     assert (found.crowd.late_p99_ms, found.crowd.lost, found.crowd.delivered) == (2.0, 2, 0.75)
 
 
-def test_a_generator_that_is_late_is_told_of(report: GatewayReport) -> None:
-    late = msgspec.structs.replace(report.run.generator, late_p99_ms=7.5, busy=1.0)
-    run = msgspec.structs.replace(report.run, generator=late)
-    found = judged(msgspec.structs.replace(report, run=run)).warnings
+def test_a_generator_that_is_late_gives_a_warning() -> None:
+    late = msgspec.structs.replace(CARRIED.generator, late_p99_ms=7.5, busy=1.0)
+    found = report_with(interwhen_run=msgspec.structs.replace(CARRIED, generator=late)).warnings
     assert any("interwhen.run" in line and "7.5 ms" in line and "100%" in line for line in found)
 
 
-def test_the_table_shows_each_number_beside_its_bar(report: GatewayReport) -> None:
-    from interwhen.bench._cli import gateway_table
-    from rich.console import Console
-
-    console = Console(width=160, record=True, file=io.StringIO())
-    console.print(gateway_table(msgspec.structs.replace(report, warnings=["the generator was late"])))
-    text = console.export_text()
-    for bar in report.bars:
-        assert bar.what in text
-    assert "≥ 99 %" in text
-    assert "the generator was late" in text
-
-
 @pytest.mark.parametrize(
-    "wrong", [{"pairs": 0}, {"streams": 0}, {"seconds": 0.01}, {"sdk_rounds": 0}, {"run_rounds": 0}]
+    ("wrong", "message"),
+    [
+        ({"pairs": 0}, "--pairs must be at least 1"),
+        ({"streams": 0}, "--streams must be at least 1"),
+        ({"seconds": 0.01}, "--seconds 0.01: a stream needs at least two chunks"),
+        ({"sdk_pairs": 0}, "--sdk-pairs must be at least 1"),
+        ({"run_pairs": 0}, "--run-pairs must be at least 1"),
+    ],
 )
-def test_what_cannot_be_measured_is_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(UsageError, match="at least one"):
-        anyio.run(lambda: measure(**wrong))  # type: ignore[arg-type]
+def test_what_cannot_be_measured_is_refused(wrong: dict[str, float], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        anyio.run(lambda: gateway(**wrong))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("crowd", [read_crowd, httpx2_crowd, openai_crowd])

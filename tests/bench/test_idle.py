@@ -1,14 +1,12 @@
 """The measurement of work ahead of time works; what it finds on a busy machine is no matter of a test."""
 
 import anyio
-import msgspec
 import pytest
 from interwhen import UsageError
-from interwhen.bench._idle import IdleReport, measure_idle
-from interwhen.bench._idle_cli import idle_table
+from interwhen.bench import _idle
+from interwhen.bench._idle import idle
 from interwhen.testing import Pause, ScriptedModel
 from interwhen_launcher import main
-from rich.console import Console
 from trio.testing import MockClock
 
 
@@ -19,24 +17,25 @@ def script(request):
         yield "x "
 
 
-def test_a_small_run_gives_a_whole_report_and_a_table(capsys):
+def test_a_small_run_gives_a_whole_report(monkeypatch):
+    monkeypatch.setattr(_idle, "load_model", lambda _name: ScriptedModel(script))
     report = anyio.run(
-        lambda: measure_idle(ScriptedModel(script), pairs=6, tokens=10, slice_tokens=8),
+        lambda: idle(pairs=6, tokens=10, slice_tokens=8),
         backend="trio",
         backend_options={"clock": MockClock(autojump_threshold=0)},
     )
-    assert report.pairs == 6
-    assert report.slices > 6
-    assert report.preempted > 0
-    assert report.beside_at_steps == 0
-    assert msgspec.json.decode(msgspec.json.encode(report), type=IdleReport) == report
-    Console(width=160).print(idle_table(report))
-    assert "a run, ms" in capsys.readouterr().out
+    assert len(report.observations) == 2 * 6
+    assert report.value("slices of work done", "beside") > 6
+    assert report.value("slices that a run cancelled", "beside") > 0
+    assert report.value("arrivals with a slice still open", "beside") == 0
+    ratio = report.row("a run, 95th percentile")["ratio"]
+    assert ratio.low <= ratio.value <= ratio.high
+    assert report.passed == (ratio.value <= 1.05)
 
 
 def test_what_cannot_be_measured_is_refused():
-    with pytest.raises(UsageError, match="at least 2"):
-        anyio.run(lambda: measure_idle(ScriptedModel(script), pairs=1))
+    with pytest.raises(UsageError, match="--pairs and --tokens must be at least 2, got 1 and 64"):
+        anyio.run(lambda: idle(pairs=1))
 
 
 def test_the_command_is_there(capsys):

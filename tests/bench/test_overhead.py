@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import anyio
-import msgspec
 import pytest
-from interwhen.bench._overhead import (
-    Overhead,
-    armed,
-    measure,
-    open_transport,
-    read_decoded,
-    read_raw,
-    read_supervised,
-)
+from interwhen.bench._overhead import armed, overhead, read_decoded, read_raw, read_supervised
+from interwhen.bench._processes import open_transport
 from interwhen.testing._paced_server import chunk_texts, paced_server
 
 
@@ -40,23 +29,11 @@ def test_every_arm_reads_the_whole_stream(transport: str) -> None:
 
 
 def test_a_small_run_gives_a_whole_report() -> None:
-    report = anyio.run(lambda: measure(chunks=200, rounds=2, closes=2, sizes=(64, 256)))
-    assert {row.arm for row in report.cpu} == {
-        "decoded",
-        "no monitor",
-        "3 monitors",
-        "3 mixed monitors",
-        "10 mixed monitors",
-    }
-    assert report.closes == 2
-    assert report.close_p50_ms > 0
-    assert report.memory_mb["raw"] > 1
-    assert msgspec.json.decode(msgspec.json.encode(report), type=Overhead) == report
-
-
-def test_the_command_line_offers_it() -> None:
-    code = "import sys; from interwhen.cli._main import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, "bench", "overhead", "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "--per-second" in done.stdout
+    report = anyio.run(lambda: overhead(chunks=200, pairs=2, closes=2, sizes=(64, 256)))
+    labels = {row["what"] for row in report.tables[0].rows}
+    assert {"decoded over raw", "no monitor over decoded", "3 mixed monitors over decoded"} <= labels
+    assert report.value("raw reading, CPU per chunk") > 0
+    assert report.value("violation to closed, p50") > 0
+    assert report.value("peak memory at 256 chunks, raw") > 1
+    assert len(report.observations) == 2 * 6
+    assert len(report.charts[0].series[0].points) == 2

@@ -1,32 +1,26 @@
-"""The measurement of the penalty: what it says follows from the runs. What it finds on a machine is no matter of a test."""
+"""The measurement of the penalty: its report follows from the runs. What it finds on a machine is no matter of a test."""
 
 from __future__ import annotations
 
+import json
+import re
 from importlib.util import find_spec
+from pathlib import Path
 
 import anyio
 import msgspec
 import pytest
-from interwhen import Monitor, Pass, UsageError, verifier
-from interwhen.bench._penalty import Plan, Setup, measure, run_sweep
-from interwhen.bench._penalty_report import Penalty, Round, bars, parse_share, report_of
-from interwhen.bench._penalty_runs import (
-    RECORDED,
-    Clocked,
-    Endpoint,
-    Flow,
-    Local,
-    Replayed,
-    passing,
-    read_bare,
-    read_supervised,
-)
-from interwhen.bench._statistics import mean_of, paired
-from interwhen.models import Request, load_recordings
-from interwhen.testing import ScriptedModel
+from interwhen import Monitor, Stop, UsageError, Violation, verifier
+from interwhen.bench import _penalty
+from interwhen.bench._experiment import Output
+from interwhen.bench._penalty import METRICS, Penalty, Setup, command, parse_share, penalty, run_sweep
+from interwhen.bench._report import Report
+from interwhen.bench._streams import Flow, LocalSource, MonitorCost, ReplayedFile, ServerSource, passing
+from interwhen.models import load_recordings
 from interwhen.testing.server import ScriptedServer, events
 
-SMALL = Replayed(speed=60.0, chunks=60)
+SMALL = ReplayedFile(speed=60.0, tokens=60)
+OPTIONS = {"speed": 60.0, "tokens": 60, "pairs": 1, "verifier_ms": 1.0, "monitors": 2}
 
 
 def flow(*arrivals, total=None, **fields):
@@ -34,72 +28,86 @@ def flow(*arrivals, total=None, **fields):
     return Flow(arrivals=arrivals, **{**defaults, **fields})
 
 
-def one_round(number, bare, supervised, **more):
-    return Round(number, {"bare": (bare,), "supervised": (supervised,), **more})
-
-
-def report(*rounds, monitors=()):
-    return report_of(rounds, machine="m", source="s", monitors=monitors, concurrency=1, seed=0)
+def of(bare, supervised, monitors=(), **more):
+    """Return the penalty of runs, one for each pair."""
+    arms = {"bare": bare, "supervised": supervised, **more}
+    return Penalty("s", monitors, {arm: [(each,) for each in flows] for arm, flows in arms.items()})
 
 
 def test_what_is_added_is_the_difference_within_pairs():
-    pairs = [one_round(n, flow(1.0, 2.0 + n), flow(1.001, 2.1 + n, total=2.2 + n, tail=0.1)) for n in range(4)]
-    found = report(*pairs)
-    assert found.correct == found.same_text == 4
-    assert found.difference("first").added.mean == pytest.approx(1.0)
-    total = found.difference("total")
-    assert total.added.mean == total.added.low == pytest.approx(0.2)
-    assert total.percent.mean == pytest.approx(sum(20 / (2 + n) for n in range(4)) / 4)
-    assert found.difference("last").added.mean == pytest.approx(0.1)
-    assert found.tail_ms.mean == pytest.approx(100)
-    assert found.chunk_added_p99_ms == pytest.approx(99)
+    found = of(
+        [flow(1.0, 2.0 + n) for n in range(4)], [flow(1.001, 2.1 + n, total=2.2 + n, tail=0.1) for n in range(4)]
+    )
+    assert found.correct == 4
+    assert found.added("time to first text")[0].value == pytest.approx(1.0)
+    added, percent = found.added("total")
+    assert added.value == added.low == pytest.approx(0.2)
+    assert percent.value == pytest.approx(sum(20 / (2 + n) for n in range(4)) / 4)
+    assert found.added("until the last text")[0].value == pytest.approx(0.1)
+    assert found.tail.value == pytest.approx(100)
+    report = found.report()
+    assert report.value("added to one gap, p99 of all", "added") == pytest.approx(99)
+    assert "4 correct pairs of 4, 4 with equal text" in report.tables[1].title
+    assert len(report.observations) == 8
 
 
 def test_a_pair_that_was_interrupted_is_listed_and_not_counted():
     good, bad = flow(1.0, 2.0), flow(1.0, 9.0, why_not="interrupted by m1: wrong")
-    found = report(one_round(0, good, good), one_round(1, good, bad), one_round(2, flow(1.0), good))
-    assert [(other.pair, other.why) for other in found.others] == [
-        (1, "interrupted by m1: wrong"),
-        (2, "fewer than two pieces of text came"),
+    found = of([good, good, flow(1.0)], [good, bad, good])
+    assert [(row["pair"], row["why"]) for row in found.others] == [
+        ("2", "interrupted by m1: wrong"),
+        ("3", "fewer than two pieces of text came"),
     ]
+    assert found.others[0]["supervised, s"] == 9.0
     assert (found.pairs, found.correct) == (3, 1)
-    assert found.difference("total").added.mean == 0
-    assert report(one_round(0, good, bad)) is None
+    assert found.added("total")[0].value == 0
+    with pytest.raises(UsageError, match=r"no pair of 1 was a correct run.*interrupted by m1"):
+        of([good], [bad])
 
 
 def test_gaps_beside_a_fork_are_told_apart_from_the_others():
     supervised = flow(1.0, 2.0, 5.0, 6.0, forks=1, fork_tokens=7, fork_spans=((2.5, 3.5),))
-    found = report(one_round(0, flow(1.0, 2.0, 3.0, 4.0), supervised))
-    assert found.forks.gap_beside_ms.mean == 3000
-    assert found.forks.gap_apart_ms.mean == 1000
-    assert found.forks.share.mean == pytest.approx(60)
-    assert found.forks.tokens.mean == 7
+    report = of([flow(1.0, 2.0, 3.0, 4.0)], [supervised]).report()
+    assert report.value("mean gap, beside a fork") == 3000
+    assert report.value("mean gap, no fork running") == 1000
+    assert report.value("share of the stream's time beside a fork") == pytest.approx(60)
+    assert report.value("tokens of forks a run") == 7
 
 
 def test_leaving_a_monitor_out_tells_what_it_costs():
-    bare, whole, less = flow(1.0, 2.0), flow(1.0, 2.0, total=2.5), flow(1.0, 2.0, total=2.1)
-    costs = Clocked(passing(1)[0])
-    whole = msgspec.structs.replace(
-        whole, costs=(anyio.run(lambda: read_supervised(ScriptedModel(["hi "]), Request(""), [costs])).costs[0],)
-    )
-    found = report(one_round(0, bare, whole, **{"without m1": (less,)}), monitors=["m1"])
-    assert found.costs[0].saved_ms.mean == pytest.approx(400)
+    cost = MonitorCost(monitor="m1", checks=3, open=1, checking=0.2, on_loop=0.1, blocked=0.0, tail=0.05)
+    bare, whole, less = flow(1.0, 2.0), flow(1.0, 2.0, total=2.5, costs=(cost,)), flow(1.0, 2.0, total=2.1)
+    row = of([bare], [whole], ["m1"], **{"without m1": [less]}).report().row("m1")
+    assert row["saved without it"].value == pytest.approx(400)
+    assert (row["checks"].value, row["left open"].value, row["tail"].value) == (3, 1, pytest.approx(50))
 
 
 def test_bars_look_at_the_upper_end_of_the_interval():
-    pairs = [one_round(n, flow(1.0, 101.0), flow(1.0, 101.0, total=101.0 + 1.9 * (n % 2))) for n in range(20)]
-    found = {bar.metric: bar for bar in bars(report(*pairs))}
-    assert report(*pairs).difference("total").percent.mean < 1
-    assert not found["total"].is_met
-    assert found["first"].is_met
-    assert found["gap p99"].is_met
+    bare = [flow(1.0, 101.0) for _ in range(20)]
+    found = of(bare, [flow(1.0, 101.0, total=101.0 + 1.9 * (n % 2)) for n in range(20)])
+    assert found.added("total")[1].value < 1
+    report = found.report(fail_above=1.0)
+    met = {what: report.row(f"{what}: added")["upper end"].met for what in ("first text", "gap, p99", "whole run")}
+    assert met == {"first text": True, "gap, p99": True, "whole run": False}
+    assert not report.passed
+    assert found.report(fail_above=3.0).passed
+    assert found.report().passed
 
 
-def test_means_have_intervals_that_hold_them():
-    found = mean_of([1.0, 2.0, 3.0, 10.0])
-    assert found.low < found.mean == 4.0 < found.high
-    assert mean_of([5.0]).low == mean_of([5.0]).high == 5.0
-    assert paired("x", "s", [0.0], [1.0]).percent.mean == 0
+def test_few_correct_pairs_do_not_pass():
+    good, bad = flow(1.0, 2.0), flow(1.0, 9.0, why_not="interrupted by m1: wrong")
+    report = of([good] * 10, [good] * 7 + [bad] * 3).report(fail_above=1000.0)
+    assert not report.passed
+    assert "only 7 of 10 pairs were correct runs: too few" in report.warnings[0]
+    assert of([good] * 10, [good] * 8 + [bad] * 2).report(fail_above=1000.0).passed
+
+
+def test_noise_is_what_differs_between_bare_runs():
+    found = of([flow(1.0, 2.0)], [flow(1.0, 3.0)], control=[flow(1.0, 2.5)]).report()
+    assert found.value("total", "added") == 1.0
+    noise = [row["added"].value for row in found.tables[1].rows if row["what"] == "  bare, once more"]
+    assert len(noise) == len(METRICS)
+    assert 0.5 in noise
 
 
 @pytest.mark.parametrize(("text", "share"), [("1%", 1.0), (" 0.5 %", 0.5)])
@@ -108,137 +116,79 @@ def test_a_share_is_a_percentage(text, share):
 
 
 @pytest.mark.parametrize("text", ["1", "x%", "-1%", "%"])
-def test_what_is_no_share_is_refused(text):
-    with pytest.raises(UsageError, match="percentage"):
+def test_another_share_is_refused(text):
+    with pytest.raises(UsageError, match="--fail-above must be a percentage"):
         parse_share(text)
 
 
-# ---------------------------------------------------------------------- the replay
-
-
-def test_the_recording_that_comes_with_it_is_a_thousand_tokens_long():
-    (recording,) = load_recordings(RECORDED)
-    assert sum(1 for arrival in recording.arrivals if arrival.chunk.text) == 1000
-    assert [arrival.at for arrival in recording.arrivals] == sorted(arrival.at for arrival in recording.arrivals)
-
-
 def test_a_small_measurement_gives_a_whole_report():
-    monitors = passing(3, verifier_seconds=0.01)
-    plan = Plan(pairs=2, control=True, leave_one_out=True)
-    found = anyio.run(measure, SMALL, monitors, plan)
-    assert (found.pairs, found.correct, found.same_text) == (2, 2, 2)
-    assert found.tokens.mean == 60
-    assert found.monitors == ("m1", "m2", "m3")
-    assert len(found.differences) == len(found.control) == 7
-    assert [row.checks.mean > 0 for row in found.costs] == [True] * 3
-    assert all(row.saved_ms is not None and row.open.mean == 0 for row in found.costs)
-    assert found.tail_ms.mean >= 10  # the last segment's check cannot begin before the stream's end
-    assert found.forks is None
-    assert msgspec.json.decode(msgspec.json.encode(found), type=Penalty) == found
+    setup = Setup(SMALL, tuple(passing(3, verifier_seconds=0.01)), pairs=2, control=True, leave_one_out=True)
+    found = anyio.run(setup.measure)
+    report = found.report()
+    assert (found.pairs, found.correct) == (2, 2)
+    assert {flow.tokens for flow in found.bare} == {60}
+    assert found.monitors == ["m1", "m2", "m3"]
+    for name in found.monitors:
+        row = report.row(name)
+        assert row["checks"].value > 0
+        assert row["left open"].value == 0
+        assert "saved without it" in row
+    assert found.tail.value >= 10  # the check of the last segment cannot begin before the end of the stream
+    assert len(report.charts) == 4
+    assert all(series.points for chart in report.charts for series in chart.series)
 
 
 def test_forks_are_counted():
     async def once():
         with anyio.fail_after(60):
-            return await measure(SMALL, passing(1, verifier_seconds=0.0, forks=True), Plan(pairs=1))
+            return await Setup(SMALL, monitors=1, verifier_ms=0.0, forks=True, pairs=1).measure()
 
-    found = anyio.run(once)
-    assert found.forks.forks.mean >= 1
-    assert found.costs[0].checks.mean >= 1
+    report = anyio.run(once).report()
+    assert report.value("forks a run") >= 1
+    assert report.value("m1", "checks") >= 1
 
 
 def test_a_pair_is_a_crowd_where_streams_run_at_once():
-    found = anyio.run(measure, SMALL, passing(1, verifier_seconds=0.0), Plan(pairs=1, concurrency=3))
-    assert len(found.curves.bare_totals) == len(found.curves.supervised_totals) == 3
+    found = anyio.run(Setup(SMALL, monitors=1, verifier_ms=0.0, pairs=1, concurrency=3).measure)
+    assert len(found.bare) == len(found.supervised) == 3
 
 
 def test_a_measurement_without_a_correct_run_says_so():
     @verifier(name="fussy", worker="inline")
     def refute(_claim):
-        from interwhen import Violation
-
         return Violation(why="I do not like it")
-
-    from interwhen import Stop
 
     fussy = Monitor(name="fussy", verifier=refute, extractor=passing(1)[0].extractor, remedy=Stop())
     with pytest.raises(UsageError, match="interrupted by fussy"):
-        anyio.run(measure, SMALL, [fussy], Plan(pairs=1))
+        anyio.run(Setup(SMALL, (fussy,), pairs=1).measure)
 
 
 def test_a_sweep_changes_one_thing_at_a_time():
-    setup = Setup(source=SMALL, plan=Plan(pairs=1), monitors=1, verifier_seconds=0.0)
-    found = anyio.run(run_sweep, setup, "length", (20, 20, 40))  # each value once
-    assert [(row.value, row.tokens.mean) for row in found.rows] == [(20, 20), (40, 40)]
-    assert found.slope is not None
+    setup = Setup(SMALL, pairs=1, monitors=1, verifier_ms=0.0)
+    report = anyio.run(run_sweep, setup, "length", (20, 20, 40))  # each value once
+    assert [(row["tokens"], row["tokens a run"].value) for row in report.tables[0].rows] == [("20", 20), ("40", 40)]
+    assert "the total grows by" in report.tables[0].caption
     for axis, value in (("verifier-latency", 10), ("polls", 50), ("monitors", 2), ("concurrency", 2)):
-        changed = setup.at(axis, value)
-        assert changed != setup
-    assert len(setup.at("monitors", 2).watchers()) == 2
+        assert setup.at(axis, value) != setup
+    assert len(setup.at("monitors", 2).watching()) == 2
 
 
 @pytest.mark.parametrize(("axis", "values"), [("polls", (0,)), ("length", (0, 5))])
 def test_values_that_cannot_be_swept_are_refused(axis, values):
-    with pytest.raises(UsageError, match="too small"):
-        anyio.run(run_sweep, Setup(source=SMALL), axis, values)
-
-
-@pytest.mark.parametrize("options", [{"pairs": 0}, {"concurrency": 0}])
-def test_a_plan_of_nothing_is_refused(options):
-    with pytest.raises(UsageError, match="at least 1"):
-        Plan(**options)
-
-
-# ---------------------------------------------------------------------- reading
-
-
-def test_both_ways_of_reading_see_the_same_text_and_count_the_same():
-    async def once():
-        model = ScriptedModel([["one ", "two ", "three"]] * 2)
-        return await read_bare(model, Request("")), await read_supervised(model, Request(""), [])
-
-    bare, supervised = anyio.run(once)
-    assert bare.text_sha256 == supervised.text_sha256
-    assert bare.tokens == supervised.tokens == 3
-    assert len(bare.arrivals) == len(supervised.arrivals) == 3
-    assert bare.arrivals[-1] <= bare.total
-    assert not supervised.why_not
-
-
-def test_a_monitor_that_holds_the_loop_is_named():
-    @verifier(name="v", worker="inline")
-    def accept(_claim):
-        return Pass()
-
-    def slow(segment):
-        sum(range(200_000))
-        yield from passing(1)[0].extractor(segment)
-
-    slowly = Monitor(name="slow", verifier=accept, extractor=slow)
-    quickly = Monitor(name="quick", verifier=accept, extractor=passing(1)[0].extractor)
-
-    async def once():
-        model = ScriptedModel([["a line\n"] * 5])
-        return await read_supervised(model, Request(""), [Clocked(slowly), Clocked(quickly)])
-
-    first, second = anyio.run(once).costs
-    assert first.on_loop > second.on_loop > 0
-    assert first.checks == first.passed == 5
-
-
-# ---------------------------------------------------------------------- other sources
+    with pytest.raises(UsageError, match=f"--values: must be at least 1 for --sweep {axis}, got 0"):
+        anyio.run(run_sweep, Setup(SMALL), axis, values)
 
 
 def test_an_endpoint_is_asked_the_same_twice():
     async def once():
         async with ScriptedServer(lambda _request: events(["one ", "two ", "three.\n"])) as server:
-            source = Endpoint(server.base_url, "m", api="completions", tokens=7, prompts=("P", "Q"))
-            found = await measure(source, passing(1, verifier_seconds=0.0), Plan(pairs=2, seed=5))
+            source = ServerSource(server.base_url, "m", api="completions", tokens=7, prompts=("P", "Q"))
+            found = await Setup(source, monitors=1, verifier_ms=0.0, pairs=2, seed=5).measure()
             return found, [request.json for request in server.posts]
 
     found, asked = anyio.run(once)
-    assert found.same_text == 2
-    assert found.tokens.mean == 3
+    assert found.correct == 2
+    assert {flow.tokens for flow in found.bare} == {3}
     assert [(body["prompt"], body["seed"], body["max_tokens"]) for body in asked] == [
         *[("P", 5, 7)] * 4,  # the first pair warms up
         *[("Q", 6, 7)] * 2,
@@ -247,10 +197,99 @@ def test_an_endpoint_is_asked_the_same_twice():
 
 @pytest.mark.skipif(find_spec("xllamacpp") is None, reason="xllamacpp is not installed")
 def test_forks_share_the_local_model_with_its_stream():
-    source = Local(tokens=120, slots=2)
     monitors = passing(1, verifier_seconds=0.0, forks=True, poll_chars=60, fork_tokens=8)
-    found = anyio.run(measure, source, monitors, Plan(pairs=1))
+    found = anyio.run(Setup(LocalSource(tokens=120, slots=2), tuple(monitors), pairs=1).measure)
     assert found.source == "local:tiny"
-    assert found.tokens.mean > 60
-    assert found.forks.forks.mean >= 1
-    assert found.forks.prompt_tokens.mean > 0
+    assert found.bare[0].tokens > 60
+    assert found.report().value("forks a run") >= 1
+    assert found.report().value("prompt tokens of forks a run") > 0
+
+
+# ---------------------------------------------------------------------- the command
+
+
+def test_the_command_prints_tables_and_writes_a_report_a_picture_and_a_page(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    files = {"json": tmp_path / "p.json", "page": tmp_path / "p.html"}
+    if find_spec("matplotlib") is not None:
+        files["plot"] = tmp_path / "p.png"
+    assert command(**OPTIONS, control=True, output=Output(**files)) == 0
+    report = msgspec.json.decode(files["json"].read_bytes(), type=Report)
+    assert "1 correct pairs of 1" in report.tables[1].title
+    assert report.settings["verifier_ms"] == 1.0
+    shown = capsys.readouterr().out
+    assert "bare, once more" in shown
+    assert "…" not in shown  # no number is cut where there is no terminal
+    page = files["page"].read_text(encoding="utf-8")
+    assert page.count("<svg") == 4
+    assert "nan" not in page
+    if "plot" in files:
+        assert files["plot"].read_bytes().startswith(b"\x89PNG")
+
+
+def test_it_fails_above_a_share():
+    slow = {**OPTIONS, "verifier_ms": 200.0}
+    assert command(**slow, fail_above="1%") == 1
+    assert command(**slow, fail_above="100000%") == 0
+
+
+def test_a_sweep_is_a_table_a_report_and_a_page(tmp_path, capsys):
+    files = {"json": tmp_path / "s.json", "page": tmp_path / "s.html"}
+    assert command(**OPTIONS, sweep="monitors", values="0,1", output=Output(**files)) == 0
+    rows = json.loads(files["json"].read_bytes())["tables"][0]["rows"]
+    assert [row["monitors"] for row in rows] == ["0", "1"]
+    assert "The penalty over monitors" in capsys.readouterr().out
+    assert files["page"].read_text(encoding="utf-8").count("<svg") == 2
+
+
+def test_a_stream_is_recorded_and_replayed(tmp_path, capsys):
+    path = tmp_path / "r.jsonl"
+    assert command(record=path, speed=60.0, tokens=20) == 0
+    (recording,) = load_recordings(path)
+    assert sum(1 for arrival in recording.arrivals if arrival.chunk.text) == 20
+    with pytest.raises(UsageError, match="is there already; name a new one"):
+        command(record=path)
+    assert command(replay=path, pairs=1, monitors=0) == 0
+    assert "r.jsonl" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"model": "acme"}, "--model must be 'local' or 'local:PATH.gguf', got 'acme'"),
+        ({"sweep": "polls", "fail_above": "1%"}, "--sweep goes with neither --fail-above nor --record"),
+        ({"fail_above": "1"}, "--fail-above must be a percentage, such as 1%; got '1'"),
+        ({"sweep": "polls", "values": "a"}, "--values must be whole numbers with commas between"),
+        ({"sweep": "polls", "monitor": ("arithmetic",)}, "leave out --monitor"),
+        ({"speed": 0.0}, "--speed must be more than 0, got 0.0"),
+        ({"pairs": 0}, "--pairs must be at least 1, got 0"),
+        ({"concurrency": 0}, "--concurrency must be at least 1, got 0"),
+        ({"monitors": -1}, "--monitors -1 and --verifier-ms 100: neither may be negative"),
+        ({"record": Path("no/such/r.jsonl")}, "--record 'no/such/r.jsonl': there is no folder 'no/such'"),
+        ({"replay": Path("x"), "model": "local"}, "--replay goes with neither --model nor --base-url"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(options, why):
+    with pytest.raises(UsageError, match=re.escape(why)):
+        anyio.run(lambda: penalty(**options))
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "penalty.md"
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="docs/ is not here")
+@pytest.mark.source
+def test_every_option_of_the_page_is_there():
+    parameters = {*command.__annotations__, *Output.__dataclass_fields__}
+    there = {f"--{name.replace('_', '-')}" for name in parameters}
+    named = set(re.findall(r"--[a-z]+(?:-[a-z]+)*", PAGE.read_text(encoding="utf-8")))
+    assert named <= there
+    assert len(named) > 15
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="docs/ is not here")
+@pytest.mark.source
+def test_every_row_of_the_table_is_explained():
+    text = re.sub(r"[^a-z0-9 ]", " ", PAGE.read_text(encoding="utf-8").lower())
+    for label in _penalty.METRICS:
+        assert all(word in text for word in re.findall(r"\w+", label))

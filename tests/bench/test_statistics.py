@@ -1,19 +1,48 @@
 from __future__ import annotations
 
 import random
+import statistics
 
 import pytest
 from interwhen.bench import estimate, mcnemar
-from interwhen.bench._statistics import growth_exponent, percentile
+from interwhen.bench._statistics import growth_exponent, mean_of, paired, percentile
 
 
 def test_an_interval_holds_the_median_and_narrows_with_more_measurements() -> None:
     rng = random.Random(1)
     few, many = ([rng.gauss(10, 1) for _ in range(n)] for n in (8, 200))
     small, large = estimate(few), estimate(many)
-    assert small.low <= small.median <= small.high
+    assert small.low is not None
+    assert small.high is not None
+    assert large.low is not None
+    assert large.high is not None
+    assert small.value == statistics.median(few)
+    assert small.low <= small.value <= small.high
     assert large.high - large.low < small.high - small.low
     assert large.low < 10 < large.high
+
+
+def test_means_have_intervals_that_hold_them() -> None:
+    found = mean_of([1.0, 2.0, 3.0, 10.0])
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < found.value == 4.0 < found.high
+    assert mean_of([5.0]).low == mean_of([5.0]).high == 5.0
+
+
+def test_any_statistic_of_pairs_has_an_interval() -> None:
+    def ratio(pairs: object) -> float:
+        assert isinstance(pairs, list)
+        return float(max(b for _, b in pairs) / max(a for a, _ in pairs))
+
+    found = estimate([(1.0, 2.0), (2.0, 3.0), (4.0, 9.0)], of=ratio, limit=2.5)
+    assert (found.value, found.n, found.met) == (2.25, 3, True)
+
+
+def test_differences_are_taken_within_pairs() -> None:
+    added, percent = paired([1.0, 2.0, 0.0], [1.5, 2.5, 0.5], "s")
+    assert (added.value, added.low, added.high, added.unit) == (0.5, 0.5, 0.5, "s")
+    assert percent.value == pytest.approx(25.0)  # a share of nothing counts as none
 
 
 def test_a_percentile_is_a_value_that_was_measured() -> None:

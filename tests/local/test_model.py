@@ -6,7 +6,7 @@ import anyio
 import interwhen
 import pytest
 from interwhen import Feedback, Message, Repair, Sampling
-from interwhen.bench._local import memory_mb
+from interwhen.bench._processes import memory_of
 from interwhen.models import ChatModel, ContextOverflow, Piece, Request, open_local
 from interwhen.models._local_server import LocalServer, ServerOptions
 from interwhen.models._local_weights import TINY_CONTEXT, TinyWeights, find_weights
@@ -131,6 +131,6 @@ async def test_prompts_that_lost_their_slot_do_not_pile_up_in_memory(anyio_backe
         for number in range(26):
             prompt = f"{number:03} " * 240  # 4.3 MB of state each
             await model.complete(Request(prompt, sampling=Sampling(max_tokens=1)))
-            sizes.append(memory_mb(model.pid)[0])
+            sizes.append(memory_of(model.pid).resident)
     assert sizes[5] > sizes[0] + 10, "nothing is remembered, so nothing is tested"
     assert sizes[-1] < sizes[0] + 80, "the memory grew by more than 64 MiB"

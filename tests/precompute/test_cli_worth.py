@@ -4,7 +4,7 @@ import io
 
 import pytest
 from interwhen.bench._precompute import ask, make_case, prepare
-from interwhen.bench._precompute_world import Rates
+from interwhen.bench._precompute_world import MistakeRates
 from interwhen.precompute._cli import pass_table, worth_table
 from interwhen.precompute._gate import Arm, Gate, Pair
 from rich.console import Console
@@ -20,10 +20,10 @@ def shown(table):
 
 async def test_savings_passes_and_break_even_are_shown():
     case = make_case("states", 1, 1, 1.0)
-    setting = await prepare(case, "facts", seed=1, passes=2, rates=Rates())
+    setting = await prepare(case, "facts", seed=1, passes=2, rates=MistakeRates())
     prepared = setting.precomputer.contexts["case"]
     used = (await ask(setting, case.questions[0])).items
-    await setting.aclose()
+    await setting.precomputer.aclose()
     records = {}
     for id_ in used:
         gate = Gate()
@@ -45,8 +45,8 @@ async def test_savings_passes_and_break_even_are_shown():
 
 
 async def test_nothing_is_shown_where_nothing_is_known():
-    setting = await prepare(make_case("lookups", 1, 1, 1.0), "answers", seed=1, passes=1, rates=Rates())
+    setting = await prepare(make_case("lookups", 1, 1, 1.0), "answers", seed=1, passes=1, rates=MistakeRates())
     prepared = setting.precomputer.contexts["case"]
-    await setting.aclose()
+    await setting.precomputer.aclose()
     assert worth_table(prepared, {}) is None
     assert pass_table(prepared) is None

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 import msgspec
-from interwhen.bench._compare import SHIPPED as TASKS
-from interwhen.bench._compare import Line
+from interwhen.bench._task_files import SHIPPED as TASKS
+from interwhen.bench._task_files import ExerciseLine
 from interwhen.strategies._catalog import SHIPPED
 
 PAGE = (Path(__file__).parents[2] / "docs" / "strategies.md").read_text()
@@ -29,4 +29,4 @@ def test_every_task_that_is_shipped_is_listed():
 
 def test_the_line_of_a_file_is_an_exercise():
     [line] = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
-    assert msgspec.json.decode(line, type=Line).answer == "408"
+    assert msgspec.json.decode(line, type=ExerciseLine).answer == "408"

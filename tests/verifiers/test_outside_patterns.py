@@ -266,7 +266,7 @@ ALLOWED = {
     "puzzles/_logic/orders.py:_grammar": "names of the puzzle, escaped",
     "puzzles/_logic/orders.py:mentions": "names of the puzzle, escaped",
     "puzzles/_logic/swaps.py:read_swaps": "our own words",
-    "puzzles/_spatialmap/lines.py:make_grammar": "names of the puzzle, escaped",
+    "puzzles/spatialmap.py:make_grammar": "names of the puzzle, escaped",
 }
 """Where a pattern is made while a verifier works, and why that is none from outside."""
 

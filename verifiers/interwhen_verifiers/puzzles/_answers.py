@@ -1,4 +1,4 @@
-r"""The final answer of a line (behind "Answer:", in ``\boxed{}`` or in ``<answer>``), and the options of a prompt."""
+r"""The final answer of a line (after "Answer:", in ``\boxed{}`` or in ``<answer>``), and the options of a prompt."""
 
 from __future__ import annotations
 

@@ -10,17 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from interwhen import (
-    Claim,
     Delivery,
     Level,
     Monitor,
     PhaseFilter,
     Segment,
     Task,
-    Tracker,
     Verdict,
     verifier,
 )
@@ -31,6 +29,7 @@ from interwhen_verifiers.puzzles._answers import of_answer
 from interwhen_verifiers.puzzles._countdown.judge import Numbers, follow, judge_final, judge_hopeless, judge_step
 from interwhen_verifiers.puzzles._countdown.lines import Final, Hopeless, Said, Step, read_line
 from interwhen_verifiers.puzzles._countdown.problem import Puzzle, Use, read_puzzle
+from interwhen_verifiers.puzzles._statements import Statement, make_statement, track_phases
 
 _EQUATION = re.compile(r"(?=(\d[\s)\]|*$`}]{0,8}[=\u2260\u2248\u2261<>\u2264\u2265]{1,2}[\s(\[|*$`{\u2212-]{0,8}\d))")
 _IN_WORDS = re.compile(
@@ -44,70 +43,52 @@ recognize = recognizer(_EQUATION, _IN_WORDS, _HOPELESS)
 """Finds equations, answers, and that something cannot be made."""
 
 
+class Before(NamedTuple):
+    """The numbers left before a statement (``None``: not known), and its line, from which its places count."""
+
+    left: Numbers | None
+    line: str
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What was asked, and how strictly dead ends are taken."""
+    """The puzzle, and whether a step that leads nowhere is a violation."""
 
     puzzle: Puzzle
     dead_ends: bool
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """The numbers left behind the text so far; ``left`` is ``None`` where they are not known."""
-
-    problem: Problem | None
-    left: Numbers | None = None
-    phase: str = ""
+def _begin(problem: Problem) -> Numbers | None:
+    return problem.puzzle.numbers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line(Claim):
-    """A step or an answer, and the numbers that were left before it (``None``: not known)."""
-
-    said: Said
-    text: str
-    """The line: positions in ``said`` count from its start."""
-    left: Numbers | None
-
-
-def _start(problem: Problem | None) -> State:
-    return State(problem, problem.puzzle.numbers if problem else None)
-
-
-def _read(state: State, segment: Segment) -> tuple[State, Iterable[Line]]:
-    """Read one line, and take the numbers left on. Linear in its length."""
-    problem = state.problem
-    if problem is None:
-        return state, ()
+def _read(
+    problem: Problem, left: Numbers | None, segment: Segment
+) -> tuple[Numbers | None, Iterable[Statement[Said, Before]]]:
+    """Read one line, and return the numbers left after it (``None``: not known). Linear in its length."""
     puzzle = problem.puzzle
-    if state.phase and segment.phase != state.phase:
-        state = State(problem, puzzle.numbers)
-    state = State(problem, state.left, segment.phase)
     if any(character.isdecimal() and not character.isascii() for character in segment.text):
-        # Digits of another script are not read: it may be a step, behind which other numbers are left.
-        return State(problem, None, segment.phase), ()
+        # Digits of another script are not read: the line may be a step that leaves other numbers.
+        return None, ()
     said = read_line(segment.text, puzzle, answering=segment.phase == "answer")
     if said is None:
-        return state, ()
-    if isinstance(said, Hopeless) and not said.is_answer and state.left != puzzle.numbers:
-        return state, ()  # It may mean the numbers that are left, and be right.
-    known = "?" if state.left is None else " ".join(map(str, state.left))
+        return left, ()
+    if isinstance(said, Hopeless) and not said.is_answer and left != puzzle.numbers:
+        return left, ()  # It may speak of the numbers that are left, and be right.
+    known = "?" if left is None else " ".join(map(str, left))
     key = f"{segment.text} | {segment.phase} | {known} | {puzzle.listed}"
-    claim = Line(key=key, span=segment.at(said.start, said.end), said=said, text=segment.text, left=state.left)
-    if isinstance(said, Step):
-        state = State(problem, follow(puzzle, state.left, said).left, segment.phase)
-    return state, (claim,)
+    claim = make_statement(segment, said, Before(left, segment.text), key=key)
+    return follow(puzzle, left, said).left if isinstance(said, Step) else left, (claim,)
 
 
 @verifier(name="countdown", version="2", deadline=10.0, worker="thread")
-def check(claim: Line, problem: Problem) -> Verdict:
+def check(claim: Statement[Said, Before], problem: Problem) -> Verdict:
     """Judge a step or an answer by exact arithmetic, by the numbers there are, and by a complete search."""
     match claim.said:
         case Step() as step:
-            return judge_step(problem.puzzle, claim.left, step, dead_ends=problem.dead_ends)
+            return judge_step(problem.puzzle, claim.before.left, step, dead_ends=problem.dead_ends)
         case Final() as final:
-            return of_answer(judge_final(problem.puzzle, final, claim.text))
+            return of_answer(judge_final(problem.puzzle, final, claim.before.line))
         case Hopeless(is_answer=is_answer):
             verdict = judge_hopeless(problem.puzzle)
             return of_answer(verdict) if is_answer else verdict
@@ -122,7 +103,7 @@ def countdown(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "both",
 ) -> Monitor:
-    """Make the monitor. It stands aside where the prompt states no such puzzle.
+    """Make the monitor. It does nothing where the prompt states no such puzzle.
 
     ``target`` is meant where the prompt names none. ``use`` says whether all numbers must be used, where the prompt
     does not. ``dead_ends=False`` lets steps pass that are right and lead nowhere. Raises :class:`UsageError` on a
@@ -146,7 +127,7 @@ def game24(
 ) -> Monitor:
     """Make a ``countdown`` by the rules of the game of 24: the target is 24, and each number is used exactly once.
 
-    It stands aside where the prompt states another target.
+    It does nothing where the prompt states another target.
     """
 
     def prepare(task: Task) -> Problem | None:
@@ -169,7 +150,7 @@ def _monitor(
     return task_monitor(
         name,
         check,
-        Tracker(_start, _read),
+        track_phases(_begin, _read),
         prepare,
         recognizer=recognize,
         level=level,

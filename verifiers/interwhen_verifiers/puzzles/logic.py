@@ -1,25 +1,22 @@
-"""The shipped verifier ``logic``: small problems of state and order, in the words that such problems are told in.
+"""The shipped verifier ``logic``: small problems of state and order, in their usual words.
 
 It finds one problem in the prompt: things that are swapped, words to sort, objects in an order, brackets to close, or
-premises; and judges what the text says of it, step by step and in the end. See ``docs/verifiers/logic.md``.
+premises. It judges the statements of the text on it, step by step, and the answer. See ``docs/verifiers/logic.md``.
 
 Why: docs/decisions/0021-five-small-problems.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
 
 from interwhen import (
-    Claim,
     Delivery,
     Level,
     Monitor,
     PhaseFilter,
     Segment,
-    Task,
-    Tracker,
     Verdict,
     verifier,
 )
@@ -27,49 +24,49 @@ from interwhen import (
 from interwhen_verifiers._factories import task_monitor
 from interwhen_verifiers._puzzles.unread import recognizer
 from interwhen_verifiers.puzzles._answers import of_answer
-from interwhen_verifiers.puzzles._logic.answers import FinalAnswer
-from interwhen_verifiers.puzzles._logic.problems import Problem, Progress, Said, begin, judge, read_line, read_problem
+from interwhen_verifiers.puzzles._logic.brackets import Brackets, read_brackets
+from interwhen_verifiers.puzzles._logic.orders import Order, read_order
+from interwhen_verifiers.puzzles._logic.premises import Premises, read_premises
+from interwhen_verifiers.puzzles._logic.sorting import Words, read_words
+from interwhen_verifiers.puzzles._logic.swaps import Swaps, read_swaps
+from interwhen_verifiers.puzzles._logic.wording import MAX_LINE, FinalAnswer, read_final
+from interwhen_verifiers.puzzles._statements import Statement, make_statement, prepare_with, track_phases
+
+Problem: TypeAlias = Swaps | Words | Order | Brackets | Premises
+_READERS: Final[tuple[Callable[[str], Problem | None], ...]] = (
+    read_swaps,
+    read_order,
+    read_brackets,
+    read_premises,
+    read_words,
+)
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """The problem, and how far the text has come."""
-
-    problem: Problem | None
-    progress: Progress = None
-    phase: str = ""
+def _read_problem(prompt: str) -> Problem | None:
+    return next((problem for read in _READERS if (problem := read(prompt)) is not None), None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Statement(Claim):
-    """One statement, with what it depends on."""
-
-    said: Said
+def _begin(problem: Problem) -> Any:
+    return problem.begin()
 
 
-def _prepare(task: Task) -> Problem | None:
-    return read_problem(task.question) or read_problem(task.text)
+def _read(problem: Any, state: Any, segment: Segment) -> tuple[Any, list[Statement[Any, None]]]:
+    """Read one line, and return the state of the problem after it. Linear in its length.
 
-
-def _start(problem: Problem | None) -> State:
-    return State(problem)
-
-
-def _read(state: State, segment: Segment) -> tuple[State, Iterable[Statement]]:
-    """Read one line, and take the problem on. Linear in its length."""
-    problem = state.problem
-    if problem is None:
-        return state, ()
-    progress = state.progress if segment.phase == state.phase else begin(problem)
-    progress, found = read_line(problem, progress, segment.text)
-    claims = [Statement(key=repr(each), span=segment.at(each.start, each.end), said=each) for each in found]
-    return State(problem, progress, segment.phase), claims
+    *state* is of the type that *problem* itself begins with.
+    """
+    line = segment.text
+    if len(line) > MAX_LINE:
+        return problem.skip(state), []
+    final = read_final(line)
+    state, found = problem.read(state, line[: final.start] if final else line)
+    return state, [make_statement(segment, said, None) for said in ([*found, final] if final else found)]
 
 
 @verifier(name="logic", version="2", deadline=2.0, worker="inline")
-def check(claim: Statement, problem: Problem) -> Verdict:
+def check(claim: Statement[Any, None], problem: Any) -> Verdict:
     """Judge a statement by the problem of the prompt."""
-    verdict = judge(problem, claim.said)
+    verdict: Verdict = problem.judge(claim.said)
     return of_answer(verdict) if isinstance(claim.said, FinalAnswer) else verdict
 
 
@@ -79,12 +76,12 @@ def logic(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "both",
 ) -> Monitor:
-    """Make the monitor. It stands aside where the prompt states no problem that it knows."""
+    """Make the monitor. It does nothing where the prompt states no problem that it knows."""
     return task_monitor(
         "logic",
         check,
-        Tracker(_start, _read),
-        _prepare,
+        track_phases(_begin, _read),
+        prepare_with(_read_problem),
         recognizer=recognizer(),
         level=level,
         delivery=delivery,

@@ -7,18 +7,14 @@ counts rows and columns is found out from the text itself. See ``docs/verifiers/
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from interwhen import (
-    Claim,
     Delivery,
     Level,
     Monitor,
     PhaseFilter,
     Segment,
-    Task,
-    Tracker,
     Verdict,
     verifier,
 )
@@ -49,6 +45,7 @@ from interwhen_verifiers.puzzles._maze.walk import (
     locate,
     walk,
 )
+from interwhen_verifiers.puzzles._statements import Statement, make_statement, prepare_with, track_phases
 
 _WAY = r"(?:up|down|left|right|north|south|east|west)(?:wards?)?"
 _PAIR = re.compile(r"(\(\s{0,2}-?\d{1,3}\s{0,2}[,;]\s{0,2}-?\d{1,3}\s{0,2}\))")
@@ -71,42 +68,19 @@ recognize = recognizer(_PAIR, _ROW, _MOVE, _TURN, _BESIDE)
 """Finds positions, moves, turns, how the exit lies, and answers."""
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """What the text so far has come to."""
-
-    problem: Problem | None
-    where: Where | None = None
-    phase: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Statement(Claim):
-    """One statement, and what the text had come to before it."""
-
-    said: Said
-    where: Where
-
-
-def _start(problem: Problem | None) -> State:
-    return State(problem, begin(problem) if problem else None)
-
-
-def _read(state: State, segment: Segment) -> tuple[State, Iterable[Statement]]:
-    """Read one line, and take the walk on. Linear in its length."""
-    problem, where = state.problem, state.where
-    if problem is None or where is None:
-        return state, ()
-    if state.phase and segment.phase != state.phase:
-        where = begin(problem)
+def _read(problem: Problem, where: Where, segment: Segment) -> tuple[Where, list[Statement[Said, Where]]]:
+    """Read one line, and continue the walk. Linear in its length."""
     where = replace(where, is_reasoning=segment.phase == "reasoning")
     claims = []
     least = _least(problem, where, segment)
     for said in read_line(segment.text, least=least):
-        key = f"{segment.text} | {said.start} | {least} | {where.key}"
-        claims.append(Statement(key=key, span=segment.at(said.start, said.end), said=said, where=where))
-        where = _after(problem, where, said)
-    return State(problem, where, segment.phase), claims
+        claims.append(make_statement(segment, said, where, key=f"{segment.text} | {least} | {where.key}"))
+        match said:
+            case Located():
+                where = locate(problem, where, said).place
+            case Moves():
+                where = walk(problem, where, said).place
+    return where, claims
 
 
 def _least(problem: Problem, where: Where, segment: Segment) -> int:
@@ -116,38 +90,24 @@ def _least(problem: Problem, where: Where, segment: Segment) -> int:
     return 1 if problem.distance == 1 and where.walk == begin(problem).walk else 2
 
 
-def _after(problem: Problem, where: Where, said: Said) -> Where:
-    match said:
-        case Located():
-            return locate(problem, where, said).place
-        case Moves():
-            return walk(problem, where, said).place
-        case _:
-            return where
-
-
 @verifier(name="maze", version="2", deadline=2.0, worker="inline")
-def check(claim: Statement, problem: Problem) -> Verdict:
+def check(claim: Statement[Said, Where], problem: Problem) -> Verdict:
     """Replay a statement on the maze."""
     match claim.said:
         case Located() as located:
-            return locate(problem, claim.where, located).verdict
+            return locate(problem, claim.before, located).verdict
         case Moves() as moves:
-            return walk(problem, claim.where, moves).verdict
+            return walk(problem, claim.before, moves).verdict
         case Field() as field:
-            return judge_field(claim.where, field)
+            return judge_field(claim.before, field)
         case Rotation() as rotation:
             return judge_rotation(rotation)
         case Count() as count:
-            return judge_count(problem, count, claim.where.walk)
+            return judge_count(problem, count, claim.before.walk)
         case Place(place=place):
             return judge_place(problem, place)
         case Final() as final:
             return of_answer(judge_final(problem, final))
-
-
-def _prepare(task: Task) -> Problem | None:
-    return read_problem(task.question) or read_problem(task.text)
 
 
 def maze(
@@ -156,12 +116,12 @@ def maze(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "both",
 ) -> Monitor:
-    """Make the monitor. It stands aside where the prompt shows no maze."""
+    """Make the monitor. It does nothing where the prompt shows no maze."""
     return task_monitor(
         "maze",
         check,
-        Tracker(_start, _read),
-        _prepare,
+        track_phases(begin, _read),
+        prepare_with(read_problem),
         recognizer=recognize,
         level=level,
         delivery=delivery,

@@ -1,6 +1,7 @@
 """The shipped verifier ``plan``: it carries out the plan in the text, action by action.
 
-Problems are told in a small PDDL or, for the built-in ``blocksworld``, in English. See ``docs/verifiers/plan.md``.
+Problems are given in a small part of PDDL or, for the built-in ``blocksworld``, in English. See
+``docs/verifiers/plan.md``.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ MAX_ANSWER = 200_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action(Claim):
-    """An action of the plan, with what speaks against it in the state that it meets (empty: nothing)."""
+    """An action of the plan, with the reason why it cannot be done in its state (empty: it can)."""
 
     against: str
     place: int
@@ -56,37 +57,32 @@ class WholePlan(Claim):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """The state of the tracker: the problem, and how far the plan has come."""
+class State:
+    """The state of the tracker: the problem, and the state of the plan."""
 
     problem: Problem
     progress: Progress
 
 
-def _start(problem: Problem) -> Standing:
-    return Standing(problem, begin(problem))
+def _start(problem: Problem) -> State:
+    return State(problem, begin(problem))
 
 
-def _follow(standing: Standing, segment: Segment) -> tuple[Standing, Iterable[Action]]:
-    line = read_line(segment.text, standing.problem)
-    progress, taken = advance(standing.progress, line, standing.problem)
-    return Standing(standing.problem, progress), [_claim(segment, one) for one in taken]
-
-
-def _claim(segment: Segment, taken: Taken) -> Action:
-    against = objection(taken) if taken.against else ""
-    return Action(
-        key=f"{taken.place}: {against}",
-        span=segment.at(taken.step.start, taken.step.end),
-        against=against,
-        place=taken.place,
-    )
+def _follow(state: State, segment: Segment) -> tuple[State, Iterable[Action]]:
+    line = read_line(segment.text, state.problem)
+    progress, taken = advance(state.progress, line, state.problem)
+    claims = []
+    for one in taken:
+        against = objection(one) if one.against else ""
+        span = segment.at(one.step.start, one.step.end)
+        claims.append(Action(key=f"{one.place}: {against}", span=span, against=against, place=one.place))
+    return State(state.problem, progress), claims
 
 
 @verifier(name="plan", version="2-steps", deadline=1.0, worker="inline")
 def check_step(claim: Action, _problem: Problem) -> Verdict:
-    """Say whether the action can be done in the state that it meets."""
-    return Violation(why=claim.against) if claim.against else Pass(f"what action {claim.place} asks for holds")
+    """Judge whether the action can be done in its state."""
+    return Violation(why=claim.against) if claim.against else Pass(f"the preconditions of action {claim.place} hold")
 
 
 def _whole(segment: Segment, _problem: Problem) -> Iterable[WholePlan]:
@@ -95,7 +91,7 @@ def _whole(segment: Segment, _problem: Problem) -> Iterable[WholePlan]:
 
 @verifier(name="plan", version="2-whole", deadline=5.0, worker="thread")
 def check_whole(claim: WholePlan, problem: Problem) -> Verdict:
-    """Carry the plan out from the initial state, and look whether the goal holds behind it."""
+    """Carry out the plan from the initial state, and test whether the goal holds after it."""
     if len(claim.text) > MAX_ANSWER:
         return Unknown(f"an answer of more than {MAX_ANSWER:,} characters is not carried out")
     progress, at = begin(problem), 0
@@ -111,7 +107,7 @@ def check_whole(claim: WholePlan, problem: Problem) -> Verdict:
 def _broken(text: str, at: int, taken: Taken) -> Verdict:
     """Refute the action of *taken*, in the line at *at*, unless the text goes on to take it back."""
     if corrects(text, at + taken.step.end):
-        return Unknown("the plan fails, and the text behind it may say so itself")
+        return Unknown("the plan fails, and the text after it may say so itself")
     return Violation(why=objection(taken), where=Span(at + taken.step.start, at + taken.step.end))
 
 
@@ -124,10 +120,10 @@ def _ending(progress: Progress, problem: Problem, *, blank: bool) -> Verdict:
     if lacking is None:
         return Unknown("the plan can be read in several ways, and not all reach the goal")
     if lacking:
-        return Violation(why=f"behind the last of {progress.steps} actions the goal is not reached: {lacking[0]}")
+        return Violation(why=f"after the last of {progress.steps} actions the goal is not reached: {lacking[0]}")
     if progress.dropped:
-        return Unknown("one plan fails, another that reaches the goal can be read behind it")
-    return Pass(f"all {progress.steps} actions can be done, and the goal holds behind them", scope="answer")
+        return Unknown("one plan fails, and another that reaches the goal can be read after it")
+    return Pass(f"all {progress.steps} actions can be done, and the goal holds after them", scope="answer")
 
 
 def plan(
@@ -153,12 +149,12 @@ def plan(
         delivery=delivery,
         remedy=Resample(),
         phase=phase if judge == "steps" else "answer",
-        prepare=_preparing(domain, problem),
+        prepare=_make_reader(domain, problem),
         scope="steps" if judge == "steps" else "answer",
     )
 
 
-def _preparing(domain: str, problem: str) -> Callable[[Task], Problem | None]:
+def _make_reader(domain: str, problem: str) -> Callable[[Task], Problem | None]:
     in_words = domain == "blocksworld"
     try:
         known: Domain = BLOCKSWORLD if in_words else read_domain(domain)

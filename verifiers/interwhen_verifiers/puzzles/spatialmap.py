@@ -1,25 +1,26 @@
-"""The shipped verifier ``spatialmap``: what is said of a map must follow from the map, or is not known.
+"""The shipped verifier ``spatialmap``: statements on a map that the prompt describes must follow from the map.
 
 It reads sentences such as "A is to the northeast of B" from the prompt, and judges such sentences and the answer in the
-text: right if they follow, wrong if their contrary does, unknown where the map leaves them open. See
+text: right if they follow, wrong if their contrary follows, unknown where the map leaves them open. See
 ``docs/verifiers/spatialmap.md``.
 """
+
+# ruff: noqa: RUF001 (apostrophes of both kinds are read here)
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 from interwhen import (
-    Claim,
     Delivery,
     Level,
     Monitor,
     Pass,
     PhaseFilter,
     Segment,
-    Task,
     Tracker,
     Unknown,
     Verdict,
@@ -29,19 +30,9 @@ from interwhen import (
 
 from interwhen_verifiers._factories import task_monitor
 from interwhen_verifiers._puzzles.unread import recognizer
-from interwhen_verifiers.puzzles._answers import choose, of_answer
-from interwhen_verifiers.puzzles._spatialmap.lines import (
-    Final,
-    Grammar,
-    Number,
-    Said,
-    Statement,
-    make_grammar,
-    read_aliases,
-    read_line,
-)
-from interwhen_verifiers.puzzles._spatialmap.order import Relation
-from interwhen_verifiers.puzzles._spatialmap.problem import WAY, Problem, read_problem, way_of
+from interwhen_verifiers.puzzles._answers import MAX_LINE, choose, find_answer, is_doubtful, of_answer
+from interwhen_verifiers.puzzles._spatialmap import WAY, Problem, Relation, read_problem, way_of
+from interwhen_verifiers.puzzles._statements import Spanned, Statement, make_statement, prepare_with
 
 _WAY = re.compile(rf"(?:to the |in the )?({WAY})", re.IGNORECASE)
 _NUMBER = re.compile(r"(\d{1,4})(?: (?:objects?|places?|locations?))?", re.IGNORECASE)
@@ -49,94 +40,182 @@ _RELATION = re.compile(
     rf"\b(?:is|are|lies?|sits?|stands?|located|situated)\b[^.;\n]{{0,30}}?\b({WAY})\b\s?(?:of|from)\b", re.IGNORECASE
 )
 _AMBIGUOUS = ""
-"""The name that an alias of two places stands for."""
-_MOST_ALIASES = 100
+"""The name that stands for an alias of two places."""
+_MAX_ALIASES = 100
+_MAX_REASONS = 300
+
+# How lines are read.
+
+_ADVERBS = (
+    r"(?:(?:also|thus|therefore|indeed|clearly|definitely|located|situated|positioned|further|directly|then)\s){0,2}+"
+)
+_SENTENCE = re.compile(r"[^;!?]*?(?:[.;!?](?=\s|$)|$)")
+_BEFORE = re.compile(
+    r"\b(?:of|from|to|than|by|near|between|or|beyond|with|and|both|that|if|is|are|as|not)\s*$", re.IGNORECASE
+)
+_AND = re.compile(
+    r"[,;:]\s?(?:and|so|then|that)\s*$|^\s*(?:and|so|then|so that|that is|thus)\s*$|\bso\s*$", re.IGNORECASE
+)
+_AFTER = re.compile(r"\s?(?:'s\b|’s\b|or\b|\(?\?|if\b)", re.IGNORECASE)
+_DENIED = re.compile(
+    r"[\s*:(\-]{0,6}(?:false|no|incorrect|wrong|not)\b|[\s*:(\-]{0,6}[\u2717\u2718\u274c]", re.IGNORECASE
+)
+_ALIAS = r"(?-i:[A-Z][A-Za-z]{0,5})\b"
+_SHORTEST_NAME = 7
+"""A shorter single word is a name only if the map or the text has introduced it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Map:
+class Related(Spanned):
+    """Place *one* lies in that direction, as seen from *other*."""
+
+    one: str
+    relation: Relation
+    other: str
+
+
+@dataclass(frozen=True, slots=True)
+class Number(Spanned):
+    """That many places lie in that direction, as seen from *other*."""
+
+    number: int
+    relation: Relation
+    other: str
+
+
+@dataclass(frozen=True, slots=True)
+class Final(Spanned):
+    """The answer."""
+
+    text: str
+
+
+Said: TypeAlias = Related | Number | Final
+
+
+class Grammar(NamedTuple):
+    """The patterns for the names of one map."""
+
+    relation: re.Pattern[str]
+    number: re.Pattern[str]
+    alias: re.Pattern[str]
+
+
+class Map(NamedTuple):
     """A problem, and the patterns for its names."""
 
     problem: Problem
     grammar: Grammar
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """The short names that the text has given so far."""
+class State(NamedTuple):
+    """The map, and the names with the short names that the text has given so far."""
 
-    map: Map | None
-    aliases: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remark(Claim):
-    """One statement on the map."""
-
-    said: Said
+    map: Map
+    aliases: Mapping[str, str]
 
 
-def _prepare(task: Task) -> Map | None:
-    problem = read_problem(task.question) or read_problem(task.text)
-    return Map(problem, make_grammar(problem.names)) if problem else None
+def make_grammar(names: tuple[str, ...]) -> Grammar:
+    """Return the patterns for *names*."""
+    listed = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    bold, aside = r"(?:\*\*|\")?", r"(?:\s\([A-Z][A-Za-z]{0,5}\))?"
+    one, other = (rf"{bold}(?P<{group}>{listed}|{_ALIAS}){bold}{aside}" for group in ("one", "other"))
+    way = rf"(?:to the |in the |on the |at the )?{bold}(?P<way>{WAY}){bold}(?: direction| corner| side)?"
+    return Grammar(
+        re.compile(
+            rf"(?<![\w'’-]){one} (?:is|lies|sits) {_ADVERBS}{way} (?:of|from|relative to)\s{{1,3}}(?:the "
+            rf"(?={listed}))?{other}(?![\w-])",
+            re.IGNORECASE,
+        ),
+        re.compile(
+            rf"(?<![\w.])(?P<number>\d{{1,3}}) (?:objects?|places?|locations?) (?:is |are |lies? )?(?:in the "
+            rf"|to the |located to the )?"
+            rf"(?P<way>{WAY}) of {other}(?![\w-])",
+            re.IGNORECASE,
+        ),
+        re.compile(rf"(?<![\w'’-])(?P<name>{listed})\*{{0,2}} \(\*{{0,2}}(?P<alias>[A-Z][A-Za-z]{{0,5}})\*{{0,2}}\)"),
+    )
 
 
-def _start(prepared: Map | None) -> State:
-    return State(prepared, {name: name for name in prepared.problem.names} if prepared else {})
+def read_line(line: str, grammar: Grammar, aliases: Mapping[str, str]) -> tuple[Said, ...]:
+    """Return the statements of *line*, with names in place of aliases. Linear in its length."""
+    if len(line) > MAX_LINE:
+        return ()
+    if (answer := find_answer(line)) is not None:
+        return (Final(answer.start, answer.end, answer.text),)
+    return tuple(_statements(line, grammar, aliases))
 
 
-def _read(state: State, segment: Segment) -> tuple[State, Iterable[Remark]]:
+def _statements(line: str, grammar: Grammar, aliases: Mapping[str, str]) -> Iterator[Said]:
+    def name(said: str) -> str | None:
+        return aliases.get(said, said if len(said) >= _SHORTEST_NAME or " " in said else None)
+
+    for sentence in _SENTENCE.finditer(line):
+        start, end = sentence.span()
+        if start == end or is_doubtful(sentence[0]) or _DENIED.match(line, end):
+            continue
+        for match in grammar.relation.finditer(line, start, end):
+            one, other = name(match["one"]), name(match["other"])
+            if one and other and one != other and _is_whole(line, start, match):
+                yield Related(*match.span(), one, way_of(match["way"]), other)
+        for match in grammar.number.finditer(line, start, end):
+            other = name(match["other"])
+            if other and not _AFTER.match(line, match.end()):
+                yield Number(*match.span(), int(match["number"]), way_of(match["way"]), other)
+
+
+def _is_whole(line: str, start: int, match: re.Match[str]) -> bool:
+    """Tell whether the words around leave the relation as it is: "what lies west of A is north of B" does not."""
+    before = line[max(start, match.start() - 40) : match.start()]
+    return not _AFTER.match(line, match.end()) and (not _BEFORE.search(before) or _AND.search(before) is not None)
+
+
+def read_aliases(line: str, grammar: Grammar) -> Iterator[tuple[str, str]]:
+    """Yield each alias that *line* gives a place, with its name: ``Recycle Center (RC)``."""
+    if len(line) <= MAX_LINE and "(" in line:
+        for match in grammar.alias.finditer(line):
+            yield match["alias"], match["name"]
+
+
+def _start(prepared: Map) -> State:
+    return State(prepared, {name: name for name in prepared.problem.names})
+
+
+def _read(state: State, segment: Segment) -> tuple[State, Iterable[Statement[Said, None]]]:
     """Read one line, and the short names that it gives. Linear in its length."""
-    if state.map is None:
-        return state, ()
     grammar = state.map.grammar
-    given = list(read_aliases(segment.text, grammar))
-    if given:
-        state = State(state.map, _with(state.aliases, given))
-    said = read_line(segment.text, grammar, state.aliases)
-    claims = [
-        Remark(
-            key=f"{segment.text[each.start : each.end]} | {each[:3]}", span=segment.at(each.start, each.end), said=each
-        )
-        for each in said
-    ]
-    return state, claims
-
-
-def _with(aliases: Mapping[str, str], given: Iterable[tuple[str, str]]) -> Mapping[str, str]:
-    known = dict(aliases)
-    for alias, name in given:
+    known = dict(state.aliases)
+    for alias, name in read_aliases(segment.text, grammar):
         if alias in known and known[alias] != name:
             known[alias] = _AMBIGUOUS
-        elif len(known) < _MOST_ALIASES + len(aliases):
+        elif len(known) < _MAX_ALIASES + len(state.aliases):
             known[alias] = name
-    return known
+    said = read_line(segment.text, grammar, known)
+    return State(state.map, known), [make_statement(segment, each, None) for each in said]
 
 
 @verifier(name="spatialmap", version="2", deadline=2.0, worker="inline")
-def check(claim: Remark, prepared: Map) -> Verdict:
+def check(claim: Statement[Said, None], prepared: Map) -> Verdict:
     """Judge a statement by what follows from the map."""
     problem = prepared.problem
     match claim.said:
-        case Statement(one=one, relation=relation, other=other):
+        case Related(one=one, relation=relation, other=other):
             first, second = problem.find(one), problem.find(other)
             if first is None or second is None:
                 return Unknown("a place is not on the map")
             return _judge(problem, first, relation, second)
         case Number(number=number, relation=relation, other=other):
             place = problem.find(other)
-            return (
-                Unknown("the place is not on the map")
-                if place is None
-                else _judge_count(problem, number, relation, place)
-            )
+            if place is None:
+                return Unknown("the place is not on the map")
+            return _judge_count(problem, number, relation, place)
         case Final(text=text):
             return of_answer(_judge_final(problem, text))
 
 
 def _judge(problem: Problem, one: int, relation: Relation, other: int) -> Verdict:
     status = problem.order.status(one, relation, other)
-    reasons = "; ".join(problem.order.reasons(one, relation, other))[:300]
+    reasons = "; ".join(problem.order.reasons(one, relation, other))[:_MAX_REASONS]
     if status == "contradicts":
         # The witness must not answer the question itself.
         is_asked = problem.asked == "direction" and {one, other} == {problem.one, problem.other}
@@ -152,9 +231,9 @@ def _judge(problem: Problem, one: int, relation: Relation, other: int) -> Verdic
 def _judge_count(problem: Problem, number: int, relation: Relation, other: int) -> Verdict:
     order = problem.order
     found = [order.status(place, relation, other) for place in range(len(problem.names)) if place != other]
-    least, most = found.count("follows"), len(found) - found.count("contradicts")
-    if not relation.is_diagonal:
-        least = 0  # Due north of a place, there need not be any.
+    # Due north of a place, there need not be any.
+    least = found.count("follows") if relation.is_diagonal else 0
+    most = len(found) - found.count("contradicts")
     if not least <= number <= most:
         return Violation(why=f"the map does not allow {number} places there")
     if least < most:
@@ -165,28 +244,33 @@ def _judge_count(problem: Problem, number: int, relation: Relation, other: int) 
 def _judge_final(problem: Problem, answer: str) -> Verdict:
     chosen = choose(answer, problem.options) if problem.options else None
     text = (chosen[1] if chosen else answer).strip()
+    one, relation = problem.one, problem.relation
     match problem.asked:
+        case "count":
+            number = _NUMBER.fullmatch(text)
+            if number is None or relation is None:
+                return Unknown("the answer is no number")
+            return _judge_count(problem, int(number[1]), relation, problem.other)
         case "direction":
             way = _WAY.fullmatch(text)
             if way is None:
                 return Unknown("the answer is no direction")
-            return _told(_judge(problem, problem.one, way_of(way[1]), problem.other))
+            relation = way_of(way[1])
         case "which":
             place = problem.find(text)
-            if place is None or problem.relation is None:
+            if place is None:
                 return Unknown("the answer is no place of the map")
-            return _told(_judge(problem, place, problem.relation, problem.other))
-        case "count":
-            number = _NUMBER.fullmatch(text)
-            if number is None or problem.relation is None:
-                return Unknown("the answer is no number")
-            return _judge_count(problem, int(number[1]), problem.relation, problem.other)
+            one = place
         case _:
             return Unknown("the question was not understood")
-
-
-def _told(verdict: Verdict) -> Verdict:
+    assert relation is not None
+    verdict = _judge(problem, one, relation, problem.other)
     return Violation(why="that answer contradicts the map") if isinstance(verdict, Violation) else verdict
+
+
+def _read_map(prompt: str) -> Map | None:
+    problem = read_problem(prompt)
+    return Map(problem, make_grammar(problem.names)) if problem else None
 
 
 def spatialmap(
@@ -195,12 +279,12 @@ def spatialmap(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "both",
 ) -> Monitor:
-    """Make the monitor. It stands aside where the prompt describes no map, or one that contradicts itself."""
+    """Make the monitor. It does nothing where the prompt describes no map, or one that contradicts itself."""
     return task_monitor(
         "spatialmap",
         check,
         Tracker(_start, _read),
-        _prepare,
+        prepare_with(_read_map),
         recognizer=recognizer(_RELATION),
         level=level,
         delivery=delivery,

@@ -8,15 +8,19 @@ The pattern consumes each character once, and the values are exact fractions of 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from operator import add, mul, sub, truediv
 from typing import NamedTuple
 
 MAX_NUMBERS = 32
 """An expression with more numbers is not read."""
 MAX_DIGITS = 12
 """A longer number is not read."""
+
+MAX_DEPTH = 100
+"""An expression with more brackets and signs around a number is not read."""
 
 _TOKEN = re.compile(
     r"""
@@ -37,8 +41,9 @@ _SIGNS = {"×": "*", "·": "*", "⋅": "*", "∗": "*", "\\times": "*", "\\cdot"
     "−": "-",
     "–": "-",
 }
+_OPERATIONS: dict[str, Callable[[Fraction, Fraction], Fraction]] = {"+": add, "-": sub, "*": mul, "/": truediv}
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
-_RANK = {"+": 1, "-": 1, "*": 2, "/": 2, "u": 3}
+_RANK = {"+": 1, "-": 1, "*": 2, "/": 2}
 
 
 class Token(NamedTuple):
@@ -94,12 +99,11 @@ def tokenize(text: str, start: int = 0, end: int | None = None) -> list[Token]:
     found = []
     for match in _TOKEN.finditer(text, start, len(text) if end is None else end):
         kind = match.lastgroup or "other"
-        if kind == "skip":
-            continue
         said = match[0]
         if kind == "num" and len(said) > MAX_DIGITS:
             kind = "other"
-        found.append(Token(kind, _SIGNS.get(said, said) if kind == "op" else said, *match.span()))
+        if kind != "skip":
+            found.append(Token(kind, _SIGNS.get(said, said) if kind == "op" else said, *match.span()))
     return _spread(found) if any(token.kind == "frac" for token in found) else found
 
 
@@ -107,7 +111,7 @@ def _spread(tokens: list[Token]) -> list[Token]:
     r"""Write each ``\\frac{a}{b}`` as ``({a}/{b})``."""
     found: list[Token] = []
     parts: list[int] = []
-    """What is still to be closed: parts of a fraction (2, then 1), or other brackets (0)."""
+    """The open brackets: of the two parts of a fraction (2, then 1), or others (0)."""
     for at, token in enumerate(tokens):
         if token.kind == "frac":
             found.append(token._replace(kind="open", text="("))
@@ -118,22 +122,27 @@ def _spread(tokens: list[Token]) -> list[Token]:
             parts.append(2 if at and tokens[at - 1].kind == "frac" else 1 if second else 0)
         elif token.kind == "close" and parts:
             part = parts.pop()
-            if part == 2:
-                found.append(Token("op", "/", token.end, token.end))
-            elif part == 1:
-                found.append(Token("close", ")", token.end, token.end))
+            if part:
+                kind, text = ("op", "/") if part == 2 else ("close", ")")
+                found.append(Token(kind, text, token.end, token.end))
     return found
 
 
 def read_whole(tokens: Sequence[Token]) -> Expression | None:
-    """Return the expression that *tokens* are, all of them; ``None``: they are none that is understood."""
-    if not tokens or sum(token.kind == "num" for token in tokens) > MAX_NUMBERS:
+    """Return the expression of all *tokens*; ``None``: they are none, or it is too long or too deep."""
+    numbers = tuple(Number(Fraction(token.text), *token[2:]) for token in tokens if token.kind == "num")
+    if not 0 < len(numbers) <= MAX_NUMBERS:
         return None
-    return _Reader().read(tokens)
+    reader = _Reader(tokens)
+    try:
+        value = reader.read(0, 0)
+    except _UnreadableError:
+        return None
+    return Expression(value, numbers, tokens[0].start, tokens[-1].end) if reader.at == len(tokens) else None
 
 
 def find_equation(tokens: Sequence[Token]) -> tuple[Equation, int] | None:
-    """Return the first equation among *tokens* and the index behind it; ``None``: there is none that is understood."""
+    """Return the first equation among *tokens* and the index after it; ``None``: there is none that is understood."""
     sign = next((at for at, token in enumerate(tokens) if token.kind == "equals"), None)
     if sign is None:
         return None
@@ -159,12 +168,11 @@ def _run_back(tokens: Sequence[Token], end: int) -> int:
         depth += (tokens[place].kind == "close") - (tokens[place].kind == "open")
         if depth < 0:
             return place + 1
-    if depth > 0:
-        opened = 0
-        for place in range(at, end):
-            opened += (tokens[place].kind == "open") - (tokens[place].kind == "close")
-            if opened < 0:
-                at, opened = place + 1, 0
+    opened = 0
+    for place in range(at, end if depth > 0 else at):
+        opened += (tokens[place].kind == "open") - (tokens[place].kind == "close")
+        if opened < 0:
+            at, opened = place + 1, 0
     while at < end and tokens[at].text in {"+", "*", "/"}:
         at += 1
     return at
@@ -183,97 +191,55 @@ def _run_on(tokens: Sequence[Token], start: int) -> int:
     return whole
 
 
+class _UnreadableError(Exception):
+    pass
+
+
 class _Reader:
-    """Reads an expression with two stacks: no depth of brackets is too deep for it."""
+    """Reads an expression by precedence climbing, in one pass."""
 
-    def __init__(self) -> None:
-        self._values: list[Fraction | None] = []
-        self._signs: list[str] = []
+    def __init__(self, tokens: Sequence[Token]) -> None:
+        self._tokens = tokens
+        self.at = 0
 
-    def read(self, tokens: Sequence[Token]) -> Expression | None:
-        numbers = []
-        previous = ""
-        for token in tokens:
-            if not self._take(token, previous):
-                return None
-            if token.kind == "num":
-                numbers.append(Number(Fraction(token.text), token.start, token.end))
-            previous = token.kind
-        if previous not in {"num", "close"} or not numbers:
-            return None
-        while self._signs:
-            if self._signs[-1] in _PAIRS or not self._apply():
-                return None
-        if len(self._values) != 1:
-            return None
-        return Expression(self._values[0], tuple(numbers), tokens[0].start, tokens[-1].end)
+    def read(self, rank: int, depth: int) -> Fraction | None:
+        """Return the value of an operand and of the operations after it that bind closer than *rank*."""
+        value = self._operand(depth)
+        while self.at < len(self._tokens):
+            token = self._tokens[self.at]
+            is_product = token.kind == "open" or (token.kind == "num" and self._tokens[self.at - 1].kind == "close")
+            sign = "*" if is_product else token.text
+            if _RANK.get(sign, 0) <= rank:
+                break
+            self.at += not is_product
+            value = apply(value, sign, self.read(_RANK[sign], depth))
+        return value
 
-    def _take(self, token: Token, previous: str) -> bool:
-        ended = previous in {"num", "close"}
-        match token.kind:
-            case "num":
-                if ended and previous == "num":
-                    return False
-                if ended:
-                    self._push("*")
-                self._values.append(Fraction(token.text))
-                return True
-            case "open":
-                if ended:
-                    self._push("*")
-                self._signs.append(token.text)
-                return True
-            case "close":
-                return ended and self._close(token.text)
-            case "op" if ended:
-                self._push(token.text)
-                return True
-            case "op":
-                return self._sign(token.text)
-            case _:
-                return False
+    def _operand(self, depth: int) -> Fraction | None:
+        token = self._next()
+        if token.kind == "num":
+            return Fraction(token.text)
+        if depth == MAX_DEPTH:
+            raise _UnreadableError
+        if token.text == "-":
+            value = self.read(_RANK["/"], depth + 1)
+            return None if value is None else -value
+        if token.kind != "open":
+            raise _UnreadableError
+        value = self.read(0, depth + 1)
+        if self._next().text != _PAIRS[token.text]:
+            raise _UnreadableError
+        return value
 
-    def _sign(self, text: str) -> bool:
-        if text != "-":
-            return False
-        self._signs.append("u")
-        return True
-
-    def _close(self, text: str) -> bool:
-        while self._signs and self._signs[-1] not in _PAIRS:
-            self._apply()
-        return bool(self._signs) and _PAIRS[self._signs.pop()] == text
-
-    def _push(self, sign: str) -> None:
-        while self._signs and _RANK.get(self._signs[-1], 0) >= _RANK[sign]:
-            self._apply()
-        self._signs.append(sign)
-
-    def _apply(self) -> bool:
-        sign = self._signs.pop()
-        right = self._values.pop()
-        if sign == "u":
-            self._values.append(None if right is None else -right)
-            return True
-        self._values.append(apply(self._values.pop(), sign, right))
-        return True
+    def _next(self) -> Token:
+        if self.at == len(self._tokens):
+            raise _UnreadableError
+        self.at += 1
+        return self._tokens[self.at - 1]
 
 
 def apply(left: Fraction | None, sign: str, right: Fraction | None) -> Fraction | None:
     """Return the exact value; ``None``: there is none."""
-    if left is None or right is None:
+    if left is None or right is None or (sign == "/" and not right):
         return None
-    match sign:
-        case "+":
-            return left + right
-        case "-":
-            return left - right
-        case "*":
-            return left * right
-        case _:
-            return left / right if right else None
-
-
-def shown(value: Fraction) -> str:
-    """Return *value* as people write it: an integer, or a fraction in lowest terms."""
-    return str(value)
+    return _OPERATIONS[sign](left, right)

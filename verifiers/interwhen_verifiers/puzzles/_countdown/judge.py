@@ -1,12 +1,13 @@
-"""Judges steps and answers, and says why."""
+"""Judges steps and answers, and gives the reasons."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, product
 from typing import NamedTuple, TypeAlias
 
 from interwhen import Pass, Span, Unknown, Verdict, Violation
@@ -15,7 +16,7 @@ from interwhen_verifiers.puzzles._countdown.expressions import Expression
 from interwhen_verifiers.puzzles._countdown.lines import Final, Step
 from interwhen_verifiers.puzzles._countdown.problem import Puzzle
 
-# What can be made of numbers: an exact search.
+# An exact search for the values that numbers make.
 #
 # To make a target from numbers, the last operation joins what one part of them makes with what the rest makes. The
 # smaller part is listed; what the other must make then follows, and is searched for in turn. So only small parts are
@@ -56,12 +57,12 @@ def values(numbers: SearchNumbers) -> frozenset[Fraction]:
     """Return all that can be made of all *numbers* (sorted, three at the most)."""
     if len(numbers) == 1:
         return frozenset(numbers)
-    found: set[Fraction] = set()
-    for one, other in _parts(numbers):
-        for left in values(one):
-            for right in values(other):
-                found.update(_joined(left, right))
-    return frozenset(found)
+    return frozenset(
+        value
+        for one, other in _parts(numbers)
+        for left, right in product(values(one), values(other))
+        for value in _joined(left, right)
+    )
 
 
 class _Search:
@@ -98,12 +99,8 @@ def _wanted(value: Fraction, target: Fraction, rest: SearchNumbers) -> Iterator[
             yield value / target
         # 0 / x and 0 * x are 0, whatever x is.
     elif not target:
-        yield from _anything(rest)
-
-
-def _anything(numbers: SearchNumbers) -> Iterator[Fraction]:
-    """Yield something that *numbers* make: their sum always is."""
-    yield sum(numbers, Fraction(0))
+        # Any value of *rest* will do, such as its sum.
+        yield sum(rest, Fraction(0))
 
 
 def _joined(left: Fraction, right: Fraction) -> Iterable[Fraction]:
@@ -120,28 +117,28 @@ def _joined(left: Fraction, right: Fraction) -> Iterable[Fraction]:
 @lru_cache(maxsize=4096)
 def _parts(numbers: SearchNumbers) -> tuple[tuple[SearchNumbers, SearchNumbers], ...]:
     """Return the ways to part *numbers* in two, the first part never the larger one."""
-    found = set()
-    everyone = range(len(numbers))
-    for size in range(1, len(numbers) // 2 + 1):
-        for chosen in combinations(everyone, size):
-            rest = tuple(numbers[at] for at in everyone if at not in chosen)
-            found.add((tuple(numbers[at] for at in chosen), rest))
+    places = range(len(numbers))
+    found = {
+        (tuple(numbers[at] for at in chosen), tuple(numbers[at] for at in places if at not in chosen))
+        for size in range(1, len(numbers) // 2 + 1)
+        for chosen in combinations(places, size)
+    }
     return tuple(sorted(found, key=lambda parts: (len(parts[0]), parts)))
 
 
 Numbers: TypeAlias = tuple[Fraction, ...]
 
 _LONGEST = 60
-"""The most characters of an expression, or of a value, that are repeated."""
+"""The most characters of an expression, or of a value, that a message repeats."""
 _SHORT = 1000
-"""Of how many parts a short decimal counts."""
+"""The largest denominator of a fraction that is written as a decimal."""
 _PLACES = 12
 """The most decimal places that a number is looked at for."""
 _LOST = Unknown("the numbers left are not known: an earlier line was not understood, or was wrong")
 
 
 class Followed(NamedTuple):
-    """What a step has come to: the numbers left then (``None``: not known), and what is wrong with it, if anything."""
+    """The result of a step: the numbers left then (``None``: not known), and the fault in it, if any."""
 
     left: Numbers | None
     fault: Verdict | None = None
@@ -152,18 +149,12 @@ def follow(puzzle: Puzzle, left: Numbers | None, step: Step) -> Followed:
     fault = _miscalculated(step.equation.sides, step.start)
     if fault is not None:
         return Followed(None, fault)
-    first: Followed | None = None
-    for numbers in dict.fromkeys((left, puzzle.numbers)):
-        if numbers is not None:
-            followed = _taken(numbers, step)
-            if followed.fault is None:
-                return followed
-            first = first or followed
+    tries = [_taken(numbers, step) for numbers in dict.fromkeys((left, puzzle.numbers)) if numbers is not None]
+    if right := next((found for found in tries if found.fault is None), None):
+        return right
     if step.listed is None:
         return Followed(None)  # The numbers may come from anywhere.
-    if left is None or first is None:
-        return Followed(None, _LOST)
-    return Followed(None, first.fault)
+    return Followed(None, _LOST if left is None else tries[0].fault)
 
 
 def judge_step(puzzle: Puzzle, left: Numbers | None, step: Step, *, dead_ends: bool) -> Verdict:
@@ -224,8 +215,8 @@ def _judge_chain(puzzle: Puzzle, final: Final) -> Verdict:
     for equation in final.chain:
         fault = _miscalculated(equation.sides, final.start)
         if fault is not None:
-            return Violation(fault.why, fault.witness, fault.where) if isinstance(fault, Violation) else fault
-        followed = _taken(left, Step(equation, None, equation.end, equation.end, False), final.start)
+            return replace(fault, repair=None) if isinstance(fault, Violation) else fault
+        followed = _taken(left, Step(final.start, equation.end, equation, None, equation.end))
         if followed.left is None:
             return followed.fault or _LOST
         left = followed.left
@@ -267,8 +258,7 @@ def _miscalculated(sides: Sequence[Expression], base: int) -> Verdict | None:
         return Unknown("the sides differ, and either may be meant")
     if _is_rounded(computed.value, stated):
         return Unknown("the value is rounded, so that what follows from it is not known")
-    said = _value(stated.value)
-    right = _value(computed.value)
+    said, right = _value(stated.value), _value(computed.value)
     return Violation(
         why=f"the value is not {said}",
         witness=f"the value is {right}, not {said}",
@@ -287,8 +277,7 @@ def _is_rounded(value: Fraction, stated: Expression) -> bool:
     return abs(value - said) * unit < 1
 
 
-def _taken(left: Numbers, step: Step, base: int | None = None) -> Followed:
-    start = step.start if base is None else base
+def _taken(left: Numbers, step: Step) -> Followed:
     sides = step.equation.sides
     value = sides[-1].value
     assert value is not None
@@ -297,7 +286,7 @@ def _taken(left: Numbers, step: Step, base: int | None = None) -> Followed:
     for number in sides[0].numbers if len(sides) == 2 else ():
         if not rest[number.value]:
             why = f"there is no {_value(number.value)} left"
-            where = _at(number.start, number.end, start)
+            where = _at(number.start, number.end, step.start)
             return Followed(None, Violation(why=why, witness=f"the numbers left are {_names(left)}", where=where))
         rest[number.value] -= 1
     if len(sides) != 2:
@@ -315,8 +304,7 @@ def _mislisted(step: Step, after: Numbers) -> Verdict:
         rounded = all(any(abs(n.value - m) < Fraction(1, 50) for m in after) for n in step.listed)
         if rounded and len(step.listed) == len(after):
             return Unknown("a number left is rounded")
-    right = _names(sorted(after))
-    said = _names(number.value for number in step.listed)
+    right, said = _names(sorted(after)), _names(number.value for number in step.listed)
     return Violation(
         why=f"the numbers left are not {said}",
         witness=f"the numbers left are {right}",

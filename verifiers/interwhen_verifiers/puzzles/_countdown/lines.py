@@ -1,4 +1,4 @@
-"""What a line says: a step, an answer, or that there is none."""
+"""The statement of a line: a step, an answer, or that there is none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
 
-from interwhen_verifiers.puzzles._answers import find_answer
+from interwhen_verifiers.puzzles._answers import MAX_LINE, find_answer
 from interwhen_verifiers.puzzles._countdown.expressions import (
     Equation,
     Expression,
@@ -18,9 +18,8 @@ from interwhen_verifiers.puzzles._countdown.expressions import (
     tokenize,
 )
 from interwhen_verifiers.puzzles._countdown.problem import Puzzle
+from interwhen_verifiers.puzzles._statements import Spanned
 
-MAX_LINE = 4000
-"""A longer line is not read."""
 _LONGEST_CHAIN = 8
 _LEFT = re.compile(
     r"[\s,;.:>-]{0,4}+(?:[-=]>|→)?\s?[(\[]?\s?(?:(?:the|now|numbers)\s){0,2}(?:left|remaining|remain)(?:\snumbers)?"
@@ -57,38 +56,28 @@ _NONE = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Step(Spanned):
     """An equation, and the numbers that the line says are left then (``None``: it does not say)."""
 
     equation: Equation
     listed: tuple[Number, ...] | None
     list_start: int
-    end: int
-    is_given_up: bool
+    is_given_up: bool = False
     """Whether the line itself says that this leads nowhere."""
-
-    @property
-    def start(self) -> int:
-        """Where it starts."""
-        return self.equation.start
 
 
 @dataclass(frozen=True, slots=True)
-class Final:
+class Final(Spanned):
     """The expression that is given as the answer, or a chain of steps (``64 + 29 = 93, 93 - 4 = 89``)."""
 
     sides: tuple[Expression, ...]
-    chain: tuple[Equation, ...]
-    start: int
-    end: int
+    chain: tuple[Equation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Hopeless:
-    """The line says that the target cannot be made. ``is_answer``: of the numbers of the puzzle, surely."""
+class Hopeless(Spanned):
+    """The line says that the target cannot be made. ``is_answer``: certainly from the numbers of the puzzle."""
 
-    start: int
-    end: int
     is_answer: bool
 
 
@@ -96,7 +85,7 @@ Said: TypeAlias = Step | Final | Hopeless
 
 
 def read_line(line: str, puzzle: Puzzle, *, answering: bool) -> Said | None:
-    """Return what *line* says; ``None``: nothing that is surely understood. Linear in its length.
+    """Return the statement of *line*; ``None``: none that is surely understood. Linear in its length.
 
     Only where the model is *answering*, an expression alone on its line may be the answer; it must have as many numbers
     as the puzzle at least, for with fewer it may be a part of a calculation.
@@ -108,7 +97,7 @@ def read_line(line: str, puzzle: Puzzle, *, answering: bool) -> Said | None:
     tokens = tokenize(line) if "=" in line else []
     found = _equation(line, tokens)
     if found is not None:
-        step = _step(line, found[0], tokens)
+        step = _step(line, found[0])
         if step is None or step.listed is not None or len(step.equation.sides[0].numbers) == 2:
             return step
         return _alone(step, puzzle) if answering else None
@@ -130,19 +119,18 @@ def _equation(line: str, tokens: list[Token]) -> tuple[Equation, int] | None:
     return find_equation(tokens[1:])
 
 
-def _step(line: str, equation: Equation, tokens: list[Token]) -> Step | None:
+def _step(line: str, equation: Equation) -> Step | None:
     if not _HEAD.fullmatch(line, 0, equation.start) or equation.sides[0].is_bare:
         return None
-    rest = tokens[-1].end if tokens else len(line)
     listed = _LEFT.match(line, equation.end)
     end = listed.end(1) if listed else equation.end
     tail = line[end:]
-    if _TAIL.fullmatch(tail):
-        return Step(equation, _numbers(line, listed), listed.start(1) if listed else end, min(end, rest), False)
-    if listed is None:
-        # What follows may say anything of the equation: "5 * 1 = 24 (incorrect)".
+    is_alone = _TAIL.fullmatch(tail) is not None
+    if listed is None and not is_alone:
+        # The rest may say anything of the equation: "5 * 1 = 24 (incorrect)".
         return None
-    return Step(equation, _numbers(line, listed), listed.start(1), end, _DENIED.search(tail) is not None)
+    is_given_up = not is_alone and _DENIED.search(tail) is not None
+    return Step(equation.start, end, equation, _numbers(line, listed), listed.start(1) if listed else end, is_given_up)
 
 
 def _numbers(line: str, listed: re.Match[str] | None) -> tuple[Number, ...] | None:
@@ -161,7 +149,7 @@ def _alone(step: Step, puzzle: Puzzle) -> Said:
     """Take an equation that makes the target, alone on its line, for the answer."""
     sides = step.equation.sides
     if sides[-1].value == puzzle.target and len(sides[0].numbers) >= len(puzzle.numbers):
-        return Final(sides, (), step.start, step.end)
+        return Final(step.start, step.end, sides)
     return step
 
 
@@ -173,13 +161,12 @@ def _final(line: str, start: int, end: int, *, announced: bool) -> Said | None:
         expression = read_whole(tokenize(line, start, end)) if _NUMBER.search(text) else None
         if expression is None or len(expression.numbers) < 2:
             return None
-        return Final((expression,), (), expression.start, expression.end)
+        return Final(expression.start, expression.end, (expression,))
     chain = _chained(line, start, end) if announced else []
     if not chain:
         return None
-    if len(chain) == 1:
-        return Final(chain[0].sides, (), start, chain[0].end)
-    return Final((), tuple(chain), start, chain[-1].end)
+    is_one = len(chain) == 1
+    return Final(start, chain[-1].end, chain[0].sides if is_one else (), () if is_one else tuple(chain))
 
 
 def _chained(line: str, start: int, end: int) -> list[Equation]:
@@ -192,10 +179,10 @@ def _chained(line: str, start: int, end: int) -> list[Equation]:
         if found is None or found[0].start != tokens[0].start:
             break
         chain.append(found[0])
-        behind = tokens[found[1] :]
-        if not behind or behind[0].text not in {",", ";"}:
+        after = tokens[found[1] :]
+        if not after or after[0].text not in {",", ";"}:
             break
-        at = behind[0].end
+        at = after[0].end
         if len(chain) > _LONGEST_CHAIN:
             return []
     return chain

@@ -1,16 +1,16 @@
-"""Brackets to close: the stack after each of them, and what a line says of it."""
+"""Brackets to close: the stack after each of them, and the statements of a line on it."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from typing import Final as Constant
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from interwhen import Pass, Span, Unknown, Verdict, Violation
 
-from interwhen_verifiers.puzzles._logic.answers import FinalAnswer, read_final
-from interwhen_verifiers.puzzles._logic.wording import MAX_LINE, MAX_PROMPT
+from interwhen_verifiers.puzzles._logic.wording import MAX_PROMPT, FinalAnswer
+from interwhen_verifiers.puzzles._statements import Spanned
 
 PAIRS: Constant = {"(": ")", "[": "]", "{": "}", "<": ">"}
 _SIGN = r"[()\[\]{}<>]"
@@ -38,6 +38,33 @@ _PLAIN = re.compile(rf"[\s\"'`]{{0,4}}{_SIGNS}[\s\"'`]{{0,4}}$")
 
 
 @dataclass(frozen=True, slots=True)
+class Read(Spanned):
+    """These brackets are the next ones after *at* of them."""
+
+    signs: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stack(Spanned):
+    """After *at* brackets, this is the stack."""
+
+    signs: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closing(Spanned):
+    """These brackets are popped in the end, or close the rest."""
+
+    signs: str
+    is_popped: bool
+
+
+Bracketed: TypeAlias = Read | Stack | Closing | FinalAnswer
+
+
+@dataclass(frozen=True, slots=True)
 class Brackets:
     """The brackets that are given, and the stack of open ones: before all of them, and after each."""
 
@@ -46,39 +73,85 @@ class Brackets:
 
     @property
     def closing(self) -> str:
-        """What closes the rest."""
+        """The brackets that close the rest."""
         return "".join(PAIRS[sign] for sign in reversed(self.stacks[-1]))
 
+    def begin(self) -> int:
+        """Return how many brackets have been read before the first line."""
+        return 0
 
-class Read(NamedTuple):
-    """These brackets are the next ones behind so many."""
+    def skip(self, at: int) -> int:
+        """Return how many have been read after a line that is too long."""
+        return at
 
-    signs: str
-    at: int
-    start: int
-    end: int
+    def read(self, at: int, line: str) -> tuple[int, list[Bracketed]]:
+        """Return how many brackets have been read after *line*, and its statements. Linear in its length."""
+        if _START.match(line):
+            return 0, []
+        if match := _READ.match(line):
+            signs = _only(match["signs"])
+            after = at + len(signs)
+            stack = Stack(*match.span("stack"), _only(match["stack"]), after)
+            return after, [Read(*match.span("signs"), signs, at), stack]
+        found: list[Bracketed] = [
+            Stack(*match.span("stack"), _only(match["stack"]), len(self.given)) for match in _LAST.finditer(line)
+        ]
+        found += [
+            Closing(*match.span("signs"), _only(match["signs"]), pattern is _POPPED)
+            for pattern in (_POPPED, _NEEDED)
+            for match in pattern.finditer(line)
+        ]
+        return at, found
+
+    def judge(self, said: Bracketed) -> Verdict:
+        """Judge a statement on the brackets by reading them."""
+        match said:
+            case Read():
+                return self._judge_read(said)
+            case Stack():
+                return self._judge_stack(said)
+            case Closing(signs=signs, is_popped=is_popped):
+                right = self.stacks[-1][::-1] if is_popped else self.closing
+                return Pass("so the brackets are open") if signs == right else Violation(why=_differ(signs, right))
+            case FinalAnswer(text=text):
+                if not _PLAIN.match(text):
+                    return Unknown("the answer is not of brackets alone")
+                signs, right = _only(text), self.closing
+                if len(signs) >= len(self.given) + len(right):
+                    signs = signs.removeprefix(self.given)
+                if signs == right:
+                    return Pass("it closes all brackets")
+                return Violation(why="that does not close all brackets")
+
+    def _judge_read(self, said: Read) -> Verdict:
+        after = said.at + len(said.signs)
+        if after > len(self.given):
+            return Violation(why=f"there are {len(self.given)} brackets, and all of them were read before")
+        if self.given[said.at : after] == said.signs:
+            return Pass(f"bracket {said.at + 1} of the input")
+        if len(said.signs) == 1:
+            return Violation(why=f"bracket {after} of the input is not {said.signs!r}")
+        return Violation(why=f"the input does not go on so after bracket {said.at}")
+
+    def _judge_stack(self, said: Stack) -> Verdict:
+        if said.at >= len(self.stacks):
+            return Unknown("there are no more brackets")
+        right = self.stacks[said.at]
+        if said.signs == right:
+            return Pass(f"so it is after {said.at} brackets")
+        why = f"that is not the stack after {said.at} brackets"
+        if said.at == len(self.given):
+            return Violation(why=why)  # The stack at the end would tell the answer.
+        sound = " ".join(right) if right else "empty"
+        witness = f"the stack after {said.at} brackets: {sound}"
+        return Violation(why=why, witness=witness, where=Span(0, said.end - said.start), repair=sound)
 
 
-class Stack(NamedTuple):
-    """After so many brackets, this is the stack."""
-
-    signs: str
-    at: int
-    said: str
-    start: int
-    end: int
-
-
-class Closing(NamedTuple):
-    """These are what is popped in the end, or what closes it."""
-
-    signs: str
-    is_popped: bool
-    start: int
-    end: int
-
-
-Bracketed: TypeAlias = Read | Stack | Closing | FinalAnswer
+def _differ(said: str, right: str) -> str:
+    if len(said) != len(right):
+        return f"there are not {len(said)} open brackets"
+    at = next(at for at in range(len(said)) if said[at] != right[at])
+    return f"{said[at]!r} is wrong: bracket {at + 1} of those"
 
 
 def read_brackets(prompt: str) -> Brackets | None:
@@ -104,80 +177,3 @@ def read_brackets(prompt: str) -> Brackets | None:
 
 def _only(text: str) -> str:
     return "".join(re.findall(_SIGN, text))
-
-
-def read_stacks(problem: Brackets, at: int, line: str) -> tuple[int, tuple[Bracketed, ...]]:
-    """Return how many brackets have been read behind *line*, and what it says. Linear in its length."""
-    if len(line) > MAX_LINE:
-        return at, ()
-    if _START.match(line):
-        return 0, ()
-    if match := _READ.match(line):
-        signs = _only(match["signs"])
-        after = at + len(signs)
-        read = Read(signs, at, *match.span("signs"))
-        return after, (read, Stack(_only(match["stack"]), after, match["stack"], *match.span("stack")))
-    found: list[Bracketed] = []
-    final = read_final(line)
-    cut = final.start if final else len(line)
-    found += [
-        Stack(_only(match["stack"]), len(problem.given), match["stack"], *match.span("stack"))
-        for match in _LAST.finditer(line, 0, cut)
-    ]
-    found += [
-        Closing(_only(match["signs"]), pattern is _POPPED, *match.span("signs"))
-        for pattern in (_POPPED, _NEEDED)
-        for match in pattern.finditer(line, 0, cut)
-    ]
-    return at, (*found, final) if final else tuple(found)
-
-
-def judge_brackets(problem: Brackets, said: Bracketed) -> Verdict:
-    """Judge what is said of the brackets by reading them."""
-    match said:
-        case Read(signs=signs, at=at):
-            if at + len(signs) > len(problem.given):
-                return Violation(why=f"there are {len(problem.given)} brackets, and all of them were read before")
-            if problem.given[at : at + len(signs)] == signs:
-                return Pass(f"bracket {at + 1} of the input")
-            return (
-                Violation(why=f"bracket {at + 1} of the input is not {signs[0]!r}")
-                if len(signs) == 1
-                else Violation(why=f"the input does not go on so behind bracket {at}")
-            )
-        case Stack():
-            return _judge_stack(problem, said)
-        case Closing(signs=signs, is_popped=is_popped):
-            right = problem.stacks[-1][::-1] if is_popped else problem.closing
-            return Pass("so the brackets are open") if signs == right else Violation(why=_differ(signs, right))
-        case FinalAnswer(text=text):
-            if not _PLAIN.match(text):
-                return Unknown("the answer is not of brackets alone")
-            signs = _only(text)
-            given, right = problem.given, problem.closing
-            signs = signs[len(given) :] if signs.startswith(given) and len(signs) >= len(given) + len(right) else signs
-            return (
-                Pass("it closes all brackets") if signs == right else Violation(why="that does not close all brackets")
-            )
-
-
-def _differ(said: str, right: str) -> str:
-    if len(said) != len(right):
-        return f"there are not {len(said)} open brackets"
-    at = next(at for at in range(len(said)) if said[at] != right[at])
-    return f"{said[at]!r} is wrong: bracket {at + 1} of those"
-
-
-def _judge_stack(problem: Brackets, said: Stack) -> Verdict:
-    if said.at >= len(problem.stacks):
-        return Unknown("there are no more brackets")
-    right = problem.stacks[said.at]
-    if said.signs == right:
-        return Pass(f"so it is after {said.at} brackets")
-    why = f"that is not the stack after {said.at} brackets"
-    if said.at == len(problem.given):
-        return Violation(why=why)  # The stack at the end would tell the answer.
-    sound = " ".join(right) if right else "empty"
-    return Violation(
-        why=why, witness=f"the stack after {said.at} brackets: {sound}", where=Span(0, len(said.said)), repair=sound
-    )

@@ -10,17 +10,17 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from interwhen import Pass, Span, Unknown, Verdict, Violation
 
 from interwhen_verifiers.puzzles._answers import read_options
-from interwhen_verifiers.puzzles._logic.answers import FinalAnswer, read_final
 from interwhen_verifiers.puzzles._logic.wording import (
-    MAX_LINE,
     MAX_PROMPT,
     NUMBERS,
     ORDINAL,
+    FinalAnswer,
     is_doubtful,
     ordinal,
     sentences,
     supposes,
 )
+from interwhen_verifiers.puzzles._statements import Spanned
 
 # Ways to say how things stand in a row: left to right, by age, by price, by rank.
 
@@ -37,7 +37,7 @@ class Axis:
     """The place at, or so far from, the low end; its ordinal is the group that the place is named by."""
     from_high: str
     ends: tuple[str, str]
-    """What the two ends are called in "from … to …"."""
+    """The names of the two ends in "from … to …"."""
 
 
 def _compared(name: str, low: tuple[str, str], high: tuple[str, str]) -> Axis:
@@ -116,6 +116,8 @@ class Before(NamedTuple):
 
 
 Fact: TypeAlias = Placed | Before
+Way: TypeAlias = Literal["up", "down"]
+"""Whether places are listed from the low end, or from the high one."""
 
 
 class Found(NamedTuple):
@@ -156,21 +158,65 @@ class Order:
         """Tell whether *text* names any of the objects."""
         return re.search(self.grammar.item, text, re.IGNORECASE) is not None
 
+    def begin(self) -> Reading:
+        """Return the state before the first line."""
+        return Reading()
+
+    def skip(self, _reading: Reading) -> Reading:
+        """Return the state after a line that is too long."""
+        return Reading(is_supposed=True)
+
+    def read(self, reading: Reading, line: str) -> tuple[Reading, list[Told]]:
+        """Return the state after *line*, and its statements on the order. Linear in its length."""
+        found: list[Told] = []
+        # An option that is quoted is not asserted.
+        for start, end in [] if _OPTION.search(line) else sentences(line):
+            text = line[start:end]
+            if reading.is_supposed or supposes(text, is_about=self.mentions(text)):
+                return Reading(is_supposed=True), found
+            told, way = _sentence(self, reading.way, text)
+            reading = Reading(way=way)
+            found += [_moved(each, start) for each in told]
+        return reading, found
+
+    def judge(self, said: Told | FinalAnswer) -> Verdict:
+        """Judge facts, or the answer: the option that it names must follow."""
+        if isinstance(said, Told):
+            return _judge_arrangement(self, said)
+        text = dict(self.options).get(said.letter, said.text)
+        facts = tuple(read_facts(self.grammar, self.names, text))
+        if not facts:
+            return Unknown("the answer was not understood")
+        verdict = _judge_arrangement(self, Told(0, len(text), facts))
+        return Violation(why="that answer contradicts the clues") if isinstance(verdict, Violation) else verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The state of the text so far."""
+
+    is_supposed: bool = False
+    """Whether it has supposed something, so that its statements may rest on that."""
+    way: Way | None = None
+    """How it lists places. ``None``: that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told(Spanned):
+    """Facts that are said to hold together. *beyond*: a place that is not there, from 1; 0: all are there."""
+
+    facts: tuple[Found, ...] = ()
+    beyond: int = 0
+
 
 def holds(fact: Fact, row: tuple[int, ...]) -> bool:
     """Tell whether *fact* is so in the arrangement *row*."""
-    match fact:
-        case Placed(item=item, places=places):
-            return row[item] in places
-        case Before(one=one, other=other):
-            return row[one] < row[other]
+    return row[fact.item] in fact.places if isinstance(fact, Placed) else row[fact.one] < row[fact.other]
 
 
 def read_order(prompt: str) -> Order | None:
     """Return the problem of *prompt*; ``None``: there is none, or its clues contradict each other."""
-    if len(prompt) > MAX_PROMPT:
-        return None
-    sets = list(_SET.finditer(prompt))
+    sets = list(_SET.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not sets:
         return None
     given = sets[-1]
@@ -213,7 +259,7 @@ def _arranged(count: int, facts: list[Fact]) -> Iterator[tuple[int, ...]]:
 def read_facts(
     grammar: Grammar, names: tuple[str, ...], sentence: str, *, counts_down: bool = False
 ) -> Iterator[Found]:
-    """Yield what *sentence* asserts, in its order.
+    """Yield the facts that *sentence* asserts, in its order.
 
     *counts_down*: places have been listed from the high end, so that "second is X" may not count from the low one.
     """
@@ -244,18 +290,12 @@ def _fact(names: tuple[str, ...], grammar: Grammar, match: re.Match[str], one: i
         if other is None or other == one or groups.get("not"):
             return None
         return Before(one, other) if groups.get("nearer") else Before(other, one)
-    place = place_of(match, count)
+    low, high = groups.get("low"), groups.get("high")
+    from_low = (ordinal(low) if low else 1) - 1
+    place = from_low if groups.get("place_low") else count - (ordinal(high) if high else 1)
     if groups.get("not"):
         return Placed(one, frozenset(range(count)) - {place})
     return Placed(one, frozenset({place}) if 0 <= place < count else frozenset())
-
-
-def place_of(match: re.Match[str], count: int) -> int:
-    """Return the place that *match* names: one that is not there, too."""
-    groups = match.groupdict()
-    if groups.get("place_low"):
-        return ordinal(groups["low"]) - 1 if groups.get("low") else 0
-    return count - ordinal(groups["high"]) if groups.get("high") else count - 1
 
 
 def _grammar(axis: Axis, names: tuple[str, ...], noun: str) -> Grammar:
@@ -296,7 +336,7 @@ def _lookup(names: tuple[str, ...], said: str, noun: str) -> int | None:
     return next((at for at, name in enumerate(names) if wanted in _forms(name)), None)
 
 
-# What a line says of an order: facts, lists of places, an answer; and whether the clues allow it.
+# Statements of a line on the order: facts, lists of places, an answer.
 
 _HEADER = re.compile(r"\bfrom (?P<one>[a-z \-]{3,24}?) to (?P<other>[a-z \-]{3,24}?)(?: is)?\s?[:,]\s?", re.IGNORECASE)
 _ITEM = re.compile(
@@ -315,51 +355,9 @@ _NOT_PLACED = re.compile(r"\b(?:is not|can ?not be)\b", re.IGNORECASE)
 _MAYBE = frozenset({"can be", "could be", "may be"})
 
 
-Way: TypeAlias = Literal["up", "down"]
-"""Whether places are listed from the low end, or from the high one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What the text so far has come to."""
-
-    is_supposed: bool = False
-    """Whether it has supposed something, so that what it says may rest on that."""
-    way: Way | None = None
-    """How it lists places. ``None``: that is not known."""
-
-
-class Told(NamedTuple):
-    """Facts that are said to hold together. *beyond*: a place that is not there, from 1; 0: all are there."""
-
-    facts: tuple[Found, ...]
-    beyond: int
-    start: int
-    end: int
-
-
-def read_arrangement(problem: Order, reading: Reading, line: str) -> tuple[Reading, tuple[Told | FinalAnswer, ...]]:
-    """Return what *line* says of the order. Linear in its length."""
-    if len(line) > MAX_LINE:
-        return Reading(is_supposed=True), ()
-    found: list[Told | FinalAnswer] = []
-    final = read_final(line)
-    # An option that is quoted is not asserted.
-    cut = 0 if _OPTION.search(line, 0, final.start if final else len(line)) else final.start if final else len(line)
-    for start, end in sentences(line[:cut]):
-        text = line[start:end]
-        if reading.is_supposed or supposes(text, is_about=problem.mentions(text)):
-            reading = Reading(is_supposed=True)
-            break
-        told, way = _sentence(problem, reading.way, text)
-        reading = Reading(way=way)
-        found += [_moved(each, start) for each in told]
-    return reading, (*found, final) if final else tuple(found)
-
-
 def _moved(told: Told, by: int) -> Told:
     facts = tuple(Found(each.fact, each.start + by, each.end + by) for each in told.facts)
-    return Told(facts, told.beyond, told.start + by, told.end + by)
+    return Told(told.start + by, told.end + by, facts, told.beyond)
 
 
 def _sentence(problem: Order, way: Way | None, text: str) -> tuple[list[Told], Way | None]:
@@ -369,22 +367,22 @@ def _sentence(problem: Order, way: Way | None, text: str) -> tuple[list[Told], W
         is_ranked = problem.grammar.axis.name == "rank"
         facts = list(read_facts(problem.grammar, problem.names, text, counts_down=is_ranked and way == "down"))
         facts += _by_rank(problem, way, text)
-        return [Told((each,), 0, each.start, each.end) for each in facts], way
+        return [Told(each.start, each.end, (each,)) for each in facts], way
     before = read_facts(problem.grammar, problem.names, text[: header.start()])
-    told = [Told((each,), 0, each.start, each.end) for each in before]
+    told = [Told(each.start, each.end, (each,)) for each in before]
     if not is_doubtful(_NOT_PLACED.sub("is", text)):
         told += _listed(problem, rising, text, header.end()) or _in_a_row(problem, rising, text, header.end())
     return told, rising
 
 
 def _direction(problem: Order, header: re.Match[str]) -> Way | None:
-    ends = problem.grammar.axis.ends
-    one, other = (re.sub(r"^the ", "", header[group].strip().lower()) for group in ("one", "other"))
-    for low, high in (("low", "high"), ("high", "low")):
-        names = dict(zip(("low", "high"), (end.split("|") for end in ends), strict=True))
+    low, high = (end.split("|") for end in problem.grammar.axis.ends)
+    one, other = (header[group].strip().lower().removeprefix("the ") for group in ("one", "other"))
+    ways: tuple[tuple[Way, list[str], list[str]], ...] = (("up", low, high), ("down", high, low))
+    for way, begins, ends in ways:
         # "from most to least expensive": the first is cut short.
-        if other in names[high] and (one in names[low] or any(name.startswith(f"{one} ") for name in names[low])):
-            return "up" if low == "low" else "down"
+        if other in ends and any(name == one or name.startswith(f"{one} ") for name in begins):
+            return way
     return None
 
 
@@ -397,12 +395,11 @@ def _listed(problem: Order, way: Way, text: str, start: int) -> list[Told]:
     """Read "first is the black book, then second is …" as one statement."""
     count = len(problem.names)
     found: list[Found] = []
-    spans: list[tuple[int, int]] = []
     for match in _ITEM.finditer(text, start):
         ranks = re.split(r",? or |, ", match["places"].lower())
         far = next((ordinal(rank) for rank in ranks if rank != "last" and ordinal(rank) > count), 0)
         if far:
-            return [*_joined(found, spans), Told((), far, *match.span())]
+            return [*_joined(found), Told(*match.span(), beyond=far)]
         item = problem.find(match["who"])
         if match["can"].lower() in _MAYBE or item is None:
             continue
@@ -410,29 +407,27 @@ def _listed(problem: Order, way: Way, text: str, start: int) -> list[Told]:
         if "not" in match["can"].lower():
             places = frozenset(range(count)) - places
         found.append(Found(Placed(item, places), *match.span()))
-        spans.append(match.span())
-    return _joined(found, spans)
+    return _joined(found)
 
 
-def _joined(found: list[Found], spans: list[tuple[int, int]]) -> list[Told]:
-    return [Told(tuple(found), 0, spans[0][0], spans[-1][1])] if found else []
+def _joined(found: list[Found]) -> list[Told]:
+    return [Told(found[0].start, found[-1].end, tuple(found))] if found else []
 
 
 def _in_a_row(problem: Order, way: Way, text: str, start: int) -> list[Told]:
     """Read "the black book, the red book, …" if it names all of them."""
     rest = text[start:].rstrip(" .!")
-    parts = [part for part in _SPLIT.split(rest) if part.strip()]
-    items = [problem.find(part) for part in parts]
+    items = [problem.find(part) for part in _SPLIT.split(rest) if part.strip()]
     known = [item for item in items if item is not None]
     count = len(problem.names)
-    if len(known) != len(items) or len(items) != count:
+    if not len(known) == len(items) == count:
         return []
     end = start + len(rest)
     places = range(count) if way == "up" else range(count - 1, -1, -1)
     facts = tuple(
         Found(Placed(item, frozenset({place})), start, end) for item, place in zip(known, places, strict=True)
     )
-    return [Told(facts, 0, start, end)]
+    return [Told(start, end, facts)]
 
 
 def _by_rank(problem: Order, way: Way | None, text: str) -> Iterator[Found]:
@@ -447,7 +442,7 @@ def _by_rank(problem: Order, way: Way | None, text: str) -> Iterator[Found]:
         yield Found(Placed(item, frozenset({place}) & frozenset(range(len(problem.names)))), *match.span())
 
 
-def judge_arrangement(problem: Order, said: Told) -> Verdict:
+def _judge_arrangement(problem: Order, said: Told) -> Verdict:
     """Judge facts by the arrangements that the clues allow: none with them all is a contradiction."""
     count = len(problem.names)
     if said.beyond:
@@ -458,24 +453,12 @@ def judge_arrangement(problem: Order, said: Told) -> Verdict:
         if not left:
             what = "that contradicts the clues" if len(rows) == len(problem.rows) else "the clues do not allow both"
             where = Span(found.start - said.start, found.end - said.start)
-            return Violation(why=f"{what}: {_told(problem, found.fact)}", where=where)
+            return Violation(why=f"{what}: {_denial(problem, found.fact)}", where=where)
         rows = left
     return Pass("it follows from the clues") if len(rows) == len(problem.rows) else Unknown("the clues leave it open")
 
 
-def _told(problem: Order, fact: Fact) -> str:
-    match fact:
-        case Placed(item=item):
-            return f"{problem.names[item]!r} cannot stand there"
-        case _:
-            return f"{problem.names[fact.one]!r} and {problem.names[fact.other]!r} stand the other way round"
-
-
-def judge_choice(problem: Order, said: FinalAnswer) -> Verdict:
-    """Judge the answer: the option that it names must follow."""
-    text = dict(problem.options).get(said.letter, said.text)
-    facts = tuple(read_facts(problem.grammar, problem.names, text))
-    if not facts:
-        return Unknown("the answer was not understood")
-    verdict = judge_arrangement(problem, Told(facts, 0, 0, len(text)))
-    return Violation(why="that answer contradicts the clues") if isinstance(verdict, Violation) else verdict
+def _denial(problem: Order, fact: Fact) -> str:
+    if isinstance(fact, Placed):
+        return f"{problem.names[fact.item]!r} cannot stand there"
+    return f"{problem.names[fact.one]!r} and {problem.names[fact.other]!r} stand the other way round"

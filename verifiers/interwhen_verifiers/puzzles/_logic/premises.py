@@ -1,23 +1,26 @@
-"""Premises: what a prompt gives, what a line concludes, and whether that follows."""
+"""Premises: those of a prompt, the conclusions of a line, and whether they follow."""
 
 from __future__ import annotations
 
-import itertools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import pairwise
+from operator import and_
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from interwhen import Pass, Unknown, Verdict, Violation
 
-from interwhen_verifiers.puzzles._logic.answers import FinalAnswer, read_final
-from interwhen_verifiers.puzzles._logic.wording import MAX_LINE, MAX_PROMPT, is_doubtful, sentences, supposes
+from interwhen_verifiers.puzzles._logic.wording import MAX_PROMPT, FinalAnswer, is_doubtful, sentences, supposes
+from interwhen_verifiers.puzzles._statements import Spanned
 
-# Classes and who belongs to them: "all A are B", "no A are B", "some A are (not) B", "x is a B", decided exactly.
+# Classes and their members: "all A are B", "no A are B", "some A are (not) B", "x is a B", decided exactly.
 #
-# What matters of a world is which combinations of classes somebody belongs to. "All" and "no" forbid combinations;
-# "some" and a name each ask for somebody in some of them, independently of each other. So the premises can hold
-# together if each such demand is left a combination, and what follows is what cannot be denied.
+# A world is the set of combinations of classes that have a member. "All" and "no" forbid combinations; "some" and a
+# name each demand a member in some of them, independently of each other. So the premises are consistent if each demand
+# keeps a combination, and a statement follows if its denial is not consistent with them.
 
+Status: TypeAlias = Literal["follows", "contradicts", "open"]
 Quantity: TypeAlias = Literal["all", "no", "some", "some not", "is", "is not"]
 MOST_CLASSES: Final = 8
 _TERM = r"[a-z][a-z\-]{0,24}(?: [a-z\-]{1,24}){0,2}?"
@@ -58,7 +61,7 @@ class Statement(NamedTuple):
 
 
 def read_statement(text: str) -> Statement | None:
-    """Return what *text* says; ``None``: it is not of these forms."""
+    """Return the statement in *text*; ``None``: it is not of these forms."""
     said = " ".join(text.strip().rstrip(".?").split())
     for quantity, pattern in _FORMS:
         if len(said) < 200 and (found := pattern.fullmatch(said)):
@@ -82,7 +85,7 @@ def _singular(term: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Classes:
-    """What is given: the combinations of classes that are allowed, and the demands for somebody in some of them."""
+    """The premises: the combinations of classes that are allowed, and the demands for a member in some of them."""
 
     names: tuple[str, ...]
     allowed: int
@@ -90,39 +93,47 @@ class Classes:
     demands: tuple[int, ...]
     people: tuple[tuple[str, int], ...]
     """For each name: the combinations that are left for it."""
-    peopled: tuple[int, ...] = ()
-    """More demands, in the tradition in which a class that is spoken of has somebody in it."""
+    peopled: tuple[int, ...]
+    """More demands, in the tradition in which each class that is named has a member."""
 
     def within(self, term: str) -> int:
         """Return the combinations with that class."""
-        at = self.names.index(term)
-        return sum(1 << case for case in range(1 << len(self.names)) if case >> at & 1)
+        return _cases(self.names.index(term), len(self.names))
 
-    def knows(self, statement: Statement) -> bool:
-        """Tell whether all that *statement* speaks of is given."""
-        is_named = statement.quantity not in {"is", "is not"} or statement.one in dict(self.people)
-        return is_named and statement.classes <= set(self.names)
+    def read(self, text: str) -> Statement | None:
+        """Return the statement in *text*; ``None``: it is not understood, or names a class or person not given."""
+        found = read_statement(text)
+        if found is None or not found.classes <= set(self.names):
+            return None
+        return found if found.quantity not in {"is", "is not"} or found.one in dict(self.people) else None
 
-    def status(self, statement: Statement, *, are_peopled: bool = False) -> Literal["follows", "contradicts", "open"]:
+    def status(self, statement: Statement, *, are_peopled: bool = False) -> Status:
         """Tell whether *statement* follows, whether its contrary does, or neither."""
-        if not self._can_hold(_denied(statement), are_peopled=are_peopled):
+        denied = statement._replace(quantity=_CONTRARIES[statement.quantity])
+        if not self.with_premise(denied).is_consistent(are_peopled=are_peopled):
             return "follows"
-        return "open" if self._can_hold(statement, are_peopled=are_peopled) else "contradicts"
+        return "open" if self.with_premise(statement).is_consistent(are_peopled=are_peopled) else "contradicts"
 
-    def _can_hold(self, statement: Statement, *, are_peopled: bool) -> bool:
-        allowed, people = self.allowed, dict(self.people)
-        demands = [*self.demands, *(self.peopled if are_peopled else ())]
+    def is_consistent(self, *, are_peopled: bool = False) -> bool:
+        """Whether each demand keeps a combination."""
+        people = (cases for _, cases in self.people)
+        return all(self.allowed & each for each in (*self.demands, *people, *(self.peopled if are_peopled else ())))
+
+    def with_premise(self, statement: Statement) -> Classes:
+        """Return what is given with *statement*; a person in it must be known."""
+        cases = self._cases_of(statement)
         match statement.quantity:
             case "all" | "no":
-                allowed &= ~self._forbidden(statement)
+                return replace(self, allowed=self.allowed & ~cases)
             case "some" | "some not":
-                demands.append(self._forbidden(statement))
-            case "is" | "is not":
-                people[statement.one] &= self._forbidden(statement)
-        return all(allowed & demand for demand in [*demands, *people.values()])
+                return replace(self, demands=(*self.demands, cases))
+            case _:
+                people = dict(self.people)
+                people[statement.one] &= cases
+                return replace(self, people=tuple(people.items()))
 
-    def _forbidden(self, statement: Statement) -> int:
-        """Return the combinations that "all" and "no" rule out, and that "some" and a name ask for."""
+    def _cases_of(self, statement: Statement) -> int:
+        """Return the combinations that "all" and "no" rule out, and that "some" and a name demand."""
         other = self.within(statement.other)
         match statement.quantity:
             case "all" | "some not":
@@ -135,16 +146,14 @@ class Classes:
                 return ~other
 
 
-def _denied(statement: Statement) -> Statement:
-    contraries: dict[Quantity, Quantity] = {
-        "all": "some not",
-        "some not": "all",
-        "no": "some",
-        "some": "no",
-        "is": "is not",
-        "is not": "is",
-    }
-    return statement._replace(quantity=contraries[statement.quantity])
+_CONTRARIES: Final[dict[Quantity, Quantity]] = {
+    "all": "some not",
+    "some not": "all",
+    "no": "some",
+    "some": "no",
+    "is": "is not",
+    "is not": "is",
+}
 
 
 def make_classes(premises: tuple[Statement, ...]) -> Classes | None:
@@ -153,25 +162,17 @@ def make_classes(premises: tuple[Statement, ...]) -> Classes | None:
     if not 0 < len(names) <= MOST_CLASSES:
         return None
     every = (1 << (1 << len(names))) - 1
-    named = {premise.one: every for premise in premises if premise.quantity in {"is", "is not"}}
-    found = Classes(names, every, (), tuple(named.items()))
+    people = dict.fromkeys((each.one for each in premises if each.quantity in {"is", "is not"}), every)
+    peopled = tuple(_cases(at, len(names)) for at in range(len(names)))
+    found = Classes(names, every, (), tuple(people.items()), peopled)
     for premise in premises:
-        cases = found._forbidden(premise)  # noqa: SLF001 (it is made here)
-        match premise.quantity:
-            case "all" | "no":
-                found = Classes(names, found.allowed & ~cases, found.demands, found.people)
-            case "some" | "some not":
-                found = Classes(names, found.allowed, (*found.demands, cases), found.people)
-            case "is" | "is not":
-                named[premise.one] &= cases
-                found = Classes(names, found.allowed, found.demands, tuple(named.items()))
-    peopled = tuple(found.within(name) for name in names)
-    left = [*found.demands, *named.values()]
-    return (
-        Classes(names, found.allowed, found.demands, found.people, peopled)
-        if all(found.allowed & each for each in left)
-        else None
-    )
+        found = found.with_premise(premise)
+    return found if found.is_consistent() else None
+
+
+def _cases(at: int, count: int) -> int:
+    """Return the cases, one bit each, in which the class or sentence number *at* of *count* holds."""
+    return sum(1 << case for case in range(1 << count) if case >> at & 1)
 
 
 # Formulas over sentences that are true or false: read from words or signs, and decided by all cases.
@@ -231,7 +232,7 @@ class Formula(NamedTuple):
 
 
 def read_formula(text: str) -> Formula | None:
-    """Return what *text* says, in words or in signs; ``None``: it is not understood."""
+    """Return the formula in *text*, in words or in signs; ``None``: it is not understood."""
     said = " ".join(text.strip().rstrip(".").split())
     if not said or len(said) > _LONGEST:
         return None
@@ -314,7 +315,7 @@ class _Signs:
 
 @dataclass(frozen=True, slots=True)
 class Sentences:
-    """What is given, as the cases in which it holds: one bit for each way to make the sentences true or false."""
+    """The premises, as the cases in which they hold: one bit for each way to make the sentences true or false."""
 
     atoms: tuple[str, ...]
     cases: int
@@ -324,7 +325,7 @@ class Sentences:
         every = (1 << (1 << len(self.atoms))) - 1
         match formula.op, tuple(map(self.mask, formula.parts)):
             case "atom", _:
-                return _holds(self.atoms.index(formula.name), len(self.atoms))
+                return _cases(self.atoms.index(formula.name), len(self.atoms))
             case "not", (one,):
                 return every ^ one
             case "and", (one, other):
@@ -340,17 +341,17 @@ class Sentences:
             case _, parts:
                 raise AssertionError(parts)
 
-    def status(self, formula: Formula) -> Literal["follows", "contradicts", "open"]:
+    def read(self, text: str) -> Formula | None:
+        """Return the formula in *text*; ``None``: it is not understood, or has sentences that are not given."""
+        formula = read_formula(text)
+        return formula if formula and formula.atoms <= set(self.atoms) else None
+
+    def status(self, formula: Formula, *, are_peopled: bool = False) -> Status:  # noqa: ARG002 (there are no classes)
         """Tell whether *formula* follows, whether its contrary does, or neither."""
         cases = self.mask(formula)
         if not self.cases & ~cases:
             return "follows"
         return "open" if self.cases & cases else "contradicts"
-
-
-def _holds(at: int, count: int) -> int:
-    """Return the cases in which that sentence is true."""
-    return sum(1 << case for case in range(1 << count) if case >> at & 1)
 
 
 def make_sentences(premises: tuple[Formula, ...]) -> Sentences | None:
@@ -359,9 +360,7 @@ def make_sentences(premises: tuple[Formula, ...]) -> Sentences | None:
     if not 0 < len(atoms) <= MOST_ATOMS:
         return None
     every = Sentences(atoms, (1 << (1 << len(atoms))) - 1)
-    cases = every.cases
-    for premise in premises:
-        cases &= every.mask(premise)
+    cases = reduce(and_, map(every.mask, premises), every.cases)
     return Sentences(atoms, cases) if cases else None
 
 
@@ -396,24 +395,51 @@ _YES = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
+class Concluded(Spanned):
+    """This is said to hold."""
+
+    conclusion: Formula | Statement
+
+
+@dataclass(frozen=True, slots=True)
 class Premises:
-    """What is given, and what is asked."""
+    """The premises, and the question."""
 
     world: Sentences | Classes
     query: Formula | Statement | None = None
     asked: Literal["", "follows", "true", "conclude"] = ""
     """Whether the query follows, whether it is true, or what can be concluded; empty: it was not understood."""
 
+    def begin(self) -> bool:
+        """Return whether something is supposed before the first line."""
+        return False
 
-class Concluded(NamedTuple):
-    """This is said to hold."""
+    def skip(self, _is_supposed: bool) -> bool:  # noqa: FBT001 (a state)
+        """Return whether something may be supposed after a line that is too long."""
+        return True
 
-    what: Formula | Statement
-    start: int
-    end: int
+    def read(self, is_supposed: bool, line: str) -> tuple[bool, list[Concluded]]:  # noqa: FBT001 (a state)
+        """Return whether something is supposed after *line*, and its conclusions. Linear in its length."""
+        found: list[Concluded] = []
+        for start, end in [] if is_supposed else sentences(line):
+            some = _concluded(self, line, start, end)
+            found += some
+            if not some and supposes(line[start:end], is_about=True):
+                return True, found
+        return is_supposed, found
 
-
-Status: TypeAlias = Literal["follows", "contradicts", "open"]
+    def judge(self, said: Concluded | FinalAnswer) -> Verdict:
+        """Judge a conclusion, or the answer to the question."""
+        if isinstance(said, FinalAnswer):
+            return _judge_reply(self, said)
+        # A conclusion is wrong if its contrary follows, and unknown if neither does.
+        match _status(self.world, said.conclusion):
+            case "follows":
+                return Pass("it follows from the premises")
+            case "contradicts":
+                return Violation(why="that contradicts the premises: the contrary follows from them")
+            case "open":
+                return Unknown("the premises leave it open")
 
 
 def read_premises(prompt: str) -> Premises | None:
@@ -424,23 +450,18 @@ def read_premises(prompt: str) -> Premises | None:
     rest = prompt[markers[-1].end() :]
     end = _ASKED.search(rest)
     told = _NUMBERED.sub("\n", rest[: end.start()] if end else rest)
-    parts = [told[low:high] for low, high in _told(told)]
-    world = _world([part for part in parts if part.strip(" .")])
+    # A full stop, a line, or the next number ends a premise.
+    cuts = [0, *(found.end() for found in re.finditer(r"\.(?=\s|$)|\n|;", told)), len(told)]
+    world = _world([told[low:high] for low, high in pairwise(cuts) if told[low:high].strip(" .\n")])
     if world is None:
         return None
     if _CONCLUDES.search(rest):
         return Premises(world, asked="conclude")
     query = _QUERY.search(rest)
-    if query is None:
+    asked = world.read(query["query"]) if query else None
+    if query is None or asked is None:
         return Premises(world)
-    what = _read(world, query["query"])
-    return Premises(world, what, "true" if "true" in query["kind"].lower() else "follows") if what else Premises(world)
-
-
-def _told(told: str) -> list[tuple[int, int]]:
-    """Return the sentences of the premises: an end, a line, or the next number ends one."""
-    cuts = [0, *(found.end() for found in re.finditer(r"\.(?=\s|$)|\n|;", told)), len(told)]
-    return [(low, high) for low, high in itertools.pairwise(cuts) if told[low:high].strip(" .\n")]
+    return Premises(world, asked, "true" if "true" in query["kind"].lower() else "follows")
 
 
 def _world(parts: list[str]) -> Sentences | Classes | None:
@@ -455,54 +476,23 @@ def _world(parts: list[str]) -> Sentences | Classes | None:
     return make_sentences(known) if len(known) == len(parts) and any(each.parts for each in known) else None
 
 
-def _read(world: Sentences | Classes, text: str) -> Formula | Statement | None:
-    match world:
-        case Classes():
-            statement = read_statement(text)
-            return statement if statement and world.knows(statement) else None
-        case Sentences():
-            formula = read_formula(text)
-            return formula if formula and formula.atoms <= set(world.atoms) else None
-
-
-def read_conclusions(
-    problem: Premises,
-    is_supposed: bool,  # noqa: FBT001 (a state)
-    line: str,
-) -> tuple[bool, tuple[Concluded | FinalAnswer, ...]]:
-    """Return whether something is supposed behind *line*, and what it concludes. Linear in its length."""
-    if len(line) > MAX_LINE:
-        return True, ()
-    found: list[Concluded | FinalAnswer] = []
-    final = read_final(line)
-    cut = final.start if final else len(line)
-    for start, end in sentences(line[:cut]):
-        if is_supposed:
-            break
-        some = _concluded(problem, line, start, end)
-        found += some
-        is_supposed = not some and supposes(line[start:end], is_about=True)
-    return is_supposed, (*found, final) if final else tuple(found)
-
-
 def _concluded(problem: Premises, line: str, start: int, end: int) -> list[Concluded]:
     found: list[Concluded] = []
     cuts = [start, *(match.end() for match in _PARTS.finditer(line, start, end)), end]
-    for low, high in itertools.pairwise(cuts):
+    for low, high in pairwise(cuts):
         text = line[low:high].rstrip(" .,;!*")
         skip = _beginning(text)
-        what = _read(problem.world, text[skip:]) if not text.endswith("?") else None
-        if what is None:
-            # "If" and "not" are words of formulas, and so only doubt in what is none.
-            if is_doubtful(text):
-                return []
-            continue
-        found.append(Concluded(what, low + skip, low + len(text)))
+        content = None if text.endswith("?") else problem.world.read(text[skip:])
+        if content is not None:
+            found.append(Concluded(low + skip, low + len(text), content))
+        elif is_doubtful(text):
+            # "If" and "not" are words of formulas. They are a sign of doubt only where there is no formula.
+            return []
     return found
 
 
 def _beginning(text: str) -> int:
-    """Return where what is concluded begins, behind "So" and the like."""
+    """Return where the conclusion begins, after "So" and the like."""
     bullet = _BULLET.match(text)
     at = bullet.end() if bullet else 0
     for _ in range(_MOST_CONNECTIVES):
@@ -522,29 +512,17 @@ def _status(world: Sentences | Classes, what: Formula | Statement, *, are_people
             return "open"
 
 
-def judge_concluded(problem: Premises, said: Concluded) -> Verdict:
-    """Judge a conclusion: wrong if its contrary follows, and unknown if neither does."""
-    match _status(problem.world, said.what):
-        case "follows":
-            return Pass("it follows from the premises")
-        case "contradicts":
-            return Violation(why="that contradicts the premises: the contrary follows from them")
-        case "open":
-            return Unknown("the premises leave it open")
-
-
-def judge_reply(problem: Premises, said: FinalAnswer) -> Verdict:
-    """Judge the answer to the question."""
+def _judge_reply(problem: Premises, said: FinalAnswer) -> Verdict:
     if problem.asked == "conclude":
-        what = _read(problem.world, said.text)
-        if what is None:
+        content = problem.world.read(said.text)
+        if content is None:
             return Unknown("the answer was not understood")
-        follows = _status(problem.world, what) == "follows"
+        follows = _status(problem.world, content) == "follows"
         return Pass("it follows") if follows else Violation(why="that does not follow from the premises")
     word = _YES.match(said.text)
     if problem.query is None or word is None:
         return Unknown("the question or the answer was not understood")
-    # Whether a class that is spoken of has somebody in it is left open: both traditions must agree.
+    # Whether each class that is named has a member is left open: both traditions must agree.
     found = {_status(problem.world, problem.query, are_peopled=peopled) for peopled in (False, True)}
     return _replied(problem, word["word"].lower(), found)
 

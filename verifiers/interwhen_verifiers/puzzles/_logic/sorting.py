@@ -1,4 +1,4 @@
-"""Words to sort: the problem of a prompt, and what is certain of their order."""
+"""Words to sort: the problem of a prompt, the certain part of their order, and statements on it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Final, NamedTuple, TypeAlias
-from typing import Final as Constant
 
 from interwhen import Pass, Span, Unknown, Verdict, Violation
 
-from interwhen_verifiers.puzzles._logic.answers import FinalAnswer, read_final
-from interwhen_verifiers.puzzles._logic.wording import MAX_LINE, MAX_PROMPT, ORDINAL, ordinal, spelled
+from interwhen_verifiers.puzzles._logic.wording import MAX_PROMPT, ORDINAL, FinalAnswer, ordinal, spelled
+from interwhen_verifiers.puzzles._statements import Spanned
 
 WORD: Final = r"[^\W_][\w'.\-]{0,40}"
 _ORDER = re.compile(
@@ -45,13 +44,14 @@ class Words:
     """Whether capitals come before all small letters, as their codes do; if not, that is left open."""
 
     def status(self, one: str, other: str) -> int:
-        """Return -1 if *one* must stand before *other*, 1 if behind it, 0 if they are alike or it is left open."""
-        found = {_sign(key(one), key(other)) for key in (_KEYS[:1] if self.is_by_code else _KEYS)}
+        """Return -1 if *one* must stand before *other*, 1 if after it, 0 if they are alike or it is left open."""
+        keys = [(key(one), key(other)) for key in (_KEYS[:1] if self.is_by_code else _KEYS)]
+        found = {(left > right) - (left < right) for left, right in keys}
         sign = found.pop() if len(found) == 1 else 0
         return -sign if self.is_descending else sign
 
     def misplaced(self, listed: Iterable[str]) -> tuple[str, str] | None:
-        """Return the first two neighbours in *listed* of which the first must stand behind the second."""
+        """Return the first two neighbours in *listed* of which the first must stand after the second."""
         return next((pair for pair in pairwise(listed) if self.status(*pair) > 0), None)
 
     def difference(self, listed: Iterable[str]) -> str:
@@ -64,30 +64,48 @@ class Words:
                 return f"{word!r} is listed more than once"
         return next((f"{word!r} is missing" for word in given if word not in found), "")
 
-    def knows(self, word: str) -> bool:
-        """Tell whether *word* is one of those to sort."""
-        return word in self.given
+    def begin(self) -> int:
+        """Return the letter that is looked at before the first line: none (0)."""
+        return 0
 
+    def skip(self, _rank: int) -> int:
+        """Return the letter that is looked at after a line that is too long."""
+        return 0
 
-def _raw(word: str) -> str:
-    return word
+    def read(self, rank: int, line: str) -> tuple[int, list[Sorted]]:
+        """Return which letter is looked at after *line* (0: none yet), and its statements. Linear in its length."""
+        found: list[Sorted] = [
+            Subpart(*match.span(), tuple(_QUOTED.findall(match["words"])), ordinal(match["rank"]))
+            for match in _SUBPART.finditer(line)
+        ]
+        found += [
+            Letter(*match.span("letter"), match["word"], ordinal(match["rank"]), match["letter"])
+            for match in _LETTER_OF.finditer(line)
+        ]
+        ranks = [(match.end(), ordinal(match["rank"])) for match in _RANK.finditer(line)]
+        after = ranks[-1][1] if ranks else rank
+        return after, [*found, *_letters(line, rank, ranks), *_chains(line, after), *_bare(line)]
 
-
-def _folded(word: str) -> str:
-    return word.casefold()
+    def judge(self, said: Sorted) -> Verdict:
+        """Judge a statement on letters and order by the words themselves."""
+        match said:
+            case Letter():
+                return _judge_letter(said)
+            case Subpart():
+                return _judge_subpart(said)
+            case Chain():
+                return _judge_chain(self, said)
+            case FinalAnswer():
+                return _judge_answer(self, said.text)
 
 
 def letters(word: str) -> str:
-    """Return the letters of *word* alone, in small."""
+    """Return the letters of *word* alone, in lower case."""
     return "".join(sign for sign in word.casefold() if sign.isalpha())
 
 
-_KEYS: Final = (_raw, _folded, letters)
+_KEYS: Final = (str, str.casefold, letters)
 """Ways in which words are ordered: by code, and without regard for capitals, or for signs in the word."""
-
-
-def _sign(one: str, other: str) -> int:
-    return (one > other) - (one < other)
 
 
 def _and_less(listed: str) -> str:
@@ -97,11 +115,9 @@ def _and_less(listed: str) -> str:
 
 def read_words(prompt: str) -> Words | None:
     """Return the words that *prompt* gives to sort; ``None``: it gives none."""
-    if len(prompt) > MAX_PROMPT:
-        return None
-    if _PLAIN.fullmatch(prompt):
+    if len(prompt) <= MAX_PROMPT and _PLAIN.fullmatch(prompt):
         return Words(tuple(prompt.split()))
-    orders = list(_ORDER.finditer(prompt))
+    orders = list(_ORDER.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not orders:
         return None
     told = prompt[orders[-1].start() :]
@@ -116,7 +132,7 @@ def read_words(prompt: str) -> Words | None:
     return None
 
 
-# What a line says of words that are sorted: letters, words that are alike so far, chains, lists.
+# Statements of a line on words that are sorted: letters, words that are alike so far, chains, lists.
 
 _QUOTE = '["\u201c\u201d]'
 _QUOTED = re.compile(rf"{_QUOTE}([^\"\u201c\u201d\n]{{1,40}}){_QUOTE}")
@@ -155,32 +171,31 @@ _PAIR = re.compile(
     rf"{_QUOTE}(?P<other>[^\"\u201c\u201d\n]{{1,40}}){_QUOTE}",
     re.IGNORECASE,
 )
-_MOST: Constant = 400
+_MOST: Final = 400
 
 
-class Letter(NamedTuple):
-    """That letter of the word is this one, with that number in the alphabet (0: it is not said)."""
+@dataclass(frozen=True, slots=True)
+class Letter(Spanned):
+    """That letter of the word is this one, with that number in the alphabet (0: no number is given)."""
 
     word: str
     rank: int
     letter: str
-    number: int
-    said: str
-    start: int
-    end: int
+    number: int = 0
+    said: str = ""
+    """The text from the quotation mark on, where a number may follow the letter."""
 
 
-class Subpart(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Subpart(Spanned):
     """These words can be sorted by that letter."""
 
     words: tuple[str, ...]
     rank: int
-    start: int
-    end: int
 
 
 class Group(NamedTuple):
-    """Words that are alike as far as they were compared, with the number of the letter (0: it is not said)."""
+    """Words that are alike as far as they were compared, with the number of the letter (0: no number is given)."""
 
     number: int
     words: tuple[str, ...]
@@ -190,87 +205,57 @@ class Group(NamedTuple):
     """Whether words stand in it without brackets around them, so that it is not sure where it begins."""
 
 
-class Chain(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Chain(Spanned):
     """Each word of a group stands before each of the next."""
 
     groups: tuple[Group, ...]
-    rank: int
+    rank: int = 0
     """The letter that the numbers are of. 0: that is not known."""
-    is_whole: bool
+    is_whole: bool = False
     """Whether these are all the words."""
-    settled: tuple[str, ...]
+    settled: tuple[str, ...] = ()
     """The words whose order the line has just given, in this order."""
-    start: int
-    end: int
 
 
 Sorted: TypeAlias = Letter | Subpart | Chain | FinalAnswer
 
 
-def read_sorting(rank: int, line: str) -> tuple[int, tuple[Sorted, ...]]:
-    """Return which letter is looked at behind *line* (0: none yet), and what it says. Linear in its length."""
-    if len(line) > MAX_LINE:
-        return 0, ()
-    final = read_final(line)
-    cut = final.start if final else len(line)
-    found: list[Sorted] = []
-    found += [
-        Subpart(tuple(_QUOTED.findall(match["words"])), ordinal(match["rank"]), *match.span())
-        for match in _SUBPART.finditer(line, 0, cut)
-    ]
-    found += [
-        Letter(match["word"], ordinal(match["rank"]), match["letter"], 0, "", *match.span("letter"))
-        for match in _LETTER_OF.finditer(line, 0, cut)
-    ]
-    ranks = [(match.end(), ordinal(match["rank"])) for match in _RANK.finditer(line, 0, cut)]
-    found += _letters(line, cut, rank, ranks)
-    found += _chains(line, cut, ranks[-1][1] if ranks else rank)
-    found += _bare(line, cut)
-    if final:
-        found.append(final)
-    return ranks[-1][1] if ranks else rank, tuple(found)
-
-
-def _letters(line: str, cut: int, rank: int, ranks: list[tuple[int, int]]) -> Iterator[Letter]:
+def _letters(line: str, rank: int, ranks: list[tuple[int, int]]) -> Iterator[Letter]:
     at = 0
-    for match in _LETTER.finditer(line, 0, cut):
+    for match in _LETTER.finditer(line):
         while at < len(ranks) and ranks[at][0] <= match.start():
             rank, at = ranks[at][1], at + 1
         if rank:
-            start = match.start("letter") - 1
-            number = int(match["number"] or 0)
-            yield Letter(match["word"], rank, match["letter"], number, line[start : match.end()], start, match.end())
+            start, end = match.start("letter") - 1, match.end()
+            yield Letter(start, end, match["word"], rank, match["letter"], int(match["number"] or 0), line[start:end])
 
 
-def _chains(line: str, cut: int, rank: int) -> Iterator[Chain]:
+def _chains(line: str, rank: int) -> Iterator[Chain]:
     """Yield the chains of a line: ``(1) "a" < (2) ["b" ? "c"]``, in the order of the line."""
-    if _LETTER.search(line, 0, cut):
+    if _LETTER.search(line):
         return
     settled: tuple[str, ...] = ()
-    for groups in _linked(line, cut):
+    for groups in _linked(line):
         start, end = groups[0].start, groups[-1].end
         before = line[max(0, start - 40) : start]
         is_now, is_part = bool(_NOW.search(before)), bool(_PART.match(line, end))
         if len(groups) < 2 and not (is_now and groups[0].number):
             continue
-        is_whole = bool(_WHOLE.search(before)) and not is_part and not _NEXT.search(line, end, min(end + 200, cut))
-        yield Chain(tuple(groups), rank if is_now else 0, is_whole, settled if is_whole else (), start, end)
+        is_whole = bool(_WHOLE.search(before)) and not is_part and not _NEXT.search(line, end, end + 200)
+        yield Chain(start, end, tuple(groups), rank if is_now else 0, is_whole, settled if is_whole else ())
         settled = tuple(group.words[0] for group in groups if len(group.words) == 1) if is_part else ()
-    for match in _PAIR.finditer(line, 0, cut):
-        one, other = Group(0, (match["one"],), *match.span("one")), Group(0, (match["other"],), *match.span("other"))
-        groups = [one, other] if match["way"].lower() == "before" else [other, one]
-        yield Chain(tuple(groups), 0, False, (), *match.span())
+    for match in _PAIR.finditer(line):
+        names = ("one", "other") if match["way"].lower() == "before" else ("other", "one")
+        yield Chain(*match.span(), tuple(Group(0, (match[name],), *match.span(name)) for name in names))
 
 
-def _linked(line: str, cut: int) -> Iterator[list[Group]]:
+def _linked(line: str) -> Iterator[list[Group]]:
     groups: list[Group] = []
     end = 0
-    for match in _ITEM.finditer(line, 0, cut):
-        words = (
-            tuple(_QUOTED.findall(match["group"]) or re.findall(WORD, match["group"]))
-            if match["group"]
-            else (match["quoted"] or match["plain"],)
-        )
+    for match in _ITEM.finditer(line):
+        grouped = match["group"] or ""
+        words = tuple(_QUOTED.findall(grouped) or re.findall(WORD, grouped)) or (match["quoted"] or match["plain"],)
         link = _BETWEEN.match(line[end : match.start()]) if groups and match.start() - end < 9 else None
         new = Group(int(match["number"] or 0), words, *match.span())
         if link is None or len(groups) >= _MOST:
@@ -287,41 +272,28 @@ def _linked(line: str, cut: int) -> Iterator[list[Group]]:
         yield groups
 
 
-def _bare(line: str, cut: int) -> Iterator[Chain]:
-    for match in _BARE.finditer(line, 0, cut):
+def _bare(line: str) -> Iterator[Chain]:
+    for match in _BARE.finditer(line):
         start = match.start("words")
         words = list(re.finditer(WORD, match["words"]))
-        # Behind a word such as "and" or "which", the sentence may go on in prose.
+        # After a word such as "and" or "which", the sentence may go on in prose.
         prose = next((at for at, word in enumerate(words) if word[0].lower() in PROSE), len(words))
         groups = tuple(
             Group(0, (word[0].rstrip("."),), start + word.start(), start + word.end()) for word in words[:prose]
         )
         if len(groups) > 1:
-            yield Chain(groups, 0, prose == len(words), (), start, groups[-1].end)
+            yield Chain(start, groups[-1].end, groups, is_whole=prose == len(words))
 
 
-# Whether the words bear out what is said of their letters and order.
+# How statements on letters and order are judged.
 
 _LONGEST_AND = 4
 """The most letters of a word for "and"."""
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
-def judge_sorting(problem: Words, said: Sorted) -> Verdict:
-    """Judge a statement on letters and order by the words themselves."""
-    match said:
-        case Letter():
-            return _judge_letter(said)
-        case Subpart():
-            return _judge_subpart(said)
-        case Chain():
-            return _judge_chain(problem, said)
-        case FinalAnswer():
-            return _judge_answer(problem, said.text)
-
-
 def _at(word: str, rank: int) -> set[str]:
-    """Return what the letter of that rank may be: with signs in the word counted, or not."""
+    """Return the letters that may have that rank: with signs in the word counted, or not."""
     return {text[rank - 1] if rank <= len(text) else "" for text in (word.casefold(), letters(word))}
 
 
@@ -334,28 +306,21 @@ def _judge_letter(said: Letter) -> Verdict:
     is_letter = low in right
     if is_letter and said.number in (0, _number(low)):
         return Pass(f"that is the {spelled(said.rank)} letter")
-    why = (
-        f"{said.letter!r} is not the {said.number}th letter of the alphabet"
-        if is_letter
-        else f"{said.letter!r} is not the {spelled(said.rank)} letter of {said.word!r}"
-    )
+    named = f"{said.number}th letter of the alphabet" if is_letter else f"{spelled(said.rank)} letter of {said.word!r}"
+    why = f"{said.letter!r} is not the {named}"
     sound = low if is_letter else right.pop() if len(right) == 1 else ""
     if not sound.isalpha():
         return Violation(why=why)
     shown = f'"{sound}" ({_number(sound)})' if said.number else f'"{sound}"'
+    witness = f"the {spelled(said.rank)} letter of {said.word!r} is {shown}"
     repair = shown if said.said else sound
-    return Violation(
-        why=why,
-        witness=f"the {spelled(said.rank)} letter of {said.word!r} is {shown}",
-        where=Span(0, len(said.said or said.letter)),
-        repair=repair,
-    )
+    return Violation(why=why, witness=witness, where=Span(0, said.end - said.start), repair=repair)
 
 
 def _judge_subpart(said: Subpart) -> Verdict:
     for one, other in pairwise(said.words):
-        heads = {(letters(word)[: said.rank - 1], word[: said.rank - 1].casefold()) for word in (one, other)}
-        if len({head[0] for head in heads}) > 1 and len({head[1] for head in heads}) > 1:
+        rank = said.rank - 1
+        if letters(one)[:rank] != letters(other)[:rank] and one[:rank].casefold() != other[:rank].casefold():
             return Violation(why=f"{one!r} and {other!r} differ before their {spelled(said.rank)} letters")
     return Pass("they are alike up to there")
 
@@ -364,14 +329,14 @@ def _judge_chain(problem: Words, said: Chain) -> Verdict:
     if problem.is_descending:
         return Unknown("whether that is meant in the order of the alphabet is not known")
     listed = [word for group in said.groups for word in group.words]
-    strange = [word for word in listed if not problem.knows(word)]
+    strange = [word for word in listed if word not in problem.given]
     if len(strange) * 2 >= len(listed):
         return Unknown(f"{strange[0]!r} is not one of the words to sort")
     found = _misnumbered(said) or _misplaced(problem, said) or _misgrouped(said)
     if found is not None:
         return found
     if strange:
-        # It may be misspelt on the way, and written well in the end.
+        # It may be misspelt on the way, and right in the end.
         return Unknown(f"{strange[0]!r} is not one of the words to sort")
     if said.is_whole and (what := problem.difference(listed)):
         return Violation(why=f"{what} in the list")
@@ -391,16 +356,13 @@ def _misnumbered(said: Chain) -> Violation | None:
 
 def _misplaced(problem: Words, said: Chain) -> Violation | None:
     for left, right in pairwise(said.groups):
-        for one in left.words:
-            for other in right.words:
-                if one == other:
-                    return Violation(why=f"{one!r} cannot stand before itself", where=_where(said, left, right))
-                if problem.status(one, other) > 0:
-                    return Violation(
-                        why=f"{one!r} does not come before {other!r}",
-                        witness=f"{other!r} comes before {one!r}",
-                        where=_where(said, left, right),
-                    )
+        where = _where(said, left, right)
+        for one, other in product(left.words, right.words):
+            if one == other:
+                return Violation(why=f"{one!r} cannot stand before itself", where=where)
+            if problem.status(one, other) > 0:
+                why, witness = f"{one!r} does not come before {other!r}", f"{other!r} comes before {one!r}"
+                return Violation(why=why, witness=witness, where=where)
     return None
 
 
@@ -427,11 +389,11 @@ def _where(said: Chain, first: Group, last: Group) -> Span:
 def _judge_answer(problem: Words, text: str) -> Verdict:
     listed = [word.rstrip(".'") for word in re.findall(WORD, text)]
     listed = [word for at, word in enumerate(listed) if not _joins(problem, listed, at)]
-    prose = next((at for at, word in enumerate(listed) if word.casefold() in PROSE and not problem.knows(word)), None)
+    prose = next((at for at, word in enumerate(listed) if word.casefold() in PROSE and word not in problem.given), None)
     if prose is not None and prose < len(problem.given):
         return Unknown("the answer is a sentence, and not only a list of the words")
     listed = listed[:prose]
-    if sum(map(problem.knows, listed)) * 2 <= len(listed):
+    if sum(word in problem.given for word in listed) * 2 <= len(listed):
         return Unknown("the answer is no list of the words")
     if what := problem.difference(listed):
         return Violation(why=what)
@@ -446,8 +408,8 @@ def _joins(problem: Words, listed: list[str], at: int) -> bool:
     is_last = at == len(listed) - 2 == len(problem.given) - 1 and len(word) <= _LONGEST_AND
     return (
         (word in {"and", "then"} or is_last)
-        and not problem.knows(listed[at])
+        and listed[at] not in problem.given
         and 0 < at < len(listed) - 1
-        and problem.knows(listed[at - 1])
+        and listed[at - 1] in problem.given
         and listed[at + 1].casefold() not in PROSE
     )

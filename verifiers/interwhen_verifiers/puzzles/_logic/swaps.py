@@ -1,17 +1,17 @@
-"""Things that people hold and swap: the problem of a prompt, and who holds what after each swap."""
+"""Things that people hold and swap: the problem of a prompt, the things after each swap, and statements on them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Final
 
 from interwhen import Pass, Span, Unknown, Verdict, Violation
 
 from interwhen_verifiers.puzzles._answers import read_options
-from interwhen_verifiers.puzzles._logic.answers import FinalAnswer, read_final
-from interwhen_verifiers.puzzles._logic.wording import MAX_LINE, MAX_PROMPT, is_doubtful, sentences, spelled
+from interwhen_verifiers.puzzles._logic.wording import MAX_PROMPT, FinalAnswer, is_doubtful, sentences, spelled
+from interwhen_verifiers.puzzles._statements import Spanned
 
 NAME: Final = r"(?-i:[A-Z][a-z]{1,14})"
 VERB: Final = (
@@ -38,6 +38,38 @@ _MOST = 60
 
 
 @dataclass(frozen=True, slots=True)
+class Holding(Spanned):
+    """This person holds that, after one of the numbers of swaps that may have been told."""
+
+    person: int
+    thing: str
+    said: str
+    at: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How many swaps the text has told."""
+
+    at: frozenset[int] = frozenset({0})
+    """The numbers that are possible. Empty: the count was lost."""
+    is_open: bool = False
+    """Whether a swap was told, and its result not yet."""
+    names_swaps: bool = False
+    """Whether swaps are told at all; if not, each list is that after the next swap."""
+    is_fresh: bool = True
+    """Whether no list has been read."""
+    is_exact: bool = False
+    """Whether the start or a swap was told. If not, a state may be a later one than the text has shown."""
+    known: frozenset[int] = frozenset()
+    """The people whose things were told since: to tell them again may be to tell a later state."""
+
+
+LOST: Final = Told(frozenset(), names_swaps=True)
+"""The text told swaps in a way that was not read."""
+
+
+@dataclass(frozen=True, slots=True)
 class Swaps:
     """The people, what they hold in turn, and what is asked."""
 
@@ -50,25 +82,22 @@ class Swaps:
     """The letter and the text of each option."""
 
     def find(self, name: str) -> int | None:
-        """Return the person of that name, or of that initial if nobody else has it."""
+        """Return the person with that name, or with that initial if no other person has it."""
         low = name.casefold()
         known = [at for at, each in enumerate(self.names) if low in (each.casefold(), each[0].casefold())]
         return known[0] if len(known) == 1 else None
 
     def thing(self, said: str) -> str | None:
-        """Return the one thing that *said* can mean, all of whose words are in its name; ``None``: it is not one."""
-        wanted = words(said)
-        if not wanted:
-            return None
-        things = self.states[0]
+        """Return the one thing whose name holds all words of *said*; ``None``: there is not exactly one."""
+        wanted, things = words(said), self.states[0]
         exact = [thing for thing in things if words(thing) == wanted]
         known = exact or [thing for thing in things if set(wanted) <= set(words(thing))]
-        return known[0] if len(known) == 1 else None
+        return known[0] if wanted and len(known) == 1 else None
 
     def said(self, thing: str, like: str) -> str:
-        """Return *thing* as the text says things, *like* being one: with an article or without, and in full.
+        """Return the name of *thing* in the style of *like*: with an article or without.
 
-        Only the noun that all things have ("ball") is left out where *like* leaves it out.
+        The noun that all things share ("ball") is left out where *like* leaves it out.
         """
         article, other = _ARTICLE.match(like), self.thing(like)
         named = _ARTICLE.sub("", thing)
@@ -78,11 +107,39 @@ class Swaps:
             named = brief if words(like)[-1] not in nouns and self.thing(brief) == thing else named
         if article is None:
             return named
-        return f"{_indefinite(named) if article[0].lower() in {'a ', 'an '} else article[0]}{named}"
+        indefinite = "an " if named[:1].lower() in "aeiou" else "a "
+        return f"{indefinite if article[0].lower() in {'a ', 'an '} else article[0]}{named}"
 
+    def begin(self) -> Told:
+        """Return how many swaps were told before the first line."""
+        return Told()
 
-def _indefinite(named: str) -> str:
-    return "an " if named[:1].lower() in "aeiou" else "a "
+    def skip(self, _told: Told) -> Told:
+        """Return how many were told after a line that is too long."""
+        return LOST
+
+    def read(self, told: Told, line: str) -> tuple[Told, list[Holding]]:
+        """Return how many swaps were told after *line*, and its statements. Linear in its length."""
+        headed = _headed(self, told, line)
+        if headed is not None:
+            return headed
+        if not told.names_swaps and not _HOLDING_START.search(line) and _is_list(line):
+            return _listed(self, told, line)
+        found: list[Holding] = []
+        for start, end in sentences(line):
+            told, holdings = _sentence(self, told, line, start, end)
+            found += holdings
+        return told, found
+
+    def judge(self, said: Holding | FinalAnswer) -> Verdict:
+        """Judge who holds what, or the answer, by the swaps of the prompt."""
+        if isinstance(said, Holding):
+            return _judge_holding(self, said)
+        thing = self.thing(dict(self.options).get(said.letter, said.text))
+        if self.asked is None or thing is None:
+            return Unknown("the question or the answer was not understood")
+        right = self.states[-1][self.asked]
+        return Pass("so the swaps end") if thing == right else Violation(why="the swaps do not end so")
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -92,9 +149,7 @@ def words(text: str) -> tuple[str, ...]:
 
 def read_swaps(prompt: str) -> Swaps | None:
     """Return the problem of *prompt*; ``None``: it tells of no swaps, or not all is understood."""
-    if len(prompt) > MAX_PROMPT:
-        return None
-    starts = list(_START.finditer(prompt))
+    starts = list(_START.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not starts:
         return None
     story = prompt[starts[-1].end() :]
@@ -103,13 +158,12 @@ def read_swaps(prompt: str) -> Swaps | None:
     swaps = list(SWAP.finditer(told))
     if not swaps or len(swaps) > _MOST:
         return None
-    given = [(found["name"], found["thing"].strip()) for found in _GIVEN.finditer(told, 0, swaps[0].start())]
-    names = tuple(name for name, _ in given)
-    held = tuple(thing for _, thing in given)
+    given = list(_GIVEN.finditer(told, 0, swaps[0].start()))
+    names, held = tuple(found["name"] for found in given), tuple(found["thing"].strip() for found in given)
     if len(names) < 2 or len(set(names)) < len(names) or len({words(each) for each in held}) < len(held):
         return None
     pairs = [_pair(found, names) for found in swaps]
-    # A trade that is not read would make everything behind it wrong.
+    # A trade that is not read would make everything after it wrong.
     if None in pairs or len(re.findall(rf"\b{TRADE}\b", told[swaps[0].start() :])) != len(swaps):
         return None
     asked = _ASKED.search(story)
@@ -136,7 +190,7 @@ def _played(held: tuple[str, ...], pairs: list[tuple[int, int]]) -> tuple[tuple[
     return tuple(states)
 
 
-# What a line says of who holds what, and whether the swaps bear it out.
+# Statements of a line on who holds what.
 
 _SAYS = re.compile(
     rf"(?<![\w'])(?:(?P<name>{NAME}|(?-i:[A-Z]))\*{{0,2}}(?: ?[:=\u2192] ?| -> )|(?P<who>{NAME}) {VERB} )\*{{0,2}}"
@@ -161,56 +215,6 @@ _PAIR = re.compile(
 _PART = re.compile(r"\s{0,4}(?:\d{1,2}[.)]\s)?[*\-\s]{0,4}[A-Z][a-z]{0,14}\*{0,2} ?(?:[:=\u2192]|->)[^:=()]{1,60}$")
 
 
-class Holding(NamedTuple):
-    """This person holds that, after one of so many swaps as may have been told."""
-
-    person: int
-    thing: str
-    said: str
-    at: frozenset[int]
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """How many swaps the text has told."""
-
-    at: frozenset[int] = frozenset({0})
-    """The numbers that are possible. Empty: it was lost."""
-    is_open: bool = False
-    """Whether a swap was told and nothing yet of what came of it."""
-    names_swaps: bool = False
-    """Whether swaps are told at all; if not, each list is that behind the next swap."""
-    is_fresh: bool = True
-    """Whether no list has been read."""
-    is_exact: bool = False
-    """Whether the start or a swap was told. If not, a state may be a later one than the text has shown."""
-    known: frozenset[int] = frozenset()
-    """Whose things were told since: to tell them again may be to tell a later state."""
-
-
-def read_holdings(problem: Swaps, told: Told, line: str) -> tuple[Told, tuple[Holding | FinalAnswer, ...]]:
-    """Return how far *line* takes the story, and what it says. Linear in its length, for as many swaps."""
-    if len(line) > MAX_LINE:
-        return Told(frozenset(), names_swaps=True), ()
-    found: list[Holding | FinalAnswer] = []
-    final = read_final(line)
-    cut = final.start if final else len(line)
-    headed = _headed(problem, told, line[:cut])
-    if headed is not None:
-        told, holdings = headed
-        found += holdings
-    elif not told.names_swaps and not _HOLDING_START.search(line) and _is_list(line[:cut]):
-        told, holdings = _listed(problem, told, line[:cut])
-        found += holdings
-    else:
-        for start, end in sentences(line[:cut]):
-            told, holdings = _sentence(problem, told, line, start, end)
-            found += holdings
-    return told, (*found, final) if final else tuple(found)
-
-
 def _is_list(text: str) -> bool:
     """Tell whether *text* is nothing but who holds what."""
     parts = re.split(r"[,;]", text.strip().rstrip(".,;"))
@@ -218,7 +222,7 @@ def _is_list(text: str) -> bool:
 
 
 def _listed(problem: Swaps, told: Told, line: str) -> tuple[Told, list[Holding]]:
-    """Read a list without words: it stands behind the next swap. At the start and in the end, it may be said again."""
+    """Read a list without words: it gives the things after the next swap, or again those at the start or the end."""
     last = len(problem.pairs)
     said = list(_said(problem, line, 0, len(line), frozenset(), initials=True))
     again = {at for at in told.at if told.is_fresh or (at == 0 and _agrees(problem, said, at))}
@@ -226,8 +230,8 @@ def _listed(problem: Swaps, told: Told, line: str) -> tuple[Told, list[Holding]]
     if not told.is_fresh and _may_be_options(problem, line, said):
         wide = frozenset(now | told.at)
         is_right = any(_agrees(problem, said, at) for at in wide)
-        return replace(told, at=wide), [each._replace(at=wide) for each in said] if is_right else []
-    found = [each._replace(at=frozenset(now)) for each in said]
+        return replace(told, at=wide), [replace(each, at=wide) for each in said] if is_right else []
+    found = [replace(each, at=frozenset(now)) for each in said]
     return replace(told, at=_narrowed(problem, found, frozenset(now)), is_fresh=False), found
 
 
@@ -243,16 +247,15 @@ def _may_be_options(problem: Swaps, line: str, said: list[Holding]) -> bool:
 def _sentence(problem: Swaps, told: Told, line: str, start: int, end: int) -> tuple[Told, list[Holding]]:
     text = line[start:end]
     if is_doubtful(text) or _BEFORE.search(text):
-        # What is supposed or recalled may tell a swap that is not the next one.
-        return (Told(frozenset(), names_swaps=True), []) if _TRADES.search(text) else (told, [])
+        # A supposition or a look back may tell a swap that is not the next one.
+        return LOST if _TRADES.search(text) else told, []
     if _END.search(text):
-        ends = frozenset({len(problem.pairs)})
-        return told, list(_said(problem, line, start, end, ends))
+        return told, list(_said(problem, line, start, end, frozenset({len(problem.pairs)})))
     if _HOLDING_START.search(text):
         told = Told(names_swaps=told.names_swaps, is_exact=True)
     swaps = list(SWAP.finditer(line, start, end))
     if _has_others(line, start, end, swaps, is_open=told.is_open):
-        return Told(frozenset(), names_swaps=True), []
+        return LOST, []
     found: list[Holding] = []
     here, is_told = start, bool(swaps) or _HOLDING_START.search(text) is not None
     for swap in [*swaps, None]:
@@ -265,20 +268,20 @@ def _sentence(problem: Swaps, told: Told, line: str, start: int, end: int) -> tu
 
 
 def _stated(problem: Swaps, told: Told, said: list[Holding]) -> tuple[Told, list[Holding]]:
-    """Place what is said together: where the story stands, or, if that is not sure, there or anywhere behind it."""
+    """Place statements that belong together: at the present swap, or, if that is not sure, at it or any later one."""
     if not said:
         return told, []
     people = frozenset(each.person for each in said)
     at = told.at
     if at and (not told.is_exact or people & told.known):
         at = frozenset(range(min(at), len(problem.pairs) + 1))
-    placed = [each._replace(at=at) for each in said]
+    placed = [replace(each, at=at) for each in said]
     now = _narrowed(problem, placed, at)
     return replace(told, at=now, is_open=False, known=told.known | people), placed
 
 
 def _headed(problem: Swaps, told: Told, line: str) -> tuple[Told, list[Holding]] | None:
-    """Read "A B: A red, B blue": a swap that is named by its people alone, and what came of it."""
+    """Read "A B: A red, B blue": a swap that is named by its people alone, and its result."""
     head = _HEAD.match(line)
     if head is None or problem.find(head["one"]) in {None, problem.find(head["other"])}:
         return None
@@ -288,15 +291,12 @@ def _headed(problem: Swaps, told: Told, line: str) -> tuple[Told, list[Holding]]
         found = _PAIR.fullmatch(part)
         person, thing = (problem.find(found["name"]), problem.thing(found["thing"])) if found else (None, None)
         if found and person is not None and thing is not None:
-            said.append(Holding(person, thing, found["thing"], told.at, *_moved(found.span("thing"), start)))
+            low = start + found.start("thing")
+            said.append(Holding(low, start + found.end("thing"), person, thing, found["thing"], told.at))
         elif part.strip(" .,;"):
             return None
         start += len(part)
     return _stated(problem, _swapped(problem, told, head), said) if said else None
-
-
-def _moved(span: tuple[int, int], by: int) -> tuple[int, int]:
-    return span[0] + by, span[1] + by
 
 
 def _has_others(line: str, start: int, end: int, swaps: list[re.Match[str]], *, is_open: bool) -> bool:
@@ -315,8 +315,8 @@ def _has_others(line: str, start: int, end: int, swaps: list[re.Match[str]], *, 
 def _swapped(problem: Swaps, told: Told, swap: re.Match[str]) -> Told:
     one, other = problem.find(swap["one"]), problem.find(swap["other"] or swap.groupdict().get("with") or "")
     if told.is_open or one is None or other is None:
-        # Two swaps, and nothing of what came of the first: they are listed, not made.
-        return Told(frozenset(), names_swaps=True)
+        # Two swaps, and no result of the first: they are listed, not made.
+        return LOST
     pair = frozenset({one, other})
     now = {at + 1 for at in told.at if at < len(problem.pairs) and problem.pairs[at] == pair}
     return Told(frozenset(now), is_open=True, names_swaps=True, is_exact=True)
@@ -331,9 +331,9 @@ def _said(
             continue
         person, thing = problem.find(found["name"] or found["who"]), problem.thing(found["thing"])
         if person is not None and thing is not None:
-            text = found["thing"]
-            low = found.start("thing") + len(text) - len(text.lstrip())
-            yield Holding(person, thing, text.strip(), at, low, low + len(text.strip()))
+            text = found["thing"].strip()
+            low = line.index(text, found.start("thing"))
+            yield Holding(low, low + len(text), person, thing, text, at)
 
 
 def _agrees(problem: Swaps, said: list[Holding], at: int) -> bool:
@@ -344,8 +344,7 @@ def _narrowed(problem: Swaps, said: list[Holding], at: frozenset[int]) -> frozen
     return frozenset(each for each in at if _agrees(problem, said, each)) or at
 
 
-def judge_holding(problem: Swaps, said: Holding) -> Verdict:
-    """Judge who holds what by the swaps of the prompt."""
+def _judge_holding(problem: Swaps, said: Holding) -> Verdict:
     if not said.at:
         return Unknown("it is not known how many of the swaps have been told")
     right = {problem.states[at][said.person] for at in said.at}
@@ -367,15 +366,3 @@ def _when(at: frozenset[int]) -> str:
         return "at any point that may be meant"
     (count,) = at
     return f"after the {spelled(count)} swap" if count else "at the start"
-
-
-def judge_held(problem: Swaps, said: FinalAnswer) -> Verdict:
-    """Judge the answer by what the person asked about holds in the end."""
-    options = dict(problem.options)
-    text = options.get(said.letter, said.text)
-    thing = problem.thing(text)
-    if problem.asked is None or thing is None:
-        return Unknown("the question or the answer was not understood")
-    if thing == problem.states[-1][problem.asked]:
-        return Pass("so the swaps end")
-    return Violation(why="the swaps do not end so")

@@ -1,11 +1,15 @@
-"""What the kinds of problems share: ordinals, words that take an assertion back, and the end of a prompt."""
+"""Shared by the kinds of problems: final answers, ordinals, sentences, and words that take an assertion back."""
 
 # ruff: noqa: RUF001 (apostrophes of both kinds are read here)
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final
+
+from interwhen_verifiers.puzzles._answers import find_answer
+from interwhen_verifiers.puzzles._statements import Spanned
 
 MAX_LINE: Final = 6000
 """A longer line is not read."""
@@ -23,7 +27,7 @@ _DOUBT = re.compile(
     r"|\b(?:if|unless|whether|not|never|cannot|maybe|perhaps|might|could|would|should|suppos\w{1,5}|assum\w{1,5}"
     r"|imagine|seems?|probably|likely|wait|hmm|unclear|unsure|wrong|incorrect\w{0,2}|mistake\w{0,2}|actually|however"
     r"|but|instead|false|contradict\w{0,6}|impossible|let|case|try|trying|say|question|options?|asks?|asked"
-    # What is denied in other words, what somebody else says, and what is said of some of the things alone.
+    # Denials in other words, the claims of others, and statements on some of the things alone.
     r"|untrue|fails?|failed|hardly|rul(?:es?|ed|ing) out|exclud\w{1,3}|reject\w{0,3}|refut\w{1,3}|disprov\w{1,3}"
     r"|claims?|claimed|statement|believes?|thinks?|among|remaining|without|ignor\w{1,3}|remov\w{1,3}"
     r"|of (?:the|these|those) two|mirror\w{0,3}|viewed|revers\w{0,3}|backwards?)\b"
@@ -34,6 +38,33 @@ _DOUBT = re.compile(
 _SUPPOSED = re.compile(r"\b(?:suppos\w{1,5}|assum\w{1,5}|imagine|cases? \w|scenario|hypothe\w{1,6})\b", re.IGNORECASE)
 _PERHAPS = re.compile(r"\b(?:if|unless|try|trying|let|say|guess)\b", re.IGNORECASE)
 _SENTENCE = re.compile(r"[^.;!?\n]*(?:[.;!?]+(?=[\s\"')*]|$)|[.;!?\n]|$)")
+
+
+_SO = re.compile(r"\b(?:so|thus|therefore|hence),? the (?:final |correct )?answer is:?\s{1,3}(?=\S)", re.IGNORECASE)
+_LETTER = re.compile(r"[\s*$]{0,4}\(?([A-H])\)?[\s.*$]{0,4}$")
+
+
+@dataclass(frozen=True, slots=True)
+class FinalAnswer(Spanned):
+    """The answer that a line gives."""
+
+    text: str
+
+    @property
+    def letter(self) -> str:
+        """The option that it names; empty: none."""
+        found = _LETTER.match(self.text)
+        return found[1] if found else ""
+
+
+def read_final(line: str) -> FinalAnswer | None:
+    """Return the final answer in *line*; ``None``: it gives none. Linear in its length."""
+    if found := list(_SO.finditer(line)):
+        start = found[-1].end()
+        text = line[start:].rstrip().rstrip(".").rstrip()
+        return FinalAnswer(start, start + len(text), text) if text else None
+    answer = find_answer(line)
+    return FinalAnswer(answer.start, answer.end, answer.text) if answer else None
 
 
 def ordinal(word: str) -> int:
@@ -53,7 +84,7 @@ def is_doubtful(text: str) -> bool:
 
 
 def supposes(text: str, *, is_about: bool) -> bool:
-    """Tell whether *text* may open a supposition, under which the statements behind it stand.
+    """Tell whether *text* may open a supposition, on which the statements after it rest.
 
     *is_about*: whether it speaks of what the problem is about.
     """

@@ -31,9 +31,8 @@ def direction_between(one: Cell, other: Cell) -> Direction | None:
     rows, columns = other[0] - one[0], other[1] - one[1]
     if (rows == 0) == (columns == 0):
         return None
-    if rows:
-        return "down" if rows > 0 else "up"
-    return "right" if columns > 0 else "left"
+    step = ((rows > 0) - (rows < 0), (columns > 0) - (columns < 0))
+    return next(direction for direction, one_step in STEPS.items() if one_step == step)
 
 
 def moved(cell: Cell, direction: Direction, count: int = 1) -> Cell:
@@ -61,11 +60,9 @@ class Maze:
             cell, steps = waiting.popleft()
             if cell == self.goal:
                 return steps
-            for direction in CLOCKWISE:
-                beside = moved(cell, direction)
-                if beside in self.open and beside not in seen:
-                    seen.add(beside)
-                    waiting.append((beside, steps + 1))
+            beside = self.open.intersection(moved(cell, direction) for direction in CLOCKWISE) - seen
+            seen |= beside
+            waiting.extend((each, steps + 1) for each in beside)
         return None
 
     @property
@@ -98,10 +95,8 @@ def _chain(marks: frozenset[Cell], start: Cell, goal: Cell) -> tuple[Cell, ...]:
     path, left, here = [start], set(marks) | {goal}, start
     while here != goal:
         onward = [cell for way in CLOCKWISE if (cell := moved(here, way)) in left]
-        if goal in onward and len(left) == 1:
-            onward = [goal]
-        elif len(onward) > 1:
-            onward = [cell for cell in onward if cell != goal]
+        if len(onward) > 1:
+            onward = [cell for cell in onward if (cell == goal) == (len(left) == 1)]
         if len(onward) != 1:
             return ()
         here = onward[0]
@@ -114,6 +109,8 @@ def _chain(marks: frozenset[Cell], start: Cell, goal: Cell) -> tuple[Cell, ...]:
 
 Asked = Literal["right turns", "left turns", "turns", "place", "steps", "moves", "unknown"]
 """What the question is: how many turns, where the exit is, how many steps at least, a way, or something else."""
+
+TURN_QUESTIONS: dict[str, Asked] = {"right": "right turns", "left": "left turns", "total": "turns"}
 
 MAX_PROMPT = 100_000
 _MOST = 200
@@ -183,32 +180,37 @@ def read_problem(prompt: str) -> Problem | None:
     maze = _quoted(prompt) or _drawn(prompt)
     if maze is None:
         return None
-    asked, place = _asked(prompt)
-    base, order = _coordinates(prompt)
-    return Problem(maze, asked, place, read_options(prompt), base, maze.distance(), order)
+    bases = {int(word in {"1", "one"}) for pair in _BASE.findall(prompt.lower()) for word in pair if word}
+    orders = {"rc" if first in {"row", "r"} else "xy" for first, _ in _ORDER.findall(prompt.lower())}
+    return Problem(
+        maze,
+        *_asked(prompt),
+        options=read_options(prompt),
+        base=bases.pop() if len(bases) == 1 else None,
+        distance=maze.distance(),
+        order=orders.pop() if len(orders) == 1 else "",
+    )
 
 
 def _quoted(prompt: str) -> Maze | None:
     found = _QUOTED.search(prompt)
-    if found is None:
+    if found is None or found[3].count("\n") >= _MOST:
         return None
-    rows = found[3].split("\n")
-    return make_maze(rows, walls=found[4], start=found[1], goal=found[2]) if len(rows) <= _MOST else None
+    return make_maze(found[3].split("\n"), walls=found[4], start=found[1], goal=found[2])
 
 
 def _drawn(prompt: str) -> Maze | None:
     """Return the last maze that is drawn with the signs of the legend, or with common ones."""
-    found = None
+    found: Maze | None = None
     for roles in _roles(prompt):
         for block in _blocks(prompt, frozenset("".join(roles.values()) + " .")):
-            rows = block
-            if all(set(row[1::2]) == {" "} and " " not in row[::2] for row in rows):
-                rows = [row[::2] for row in rows]
+            is_spaced = all(set(row[1::2]) == {" "} and " " not in row[::2] for row in block)
+            rows = [row[::2] for row in block] if is_spaced else block
             maze = make_maze(rows, walls=roles["wall"], start=roles["start"], goal=roles["goal"], mark=roles["path"])
             found = maze or found
         if found is not None:
-            break
-    return found
+            return found
+    return None
 
 
 def _blocks(prompt: str, allowed: frozenset[str]) -> list[list[str]]:
@@ -240,24 +242,12 @@ def _roles(prompt: str) -> list[dict[str, str]]:
 
 def _asked(prompt: str) -> tuple[Asked, str]:
     if turns := _TURN_WORDS.search(prompt):
-        kind = (turns[1] or "total").lower()
-        return ("right turns" if kind == "right" else "left turns" if kind == "left" else "turns"), ""
+        return TURN_QUESTIONS[(turns[1] or "total").lower()], ""
     if place := _PLACE.search(prompt):
         return "place", place[1].lower().strip()
     if _MOVES.search(prompt) and not re.search("minimum number of steps", prompt):
         return "moves", ""
     return ("steps", "") if _STEPS.search(prompt) else ("unknown", "")
-
-
-def _coordinates(prompt: str) -> tuple[int | None, str]:
-    bases = {
-        int(word.translate({}) if word.isdigit() else word == "one")
-        for pair in _BASE.findall(prompt)
-        for word in pair
-        if word
-    }
-    orders = {"rc" if first.lower() in {"row", "r"} else "xy" for first, _ in _ORDER.findall(prompt)}
-    return (bases.pop() if len(bases) == 1 else None), (orders.pop() if len(orders) == 1 else "")
 
 
 # How a text counts rows and columns: from 0 or 1, row or column first, from the top or not.

@@ -1,4 +1,4 @@
-"""What a line says of a maze: where things are, moves, turns, counts, an answer."""
+"""The statements of a line on a maze: positions, moves, turns, counts, an answer."""
 
 # ruff: noqa: RUF001 (signs that look alike are read here)
 
@@ -7,33 +7,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from interwhen_verifiers.puzzles._answers import find_answer, is_doubtful
+from interwhen_verifiers.puzzles._answers import MAX_LINE, find_answer, is_doubtful
 from interwhen_verifiers.puzzles._maze.grid import Direction, Turn
+from interwhen_verifiers.puzzles._statements import Spanned
 
-MAX_LINE = 4000
-"""A longer line is not read."""
+MAX_CELLS = 2000
+"""Of a longer chain of cells, the rest is not read."""
 
 _WAY = r"(?:up(?:wards?)?|down(?:wards?)?|left|right|north|south|east|west)(?:wards?)?"
-_WAYS: dict[str, Direction] = {
-    "up": "up",
-    "north": "up",
-    "u": "up",
-    "↑": "up",
-    "right": "right",
-    "east": "right",
-    "r": "right",
-    "→": "right",
-    "down": "down",
-    "south": "down",
-    "d": "down",
-    "↓": "down",
-    "left": "left",
-    "west": "left",
-    "l": "left",
-    "←": "left",
+_NAMES: dict[Direction, str] = {
+    "up": "up north u ↑",
+    "right": "right east r →",
+    "down": "down south d ↓",
+    "left": "left west l ←",
 }
+_WAYS = {name: way for way, names in _NAMES.items() for name in names.split()}
 _PAIR = r"\(\s?(?P<{0}1>-?\d{{1,3}})\s?,\s?(?P<{0}2>-?\d{{1,3}})\s?\)"
 _ROWCOL = r"row\s?=?\s?(?P<row>\d{1,3})\s?,?\s(?:and\s)?col(?:umn)?\s?=?\s?(?P<col>\d{1,3})"
 _LOCATED = re.compile(
@@ -111,8 +101,7 @@ _BESIDE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(NamedTuple):
     """Coordinates as written; ``order`` is ``rc`` where the text names row and column."""
 
     one: int
@@ -126,105 +115,88 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Located:
+class Located(Spanned):
     """Start (``S``), exit (``E``) or the walker (``here``) is at *pair*."""
 
     what: str
     pair: Pair
-    start: int
-    end: int
     is_sure: bool = True
     """Whether it can only mean the start (exit) of the maze: "Start: (1,3)" may be that of a stretch."""
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Step(Spanned):
     """One move: by direction, between coordinates, or both."""
 
     way: Direction | None
-    count: int
-    before: Pair | None
-    after: Pair | None
-    start: int
-    end: int
+    count: int = 1
+    before: Pair | None = None
+    after: Pair | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Moves:
+class Moves(Spanned):
     """Moves in a row. ``number``: of the step, where it is numbered; ``is_list``: the line is a list of moves."""
 
     steps: tuple[Step, ...]
-    number: int | None
-    is_list: bool
-    start: int
-    end: int
+    number: int | None = None
+    is_list: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class Field(Spanned):
     """A field of the last step: its turn, its direction or the one before, or the counts up to it."""
 
     name: str
-    value: str
-    numbers: tuple[int, ...]
-    start: int
-    end: int
+    value: str = ""
+    numbers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Rotation:
+class Rotation(Spanned):
     """From one direction to another is a right (or left) turn."""
 
     one: Direction
     other: Direction
     turn: Turn
-    start: int
-    end: int
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
-    """The path has so many turns. ``is_tally``: it may be how many there are so far."""
+class Count(Spanned):
+    """The path has that many turns. ``is_tally``: it may be how many there are so far."""
 
     kind: str
     number: int
     is_tally: bool
-    start: int
-    end: int
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """The exit is there, as seen from the start."""
+class Place(Spanned):
+    """The exit lies there, as seen from the start."""
 
     place: str
-    start: int
-    end: int
 
 
 @dataclass(frozen=True, slots=True)
-class Final:
-    """The answer: a text, and the moves that it is, if it is some."""
+class Final(Spanned):
+    """The answer: its text, and the moves that it gives, if any."""
 
     text: str
     moves: Moves | None
-    start: int
-    end: int
 
 
 Said: TypeAlias = Located | Moves | Field | Rotation | Count | Place | Final
 
 
 def read_line(line: str, *, least: int = 0) -> tuple[Said, ...]:
-    """Return what *line* says, as far as it is surely understood. Linear in its length.
+    """Return the statements of *line* that are surely understood. Linear in its length.
 
-    With *least*, a line that is nothing but a list of so many moves or more, or "infeasible", is the answer.
+    With *least*, a line that is only a list of that many moves or more, or "infeasible", is the answer.
     """
     if len(line) > MAX_LINE:
         return ()
     if (answer := find_answer(line)) is not None:
-        moves = read_moves(line, answer.start, answer.end, label="path")
-        return (Final(answer.text, moves, answer.start, answer.end),)
+        return (Final(answer.start, answer.end, answer.text, read_moves(line, answer.start, answer.end, label="path")),)
     if "?" in line:
         return ()
     if least and (final := _alone(line, least)) is not None:
@@ -234,11 +206,11 @@ def read_line(line: str, *, least: int = 0) -> tuple[Said, ...]:
 
 
 def read_moves(line: str, start: int, end: int, *, label: str = "") -> Moves | None:
-    """Return the list of directions that ``line[start:end]``, behind a *label*, is; ``None``: it is none."""
+    """Return the list of directions in ``line[start:end]``, after a *label*; ``None``: it is none."""
     text = line[start:end].rstrip(" .*`")
     if _LETTERS.fullmatch(text):
-        steps = [Step(_WAYS[char.lower()], 1, None, None, start + at, start + at + 1) for at, char in enumerate(text)]
-        return Moves(tuple(steps), None, True, start, start + len(text))
+        letters = tuple(Step(start + at, start + at + 1, _WAYS[char.lower()]) for at, char in enumerate(text))
+        return Moves(start, start + len(text), letters)
     found, at = [], 0
     while match := _LIST.match(text, at):
         found.append(_listed(match, start))
@@ -249,22 +221,22 @@ def read_moves(line: str, start: int, end: int, *, label: str = "") -> Moves | N
         at = gap.end()
     if not found or at < len(text) or _is_enumeration(found, label) or len(found) > 1000:
         return None
-    return Moves(tuple(found), None, True, start, start + len(text))
+    return Moves(start, start + len(text), tuple(found))
 
 
 def _alone(line: str, least: int) -> Final | None:
     start, end = len(line) - len(line.lstrip()), len(line.rstrip())
     moves = read_moves(line, start, end, label="path")
     if moves is not None and len(moves.steps) >= least:
-        return Final(line[start:end], moves, start, moves.end)
-    return Final(line[start:end], None, start, end) if INFEASIBLE.fullmatch(line[start:end]) else None
+        return Final(start, moves.end, line[start:end], moves)
+    return Final(start, end, line[start:end], None) if INFEASIBLE.fullmatch(line[start:end]) else None
 
 
 def _listed(match: re.Match[str], base: int) -> Step:
     word = re.match(r"[A-Za-z]+|.", match[0])
     assert word is not None
     digits = re.search(r"\d+", match[0])
-    return Step(way_of(word[0]), int(digits[0]) if digits else 1, None, None, base + match.start(), base + match.end())
+    return Step(base + match.start(), base + match.end(), way_of(word[0]), int(digits[0]) if digits else 1)
 
 
 def way_of(word: str) -> Direction:
@@ -288,19 +260,22 @@ def _field(line: str) -> Said | None:
     if match := _TURN.fullmatch(line):
         said = match[1].lower()
         value = "straight" if said in {"none", "no"} else said
-        return None if is_doubtful(match[2]) else Field("turn", value, (), match.start(1), match.end(1))
+        return None if is_doubtful(match[2]) else Field(*match.span(1), "turn", value)
     if match := _HEADING.fullmatch(line):
-        return Field(match[1].lower(), way_of(match[2]), (), match.start(2), match.end(2))
+        return Field(*match.span(2), match[1].lower(), way_of(match[2]))
     if match := _HERE.fullmatch(line):
-        return Located("here", Pair(int(match["p1"]), int(match["p2"])), match.start("p1") - 1, match.end("p2") + 1)
+        return Located(match.start("p1") - 1, match.end("p2") + 1, "here", _pair(match, "p"))
     if match := _RUNNING.fullmatch(line):
         numbers = tuple(int(number) for number in match.groups() if number is not None)
-        return Field("counts", "", numbers, match.start(1), match.end(match.lastindex or 2))
+        return Field(match.start(1), match.end(len(numbers)), "counts", numbers=numbers)
     if match := _COUNT.fullmatch(line):
         n = next(n for n in (1, 2, 3) if match[f"n{n}"])
-        start, end = match.span(f"n{n}")
-        return Count((match[f"kind{n}"] or "total").lower(), int(match[f"n{n}"]), n == 2, start, end)
+        return Count(*match.span(f"n{n}"), (match[f"kind{n}"] or "total").lower(), int(match[f"n{n}"]), n == 2)
     return None
+
+
+def _pair(match: re.Match[str], name: str) -> Pair:
+    return Pair(int(match[f"{name}1"]), int(match[f"{name}2"]))
 
 
 def _statements(line: str) -> Iterator[Said]:
@@ -309,10 +284,12 @@ def _statements(line: str) -> Iterator[Said]:
     if match := _LOCATED.fullmatch(line):
         yield _located(match)
         return
-    yield from _places(line)
+    for match in _BESIDE.finditer(line):
+        if not re.search(r"\bby\b|\bfirst\b|path|move", match["rest"], re.IGNORECASE):
+            yield Place(*match.span("place"), match["place"].lower().strip())
     for match in _ROTATION.finditer(line):
         turn: Turn = "right" if match["turn"].lower() == "right" else "left"
-        yield Rotation(way_of(match["one"]), way_of(match["other"]), turn, *match.span())
+        yield Rotation(*match.span(), way_of(match["one"]), way_of(match["other"]), turn)
     moves = _chain(line) or _numbered(line) or _labelled(line)
     if moves is not None:
         yield moves
@@ -322,17 +299,9 @@ def _located(match: re.Match[str]) -> Said:
     word = match["what"].lower()
     what = "S" if word in {"s", "start", "starting"} else "E"
     is_sure = word in {"s", "e", "exit"} or "(S)" in match[0]
-    if match["p1"] is not None:
-        pair = Pair(int(match["p1"]), int(match["p2"]))
-        return Located(what, pair, match.start("what"), match.end("p2") + 1, is_sure)
-    pair = Pair(int(match["row"]), int(match["col"]), "rc")
-    return Located(what, pair, match.start("what"), match.end("col"), is_sure)
-
-
-def _places(line: str) -> Iterator[Said]:
-    for match in _BESIDE.finditer(line):
-        if not re.search(r"\bby\b|\bfirst\b|path|move", match["rest"], re.IGNORECASE):
-            yield Place(match["place"].lower().strip(), match.start("place"), match.end("place"))
+    is_pair = match["p1"] is not None
+    pair = _pair(match, "p") if is_pair else Pair(int(match["row"]), int(match["col"]), "rc")
+    return Located(match.start("what"), match.end("p2") + 1 if is_pair else match.end("col"), what, pair, is_sure)
 
 
 def _chain(line: str) -> Moves | None:
@@ -342,22 +311,18 @@ def _chain(line: str) -> Moves | None:
         return None
     # Without a label, cells between commas may be a mere list.
     linked = _COMMA if head["label"] else _LINK
-    cells = [_CELL.match(line, head.end())]
-    while cells[-1] is not None:
-        link = linked.match(line, cells[-1].end())
+    cells: list[re.Match[str]] = []
+    cell = _CELL.match(line, head.end())
+    while cell is not None and len(cells) <= MAX_CELLS:
+        cells.append(cell)
+        link = linked.match(line, cell.end())
         # Marks may stand between the cells: "(2,3) X → (2,2) X".
-        if link is None or len(cells) > 2000:
-            break
-        following = _CELL.match(line, link.end()) or _CELL.match(line, min(link.end() + 2, len(line)))
-        if following is None:
-            break
-        cells.append(following)
-    found = [cell for cell in cells if cell is not None]
-    if len(found) < 2:
+        cell = link and (_CELL.match(line, link.end()) or _CELL.match(line, min(link.end() + 2, len(line))))
+    if len(cells) < 2:
         return None
-    pairs = [Pair(int(cell[1]), int(cell[2])) for cell in found]
-    steps = [Step(None, 1, pairs[at - 1], pairs[at], found[at].start(), found[at].end()) for at in range(1, len(found))]
-    return Moves(tuple(steps), None, len(found) > 2, found[0].start(), found[-1].end())
+    pairs = [Pair(int(cell[1]), int(cell[2])) for cell in cells]
+    steps = tuple(Step(*cells[at].span(), None, 1, pairs[at - 1], pairs[at]) for at in range(1, len(cells)))
+    return Moves(cells[0].start(), cells[-1].end(), steps, is_list=len(cells) > 2)
 
 
 def _numbered(line: str) -> Moves | None:
@@ -365,18 +330,15 @@ def _numbered(line: str) -> Moves | None:
     match = _STEP.match(line)
     if match is None or match["rest"].strip(" .*)") or (match["way"] is None and match["b1"] is None):
         return None
-    if match["a1"] is not None and match["b1"] is None:
+    # "2. left" may be a turn.
+    if match["b1"] is None and (match["a1"] is not None or not _MOVING.search(line[: match.start("way")])):
         return None
-    if match["b1"] is None and not _MOVING.search(line[: match.start("way")]):
-        return None  # "2. left" may be a turn.
-    before = Pair(int(match["a1"]), int(match["a2"])) if match["a1"] else None
-    after = Pair(int(match["b1"]), int(match["b2"])) if match["b1"] else None
-    places = [match.start(name) for name in ("way", "a1", "b1") if match[name]]
+    before = _pair(match, "a") if match["a1"] else None
+    after = _pair(match, "b") if match["b1"] else None
+    start = min(match.start(name) for name in ("way", "a1", "b1") if match[name]) - (match["way"] is None)
     end = match.end("b2") + 1 if after else match.end("count") if match["count"] else match.end("way")
-    start = min(places) - (match["way"] is None)
-    way = way_of(match["way"]) if match["way"] else None
-    step = Step(way, int(match["count"] or 1), before, after, start, end)
-    return Moves((step,), int(match["number"]) if match["number"] else None, False, start, end)
+    step = Step(start, end, way_of(match["way"]) if match["way"] else None, int(match["count"] or 1), before, after)
+    return Moves(start, end, (step,), int(match["number"]) if match["number"] else None, is_list=False)
 
 
 def _labelled(line: str) -> Moves | None:

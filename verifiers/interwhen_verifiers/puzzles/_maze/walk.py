@@ -1,4 +1,4 @@
-"""Replays what a text says of a maze, and says what is wrong with it."""
+"""Replays the statements on a maze, and says what is wrong with them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from interwhen import Pass, Span, Unknown, Verdict, Violation
 
 from interwhen_verifiers.puzzles._answers import choose
 from interwhen_verifiers.puzzles._maze.grid import (
+    TURN_QUESTIONS,
     Asked,
     Cell,
     Direction,
@@ -32,7 +33,7 @@ _UNPLACED = Unknown("it is not known how the text counts rows and columns")
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """Where the text has come to. A ``cell`` of ``None``: that is not known."""
+    """Where the moves so far lead. A ``cell`` of ``None``: that is not known."""
 
     cell: Cell | None
     before: Direction | None = None
@@ -64,15 +65,13 @@ class Place:
     def key(self) -> str:
         """All of it, in short."""
         walk = self.walk
-        ways = (
-            f"{walk.cell} {walk.before} {walk.way} {walk.turn} {walk.right} {walk.left} {walk.is_counted} {walk.number}"
-        )
+        ways = (walk.cell, walk.before, walk.way, walk.turn, walk.right, walk.left, walk.is_counted, walk.number)
         frames = " ".join(f"{frame.order}{frame.base}{frame.is_from_below:d}" for frame in self.frames)
         return f"{ways} {self.is_reasoning:d}{self.is_confirmed:d} {frames}"
 
 
 class Outcome(NamedTuple):
-    """The place afterwards, and the verdict."""
+    """The place after a statement, and the verdict on it."""
 
     place: Place
     verdict: Verdict
@@ -102,17 +101,15 @@ def locate(problem: Problem, place: Place, said: Located) -> Outcome:
     cell = maze.start if said.what == "S" else maze.goal
     frames = _named(place.frames, said.pair)
     found = fitting(frames, said.pair.numbers, cell)
-    if found:
-        # One that is symmetric, or lies in the middle, fits several: all are kept.
-        return Outcome(replace(place, frames=found, is_confirmed=True), Pass("as the maze shows"))
     others = fitting(_named(all_frames(problem), said.pair), said.pair.numbers, cell)
-    if others and said.what == "S" and place.is_confirmed:
+    if not found and others and said.what == "S" and place.is_confirmed:
         # It may count in another way from here on, or be wrong.
         return Outcome(
             replace(place, frames=others), Unknown("the text counted rows and columns in another way before")
         )
-    if others and said.what == "S":
-        return Outcome(replace(place, frames=others, is_confirmed=True), Pass("as the maze shows"))
+    if found or (others and said.what == "S"):
+        # A position that is symmetric, or lies in the middle, fits several frames: all are kept.
+        return Outcome(replace(place, frames=found or others, is_confirmed=True), Pass("as the maze shows"))
     if place.is_confirmed and said.is_sure and frames and not (others and place.is_reasoning):
         right = _written(place.frames, cell)
         who = "the start" if said.what == "S" else "the exit"
@@ -121,15 +118,17 @@ def locate(problem: Problem, place: Place, said: Located) -> Outcome:
 
 
 def walk(problem: Problem, place: Place, moves: Moves, *, whole: bool = False) -> Outcome:
-    """Replay *moves*: from where the walk is, or from the start if the moves begin there anew.
+    """Replay *moves*: from where the walk is, or from the start if the moves begin there again.
 
     With *whole*, they must lead from the start to the exit.
     """
     if any(step.after is not None for step in moves.steps):
         return _walk_by_pairs(problem, place, moves)
-    starts = [problem.maze.start] if whole else _starts(problem, place.walk, moves)
+    starts = [] if whole else [place.walk.cell]
+    if whole or moves.is_list:
+        starts.append(problem.maze.start)
     first: Outcome | None = None
-    for cell in starts:
+    for cell in dict.fromkeys(cell for cell in starts if cell is not None):
         begun = place.walk if cell == place.walk.cell and not whole else Walk(cell)
         found = _replay(problem, begun, moves, None)
         if not isinstance(found, _Fault):
@@ -157,16 +156,13 @@ def judge_field(place: Place, said: Field) -> Verdict:
         way = last.way if said.name == "current" else last.before
         if way is None or last.turn is None:
             return Unknown("the direction is not known")
-        return (
-            Pass("as the moves say")
-            if way == said.value
-            else Violation(why=f"the {said.name} direction is not {said.value}", witness=f"it is {way}")
-        )
+        if way == said.value:
+            return Pass("as the moves say")
+        return Violation(why=f"the {said.name} direction is not {said.value}", witness=f"it is {way}")
     if not last.is_counted or last.cell is None:
         return Unknown("not all steps before are known")
-    for kind, stated, right in zip(
-        ("right", "left", "all"), said.numbers, (last.right, last.left, last.right + last.left), strict=False
-    ):
+    counts = {"right": last.right, "left": last.left, "all": last.right + last.left}
+    for stated, (kind, right) in zip(said.numbers, counts.items(), strict=False):
         if stated != right:
             return Violation(why=f"the moves so far do not have {stated} turns ({kind})")
     return Pass("counted along the moves")
@@ -181,12 +177,6 @@ def judge_rotation(said: Rotation) -> Verdict:
         return Unknown("that is no turn to the side")
     why = f"from {said.one} to {said.other} is not a {said.turn} turn"
     return Violation(why=why, witness=f"from {said.one} to {said.other} is a {right} turn")
-
-
-def _starts(problem: Problem, last: Walk, moves: Moves) -> list[Cell]:
-    if not moves.is_list:
-        return [last.cell] if last.cell is not None else []
-    return list(dict.fromkeys(cell for cell in (last.cell, problem.maze.start) if cell is not None))
 
 
 def _walk_by_pairs(problem: Problem, place: Place, moves: Moves) -> Outcome:
@@ -231,7 +221,7 @@ def _replayed(
 
 
 def _begun(problem: Problem, last: Walk, moves: Moves, frame: Frame) -> Walk | _Fault:
-    """Return the walk that goes on, begins anew at the start, or is joined somewhere."""
+    """Return the walk that these moves continue: the known one, a new one from the start, or one from elsewhere."""
     step = moves.steps[0]
     cell = last.cell if step.before is None else frame.cell(step.before.numbers)
     if cell is None:
@@ -250,21 +240,28 @@ def _begun(problem: Problem, last: Walk, moves: Moves, frame: Frame) -> Walk | _
 def _replay(problem: Problem, begun: Walk, moves: Moves, frame: Frame | None) -> Walk | _Fault:
     last = begun
     for step in moves.steps:
-        if last.cell is None:
-            return _Fault("it is not known where this begins", step)
-        there = _target(last.cell, step, frame)
-        if isinstance(there, str):
-            return _Fault(there, step)
-        way = direction_between(last.cell, there)
-        if way is None:
-            return _Fault("these cells are not in one row or column", step)
-        problem_found = _blocked(problem, last.cell, there, way)
-        if problem_found:
-            return _Fault(problem_found, step)
-        if problem.maze.marked and last.way is not None and turn_between(last.way, way) == "back":
-            return _Fault("that goes back", step)
-        last = _turned(last, there, way)
+        moved_on = _step(problem, last, step, frame)
+        if isinstance(moved_on, str):
+            return _Fault(moved_on, step)
+        last = moved_on
     return last
+
+
+def _step(problem: Problem, last: Walk, step: Step, frame: Frame | None) -> Walk | str:
+    """Return the walk after *step*, or why the step cannot be made."""
+    if last.cell is None:
+        return "it is not known where this begins"
+    there = _target(last.cell, step, frame)
+    if isinstance(there, str):
+        return there
+    way = direction_between(last.cell, there)
+    if way is None:
+        return "these cells are not in one row or column"
+    if blocked := _blocked(problem, last.cell, there, way):
+        return blocked
+    if problem.maze.marked and last.way is not None and turn_between(last.way, way) == "back":
+        return "that goes back"
+    return _turned(last, there, way)
 
 
 def _target(cell: Cell, step: Step, frame: Frame | None) -> Cell | str:
@@ -341,12 +338,11 @@ _NUMBER = re.compile(
     re.IGNORECASE,
 )
 _NO_WAY = re.compile(r"infeasible|no (?:path|way|solution)|impossible|none", re.IGNORECASE)
-_KINDS: dict[str, Asked] = {"right": "right turns", "left": "left turns", "total": "turns"}
 
 
 def judge_count(problem: Problem, said: Count, last: Walk) -> Verdict:
     """Compare a number of turns with the marked path. Before its end, there may be fewer of them so far."""
-    verdict = _judge_turns(problem, _KINDS[said.kind], said.number)
+    verdict = _judge_turns(problem, TURN_QUESTIONS[said.kind], said.number)
     is_high = said.number > sum(said.kind in {turn, "total"} for turn in problem.maze.turns)
     if isinstance(verdict, Violation) and said.is_tally and not is_high and last.cell != problem.maze.goal:
         return Unknown("there may be so many turns so far")
@@ -371,17 +367,17 @@ def judge_final(problem: Problem, final: Final) -> Verdict:
             if number is None:
                 return Unknown("the answer is no number")
             stated = int(number[1])
-            return (
-                _judge_distance(problem, stated)
-                if problem.asked == "steps"
-                else _judge_turns(problem, problem.asked, stated)
-            )
+            if problem.asked != "steps":
+                return _judge_turns(problem, problem.asked, stated)
+            if problem.distance == stated:
+                return Pass("by a breadth-first search")
+            return Violation(why=f"{stated} is not the least number of steps")
         case "place":
             return _judge_yes(problem, text)
-        case "moves":
+        case asked if asked == "moves" or final.moves:
             return _judge_way(problem, final)
         case _:
-            return _judge_way(problem, final) if final.moves else Unknown("the question was not understood")
+            return Unknown("the question was not understood")
 
 
 def _judge_turns(problem: Problem, asked: Asked, stated: int) -> Verdict:
@@ -392,13 +388,6 @@ def _judge_turns(problem: Problem, asked: Asked, stated: int) -> Verdict:
     if sum(turn in kinds for turn in turns) == stated:
         return Pass("counted along the marked path")
     return Violation(why=f"the marked path does not have {stated} {asked}")
-
-
-def _judge_distance(problem: Problem, stated: int) -> Verdict:
-    distance = problem.distance
-    if distance == stated:
-        return Pass("by a breadth-first search")
-    return Violation(why=f"{stated} is not the least number of steps")
 
 
 def _judge_yes(problem: Problem, text: str) -> Verdict:
@@ -412,55 +401,43 @@ def _judge_yes(problem: Problem, text: str) -> Verdict:
 
 
 def _judge_way(problem: Problem, final: Final) -> Verdict:
+    """Judge a whole way from start to exit, and whether it is a shortest one where that is asked."""
     if final.moves is None:
         if not _NO_WAY.fullmatch(final.text.strip(" .!")):
             return Unknown("the answer is no list of moves")
         found = problem.distance is not None
         return Violation(why="there is a way") if found else Pass("a search found no way")
-    return _judge_moves(problem, final.moves)
-
-
-def _judge_moves(problem: Problem, moves: Moves) -> Verdict:
-    """Judge a whole way from start to exit, and whether it is a shortest one where that is asked."""
-    verdict = walk(problem, begin(problem), moves, whole=True).verdict
+    verdict = walk(problem, begin(problem), final.moves, whole=True).verdict
     if not isinstance(verdict, Pass) or problem.asked != "moves":
         return verdict
-    if sum(step.count for step in moves.steps) == problem.distance:
+    if sum(step.count for step in final.moves.steps) == problem.distance:
         return Pass("the moves were replayed, and a search found no shorter way")
     return Violation(why="there is a shorter way")
+
+
+_UP, _DOWN, _LEFT, _RIGHT = (
+    frozenset(words.split())
+    for words in ("top above upper up north", "bottom below lower south", "left west", "right east")
+)
+_PLACE_WORDS = (_UP | _DOWN | _LEFT | _RIGHT | {"directly", "to", "the", "and", "side"}) - {
+    "north",
+    "south",
+    "west",
+    "east",
+}
 
 
 def _is_there(maze: Maze, place: str) -> bool | None:
     """Tell whether the exit lies at *place*; ``None``: that is not understood."""
     rows, columns = maze.goal[0] - maze.start[0], maze.goal[1] - maze.start[1]
     words = set(re.findall(r"[a-z]+", place.lower()))
-    up, down = (
-        bool(words & {"top", "above", "upper", "up", "north"}),
-        bool(words & {"bottom", "below", "lower", "south"}),
-    )
-    left, right = bool(words & {"left", "west"}), bool(words & {"right", "east"})
-    known = {
-        "directly",
-        "to",
-        "the",
-        "top",
-        "above",
-        "upper",
-        "up",
-        "bottom",
-        "below",
-        "lower",
-        "left",
-        "right",
-        "and",
-        "side",
-    }
-    if words - known or (up and down) or (left and right) or not (up or down or left or right):
+    up, down, left, right = (bool(words & names) for names in (_UP, _DOWN, _LEFT, _RIGHT))
+    if words - _PLACE_WORDS or (up and down) or (left and right) or not (up or down or left or right):
         return None
     vertical = (rows < 0 if up else rows > 0) if up or down else None
     horizontal = (columns < 0 if left else columns > 0) if left or right else None
     if "directly" in words:
         if vertical is not None and horizontal is not None:
             return None
-        return bool(vertical) and columns == 0 if vertical is not None else bool(horizontal) and rows == 0
+        return (bool(vertical) and columns == 0) or (bool(horizontal) and rows == 0)
     return vertical is not False and horizontal is not False

@@ -1,4 +1,4 @@
-"""What one line of the text says: actions, something else, or something that leaves the plan in doubt."""
+"""The content of one line: actions, a remark, or text that leaves the plan in doubt."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Aside:
-    """Text that is no action: behind it, the plan may begin anew."""
+    """Text that is no action. After it, the plan may begin again."""
 
     item: int | None = None
     """Its number in a list, unless a label such as ``Current state:`` says that it is none of the actions there."""
@@ -42,7 +42,7 @@ class Aside:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """Text behind which it is not known what the plan is."""
+    """Text after which the plan is not known."""
 
     why: str
 
@@ -82,7 +82,7 @@ _SOMEBODY = re.compile(
     r"(?:pick|put|stack|unstack|lift|place|move|take|remove|release|drop)s?\b",
     re.IGNORECASE,
 )
-"""Who does something to a block."""
+"""A clause in which a person or the hand does something to a block."""
 _LABELLED = re.compile(r"[^:()]{1,60}:")
 _ADVERB = re.compile(
     r"(?:(?:and|then|next|now|first(?:ly)?|second(?:ly)?|third(?:ly)?|finally|lastly|afterwards?|after that"
@@ -97,7 +97,7 @@ _CORRECTION = re.compile(
 _OBJECTION = re.compile(
     r"\baction \d{1,6}, \([^()]{0,100}\), (?:cannot be done|is none): |actions the goal is not reached: "
 )
-"""What this verifier says of a plan: it stands in the text as feedback, where the plan was cut."""
+"""Feedback of this verifier, which is in the text where the plan was cut."""
 _GENERIC = {"a", "an", "another", "any", "one", "the"}
 _SPELLINGS = {"pickup": "pick-up", "pick_up": "pick-up", "putdown": "put-down", "put_down": "put-down"}
 _APART = re.compile(r"(pick|put)[-_]?(up|down)\b|un[-_]stack\b")
@@ -111,17 +111,17 @@ this those though thus to together under until using was we what when where whic
 
 """
 _REMARKS = frozenset(_REMARK_WORDS.split())
-"""What a remark begins with. A line that begins with another word, and names an object, may tell an action."""
+"""First words of remarks. A line that begins with another word, and names an object, may tell an action."""
 _TRAILING = " \t.,;:*_`\r\\"
 
 
 def corrects(text: str, at: int = 0) -> bool:
-    """Tell whether *text* takes something back behind *at*, or speaks of what does not work."""
+    """Tell whether *text* takes something back after *at*, or speaks of failure."""
     return _CORRECTION.search(text, at) is not None
 
 
 def read_line(text: str, problem: Problem) -> Line:
-    """Return what the line *text* says in *problem*. Linear in its length."""
+    """Return the content of the line *text* for *problem*. Linear in its length."""
     if len(text) > LONGEST:
         return Doubt(f"a line of more than {LONGEST:,} characters is not read")
     if text.strip(_TRAILING).lower() == "[plan end]":
@@ -133,11 +133,9 @@ def read_line(text: str, problem: Problem) -> Line:
         found = reader(text, lead.end(), number, problem)
         if found is not None:
             return found
-    if _OBJECTION.search(text):
-        return Aside()
-    if corrects(text):
+    if corrects(text) and not _OBJECTION.search(text):
         return Doubt("the text corrects itself, or speaks of a plan that fails")
-    return _unread(text, lead.end(), number, problem)
+    return Aside() if _OBJECTION.search(text) else _unread(text, lead.end(), number, problem)
 
 
 def _bracketed(text: str, at: int, number: int | None, problem: Problem) -> tuple[Step, ...] | Doubt | None:
@@ -146,7 +144,7 @@ def _bracketed(text: str, at: int, number: int | None, problem: Problem) -> tupl
     while at < end:
         match = _BRACKET.match(text, at)
         if match is None:
-            # Behind a semicolon, PDDL has a comment.
+            # After a semicolon, PDDL has a comment.
             is_comment = steps and ";" in text[steps[-1].end : at] and "(" not in text[at:] and not corrects(text, at)
             return tuple(steps) if is_comment else None
         step = _step(tuple(match[1].lower().split()), match.start(), match.end(1) + 1, number, problem)
@@ -172,18 +170,15 @@ def _called(text: str, at: int, number: int | None, problem: Problem) -> tuple[S
 def _bare(text: str, at: int, number: int | None, problem: Problem) -> tuple[Step, ...] | None:
     """Read an action as PDDL writes it, but without its brackets, if it is one of the problem's."""
     end = len(text.rstrip(_TRAILING))
-    if end - at > _SENTENCE:
-        return None
-    step = _step(tuple(text[at:end].lower().split()), at, end, number, problem)
+    step = _step(tuple(text[at:end].lower().split()), at, end, number, problem) if end - at <= _SENTENCE else None
     return (step,) if isinstance(step, Step) and not step.fault else None
 
 
 def _step(words: Atom, start: int, end: int, number: int | None, problem: Problem) -> Step | Doubt | None:
-    """Return the action that *words* are; ``None``: a fact, or a remark."""
-    operators = problem.domain.operators
+    """Return the action in *words*; ``None``: a fact, or a remark."""
     name = _name(words, problem)
-    if name not in operators:
-        known = not words or name in problem.domain.predicates or len(words) == 1
+    if name not in problem.domain.operators:
+        known = len(words) <= 1 or name in problem.domain.predicates
         return None if known else Doubt(f"{name[:40]!r} is no action of this problem")
     values = tuple(word if word in problem.objects else problem.aliases.get(word, word) for word in words[1:])
     return Step((name, *values), start, end, misfit(problem, name, values), number=number)
@@ -227,9 +222,9 @@ def _read_action(said: str) -> Atom | None:
 def _unread(text: str, at: int, number: int | None, problem: Problem) -> Aside | Doubt:
     """Tell a remark from a line that may tell an action in words that are not understood."""
     operators = problem.domain.operators
-    for match in _BRACKET.finditer(text, at):
-        if _name(tuple(match[1].lower().split()[:1]), problem) in operators:
-            return Doubt("a line with an action in brackets says more than that")
+    brackets = [match[1].lower().split()[:1] for match in _BRACKET.finditer(text, at)]
+    if any(_name(tuple(words), problem) in operators for words in brackets):
+        return Doubt("a line with an action in brackets says more than that")
     is_labelled = _LABELLED.match(text, at) is not None
     adverb = _ADVERB.match(text, at)
     first = _WORD.search(text, adverb.end() if adverb else at)
@@ -249,9 +244,9 @@ def _is_verb(word: str, problem: Problem) -> bool:
 
 
 def _names_object(text: str, at: int, problem: Problem) -> bool:
-    words = [match[0] for match in _WORD.finditer(text, at, at + LONGEST)]
+    words = [match[0].lower() for match in _WORD.finditer(text, at, at + LONGEST)]
     # "a" and "i" may be objects, and are words of any remark.
-    return any(word.lower() in problem.objects and word not in {"a", "i", "A", "I"} for word in words) or any(
-        word.lower() in problem.objects and following.lower() in {"from", "on", "onto", "to"}
+    return any(
+        word in problem.objects and (word not in {"a", "i"} or following in {"from", "on", "onto", "to"})
         for word, following in zip(words, [*words[1:], "to"], strict=True)
     )

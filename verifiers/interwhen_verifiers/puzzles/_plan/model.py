@@ -11,7 +11,7 @@ Atom: TypeAlias = tuple[str, ...]
 State: TypeAlias = frozenset[Atom]
 
 ANYTHING = "object"
-"""The type of what has no other."""
+"""The type of objects without another type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Operator:
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """What can be done. ``above`` gives for each type the types that it is a kind of, itself included."""
+    """The actions. ``above`` gives for each type the types that it is a kind of, itself included."""
 
     name: str
     operators: Mapping[str, Operator]
@@ -66,7 +66,8 @@ def misfit(problem: Problem, name: str, values: tuple[str, ...]) -> str:
     """Return why *values* cannot be the arguments of the operator *name*; empty where they can."""
     parameters = problem.domain.operators[name].parameters
     if len(values) != len(parameters):
-        return f"the action {name} takes {_count(len(parameters))}, not {len(values)}"
+        count = len(parameters)
+        return f"the action {name} takes {count} argument{'' if count == 1 else 's'}, not {len(values)}"
     for value, (_, wanted) in zip(values, parameters, strict=True):
         kind = problem.objects.get(value)
         if kind is None:
@@ -76,12 +77,8 @@ def misfit(problem: Problem, name: str, values: tuple[str, ...]) -> str:
     return ""
 
 
-def _count(number: int) -> str:
-    return f"{number} argument" if number == 1 else f"{number} arguments"
-
-
 def unmet(literals: Literals, state: State, bound: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """Return what *literals* ask for and *state* does not give, in words."""
+    """Return the *literals* that do not hold in *state*, in words."""
     missing = [f"{show(atom)} does not hold" for atom in _ground(literals.yes, bound or {}) if atom not in state]
     return (*missing, *(f"{show(atom)} holds" for atom in _ground(literals.no, bound or {}) if atom in state))
 
@@ -92,7 +89,7 @@ def bind(operator: Operator, values: Iterable[str]) -> dict[str, str]:
 
 
 def after(operator: Operator, state: State, bound: Mapping[str, str]) -> State:
-    """Return the state behind *operator*: a fact that is deleted and added holds, as in PDDL."""
+    """Return the state after *operator*: a fact that is deleted and added holds, as in PDDL."""
     return (state - frozenset(_ground(operator.effect.no, bound))) | frozenset(_ground(operator.effect.yes, bound))
 
 

@@ -17,7 +17,7 @@ DEEPEST = 20
 
 
 class PddlError(ValueError):
-    """The text is no PDDL, or asks for more of it than is understood."""
+    """The text is not PDDL, or uses a part of PDDL that is not supported."""
 
 
 def read_domain(text: str) -> Domain:
@@ -84,7 +84,7 @@ def parse(text: str) -> list[Node]:
 
 
 def _sections(text: str, kind: str) -> dict[str, list[list[Node]]]:
-    """Return the parts of the definition in *text* by their names; each is what follows the name."""
+    """Return the parts of the definition in *text* by their names, without the names."""
     whole = _list(_one(parse(text)))
     if not whole or whole[0] != "define":
         raise PddlError(f"a {kind} begins with (define ({kind} NAME)")
@@ -127,15 +127,9 @@ def _vet(operator: Operator) -> None:
 def _literals(node: Node) -> Literals:
     parts = _list(node)
     conjuncts = parts[1:] if parts[:1] == ["and"] else [parts] if parts else []
-    yes: list[Atom] = []
-    no: list[Atom] = []
-    for each in conjuncts:
-        part = _list(each)
-        if part[:1] == ["not"]:
-            no.append(_atom(_list(_one(part[1:]))))
-        else:
-            yes.append(_atom(part))
-    return Literals(tuple(yes), tuple(no))
+    lists = [_list(each) for each in conjuncts]
+    yes = tuple(_atom(part) for part in lists if part[:1] != ["not"])
+    return Literals(yes, tuple(_atom(_list(_one(part[1:]))) for part in lists if part[:1] == ["not"]))
 
 
 _LOGIC = {"and", "or", "not", "imply", "forall", "exists", "when", "=", "increase", "decrease", "assign"}
@@ -182,19 +176,19 @@ def _joined(sections: dict[str, list[list[Node]]], name: str) -> list[Node]:
 
 def _one(nodes: Sequence[Node]) -> Node:
     if len(nodes) != 1:
-        raise PddlError(f"one expression is expected, and {len(nodes)} are there")
+        raise PddlError(f"expected one expression, got {len(nodes)}")
     return nodes[0]
 
 
 def _list(node: Node) -> list[Node]:
     if isinstance(node, str):
-        raise PddlError(f"{node[:60]!r} stands where a bracket is expected")
+        raise PddlError(f"expected a bracket, got {node[:60]!r}")
     return node
 
 
 def _word(node: Node) -> str:
     if not isinstance(node, str):
-        raise PddlError("a bracket stands where a name is expected")
+        raise PddlError("expected a name, got a bracket")
     return node
 
 
@@ -219,7 +213,7 @@ BLOCKSWORLD: Final = read_domain("""
 """)
 
 _COLOURS = ["red", "blue", "orange", "yellow", "white", "magenta", "black", "cyan", "green", "violet", "silver", "gold"]
-"""What the letters a, b, c, ... stand for where a problem is told in colours and the plan in letters."""
+"""The blocks that the letters a, b, c, ... name where the problem has colours and the plan has letters."""
 _INITIAL = "as initial conditions i have that"
 _GOAL = "my goal is to have that"
 LONGEST_STATEMENT = 20_000
@@ -263,27 +257,16 @@ def read_statement(text: str) -> Problem | None:
 
 
 def _facts(text: str) -> tuple[Atom, ...]:
-    found = []
-    for each in _ROW.split(" ".join(text.split()).strip(" .,")):
-        atom = _fact(each.strip())
-        if atom is None:
-            return ()
-        found.append(atom)
-    return tuple(found)
+    """Return the facts in *text*; none where one of them is not understood."""
+    found = [_match(_FACTS, each.strip()) for each in _ROW.split(" ".join(text.split()).strip(" .,"))]
+    return () if None in found else tuple(atom for atom in found if atom)
 
 
-def _fact(text: str) -> Atom | None:
-    for pattern, predicate in _FACTS:
-        match = pattern.fullmatch(text)
-        if match:
-            return (predicate, *match.groups())
-    return None
+def _match(patterns: tuple[tuple[re.Pattern[str], str], ...], text: str) -> Atom | None:
+    matches = ((pattern.fullmatch(text), name) for pattern, name in patterns)
+    return next(((name, *match.groups()) for match, name in matches if match), None)
 
 
 def read_telling(text: str) -> Atom | None:
-    """Read an action told in English, such as ``stack the red block on top of the blue block``, in small letters."""
-    for pattern, name in _TELLINGS:
-        match = pattern.fullmatch(text)
-        if match:
-            return (name, *match.groups())
-    return None
+    """Read an action in English, such as ``stack the red block on top of the blue block``, in lower case."""
+    return _match(_TELLINGS, text)

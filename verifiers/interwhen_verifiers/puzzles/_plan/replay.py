@@ -1,4 +1,4 @@
-"""The states that the plan so far can have led to, in each way in which its text can be read."""
+"""The states that the plan so far can have led to, one for each reading of its text."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _MOST = 8
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the plan has come. Text between actions may begin it anew: then there are several readings."""
+    """The state of the plan. Text between actions may begin it again: then there are several readings."""
 
     states: tuple[State, ...]
-    """Where each reading stands."""
+    """The state of each reading."""
     steps: int = 0
     fresh: bool = False
-    """Whether other text stands behind the last action."""
+    """Whether other text follows the last action."""
     numbered: bool = False
     """Whether an action stood in a numbered list: one without a number may only explain another."""
     dropped: bool = False
-    """Whether the plan can only have begun anew, and had not reached its goal before."""
+    """Whether the plan can only have begun again, and had not reached its goal before."""
     ended: bool = False
     """Whether the text says that the plan ends here."""
     last: int | None = None
@@ -34,28 +34,28 @@ class Progress:
     before: Step | None = None
     """The last action that was taken."""
     doubt: str = ""
-    """Why nothing is known any more."""
+    """Why the state is not known any more."""
     broken: bool = False
     """Whether an action could not be done."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """An action and what spoke against it; nothing where it could be done."""
+    """An action and its unmet preconditions; none where it could be done."""
 
     step: Step
     place: int
-    """The how manieth action it is."""
+    """Its number among the actions, from 1."""
     against: tuple[str, ...] = ()
 
 
 def begin(problem: Problem) -> Progress:
-    """Return where a plan begins."""
+    """Return the state before the first action."""
     return Progress((problem.start,))
 
 
 def advance(progress: Progress, line: Line, problem: Problem) -> tuple[Progress, tuple[Taken, ...]]:
-    """Return where the plan stands behind *line*, and the actions that it took up to the first that cannot be done."""
+    """Return the state after *line*, and the actions taken, up to the first that cannot be done."""
     if progress.broken or progress.doubt or progress.ended:
         return progress, ()
     match line:
@@ -69,17 +69,17 @@ def advance(progress: Progress, line: Line, problem: Problem) -> tuple[Progress,
             return replace(progress, ended=True), ()
     taken = []
     for at, step in enumerate(line):
-        anew = at == 0 and (progress.fresh or (step.number == 1 and progress.steps > 0))
-        progress, one = _take(progress, step, problem, anew=anew)
+        again = at == 0 and (progress.fresh or (step.number == 1 and progress.steps > 0))
+        progress, one = _take(progress, step, problem, again=again)
         taken.append(one)
         if progress.broken:
             break
     return progress, tuple(taken)
 
 
-def _take(progress: Progress, step: Step, problem: Problem, *, anew: bool) -> tuple[Progress, Taken]:
+def _take(progress: Progress, step: Step, problem: Problem, *, again: bool) -> tuple[Progress, Taken]:
     states = progress.states
-    if anew and problem.start not in states and len(states) < _MOST:
+    if again and problem.start not in states and len(states) < _MOST:
         states = (*states, problem.start)
     place = progress.steps + 1
     if step.fault:
@@ -88,19 +88,19 @@ def _take(progress: Progress, step: Step, problem: Problem, *, anew: bool) -> tu
     bound = bind(operator, step.action[1:])
     able = [state for state in states if not unmet(operator.needs, state, bound)]
     perhaps = _may_explain(progress, step)
-    if not able and not perhaps and step.form == "other words":
-        return replace(progress, doubt="an action in other words cannot be done as it is read"), Taken(step, place)
     if not able and not perhaps:
+        if step.form == "other words":
+            return replace(progress, doubt="an action in other words cannot be done as it is read"), Taken(step, place)
         return replace(progress, broken=True), Taken(step, place, unmet(operator.needs, states[0], bound))
-    behind = dict.fromkeys(after(operator, state, bound) for state in able)
+    reached = tuple(dict.fromkeys(after(operator, state, bound) for state in able))
     if perhaps:
-        again = progress.fresh and _says_again(progress, step)
-        return replace(_explained(progress, behind), dropped=progress.dropped or again), Taken(step, progress.steps)
+        dropped = progress.dropped or (progress.fresh and _says_again(progress, step))
+        return replace(_explained(progress, reached), dropped=dropped), Taken(step, progress.steps)
     left = not any(state in able for state in progress.states) and all(
         unmet(problem.goal, state) for state in progress.states
     )
     return Progress(
-        tuple(behind),
+        reached,
         place,
         numbered=progress.numbered or step.number is not None,
         dropped=progress.dropped or left,
@@ -120,9 +120,9 @@ def _says_again(progress: Progress, step: Step) -> bool:
     return before is not None and step.action == before.action and step.form != before.form
 
 
-def _explained(progress: Progress, behind: Iterable[State]) -> Progress:
-    """Return where the plan stands if it was carried on, or if what was said only explains it."""
-    states = tuple(dict.fromkeys((*progress.states, *behind)))
+def _explained(progress: Progress, reached: Iterable[State]) -> Progress:
+    """Return the state where an action was taken, or only explained."""
+    states = tuple(dict.fromkeys((*progress.states, *reached)))
     if len(states) > _MOST:
         return replace(progress, doubt="the text can be read in too many ways")
     return replace(progress, states=states)
@@ -136,14 +136,14 @@ def objection(taken: Taken) -> str:
 
 
 def left_open(progress: Progress, problem: Problem) -> tuple[str, ...] | None:
-    """Return what the goal lacks: nothing where each reading reaches it, ``None`` where only some do."""
+    """Return the unmet parts of the goal: none where each reading reaches it, ``None`` where only some do."""
     lacking = [unmet(problem.goal, state) for state in progress.states]
     if all(lacking):
         return lacking[0]
     return None if any(lacking) else ()
 
 
-# From what was asked to the problem: PDDL in the prompt, PDDL of the options, or blocksworld in English.
+# From the prompt to the problem: PDDL in the prompt, PDDL of the options, or blocksworld in English.
 
 _DEFINITION = re.compile(r"\(\s*+define\s*+\(\s*+(domain|problem)\b", re.IGNORECASE)
 _BRACKET = re.compile(r"[()]|;[^\n]*+")

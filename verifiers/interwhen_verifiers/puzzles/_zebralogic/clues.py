@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
-# Which value of a puzzle a phrase means, such as "the person who keeps horses".
+# The values of a puzzle that phrases name, such as "the person who keeps horses".
 
 _TOKEN = re.compile(r"[a-z0-9]+")
 _POSSESSIVE = re.compile(r"['\u2019]s?(?![a-z])")
@@ -107,7 +106,7 @@ _CUES: dict[str, dict[str, int]] = {
     "name": {"": 1},
     "color": {"": 1},
 }
-"""What in a phrase speaks for an attribute where its value alone is found in several; ``""``: nothing need."""
+"""Words of a phrase that decide for an attribute where its value is found in several; ``""``: no word is needed."""
 
 
 class Cell(NamedTuple):
@@ -218,7 +217,7 @@ MAX_CLUE = 300
 
 
 class Relation(NamedTuple):
-    """What holds of the houses of one or two values.
+    """A relation between the houses of one or two values.
 
     ``same``, ``beside``, ``directly_left`` (*one* is left of *other*), ``left``, ``between`` (*number* houses are
     between them), ``house`` (*one* is in house *number*). With ``denied``, it does not hold.
@@ -290,119 +289,59 @@ def read_relation(text: str, phrases: Phrases, houses: int) -> Relation | None:
     plain = " ".join(text.split()).rstrip(".!").strip()
     if not plain or len(plain) > MAX_CLUE:
         return None
-    for reader in (_read_between, _read_house, _read_together, _read_side, _read_beside, _read_occupant):
-        matched, relation = reader(plain, phrases, houses)
-        if matched:
-            return relation
-    return _read_copula(plain, phrases)
+    low = plain.lower()
+    if match := _BETWEEN.match(low):
+        count = match["count"]
+        number = 0 if count == "no" else _NUMBERS.index(count) + 1 if count in _NUMBERS else int(count)
+        return _related("between", plain[match.start("rest") :], _AND, phrases, number=number)
+    if match := next(filter(None, (pattern.search(low) for pattern in _WHERE)), None):
+        return _in_house(phrases.find(plain[: match.start()]), match, houses)
+    if match := _TOGETHER.search(low):
+        return _related("beside", plain[: match.start()], _AND, phrases, denied=match["not"] is not None)
+    if _SIDE.search(plain):
+        return _related("left", plain, _SIDE, phrases)
+    if _BESIDE.search(plain):
+        return _related("beside", plain, _BESIDE, phrases)
+    if match := _OCCUPANT.match(f"in {low}" if _HOUSE_FIRST.match(low) else low):
+        return _in_house(phrases.find(plain[len(plain) - len(match["who"]) :]), match, houses)
+    return _related("same", plain, _COPULA, phrases)
 
 
-_Read = tuple[bool, Relation | None]
-"""Whether the sentence has this form, and what it says if all of it is understood."""
-
-
-def _read_between(text: str, phrases: Phrases, _houses: int) -> _Read:
-    match = _BETWEEN.match(text.lower())
-    if match is None:
-        return False, None
-    count = match["count"]
-    number = 0 if count == "no" else _NUMBERS.index(count) + 1 if count in _NUMBERS else int(count)
-    pair = _pair(text[match.start("rest") :], _AND, phrases)
-    return True, Relation("between", *pair[0], number=number) if pair else None
-
-
-def _read_house(text: str, phrases: Phrases, houses: int) -> _Read:
-    lower = text.lower()
-    for pattern in _WHERE:
-        match = pattern.search(lower)
-        if match is None:
-            continue
-        one = phrases.find(text[: match.start()])
-        number = _house_number(match, houses)
-        if one is None or number is None:
-            return True, None
-        return True, Relation("house", one, number=number, denied=match["not"] is not None)
-    return False, None
-
-
-def _read_occupant(text: str, phrases: Phrases, houses: int) -> _Read:
-    lower = text.lower()
-    match = _OCCUPANT.match(f"in {lower}" if _HOUSE_FIRST.match(lower) else lower)
-    if match is None:
-        return False, None
-    one = phrases.find(text[len(text) - len(match["who"]) :])
+def _in_house(one: Cell | None, match: re.Match[str], houses: int) -> Relation | None:
     number = _house_number(match, houses)
     if one is None or number is None:
-        return True, None
-    return True, Relation("house", one, number=number, denied=match["not"] is not None)
+        return None
+    return Relation("house", one, number=number, denied=match["not"] is not None)
 
 
 def _house_number(match: re.Match[str], houses: int) -> int | None:
     digit, ordinal = match["digit"], match["ordinal"]
     if digit:
         return _NUMBERS.index(digit) + 1 if digit in _NUMBERS else int(digit)
-    if ordinal in _ORDINALS:
-        return _ORDINALS.index(ordinal) + 1
-    if ordinal == "leftmost":
-        return 1
-    if ordinal in {"rightmost", "last"}:
-        return houses
-    if ordinal == "middle":
-        return houses // 2 + 1 if houses % 2 else None
-    return int(ordinal.rstrip("stndrh"))
+    named = {"leftmost": 1, "rightmost": houses, "last": houses, "middle": houses // 2 + 1 if houses % 2 else None}
+    named |= {word: number for number, word in enumerate(_ORDINALS, 1)}
+    return named[ordinal] if ordinal in named else int(ordinal.rstrip("stndrh"))
 
 
-def _read_together(text: str, phrases: Phrases, _houses: int) -> _Read:
-    match = _TOGETHER.search(text.lower())
-    if match is None:
-        return False, None
-    pair = _pair(text[: match.start()], _AND, phrases)
-    return True, Relation("beside", *pair[0], denied=match["not"] is not None) if pair else None
+def _related(
+    kind: Kind, text: str, between: re.Pattern[str], phrases: Phrases, *, number: int = 0, denied: bool = False
+) -> Relation | None:
+    """Return the relation of the two values around a match of *between*; ``None`` unless there is one way to read it.
 
-
-def _read_side(text: str, phrases: Phrases, _houses: int) -> _Read:
-    pair = _pair(text, _SIDE, phrases)
-    if pair is None:
-        return _SIDE.search(text) is not None, None
-    (one, other), match = pair
-    if match["side"].lower() == "right":
-        one, other = other, one
-    kind: Kind = "directly_left" if match["near"] or match["immediate"] else "left"
-    return True, Relation(kind, one, other, denied=match["not"] is not None)
-
-
-def _read_beside(text: str, phrases: Phrases, _houses: int) -> _Read:
-    pair = _pair(text, _BESIDE, phrases)
-    if pair is None:
-        return _BESIDE.search(text) is not None, None
-    (one, other), match = pair
-    return True, Relation("beside", one, other, denied=match["not"] is not None)
-
-
-def _read_copula(text: str, phrases: Phrases) -> Relation | None:
-    pair = _pair(text, _COPULA, phrases)
-    if pair is None:
-        return None
-    (one, other), match = pair
-    return Relation("same", one, other, denied=match["not"] is not None)
-
-
-def _pair(text: str, between: re.Pattern[str], phrases: Phrases) -> tuple[tuple[Cell, Cell], re.Match[str]] | None:
-    """Return the two values around a match of *between*; ``None`` unless there is one way to read it."""
-    # "Eric is the person who is tall" can be parted at either "is", and says the same.
-    found = {
-        (pair, match["not"] if "not" in between.groupindex else None): match
-        for pair, match in _splits(text, between, phrases)
-    }
-    if len(found) != 1:
-        return None
-    (((pair, _), match),) = found.items()
-    return pair, match
-
-
-def _splits(text: str, between: re.Pattern[str], phrases: Phrases) -> Iterator[tuple[tuple[Cell, Cell], re.Match[str]]]:
+    "Eric is the person who is tall" can be parted at either "is", with the same result.
+    """
+    found: dict[tuple[Cell, Cell, str | None], re.Match[str]] = {}
     for match in between.finditer(text):
         one = phrases.find(text[: match.start()])
         other = phrases.find(text[match.end() :]) if one is not None else None
         if one is not None and other is not None:
-            yield (one, other), match
+            found[one, other, match.groupdict().get("not")] = match
+    if len(found) != 1:
+        return None
+    (((one, other, no), match),) = found.items()
+    groups = match.groupdict()
+    if groups.get("near") or groups.get("immediate"):
+        kind = "directly_left"
+    if groups.get("side", "").lower() == "right":
+        one, other = other, one
+    return Relation(kind, one, other, number, denied or no is not None)

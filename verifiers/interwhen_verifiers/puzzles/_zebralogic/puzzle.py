@@ -48,7 +48,7 @@ class Puzzle:
 
     @property
     def understood(self) -> tuple[Clue, ...]:
-        """The clues that can be used."""
+        """The clues that were understood."""
         return tuple(clue for clue in self.clues if clue.relation is not None)
 
 
@@ -74,10 +74,7 @@ def read_puzzle(text: str) -> Puzzle | None:
 def _attributes(text: str, houses: int) -> list[Attribute] | None:
     """Return the attributes; ``None`` unless each has a value for each house."""
     found = []
-    for line in text.splitlines():
-        match = _ATTRIBUTE.match(line)
-        if match is None:
-            continue
+    for match in filter(None, map(_ATTRIBUTE.match, text.splitlines())):
         values = tuple(_TICKED.findall(match[2])) or tuple(map(str.strip, match[2].rstrip(".").split(",")))
         if len(values) != houses or len({tuple(stems(value)) for value in values}) != houses or "" in values:
             return None
@@ -90,11 +87,8 @@ def _clues(text: str, phrases: Phrases, houses: int) -> tuple[Clue, ...] | None:
     clues: list[Clue] = []
     for line in text.splitlines():
         match = _CLUE.match(line)
-        if match is None:
-            if _END.match(line):
-                break
-            continue
-        if int(match[1]) != len(clues) + 1:
+        if (match and int(match[1]) != len(clues) + 1) or (match is None and _END.match(line)):
             break
-        clues.append(Clue(len(clues) + 1, match[2].strip(), read_relation(match[2], phrases, houses)))
+        if match:
+            clues.append(Clue(len(clues) + 1, match[2].strip(), read_relation(match[2], phrases, houses)))
     return tuple(clues) or None

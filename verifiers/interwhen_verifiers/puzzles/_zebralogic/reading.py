@@ -1,13 +1,13 @@
-"""What a line of a trace states about the houses: sentences, lists, tables and JSON, read one line after another."""
+"""The statements of a trace about the houses: sentences, lists, tables and JSON, read one line after another."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
-from interwhen_verifiers.puzzles._zebralogic.clues import Relation, read_relation
+from interwhen_verifiers.puzzles._statements import Spanned
+from interwhen_verifiers.puzzles._zebralogic.clues import MAX_CLUE, Relation, read_relation
 from interwhen_verifiers.puzzles._zebralogic.puzzle import Puzzle
 
 MAX_LINE = 20_000
@@ -22,13 +22,13 @@ _SUPPOSED = re.compile(
     r"then again|not sure|example)\b|\?",
     re.IGNORECASE,
 )
-"""A line with any of these may not assert what it says."""
+"""A line with any of these may assert nothing."""
 _OPENS = re.compile(
     r"\b(?:suppose|assum\w*|let'?s (?:try|say|test|consider|put|place)|try(?:ing)?|case \d|case [a-z]\b|"
     r"scenario|option|possibility|what if|guess|tentativ\w*|if|either|example)\b",
     re.IGNORECASE,
 )
-"""... and with any of these, the lines behind it may hang on it."""
+"""After a line with any of these, the next lines may depend on it."""
 _FINAL = re.compile(
     r"\b(?:final|complete) (?:answer|solution|arrangement|grid|table|assignment|result)|\bsolution\b[^\n]{0,20}:"
     r"|\bthe (?:answer|solution) is\b|\"solution\"",
@@ -50,17 +50,16 @@ _LEAD = re.compile(
 )
 
 
-class Statement(NamedTuple):
-    """A relation, and where in the line it stands."""
+@dataclass(frozen=True, slots=True)
+class Stated(Spanned):
+    """A relation that a line states."""
 
     relation: Relation
-    start: int
-    end: int
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the lines so far leave for the next one."""
+    """The state that the lines so far leave for the next one."""
 
     puzzle: Puzzle
     house: int = 0
@@ -71,7 +70,7 @@ class Reading:
     """Whether a hypothesis is open."""
 
 
-def read_line(reading: Reading, line: str, *, answer: bool) -> tuple[Reading, list[Statement]]:
+def read_line(reading: Reading, line: str, *, answer: bool) -> tuple[Reading, list[Stated]]:
     """Read one line; with *answer*, it stands in the answer. Linear in its length."""
     if len(line) > MAX_LINE:
         return reading, []
@@ -80,10 +79,10 @@ def read_line(reading: Reading, line: str, *, answer: bool) -> tuple[Reading, li
     reading = replace(reading, supposing=not final and (reading.supposing or opens))
     if '"' in line and _JSON.search(line):
         reading, found = _json(reading, line)
-        return reading, found if final or answer or not reading.supposing else []
+        return reading, [] if reading.supposing and not final and not answer else found
     if line.lstrip().startswith("|"):
         reading, found = _table(reading, line)
-        return reading, found if not reading.supposing else []
+        return reading, [] if reading.supposing else found
     reading = replace(reading, columns=())
     if reading.supposing or _SUPPOSED.search(line):
         return reading, []
@@ -91,14 +90,14 @@ def read_line(reading: Reading, line: str, *, answer: bool) -> tuple[Reading, li
     return reading, list(_list(reading, line, listed) if listed else _sentences(reading, line))
 
 
-def _placed(reading: Reading, label: str, value: str, house: int, span: tuple[int, int]) -> Iterator[Statement]:
+def _placed(reading: Reading, label: str, value: str, house: int, span: tuple[int, int]) -> Iterator[Stated]:
     cell = reading.puzzle.phrases.labelled(label, value) if 1 <= house <= reading.puzzle.houses else None
     if cell is not None:
-        yield Statement(Relation("house", cell, number=house), *span)
+        yield Stated(*span, Relation("house", cell, number=house))
 
 
-def _json(reading: Reading, line: str) -> tuple[Reading, list[Statement]]:
-    found: list[Statement] = []
+def _json(reading: Reading, line: str) -> tuple[Reading, list[Stated]]:
+    found: list[Stated] = []
     house = reading.house
     for match in _JSON.finditer(line):
         named = _HOUSE.fullmatch(match[1].strip())
@@ -109,7 +108,7 @@ def _json(reading: Reading, line: str) -> tuple[Reading, list[Statement]]:
     return replace(reading, house=house), found
 
 
-def _table(reading: Reading, line: str) -> tuple[Reading, list[Statement]]:
+def _table(reading: Reading, line: str) -> tuple[Reading, list[Stated]]:
     """Read a row; the first row of a table is its header, and houses may be rows or columns."""
     cells = [(_bare(match[0]), match) for match in _CELLS.finditer(line)][:_MAX_COLUMNS]
     texts = tuple(text for text, _ in cells)
@@ -117,7 +116,7 @@ def _table(reading: Reading, line: str) -> tuple[Reading, list[Statement]]:
         return replace(reading, columns=texts), []
     if len(texts) != len(reading.columns):
         return reading, []
-    found: list[Statement] = []
+    found: list[Stated] = []
     by_column = [_house(text) for text in reading.columns]
     row = _house(texts[0], bare=True)
     for (text, match), label, column in list(zip(cells, reading.columns, by_column, strict=True))[1:]:
@@ -139,41 +138,38 @@ def _bare(text: str) -> str:
 
 
 def _trimmed(match: re.Match[str]) -> tuple[int, int]:
-    text = match[0]
-    start = match.start() + len(text) - len(text.lstrip(" \t*_`"))
-    return start, max(start, match.end() - len(text) + len(text.rstrip(" \t*_`")))
+    text = match[0].lstrip(" \t*_`")
+    start = match.end() - len(text)
+    return start, start + len(_bare(text))
 
 
-def _list(reading: Reading, line: str, listed: re.Match[str]) -> list[Statement]:
+def _list(reading: Reading, line: str, listed: re.Match[str]) -> list[Stated]:
     """Read "House 2: Eric, color: red"; nothing of it where any part is not understood."""
-    found: list[Statement] = []
+    found: list[Stated] = []
     for match in _PART.finditer(line, listed.end()):
         start, end = _trimmed(match)
         text = line[start:end].rstrip(".")
-        if not text:
-            continue
         label = _LABEL.match(text)
         value = _bare(text[label.end() :]) if label else text
         stated = list(_placed(reading, label[1] if label else "", value, int(listed[1]), (start, start + len(text))))
-        if not stated:
+        if text and not stated:
             return []
         found.extend(stated)
     return found
 
 
-def _behind(pattern: re.Pattern[str], line: str, start: int, end: int) -> int:
-    """Return where the matches of *pattern* that follow each other from *start* on come to their end."""
+def _skip(pattern: re.Pattern[str], line: str, start: int, end: int) -> int:
+    """Return the end of the matches of *pattern* that follow each other from *start* on."""
     while found := pattern.match(line, start, end):
         start = found.end()
     return start
 
 
-def _sentences(reading: Reading, line: str) -> Iterator[Statement]:
+def _sentences(reading: Reading, line: str) -> Iterator[Stated]:
     for match in _SENTENCE.finditer(line):
-        start = _behind(_LEAD, line, _behind(_BULLET, line, match.start(), match.end()), match.end())
+        start = _skip(_LEAD, line, _skip(_BULLET, line, match.start(), match.end()), match.end())
         text = line[start : match.end()].rstrip(" .;!*_")
-        if not text or len(text) > 300:
-            continue
-        relation = read_relation(text.replace("*", "").replace("`", ""), reading.puzzle.phrases, reading.puzzle.houses)
+        plain = text.replace("*", "").replace("`", "") if len(text) <= MAX_CLUE else ""
+        relation = read_relation(plain, reading.puzzle.phrases, reading.puzzle.houses)
         if relation is not None:
-            yield Statement(relation, start, start + len(text))
+            yield Stated(start, start + len(text), relation)

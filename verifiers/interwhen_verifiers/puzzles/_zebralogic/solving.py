@@ -1,4 +1,4 @@
-"""Puzzles for Z3: whether there is one arrangement, and which clues speak against a statement."""
+"""Puzzles for Z3: whether there is one arrangement, and which clues contradict a statement."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHARE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Solved:
-    """What the clues that were understood come to."""
+    """The solution of the clues that were understood."""
 
     status: Literal["unique", "open", "contradiction", "late"]
     arrangement: Arrangement | None = None
@@ -34,7 +34,7 @@ class Solved:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What the clues say on one statement."""
+    """The result of the clues for one statement."""
 
     status: Literal["follows", "refuted", "open", "late"]
     clues: tuple[int, ...] = ()
@@ -68,27 +68,23 @@ def solve(puzzle: Puzzle) -> Solved:
 
 
 def examine(puzzle: Puzzle, text: str, relation: Relation) -> Finding:
-    """Tell whether *relation* follows from the clues, or is ruled out by some of them (none of these in vain).
+    """Tell whether *relation* follows from the clues, or is ruled out by some of them (a minimal set).
 
     *text* is the puzzle as :func:`write` returned it.
     """
     refuted = _core(puzzle, text, relation)
-    if not isinstance(refuted, str):
+    if isinstance(refuted, tuple):
         return Finding("refuted", refuted)
     if refuted == "late":
         return Finding("late")
     follows = _core(puzzle, text, relation._replace(denied=not relation.denied))
-    return (
-        Finding("follows", follows)
-        if not isinstance(follows, str)
-        else Finding("late" if follows == "late" else "open")
-    )
+    return Finding("follows", follows) if isinstance(follows, tuple) else Finding(follows)
 
 
 def write(puzzle: Puzzle) -> str:
     """Return the puzzle as a text for Z3, in which each clue holds if its label does.
 
-    Z3 reads it several times faster than it is told the same condition by condition.
+    Z3 reads a text several times faster than it takes the same conditions one by one.
     """
     with problem() as found:
         houses = _Houses(puzzle, found.context)
@@ -109,7 +105,7 @@ class _Read(NamedTuple):
     text: str
     context: Any
     solver: Any
-    """What a question adds to it is taken away again."""
+    """It has the clues alone: a question is pushed and popped."""
     houses: _Houses
     numbers: dict[str, int]
     labels: tuple[Any, ...]
@@ -133,7 +129,7 @@ def _read(puzzle: Puzzle, text: str, context: Any) -> _Read:
     return read
 
 
-def _core(puzzle: Puzzle, text: str, relation: Relation) -> tuple[int, ...] | str:
+def _core(puzzle: Puzzle, text: str, relation: Relation) -> tuple[int, ...] | Literal["open", "late"]:
     """Return the clues that cannot hold together with *relation*; ``"open"`` where they can."""
     with problem() as found:
         read = _read(puzzle, text, found.context)

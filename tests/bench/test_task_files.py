@@ -4,7 +4,7 @@ import sys
 
 import pytest
 from interwhen import Message, UsageError
-from interwhen.bench._compare import SHIPPED, from_rows, normal
+from interwhen.bench._task_files import SHIPPED, from_rows, normal
 from interwhen.strategies import load_exercises
 from interwhen.toolkit import MissingExtraError
 
@@ -49,7 +49,7 @@ def test_an_order_follows_from_the_seed(tmp_path):
     [
         ('{"prompt": "a"}\n', "", "line 1: not an exercise: .*answer"),
         ('{"prompt": "a", "answer": "b"}\nx\n', "", "line 2: not an exercise"),
-        ('{"prompt": "a", "answer": "b"}\n', ",answer=(", "is no regular expression"),
+        ('{"prompt": "a", "answer": "b"}\n', ",answer=(", "is not a regular expression"),
         ('{"prompt": "a", "answer": "b"}\n', ",answer=x", "needs a group"),
     ],
 )
@@ -83,7 +83,7 @@ def test_rows_of_a_dataset_become_exercises():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"prompt": "problem"}, "no column 'problem', but answer, question"),
+        ({"prompt": "problem"}, "no column 'problem'; choose one of answer, question"),
         ({"target_pattern": "(no)"}, "row 0: '\\(no\\)' finds no answer"),
     ],
 )

@@ -5,7 +5,7 @@ import random
 import pytest
 from interwhen import Pass, Segment, Span, Task, Violation
 from interwhen.bench import _precompute_world
-from interwhen.bench._precompute_world import FAMILIES, About, Rates, SimulatedModel
+from interwhen.bench._precompute_world import FAMILIES, About, MistakeRates, SlippingModel
 from interwhen.models import Request
 
 
@@ -88,7 +88,7 @@ def test_a_seed_gives_the_same_case():
 
 
 def test_the_simulated_model_is_right_when_it_does_not_slip(case):
-    model = SimulatedModel(case, Rates(step=0.0))
+    model = SlippingModel(case, MistakeRates(step=0.0))
     for question in case.questions:
         last = model.reply(Request(f"{case.text}\n{question.text}")).splitlines()[-1]
         assert last == case.say(question.about, question.answer)
@@ -97,7 +97,7 @@ def test_the_simulated_model_is_right_when_it_does_not_slip(case):
 def test_the_simulated_model_slips_about_as_often_as_said(case):
     lines = wrong = 0
     for seed in range(40):
-        model = SimulatedModel(case, Rates(step=0.1), seed=seed)
+        model = SlippingModel(case, MistakeRates(step=0.1), seed=seed)
         question = max(case.questions, key=lambda one: one.about.number)
         said = model.reply(Request(f"{case.text}\n{question.text}")).splitlines()
         at, value = case.start(question.about)
@@ -113,5 +113,5 @@ def test_the_simulated_model_believes_its_notes(case):
     question = max(case.questions, key=lambda one: one.about.number)
     wrong = next(value for value in case.truth.values() if value != question.answer)
     note = case.say(question.about, wrong)
-    said = SimulatedModel(case, Rates(step=0.0)).reply(Request(f"{note}\n{case.text}\n{question.text}"))
+    said = SlippingModel(case, MistakeRates(step=0.0)).reply(Request(f"{note}\n{case.text}\n{question.text}"))
     assert said.splitlines() == [note]

@@ -1,0 +1,221 @@
+"""The frame of every benchmark: arms that are run in turn, and the command that reports on them."""
+
+from __future__ import annotations
+
+import inspect
+import random
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial, wraps
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, Generic, TypeVar, get_type_hints
+
+import anyio
+import msgspec
+from cyclopts import Parameter
+from rich.console import Console
+
+from interwhen._types.errors import MissingExtraError, UsageError
+from interwhen.bench._pictures import draw, page
+from interwhen.bench._report import Report, markdown, show
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+
+def say(line: str) -> None:
+    """Print a line on the progress of a benchmark to standard error."""
+    Console(stderr=True).print(line, style="dim", highlight=False, markup=False)
+
+
+def require_positive(**options: float | None) -> None:
+    """Raise :class:`UsageError` if one of *options* is not positive; ``None`` means that the option was not given."""
+    for name, value in options.items():
+        if value is not None and not value > 0:
+            least = "at least 1" if isinstance(value, int) else "more than 0"
+            raise UsageError(f"--{name.replace('_', '-')} must be {least}, got {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment(Generic[A]):
+    """Arms that are compared in rounds: every round runs each arm once, in random order.
+
+    Machines drift while they are measured, so differences between arms are taken within a round only.
+    """
+
+    arms: Sequence[A]
+    pairs: int
+    """How many rounds are counted. Fewer are run if the *minutes* are over."""
+    seed: int = 0
+    """Seed of the order of the arms."""
+    warm_up: int = 1
+    """Rounds that are run first and not counted; their numbers are negative."""
+    minutes: float | None = None
+    """No further round begins after so many minutes."""
+
+    def __post_init__(self) -> None:
+        require_positive(pairs=self.pairs, minutes=self.minutes)
+
+    def rounds(self) -> Iterator[tuple[int, list[A]]]:
+        """Yield the number of each round and its arms in their order; at least one counted round."""
+        rng = random.Random(self.seed)  # noqa: S311  (an order, not a secret)
+        begun = time.monotonic()
+        for number in range(-self.warm_up, self.pairs):
+            if self.minutes is not None and number > 0 and time.monotonic() - begun > 60 * self.minutes:
+                say(f"the time is over: {number} of {self.pairs} rounds are counted")
+                return
+            yield number, rng.sample(list(self.arms), len(self.arms))
+
+    async def run(self, measure: Callable[[A, int], Awaitable[T]]) -> dict[A, list[T]]:
+        """Return what *measure* found for each arm, by round. It gets the arm and the number of the round."""
+        found: dict[A, list[T]] = {arm: [] for arm in self.arms}
+        for number, arms in self.rounds():
+            for arm in arms:
+                observed = await measure(arm, number)
+                if number >= 0:
+                    found[arm].append(observed)
+        return found
+
+
+def observations(found: Mapping[Any, Sequence[Any]]) -> tuple[dict[str, Any], ...]:
+    """Return what an experiment found as rows of arm, pair and value."""
+    rows = (
+        {"arm": str(arm), "pair": pair, "value": value}
+        for arm, values in found.items()
+        for pair, value in enumerate(values)
+    )
+    return tuple(rows)
+
+
+# Commands.
+
+_EXTRAS = {"httptools": "fast", "uvloop": "fast", "starlette": "gateway", "uvicorn": "gateway", "openai": "openai"}
+
+
+def require(command: str, *modules: str) -> None:
+    """Raise one :class:`MissingExtraError` that names the extras of all *modules* that are not installed."""
+    missing = {_EXTRAS[module] for module in modules if find_spec(module) is None}
+    if missing:
+        advice = " or give it --no-uvloop" if "uvloop" in modules and find_spec("uvloop") is None else ""
+        names = ",".join(sorted(missing))
+        raise MissingExtraError(command, names, f"pip install 'interwhen[{names}]'{advice}")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where the report goes."""
+
+    json: Path | None = None
+    """Write the report there as JSON; "-" for standard output, in place of the tables."""
+    page: Path | None = None
+    """Write the report there as an HTML page that needs no other file."""
+    plot: Path | None = None
+    """Draw the charts of the report there, as PNG, SVG or PDF (extra ``plots``)."""
+    markdown: bool = False
+    """Print the tables in Markdown."""
+
+    def check(self, *, has_charts: bool) -> None:
+        """Refuse a file that could not be written: before an hour of work, not after it."""
+        if self.plot is not None and not has_charts:
+            raise UsageError("--plot: this benchmark has no charts; give --page for its tables")
+        if self.plot is not None and find_spec("matplotlib") is None:
+            raise MissingExtraError("a plot", "plots")
+        check_files(json=self.json, page=self.page, plot=self.plot)
+
+    def keep(self, report: Report) -> None:
+        """Write the JSON of *report*, which may be a first part of it."""
+        if self.json is None or str(self.json) == "-":
+            return
+        part = self.json.with_name(f"{self.json.name}.part")
+        try:
+            part.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+            part.replace(self.json)
+        except OSError as error:
+            raise UsageError(
+                f"--json {str(self.json)!r}: cannot be written ({error.strerror}); name another file"
+            ) from error
+
+    def write(self, report: Report) -> None:
+        """Print *report*, and write its files."""
+        self.keep(report)
+        if str(self.json) == "-":
+            sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+        elif self.markdown:
+            sys.stdout.write(markdown(report))
+        else:
+            show(report)
+        if self.page is not None:
+            self.page.write_text(page(report), encoding="utf-8")
+        if self.plot is not None:
+            draw(report, self.plot)
+
+
+def check_files(**paths: Path | None) -> None:
+    """Raise :class:`UsageError` where a file could not be written, by the name of its option; ``-`` is no file."""
+    for option, path in paths.items():
+        if path is None or str(path) == "-":
+            continue
+        if not path.parent.is_dir():
+            raise UsageError(f"--{option} {str(path)!r}: there is no folder {str(path.parent)!r}; make it first")
+        if path.is_dir():
+            raise UsageError(f"--{option} {str(path)!r} is a folder; name a file in it")
+
+
+def command_of(
+    measure: Callable[..., Report | Awaitable[Report]],
+    *,
+    needs: Sequence[str] = (),
+    uvloop: bool | None = None,
+    has_charts: bool = False,
+) -> Callable[..., int]:
+    """Return the command of a benchmark: the options of *measure*, and those of :class:`Output`.
+
+    *needs* are modules of extras. With *uvloop* the command has an option for the event loop, and this is its default.
+    If *measure* takes ``keep``, it gets a function that writes the JSON of a report which is not complete yet.
+    """
+    name = measure.__name__
+    given = inspect.signature(measure)
+
+    @wraps(measure)
+    def command(*, output: Output = Output(), **options: Any) -> int:
+        on_uvloop = options.pop("uvloop", uvloop)
+        fast = ["httptools"] if options.get("transport", _default(given, "transport")) == "fast" else []
+        require(f"interwhen bench {name}", *needs, *fast, *(["uvloop"] if on_uvloop else []))
+        output.check(has_charts=has_charts)
+        if "keep" in given.parameters:
+            options["keep"] = output.keep
+        begun: Callable[..., Any] = partial(measure, **options)
+        if inspect.iscoroutinefunction(measure):
+            begun = partial(anyio.run, begun, backend_options={"use_uvloop": True} if on_uvloop else {})
+        report: Report = begun()
+        bound = given.bind(**options)
+        bound.apply_defaults()
+        settings = {
+            key: str(value) if isinstance(value, Path) else value
+            for key, value in bound.arguments.items()
+            if not callable(value)
+        }
+        output.write(msgspec.structs.replace(report, settings=settings))
+        return 0 if report.passed else 1
+
+    hints = get_type_hints(measure, include_extras=True)
+    hints = {key: hint for key, hint in hints.items() if key not in ("return", "keep")}
+    if uvloop is not None:
+        hints["uvloop"] = Annotated[bool, Parameter(help="Run on uvloop (extra fast).")]
+    parameters = [
+        inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=_default(given, key, uvloop), annotation=hint)
+        for key, hint in hints.items()
+    ]
+    output = inspect.Parameter("output", inspect.Parameter.KEYWORD_ONLY, default=Output(), annotation=Output)
+    command.__annotations__ = {**hints, "output": Output, "return": int}
+    command.__signature__ = inspect.Signature([*parameters, output], return_annotation=int)  # type: ignore[attr-defined]
+    return command
+
+
+def _default(signature: inspect.Signature, name: str, otherwise: Any = None) -> Any:
+    found = signature.parameters.get(name)
+    return otherwise if found is None else found.default

@@ -1,0 +1,101 @@
+"""The processes of a benchmark: helpers beside it, the cores that they keep to, and their memory."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from interwhen._types.errors import UsageError
+from interwhen.models._transport import Transport
+
+TransportName = Literal["httpx2", "fast"]
+
+
+_CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
+"""The cores of this process, before it keeps to one of them."""
+
+
+class Memory(NamedTuple):
+    """Memory of a process in MB; ``None`` where the system does not show it."""
+
+    resident: float | None
+    peak: float | None
+
+
+class Helper(NamedTuple):
+    """A process that a benchmark started, and the address that it serves."""
+
+    process: subprocess.Popen[str]
+    url: str
+
+
+@contextmanager
+def child(command: Sequence[str], address: str) -> Iterator[Helper]:
+    """Run *command* until the end of the block; the pattern *address* finds its URL in the first line of its output."""
+    process = subprocess.Popen(  # noqa: S603  (a command of this package)
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(address, line)
+        if found is None:
+            raise UsageError(
+                f"{' '.join(command[1:4])}: did not start, it printed {line.strip()!r}; run it by hand to see why"
+            )
+        yield Helper(process, found[1])
+    finally:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+@contextmanager
+def pinned(*, last: bool = False) -> Iterator[None]:
+    """Keep this process on the last core, or on the first, where the system allows it."""
+    if not _CORES:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(_CORES) if last else min(_CORES)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def open_transport(name: TransportName) -> Transport:
+    """Return the transport called *name*."""
+    if name == "fast":
+        from interwhen.models._fast_transport import FastTransport
+
+        return FastTransport()
+    from interwhen.models._httpx2_transport import Httpx2Transport
+
+    return Httpx2Transport()
+
+
+def memory_of(pid: int | None = None) -> Memory:
+    """Return the memory of process *pid*, by default of this one."""
+    try:
+        lines = Path(f"/proc/{pid or 'self'}/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return Memory(None, None)
+    sizes = {name: int(size) * 1024 / 1e6 for name, size in re.findall(r"(\w+):\s+(\d+) kB", lines)}
+    return Memory(sizes.get("VmRSS"), sizes.get("VmHWM"))
+
+
+def cpu_seconds_of(pid: int) -> float | None:
+    """Return the CPU time of process *pid*; ``None`` where the system does not show it."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,136 @@
+"""The report of every benchmark: tables of estimates, charts and observations, for a terminal, JSON and Markdown."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import msgspec
+import rich.table
+from rich.console import Console
+from rich.markup import escape
+
+from interwhen.bench._pictures import Chart
+from interwhen.bench._statistics import Estimate
+
+Cell: TypeAlias = Estimate | str | int | float | None
+Row: TypeAlias = dict[str, Cell]
+_UNBOUNDED = 10_000
+
+
+class Table(msgspec.Struct, frozen=True):
+    """Rows of named cells; the first cell of a row says what the row is about."""
+
+    title: str
+    rows: tuple[Row, ...]
+    caption: str = ""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns, in the order in which the rows name them, and the bars where there are any."""
+        names = dict.fromkeys(name for row in self.rows for name in row)
+        judged = any(_judged(row) for row in self.rows)
+        return (*names, "bar", "met") if judged else tuple(names)
+
+    def texts(self) -> list[list[str]]:
+        """Return the cells of each row as text, a cell for each column."""
+        found = []
+        for row in self.rows:
+            bar = _judged(row)
+            bars = {"bar": bar.bar, "met": "yes" if bar.met else "NO"} if bar else {}
+            found.append([text_of({**row, **bars}.get(name)) for name in self.columns])
+        return found
+
+
+def lines(values: Mapping[str, Cell], column: str = "measured") -> list[Row]:
+    """Return a row for each of *values*, which are named by their labels."""
+    return [{"what": label, column: value} for label, value in values.items()]
+
+
+def _judged(row: Row) -> Estimate | None:
+    return next((cell for cell in row.values() if isinstance(cell, Estimate) and cell.limit is not None), None)
+
+
+def text_of(cell: Cell) -> str:
+    """Return *cell* as text; ``None`` is empty."""
+    if isinstance(cell, int | float):
+        return str(Estimate(cell))
+    return "" if cell is None else str(cell)
+
+
+def machine_name() -> str:
+    """Describe this machine for a report."""
+    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What an experiment found."""
+
+    benchmark: str
+    subject: str = ""
+    """What was measured, such as the name of the model; ``SIMULATION`` where no model was asked."""
+    tables: tuple[Table, ...]
+    charts: tuple[Chart, ...] = ()
+    warnings: tuple[str, ...] = ()
+    passed: bool = True
+    """Whether what the benchmark must show holds; otherwise its command ends with 1."""
+    observations: tuple[dict[str, Any], ...] = ()
+    """The single measurements, where they are kept."""
+    settings: dict[str, Any] = {}
+    """The options of the command."""
+    machine: str = msgspec.field(default_factory=machine_name)
+
+    @property
+    def heading(self) -> str:
+        """One line that says what was measured, and where."""
+        return " · ".join(filter(None, (f"interwhen bench {self.benchmark}", self.subject, self.machine)))
+
+    def row(self, label: str) -> Row:
+        """Return the first row that is about *label*. Raises :class:`KeyError`."""
+        for table in self.tables:
+            for row in table.rows:
+                if next(iter(row.values())) == label:
+                    return row
+        raise KeyError(label)
+
+    def value(self, label: str, column: str = "measured") -> float:
+        """Return the number in *column* of the row about *label*. Raises :class:`KeyError`."""
+        cell = self.row(label)[column]
+        assert not isinstance(cell, str | None)
+        return cell.value if isinstance(cell, Estimate) else cell
+
+
+def show(report: Report) -> None:
+    """Print *report* to standard output as tables."""
+    shown = []
+    for table in report.tables:
+        grid = rich.table.Table(title=escape(table.title), title_justify="left", caption_justify="left")
+        grid.caption = escape(table.caption) or None
+        for at, name in enumerate(table.columns):
+            grid.add_column(escape(name), justify="right" if at else "left", no_wrap=not at)
+        for row in table.texts():
+            grid.add_row(*map(escape, row))
+        shown.append(grid)
+    console = Console()
+    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
+        # rich takes 80 columns for a file or a pipe, and cuts numbers off.
+        wide = Console(width=_UNBOUNDED)
+        console = Console(width=max([console.width, *(wide.measure(grid).maximum for grid in shown)]))
+    console.print(escape(report.heading), highlight=False)
+    for grid in shown:
+        console.print(grid)
+    for line in report.warnings:
+        console.print(f"warning: {escape(line)}", highlight=False)
+
+
+def markdown(report: Report) -> str:
+    """Return *report* as tables in Markdown."""
+    parts = [report.heading]
+    for table in report.tables:
+        marks = ["---", *["--:"] * (len(table.columns) - 1)]
+        lines = ["| " + " | ".join(line) + " |" for line in (table.columns, marks, *table.texts())]
+        parts += [table.title, "\n".join(lines), *filter(None, [table.caption])]
+    return "\n\n".join([*parts, *report.warnings]) + "\n"

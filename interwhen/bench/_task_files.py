@@ -1,0 +1,159 @@
+"""Exercises from a local file, or from a dataset of the Hugging Face hub."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from interwhen._types.errors import MissingExtraError, UsageError
+from interwhen._types.models import Message, Prompt
+from interwhen.strategies import Exercise, Question
+from interwhen.toolkit.quantities import read_number
+
+ANSWER = r"(?:^|\n)\W{0,4}answer\W{0,3}:\s*([^\n]+)"
+"""Finds the answer unless a task says otherwise: the rest of a line that begins with "Answer:"."""
+
+
+class ExerciseLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One exercise in a file."""
+
+    prompt: Prompt
+    """A text, which becomes a turn of the user, or the messages of a chat."""
+    answer: str
+    name: str = ""
+    monitors: tuple[str, ...] | None = None
+    """The monitors that judge it; ``None``: those in the option ``monitors`` of the task."""
+
+
+def jsonl(
+    *, count: int, seed: int, path: str, monitors: tuple[str, ...] = (), answer: str = ANSWER, shuffle: bool = False
+) -> Iterator[Exercise]:
+    """Yield the exercises in the file at *path*, an object a line: ``{"prompt": ..., "answer": ...}``.
+
+    *answer* is a regular expression that finds the answer in a text, as its first group; the last match counts. With
+    *shuffle* they come in an order that *seed* decides. Raises :class:`~interwhen.UsageError` on a bad line.
+    """
+    found = list(_lines(Path(path)))
+    if shuffle:
+        random.Random(seed).shuffle(found)  # noqa: S311  (an order, not secrets)
+    read = reader(answer)
+    for number, line in found[:count]:
+        yield _exercise(line, line.name or f"line-{number}", read, monitors)
+
+
+def hub(
+    *,
+    count: int,
+    seed: int,
+    name: str,
+    config: str | None = None,
+    split: str = "test",
+    prompt: str = "question",
+    target: str = "answer",
+    target_pattern: str = r"(?:####)?\s*([^\n#]+)\s*\Z",
+    instruction: str = 'Work it out step by step, and end with a line "Answer: ...".',
+    monitors: tuple[str, ...] = (),
+    answer: str = ANSWER,
+) -> Iterator[Exercise]:
+    """Yield rows of the dataset *name* of the hub, in an order that *seed* decides. It needs the extra ``datasets``.
+
+    *prompt* and *target* are columns; *target_pattern* finds the answer in the latter, as its first group.
+    """
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtraError("the task 'hub'", "datasets") from error
+    rows = datasets.load_dataset(name, config, split=split).shuffle(seed=seed)
+    return from_rows(
+        rows,
+        count,
+        prompt=prompt,
+        target=target,
+        target_pattern=target_pattern,
+        instruction=instruction,
+        monitors=monitors,
+        answer=answer,
+    )
+
+
+def from_rows(
+    rows: Iterable[Mapping[str, Any]],
+    count: int,
+    *,
+    prompt: str,
+    target: str,
+    target_pattern: str,
+    instruction: str,
+    monitors: tuple[str, ...],
+    answer: str,
+) -> Iterator[Exercise]:
+    """Yield the first *count* of *rows* as exercises; see :func:`hub`."""
+    pattern, read = _compiled("target_pattern", target_pattern), reader(answer)
+    for number, row in zip(range(count), rows, strict=False):
+        for column in (prompt, target):
+            if column not in row:
+                raise UsageError(f"the dataset has no column {column!r}; choose one of {', '.join(sorted(row))}")
+        found = pattern.search(str(row[target]))
+        if found is None:
+            raise UsageError(
+                f"row {number}: {target_pattern!r} finds no answer in {str(row[target])!r:.200}; change target_pattern"
+            )
+        asked = (Message("system", instruction), Message("user", str(row[prompt])))
+        yield _exercise(ExerciseLine(prompt=asked, answer=found[1]), f"row-{number}", read, monitors)
+
+
+SHIPPED: Mapping[str, Callable[..., Iterable[Exercise]]] = {"hub": hub, "jsonl": jsonl}
+"""The tasks that come with this package, whatever the domain."""
+
+
+def reader(pattern: str) -> Callable[[str], str | None]:
+    """Return a function that finds the last match of *pattern* in a text, in the normal form of :func:`normal`."""
+    compiled = _compiled("answer", pattern)
+
+    def read(text: str) -> str | None:
+        found = [match[1] for match in compiled.finditer(text)]
+        return normal(found[-1]) or None if found else None
+
+    return read
+
+
+def normal(answer: str) -> str:
+    """Return *answer* as it is compared: an exact number, or else its words in lower case."""
+    plain = answer.strip().lstrip("`*$ ").rstrip("`*$. ")
+    value = read_number(plain)
+    return " ".join(plain.casefold().split()) if value is None else str(value)
+
+
+def _compiled(option: str, pattern: str) -> re.Pattern[str]:
+    try:
+        compiled = re.compile(pattern, re.IGNORECASE)
+    except re.error as error:
+        raise UsageError(f"{option} is not a regular expression ({error}), got {pattern!r}; correct it") from error
+    if not compiled.groups:
+        raise UsageError(f"{option} needs a group, in brackets, that holds the answer; got {pattern!r}")
+    return compiled
+
+
+def _exercise(line: ExerciseLine, name: str, read: Callable[[str], str | None], monitors: tuple[str, ...]) -> Exercise:
+    prompt = (Message("user", line.prompt),) if isinstance(line.prompt, str) else line.prompt
+    watching = monitors if line.monitors is None else line.monitors
+    right = normal(line.answer)
+    return Exercise(Question(name=name, prompt=prompt, read=read, monitors=watching), lambda answer: answer == right)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, ExerciseLine]]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{str(path)!r} cannot be read ({error.strerror or error}); name a readable file") from error
+    for number, text in enumerate(content.split(b"\n"), start=1):
+        if text.strip():
+            try:
+                yield number, msgspec.json.decode(text, type=ExerciseLine)
+            except (msgspec.DecodeError, msgspec.ValidationError) as error:
+                raise UsageError(f"{str(path)!r}, line {number}: not an exercise: {error}") from error

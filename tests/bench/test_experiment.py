@@ -1,0 +1,172 @@
+"""The frame: arms in random order within rounds, a budget of time, and commands with the same options."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+
+import anyio
+import msgspec
+import pytest
+from interwhen import UsageError
+from interwhen.bench import _experiment
+from interwhen.bench._experiment import Experiment, Output, command_of, observations, require, require_positive
+from interwhen.bench._pictures import Chart, Series
+from interwhen.bench._report import Report, Table
+from interwhen.bench._statistics import Estimate
+from interwhen.toolkit import MissingExtraError
+from interwhen_launcher import main
+
+CHART = Chart("gaps", "x", "y", (Series("a", ((1.0, 2.0), (2.0, 3.0))),))
+TABLE = Table("numbers", ({"what": "a", "measured": Estimate(1.5, "ms", limit=1.0)},))
+
+
+async def small(*, pairs: int = 2, transport: str = "httpx2", file: Path = Path("x"), seed: int = 0) -> Report:
+    """Measure nothing.
+
+    Parameters
+    ----------
+    pairs
+        How many.
+    """
+    return Report(benchmark="small", tables=(TABLE,), charts=(CHART,), passed=pairs < 5)
+
+
+def test_every_round_runs_every_arm_in_an_order_of_its_own():
+    orders = [order for _, order in Experiment(("a", "b", "c"), 20, seed=3).rounds()]
+    assert all(sorted(order) == ["a", "b", "c"] for order in orders)
+    assert len({tuple(order) for order in orders}) > 3
+    assert orders == [order for _, order in Experiment(("a", "b", "c"), 20, seed=3).rounds()]
+    assert orders != [order for _, order in Experiment(("a", "b", "c"), 20, seed=4).rounds()]
+
+
+def test_rounds_that_warm_up_are_run_and_not_counted():
+    asked = []
+
+    async def measure(arm, number):
+        asked.append((arm, number))
+        return number
+
+    found = anyio.run(Experiment(("a", "b"), 2, warm_up=1).run, measure)
+    assert found == {"a": [0, 1], "b": [0, 1]}
+    assert sorted(asked) == [("a", -1), ("a", 0), ("a", 1), ("b", -1), ("b", 0), ("b", 1)]
+    assert observations(found)[0] == {"arm": "a", "pair": 0, "value": 0}
+
+
+def test_no_round_begins_after_the_time(monkeypatch, capsys):
+    clock = iter(range(0, 1000, 40))
+    monkeypatch.setattr(_experiment.time, "monotonic", lambda: next(clock))
+    numbers = [number for number, _ in Experiment(("a",), 9, minutes=1.0).rounds()]
+    assert numbers == [-1, 0, 1]  # 40 s have passed before round 1, and 80 s before round 2
+    assert "2 of 9 rounds are counted" in capsys.readouterr().err
+
+
+def test_one_round_is_counted_however_little_time_there_is():
+    assert [number for number, _ in Experiment(("a",), 9, minutes=1e-9).rounds()] == [-1, 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pairs": 0}, "--pairs must be at least 1, got 0"),
+        ({"run_rate": -1.0}, "--run-rate must be more than 0, got -1.0"),
+        ({"minutes": float("nan")}, "--minutes must be more than 0, got nan"),
+    ],
+)
+def test_an_option_that_is_not_positive_is_refused(options, message):
+    with pytest.raises(UsageError, match=message):
+        require_positive(**options)
+    require_positive(minutes=None)
+
+
+def test_a_command_has_the_options_of_its_measurement_and_those_of_its_report():
+    command = command_of(small, uvloop=True)
+    assert list(inspect.signature(command).parameters) == ["pairs", "transport", "file", "seed", "uvloop", "output"]
+    assert inspect.signature(command).parameters["uvloop"].default is True
+    assert command.__annotations__["pairs"] is int
+
+
+def test_a_report_is_a_table_and_files(tmp_path, capsys):
+    command = command_of(small, has_charts=True)
+    output = Output(json=tmp_path / "r.json", page=tmp_path / "r.html")
+    assert command(pairs=3, output=output) == 0
+    assert "1.5 ms" in capsys.readouterr().out
+    report = msgspec.json.decode(output.json.read_bytes(), type=Report)
+    assert report.tables == (TABLE,)
+    assert report.settings == {"pairs": 3, "transport": "httpx2", "file": "x", "seed": 0}
+    assert output.page.read_text(encoding="utf-8").count("<svg") == 1
+    assert command(pairs=5) == 1  # a report that does not pass ends with 1
+
+
+def test_json_and_markdown_stand_in_place_of_the_tables(capsys):
+    command = command_of(small)
+    command(output=Output(json=Path("-")))
+    assert msgspec.json.decode(capsys.readouterr().out, type=Report).benchmark == "small"
+    command(output=Output(markdown=True))
+    assert "| a | 1.5 ms | ≤ 1 ms | NO |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (Output(page=Path("no/such/p.html")), "--page 'no/such/p.html': there is no folder 'no/such'; make it first"),
+        (Output(json=Path("/")), "--json '/' is a folder; name a file in it"),
+        (Output(plot=Path("p.png")), "--plot: this benchmark has no charts; give --page for its tables"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_named_before_anything_is_measured(output, message):
+    async def never(*, seed: int = 0) -> Report:
+        raise AssertionError
+
+    with pytest.raises(UsageError) as caught:
+        command_of(never)(output=output)
+    assert message in str(caught.value)
+
+
+def test_a_plot_needs_its_extra_before_anything_is_measured(monkeypatch, tmp_path):
+    monkeypatch.setattr(_experiment, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"interwhen\[plots\]"):
+        command_of(small, has_charts=True)(output=Output(plot=tmp_path / "front.png"))
+
+
+def test_all_extras_that_are_missing_are_named_at_once(monkeypatch):
+    for module in ("uvloop", "openai"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=r"^interwhen bench x needs .*'interwhen\[fast,openai\]'.*--no-uvloop"):
+        require("interwhen bench x", "httptools", "uvloop", "starlette", "openai")
+    require("interwhen bench x", "httptools", "starlette")
+    with pytest.raises(MissingExtraError, match=r"interwhen bench small .*interwhen\[fast\]"):
+        command_of(small, uvloop=False)(uvloop=True)
+    assert command_of(small, uvloop=True)(uvloop=False) == 0
+
+
+def test_the_fast_transport_is_looked_for_where_it_is_chosen(monkeypatch):
+    monkeypatch.setitem(sys.modules, "httptools", None)
+    with pytest.raises(MissingExtraError, match=r"interwhen\[fast\]"):
+        command_of(small)(transport="fast")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "allocation",
+        "compare",
+        "gateway",
+        "idle",
+        "ledger",
+        "local",
+        "overhead",
+        "penalty",
+        "planner",
+        "precompute",
+        "soak",
+    ],
+)
+def test_the_command_line_offers_every_benchmark_with_the_same_options(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", name, "--help"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    for option in ("--seed", "--minutes", "--json", "--page", "--plot", "--markdown"):
+        assert option in out

@@ -1,0 +1,52 @@
+"""The measurement of the local model works; what it finds is no matter of a test."""
+
+from importlib.util import find_spec
+
+import anyio
+import pytest
+from interwhen import UsageError
+from interwhen.bench._local import FORKS, local, stream_beside
+from interwhen.models import open_local
+
+needs_server = pytest.mark.skipif(find_spec("xllamacpp") is None, reason="xllamacpp is not installed")
+
+
+@needs_server
+def test_a_small_run_gives_a_whole_report():
+    report = anyio.run(lambda: local(tokens=48, pairs=2, starts=1))
+    assert report.subject == "local:tiny"
+    assert len(report.observations) == 2 * len(FORKS)
+    assert report.value("from start to first token") > 0
+    assert report.value("one stream") > 0
+    for forks in ("0 forks", "1 fork", "2 forks"):
+        p50, p99, largest = (report.value(f"{forks} at a time: gap, {name}") for name in ("p50", "p99", "largest"))
+        assert p50 <= p99 <= largest
+    assert "over no fork" in report.row("2 forks at a time: gap, p99")
+    assert report.value("1 fork at a time: answered, a stream") >= 0
+
+
+@needs_server
+@pytest.mark.parametrize("forks", [0, 2])
+def test_forks_are_asked_beside_the_stream(forks):
+    async def once():
+        async with open_local(slots=3) as model:
+            return await stream_beside(model, "What is 37 * 46?", forks, 300)
+
+    stream = anyio.run(once)
+    assert 250 < stream.tokens <= 300  # a token that ends a turn is no text
+    assert len(stream.gaps) > 20
+    assert sum(stream.gaps) < stream.seconds
+    assert (stream.answered > 0) == (forks > 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "acme"}, "--model must be 'local' or 'local:PATH.gguf', got 'acme'"),
+        ({"pairs": 0}, "--pairs must be at least 1, got 0"),
+        ({"starts": 0}, "--starts must be at least 1, got 0"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(options, message):
+    with pytest.raises(UsageError, match=message):
+        anyio.run(lambda: local(**options))

@@ -1,0 +1,80 @@
+"""Reports: what is printed follows from the rows."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from interwhen.bench import Estimate
+from interwhen.bench._pictures import Chart, Series
+from interwhen.bench._report import Report, Table, lines, markdown, show
+
+ROWS = (
+    {"what": "first [text]", "measured": Estimate(1.23456, "ms", 1.1, 1.3, 5, limit=2.0)},
+    {"what": "share", "measured": Estimate(98.0, "%", limit=99.0, at_least=True), "floor": 7},
+    {"what": "count", "measured": 12345, "floor": None},
+)
+REPORT = Report(
+    benchmark="x", subject="s", tables=(Table("numbers", ROWS, "caption"),), warnings=("late",), machine="m"
+)
+
+
+def test_a_bar_is_judged_by_its_number():
+    assert [Estimate(1.0, limit=limit).met for limit in (0.5, 1.0, None)] == [False, True, None]
+    assert [Estimate(1.0, limit=limit, at_least=True).met for limit in (1.0, 1.5)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("estimate", "text"),
+    [
+        (Estimate(1.23456, "ms", 1.1, 1.3), "1.23 [1.1, 1.3] ms"),
+        (Estimate(1.23456, "ms"), "1.235 ms"),
+        (Estimate(12345.678), "12,346"),
+        (Estimate(0), "0"),
+        (Estimate(-0.00012, "s"), "-0.00012 s"),
+    ],
+)
+def test_numbers_are_short(estimate, text):
+    assert str(estimate) == text
+
+
+def test_a_table_has_the_columns_of_its_rows_and_bars_where_there_are_any():
+    (table,) = REPORT.tables
+    assert table.columns == ("what", "measured", "floor", "bar", "met")
+    assert table.texts() == [
+        ["first [text]", "1.23 [1.1, 1.3] ms", "", "≤ 2 ms", "yes"],
+        ["share", "98 %", "7", "≥ 99 %", "NO"],
+        ["count", "12,345", "", "", ""],
+    ]
+    assert Table("t", ({"a": "b"},)).columns == ("a",)
+
+
+def test_a_row_is_found_by_its_label():
+    assert REPORT.value("share") == 98.0
+    assert REPORT.value("share", "floor") == 7
+    assert REPORT.row("count")["measured"] == 12345
+    with pytest.raises(KeyError):
+        REPORT.row("none")
+    assert lines({"a": 1}, "counted") == [{"what": "a", "counted": 1}]
+
+
+def test_a_report_is_shown_whole_where_there_is_no_terminal(capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    long = msgspec.structs.replace(REPORT, tables=(Table("wide", ({f"column {n}": "x" * 30 for n in range(20)},)),))
+    show(long)
+    assert "…" not in capsys.readouterr().out
+    show(REPORT)
+    out = capsys.readouterr().out
+    for text in ("interwhen bench x · s · m", "first [text]", "caption", "warning: late"):
+        assert text in out
+
+
+def test_a_report_in_markdown_has_the_same_cells():
+    text = markdown(REPORT)
+    assert "| what | measured | floor | bar | met |\n| --- | --: | --: | --: | --: |" in text
+    assert "| share | 98 % | 7 | ≥ 99 % | NO |" in text
+
+
+def test_json_gives_the_same_report_again():
+    chart = Chart("c", "x", "y", (Series("a", ((1.0, 2.0),), ((1.5, 2.5),), dashed=True),), log_x=True)
+    report = msgspec.structs.replace(REPORT, charts=(chart,), observations=({"arm": "a", "value": 1.5},))
+    assert msgspec.json.decode(msgspec.json.encode(report), type=Report) == report

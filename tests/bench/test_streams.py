@@ -1,0 +1,49 @@
+"""The measured streams: both ways of reading see the same."""
+
+from __future__ import annotations
+
+import anyio
+from interwhen import Monitor, Pass, verifier
+from interwhen.bench._streams import RECORDED, passing, read_bare, read_supervised
+from interwhen.models import Request, load_recordings
+from interwhen.testing import ScriptedModel
+
+
+def test_the_recording_that_comes_with_it_is_a_thousand_tokens_long():
+    (recording,) = load_recordings(RECORDED)
+    assert sum(1 for arrival in recording.arrivals if arrival.chunk.text) == 1000
+    assert [arrival.at for arrival in recording.arrivals] == sorted(arrival.at for arrival in recording.arrivals)
+
+
+def test_both_ways_of_reading_see_the_same_text_and_count_the_same():
+    async def once():
+        model = ScriptedModel([["one ", "two ", "three"]] * 2)
+        return await read_bare(model, Request("")), await read_supervised(model, Request(""), [])
+
+    bare, supervised = anyio.run(once)
+    assert bare.text_sha256 == supervised.text_sha256
+    assert bare.tokens == supervised.tokens == 3
+    assert len(bare.arrivals) == len(supervised.arrivals) == 3
+    assert bare.arrivals[-1] <= bare.total
+    assert not supervised.why_not
+
+
+def test_a_monitor_that_holds_the_loop_is_named():
+    @verifier(name="v", worker="inline")
+    def accept(_claim):
+        return Pass()
+
+    def slow(segment):
+        sum(range(200_000))
+        yield from passing(1)[0].extractor(segment)
+
+    slowly = Monitor(name="slow", verifier=accept, extractor=slow)
+    quickly = Monitor(name="quick", verifier=accept, extractor=passing(1)[0].extractor)
+
+    async def once():
+        model = ScriptedModel([["a line\n"] * 5])
+        return await read_supervised(model, Request(""), [slowly, quickly])
+
+    first, second = anyio.run(once).costs
+    assert first.on_loop > second.on_loop > 0
+    assert (first.checks, first.open) == (5, 0)

@@ -1,0 +1,104 @@
+"""What a real vLLM with a reasoning parser does, and that corrections in the reasoning continue on it."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+
+import interwhen
+import pytest
+from interwhen import Message, Sampling, Verified
+from interwhen.models import ChatModel, Piece, Request, probe
+
+pytestmark = pytest.mark.anyio
+
+GREEDY = Sampling(max_tokens=400, temperature=0.0)
+CHAINS = [
+    (59, 12, 63),
+    (47, 13, 85),
+    (78, 14, 96),
+    (86, 17, 45),
+    (93, 12, 71),
+    (68, 19, 37),
+    (57, 18, 92),
+    (89, 16, 74),
+]
+
+
+def question(start: int, factor: int, less: int) -> tuple[Message, ...]:
+    return (Message("user", f"Take {start}. Multiply by {factor}. Subtract {less}. What do you get?"),)
+
+
+def post(url: str, body: dict) -> dict:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return json.load(response)
+
+
+async def whole(model, request):
+    stream, chunks = await model.stream(request), []
+    try:
+        while more := await stream.receive():
+            chunks += more
+    finally:
+        await stream.aclose()
+    return "".join(chunk.text for chunk in chunks), chunks
+
+
+async def test_the_ids_of_a_stream_are_those_that_the_server_tokenizes(url):
+    async with ChatModel(url, "tiny", resume="tokens") as model:
+        stream = await model.stream(Request(question(59, 12, 63), sampling=GREEDY))
+        while await stream.receive():
+            pass
+        trail = stream.trail
+        await stream.aclose()
+    root = url.removesuffix("/v1")
+    chat = {"model": "tiny", "messages": [{"role": "user", "content": question(59, 12, 63)[0].content}]}
+    assert list(trail.prompt) == post(f"{root}/tokenize", {**chat, "add_generation_prompt": True})["tokens"]
+    ids = [number for unit in trail.units for number in (*unit.lead, *unit.ids)]
+    text = post(f"{root}/detokenize", {"model": "tiny", "tokens": ids})["prompt"]
+    assert text.startswith("<think>\n")
+    assert "</think>" in text
+    assert trail.is_whole
+
+
+@pytest.mark.parametrize("size", [1, 7, 20])
+async def test_the_continuation_of_kept_reasoning_is_the_text_that_was_cut(url, size):
+    async with ChatModel(url, "tiny") as model:
+        await model.capabilities()
+        prompt = question(59, 12, 63)
+        text, chunks = await whole(model, Request(prompt, sampling=GREEDY))
+        assert chunks[0].phase == "reasoning"
+        rest, more = await whole(model, Request(prompt, (Piece(text[:size], phase="reasoning"),), GREEDY))
+        assert text[:size] + rest == text
+        assert more[0].phase == "reasoning"
+        assert more[-1].phase == "answer"
+
+
+async def test_corrected_reasoning_finishes(url):
+    corrected = 0
+    async with ChatModel(url, "tiny") as model:
+        for start, factor, less in CHAINS:
+            async with interwhen.run(
+                model, question(start, factor, less), monitors=["arithmetic:remedy=repair"], sampling=GREEDY
+            ) as run:
+                async for _ in run:
+                    pass
+            result = run.result
+            if not result.violations:
+                continue
+            corrected += 1
+            assert result.resume == "tokens"
+            assert isinstance(result, Verified), result
+            assert result.finish_reason == "stop"
+            assert f"Answer: {start * factor - less}" in result.answer
+            if result.ledger.remedies == 1:
+                # vLLM shares whole blocks of 128 tokens on the CPU; a short prompt may have none.
+                assert result.ledger.cached_tokens >= 0
+    assert corrected >= 2
+
+
+async def test_doctor_says_that_tokens_continue_inside_the_reasoning(url):
+    found = await probe(url, "tiny")
+    assert found.usable
+    assert found["model list"].mark == "ok"
