@@ -154,7 +154,9 @@ def test_the_front_holds_what_no_other_beats():
 def test_pairs_are_of_the_same_exercises():
     done, _ = play(writer(lambda _: RIGHT), comparison(count=1, budgets=(50,)))
     outcome = attempts(done)[0].outcome
-    base, other = ([GradedAttempt(outcome, right, n) for n, right in enumerate(rights)] for rights in ((1, 0, 0), (0, 1, 1)))
+    base, other = (
+        [GradedAttempt(outcome, right, n) for n, right in enumerate(rights)] for rights in ((1, 0, 0), (0, 1, 1))
+    )
     assert paired_answers(base, other) == (2, 1)
     with pytest.raises(ValueError, match="shorter"):
         paired_answers(base, base[:2])

@@ -97,7 +97,7 @@ async def test_a_refused_call_never_reaches_the_caller(delivery, slow, stream):
             "role": "tool",
             "tool_call_id": "c0",
             "content": "This call was not made. Wait, BAD must not be touched. "
-            "Correct what is wrong, and make again all calls that are still needed.",
+            "Correct the mistake, and make all calls again that are still needed.",
         },
     ]
     assert transport.bodies[1]["tools"] == TOOLS

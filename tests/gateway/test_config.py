@@ -155,7 +155,7 @@ def test_keys_stand_in_a_file(tmp_path):
     with pytest.raises(HttpError):
         keys.admit({"x-interwhen-key": "# a note"})
     path.write_text("# ours\nkey-number-one\nshort\n")
-    with pytest.raises(UsageError, match="line 3: a key has 8 characters") as caught:
+    with pytest.raises(UsageError, match="line 3: a key needs at least 8 characters, got 5") as caught:
         Gateway(Config(upstreams=("http://a/v1",), keys_file=str(path)))
     assert "short" not in str(caught.value)
     path.write_text("\n")
