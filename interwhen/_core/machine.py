@@ -1,8 +1,7 @@
 """The pure core of a run: facts go in, orders and events come out.
 
-Sans-I/O in the way of h11: no await, clock, randomness, log or network, and the same facts in the same order
-always give the same orders and events. The object is mutable because copying a trace for each token would
-make every run quadratic; nobody but its owner may touch it.
+Sans-I/O as in h11: no await, clock, randomness, log or network. The same facts in the same order always give the same
+orders and events. The object is mutable, because copying a trace for each token would make every run quadratic.
 """
 
 from __future__ import annotations
@@ -12,8 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
-from interwhen._core.check_table import Job, Work
-from interwhen._core.checks import Checks
+from interwhen._core.checks import CheckTable, Job
 from interwhen._core.messages import (
     Abandoned,
     Broken,
@@ -33,125 +31,37 @@ from interwhen._core.messages import (
     RunSummary,
     Settled,
     SwitchedOff,
-    Tally,
 )
 from interwhen._core.release import ENDED_WELL, Gates, certificate, coverage_reason, unverified_reasons
 from interwhen._core.segmenter import Due, Intake
-from interwhen._core.transcript import Transcript
-from interwhen._core.violations import RULES, Candidate, Remedying, Violations, plan_surrender
+from interwhen._core.violations import RULES, Candidate, RemedyPlan, Violations, plan_surrender
 from interwhen._types.budgets import Budgets
-from interwhen._types.events import Delta, Event, Remedied, StreamBroken, StreamEnded, StreamStarted
-from interwhen._types.models import Chunk, FinishReason, Piece, ResumeMode, Usage
+from interwhen._types.events import Delta, Event, Remedied, Retracted, StreamBroken, StreamEnded, StreamStarted
+from interwhen._types.models import Chunk, FinishReason, ResumeMode, Usage
 from interwhen._types.monitors import GATING, Monitor, tracks
 from interwhen._types.remedies import DEFAULT_TEMPLATE, FeedbackTemplate
 from interwhen._types.results import Status, UnverifiedReason
-from interwhen._types.segments import Phase
+from interwhen._types.segments import Phase, ToolCall
 from interwhen._types.spans import Span
 from interwhen._types.verdicts import Outcome
 
-# How the model's stream ended, as far as it said, and what the run's end is for that: everything in one record.
-
-
-class Ending:
-    """Keeps why the model stopped; says how a run stands and how it ended, from the books of its core."""
-
-    def __init__(
-        self,
-        transcript: Transcript,
-        work: Work,
-        violations: Violations,
-        tally: Tally,
-        prompt_sha256: str,
-        min_coverage: float = 0.0,
-    ) -> None:
-        self._transcript = transcript
-        self._work = work
-        self._violations = violations
-        self._tally = tally
-        self._prompt_sha256 = prompt_sha256
-        self._min_coverage = min_coverage
-        self.reason: FinishReason | None = None
-        """Why the model stopped; ``None``: it has not said that it did."""
-        self.unchecked_from: int | None = None
-        """Up to where all was checked when supervision was switched off; ``None``: it was not."""
-        self.resume: ResumeMode | None = None
-        """How the text so far was given to the model last; ``None``: it never was."""
-
-    def hear(self, reason: FinishReason) -> None:
-        """Take what the model says. A bad reason stays: what was cut short is not whole because more is said."""
-        if self.reason is None or self.reason in ENDED_WELL:
-            self.reason = reason
-
-    def status(self) -> Status:
-        """Return what a run is whose checks are all settled."""
-        return "unverified" if self._unverified_reasons() else "verified"
-
-    def finish(self, status: Status, why: str) -> Finish:
-        """Return the order that ends the run as *status*, because of *why*."""
-        return Finish(self._summary(status, why))
-
-    def _unverified_reasons(self) -> tuple[UnverifiedReason, ...]:
-        """Return everything that keeps the standing text from being verified."""
-        work, violations = self._work, self._violations
-        records, refuted = work.ordered_records(), violations.refuted()
-        found = unverified_reasons(records, work.monitors, refuted, self.reason)
-        if self._min_coverage:
-            found = (*found, *coverage_reason(self._transcript, records, refuted, self._min_coverage))
-        if self.unchecked_from is not None:
-            end = self._transcript.length
-            span = Span(min(self.unchecked_from, end), end)
-            found = (UnverifiedReason("", span, "supervision was switched off, so this was not checked"), *found)
-        return (*violations.concluded, *found)
-
-    def _summary(self, status: Status, why: str) -> RunSummary:
-        transcript, violations, tally = self._transcript, self._violations, self._tally
-        records = self._work.ordered_records()
-        found = (*violations.unproven, *self._unverified_reasons())
-        if why and status == "unverified":
-            found = (UnverifiedReason("", None, why), *found)
-        certified = None
-        if status == "verified":
-            monitors = self._work.monitors
-            certified = certificate(transcript, records, monitors, violations.refuted(), self._prompt_sha256)
-        return RunSummary(
-            status=status,
-            text=transcript.slice(0, transcript.length),
-            reasoning=transcript.text_of("reasoning"),
-            answer=transcript.text_of("answer"),
-            finish_reason=self.reason,
-            checks=records,
-            violations=violations.all(),
-            insertions=tuple(transcript.insertions),
-            resume=self.resume,
-            unverified_reasons=found,
-            certificate=certified,
-            reason=why,
-            kept=transcript.kept_tokens,
-            discarded=tally.discarded + tally.late,
-            late=tally.late,
-            remedies=tally.remedies,
-            reconnects=tally.reconnects,
-            forks=tally.forks,
-        )
-
-
-# How long to wait before the model is asked again: a storm of remedies must not become one of requests.
+# The pause before the model is asked again: a storm of remedies must not become a storm of requests.
 
 FREE = 1
-"""Remedies that bring no progress and are followed up at once, all the same."""
+"""How many remedies without progress have no pause."""
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
 
 
 @dataclass(slots=True)
-class Pace:
-    """Counts the remedies in a row that brought no progress: none of them cut further on than any before."""
+class RemedyPace:
+    """Counts the remedies in a row without progress: none of them cut further on than an earlier one."""
 
     _farthest: int = -1
     _in_vain: int = 0
 
     def after(self, cut: int) -> float:
-        """Take a remedy that cuts at *cut*; return the seconds to wait before the next request."""
+        """Count a remedy that cuts at *cut*; return the pause before the next request, in seconds."""
         if cut > self._farthest:
             self._farthest, self._in_vain = cut, 0
             return 0.0
@@ -164,11 +74,11 @@ class Pace:
 # How many tokens a run may have: the caller's limit, and the context window of the model.
 
 OVERRUN = 64
-"""How many tokens beyond ``max_tokens`` are taken from a server that ignores it, before we end the stream."""
+"""How many tokens more than ``max_tokens`` a server may send before we end the stream."""
 
 
 class Window:
-    """What is left of the context window, as far as the endpoint has said how long it is."""
+    """The limits of tokens: the caller's ``max_tokens`` and the context window, as far as it is known."""
 
     __slots__ = ("_most", "_prompt", "ceiling", "context")
 
@@ -178,7 +88,7 @@ class Window:
         self._prompt: int | None = None
         limits = [limit for limit in (None if max_tokens is None else max_tokens + OVERRUN, context) if limit]
         self.ceiling: float = min(limits, default=float("inf"))
-        """More standing tokens than these come only from a server that knows no end."""
+        """The stream is ended when the trace has more tokens than this: the server does not stop."""
 
     def learn(self, usage: Usage | None, requests: int) -> None:
         """Take the length of the prompt from the server's count for the first request."""
@@ -186,70 +96,84 @@ class Window:
             self._prompt = usage.prompt_tokens
 
     def is_full(self, kept: int) -> bool:
-        """Tell whether the model, *kept* of whose tokens stand, may write nothing more."""
+        """Tell whether *kept* tokens of the model are all that it may write."""
         return self._most is not None and kept >= self._most
 
-    def room(self, pieces: Iterable[Piece], kept: int) -> int | None:
-        """Return how many tokens fit behind the prompt, *kept* tokens of the model and what we wrote into *pieces*.
+    def room(self, inserted_bytes: int, kept: int) -> int | None:
+        """Return how many tokens fit after the prompt, *kept* tokens of the model and *inserted_bytes* of ours.
 
-        Where the prompt was not counted, there may be less room. A byte of ours counts as a token: no tokenizer makes
-        more of it, and asking for too much is refused whole.
+        If the server has not counted the prompt, there may be less room.
         """
         if self.context is None:
             return None
-        ours = sum(len(piece.text.encode(errors="replace")) for piece in pieces if piece.origin != "model")
-        return max(self.context - (self._prompt or 0) - kept - ours, 0)
+        # A byte of ours counts as a token: no tokenizer makes more of it, and a server refuses a request for too much.
+        return max(self.context - (self._prompt or 0) - kept - inserted_bytes, 0)
 
-
-# How many tokens of the main stream there are: those that chunks told of, put right by the server's own count.
 
 _MOST_TOKENS = 1 << 40
 """The most that a server is believed of one request: the trace keeps 64 bits for each text."""
 
 
-class Counting:
-    """Keeps the count of a run that may take several requests."""
+class Counts:
+    """Counts requests and tokens: an estimate per chunk, reconciled with the server's ``usage``.
 
-    __slots__ = ("_before", "_intake", "_tally", "_window")
+    The owners of text, checks and violations count what is theirs: discarded tokens, forks, remedies.
+    """
 
-    def __init__(self, intake: Intake, tally: Tally, window: Window) -> None:
+    __slots__ = ("_before", "_intake", "_window", "late", "reconnects", "requests")
+
+    def __init__(self, intake: Intake, window: Window) -> None:
+        self.requests = 0
+        self.reconnects = 0
+        self.late = 0
+        """Tokens that came after a stream was closed."""
         self._intake = intake
-        self._tally = tally
         self._window = window
         self._before = 0
         """Tokens of the requests before this one."""
 
     def tokens(self) -> int:
         """Return how many tokens of the main stream have come."""
-        return self._intake.transcript.kept_tokens + self._intake.owed + self._tally.discarded + self._tally.late
+        intake = self._intake
+        return intake.transcript.kept_tokens + intake.owed + intake.discarded + self.late
 
     def told(self, usage: Usage) -> int:
-        """Return how many tokens of the main stream there are by what the server says of this request."""
+        """Return how many tokens of the main stream there are if *usage*, of this request, is right."""
         return self._before + min(usage.completion_tokens or 0, _MOST_TOKENS)
 
     def opened(self) -> None:
         """Begin with another request."""
+        self.requests += 1
         self._before = self.tokens()
 
+    def reconnected(self) -> None:
+        """Count a stream that broke and is taken up again."""
+        self.reconnects += 1
+
+    def came_late(self, chunk: Chunk) -> None:
+        """Count the tokens of a *chunk* from a stream that we closed."""
+        self.late += chunk.tokens
+        self.audit(chunk.usage, closed=True, ended=False)
+
     def audit(self, usage: Usage | None, *, closed: bool, ended: bool) -> None:
-        """Believe the server's own count of the tokens of this request where chunks told of another number.
+        """Take the server's own count for this request where it differs from the chunks.
 
         A chunk may stand for several tokens, and a token may be no text: half a character, or the one that ends a turn.
-        *closed*: we closed the stream already; *ended*: the model has said that it is done.
+        *closed*: we closed the stream already; *ended*: the model has given the reason for its end.
         """
-        self._window.learn(usage, self._tally.requests)
+        self._window.learn(usage, self.requests)
         if usage is None or usage.completion_tokens is None:
             return
         missing = self.told(usage) - self.tokens()
         if closed:
-            self._tally.late += max(missing, 0)
+            self.late += max(missing, 0)
         elif missing > 0 or ended:  # before its last word a server may not have counted yet
             self._intake.credit(missing)
 
 
 State = Literal["opening", "streaming", "deciding", "draining", "done"]
-"""``deciding``: a violation stands, the stream is closed, earlier checks are awaited. ``draining``: the model
-ended, open checks are awaited."""
+"""``deciding``: there is a violation, the stream is closed, and checks of earlier text are still open. ``draining``:
+the model has ended, and checks are still open."""
 
 
 class Core:
@@ -257,31 +181,33 @@ class Core:
 
     __slots__ = (
         "__weakref__",
-        "_checks",
-        "_ending",
+        "_finish_reason",
         "_frontier_is_due",
         "_has_trackers",
         "_live",
+        "_most_characters",
+        "_most_tokens",
         "_orders",
         "_pace",
-        "_remedying",
-        "_violations",
+        "_resume",
+        "_unchecked_from",
         "budgets",
-        "counting",
+        "checks",
+        "counts",
         "events",
         "gates",
         "intake",
         "min_coverage",
         "monitors",
         "prompt_sha256",
+        "released",
         "starts_in",
         "state",
-        "tally",
         "template",
         "think_tags",
         "transcript",
+        "violations",
         "window",
-        "work",
     )
 
     def __init__(
@@ -302,7 +228,6 @@ class Core:
         monitors = self.monitors = tuple(monitors)
         self.budgets = budgets or Budgets()
         self.template = template or DEFAULT_TEMPLATE
-        self.window = Window(max_tokens, context_tokens)
         self.prompt_sha256 = prompt_sha256
         self.min_coverage = min_coverage
         self.think_tags = think_tags
@@ -310,26 +235,30 @@ class Core:
         self.events: deque[Event] = deque()
         """Events for the reader, oldest first; the owner takes them out."""
         self.state: State = "opening"
-        self.tally = Tally()
+        # Each owns its part of the state. The core asks them and changes nothing inside them.
         eager = any(monitor.delivery in GATING for monitor in monitors)
         self.intake = Intake(monitors, tags=think_tags, phase=starts_in, eager=eager)
         self.transcript = self.intake.transcript
-        self.work = Work(monitors, codes)
-        self.gates = Gates(monitors, self.intake, self.work)
+        self.violations = Violations(monitors, self.intake, self.budgets, self.template, rules)
+        self.checks = CheckTable(monitors, self.transcript, self.violations, self.budgets, self.events, codes)
+        self.gates = Gates(monitors, self.intake, self.checks, self.events)
+        self.window = Window(max_tokens, context_tokens)
+        self.counts = Counts(self.intake, self.window)
+        self._pace = RemedyPace()
+        self._finish_reason: FinishReason | None = None
+        """Why the model stopped; ``None``: it has not said that it did."""
+        self._unchecked_from: int | None = None
+        """Up to where all was checked when supervision was switched off; ``None``: it was not."""
+        self._resume: ResumeMode | None = None
+        """How the text so far was given to the model last; ``None``: it never was."""
+        self._orders: list[Order] = []
         self._live = not self.gates.holding
         self._has_trackers = any(tracks(monitor.extractor) for monitor in monitors)
-        self._orders: list[Order] = []
-        self._violations = Violations(monitors, self.transcript, self.budgets)
-        self._checks = Checks(
-            monitors, self.transcript, self.work, self._violations, self.budgets, self.tally, self.events
-        )
-        self._ending = Ending(self.transcript, self.work, self._violations, self.tally, prompt_sha256, min_coverage)
-        self._remedying = Remedying(
-            monitors, self.template, self.intake, self.work, self._violations, self.tally, rules
-        )
-        self.counting = Counting(self.intake, self.tally, self.window)
-        self._pace = Pace()
         self._frontier_is_due = False
+        self.released = 0
+        """Up to where the reader has been shown the trace."""
+        self._most_characters = self.budgets.characters
+        self._most_tokens = self.window.ceiling
 
     # ------------------------------------------------------------------ facts
 
@@ -339,36 +268,39 @@ class Core:
 
     def step(self, fact: Fact) -> list[Order]:  # noqa: C901, PLR0912  the hot path: a call each would cost more
         """Advance by one fact; return what is to be done now, in order. Facts after the end are ignored."""
-        orders: list[Order] = []
-        self._orders = orders
+        self._orders = orders = []
         if not isinstance(fact, Chunk):
             if self.state != "done":
                 self._rare(fact)
-        elif self.state == "streaming" and fact.text:
+        elif self.state == "streaming" and (text := fact.text):
             if fact.finish_reason is not None:
-                self._ending.hear(fact.finish_reason)
+                self._hear(fact.finish_reason)
             if self._frontier_is_due:
                 self._frontier_is_due = False
-                orders.extend(self._checks.withdraw())
-                self.gates.advance(self.events)
-            intake, text, start = self.intake, fact.text, self.transcript.length
+                orders.extend(self.checks.withdraw())
+                self.gates.advance()
+            intake = self.intake
+            transcript = self.transcript
+            start = transcript.length
             if fact.call is None:
                 dues = intake.feed(text, fact.tokens, fact.phase)
             else:
                 dues = intake.feed_call(fact.call, fact.tokens)
             if fact.usage is not None:
-                self.counting.audit(fact.usage, closed=False, ended=self._ending.reason is not None)
+                self.counts.audit(fact.usage, closed=False, ended=self._finish_reason is not None)
             if self._live:
                 if intake.plain:
                     self.events.append(Delta(text, start, intake.phase))
-                    self.gates.released = start + len(text)
+                    self.released = start + len(text)
                 else:
                     self._release()
-            if dues:
+                if dues:
+                    self._due(dues)
+            elif dues:
                 self._due(dues)
-            elif not self._live:
+            else:
                 self._release()
-            if start > self.budgets.characters or self.transcript.kept_tokens > self.window.ceiling:
+            if start > self._most_characters or transcript.kept_tokens > self._most_tokens:
                 self._overrun()
         else:
             self._textless(fact)
@@ -398,50 +330,53 @@ class Core:
                 assert_never(fact)
 
     def _textless(self, chunk: Chunk) -> None:
-        """Take a chunk that brings no text, or none any more."""
+        """Take a chunk without text, or from a stream that is closed."""
         if self.state != "streaming":
-            # It belongs to a stream that we closed, and so does the reason it gives for its end.
-            self.tally.late += chunk.tokens
-            self.counting.audit(chunk.usage, closed=True, ended=False)
+            # We closed this stream, so its finish reason does not count.
+            self.counts.came_late(chunk)
             return
         if chunk.finish_reason is not None:
-            self._ending.hear(chunk.finish_reason)
-        self.intake.owed += chunk.tokens
-        self.counting.audit(chunk.usage, closed=False, ended=self._ending.reason is not None)
+            self._hear(chunk.finish_reason)
+        self.intake.owe(chunk.tokens)
+        self.counts.audit(chunk.usage, closed=False, ended=self._finish_reason is not None)
+
+    def _hear(self, reason: FinishReason) -> None:
+        """Take why the model stopped. A bad reason stays: a text that was cut short is not whole if more is said."""
+        if self._finish_reason is None or self._finish_reason in ENDED_WELL:
+            self._finish_reason = reason
 
     def _overrun(self) -> None:
-        """End a stream whose server does not."""
+        """End a stream that its server does not end."""
         if self.state == "streaming":
             self._orders.append(Close())
-            self._ending.reason = "length"
+            self._finish_reason = "length"
             self._ended()
 
     def _opened(self, resume: ResumeMode | None) -> None:
         if self.state != "opening":
             return
         self.state = "streaming"
-        self.tally.requests += 1
-        self.counting.opened()
-        self._ending.resume = resume or self._ending.resume
-        self.events.append(StreamStarted(self.tally.remedies, resume))
+        self.counts.opened()
+        self._resume = resume or self._resume
+        self.events.append(StreamStarted(self.violations.remedies, resume))
 
     def _idle(self, *, dead: bool) -> None:
-        """Look at the segments in which the model is silent. What is wrong in them is acted upon; nothing else counts.
+        """Check the incomplete segments: the model is silent. Only violations in them count.
 
-        Once the model goes on, the look is void: a segment is judged as a whole when it is complete.
+        When the model continues, these checks are withdrawn: a complete segment is judged as a whole.
         """
-        if self.state != "streaming" or self._ending.reason is not None:
+        if self.state != "streaming" or self._finish_reason is not None:
             return
-        self._orders.extend(self._checks.withdraw())
-        self._orders.extend(self._checks.look(self.intake.unfinished(dead=dead)))
+        self._orders.extend(self.checks.withdraw())
+        self._orders.extend(self.checks.look(self.intake.unfinished(dead=dead)))
         self._frontier_is_due = True
 
     def _ended(self) -> None:
         self.state = "draining"
-        reason = self._ending.reason = self._ending.reason or "truncated"
-        self._orders.extend(self._checks.withdraw())
+        reason = self._finish_reason = self._finish_reason or "truncated"
+        self._orders.extend(self.checks.withdraw())
         skipped = self._open_segments(self.intake.end(finished=reason in ENDED_WELL))
-        self._orders.extend(self._checks.call_off_concluding())
+        self._orders.extend(self.checks.cancel_concluding())
         self._release()
         self.events.append(StreamEnded(reason))
         self._skip(skipped)
@@ -451,31 +386,31 @@ class Core:
         if self.state not in ("streaming", "opening"):
             return
         is_full = self.window.is_full(self.transcript.kept_tokens)
-        if self.state == "streaming" and (self._ending.reason is not None or is_full):
-            # The model had said that it is done, or may write nothing more: going on would only add to its answer.
+        if self.state == "streaming" and (self._finish_reason is not None or is_full):
+            # The model had ended, or may write nothing more: another request would only add to its answer.
             self._orders.append(Close())
-            self._ending.reason = self._ending.reason or "length"
+            self._finish_reason = self._finish_reason or "length"
             self._ended()
-        elif not retryable or self.tally.reconnects >= self.budgets.reconnects:
+        elif not retryable or self.counts.reconnects >= self.budgets.reconnects:
             self.events.append(StreamBroken(error, "fail"))
             self._end("failed", error)
         else:
             self.events.append(StreamBroken(error, "reconnect"))
-            self.tally.reconnects += 1
+            self.counts.reconnected()
             self._go_on()
 
     def _stream_is_over(self, *, lost: bool) -> None:
         if self.state != "streaming":
             return
-        if lost and self._ending.reason is None:
-            # As after a break, but nobody's fault: it costs no reconnect.
+        if lost and self._finish_reason is None:
+            # As after a break, but it does not count as a reconnect: the process ended, not the stream.
             self._go_on()
         else:
             self._ended()
 
     def _out_of_time(self, seconds: float) -> None:
         reason = f"the time budget of {seconds:g} s is spent"
-        best = self._violations.first()
+        best = self.violations.first()
         if best is not None:
             self._give_up(best, reason)
         else:
@@ -484,65 +419,65 @@ class Core:
     # ------------------------------------------------------------------ segments, claims, checks
 
     def _due(self, dues: Iterable[Due]) -> None:
-        """Open the segments that are complete; show what may be shown once that is done."""
+        """Open the complete segments; then show the text that may be shown."""
         skipped = self._open_segments(dues)
         self._release()
         self._skip(skipped)
 
     def _open_segments(self, dues: Iterable[Due]) -> list[Job]:
-        orders, skipped = self._checks.open(dues)
+        orders, skipped = self.checks.open(dues)
         self._orders.extend(orders)
         return skipped
 
     def _skip(self, jobs: Sequence[Job]) -> None:
-        # All of them, before one may end the run: none was ordered, so none must be called off.
+        # All of them before one may end the run: they were not ordered, so they must not be dropped.
         for job in jobs:
-            self._checks.skip(job)
+            self.checks.skip(job)
         if jobs:
             self._after_settling()
 
     def _extracted(self, fact: Extracted) -> None:
-        if fact.job in self.work.jobs:  # its text was not cut meanwhile
-            orders = self._checks.extracted(fact)
+        if fact.job in self.checks.jobs:  # its text still stands
+            orders = self.checks.extracted(fact)
             self._stop_if_violated()
             self._orders.extend(orders)
             self._after_settling()
 
     def _settled(self, number: int, outcome: Outcome, seconds: float) -> None:
-        if number in self.work.jobs:  # the same
-            self._orders.extend(self._checks.settled(number, outcome, seconds))
+        if number in self.checks.jobs:  # the same
+            self._orders.extend(self.checks.settled(number, outcome, seconds))
             self._after_settling()
 
     # ------------------------------------------------------------------ interrupts
 
     def _stop_if_violated(self) -> None:
-        """Stop the stream at once; where to cut is decided when earlier checks are settled."""
-        if self._violations.candidates and self.state in ("streaming", "opening", "draining"):
+        """Close the stream at once. The place of the cut is decided when the checks of earlier text have ended."""
+        if self.violations and self.state in ("streaming", "opening", "draining"):
             if self.state != "draining":
                 self._orders.append(Close())
             self.state = "deciding"
 
     def _after_settling(self) -> None:
-        if self._live and self.state == "streaming" and not self._violations.candidates:
-            self._frontier_is_due = True  # said with the next text: several segments often end at once
+        if self._live and self.state == "streaming" and not self.violations:
+            self._frontier_is_due = True  # done with the next text, since several segments often end together
             return
         self._stop_if_violated()
         if self.state == "done":
             return
         if self.state == "deciding":
-            best = self._violations.decided(self.work.jobs.values())
-            if best is not None:
+            best = self.violations.first()
+            if best is not None and not self.checks.may_precede(best.span.start):
                 self._apply(best)
             return
         if not self._live:
             self._release()
-        self.gates.advance(self.events)
+        self.gates.advance()
         self._finish_if_settled()
 
     def _apply(self, best: Candidate) -> None:
-        violations = self._violations
-        self._orders.extend(self._checks.withdraw())
-        todo, spent = self._remedying.plan(best)
+        violations = self.violations
+        self._orders.extend(self.checks.withdraw())
+        todo, spent = violations.plan(best)
         if spent is not None:
             if todo.ask:
                 self._go_on_thinking()
@@ -550,24 +485,26 @@ class Core:
                 self._give_up(best, spent)
             return
         record = violations.acted(best, todo)
-        refused = self._remedying.refused(best, todo)
+        refused = () if best.ref.segment.call is None else self.transcript.calls_from(todo.cut)
         if self._has_trackers:
-            # What stands before a cut is built on, also in the line that is repaired; what feedback answers is not.
+            # Trackers keep the text before a cut, also in a repaired line; they drop a segment that feedback answers.
             start = best.ref.segment.span.start
             self._orders.append(Invalidate(start, todo.cut) if todo.answers_segment else Invalidate(todo.cut))
         self._cut(todo.cut)
         if not todo.goes_on:
-            self.events.append(Remedied(record, self.tally.remedies))
+            self.events.append(Remedied(record, violations.remedies))
             why = f"{self.monitors[best.ref.monitor].name}: {best.why}"
             self._end("abstained" if todo.remedy == "abstain" else "unverified", why)
             return
-        self._remedying.begin(best, todo)
+        if violations.begin(best, todo):
+            self.checks.forgive(best.ref.segment.span)
+        self.intake.remedied()
         pause = self._pace.after(todo.cut)
-        self.events.append(Remedied(record, self.tally.remedies))
-        skipped = self._open_segments(self._remedying.write(todo, refused))
+        self.events.append(Remedied(record, violations.remedies))
+        skipped = self._open_segments(self._write(todo, refused))
         if todo.ask:
             violations.conclude(best)
-        if violations.candidates:  # another violation stands in the text that was kept
+        if violations:  # another violation is in the text that was kept
             self._skip(skipped)
             self._after_settling()
             return
@@ -576,51 +513,60 @@ class Core:
         self._reopen(pause)
         self._skip(skipped)
 
+    def _write(self, todo: RemedyPlan, refused: tuple[ToolCall, ...]) -> Iterable[Due]:
+        """Write the text of *todo* at the end of the trace; return the segments that this completes."""
+        if todo.ask:
+            return self.intake.conclude(todo.insert, todo.ask, torn=todo.torn)
+        if refused and todo.insert:
+            self.intake.refuse(todo.insert, refused)
+            return ()
+        return self.intake.insert(todo.insert, todo.origin, torn=todo.torn) if todo.insert else ()
+
     def _go_on_thinking(self) -> None:
-        """Let the reasoning go on that there is no budget to end: what could only save tokens must not end a run."""
-        self._violations.pass_over_conclusions()
-        if self._violations.candidates:
+        """Let the reasoning continue: a conclusion only saves tokens, so a spent budget for it must not end the run."""
+        self.violations.pass_over_conclusions()
+        if self.violations:
             self._after_settling()
-        elif self._ending.reason is not None:
+        elif self._finish_reason is not None:
             self.state = "draining"
             self._finish_if_settled()
         else:
             self._go_on()
 
     def _withhold(self) -> None:
-        """Keep what a gate has not let through by now out of the result: its checks will never end."""
+        """Cut the text that gates still hold: its checks will not end any more."""
         if not self.gates.holding:
             return
-        length, reason = self.transcript.length, self._ending.reason
-        self._violations.file()
-        refuted = [candidate.ref for candidate in self._violations.candidates]
-        self._cut(length)  # half a tag, which no monitor has seen
-        while (to := max(self.gates.settled(refuted), self.gates.released)) < self.transcript.length:
+        length, reason = self.transcript.length, self._finish_reason
+        self.violations.note_all()
+        refuted = self.violations.first_refuted()
+        self._cut(length)  # drops half a tag, which no monitor has read
+        while (to := max(self.gates.settled(refuted), self.released)) < self.transcript.length:
             self._cut(to)
         if self.transcript.length == length:
-            self._ending.reason = reason
+            self._finish_reason = reason
 
     def _give_up(self, best: Candidate, reason: str) -> None:
-        """End without an answer. The text before the wrong segment is all that stands, and all that is shown."""
+        """End without an answer. Only the text before the wrong segment stays and is shown."""
         todo = plan_surrender(best, self.transcript.first_call)
-        self._violations.acted(best, todo)
+        self.violations.acted(best, todo)
         self._cut(todo.cut)
         self._end("abstained", reason)
 
     def _switch_off(self) -> None:
         """Let the rest of the run pass unchecked, and release what gates hold."""
-        if self._ending.unchecked_from is not None or not self.monitors:
+        if self._unchecked_from is not None or not self.monitors:
             return
-        self.gates.advance(self.events)
-        self._ending.unchecked_from = self.gates.frontier
-        self._orders.extend(self._checks.cancel_open("supervision was switched off"))
-        self._violations.candidates = []
+        self.gates.advance()
+        self._unchecked_from = self.gates.frontier
+        self._orders.extend(self.checks.cancel_open("supervision was switched off"))
+        self.violations.drop()
         self.intake.stop_scanning()
         self.gates.open()
         self._live, self._has_trackers, self._frontier_is_due = True, False, False
         if self.state == "deciding":
             # The stream was closed for a violation that now changes nothing, so ask for the rest of the text.
-            if self._ending.reason is None:
+            if self._finish_reason is None:
                 self._go_on()
             else:
                 self.state = "draining"
@@ -628,15 +574,17 @@ class Core:
         self._finish_if_settled()
 
     def _cut(self, to: int) -> None:
-        self._ending.reason = None  # what the model ended is not what stands now
-        self.tally.discarded += self.intake.cut(to)
-        self._violations.cut(to)
-        self._remedying.cut(to)
-        self._orders.extend(self._checks.cut(to))
-        self.gates.retract(to, self.events)
+        self._finish_reason = None  # the text that the model ended stands no more
+        self.intake.cut(to)
+        self.violations.cut(to)
+        self._orders.extend(self.checks.cut(to))
+        self.gates.cut(to)
+        if self.released > to:
+            self.released = to
+            self.events.append(Retracted(to))
 
     def _go_on(self) -> None:
-        # Half a tag is not known to the model that goes on: it will write it again, unless it may write nothing more.
+        # The model that continues does not know of half a tag and writes it again, unless it may write nothing more.
         if not self._is_full():
             self._cut(self.transcript.length)
         self._reopen()
@@ -644,48 +592,98 @@ class Core:
     def _is_full(self) -> bool:
         """Tell whether the model may write nothing more."""
         kept = self.transcript.kept_tokens
-        return self.window.is_full(kept) or self.window.room(self.transcript.pieces(), kept) == 0
+        return self.window.is_full(kept) or self.window.room(self.transcript.inserted_bytes, kept) == 0
 
     def _reopen(self, after: float = 0.0) -> None:
         kept = self.transcript.kept_tokens
-        pieces = self.transcript.pieces()
-        room = self.window.room(pieces, kept)
+        room = self.window.room(self.transcript.inserted_bytes, kept)
         if self.window.is_full(kept) or room == 0:
-            self._ending.reason = "length"
+            self._finish_reason = "length"
             self._ended()
             return
         self.state = "opening"
-        self._orders.append(Open(pieces, kept, self.tally.remedies, after, room, self._remedying.resamples))
+        violations = self.violations
+        pieces = self.transcript.pieces()
+        self._orders.append(Open(pieces, kept, violations.remedies, after, room, violations.resamples))
 
     # ------------------------------------------------------------------ the reader's side and the end
 
     def _release(self) -> None:
-        if self.state != "deciding":  # what a violation stands in is not shown
-            self.gates.release(self.events, ended=False)
+        if self.state != "deciding":  # text with a violation is not shown
+            self._show(self.gates.limit())
+
+    def _show(self, limit: int) -> None:
+        """Show the reader the text up to *limit*."""
+        if limit > self.released:
+            for run in self.transcript.runs(self.released, limit):
+                self.events.append(Delta(run.text, run.start, run.phase, run.origin, run.call, run.refused))
+            self.released = limit
 
     def _finish_if_settled(self) -> None:
-        if self.state != "draining" or self.work.awaited:
+        if self.state != "draining" or self.checks.awaited:
             return
-        if self._ending.reason not in ENDED_WELL:
+        if self._finish_reason not in ENDED_WELL:
             self._withhold_unfinished()
-        self.gates.advance(self.events)
-        self._end(self._ending.status(), "", cut_short=False)
+        self.gates.advance()
+        self._end("unverified" if self._unverified_reasons() else "verified", "", cut_short=False)
 
     def _withhold_unfinished(self) -> None:
-        """Keep the segment that the model did not finish out of the result, where a gate holds it unchecked."""
-        reason = self._ending.reason
-        while (to := max(self.gates.settled(), self.gates.released)) < self.transcript.length:
+        """Cut the segment that the model did not finish, if a gate holds it unchecked."""
+        reason = self._finish_reason
+        while (to := max(self.gates.settled(), self.released)) < self.transcript.length:
             self._cut(to)
-        self._ending.reason = reason
+        self._finish_reason = reason
 
     def _end(self, status: Status, reason: str, *, shown: bool = True, cut_short: bool = True) -> None:
         if self.state in ("streaming", "opening"):
             self._orders.append(Close())
-        self._orders.extend(self._checks.cancel_open())
+        self._orders.extend(self.checks.cancel_open())
         if cut_short:
             self._withhold()
         self.state = "done"
         self.intake.keep_held()
         if shown and status in ("verified", "unverified"):
-            self.gates.release(self.events, ended=True)
-        self._orders.append(self._ending.finish(status, reason))
+            self._show(self.transcript.length)
+        self._orders.append(Finish(self._summary(status, reason)))
+
+    def _unverified_reasons(self) -> tuple[UnverifiedReason, ...]:
+        """Return everything that keeps the standing text from being verified."""
+        records, refuted = self.checks.records(), self.violations.refuted()
+        found = unverified_reasons(records, self.monitors, refuted, self._finish_reason)
+        if self.min_coverage:
+            found = (*found, *coverage_reason(self.transcript, records, refuted, self.min_coverage))
+        if self._unchecked_from is not None:
+            end = self.transcript.length
+            span = Span(min(self._unchecked_from, end), end)
+            found = (UnverifiedReason("", span, "supervision was switched off, so this was not checked"), *found)
+        return (*self.violations.concluded, *found)
+
+    def _summary(self, status: Status, why: str) -> RunSummary:
+        transcript, violations, counts = self.transcript, self.violations, self.counts
+        records = self.checks.records()
+        reasons = (*violations.unproven, *self._unverified_reasons())
+        if why and status == "unverified":
+            reasons = (UnverifiedReason("", None, why), *reasons)
+        certified = None
+        if status == "verified":
+            certified = certificate(transcript, records, self.monitors, violations.refuted(), self.prompt_sha256)
+        return RunSummary(
+            status=status,
+            text=transcript.slice(0, transcript.length),
+            reasoning=transcript.text_of("reasoning"),
+            answer=transcript.text_of("answer"),
+            finish_reason=self._finish_reason,
+            checks=records,
+            violations=violations.records(),
+            insertions=tuple(transcript.insertions),
+            resume=self._resume,
+            unverified_reasons=reasons,
+            certificate=certified,
+            reason=why,
+            kept=transcript.kept_tokens,
+            discarded=self.intake.discarded + counts.late,
+            late=counts.late,
+            remedies=violations.remedies,
+            reconnects=counts.reconnects,
+            forks=self.checks.forks,
+        )

@@ -1,32 +1,45 @@
 """The release rule: what the end of a due check means for the text or the call that was checked.
 
-One table and one pure function. The same table stands in docs/release.md, and a test compares the two.
+One table and one pure function; a test compares the table with docs/release.md. After them: :class:`Gates`, which
+applies the rule to the reader's text, and the certificate.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias, assert_never
 
-from interwhen._core.check_table import Ref, Work, describe, passed
 from interwhen._core.segmenter import Intake
 from interwhen._core.transcript import Transcript
-from interwhen._types.events import Delta, Event, FrontierMoved, Retracted
+from interwhen._types.events import Event, FrontierMoved
 from interwhen._types.models import FinishReason
 from interwhen._types.monitors import GATING, Delivery, Monitor
 from interwhen._types.results import Certificate, CheckRecord, UnverifiedReason, sha256
 from interwhen._types.spans import Span
-from interwhen._types.verdicts import Ending, Judged, OnError, Outcome, Pass, Retry, Unknown, Violation
+from interwhen._types.verdicts import (
+    Cancelled,
+    Ending,
+    Errored,
+    Judged,
+    OnError,
+    Outcome,
+    Pass,
+    Retry,
+    Skipped,
+    TimedOut,
+    Unknown,
+    Violation,
+)
 
 Kind = Literal["pass", "unknown", "failure", "violation"]
-"""How a check ended. ``failure``: it raised, timed out, lost its worker, was cancelled or skipped, or its extractor or
-``prepare`` failed, so that there is no verdict."""
+"""How a check ended. ``failure``: there is no verdict, because the check raised, timed out, lost its worker, was
+cancelled or skipped, or its extractor or ``prepare`` failed."""
 Way = Literal["gating", "live", "observe"]
 """How a monitor delivers: it holds text back until its checks ended, it shows text at once, or it changes nothing."""
 Fate = Literal["released", "shown", "held", "retracted"]
-"""``released``: a gate lets it through. ``shown``: it has been shown already, and stays. ``held``: it is never shown.
-``retracted``: it has been shown, and is taken back."""
+"""``released``: a gate lets the text through. ``shown``: it was shown already, and stays. ``held``: it is never shown.
+``retracted``: it was shown, and is taken back."""
 
 
 class Rule(NamedTuple):
@@ -47,7 +60,7 @@ TABLE: Table = {
     ("unknown", "gating"): Rule("released", "unproven", "closed", "held"),
     ("unknown", "live"): Rule("shown", "unproven", "closed", "retracted"),
     ("unknown", "observe"): Rule("shown"),
-    # A gate that opens when its verifier breaks is no gate: whoever can break the verifier decides what passes.
+    # If a gate opened when its verifier fails, text that makes the verifier fail would pass it.
     ("failure", "gating"): Rule("held", "on_error", "open", "released"),
     ("failure", "live"): Rule("shown", "on_error", "closed", "retracted"),
     ("failure", "observe"): Rule("shown"),
@@ -55,7 +68,7 @@ TABLE: Table = {
     ("violation", "live"): Rule("retracted"),
     ("violation", "observe"): Rule("shown"),
 }
-"""The release rule. Where text is ``held`` or ``retracted`` for a violation, the remedy follows; for anything else, the
+"""The release rule. If text is ``held`` or ``retracted`` for a violation, the remedy follows. For another kind, the
 run ends as ``abstained``."""
 
 _WAYS: Mapping[Delivery, Way] = {
@@ -70,7 +83,7 @@ _KINDS: Mapping[type, Kind] = {Pass: "pass", Unknown: "unknown", Violation: "vio
 
 
 def kind_of(outcome: Outcome) -> Kind:
-    """Return how a check with *outcome* ended. What is no verdict has not been one, whatever it is called."""
+    """Return how a check with *outcome* ended."""
     return _KINDS.get(type(outcome.verdict), "failure") if isinstance(outcome, Judged) else "failure"
 
 
@@ -80,12 +93,12 @@ def way_of(delivery: Delivery) -> Way:
 
 
 def gates(delivery: Delivery) -> bool:
-    """Tell whether *delivery* holds something back: text, calls or the answer."""
+    """Tell whether *delivery* holds text, calls or the answer back."""
     return _WAYS[delivery] == "gating"
 
 
 def fate_of(kind: Kind, way: Way, *, unproven: Ending = "open", on_error: OnError = None) -> Fate:
-    """Return what becomes of text of which a check ended as *kind*, under the options of its monitor."""
+    """Return the fate of text after a check that ended as *kind*, with these options of its monitor."""
     rule = TABLE[kind, way]
     if rule.option is None or rule.otherwise is None:
         return rule.fate
@@ -94,45 +107,94 @@ def fate_of(kind: Kind, way: Way, *, unproven: Ending = "open", on_error: OnErro
 
 
 def _at_last(unproven: Ending, on_error: OnError) -> Ending | None:
-    """Return what a failure means once it is not tried again; ``None``: as the delivery says.
+    """Return what a failure means after the last try; ``None``: the delivery decides.
 
-    A monitor that is closed to what its verifier cannot tell is closed to a verifier that fails, too.
+    A monitor that is closed to ``Unknown`` is closed to failures too.
     """
     policy = on_error.then if isinstance(on_error, Retry) else on_error
     return policy or ("closed" if unproven == "closed" else None)
 
 
+def passed(outcome: Outcome) -> bool:
+    """Tell whether a check ended in a pass."""
+    return isinstance(outcome, Judged) and isinstance(outcome.verdict, Pass)
+
+
+def describe(outcome: Outcome, tries: int = 1) -> str:
+    """Say in words how a check ended that did not pass."""
+    return _describe(outcome) + (f" (tried {tries} times)" if tries > 1 else "")
+
+
+def _describe(outcome: Outcome) -> str:
+    match outcome:
+        case Judged(verdict=verdict):
+            return f"{type(verdict).__name__.lower()}: {getattr(verdict, 'why', '')}".strip()
+        case Errored(error=error):
+            return f"error: {error}"
+        case TimedOut(deadline=deadline):
+            return f"timed out: no verdict within {deadline:g} s"
+        case Cancelled(why=why):
+            return f"cancelled: {why}"
+        case Skipped(why=why):
+            return f"skipped: {why}"
+        case _:
+            assert_never(outcome)
+
+
 # What the reader may see: release of text behind gates, and the verified frontier.
 
 
+_NOTHING: Mapping[int, int] = {}
+
+
+class OpenChecks(Protocol):
+    """What the gates ask the owner of the checks (:class:`~interwhen._core.checks.CheckTable`)."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything that can move the frontier has changed since :meth:`watch`."""
+        ...
+
+    def watch(self, monitor: int, /) -> None:
+        """Note only changes of *monitor* from now on."""
+        ...
+
+    def first_open(self, monitor: int, /) -> int | None:
+        """Return where the first segment of *monitor* with open checks starts."""
+        ...
+
+    def first_unclear(self, monitor: int, /) -> int | None:
+        """Return where the first segment of *monitor* without a pass starts."""
+        ...
+
+
 class Gates:
-    """Holds text back until the checks of gating monitors are settled; without gates, holds nothing."""
+    """Computes how far the text may be shown, and the verified frontier. Without gates, all text may be shown."""
 
     __slots__ = (
+        "_checks",
+        "_events",
         "_final",
         "_gating",
         "_intake",
         "_required",
         "_transcript",
-        "_work",
         "frontier",
-        "released",
     )
 
-    def __init__(self, monitors: Sequence[Monitor], intake: Intake, work: Work) -> None:
-        self.released = 0
-        """Up to where the reader has been shown the trace."""
+    def __init__(self, monitors: Sequence[Monitor], intake: Intake, checks: OpenChecks, events: deque[Event]) -> None:
         self.frontier = 0
-        """Up to where every due check of a required monitor has passed."""
+        """Up to here, every due check of a required monitor has passed."""
         self._intake = intake
         self._transcript = intake.transcript
-        self._work = work
+        self._checks = checks
+        self._events = events
         self._gating = [number for number, monitor in enumerate(monitors) if monitor.delivery in GATING]
         self._required = [number for number, monitor in enumerate(monitors) if monitor.required]
         self._final = [number for number, monitor in enumerate(monitors) if monitor.delivery == "final"]
 
     def open(self) -> None:
-        """Hold nothing back from now on, and stop following the frontier: no more checks come."""
+        """Hold nothing back from now on, and stop moving the frontier: no more checks come."""
         self._gating, self._final, self._required = [], [], []
 
     @property
@@ -140,40 +202,35 @@ class Gates:
         """Whether any monitor holds text back."""
         return bool(self._gating or self._final)
 
-    def release(self, events: deque[Event], *, ended: bool) -> None:
-        """Show the reader what may be shown now."""
-        limit = self._transcript.length if ended else self._limit()
-        if limit > self.released:
-            for run in self._transcript.runs(self.released, limit):
-                events.append(Delta(run.text, run.start, run.phase, run.origin, run.call, run.refused))
-            self.released = limit
+    def limit(self) -> int:
+        """Return up to where the text may be shown."""
+        limit = min(self._settled(), self._transcript.length)
+        return min(limit, self._answer_start()) if self._final else limit
 
-    def advance(self, events: deque[Event]) -> None:
+    def advance(self) -> None:
         """Tell the reader if the verified frontier has moved."""
-        if not self._required:
+        # While nothing changes for the monitor that holds the frontier back, the others need not be asked.
+        if not self._required or not self._checks.changed:
             return
-        work = self._work
-        if not work.touched:
-            return  # who held it back last still does: the others need not be asked
-        work.touched = False
-        frontier, work.watched = min((self._verified(number), number) for number in self._required)
+        frontier, slowest = min((self._verified(number), number) for number in self._required)
+        self._checks.watch(slowest)
         if frontier > self.frontier:
             self.frontier = frontier
-            events.append(FrontierMoved(frontier))
+            self._events.append(FrontierMoved(frontier))
 
-    def settled(self, refuted: Iterable[Ref] = ()) -> int:
-        """Return up to where no monitor that holds text back has anything open, not even seen, or *refuted*.
+    def settled(self, refuted: Mapping[int, int] = _NOTHING) -> int:
+        """Return up to where no monitor that holds text back has anything unread, open or refuted.
 
-        This is what a run may keep that ends before its time. A ``final`` monitor holds the answer only.
+        A run that ends early may keep this much. *refuted*: by monitor, where its first refuted segment starts. A
+        ``final`` monitor holds the answer only.
         """
         settled = self._settled()
-        first = {ref.monitor: ref.segment.span.start for ref in sorted(refuted, key=_start, reverse=True)}
         for number in self._gating:
-            settled = min(settled, first.get(number, settled))
+            settled = min(settled, refuted.get(number, settled))
         if self._final:
             answer = self._answer_start()
             for number in self._final:
-                cleared = min(self._cleared(number, None), first.get(number, self._transcript.length))
+                cleared = min(self._cleared(number, None), refuted.get(number, self._transcript.length))
                 settled = min(settled, max(cleared, answer))
         return settled
 
@@ -181,24 +238,17 @@ class Gates:
         length = self._transcript.length
         return min((self._cleared(number, None) for number in self._gating), default=length)
 
-    def _limit(self) -> int:
-        limit = min(self._settled(), self._transcript.length)
-        return min(limit, self._answer_start()) if self._final else limit
-
-    def retract(self, to: int, events: deque[Event]) -> None:
-        """Take back what was shown of the text from *to* on."""
-        if self.released > to:
-            self.released = to
-            events.append(Retracted(to))
+    def cut(self, to: int) -> None:
+        """Forget the text from *to* on."""
         self.frontier = min(self.frontier, to)
 
     def _verified(self, monitor: int) -> int:
-        return self._cleared(monitor, self._work.first_unclear(monitor))
+        return self._cleared(monitor, self._checks.first_unclear(monitor))
 
     def _cleared(self, monitor: int, unclear: int | None) -> int:
-        """Return up to where *monitor* has nothing open."""
+        """Return up to where *monitor* has no open and no incomplete segment."""
         cleared = self._intake.hold(monitor)
-        opened = self._work.first_open(monitor)
+        opened = self._checks.first_open(monitor)
         if opened is not None and opened < cleared:
             cleared = opened
         return unclear if unclear is not None and unclear < cleared else cleared
@@ -207,11 +257,7 @@ class Gates:
         return next((at for at, phase in self._transcript.phases if phase == "answer"), self._transcript.length)
 
 
-def _start(ref: Ref) -> int:
-    return ref.segment.span.start
-
-
-# From the records of checks to what may be claimed about the text.
+# From the records of the checks to the certificate, or to the reasons against one.
 
 ENDED_WELL: frozenset[FinishReason] = frozenset(("stop", "tool_calls"))
 
@@ -269,7 +315,7 @@ def certificate(
 def coverage_reason(
     transcript: Transcript, records: Sequence[CheckRecord], refuted: Sequence[Span], least: float
 ) -> tuple[UnverifiedReason, ...]:
-    """Return the doubt that the claims which passed cover less of the text than *least*, if they do."""
+    """Return a reason if the claims that passed cover less than the share *least* of the text."""
     share = _share(_covered(_good(records, refuted)), transcript.length)
     if share >= least:
         return ()
@@ -302,8 +348,8 @@ def merge(spans: Iterable[Span]) -> tuple[Span, ...]:
 def _answers(record: CheckRecord, transcript: Transcript, monitors: Sequence[Monitor]) -> bool:
     """Tell whether *record*, a pass, shows that the answer itself is right.
 
-    The claim must stand in the answer: a right value in the reasoning says nothing on what the answer says. The monitor
-    must be a required one, since other answers that an optional monitor refuted leave no doubt.
+    The claim must stand in the answer: a right value in the reasoning does not show that the answer is right. The
+    monitor must be a required one: if an optional monitor refutes another answer, the result gets no reason from it.
     """
     verdict = record.outcome.verdict if isinstance(record.outcome, Judged) else None
     if not isinstance(verdict, Pass) or verdict.scope != "answer" or not record.span:
@@ -318,7 +364,7 @@ def _ground(record: CheckRecord) -> Span:
 
 
 def _shows(record: CheckRecord, refuted: Sequence[Span]) -> bool:
-    """Tell whether *record* shows something of the text that counts to be right: a claim tied to no text does not."""
+    """Tell whether *record* shows that a part of the text is right: a claim without a place does not."""
     span = record.span
     return passed(record.outcome) and span is not None and len(span) > 0 and not _inside(span, refuted)
 

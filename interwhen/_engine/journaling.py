@@ -329,7 +329,7 @@ def unfinished(past: RebuiltRun, jobs: Jobs) -> tuple[list[Order], list[Settled]
         if isinstance(order, Extract):
             orders.append(order)
             continue
-        refs = past.core.work.jobs[order.job].refs or []
+        refs = past.core.checks.jobs[order.job].refs or []
         for ref in refs:
             # Whichever of them is asked about, now or when it is tried again, goes to its verifier as a whole.
             ref.claim = _read_again(past, ref.monitor, ref.claim, jobs) or ref.claim
@@ -377,7 +377,7 @@ def result_of(past: RebuiltRun) -> Result | None:
     return build_result(
         past.summary,
         model=past.journaled.header.model,
-        requests=past.core.tally.requests,
+        requests=past.core.counts.requests,
         usages=tuple(past.usages.values()),
         unread=spent.unread,
         forks=forks,

@@ -500,7 +500,7 @@ class Run:
 
     def _start_tasks(self) -> None:
         meter, limits, upstream = self._meter, self._timeouts, self._upstream
-        look = upstream.wire.keep_pace(meter, limits.min_rate, self._core.counting.tokens)
+        look = upstream.wire.keep_pace(meter, limits.min_rate, self._core.counts.tokens)
         idle = (lambda after, dead: self._tell(Idle(after, dead))) if self._monitors else None
         told = upstream.stalled, lambda after: self._tell(OutOfTime(after)), look
         self._alarm = Alarm(self._group, self._clock, Timers(meter, limits, self._budgets.seconds, *told, idle).check)
@@ -517,7 +517,7 @@ class Run:
         result = build_result(
             order.summary,
             model=self._model.name,
-            requests=self._core.tally.requests,
+            requests=self._core.counts.requests,
             usages=upstream.usages,
             unread=upstream.unread,
             forks=self._jobs.forks,

@@ -283,13 +283,13 @@ class Upstream:
     @property
     def unread(self) -> int:
         """Tokens of the read that is being taken in, behind the chunk that is."""
-        return max(self._foreseen - self._core.counting.tokens(), 0)
+        return max(self._foreseen - self._core.counts.tokens(), 0)
 
     def recall(
         self, usages: Mapping[int, Usage], close_latency: Sequence[float], ended_at: float | None, unread: int
     ) -> None:
         """Go on from what was counted before this process took the run over; *unread* is that of a run that is over."""
-        self._foreseen = self._core.counting.tokens() + unread if unread else 0
+        self._foreseen = self._core.counts.tokens() + unread if unread else 0
         self._usages.update(usages)
         self.close_latency.extend(close_latency)
         self.ended_at = ended_at
@@ -427,17 +427,17 @@ class Upstream:
     def _foresee(self, chunks: Sequence[Chunk]) -> None:
         """Know before the first of *chunks* what all of them bring: the run may end in their midst."""
         core = self._core
-        self._foreseen = core.counting.tokens()
+        self._foreseen = core.counts.tokens()
         for chunk in chunks:
             self._foreseen += chunk.tokens
             if chunk.usage is not None:
-                self._foreseen = max(self._foreseen, core.counting.told(chunk.usage))
+                self._foreseen = max(self._foreseen, core.counts.told(chunk.usage))
                 self.behind = chunk.usage
                 self._count(chunk.usage)
 
     def _count(self, usage: Usage) -> None:
         """Keep the last count of each request: servers that count as they go repeat what they had counted."""
-        self._usages[self._core.tally.requests] = usage
+        self._usages[self._core.counts.requests] = usage
 
     def _take_late(self, chunks: Sequence[Chunk]) -> None:
         """Count what still came from a stream that was closed meanwhile; its text is not looked at."""

@@ -134,7 +134,7 @@ StructT = TypeVar("StructT", bound=msgspec.Struct)
 Reading = Literal["live", "gate", "final"]
 """What a reader sees: text as it comes, with retractions; only checked text; or the complete answer."""
 
-Resuming = Literal["auto", "prefill", "turn"]
+Resuming = Literal["auto", "tokens", "prefill", "turn"]
 """How a chat is continued from kept text. ``auto`` asks ``GET /models`` the first time that it is needed."""
 
 _AS: Mapping[Reading, Mapping[Delivery, Delivery]] = {

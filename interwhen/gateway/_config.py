@@ -60,7 +60,8 @@ class ModelRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Phase | None, Meta(description="'reasoning' if the chat template has opened the reasoning.")
     ] = None
     resume: Annotated[
-        Literal["auto", "prefill", "turn"] | None, Meta(description="How a chat is continued from kept text.")
+        Literal["auto", "tokens", "prefill", "turn"] | None,
+        Meta(description="How a chat is continued from kept text."),
     ] = None
 
 
@@ -183,7 +184,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             description="The share of an answer that checked claims must cover; with less, it is unverified.",
         ),
     ] = 0.0
-    resume: Literal["auto", "prefill", "turn"] = "auto"
+    resume: Literal["auto", "tokens", "prefill", "turn"] = "auto"
     tools: Annotated[
         bool, Meta(description="Whether tool calls must be complete, valid JSON, and to a tool that was offered.")
     ] = True

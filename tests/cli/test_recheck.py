@@ -50,7 +50,7 @@ def test_a_changed_result_is_refused(path, tmp_path, capsys):
     assert "contradicts itself" in capsys.readouterr().err
     file.write_text("{}")
     assert recheck(file, "-m", "arithmetic") == 2
-    assert "neither a journal nor a result" in capsys.readouterr().err
+    assert "is not a journal, and not a result" in capsys.readouterr().err
 
 
 def test_what_does_not_pass_any_more_is_named(path, capsys):

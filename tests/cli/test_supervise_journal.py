@@ -98,7 +98,7 @@ class TestCommands:
         [
             (("resume", "/no/such/file"), "cannot be read"),
             (("replay", __file__), "this is no journal"),
-            (("run", "p", "--journal", __file__), "the file exists; go on with it"),
+            (("run", "p", "--journal", __file__), "the file exists; resume it"),
         ],
     )
     def test_one_line_and_code_2(self, model, arguments, said, capsys):

@@ -16,7 +16,7 @@ from interwhen import (
     Unknown,
     UsageError,
 )
-from interwhen._core.check_table import FIRST_TRIAL, LAST_TRIAL, Breaker
+from interwhen._core.checks import FIRST_TRIAL, LAST_TRIAL, Breaker
 from interwhen._core.messages import Check, Drop, Extracted, Settled, Suspend
 from tests.core.worlds import STRICT, drive, monitor, parse_ungrounded
 

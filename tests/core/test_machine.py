@@ -250,9 +250,9 @@ class CoreMachine(RuleBasedStateMachine):
         """Another process goes on: text that was held back, half a tag, is gone with the stream."""
         if now or self.driver.summary is not None:
             return
-        reconnects, streaming = self.driver.core.tally.reconnects, self.driver.state == "streaming"
+        reconnects, streaming = self.driver.core.counts.reconnects, self.driver.state == "streaming"
         self.tell(Resumed())
-        assert self.driver.core.tally.reconnects == reconnects
+        assert self.driver.core.counts.reconnects == reconnects
         assert self.driver.state != "streaming"
         if streaming:
             del self.mirror[self.driver.core.transcript.length :]
@@ -289,10 +289,10 @@ class CoreMachine(RuleBasedStateMachine):
         core = self.driver.core
         text = core.transcript.slice(0, core.transcript.length)
         assert text[: len(self.driver.shown)] == self.driver.shown
-        assert core.gates.released == len(self.driver.shown)
+        assert core.released == len(self.driver.shown)
         if self.driver.summary is None:
             assert "".join(c for c, _ in self.mirror).startswith(text)
-            assert (core.state == "deciding") == bool(core._violations.candidates)
+            assert (core.state == "deciding") == bool(core.violations)
 
     @invariant()
     def gated_text_is_shown_only_after_its_checks(self):
@@ -316,7 +316,7 @@ class CoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_open_job_is_ordered(self):
-        jobs = self.driver.core.work.jobs
+        jobs = self.driver.core.checks.jobs
         assert set(jobs) == set(self.driver.pending)
         if self.driver.summary is not None:
             assert not jobs
@@ -399,9 +399,9 @@ class CoreMachine(RuleBasedStateMachine):
     def a_claim_in_flight_is_checked_once(self):
         core, flying = self.driver.core, set()
         for order in self.driver.pending.values():
-            if isinstance(order, Check) and (job := core.work.jobs.get(order.job)) is not None:
-                assert job.key not in flying  # its verifier, its key, and the text it stands for
-                flying.add(job.key)
+            if isinstance(order, Check) and (job := core.checks.jobs.get(order.job)) is not None:
+                assert job.question not in flying  # its verifier, its key, and the text it stands for
+                flying.add(job.question)
 
 
 CoreMachine.TestCase.settings = settings(

@@ -20,7 +20,6 @@ from interwhen import (
     Unknown,
     ViolationFound,
 )
-from interwhen._core.check_table import describe
 from interwhen._core.messages import (
     Abandoned,
     Broken,
@@ -28,6 +27,7 @@ from interwhen._core.messages import (
     OutOfTime,
     Settled,
 )
+from interwhen._core.release import describe
 from tests.core.worlds import STRICT, drive, monitor, parse_ungrounded
 
 TAGS = ("<think>", "</think>")

@@ -120,4 +120,4 @@ def test_a_look_never_moves_the_frontier_and_is_cut_with_its_text():
     driver = silent("1+1=2\nso 3+9=11 we see it", remedy=Resample())
     assert driver.shown == "1+1=2\n"
     assert driver.core.gates.frontier <= len("1+1=2\n")
-    assert [record.span for record in driver.core.work.records.values()] == [Span(0, 5)]
+    assert [record.span for record in driver.core.checks.records()] == [Span(0, 5)]

@@ -14,14 +14,12 @@ from interwhen import (
     Segment,
     Span,
     Stop,
-    UnverifiedReason,
     Violation,
 )
-from interwhen._core.check_table import OpenSegment, Ref
 from interwhen._core.machine import Core
 from interwhen._core.messages import Broken, Check, Extract, Extracted, Settled
-from interwhen._core.transcript import Transcript
-from interwhen._core.violations import Violations
+from interwhen._core.segmenter import Intake
+from interwhen._core.violations import Candidate, Ref, RemedyPlan, Violations
 from interwhen.models import Chunk, Usage
 from tests.core.worlds import STRICT, Driver, drive, make_verifier, monitor
 
@@ -29,7 +27,7 @@ TAGS = ("<think>", "</think>")
 
 
 def test_the_frontier_passes_a_refutation_that_comes_after_the_feedback():
-    """`Checks._judge`: what is refuted counts as settled, also if its verdict comes late."""
+    """`CheckTable._judge`: what is refuted counts as settled, also if its verdict comes late."""
     driver = drive(monitor(remedy=Feedback()), starts_in="reasoning")
     driver.feed("2+2=5 and 4+4=9\n", phase="reasoning")
     driver.extract()
@@ -47,17 +45,18 @@ def test_the_frontier_passes_a_refutation_that_comes_after_the_feedback():
 
 def _ref(span):
     segment = Segment("x" * len(span), span, "reasoning")
-    return Ref(0, Claim(key="k", span=span), segment, OpenSegment(span))
+    return Ref(0, Claim(key="k", span=span), segment)
 
 
 def test_a_cut_where_feedback_begins_takes_its_answer_away():
     """`Violations.cut`: feedback begins where the segment that it answers ends, and goes with a cut there."""
     for to, stands in ((12, True), (11, False), (10, False)):
-        transcript = Transcript("reasoning")
-        transcript.append("1+1=2\n2+2=5\nmore", 3)
-        violations = Violations((monitor(),), transcript, Budgets())
-        violations.answer(Span(6, 11), 0)
-        violations.concluded.append(UnverifiedReason("m", Span(11, 11), "the reasoning was stopped early", "plain"))
+        intake = Intake((monitor(),), tags=None, phase="reasoning")
+        intake.feed("1+1=2\n2+2=5\nmore", 3, "reasoning")
+        violations = Violations((monitor(),), intake, Budgets())
+        wrong = Candidate(Span(6, 11), _ref(Span(6, 11)), Violation(why="wrong"), "wrong")
+        violations.begin(wrong, RemedyPlan("feedback", 11, answers_segment=True))
+        violations.conclude(wrong)
         violations.cut(to)
         assert bool(violations.concluded) is stands
         assert violations.is_answered(_ref(Span(6, 11))) is stands
@@ -65,7 +64,7 @@ def test_a_cut_where_feedback_begins_takes_its_answer_away():
 
 
 def test_a_stop_cuts_until_no_gate_holds_anything():
-    """`Core._stop`: a cut may leave a line of another gate unfinished, and what stands before it is cut, too."""
+    """`Core._withhold`: a cut may leave a line of another gate unfinished, and what stands before it is cut, too."""
     lines = monitor("lines", delivery="gate", verifier=make_verifier("slow"))
     markers = monitor("markers", delivery="gate", trigger=Markers(("so",)), verifier=make_verifier("quick"))
     driver = drive(lines, markers, monitor("stops", verifier=STRICT, remedy=Stop()))

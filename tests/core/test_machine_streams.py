@@ -182,7 +182,7 @@ def test_facts_that_come_at_the_wrong_time_are_ignored():
     assert driver.state == "opening"
     driver.open()
     driver.open()
-    assert driver.core.tally.requests == 1
+    assert driver.core.counts.requests == 1
     driver.feed("1+1=2")
     driver.end()
     driver.tell(Broken("reset", retryable=True))
@@ -232,7 +232,7 @@ def test_another_process_asks_the_model_to_go_on_and_spends_no_reconnect():
     asked = driver.orders[-1]
     assert isinstance(asked, Open)
     assert "".join(piece.text for piece in asked.pieces) == "<think>1+1=2\n2+"
-    assert driver.core.tally.reconnects == 0
+    assert driver.core.counts.reconnects == 0
     driver.tell(Resumed())
     assert driver.orders[-1] is asked
 

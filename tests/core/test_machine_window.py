@@ -1,10 +1,13 @@
 """Token budgets: the caller's limit, the context window, and a cap for servers that know no end."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from interwhen import Budgets, Feedback
 from interwhen._core.machine import OVERRUN, Window
 from interwhen._core.messages import Close, Open
-from interwhen.models import Chunk, Piece, Usage
+from interwhen._core.transcript import Transcript
+from interwhen.models import Chunk, Usage
 from tests.core.worlds import drive, monitor
 
 
@@ -16,19 +19,43 @@ def test_the_ceiling_is_the_lowest_of_what_is_known():
     assert Window(10, 500).ceiling == 10 + OVERRUN
 
 
-def test_room_is_what_the_window_leaves_behind_prompt_tokens_and_our_own_bytes():
+def _inserted(transcript: Transcript) -> int:
+    """The length in UTF-8 of what we wrote, from the text itself."""
+    ours = (run.text for run in transcript.runs(0, transcript.length) if run.origin != "model")
+    return sum(len(text.encode(errors="replace")) for text in ours)
+
+
+def test_room_is_what_the_window_leaves_after_prompt_tokens_and_our_own_bytes():
     window = Window(None, 100)
-    pieces = (Piece("abc"), Piece("né", origin="feedback"), Piece("4", origin="repair"))
-    assert Window(None, None).room(pieces, 5) is None
-    assert window.room(pieces, 5) == 100 - 5 - 4
+    transcript = Transcript("answer")
+    transcript.append("abc", 1)
+    transcript.insert("né", "feedback")
+    transcript.insert("4", "repair")
+    ours = transcript.inserted_bytes
+    assert ours == 4
+    assert Window(None, None).room(ours, 5) is None
+    assert window.room(ours, 5) == 100 - 5 - 4
     window.learn(None, 1)
     window.learn(Usage(None, None, 3), 1)
     window.learn(Usage(60, None, 3), 2)  # the prompt of a resume holds the trace too
-    assert window.room(pieces, 5) == 91
+    assert window.room(ours, 5) == 91
     window.learn(Usage(60, None, 3), 1)
-    assert window.room(pieces, 5) == 31
-    assert window.room(pieces, 50) == 0
-    assert window.room((Piece("\ud800", origin="repair"),), 0) == 39
+    assert window.room(ours, 5) == 31
+    assert window.room(ours, 50) == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from(["append", "insert", "cut"]), st.text("aé\ud800\U0001f600", max_size=4))))
+def test_our_own_bytes_are_those_of_the_insertions_that_stand(steps):
+    transcript = Transcript("answer")
+    for what, text in steps:
+        match what:
+            case "append" if text:
+                transcript.append(text, 1)
+            case "insert" if text:
+                transcript.insert(text, "feedback")
+            case _:
+                transcript.cut(max(transcript.length - len(text), 0))
+        assert transcript.inserted_bytes == _inserted(transcript)
 
 
 @pytest.mark.fault("W22", injected="more text than the budget of characters", happens="ended as `length`, not verified")

@@ -104,7 +104,7 @@ def test_an_error_before_the_stop_counts_first_and_takes_the_stop_back():
     driver.tell(Settled(stop, Judged(ENOUGH)))
     assert driver.state == "deciding"
     driver.settle()
-    assert [violation.remedy for violation in driver.core._violations.all()][:1] == ["feedback"]
+    assert [violation.remedy for violation in driver.core.violations.records()][:1] == ["feedback"]
     driver.open()
     driver.feed("1+1=2\n</think>1+2=3", finish="stop")
     driver.end()
@@ -119,7 +119,7 @@ def test_a_later_cut_before_the_stop_makes_it_undone():
     core = driver.core
     assert core.transcript.phase == "answer"
     core._cut(8)
-    assert (core.transcript.phase, core.transcript.conclusions, core._violations.concluded) == ("reasoning", [], [])
+    assert (core.transcript.phase, core.transcript.conclusions, core.violations.concluded) == ("reasoning", [], [])
 
 
 def test_nothing_is_done_once_the_model_has_ended_its_reasoning():
@@ -194,9 +194,9 @@ def test_a_tracker_keeps_the_state_of_the_segment():
             driver.pending.pop(job)
             claims = behind(order.segment) if order.monitor == 0 else ()
             driver.core.step(Extracted(job, claims))
-    job = max(driver.core.work.jobs)
+    job = max(driver.core.checks.jobs)
     orders = driver.core.step(Settled(job, Judged(ENOUGH)))
-    orders += driver.core.step(Settled(min(driver.core.work.jobs), Judged(Unknown("?"))))
+    orders += driver.core.step(Settled(min(driver.core.checks.jobs), Judged(Unknown("?"))))
     assert Invalidate(14) in orders
 
 

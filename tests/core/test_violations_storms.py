@@ -19,7 +19,7 @@ from interwhen import (
     Sentences,
     Violation,
 )
-from interwhen._core.machine import LONGEST_PAUSE, Pace
+from interwhen._core.machine import LONGEST_PAUSE, RemedyPace
 from interwhen._core.messages import Open, Settled
 from tests.core.worlds import STRICT, drive, monitor
 
@@ -69,7 +69,7 @@ def test_a_storm_throws_away_no_more_than_its_budget():
 
 
 def test_progress_ends_the_pauses():
-    pace = Pace()
+    pace = RemedyPace()
     assert [pace.after(cut) for cut in (5, 5, 5, 3, 5)] == [0.0, 0.0, 0.1, 0.2, 0.4]
     assert [pace.after(cut) for cut in (6, 6, 6, 7)] == [0.0, 0.0, 0.1, 0.0]
 

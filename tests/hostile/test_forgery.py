@@ -81,7 +81,7 @@ def test_a_model_that_writes_our_markers_is_still_checked(level, delivery, recor
             assert found, line
             assert driver.summary.status == "unverified"
         else:
-            assert driver.core.tally.remedies == 1, line
+            assert driver.core.violations.remedies == 1, line
             assert len(ours(driver)) == 1
 
 
@@ -94,7 +94,7 @@ def test_feedback_that_the_model_repeats_is_the_model_s(level, place):
     [said] = ours(driver)
     driver.say(f"{said}{said}1+1=2\n", size=3)
     if "=3" in said:  # it quotes the claim, which is as wrong as before
-        assert driver.core.tally.remedies > 1
+        assert driver.core.violations.remedies > 1
         return
     driver.end()
     driver.settle()
@@ -142,7 +142,7 @@ def test_only_what_we_wrote_is_ours_however_the_text_is_cut(text, size, trigger,
     driver = outcome(text, size, trigger, delivery, level, remedy)
     told = {(event.violation.cut, event.violation.inserted) for event in driver.of(Remedied)}
     insertions = driver.core.transcript.insertions
-    assert len(insertions) == driver.core.tally.remedies
+    assert len(insertions) == driver.core.violations.remedies
     for entry, piece in zip(insertions, ours(driver), strict=True):
         assert (entry.span.start, piece) in told
     standing = driver.core.transcript.slice(0, driver.core.transcript.length)

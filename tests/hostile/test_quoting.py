@@ -115,7 +115,7 @@ def test_a_careless_verifier_writes_nothing_that_acts(level, remedy, record_prop
             tries += 1
             driver = run(parrot(level=level, remedy=remedy))
             driver.say(f"{text}\n")
-            assert driver.core.tally.remedies
+            assert driver.core.violations.remedies
             for order in driver.orders:
                 for piece in getattr(order, "pieces", None) or ():
                     if piece.origin != "model":

@@ -8,7 +8,7 @@ from dataclasses import replace
 import anyio
 import msgspec
 from interwhen import Delta, Errored, FeedbackTemplate, Judged, Pass, TimedOut
-from interwhen._core import check_table, checks, machine, segmenter, transcript, violations
+from interwhen._core import checks, machine, segmenter, transcript, violations
 from interwhen._core import release as release_rule
 from interwhen._core.messages import Extracted
 from interwhen._core.violations import Candidate
@@ -38,14 +38,14 @@ def garbage_passes(patch):
 
 
 def timeout_passes(patch):
-    real = check_table.passed
-    for module in (check_table, release_rule, checks):
+    real = release_rule.passed
+    for module in (release_rule, checks):
         patch.setattr(module, "passed", lambda outcome: isinstance(outcome, TimedOut) or real(outcome))
 
 
 def unknown_passes(patch):
-    real = check_table.passed
-    for module in (check_table, release_rule, checks):
+    real = release_rule.passed
+    for module in (release_rule, checks):
         patch.setattr(module, "passed", lambda outcome: isinstance(outcome, Judged) or real(outcome))
 
 
@@ -54,7 +54,7 @@ def latest_wins(patch):
 
 
 def nobody_is_awaited(patch):
-    patch.setattr(violations, "must_wait", lambda *_: False)
+    patch.setattr(checks.CheckTable, "may_precede", lambda *_: False)
 
 
 def list_order_decides(patch):
@@ -65,65 +65,59 @@ def list_order_decides(patch):
 
 
 def retraction_is_not_told(patch):
-    def retract(self, to, events):
-        self.released = min(self.released, to)
-        self.frontier = min(self.frontier, to)
-
-    patch.setattr(release_rule.Gates, "retract", retract)
-
-
-def delta_is_lost_after_a_cut(patch):
-    real = release_rule.Gates.release
-
-    def release(self, events, *, ended):
-        before = len(events)
-        real(self, events, ended=ended)
-        found = [e for e in list(events)[before:] if isinstance(e, Delta) and e.origin == "feedback"]
-        for event in found[:1]:
-            events.remove(event)
-
-    patch.setattr(release_rule.Gates, "release", release)
-
-
-def stale_records_stay(patch):
-    real = check_table.Work._forget
-
-    def forget(self, goes, to):
-        kept = dict(self.records)
-        lost = real(self, goes, to)
-        self.records = {**kept, **self.records}
-        return lost
-
-    patch.setattr(check_table.Work, "_forget", forget)
-
-
-def cut_checks_go_on(patch):
-    real = check_table.Work._lose
-    patch.setattr(
-        check_table.Work, "_lose", lambda self, job, goes, to: None if job.refs else real(self, job, goes, to)
-    )
-
-
-def discarded_is_forgotten(patch):
     real = machine.Core._cut
 
     def cut(self, to):
-        before = self.tally.discarded
+        self.released = min(self.released, to)
         real(self, to)
-        self.tally.discarded = before
 
     patch.setattr(machine.Core, "_cut", cut)
 
 
+def delta_is_lost_after_a_cut(patch):
+    real = machine.Core._show
+
+    def show(self, limit):
+        before = len(self.events)
+        real(self, limit)
+        found = [e for e in list(self.events)[before:] if isinstance(e, Delta) and e.origin == "feedback"]
+        for event in found[:1]:
+            self.events.remove(event)
+
+    patch.setattr(machine.Core, "_show", show)
+
+
+def stale_records_stay(patch):
+    real = checks._MonitorSegments.remove
+
+    def remove(self, span):
+        kept = dict(self._records)
+        real(self, span)
+        self._records = {**kept, **self._records}
+
+    patch.setattr(checks._MonitorSegments, "remove", remove)
+
+
+def cut_checks_go_on(patch):
+    real = checks.CheckTable._lose_of
+    patch.setattr(
+        checks.CheckTable, "_lose_of", lambda self, job, gone, to: None if job.refs else real(self, job, gone, to)
+    )
+
+
+def discarded_is_forgotten(patch):
+    real = segmenter.Intake.cut
+
+    def cut(self, to):
+        before = self.discarded
+        real(self, to)
+        self.discarded = before
+
+    patch.setattr(segmenter.Intake, "cut", cut)
+
+
 def late_is_forgotten(patch):
-    real = machine.Core._textless
-
-    def chunk(self, item):
-        late = self.tally.late
-        real(self, item)
-        self.tally.late = late
-
-    patch.setattr(machine.Core, "_textless", chunk)
+    patch.setattr(machine.Counts, "came_late", lambda self, chunk: None)
 
 
 def reads_behind_the_end_are_forgotten(patch):
@@ -201,25 +195,30 @@ def stall_is_not_noticed(patch):
 
 
 def remedies_are_not_limited(patch):
-    real = violations.Violations.overspent
-    patch.setattr(violations.Violations, "overspent", lambda self, todo, _remedies, *rest: real(self, todo, 0, *rest))
+    real = violations.Violations._overspent
+
+    def overspent(self, todo, times):
+        why = real(self, todo, times)
+        return None if why and why.endswith("remedies is spent") else why
+
+    patch.setattr(violations.Violations, "_overspent", overspent)
 
 
 def repeats_are_not_limited(patch):
-    def overspent(self, todo, remedies, discarded, times=1):
-        return "the budget is spent" if todo.goes_on and remedies >= self._budgets.remedies else None
+    def overspent(self, todo, times):
+        return "the budget is spent" if todo.goes_on and self.remedies >= self._budgets.remedies else None
 
-    patch.setattr(violations.Violations, "overspent", overspent)
+    patch.setattr(violations.Violations, "_overspent", overspent)
 
 
 def forks_are_not_limited(patch):
-    real = checks.Checks.open
+    real = checks.CheckTable.open
 
     def opened(self, dues):
         self._budgets = msgspec.structs.replace(self._budgets, forks=10_000)
         return real(self, dues)
 
-    patch.setattr(checks.Checks, "open", opened)
+    patch.setattr(checks.CheckTable, "open", opened)
 
 
 def reconnects_are_not_limited(patch):
@@ -308,14 +307,16 @@ def what_is_held_is_kept_at_an_early_end(patch):
 
 
 def verdicts_forget_the_verifier(patch):
-    real = check_table.Work.question
-    patch.setattr(check_table.Work, "question", lambda self, ref: (0, *real(self, ref)[1:]))
+    real = checks.CheckTable._question
+    patch.setattr(checks.CheckTable, "_question", lambda self, ref: (0, *real(self, ref)[1:]))
 
 
 def first_claim_only(patch):
-    real = checks.Checks.extracted
+    real = checks.CheckTable.extracted
     patch.setattr(
-        checks.Checks, "extracted", lambda self, fact: real(self, msgspec.structs.replace(fact, claims=fact.claims[:1]))
+        checks.CheckTable,
+        "extracted",
+        lambda self, fact: real(self, msgspec.structs.replace(fact, claims=fact.claims[:1])),
     )
 
 
@@ -374,8 +375,8 @@ def certificate_forgets_a_check(patch):
 
 
 def verdicts_are_known_by_their_key_alone(patch):
-    real = check_table.Work.question
-    patch.setattr(check_table.Work, "question", lambda self, ref: (*real(self, ref)[:2], ""))
+    real = checks.CheckTable._question
+    patch.setattr(checks.CheckTable, "_question", lambda self, ref: (*real(self, ref)[:2], ""))
 
 
 def everything_is_given_away(patch):
@@ -446,8 +447,10 @@ def tried_again_with_half_a_claim(patch):
 
 
 def unread_text_is_forgotten(patch):
-    real = checks.Checks.extracted
-    patch.setattr(checks.Checks, "extracted", lambda self, fact: real(self, msgspec.structs.replace(fact, unread=())))
+    real = checks.CheckTable.extracted
+    patch.setattr(
+        checks.CheckTable, "extracted", lambda self, fact: real(self, msgspec.structs.replace(fact, unread=()))
+    )
 
 
 def unread_text_passes(patch):
@@ -525,15 +528,15 @@ MUTANTS = [
     Mutant("the certificate is of another text", certificate_of_another_text, "P2"),
     Mutant("a certificate counts text twice", coverage_counts_overlaps_twice, "lists passes"),
     Mutant("a certificate lists what did not pass", certificate_lists_what_did_not_pass, "lists passes"),
-    Mutant("a certificate forgets a check", certificate_forgets_a_check, "must show is in it"),
+    Mutant("a certificate forgets a check", certificate_forgets_a_check, "a certificate has each claim"),
     Mutant("verdicts are known by their key alone", verdicts_are_known_by_their_key_alone, "P2"),
     Mutant("feedback gives everything away", everything_is_given_away, "P6"),
     Mutant("a repair is written at any level", repairs_are_written_at_any_level, "P6"),
     Mutant("a tracker builds on what was refuted", trackers_keep_what_was_refuted, "tracker"),
-    Mutant("a tracker forgets what stands", trackers_forget_what_stands, "tracker"),
+    Mutant("a tracker forgets the text that stays", trackers_forget_what_stands, "tracker"),
     Mutant("a preparation that fails stands aside", a_preparation_that_fails_stands_aside, ""),
-    Mutant("prompts of earlier requests are not counted", prompts_are_not_counted, "server counted"),
-    Mutant("prompts of forks are not counted", fork_prompts_are_not_counted, "server counted"),
+    Mutant("prompts of earlier requests are not counted", prompts_are_not_counted, "server's token counts"),
+    Mutant("prompts of forks are not counted", fork_prompts_are_not_counted, "server's token counts"),
     Mutant("a run that goes on checks half a claim", tried_again_with_half_a_claim, ""),
     Mutant("only the first monitor counts", only_the_first_monitor_counts, "P2"),
     Mutant("a refuted answer is disavowed", answers_are_refuted, "P2"),
@@ -543,7 +546,7 @@ MUTANTS = [
     Mutant("text that was recognized and not read is forgotten", unread_text_is_forgotten, "P2: in verified text"),
     Mutant("text that was recognized and not read passes", unread_text_passes, "P2: in verified text"),
     Mutant("text that was recognized and read is unread", what_was_read_counts_as_unread, "P2: a flawless world"),
-    Mutant("a doubt on unread text does not say where", unread_text_has_no_place, "P2: what was recognized"),
+    Mutant("a doubt on unread text does not say where", unread_text_has_no_place, "P2: recognized text"),
     Mutant("a right sum in the reasoning verifies the answer", reasoning_counts_as_answer, "covers the answer"),
     Mutant("any monitor may verify the answer", any_monitor_may_judge_the_answer, "covers the answer"),
     Mutant("a verified answer is called verified steps", an_answer_counts_as_steps, "covers the answer"),

@@ -63,7 +63,7 @@ def going_on_is_a_reconnect(patch):
     real = machine.Core._stream_is_over
 
     def over(self, *, lost):
-        self.tally.reconnects += lost
+        self.counts.reconnects += lost
         real(self, lost=lost)
 
     patch.setattr(machine.Core, "_stream_is_over", over)
@@ -124,9 +124,9 @@ def budget_of_remedies_begins_anew(patch):
         past = real(found, monitors)
         machine = past.core
         machine.budgets = msgspec.structs.replace(
-            machine.budgets, remedies=machine.budgets.remedies + machine.tally.remedies
+            machine.budgets, remedies=machine.budgets.remedies + machine.violations.remedies
         )
-        machine._violations._budgets = machine.budgets
+        machine.violations._budgets = machine.budgets
         return past
 
     patch.setattr(_run, "rebuild_to_go_on", rebuild)
@@ -138,7 +138,7 @@ MUTANTS_OF_DEATHS = [
     Mutant("the last text of a flush is not written", last_text_is_not_written, "P4"),
     Mutant("a torn record stays in the file", torn_record_stays, "P4"),
     Mutant("what the reader saw is not told again", nothing_is_told_again, "P4"),
-    Mutant("the last fact on file is told twice", last_fact_is_told_twice, "P4"),
+    Mutant("the last fact on file comes twice", last_fact_is_told_twice, "P4"),
     Mutant("half a tag stays when a run goes on", half_a_tag_stays, "P4"),
     Mutant("a request is sent before what led to it is on file", requests_are_not_hurried, "P4"),
     Mutant("a run that its reader left is over", a_reader_who_left_has_ended_it, "P4"),

@@ -79,7 +79,7 @@ def test_a_death_at_every_turn_of_going_on(record_property):
 
 
 def test_nothing_that_a_dying_process_still_does_has_any_effect():
-    """Its tasks are called off as Python will have it; no ``finally`` of theirs is part of the world."""
+    """Its tasks are cancelled for cleanup; no ``finally`` of theirs has an effect on the world."""
     for turn in range(play(WORLDS["slow checks"]).turns):
         played = play(killed(WORLDS["slow checks"], turn))
         dead, last = played.lives
@@ -104,7 +104,7 @@ def test_a_torn_record_is_left_out_and_the_whole_ones_before_it_stand():
     assert whole.left_out == 0
 
 
-def test_before_anything_is_on_file_the_run_begins_anew():
+def test_before_anything_is_on_file_the_run_begins_again():
     played = play(killed(WORLDS["one monitor"], 0))
     assert [life.is_resumed for life in played.lives] == [False, False]
     assert played.result.status == "verified"
@@ -165,7 +165,7 @@ def test_a_report_tells_of_each_process():
     assert "process 0 begins" in told
     assert "killed at turn 15" in told
     assert "on file: size=" in told
-    assert "process 1 goes on" in told
+    assert "process 1 resumes" in told
     assert "every invariant holds" in told
 
 

@@ -1,4 +1,4 @@
-"""What the simulator has reached: a count for everything that a world can have or that can come of it."""
+"""Coverage of the simulator: counts of everything that a world can have and that can happen in it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ _KINDS: dict[str, tuple[str, ...]] = {
         "reconnect",
         "late tokens",
         "verdict known",
-        "stale check called off",
+        "stale check cancelled",
         "refuted",
         "varied",
         "tool call refused",
@@ -79,7 +79,7 @@ _KINDS: dict[str, tuple[str, ...]] = {
         "prompt counted",
     ),
 }
-"""Every label there is, so that what was never reached shows as such."""
+"""All labels, so that the table shows those that were never reached."""
 
 
 def reached(played: PlayedWorld) -> set[tuple[str, str]]:
@@ -88,12 +88,12 @@ def reached(played: PlayedWorld) -> set[tuple[str, str]]:
 
 
 def all_labels() -> list[tuple[str, str]]:
-    """Return every label, in the order of the table."""
+    """Return all labels, in the order of the table."""
     return [(kind, name) for kind, names in _KINDS.items() for name in names]
 
 
 def blind_spots(counts: Counter[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the labels that no world has reached."""
+    """Return the labels that no world reached."""
     return [label for label in all_labels() if not counts[label]]
 
 
@@ -170,7 +170,7 @@ def _of_check(check: CheckRecord) -> Iterator[tuple[str, str]]:
     if getattr(check.outcome, "cached", False):
         yield "seen", "verdict known"
     if "its text was cut" in getattr(check.outcome, "why", ""):
-        yield "seen", "stale check called off"
+        yield "seen", "stale check cancelled"
     if not check.key and name == "errored":
         yield "seen", "extractor failed"
     if not check.key and name == "judged":
@@ -247,7 +247,7 @@ def _of_deaths(played: PlayedWorld) -> Iterator[tuple[str, str]]:
 
 
 def _last_words(life: Life, result: Result, following: Life) -> str:
-    """Say how *life* ended by itself."""
+    """Return how *life* ended without being killed."""
     if following.result is not None and following.result.status == result.status:
         return "the end"
     left = life.was_cancelled or life.reader.kind in ("leaves", "raises")
