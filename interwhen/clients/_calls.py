@@ -134,7 +134,7 @@ StructT = TypeVar("StructT", bound=msgspec.Struct)
 Reading = Literal["live", "gate", "final"]
 """What a reader sees: text as it comes, with retractions; only text that was checked; the answer once it is whole."""
 
-Resuming = Literal["auto", "prefill", "turn"]
+Resuming = Literal["auto", "tokens", "prefill", "turn"]
 """How a chat goes on from kept text. ``auto`` asks ``GET /models`` when it first matters."""
 
 _AS: Mapping[Reading, Mapping[Delivery, Delivery]] = {

@@ -22,6 +22,7 @@ from openai._models import FinalRequestOptions
 
 from interwhen._run import Running
 from interwhen._types.errors import ConnectError, ModelError, StreamClosed, StreamTimeout, UpstreamError
+from interwhen.clients._upstream import Place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -145,15 +146,15 @@ class SdkWire:
         """The response to the last request that was accepted."""
         self.host = ""
 
-    async def open(self, body: dict[str, Any]) -> SdkBody:
+    async def open(self, body: dict[str, Any], place: Place = "call") -> SdkBody:
         """Send *body* and return the open response."""
-        self.response = response = await self._accepted(body)
+        self.response = response = await self._accepted(body, place)
         self.host = response.request.url.netloc.decode("ascii", "replace")
         return SdkBody(response)
 
-    async def ask(self, body: dict[str, Any]) -> bytes:
+    async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
         """Send *body* and return the answer's body."""
-        response = await self._accepted(body)
+        response = await self._accepted(body, place)
         try:
             return await response.aread()
         except Exception as error:
@@ -166,8 +167,14 @@ class SdkWire:
         except Exception as error:
             raise Carried(error) from error
 
-    async def _accepted(self, body: dict[str, Any]) -> httpx2.Response:
+    async def _accepted(self, body: dict[str, Any], place: Place) -> httpx2.Response:
         options = self._options.model_copy()
+        if place == "completions":
+            options.url = "/completions"
+        elif place == "tokenize" and self.response is not None:
+            # Beside the versioned API: the SDK takes a whole URL as it is.
+            url = self.response.request.url
+            options.url = str(url.copy_with(path=url.path.partition("/v1/")[0] + "/tokenize"))
         options.json_data = body
         options.extra_json = None
         options._strip_raw_response_header()  # noqa: SLF001  the SDK's own way to ask without it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 import anyio
@@ -32,6 +32,7 @@ from interwhen.models._chunks import (
 from interwhen.models._field_support import REMEMBERED_SECONDS, FieldSupport, mentions, refuses
 from interwhen.models._openai_api import CONTINUE, read_json
 from interwhen.models._sse import DEFAULT_LIMIT, END_MARK
+from interwhen.models._token_resume import ChatEvents, TokenPrompt, TokenPrompts, completion_body, shows_tags
 from interwhen.models._token_stream import TokenStream
 from interwhen.models._transport import HttpResponse, Timeouts
 
@@ -251,8 +252,14 @@ def _responses(body: Body) -> list[Body]:
     return [*events, {"type": f"response.{status}", "response": body}]
 
 
-_PREFILLING = frozenset({"llamacpp", "vllm", "sglang"})
-"""Who serves (``owned_by`` of the model list) where an unfinished assistant turn is continued."""
+ChatMode = Literal["tokens", "prefill", "turn"]
+"""How a chat continues kept text."""
+
+_MODES: Mapping[str | None, ChatMode] = {"vllm": "tokens", "llamacpp": "prefill", "sglang": "prefill"}
+"""How a server continues kept text, by its name (``owned_by`` of the model list)."""
+
+Place = Literal["call", "completions", "tokenize"]
+"""Where a request goes: where the caller's own request goes, or another path of the same server."""
 
 
 class Wire(Protocol):
@@ -266,11 +273,11 @@ class Wire(Protocol):
         """Where the server is, for people."""
         ...
 
-    async def open(self, body: dict[str, Any]) -> HttpResponse:
+    async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
         """Send *body* and return the response of a success, whose body is an event stream."""
         ...
 
-    async def ask(self, body: dict[str, Any]) -> bytes:
+    async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
         """Send *body* and return the body of the answer of a success."""
         ...
 
@@ -285,15 +292,15 @@ class ResumeSupport:
     def __init__(self, place: str) -> None:
         self.place = place
         """The model and its server, for the log."""
-        self._mode: Literal["prefill", "turn"] | None = None
+        self._mode: ChatMode | None = None
         self._until = 0.0
 
     @property
-    def known(self) -> Literal["prefill", "turn"] | None:
+    def known(self) -> ChatMode | None:
         """The mode; ``None`` before it was learned, and once ``REMEMBERED_SECONDS`` have passed."""
         return self._mode if anyio.current_time() < self._until else None
 
-    def learn(self, mode: Literal["prefill", "turn"]) -> Literal["prefill", "turn"]:
+    def learn(self, mode: ChatMode) -> ChatMode:
         """Remember *mode* for ``REMEMBERED_SECONDS``, and return it."""
         # Not for ever: another server may answer at the same address after an update.
         self._mode, self._until = mode, anyio.current_time() + REMEMBERED_SECONDS
@@ -326,13 +333,19 @@ class CallModel:
     """A :class:`~interwhen.Model` for one call: its requests are the caller's own, but for what stands."""
 
     def __init__(
-        self, call: Call, wire: Wire, endpoint: Endpoint, tap: Tap, *, resume: Literal["auto", "prefill", "turn"]
+        self,
+        call: Call,
+        wire: Wire,
+        endpoint: Endpoint,
+        tap: Tap,
+        *,
+        resume: Literal["auto", "tokens", "prefill", "turn"],
     ) -> None:
         self._call = call
         self._wire = wire
         self._endpoint = endpoint
         self._tap = tap
-        self._resume: Literal["prefill", "turn"] | None = None if resume == "auto" else resume
+        self._resume: ChatMode | None = None if resume == "auto" else resume
         self.timeouts = endpoint.timeouts
         self._ahead: _Ahead | None = None
 
@@ -364,8 +377,15 @@ class CallModel:
 
     async def stream(self, request: Request) -> TokenStream:
         """Send *request* and return the open stream, once the server has accepted it."""
-        body, mode = await self._body(request)
-        response = await streamed(self._call.api, await self._answer(body))
+        prompt = await self._token_prompt(request)
+        mode: ResumeMode | None = "tokens"
+        if prompt is None:
+            body, mode = await self._body(request)
+            response = await streamed(self._call.api, await self._answer(body))
+        else:
+            chat = {**self._first(request.sampling), "stream": True}
+            opened = await self._wire.open(completion_body(chat, prompt, with_ids=False), "completions")
+            response = ChatEvents(opened, prompt, self._tap.reasoning or "reasoning")
         self._tap.begin(request.pieces)
         event_bytes = response.event_bytes if isinstance(response, Told) else DEFAULT_LIMIT
         stream = TokenStream(response, self._tap.decode, event_bytes=event_bytes)
@@ -399,6 +419,28 @@ class CallModel:
     async def aclose(self) -> None:
         """Do nothing: the wire belongs to the caller."""
 
+    async def _token_prompt(self, request: Request) -> TokenPrompt | None:
+        """Return the ids to continue from; ``None`` where this request continues in another way, or not at all."""
+        call, pieces = self._call, request.pieces
+        if call.api != "chat" or not pieces or needs_turns(pieces) or await self._mode() != "tokens":
+            return None
+        # Raw text of a call with tools may hold tool calls, in a form that only the server's parser knows.
+        if call.body.get("tools") or call.body.get("functions"):
+            return None
+        prompts = TokenPrompts(str(call.body.get("model", "")), lambda body: self._wire.ask(body, "tokenize"))
+        tags_in_text = self._tap.reasoning is None and shows_tags(pieces)
+        try:
+            return await prompts.prompt(call.body, pieces, side=request.side or "", tags_in_text=tags_in_text)
+        except (UpstreamError, StreamProtocolError) as error:
+            if error.retryable:
+                raise
+            mode: ChatMode = "turn" if self._tap.reasoning else "prefill"
+            log_warning("model.tokens_unknown", model=self.name, error=type(error).__name__, taken=mode)
+            self._endpoint.resume.learn(mode)
+            if self._resume == "tokens":
+                self._resume = mode
+            return None
+
     async def _body(self, request: Request) -> tuple[dict[str, Any], ResumeMode | None]:
         """Build the body of *request*; say how it goes on, if it does."""
         call = self._call
@@ -412,7 +454,9 @@ class CallModel:
         if call.api == "responses":
             body["input"] = in_items(body.get("input"), request.pieces, request.side)
             return body, "turn"
-        if needs_turns(request.pieces) or await self._mode() == "turn":
+        mode = await self._mode()
+        # Reasoning in a field of its own is dropped or closed by the templates of the servers that resume by ids.
+        if needs_turns(request.pieces) or mode == "turn" or (mode == "tokens" and self._tap.reasoning is not None):
             body["messages"] = in_turns(body["messages"], request.pieces, request.side)
             return body, "turn"
         body["messages"] = prefilled(body["messages"], request.pieces, request.side, self._tap.reasoning)
@@ -441,7 +485,7 @@ class CallModel:
             raise ahead.answer
         return ahead.answer
 
-    async def _mode(self) -> Literal["prefill", "turn"]:
+    async def _mode(self) -> ChatMode:
         if self._resume is not None:
             return self._resume
         known = self._endpoint.resume.known
@@ -454,8 +498,7 @@ class CallModel:
             return "turn"
         first = cards[0] if cards else None
         card = next((card for card in cards if card.id == self._call.body.get("model")), first)
-        prefills = card is not None and card.owned_by in _PREFILLING
-        return self._endpoint.resume.learn("prefill" if prefills else "turn")
+        return self._endpoint.resume.learn((_MODES.get(card.owned_by) if card else None) or "turn")
 
     async def _opened(self, body: dict[str, Any]) -> HttpResponse:
         """Send *body*; a caller who wants no stream gets an answer from a server that has none, too."""

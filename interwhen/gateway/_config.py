@@ -59,7 +59,7 @@ class ModelRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Phase | None, Meta(description="'reasoning' where the chat template has opened the reasoning already.")
     ] = None
     resume: Annotated[
-        Literal["auto", "prefill", "turn"] | None, Meta(description="How a chat goes on from kept text.")
+        Literal["auto", "tokens", "prefill", "turn"] | None, Meta(description="How a chat goes on from kept text.")
     ] = None
 
 
@@ -176,7 +176,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         float,
         Meta(ge=0, le=1, description="The share of an answer that checked claims must cover, or it is unverified."),
     ] = 0.0
-    resume: Literal["auto", "prefill", "turn"] = "auto"
+    resume: Literal["auto", "tokens", "prefill", "turn"] = "auto"
     tools: Annotated[
         bool, Meta(description="Whether tool calls must be whole, valid JSON, and to a tool that was offered.")
     ] = True

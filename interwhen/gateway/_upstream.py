@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from interwhen._types.errors import ConnectError
-from interwhen.clients._upstream import Endpoint
+from interwhen.clients._upstream import Endpoint, Place
 from interwhen.models._exchange import exchange, open_stream
 from interwhen.models._transport import HttpRequest, HttpResponse, Timeouts, Transport
 
@@ -36,14 +36,17 @@ class Upstream:
         self._transport = transport
         self._timeouts = timeouts
 
-    def request(self, method: Method, path: str, headers: dict[str, str], body: bytes = b"") -> HttpRequest:
+    def request(
+        self, method: Method, path: str, headers: dict[str, str], body: bytes = b"", *, below_version: bool = True
+    ) -> HttpRequest:
         """Return a request to *path* (with its query) below the version, with the upstream's key if none came.
 
         Errors name the host and not the URL: clients are told of them.
         """
         if self._authorization and "authorization" not in headers and "api-key" not in headers:
             headers = {**headers, "authorization": self._authorization}
-        return HttpRequest(method, f"{self.url}/{path}", headers, body, self.host)
+        root = self.url if below_version else self.url.removesuffix("/v1")
+        return HttpRequest(method, f"{root}/{path}", headers, body, self.host)
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         """Send *request* and return the response, whatever its status, once its head has come."""
@@ -73,16 +76,16 @@ class GatewayWire:
         """Where the server is."""
         return self._upstream.host
 
-    async def open(self, body: dict[str, Any]) -> HttpResponse:
+    async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
         """Send *body* and return the open response."""
         headers = {**self._headers, "accept": "text/event-stream"}
-        response = await self._upstream.stream(self._post(headers, body))
+        response = await self._upstream.stream(self._post(headers, body, place))
         self.response = self.response or response
         return response
 
-    async def ask(self, body: dict[str, Any]) -> bytes:
+    async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
         """Send *body* and return the answer's body."""
-        return await self._upstream.ask(self._post({**self._headers, "accept": "application/json"}, body))
+        return await self._upstream.ask(self._post({**self._headers, "accept": "application/json"}, body, place))
 
     async def models(self) -> bytes:
         """Return the list of models."""
@@ -90,8 +93,11 @@ class GatewayWire:
         headers["accept"] = "application/json"
         return await self._upstream.ask(self._upstream.request("GET", "models", headers))
 
-    def _post(self, headers: dict[str, str], body: dict[str, Any]) -> HttpRequest:
-        return self._upstream.request("POST", self._path, headers, msgspec.json.encode(body))
+    def _post(self, headers: dict[str, str], body: dict[str, Any], place: Place) -> HttpRequest:
+        path = self._path if place == "call" else place
+        return self._upstream.request(
+            "POST", path, headers, msgspec.json.encode(body), below_version=place != "tokenize"
+        )
 
 
 async def _again(call: Callable[[], Awaitable[T]]) -> T:

@@ -23,7 +23,7 @@ class SlowWire(MemoryWire):
         super().__init__(script)
         self.asked, self.may_answer = anyio.Event(), anyio.Event()
 
-    async def open(self, body):
+    async def open(self, body, place="call"):
         self.asked.set()
         response = await super().open(body)
         await self.may_answer.wait()
@@ -33,7 +33,7 @@ class SlowWire(MemoryWire):
 class WholeWire(MemoryWire):
     """Answers with JSON."""
 
-    async def open(self, body):
+    async def open(self, body, place="call"):
         response = await super().open(body)
         response.headers["content-type"] = "application/json"
         return response

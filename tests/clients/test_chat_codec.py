@@ -92,7 +92,7 @@ async def test_reasoning_is_corrected_in_its_own_field():
             return texts(["We ", "BAD\n", "x\n"], field="reasoning_content")
         return [said({"reasoning_content": "more\n"}), *texts(["done"])]
 
-    wire = MemoryWire(script, models=b'{"data": [{"id": "m", "owned_by": "vllm"}]}')
+    wire = MemoryWire(script, models=b'{"data": [{"id": "m", "owned_by": "llamacpp"}]}')
     parts, result = await collect(wire, [word(good="good", slow=0.01)])
     assert read_naively(parts) == "We BAD\nx\nCorrection: We goodmore\ndone"
     assert spelled(parts) == result.text == "We goodmore\ndone"

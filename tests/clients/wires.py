@@ -42,7 +42,7 @@ class MemoryWire:
         self.list = models
         self.model_lists = 0
 
-    async def open(self, body):
+    async def open(self, body, place="call"):
         self.bodies.append(body)
         found = self.script(len(self.bodies) - 1, body)
         if isinstance(found, Exception):
@@ -50,7 +50,7 @@ class MemoryWire:
         self.sent.append(Body(found))
         return self.sent[-1]
 
-    async def ask(self, body):
+    async def ask(self, body, place="call"):
         raise NotImplementedError
 
     async def models(self):
