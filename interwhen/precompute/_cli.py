@@ -15,8 +15,7 @@ from rich.text import Text
 
 from interwhen._types.errors import UsageError
 from interwhen.cli import _exits, _flags
-from interwhen.cli._text import joined, visible
-from interwhen.cli._view import stdout_console
+from interwhen.cli._text import joined, stdout_console, visible
 from interwhen.precompute import Kind, Slice, Store, _contexts, load_producers, open_store
 from interwhen.precompute._contexts import (
     ContextRecord,

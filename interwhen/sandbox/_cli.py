@@ -12,8 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from interwhen.cli import _exits
-from interwhen.cli._text import STYLES, LineKind, json_safe, one_line, signs_for
-from interwhen.cli._view import stdout_console
+from interwhen.cli._text import STYLES, LineKind, json_safe, one_line, signs_for, stdout_console
 from interwhen.sandbox import Guarantees, MontySandbox, ProcessSandbox
 
 app = App(name="sandbox", help="Find out which guarantees sandboxes for untrusted code have on this machine.")

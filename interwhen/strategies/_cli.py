@@ -15,8 +15,7 @@ from rich.text import Text
 from interwhen._types.errors import UsageError
 from interwhen._types.models import Model
 from interwhen.cli._flags import ModelFlags
-from interwhen.cli._text import as_json, one_line
-from interwhen.cli._view import stdout_console
+from interwhen.cli._text import as_json, one_line, stdout_console
 from interwhen.strategies._fork_planning import Explanation, explain, probe_rates
 
 app = App(name="plan", help="How forks get their prefix: recomputed or restored, whichever is cheaper.")
