@@ -1,4 +1,4 @@
-"""From the data of one event to a :class:`~interwhen.models.Chunk`: pure functions, one per API."""
+"""Decodes the data of one event to a :class:`~interwhen.models.Chunk`: pure functions, one per API."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from interwhen._types.errors import MalformedEvent, UnexpectedForm, UpstreamErro
 from interwhen._types.models import Chunk, FinishReason, ScoredToken, Usage
 from interwhen.models._exchange import refusal
 
-# What the OpenAI-compatible APIs send, as msgspec structs: only the fields that matter here.
+# Messages of the OpenAI-compatible APIs as msgspec structs, with the fields that are used here.
 #
-# Fields that are missing, ``null`` and empty differ (a missing ``delta`` is an unknown shape, a null ``content`` is no
-# text), so ``UNSET`` marks the missing ones.
+# A missing field differs from ``null`` (a missing ``delta`` is an unknown form, a null ``content`` is no text), so
+# missing ones are ``UNSET``.
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, gc=False):
-    """The log-probability of one sampled token, in nats; the rest is looked at where it was asked for only."""
+    """The log-probability of one sampled token, in nats. The other fields are decoded only on request."""
 
     logprob: float | None = None
     token: Any = None
@@ -65,13 +65,13 @@ class ChatChoice(msgspec.Struct, frozen=True, gc=False):
 
 
 class PromptDetails(msgspec.Struct, frozen=True, gc=False):
-    """Where the prompt tokens came from."""
+    """The source of the prompt tokens."""
 
     cached_tokens: int | None = None
 
 
 class ServerUsage(msgspec.Struct, frozen=True, gc=False):
-    """Token counts as the server gives them."""
+    """Token counts of the server."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -79,14 +79,14 @@ class ServerUsage(msgspec.Struct, frozen=True, gc=False):
 
 
 class Timings(msgspec.Struct, frozen=True, gc=False):
-    """What llama.cpp says of how long a request took, in milliseconds."""
+    """Durations of a request by llama.cpp, in milliseconds."""
 
     prompt_ms: float | None = None
     predicted_ms: float | None = None
 
 
 class CompletionBody(msgspec.Struct, frozen=True, gc=False):
-    """A chunk or an answer of ``/v1/completions``; an error has ``message`` and ``code``."""
+    """A chunk or a whole answer of ``/v1/completions``, or an error with ``message`` and ``code``."""
 
     choices: list[CompletionChoice] | UnsetType | None = UNSET
     usage: ServerUsage | None = None
@@ -98,7 +98,7 @@ class CompletionBody(msgspec.Struct, frozen=True, gc=False):
 
 
 class ChatBody(msgspec.Struct, frozen=True, gc=False):
-    """A chunk or an answer of ``/v1/chat/completions``; errors as in :class:`CompletionBody`."""
+    """A chunk or a whole answer of ``/v1/chat/completions``, or an error as in :class:`CompletionBody`."""
 
     choices: list[ChatChoice] | UnsetType | None = UNSET
     usage: ServerUsage | None = None
@@ -143,7 +143,7 @@ class ServerProps(msgspec.Struct, frozen=True, gc=False):
 
 
 def card_of(model: str, cards: Sequence[ModelCard]) -> ModelCard | None:
-    """Return the card of *model*; where none has its name, the first one."""
+    """Return the entry of *model*, or the first one if none has its name."""
     return next((card for card in cards if card.id == model), cards[0] if cards else None)
 
 
@@ -161,13 +161,13 @@ class EndMark(enum.Enum):
 DONE: Final = EndMark.DONE
 
 Decoded: TypeAlias = Chunk | EndMark | tuple[Chunk, ...] | None
-"""What one event stands for; several chunks where it brought both reasoning and answer, ``None`` for nothing."""
+"""The content of one event: several chunks if it has both reasoning and answer, ``None`` if it has none."""
 
 Decode: TypeAlias = Callable[[bytes, int, bool], Decoded]
-"""``decode(data, offset, first)``: *first* says that no chunk has been understood yet (an unknown shape is refused)."""
+"""``decode(data, offset, first)``. An unknown form is an error while *first* is true: before the first valid chunk."""
 
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for bytes that are no JSON of the wanted shape, are no UTF-8, or are nested without end."""
+"""Raised by msgspec for bytes that are not JSON of the expected type, not UTF-8, or nested too deeply."""
 
 _FINISH: dict[str | None, FinishReason] = {
     "stop": "stop",
@@ -181,16 +181,16 @@ _FINISH: dict[str | None, FinishReason] = {
 
 
 def finish_reason(reason: str) -> FinishReason:
-    """Map the server's word to ours; ``abort`` and unknown words are ``other``."""
+    """Translate the server's finish reason; ``abort`` and unknown ones are ``other``."""
     return _FINISH.get(reason, "other")
 
 
 _MOST_TOKENS = 1 << 53
-"""What every reader of a journal can hold, JSON's numbers included; no request has as many."""
+"""Limit of counts: integers up to here are exact in any JSON reader, and no request has as many tokens."""
 
 
 def usage_of(usage: ServerUsage | None) -> Usage | None:
-    """Translate the server's counts. What is no number of tokens was not said."""
+    """Translate the server's counts; an invalid count is ``None``."""
     if usage is None:
         return None
     details = usage.prompt_tokens_details
@@ -199,12 +199,12 @@ def usage_of(usage: ServerUsage | None) -> Usage | None:
 
 
 def count_of(value: object) -> int | None:
-    """Return *value* if it is a number of tokens, which a server may have said of anything."""
+    """Return *value* if it is a valid count of tokens, else ``None``."""
     return value if type(value) is int and 0 <= value < _MOST_TOKENS else None
 
 
 def usage_of_answer(body: CompletionBody | ChatBody) -> Usage:
-    """Return the server's counts for a whole answer, with its own timings where it gives them."""
+    """Return the server's counts for a whole answer, with its timings if it gives them."""
     usage = usage_of(body.usage) or Usage()
     try:
         timings = msgspec.convert(body.timings, Timings | None)
@@ -222,7 +222,7 @@ def _seconds(milliseconds: float | None) -> float | None:
 
 
 def scored(logprobs: Logprobs | None) -> tuple[int, float | None]:
-    """Return how many tokens *logprobs* speak of, and their sum in nats."""
+    """Return the number of tokens in *logprobs*, and the sum of their log-probabilities in nats."""
     if logprobs is None:
         return 0, None
     values = logprobs.token_logprobs
@@ -234,7 +234,7 @@ def scored(logprobs: Logprobs | None) -> tuple[int, float | None]:
 
 
 def scored_tokens(logprobs: Logprobs | None) -> tuple[ScoredToken, ...]:
-    """Return the tokens of an answer that *logprobs* speak of, one by one; those without a value are left out."""
+    """Return the tokens in *logprobs*, without those that have no value."""
     if logprobs is None:
         return ()
     values = logprobs.token_logprobs
@@ -256,7 +256,7 @@ def _listed(found: Any, size: int) -> list[Any]:
 
 
 def _pairs(top: Any) -> Iterator[tuple[str, float]]:
-    """Yield the likeliest tokens at a place, which one API gives as an object and the other as a list."""
+    """Yield the likeliest tokens at a place. One API has an object for them, the other a list."""
     if isinstance(top, dict):
         items = list(top.items())
     else:
@@ -268,7 +268,7 @@ def _pairs(top: Any) -> Iterator[tuple[str, float]]:
 
 
 def scores_of(data: bytes) -> tuple[ScoredToken, ...]:
-    """Return the tokens with their scores in an event of a chat stream; none where it is anything else."""
+    """Return the scored tokens in an event of a chat stream; none for other data."""
     try:
         choices = chat_decoder.decode(data).choices
     except NOT_JSON:
@@ -277,9 +277,9 @@ def scores_of(data: bytes) -> tuple[ScoredToken, ...]:
 
 
 def decode_completion(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  a hot call
-    """Read an event of ``/v1/completions``.
+    """Decode an event of ``/v1/completions``.
 
-    Raises :class:`~interwhen.models.StreamProtocolError` for what is no chunk, and
+    Raises :class:`~interwhen.models.StreamProtocolError` for an invalid chunk, and
     :class:`~interwhen.models.UpstreamError` for an error object.
     """
     try:
@@ -298,12 +298,12 @@ def decode_completion(data: bytes, offset: int, first: bool) -> Decoded:  # noqa
             raise unknown_shape(data, offset)
         text = None
     if text and choice.finish_reason is None and choice.logprobs is None and body.usage is None:
-        return Chunk(text)  # nearly every event, without a call
+        return Chunk(text)  # nearly every event: no further call
     return _chunk(text or "", choice.finish_reason, choice.logprobs, body.usage)
 
 
 def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  a hot call
-    """Read an event of ``/v1/chat/completions``; raises as :func:`decode_completion` does."""
+    """Decode an event of ``/v1/chat/completions``; raises the errors of :func:`decode_completion`."""
     try:
         body = chat_decoder.decode(data)
     except NOT_JSON as exc:
@@ -322,7 +322,7 @@ def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT0
     reasoning = delta.reasoning_content or delta.reasoning
     if not reasoning:
         if delta.content and choice.finish_reason is None and choice.logprobs is None and body.usage is None:
-            return Chunk(delta.content)  # nearly every event, without a call
+            return Chunk(delta.content)  # nearly every event: no further call
         return _chunk(delta.content or "", choice.finish_reason, choice.logprobs, body.usage)
     thought = Chunk(reasoning, "reasoning")
     if not delta.content:
@@ -334,7 +334,7 @@ def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT0
 
 
 def reasoning_field(data: bytes) -> str:
-    """Say which field of the chat chunk *data* holds reasoning."""
+    """Return the name of the field with reasoning in the chat chunk *data*."""
     choices = chat_decoder.decode(data).choices or []
     names = [
         "reasoning_content" if choice.delta.reasoning_content else "reasoning"
@@ -345,16 +345,16 @@ def reasoning_field(data: bytes) -> str:
 
 
 def error_of(body: CompletionBody | ChatBody) -> UpstreamError | None:
-    """Return the error that *body* is, if it is one."""
+    """Return the error in *body*, if it is one."""
     if body.error is not None:
         return refusal(msgspec.json.encode({"error": body.error}))
-    if body.object == "error":  # the form of older vLLM: its fields stand in the body itself
+    if body.object == "error":  # older vLLM has the fields of the error in the body itself
         return refusal(msgspec.json.encode({"message": body.message, "code": body.code}))
     return None
 
 
 def _chunk(text: str, reason: str | None, logprobs: Logprobs | None, usage: ServerUsage | None) -> Chunk | None:
-    """Make a chunk of the answer, or ``None`` where it would say nothing."""
+    """Return a chunk of the answer, or ``None`` if it would be empty."""
     if reason is None and usage is None and logprobs is None:
         return Chunk(text) if text else None
     tokens, logprob = scored(logprobs)
@@ -365,11 +365,11 @@ def _chunk(text: str, reason: str | None, logprobs: Logprobs | None, usage: Serv
 
 
 def _done_or_raise(data: bytes, offset: int, exc: Exception) -> EndMark:
-    # The end mark is no JSON, so it is found here and costs the other events nothing.
+    # The end mark is not JSON. It is looked for after an error only, so that other events do not pay for it.
     if data.strip() == b"[DONE]":
         return DONE
     shape = isinstance(exc, msgspec.ValidationError)
-    what = f"JSON that is no chunk ({exc})" if shape else f"malformed JSON ({exc})"
+    what = f"not a valid chunk ({exc})" if shape else f"malformed JSON ({exc})"
     raise MalformedEvent(what, offset=offset, sample=data) from exc
 
 
@@ -385,15 +385,15 @@ def _without_choices(body: CompletionBody | ChatBody, data: bytes, offset: int, 
 
 
 def unknown_shape(data: bytes, offset: int) -> UnexpectedForm:
-    """Return the error for *data*, which is no answer of the API that was asked; it names the API that it is of."""
+    """Return the error for *data* that has another form than this API. It names the API with this form, if known."""
     keys = {key for choice in _shape_of(data) for key in choice}
     if keys & {"delta", "message"}:
-        hint = "; it is one of /chat/completions: use ChatModel"
+        hint = ", but one of /chat/completions: use ChatModel"
     elif "text" in keys:
-        hint = "; it is one of /completions: use CompletionsModel"
+        hint = ", but one of /completions: use CompletionsModel"
     else:
         hint = ""
-    return UnexpectedForm(f"an object that is no chunk of this API{hint}", offset=offset, sample=data)
+    return UnexpectedForm(f"not a chunk of this API{hint}", offset=offset, sample=data)
 
 
 def _shape_of(data: bytes) -> list[dict[str, Any]]:
@@ -405,4 +405,4 @@ def _shape_of(data: bytes) -> list[dict[str, Any]]:
 
 
 def _several(data: bytes, offset: int) -> UnexpectedForm:
-    return UnexpectedForm("several choices, where one was asked for (n>1)", offset=offset, sample=data)
+    return UnexpectedForm("several choices in one chunk: set n=1", offset=offset, sample=data)

@@ -1,4 +1,4 @@
-"""One exchange with a server: send, follow, look at the head before the body, translate refusals."""
+"""One request and its response: send, follow redirects, check the head before the body, translate errors, retry."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from interwhen._types.errors import (
 )
 from interwhen.models._transport import HttpRequest, HttpResponse, Timeouts, Transport
 
-# From the error body of a server to the exception that says what to do about it.
+# From the error body of a server to an exception.
 
 EXCERPT = 2000
 """Characters of an error body that an exception keeps."""
 
 _OVERFLOW_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
-# The wording of OpenAI, vLLM, SGLang, llama.cpp and TGI, which do not agree on a code.
+# The wording of OpenAI, vLLM, SGLang, llama.cpp and TGI, which use different codes.
 _OVERFLOW_WORDS = re.compile(
     r"maximum context|context[ _-](length|size|window)|longer than the model|max_model_len|maximum (model|input) length"
     r"|`?inputs`? tokens \+ `?max_new_tokens",
@@ -49,9 +49,9 @@ class _ErrorBody(msgspec.Struct, frozen=True):
 
 
 def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str] | None = None) -> UpstreamError:
-    """Build the exception for an error *body*; *status* is ``None`` where it came inside a stream.
+    """Build the exception for an error *body*; *status* is ``None`` for an error inside a stream.
 
-    A 429 becomes :class:`~interwhen.models.RateLimited`, a context that is too long
+    429 becomes :class:`~interwhen.models.RateLimited`, a context that is too long
     :class:`~interwhen.models.ContextOverflow`, everything else :class:`~interwhen.models.UpstreamError`.
     """
     message, code = _describe(body)
@@ -62,11 +62,10 @@ def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str
         kind = RateLimited
     elif (status is None or status < 500) and (code in _OVERFLOW_CODES or _OVERFLOW_WORDS.search(message)):
         kind = ContextOverflow
-    said = f"{message[:200]!r}" if message else "nothing more"
-    answered = "an error inside the stream" if status is None else f"status {status}"
-    hint = " (is its version, such as /v1, in the base URL, and is this the model's name?)" if status == 404 else ""
+    what = "an error inside the stream" if status is None else f"status {status}"
+    hint = "; check the model's name, and that base_url includes the version, such as /v1" if status == 404 else ""
     return kind(
-        f"the server answered with {answered} and said {said}{hint}",
+        f"the server answered with {what}: {message[:200]!r}{hint}",
         status=status,
         code=code,
         body=body[:EXCERPT].decode(errors="replace"),
@@ -75,7 +74,7 @@ def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str
 
 
 def _describe(body: bytes) -> tuple[str, str | None]:
-    """Find the message and the code in the shapes that servers use; the body itself where it is none of them."""
+    """Return the message and the code of an error in the forms that servers use, or the body as the message."""
     try:
         error = msgspec.json.decode(body, type=_ErrorBody)
         if isinstance(error.error, str):
@@ -91,7 +90,7 @@ def _describe(body: bytes) -> tuple[str, str | None]:
 
 
 def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
-    """Return the seconds that the server asks to wait; *now* (a Unix time) is for the form with a date."""
+    """Return the seconds to wait by ``Retry-After``. *now* is a Unix time, for the form with a date."""
     if (text := headers.get("retry-after-ms")) and re.fullmatch(r"\d{1,9}(\.\d*)?", text):
         return float(text) / 1000
     text = headers.get("retry-after", "").strip()
@@ -108,7 +107,7 @@ def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> floa
 
 _MAX_REDIRECTS = 3
 _MAX_BODY = 16 << 20
-"""Bytes of a whole (not streamed) answer."""
+"""The most bytes of a response that is not streamed."""
 _STREAMS = ("text/event-stream", "application/octet-stream", "text/plain")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -116,15 +115,14 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 async def open_stream(
     transport: Transport, request: HttpRequest, timeouts: Timeouts, *, whole_too: bool = False
 ) -> HttpResponse:
-    """Send *request* and return its response, whose head says that an event stream follows.
+    """Send *request* and return its response, which is an event stream by its content type.
 
-    With *whole_too*, a body of JSON will do: of a server that does not stream.
-
-    Raises what :func:`exchange` raises, and :class:`~interwhen.models.UnexpectedForm` for another content type.
+    With *whole_too*, JSON is accepted as well, for servers that do not stream. Raises the errors of :func:`exchange`,
+    and :class:`~interwhen.models.UnexpectedForm` for another content type.
     """
     response = await _send(transport, request, timeouts)
     kind = response.headers.get("content-type", "")
-    # A server that names no type, or a vague one, is given the benefit of the doubt: its first line will tell.
+    # A missing or vague content type is accepted: the decoder sees at the first line whether it is an event stream.
     if kind and not kind.startswith((*_STREAMS, "application/json") if whole_too else _STREAMS):
         sample = await _excerpt(response)
         if kind.startswith("application/json") and b'"error"' in sample:
@@ -134,11 +132,11 @@ async def open_stream(
 
 
 async def exchange(transport: Transport, request: HttpRequest, timeouts: Timeouts) -> bytes:
-    """Send *request* and return the whole body of its answer.
+    """Send *request* and return the whole body of its response.
 
-    Raises :class:`~interwhen.models.UpstreamError` (or a kind of it) for a status that is no success,
+    Raises :class:`~interwhen.models.UpstreamError` for a status other than 2xx,
     :class:`~interwhen.models.ConnectError`, and :class:`~interwhen.models.StreamTimeout` after ``timeouts.total``
-    seconds (where that is ``None``: after ``first_token`` for the head, and as long again for the body).
+    seconds (if that is ``None``: after ``first_token`` for the head, and the same time again for the body).
     """
     response = await _send(transport, request, timeouts)
     limit = timeouts.first_token if timeouts.total is None else timeouts.total
@@ -150,12 +148,12 @@ async def exchange(transport: Transport, request: HttpRequest, timeouts: Timeout
     finally:
         await response.aclose()
     if len(body) > _MAX_BODY:
-        raise StreamProtocolError(f"an answer larger than {_MAX_BODY} bytes", offset=_MAX_BODY, sample=body)
+        raise StreamProtocolError(f"response larger than {_MAX_BODY} bytes", offset=_MAX_BODY, sample=body)
     return body
 
 
 async def _send(transport: Transport, request: HttpRequest, timeouts: Timeouts) -> HttpResponse:
-    """Send *request*, follow redirects on the same host, and return the response of a success."""
+    """Send *request*, follow redirects on the same server, and return a response with status 2xx."""
     for _ in range(_MAX_REDIRECTS + 1):
         response = await _head(transport, request, timeouts)
         if 200 <= response.status < 300:
@@ -166,7 +164,7 @@ async def _send(transport: Transport, request: HttpRequest, timeouts: Timeouts) 
             raise refusal(body, status=response.status, headers=response.headers)
         await response.aclose()
         request = _redirected(request, response)
-    raise UpstreamError(f"{request.name!r} redirects in a circle", status=response.status)
+    raise UpstreamError(f"{request.name!r} redirects more than {_MAX_REDIRECTS} times", status=response.status)
 
 
 async def _head(transport: Transport, request: HttpRequest, timeouts: Timeouts) -> HttpResponse:
@@ -179,30 +177,30 @@ async def _head(transport: Transport, request: HttpRequest, timeouts: Timeouts) 
 
 
 async def _refuse_encoded(request: HttpRequest, response: HttpResponse) -> None:
-    """Refuse a compressed body: none was asked for, and what decompresses a stream holds its tokens back."""
+    """Refuse a compressed body: the request asked for ``identity``, because decompression holds tokens back."""
     coding = response.headers.get("content-encoding", "identity").strip().lower()
     if coding not in {"", "identity"}:
         await response.aclose()
         raise UnexpectedForm(
-            f"{request.name!r} sent a body in {coding!r}, which was not asked for; switch compression off there",
+            f"{request.name!r} sent a body with content-encoding {coding!r}: switch compression off on the server",
             offset=0,
         )
 
 
 def _redirected(request: HttpRequest, response: HttpResponse) -> HttpRequest:
-    """Point *request* to the new place, if that is the same server: the request carries the prompt and the key."""
+    """Return *request* for the new URL, on the same server only: it carries the prompt and the key."""
     location = response.headers.get("location", "")
     url = urljoin(request.url, location)
     if not location or not _same_server(request.url, url):
         raise UpstreamError(
-            f"{request.name!r} redirects to {_redacted(request, location)}; if that is right, use it as base_url",
+            f"{request.name!r} redirects to {_redacted(request, location)}: if that is right, use it as base_url",
             status=response.status,
         )
     return replace(request, url=url)
 
 
 def _redacted(request: HttpRequest, location: str) -> str:
-    """Return where it is redirected to, for an error: who is not to see the one URL is not to see the other."""
+    """Return the target of a redirect for an error. An alias hides the URL of the server, so it hides this one."""
     return "another server" if request.alias else f"{location!r}, another server"
 
 
@@ -216,7 +214,7 @@ def _same_server(old: str, new: str) -> bool:
 
 
 async def _excerpt(response: HttpResponse) -> bytes:
-    """Read the start of an error body; what cannot be read is left out, for the status matters more."""
+    """Read the start of an error body. A body that cannot be read is empty: the status is reported anyway."""
     body = b""
     try:
         with anyio.move_on_after(5.0):
@@ -235,41 +233,41 @@ async def _read(response: HttpResponse, limit: int) -> bytes:
     return bytes(body)
 
 
-# Trying again before the first token: how often, and how long to wait.
+# Retries before the first token.
 
 T = TypeVar("T")
-_DICE = random.Random()  # noqa: S311  (shared: seeding one from the system takes longer than the rest of a run's start)
+_RNG = random.Random()  # noqa: S311  (shared: seeding one takes longer than the rest of the start of a run)
 
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """At most *attempts* further tries, after a wait with full jitter that doubles from *base* to *cap* seconds.
+    """Up to *attempts* retries, after waits with full jitter that double from *base* to *cap* seconds.
 
-    A server that names a time (``Retry-After``) is obeyed up to *budget* seconds in all; where it asks for more, its
-    refusal is raised at once. Method: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+    ``Retry-After`` of a server is obeyed up to *budget* seconds in total; a longer one raises its error at once.
+    Method: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     """
 
     attempts: int = 2
     base: float = 0.5
     cap: float = 8.0
     budget: float = 30.0
-    rng: random.Random = field(default=_DICE, repr=False, compare=False)
+    rng: random.Random = field(default=_RNG, repr=False, compare=False)
 
     def wait(self, attempt: int, error: ModelError, waited: float) -> float | None:
-        """Return how long to wait after failure number *attempt* (from 0), or ``None`` to give up."""
+        """Return how long to wait after failure *attempt* (from 0), or ``None`` to give up."""
         if attempt >= self.attempts or not _worth_retrying(error):
             return None
         seconds = self.pause(attempt, error)
         return seconds if waited + seconds <= self.budget else None
 
     def pause(self, attempt: int, error: ModelError) -> float:
-        """Return the seconds between failure number *attempt* (from 0) and the next try, if there is one."""
+        """Return the seconds between failure *attempt* (from 0) and the next attempt."""
         asked = error.retry_after if isinstance(error, UpstreamError) else None
         return self.rng.uniform(0, min(self.cap, self.base * 2 ** min(attempt, 32))) if asked is None else asked
 
 
 async def retrying(call: Callable[[], Awaitable[T]], retries: Retries) -> T:
-    """Await *call* until it succeeds or *retries* says that it is enough; then its last error is raised."""
+    """Await *call* until it succeeds, or raise its last error when *retries* gives up."""
     waited = 0.0
     attempt = 0
     while True:
@@ -286,7 +284,7 @@ async def retrying(call: Callable[[], Awaitable[T]], retries: Retries) -> T:
 
 
 def _worth_retrying(error: ModelError) -> bool:
-    """Say yes to connection errors, 429 and 5xx; a server that took the request and is silent is not asked again."""
+    """Return true for connection errors, 429 and 5xx; false for a server that accepted the request and is silent."""
     if isinstance(error, StreamTimeout):
         return error.timer == "connect"
     return isinstance(error, ConnectError) or (isinstance(error, UpstreamError) and error.retryable)

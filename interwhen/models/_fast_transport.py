@@ -1,7 +1,7 @@
-"""The fast way to a server for asyncio and uvloop: httptools' parser right behind the loop (the extra ``fast``).
+"""A faster transport for asyncio and uvloop: the loop feeds the parser of httptools (extra ``fast``).
 
-Between the socket and the reader of a body there are a parser in C and one wake-up. Nothing else runs for a chunk: no
-timer, no task, no scope. See ``docs/decisions/0020-a-transport-of-our-own.md``.
+For each chunk, only the parser (in C) and one wake-up of the reader run: no timer, task or cancel scope. See
+``docs/decisions/0020-a-transport-of-our-own.md``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,14 @@ from interwhen._types.errors import (
     StreamTimeout,
     UsageError,
 )
-from interwhen.models._transport import HttpRequest, HttpResponse, connect, environment_proxy, scheme_and_host, why_not
+from interwhen.models._transport import (
+    HttpRequest,
+    HttpResponse,
+    connect,
+    describe_error,
+    environment_proxy,
+    scheme_and_host,
+)
 
 if TYPE_CHECKING:
     import ssl
@@ -35,27 +42,27 @@ if TYPE_CHECKING:
     from interwhen.models._httpx2_transport import Httpx2Transport
 
 
-# One answer on a connection of the fast transport: what the parser finds in it, and whoever waits for that.
+# One response: the connection feeds the parser, the parser calls the response, and one task reads it.
 
 HIGH_WATER = 1 << 20
-"""Bytes that may wait unread before the loop stops reading from the socket."""
+"""Unread bytes after which the loop stops reading from the socket."""
 _MOST_WITHOUT_BODY = 1 << 18
-"""Bytes that may come without any of the body (a head, trailers, extensions of a chunk) before that is no answer."""
+"""Bytes that may arrive in a row without any body: of a head, trailers or chunk extensions. More is an error."""
 
 
 class ResponseConnection(Protocol):
-    """The connection that an answer comes on."""
+    """The connection of a response."""
 
     def pause(self) -> None:
         """Stop reading from the socket."""
         ...
 
     def resume(self) -> None:
-        """Go on reading."""
+        """Read from the socket again."""
         ...
 
     def release(self, *, keep: bool) -> None:
-        """Take the connection back: the answer is whole. It is closed unless *keep*."""
+        """Take the connection back after a complete response; close it unless *keep*."""
         ...
 
     def abort(self) -> None:
@@ -64,14 +71,14 @@ class ResponseConnection(Protocol):
 
 
 class FastResponse:
-    """A response; see :class:`~interwhen.models.HttpResponse`. The connection feeds it, one task reads it.
+    """A response; see :class:`~interwhen.models.HttpResponse`.
 
-    All that has come by the time the reader looks is handed over together, for one wake-up of its task.
+    One read returns everything that arrived since the one before, so that the reading task wakes up once for it.
     """
 
     __slots__ = (
+        "_bodiless",
         "_closed",
-        "_dry",
         "_error",
         "_feed",
         "_framed",
@@ -101,7 +108,7 @@ class FastResponse:
         self._parts: list[bytes] = []
         self._size = 0  # of the parts
         self._received = 0  # by the reader
-        self._dry = 0
+        self._bodiless = 0
         self._framed = False  # whether the head says where the body ends
         self._keep = False
         self._paused = False
@@ -115,18 +122,18 @@ class FastResponse:
     # ------------------------------------------------------------------ the reader's side
 
     async def head(self) -> None:
-        """Wait for the status and the headers; raises :class:`~interwhen.ModelError` where none come."""
+        """Wait for status and headers; raises :class:`~interwhen.ModelError` if the connection ends before."""
         while not self.status:
             if self._closed:
-                raise StreamClosed("the transport was closed before an answer came")
+                raise StreamClosed("the transport was closed before the response arrived")
             if self._error is not None:
                 raise self._error
             await self._wait()
 
     @property
     def has_begun(self) -> bool:
-        """Whether anything of it has come, be it a part of its head."""
-        return bool(self.status or self._dry or self._size)
+        """Whether any byte of it has arrived, also of its head."""
+        return bool(self.status or self._bodiless or self._size)
 
     async def receive(self) -> bytes:
         """Wait for bytes of the body; empty at its end."""
@@ -138,7 +145,7 @@ class FastResponse:
                 raise self._error
             if self._is_whole:
                 return b""
-            # As in _wait, without the call: this is for every chunk.
+            # The same as _wait, without the call: this runs for every chunk.
             self._waiter = waiter = self._loop.create_future()
             try:
                 await waiter
@@ -155,29 +162,28 @@ class FastResponse:
         return data
 
     async def aclose(self) -> None:
-        """Close now. A parked :meth:`receive` raises; an answer that is whole has given its connection back already."""
+        """Close now. A waiting :meth:`receive` raises. A complete response has already released its connection."""
         if self._closed:
             return
         is_over = self._is_whole or self._error is not None
         self.close()
         if not is_over:
-            # The loop closes the socket in its next turn.
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # the loop closes the socket in its next iteration
 
     def settle(self) -> bool:
-        """Close now if the answer is whole and all of it has been read; tells whether that was so."""
+        """Close without waiting if the response is complete and was read; return whether it did."""
         if not self._is_whole or self._parts:
             return False
         self.close()
         return True
 
     def close(self) -> None:
-        """Close the connection, unless the answer is whole, and forget what was not read."""
+        """Close the connection unless the response is complete, and drop unread bytes."""
         self._closed = True
         self._parts.clear()
         if not self._is_whole and self._error is None:
             self._line.abort()
-        self._over()
+        self._finish()
 
     async def _wait(self) -> None:
         self._waiter = waiter = self._loop.create_future()
@@ -194,39 +200,39 @@ class FastResponse:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _over(self) -> None:
-        """Wake whoever waits, and part with the parser: the two know each other."""
-        self._feed = _nothing
+    def _finish(self) -> None:
+        """Wake the reader, and drop the parser, which would keep this object alive in a reference cycle."""
+        self._feed = _ignore
         self._parser = None
         self._wake()
 
     # ------------------------------------------------------------------ the connection's side
 
     def take(self, data: bytes) -> None:
-        """Take *data*, which came on the connection."""
+        """Parse *data* that arrived on the connection."""
         before = self._size
         try:
             self._feed(data)
         except httptools.HttpParserUpgrade:
-            self._malformed("it changes to another protocol, which was not asked for")
+            self._malformed("it switches to another protocol")
             return
         except httptools.HttpParserError as exc:
             self._malformed(str(exc) or type(exc).__name__)
             return
         if self._is_whole:
-            self._over()
+            self._finish()
             return
         if self._size == before:
-            self._dry += len(data)
-            if self._dry > _MOST_WITHOUT_BODY:
-                self._malformed(f"{self._dry} bytes without any of the body")
+            self._bodiless += len(data)
+            if self._bodiless > _MOST_WITHOUT_BODY:
+                self._malformed(f"{self._bodiless} bytes in a row without any body")
                 return
         else:
-            self._dry = 0
+            self._bodiless = 0
             if self._size > HIGH_WATER and not self._paused:
                 self._paused = True
                 self._line.pause()
-        # As _wake, without the call: this is for every chunk.
+        # The same as _wake, without the call: this runs for every chunk.
         waiter = self._waiter
         if waiter is not None:
             self._waiter = None
@@ -234,42 +240,42 @@ class FastResponse:
                 waiter.set_result(None)
 
     def lost(self, exc: Exception | None) -> None:
-        """Take note that nothing more will come: the end of a body that has no other mark, or a broken connection."""
+        """End the response: a body without a length ends with its connection; any other one is broken."""
         if self.status and not self._framed and exc is None:
             self._is_whole = True
-            self._over()
+            self._finish()
             return
         came = self._received + self._size
         why = "the server closed it" if exc is None else f"{type(exc).__name__}: {exc}"
-        self._fail(ConnectError(f"the connection to {self._name!r} broke after {came} bytes ({why})"))
+        self._fail(ConnectError(f"the connection to {self._name!r} broke after {came} bytes: {why}"))
 
     def _malformed(self, why: str) -> None:
         self._line.abort()
-        if self._is_whole:  # whatever follows it
-            self._over()
+        if self._is_whole:  # the error is in bytes after the response
+            self._finish()
             return
         if self.status:
             came = self._received + self._size
-            error: ModelError = ConnectError(f"the body of {self._name!r} is framed wrongly after {came} bytes ({why})")
+            error: ModelError = ConnectError(f"invalid framing in the body of {self._name!r} after {came} bytes: {why}")
         else:
-            error = StreamProtocolError(f"{self._name!r} does not speak HTTP/1.1 ({why})", offset=0)
+            error = StreamProtocolError(f"the response of {self._name!r} is not HTTP/1.1: {why}", offset=0)
         self._fail(error)
 
     def _fail(self, error: ModelError) -> None:
         if self._error is None and not self._is_whole:
             self._error = error
-            self._over()
+            self._finish()
 
     # ------------------------------------------------------------------ what the parser calls
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; trailers, which come behind the body, are not looked at."""
+        """Keep a header; ignore trailers."""
         if not self.status:
             self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        """Take the head; that of an interim answer (1xx) is followed by the one that counts."""
-        if self._is_whole:  # of an answer that nobody asked for, in the same read
+        """Take the head. Skip interim responses (1xx), which the final one follows (RFC 9110, section 15.2)."""
+        if self._is_whole:  # an unrequested second response in the same read
             return
         assert self._parser is not None
         status = self._parser.get_status_code()
@@ -284,53 +290,54 @@ class FastResponse:
         self.status = status
 
     def on_body(self, data: bytes) -> None:
-        """Keep a part of the body, unless nobody wants it, or it is that of another answer."""
+        """Keep a part of the body, unless the response is closed or this belongs to a second one."""
         if self.status and not self._closed and not self._is_whole:
             self._parts.append(data)
             self._size += len(data)
 
     def on_message_complete(self) -> None:
-        """Give the connection back at the end of the answer."""
+        """Release the connection at the end of the response."""
         if self.status and not self._is_whole:
             self._is_whole = True
             self._line.release(keep=self._keep)
 
     def on_message_begin(self) -> None:
-        """Refuse to keep a connection on which a second answer comes that nobody asked for."""
+        """Close a connection that brings a second response without a request."""
         if self._is_whole:
             self._line.abort()
 
 
-def _nothing(_data: bytes) -> None:
-    """Take what comes for an answer that is over."""
+def _ignore(_data: bytes) -> None:
+    """Ignore bytes after the end of a response."""
 
 
-# One connection of the fast transport, which serves one answer after the other.
+# One connection, which serves one response after the other.
 
 
 class FastConnection(asyncio.Protocol):
-    """What the loop calls. *on_idle* hears when it can be asked for the next answer, *on_lost* when it is gone."""
+    """The protocol that the loop calls. It calls *on_idle* when it can take the next request, *on_lost* at its end."""
 
-    __slots__ = ("_answer", "_is_paused", "_on_idle", "_on_lost", "_transport", "idle_since")
+    __slots__ = ("_is_paused", "_on_idle", "_on_lost", "_response", "_transport", "idle_since")
 
     def __init__(self, on_idle: Callable[[FastConnection], None], on_lost: Callable[[FastConnection], None]) -> None:
         self.idle_since = 0.0
         self._on_idle = on_idle
         self._on_lost = on_lost
-        self._answer: FastResponse | None = None
+        self._response: FastResponse | None = None
         self._transport: asyncio.Transport | None = None
         self._is_paused = False
 
     @property
     def is_usable(self) -> bool:
         """Whether a request can be sent on it."""
-        return self._answer is None and self._transport is not None and not self._transport.is_closing()
+        return self._response is None and self._transport is not None and not self._transport.is_closing()
 
     @property
-    def has_news(self) -> bool:
-        """Whether something has come that the loop has not handed over yet: an end, or an answer that nobody asked for.
+    def is_readable(self) -> bool:
+        """Whether the socket is readable although no request is open: the server closed it, or sent something.
 
-        Where the loop was held for a while, the next request would take it for its own.
+        The loop may not have delivered this yet, after a blocking call. The next request would take it for its own
+        response.
         """
         sock = self._transport.get_extra_info("socket") if self._transport is not None else None
         number = sock.fileno() if sock is not None else -1
@@ -342,44 +349,44 @@ class FastConnection(asyncio.Protocol):
         poll.register(number, select.POLLIN)
         return bool(poll.poll(0))
 
-    def ask(self, request: bytes, name: str, loop: asyncio.AbstractEventLoop) -> FastResponse:
-        """Send *request* and return its answer, of which nothing has come yet. *name* is for its errors."""
+    def send_request(self, request: bytes, name: str, loop: asyncio.AbstractEventLoop) -> FastResponse:
+        """Send *request* and return its response, which has not arrived yet. *name* is for its errors."""
         assert self._transport is not None
-        self._answer = answer = FastResponse(name, self, loop)
+        self._response = response = FastResponse(name, self, loop)
         self._transport.write(request)
-        return answer
+        return response
 
     # ------------------------------------------------------------------ the loop's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the loop's own end."""
+        """Keep the loop's transport."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Hand *data* to the answer; an idle connection on which something comes is out of step."""
-        answer = self._answer
-        if answer is None:
+        """Pass *data* to the response; close an idle connection that brings something."""
+        response = self._response
+        if response is None:
             self.abort()
         else:
-            answer.take(data)
+            response.take(data)
 
     def eof_received(self) -> bool:
-        """End the answer; the loop closes the connection."""
+        """End the response; the loop closes the connection."""
         self._part(None)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the answer."""
+        """End the response."""
         self._part(exc)
         self._transport = None
         self._on_lost(self)
 
     def _part(self, exc: Exception | None) -> None:
-        answer, self._answer = self._answer, None
-        if answer is not None:
-            answer.lost(exc)
+        response, self._response = self._response, None
+        if response is not None:
+            response.lost(exc)
 
-    # ------------------------------------------------------------------ the answer's side
+    # ------------------------------------------------------------------ the response's side
 
     def pause(self) -> None:
         """Stop reading from the socket."""
@@ -388,14 +395,14 @@ class FastConnection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Go on reading."""
+        """Read from the socket again."""
         if self._is_paused and self._transport is not None:
             self._is_paused = False
             self._transport.resume_reading()
 
     def release(self, *, keep: bool) -> None:
-        """Part with the answer, which is whole. It may have come before all of the request had gone out."""
-        self._answer = None
+        """Take the connection back. A response can be complete before all of the request was sent."""
+        self._response = None
         self.resume()
         if keep and self.is_usable and self._transport is not None and not self._transport.get_write_buffer_size():
             self._on_idle(self)
@@ -403,29 +410,29 @@ class FastConnection(asyncio.Protocol):
             self.abort()
 
     def close(self) -> None:
-        """Close the socket now, whoever waits for an answer on it."""
-        answer = self._answer
-        if answer is not None:
-            answer.close()
+        """Close the socket now, and the response that is being read from it."""
+        response = self._response
+        if response is not None:
+            response.close()
         self.abort()
 
     def abort(self) -> None:
-        """Close the socket now (the loop does in its next turn), without a word to the answer, which asks for it."""
-        self._answer = None
+        """Close the socket (the loop does in its next iteration) without a call to the response, which asked for it."""
+        self._response = None
         if self._transport is not None:
             self._transport.abort()
 
 
-# The connections of the fast transport on one event loop: those in use, and those kept for the next request.
+# The connections on one event loop: those in use, and those kept for the next request.
 
 KEPT_CONNECTIONS = 64
-"""Idle connections that are kept for a server; in use there may be any number."""
+"""Idle connections that are kept for one server. The number of connections in use is not limited."""
 KEEPALIVE_SECONDS = 4.0
-"""For how long an idle connection is kept: less than the 5 s after which uvicorn closes it."""
+"""How long an idle connection is kept: less than the 5 s after which uvicorn closes it."""
 
 
 class ServerAddress(NamedTuple):
-    """Where connections go."""
+    """The server of a connection."""
 
     scheme: str
     host: str
@@ -433,47 +440,47 @@ class ServerAddress(NamedTuple):
 
 
 class ConnectionPool:
-    """Connections of *loop*, each of which its own thread alone may touch."""
+    """The connections of *loop*. Only the thread of that loop may use them."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._idle: dict[ServerAddress, list[FastConnection]] = {}
         self._open: set[FastConnection] = set()
         self._sweep: asyncio.TimerHandle | None = None
-        self.way_round: Httpx2Transport | None = None
-        """What reaches the servers behind a proxy."""
+        self.proxied_transport: Httpx2Transport | None = None
+        """The transport for servers that need a proxy."""
         self._closing: asyncio.Task[None] | None = None
 
     def connection(self, server: ServerAddress) -> FastConnection:
-        """Return a connection that is to be made to *server*; it comes back here when its answer is over."""
+        """Return a protocol for a new connection to *server*; it returns to the pool after each response."""
 
         def keep(connection: FastConnection) -> None:
             self._keep(server, connection)
 
         return FastConnection(keep, self._open.discard)
 
-    def opened(self, connection: FastConnection) -> None:
-        """Take note that *connection* is there."""
+    def add(self, connection: FastConnection) -> None:
+        """Add an open *connection*."""
         self._open.add(connection)
 
-    def kept(self, server: ServerAddress) -> FastConnection | None:
-        """Return the connection to *server* that was used last, if one is kept that is still good."""
+    def take_idle(self, server: ServerAddress) -> FastConnection | None:
+        """Return the usable idle connection to *server* that was used last, if there is one."""
         kept = self._idle.get(server)
         while kept:
             connection = kept.pop()
             is_fresh = self.loop.time() - connection.idle_since < KEEPALIVE_SECONDS
-            if connection.is_usable and is_fresh and not connection.has_news:
+            if connection.is_usable and is_fresh and not connection.is_readable:
                 return connection
             connection.abort()
         return None
 
-    def forget(self, server: ServerAddress) -> None:
-        """Close what is kept for *server*: one of them was found dead, and so may be the others."""
+    def drop_idle(self, server: ServerAddress) -> None:
+        """Close the idle connections to *server*: one of them was dead, so the others may be, too."""
         for connection in self._idle.pop(server, ()):
             connection.abort()
 
     def close(self) -> bool:
-        """Close all connections (the loop does in its next turn); tell whether there were any."""
+        """Close all connections (the loop does in its next iteration); return whether there were any."""
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
@@ -486,18 +493,18 @@ class ConnectionPool:
     async def aclose(self) -> None:
         """Close all connections, those to proxies included."""
         any_here = self.close()
-        way_round, self.way_round = self.way_round, None
-        if way_round is not None:
-            await way_round.aclose()
+        proxied_transport, self.proxied_transport = self.proxied_transport, None
+        if proxied_transport is not None:
+            await proxied_transport.aclose()
         if any_here:
-            await asyncio.sleep(0)  # the loop closes the sockets in its next turn
+            await asyncio.sleep(0)  # the loop closes the sockets in its next iteration
 
     def close_soon(self) -> None:
-        """Close all connections; called in the loop, which another thread asks to."""
+        """Start closing all connections; another thread schedules this call in the loop."""
         self._closing = self.loop.create_task(self.aclose())
 
     def _keep(self, server: ServerAddress, connection: FastConnection) -> None:
-        """Keep *connection*, whose answer is over, for a while."""
+        """Keep an idle *connection* for :data:`KEEPALIVE_SECONDS`."""
         kept = self._idle.setdefault(server, [])
         if len(kept) >= KEPT_CONNECTIONS:
             connection.abort()
@@ -508,7 +515,7 @@ class ConnectionPool:
             self._sweep = self.loop.call_later(KEEPALIVE_SECONDS, self._close_old)
 
     def _close_old(self) -> None:
-        """Close what was not used for long, and come again while there is something left: one timer for all."""
+        """Close old idle connections, and run again while some are left: one timer for all of them."""
         self._sweep = None
         now = self.loop.time()
         for server, kept in tuple(self._idle.items()):
@@ -525,14 +532,14 @@ class ConnectionPool:
 _NOT_IN_A_HEADER = re.compile(r"[\r\n\0]")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OURS = frozenset(("content-length", "host", "transfer-encoding"))
-"""Headers that say where a request goes and where it ends: two of them would be two requests."""
+"""Headers that this module sets itself. A second one could split a request in two (request smuggling)."""
 _SAFE = "/%:@!$&'()*+,;=~?"
-"""What stays as it is in the path and the query of a URL."""
+"""Characters that are not escaped in the path and the query of a URL."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class _Target(NamedTuple):
-    """A URL, taken apart: where its server is, and what a request says of it."""
+    """A parsed URL: the server, and the target and the ``host`` of the request."""
 
     server: ServerAddress
     target: str
@@ -540,11 +547,11 @@ class _Target(NamedTuple):
 
 
 class FastTransport:
-    """Connections of our own, as many as there are streams; asyncio (or uvloop) only.
+    """A transport with one connection per open stream, for asyncio and uvloop.
 
-    *ssl_context* replaces the system's trust store. Servers for which the environment names a proxy, if *trust_env*,
-    are reached by way of :class:`~interwhen.models.Httpx2Transport`. Each event loop has connections
-    of its own, so that one transport may serve the loops of several threads.
+    *ssl_context* replaces the trust store of the system. With *trust_env*, a server for which the environment names a
+    proxy is reached through :class:`~interwhen.models.Httpx2Transport`. Each event loop has its own connections, so one
+    transport can serve the loops of several threads.
     """
 
     def __init__(self, *, ssl_context: ssl.SSLContext | None = None, trust_env: bool = True) -> None:
@@ -555,26 +562,26 @@ class FastTransport:
         self._proxied: dict[tuple[str, str], bool] = {}
 
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> HttpResponse:
-        """Send *request* and return the response once its head has come."""
+        """Send *request* and return the response once its head has arrived."""
         if self._trust_env and self._has_proxy(request.url):
-            return await self._way_round().send(request, connect_timeout=connect_timeout)
-        place = _place(request.url)
-        data = _encoded(request, place)
+            return await self._proxied_transport().send(request, connect_timeout=connect_timeout)
+        place = _parse_url(request.url)
+        data = _encode(request, place)
         pool = self._pool()
-        kept = pool.kept(place.server)
-        connection = kept or await self._connected(pool, place.server, request.name, connect_timeout)
-        answer = connection.ask(data, request.name, pool.loop)
+        kept = pool.take_idle(place.server)
+        connection = kept or await self._connect(pool, place.server, request.name, connect_timeout)
+        response = connection.send_request(data, request.name, pool.loop)
         try:
-            await answer.head()
+            await response.head()
         except ConnectError as error:
-            if kept is not None and not answer.has_begun:
+            if kept is not None and not response.has_begun:
                 error.stale = True
-                pool.forget(place.server)
+                pool.drop_idle(place.server)
             raise
-        return answer
+        return response
 
     async def aclose(self) -> None:
-        """Close every connection; those of a loop that runs in another thread, in that loop's next turn."""
+        """Close every connection. A loop in another thread closes its own ones in its next iteration."""
         with self._lock:
             pools, self._pools = self._pools, ()
         running = _running_loop()
@@ -582,16 +589,16 @@ class FastTransport:
             if pool.loop is running:
                 await pool.aclose()
             elif not pool.loop.is_closed():
-                with suppress(RuntimeError):  # it was closed at this very moment
+                with suppress(RuntimeError):  # the loop was closed after the check
                     pool.loop.call_soon_threadsafe(pool.close_soon)
 
     # ------------------------------------------------------------------ connections
 
     def _pool(self) -> ConnectionPool:
-        """Return the pool of the running loop; those of loops that are over are forgotten."""
+        """Return the pool of the running loop, and drop those of closed loops."""
         loop = _running_loop()
         if loop is None:
-            raise UsageError("the fast transport runs on asyncio only; use transport='httpx2'")
+            raise UsageError("the fast transport needs asyncio: use transport='httpx2'")
         for pool in self._pools:
             if pool.loop is loop:
                 return pool
@@ -600,7 +607,7 @@ class FastTransport:
             self._pools = (*(each for each in self._pools if not each.loop.is_closed()), pool)
         return pool
 
-    async def _connected(
+    async def _connect(
         self, pool: ConnectionPool, server: ServerAddress, name: str, seconds: float | None
     ) -> FastConnection:
         """Return a new connection to *server*."""
@@ -612,15 +619,17 @@ class FastTransport:
                 )
         except TimeoutError as exc:
             raise StreamTimeout("connect", seconds or 0.0) from exc
-        except (OSError, UnicodeError) as exc:  # ssl.SSLError is one; a label of a name may be empty or too long
-            raise ConnectError(f"could not connect to {name!r} ({why_not(exc)}); is the server running?") from exc
+        except (OSError, UnicodeError) as exc:  # SSLError is an OSError
+            raise ConnectError(
+                f"could not connect to {name!r} ({describe_error(exc)}); is the server running?"
+            ) from exc
         if not connection.is_usable:
-            raise ConnectError(f"{name!r} closed the connection before it was asked anything")
-        pool.opened(connection)
+            raise ConnectError(f"{name!r} closed the connection before a request was sent")
+        pool.add(connection)
         return connection
 
     def _context(self) -> ssl.SSLContext:
-        """Return the context of TLS connections; the system's trust store is read once, when it is needed."""
+        """Return the TLS context. The trust store of the system is read once, when it is first needed."""
         if self._ssl_context is None:
             import httpcore2
 
@@ -630,19 +639,19 @@ class FastTransport:
     # ------------------------------------------------------------------ proxies
 
     def _has_proxy(self, url: str) -> bool:
-        """Tell whether the environment names a proxy for *url*; it is asked once for each server."""
+        """Return whether the environment names a proxy for *url*. The result is kept for each server."""
         server = scheme_and_host(url)
         if server not in self._proxied:
             self._proxied[server] = environment_proxy(*server) is not None
         return self._proxied[server]
 
-    def _way_round(self) -> Httpx2Transport:
+    def _proxied_transport(self) -> Httpx2Transport:
         pool = self._pool()
-        if pool.way_round is None:
+        if pool.proxied_transport is None:
             from interwhen.models._httpx2_transport import Httpx2Transport
 
-            pool.way_round = Httpx2Transport(ssl_context=self._ssl_context)
-        return pool.way_round
+            pool.proxied_transport = Httpx2Transport(ssl_context=self._ssl_context)
+        return pool.proxied_transport
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -653,34 +662,36 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 @functools.lru_cache(maxsize=256)
-def _place(url: str) -> _Target:
-    """Take *url* apart. Raises :class:`~interwhen.UsageError` where it is none."""
+def _parse_url(url: str) -> _Target:
+    """Parse *url*. Raises :class:`~interwhen.UsageError` if it is invalid."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
         name = parts.netloc.rpartition("@")[2].encode("ascii" if url.isascii() else "idna").decode()
     except ValueError as exc:  # UnicodeError is one
-        raise UsageError(f"{url!r} is no http:// or https:// URL ({exc})") from exc
+        raise UsageError(f"not an http:// or https:// URL: {url!r} ({exc})") from exc
     if parts.scheme not in _DEFAULT_PORTS or not host or _NOT_IN_A_HEADER.search(name):
-        raise UsageError(f"{url!r} is no http:// or https:// URL")
+        raise UsageError(f"not an http:// or https:// URL: {url!r}")
     query = f"?{quote(parts.query, safe=_SAFE)}" if parts.query else ""
     target = quote(parts.path or "/", safe=_SAFE) + query
     return _Target(ServerAddress(parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme]), target, name)
 
 
-def _encoded(request: HttpRequest, place: _Target) -> bytes:
-    """Return *request* as it goes over the wire."""
+def _encode(request: HttpRequest, place: _Target) -> bytes:
+    """Return the bytes of *request*."""
     lines = [f"{request.method} {place.target} HTTP/1.1", f"host: {place.name}"]
     for name, value in request.headers.items():
         if name.lower() in _OURS or not _NAME.fullmatch(name):
-            raise UsageError(f"the header {name!r:.100} cannot be set; take it out of headers={{...}}")
+            raise UsageError(f"header {name!r:.100} cannot be set: remove it from headers={{...}}")
         lines.append(f"{name}: {value}")
     if request.method == "POST":
         lines.append(f"content-length: {len(request.body)}")
     head = "\r\n".join(lines)
     if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1 or "\0" in head:
-        raise UsageError("a header holds a line end; look for one in the key and in headers={...}")
+        raise UsageError("a header contains a line end or NUL: check the API key and headers={...}")
     try:
         return f"{head}\r\n\r\n".encode("latin-1") + request.body
     except UnicodeEncodeError as exc:
-        raise UsageError(f"a header holds {exc.object[exc.start : exc.end]!r}, which HTTP cannot carry") from exc
+        raise UsageError(
+            f"a header contains {exc.object[exc.start : exc.end]!r}: HTTP headers are limited to Latin-1"
+        ) from exc

@@ -1,4 +1,4 @@
-"""Whether a server takes an optional field of a request, as far as its own refusals have shown."""
+"""Learn from the errors of a server whether it accepts an optional field of a request."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from interwhen._log import log_info
 from interwhen._types.errors import UpstreamError
 
 REMEMBERED_SECONDS = 600.0
-"""How long a refusal counts: a server may be updated, and one that was wrong once must not cost a feature for ever."""
+"""How long a refusal counts: the server may be updated, and one wrong error must not switch a feature off forever."""
 
 _REFUSING = frozenset({400, 422})
 _ERROR_FIELDS = frozenset({"error", "detail", "param"})
-"""Where servers put their errors. A request that has such a field itself may come back from a server that echoes."""
+"""Fields of error bodies. A server that echoes a request with such a field looks as if it sent an error."""
 
 
 class _ErrorParam(msgspec.Struct, frozen=True):
@@ -38,10 +38,10 @@ _decode = msgspec.json.Decoder(_RefusalBody).decode
 
 
 def refuses(error: UpstreamError, field: str) -> bool:
-    """Tell whether *error* names the top-level *field* of the request in a field of its own that says what is wrong.
+    """Return whether *error* names the top-level *field* of the request as its cause, in a structured field.
 
-    ``error.param`` is OpenAI's and vLLM's way, ``detail[].loc`` that of FastAPI. What an error says in words is never
-    looked at: it may repeat the request, which anybody may have written.
+    OpenAI and vLLM use ``error.param``, FastAPI uses ``detail[].loc``. The message is ignored: it may quote the
+    request, which is untrusted.
     """
     if error.status not in _REFUSING:
         return False
@@ -57,16 +57,16 @@ def refuses(error: UpstreamError, field: str) -> bool:
 
 
 def mentions(error: UpstreamError, field: str) -> bool:
-    """Tell whether *error* may be about *field*: worth another try of this request, and nothing to learn from."""
+    """Return whether *error* may be about *field*: enough for a retry without it, but not to learn from."""
     return (
         error.status in _REFUSING and re.search(rf"(?<![a-z_]){field}(?![a-z_])", error.body, re.IGNORECASE) is not None
     )
 
 
 class FieldSupport:
-    """Whether one model of one server takes *field*.
+    """Whether one model of one server accepts *field*.
 
-    It is taken for granted until a refusal names the field and the same request is accepted without it, and again after
+    Assumed until an error names the field and the same request succeeds without it, and again after
     ``REMEMBERED_SECONDS``.
     """
 
@@ -84,9 +84,9 @@ class FieldSupport:
         return not self._until or anyio.current_time() >= self._until
 
     def learn(self, error: UpstreamError, request: Mapping[str, Any]) -> None:
-        """Take note of *error*: the server refused *request* with the field, and accepted it without.
+        """Record that the server refused *request* with the field by *error*, and accepted it without.
 
-        What the error says in words, and what a server may have echoed of *request*, teaches nothing.
+        Only structured fields of the error count, and none if it may be an echo of *request*.
         """
         if not refuses(error, self.field) or _ERROR_FIELDS & request.keys():
             return

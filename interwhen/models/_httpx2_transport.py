@@ -1,7 +1,7 @@
-"""The default way to a server: httpx2's connection layer (httpcore2), on asyncio and trio.
+"""The default transport: httpcore2, the connection layer of httpx2, on asyncio and trio.
 
-The layers of httpx2 above it (cookies, decoding, redirects) have nothing to give to an event stream; the pool
-below is the part that survives cancellation at any point, and takes a network backend.
+An event stream needs nothing of the layers of httpx2 above it (cookies, decoding, redirects). The connection pool of
+httpcore2 survives cancellation at any point, and accepts a network backend.
 """
 
 from __future__ import annotations
@@ -23,7 +23,14 @@ from interwhen._types.errors import (
     StreamTimeout,
     UsageError,
 )
-from interwhen.models._transport import HttpRequest, HttpResponse, connect, environment_proxy, scheme_and_host, why_not
+from interwhen.models._transport import (
+    HttpRequest,
+    HttpResponse,
+    connect,
+    describe_error,
+    environment_proxy,
+    scheme_and_host,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -31,16 +38,16 @@ if TYPE_CHECKING:
 
 # A network backend of httpcore2 for asyncio whose reads cost one future.
 #
-# The stock backend opens a cancel scope around each read and registers the socket with the selector anew, which
-# together cost more than the read. Here the loop reads on its own, up to a mark, and a reader waits only where nothing
-# has come. Timeouts of reads are not supported: closing the stream ends a read.
+# The stock backend opens a cancel scope around each read and registers the socket with the selector again, which
+# together cost more than the read. Here the loop reads ahead, up to a limit, and a reader waits only if nothing has
+# arrived. Read timeouts are not supported: closing the stream ends a read.
 
 _HIGH_WATER = 1 << 20
-"""Bytes that may wait unread before the loop stops reading from the socket."""
+"""Unread bytes after which the loop stops reading from the socket."""
 
 
 class _StreamProtocol(asyncio.Protocol):
-    """What the loop calls; holds the bytes that have come."""
+    """The protocol that the loop calls. It holds the bytes that have arrived."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
@@ -97,7 +104,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         self._closed = False
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109
-        """Wait for bytes; returns all that have come, which may be more than *max_bytes*."""
+        """Wait for bytes and return all that have arrived, which may be more than *max_bytes*."""
         protocol = self._protocol
         while not protocol.parts:
             if self._closed:
@@ -116,7 +123,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         return protocol.take()
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109
-        """Hand *buffer* to the loop; a request is small, so there is no wait until the socket took it."""
+        """Write *buffer*, without waiting until it is sent: a request is small."""
         if self._closed or self._transport.is_closing():
             raise httpcore2.WriteError("the connection is closed")
         self._transport.write(buffer)
@@ -125,9 +132,8 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         """Close the socket now; a waiting read raises."""
         self._closed = True
         self._transport.abort()
-        self._protocol._wake()  # noqa: SLF001  the two classes are one thing; the loop asks for two
-        # The loop closes the socket in its next turn.
-        await anyio.lowlevel.checkpoint()
+        self._protocol._wake()  # noqa: SLF001  the two classes are one object; asyncio needs two
+        await anyio.lowlevel.checkpoint()  # the loop closes the socket in its next iteration
 
     async def start_tls(
         self,
@@ -135,7 +141,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> httpcore2.AsyncNetworkStream:
-        """Speak TLS from here on."""
+        """Start TLS on the connection."""
         try:
             with anyio.fail_after(timeout):
                 transport = await self._loop.start_tls(
@@ -144,7 +150,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         except TimeoutError as exc:
             self._transport.abort()
             raise httpcore2.ConnectTimeout(str(exc)) from exc
-        except OSError as exc:  # ssl.SSLError is one
+        except OSError as exc:  # ssl.SSLError is an OSError
             self._transport.abort()
             raise httpcore2.ConnectError(str(exc)) from exc
         except BaseException:
@@ -156,15 +162,15 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         return AsyncioStream(transport, self._protocol)
 
     def get_extra_info(self, info: str) -> Any:
-        """Answer what httpcore2 asks."""
-        if info == "is_readable":  # asked of idle connections: anything that came means it is dead
+        """Return an attribute of the connection by the name that httpcore2 uses."""
+        if info == "is_readable":  # for an idle connection: any byte or end that arrived means that it is dead
             return self._protocol.ended or bool(self._protocol.parts) or self._transport.is_closing()
         names = {"ssl_object": "ssl_object", "socket": "socket", "client_addr": "sockname", "server_addr": "peername"}
         return self._transport.get_extra_info(names[info]) if info in names else None
 
 
 class AsyncioBackend(httpcore2.AsyncNetworkBackend):
-    """Opens connections through the running asyncio (or uvloop) loop."""
+    """Opens connections on the running asyncio (or uvloop) loop."""
 
     async def connect_tcp(
         self,
@@ -174,7 +180,7 @@ class AsyncioBackend(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[tuple[Any, ...]] | None = None,  # noqa: ARG002
     ) -> httpcore2.AsyncNetworkStream:
-        """Connect to *host*, by the first of its addresses that answers."""
+        """Connect to the first address of *host* that answers."""
         local = (local_address, 0) if local_address else None
         try:
             with anyio.fail_after(timeout):
@@ -182,27 +188,27 @@ class AsyncioBackend(httpcore2.AsyncNetworkBackend):
         except TimeoutError as exc:
             raise httpcore2.ConnectTimeout(str(exc)) from exc
         except OSError as exc:
-            raise httpcore2.ConnectError(why_not(exc)) from exc
+            raise httpcore2.ConnectError(describe_error(exc)) from exc
         return AsyncioStream(transport, protocol)
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep."""
+        """Sleep, for httpcore2."""
         await anyio.sleep(seconds)
 
 
 KEPT_CONNECTIONS = 64
-"""Idle connections that are kept; in use there may be any number."""
+"""Idle connections that are kept. The number of connections in use is not limited."""
 KEEPALIVE_SECONDS = 4.0
-"""For how long an idle connection is kept: less than the 5 s after which uvicorn closes it."""
+"""How long an idle connection is kept: less than the 5 s after which uvicorn closes it."""
 _CLOSE_SECONDS = 1.0
 
 
 def translate(exc: Exception, name: str, *, received: int = 0) -> ModelError:
-    """Say in our words what httpcore2 raised for a request to *name* after *received* bytes of the body."""
+    """Return our error for an exception of httpcore2, for a request to *name* after *received* bytes of the body."""
     if isinstance(exc, httpcore2.TimeoutException):
-        return ConnectError(f"a timeout of the connection to {name!r}: {exc}")
+        return ConnectError(f"the connection to {name!r} timed out: {exc}")
     if isinstance(exc, httpcore2.ProtocolError) and received == 0 and "disconnected" not in str(exc):
-        return StreamProtocolError(f"{name!r} does not speak HTTP/1.1 ({exc})", offset=0)
+        return StreamProtocolError(f"the response of {name!r} is not HTTP/1.1: {exc}", offset=0)
     if isinstance(exc, httpcore2.ConnectError):
         return ConnectError(f"could not connect to {name!r} ({_reason(exc)}); is the server running?")
     return ConnectError(
@@ -211,7 +217,7 @@ def translate(exc: Exception, name: str, *, received: int = 0) -> ModelError:
 
 
 def _reason(exc: BaseException) -> str:
-    """Find the words: httpcore2 wraps the original, which may itself be a wordless wrapper, and drops its cause."""
+    """Return the message of *exc*, or of an exception inside: httpcore2 wraps the original, often without a message."""
     while not str(exc):
         inner = exc.__cause__ or next((arg for arg in exc.args if isinstance(arg, BaseException)), None)
         if inner is None:
@@ -230,7 +236,7 @@ class Httpx2Response:
         }
         self._name = name
         self._response = response
-        # PoolByteStream's own generator; each layer of it closes the one below.
+        # The generator of httpcore2's PoolByteStream. Closing it closes the generators below it.
         stream = cast("AsyncIterator[bytes]", response.stream)
         self._parts = cast("AsyncGenerator[bytes, None]", stream.__aiter__())
         self._received = 0
@@ -253,7 +259,7 @@ class Httpx2Response:
             self._broken = True
             raise translate(exc, self._name, received=self._received) from exc
         except BaseException:
-            # A cancelled generator is finished; without the mark its next answer would read as the body's end.
+            # A cancelled generator is exhausted: its next StopAsyncIteration does not mean the end of the body.
             self._broken = True
             raise
         finally:
@@ -264,7 +270,7 @@ class Httpx2Response:
         return data
 
     async def aclose(self) -> None:
-        """Close now. A parked :meth:`receive` raises, and unwinds the generators itself."""
+        """Close now. A waiting :meth:`receive` raises, and closes the generators itself."""
         if self._closed:
             return
         self._closed = True
@@ -275,10 +281,10 @@ class Httpx2Response:
 
 
 class Httpx2Transport:
-    """Connections of httpcore2, as many as there are streams.
+    """The default transport, with one connection per open stream.
 
-    *ssl_context* replaces the system's trust store. *proxy* is a URL; without it the environment's proxies are used
-    (``HTTPS_PROXY``, ``NO_PROXY``, ...) unless *trust_env* is false.
+    *ssl_context* replaces the trust store of the system. *proxy* is a URL. Without it, the proxies of the environment
+    are used (``HTTPS_PROXY``, ``NO_PROXY``, ...) unless *trust_env* is false.
     """
 
     def __init__(
@@ -290,7 +296,7 @@ class Httpx2Transport:
         self._pools: dict[str | None, httpcore2.AsyncConnectionPool] = {}
 
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> HttpResponse:
-        """Send *request* and return the response once its head has come."""
+        """Send *request* and return the response once its head has arrived."""
         url = httpcore2.URL(request.url)
         headers = [(b"host", _host(request.url))]
         headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()]
@@ -316,7 +322,7 @@ class Httpx2Transport:
         except httpcore2.ConnectTimeout as exc:
             raise StreamTimeout("connect", connect_timeout or 0.0) from exc
         except httpcore2.UnsupportedProtocol as exc:
-            raise UsageError(f"{request.url!r} is no http:// or https:// URL") from exc
+            raise UsageError(f"not an http:// or https:// URL: {request.url!r}") from exc
         except Exception as exc:
             error = translate(exc, request.name)
             if isinstance(error, ConnectError) and not isinstance(exc, httpcore2.TimeoutException):
@@ -332,13 +338,13 @@ class Httpx2Transport:
                 await pool.aclose()
 
     def _pool(self, url: str) -> httpcore2.AsyncConnectionPool:
-        """Return the pool for *url*: one for direct connections, one per proxy, with TLS only once it is needed."""
+        """Return the pool for *url*: there is one for each scheme and proxy."""
         scheme, host = scheme_and_host(url)
         proxy = self._proxy or (environment_proxy(scheme, host) if self._trust_env else None)
         key = f"{scheme} {proxy}"
         pool = self._pools.get(key)
         if pool is None:
-            # httpcore2 would read the CA bundle anew for each connection.
+            # Without a context, httpcore2 would read the CA bundle for each connection.
             if scheme == "https" and self._ssl_context is None:
                 self._ssl_context = httpcore2.default_ssl_context()
             pool = self._pools[key] = self._new_pool(proxy)
@@ -363,7 +369,7 @@ def _on_asyncio() -> bool:
 
 
 def _proxy(url: str) -> httpcore2.Proxy:
-    """Make a proxy of *url*, whose user and password go into a header."""
+    """Return the proxy at *url*. User and password in it go into a header."""
     parts = urlsplit(url)
     auth = None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
     return httpcore2.Proxy(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(), auth=auth)

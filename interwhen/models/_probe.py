@@ -1,4 +1,4 @@
-"""What an OpenAI-compatible endpoint can do, found out by asking it; ``interwhen doctor`` prints it."""
+"""Finds out by requests what an OpenAI-compatible endpoint can do; ``interwhen doctor`` prints it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from interwhen.models._transport import HttpRequest, Timeouts, Transport
 Mark = Literal["ok", "no", "unknown"]
 
 _TIMEOUTS = Timeouts(connect=5.0, first_token=60.0, inter_token=30.0, total=60.0)
-# llama.cpp closes a connection after each stream, which the next request on it finds out.
+# llama.cpp closes a connection after each stream: the next request on it fails once.
 _RETRIES = Retries(attempts=1, base=0.05)
 _ABORT_SECONDS = 2.0
 _POLL_SECONDS = 0.05
@@ -30,17 +30,17 @@ _GREEDY = Sampling(max_tokens=12, temperature=0.0)
 
 
 class ProbeFinding(msgspec.Struct, frozen=True):
-    """One thing that was asked, and what it means for interwhen."""
+    """The result of one question, and its meaning for interwhen."""
 
     name: str
     mark: Mark
     detail: str
-    """What was seen. May quote the server: escape it before it goes to a terminal."""
+    """The observation. It may quote the server: escape it before printing it to a terminal."""
     meaning: str
 
 
 class Diagnosis(msgspec.Struct, frozen=True):
-    """What was found out about an endpoint."""
+    """All findings about an endpoint."""
 
     base_url: str
     model: str
@@ -55,7 +55,7 @@ class Diagnosis(msgspec.Struct, frozen=True):
 
     @property
     def usable(self) -> bool:
-        """Whether a run can work there: the server answers, and one of the two APIs does."""
+        """Whether runs can use the endpoint: the server answers, and at least one of the two APIs works."""
         marks = {finding.name: finding.mark for finding in self.findings}
         return marks.get("reachable") == "ok" and "ok" in {marks.get("completions API"), marks.get("chat API")}
 
@@ -73,9 +73,10 @@ async def probe(
     transport: Transport | None = None,
     timeouts: Timeouts = _TIMEOUTS,
 ) -> Diagnosis:
-    """Ask the endpoint at *base_url* what it can do with *model*: about twenty short requests.
+    """Find out what the endpoint at *base_url* can do with *model*, by about twenty short requests.
 
-    Never raises a :class:`~interwhen.ModelError`: what fails is a finding. *transport* is not closed here.
+    A failed request is a finding and raises no :class:`~interwhen.ModelError`. A *transport* that is passed in is not
+    closed.
     """
     used = transport or Httpx2Transport()
     try:
@@ -87,7 +88,7 @@ async def probe(
 
 
 class _Prober:
-    """Asks one question after the other, and remembers what later ones need."""
+    """Asks the questions in order, and keeps what later ones need."""
 
     def __init__(
         self, base_url: str, model: str, transport: Transport, api_key: str | None, timeouts: Timeouts
@@ -111,7 +112,7 @@ class _Prober:
         self.has_chat = False
 
     async def findings(self) -> AsyncIterator[ProbeFinding]:
-        """Yield a finding for each question; after the first one fails, the others are not asked."""
+        """Yield a finding for each question; if the server is not reachable, the others are not asked."""
         asked = True
         for question in QUESTIONS:
             seen = await self._answer(question.ask) if asked else _Observation("unknown", "not asked")
@@ -133,12 +134,12 @@ class _Prober:
         return await exchange(self.transport, HttpRequest("GET", url, self.headers), self.timeouts)
 
     def request(self, sampling: Sampling, *, text: str = _TEXT, pieces: tuple[Piece, ...] = ()) -> Request:
-        """Return a request for the API that works, text where both do."""
+        """Return a request for the API that works, for the completions API if both do."""
         return Request(text if self.has_text else _TURNS, pieces, sampling)
 
     @property
     def either(self) -> CompletionsModel | ChatModel:
-        """The adapter for the API that works, text where both do."""
+        """The adapter for the API that works, that of the completions API if both do."""
         return self.text if self.has_text else self.chat
 
 
@@ -156,13 +157,13 @@ async def _models(prober: _Prober) -> _Observation:
     try:
         cards = msgspec.json.decode(await prober.get(f"{prober.base_url}/models"), type=ModelList).data
     except msgspec.MsgspecError as error:
-        return _Observation("no", f"/models is no model list: {error}")
+        return _Observation("no", f"/models did not return a model list: {error}")
     prober.card = next((card for card in cards if card.id == prober.model), None)
     if prober.card is not None:
-        return _Observation("ok", f"owned by {prober.card.owned_by or 'nobody named'}")
+        return _Observation("ok", f"owned by {prober.card.owned_by or 'an unknown server'}")
     if len(cards) == 1:
         prober.card = cards[0]
-        # llama.cpp serves its one model under every name.
+        # llama.cpp serves its only model under every name.
         mark: Mark = "ok" if cards[0].owned_by == "llamacpp" else "unknown"
         return _Observation(mark, f"owned by {cards[0].owned_by}; lists only {cards[0].id!r}")
     return _Observation(
@@ -205,7 +206,9 @@ async def _logprobs(prober: _Prober) -> _Observation:
     sampling = Sampling(max_tokens=4, temperature=0.0, logprobs=True)
     answer = await prober.either.complete(prober.request(sampling))
     return (
-        _Observation("no", "none came") if answer.logprob is None else _Observation("ok", f"{answer.logprob:.2f} nats")
+        _Observation("no", "the answer has none")
+        if answer.logprob is None
+        else _Observation("ok", f"{answer.logprob:.2f} nats")
     )
 
 
@@ -217,8 +220,8 @@ async def _cached(prober: _Prober) -> _Observation:
     if usage.cached_tokens is None:
         return _Observation("no", "the usage has no cached_tokens")
     if not usage.cached_tokens:
-        return _Observation("unknown", "counted, but nothing was cached when a prompt was repeated")
-    return _Observation("ok", f"{usage.cached_tokens} of {usage.prompt_tokens} tokens when a prompt was repeated")
+        return _Observation("unknown", "counted, but a repeated prompt was not cached")
+    return _Observation("ok", f"{usage.cached_tokens} of {usage.prompt_tokens} tokens of a repeated prompt")
 
 
 async def _seed(prober: _Prober) -> _Observation:
@@ -227,10 +230,10 @@ async def _seed(prober: _Prober) -> _Observation:
         sampling = Sampling(max_tokens=24, temperature=1.5, seed=seed)
         texts.append((await prober.either.complete(prober.request(sampling, text="Once upon a time"))).text)
     if texts[0] != texts[1]:
-        return _Observation("no", "one seed gave two texts")
+        return _Observation("no", "equal seeds gave different texts")
     if texts[0] == texts[2]:
-        return _Observation("unknown", "two seeds gave one text")
-    return _Observation("ok", "one seed gave one text twice, another seed another")
+        return _Observation("unknown", "different seeds gave equal texts")
+    return _Observation("ok", "equal seeds gave equal texts, another seed another text")
 
 
 async def _abort(prober: _Prober) -> _Observation:
@@ -241,12 +244,12 @@ async def _abort(prober: _Prober) -> _Observation:
     finally:
         await stream.aclose()
     if busy is None:
-        return _Observation("unknown", "the server does not tell what it is doing (/slots or /metrics)")
+        return _Observation("unknown", "the server does not show whether it is busy (/slots or /metrics)")
     if not busy:
-        return _Observation("unknown", "the generation was over before it could be stopped")
+        return _Observation("unknown", "the generation ended before it could be stopped")
     began = anyio.current_time()
     with anyio.move_on_after(_ABORT_SECONDS):
-        while await _busy(prober):  # noqa: ASYNC110  the server has no event for us
+        while await _busy(prober):  # noqa: ASYNC110  the server can only be polled
             await anyio.sleep(_POLL_SECONDS)
         return _Observation("ok", f"it stopped within {(anyio.current_time() - began) * 1000:.0f} ms")
     return _Observation("no", f"it was still generating {_ABORT_SECONDS:g} s after the stream was closed")
@@ -258,16 +261,16 @@ async def _context(prober: _Prober) -> _Observation:
     try:
         props = msgspec.json.decode(await prober.get(f"{prober.root}/props"), type=ServerProps)
     except (ModelError, msgspec.MsgspecError):
-        return _Observation("unknown", "neither /models nor /props says it")
+        return _Observation("unknown", "neither /models nor /props has it")
     size = props.default_generation_settings.n_ctx
-    return _Observation("ok", f"{size} tokens") if size else _Observation("unknown", "/props does not say it")
+    return _Observation("ok", f"{size} tokens") if size else _Observation("unknown", "/props does not have it")
 
 
 _Ask: TypeAlias = Callable[[_Prober], Awaitable[_Observation]]
 
 
 class ProbeQuestion(NamedTuple):
-    """What is asked, and what the answer means."""
+    """A question, and the meaning of a good and of a bad answer."""
 
     name: str
     ask: _Ask
@@ -286,25 +289,25 @@ QUESTIONS = (
     ProbeQuestion("chat API", _chat, "chats can be answered", "use --api completions"),
     ProbeQuestion("usage in streams", _usage, "the ledger holds the server's counts", "tokens are counted by arrivals"),
     ProbeQuestion(
-        "prefix resume", _prefix, "after a repair the model goes on exactly there", "repairs need another way"
+        "prefix resume", _prefix, "after a repair the model continues exactly there", "repairs need another way"
     ),
     ProbeQuestion(
         "assistant prefill", _prefill, "a chat can resume inside an answer", "a chat resumes by an extra turn"
     ),
     ProbeQuestion("logprobs", _logprobs, "confidence can be measured", "stopping rules on confidence do not work"),
-    ProbeQuestion("cached tokens", _cached, "what a resume costs is counted", "what a resume costs is not shown"),
+    ProbeQuestion("cached tokens", _cached, "the cost of a resume is counted", "the cost of a resume is not known"),
     ProbeQuestion("seed", _seed, "runs can be repeated and compared in pairs", "compare many runs, not single ones"),
-    ProbeQuestion("abort", _abort, "closing a stream stops its cost", "cut text may go on costing tokens"),
-    ProbeQuestion("context length", _context, "resumes stay within it", "a long trace may overflow without notice"),
+    ProbeQuestion("abort", _abort, "closing a stream stops its cost", "cut text may continue to cost tokens"),
+    ProbeQuestion("context length", _context, "resumes stay within it", "a long trace may overflow without warning"),
 )
-"""Everything that :func:`probe` asks, in order."""
+"""The questions of :func:`probe`, in order."""
 
 
 _Adapter: TypeAlias = CompletionsModel | ChatModel
 
 
 async def _resumed(prober: _Prober, adapter: _Adapter, prompt: Prompt) -> _Observation:
-    """Stream an answer, cut it, stream the rest. By streams, as runs do: some servers answer otherwise to the rest."""
+    """Stream an answer, cut it, and stream the rest. Like a run: some servers behave differently without a stream."""
     whole, _ = await _streamed(prober, adapter, Request(prompt, sampling=_GREEDY))
     kept = _first_words(whole)
     rest, _ = await _streamed(prober, adapter, Request(prompt, (Piece(kept),), _GREEDY))
@@ -312,7 +315,7 @@ async def _resumed(prober: _Prober, adapter: _Adapter, prompt: Prompt) -> _Obser
 
 
 async def _streamed(prober: _Prober, adapter: _Adapter, request: Request) -> tuple[str, Usage | None]:
-    """Return the text of a whole stream, and the usage if it told."""
+    """Return the text of a whole stream, and its usage if there is one."""
     stream = await adapter.stream(request)
     parts: list[str] = []
     usage = None
@@ -334,7 +337,7 @@ async def _receive(stream: Stream, timeouts: Timeouts) -> list[Chunk]:
 
 
 async def _busy(prober: _Prober) -> bool | None:
-    """Tell whether the server is generating; ``None`` where it does not say (llama.cpp and vLLM do)."""
+    """Return whether the server is generating; ``None`` if it does not show it (llama.cpp and vLLM do)."""
     try:
         slots = msgspec.json.decode(await prober.get(f"{prober.root}/slots"), type=list[SlotState])
         return any(slot.is_processing for slot in slots)
@@ -349,16 +352,16 @@ async def _busy(prober: _Prober) -> bool | None:
 
 
 def _first_words(text: str) -> str:
-    """Return about half of *text*, cut before a space, where a tokenizer would cut as well."""
+    """Return about half of *text*, cut before a space, where tokens usually begin."""
     return text[: text.rfind(" ", 1, max(2, len(text) // 2 + 1))] if " " in text[1:] else text[: len(text) // 2]
 
 
 def _continued(whole: str, kept: str, rest: str) -> _Observation:
     if not kept.strip():
-        return _Observation("unknown", f"the text was too short to tell: {whole[:30]!r}")
+        return _Observation("unknown", f"the text was too short: {whole[:30]!r}")
     expected = whole[len(kept) :]
     if rest and (rest.startswith(expected) or expected.startswith(rest)):
-        return _Observation("ok", "the continuation of a cut text is the text that was cut")
+        return _Observation("ok", "the continuation of a cut text equals the text that was cut")
     if rest.strip().startswith(kept.strip()[:20]):
-        return _Observation("no", "the text starts over instead of going on")
-    return _Observation("unknown", f"it goes on, but differently: {rest[:30]!r} for {expected[:30]!r}")
+        return _Observation("no", "the text starts again instead of continuing")
+    return _Observation("unknown", f"the continuation differs: expected {expected[:30]!r}, got {rest[:30]!r}")

@@ -1,4 +1,4 @@
-"""An open stream of one continuation: bytes in, chunks out."""
+"""Streams of one continuation: bytes in, chunks out."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from interwhen.models._orphans import OrphanedStream, OrphanedStreams
 from interwhen.models._sse import DEFAULT_LIMIT, SseDecoder, SseEvent
 from interwhen.models._transport import HttpResponse
 
-# Help for writing a model adapter: a stream that may be closed while it is being read.
+# Base classes for model adapters: streams that may be closed while they are read.
 
 
 class GuardedStream:
-    """A :class:`~interwhen.models.Stream` by way of one method, :meth:`fetch`.
+    """A :class:`~interwhen.models.Stream` that needs one method, :meth:`fetch`.
 
-    :meth:`aclose` cancels a pending :meth:`fetch`. That costs a cancel scope per read (about 3 µs); adapters
-    whose source can be closed under a reader do better by implementing the protocol themselves.
+    :meth:`aclose` cancels a pending :meth:`fetch`. This costs a cancel scope per read (about 3 µs). An adapter whose
+    source can be closed during a read should implement the protocol itself.
     """
 
     def __init__(self) -> None:
@@ -35,17 +35,17 @@ class GuardedStream:
         raise NotImplementedError
 
     async def release(self) -> None:
-        """Give back what the stream holds; called once."""
+        """Release the resources of the stream; called once."""
 
     async def receive(self) -> Sequence[Chunk]:
-        """Return what :meth:`fetch` brings. Raises :class:`StreamClosed` when closed meanwhile."""
+        """Return the result of :meth:`fetch`. Raises :class:`StreamClosed` if the stream is closed meanwhile."""
         if not self._is_closed:
             with anyio.CancelScope() as self._scope:
                 return await self.fetch()
         raise StreamClosed("the stream is closed")
 
     async def aclose(self) -> None:
-        """Stop: a pending read ends at once."""
+        """Close the stream; a pending read ends at once."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -55,11 +55,10 @@ class GuardedStream:
 
 
 class IteratorStream(GuardedStream):
-    """Makes a stream of an async iterator of text, for models that come with one.
+    """A stream from an async iterator of text, for models that have one.
 
-    The last chunk gets the finish reason ``stop``. An iterator that was interrupted, by an exception of its own or
-    by the cancellation of a read, has not come to its end: what follows is a
-    :class:`~interwhen.models.ConnectError`.
+    After the last text comes the finish reason ``stop``. After an interruption, by an exception of the iterator or the
+    cancellation of a read, the next read raises :class:`~interwhen.models.ConnectError`.
     """
 
     def __init__(self, texts: AsyncIterator[str]) -> None:
@@ -80,25 +79,25 @@ class IteratorStream(GuardedStream):
             self._over = True
             return (Chunk("", tokens=0, finish_reason="stop"),)
         except BaseException:
-            # A generator that has let an exception through says next that it is at its end, which it is not.
+            # After an exception a generator raises StopAsyncIteration, which does not mean that the text is complete.
             self._is_whole = False
             raise
 
     async def release(self) -> None:
-        """Close the iterator if it can be closed."""
+        """Close the iterator, if it has ``aclose``."""
         close = getattr(self._texts, "aclose", None)
         if close is not None and not self._over:
             try:
                 await close()
             except RuntimeError:
-                # An async generator that is being read ends by the cancellation of that read.
+                # The generator is being read: the cancellation of that read ends it.
                 return
 
 
-# What a stream keeps of the oddities that did not end it.
+# Counters of irregularities that did not end a stream.
 
 KEPT_SAMPLES = 16
-"""How many skipped events of a stream are kept; all are counted."""
+"""Skipped events that are kept as samples; all are counted."""
 
 
 @dataclass(slots=True)
@@ -110,15 +109,15 @@ class StreamNotes:
     replaced_events: int = 0
     bytes_after_end: int = 0
     orphan: OrphanedStream | None = None
-    """What the server may still be generating after we closed the stream."""
+    """The generation that the server may continue after the stream was closed."""
 
     @property
     def is_odd(self) -> bool:
-        """Whether there is anything to tell."""
+        """Whether anything was counted."""
         return bool(self.skipped_events or self.replaced_events or self.bytes_after_end)
 
     def skip(self, error: MalformedEvent) -> None:
-        """Count the event that *error* is about, and keep the first ones."""
+        """Count the event of *error*, and keep it as a sample if it is one of the first."""
         self.skipped_events += 1
         if len(self.skipped) < KEPT_SAMPLES:
             sample = ascii(error.sample)[2:-1]
@@ -126,10 +125,10 @@ class StreamNotes:
 
 
 def lenient(decode: Decode, notes: StreamNotes) -> Decode:
-    """Return *decode* with a way around single events that cannot be read: they are left out, and counted.
+    """Return a *decode* that skips and counts malformed events.
 
-    Invalid UTF-8 becomes U+FFFD where the rest of the event can be read then. Errors that the server announces,
-    unknown shapes and a second choice still raise: there is more wrong than one event.
+    Invalid UTF-8 becomes U+FFFD if the event is valid then. Error objects of the server, unknown forms and a second
+    choice still raise: these are not errors of a single event.
     """
 
     def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
@@ -152,17 +151,18 @@ def lenient(decode: Decode, notes: StreamNotes) -> Decode:
 
 
 _DRAIN_SECONDS = 0.05
-"""For how long the end of a body is awaited after ``[DONE]``, to keep the connection for the next request."""
+"""How long the end of a body is awaited after ``[DONE]``, to keep the connection for the next request."""
 
 
 class TokenStream:
     """The stream of one request; see :class:`~interwhen.models.Stream`.
 
-    Text is never lost to an error: where one read brought chunks and then nonsense, the chunks are returned and the
-    next :meth:`receive` raises. Counts alone are no reason to return: what has no end but counts has stalled.
+    An error loses no text: if one read brings chunks and then an error, the chunks are returned and the next
+    :meth:`receive` raises. A read with token counts alone does not return, so that a stream of nothing else runs into
+    its timeout.
 
-    ``notes`` says what was odd. *stop* tells the server to stop, for :meth:`abort`. Closed before its end, the stream
-    is one of *orphans*, of whose tokens there are at most *limit*. One event has at most *event_bytes*.
+    ``notes`` counts irregularities. :meth:`abort` calls *stop*, which tells the server to stop. A stream that is closed
+    before its end counts as one of *orphans* with at most *limit* tokens. *event_bytes* is the most bytes of an event.
     """
 
     __slots__ = (
@@ -212,16 +212,16 @@ class TokenStream:
         self._orphans = orphans
         self._limit = limit
         self._count = 0
-        self._counted = False  # counts have come behind the finish reason
+        self._counted = False  # token counts have arrived after the finish reason
         self._opened_at = anyio.current_time() if orphans is not None else 0.0
         self._first = True
-        self._finished = False  # a finish reason has come
+        self._finished = False  # a finish reason has arrived
         self._ended = False
         self._closed = False
         self._error: ModelError | None = None
 
-    async def receive(self) -> Sequence[Chunk]:  # noqa: C901  the hot path: a call each would cost more
-        """Wait for text and return what has come; empty at the end of the stream."""
+    async def receive(self) -> Sequence[Chunk]:  # noqa: C901  hot path: function calls would cost more
+        """Wait for text and return all chunks that have arrived; empty at the end of the stream."""
         if self._ended or self._error is not None or self._closed:
             return self._after_end()
         chunks: list[Chunk] = []
@@ -239,7 +239,7 @@ class TokenStream:
                     elif found is not None:
                         self._take(found, chunks, offset, events)
                         if self._ended:
-                            break  # what follows the first end mark is not looked at
+                            break  # everything after the first end mark is ignored
                 if not data:
                     self._end(chunks, "truncated")
             except ModelError as exc:
@@ -248,13 +248,13 @@ class TokenStream:
             if chunks:
                 if chunks[0].tokens or self._is_news(chunks):
                     break
-                del chunks[:-1]  # counts only, of which the last ones hold
+                del chunks[:-1]  # token counts only: the last ones are valid
         if self._orphans is not None:
             self._count += len(chunks)
         return chunks
 
     async def aclose(self) -> None:
-        """Stop the generation: close the connection, unless the answer had come to its end."""
+        """Stop the generation: close the connection, or keep it if the response is complete."""
         if self._closed:
             return
         self._closed = True
@@ -265,7 +265,7 @@ class TokenStream:
         await self._response.aclose()
 
     def settle(self) -> bool:
-        """Close at once where nothing has to be waited for, the answer being whole; tells whether that was so."""
+        """Close without waiting if the response is complete; return whether it did."""
         settle = getattr(self._response, "settle", None)
         if not self._ended or self._closed or settle is None or not settle():
             return False
@@ -273,9 +273,9 @@ class TokenStream:
         return True
 
     async def abort(self) -> None:
-        """Tell the server to stop, where it has a call for that and the stream was closed before its end.
+        """Tell the server to stop, if it has a call for that and the stream was closed before its end.
 
-        What the server says to that is logged; it is no error of the run.
+        A failure of the call is logged, and is not an error of the run.
         """
         stop, self._stop = self._stop, None
         if stop is None or self._ended or not self._closed:
@@ -291,7 +291,7 @@ class TokenStream:
     def _take(
         self, found: EndMark | tuple[Chunk, ...], chunks: list[Chunk], at: int, events: Sequence[SseEvent]
     ) -> None:
-        """Take what stands in the event *at* that offset, of *events*, and is not one chunk."""
+        """Take an end mark or several chunks: the content of the event at offset *at* in *events*."""
         if isinstance(found, EndMark):
             self.notes.bytes_after_end += self._after(at, events)
             self._end(chunks, "other")
@@ -300,27 +300,27 @@ class TokenStream:
             self._finished = self._finished or found[-1].finish_reason is not None
 
     def _is_news(self, chunks: Sequence[Chunk]) -> bool:
-        """Tell whether anything has come but counts, of which the first ones behind the finish reason are the last."""
+        """Return whether *chunks* are more than token counts, or the first counts after the finish reason."""
         if self._finished and not self._counted:
             self._counted = chunks[-1].usage is not None
             return True
         return any(chunk.tokens or chunk.text or chunk.finish_reason is not None for chunk in chunks)
 
     def _after(self, offset: int, events: Sequence[SseEvent]) -> int:
-        """Return how many bytes have come behind the end mark at *offset*."""
+        """Return how many bytes have arrived after the end mark at *offset*."""
         following = next((at for _, at in events if at > offset), None)
         return self._decoder.unfinished if following is None else self._decoder.offset - following
 
     def _end(self, chunks: list[Chunk], reason: FinishReason) -> None:
-        """End the stream; *reason* is for a server that gave none."""
+        """End the stream, with *reason* if the server gave none."""
         self._ended = True
         if not self._finished:
             chunks.append(Chunk("", tokens=0, finish_reason=reason))
 
     def _fail(self, exc: ModelError, chunks: list[Chunk]) -> None:
-        """Keep *exc* for the next call where text came before it, and raise it otherwise."""
+        """Raise *exc*, or keep it for the next read if this one has chunks."""
         if isinstance(exc, ConnectError) and self._finished:
-            self._ended = True  # only the end mark and the counts are lost
+            self._ended = True  # only the end mark and the token counts are lost
             return
         self._error = exc
         if isinstance(exc, StreamClosed) or not chunks:
@@ -354,7 +354,7 @@ class TokenStream:
 
 
 async def collect(stream: Stream) -> Completion:
-    """Read *stream* to its end and close it. As in any whole answer, the text is without reasoning in a field."""
+    """Read *stream* to its end and close it. As in a whole answer, the text is without the reasoning field."""
     chunks: list[Chunk] = []
     try:
         while more := await stream.receive():

@@ -1,4 +1,4 @@
-"""The way to a server: one small Protocol, so that the HTTP library is a choice."""
+"""The interface between the models and an HTTP library: requests, responses, timeouts, and opening a connection."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long to wait, in seconds; ``None`` waits for ever.
+    """Timeouts in seconds; ``None`` waits forever.
 
-    ``connect`` and ``first_token`` (here: until the response headers) bound the opening of a stream. While a stream
-    is read, whoever reads it enforces ``first_token``, ``inter_token`` and ``total``, by closing the stream: a timer
-    per read would cost more than the read.
+    ``connect`` and ``first_token`` (here: until the response headers) bound the opening of a stream. The reader of an
+    open stream enforces ``first_token``, ``inter_token`` and ``total`` by closing the stream: a timer per read would
+    cost more than the read.
 
-    ``idle`` ends nothing: once the model is silent for so long within a line, its monitors look at what there is of it.
+    ``idle`` ends nothing: after that silence within a line, monitors look at the unfinished line.
 
-    ``min_rate`` (tokens a second) is an alarm and not a timer: a run that waits for a slower model says so in its log
-    and in ``result.wire``.
+    ``min_rate`` (tokens a second) is an alarm, not a timer: a run whose model is slower reports it in its log and in
+    ``result.wire``.
     """
 
     connect: float | None = 10.0
@@ -42,9 +42,9 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A request as it goes out. Its ``headers`` may hold a key, so they are not in its repr.
+    """A request. Its ``headers`` may contain an API key, so its repr does not show them.
 
-    With an ``alias``, errors name that instead of the URL.
+    Errors name ``alias``, if there is one, instead of the URL.
     """
 
     method: Literal["GET", "POST", "DELETE"]
@@ -55,14 +55,15 @@ class HttpRequest:
 
     @property
     def name(self) -> str:
-        """What errors call the place it goes to."""
+        """The alias or the URL, for errors."""
         return self.alias or self.url
 
 
 class HttpResponse(Protocol):
-    """An answer whose head has come, and whose body is read as the bytes arrive.
+    """A response whose head has arrived, and whose body is read as the bytes arrive.
 
-    It may have a plain method ``settle()``, which closes it if it is whole and was read, and tells whether it did.
+    It may have a synchronous method ``settle()``, which closes it if it is complete and was read, and returns whether
+    it did.
     """
 
     @property
@@ -72,35 +73,35 @@ class HttpResponse(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers, their names in lower case."""
+        """The headers, with names in lower case."""
         ...
 
     async def receive(self) -> bytes:
         """Wait for bytes of the body; empty at its end.
 
-        Raises :class:`~interwhen.models.ConnectError` where the connection broke, and
-        :class:`~interwhen.models.StreamClosed` at once where another task calls :meth:`aclose` meanwhile. No timer
-        runs; cancelling the waiting task closes the connection.
+        Raises :class:`~interwhen.models.ConnectError` if the connection breaks, and
+        :class:`~interwhen.models.StreamClosed` as soon as another task calls :meth:`aclose`. No timer runs. Cancelling
+        the waiting task closes the connection.
         """
         ...
 
     async def aclose(self) -> None:
-        """Close: a body that was read to its end gives its connection back, any other closes it.
+        """Close: the connection is kept if the body was read to its end, and closed otherwise.
 
-        Any task may call it, at any time, twice; it does not wait for the server.
+        Any task may call it, at any time, more than once. It does not wait for the server.
         """
         ...
 
 
 class Transport(Protocol):
-    """Sends requests over connections that it keeps."""
+    """Sends requests, and keeps connections for the next ones."""
 
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> HttpResponse:
-        """Send *request* and return the response once its head has come.
+        """Send *request* and return the response once its head has arrived.
 
-        Raises :class:`~interwhen.models.ConnectError` (``stale`` where it was a kept connection that broke before
-        anything of an answer had come), and :class:`~interwhen.models.StreamTimeout` where no connection came about
-        in *connect_timeout* seconds. Redirects are not followed.
+        Raises :class:`~interwhen.models.ConnectError` (``stale`` if a kept connection broke before any byte of the
+        response), and :class:`~interwhen.models.StreamTimeout` if there is no connection within *connect_timeout*
+        seconds. Redirects are not followed.
         """
         ...
 
@@ -109,19 +110,19 @@ class Transport(Protocol):
         ...
 
 
-# Which proxy of the environment stands before a server.
+# The proxy that the environment names for a server.
 
 
 def scheme_and_host(url: str) -> tuple[str, str]:
-    """Return the scheme of *url*, and its host with the port, if it names one."""
+    """Return the scheme of *url*, and its host with the port, if it has one."""
     parts = urlsplit(url)
     return parts.scheme, parts.netloc.rpartition("@")[2]
 
 
 def environment_proxy(scheme: str, host: str) -> str | None:
-    """Return the proxy that ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy`` ask for, if any.
+    """Return the proxy by ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy``, if any.
 
-    On macOS and Windows the system's settings count, too.
+    On macOS and Windows, the settings of the system count, too.
     """
     import urllib.request  # with http.client and email, a tenth of the time that `import interwhen` may take
 
@@ -130,12 +131,12 @@ def environment_proxy(scheme: str, host: str) -> str | None:
     return None if proxy is None or urllib.request.proxy_bypass(host) else proxy
 
 
-# Opening a connection on the running asyncio loop, by the first address of a host that answers.
+# Opening a connection on the running asyncio loop, to the first address of a host that answers.
 
 P = TypeVar("P", bound="asyncio.Protocol")
 
 _TRY_SECONDS = 1.0
-"""How long an address may take before the next one is tried."""
+"""Time after which the next address of a host is tried."""
 
 
 async def connect(
@@ -146,14 +147,14 @@ async def connect(
     local: tuple[str, int] | None = None,
     context: ssl.SSLContext | None = None,
 ) -> tuple[asyncio.Transport, P]:
-    """Try the addresses of *host* in turn, all but the last one only for a moment; raises :class:`OSError`.
+    """Try the addresses of *host* in turn, all but the last one for :data:`_TRY_SECONDS`; raises :class:`OSError`.
 
-    With *context*, TLS is spoken, and the certificate must be that of *host*. Trying addresses in parallel (RFC 8305,
-    asyncio's ``happy_eyeballs_delay``) leaves a socket open where it is cancelled at the wrong turn of the loop, and
-    uvloop cannot do it.
+    With *context*, the connection uses TLS, and the certificate must be valid for *host*.
     """
     import asyncio
 
+    # Not in parallel (RFC 8305): happy_eyeballs_delay of asyncio leaks a socket if it is cancelled in the wrong
+    # iteration of the loop, and uvloop does not have it.
     loop = asyncio.get_running_loop()
     name = host if context is not None else None
     found = await _addresses(loop, host, port)
@@ -168,8 +169,8 @@ async def connect(
     )
 
 
-def why_not(exc: OSError | UnicodeError) -> str:
-    """Return why there is no connection, without the addresses that asyncio writes beside it."""
+def describe_error(exc: OSError | UnicodeError) -> str:
+    """Return why there is no connection, without the addresses that asyncio adds."""
     import ssl
 
     if isinstance(exc, OSError) and not isinstance(exc, (socket.gaierror, ssl.SSLError)) and exc.errno:
@@ -178,7 +179,7 @@ def why_not(exc: OSError | UnicodeError) -> str:
 
 
 async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[tuple[int, str]]:
-    """Return the addresses of *host*; one that is an address already needs no thread to be looked up."""
+    """Return the addresses of *host*. A host that is an address needs no lookup in a thread."""
     with contextlib.suppress(ValueError):
         return [(socket.AF_INET if ip_address(host).version == 4 else socket.AF_INET6, host)]
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)

@@ -1,9 +1,9 @@
-"""For tests of interwhen and of what is built on it: scripted models, servers that break, virtual time, trials.
+"""Test doubles and test tools for interwhen and for programs that use it.
 
-`ScriptedModel` streams what a test tells it to (`_models.py`); `server.py` has a scripted server with every fault of
-the wire by name; `run_virtual` runs hours in milliseconds (`_virtual_time.py`); `try_monitor` judges a verifier on
-labelled traces (`_trials.py`, `_scores.py`); `complexity.py` finds reading that is not linear.
-The deterministic simulator is in `simulation/`.
+`ScriptedModel` streams the steps of a script (`_models.py`). `server.py` has a scripted server with every network fault
+by name, and `_paced_server.py` a load generator. `run_virtual` runs hours in milliseconds (`_virtual_time.py`).
+`try_monitor` measures a verifier on labelled traces (`_trials.py`, `_scores.py`). `complexity.py` finds code that is
+slower than linear. The deterministic simulator is in `simulation/`.
 """
 
 from interwhen.testing._models import (

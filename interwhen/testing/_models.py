@@ -1,4 +1,4 @@
-"""A model that says what a test tells it to say, when it tells it to."""
+"""A model that streams the steps of a script."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from interwhen.models._transport import Timeouts
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """The model says nothing for *seconds* (of the event loop's clock, which may be virtual)."""
+    """Send nothing for *seconds* on the clock of the event loop, which may be virtual."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Text with a phase of its own, for models with a separate reasoning field."""
+    """Send text of a phase, for models with a separate reasoning field."""
 
     text: str
     phase: Phase = "answer"
@@ -33,13 +33,13 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The stream ends with this reason; ``None``: it ends without saying why."""
+    """End the stream with this reason, or without one if it is ``None``."""
 
     reason: FinishReason | None = "stop"
 
 
 Step: TypeAlias = str | Pause | Say | ToolCall | End | ModelError
-"""A str, Say or ToolCall is one chunk; an exception is raised."""
+"""A ``str``, :class:`Say` or tool call is one chunk; an exception is raised."""
 
 Script: TypeAlias = Callable[[Request], Iterable[Step]]
 
@@ -52,10 +52,10 @@ def cut_into(text: str, size: int = 1) -> list[str]:
 class ScriptedModel:
     """A :class:`~interwhen.Model` for tests.
 
-    *script* gives the steps for each request, or is a list of replies, one for each request in turn (a plain
-    string is cut into chunks of *size* characters; the last reply repeats). *forks* answers side inferences.
-    ``requests`` holds every request of the main stream, ``closed`` counts the streams that were closed before
-    their end.
+    *script* is a function that returns the steps for a request, or a list of replies, one per request (the last one
+    repeats). A reply that is a string is cut into chunks of *size* characters. *forks* answers side inferences.
+    ``requests`` has every request of a stream, ``fork_requests`` every fork, and ``closed`` counts the streams that
+    were closed before their end.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class ScriptedModel:
         return "scripted"
 
     async def capabilities(self) -> Capabilities:
-        """Return what the test said."""
+        """Return the given capabilities."""
         return self._capabilities
 
     async def stream(self, request: Request) -> ScriptedStream:
@@ -95,16 +95,16 @@ class ScriptedModel:
         return ScriptedStream(self, steps, self._delay)
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork with what *forks* returns. Usage counts one token for each word."""
+        """Answer a fork with the text that *forks* returns. Each word counts as one token."""
         self.fork_requests.append(request)
         await anyio.sleep(self._delay)
         if self._forks is None:
-            raise ModelError("this scripted model has no answers for forks")
+            raise ModelError("this scripted model has no answers for forks: give forks=")
         text = self._forks(request)
         return Completion(text, "stop", Usage(prompt_tokens=1, completion_tokens=len(text.split())))
 
     async def aclose(self) -> None:
-        """Do nothing: there is nothing to give back."""
+        """Do nothing: there are no resources to release."""
 
     def _in_turn(self, replies: Sequence[str | Sequence[Step]]) -> Script:
         def script(_request: Request) -> Iterable[Step]:
@@ -125,7 +125,7 @@ class ScriptedStream(GuardedStream):
         self._over = False
 
     async def fetch(self) -> Sequence[Chunk]:
-        """Take the next steps up to one that brings something."""
+        """Perform the steps up to the next chunk or the end."""
         await anyio.sleep(self._delay)
         for step in self._steps:
             match step:
@@ -151,5 +151,5 @@ class ScriptedStream(GuardedStream):
         return (Chunk("", tokens=0, finish_reason="stop"),)
 
     async def release(self) -> None:
-        """Count a stream that was not read to its end."""
+        """Count the stream if it was not read to its end."""
         self._model.closed += not self._over

@@ -1,4 +1,4 @@
-"""What a trial comes to: rates with intervals, how early and where, what a claim costs, and the cases to look at."""
+"""Scores of trials: rates with intervals, place and delay of violations, cost per claim, and the cases to look at."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ __all__ = ["Cases", "Rate", "Score", "Spread", "cases", "place", "score"]
 _Z = 1.959963984540054
 """The 97.5 % quantile of the normal distribution."""
 Place: TypeAlias = Literal["at", "before", "after", "unknown"]
-"""Where the first violation stands: it overlaps the labelled mistake, or lies before or behind it."""
+"""The place of the first violation: it overlaps the labelled mistake, or is before or after it."""
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """So many of so many, with the 95 % score interval of Wilson (1927)."""
+    """*hits* of *of*, with the 95 % score interval of Wilson (1927)."""
 
     hits: int
     of: int
     value: float | None = None
-    """``None`` where there is nothing to divide by."""
+    """``None`` if *of* is 0."""
     low: float = 0.0
     high: float = 1.0
 
@@ -41,17 +41,17 @@ class Rate(msgspec.Struct, frozen=True):
         share, z2 = hits / of, _Z * _Z
         middle = (share + z2 / (2 * of)) / (1 + z2 / of)
         half = _Z / (1 + z2 / of) * math.sqrt(share * (1 - share) / of + z2 / (4 * of * of))
-        # Rounding may put an end of it on the wrong side of the share, where that is 0 or 1.
+        # Rounding may put a bound on the wrong side of the share if that is 0 or 1.
         return cls(hits, of, share, max(min(middle - half, share), 0.0), min(max(middle + half, share), 1.0))
 
     def __str__(self) -> str:
         if self.value is None:
-            return "none to count"
+            return "nothing to count"
         return f"{self.value:.2%} ({self.hits} of {self.of}; 95 %: {self.low:.2%} to {self.high:.2%})"
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """How numbers spread: the smallest that half, 90 % and 99 % of them do not exceed, and the largest."""
+    """Percentiles of numbers: the median, the 90th and the 99th percentile, and the maximum."""
 
     n: int = 0
     p50: float = 0.0
@@ -61,7 +61,7 @@ class Spread(msgspec.Struct, frozen=True):
 
     @classmethod
     def make(cls, values: Iterable[float]) -> Spread:
-        """Return how *values* spread."""
+        """Return the percentiles of *values*."""
         ordered = sorted(values)
         if not ordered:
             return cls()
@@ -73,50 +73,50 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
-    """How a monitor did. A trace is *flagged* if it has a violation of a grounded claim: a run would be interrupted."""
+    """The scores of a monitor. A trace is *flagged* if a claim with a span is refuted: a run would be interrupted."""
 
     traces: int
     precision: Rate
-    """Wrong ones among the flagged ones (right and wrong; ``unclear`` ones are counted nowhere but in ``unclear``)."""
+    """Wrong ones among the flagged ones. ``unclear`` ones count in ``unclear`` only."""
     recall: Rate
     """Flagged ones among the wrong ones."""
     false_interrupts: Rate
     """Flagged ones among the right ones."""
     verified: Rate
-    """Among the right ones: those of which a run would end verified, as nothing was left unread or unknown."""
+    """Right ones whose run would end verified: everything was read, and nothing is unknown."""
     unclear: Rate
     """Flagged ones among the unclear ones."""
     located: Rate
-    """First violation overlaps the labelled mistake, among the flagged wrong ones with a labelled place."""
+    """Flagged wrong ones whose first violation overlaps the mistake, among those with a labelled place."""
     before: int
-    """Flagged wrong ones whose first violation lies before the labelled mistake: look at them."""
+    """Flagged wrong ones whose first violation is before the labelled mistake: look at them."""
     delay: Spread
-    """Characters from the start of the labelled mistake to the end of the segment that gave the first violation away:
-    how much the model had written of it and behind it when the check could begin."""
+    """Characters from the start of the labelled mistake to the end of the segment of the first violation: how much the
+    model had written since when the check could begin."""
     remaining: Spread
-    """Share of the flagged wrong trace that was not yet written then."""
+    """Share of the flagged wrong trace that was not written yet at that time."""
     claims: int
     passed: int
     violated: int
     unknown: int
     troubles: int
-    """Checks, extractions and preparations that came to nothing."""
+    """Checks, extractions and preparations that failed."""
     silent: int
-    """Traces in which no claim was found."""
+    """Traces without any claim."""
     aside: int
-    """Traces in which the monitor stood aside in every turn."""
+    """Traces to which the monitor does not apply in any turn."""
     check_ms: Spread
-    """Milliseconds for a check, as a run waits for it."""
+    """Milliseconds per check."""
     extract_ms: Spread
-    """Milliseconds for all extractions of a trace, on the event loop, for each 1,000 characters of it."""
+    """Milliseconds of extraction on the event loop per 1,000 characters of a trace."""
     prepare_ms: Spread
-    """Milliseconds for a preparation, once a turn."""
+    """Milliseconds per preparation, once a turn."""
     reasons: tuple[tuple[str, int], ...] = ()
     """The most frequent reasons for *unknown*."""
 
 
 class Cases(msgspec.Struct, frozen=True, kw_only=True):
-    """Traces to look at, in the order in which they came."""
+    """Traces to look at, in their order."""
 
     false_alarms: tuple[TrialResult, ...]
     misses: tuple[TrialResult, ...]
@@ -126,7 +126,7 @@ class Cases(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def score(tried: Iterable[TrialResult]) -> Score:
-    """Return what *tried* comes to."""
+    """Return the scores of *tried*."""
     everything = tuple(tried)
     right, wrong, unclear = (_labelled(everything, label) for label in ("right", "wrong", "unclear"))
     hits = tuple(one for one in wrong if one.is_flagged)
@@ -158,7 +158,7 @@ def score(tried: Iterable[TrialResult]) -> Score:
 
 
 def cases(tried: Iterable[TrialResult]) -> Cases:
-    """Return those of *tried* to look at."""
+    """Return the cases in *tried* to look at."""
     everything = tuple(tried)
     return Cases(
         false_alarms=tuple(one for one in _labelled(everything, "right") if one.is_flagged),
@@ -169,7 +169,7 @@ def cases(tried: Iterable[TrialResult]) -> Cases:
 
 
 def place(tried: TrialResult) -> Place:
-    """Return where the first violation of a flagged trace stands."""
+    """Return the place of the first violation of a flagged trace."""
     mistake, first = tried.trace.mistake, tried.found[0]
     if mistake is None:
         return "unknown"
@@ -181,7 +181,7 @@ def place(tried: TrialResult) -> Place:
 
 
 def _meet(one: Span, other: Span) -> bool:
-    """Tell whether two spans overlap; an empty one does where it lies in or at the other."""
+    """Return whether two spans overlap; an empty span overlaps one that contains or touches it."""
     if one.start == one.end or other.start == other.end:
         return one.start <= other.end and other.start <= one.end
     return one.start < other.end and other.start < one.end
@@ -196,12 +196,12 @@ def _flagged(tried: Sequence[TrialResult]) -> int:
 
 
 def _offset(trace: LabelledTrace, turn: int, at: int) -> int:
-    """Return the place *at* of *turn* in all that the model wrote."""
+    """Return the offset of *at* in *turn* within the text of all turns."""
     return sum(len(each.trace) for each in trace.turns[:turn]) + at
 
 
 def _decided(tried: TrialResult) -> int:
-    """Return where the model was when the check of the first violation could begin."""
+    """Return how much was written when the check of the first violation could begin."""
     first: TrialViolation = tried.found[0]
     return _offset(tried.trace, first.turn, first.segment.end)
 
@@ -223,7 +223,7 @@ def _extraction(tried: TrialResult) -> float:
     return 1e6 * tried.extract_seconds / length if length else 0.0
 
 
-# Bars for a verifier on labelled traces, with the cases to look at in the message of a failure.
+# An assertion about a verifier on labelled traces, with the cases to look at in its message.
 
 __all__ = ["TrialAssertion", "assert_trial"]
 
@@ -231,7 +231,7 @@ _AROUND = 40
 
 
 class TrialAssertion(Protocol):
-    """What the fixture ``assert_trial`` is: :func:`assert_trial` with a seed."""
+    """The type of the fixture ``assert_trial``: :func:`assert_trial` with a seed."""
 
     def __call__(
         self,
@@ -245,7 +245,7 @@ class TrialAssertion(Protocol):
         model: Model | None = None,
         show: int = 5,
     ) -> Score:
-        """Do as :func:`assert_trial`."""
+        """See :func:`assert_trial`."""
         ...
 
 
@@ -261,35 +261,30 @@ def assert_trial(
     model: Model | None = None,
     show: int = 5,
 ) -> Score:
-    """Let *monitor* look at *traces*, and raise :class:`AssertionError` where it misses a bar; return its score.
+    """Run *monitor* over *traces* and return its score. Raises :class:`AssertionError` if a bar is missed.
 
-    *recall*, *precision* and *located* are the least that will do, *false_interrupts* is the most, all between 0 and 1.
-    A bar without a trace that it could count is missed, and so is every bar where a check came to nothing. The message
-    has *show* cases of each kind. *seed* and *model* are those of :func:`~interwhen.testing.try_monitor`.
+    *recall*, *precision* and *located* are minima, *false_interrupts* is a maximum, all between 0 and 1. A bar is
+    missed if there is no trace to count for it, or if any check failed. The message shows *show* cases of each kind.
+    *seed* and *model* are those of :func:`~interwhen.testing.try_monitor`.
     """
     tried = try_monitor_sync(monitor, traces, seed=seed, model=model)
     total = score(tried)
     missed = [
-        *_below("recall", total.recall, recall),
-        *_below("precision", total.precision, precision),
-        *_below("violations at the label", total.located, located),
-        *_above("false interrupts", total.false_interrupts, false_interrupts),
+        *_missed("recall", total.recall, recall),
+        *_missed("precision", total.precision, precision),
+        *_missed("violations at the label", total.located, located),
+        *_missed("false interrupts", total.false_interrupts, false_interrupts, is_most=True),
     ]
     if total.troubles:
-        missed.append(f"{total.troubles} checks came to nothing")
+        missed.append(f"{total.troubles} checks failed")
     if missed:
         raise AssertionError("\n".join([*missed, *_told(tried, show)]))
     return total
 
 
-def _below(what: str, rate: Rate, bar: float | None) -> Iterator[str]:
-    if bar is not None and (rate.value is None or rate.value < bar):
-        yield f"{what}: {rate}, and at least {bar:.2%} is asked for"
-
-
-def _above(what: str, rate: Rate, bar: float | None) -> Iterator[str]:
-    if bar is not None and (rate.value is None or rate.value > bar):
-        yield f"{what}: {rate}, and at most {bar:.2%} is allowed"
+def _missed(what: str, rate: Rate, bar: float | None, *, is_most: bool = False) -> Iterator[str]:
+    if bar is not None and (rate.value is None or (rate.value > bar if is_most else rate.value < bar)):
+        yield f"{what} must be at {'most' if is_most else 'least'} {bar:.2%}, got {rate}"
 
 
 def _told(tried: Iterable[TrialResult], show: int) -> Iterator[str]:
@@ -298,7 +293,7 @@ def _told(tried: Iterable[TrialResult], show: int) -> Iterator[str]:
         ("false alarms", found.false_alarms),
         ("misses", found.misses),
         ("flagged before the labelled mistake", found.early),
-        ("checks that came to nothing", found.troubled),
+        ("failed checks", found.troubled),
     ):
         if those:
             yield f"\n{title} ({min(show, len(those))} of {len(those)}):"
@@ -308,7 +303,7 @@ def _told(tried: Iterable[TrialResult], show: int) -> Iterator[str]:
 
 
 def _case(one: TrialResult) -> Iterator[str]:
-    # With repr: what a model wrote must not act on the terminal.
+    # repr() escapes control characters in the text of the model.
     for found in one.found[:2]:
         yield f"    {found.why!r} in {_quoted(one, found.turn, found.span)}"
     for trouble in one.troubles[:2]:

@@ -1,4 +1,4 @@
-"""Every fault of the wire by name, as scripts for a scripted server."""
+"""Scripts of a scripted server for every network fault, by name."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from interwhen.testing._server_script import (
 )
 
 STORY = ("one ", "two ", "three")
-"""What a stream says unless it is told otherwise."""
+"""The default tokens of a stream."""
 
 _USAGE = {"prompt_tokens": 5, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}}
 _SSE = {"content-type": "text/event-stream"}
@@ -42,15 +42,15 @@ _HTML = b"<!doctype html><title>Bad gateway</title>"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What a fault does, and which requests it meets."""
+    """The script of a fault, and the requests that have it."""
 
     says: str
-    """In words."""
+    """A description."""
     script: Callable[[EventWriter], tuple[Step, ...]]
     times: int = 1
-    """How many requests it meets, as far as :func:`faulty` is concerned."""
+    """The number of requests that have it in :func:`faulty`."""
     then: str = ""
-    """The fault that meets all others; none: the story is told from where the request stands."""
+    """The fault of all later requests; empty: they get the rest of the story."""
 
 
 def fault(
@@ -58,21 +58,21 @@ def fault(
 ) -> tuple[Step, ...]:
     """Return the script of the fault *name* for one request.
 
-    A stream that is whole tells *story*; ``none`` is no fault. *wrong* is what a stream says that a verifier should
-    find, and *seed* decides where a fault is random. Raises :class:`~interwhen.UsageError` for another name.
+    *story* is the text of the stream, *wrong* a text in it that a verifier should refute, and *seed* is for random
+    faults. ``none`` is a valid stream. Raises :class:`~interwhen.UsageError` for an unknown name.
     """
     if name not in FAULTS:
-        raise UsageError(f"fault {name!r} is not known; choose one of {', '.join(FAULTS)}")
+        raise UsageError(f"unknown fault {name!r}: choose one of {', '.join(FAULTS)}")
     return FAULTS[name].script(EventWriter(api, tuple(story), wrong, seed))
 
 
 def faulty(
     name: str, *, story: Sequence[str] = STORY, wrong: str = "2 + 2 = 5\n", seed: int = 0, times: int | None = None
 ) -> Script:
-    """Return the script of a server that has the fault *name*, for either API.
+    """Return the script of a server with the fault *name*, for either API.
 
-    Its first *times* requests (unless said, as many as the fault is known for) meet the fault; every other one is told
-    the rest of *story*, from where the text that it brings ends.
+    The first *times* requests have the fault (the default depends on the fault). Every later one gets the rest of
+    *story*, from the end of the text that it brings.
     """
     known = FAULTS.get(name, FAULTS["none"])
     met = known.times if times is None else times
@@ -118,7 +118,7 @@ def _lines(end: bytes) -> Callable[[EventWriter], tuple[Step, ...]]:
 def _mixed_lines(pen: EventWriter) -> tuple[Step, ...]:
     ends = (b"\n", b"\r", b"\r\n")
     lines = pen.body().split(b"\n")[:-1]
-    # Each event is a line and an empty one, whose ends are alike.
+    # An event is a line and an empty line, with the same line end.
     return tuple(Send(line + ends[number // 2 % 3]) for number, line in enumerate(lines))
 
 
@@ -128,20 +128,20 @@ def _multiline(pen: EventWriter) -> tuple[Step, ...]:
 
 
 def _recut(pen: EventWriter) -> tuple[Step, ...]:
-    rng, body = random.Random(pen.seed), pen.body()  # noqa: S311  a test's own dice
+    rng, body = random.Random(pen.seed), pen.body()  # noqa: S311  not for security
     borders = sorted(rng.sample(range(1, len(body)), min(12, len(body) - 1)))
     return tuple(Send(body[a:b]) for a, b in zip([0, *borders], [*borders, len(body)], strict=True))
 
 
 def _mutated(pen: EventWriter) -> tuple[Step, ...]:
-    rng, body = random.Random(pen.seed), bytearray(pen.body())  # noqa: S311  the same
+    rng, body = random.Random(pen.seed), bytearray(pen.body())  # noqa: S311  not for security
     for _ in range(rng.randint(1, 8)):
         body[rng.randrange(len(body))] = rng.randrange(256)
     return (Send(bytes(body)),)
 
 
 def _cut_anywhere(pen: EventWriter) -> tuple[Step, ...]:
-    rng, body = random.Random(pen.seed), pen.body()  # noqa: S311  the same
+    rng, body = random.Random(pen.seed), pen.body()  # noqa: S311  not for security
     return (Send(body[: rng.randrange(1, len(body))]), rng.choice((Reset(), Disconnect())))
 
 
@@ -155,7 +155,7 @@ def _zipped(body: Callable[[EventWriter], bytes]) -> Callable[[EventWriter], tup
 
 
 def _chat_delta(pen: EventWriter) -> tuple[Step, ...]:
-    """Deltas without text: a role, an empty delta, none at all, and a text that is null."""
+    """Deltas without text: a role, an empty delta, no delta, and a text that is null."""
     if pen.api == "completions":
         return pen.told(pen.say(""))
     deltas: tuple[dict[str, Any] | None, ...] = ({"role": "assistant"}, {}, None, {"content": None, "refusal": None})
@@ -170,7 +170,7 @@ def _dripped(pen: EventWriter, seconds: float, size: int) -> tuple[Step, ...]:
 
 
 def _huge(pen: EventWriter) -> tuple[Step, ...]:
-    # 64 MiB, of which the server holds one piece.
+    # 64 MiB, from one piece in memory.
     return (pen.first, Send(b'data: {"x": "'), *[Send(b"x" * 65536)] * 1024, Send(b'"}\n\n'), *pen.ending())
 
 
@@ -178,16 +178,16 @@ FAULTS: Mapping[str, Fault] = {
     "none": Fault("no fault", lambda pen: pen.told()),
     # Bytes and lines.
     "malformed_json": Fault("JSON cut short in an event", lambda pen: pen.told(Send(b'data: {"choices": [{"te\n\n'))),
-    "json_scalar": Fault("an event that is JSON and no object", _event(42)),
+    "json_scalar": Fault("an event that is JSON but not an object", _event(42)),
     "json_shape": Fault(
         "a chunk whose text is a number", _event({"choices": [{"index": 0, "text": 1, "delta": {"content": 1}}]})
     ),
     "utf8_invalid": Fault(
-        "bytes that are no UTF-8 in the text",
+        "invalid UTF-8 in the text",
         lambda pen: pen.told(Send(b"data: " + pen.raw("X").replace(b"X", b"\xff\xfe") + b"\n\n")),
     ),
     "u2028": Fault(
-        "characters that other line readers split at: U+2028, U+2029, and controls in escapes",
+        "characters that some line readers split at: U+2028, U+2029, and escaped control characters",
         lambda pen: pen.told(pen.say("\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e")),
     ),
     "u0085": Fault("U+0085 in the text", lambda pen: pen.told(pen.say("\x85"))),
@@ -196,7 +196,7 @@ FAULTS: Mapping[str, Fault] = {
     "crlf": Fault("lines that end with CR LF", _lines(b"\r\n")),
     "cr": Fault("lines that end with CR", _lines(b"\r")),
     "mixed_ends": Fault("line ends of all three kinds", _mixed_lines),
-    "no_space": Fault("no space behind `data:`", lambda pen: _replaced(pen, b"data: ", b"data:")),
+    "no_space": Fault("no space after `data:`", lambda pen: _replaced(pen, b"data: ", b"data:")),
     "comments": Fault(
         "comments, and events without data",
         lambda pen: pen.told(Send(b": keepalive\n\nevent: message\nid: 7\nretry: 100\n\n")),
@@ -208,15 +208,15 @@ FAULTS: Mapping[str, Fault] = {
     # Chunks.
     "error_event": Fault("an error inside the stream", _event({"error": {"message": "out of memory", "code": 503}})),
     "error_event_400": Fault(
-        "an error inside the stream that will not pass", _event({"error": {"message": "bad request", "code": 400}})
+        "an error inside the stream that is not retryable", _event({"error": {"message": "bad request", "code": 400}})
     ),
     "no_choices": Fault("a chunk without choices", _event({"id": "scripted", "choices": []})),
     "usage_only": Fault(
-        "the token counts in a chunk of their own",
+        "the token counts in a separate chunk",
         lambda pen: (*pen.told()[:-1], Send(data({"choices": [], "usage": _USAGE})), Send(DONE)),
     ),
     "usage_forever": Fault(
-        "nothing but token counts, for ever",
+        "nothing but token counts, forever",
         lambda pen: (pen.first, Forever((Sleep(1.0), Send(data({"choices": [], "usage": _USAGE}))))),
     ),
     "unknown_shape": Fault(
@@ -224,8 +224,8 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "text_null": Fault("a chunk whose text is null", lambda pen: pen.told(pen.say(None))),
     "chat_delta": Fault("deltas without text", _chat_delta),
-    "two_choices": Fault("a second choice that nobody asked for", _two_choices),
-    # Answers that are no stream.
+    "two_choices": Fault("a second choice that was not requested", _two_choices),
+    # Responses that are not streams.
     "http_400": Fault("400", _refused(400, "temperature must be positive")),
     "http_400_ctx": Fault("400: the context is too long", _refused(400, "This model's maximum context length is 4096")),
     "http_400_ctx_resumed": Fault(
@@ -234,45 +234,45 @@ FAULTS: Mapping[str, Fault] = {
     "http_401": Fault("401", _refused(401, "no such key")),
     "http_404": Fault("404", _refused(404, "no such model")),
     "http_422": Fault("422", _refused(422, "no such field")),
-    "http_429": Fault("429 twice, each with a wait of a second", _refused(429, "slow down", retry_after="1"), times=2),
-    "http_429_long": Fault("429, with a wait of a day", _refused(429, "tomorrow", retry_after="86400")),
+    "http_429": Fault(
+        "429 twice, with `Retry-After` of a second", _refused(429, "slow down", retry_after="1"), times=2
+    ),
+    "http_429_long": Fault("429, with `Retry-After` of a day", _refused(429, "tomorrow", retry_after="86400")),
     "http_500": Fault("500", _refused(500, "internal error")),
     "http_503": Fault("503", _refused(503, "no healthy upstream")),
     "http_503_always": Fault("503 to every request", _refused(503, "no healthy upstream"), then="http_503"),
     "http_307": Fault("a redirect on the same host", _moved(307, "?moved=307")),
-    "http_308": Fault("a lasting redirect on the same host", _moved(308, "?moved=308")),
+    "http_308": Fault("a permanent redirect on the same host", _moved(308, "?moved=308")),
     "http_307_circle": Fault("a redirect to itself", _moved(307, "?moved=307"), then="http_307_circle"),
     "http_307_away": Fault("a redirect to another host", _moved(307, "http://other.invalid/v1/completions")),
     "html_200": Fault(
         "a page of HTML with status 200", lambda _: reply(200, _HTML, {"content-type": "text/html; charset=utf-8"})
     ),
-    "gzip": Fault("a compressed body that nobody asked for", _zipped(lambda pen: gzip.compress(pen.body()))),
-    "bad_gzip": Fault("a body that claims to be compressed and is not", _zipped(lambda pen: pen.body())),
+    "gzip": Fault("a compressed body that was not requested", _zipped(lambda pen: gzip.compress(pen.body()))),
+    "bad_gzip": Fault("a body that is declared as compressed and is not", _zipped(lambda pen: pen.body())),
     # Connections.
     "rst_mid": Fault("a TCP reset inside an event", lambda pen: pen.cut(Reset())),
     "eof_mid": Fault("a connection closed inside an event", lambda pen: pen.cut(Disconnect())),
     "eof_before": Fault("a connection closed before an answer", lambda _: (Disconnect(),)),
     "cut_anywhere": Fault("a connection that breaks at a random byte", _cut_anywhere),
-    "bad_chunk_size": Fault(
-        "a chunk size that is no number", lambda pen: (pen.first, SendRaw(b"no number\r\n"), Stall())
-    ),
+    "bad_chunk_size": Fault("an invalid chunk size", lambda pen: (pen.first, SendRaw(b"no number\r\n"), Stall())),
     # Time.
-    "stall": Fault("silence behind the first token", lambda pen: (pen.first, Stall())),
+    "stall": Fault("silence after the first token", lambda pen: (pen.first, Stall())),
     "stall_headers": Fault("silence before the answer", lambda _: (Stall(),)),
     "keepalive_only": Fault(
-        "comments for ever behind the first token",
+        "comments forever after the first token",
         lambda pen: (pen.first, Forever((Sleep(10), Send(b": keepalive\n\n")))),
     ),
     "slow_drip": Fault("a token of one character a second", lambda pen: _dripped(pen, 1.0, 1)),
     "byte_drip": Fault("one byte a packet", lambda pen: tuple(Send(bytes([byte])) for byte in pen.body())),
     "endless": Fault("no end", lambda pen: (*pen.told()[:-2], Forever((pen.say("more\n"),)))),
     "ignore_cancel": Fault(
-        "a generation that goes on behind a closed connection",
+        "a generation that continues after the connection was closed",
         lambda pen: (Deaf(), pen.first, pen.say(pen.wrong), Forever((Sleep(0.1), pen.say("more\n")))),
     ),
     # Ends.
     "dup_done": Fault(
-        "text and a second end mark behind the first", lambda pen: (*pen.told(), pen.say("junk"), Send(DONE))
+        "text and a second end mark after the first", lambda pen: (*pen.told(), pen.say("junk"), Send(DONE))
     ),
     "done_no_close": Fault("a body that does not end with its end mark", lambda pen: (*pen.told(), Stall())),
     "no_done": Fault("an end without finish reason or end mark", lambda pen: pen.told()[:-2]),
@@ -280,15 +280,15 @@ FAULTS: Mapping[str, Fault] = {
     "finish_length": Fault("`finish_reason: length`", _ended("length")),
     "finish_filter": Fault("`finish_reason: content_filter`", _ended("content_filter")),
     "finish_abort": Fault("`finish_reason: abort`", _ended("abort")),
-    # Faults that meet a violation.
-    "stall_violation": Fault("silence behind something wrong", lambda pen: (pen.first, pen.say(pen.wrong), Stall())),
+    # Faults together with a violation.
+    "stall_violation": Fault("silence after wrong text", lambda pen: (pen.first, pen.say(pen.wrong), Stall())),
     "violation_then_503": Fault(
-        "503 to every request that follows something wrong",
+        "503 to every request after wrong text",
         lambda pen: (pen.first, pen.say(pen.wrong), Stall()),
         then="http_503",
     ),
 }
-"""Each fault by its name."""
+"""The faults by name."""
 
 
 def _replaced(pen: EventWriter, old: bytes, new: bytes) -> tuple[Step, ...]:

@@ -1,4 +1,4 @@
-"""What a scripted server can do, step by step."""
+"""The steps of a scripted server, and functions that build scripts of them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import anyio
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Send a response head. Without a length or ``chunked``, the body ends where the connection does.
+    """Send a response head. Without a length or ``chunked``, the end of the connection ends the body.
 
-    Where no script says it, the head of a chunked event stream is sent before the first bytes.
+    A script without this step sends the head of a chunked event stream before the first bytes.
     """
 
     status: int = 200
@@ -25,21 +25,21 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send bytes of the body; framed as one chunk where the body is chunked."""
+    """Send bytes of the body, framed as one chunk if the body is chunked."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class SendRaw:
-    """Send bytes as they are, past the framing."""
+    """Send bytes without framing."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Send nothing for *seconds* of the running clock."""
+    """Send nothing for *seconds* on the clock of the event loop."""
 
     seconds: float
 
@@ -61,22 +61,22 @@ class Disconnect:
 
 @dataclass(frozen=True, slots=True)
 class Forever:
-    """Do *steps* again and again, until the client closes the connection."""
+    """Repeat *steps* until the client closes the connection."""
 
     steps: tuple[Step, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Deaf:
-    """From here on, go on generating although the client has closed the connection, until an abort call or the end."""
+    """From here on, ignore that the client closes the connection, until an abort call or the end."""
 
 
 Step: TypeAlias = Head | Send | SendRaw | Sleep | Stall | Reset | Disconnect | Forever | Deaf
-"""A script is a sequence of these; after the last one the body is ended as it should be."""
+"""A script is a sequence of steps. After the last one, the body is ended correctly."""
 
 
 def reply(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[Step, ...]:
-    """Script a whole answer with a length; JSON unless *headers* say otherwise."""
+    """Script a whole response with a length; JSON unless *headers* have another content type."""
     head = {"content-type": "application/json", **(headers or {}), "content-length": str(len(body))}
     return (Head(status, head, chunked=False), Send(body))
 
@@ -91,42 +91,44 @@ def in_turn(steps: Iterable[Step]) -> Iterator[Step]:
             yield step
 
 
-# A request as a scripted server got it, and what is left to say to it.
+# Received requests, and the object that answers them.
 
 Api = Literal["completions", "chat"]
 
 
 @dataclass(slots=True)
 class ReceivedRequest:
-    """A request as the server got it, and what became of its connection."""
+    """A request that the server received, and the state of its connection."""
 
     number: int
-    """How many POST requests came before it."""
+    """The number of POST requests before it."""
     method: str
     path: str
     headers: dict[str, str]
     body: bytes
     json: Any
-    """The decoded body; ``None`` where there is none."""
+    """The decoded body; ``None`` without a body."""
     connection: int
-    """The number of the connection it came on; equal numbers mean that the connection was kept."""
+    """The number of its connection; requests on a kept connection have equal numbers."""
     gone: anyio.Event = field(default_factory=anyio.Event)
-    """Set once the client has closed the connection while the answer was being sent."""
+    """Set when the client closes the connection before the end of the answer."""
     gone_at: float | None = None
-    """When that was, on the running clock."""
+    """When that was, on the clock of the event loop."""
     generated: int = 0
-    """How many events of the answer were made, also for a client that is gone."""
+    """Events of the answer that were generated, also after the client has gone."""
+    received_at: float = field(default_factory=anyio.current_time)
+    """When it arrived, on the clock of the event loop."""
     aborted: anyio.Event = field(default_factory=anyio.Event)
-    """Set once the client has asked for an end by name (``rid``)."""
+    """Set when the client aborts the request by its ``rid``."""
 
     @property
     def api(self) -> Api:
-        """The API it speaks, by its path."""
+        """The API of the request, by its path."""
         return "chat" if "chat" in self.path else "completions"
 
     @property
     def kept(self) -> str:
-        """All text that the answer goes on from: the prompt, or what the assistant has said."""
+        """The text that the answer continues: the prompt, or all assistant turns."""
         body = self.json or {}
         if self.api == "completions":
             return str(body.get("prompt", ""))
@@ -134,7 +136,7 @@ class ReceivedRequest:
         return "".join((turn.get("reasoning_content") or "") + (turn.get("content") or "") for turn in turns)
 
     def leave(self) -> None:
-        """Note that the client is gone."""
+        """Record that the client has gone."""
         if self.gone_at is None:
             self.gone_at = anyio.current_time()
             self.gone.set()
@@ -144,7 +146,7 @@ Script = Callable[[ReceivedRequest], Iterable[Step]]
 
 
 def rest_of(story: Sequence[str], kept: str) -> tuple[str, ...]:
-    """Return what of *story* comes behind *kept*, in the story's own tokens."""
+    """Return the tokens of *story* after the part of it that ends *kept*."""
     whole = "".join(story)
     at = next(size for size in range(len(whole), -1, -1) if kept.endswith(whole[:size]))
     rest = []
@@ -158,14 +160,22 @@ def rest_of(story: Sequence[str], kept: str) -> tuple[str, ...]:
 
 
 class ScriptedEndpoint:
-    """Where requests are answered, however they came."""
+    """Answers requests by a script; the base of the scripted server and the scripted transport."""
 
-    def __init__(self, script: Script, *, owned_by: str = "scripted", context_tokens: int | None = None) -> None:
+    def __init__(
+        self,
+        script: Script,
+        *,
+        owned_by: str = "scripted",
+        context_tokens: int | None = None,
+        pages: Script | None = None,
+    ) -> None:
         self.requests: list[ReceivedRequest] = []
         """Every request, in order of arrival."""
         self.running = 0
-        """How many answers are being made now, also for clients that are gone."""
+        """Answers that are being generated now, also after their client has gone."""
         self._script = script
+        self._pages = pages or self._list_models
         self._card = {"id": "scripted", "object": "model", "owned_by": owned_by, "max_model_len": context_tokens}
 
     @property
@@ -179,7 +189,7 @@ class ScriptedEndpoint:
         return [request for request in self.requests if _is_abort(request)]
 
     def answer(self, request: ReceivedRequest) -> Iterable[Step]:
-        """Return the steps for *request*, and keep it."""
+        """Record *request* and return the steps of its answer."""
         request.number = len(self.posts)
         self.requests.append(request)
         if _is_abort(request):
@@ -187,8 +197,9 @@ class ScriptedEndpoint:
                 if post.json.get("rid") == request.json.get("rid"):
                     post.aborted.set()
             return reply(200, b"{}")
-        if request.method == "POST":
-            return self._script(request)
+        return self._script(request) if request.method == "POST" else self._pages(request)
+
+    def _list_models(self, _request: ReceivedRequest) -> tuple[Step, ...]:
         return reply(200, json.dumps({"object": "list", "data": [self._card]}).encode())
 
 
@@ -202,7 +213,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 def chunk(api: Api, text: str | None, *, finish_reason: str | None = None, **choice: Any) -> dict[str, Any]:
-    """Build the JSON of one chunk."""
+    """Build the object of one chunk."""
     content: dict[str, Any] = {"text": text} if api == "completions" else {"delta": {"content": text}}
     return {
         "id": "scripted",
@@ -214,12 +225,12 @@ def chunk(api: Api, text: str | None, *, finish_reason: str | None = None, **cho
 
 
 def data(value: object) -> bytes:
-    """Frame *value* as one event, with its characters as UTF-8."""
+    """Encode *value* as one event, with non-ASCII characters as UTF-8."""
     return b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n"
 
 
 def events(texts: Iterable[str], *, api: Api = "completions", finish_reason: str | None = "stop") -> tuple[Step, ...]:
-    """Script a faultless stream, one send a text."""
+    """Script a valid stream with one event per text."""
     sends = [Send(data(chunk(api, text))) for text in texts]
     last = [Send(data(chunk(api, "", finish_reason=finish_reason)))] if finish_reason else []
     return (*sends, *last, Send(DONE))
@@ -227,7 +238,7 @@ def events(texts: Iterable[str], *, api: Api = "completions", finish_reason: str
 
 @dataclass(frozen=True, slots=True)
 class EventWriter:
-    """Writes the events of one API; tells *story*, whose first token comes before most faults."""
+    """Writes the events of one API. Most faults come after the first token of *story*."""
 
     api: Api
     story: Sequence[str]
@@ -235,7 +246,7 @@ class EventWriter:
     seed: int
 
     def say(self, text: str | None, **choice: Any) -> Send:
-        """Write one chunk."""
+        """Return the step that sends one chunk."""
         return Send(data(chunk(self.api, text, **choice)))
 
     def raw(self, text: str, **choice: Any) -> bytes:
@@ -248,11 +259,11 @@ class EventWriter:
         return self.say(self.story[0])
 
     def told(self, *middle: Step) -> tuple[Step, ...]:
-        """Tell all of the story, with *middle* behind its first token."""
+        """Return the steps of the whole story, with *middle* after its first token."""
         return (self.first, *middle, *self.ending())
 
     def ending(self) -> tuple[Step, ...]:
-        """Tell the story from its second token on."""
+        """Return the steps of the story from its second token on."""
         return events(self.story[1:], api=self.api)
 
     def body(self) -> bytes:
@@ -260,12 +271,12 @@ class EventWriter:
         return b"".join(step.data for step in self.told() if isinstance(step, Send))
 
     def cut(self, last: Step) -> tuple[Step, ...]:
-        """Tell the first token and a part of the event of the second, then do *last*."""
+        """Return steps that send the first token and a part of the second event, and then *last*."""
         half = b"data: " + self.raw(self.story[1] if len(self.story) > 1 else "more")
         return (self.first, Send(half[: len(half) // 2]), last)
 
 
-# Chat chunks with more than text: reasoning in a field of its own, tool calls in pieces, token counts.
+# Chat chunks with more than text: reasoning in a separate field, tool calls in pieces, token counts.
 
 
 def delta(fields: Mapping[str, Any], *, finish_reason: str | None = None, **top: Any) -> Send:
@@ -281,7 +292,7 @@ def delta(fields: Mapping[str, Any], *, finish_reason: str | None = None, **top:
 
 
 def tool_call(name: str, arguments: str, *, call_id: str = "call_1", index: int = 0, size: int = 7) -> tuple[Send, ...]:
-    """Script a tool call as servers stream it: its name first, then its arguments in pieces of *size* characters."""
+    """Script a streamed tool call: first its name, then its arguments in pieces of *size* characters."""
     head = {"index": index, "id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
     pieces = [arguments[at : at + size] for at in range(0, len(arguments), size)]
     return (
@@ -291,7 +302,7 @@ def tool_call(name: str, arguments: str, *, call_id: str = "call_1", index: int 
 
 
 def counts(prompt: int, completion: int) -> Send:
-    """Script the chunk that only counts tokens."""
+    """Script the chunk with the token counts."""
     usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
     body = {"id": "scripted", "object": "chat.completion.chunk", "created": 0, "model": "scripted", "choices": []}
     return Send(data({**body, "usage": usage}))

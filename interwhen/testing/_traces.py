@@ -1,12 +1,12 @@
-"""Labelled traces: what models wrote, and whether a verifier should have found something wrong in it.
+"""Labelled traces: texts of models, and whether a verifier should find a mistake in them.
 
 ::
 
     traces = list(read_traces("my_traces.jsonl"))
 
-A file holds one :class:`LabelledTrace` a line, as JSON; with a name that ends in ``.gz`` it is compressed. Files of
-any other format are read by a *reader*, a function from a path to traces that a distribution offers as an entry point
-of the group ``interwhen.traces``.
+A file has one :class:`LabelledTrace` per line, as JSON, and is compressed if its name ends in ``.gz``. Other formats
+need a *reader*: a function from a path to traces, which a distribution provides as an entry point in the group
+``interwhen.traces``.
 """
 
 from __future__ import annotations
@@ -29,39 +29,39 @@ from interwhen.registry import load_trace_format
 __all__ = ["Label", "LabelledTrace", "Mistake", "Turn", "read_traces", "write_traces"]
 
 Label: TypeAlias = Literal["right", "wrong", "unclear"]
-"""``right``: a violation would be a false alarm; ``wrong``: holds a mistake that the verifier must find;
-``unclear``: not counted."""
+"""``right``: a violation is a false alarm; ``wrong``: there is a mistake that the verifier must find; ``unclear``: not
+counted."""
 _SHOWN = 200
-"""The most characters of a message about a bad line."""
+"""The most characters of an error about an invalid line."""
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One answer of the model."""
 
     prompt: Prompt
-    """What it was asked: a text, or the messages of a chat, earlier turns included."""
+    """The prompt: a text, or the messages of a chat, with earlier turns."""
     text: str = ""
-    """What it wrote, ``<think>…</think>`` included. With a closing tag alone, it began inside of its reasoning."""
+    """The text of the model, with ``<think>…</think>``. With a closing tag alone, the text begins with reasoning."""
     calls: tuple[ToolCall, ...] = ()
     """The structured tool calls that followed the text."""
 
     @property
     def trace(self) -> str:
-        """The text and then the text of each call, as they stand in the trace of a run: spans count in it."""
+        """The text and then the text of each call, as in the trace of a run. Spans are offsets in it."""
         return self.text + "".join(call.text for call in self.calls)
 
 
 class Mistake(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a wrong trace first goes wrong."""
+    """The place of the first mistake in a wrong trace."""
 
     turn: int
     """The turn, counted from 0."""
     span: Span | None = None
-    """Where in :attr:`Turn.trace` of that turn; ``None``: not known."""
+    """The place in :attr:`Turn.trace` of that turn; ``None`` if it is not known."""
 
 
 class LabelledTrace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a model wrote, and what a verifier should say about it. Raises :class:`ValueError` on a contradiction.
+    """The text of a model, and the right verdict about it. Raises :class:`ValueError` for contradictory fields.
 
     >>> LabelledTrace(name="sum", turns=(Turn(prompt="2 + 2 =", text=" 5"),), label="wrong").label
     'wrong'
@@ -74,20 +74,22 @@ class LabelledTrace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     def __post_init__(self) -> None:
         if not self.turns:
-            raise ValueError(f"trace {self.name!r} has no turns: give at least one")
+            raise ValueError(f"trace {self.name!r} must have at least one turn, got none")
         if self.mistake is None:
             return
         if self.label == "right":
-            raise ValueError(f"trace {self.name!r} is labelled right, and yet it has a mistake")
+            raise ValueError(
+                f"trace {self.name!r} has a mistake but the label 'right': use 'wrong', or remove the mistake"
+            )
         if not 0 <= self.mistake.turn < len(self.turns):
             raise ValueError(
-                f"trace {self.name!r}: its mistake is in turn {self.mistake.turn}, but it has {len(self.turns)} turns, "
-                "counted from 0"
+                f"trace {self.name!r}: the turn of its mistake must be less than its {len(self.turns)} turns, "
+                f"got {self.mistake.turn}"
             )
         length = len(self.turns[self.mistake.turn].trace)
         if self.mistake.span is not None and self.mistake.span.end > length:
             raise ValueError(
-                f"trace {self.name!r}: its mistake ends at {self.mistake.span.end}, but its turn has only {length}"
+                f"trace {self.name!r}: its mistake ends at {self.mistake.span.end}, but its turn at {length}"
             )
 
 
@@ -95,25 +97,25 @@ _DECODER = msgspec.json.Decoder(LabelledTrace)
 
 
 def read_traces(path: str | os.PathLike[str], format: str | None = None) -> Iterator[LabelledTrace]:  # noqa: A002
-    """Yield the traces in the file at *path*, or those that the reader named *format* finds there.
+    """Yield the traces in the file at *path*, or those that the reader *format* finds there.
 
-    Raises :class:`~interwhen.UsageError` where there is no such file, or a line of it is no labelled trace (it
-    names line and field), and :class:`~interwhen.PluginError` where the reader is not installed or fails.
+    Raises :class:`~interwhen.UsageError` if the file does not exist or has an invalid line (the error names line and
+    field), and :class:`~interwhen.PluginError` if the reader is not installed or fails.
     """
     where = Path(path)
     if not where.exists():
-        raise UsageError(f"there are no traces at {str(where)!r}: no such file or folder")
+        raise UsageError(f"no traces at {str(where)!r}: the file or folder does not exist")
     if format is not None:
         return _by_reader(format, where)
     if where.is_dir():
-        raise UsageError(f"{str(where)!r} is a folder: say the format of what is in it, or name a file")
+        raise UsageError(f"{str(where)!r} is a folder: give a format for it, or the path of a file")
     return _by_line(where)
 
 
 def write_traces(path: str | os.PathLike[str], traces: Iterable[LabelledTrace]) -> int:
-    """Write *traces* to a new file at *path*, one a line, compressed if it ends in ``.gz``; return how many.
+    """Write *traces* to a new file at *path*, one per line, compressed if it ends in ``.gz``. Return their number.
 
-    Raises :class:`~interwhen.UsageError` where the file is there already or cannot be written.
+    Raises :class:`~interwhen.UsageError` if the file exists or cannot be written.
     """
     where = Path(path)
     count = 0
@@ -122,12 +124,12 @@ def write_traces(path: str | os.PathLike[str], traces: Iterable[LabelledTrace]) 
             for count, trace in enumerate(traces, start=1):  # noqa: B007  # counts
                 file.write(msgspec.json.encode(trace) + b"\n")
     except OSError as error:
-        raise UsageError(f"{str(where)!r} cannot be written: {error.strerror or error}") from error
+        raise UsageError(f"cannot write {str(where)!r}: {error.strerror or error}") from error
     return count
 
 
 def _compressed(file: IO[bytes], where: Path) -> IO[bytes]:
-    # Without a time in it, equal traces make equal files.
+    # Without a timestamp, so that equal traces make equal files.
     return gzip.GzipFile(fileobj=file, mode="wb", mtime=0) if where.suffix == ".gz" else file  # type: ignore[return-value]
 
 
@@ -140,7 +142,7 @@ def _by_line(where: Path) -> Iterator[LabelledTrace]:
                 if line.strip():
                     yield _decoded(where, number, line)
     except (OSError, EOFError, zlib.error) as error:
-        raise UsageError(f"{str(where)!r} cannot be read behind line {number}: {error}") from error
+        raise UsageError(f"cannot read {str(where)!r} after line {number}: {error}") from error
 
 
 def _decoded(where: Path, number: int, line: bytes) -> LabelledTrace:
@@ -162,13 +164,13 @@ def _by_reader(name: str, where: Path) -> Iterator[LabelledTrace]:
     except InterwhenError:
         raise
     except Exception as error:
-        # A reader may raise anything; it is named, and the original stays attached.
+        # A reader may raise any exception: the error names it.
         raise PluginError(
-            name, f"it cannot read {str(where)!r}: behind trace {number} it raised {type(error).__name__}: {error}"
+            name, f"it cannot read {str(where)!r}: after trace {number} it raised {type(error).__name__}: {error}"
         ) from error
 
 
 def _vetted(name: str, number: int, trace: object) -> LabelledTrace:
     if not isinstance(trace, LabelledTrace):
-        raise PluginError(name, f"its trace {number} is {trace!r:.80}, which is no LabelledTrace")
+        raise PluginError(name, f"its trace {number} must be a LabelledTrace, got {trace!r:.80}")
     return trace

@@ -1,12 +1,12 @@
-"""A trial: a monitor looks at labelled traces, in the real engine, and acts on none of them.
+"""Trials: run a monitor over labelled traces, in the real engine, without acting on them.
 
 ::
 
     tried = try_monitor_sync("arithmetic", read_traces("my_traces.jsonl"))
     print(score(tried).recall)
 
-Each turn of a trace is one run whose model says that turn again, in chunks that a seed chooses. The monitor observes
-(its own delivery and remedy do not matter), so that all its violations in a trace are seen and not only the first.
+Each turn of a trace is one run. Its model replays the turn in chunks of random sizes. The monitor only observes, with
+any delivery and remedy, so that all its violations in a trace are found and not only the first.
 
 Why: docs/decisions/0019-trying-verifiers.md.
 """
@@ -42,63 +42,48 @@ from interwhen.models._replay import Recording, ReplayModel
 from interwhen.registry import MonitorSpec, load_monitor
 from interwhen.testing._traces import LabelledTrace, Turn
 
-# Times what a monitor does on its own: preparing and extracting.
+# Measures the time that a monitor spends on preparing and extracting.
 
 _MOST_CLAIMS = 10_001
 """One more than a run takes from one segment."""
 
 
 class Stopwatch:
-    """What was measured of one monitor over the turns of one trace."""
+    """The times of one monitor over the turns of one trace."""
 
     def __init__(self) -> None:
         self.extracting = 0.0
         self.preparing: list[float] = []
         self.aside = 0
-        """How often the preparation said that this is no problem of its kind."""
+        """How often ``prepare`` returned ``None``: the monitor does not apply."""
         self.failed: list[tuple[int, str]] = []
-        """The preparations that raised: which one, and what."""
+        """Preparations that raised: the turn and the error."""
 
     def on(self, monitor: Monitor) -> Monitor:
-        """Return *monitor* with this watch on it."""
+        """Return *monitor* with its times measured by this stopwatch."""
         return replace(monitor, extractor=self._extractor(monitor.extractor), prepare=self._prepare(monitor.prepare))
 
     def _extractor(self, extractor: Extractor) -> Extractor:
         match extractor:
-            case Tracker():
-                return self._tracker(extractor)
+            case Tracker(start=start, step=step):
+                return Tracker(start, self._timed(step, _taken_step))
+            case Fork(parse=Tracker(start=start, step=step)):
+                return replace(extractor, parse=Tracker(start, self._timed(step, _taken_step)))
             case Fork(parse=parse):
-                known: Any = parse
-                timed: Any = self._tracker(known) if isinstance(known, Tracker) else self._reading(known)
-                return replace(extractor, parse=timed)
+                assert not isinstance(parse, Tracker)
+                return replace(extractor, parse=self._timed(parse, _taken))
             case parser:
-                return self._reading(parser)
+                return self._timed(parser, _taken)
 
-    def _tracker(self, tracker: Tracker[Any]) -> Tracker[Any]:
-        return Tracker(tracker.start, self._stepping(tracker.step))
-
-    def _reading(self, read: Callable[..., Any]) -> Callable[..., Any]:
+    def _timed(self, function: Callable[..., Any], take: Callable[[Any], Any]) -> Callable[..., Any]:
         def timed(*given: Any) -> Any:
-            with self._extracts():
-                return _taken(read(*given))
+            begun = time.perf_counter()
+            try:
+                return take(function(*given))
+            finally:
+                self.extracting += time.perf_counter() - begun
 
         return timed
-
-    def _stepping(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*given: Any) -> Any:
-            with self._extracts():
-                state, claims = step(*given)
-                return state, _taken(claims)
-
-        return timed
-
-    @contextmanager
-    def _extracts(self) -> Iterator[None]:
-        begun = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.extracting += time.perf_counter() - begun
 
     def _prepare(self, prepare: Callable[[Task], Any] | None) -> Callable[[Task], Any] | None:
         if prepare is None:
@@ -134,27 +119,30 @@ class Stopwatch:
 
 
 def _taken(claims: Any) -> Any:
-    """Let a generator do its work now, so that it is timed."""
+    """Run a generator of claims now, so that its time is measured."""
     return tuple(islice(claims, _MOST_CLAIMS)) if isinstance(claims, Iterator) else claims
+
+
+def _taken_step(found: tuple[Any, Any]) -> tuple[Any, Any]:
+    state, claims = found
+    return state, _taken(claims)
 
 
 __all__ = ["TrialProblem", "TrialResult", "TrialViolation", "recut", "segments", "try_monitor", "try_monitor_sync"]
 
 _MEAN_CHUNK = 5
-_BATCH = 32
-"""The most chunks that arrive at once."""
 _QUOTED = 400
 _UNLIMITED = 1_000_000
 
 
 class TrialViolation(msgspec.Struct, frozen=True, kw_only=True):
-    """A violation of a claim that is tied to the text: where a run would have been interrupted."""
+    """A violation of a claim with a span: a run would have been interrupted here."""
 
     turn: int
     span: Span
-    """The wrong part, in :attr:`~interwhen.testing._traces.Turn.trace` of that turn."""
+    """The wrong part, in :attr:`~interwhen.testing.Turn.trace` of that turn."""
     segment: Span
-    """The segment whose end brought it to light."""
+    """The segment that was checked."""
     quote: str
     """The wrong part, up to 400 characters of it."""
     why: str
@@ -163,7 +151,7 @@ class TrialViolation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrialProblem(msgspec.Struct, frozen=True, kw_only=True):
-    """A check, an extraction or a preparation that came to nothing."""
+    """A check, an extraction or a preparation that failed."""
 
     turn: int
     span: Span | None
@@ -171,7 +159,7 @@ class TrialProblem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a monitor said of one trace."""
+    """The results of a monitor on one trace."""
 
     trace: LabelledTrace
     found: tuple[TrialViolation, ...] = ()
@@ -179,18 +167,18 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     troubles: tuple[TrialProblem, ...] = ()
     passed: int = 0
     violated: int = 0
-    """Claims that were refuted, those without a span included: these are never used to interrupt."""
+    """Refuted claims, including those without a span, which never interrupt."""
     unknown: int = 0
     reasons: tuple[str, ...] = ()
-    """Why each of them is unknown."""
+    """The reason of each unknown claim."""
     aside: int = 0
-    """Turns that were no problem of its kind, so that it stood aside."""
+    """Turns to which the monitor does not apply, by its ``prepare``."""
     check_seconds: tuple[float, ...] = ()
-    """How long each check took; equal claims of one turn are checked once."""
+    """Seconds of each check; equal claims of one turn are checked once."""
     extract_seconds: float = 0.0
-    """How long all extractions took together, on the event loop."""
+    """Seconds of all extractions, on the event loop."""
     prepare_seconds: tuple[float, ...] = ()
-    """How long the preparation for each turn took."""
+    """Seconds of the preparation for each turn."""
 
     @property
     def is_flagged(self) -> bool:
@@ -199,18 +187,18 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_verified(self) -> bool:
-        """Whether a run would end verified: something passed, and nothing was refuted, unknown or in trouble."""
+        """Whether a run would end verified: a claim passed, and none was refuted, unknown or failed."""
         return bool(self.passed) and not (self.violated or self.unknown or self.troubles)
 
     @property
     def claims(self) -> int:
-        """How many claims came to a verdict."""
+        """The number of claims with a verdict."""
         return self.passed + self.violated + self.unknown
 
 
 def recut(text: str, seed: object = 0) -> list[str]:
-    """Return *text* cut into chunks of random lengths, most of them short: the same ones for the same *seed*."""
-    rng = random.Random(str(seed))  # noqa: S311  (chunks, not secrets)
+    """Return *text* in chunks of random lengths, most of them short. Equal *seed*, equal chunks."""
+    rng = random.Random(str(seed))  # noqa: S311  not for security
     chunks, at = [], 0
     while at < len(text):
         size = 1 + int(rng.expovariate(1 / (_MEAN_CHUNK - 1)))
@@ -230,10 +218,10 @@ def segments(text: str, trigger: Trigger, *, phase: Phase = "answer") -> list[Se
 async def try_monitor(
     monitor: MonitorSpec, traces: Iterable[LabelledTrace], *, seed: object = 0, model: Model | None = None
 ) -> AsyncIterator[TrialResult]:
-    """Let *monitor* look at *traces*; yield what it said of each, in their order.
+    """Run *monitor* over *traces*, and yield the result of each, in order.
 
-    *seed* chooses the chunks. *model* answers the forks of a monitor that has some; without one, they are troubles.
-    Raises what loading the monitor and reading the traces raise, and nothing that the monitor's own code raises.
+    *seed* chooses the chunks. *model* answers the forks of the monitor; without it, they fail. Raises the errors of
+    loading the monitor and reading the traces. Errors in the code of the monitor are part of the results.
     """
     watching = load_monitor(monitor)
     async with Workers(blocked_loop_after=None) as workers:
@@ -249,7 +237,7 @@ def try_monitor_sync(
     model: Model | None = None,
     told: Callable[[TrialResult], object] | None = None,
 ) -> list[TrialResult]:
-    """Do as :func:`try_monitor` for plain code; *told* is called with what was said of each trace as soon as it was."""
+    """Like :func:`try_monitor`, for synchronous code; *told* is called with each result as soon as it is there."""
     done: list[TrialResult] = []
 
     async def main() -> None:
@@ -298,7 +286,7 @@ async def _try(
 
 
 def _observing(monitor: Monitor) -> Monitor:
-    # A claim that is not proven must not end the run, or the rest of the trace would not be seen.
+    # An unproven claim must not end the run, because the rest of the trace would not be checked.
     again = (
         Retry(monitor.on_error.times, "open", monitor.on_error.pause) if isinstance(monitor.on_error, Retry) else None
     )
@@ -313,7 +301,7 @@ def _calls(turn: Turn) -> Iterator[Chunk]:
 
 @dataclass(slots=True)
 class _TurnTally:
-    """What was said of one turn."""
+    """The results of one turn."""
 
     found: list[TrialViolation]
     troubles: list[TrialProblem]

@@ -1,4 +1,4 @@
-"""Virtual time: an asyncio event loop on which hours take milliseconds, the same ones each time."""
+"""Virtual time: an asyncio event loop on which hours take milliseconds, with the same steps each time."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ T = TypeVar("T")
 
 
 class VirtualTimeError(InterwhenError):
-    """What ran in virtual time did something that it cannot do there."""
+    """Base class for errors of code that runs in virtual time."""
 
 
 class DeadlockError(VirtualTimeError):
-    """Every task waits, no timer is set: on a real loop this would hang for ever. ``waiting`` says who waits where."""
+    """All tasks wait and no timer is set: on a real loop this would hang forever. ``waiting`` has the tasks."""
 
     def __init__(self, waiting: tuple[str, ...]) -> None:
         self.waiting = waiting
-        super().__init__(f"nothing can happen any more; these tasks wait: {'; '.join(waiting) or '(none)'}")
+        super().__init__(f"deadlock; these tasks wait: {'; '.join(waiting) or '(none)'}")
 
 
 class OutOfVirtualTimeError(VirtualTimeError):
-    """It did not end within the limit of virtual seconds, or of turns of the loop."""
+    """The limit of virtual seconds or of loop iterations was reached."""
 
 
 class RealIOError(VirtualTimeError):
-    """Sockets, files, threads, processes and signals know nothing of virtual time: a fake must stand in for them."""
+    """Sockets, files, threads, processes and signals do not work in virtual time: use a fake."""
 
 
 class _Turn:
-    """What stands in the place of the selector: no file can be ready, so it lets the time pass instead."""
+    """In place of the selector: no file can be ready, so it advances the clock."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
@@ -49,19 +49,19 @@ class _Turn:
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """An event loop whose clock stands still while anything can run, and then jumps to the next timer.
+    """An event loop whose clock does not move while anything can run, and then jumps to the next timer.
 
     Callbacks run in the order in which they became ready, so the same program makes the same steps each time.
-    ``turns`` counts them. ``on_turn`` is called before each: the place from which a test cancels, at any step. It
-    returns whether it made something ready to run, and then no time passes.
+    ``turns`` counts loop iterations. ``on_turn`` is called before each one, so that a test can cancel at any step. It
+    returns whether it made a callback ready; then the clock does not move.
 
-    Raises :class:`DeadlockError` from the running call where nothing is ready and no timer is set,
-    :class:`OutOfVirtualTimeError` beyond *seconds* or *turns*, and :class:`RealIOError` where real I/O is asked for.
+    Raises :class:`DeadlockError` from the running call if nothing is ready and no timer is set,
+    :class:`OutOfVirtualTimeError` beyond *seconds* or *turns*, and :class:`RealIOError` for real I/O.
     """
 
     is_virtual = True
-    """Nothing that watches real time watches this loop."""
-    _scheduled: list[asyncio.TimerHandle]  # of BaseEventLoop: the first one is the next, and not cancelled, in a turn
+    """The watchdog for blocked loops ignores this loop."""
+    _scheduled: list[asyncio.TimerHandle]  # of BaseEventLoop; in an iteration the first one is next and not cancelled
 
     def __init__(self, *, seconds: float = 1e6, turns: int = 10_000_000) -> None:
         super().__init__()
@@ -70,80 +70,67 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._now = 0.0
         self._seconds = seconds
         self._max_turns = turns
-        self._selector = _Turn(self)  # what BaseEventLoop asks, once a turn
+        self._selector = _Turn(self)  # BaseEventLoop calls it once per iteration
 
     def time(self) -> float:
-        """Return the virtual time, in seconds since the loop was made."""
+        """Return the virtual time in seconds since the creation of the loop."""
         return self._now
 
     def turn(self, timeout: float | None) -> None:
-        """Begin a turn; *timeout* is how long the loop has nothing to do, ``None``: for ever."""
+        """Begin an iteration; the loop has nothing to do for *timeout* seconds, or forever if it is ``None``."""
         self.turns += 1
         if self.on_turn is not None and self.on_turn(self.turns):
             return
         if timeout is None:
             raise DeadlockError(self._waiting())
         if timeout:
-            # Not by adding: a clock that a rounding error leaves before the timer's time would never reach it.
+            # Set, not added: with a rounding error the clock might never reach the time of the timer.
             self._now = self._scheduled[0].when()
         if self._now > self._seconds:
-            raise OutOfVirtualTimeError(f"not done after {self._seconds:g} virtual seconds: {self._in_words()}")
+            raise self._out_of(f"{self._seconds:g} virtual seconds")
         if self.turns > self._max_turns:
-            raise OutOfVirtualTimeError(f"not done after {self._max_turns} turns of the loop: {self._in_words()}")
+            raise self._out_of(f"{self._max_turns} loop iterations")
 
-    def _in_words(self) -> str:
-        return "; ".join(self._waiting())
+    def _out_of(self, limit: str) -> OutOfVirtualTimeError:
+        return OutOfVirtualTimeError(f"not finished after {limit}; tasks: {'; '.join(self._waiting())}")
 
     def _waiting(self) -> tuple[str, ...]:
         return tuple(sorted(_where(task) for task in asyncio.all_tasks(self)))
 
-    # What BaseEventLoop leaves to its subclasses, and what must not happen.
+    # Abstract methods of BaseEventLoop, and methods that would do real I/O.
 
     def _process_events(self, event_list: Sequence[Any]) -> None:
-        """There are none."""
+        """Do nothing: there are no events of files."""
 
     def _write_to_self(self) -> NoReturn:
-        raise RealIOError("another thread spoke to an event loop in virtual time, which cannot wait for it")
+        raise RealIOError("another thread used an event loop in virtual time, which cannot wait for it")
 
-    def run_in_executor(self, *_: Any) -> NoReturn:  # type: ignore[override]
-        """Refuse: a thread takes real time."""
-        raise RealIOError("a thread was asked for in virtual time: use interwhen.testing.VirtualWorkers for checks")
 
-    def add_reader(self, *_: Any) -> NoReturn:  # type: ignore[override]
-        """Refuse: a file is ready in real time only."""
-        raise RealIOError("reading from a real file or socket was asked for in virtual time")
+def _refuse(what: str) -> Callable[..., NoReturn]:
+    def method(*_: Any, **__: Any) -> NoReturn:
+        raise RealIOError(f"{what} in virtual time: use a fake, such as interwhen.testing.VirtualWorkers for workers")
 
-    def add_writer(self, *_: Any) -> NoReturn:  # type: ignore[override]
-        """Refuse likewise."""
-        raise RealIOError("writing to a real file or socket was asked for in virtual time")
+    return method
 
-    def add_signal_handler(self, *_: Any) -> NoReturn:  # type: ignore[override]
-        """Refuse likewise."""
-        raise RealIOError("signals come in real time only")
 
-    async def create_connection(self, *_: Any, **__: Any) -> NoReturn:
-        """Refuse likewise."""
-        raise RealIOError("a network connection was asked for in virtual time")
-
-    async def create_server(self, *_: Any, **__: Any) -> NoReturn:
-        """Refuse likewise."""
-        raise RealIOError("a server was asked for in virtual time")
-
-    async def subprocess_exec(self, *_: Any, **__: Any) -> NoReturn:
-        """Refuse likewise."""
-        raise RealIOError("a process was asked for in virtual time")
-
-    async def subprocess_shell(self, *_: Any, **__: Any) -> NoReturn:
-        """Refuse likewise."""
-        raise RealIOError("a process was asked for in virtual time")
+for _name, _what in (
+    ("run_in_executor", "a thread was used"),
+    ("add_reader", "a file or socket was read"),
+    ("add_writer", "a file or socket was written"),
+    ("add_signal_handler", "a signal handler was set"),
+    ("create_connection", "a network connection was opened"),
+    ("create_server", "a server was started"),
+    ("subprocess_exec", "a process was started"),
+    ("subprocess_shell", "a process was started"),
+):
+    setattr(VirtualLoop, _name, _refuse(_what))
 
 
 def run_virtual(function: Callable[[], Awaitable[T]], *, seconds: float = 1e6, turns: int = 10_000_000) -> T:
-    """Run the async *function* in virtual time and return what it returns.
+    """Run the async *function* in virtual time and return its result.
 
-    Waiting costs nothing, and every run makes the same steps. Checks in threads and processes need
-    :class:`~interwhen.testing.VirtualWorkers`. Raises what *function* raises, and the errors of
-    :class:`VirtualLoop`.
+    Waiting takes no real time, and every run makes the same steps. Checks in threads and processes need
+    :class:`~interwhen.testing.VirtualWorkers`. Raises the exceptions of *function* and of :class:`VirtualLoop`.
     """
 
     async def main() -> T:
@@ -158,7 +145,7 @@ def _run(loop: VirtualLoop, main: Coroutine[Any, Any, T]) -> T:
 
 
 def _where(task: asyncio.Task[Any]) -> str:
-    """Return the task's name, and the innermost line of code in which it waits."""
+    """Return the name of the task and the innermost line of code where it waits."""
     frames = task.get_stack(limit=None)
     if not frames:
         return task.get_name()
@@ -166,24 +153,24 @@ def _where(task: asyncio.Task[Any]) -> str:
     return f"{task.get_name()!r} at {frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
 
 
-# Workers that exist in virtual time only: no thread, no process, and they can die.
+# Workers in virtual time: no threads and no processes, and they can die.
 
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """How long a worker takes over one check, in seconds of the loop's clock (infinity: it hangs), and how it ends."""
+    """How long a worker takes for one check, in seconds on the clock of the loop (infinity: it hangs)."""
 
     seconds: float = 0.0
     dies: bool = False
-    """Whether the worker is gone after that time, without an answer."""
+    """Whether the worker dies after that time, without a result."""
 
 
 class VirtualWorkers:
-    """Stands in for the threads and processes of a run: ``interwhen.run(..., workers=VirtualWorkers(...))``.
+    """Replaces the threads and processes of a run: ``interwhen.run(..., workers=VirtualWorkers(...))``.
 
-    *shift* says how a worker fares with each check; the check itself then runs on the event loop, in no time. As with
-    real workers, no more than *threads* and *processes* are busy at once, the others wait, and a check in a process
-    gets its whole deadline from when a process is free.
+    *shift* returns the time and the end of each check; the check itself runs on the event loop, in no virtual time. As
+    with real workers, at most *threads* and *processes* checks run at once, others wait, and the deadline of a check in
+    a process begins when a process is free.
     """
 
     def __init__(
@@ -195,14 +182,14 @@ class VirtualWorkers:
 
     @property
     def blocked_loop_after(self) -> float | None:
-        """Nobody looks: in virtual time, nothing takes time."""
+        """No watchdog: in virtual time, no code takes time."""
         return None
 
     def bind(self) -> None:
-        """Belong to any loop."""
+        """Do nothing: these workers serve any loop."""
 
     async def check(self, verifier: Verifier, claim: Any, scope: anyio.CancelScope) -> WorkDone:
-        """Let a worker take the time that *shift* says, then run the check."""
+        """Wait as long as *shift* says, then run the check."""
         left = scope.deadline - anyio.current_time()
         if verifier.worker == "process":
             scope.deadline = math.inf
@@ -218,5 +205,5 @@ class VirtualWorkers:
             return verifier.check(claim), None
 
     async def aclose(self) -> None:
-        """Note that the workers were given back."""
+        """Record that the workers were closed."""
         self.closed = True

@@ -1,4 +1,4 @@
-"""How the cost of reading hostile text grows: a measure for verifier authors that does not flake.
+"""Measures how the cost of reading hostile text grows, without flaky timings. For authors of verifiers.
 
 ::
 
@@ -7,8 +7,8 @@
     def test_a_long_line_costs_no_more_than_its_length():
         assert_linear(my_monitor())
 
-An extractor runs on the event loop and a verifier has a deadline, so text that makes either of them slow stops a
-stream or leaves it unproven. :data:`BAITS` are texts that do that to careless code.
+An extractor runs on the event loop, and a verifier has a deadline. Text that makes them slow delays the stream or
+leaves it unverified. :data:`BAITS` are texts that make careless code slow.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ from interwhen._types.segments import Segment
 from interwhen._types.spans import Span
 from interwhen._types.verdicts import Verdict
 
-# Counts the work of Python code in interpreted instructions: the same number on every machine, however busy.
+# Counts the bytecode instructions of Python code: the same number on every machine, also on a busy one.
 
 
 def count_steps(function: Callable[..., object], *arguments: Any) -> int:
-    """Return how many instructions of Python *function* executes in this thread when it is called.
+    """Return how many bytecode instructions a call of *function* executes in this thread.
 
-    What C code does inside one instruction (a slice, ``str.find``, a regex) is not seen: :func:`cpu_seconds` is for
-    that. Raises what *function* raises. Numbers of two versions of Python differ; how they grow does not.
+    C code inside one instruction (a slice, ``str.find``, a regex) is not counted: use :func:`cpu_seconds` for that.
+    Raises the exceptions of *function*. The numbers differ between versions of Python, but their growth does not.
     """
     counted = _monitored if sys.version_info >= (3, 12) else _traced
-    # A collection runs the callbacks and finalizers of others.
+    # A garbage collection would run unrelated finalizers.
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -58,10 +58,10 @@ def count_steps(function: Callable[..., object], *arguments: Any) -> int:
 
 
 def cpu_seconds(function: Callable[..., object], *arguments: Any, tries: int = 3) -> float:
-    """Return the least CPU time that *function* takes in this thread, of so many *tries*, in seconds.
+    """Return the least CPU time of *tries* calls of *function* in this thread, in seconds.
 
-    It does not count what other processes take; but a machine may be slow all the same, so compare it with a ceiling
-    that only work of another order can reach.
+    Time of other processes does not count, but machines differ: compare it with a limit that only work of a higher
+    order can reach.
     """
     return min(_timed(function, arguments) for _ in range(tries))
 
@@ -82,7 +82,7 @@ def _traced(function: Callable[..., object], arguments: tuple[Any, ...]) -> int:
         steps += event == "opcode"
         return trace
 
-    before = sys.gettrace()  # a debugger or a coverage tool gets its place back
+    before = sys.gettrace()  # restored afterwards, for a debugger or coverage
     sys.settrace(trace)
     try:
         function(*arguments)
@@ -114,11 +114,11 @@ def _monitored(function: Callable[..., object], arguments: tuple[Any, ...]) -> i
     return steps
 
 
-# A monitor for one problem, without a run.
+# Prepares a monitor for one problem, without a run.
 
 
 def prepared_for(monitor: Monitor, prompt: Prompt) -> Monitor | None:
-    """Return *monitor* as it is in a run on *prompt*, prepared already; ``None`` if it stands aside there."""
+    """Return *monitor* prepared for *prompt*; ``None`` if it does not apply to it."""
     if monitor.prepare is None:
         return monitor
     task = Task(prompt)
@@ -139,10 +139,11 @@ def _extractor(extractor: Extractor, prepared: Any) -> Extractor:
     match extractor:
         case Tracker():
             return _tracker(extractor, prepared)
+        case Fork(parse=Tracker() as tracker):
+            return replace(extractor, parse=_tracker(tracker, prepared))
         case Fork(parse=parse):
-            known: Any = parse
-            bound: Any = _tracker(known, prepared) if isinstance(known, Tracker) else _with(known, prepared)
-            return replace(extractor, parse=bound)
+            assert not isinstance(parse, Tracker)
+            return replace(extractor, parse=_with(parse, prepared))
         case parser:
             return _with(parser, prepared)
 
@@ -170,10 +171,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Bait:
-    """A text of any length that careless code reads in more than linear time."""
+    """A text of any length that may take careless code more than linear time."""
 
     unit: str
-    """What is repeated."""
+    """The repeated part."""
     start: str = ""
     end: str = ""
 
@@ -208,35 +209,34 @@ BAITS: tuple[Bait, ...] = (
     Bait("^2", start="2", end=" = 5"),
     Bait(" = 1 + 2", start="4"),
 )
-"""White space, brackets, digits, quotes, tags and equations by the thousand, some with an end that spoils them."""
+"""Repeated white space, brackets, digits, quotes, tags and equations, some with an end that makes a match fail."""
 
 Reader: TypeAlias = Callable[[str], object]
-"""Anything that reads a text."""
+"""A function of a text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """How much work texts of doubling sizes took."""
+    """The work for texts of doubling sizes."""
 
     bait: Bait
     sizes: tuple[int, ...]
     steps: tuple[int, ...]
 
     def ratio(self, slack: int = 0) -> float:
-        """Return the growth for one doubling: 2 is linear, 4 quadratic. *slack* steps more are no growth.
+        """Return the growth per doubling: 2 is linear, 4 is quadratic. *slack* more steps do not count.
 
-        It is the mean of all doublings, so that a limit which is passed on the way does not look like growth.
+        It is the mean of all doublings, so that a limit that is reached once does not look like growth.
         """
         grown = max(self.steps[-1] - slack, 0) / max(self.steps[0], 1)
         return float(grown ** (1 / (len(self.steps) - 1)))
 
 
 def read_and_check(monitor: Monitor, prompt: Prompt = "") -> Reader:
-    """Return what *monitor* does with a segment, as a function of its text: it extracts, and checks each claim.
+    """Return a function that runs *monitor* on a text as one segment: recognizer, extractor, and verifier.
 
-    Its recognizer is called, too. A monitor with ``prepare`` is prepared for *prompt* first; one that stands aside then
-    does nothing. The text is the reply, too, where a fork extracts. Of asynchronous verifiers, only the extraction is
-    measured.
+    A monitor with ``prepare`` is prepared for *prompt* first; one that does not apply does nothing. The text is also
+    the reply of a fork. Asynchronous verifiers are not run.
     """
     bound = prepared_for(monitor, prompt)
     if bound is None:
@@ -272,9 +272,9 @@ def read_and_check(monitor: Monitor, prompt: Prompt = "") -> Reader:
 
 
 def measure(target: Monitor | Reader, bait: Bait, *, size: int = 500, doublings: int = 2) -> Growth:
-    """Count the steps that *target* takes for *bait* with *size* characters and after each of the *doublings*."""
+    """Count the steps of *target* for *bait* with *size* characters and after each of the *doublings*."""
     read = read_and_check(target) if isinstance(target, Monitor) else target
-    read(bait.of(8))  # what is computed once and kept is not counted
+    read(bait.of(8))  # fills caches, which do not count
     sizes = tuple(size << doubling for doubling in range(doublings + 1))
     return Growth(bait, sizes, tuple(count_steps(read, bait.of(size)) for size in sizes))
 
@@ -287,9 +287,9 @@ def assert_linear(
     limit: float = 2.5,
     slack: int = 2000,
 ) -> None:
-    """Raise :class:`AssertionError` where the steps of *target* grow by *limit* or more, each time that a bait doubles.
+    """Raise :class:`AssertionError` if the steps of *target* grow by *limit* or more when a bait doubles.
 
-    Differences of up to *slack* steps are allowed: a limit that is reached, a table that is filled.
+    *slack* more steps are allowed, for a limit that is reached or a table that is filled.
     """
     grown = [measure(target, bait, size=size) for bait in baits]
     bad = [f"{each.bait}: {each.sizes} characters: {each.steps} steps" for each in grown if each.ratio(slack) >= limit]
@@ -299,10 +299,10 @@ def assert_linear(
 def assert_quick(
     target: Monitor | Reader, *, baits: Iterable[Bait] = BAITS, size: int = 20_000, seconds: float = 2.0
 ) -> None:
-    """Raise :class:`AssertionError` where *target* takes more than *seconds* of CPU time for a bait of *size*.
+    """Raise :class:`AssertionError` if *target* takes more than *seconds* of CPU time for a bait of *size*.
 
-    This sees what :func:`assert_linear` cannot: regexes, slices and arithmetic. Choose a size for which linear work
-    takes a tenth of the ceiling at most.
+    This includes work that :func:`assert_linear` does not count: regexes, slices and arithmetic. Choose a size for
+    which linear work takes at most a tenth of the limit.
     """
     read = read_and_check(target) if isinstance(target, Monitor) else target
     bad = []
@@ -314,20 +314,20 @@ def assert_quick(
 
 
 def _least(read: Reader, text: str, seconds: float) -> float:
-    """Return the least time of up to three tries; one that is good enough will do."""
+    """Return the least time of up to three calls; one call is enough if it is below *seconds*."""
     took = cpu_seconds(read, text, tries=1)
     return took if took <= seconds else min(took, cpu_seconds(read, text, tries=2))
 
 
-# Finds regexes that may take more than linear time, by how they are written.
+# Finds regexes that may take more than linear time, by their syntax.
 #
-# ``re`` tries every way to match before it gives up. Where one text can be matched in many ways, a text that almost
-# fits makes it try them all: quadratically many (``\\s+\\s+x``) or exponentially many (``(a+)+x``). Possessive
-# quantifiers (``++``, ``*+``) and atomic groups are the cure, from Python 3.11 on.
+# ``re`` tries every way to match before it fails. If one text can be matched in many ways, a text that almost matches
+# makes it try all of them: quadratically many (``\\s+\\s+x``) or exponentially many (``(a+)+x``). Possessive
+# quantifiers (``++``, ``*+``) and atomic groups (from Python 3.11 on) avoid this.
 
 _Items: TypeAlias = Sequence[tuple[Any, Any]]
 _SAMPLE = frozenset(map(chr, range(128))) | set("éß²½\u0663\u200b\u3000\uff11\u2019漢")
-"""What stands for all characters: two classes overlap where one of these is in both."""
+"""A sample of all characters: two character classes overlap if one of these is in both."""
 _GREEDY = (code.MAX_REPEAT, code.MIN_REPEAT)
 _REPEATS = (*_GREEDY, code.POSSESSIVE_REPEAT)
 _CATEGORIES: dict[Any, Callable[[str], bool]] = {
@@ -343,21 +343,21 @@ _NOT = {
 
 
 def suspicious(pattern: str | re.Pattern[str]) -> tuple[str, ...]:
-    """Return why *pattern* may backtrack without bound, one reason for each suspicion; nothing where it is sound.
+    """Return the reasons why *pattern* may take more than linear time; empty if there are none.
 
-    It knows the two common shapes: something repeated inside a repetition that can match the same text in several
-    ways, and two unbounded repetitions that compete for the same text. It errs on the side of suspicion.
+    It finds the two common forms: a repetition inside a repetition that can match the same text in several ways, and
+    two unbounded repetitions that can match the same text. It may report a pattern that is linear.
     """
     compiled = re.compile(pattern)
     items = parser.parse(compiled.pattern, compiled.flags & ~re.UNICODE.value)
     return tuple(dict.fromkeys(_walk(items, frozenset(), looped=False)))
 
 
-def _walk(items: _Items, behind: frozenset[str], *, looped: bool) -> Iterator[str]:
-    """Yield the suspicions of *items*, after which a character of *behind* may follow."""
+def _walk(items: _Items, following: frozenset[str], *, looped: bool) -> Iterator[str]:
+    """Yield the reasons for *items*, which a character of *following* may follow."""
     for at, (kind, value) in enumerate(items):
         first, empty = _first(items[at + 1 :])
-        after = first | behind if empty else first
+        after = first | following if empty else first
         if kind in _REPEATS:
             yield from _repetition(items, at, after, looped=looped)
         elif kind is code.BRANCH:
@@ -386,7 +386,7 @@ def _repetition(items: _Items, at: int, after: frozenset[str], *, looped: bool) 
 
 
 def _competes(items: _Items, at: int, start: frozenset[str]) -> bool:
-    """Tell whether a later unbounded repetition can take over text of the one at *at*, which begins with *start*."""
+    """Return whether a later unbounded repetition can match text of the one at *at*, which begins with *start*."""
     for kind, value in items[at + 1 :]:
         first, empty = _first([(kind, value)])
         if kind in _GREEDY and value[1] == code.MAXREPEAT and first & start:
@@ -422,7 +422,7 @@ def _head(kind: Any, value: Any) -> tuple[frozenset[str], bool]:
         return frozenset(), True
     if kind in {code.LITERAL, code.NOT_LITERAL, code.ANY, code.IN}:
         return _chars(kind, value), False
-    return _SAMPLE, True  # a reference to a group: anything
+    return _SAMPLE, True  # a reference to a group: any text
 
 
 def _chars(kind: Any, value: Any) -> frozenset[str]:

@@ -1,11 +1,11 @@
-"""A scripted OpenAI-compatible server on a real socket of this machine, for tests of what reads streams.
+"""A scripted OpenAI-compatible server on a loopback socket, for tests of clients that read streams.
 
 ::
 
     async with ScriptedServer(lambda request: events(["Hel", "lo"])) as server:
         model = CompletionsModel(server.base_url, "scripted")
 
-``ScriptedServer(faulty("rst_mid"))`` breaks the first stream and tells the rest of the story to whoever comes back.
+``ScriptedServer(faulty("rst_mid"))`` breaks the first stream; the next request gets the rest of the text.
 :class:`ScriptedTransport` plays the same scripts without a socket, for tests in virtual time.
 """
 
@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
-from typing import Self, assert_never
+from typing import Any, Self, assert_never
 from urllib.parse import urlsplit
 
 import anyio
 import anyio.abc
 import anyio.lowlevel
+from anyio.streams.tls import TLSListener
 
 from interwhen._types.errors import ConnectError, StreamClosed
 from interwhen.models._transport import HttpRequest
@@ -52,26 +54,26 @@ from interwhen.testing._server_script import (
     tool_call,
 )
 
-# Scripts played without a socket: a transport for tests in virtual time.
+# A transport that plays scripts without a socket, for tests in virtual time.
 
 
 class ScriptedTransport(ScriptedEndpoint):
-    """A :class:`~interwhen.models.Transport` whose server is a script, in this very process.
+    """A :class:`~interwhen.models.Transport` that plays a script in this process.
 
-    Nothing is waited for but what the script says, so under a virtual clock an hour of stalls takes a moment::
+    It waits only where the script does, so that an hour of stalls takes a moment on a virtual clock::
 
         transport = ScriptedTransport(faulty("stall"))
         model = CompletionsModel("http://scripted/v1", "scripted", transport=transport)
 
-    Each ``Send`` is one read. A body that breaks off, or whose framing is wrong, is a
-    :class:`~interwhen.models.ConnectError`, as it is with the real transports.
+    Each ``Send`` is one read. A body that ends early or has wrong framing raises
+    :class:`~interwhen.models.ConnectError`, as with the real transports.
     """
 
     open_responses = 0
-    """How many responses are not closed and not at their end."""
+    """Responses that are neither closed nor complete."""
 
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> ScriptedResponse:  # noqa: ARG002
-        """Hand *request* to the script, and return its answer up to the head."""
+        """Play the script for *request* up to the head of the response, and return that."""
         parts = urlsplit(request.url)
         path = parts.path + (f"?{parts.query}" if parts.query else "")
         body = json.loads(request.body) if request.body else None
@@ -86,7 +88,7 @@ class ScriptedTransport(ScriptedEndpoint):
 
 
 class ScriptedResponse:
-    """One answer of a script; see :class:`~interwhen.models.HttpResponse`."""
+    """A response of a script; see :class:`~interwhen.models.HttpResponse`."""
 
     def __init__(self, transport: ScriptedTransport, request: ReceivedRequest, steps: Iterator[Step]) -> None:
         self._transport = transport
@@ -110,7 +112,7 @@ class ScriptedResponse:
         return self._head.headers
 
     async def begin(self) -> None:
-        """Play up to the head; the default one stands before the first bytes."""
+        """Play up to the head. A script without one has the default head before the first bytes."""
         await anyio.lowlevel.checkpoint()
         step = await self._next()
         if isinstance(step, Head):
@@ -158,7 +160,7 @@ class ScriptedResponse:
         return data
 
     async def _next(self) -> Head | Send | None:
-        """Play up to the next thing that arrives; ``None`` at the end of the body."""
+        """Play up to the next step that sends something; ``None`` at the end of the body."""
         for step in self._steps:
             match step:
                 case Head():
@@ -175,7 +177,7 @@ class ScriptedResponse:
                 case Disconnect() | Reset() | SendRaw():
                     raise self._broken()
                 case Deaf() | Forever():
-                    pass  # nobody is there to be deaf; the other is unrolled
+                    pass  # Deaf needs a connection; Forever is unrolled by in_turn
                 case _:
                     assert_never(step)
         return None
@@ -223,31 +225,43 @@ __all__ = [
 
 
 class ScriptedServer(ScriptedEndpoint):
-    """Answer each POST with what *script* returns for it, on ``127.0.0.1`` and a free port.
+    """Answers each POST with the steps that *script* returns, on ``127.0.0.1`` and a free port.
 
-    ``GET .../models`` lists one model, owned by *owned_by* (which says what the server can do), with a context of
-    *context_tokens*. ``POST /abort_request`` ends the answer to the request that it names by its ``rid``. Leaving the
-    ``async with`` closes every connection.
+    ``GET .../models`` lists one model with *owned_by* (from which clients infer what the server can do) and a context
+    of *context_tokens*; *pages* is a script for GET requests instead. ``POST /abort_request`` ends the answer to the
+    request with the same ``rid``. With *ssl_context*, connections use TLS. Leaving the ``async with`` closes every
+    connection.
     """
 
-    def __init__(self, script: Script, *, owned_by: str = "scripted", context_tokens: int | None = None) -> None:
-        super().__init__(script, owned_by=owned_by, context_tokens=context_tokens)
+    def __init__(
+        self,
+        script: Script,
+        *,
+        owned_by: str = "scripted",
+        context_tokens: int | None = None,
+        pages: Script | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        super().__init__(script, owned_by=owned_by, context_tokens=context_tokens, pages=pages)
+        self._ssl_context = ssl_context
         self.connections = 0
-        """How many connections were opened."""
+        """Connections that were opened."""
         self.open_connections = 0
-        """How many are open now."""
+        """Connections that are open now."""
         self.port = 0
         self._stack = AsyncExitStack()
         self._group: anyio.abc.TaskGroup | None = None
 
     @property
     def base_url(self) -> str:
-        """The address to give to a model."""
-        return f"http://127.0.0.1:{self.port}/v1"
+        """The base URL for a model."""
+        return f"{'http' if self._ssl_context is None else 'https'}://127.0.0.1:{self.port}/v1"
 
     async def __aenter__(self) -> Self:
-        listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
+        listener: Any = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
         self.port = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610  no Django here
+        if self._ssl_context is not None:
+            listener = TLSListener(listener, self._ssl_context, standard_compatible=False)
         await self._stack.enter_async_context(listener)
         self._group = await self._stack.enter_async_context(anyio.create_task_group())
         self._group.start_soon(listener.serve, self._serve, None, name="scripted server")
@@ -261,10 +275,10 @@ class ScriptedServer(ScriptedEndpoint):
     async def settled(self, seconds: float = 2.0) -> None:
         """Wait until no connection is open; raises :class:`TimeoutError` after *seconds*."""
         with anyio.fail_after(seconds):
-            while self.open_connections:  # noqa: ASYNC110  a test helper; sockets close outside our sight
+            while self.open_connections:  # noqa: ASYNC110  closing a socket sends no event
                 await anyio.sleep(0.001)
 
-    async def _serve(self, stream: anyio.abc.SocketStream) -> None:
+    async def _serve(self, stream: anyio.abc.ByteStream) -> None:
         self.connections += 1
         self.open_connections += 1
         try:
@@ -276,9 +290,9 @@ class ScriptedServer(ScriptedEndpoint):
 
 
 class _ScriptedConnection:
-    """One connection: requests in, scripts out."""
+    """One connection: reads requests and plays scripts."""
 
-    def __init__(self, server: ScriptedServer, stream: anyio.abc.SocketStream, number: int) -> None:
+    def __init__(self, server: ScriptedServer, stream: anyio.abc.ByteStream, number: int) -> None:
         self._server = server
         self._stream = stream
         self._number = number
@@ -307,7 +321,7 @@ class _ScriptedConnection:
                 self._server.running -= 1
 
     async def _watch(self, request: ReceivedRequest, scope: anyio.CancelScope) -> None:
-        """Notice that the client closes while we answer."""
+        """End the answer when the client closes the connection."""
         try:
             while True:
                 self._buffer += await self._stream.receive()
@@ -321,7 +335,7 @@ class _ScriptedConnection:
         scope.cancel()
 
     async def _play(self, steps: Iterable[Step]) -> bool:
-        """Do the steps, end the body; whether the connection may be kept."""
+        """Perform the steps and end the body; return whether the connection may be kept."""
         self._head = None
         for step in in_turn(steps):
             if not await self._do(step):
@@ -334,7 +348,7 @@ class _ScriptedConnection:
         return self._head.chunked or "content-length" in self._head.headers
 
     async def _do(self, step: Step) -> bool:
-        """Do one step; false where it ended the connection."""
+        """Perform one step; return false if it ended the connection."""
         match step:
             case Head():
                 await self._send_head(step)
@@ -383,7 +397,7 @@ class _ScriptedConnection:
                 raise
 
     async def _read_request(self) -> ReceivedRequest | None:
-        """Read a request; ``None`` where the client closes instead."""
+        """Read a request; ``None`` if the client closes instead."""
         try:
             while b"\r\n\r\n" not in self._buffer:
                 self._buffer += await self._stream.receive()

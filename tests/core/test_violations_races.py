@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 
 import pytest
@@ -44,15 +45,19 @@ def race(monitors, text, seed, **options):
     return driver
 
 
-def watchers(remedies, trigger, dice):
-    """Two monitors of one verifier and one of another; in any order."""
-    made = [
+@functools.cache
+def three(remedies, trigger):
+    """Two monitors of one verifier and one of another. They hold no state, so all races share them."""
+    return (
         monitor("a", verifier=PLAIN, trigger=trigger, remedy=remedies[0]),
         monitor("b", verifier=STRICT, trigger=trigger, remedy=remedies[1], unproven="closed"),
         monitor("c", verifier=PLAIN, trigger=trigger, remedy=remedies[2], level="explain"),
-    ]
-    dice.shuffle(made)
-    return tuple(made)
+    )
+
+
+def watchers(remedies, trigger, dice):
+    """The three monitors, in any order."""
+    return tuple(dice.sample(three(remedies, trigger), 3))
 
 
 CASES = [

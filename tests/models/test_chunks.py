@@ -155,7 +155,7 @@ def test_the_chunks_of_the_other_api_are_an_unknown_shape():
 def test_a_second_choice_is_refused(decode, content):
     value = "x" if content == "text" else {"content": "x"}
     for choices in ([{"index": 1, content: value}], [{"index": 0, content: value}, {"index": 1, content: value}]):
-        with pytest.raises(StreamProtocolError, match="n>1"):
+        with pytest.raises(StreamProtocolError, match="set n=1"):
             decode(json.dumps({"choices": choices}).encode(), 0, False)
 
 

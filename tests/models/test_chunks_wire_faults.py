@@ -205,7 +205,7 @@ async def test_a_redirect_on_the_same_host_is_followed_with_the_request(api, tra
 
 
 async def test_a_circle_of_redirects_ends(transport):
-    with pytest.raises(UpstreamError, match="circle"):
+    with pytest.raises(UpstreamError, match="more than 3 times"):
         await play("http_307", "completions", transport)
 
 
@@ -217,7 +217,7 @@ async def test_headers_that_do_not_come_are_a_timeout(api, transport):
 
 
 async def test_keepalives_are_no_chunks(transport):
-    """Whoever waits for tokens sees nothing of them, so a timer between tokens runs on."""
+    """Such events bring no tokens, so the timer between tokens continues."""
     async with (
         ScriptedServer(lambda _: fault("keepalive_only")) as server,
         CompletionsModel(server.base_url, "m", transport=transport) as model,
@@ -250,7 +250,7 @@ async def test_what_does_not_speak_http(transport):
         group.start_soon(listener.serve, babble)
         url = f"http://127.0.0.1:{port}/v1"
         async with CompletionsModel(url, "m", transport=transport, retries=Retries(attempts=0)) as model:
-            with pytest.raises(StreamProtocolError, match="does not speak HTTP"):
+            with pytest.raises(StreamProtocolError, match=r"is not HTTP/1\.1"):
                 await model.stream(Request("q"))
         group.cancel_scope.cancel()
 

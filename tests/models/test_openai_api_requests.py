@@ -97,7 +97,7 @@ async def test_sampling_is_sent_and_falls_back_to_the_defaults(kind):
 
 @pytest.mark.fault("W14", injected="`n=2` in a request", happens="refused before it is sent")
 async def test_several_continuations_are_refused():
-    with pytest.raises(UsageError, match="n=2"):
+    with pytest.raises(UsageError, match="n must be 1, got 2"):
         await sent(CompletionsModel, Request("q", sampling=Sampling(extra={"n": 2})))
 
 

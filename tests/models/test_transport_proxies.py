@@ -59,8 +59,8 @@ def test_the_fast_transport_asks_for_a_proxy_once_for_each_server(monkeypatch):
     assert asked == [("http", "127.0.0.1:1"), ("http", "127.0.0.1:2")]
 
 
-def test_the_way_round_is_one_for_each_loop(monkeypatch):
-    """Connections of one loop are of no use in another, whoever holds the transport."""
+def test_the_proxied_transport_is_one_for_each_loop(monkeypatch):
+    """A connection of one loop cannot be used in another one, also with the same transport."""
     transport, together, ways = FastTransport(), threading.Barrier(2, timeout=20), []
 
     async def answer(reader, writer):
@@ -78,7 +78,7 @@ def test_the_way_round_is_one_for_each_loop(monkeypatch):
                 response = await transport.send(HttpRequest("GET", "http://model.invalid/"), connect_timeout=5)
                 assert await response.receive() == b"ok"
                 await response.aclose()
-            ways.append(transport._pool().way_round)
+            ways.append(transport._pool().proxied_transport)
             await asyncio.to_thread(together.wait)
             if threading.current_thread() is threading.main_thread():
                 await transport.aclose()

@@ -138,7 +138,7 @@ MUTANTS_OF_DEATHS = [
     Mutant("the last text of a flush is not written", last_text_is_not_written, "P4"),
     Mutant("a torn record stays in the file", torn_record_stays, "P4"),
     Mutant("what the reader saw is not told again", nothing_is_told_again, "P4"),
-    Mutant("the last fact on file is told twice", last_fact_is_told_twice, "P4"),
+    Mutant("the last fact on file comes twice", last_fact_is_told_twice, "P4"),
     Mutant("half a tag stays when a run goes on", half_a_tag_stays, "P4"),
     Mutant("a request is sent before what led to it is on file", requests_are_not_hurried, "P4"),
     Mutant("a run that its reader left is over", a_reader_who_left_has_ended_it, "P4"),

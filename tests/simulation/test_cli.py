@@ -66,8 +66,8 @@ def test_one_broken_seed_is_made_small(defect, capsys):
     [
         (("--seeds", "0"), "at least 1"),
         (("--jobs", "0"), "at least 1"),
-        (("--seed", "1", "--world", "{}"), "not both"),
-        (("--world", "{"), "is no world"),
+        (("--seed", "1", "--world", "{}"), "exclude each other"),
+        (("--world", "{"), "is not a valid world"),
     ],
 )
 def test_wrong_usage(arguments, said, capsys):

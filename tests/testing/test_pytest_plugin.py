@@ -1,4 +1,4 @@
-"""The pytest plug-in: its fixtures, what a failure shows, and that it costs nothing where nobody asks for it."""
+"""The pytest plug-in: its fixtures, the output of a failure, and that it costs nothing unless it is used."""
 
 import subprocess
 import sys
@@ -91,8 +91,8 @@ def test_trial(assert_trial):
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "*recall: 50.00% (1 of 2;*), and at least 90.00% is asked for",
-            "*violations at the label: none to count, and at least 50.00% is asked for",
+            "*recall must be at least 90.00%, got 50.00% (1 of 2;*)",
+            "*violations at the label must be at least 50.00%, got nothing to count",
             "*misses (1 of 1):",
             "*'silent'",
             "*chunks of seed 17; the same again: --interwhen-seed 17",

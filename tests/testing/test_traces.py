@@ -50,12 +50,12 @@ def test_spans_count_in_the_text_and_the_calls():
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"turns": []}, "no turns"),
-        ({"label": "right"}, "labelled right"),
+        ({"turns": []}, "at least one turn"),
+        ({"label": "right"}, "the label 'right'"),
         ({"label": "false"}, r"label"),
-        ({"mistake": {"turn": 1}}, "turn 1"),
-        ({"mistake": {"turn": -1}}, "turn -1"),
-        ({"mistake": {"turn": 0, "span": {"start": 1, "end": 3}}}, "only 2"),
+        ({"mistake": {"turn": 1}}, "got 1"),
+        ({"mistake": {"turn": -1}}, "got -1"),
+        ({"mistake": {"turn": 0, "span": {"start": 1, "end": 3}}}, "its turn at 2"),
         ({"mistake": {"turn": 0, "span": {"start": 2, "end": 1}}}, "start"),
         ({"mistakes": None}, "mistakes"),
         ({"turns": [{"prompt": "a", "text": 3}]}, r"\$\.turns\[0\]\.text"),
@@ -89,16 +89,16 @@ def test_a_broken_archive_is_told(tmp_path, keep):
     path = tmp_path / "t.jsonl.gz"
     write_traces(path, [TRACE])
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UsageError, match="cannot be read behind line"):
+    with pytest.raises(UsageError, match=r"cannot read .* after line"):
         list(read_traces(path))
 
 
 def test_missing_files_and_folders(tmp_path):
-    with pytest.raises(UsageError, match="no such file"):
+    with pytest.raises(UsageError, match="does not exist"):
         read_traces(tmp_path / "absent")
     with pytest.raises(UsageError, match="is a folder"):
         read_traces(tmp_path)
-    with pytest.raises(UsageError, match="cannot be written: No such file"):
+    with pytest.raises(UsageError, match=r"cannot write .*: No such file"):
         write_traces(tmp_path / "absent" / "t.jsonl", [])
 
 
@@ -128,12 +128,12 @@ class TestReaders:
         offer["mine"] = mine
         found = read_traces(tmp_path, "mine")
         assert next(found) == TRACE
-        with pytest.raises(PluginError, match=r"'mine'.*behind trace 1 it raised KeyError: 'steps'"):
+        with pytest.raises(PluginError, match=r"'mine'.*after trace 1 it raised KeyError: 'steps'"):
             next(found)
 
     def test_a_reader_that_returns_something_else_is_named(self, offer, tmp_path):
         offer["mine"] = lambda path: [TRACE, {"name": "sum"}]
-        with pytest.raises(PluginError, match=r"'mine'.*trace 2 is .*no LabelledTrace"):
+        with pytest.raises(PluginError, match=r"'mine'.*trace 2 must be a LabelledTrace"):
             list(read_traces(tmp_path, "mine"))
 
     def test_an_unknown_format_is_told_with_those_that_are_there(self, tmp_path):

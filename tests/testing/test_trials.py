@@ -287,7 +287,7 @@ class TestScores:
     def test_nothing_to_count(self):
         found = score([])
         assert found.recall == Rate(0, 0, None, 0.0, 1.0)
-        assert str(found.recall) == "none to count"
+        assert str(found.recall) == "nothing to count"
         assert found.check_ms == Spread()
 
     def test_a_share_lies_in_its_interval_whatever_is_rounded(self):

@@ -1,4 +1,4 @@
-"""Many worlds: on several cores, counted, the first failures made small."""
+"""Plays many worlds on several cores, counts what they reach, and makes the first failures small."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from interwhen.testing.simulation._invariants import examine
 from interwhen.testing.simulation._worlds import World
 
 _BATCH = 200
-"""How many worlds a worker takes at a time."""
+"""Worlds per task of a worker."""
 _MOST = 20
-"""How many failures are kept: one defect breaks many worlds."""
+"""Failures that are kept: one defect breaks many worlds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +33,17 @@ class Failure:
 
 @dataclass(slots=True)
 class Campaign:
-    """What a number of worlds came to. Batches add up."""
+    """The results of a number of worlds."""
 
     worlds: int = 0
     seconds: float = 0.0
-    """Of the processor, in all workers."""
+    """CPU time, in all workers."""
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
     failed: int = 0
 
     def add(self, other: Campaign) -> None:
-        """Add what another batch came to."""
+        """Add the results of another batch."""
         self.worlds += other.worlds
         self.seconds += other.seconds
         self.counts.update(other.counts)
@@ -52,10 +52,10 @@ class Campaign:
 
 
 def run_batch(seeds: range) -> Campaign:
-    """Examine the worlds of *seeds*, here."""
+    """Examine the worlds of *seeds* in this process."""
     campaign = Campaign()
     begun = time.process_time()
-    gc.disable()  # worlds are many and short, and a pause in the middle of each costs a tenth
+    gc.disable()  # collections during many short worlds would cost a tenth of the time
     try:
         for seed in seeds:
             examined = examine(generate(seed))
@@ -72,7 +72,7 @@ def run_batch(seeds: range) -> Campaign:
 
 
 def run_campaign(seeds: range, *, jobs: int = 1, progress: Callable[[Campaign], None] | None = None) -> Campaign:
-    """Examine the worlds of *seeds* on *jobs* cores; *progress* is told after each batch."""
+    """Examine the worlds of *seeds* on *jobs* cores; *progress* is called after each batch."""
     whole = Campaign()
     batches = [seeds[at : at + _BATCH] for at in range(0, len(seeds), _BATCH)]
     for batch in _batches(batches, jobs):

@@ -1,4 +1,4 @@
-"""What the invariants are given: a play, and what can be put together from its log."""
+"""The input of the invariants: a play, and the history of the trace from its log."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import NamedTuple, TypeAlias
 
 from interwhen._types.events import Remedied, StreamEnded, StreamStarted
 from interwhen._types.results import Result, ViolationRecord
-from interwhen.testing.simulation._model import Sent
+from interwhen.testing.simulation._model import SentRequest
 from interwhen.testing.simulation._play import PlayedWorld
 from interwhen.testing.simulation._truth import CHARS, SimulatedTrace, segments_of
 from interwhen.testing.simulation._worlds import MonitorSetup, World
 
-# The history of the trace, put together again from what the model sent and what the reader was told was done.
+# The history of the trace, rebuilt from the chunks of the model and the events of the reader.
 
 
 class AppliedRemedy(NamedTuple):
-    """A remedy, and the trace as it stood just before."""
+    """A remedy, and the trace just before it."""
 
     before: SimulatedTrace
     record: ViolationRecord
     at: int
-    """The number of the event in the reader's log."""
+    """The number of its event in the log of the reader."""
 
 
 @dataclass(slots=True)
 class History:
-    """All acts in order, the trace at the end, and the first thing that does not fit together (``""``: all fits)."""
+    """All remedies in order, the final trace, and the first contradiction (*misfit*; empty if there is none)."""
 
     acts: list[AppliedRemedy]
     trace: SimulatedTrace
@@ -43,7 +43,7 @@ def history_of(played: PlayedWorld) -> History:
     watches = {watch.name: watch for watch in world.watches}
     sent = list(played.model.sent)
     late = played.result.ledger.late if played.result is not None else 0
-    before: Sent | None = None
+    before: SentRequest | None = None
     for generation in range(len(acts) + 1):
         while sent and sent[0].generation == generation:
             now = sent.pop(0)
@@ -55,22 +55,22 @@ def history_of(played: PlayedWorld) -> History:
             trace.ended = _has_ended(played, number)
             _act(history, event.violation, number, watches)
     if sent and not history.misfit:
-        history.misfit = f"a request of generation {sent[0].generation}, when {len(acts)} remedies had been told"
+        history.misfit = f"a request of generation {sent[0].generation} after {len(acts)} remedies"
     return history
 
 
 def _has_ended(played: PlayedWorld, act: int) -> bool:
-    """Tell whether the stream before *act* was at its end: a finish reason alone does not end it."""
+    """Return whether the stream before *act* had ended: a finish reason alone does not end it."""
     for seen in reversed(played.seen[:act]):
         if isinstance(seen.event, StreamEnded | StreamStarted):
             return isinstance(seen.event, StreamEnded)
     return False
 
 
-def _lose(trace: SimulatedTrace, sent: Sent, before: Sent | None, late: int) -> None:
-    """Drop what came from the stream *before* once it was closed, for a remedy that there was no budget for.
+def _lose(trace: SimulatedTrace, sent: SentRequest, before: SentRequest | None, late: int) -> None:
+    """Remove text of the stream *before* that arrived after it was closed, for a remedy without budget.
 
-    Nothing was cut then: the model writes it again, behind all that stands. *late* is how many tokens are counted so.
+    There was no cut then: the model writes this text again. *late* is the number of such tokens in the ledger.
     """
     lost, prefix = trace.text[len(sent.request.prefix) :], sent.request.prefix
     if before is None or not lost or not trace.text.startswith(prefix):
@@ -84,20 +84,20 @@ def _lose(trace: SimulatedTrace, sent: Sent, before: Sent | None, late: int) -> 
         trace.cut(len(prefix))
 
 
-def _stream(history: History, sent: Sent, *, with_tags: bool) -> None:
+def _stream(history: History, sent: SentRequest, *, with_tags: bool) -> None:
     trace, prefix = history.trace, sent.request.prefix
     if prefix != trace.text:
-        # Half a tag, which the core held back, is not known to the model that goes on: it is written again.
+        # The core held a part of a tag back: the model that continues writes it again.
         held = trace.text[len(prefix) :]
         if not (with_tags and trace.text.startswith(prefix) and is_half_a_tag(held)):
-            history.misfit = history.misfit or f"the trace is {trace.text!r}, and the model was given {prefix!r}"
+            history.misfit = history.misfit or f"the trace is {trace.text!r}, but the model continues {prefix!r}"
         trace.cut(len(prefix))
     for chunk in sent.chunks:
         trace.add(chunk.text, chunk.phase, call=chunk.call is not None)
 
 
 def is_half_a_tag(text: str) -> bool:
-    """Tell whether *text* may be the beginning of a tag."""
+    """Return whether *text* may be the beginning of a tag."""
     return "</think>".startswith(text) or "<think>".startswith(text.lstrip())
 
 
@@ -118,7 +118,7 @@ def _act(history: History, record: ViolationRecord, number: int, watches: dict[s
         elif covering:
             answered = (covering[0][0], cut)
         else:
-            history.misfit = history.misfit or f"feedback answers {record.span}, which is in no segment of {watch.name}"
+            history.misfit = history.misfit or f"feedback for {record.span}, which is in no segment of {watch.name}"
     trace.cut(cut)
     if record.remedy == "conclude" and trace.thinking == "field":
         trace.answer_at = len(trace.text)
@@ -141,7 +141,7 @@ def _copy(trace: SimulatedTrace) -> SimulatedTrace:
 
 @dataclass(frozen=True, slots=True)
 class BrokenInvariant:
-    """An invariant that does not hold, in words."""
+    """A broken invariant, with a description."""
 
     invariant: str
     detail: str
@@ -149,19 +149,19 @@ class BrokenInvariant:
 
 @dataclass(frozen=True, slots=True)
 class PlayedCase:
-    """One play, with its history where the reader saw enough to have one."""
+    """A play, with its history if the reader saw all events."""
 
     played: PlayedWorld
     history: History | None
 
     @property
     def world(self) -> World:
-        """What was played."""
+        """The world of the play."""
         return self.played.world
 
     @property
     def result(self) -> Result | None:
-        """How it ended."""
+        """The result of the run."""
         return self.played.result
 
 
@@ -170,7 +170,7 @@ INVARIANTS: list[tuple[str, Invariant]] = []
 
 
 def invariant(name: str) -> Callable[[Invariant], Invariant]:
-    """Enlist a function under the sentence that must hold; it yields how it does not."""
+    """Register a function under the name of its invariant. It yields a description of each violation."""
 
     def enlist(function: Invariant) -> Invariant:
         INVARIANTS.append((name, function))
@@ -180,12 +180,12 @@ def invariant(name: str) -> Callable[[Invariant], Invariant]:
 
 
 def case_of(played: PlayedWorld) -> PlayedCase:
-    """Return the case that *played* is."""
+    """Return the case of *played*."""
     return PlayedCase(played, history_of(played) if played.saw_all and played.stuck is None else None)
 
 
 def final_trace(case: PlayedCase, result: Result) -> SimulatedTrace:
-    """Return the trace of *result* as far as its own text and insertions tell, for readers who did not see it all."""
+    """Return the trace of *result*, from its text and insertions if the reader did not see all events."""
     if case.history is not None and not case.history.misfit and case.history.trace.text == result.text:
         trace = case.history.trace
         trace.ended = True

@@ -1,4 +1,4 @@
-"""What must hold of certificates, of what feedback gives away, and of what trackers build on."""
+"""Invariants of certificates, of the level of feedback, and of trackers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from interwhen.testing.simulation._truth import SimulatedTrace, StatedClaim, cla
 from interwhen.testing.simulation._worlds import MonitorSetup, World
 
 
-@invariant("P2: a certificate lists passes of right claims that stand, and what they cover")
+@invariant("P2: a certificate lists passes of right claims in the text, and their coverage")
 def _listed(case: PlayedCase) -> Iterator[str]:
     result = case.result
     if not isinstance(result, Verified):
@@ -24,7 +24,7 @@ def _listed(case: PlayedCase) -> Iterator[str]:
         yield from _misfits(check, watches.get(check.monitor), result.text)
         ground = check.span or check.segment
         if any(span.covers(ground) for span in certificate.refuted):
-            yield f"{check.key} at {ground} is certified, and was refuted"
+            yield f"{check.key} at {ground} is certified, but was refuted"
     marked = bytearray(len(result.text))
     for check in certificate.checks:
         if check.span is not None:
@@ -32,30 +32,30 @@ def _listed(case: PlayedCase) -> Iterator[str]:
     said = bytearray(len(result.text))
     for span in certificate.covered:
         if said[span.start : span.end].strip(b"\0") or not len(span) or span.end > len(said):
-            yield f"the covered span {span} is empty, behind the end, or told twice"
+            yield f"the covered span {span} is empty, after the end, or listed twice"
         said[span.start : span.end] = b"x" * len(span)
     if said != marked:
-        yield f"the checks cover {_spans(marked)}, the certificate says {certificate.covered}"
+        yield f"the checks cover {_spans(marked)}, but the certificate has {certificate.covered}"
     share = marked.count(b"x") / len(marked) if marked else 0.0
     if abs(certificate.coverage - share) > 1e-9:
-        yield f"the checks cover {share:g} of the text, the certificate says {certificate.coverage:g}"
+        yield f"the checks cover {share:g} of the text, but the certificate has {certificate.coverage:g}"
 
 
 def _misfits(check: CheckRecord, watch: MonitorSetup | None, text: str) -> Iterator[str]:
     if watch is None or not (isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Pass)):
-        yield f"{check.monitor}: {check.key} is certified, and ended as {check.outcome!r:.100}"
+        yield f"{check.monitor}: {check.key} is certified, but ended as {check.outcome!r:.100}"
         return
     if check.verifier != f"judge{watch.judge}" or is_blind(watch):
-        yield f"{check.key} is certified by {check.verifier}, which {watch.name} did not ask"
+        yield f"{check.key} is certified by {check.verifier}, which {watch.name} does not use"
     if check.span is None:
         return
     claims = claims_in(text[check.span.start : check.span.end])
     if len(claims) != 1 or claims[0].text != text[check.span.start : check.span.end]:
-        yield f"{check.span} is certified, where {text[check.span.start : check.span.end]!r} stands"
+        yield f"{check.span} is certified, but its text is {text[check.span.start : check.span.end]!r}"
     elif not claims[0].is_right or claims[0].op not in watch.reads:
         yield f"{claims[0].text} is certified for {watch.name}"
     if not check.segment.covers(check.span):
-        yield f"{check.span} is certified, outside its segment {check.segment}"
+        yield f"{check.span} is certified, but is outside of its segment {check.segment}"
 
 
 def _spans(marked: bytearray) -> list[tuple[int, int]]:
@@ -81,14 +81,14 @@ def _scoped(case: PlayedCase) -> Iterator[str]:
     ]
     scope = "answer" if shown else "steps"
     if result.certificate.scope != scope or result.label != f"{scope} verified":
-        yield f"{result.label!r} with scope {result.certificate.scope!r}, and these show the answer: {shown}"
+        yield f"{result.label!r} with scope {result.certificate.scope!r}, but these cover the answer: {shown}"
 
 
 def _judges_answers(world: World, watch: MonitorSetup) -> bool:
     return watch.required and watch.scope == "answer" and world.judges[watch.judge].answers
 
 
-@invariant("P2: what a certificate must show is in it: each claim of each required monitor, where it stands")
+@invariant("P2: a certificate has each claim of each required monitor, with its place")
 def _complete(case: PlayedCase) -> Iterator[str]:
     result = case.result
     if not isinstance(result, Verified):
@@ -102,10 +102,10 @@ def _complete(case: PlayedCase) -> Iterator[str]:
             place = Span(claim.start, claim.end)
             refuted = any(span.covers(place) for span in result.certificate.refuted)
             if not refuted and (watch.name, claim.start, claim.end) not in certified:
-                yield f"{watch.name} reads {claim.text} at {claim.start}, and the certificate does not have it"
+                yield f"{watch.name} reads {claim.text} at {claim.start}, but the certificate does not have it"
 
 
-@invariant("P6: feedback gives away no more than its level allows, and a repair is of level witness")
+@invariant("P6: feedback reveals no more than its level allows, and a repair has level witness")
 def _levels(case: PlayedCase) -> Iterator[str]:
     watches = {watch.name: watch for watch in case.world.watches}
     for act in case.history.acts if case.history is not None else ():
@@ -130,12 +130,12 @@ def _given_away(watch: MonitorSetup, named: list[StatedClaim], said: str) -> Ite
         levels = ("flag", "locate", "explain", "witness")
         for level, secret in secrets.items():
             if secret in said and levels.index(level) > levels.index(watch.level):
-                yield f"{watch.name} has level {watch.level}, and says {said!r} of {claim.text}"
+                yield f"{watch.name} has level {watch.level}, but says {said!r} about {claim.text}"
         if watch.level == "flag" and any(character.isdigit() for character in said):
-            yield f"{watch.name} has level flag, and says {said!r} of {claim.text}"
+            yield f"{watch.name} has level flag, but says {said!r} about {claim.text}"
 
 
-@invariant("a tracker builds on the text that stands, on all of it, and on nothing else")
+@invariant("a tracker builds on the text before a claim, all of it, and nothing else")
 def _built_upon(case: PlayedCase) -> Iterator[str]:
     result, history = case.result, case.history
     if result is None or history is None or history.misfit:
@@ -144,18 +144,18 @@ def _built_upon(case: PlayedCase) -> Iterator[str]:
         if not watch.tracks or not watch.grounded or not _is_followed(case.world, watch):
             continue
         for check in result.checks:
-            # What was refuted and stays may have been read before it was.
+            # Refuted text that stays may have been read before it was refuted.
             refuted = any(low < check.segment.end <= high for low, high in history.trace.answered)
             if check.monitor == watch.name and check.key and check.span is not None and not refuted:
                 expected = _before(history.trace, watch, check)
                 if check.key.rpartition(" after ")[2] != str(expected):
-                    yield f"{watch.name} judges {check.key!r} at {check.span}, and {expected} claims stand before it"
+                    yield f"{watch.name} checks {check.key!r} at {check.span}, but {expected} claims are before it"
 
 
 def _is_followed(world: World, watch: MonitorSetup) -> bool:
-    """Tell whether each segment of *watch* becomes a step of its tracker.
+    """Return whether each segment of *watch* becomes a step of its tracker.
 
-    A monitor that could only end the reasoning is not shown what came once it was over.
+    A monitor that can only end the reasoning does not get the text after it.
     """
     answers = not watch.fork or (world.fork_fault == "none" and world.limits.forks > 100)
     return (
@@ -171,7 +171,7 @@ def _before(trace: SimulatedTrace, watch: MonitorSetup, check: CheckRecord) -> i
     """Return how many claims the tracker of *watch* must have counted before the one of *check*."""
     assert check.span is not None
     at = check.span.start
-    # What was refuted and stays, with feedback behind it, leaves no state: neither do segments that reach into it.
+    # Refuted text that stays, with feedback after it, leaves no state; nor do segments that overlap it.
     gone = [
         (start, end)
         for start, end, _ in segments_of(trace, watch)

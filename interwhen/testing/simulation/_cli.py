@@ -1,4 +1,4 @@
-"""``interwhen simulate``: the framework against worlds made from seeds, judged by what is true of each."""
+"""``interwhen simulate``: plays simulated worlds and checks the promises of the framework in each."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from rich.table import Table
 
 from interwhen._types.errors import UsageError
 from interwhen.cli import _exits
-from interwhen.cli._text import console_for, is_live
-from interwhen.cli._view import stdout_console
+from interwhen.cli._text import console_for, is_live, stdout_console
 from interwhen.testing.simulation._campaign import Campaign, run_campaign, shrink_failure
 from interwhen.testing.simulation._coverage import all_labels, blind_spots
 from interwhen.testing.simulation._description import report
@@ -32,32 +31,33 @@ def simulate(
     jobs: int = 1,
     shrink: bool = True,
 ) -> int:
-    """Play simulated worlds in virtual time; find those in which a promise is broken.
+    """Play simulated worlds in virtual time, and find those that break a promise.
 
-    Each world is made from its seed: a model that writes right and wrong claims, monitors, faults of verifiers and of
-    the wire, budgets, a reader. The real engine runs in it, and the truth, which the simulator knows, judges.
+    Each world is generated from its seed: a model that writes right and wrong claims, monitors, faults of verifiers and
+    of the network, budgets, a reader. The real engine runs in it. The simulator knows which claims are right, and
+    checks every promise.
 
-    Exit codes: 0 every promise held, 1 one was broken, 2 wrong usage.
+    Exit codes: 0 every promise held, 1 a promise was broken, 2 wrong usage.
 
     Parameters
     ----------
     seeds
-        How many worlds.
+        The number of worlds.
     first
         The first seed.
     seed
-        Play the world of this seed alone, and tell everything that happens in it.
+        Play only the world of this seed, and print everything that happens in it.
     world
         The same for a world as JSON, as it is printed for a failure.
     jobs
-        How many processor cores to use.
+        The number of processor cores to use.
     shrink
-        Make the first failure as small as it gets.
+        Make the first failure as small as possible.
     """
     if seeds < 1 or jobs < 1:
-        raise UsageError(f"--seeds {seeds} --jobs {jobs}: both must be at least 1")
+        raise UsageError(f"--seeds and --jobs must be at least 1, got {seeds} and {jobs}")
     if seed is not None and world is not None:
-        raise UsageError("give --seed or --world, not both")
+        raise UsageError("--seed and --world exclude each other: give one of them")
     if seed is not None:
         return _one(generate(seed), shrink=shrink)
     if world is not None:
@@ -69,7 +69,7 @@ def _parse(text: str) -> World:
     try:
         return from_json(text)
     except msgspec.DecodeError as error:
-        raise UsageError(f"--world is no world: {error}") from error
+        raise UsageError(f"--world is not a valid world: {error}") from error
 
 
 def _one(world: World, *, shrink: bool) -> int:

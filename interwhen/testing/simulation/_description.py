@@ -1,4 +1,4 @@
-"""A world and its play as text that a person reads."""
+"""Describes a world and its play as text."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from interwhen._types.events import (
     ViolationFound,
 )
 from interwhen._types.verdicts import Errored, Judged, Skipped, TimedOut
-from interwhen.testing.simulation._invariants import Examined
-from interwhen.testing.simulation._play import Filed, Life, PlayedWorld
+from interwhen.testing.simulation._invariants import ExaminedWorld
+from interwhen.testing.simulation._play import FileState, PlayedWorld, ProcessLog
 from interwhen.testing.simulation._worlds import (
     Chunking,
     MonitorSetup,
@@ -34,7 +34,7 @@ from interwhen.testing.simulation._worlds import (
 
 
 def describe(world: World) -> str:
-    """Return what *world* is, one fact a line; what is as usual is not said."""
+    """Return a description of *world*, one fact per line, without defaults."""
     return "\n".join(_lines(world))
 
 
@@ -43,13 +43,13 @@ def _lines(world: World) -> Iterator[str]:
     for item in world.items:
         yield f"  {_item(item)}"
     for watch in world.watches:
-        yield f"monitor {watch.name}: {_unusual(watch, MonitorSetup(watch.name), ('name',)) or 'as usual'}"
+        yield f"monitor {watch.name}: {_unusual(watch, MonitorSetup(watch.name), ('name',)) or 'default'}"
     for number, judge in enumerate(world.judges):
         what = _unusual(judge, VerifierSetup(), ("mishaps",))
         mishaps = "; ".join(f"{mishap.kind} on {mishap.about}" for mishap in judge.mishaps)
-        yield f"judge {number}: {', '.join(part for part in (what, mishaps) if part) or 'as usual'}"
+        yield f"judge {number}: {', '.join(part for part in (what, mishaps) if part) or 'default'}"
     for wire in world.wires:
-        yield f"request {wire.request}: {wire.kind} behind {wire.at} characters"
+        yield f"request {wire.request}: {wire.kind} after {wire.at} characters"
     for name, value, usual in (("chunks", world.chunking, Chunking()), ("limits", world.limits, RunLimits())):
         if value != usual:
             yield f"{name}: {_unusual(value, usual)}"
@@ -88,15 +88,15 @@ def _unusual(value: msgspec.Struct, usual: msgspec.Struct, skip: tuple[str, ...]
 
 
 def tell(played: PlayedWorld) -> str:
-    """Return what happened, an event a line, process by process."""
+    """Return the events, one per line, process by process."""
     lines = []
-    for number, life in enumerate(played.lives):
-        if len(played.lives) > 1:
-            lines.append(f"process {number} {'goes on' if life.is_resumed else 'begins'}")
-        lines += [f"{seen.at:8.3f}  {_event(seen.event)}" for seen in life.seen]
-        if life.raised is not None:
-            lines.append(f"raised: {life.raised!r}")
-        lines += _end_of(life)
+    for number, process in enumerate(played.processes):
+        if len(played.processes) > 1:
+            lines.append(f"process {number} {'resumes' if process.is_resumed else 'begins'}")
+        lines += [f"{seen.at:8.3f}  {_event(seen.event)}" for seen in process.seen]
+        if process.raised is not None:
+            lines.append(f"raised: {process.raised!r}")
+        lines += _end_of(process)
     for number, sent in enumerate(played.model.sent):
         said = "".join(chunk.text for chunk in sent.chunks)
         lines.append(
@@ -105,11 +105,11 @@ def tell(played: PlayedWorld) -> str:
     return "\n".join(lines)
 
 
-def _end_of(life: Life) -> Iterator[str]:
-    if life.was_killed:
-        yield f"{life.seconds:8.3f}  killed at turn {life.turns}, {life.lost_chunks} chunks lost"
-    if life.filed is not None:
-        yield f"          on file: {_unusual(life.filed, Filed())}"
+def _end_of(process: ProcessLog) -> Iterator[str]:
+    if process.was_killed:
+        yield f"{process.seconds:8.3f}  killed at turn {process.turns}, {process.lost_chunks} chunks lost"
+    if process.filed is not None:
+        yield f"          on file: {_unusual(process.filed, FileState())}"
 
 
 def _event(event: Event) -> str:
@@ -145,7 +145,7 @@ def _outcome(outcome: object) -> str:
             return type(outcome).__name__.lower()
 
 
-def report(examined: Examined) -> str:
-    """Return what is wrong in which world, and what happened there."""
+def report(examined: ExaminedWorld) -> str:
+    """Return the world, its events, and its broken invariants."""
     broken = "\n".join(f"BROKEN: {one.invariant}\n        {one.detail}" for one in examined.broken)
     return f"{describe(examined.played.world)}\n\n{tell(examined.played)}\n\n{broken or 'every invariant holds'}"

@@ -1,7 +1,7 @@
-"""From a seed to a world: the same one each time, on each machine.
+"""Generates a world from a seed (the same one on every machine), and makes a failing world smaller.
 
-Swarm testing (Groce et al., 2012): each world draws which kinds of trouble it has at all. With every kind in every
-world, each would hide most of the others.
+Swarm testing (Groce et al., 2012): each world first draws which kinds of faults it has. With all kinds in every world,
+faults would hide one another.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ _DELIVERIES: tuple[Delivery, ...] = ("interrupt", "interrupt", "interrupt", "gat
 
 
 _DEADLY = 0.15
-"""How many worlds have deaths."""
+"""The share of worlds with deaths."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Swarm:
-    """Which kinds of trouble a world has."""
+    """The kinds of faults and variations of a world."""
 
     wrong: bool
     mishaps: bool
@@ -75,7 +75,7 @@ class _Swarm:
 
 def generate(seed: int) -> World:
     """Return the world of *seed*."""
-    dice = Random(seed)  # noqa: S311  nothing here is secret
+    dice = Random(seed)  # noqa: S311  not for security
     swarm = _Swarm(
         wrong=dice.random() < 0.8,
         mishaps=dice.random() < 0.35,
@@ -106,13 +106,13 @@ def generate(seed: int) -> World:
         fork_fault_about=_about(dice, items) if fault != "none" else "",
         seed=seed,
     )
-    # Last of all, so that a seed is the world that it was before there were deaths.
+    # Drawn last, so that older seeds keep their world.
     world = _deadly(dice, world) if dice.random() < _DEADLY else world
     return _enriched(dice, world)
 
 
 def _enriched(dice: Random, world: World) -> World:
-    """Return *world* with more kinds of monitors, and a server that counts prompts."""
+    """Return *world* with more kinds of monitors, and perhaps a server that counts prompts."""
     has = {name: dice.random() < share for name, share in (("keys", 0.3), ("prepares", 0.25), ("tracks", 0.3))}
     watches = [_enriched_watch(dice, watch, has) for watch in world.watches]
     if world.thinking != "no" and dice.random() < 0.15:
@@ -135,7 +135,7 @@ def _with_words(dice: Random, world: World) -> World:
 
 
 def _with_scopes(dice: Random, world: World) -> World:
-    """Return *world* with judges that say of their passes that they cover the answer, and monitors that let them."""
+    """Return *world* with verifiers that pass with scope ``answer``, and monitors that allow it."""
     judges = (msgspec.structs.replace(judge, answers=dice.random() < 0.7) for judge in world.judges)
     watches = (
         msgspec.structs.replace(watch, scope="answer" if dice.random() < 0.7 else "steps") for watch in world.watches
@@ -176,7 +176,7 @@ def _items(dice: Random, swarm: _Swarm, thinking: Thinking) -> tuple[Item, ...]:
     if thinking != "no" and dice.random() < 0.9:
         items.insert(dice.randint(0, len(items)), ThinkEndItem())
     if dice.random() < 0.12:
-        # Calls are the end of what a model says; a second one may go with the first.
+        # Calls come at the end of a text; there may be two of them.
         calls = [_sum(dice, swarm, call=True) for _ in range(dice.choice((1, 1, 2)))]
         if thinking in ("tags", "opened") and ThinkEndItem() not in items:
             items.append(ThinkEndItem())
@@ -309,24 +309,23 @@ def _deadly(dice: Random, world: World) -> World:
 
 
 def _death(dice: Random, number: int) -> ProcessDeath:
-    # Most runs have made 10 to 60 turns when they end; a death after that finds a run that is over. To go on takes a
-    # few turns.
+    # Most runs end after 10 to 60 iterations; a later death finds a finished run. A resume takes a few iterations.
     turns = [(2, 16), (2, 16), (4, 40), (10, 150), (1000, 1000), (0, 4) if number else (0, 10)]
     turn = dice.randint(*dice.choice(turns))
     torn = dice.choice((0, 0, dice.randint(1, 40), dice.randint(1, 600), 100_000))
     return ProcessDeath(turn, torn, _reader(dice) if dice.random() < 0.25 else SimulatedReader())
 
 
-# Makes a world that breaks an invariant as small as it gets while it still breaks the same one.
+# Makes a world smaller that breaks an invariant, while it still breaks the same one.
 
 T = TypeVar("T")
 
 
 def shrink(world: World, still_fails: Callable[[World], bool], *, plays: int = 1500) -> World:
-    """Return the smallest world that is found with at most *plays* calls of *still_fails*.
+    """Return the smallest failing world that is found with at most *plays* calls of *still_fails*.
 
-    Greedy: the first simpler world that still fails is taken, until none does. What the world lacks cannot be the
-    reason, and what it has is needed, each by itself.
+    Greedy: take the first simpler world that still fails, until there is none. Each remaining part of the world is
+    necessary for the failure.
     """
     improved = True
     while improved:
@@ -342,7 +341,7 @@ def shrink(world: World, still_fails: Callable[[World], bool], *, plays: int = 1
 
 
 def simpler_worlds(world: World) -> Iterator[World]:
-    """Yield worlds that are simpler than *world* by one step, the largest steps first."""
+    """Yield worlds that are one step simpler than *world*, with the largest steps first."""
     change = msgspec.structs.replace
     for name, plain in (
         ("deaths", ()),
@@ -379,7 +378,7 @@ def simpler_worlds(world: World) -> Iterator[World]:
 
 
 def _without(values: tuple[T, ...]) -> Iterator[tuple[T, ...]]:
-    """Yield *values* without a half, then without each one."""
+    """Yield the halves of *values*, then *values* without each one."""
     half = len(values) // 2
     if half > 1:
         yield values[half:]
@@ -401,7 +400,7 @@ def _fewer_judges(world: World) -> Iterator[tuple[VerifierSetup, ...]]:
 
 
 def _toward(value: T, plain: T, *, skip: tuple[str, ...] = ()) -> Iterator[T]:
-    """Yield *value* with one field as in *plain*."""
+    """Yield *value* with one field of *plain*."""
     for name in value.__struct_fields__:  # type: ignore[attr-defined]
         if name not in skip and getattr(value, name) != getattr(plain, name):
             yield msgspec.structs.replace(value, **{name: getattr(plain, name)})  # type: ignore[type-var]

@@ -1,4 +1,4 @@
-"""What must hold in every world, each said once. All of it is judged from the log of a play and from the truth."""
+"""The invariants of every world, checked on the log of a play with the truth about its claims."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 from interwhen._types.events import Delta, Retracted
 from interwhen._types.results import Abstained, Failed, Result, Unverified, Verified
 from interwhen._types.verdicts import Judged
-from interwhen.testing.simulation import _certificates, _reader_invariants  # noqa: F401  they enlist their own
+from interwhen.testing.simulation import _certificates, _reader_invariants  # noqa: F401  they register invariants
 from interwhen.testing.simulation._cases import (
     INVARIANTS,
     AppliedRemedy,
@@ -60,23 +60,23 @@ def judge(played: PlayedWorld) -> list[BrokenInvariant]:
     return [BrokenInvariant(name, detail) for name, function in INVARIANTS for detail in function(case)]
 
 
-# ---------------------------------------------------------------- it ends, and leaves nothing behind
+# ---------------------------------------------------------------- the end of a run
 
 
 @invariant("every run ends, in bounded time")
 def _ends(case: PlayedCase) -> Iterator[str]:
     if case.played.stuck is not None:
         yield str(case.played.stuck)[:600]
-    for number, life in enumerate(case.played.lives):
-        if life.entered and life.result is None and not life.was_killed and life.stuck is None:
-            yield f"process {number} has left the block, and there is no result"
+    for number, process in enumerate(case.played.processes):
+        if process.entered and process.result is None and not process.was_killed and process.stuck is None:
+            yield f"process {number} has left the block without a result"
 
 
-@invariant("nothing comes out but what the reader or the adapter raised")
+@invariant("a run raises only exceptions of the reader or the adapter")
 def _raises(case: PlayedCase) -> Iterator[str]:
     crashed = any(wire.kind == "crash" for wire in case.world.wires)
-    for life in case.played.lives:
-        error = life.raised
+    for process in case.played.processes:
+        error = process.raised
         if error is None or isinstance(error, ReaderError):
             continue
         if not (crashed and str(error) == "a defect of the adapter"):
@@ -88,9 +88,9 @@ def _leaves_nothing(case: PlayedCase) -> Iterator[str]:
     played = case.played
     if played.stuck is not None:
         return
-    for life in played.lives:
-        if life.left_tasks:
-            yield f"these tasks are left: {', '.join(life.left_tasks)}"
+    for process in played.processes:
+        if process.left_tasks:
+            yield f"these tasks are left: {', '.join(process.left_tasks)}"
     for number, sent in enumerate(played.model.sent):
         if sent.opened and not sent.closed and not sent.deaf:
             yield f"stream {number} was never closed"
@@ -98,8 +98,8 @@ def _leaves_nothing(case: PlayedCase) -> Iterator[str]:
 
 @invariant("a cancelled reader stays cancelled")
 def _cancelled(case: PlayedCase) -> Iterator[str]:
-    if any(life.cancel_swallowed for life in case.played.lives):
-        yield "the reader was cancelled before the end, and the block was left as if it were not"
+    if any(process.cancel_swallowed for process in case.played.processes):
+        yield "the reader was cancelled before the end, but the cancellation was swallowed"
 
 
 # ---------------------------------------------------------------- P2: verified means verified
@@ -119,7 +119,7 @@ def _certified(case: PlayedCase) -> Iterator[str]:
         yield f"the model ended with {ended!r}, the result says {result.finish_reason!r}"
 
 
-@invariant("P2: in verified text every claim that a required monitor reads is right, and was shown to be")
+@invariant("P2: in verified text every claim that a required monitor reads is right and passed a check")
 def _sound(case: PlayedCase) -> Iterator[str]:
     result = case.result
     if not isinstance(result, Verified):
@@ -129,25 +129,25 @@ def _sound(case: PlayedCase) -> Iterator[str]:
     yield from _refuted_are_answered(trace, refuted)
     required = [watch for watch in case.world.watches if watch.required]
     if not required:
-        yield "verified, and no required monitor watched"
+        yield "verified without a required monitor"
     for watch in required:
         for start, end, _ in unread_by(trace, watch):
             if not any(low <= start and end <= high for low, high in refuted):
-                yield f"{watch.name} recognizes {trace.text[start:end]!r} at {start}, and nothing of it was read"
+                yield f"{watch.name} recognizes {trace.text[start:end]!r} at {start}, but no claim covers it"
         read = [claim for claim, _ in read_by(trace, watch)]
         counting = [c for c in read if not any(start <= c.start and c.end <= end for start, end in refuted)]
         for claim in counting:
             yield from _shown_right(case, watch, claim)
         if watch.trigger != "chars" and (not watch.grounded or not counting or is_blind(watch)):
-            yield f"{watch.name} has shown nothing of this text to be right"
+            yield f"{watch.name} passed no claim of this text"
 
 
 def _shown_right(case: PlayedCase, watch: MonitorSetup, claim: StatedClaim) -> Iterator[str]:
     judge: VerifierSetup = case.world.judges[watch.judge]
     if not claim.is_right:
-        yield f"{claim.text} at {claim.start} is wrong, and {watch.name} reads it"
+        yield f"{claim.text} at {claim.start} is wrong, but {watch.name} reads it"
     elif not passes(judge, claim):
-        yield f"{watch.name} cannot have passed {claim.text}: its judge {mishap_of(judge, claim)}"
+        yield f"{watch.name} cannot have passed {claim.text}: the fault of its verifier is {mishap_of(judge, claim)!r}"
     elif (watch.judge, claim.text) not in case.played.book:
         yield f"{watch.name} never had {claim.text} checked"
     elif watch.extractor_fails_on == claim.left_side:
@@ -159,21 +159,21 @@ def _refuted_are_answered(trace: SimulatedTrace, refuted: list[tuple[int, int]])
     answers = [start for start, _ in trace.feedback]
     for start, end in refuted:
         if not any(low <= start and end <= high for low, high in reasoning):
-            yield f"[{start}, {end}) is refuted, and is no reasoning"
+            yield f"[{start}, {end}) is refuted, but is not reasoning"
         if end not in answers:
-            yield f"[{start}, {end}) is refuted, and no feedback follows it"
+            yield f"[{start}, {end}) is refuted, but no feedback follows it"
 
 
-@invariant("P2: what was not shown is said: each result that is not verified gives its reason")
+@invariant("P2: each result that is not verified has a reason")
 def _reasons(case: PlayedCase) -> Iterator[str]:
     match case.result:
         case Unverified(unverified_reasons=()):
-            yield "unverified without a doubt"
+            yield "unverified without a reason"
         case Abstained(reason="") | Failed(error=""):
             yield f"{case.result.status} without a reason"
 
 
-@invariant("P2: what was recognized and not read is said, with its place, and nothing else is")
+@invariant("P2: recognized text that was not read is listed with its place, and nothing else")
 def _places(case: PlayedCase) -> Iterator[str]:
     result = case.result
     if not isinstance(result, Unverified):
@@ -188,11 +188,11 @@ def _places(case: PlayedCase) -> Iterator[str]:
         unread = {(watch.name, start, end) for start, end, (_, _, complete) in unread_by(trace, watch) if complete}
         mine = {place for place in told if place[0] == watch.name}
         if watch.trigger != "chars" and mine - unread:
-            yield f"{watch.name} doubts {mine - unread}, and recognizes {unread}"
-        # What comes to nothing as a whole is told as a whole; what was refuted, and stays, is told by its feedback.
+            yield f"{watch.name} lists {mine - unread}, but recognizes {unread}"
+        # A failed extraction is listed as a whole segment, and refuted text that stays has its feedback instead.
         sure = watch.required and not watch.fork and not watch.extractor_fails_on and not is_blind(watch)
         if sure and not trace.answered and result.finish_reason in ("stop", "tool_calls") and unread - mine:
-            yield f"{watch.name} recognizes {unread}, and the doubts name {mine}"
+            yield f"{watch.name} recognizes {unread}, but the result lists {mine}"
 
 
 @invariant("P2: a flawless world is verified, without a remedy and without a lost token")
@@ -200,10 +200,10 @@ def _flawless(case: PlayedCase) -> Iterator[str]:
     result = case.result
     if result is None or not _is_flawless(case):
         return
-    # Of a tag of which half is on file, the model that goes on writes the whole again.
+    # After a death inside of a tag, the model writes the whole tag again.
     cut = result.ledger.discarded if not (case.world.deaths and case.world.thinking in ("tags", "opened")) else 0
     if cut or result.ledger.remedies or result.violations:
-        yield f"nothing is wrong, and the ledger says {result.ledger}"
+        yield f"nothing is wrong, but the ledger has {result.ledger}"
     required = [watch for watch in case.world.watches if watch.required]
     trace = final_trace(case, result)
     shows = all(
@@ -215,7 +215,7 @@ def _flawless(case: PlayedCase) -> Iterator[str]:
         for watch in required
     )
     if required and shows and not isinstance(result, Verified):
-        yield f"nothing is wrong, and the result is {result.status}: {getattr(result, 'unverified_reasons', '')!r:.300}"
+        yield f"nothing is wrong, but the result is {result.status}: {getattr(result, 'unverified_reasons', '')!r:.300}"
 
 
 def _is_flawless(case: PlayedCase) -> bool:
@@ -269,22 +269,22 @@ def _earlier(case: PlayedCase, act: AppliedRemedy, watch: MonitorSetup) -> Itera
         )
 
 
-@invariant("P3: nobody is accused who is right, and nobody but the model")
+@invariant("P3: a remedy is for a wrong claim of the model, and for nothing else")
 def _just(case: PlayedCase) -> Iterator[str]:
     if case.history is None:
         return
     for act in case.history.acts:
         span = act.record.span
         if act.record.monitor and act.record.remedy == "abstain" and not _violated(act):
-            continue  # a check that did not end, of a monitor that is closed
+            continue  # an unfinished check of a monitor that is closed on failure
         named = [c for c in claims_in(act.before.text) if c.start <= span.start and span.end <= c.end]
         if any(claim.is_right for claim in named):
-            yield f"{act.record.monitor} acts against {named[0].text}, which is right"
+            yield f"{act.record.monitor} has a remedy for {named[0].text}, which is right"
         unread = any(low <= span.start and span.end <= high for low, high, _ in in_words(act.before.text))
         if unread and act.record.remedy != "abstain":
-            yield f"{act.record.monitor} acts against {act.record.quote!r} at {span}, which it could not read"
+            yield f"{act.record.monitor} has a remedy for {act.record.quote!r} at {span}, which it could not read"
         if any(low <= span.start and span.end <= high for low, high in act.before.feedback):
-            yield f"{act.record.monitor} acts against {act.record.quote!r} at {span}, which we wrote"
+            yield f"{act.record.monitor} has a remedy for {act.record.quote!r} at {span}, which is feedback"
 
 
 def _violated(act: AppliedRemedy) -> bool:
@@ -294,14 +294,14 @@ def _violated(act: AppliedRemedy) -> bool:
 # ---------------------------------------------------------------- P4: nothing is lost
 
 
-@invariant("P4: what the reader was shown, put together, is the text of the result")
+@invariant("P4: deltas and retractions of the reader add up to the text of the result")
 def _shown(case: PlayedCase) -> Iterator[str]:
     shown = ""
     for number, seen in enumerate(case.played.seen):
         match seen.event:
             case Delta(text=text, start=start):
                 if start != len(shown):
-                    yield f"event {number}: a delta at {start}, when {len(shown)} characters are shown"
+                    yield f"event {number}: a delta at {start}, but {len(shown)} characters are shown"
                     return
                 shown += text
             case Retracted(to=to):
@@ -312,13 +312,13 @@ def _shown(case: PlayedCase) -> Iterator[str]:
     if result is None or not case.played.saw_all:
         return
     if not result.text.startswith(shown):
-        yield f"the reader has {shown!r}, the result {result.text!r}"
+        yield f"the reader has {shown!r}, but the result has {result.text!r}"
     elif result.text != shown and (result.status in ("verified", "unverified") or not _may_hide(case)):
         yield f"the reader lacks {result.text[len(shown) :]!r} of a text that is {result.status}"
 
 
 def _may_hide(case: PlayedCase) -> bool:
-    """Tell whether a run that gives up may keep text from the reader: behind a gate, or half a tag."""
+    """Return whether a run that gives up may hide text from the reader: at a gate, or a part of a tag."""
     return _is_gated(case) or case.world.thinking in ("tags", "opened")
 
 
@@ -326,36 +326,36 @@ def _is_gated(case: PlayedCase) -> bool:
     return any(watch.delivery in ("gate", "gate_tools", "final") for watch in case.world.watches)
 
 
-@invariant("P4: the model goes on from the very text that stands, whatever was cut, repaired or broken")
+@invariant("P4: the model continues exactly the trace, after every cut, repair and reconnect")
 def _goes_on(case: PlayedCase) -> Iterator[str]:
     if case.history is not None and case.history.misfit:
         yield case.history.misfit
 
 
-@invariant("P4: the text of the result is what the model sent and we wrote, and all of it")
+@invariant("P4: the text of the result is all text of the model and all insertions")
 def _whole(case: PlayedCase) -> Iterator[str]:
     history, result = case.history, case.result
     if history is None or result is None or history.misfit:
         return
     trace = history.trace
     if not trace.text.startswith(result.text):
-        yield f"the trace is {trace.text!r}, the result {result.text!r}"
+        yield f"the trace is {trace.text!r}, but the result has {result.text!r}"
         return
     stopped = any(act.record.remedy in ("stop", "abstain") for act in history.acts)
     missing = trace.text[len(result.text) :]
     if missing and case.world.deaths and case.world.thinking in ("tags", "opened") and is_half_a_tag(missing):
-        missing = ""  # whoever goes on drops it, and the model writes it again if it is asked
-    # A gate keeps the segment that the model did not finish, and what was not checked when the run ended early.
+        missing = ""  # the resume drops it, and the model writes it again in its next request
+    # A gate holds an unfinished segment, and unchecked text of a run that ended early.
     early = result.status == "failed" or not case.played.saw_all or result.finish_reason not in ("stop", "tool_calls")
     if _is_gated(case) and early:
         missing = ""
     if result.status != "abstained" and not stopped and not result.ledger.late and missing:
-        yield f"{missing!r} is missing from a text that is {result.status}"
+        yield f"{missing!r} is missing in a text that is {result.status}"
     size = len(result.text)
     ours = [(start, min(end, size), who) for start, end, who in trace.ours if start < size]
     told = [(entry.span.start, entry.span.end, entry.origin) for entry in result.insertions]
     if ours != told:
-        yield f"we wrote {ours}, the result says {told}"
+        yield f"the insertions are {ours}, but the result has {told}"
 
 
 # ---------------------------------------------------------------- P5: everything is counted
@@ -369,16 +369,16 @@ def _ledger(case: PlayedCase) -> Iterator[str]:
     model, ledger = case.played.model, result.ledger
     read = sum(sent.tokens for sent in model.sent)
     if ledger.kept + ledger.discarded != read:
-        yield f"kept {ledger.kept} + discarded {ledger.discarded} is not {read}"
+        yield f"kept {ledger.kept} + discarded {ledger.discarded} must be {read}"
     if ledger.late > ledger.discarded:
         yield f"late {ledger.late} of discarded {ledger.discarded}"
     opened = sum(sent.opened for sent in model.sent)
     begun = sum(sent.reads > 0 for sent in model.sent)
     if not begun <= ledger.requests <= opened:
         yield f"{ledger.requests} requests counted, {opened} opened and {begun} read"
-    # A fork that is open when its process dies is asked again: that is not another one.
-    if ledger.forks < case.played.life.asked_forks:
-        yield f"{ledger.forks} forks counted, the model had {case.played.life.asked_forks}"
+    # A fork that is open when its process dies is sent again, and counts once.
+    if ledger.forks < case.played.last.asked_forks:
+        yield f"{ledger.forks} forks counted, the model had {case.played.last.asked_forks}"
     if ledger.fork_tokens > model.fork_tokens + model.fork_faults:
         yield f"{ledger.fork_tokens} fork tokens counted, the model sent {model.fork_tokens}"
     if ledger.inserted_chars != sum(len(entry.span) for entry in result.insertions):
@@ -386,9 +386,9 @@ def _ledger(case: PlayedCase) -> Iterator[str]:
 
 
 def _refuted_where(case: PlayedCase, history: History) -> Iterator[tuple[str, int, str]]:
-    """Yield who refuted what before each remedy, and how much of the model's own text stood before its segment.
+    """Yield for each remedy: the monitor, the length of the model's own text before the segment, and the claim.
 
-    By monitor: feedback of one opens no gate of another, which then acts on the same words once more.
+    Per monitor: feedback of one monitor opens no gate of another one, which then has a remedy for the same claim.
     """
     watches = {watch.name: watch for watch in case.world.watches}
     asked = {sent.generation for sent in case.played.model.sent}
@@ -397,18 +397,18 @@ def _refuted_where(case: PlayedCase, history: History) -> Iterator[tuple[str, in
         if record.remedy in ("stop", "abstain", "conclude") or watches[record.monitor].trigger == "chars":
             continue
         if generation not in asked:
-            continue  # two monitors act on what the model said once
+            continue  # remedies of two monitors for one text of the model
         for start, end, _ in segments_of(trace, watches[record.monitor]):
             if start <= record.span.start and record.span.end <= end:
                 ours = [*trace.feedback, *trace.answered]
                 own = [c for at, c in enumerate(trace.text[:start]) if not any(low <= at < high for low, high in ours)]
-                # Claims may share a key: what counts are the words.
+                # Claims may share a key, so their texts are compared.
                 named = (c.text for c in claims_in(trace.text) if c.start <= record.span.start <= c.end)
                 yield record.monitor, len("".join("".join(own).split())), next(named, record.key)
                 break
 
 
-@invariant("P5: what the server counted of prompts and forks is in the ledger")
+@invariant("P5: the server's token counts of prompts and forks are in the ledger")
 def _counted(case: PlayedCase) -> Iterator[str]:
     result = case.result
     if result is None:
@@ -419,15 +419,15 @@ def _counted(case: PlayedCase) -> Iterator[str]:
         ("prompt tokens", ledger.prompt_tokens, sum(usage.prompt_tokens or 0 for usage in counted)),
         ("fork prompt tokens", ledger.fork_prompt_tokens, model.fork_prompt_tokens),
     ):
-        # What a fork said when its process died, or when its monitor was called off, is lost.
+        # The answer of a fork is lost if its process dies or its check is cancelled.
         if told != said and (name == "prompt tokens" or told > said or _all_forks_end(case)):
-            yield f"{told} {name} are in the ledger, the server counted {said}"
+            yield f"{told} {name} are in the ledger, but the server counted {said}"
     if _all_forks_end(case) and ledger.fork_tokens != model.fork_tokens:
         yield f"{ledger.fork_tokens} fork tokens counted, the model sent {model.fork_tokens}"
 
 
 def _all_forks_end(case: PlayedCase) -> bool:
-    """Tell whether each fork that answered was heard: none was called off, by a death or because its text was cut."""
+    """Return whether no fork can be cancelled, by a death or because its text is cut."""
     world = case.world
     return case.played.saw_all and not world.deaths and world.fork_fault == "none" and not world.fork_seconds
 
@@ -442,35 +442,34 @@ def _budgets(case: PlayedCase) -> Iterator[str]:
         ("remedies", ledger.remedies, limits.remedies),
         ("reconnects", ledger.reconnects, limits.reconnects),
         ("forks", ledger.forks, limits.forks),
-        ("forks asked", max(life.asked_forks for life in case.played.lives), limits.forks),
+        ("forks asked", max(process.asked_forks for process in case.played.processes), limits.forks),
     ):
         if spent > budget:
-            yield f"{spent} {name}, the budget is {budget}"
-    # A reconnect, or a death, drops half a tag, which the model writes again: no remedy has cut it.
+            yield f"{name} must be at most {budget}, got {spent}"
+    # A reconnect or a death drops a part of a tag, which the model writes again, without a remedy.
     cut, again = ledger.discarded - ledger.late, ledger.reconnects or case.world.deaths
     if isinstance(result, Verified) and not again and cut > limits.discarded:
-        yield f"{cut} tokens discarded, the budget is {limits.discarded}"
+        yield f"discarded tokens must be at most {limits.discarded}, got {cut}"
     if case.history is not None:
         refuted = list(_refuted_where(case, case.history))
         if any(refuted.count(one) > limits.repeats for one in refuted):
-            yield f"the same words were refuted, and remedied, more than {limits.repeats} times at the same place"
+            yield f"the same claim had more than {limits.repeats} remedies at the same place"
     if limits.seconds is not None and result.timing.total > limits.seconds + 0.01:
         yield f"the run took {result.timing.total:g} s of {limits.seconds:g}"
 
 
-# The same world told otherwise: other chunks, order of monitors and speed, or no death; the result is the same.
+# Variations of a world with the same result: other chunks, order of monitors and speed, or no deaths.
 
-NAME = "P3: chunks, the order of monitors and their speed change nothing of the result"
-UNBROKEN = "P4: a run that is killed and gone on with comes to what an unbroken one comes to"
+NAME = "P3: chunks, the order of monitors and their speed do not change the result"
+UNBROKEN = "P4: a run that is killed and resumed has the result of an unbroken run"
 
 
 def is_timeless(world: World) -> bool:
-    """Tell whether the result may not depend on time at all.
+    """Return whether the result must not depend on time.
 
-    It may where a fault or a budget strikes at a moment, and where acting monitors with different triggers see the
-    text at different moments: how far the model had written when it was stopped is no promise. So it may where the
-    model is silent for so long that what is not finished is looked at, and where a monitor may end the reasoning,
-    which the model may have ended itself by then.
+    It may depend on time with a fault or a budget at a moment, and with acting monitors of different triggers, because
+    there is no promise how much the model has written when it is stopped. The same holds if the model is silent until
+    monitors look at unfinished text, and if a monitor may end the reasoning, which the model may have ended before.
     """
     limits, usual = world.limits, RunLimits()
     moments = {(watch.trigger, watch.phase) for watch in world.watches}
@@ -483,31 +482,31 @@ def is_timeless(world: World) -> bool:
         and max(world.chunking.gaps) < SILENCE
         and len({(watch.trigger, watch.phase) for watch in acting}) <= 1
         and all(watch.grounded for watch in acting)
-        # A tracker may have read what was refuted before or after it was, where it reads at other moments.
+        # A tracker with other moments may read refuted text before or after it is refuted.
         and not any(watch.tracks and (watch.prepares != "no" or len(moments) > 1) for watch in world.watches)
         and not any(map(concludes, world.watches))
-        # The replies of a tracker's forks are read in order: how long one waits for another is a matter of time.
+        # The replies of a tracker's forks are read in order: how long one waits for another depends on time.
         and not (world.fork_fault == "hangs" and any(watch.tracks and watch.fork for watch in world.watches))
     )
 
 
 def differences(played: PlayedWorld) -> Iterator[BrokenInvariant]:
-    """Play a variation of the world that was *played*, if it has any, and say where the result is another."""
+    """Play a variation of the world of *played*, if it has one, and yield a difference of the results."""
     world = played.world
     if not is_timeless(world) or played.result is None:
         return
     name = UNBROKEN if world.deaths else NAME
     again = play(unbroken(world) if world.deaths else varied(world))
     if again.result is None:
-        yield BrokenInvariant(name, f"there is no result at all: {again.stuck or again.life.raised!r}")
+        yield BrokenInvariant(name, f"the variation has no result: {again.stuck or again.last.raised!r}")
         return
     gated = any(watch.delivery in ("gate", "gate_tools", "final") for watch in world.watches)
     mine, theirs = _essence(played.result, gated=gated), _essence(again.result, gated=gated)
     if world.deaths and {mine["finish_reason"], theirs["finish_reason"]} == {"stop", "tool_calls"}:
-        del mine["finish_reason"]  # an answer that only goes on behind the last tool call holds none itself
+        del mine["finish_reason"]  # an answer that only continues after the last tool call has none itself
     for field, value in mine.items():
         if value != theirs[field]:
-            yield BrokenInvariant(name, f"{field}: {value!r:.250}, and otherwise {theirs[field]!r:.250}")
+            yield BrokenInvariant(name, f"{field}: {value!r:.250}, but {theirs[field]!r:.250} in the variation")
             return
 
 
@@ -517,7 +516,7 @@ def unbroken(world: World) -> World:
 
 
 def varied(world: World) -> World:
-    """Return *world* with everything changed that must not matter."""
+    """Return *world* with all changes that must not matter."""
     fine = Chunking(sizes=(1,), gaps=(0.0, 0.2))
     coarse = Chunking()
     return msgspec.structs.replace(
@@ -529,7 +528,7 @@ def varied(world: World) -> World:
 
 
 def _otherwise(judge: VerifierSetup) -> VerifierSetup:
-    """Return *judge* with its waits in another order, those that end in a timeout left where they are."""
+    """Return *judge* with its durations in another order, except those that end in a timeout."""
     quick = [seconds for seconds in judge.seconds if seconds < judge.deadline]
     turned = iter([*quick[1:], 0.3 if quick[:1] == [0.0] else 0.0])
     seconds = tuple(next(turned) if wait < judge.deadline else wait for wait in judge.seconds)
@@ -537,14 +536,14 @@ def _otherwise(judge: VerifierSetup) -> VerifierSetup:
 
 
 def _essence(result: Result, *, gated: bool) -> dict[str, Any]:
-    """Return what may not depend on time: neither seconds, nor what was generated in vain, nor who had it cached."""
+    """Return the parts of *result* that must not depend on time: no seconds, discarded tokens or cached verdicts."""
     checks = [
         (c.monitor, c.key, c.span, c.segment, type(c.outcome).__name__, _verdict(c.outcome)) for c in result.checks
     ]
     acts = [violation for violation in result.violations if violation.remedy is not None]
     if result.status == "abstained" or any(act.remedy == "stop" for act in acts):
-        checks = []  # the run ended at once, and which checks were still open then is a matter of time
-    # What a gate had not let through when a run gave up is no part of it: how far that was is a matter of time.
+        checks = []  # the run ended at once: which checks were open then depends on time
+    # Text that a gate held when the run gave up does not count: how much it was depends on time.
     is_whole = not gated or result.status != "abstained"
     return {
         "status": result.status,
@@ -566,21 +565,21 @@ def _verdict(outcome: object) -> object:
     return outcome.verdict if isinstance(outcome, Judged) else None
 
 
-# Plays a world and says what is wrong, if anything.
+# Plays a world and checks all invariants.
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
-    """A play, and every invariant that it breaks."""
+class ExaminedWorld:
+    """A play and its broken invariants."""
 
     played: PlayedWorld
     broken: tuple[BrokenInvariant, ...]
 
 
-def examine(world: World) -> Examined:
-    """Play *world*, and its variation where it has one."""
+def examine(world: World) -> ExaminedWorld:
+    """Play *world*, and its variation if it has one."""
     played = play(world)
     broken = judge(played)
     if not broken:
         broken.extend(differences(played))
-    return Examined(played, tuple(broken))
+    return ExaminedWorld(played, tuple(broken))

@@ -1,4 +1,4 @@
-"""The simulated model and its server: says what the world wrote, and fails when the world says so."""
+"""The simulated model and its server: streams the text of the world, with the faults of the world."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ from interwhen.testing.simulation._truth import claims_in
 from interwhen.testing.simulation._worlds import AT_OPENING, TAGS, TextPart, WireFault, World, go_on
 
 SEED = 1000
-"""The seed of the first generation: a request tells by its seed how often the trace was rewound."""
+"""The sampling seed of generation 0. The seed of a request minus this one is its generation."""
 TIMER = 8.0
-"""How long the model may be silent."""
+"""The timeout for silence of the model, in seconds."""
 SILENCE = min(Timeouts().idle or TIMER, TIMER / 2)
-"""After how long a silence text that is not finished is looked at."""
+"""The silence after which monitors look at unfinished text, in seconds."""
 _ENDS: dict[str, FinishReason] = {"length": "length", "filtered": "content_filter"}
 
 
 @dataclass(slots=True)
-class Sent:
-    """What one request was, and what its stream delivered: the simulator's own book, kept beside the engine's."""
+class SentRequest:
+    """A request and the chunks of its stream: the simulator's own record, independent of the engine."""
 
     request: Request
     generation: int
     chunks: list[Chunk] = field(default_factory=list)
     tokens: int = 0
-    """Of the chunks delivered while the run was not over."""
+    """Tokens of the chunks that were delivered before the end of the run."""
     reads: int = 0
     opened: bool = False
     closed: bool = False
     ended: FinishReason | None = None
-    """The reason that the model gave."""
+    """The finish reason of the model."""
     whole: bool = False
-    """Whether the stream came to its end."""
+    """The stream was read to its end."""
     fault: str = ""
-    """The fault that struck."""
+    """The fault that happened."""
     deaf: bool = False
-    """Whether the server did not hear that we closed."""
+    """The server did not notice that the stream was closed."""
     turn: int = 0
-    """At which turn of the loop it was sent."""
+    """The iteration of the loop in which it was sent."""
     chunks_before: int = 0
-    """How many chunks its process had taken in by then."""
+    """Chunks that its process had received before."""
 
     def keep(self, count: int) -> None:
-        """Forget all chunks behind the first *count*: the process that read them is gone, and did not keep them."""
+        """Drop all chunks after the first *count*: their process died before they were on file."""
         if count >= len(self.chunks):
             return
         self.chunks = self.chunks[:count]
@@ -66,9 +66,9 @@ class Sent:
 
 
 class SimulatedModel:
-    """The model of one world. ``sent`` is the book of all its streams, ``forks`` of all its side inferences.
+    """The model of one world. ``sent`` records all its streams.
 
-    It outlives the processes that ask it. Where one is killed, ``sent`` keeps what its journal kept.
+    It outlives the processes that use it. When one is killed, ``sent`` keeps what is in its journal.
     """
 
     name = "simulated"
@@ -76,8 +76,8 @@ class SimulatedModel:
     def __init__(self, world: World) -> None:
         self.world = world
         self.timeouts = Timeouts(connect=None, first_token=TIMER, inter_token=TIMER, total=world.limits.total)
-        self.retries = Retries(rng=random.Random(world.seed))  # noqa: S311  (waits that are the same each time)
-        self.sent: list[Sent] = []
+        self.retries = Retries(rng=random.Random(world.seed))  # noqa: S311  not for security
+        self.sent: list[SentRequest] = []
         self.fork_prefixes: list[str] = []
         self.fork_tokens = 0
         self.fork_prompt_tokens = 0
@@ -86,24 +86,24 @@ class SimulatedModel:
         self.closed = False
         self.is_over: Callable[[], bool] = lambda: False
         self.requests = 0
-        """How many there were, those that nobody remembers included."""
+        """The number of requests, including those that are not in a journal."""
         self.taken = 0
-        """How many chunks this process has surely taken in."""
+        """The number of chunks that this process has certainly received."""
         self.is_cut_off = False
-        """Whether the process that asks is dead: what still moves in it has no effect."""
+        """The process is dead: actions of its remaining tasks have no effect."""
         self._first = 0
         self._delivered = 0
 
     async def capabilities(self) -> Capabilities:
-        """Say what the world says."""
+        """Return the capabilities of the world's model."""
         tags = TAGS if self.world.thinking in ("tags", "opened") else None
         return Capabilities(resume="prefix", think_tags=tags)
 
     async def stream(self, request: Request) -> SimulatedStream:
-        """Open a stream, unless the world has a fault for this request."""
+        """Open a stream, or fail with a fault of the world."""
         number = self.requests
         self.requests += 1
-        sent = Sent(request, (request.sampling.seed or SEED) - SEED)
+        sent = SentRequest(request, (request.sampling.seed or SEED) - SEED)
         sent.turn = getattr(asyncio.get_running_loop(), "turns", 0)
         self.taken = sent.chunks_before = self._delivered
         self.sent.append(sent)
@@ -118,7 +118,7 @@ class SimulatedModel:
         return SimulatedStream(self, sent, parts, tuple(faults.values()))
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork: name every claim of the prefix."""
+        """Answer a fork with every claim of the prefix."""
         world, prefix = self.world, request.prefix
         self.fork_prefixes.append(prefix)
         self.open_forks += 1
@@ -147,37 +147,37 @@ class SimulatedModel:
         return Completion("; ".join(claim.text for claim in found), "stop", usage)
 
     def counted(self, request: Request) -> Usage | None:
-        """Return what the server says of the prompt of *request*: a token for each character, a half of them known."""
+        """Return the token counts of the prompt of *request*: one per character, half of them cached."""
         size = 1 + len(request.prefix)
         return Usage(prompt_tokens=size, cached_tokens=size // 2) if self.world.counts else None
 
     async def aclose(self) -> None:
-        """Note it."""
+        """Record the call."""
         self.closed = True
 
     # ------------------------------------------------------------------ processes
 
     @property
-    def sent_now(self) -> list[Sent]:
-        """What the process that asks now has sent."""
+    def sent_now(self) -> list[SentRequest]:
+        """The requests of the current process."""
         return self.sent[self._first :]
 
     def begin(self) -> None:
-        """Let another process ask."""
+        """Begin with another process."""
         self._first = len(self.sent)
         self.taken = self._delivered = 0
         self.is_cut_off = False
 
     def cut_off(self) -> None:
-        """Lose the connections to a process that was killed."""
+        """Drop the connections of a killed process."""
         self.is_cut_off = True
         for sent in self.sent_now:
             sent.closed = sent.closed or sent.opened
 
     def remember(self, opened: int, chunks: int, unread: int) -> int:
-        """Keep what the journal of the last process kept: the first so many streams, and their first chunks.
+        """Keep the streams and chunks in the journal of the last process: the first *opened* and *chunks* of them.
 
-        *unread* tokens were counted behind the end. Return how many chunks are lost.
+        *unread* tokens were counted after the end. Return the number of lost chunks.
         """
         mine, kept = self.sent_now, []
         for sent in mine:
@@ -194,8 +194,8 @@ class SimulatedModel:
             kept[-1].tokens += unread
         return self._delivered - sum(len(sent.chunks) for sent in kept)
 
-    def deliver(self, sent: Sent, chunks: Sequence[Chunk]) -> None:
-        """Note that a read of *sent* brought *chunks*."""
+    def deliver(self, sent: SentRequest, chunks: Sequence[Chunk]) -> None:
+        """Record that a read of *sent* returned *chunks*."""
         if self.is_cut_off:
             return
         sent.reads += 1
@@ -205,7 +205,7 @@ class SimulatedModel:
             sent.tokens += sum(chunk.tokens for chunk in chunks)
 
     def asks(self) -> None:
-        """Note that a read begins: what the ones before it brought is taken in."""
+        """Record that a read begins: the chunks of earlier reads have been received."""
         if not self.is_cut_off:
             self.taken = self._delivered
 
@@ -229,10 +229,10 @@ async def _fail_opening(wire: WireFault) -> None:
 
 
 class SimulatedStream(GuardedStream):
-    """One stream: chunks, and perhaps a fault behind some number of characters."""
+    """A stream of chunks, perhaps with a fault after a number of characters."""
 
     def __init__(
-        self, model: SimulatedModel, sent: Sent, parts: Sequence[TextPart], faults: tuple[WireFault, ...]
+        self, model: SimulatedModel, sent: SentRequest, parts: Sequence[TextPart], faults: tuple[WireFault, ...]
     ) -> None:
         super().__init__()
         self._model = model
@@ -246,7 +246,7 @@ class SimulatedStream(GuardedStream):
         self._n = 0
 
     async def fetch(self) -> Sequence[Chunk]:
-        """Wait as the world says; bring the next chunks, the end, or the fault."""
+        """Wait, and return the next chunks, the end, or the fault of the world."""
         chunking, sent = self._model.world.chunking, self._sent
         self._model.asks()
         await anyio.sleep(chunking.gaps[self._n % len(chunking.gaps)])
@@ -259,7 +259,7 @@ class SimulatedStream(GuardedStream):
         return chunks
 
     async def release(self) -> None:
-        """Note it; a deaf server makes one wait."""
+        """Record the closing; a deaf server blocks it."""
         if self._model.is_cut_off:
             return
         if self._deaf:
@@ -268,7 +268,7 @@ class SimulatedStream(GuardedStream):
         self._sent.closed = True
 
     async def _end(self) -> list[Chunk]:
-        """Come to the end of the text: by the fault, or as a model ends."""
+        """End the text by a fault or with a finish reason."""
         sent, strike = self._sent, self._strike
         if sent.whole:
             return []
@@ -287,7 +287,7 @@ class SimulatedStream(GuardedStream):
             case "reset" | "reset_after_stop":
                 raise ConnectError("connection reset")
             case "garbled":
-                raise StreamProtocolError("no JSON", offset=self._at)
+                raise StreamProtocolError("not JSON", offset=self._at)
             case "error" | "fatal":
                 raise UpstreamError("an error in the stream", status=500 if strike.kind == "error" else 400)
             case "stall":
@@ -307,7 +307,7 @@ class SimulatedStream(GuardedStream):
 
 
 def _joined(parts: Sequence[TextPart]) -> list[TextPart]:
-    """Join the parts that no phase and no call divides: chunks know nothing of lines."""
+    """Join parts of one phase, except calls: chunks do not end at lines."""
     joined: list[TextPart] = []
     for part in parts:
         if joined and part.call is None and joined[-1].call is None and joined[-1].phase == part.phase:
@@ -318,7 +318,7 @@ def _joined(parts: Sequence[TextPart]) -> list[TextPart]:
 
 
 def _cut(parts: Sequence[TextPart], world: World, until: float) -> list[Chunk]:
-    """Cut *parts* into chunks; what is behind *until* characters is not sent. A structured call is one chunk."""
+    """Cut the first *until* characters of *parts* into chunks. A structured call is one chunk."""
     chunking = world.chunking
     chunks: list[Chunk] = []
     sent = 0

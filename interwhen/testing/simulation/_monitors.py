@@ -1,4 +1,4 @@
-"""The monitors of a world: real ones, with verifiers that know the truth and go wrong as the world says."""
+"""The monitors of a world: real ones, with verifiers that know the truth and have the faults of the world."""
 
 from __future__ import annotations
 
@@ -75,31 +75,31 @@ _ON_ERROR: dict[str, OnError] = {
 
 
 class _NoPass(Pass, frozen=True):
-    """Looks like a pass, and is none."""
+    """A subclass of ``Pass``, which is not a valid verdict."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Named(Claim):
-    """A claim of the world: its key may say less than its text does."""
+class NamedClaim(Claim):
+    """A claim of the world. Claims with different texts may have equal keys."""
 
     text: str
     before: int = 0
-    """How many claims stand before it, as a tracker counted them."""
+    """The number of claims before it, counted by a tracker."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedMonitor:
-    """What was prepared for a monitor."""
+    """The value of a monitor's ``prepare``."""
 
     question: str
 
 
-class UnpreparedError(Exception):
-    """A preparation that fails."""
+class PreparationError(Exception):
+    """The error of a failing preparation."""
 
 
 class SimulatedVerifier:
-    """A verifier of the world. *book* gets each check that ends, as number of the judge and claim."""
+    """A verifier of the world. It appends each finished check to *book*: its number and the claim."""
 
     def __init__(self, number: int, judge: VerifierSetup, book: list[tuple[int, str]]) -> None:
         self.name = f"judge{number}"
@@ -111,7 +111,7 @@ class SimulatedVerifier:
         self._book = book
 
     def check(self, claim: Claim, prepared: PreparedMonitor | None = None) -> Any:
-        """Judge *claim*, here or as a task."""
+        """Check *claim*, or return a coroutine that does."""
         stated = _stated(claim, prepared)
         if self.worker == "async":
             return self._check_slowly(stated)
@@ -148,7 +148,7 @@ class SimulatedVerifier:
         elif not self.judge.repairs:
             repair = None
         value = Span(claim.text.index("=") + 1, len(claim.text))
-        # No sign of equality: what we say must not read like a claim.
+        # Without "=": inserted text must not look like a claim.
         return Violation(
             f"{claim.left_side} is something else", f"{claim.left_side} is {claim.true_value}", value, repair
         )
@@ -161,19 +161,19 @@ _GARBAGE: dict[str, object] = {
     "pass_class": Pass,
     "subclass": _NoPass(),
     "bad_where": Violation("wrong", where=Span(0, 999)),
-    "bad_why": Pass(evidence=3),  # type: ignore[arg-type]  # garbage is the point
+    "bad_why": Pass(evidence=3),  # type: ignore[arg-type]  # wrong on purpose
 }
 
 
 def _stated(claim: Claim, prepared: PreparedMonitor | None = None) -> StatedClaim:
-    assert isinstance(claim, Named)
+    assert isinstance(claim, NamedClaim)
     assert prepared is None or prepared.question == PROMPT
     [stated] = claims_in(claim.text)
     return stated
 
 
 def shift(working: Any, claim: Claim) -> Shift:
-    """Say how a worker of the world fares with *claim*. *working*: a verifier, perhaps with what was prepared."""
+    """Return how long a worker takes for *claim*, and whether it dies. *working* is a verifier, perhaps prepared."""
     verifier: SimulatedVerifier = getattr(working, "inner", working)
     stated = _stated(claim)
     kind = mishap_of(verifier.judge, stated)
@@ -182,13 +182,13 @@ def shift(working: Any, claim: Claim) -> Shift:
 
 
 class _WorldReader:
-    """The extractor of one monitor: a parser or the step of a tracker, of segments or of a fork's replies."""
+    """The extractor of one monitor: a parser or a tracker, of segments or of replies of a fork."""
 
     def __init__(self, watch: MonitorSetup) -> None:
         self._watch = watch
 
     def extractor(self) -> Extractor:
-        """Return what the monitor extracts with."""
+        """Return the extractor of the monitor."""
         if self._watch.fork:
             replies = Tracker(_start, self._step_reply) if self._watch.tracks else self._parse
             return Fork("Which claims?", replies, deadline=4.0)
@@ -199,13 +199,13 @@ class _WorldReader:
         return self._found(segment, None, 0)
 
     def recognize(self, segment: Segment, prepared: PreparedMonitor | None = None) -> Iterable[Span]:
-        """Find what looks like a claim of the monitor, also where the extractor cannot read it."""
+        """Yield what looks like a claim of the monitor, including text that the extractor cannot read."""
         self._look(prepared)
         watch = self._watch
         for start, end, op in in_words(segment.text):
             if op in watch.reads:
                 yield segment.at(start, end)
-        # What has no place, or is only known by a reply, covers nothing for sure.
+        # Claims without a span, or from a fork, do not cover recognized text.
         if watch.grounded and not watch.fork and watch.trigger != "chars":
             yield from (
                 segment.at(claim.start, claim.end) for claim in claims_in(segment.text) if claim.op in watch.reads
@@ -239,15 +239,15 @@ class _WorldReader:
             if claim.op not in watch.reads or (named is not None and claim.text not in named):
                 continue
             if watch.trigger == "chars" and (claim.start == 0 or claim.end == size):
-                continue  # it may be half of one
+                continue  # it may be a part of a claim
             span = segment.at(claim.start, claim.end) if named is None else segment.ground(claim.text)
             yield self._claim(claim, span if watch.grounded else None, before)
             before += 1
 
-    def _claim(self, claim: StatedClaim, span: Span | None, before: int) -> Named:
+    def _claim(self, claim: StatedClaim, span: Span | None, before: int) -> NamedClaim:
         key = claim.op if self._watch.key == "kind" and span is not None else claim.text
         key = f"{key} after {before}" if self._watch.tracks else key
-        return Named(key=key, span=span, text=claim.text, before=before)
+        return NamedClaim(key=key, span=span, text=claim.text, before=before)
 
 
 def _start(prepared: PreparedMonitor | None) -> int:
@@ -262,7 +262,7 @@ def _preparation(watch: MonitorSetup) -> Callable[[Task], Awaitable[PreparedMoni
             case "value":
                 return PreparedMonitor(task.text)
             case "raises":
-                raise UnpreparedError(task.text)
+                raise PreparationError(task.text)
             case "hangs":
                 await anyio.sleep_forever()
         return None
@@ -271,7 +271,7 @@ def _preparation(watch: MonitorSetup) -> Callable[[Task], Awaitable[PreparedMoni
 
 
 def concludes(watch: MonitorSetup) -> bool:
-    """Tell whether *watch* can end the reasoning: it looks at nothing else, before it is over, and proves nothing."""
+    """Return whether *watch* can end the reasoning: it checks only unfinished reasoning, and is not required."""
     inside = watch.phase == "reasoning" and watch.trigger not in ("think_end", "answer", "calls")
     return watch.remedy == "conclude" and inside and not watch.required and watch.delivery in ("interrupt", "observe")
 
@@ -281,7 +281,7 @@ def _remedy(watch: MonitorSetup) -> Remedy:
 
 
 def build_monitors(world: World, book: list[tuple[int, str]]) -> list[Monitor]:
-    """Return the monitors of *world*; those with one judge share one verifier."""
+    """Return the monitors of *world*. Monitors with the same judge share a verifier."""
     verifiers = [SimulatedVerifier(number, judge, book) for number, judge in enumerate(world.judges)]
     return [
         Monitor(

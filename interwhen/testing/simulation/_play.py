@@ -1,4 +1,4 @@
-"""Plays one world: the real engine and core in virtual time, process after process."""
+"""Plays one world: the real engine and core in virtual time, one process after the other."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ from interwhen.testing.simulation._model import SEED, SimulatedModel
 from interwhen.testing.simulation._monitors import PROMPT, build_monitors, shift
 from interwhen.testing.simulation._worlds import ProcessDeath, SimulatedReader, World
 
-# The disk of a world, which outlives its processes, and who writes to it on the event loop of one of them.
+# The disk of a world, which outlives its processes, and the writer of the journal on the loop of one of them.
 
 NAME = "the journal"
 
 
 class Disk:
-    """A store with one journal: what the operating system was handed of it."""
+    """A store with one journal: the bytes that were handed to the operating system."""
 
     def __init__(self) -> None:
         self.data = b""
         self.has_header = False
-        """Whether the first record was handed over whole."""
+        """The first record was written completely."""
         self._room: int | None = None
-        """How many bytes are still taken from a process that is dying."""
+        """Bytes that are still accepted from a dying process."""
 
     def read(self, _name: str, /) -> bytes:
-        """Return all there is."""
+        """Return all bytes."""
         return self.data
 
     def open(self, _name: str, /, *, keep: int, found: int) -> Disk:
-        """Let the journal begin, or go on, behind *keep* bytes."""
+        """Begin or continue the journal after *keep* bytes."""
         if found != len(self.data):
-            raise JournalError(NAME, f"{found} bytes of it were read, and it has {len(self.data)}")
+            raise JournalError(NAME, f"{found} bytes were read, but it has {len(self.data)}")
         self.data = self.data[:keep]
         self._room = None
         return self
 
     def write(self, data: bytes, /) -> int:
-        """Take *data*; of a dying process, no more than there is room for."""
+        """Append *data*, or as much of it as is accepted from a dying process."""
         taken = data if self._room is None else data[: self._room]
         if self._room is not None:
             self._room -= len(taken)
@@ -61,25 +61,25 @@ class Disk:
         return len(data)
 
     def tear(self, room: int) -> None:
-        """Take no more than *room* bytes from now on."""
+        """Accept only *room* more bytes."""
         self._room = room
 
     def clear(self) -> None:
-        """Let the journal be removed."""
+        """Remove the journal."""
         self.data = b""
 
     def sync(self) -> None:
-        """Do nothing: machines do not lose their power here."""
+        """Do nothing: simulated machines do not lose power."""
 
     def close(self) -> None:
-        """Do nothing: nobody else wants the file."""
+        """Do nothing: the disk has one user."""
 
 
 class LoopClerk:
     """Writes a journal on the event loop, and dies with its process."""
 
     def __init__(self, disk: Disk, seconds: float, on_written: Callable[[], None]) -> None:
-        """Write to *disk*, which takes *seconds* for what is urgent; tell *on_written* when nothing is left."""
+        """Write to *disk*, which takes *seconds* for urgent data. *on_written* is called after each write."""
         self._disk = disk
         self._urgent = seconds
         self._on_written = on_written
@@ -90,30 +90,30 @@ class LoopClerk:
         self._seconds = 0.0
 
     def start(self, writing: Writing, seconds: float) -> None:
-        """Write the header in a moment."""
+        """Write the header after the urgent delay."""
         self._writing, self._seconds = writing, seconds
         self.hurry()
 
     def wake(self) -> None:
-        """Write in a while."""
+        """Write after the normal delay."""
         self._later(max(self._seconds, self._urgent), self._write)
 
     def hurry(self) -> None:
-        """Write in a moment."""
+        """Write after the urgent delay."""
         self._later(self._urgent, self._write)
 
     def end(self) -> None:
-        """Write in a moment, for the last time."""
+        """Write for the last time, after the urgent delay."""
         self._later(self._urgent, self._end)
 
     async def ended(self, seconds: float) -> bool:
-        """Wait for the last time."""
+        """Wait for the last write; return whether it was done within *seconds*."""
         with anyio.move_on_after(seconds):
             await self._done.wait()
         return self._done.is_set()
 
     def die(self, torn: int) -> None:
-        """Be killed when *torn* more bytes are written."""
+        """Write *torn* more bytes and stop."""
         self._disk.tear(torn)
         if self._writing is not None and not self._is_over:
             self._writing.write()
@@ -139,30 +139,30 @@ class LoopClerk:
         self._done.set()
 
 
-class Filed(msgspec.Struct, frozen=True):
-    """What the file of a journal says, as an onlooker reads it: nothing is concluded from it."""
+class FileState(msgspec.Struct, frozen=True):
+    """Numbers read directly from the file of a journal."""
 
     size: int = 0
     left_out: int = 0
     chunks: int = 0
     tokens: int = 0
     opened: int = 0
-    """How many streams."""
+    """Opened streams."""
     fork_tokens: int = 0
     unread: int = 0
     slow_seconds: float = 0.0
-    """For how long the wire was slow."""
+    """Seconds in which the model was slower than its minimal rate."""
     at: float = 0.0
-    """Up to which second of the run."""
+    """Time of the last record, in seconds of the run."""
     is_over: bool = False
 
 
-def filed_in(journal: Journal) -> Filed:
-    """Return what is in the file of *journal*. Raises :class:`~interwhen.JournalError`."""
+def read_file_state(journal: Journal) -> FileState:
+    """Return the numbers in the file of *journal*. Raises :class:`~interwhen.JournalError`."""
     found = read_journal(journal)
     records = found.records
     spent = next((record for record in reversed(records) if isinstance(record, SpentRecord)), SpentRecord())
-    return Filed(
+    return FileState(
         size=found.size,
         left_out=found.left_out,
         chunks=sum(len(record.texts) for record in records if isinstance(record, TextRecord))
@@ -190,11 +190,11 @@ def _last_time(records: Sequence[Record]) -> float:
     )
 
 
-# What is known about a play: the log of each process, and of the world around them.
+# The log of a play: of each process, and of the world.
 
 
-class Seen(NamedTuple):
-    """An event, when it reached the reader, and how many checks had ended by then."""
+class SeenEvent(NamedTuple):
+    """An event, the time when the reader got it, and the number of checks that had ended."""
 
     at: float
     judged: int
@@ -202,19 +202,19 @@ class Seen(NamedTuple):
 
 
 class ReaderError(Exception):
-    """What a reader raises of its own."""
+    """An exception of the reader."""
 
 
 @dataclass(slots=True)
-class Life:
-    """What one process did, and what became of it."""
+class ProcessLog:
+    """The log of one process."""
 
     reader: SimulatedReader
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[SeenEvent] = field(default_factory=list)
     book: list[tuple[int, str]] = field(default_factory=list)
-    """Each check that ended, as number of the judge and text of the claim, in order; that of earlier processes, too."""
+    """Finished checks in order, as number of the judge and text of the claim, including earlier processes."""
     is_resumed: bool = False
-    """Whether it went on from a journal."""
+    """It resumed from a journal."""
     result: Result | None = None
     raised: BaseException | None = None
     stuck: VirtualTimeError | None = None
@@ -227,101 +227,101 @@ class Life:
     turns: int = 0
     asked_forks: int = 0
     open_forks: int = 0
-    """How many of them had not ended when it was killed."""
+    """Forks that were open when it was killed."""
     was_killed: bool = False
     seen_on_file: int = 0
-    """How many events the reader had when all that had happened was on file last."""
+    """Events that the reader had when everything was last on file."""
     judged_on_file: int = 0
-    """How many checks had ended by then."""
+    """Checks that had ended at that time."""
     taken_on_file: int = 0
-    """How many chunks were taken in by then."""
+    """Chunks that were received at that time."""
     taken_before_request: int = 0
-    """How many chunks were taken in before a request was sent, some turns before the end."""
-    before: Filed = field(default_factory=Filed)
-    """What was on file when it began."""
-    filed: Filed | None = None
-    """What is on file at its end; ``None``: there is no journal, or none with a first record."""
+    """Chunks that were received before a request, which was sent some iterations before the end."""
+    before: FileState = field(default_factory=FileState)
+    """The file at its beginning."""
+    filed: FileState | None = None
+    """The file at its end; ``None`` without a journal or without a complete first record."""
     lost_chunks: int = 0
-    """How many chunks it had taken in that are not on file."""
+    """Chunks that it received and that are not on file."""
 
     @property
     def saw_all(self) -> bool:
-        """Whether the reader read to the end and looked at every event."""
+        """Whether the reader got every event up to the end."""
         return self.raised is None and not self.was_cancelled and self.reader.kind in ("steady", "slow", "batch")
 
 
 @dataclass(slots=True)
 class PlayedWorld:
-    """Everything that is known about one play: what the judge of the simulator judges."""
+    """The complete log of one play, which the invariants check."""
 
     world: World
     model: SimulatedModel
-    lives: list[Life] = field(default_factory=list)
-    """Of all processes, in order. What holds of the run holds of the last one: it began with all that was before."""
+    processes: list[ProcessLog] = field(default_factory=list)
+    """The logs of all processes, in order. The last one contains the whole run, since it replayed the earlier part."""
     disk: Disk | None = None
 
     @property
-    def life(self) -> Life:
-        """The last one."""
-        return self.lives[-1]
+    def last(self) -> ProcessLog:
+        """The log of the last process."""
+        return self.processes[-1]
 
     @property
-    def seen(self) -> list[Seen]:
-        """What the last reader was told: of the whole run."""
-        return self.life.seen
+    def seen(self) -> list[SeenEvent]:
+        """The events of the last reader, which are those of the whole run."""
+        return self.last.seen
 
     @property
     def book(self) -> list[tuple[int, str]]:
-        """Each check that ended, in all processes."""
-        return self.life.book
+        """The finished checks of all processes."""
+        return self.last.book
 
     @property
     def result(self) -> Result | None:
-        """How the run ended."""
-        return self.life.result
+        """The result of the run."""
+        return self.last.result
 
     @property
     def stuck(self) -> VirtualTimeError | None:
-        """Why it did not end."""
-        return self.life.stuck
+        """Why the run did not end."""
+        return self.last.stuck
 
     @property
     def saw_all(self) -> bool:
-        """Whether the last reader read to the end and looked at every event."""
-        return self.life.saw_all
+        """Whether the last reader got every event up to the end."""
+        return self.last.saw_all
 
     @property
     def turns(self) -> int:
-        """How many turns all loops made."""
-        return sum(life.turns for life in self.lives)
+        """The iterations of all loops."""
+        return sum(process.turns for process in self.processes)
 
     @property
     def seconds(self) -> float:
-        """How long all processes lived."""
-        return sum(life.seconds for life in self.lives)
+        """The virtual seconds of all processes."""
+        return sum(process.seconds for process in self.processes)
 
     @property
     def journal(self) -> Journal | None:
-        """The journal, to be read."""
+        """The journal of the run."""
         return None if self.disk is None else Journal(NAME, store=self.disk)
 
 
 # One process of a world: an event loop, a run in it, its reader, and perhaps a death.
 
 _TURNS_TO_DISK = 3
-"""After how many turns of the loop what is urgent has been written, where the disk takes no time."""
+"""Iterations of the loop after which urgent data is written, with a disk that takes no time."""
 
 
-class Killed(BaseException):
-    """The process is no more."""
+class ProcessKilled(BaseException):
+    """Raised in the loop to kill the process."""
 
 
 class Process:
-    """One process."""
+    """One process of a play: an event loop with a run and its reader."""
 
-    def __init__(self, played: PlayedWorld, life: Life, death: ProcessDeath | None, loop: VirtualLoop) -> None:
+    def __init__(self, played: PlayedWorld, log: ProcessLog, death: ProcessDeath | None, loop: VirtualLoop) -> None:
         self._played = played
-        self._life = life
+        self._log = log
         self._death = death
         self._clerk: LoopClerk | None = None
         self._task: asyncio.Task[None] | None = None
@@ -332,18 +332,18 @@ class Process:
         self.loop.on_turn = self._turn if self._turns else None
 
     def _turn(self, turn: int) -> bool:
-        made_ready = [on_turn(turn) for on_turn in self._turns]  # all of them: each counts turns
+        made_ready = [on_turn(turn) for on_turn in self._turns]  # not any(): each one counts iterations
         return any(made_ready)
 
     def _die(self, turn: int) -> bool:
         assert self._death is not None
         if turn > self._death.turn:
-            raise Killed
+            raise ProcessKilled
         return False
 
-    def bury(self) -> Life:
-        """Let no more come of what still moves: whatever is cleaned up from now on has never happened."""
-        life, death, model = self._life, self._death, self._played.model
+    def freeze(self) -> ProcessLog:
+        """Freeze the log: cleanup from now on has no effect on the world. Return the frozen log."""
+        log, death, model = self._log, self._death, self._played.model
         assert death is not None
         self.loop.on_turn = None
         self.loop.set_exception_handler(lambda *_: None)
@@ -352,10 +352,10 @@ class Process:
             self._clerk.die(death.torn)
         sure = [sent.chunks_before for sent in model.sent_now if sent.turn < self.loop.turns - _TURNS_TO_DISK]
         buried = replace(
-            life,
-            seen=list(life.seen),
-            # Of what ended after that, a torn piece may be on file, or not.
-            book=life.book[: None if death.torn else life.judged_on_file],
+            log,
+            seen=list(log.seen),
+            # A later check may be on file, or not, if bytes were torn.
+            book=log.book[: None if death.torn else log.judged_on_file],
             raised=None,
             was_killed=True,
             seconds=self.loop.time(),
@@ -363,47 +363,47 @@ class Process:
             open_forks=model.open_forks,
             taken_before_request=max(sure, default=0) if not self._played.world.disk_seconds else 0,
         )
-        self._played.lives[-1] = buried
+        self._played.processes[-1] = buried
         return buried
 
     def clean_up(self) -> None:
-        """Call everything off, so that Python has nothing to complain of."""
+        """Cancel all tasks, so that Python does not warn about them."""
         if self._task is not None:
             self._task.cancel()
             self.loop.run_until_complete(asyncio.gather(self._task, return_exceptions=True))
 
     async def live(self) -> None:
-        """Supervise the run from its beginning, or from where the journal left it, until it is over."""
-        life, loop = self._life, self.loop
+        """Supervise the run from its beginning, or resume it from the journal, until its end."""
+        log, loop = self._log, self.loop
         self._task = asyncio.current_task()
         try:
             supervised = self._supervised()
         except JournalError as error:
-            life.raised = error
+            log.raised = error
             return
         self._played.model.is_over = lambda: supervised.is_over
         with anyio.CancelScope() as scope:
             self._arm(scope)
             try:
                 async with supervised:
-                    life.entered = True
+                    log.entered = True
                     await self._read(supervised)
-            except Exception as error:  # noqa: BLE001  (what came out of the run is what is judged)
-                life.raised = error
+            except Exception as error:  # noqa: BLE001  (an invariant checks what came out of the run)
+                log.raised = error
         loop.on_turn = None
-        life.was_cancelled = scope.cancelled_caught
-        finished = bool(life.seen) and isinstance(life.seen[-1].event, Finished)
-        life.cancel_swallowed = scope.cancel_called and not (scope.cancelled_caught or finished or life.raised)
-        life.result = _result_of(supervised)
-        life.left_tasks = tuple(sorted(task.get_name() for task in asyncio.all_tasks() - {asyncio.current_task()}))
+        log.was_cancelled = scope.cancelled_caught
+        finished = bool(log.seen) and isinstance(log.seen[-1].event, Finished)
+        log.cancel_swallowed = scope.cancel_called and not (scope.cancelled_caught or finished or log.raised)
+        log.result = _result_of(supervised)
+        log.left_tasks = tuple(sorted(task.get_name() for task in asyncio.all_tasks() - {asyncio.current_task()}))
 
     def _supervised(self) -> Run:
         world, limits, disk = self._played.world, self._played.world.limits, self._played.disk
-        monitors = build_monitors(world, self._life.book)
+        monitors = build_monitors(world, self._log.book)
         workers = VirtualWorkers(shift, threads=limits.threads, processes=limits.processes)
         journal = None if disk is None else Journal(NAME, store=disk, clerk=self._make_clerk)
-        if journal is not None and self._life.before.size:
-            self._life.is_resumed = True
+        if journal is not None and self._log.before.size:
+            self._log.is_resumed = True
             return resume(journal, model=self._played.model, monitors=monitors, workers=workers)
         return run(
             self._played.model,
@@ -425,19 +425,19 @@ class Process:
         )
 
     def _make_clerk(self) -> LoopClerk:
-        disk, life, model = self._played.disk, self._life, self._played.model
+        disk, log, model = self._played.disk, self._log, self._played.model
         assert disk is not None
 
         def on_written() -> None:
             disk.has_header = True
-            life.seen_on_file, life.judged_on_file, life.taken_on_file = len(life.seen), len(life.book), model.taken
+            log.seen_on_file, log.judged_on_file, log.taken_on_file = len(log.seen), len(log.book), model.taken
 
         self._clerk = LoopClerk(disk, self._played.world.disk_seconds, on_written)
         return self._clerk
 
     def _arm(self, scope: anyio.CancelScope) -> None:
-        """See to it that the reader is cancelled when the world says."""
-        reader, loop = self._life.reader, self.loop
+        """Schedule the cancellation of the reader."""
+        reader, loop = self._log.reader, self.loop
         if reader.kind == "late_cancelled":
             scope.deadline = reader.at / 10
         elif reader.kind == "cancelled":
@@ -452,17 +452,17 @@ class Process:
             loop.on_turn = self._turn
 
     async def _read(self, supervised: Run) -> None:
-        life, reader, loop = self._life, self._life.reader, self.loop
-        seen, book = life.seen, life.book
+        log, reader, loop = self._log, self._log.reader, self.loop
+        seen, book = log.seen, log.book
         match reader.kind:
             case "drain":
                 await supervised.drain()
             case "batch":
                 while events := await supervised.batch():
-                    seen.extend(Seen(loop.time(), len(book), event) for event in events)
+                    seen.extend(SeenEvent(loop.time(), len(book), event) for event in events)
             case "steady" | "slow" | "leaves" | "raises" | "cancelled" | "late_cancelled":
                 async for event in supervised:
-                    seen.append(Seen(loop.time(), len(book), event))
+                    seen.append(SeenEvent(loop.time(), len(book), event))
                     if reader.seconds:
                         await anyio.sleep(reader.seconds)
                     if len(seen) > reader.at and reader.kind in ("leaves", "raises"):
@@ -481,16 +481,16 @@ def _result_of(supervised: Run) -> Result | None:
 
 
 LONGEST = 20_000.0
-"""Virtual seconds after which a world counts as endless."""
+"""Virtual seconds after which a run counts as endless."""
 TURNS = 400_000
 
 
 def play(world: World) -> PlayedWorld:
-    """Play *world* to its end. Never raises for what the code under test does: that is for the judge."""
+    """Play *world* to its end. Errors of the code under test are part of the result."""
     played = PlayedWorld(world, SimulatedModel(world), disk=Disk() if world.deaths else None)
     logger = logging.getLogger("interwhen")
     level = logger.level
-    logger.setLevel(logging.CRITICAL)  # a warning for each fault of a hundred thousand worlds helps nobody
+    logger.setLevel(logging.CRITICAL)  # faults are expected here
     try:
         for death in (*world.deaths, None):
             _live(played, death)
@@ -502,47 +502,47 @@ def play(world: World) -> PlayedWorld:
 
 
 def _live(played: PlayedWorld, death: ProcessDeath | None) -> None:
-    """Live the life of one process, which *death* ends, if it does not end by itself before."""
-    world, model, last = played.world, played.model, played.lives[-1] if played.lives else None
-    life = Life(world.reader if death is None else death.reader, book=list(last.book) if last is not None else [])
-    life.judged_on_file = len(life.book)
+    """Run one process to its end or to *death*, whichever comes first."""
+    world, model, last = played.world, played.model, played.processes[-1] if played.processes else None
+    log = ProcessLog(world.reader if death is None else death.reader, book=list(last.book) if last is not None else [])
+    log.judged_on_file = len(log.book)
     if last is not None:
-        life.before = last.filed or Filed()
-    played.lives.append(life)
+        log.before = last.filed or FileState()
+    played.processes.append(log)
     asked = len(model.fork_prefixes)
     model.begin()
     loop = VirtualLoop(seconds=LONGEST, turns=TURNS)
-    process = Process(played, life, death, loop)
+    process = Process(played, log, death, loop)
     try:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             try:
                 runner.run(process.live())
-            except Killed:
-                life = process.bury()
+            except ProcessKilled:
+                log = process.freeze()
                 process.clean_up()
     except VirtualTimeError as error:
-        if not life.was_killed:
-            life.stuck = error
-    if not life.was_killed:
-        life.seconds, life.turns = loop.time(), loop.turns
-    life.asked_forks = len(model.fork_prefixes) - asked
+        if not log.was_killed:
+            log.stuck = error
+    if not log.was_killed:
+        log.seconds, log.turns = loop.time(), loop.turns
+    log.asked_forks = len(model.fork_prefixes) - asked
     if played.journal is not None:
-        _settle(played, life, played.journal)
+        _settle(played, log, played.journal)
 
 
-def _settle(played: PlayedWorld, life: Life, journal: Journal) -> None:
-    """See what is on file when a process is gone, and let the model remember no more than that."""
+def _settle(played: PlayedWorld, log: ProcessLog, journal: Journal) -> None:
+    """Record the file at the end of a process, and drop what is not on file from the log of the model."""
     assert played.disk is not None
     try:
-        life.filed = filed_in(journal)
+        log.filed = read_file_state(journal)
     except JournalError as error:
         if played.disk.has_header:
-            life.raised = life.raised or error
-    found, before = life.filed or Filed(), life.before
-    if life.was_killed:
-        life.lost_chunks = played.model.remember(
+            log.raised = log.raised or error
+    found, before = log.filed or FileState(), log.before
+    if log.was_killed:
+        log.lost_chunks = played.model.remember(
             found.opened - before.opened, found.chunks - before.chunks, found.unread
         )
-    if life.filed is None:
+    if log.filed is None:
         played.disk.clear()
-        life.book.clear()
+        log.book.clear()

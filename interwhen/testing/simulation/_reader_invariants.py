@@ -1,4 +1,4 @@
-"""What must hold of what the reader is shown, and when: gates, the frontier, and the order of what is told."""
+"""Invariants of the events of the reader: gates, the frontier, their order, and what is on file after a death."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from interwhen.testing.simulation._truth import (
 from interwhen.testing.simulation._worlds import MonitorSetup, World
 
 
-@invariant("a gate lets no text through before its checks have ended")
+@invariant("a gate releases no text before its checks have ended")
 def _gates(case: PlayedCase) -> Iterator[str]:
     gates = [w for w in case.world.watches if w.delivery == "gate" and not w.fork and not w.extractor_fails_on]
     gates = [w for w in gates if w.trigger != "chars" and not is_blind(w)]
@@ -68,17 +68,17 @@ def _let_through(
             continue
         if is_crowded(case.world) or may_be_suspended(case.world, judge) or claim.end == len(trace.text):
             continue
-        yield f"event {number} shows {claim.text} at {claim.start}, which {watch.name} holds and nobody had checked"
+        yield f"event {number} shows {claim.text} at {claim.start} before {watch.name} has checked it"
 
 
 class _Answered(NamedTuple):
-    """A stretch that a monitor refuted and that stays, with feedback of this monitor behind it."""
+    """Refuted text that stays, with feedback of the monitor after it."""
 
     monitor: str
     start: int
     end: int
     at: int
-    """The number of the event that told of it."""
+    """The number of its event."""
 
 
 @invariant("a gate shows and keeps nothing that the release rule does not release")
@@ -97,7 +97,7 @@ def _rule(case: PlayedCase) -> Iterator[str]:
 
 
 def _answered(case: PlayedCase) -> list[_Answered]:
-    if case.history is None:  # a reader who left early was not told of every remedy
+    if case.history is None:  # the reader left early and did not get every remedy
         records = case.result.violations if case.result is not None else ()
         return [_Answered(r.monitor, 0, r.cut, 0) for r in records if r.remedy == "feedback" and r.cut is not None]
     watches = {watch.name: watch for watch in case.world.watches}
@@ -112,9 +112,9 @@ def _answered(case: PlayedCase) -> list[_Answered]:
 
 
 def _shown_traces(case: PlayedCase) -> Iterator[tuple[int, SimulatedTrace]]:
-    """Yield the trace as the reader has it, each time that something was shown.
+    """Yield the trace of the reader after each release.
 
-    What is released at once comes in several events, by author: a segment is whole with the last of them.
+    A release has one event per author, so a segment is complete after the last of them.
     """
     trace, shown = SimulatedTrace(case.world.thinking), False
     for number, seen in enumerate(case.played.seen):
@@ -140,9 +140,9 @@ def _unreleased(
     unread = ((low, high, None, segment) for low, high, segment in unread_by(trace, watch))
     for low, high, claim, (start, end, _) in (*read, *unread):
         if low < held_from or (high == len(trace.text) and not trace.ended):
-            continue  # what ends the text may go on: it is looked at again when more is shown, or at the end
+            continue  # the end of the text may continue: it is checked with the next release, or at the end
         if any(stretch.start <= low and high <= stretch.end for stretch in mine):
-            continue  # the user asked for it to stay, with the feedback
+            continue  # it stays by the remedy, with feedback after it
         if not released(world, watch, claim, trace.text[start:end]):
             yield f"{what} {trace.text[low:high]!r} at {low}, which {watch.name} ({watch.delivery}) must hold"
 
@@ -160,7 +160,7 @@ def _final(case: PlayedCase) -> Iterator[str]:
             return
 
 
-@invariant("the frontier passes nothing that a required monitor has not passed")
+@invariant("everything before the frontier has passed every required monitor")
 def _frontier(case: PlayedCase) -> Iterator[str]:
     required = [w for w in case.world.watches if w.required and not w.fork and not w.extractor_fails_on]
     required = [w for w in required if w.prepares != "aside"]
@@ -171,7 +171,7 @@ def _frontier(case: PlayedCase) -> Iterator[str]:
     for number, seen in enumerate(case.played.seen):
         if not isinstance(seen.event, FrontierMoved) or number < last:
             continue
-        # From the last act on, what stands at the end stood then, as far as the frontier says.
+        # After the last remedy, the final trace up to the frontier was the trace at that time.
         trace = case.history.trace
         for watch in required:
             judge = case.world.judges[watch.judge]
@@ -179,32 +179,32 @@ def _frontier(case: PlayedCase) -> Iterator[str]:
                 answered = any(low <= claim.start and claim.end <= high for low, high in trace.answered)
                 shown = passes(judge, claim) and not is_blind(watch)
                 if claim.end <= seen.event.to and not shown and not answered:
-                    yield f"event {number}: the frontier is at {seen.event.to}, behind {claim.text} at {claim.start}"
+                    yield f"event {number}: the frontier is at {seen.event.to}, after {claim.text} at {claim.start}"
             for start, end, _ in unread_by(trace, watch):
                 answered = any(low <= start and end <= high for low, high in trace.answered)
                 if end <= seen.event.to and not answered:
-                    yield f"event {number}: the frontier is at {seen.event.to}, behind {trace.text[start:end]!r}"
+                    yield f"event {number}: the frontier is at {seen.event.to}, after {trace.text[start:end]!r}"
 
 
-# ---------------------------------------------------------------- the order of what is told
+# ---------------------------------------------------------------- the order of events
 
 
-@invariant("the last event is the end, and it comes once")
+@invariant("the last event is Finished, and it comes once")
 def _ending(case: PlayedCase) -> Iterator[str]:
     ends = [number for number, seen in enumerate(case.played.seen) if isinstance(seen.event, Finished)]
     if case.played.saw_all and ends != [len(case.played.seen) - 1]:
-        yield f"the end came at {ends} of {len(case.played.seen)} events"
+        yield f"Finished came at {ends} of {len(case.played.seen)} events"
 
 
-@invariant("a violation that is told is one")
+@invariant("a reported violation is one")
 def _told(case: PlayedCase) -> Iterator[str]:
     for seen in case.played.seen:
         if isinstance(seen.event, ViolationFound):
             claim = _claim_of(seen.event.violation.key)
-            # Of a claim without a span nobody can say that the wrong part lies outside.
+            # Without a span, the wrong part cannot be checked to be inside of the claim.
             garbage = any(mishap.kind == "bad_where" for judge in case.world.judges for mishap in judge.mishaps)
             if claim is not None and claim.is_right and not garbage:
-                yield f"{claim.text} is right, and {seen.event.violation.monitor} is said to have refuted it"
+                yield f"{claim.text} is right, but a violation of {seen.event.violation.monitor} is reported"
 
 
 def _claim_of(key: str) -> StatedClaim | None:
@@ -212,63 +212,63 @@ def _claim_of(key: str) -> StatedClaim | None:
     return found[0] if found else None
 
 
-# What must hold where processes die: of what is on file, nothing is lost, and nothing happens twice.
+# Invariants of worlds in which processes die: nothing on file is lost, and nothing happens twice.
 
 
-@invariant("P4: what was handed to the disk is on file, and what is torn is no more than what was not")
+@invariant("P4: everything that was handed to the disk is on file, and only unwritten bytes are torn")
 def _on_file(case: PlayedCase) -> Iterator[str]:
-    for number, (life, death) in enumerate(zip(case.played.lives, case.world.deaths, strict=False)):
-        filed = life.filed
+    for number, (process, death) in enumerate(zip(case.played.processes, case.world.deaths, strict=False)):
+        filed = process.filed
         if filed is None:
             continue
-        mine = filed.chunks - life.before.chunks
-        if mine < life.taken_on_file:
-            yield f"process {number} had {life.taken_on_file} chunks when all was written, {mine} are on file"
-        if mine < life.taken_before_request:
-            yield f"process {number} had {life.taken_before_request} chunks at its last request, {mine} are on file"
-        # Until the file is opened to be gone on with, what was torn before is still there.
-        if filed.left_out > max(death.torn, life.before.left_out):
-            yield f"{filed.left_out} bytes of the file are torn, where {death.torn} were written"
+        mine = filed.chunks - process.before.chunks
+        if mine < process.taken_on_file:
+            yield f"process {number} had {process.taken_on_file} chunks when all was written, but {mine} are on file"
+        if mine < process.taken_before_request:
+            yield f"process {number} had {process.taken_before_request} chunks at its last request, {mine} are on file"
+        # Bytes that were torn before stay in the file until the resume opens it.
+        if filed.left_out > max(death.torn, process.before.left_out):
+            yield f"{filed.left_out} bytes of the file are torn, but {death.torn} were written"
 
 
-@invariant("P4: what a reader was told, and what is on file, is told again to whoever goes on")
+@invariant("P4: events that a reader got, and that are on file, come again after a resume")
 def _told_again(case: PlayedCase) -> Iterator[str]:
-    for number, (life, following) in enumerate(pairwise(case.played.lives)):
+    for number, (process, following) in enumerate(pairwise(case.played.processes)):
         if not following.is_resumed:
             continue
-        sure = [seen.event for seen in life.seen[: life.seen_on_file] if not _is_void(seen.event)]
+        sure = [seen.event for seen in process.seen[: process.seen_on_file] if not _is_void(seen.event)]
         again = [seen.event for seen in following.seen if not _is_void(seen.event)]
         for place, (was, now) in enumerate(zip(sure, again, strict=False)):
             if was != now:
-                yield f"event {place} was {was!r:.200} to process {number}, and is {now!r:.200} to the next"
+                yield f"event {place} of process {number} is {was!r:.200}, but {now!r:.200} in the next one"
                 break
         else:
             if following.saw_all and following.result is not None and len(again) < len(sure):
-                yield f"process {number} was told {len(sure)} events that are on file, the next {len(again)}"
+                yield f"process {number} got {len(sure)} events that are on file, but the next one {len(again)}"
 
 
 def _is_void(event: Event) -> bool:
-    """Tell whether *event* says how a process ended: that holds no more."""
+    """Return whether *event* is about the end of a process, which a resume revokes."""
     if isinstance(event, CheckSettled):
         return isinstance(event.check.outcome, Cancelled) and event.check.outcome.why == "the run ended first"
     return isinstance(event, Finished) or (isinstance(event, StreamBroken) and event.action == "fail")
 
 
-@invariant("P4: no remedy is told twice")
+@invariant("P4: no remedy comes twice")
 def _remedied_once(case: PlayedCase) -> Iterator[str]:
-    for life in case.played.lives:
-        generations = [seen.event.generation for seen in life.seen if isinstance(seen.event, Remedied)]
+    for process in case.played.processes:
+        generations = [seen.event.generation for seen in process.seen if isinstance(seen.event, Remedied)]
         going_on = [number for number in generations if generations.count(number) > 1]
         if going_on and generations != sorted(generations):
             yield f"the remedies are numbered {generations}"
 
 
-@invariant("P5: what was spent stays spent, and no more than that was")
+@invariant("P5: spent tokens and seconds stay in the ledger, and no others are added")
 def _spent(case: PlayedCase) -> Iterator[str]:
     result = case.result
     if result is None or not case.world.deaths:
         return
-    ledger, filed = result.ledger, case.played.life.before
+    ledger, filed = result.ledger, case.played.last.before
     for name, spent, now in (
         ("tokens", filed.tokens + filed.unread, ledger.kept + ledger.discarded),
         ("fork tokens", filed.fork_tokens, ledger.fork_tokens),
@@ -276,16 +276,16 @@ def _spent(case: PlayedCase) -> Iterator[str]:
         ("slow seconds", filed.slow_seconds, result.wire.slow_seconds),
     ):
         if now < spent:
-            yield f"{spent} {name} were on file, the result has {now}"
+            yield f"{spent} {name} were on file, but the result has {now}"
     total = result.timing.total
     if not filed.at - 1e-6 <= total <= case.played.seconds + 1e-6:
-        yield f"the run took {total:g} s, when {filed.at:g} were on file and {case.played.seconds:g} have passed"
+        yield f"the run took {total:g} s, but {filed.at:g} s were on file and {case.played.seconds:g} s have passed"
     struck = sum(bool(sent.fault) for sent in case.played.model.sent) + len(case.world.wires)
     if ledger.reconnects > struck:
-        yield f"{ledger.reconnects} reconnects, and {struck} faults of the wire"
+        yield f"{ledger.reconnects} reconnects, but {struck} faults of the network"
 
 
-@invariant("P4: the journal of a run that is over is whole, and tells the same run again")
+@invariant("P4: the journal of a finished run is complete, and its replay is the same run")
 def _replayed(case: PlayedCase) -> Iterator[str]:
     result, journal = case.result, case.played.journal
     if result is None or journal is None:
@@ -299,8 +299,8 @@ def _replayed(case: PlayedCase) -> Iterator[str]:
         yield f"the journal cannot be read: {error}"
         return
     if again.result is None:
-        yield "the journal says that the run is not over"
+        yield "by its journal, the run is not finished"
     elif again.differences:
         name = again.differences[0]
         ours, theirs = getattr(again.result, name, None), getattr(result, name, None)
-        yield f"replayed, {name} is {ours!r:.200}, and was {theirs!r:.200}"
+        yield f"{name} is {ours!r:.200} in the replay, but was {theirs!r:.200}"

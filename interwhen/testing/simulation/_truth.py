@@ -1,6 +1,6 @@
-"""What is true of a trace, worked out from its text alone: slow, plain, and independent of the code under test.
+"""The truth about a trace from its text alone: slow, simple, and independent of the code under test.
 
-Nothing here knows how the core finds segments or claims. It reads the whole text each time.
+Nothing here uses the segmenter of the core. Each function reads the whole text.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _MARKER = re.compile(r"(?<![^\W_])(?:Wait|Hmm)(?![^\W_])")
 _CALL = re.compile(r"<tool_call>.*?</tool_call>", re.DOTALL)
 _REACH = 4
 UNREAD = "could not be read"
-"""What a doubt says of text that a recognizer found and no claim covers."""
+"""The reason for text that a recognizer found and no claim covers."""
 CHARS = 24
-"""How long a stretch of the trigger ``chars`` is."""
+"""The length of a segment of the trigger ``chars``."""
 MARKERS = ("Wait", "Hmm")
 """The reflection markers of simulated monitors."""
 
 REFUTES: frozenset[str] = frozenset(("", "long_repair", "control_repair", "wrong_repair"))
-"""The mishaps (``""``: none) after which a verifier's word on a claim is still its honest verdict."""
+"""Faults (``""``: none) with which the verdict of a verifier is still right."""
 
 
 class StatedClaim(NamedTuple):
-    """A claim that stands in a text."""
+    """A claim in a text."""
 
     start: int
     end: int
@@ -43,7 +43,7 @@ class StatedClaim(NamedTuple):
 
 
 def claims_in(text: str, base: int = 0) -> list[StatedClaim]:
-    """Return every claim of *text*, and whether it is right."""
+    """Return every claim in *text*, and whether it is right."""
     found = []
     for match in _CLAIM.finditer(text):
         left, right, value = int(match[1]), int(match[3]), int(match[4])
@@ -55,12 +55,12 @@ def claims_in(text: str, base: int = 0) -> list[StatedClaim]:
 
 
 def in_words(text: str, base: int = 0) -> list[tuple[int, int, str]]:
-    """Return where *text* states a sum in words, which no extractor of a world reads: start, end, operator."""
+    """Return the sums in words in *text*, which no extractor reads: start, end, operator."""
     return [(base + found.start(), base + found.end(), _SIGNS[found[1]]) for found in _IN_WORDS.finditer(text)]
 
 
 class TraceStretch(NamedTuple):
-    """A part of the trace that one phase and one author's hand hold together; ``closed``: something follows it."""
+    """A part of the trace with one phase and one author. ``closed``: it cannot grow."""
 
     start: int
     end: int
@@ -70,22 +70,22 @@ class TraceStretch(NamedTuple):
 
 @dataclass(slots=True)
 class SimulatedTrace:
-    """The trace as an onlooker would keep it: text, who wrote what, where phases and calls are."""
+    """A trace: its text, the authors of its parts, and the places of phases and calls."""
 
     thinking: str
     text: str = ""
     ours: list[tuple[int, int, str]] = field(default_factory=list)
-    """What we wrote: start, end, ``repair`` or ``feedback``."""
+    """Inserted text: start, end, ``repair`` or ``feedback``."""
     calls: list[tuple[int, int]] = field(default_factory=list)
     answer_at: int | None = None
-    """Where the answer began, for a model with a field for its reasoning."""
+    """The start of the answer, for a model with a separate reasoning field."""
     answered: list[tuple[int, int]] = field(default_factory=list)
-    """Segments that were refuted and stand, with feedback behind them."""
+    """Refuted segments that stay in the text, with feedback after them."""
     ended: bool = False
-    """Whether the model said that it is done."""
+    """The model has ended its text."""
 
     def add(self, text: str, phase: str, *, call: bool) -> None:
-        """Take in what the model said."""
+        """Append text of the model."""
         if self.thinking == "field" and phase == "answer" and self.answer_at is None and text:
             self.answer_at = len(self.text)
         if call:
@@ -93,7 +93,7 @@ class SimulatedTrace:
         self.text += text
 
     def cut(self, to: int) -> None:
-        """Drop what stands from *to* on."""
+        """Remove the text from *to* on."""
         self.text = self.text[:to]
         self.ended = False
         self.ours = [(start, min(end, to), who) for start, end, who in self.ours if start < to]
@@ -103,14 +103,14 @@ class SimulatedTrace:
             self.answer_at = None
 
     def insert(self, text: str, origin: str) -> None:
-        """Take in what we wrote."""
+        """Append inserted text."""
         if text:
             self.ours.append((len(self.text), len(self.text) + len(text), origin))
             self.text += text
 
     @property
     def feedback(self) -> list[tuple[int, int]]:
-        """Where feedback stands."""
+        """The spans of feedback."""
         return [(start, end) for start, end, who in self.ours if who == "feedback"]
 
     def phases(self) -> list[tuple[int, int, str]]:
@@ -132,7 +132,7 @@ class SimulatedTrace:
         return [(begin, close, "reasoning"), (close + len("</think>"), size, "answer")]
 
     def stretches(self, *, through_feedback: bool = False) -> Iterator[TraceStretch]:
-        """Yield what one may read in one go: neither feedback (unless asked for), nor tags, nor calls divide it."""
+        """Yield the parts between tags, calls and, unless *through_feedback*, feedback."""
         walls = sorted([*self.calls, *([] if through_feedback else self.feedback)])
         spans = self.phases()
         for number, (low, high, phase) in enumerate(spans):
@@ -141,16 +141,16 @@ class SimulatedTrace:
                 if low <= start and end <= high and start < high:
                     yield TraceStretch(at, start, phase, closed=True)
                     at = end
-            # An answer without a character has not begun, where only its text would tell.
+            # With a separate reasoning field, an empty answer has not begun.
             last = number == len(spans) - 1 or (self.thinking == "field" and self.answer_at is None)
             yield TraceStretch(at, high, phase, closed=self.ended or not last)
 
 
 def segments_of(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[int, int, bool]]:
-    """Return what *watch* looks at: start, end, and whether it is complete."""
+    """Return the segments of *watch*: start, end, and whether it is complete."""
     match watch.trigger:
         case "chars":
-            return []  # they part claims anywhere: nothing is promised about these
+            return []  # such segments cut claims anywhere: there is no promise about them
         case "calls":
             return _calls(trace, watch)
         case "think_end" | "answer":
@@ -185,7 +185,7 @@ def _between(text: str, part: TraceStretch, trigger: str) -> Iterator[tuple[int,
 
 
 def _borders(text: str, trigger: str, *, closed: bool) -> Iterator[int]:
-    """Yield where segments end that are complete by the text itself."""
+    """Yield the ends of segments that are complete by the text itself."""
     match trigger:
         case "sentences":
             at = 0
@@ -210,7 +210,7 @@ def _borders(text: str, trigger: str, *, closed: bool) -> Iterator[int]:
 
 
 def read_by(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[StatedClaim, tuple[int, int, bool]]]:
-    """Return the claims that *watch* must see in *trace*, each with its segment. What we said is nobody's claim."""
+    """Return the claims that *watch* must read in *trace*, each with its segment. Feedback has no claims."""
     found = []
     for segment in segments_of(trace, watch):
         start, end, _ = segment
@@ -222,7 +222,7 @@ def read_by(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[StatedClai
 
 
 def unread_by(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[int, int, tuple[int, int, bool]]]:
-    """Return what *watch* must recognize in *trace* and cannot read: start, end and segment."""
+    """Return the text that *watch* must recognize in *trace* and cannot read: start, end and segment."""
     if not watch.recognizes:
         return []
     return [
@@ -234,48 +234,48 @@ def unread_by(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[int, int
 
 
 def mishap_of(judge: VerifierSetup, claim: StatedClaim) -> str:
-    """Return how *judge* fails on *claim*; ``""`` where it does not."""
+    """Return the fault of *judge* on *claim*; ``""`` for none."""
     found: str = next((mishap.kind for mishap in judge.mishaps if mishap.about == claim.left_side), "")
     if wait_of(judge, claim.left_side) >= judge.deadline:
         return "hangs"
     if found == "dies" and judge.worker not in ("thread", "process"):
         return ""
     if found == "hangs" and judge.worker == "inline":
-        return ""  # an inline check cannot hang: it would take the loop with it
+        return ""  # an inline check cannot hang: it would block the loop
     return found
 
 
 def wait_of(judge: VerifierSetup, left_side: str) -> float:
-    """Return how long *judge* takes over the claim with *left_side*."""
+    """Return how long *judge* takes for the claim with *left_side*."""
     if judge.worker == "inline":
         return 0.0
     return judge.seconds[sum(map(ord, left_side)) % len(judge.seconds)]
 
 
 def refutes(judge: VerifierSetup, claim: StatedClaim) -> bool:
-    """Tell whether *judge* honestly says that *claim* is wrong."""
+    """Return whether *judge* rightly refutes *claim*."""
     return not claim.is_right and mishap_of(judge, claim) in REFUTES
 
 
 def passes(judge: VerifierSetup, claim: StatedClaim) -> bool:
-    """Tell whether *judge* honestly says that *claim* is right."""
+    """Return whether *judge* rightly passes *claim*."""
     return claim.is_right and mishap_of(judge, claim) in REFUTES
 
 
 def is_blind(watch: MonitorSetup) -> bool:
-    """Tell whether *watch* sees nothing: it stands aside, or could not be prepared."""
+    """Return whether *watch* checks nothing: it does not apply, or its preparation fails."""
     return watch.prepares in ("aside", "raises", "hangs")
 
 
 def may_fail_otherwise(world: World, watch: MonitorSetup) -> bool:
-    """Tell whether a check of *watch* may come to no verdict though its judge and its extractor do well."""
+    """Return whether a check of *watch* may end without a verdict although verifier and extractor work."""
     return watch.fork or is_crowded(world) or may_be_suspended(world, world.judges[watch.judge])
 
 
 def released(world: World, watch: MonitorSetup, claim: StatedClaim | None, segment: str) -> bool:
-    """Tell whether a gate of *watch* may let *claim* through, which stands in *segment*: the release rule in words.
+    """Return whether a gate of *watch* may release *claim* in *segment*: the release rule in plain code.
 
-    ``None``: a claim that is recognized and cannot be read.
+    *claim* is ``None`` for recognized text that cannot be read.
     """
     judge = world.judges[watch.judge]
     lets_failures_through = watch.on_error in ("open", "retry_open")
@@ -291,15 +291,15 @@ def released(world: World, watch: MonitorSetup, claim: StatedClaim | None, segme
     if mishap == "unknown":
         return watch.unproven == "open"
     if mishap == "bad_where" and not watch.grounded:
-        return False  # nobody can say that the wrong part lies outside: it is a violation
+        return False  # without a span, the wrong part cannot be outside of it: it is a violation
     return lets_failures_through
 
 
 def may_be_suspended(world: World, judge: VerifierSetup) -> bool:
-    """Tell whether so many checks of *judge* may fail that it is asked no more for a while."""
+    """Return whether enough checks of *judge* may fail to suspend it."""
     return world.limits.failures is not None and (bool(judge.mishaps) or max(judge.seconds) >= judge.deadline)
 
 
 def is_crowded(world: World) -> bool:
-    """Tell whether checks may wait for a thread, so that the time they get is not theirs alone."""
+    """Return whether checks may have to wait for a free thread, which takes time of their deadline."""
     return world.limits.threads < 64

@@ -1,4 +1,4 @@
-"""One simulated world, as plain data: it can be printed, written to a file, made smaller, and played again."""
+"""A simulated world as plain data, which can be printed, stored, made smaller, and played again."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from interwhen._types.verifiers import Worker
 
 Operator = Literal["+", "-", "*"]
 Thinking = Literal["no", "tags", "opened", "field"]
-"""How the model marks reasoning: not at all, by tags, by a closing tag alone, or in a field of its own."""
+"""How the model marks reasoning: not at all, by tags, by a closing tag alone, or in a separate field."""
 
 
 class TextItem(msgspec.Struct, frozen=True, tag="Said"):
-    """Text without any claim."""
+    """Text without a claim."""
 
     text: str
 
@@ -29,8 +29,8 @@ class TextItem(msgspec.Struct, frozen=True, tag="Said"):
 class SumItem(msgspec.Struct, frozen=True, tag="Sum"):
     """A claim, between ``before`` and ``after``.
 
-    ``off`` says by how much the value is wrong, for each generation of the trace (0: it is right); the last holds
-    for all that follow.
+    ``off`` is the error of its value for each generation of the trace (0: it is right); the last one is for all later
+    generations.
     """
 
     left: int
@@ -40,11 +40,11 @@ class SumItem(msgspec.Struct, frozen=True, tag="Sum"):
     before: str = ""
     after: str = "\n"
     call: bool = False
-    """Whether the claim is the argument of a structured tool call."""
+    """The claim is the argument of a structured tool call."""
 
 
 class ThinkEndItem(msgspec.Struct, frozen=True, tag="ThinkEnd"):
-    """Here the reasoning ends and the answer begins."""
+    """The end of the reasoning: the answer begins."""
 
 
 Item: TypeAlias = TextItem | SumItem | ThinkEndItem
@@ -65,27 +65,27 @@ VerifierFaultKind = Literal[
     "control_repair",
     "wrong_repair",
 ]
-"""How a verifier fails on a claim: it raises, never answers, loses its worker, cannot tell, or answers garbage. The
-last three are sound verdicts on a wrong claim, with a repair that cannot, must not or should not be written."""
+"""How a verifier fails on a claim: it raises, never returns, loses its worker, returns ``Unknown`` or garbage. The last
+three are right verdicts on a wrong claim, with a repair that is too long, contains control characters or is wrong."""
 
 
 class VerifierFault(msgspec.Struct, frozen=True):
-    """The judge goes wrong on every claim with this left side, such as ``3+4``."""
+    """The verifier fails on every claim with this left side, such as ``3+4``."""
 
     about: str
     kind: VerifierFaultKind
 
 
 class VerifierSetup(msgspec.Struct, frozen=True):
-    """A verifier: right about everything that it is asked, but for its mishaps."""
+    """A verifier that is right about every claim except for its faults (*mishaps*)."""
 
     worker: Worker = "inline"
     deadline: float = 5.0
     seconds: tuple[float, ...] = (0.0,)
-    """How long its checks take, in turn by claim."""
+    """Durations of its checks; the claim selects one."""
     repairs: bool = True
     answers: bool = False
-    """Whether each of its passes says that it covers the answer (``Pass(scope="answer")``)."""
+    """Each of its passes covers the answer (``Pass(scope="answer")``)."""
     mishaps: tuple[VerifierFault, ...] = ()
 
 
@@ -93,9 +93,9 @@ RemedyKind = Literal["repair", "repair_resample", "append", "rewind", "resample"
 TriggerKind = Literal["lines", "pairs", "paragraphs", "sentences", "markers", "think_end", "answer", "calls", "chars"]
 ForkFault = Literal["none", "raises", "hangs", "garbled"]
 Keys = Literal["text", "kind"]
-"""What the extractor takes for the key of a claim: its text, or its operator, which many claims share."""
+"""The key of a claim: its text, or its operator, which many claims share."""
 Preparing = Literal["no", "value", "aside", "raises", "hangs"]
-"""What ``prepare`` comes to: there is none, it brings a value, it stands aside, or it fails."""
+"""``prepare`` of a monitor: none, a value, ``None`` (the monitor does not apply), or a failure."""
 
 
 class MonitorSetup(msgspec.Struct, frozen=True):
@@ -111,21 +111,21 @@ class MonitorSetup(msgspec.Struct, frozen=True):
     phase: PhaseFilter = "both"
     unproven: Literal["open", "closed"] = "open"
     on_error: Literal["", "open", "closed", "retry", "retry_open"] = ""
-    """What a failure means; ``""``: the delivery decides. The last two try once more before."""
+    """The treatment of a failure; ``""``: by the delivery. The last two retry once before."""
     required: bool = True
     grounded: bool = True
     fork: bool = False
     extractor_fails_on: str = ""
-    """The extractor raises on each segment with this left side in it."""
+    """The extractor raises on each segment with this left side."""
     key: Keys = "text"
     prepares: Preparing = "no"
     prepare_seconds: float = 0.0
     tracks: bool = False
-    """Whether its extractor is a tracker, which counts the claims before each."""
+    """Its extractor is a tracker, which counts the claims before each claim."""
     recognizes: bool = False
-    """Whether it has a recognizer, for sums in signs and in words. Its extractor reads only those in signs."""
+    """It has a recognizer for sums in signs and in words. Its extractor reads only those in signs."""
     scope: Scope = "steps"
-    """The most that a pass of it may cover."""
+    """The highest scope of a pass."""
 
 
 WireFaultKind = Literal[
@@ -147,13 +147,13 @@ WireFaultKind = Literal[
     "deaf",
     "crash",
 ]
-"""What the wire or the server does: at opening (the first six), behind ``at`` characters, or when it is closed."""
+"""A fault of the network or the server: at opening (the first six), after ``at`` characters, or at closing."""
 
 AT_OPENING: tuple[WireFaultKind, ...] = ("refused", "busy", "rejected", "overflow", "mute", "slow")
 
 
 class WireFault(msgspec.Struct, frozen=True):
-    """One fault of request number ``request`` (from 0, reconnects counted)."""
+    """A fault of request number ``request`` (from 0, with reconnects)."""
 
     request: int
     kind: WireFaultKind
@@ -161,7 +161,7 @@ class WireFault(msgspec.Struct, frozen=True):
 
 
 class Chunking(msgspec.Struct, frozen=True):
-    """How the text arrives: sizes in characters, waits before each, tokens of each (all in turn), chunks a read."""
+    """The chunks of a stream: sizes in characters, waits before each, tokens of each (cyclic), and chunks per read."""
 
     sizes: tuple[int, ...] = (1000,)
     gaps: tuple[float, ...] = (0.0,)
@@ -173,10 +173,10 @@ ReaderKind = Literal["steady", "slow", "batch", "drain", "leaves", "raises", "ca
 
 
 class SimulatedReader(msgspec.Struct, frozen=True):
-    """Who reads: at once, slowly, in batches; or leaves, raises or is cancelled at a moment that ``at`` names.
+    """A reader: at once, slowly, or in batches; or it leaves, raises or is cancelled at ``at``.
 
-    ``leaves`` and ``raises`` count events, ``cancelled`` counts turns of the event loop, ``late_cancelled`` is by the
-    clock, in tenths of a second.
+    ``at`` counts events for ``leaves`` and ``raises``, iterations of the event loop for ``cancelled``, and tenths of a
+    second for ``late_cancelled``.
     """
 
     kind: ReaderKind = "steady"
@@ -185,7 +185,7 @@ class SimulatedReader(msgspec.Struct, frozen=True):
 
 
 class RunLimits(msgspec.Struct, frozen=True):
-    """Budgets, timers and workers."""
+    """Budgets, timeouts and workers."""
 
     remedies: int = 16
     repeats: int = 2
@@ -193,7 +193,7 @@ class RunLimits(msgspec.Struct, frozen=True):
     forks: int = 256
     reconnects: int = 3
     failures: int | None = None
-    """After how many failures in a row a verifier is suspended: which checks are then skipped is a matter of time."""
+    """Failures in a row that suspend a verifier. Which checks are skipped then depends on time."""
     seconds: float | None = None
     max_tokens: int | None = None
     total: float | None = None
@@ -202,20 +202,20 @@ class RunLimits(msgspec.Struct, frozen=True):
 
 
 class ProcessDeath(msgspec.Struct, frozen=True):
-    """The process is killed at a turn of its event loop, and another one goes on from the journal.
+    """The process is killed at an iteration of its event loop, and another one resumes from the journal.
 
-    Where it does not come to that turn, it ends by itself, and is gone on with all the same.
+    If it ends before that iteration, the run is resumed nevertheless.
     """
 
     turn: int
     torn: int = 0
-    """How many bytes of what waited to be written have reached the file."""
+    """Bytes of the unwritten data that reach the file."""
     reader: SimulatedReader = SimulatedReader()
-    """Who reads until then. The reader of the world is the one of its last process."""
+    """The reader of this process. The reader of the world is that of its last process."""
 
 
 class World(msgspec.Struct, frozen=True):
-    """Everything that decides how a run goes."""
+    """Everything that determines a run."""
 
     items: tuple[Item, ...]
     watches: tuple[MonitorSetup, ...] = ()
@@ -230,11 +230,11 @@ class World(msgspec.Struct, frozen=True):
     fork_fault_about: str = ""
     seed: int = 0
     deaths: tuple[ProcessDeath, ...] = ()
-    """One for each process but the last. A world without any has no journal."""
+    """One for each process except the last one. A world without deaths has no journal."""
     disk_seconds: float = 0.0
-    """How long the disk takes to be handed what is to be written at once."""
+    """How long the disk takes for urgent writes."""
     counts: bool = False
-    """Whether the server counts the tokens of each prompt, at the end of its stream."""
+    """The server counts the tokens of each prompt, at the end of its stream."""
 
 
 def to_json(world: World) -> str:
@@ -243,11 +243,11 @@ def to_json(world: World) -> str:
 
 
 def from_json(text: str) -> World:
-    """Return the world that :func:`to_json` wrote. Raises :class:`msgspec.ValidationError`."""
+    """Return the world in the output of :func:`to_json`. Raises :class:`msgspec.ValidationError`."""
     return msgspec.json.decode(text, type=World)
 
 
-# What the simulated model writes: a function of the world, of the text that stands, and of nothing else.
+# The text of the simulated model: a function of the world and the text so far.
 
 TAGS = ("<think>", "</think>")
 TOOL = "tool"
@@ -255,11 +255,11 @@ _DIGITS = re.compile(r"\d*")
 
 
 class LostTextError(Exception):
-    """The model was asked to go on from text that it never wrote: something was lost, or written twice."""
+    """The model was asked to continue text that it never wrote: text was lost, or written twice."""
 
 
 class TextPart(NamedTuple):
-    """A stretch of what the model says."""
+    """A part of the model's text."""
 
     text: str
     phase: Phase = "answer"
@@ -267,14 +267,14 @@ class TextPart(NamedTuple):
 
 
 class _Match(NamedTuple):
-    """What of an item stands: how many characters in all, and what is still to be said."""
+    """How much of an item is already in the text, in characters, and the rest of the item."""
 
     stands: int
     rest: str
 
 
 def true_value(item: SumItem) -> int:
-    """Return what the left side of *item* comes to."""
+    """Return the right value of *item*."""
     match item.op:
         case "+":
             return item.left + item.right
@@ -287,12 +287,12 @@ def true_value(item: SumItem) -> int:
 
 
 def left_side(item: SumItem) -> str:
-    """Return the left side of *item*, by which mishaps know it."""
+    """Return the left side of *item*, which identifies it in faults."""
     return f"{item.left}{item.op}{item.right}"
 
 
 def whole_text(world: World, generation: int) -> str:
-    """Return all that the model says where nobody interrupts it."""
+    """Return the text of the model without interrupts."""
     return "".join(part.text for part in go_on(world, (), generation))
 
 
@@ -314,14 +314,14 @@ def go_on(world: World, pieces: Sequence[Piece], generation: int) -> Iterator[Te
                 raise LostTextError(f"after {after!r} comes {found!r}, where {expected!r} is due")
             yield _part(item, half, phase if world.thinking == "field" else "answer")
     if at < len(stands):
-        raise LostTextError(f"behind the end of the text stands {stands[at:][:40]!r}")
+        raise LostTextError(f"after the end of the text comes {stands[at:][:40]!r}")
 
 
 def _part(item: Item, half: _Match, phase: Phase) -> TextPart:
     if not (isinstance(item, SumItem) and item.call):
         return TextPart(half.rest, phase)
     if half.stands:
-        raise LostTextError(f"half a tool call stands, {half.rest!r} of it is missing")
+        raise LostTextError(f"a part of a tool call is in the text, {half.rest!r} of it is missing")
     return TextPart(half.rest, phase, ToolCall(f"c{item.left}", TOOL, half.rest[len(TOOL) + 1 : -1]))
 
 
@@ -332,7 +332,7 @@ def _items(world: World) -> Iterator[Item]:
 
 
 def _match(item: Item, stands: str, generation: int) -> _Match:
-    """Say how much of *item* is at the start of *stands*."""
+    """Return how much of *item* is at the start of *stands*."""
     match item:
         case TextItem(text=text):
             return _common(text, stands)
@@ -358,7 +358,7 @@ def _match_sum(item: SumItem, stands: str, generation: int) -> _Match:
     head = f"{before}{left_side(item)}="
     if not stands.startswith(head):
         return _common(head + value + after, stands)
-    # Another value may stand there: of an earlier generation, or of a repair.
+    # The text may have another value: of an earlier generation, or of a repair.
     found = _DIGITS.match(stands, len(head))
     digits = found[0] if found is not None else ""
     rest = stands[len(head) + len(digits) :]
