@@ -146,8 +146,8 @@ _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encodin
 _AT_ONCE = 1 << 18
 """Bytes that are given to a socket in one call."""
 _TICK = 0.001
-"""``epoll`` rounds timeouts up to milliseconds. With few streams, the last part of a wait is a sleep, so that packets are
-on time. With many, some packet is always due, and the extra calls would cost too much."""
+"""``epoll`` rounds timeouts up to milliseconds. With few streams, the last part of a wait is a sleep, so that packets
+are on time. With many, some packet is always due, and the extra calls would cost too much."""
 _FEW = 4
 
 
