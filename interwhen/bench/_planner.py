@@ -10,11 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from interwhen._types.models import Route
 from interwhen.bench._experiment import Experiment, command_of, require_positive, say
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate
-from interwhen.strategies._fork_planning import Actual, ForkPlanner, Probe, Rates, Situation, calibrate
+from interwhen.strategies import Actual, ForkPlanner, Probe, Rates, Route, Situation, calibrate
 
 # A simulated server for the fork planner: its costs are of another kind than the planner's five rates.
 #

@@ -18,8 +18,7 @@ from interwhen._types.errors import UsageError
 from interwhen._types.models import Message
 from interwhen.cli import _exits
 from interwhen.cli._flags import ModelFlags
-from interwhen.cli._text import STYLES, LineKind, joined, json_safe, one_line, signs_for
-from interwhen.cli._view import stdout_console
+from interwhen.cli._text import STYLES, LineKind, joined, json_safe, one_line, signs_for, stdout_console
 from interwhen.policy._admission import Admission, Replayed, admit, fired_in, outcome
 from interwhen.policy._files import inner_folder, make_folder, read_policy, read_surroundings
 from interwhen.policy._rules import Rule, WrittenPolicy

@@ -47,7 +47,7 @@ async def test_restoring_and_erasing():
 @pytest.mark.parametrize("name", ["", "../a", "a/b", "a\nb", "x" * 121])
 async def test_a_name_that_leads_elsewhere_is_refused(name):
     transport = answering()
-    with pytest.raises(UsageError, match="no name for a slot"):
+    with pytest.raises(UsageError, match="cannot name the file of a slot"):
         await LlamaSlots("http://h:1", transport).save(0, name)
     assert transport.requests == []
 

@@ -94,4 +94,4 @@ def test_a_single_fork_explains_nothing(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["plan", "explain", "--forks", "1"])
     assert ended.value.code == 2
-    assert "--forks 1" in capsys.readouterr().err
+    assert "--forks must be at least 2" in capsys.readouterr().err

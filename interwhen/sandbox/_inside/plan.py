@@ -1,4 +1,4 @@
-"""What our side asks the launcher for, and what it answers: plain values, written and read with ``marshal``."""
+"""The request to the launcher and its answer: plain values, encoded with ``marshal``."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ class RunPlan(TypedDict):
     environment: dict[str, str]
     stdin: bytes
     task: bytes | None
-    """What the runner of Python code reads from descriptor 3; without it there are no descriptors 3 and 4."""
+    """The input of the runner of Python code, on descriptor 3; without it there are no descriptors 3 and 4."""
     more: list[bytes]
-    """Further tasks. Each runs after the one before has ended, with nothing left of it, in a process of its own."""
+    """Further tasks. Each runs in a process of its own, after the one before has ended and was cleaned up."""
     files: list[tuple[str, bytes]]
     readable: list[tuple[str, str]]
     folder: str
-    """A directory of the host to use where no file system of our own can be made."""
+    """A directory of the host, for a machine without mount namespaces."""
     seconds: float
     total_seconds: float
     """For all tasks together."""
@@ -38,7 +38,7 @@ class RunPlan(TypedDict):
 
 
 class KeeperAnswer(TypedDict):
-    """How it went. ``kind`` is exit, signal, deny, limit, start (could not be started) or unavailable."""
+    """The end of a run. ``kind`` is exit, signal, deny, limit, start (could not be started) or unavailable."""
 
     kind: str
     code: int
@@ -52,4 +52,4 @@ class KeeperAnswer(TypedDict):
     """``disk`` or ``files`` where the private directory has no more room."""
     value: bytes
     more: list[KeeperAnswer]
-    """How the further tasks went; those that there was no time for are not in it."""
+    """The ends of the further tasks; those for which no time was left are missing."""
