@@ -326,7 +326,9 @@ def admit(policy: WrittenPolicy, *, seed: int = 0, fired: Mapping[str, int] | No
     """
     from interwhen.policy._smt import contradictions, deadlocks, vacuous
 
-    problems = [*_doubles(policy.rules)]
+    counted = Counter(rule.id for rule in policy.rules).items()
+    doubles = ((name, times) for name, times in counted if times > 1)
+    problems = [AdmissionProblem("kinds", (name,), f"{times} rules have the id {name!r}") for name, times in doubles]
     fitting: list[Rule] = []
     tallies: dict[str, MutantTally] = {}
     for rule in policy.rules:
@@ -348,14 +350,9 @@ def admit(policy: WrittenPolicy, *, seed: int = 0, fired: Mapping[str, int] | No
         problems.append(AdmissionProblem(found.trouble, tuple(sorted(troubled)) or found.rules, found.says))
     refused = {name for problem in problems for name in problem.rules}
     admitted = tuple(rule.id for rule in policy.rules if rule.id not in refused)
-    counts = fired if fired is not None else _fired(policy)
+    broken = (rule.id for rule in policy.rules for example in rule.examples if example.expect == "breaks")
+    counts = Counter(broken) if fired is None else fired
     return Admission(policy.name, admitted, tuple(problems), tallies, coverage(policy.text, policy.rules, counts))
-
-
-def _doubles(rules: Sequence[Rule]) -> Iterator[AdmissionProblem]:
-    for name, times in Counter(rule.id for rule in rules).items():
-        if times > 1:
-            yield AdmissionProblem("kinds", (name,), f"{times} rules have the id {name!r}")
 
 
 def _misquoted(rule: Rule, text: str) -> Iterator[AdmissionProblem]:
@@ -410,10 +407,6 @@ def tally(rule: Rule, schema: Schema, *, seed: int = 0) -> MutantTally:
         else:
             survivors.append(mutant.says)
     return MutantTally(killed, equal, tuple(survivors))
-
-
-def _fired(policy: WrittenPolicy) -> Mapping[str, int]:
-    return Counter(rule.id for rule in policy.rules for example in rule.examples if example.expect == "breaks")
 
 
 # Recorded situations, and how often the rules of a policy refuted one.
@@ -528,7 +521,7 @@ def replay(policy: WrittenPolicy, runs: Iterable[Iterable[MadeCall | Talk]], sta
     return Replayed(
         calls,
         results,
-        {name: _tally(counts[name], reasons[name]) for name in counts},
+        {name: ReplayTally(**found, why_unknown=_most(reasons[name])) for name, found in counts.items()},
         _by_rules(read, lambda entry: bool(seen.records[entry[0]]) and not seen.fields[entry]),
         {
             record: tuple(sorted({rule for rule, entries in read.items() if any(one[0] == record for one in entries)}))
@@ -602,9 +595,8 @@ def _judge(
             reasons[rule.id][verdict.why[:160]] += 1
 
 
-def _tally(counts: Counter[str], reasons: Counter[str]) -> ReplayTally:
-    most = reasons.most_common(1)
-    return ReplayTally(**counts, why_unknown=most[0][0] if most else "")
+def _most(reasons: Counter[str]) -> str:
+    return reasons.most_common(1)[0][0] if reasons else ""
 
 
 def _look(raw: Any, kind: Kind, seen: _Seen) -> None:

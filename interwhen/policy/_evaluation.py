@@ -118,9 +118,7 @@ def _hold(raw: Any, kind: Kind, where: str) -> Value | None:
 def _amount(raw: Any, kind: Number | Quantity) -> Fraction | None:
     if isinstance(raw, str) and isinstance(kind, Quantity):
         return read_amount(raw, kind.dimension)
-    if isinstance(raw, bool) or not isinstance(raw, int | float):
-        return None
-    if isinstance(raw, float) and not math.isfinite(raw):
+    if isinstance(raw, bool) or not isinstance(raw, int | float) or (isinstance(raw, float) and not math.isfinite(raw)):
         return None
     # The shortest text that means this float is what was written: 2.4 is 12/5, and not the nearest power of two.
     value = Fraction(raw) if isinstance(raw, int) else Fraction(repr(raw))
@@ -215,16 +213,6 @@ def _end(of: Held, at: int) -> Value:
     return hold(of.raw[at], of.kind.item, f"{of.where}[{at}]")
 
 
-def _map_values(of: Held) -> Value:
-    assert isinstance(of.kind, MapOf)
-    return Held(list(of.raw.values()), ListOf(of.kind.value), f"values({of.where})")
-
-
-def _keys(of: Held) -> Value:
-    assert isinstance(of.kind, MapOf)
-    return Held(list(of.raw), ListOf(of.kind.keys[0]), f"keys({of.where})")
-
-
 @functools.lru_cache(maxsize=256)
 def _listed(words: tuple[str, ...]) -> tuple[tuple[str, bool], ...]:
     """Return *words* in lower case, each with whether it may go on (``*`` at its end). Empty ones are left out."""
@@ -259,23 +247,19 @@ def _mentions(text: str, words: Held) -> Value:
     return False
 
 
-def _unjudged(what: str) -> Value:
-    return Missing(f"{what} is not judged here")
-
-
 PURE: Mapping[str, Callable[..., Any]] = {
     "length": _length,
     "first": lambda of: _end(of, 0),
     "last": lambda of: _end(of, -1),
-    "values": _map_values,
-    "keys": _keys,
+    "values": lambda of: Held(list(of.raw.values()), ListOf(of.kind.value), f"values({of.where})"),
+    "keys": lambda of: Held(list(of.raw), ListOf(of.kind.keys[0]), f"keys({of.where})"),
     "max": max,
     "min": min,
     "day": dt.datetime.date,
     "starts_with": str.startswith,
     "contains": str.__contains__,
     "mentions": _mentions,
-    "unjudged": _unjudged,
+    "unjudged": lambda what: Missing(f"{what} is not judged here"),
 }
 """Functions of values alone, by name."""
 
@@ -333,7 +317,7 @@ class _Evaluator:
             case Quantified():
                 return self._quantified(node, names)
             case Listed(items=items):
-                return self._listed(items, names)
+                return Held(HeldItems(self.value(item, names) for item in items), ListOf(Bool()), "the list")
             case Apply():
                 return self._applied(node, names)
             case If(condition=condition, then=then, otherwise=otherwise):
@@ -359,9 +343,6 @@ class _Evaluator:
                 return Fraction(situation.beside)
             case _:
                 return Missing("the time is not known") if situation.now is None else situation.now
-
-    def _listed(self, items: tuple[Node, ...], names: Mapping[str, Value]) -> Value:
-        return Held(HeldItems(self.value(item, names) for item in items), ListOf(Bool()), "the list")
 
     def _among(self, item: Value, among: Node, names: Mapping[str, Value]) -> Value:
         if isinstance(item, Missing):

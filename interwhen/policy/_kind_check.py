@@ -184,7 +184,8 @@ def _in(node: In, scope: Scope) -> Kind:
     item, among = kind_of(node.item, scope), kind_of(node.among, scope)
     match among:
         case ListOf(item=wanted):
-            _scalar(wanted, node)
+            if isinstance(wanted, ListOf | MapOf | RecordOf | PairsOf | Anything):
+                raise ExpressionError(f"{describe(wanted)} cannot be compared: {_short(node)}")
             if isinstance(node.among, Listed):
                 for one in node.among.items:  # a word of the list that can never be meant is an error of its own
                     _same(item, kind_of(one, scope), node)
@@ -196,11 +197,6 @@ def _in(node: In, scope: Scope) -> Kind:
         case _:
             raise ExpressionError(f"{_short(node.among)} is {describe(among)}, and nothing is in it")
     return Bool()
-
-
-def _scalar(kind: Kind, node: Node) -> None:
-    if isinstance(kind, ListOf | MapOf | RecordOf | PairsOf | Anything):
-        raise ExpressionError(f"{describe(kind)} cannot be compared: {_short(node)}")
 
 
 def _sum(node: Sum, scope: Scope) -> Kind:

@@ -445,8 +445,8 @@ def vacuous(rule: Rule, schema: Schema) -> Iterator[Defect]:
             yield _vacuous(rule, answer, f"it never applies {where}: no situation is as 'when' says")
         elif (answer := asked.ask([broken])) != "yes":
             yield _vacuous(rule, answer, f"it is always kept {where}: no call can break it")
-        elif _is_false(rule.require):
-            continue  # a prohibition says that it can never be kept
+        elif isinstance(rule.require, Constant) and rule.require.value is False:
+            continue  # a prohibition can never be kept
         elif (answer := asked.ask([when, require])) != "yes":
             yield _vacuous(
                 rule, answer, f"it is always broken {where}: no call can keep it; a prohibition says 'false'"
@@ -457,10 +457,6 @@ def _vacuous(rule: Rule, answer: str, says: str) -> Defect:
     if answer == "open":
         return Defect("open", (rule.id,), f"Z3 came to no answer whether {says}")
     return Defect("vacuous", (rule.id,), says)
-
-
-def _is_false(node: Node) -> bool:
-    return isinstance(node, Constant) and node.value is False
 
 
 def _over(rules: Sequence[Rule], tool: str | None, moment: WhenJudged = "before") -> list[Rule]:

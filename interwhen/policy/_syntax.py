@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
-from typing import Any, Literal, NamedTuple, TypeAlias, assert_never, cast, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard, assert_never, cast, get_args
 
 from interwhen._types.errors import UsageError
 from interwhen.policy import _limits
@@ -524,24 +524,13 @@ class Function:
     """An error in the arguments as they are written; empty: none."""
 
 
-def _length(of: Kind) -> Kind | None:
-    return Number(whole=True) if isinstance(of, ListOf) or (isinstance(of, MapOf) and not of.open) else None
+def _is_closed(of: Kind) -> TypeGuard[MapOf]:
+    """Tell whether *of* is a map of which all entries are known."""
+    return isinstance(of, MapOf) and not of.open
 
 
 def _item(of: Kind) -> Kind | None:
     return of.item if isinstance(of, ListOf) else None
-
-
-def _map_values_kind(of: Kind) -> Kind | None:
-    return ListOf(of.value) if isinstance(of, MapOf) and not of.open else None
-
-
-def _keys(of: Kind) -> Kind | None:
-    return ListOf(of.keys[0]) if isinstance(of, MapOf) and not of.open and len(of.keys) == 1 else None
-
-
-def _flat(of: Kind) -> Kind | None:
-    return of.item if isinstance(of, ListOf) and isinstance(of.item, ListOf) else None
 
 
 def _zip(one: Kind, other: Kind) -> Kind | None:
@@ -581,12 +570,20 @@ def _of_arguments(arguments: tuple[Node, ...]) -> str:
 
 
 FUNCTIONS: Mapping[str, Function] = {
-    "length": Function("length(LIST or MAP): how many there are", 1, _length),
+    "length": Function(
+        "length(LIST or MAP): how many there are",
+        1,
+        lambda of: Number(whole=True) if isinstance(of, ListOf) or _is_closed(of) else None,
+    ),
     "first": Function("first(LIST): its first item", 1, _item),
     "last": Function("last(LIST): its last item", 1, _item),
-    "values": Function("values(MAP): a list", 1, _map_values_kind),
-    "keys": Function("keys(MAP): a list", 1, _keys),
-    "flat": Function("flat(LIST of LISTS): one list", 1, _flat),
+    "values": Function("values(MAP): a list", 1, lambda of: ListOf(of.value) if _is_closed(of) else None),
+    "keys": Function(
+        "keys(MAP): a list", 1, lambda of: ListOf(of.keys[0]) if _is_closed(of) and len(of.keys) == 1 else None
+    ),
+    "flat": Function(
+        "flat(LIST of LISTS): one list", 1, lambda of: _item(of) if isinstance(_item(of), ListOf) else None
+    ),
     "consecutive": Function("consecutive(LIST): each item with the next one", 1, lambda of: _zip(of, of)),
     "zip": Function("zip(LIST, LIST): the items at the same places", 2, _zip),
     "max": Function("max(A, B): the larger of two numbers or amounts", 2, _larger),

@@ -120,7 +120,7 @@ def _definitions(definitions: Definitions) -> Iterator[str]:
 _BLOCK = re.compile(r"```[ \t]*toml[ \t]*\n(.*?)\n[ \t]*```", re.DOTALL)
 _NO_RULE = re.compile(r"^[ \t]*NO RULE:[ \t]*(.*)$", re.MULTILINE)
 _TOLD = 8
-"""The most problems that the model is told at once."""
+"""The most problems in one reply to the model."""
 _SAID = 600
 _ANSWER = 20_000
 """The most characters of an answer that are read, and kept."""

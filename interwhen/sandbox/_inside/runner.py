@@ -20,7 +20,7 @@ def _run() -> None:
         exec(compile(source, "main.py", "exec"), scope)  # noqa: S102  (the purpose of the sandbox)
         if function is None:
             return
-        value = scope[function](*arguments)  # type: ignore[operator]  # if it is none, that is told
+        value = scope[function](*arguments)  # type: ignore[operator]  # if it is not callable, that is reported
         text = "value\0" + _written(value)
     except Exception as error:  # noqa: BLE001  (it is raised again)
         scope.clear()
