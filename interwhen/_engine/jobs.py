@@ -23,7 +23,7 @@ from interwhen._core.messages import (
     Settled,
     Suspend,
 )
-from interwhen._engine.loop_blocking import Holding
+from interwhen._engine.loop_blocking import LoopBlocking
 from interwhen._engine.monitors import (
     Watcher,
     are_right,
@@ -34,8 +34,8 @@ from interwhen._engine.monitors import (
     repairs,
     without_repair,
 )
-from interwhen._engine.stream import Upstream
-from interwhen._engine.timers import Meter, is_called_off
+from interwhen._engine.stream import StreamReader
+from interwhen._engine.timers import Meter, is_own_cancellation
 from interwhen._log import log_info, log_warning
 from interwhen._types.claims import Claim
 from interwhen._types.errors import name_error
@@ -72,7 +72,7 @@ async def infer(
     except Exception as error:  # noqa: BLE001  (a fork is a check: however it fails, the stream goes on)
         return Errored(f"fork: {name_error(error)}")
     except anyio.get_cancelled_exc_class():
-        if is_called_off():
+        if is_own_cancellation():
             raise
         return Errored("fork: it was cancelled from within the model")
     meter.tokens += reply.usage.completion_tokens or 0
@@ -106,8 +106,8 @@ class Jobs:
         self._owns_workers = owns_workers
         self._scopes: dict[int, anyio.CancelScope] = {}
         self.forks = ForkMeter()
-        self.holding = Holding(workers.blocked_loop_after)
-        self.holding.start()
+        self.loop_blocking = LoopBlocking(workers.blocked_loop_after)
+        self.loop_blocking.start()
 
     def prepare(self, task: Task) -> None:
         """Let the monitors that want to read the problem do so, beside the stream."""
@@ -124,8 +124,8 @@ class Jobs:
         begun = self._clock()
         fact = watcher.extract(order)
         seconds = self._clock() - begun
-        if seconds > self.holding.limit:
-            self.holding.took(f"extractor of {watcher.monitor.name!r}", seconds, watcher.reader)
+        if seconds > self.loop_blocking.limit:
+            self.loop_blocking.record_call(f"extractor of {watcher.monitor.name!r}", seconds, watcher.reader)
         return fact
 
     def check(self, order: Check) -> Fact | None:
@@ -208,7 +208,7 @@ class Jobs:
 
     async def close(self) -> None:
         """End the worker processes, unless others use them too; the tasks end with their group."""
-        self.holding.stop()
+        self.loop_blocking.stop()
         if self._owns_workers:
             await self._workers.aclose()
 
@@ -220,8 +220,8 @@ class Jobs:
         ):
             outcome = self._unrepaired(order, outcome)
         seconds = self._clock() - begun
-        if seconds > self.holding.limit:
-            self.holding.took(f"verifier {verifier.name!r}", seconds, verifier.check)
+        if seconds > self.loop_blocking.limit:
+            self.loop_blocking.record_call(f"verifier {verifier.name!r}", seconds, verifier.check)
         if isinstance(outcome, Errored):
             log_warning("verifier.failed", verifier=verifier.name)
         return Settled(order.job, outcome, seconds)
@@ -342,7 +342,7 @@ class Performer:
         self._on_finish = on_finish
         self.jobs = Jobs(group, watchers, self.tell, clock, workers, owns_workers=owns_workers)
         """What runs beside the stream."""
-        self.upstream = Upstream(
+        self.upstream = StreamReader(
             model, prompt, sampling, mode, core, group, meter, step=step, do=self.do, tell=self.tell, clock=clock
         )
         """The model's side."""

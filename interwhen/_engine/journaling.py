@@ -15,7 +15,7 @@ from interwhen._core.messages import Check, Close, Extract, Extracted, Fact, Fin
 from interwhen._core.violations import RULES
 from interwhen._engine.jobs import ForkMeter, Jobs
 from interwhen._engine.monitors import Watcher
-from interwhen._engine.stream import Upstream, ask_capabilities
+from interwhen._engine.stream import StreamReader, ask_capabilities
 from interwhen._engine.timers import Meter
 from interwhen._log import log_info
 from interwhen._types.claims import Claim
@@ -51,7 +51,7 @@ class Recorder:
         self._spent = SpentRecord()
         self._over = False
 
-    def begin(self, clock: Callable[[], float], meter: Meter, forks: ForkMeter, upstream: Upstream) -> None:
+    def begin(self, clock: Callable[[], float], meter: Meter, forks: ForkMeter, upstream: StreamReader) -> None:
         """Take times from *clock*, since the run of *meter* began, and write down what the engine counts, too."""
         self._clock = clock
         self._began = meter.started
@@ -305,7 +305,7 @@ async def revive(past: RebuiltRun | None, task: Task, watchers: Sequence[Watcher
                 watcher.forget(entry)
 
 
-def prime(past: RebuiltRun, meter: Meter, forks: ForkMeter, upstream: Upstream) -> None:
+def prime(past: RebuiltRun, meter: Meter, forks: ForkMeter, upstream: StreamReader) -> None:
     """Let all meters go on from what was measured; the time between two processes does not count."""
     spent = past.spent
     meter.started = meter.since - past.at

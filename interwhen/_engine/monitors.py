@@ -17,7 +17,7 @@ import msgspec
 
 from interwhen._core.messages import Drop, Extract, Extracted, Fact, Invalidate, Settled
 from interwhen._core.release import merge
-from interwhen._engine.timers import is_called_off
+from interwhen._engine.timers import is_own_cancellation
 from interwhen._log import log_info, log_warning
 from interwhen._types.claims import Claim
 from interwhen._types.errors import name_error, name_value
@@ -117,7 +117,7 @@ async def check_aside(verifier: Verifier, claim: Claim, *, workers: WorkerPool, 
     except KeyboardInterrupt:
         raise
     except anyio.get_cancelled_exc_class():
-        if is_called_off():
+        if is_own_cancellation():
             raise
         return Errored(f"verifier {verifier.name!r} was cancelled from within")
     except BaseException as error:  # noqa: BLE001  (whatever it is, it comes from the verifier)
@@ -219,7 +219,7 @@ def _is_claim(claim: object) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
+class BoundVerifier:
     """A verifier, and what was prepared for it: pickled as a whole where it works in a process."""
 
     inner: Verifier
@@ -264,7 +264,7 @@ class Watcher:
         """What was refuted before it was prepared, and stays in the text."""
         self._failure: Outcome | None = None
         self._stands_aside = False
-        self._fold: _Fold | None = None
+        self._fold: _TrackerStates | None = None
         self._revived: dict[int, Fact] = {}
         self._last: anyio.Event | None = None
         self._extract: Callable[..., Any] = _nothing
@@ -324,7 +324,7 @@ class Watcher:
             self._stands_aside = True
             log_info("monitor.stood_aside", monitor=self.monitor.name)
             return
-        self.verifier = Bound(self.monitor.verifier, prepared)
+        self.verifier = BoundVerifier(self.monitor.verifier, prepared)
         self._bind((prepared,))
 
     def _bind(self, more: tuple[Any, ...]) -> None:
@@ -334,7 +334,7 @@ class Watcher:
             self._recognize = (lambda segment: recognizer(segment, *more)) if more else recognizer
         match extractor:
             case (Tracker() as tracker) | Fork(parse=Tracker() as tracker):
-                self._fold = _Fold(tracker, more[0] if more else None)
+                self._fold = _TrackerStates(tracker, more[0] if more else None)
                 for order in self._invalidated:
                     self._fold.invalidate(order.start, order.end)
                 self._extract = self._fold.extract
@@ -436,7 +436,7 @@ class Watcher:
         return Extracted(order.job, claims, seconds, reply, unread)
 
 
-class _Fold:
+class _TrackerStates:
     """The states of a tracker behind the segments that stand, in their order."""
 
     def __init__(self, tracker: Tracker[Any], prepared: Any) -> None:

@@ -36,7 +36,7 @@ from interwhen._engine.journaling import (
 )
 from interwhen._engine.monitors import Watcher
 from interwhen._engine.stream import TWO_READERS, close_model
-from interwhen._engine.timers import Alarm, Bell, Meter, Timers, is_called_off, loop_caller, loop_clock
+from interwhen._engine.timers import Alarm, Meter, Timers, Wakeup, is_own_cancellation, loop_caller, loop_clock
 from interwhen._engine.workers import Workers
 from interwhen._log import log_warning
 from interwhen._types.budgets import Budgets
@@ -112,7 +112,7 @@ def refuse_import() -> None:
 # What a run asks its allocator, if it has one, and what it tells it at the end.
 
 
-class Allowing:
+class RunAllocation:
     """The allocator of one run; without one, nothing changes."""
 
     def __init__(self, allocator: Allocator | None, prompt: Prompt) -> None:
@@ -198,7 +198,7 @@ class Run:
     __slots__ = (
         "__weakref__",
         "_alarm",
-        "_allowing",
+        "_allocation",
         "_budgets",
         "_clock",
         "_context",
@@ -279,7 +279,7 @@ class Run:
         self._context: Ready = context or Unprepared()
         self._journal = journal
         self._past = past
-        self._allowing = Allowing(allocator, prompt)
+        self._allocation = RunAllocation(allocator, prompt)
         self._recorder: Recorder | None = None
         self._unsealed: Result | None = None
         self._timeouts: Timeouts = getattr(model, "timeouts", None) or Timeouts()
@@ -290,9 +290,9 @@ class Run:
         self._open_for_readers = False
         self._is_awaited = False
         self._reads_ahead = any(monitor.delivery in GATING for monitor in self._monitors)
-        self._wake = Bell()
-        self._news = Bell()
-        self._drained = Bell()
+        self._wake = Wakeup()
+        self._news = Wakeup()
+        self._drained = Wakeup()
         self._alarm: Alarm | None = None
         self._crash: Exception | None = None
         self.error: ModelError | None = None
@@ -308,7 +308,7 @@ class Run:
         if self._entered:
             raise UsageError("a run can be entered only once; make a new one with interwhen.run(...)")
         self._entered = True
-        self._budgets = self._allowing.within(self._budgets)
+        self._budgets = self._allocation.within(self._budgets)
         self._workers.bind()
         past = self._past
         self._clock = loop_clock()
@@ -403,7 +403,7 @@ class Run:
         events = self._events
         while not events:
             if self._reads_directly and (stream := self._upstream.stream) is not None:
-                # Nothing stands between the model and its reader, not even Upstream.receive: this is what it does.
+                # Nothing stands between the model and its reader, not even StreamReader.receive: this is what it does.
                 meter = self._meter
                 if meter.waiting:
                     raise UsageError(TWO_READERS)
@@ -422,7 +422,7 @@ class Run:
             else:
                 await self._wait_for_events()
         if self._reads_ahead and len(events) < _AHEAD:
-            self._drained.ring()
+            self._drained.notify()
         return events.popleft()
 
     async def batch(self) -> list[Event]:
@@ -437,7 +437,7 @@ class Run:
         found = [first, *waiting]
         waiting.clear()
         if self._reads_ahead:
-            self._drained.ring()
+            self._drained.notify()
         return found
 
     async def _wait_for_events(self) -> None:
@@ -522,7 +522,7 @@ class Run:
             unread=upstream.unread,
             forks=self._jobs.forks,
             timing=self._meter.timing(now, upstream.ended_at, tuple(upstream.close_latency)),
-            blocked_loop=self._jobs.holding.found,
+            blocked_loop=self._jobs.loop_blocking.found,
             wire=upstream.wire.report(),
             wasted=upstream.wire.wasted(now),
             offline=self._offline,
@@ -538,7 +538,7 @@ class Run:
     def _conclude(self, result: Result) -> None:
         self._result = result
         log_result(result)
-        self._allowing.learn(result)
+        self._allocation.learn(result)
         self._events.append(Finished(result))
 
     async def _give_back(self) -> None:
@@ -587,18 +587,18 @@ class Run:
         try:
             while self._result is None:
                 await self._advance()
-                self._news.ring()
+                self._news.notify()
                 if len(self._events) >= _AHEAD:
                     await self._drained.wait()
         except Exception as error:  # noqa: BLE001  (of the model adapter: raised where the reader reads)
             self._crash = error
         except anyio.get_cancelled_exc_class():
-            if not is_called_off():
+            if not is_own_cancellation():
                 self._crash = ModelError("the model's stream was cancelled from within")
         finally:
-            self._news.ring()
+            self._news.notify()
 
     def _awaken(self) -> None:
         """Let whoever waits for news look again."""
-        self._wake.ring()
-        self._news.ring()
+        self._wake.notify()
+        self._news.notify()

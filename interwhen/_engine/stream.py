@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from interwhen._core.machine import Core
 from interwhen._core.messages import Broken, Ended, Fact, Open, Opened, Order
-from interwhen._engine.timers import Meter, Pace, is_called_off
+from interwhen._engine.timers import Meter, Pace, is_own_cancellation
 from interwhen._log import log_info, log_warning
 from interwhen._types.errors import ConnectError, ModelError, StreamClosed, StreamTimeout, UpstreamError, UsageError
 from interwhen._types.ledger import WireReport
@@ -37,7 +37,7 @@ async def close_stream(stream: Stream) -> None:
         except Exception as error:  # noqa: BLE001  (the run needs nothing more from this stream)
             log_warning("stream.close_failed", error=type(error).__name__)
         except anyio.get_cancelled_exc_class():
-            if is_called_off():
+            if is_own_cancellation():
                 raise
             log_warning("stream.close_failed", error="cancelled from within")
     if scope.cancelled_caught:
@@ -55,7 +55,7 @@ async def abort_stream(stream: Stream) -> None:
         except Exception as error:  # noqa: BLE001  (the run needs nothing more from this stream)
             log_warning("stream.abort_failed", error=type(error).__name__)
         except anyio.get_cancelled_exc_class():
-            if is_called_off():
+            if is_own_cancellation():
                 raise
             log_warning("stream.abort_failed", error="cancelled from within")
     if scope.cancelled_caught:
@@ -70,7 +70,7 @@ async def close_model(model: Model) -> None:
         except Exception as error:  # noqa: BLE001  (the result stands, whatever becomes of the model)
             log_warning("model.close_failed", error=type(error).__name__)
         except anyio.get_cancelled_exc_class():
-            if is_called_off():
+            if is_own_cancellation():
                 raise
             log_warning("model.close_failed", error="cancelled from within")
     if scope.cancelled_caught:
@@ -196,7 +196,7 @@ async def ask_capabilities(model: Model, timeouts: Timeouts, budget: float | Non
     return StreamTimeout(timer, seconds) if timer else seconds
 
 
-class Upstream:
+class StreamReader:
     """Keeps at most one stream open. Facts go to the core by *tell*; those of text by *step*, and orders to *do*."""
 
     __slots__ = (

@@ -310,7 +310,7 @@ def current_loop() -> object:
 # Waking whoever waits, at no cost while nobody does.
 
 
-class Bell:
+class Wakeup:
     """Wakes the task that waits for it. What rings while nobody waits is not heard: look first, then wait."""
 
     __slots__ = ("_event",)
@@ -318,7 +318,7 @@ class Bell:
     def __init__(self) -> None:
         self._event: anyio.Event | None = None
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Wake whoever waits."""
         if self._event is not None:
             self._event.set()
@@ -378,7 +378,7 @@ class Pace:
 # Telling a cancellation of our task from the stray exception of something that it waited for.
 
 
-def is_called_off() -> bool:
+def is_own_cancellation() -> bool:
     """Tell whether somebody cancelled the current task, rather than something that it awaits.
 
     On asyncio, waiting for a cancelled future raises the same exception. Left alone in a task of ours, it would

@@ -27,22 +27,22 @@ _MAGIC = b"iw1\n"
 _BLOCK = 1 << 16
 
 
-class Garbled(Exception):
+class GarbledMessage(Exception):
     """What came is no message of ours."""
 
 
 def framed(payload: bytes) -> bytes:
-    """Return *payload* as it is sent. Raises :class:`Garbled` on one that is too large."""
+    """Return *payload* as it is sent. Raises :class:`GarbledMessage` on one that is too large."""
     if len(payload) > MOST:
-        raise Garbled(f"a message of {len(payload)} bytes is larger than {MOST}")
+        raise GarbledMessage(f"a message of {len(payload)} bytes is larger than {MOST}")
     return _HEAD.pack(_MAGIC, len(payload)) + payload
 
 
 def length_of(head: bytes) -> int:
-    """Return the length of the message that *head* announces. Raises :class:`Garbled`."""
+    """Return the length of the message that *head* announces. Raises :class:`GarbledMessage`."""
     magic, length = _HEAD.unpack(head)
     if magic != _MAGIC or length > MOST:
-        raise Garbled(f"it sent what is no answer: {head!r}")
+        raise GarbledMessage(f"it sent what is no answer: {head!r}")
     return int(length)
 
 
@@ -57,7 +57,7 @@ async def send(sock: socket.socket, payload: bytes) -> None:
 
 
 async def receive(sock: socket.socket) -> bytes:
-    """Wait for one message. Raises :class:`EOFError` where the other side is gone, and :class:`Garbled`."""
+    """Wait for one message. Raises :class:`EOFError` where the other side is gone, and :class:`GarbledMessage`."""
     length = length_of(bytes(await _exactly(sock, _HEAD.size)))
     return bytes(await _exactly(sock, length))
 

@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 
 from interwhen._engine.timers import current_loop
-from interwhen._engine.worker_child import KEPT, Garbled, receive, send, serve
+from interwhen._engine.worker_child import KEPT, GarbledMessage, receive, send, serve
 from interwhen._types.errors import UsageError, name_error
 from interwhen._types.extensions import WorkDone
 from interwhen._types.verifiers import Ticket, Verifier, hold
@@ -36,7 +36,7 @@ class WorkerDied(Exception):
     """The worker process ended in the middle of a check, or is of no more use."""
 
 
-class Answer(NamedTuple):
+class WorkerAnswer(NamedTuple):
     """What a check returned, why there is nothing of the kind, and whether its worker can go on."""
 
     value: Any
@@ -73,7 +73,7 @@ class WorkerProcess:
             pass
         return False
 
-    async def call(self, target: bytes, argument: bytes | None, seconds: float) -> Answer:
+    async def call(self, target: bytes, argument: bytes | None, seconds: float) -> WorkerAnswer:
         """Run one check (without *argument*: only load it), which may take *seconds*.
 
         Raises :class:`WorkerDied`.
@@ -84,11 +84,11 @@ class WorkerProcess:
         except (EOFError, OSError) as error:
             await self.stop(grace=_STOP_SECONDS)
             raise WorkerDied(f"the worker process died (exit code {self._process.exitcode}){self._hint()}") from error
-        except Garbled as error:
+        except GarbledMessage as error:
             await self.stop()
             raise WorkerDied(f"the worker process was ended: {error}") from error
         try:
-            answer = Answer(*pickle.loads(reply))  # noqa: S301  (our own child wrote it)
+            answer = WorkerAnswer(*pickle.loads(reply))  # noqa: S301  (our own child wrote it)
         except Exception as error:
             # The verifier's code can reach the socket, and unpickling runs code of its classes.
             await self.stop()
@@ -184,10 +184,10 @@ class ProcessPool:
             await worker.stop()
         return WorkerProcess(self._memory)
 
-    async def _ready(self, worker: WorkerProcess, target: bytes, seconds: float) -> Answer:
+    async def _ready(self, worker: WorkerProcess, target: bytes, seconds: float) -> WorkerAnswer:
         """Start *worker* and let it import the verifier, where that is to be done yet; return what came of it."""
         if target in worker.loaded:
-            return Answer(None, None, fit=True)
+            return WorkerAnswer(None, None, fit=True)
         if not worker.loaded:
             await worker.start()
         return await worker.call(target, None, seconds)

@@ -15,7 +15,7 @@ import interwhen
 import pytest
 import workers
 from interwhen import Errored, Judged, Pass, Span, TimedOut, UsageError, Workers, verifier
-from interwhen._engine.worker_child import Garbled, framed, length_of, receive, send
+from interwhen._engine.worker_child import GarbledMessage, framed, length_of, receive, send
 from interwhen._engine.workers import ProcessPool, WorkerProcess
 from interwhen.testing import ScriptedModel
 from sums import Sum, apply, supervise, watch
@@ -304,7 +304,7 @@ async def test_a_check_in_a_process_knows_how_long_it_has():
 def test_what_is_no_message_is_told_from_one():
     assert length_of(framed(b"abc")[:8]) == 3
     for head in (b"\0" * 8, b"iw1\n\xff\xff\xff\xff", b"iw2\n\0\0\0\1"):
-        with pytest.raises(Garbled):
+        with pytest.raises(GarbledMessage):
             length_of(head)
 
 
