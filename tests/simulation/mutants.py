@@ -191,7 +191,7 @@ def deadline_is_ignored(patch):
 
 
 def stall_is_not_noticed(patch):
-    patch.setattr(stream.StreamReader, "stalled", lambda self, timer, seconds: None)
+    patch.setattr(stream.ModelReader, "stalled", lambda self, timer, seconds: None)
 
 
 def remedies_are_not_limited(patch):
@@ -238,14 +238,14 @@ def cut_short_is_verified(patch):
 
 
 def reconnect_loses_a_piece(patch):
-    real = stream.StreamReader.open
+    real = stream.ModelReader.open
 
     async def open_stream(self, order):
         if len(order.pieces) > 1:
             order = self.wanted = msgspec.structs.replace(order, pieces=order.pieces[:-1])
         await real(self, order)
 
-    patch.setattr(stream.StreamReader, "open", open_stream)
+    patch.setattr(stream.ModelReader, "open", open_stream)
 
 
 def half_a_token_is_dropped(patch):
@@ -333,9 +333,9 @@ def repair_is_not_noted(patch):
 
 
 def generation_is_not_counted(patch):
-    real = stream.StreamReader._sampling_for
+    real = stream.ModelReader._sampling_for
     patch.setattr(
-        stream.StreamReader, "_sampling_for", lambda self, order: replace(real(self, order), seed=self._sampling.seed)
+        stream.ModelReader, "_sampling_for", lambda self, order: replace(real(self, order), seed=self._sampling.seed)
     )
 
 
@@ -416,13 +416,13 @@ def a_preparation_that_fails_stands_aside(patch):
 
 
 def prompts_are_not_counted(patch):
-    real = stream.StreamReader._count
+    real = stream.ModelReader._count
 
     def count(self, usage):
         self._usages.clear()
         real(self, usage)
 
-    patch.setattr(stream.StreamReader, "_count", count)
+    patch.setattr(stream.ModelReader, "_count", count)
 
 
 def fork_prompts_are_not_counted(patch):
